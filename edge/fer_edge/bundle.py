@@ -1,0 +1,335 @@
+"""Model bundles: a folder, or a zip of it, with ``manifest.json`` and one file for each variant.
+
+The manifest is the contract between convert, bench and the device: labels, input size, temperature and
+the quantization of every variant come from it. Files are checked against their sha256 before they are used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fer_edge.errors import InputError, ModelError
+from fer_edge.files import write_text_atomically
+from fer_edge.quantization import Quantization
+
+MANIFEST_NAME = "manifest.json"
+FORMAT = 1
+DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
+_DTYPES = ("float32", "uint8", "int8", "int16")
+_MAX_MANIFEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BundleInput:
+    """Size of the classifier's input in pixels; ``channels`` is 1 (grey)."""
+
+    height: int
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class VariantIO:
+    """Quantization of a variant's input and output; scale 1 and zero point 0 where the dtype is float32."""
+
+    input_dtype: str
+    input_scale: float
+    input_zero_point: int
+    output_dtype: str
+    output_scale: float
+    output_zero_point: int
+
+    @property
+    def input(self) -> Quantization:
+        """The input's codec."""
+        return Quantization(self.input_dtype, self.input_scale, self.input_zero_point)
+
+    @property
+    def output(self) -> Quantization:
+        """The output's codec."""
+        return Quantization(self.output_dtype, self.output_scale, self.output_zero_point)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVariant:
+    """One file of a bundle. ``accuracy`` maps a set's name to top-1 in 0..1, as measured at conversion."""
+
+    name: str
+    path: Path
+    sha256: str
+    size_bytes: int
+    io: VariantIO
+    accuracy: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelManifest:
+    """The parsed manifest; ``variants`` keeps the file's order, ``training`` is informative and free in form."""
+
+    name: str
+    version: str
+    license: str
+    labels: tuple[str, ...]
+    input: BundleInput
+    output: str
+    temperature: float
+    variants: dict[str, ModelVariant]
+    training: dict[str, Any]
+
+
+class ModelBundle:
+    """An opened bundle. A context manager: a zip is unpacked to a temporary folder that ``close`` removes."""
+
+    def __init__(
+        self, folder: Path, manifest: ModelManifest, cleanup: contextlib.ExitStack | None = None
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._cleanup = cleanup or contextlib.ExitStack()
+        self._verified: set[str] = set()
+
+    def variant(self, name: str) -> ModelVariant:
+        """The variant ``name``, its file checked against size and sha256. Raises ModelError when it fails."""
+        variants = self.manifest.variants
+        if name not in variants:
+            raise ModelError(
+                f"{self.folder}: no variant {name!r} in this bundle; it has {', '.join(variants)}"
+            )
+        variant = variants[name]
+        if name not in self._verified:
+            _verify(variant)
+            self._verified.add(name)
+        return variant
+
+    def close(self) -> None:
+        """Remove the temporary folder, if there is one; may be called twice."""
+        self._cleanup.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load_bundle(path: Path | None = None) -> ModelBundle:
+    """Open the bundle at ``path`` (folder or zip), or the one that ships with the package.
+
+    Raises InputError when there is nothing at ``path``, ModelError when what is there is refused.
+    """
+    path = DEFAULT_BUNDLE if path is None else Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such bundle; give a folder or zip that holds {MANIFEST_NAME}")
+    if path.is_dir():
+        return ModelBundle(path, read_manifest(path))
+    cleanup = contextlib.ExitStack()
+    with contextlib.ExitStack() as guard:
+        guard.enter_context(cleanup)
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="fer-edge-bundle-")))
+        inner = _unzip(path, folder)
+        bundle = ModelBundle(inner, read_manifest(inner), cleanup)
+        guard.pop_all()
+    return bundle
+
+
+def read_manifest(folder: Path) -> ModelManifest:
+    """Parse ``folder/manifest.json``. Raises ModelError, naming the key, when it breaks the contract."""
+    path = folder / MANIFEST_NAME
+    try:
+        raw = path.read_bytes()[: _MAX_MANIFEST_BYTES + 1]
+    except FileNotFoundError:
+        raise ModelError(f"{folder}: not a model bundle: it holds no {MANIFEST_NAME}") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read it: {error.strerror}") from None
+    if not raw.strip():
+        raise ModelError(f"{path}: the manifest is empty")
+    if len(raw) > _MAX_MANIFEST_BYTES:
+        raise ModelError(f"{path}: larger than {_MAX_MANIFEST_BYTES} bytes, so no manifest of ours")
+    try:
+        table = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not valid JSON: {error}") from None
+    return parse_manifest(table, folder)
+
+
+def parse_manifest(table: Any, folder: Path) -> ModelManifest:
+    """A manifest from its JSON ``table``; variant files are looked for in ``folder``. Raises ModelError."""
+    reader = _Reader(table, str(folder / MANIFEST_NAME))
+    found_format = reader.integer("format", low=1)
+    if found_format > FORMAT:
+        raise ModelError(f"{reader.where}: format {found_format} is newer than {FORMAT}: update fer-edge")
+    labels = reader.strings("labels")
+    size = reader.table("input")
+    variants = reader.table("variants")
+    if not variants.value:
+        raise reader.error("variants", "holds no variant")
+    manifest = ModelManifest(
+        name=reader.text("name"),
+        version=reader.text("version"),
+        license=reader.text("license"),
+        labels=labels,
+        input=BundleInput(*(size.integer(key, low=1, high=4096) for key in ("height", "width", "channels"))),
+        output=reader.text("output"),
+        temperature=reader.number("temperature", above=0.0),
+        variants={name: _parse_variant(variants.table(name), name, folder) for name in variants.value},
+        training=dict(reader.table("training").value) if "training" in reader.value else {},
+    )
+    if manifest.output != "logits":
+        raise reader.error("output", f"must be 'logits', not {manifest.output!r}")
+    if manifest.input.channels != 1:
+        raise reader.error("input.channels", f"must be 1 (grey), not {manifest.input.channels}")
+    return manifest
+
+
+def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:
+    """Check ``table`` with the reader's own parser, then write it to ``folder/manifest.json`` atomically."""
+    parse_manifest(table, folder)
+    write_text_atomically(folder / MANIFEST_NAME, json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file as lower-case hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _parse_variant(reader: _Reader, name: str, folder: Path) -> ModelVariant:
+    file = reader.text("file")
+    # A bare name only: a manifest must not reach outside its own folder, on any operating system.
+    if "/" in file or "\\" in file or file in (".", "..") or ":" in file or "\0" in file:
+        raise reader.error("file", f"must be a bare file name, not the path {file!r}")
+    sha256 = reader.text("sha256").lower()
+    if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        raise reader.error("sha256", "must be 64 hexadecimal digits")
+    io = reader.table("io")
+    accuracy = reader.table("accuracy") if "accuracy" in reader.value else None
+    return ModelVariant(
+        name=name,
+        path=folder / file,
+        sha256=sha256,
+        size_bytes=reader.integer("bytes", low=0),
+        io=VariantIO(
+            io.choice("input_dtype", _DTYPES),
+            io.number("input_scale", above=0.0),
+            io.integer("input_zero_point"),
+            io.choice("output_dtype", _DTYPES),
+            io.number("output_scale", above=0.0),
+            io.integer("output_zero_point"),
+        ),
+        accuracy={key: accuracy.number(key) for key in accuracy.value} if accuracy else {},
+    )
+
+
+def _verify(variant: ModelVariant) -> None:
+    try:
+        size = variant.path.stat().st_size
+        digest = file_sha256(variant.path)
+    except FileNotFoundError:
+        raise ModelError(f"{variant.path}: the manifest names this file, but it is missing") from None
+    except OSError as error:
+        raise ModelError(f"{variant.path}: cannot read it: {error.strerror}") from None
+    if size != variant.size_bytes:
+        raise ModelError(
+            f"{variant.path}: {size} bytes where the manifest says {variant.size_bytes}: damaged or replaced"
+        )
+    if digest != variant.sha256:
+        raise ModelError(
+            f"{variant.path}: sha256 differs from the manifest's: damaged or replaced; fetch the bundle again"
+        )
+
+
+def _unzip(path: Path, folder: Path) -> Path:
+    """Unpack the flat files of a bundle's zip; one enclosing folder in it is allowed. Returns where they lie."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifests = [name for name in archive.namelist() if Path(name).name == MANIFEST_NAME]
+            if len(manifests) != 1 or manifests[0].count("/") > 1:
+                raise ModelError(
+                    f"{path}: not a model bundle: {MANIFEST_NAME} must stand in the zip once, at its top"
+                )
+            prefix = manifests[0].removesuffix(MANIFEST_NAME)
+            for info in archive.infolist():
+                name = info.filename.removeprefix(prefix)
+                if info.filename.startswith(prefix) and name and "/" not in name and "\\" not in name:
+                    (folder / name).write_bytes(archive.read(info))
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ModelError(f"{path}: neither a bundle folder nor a readable zip: {error}") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot unpack it: {error.strerror or error}") from None
+    return folder
+
+
+class _Reader:
+    """Typed access to one JSON object; every error names the file and the key's path."""
+
+    def __init__(self, value: Any, where: str, path: str = "") -> None:
+        self.where, self.path = where, path
+        if not isinstance(value, dict):
+            raise ModelError(f"{where}: {path or 'the manifest'} must be an object")
+        self.value: dict[str, Any] = value
+
+    def error(self, key: str, problem: str) -> ModelError:
+        return ModelError(f"{self.where}: {self._key(key)} {problem}")
+
+    def table(self, key: str) -> _Reader:
+        return _Reader(self._get(key), self.where, self._key(key))
+
+    def text(self, key: str) -> str:
+        value = self._get(key)
+        if not isinstance(value, str) or not value:
+            raise self.error(key, "must be a non-empty string")
+        return value
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        value = self._get(key)
+        if (
+            not isinstance(value, list)
+            or len(value) < 2
+            or not all(isinstance(item, str) and item for item in value)
+        ):
+            raise self.error(key, "must be a list of at least two strings")
+        if len(set(value)) != len(value):
+            raise self.error(key, "names a label twice")
+        return tuple(value)
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(key)
+        if value not in allowed:
+            raise self.error(key, f"must be one of {', '.join(allowed)}, not {value!r}")
+        return value
+
+    def integer(self, key: str, low: int | None = None, high: int | None = None) -> int:
+        value = self._get(key)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.error(key, "must be a whole number")
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise self.error(key, f"is out of range: {value}")
+        return value
+
+    def number(self, key: str, above: float | None = None) -> float:
+        value = self._get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise self.error(key, "must be a finite number")
+        if above is not None and value <= above:
+            raise self.error(key, f"must be above {above:g}, not {value:g}")
+        return float(value)
+
+    def _get(self, key: str) -> Any:
+        if key not in self.value:
+            raise self.error(key, "is missing")
+        return self.value[key]
+
+    def _key(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path else key

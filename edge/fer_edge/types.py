@@ -1,0 +1,211 @@
+"""The values that travel along the pipeline: one small frozen dataclass for each arrow.
+
+Classes that hold an array are declared ``eq=False``: the generated ``==`` and ``hash`` would raise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An axis-aligned rectangle in pixels; ``x``, ``y`` is the top left corner. May lie partly outside a frame."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def area(self) -> int:
+        """Pixels covered; 0 for an empty box."""
+        return max(0, self.width) * max(0, self.height)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Centre point (x, y) in pixels."""
+        return self.x + self.width / 2, self.y + self.height / 2
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union, 0..1; 0 when either box is empty."""
+        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        if width <= 0 or height <= 0:
+            return 0.0
+        intersection = width * height
+        return intersection / (self.area + other.area - intersection)
+
+    def grown(self, factor: float) -> Box:
+        """The box scaled about its centre by ``factor`` (1.0 leaves it as it is), rounded to whole pixels."""
+        centre_x, centre_y = self.centre
+        width, height = round(self.width * factor), round(self.height * factor)
+        return Box(round(centre_x - width / 2), round(centre_y - height / 2), width, height)
+
+    def clipped(self, width: int, height: int) -> Box:
+        """The part of the box inside a frame of ``width`` x ``height`` pixels; empty when there is none."""
+        left, top = min(max(self.x, 0), width), min(max(self.y, 0), height)
+        right = min(max(self.x + self.width, left), width)
+        bottom = min(max(self.y + self.height, top), height)
+        return Box(left, top, right - left, bottom - top)
+
+    def as_list(self) -> list[int]:
+        """``[x, y, width, height]``, as traces and JSON hold it."""
+        return [self.x, self.y, self.width, self.height]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One grey image of a source.
+
+    ``captured_at`` is seconds: the monotonic clock for a live source, media time for a file.
+    ``gray`` is uint8 [H, W].
+    """
+
+    source: str
+    index: int
+    captured_at: float
+    gray: UInt8Array
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return int(self.gray.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return int(self.gray.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A detected face: its box in frame pixels and the detector's score (higher is surer; unitless)."""
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceCrop:
+    """A face cut out for the classifier.
+
+    ``pixels`` is uint8 [height, width] of the model's input size; ``quality`` is 0..1, the share of the
+    crop that lies inside the frame.
+    """
+
+    face: Face
+    pixels: UInt8Array
+    quality: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmotionProbabilities:
+    """Calibrated probabilities, float32 [labels], in the bundle's label order; they sum to 1."""
+
+    values: Float32Array
+
+    @property
+    def top(self) -> int:
+        """Index of the most probable label (the first of equals)."""
+        return int(np.argmax(self.values))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """One face followed over time.
+
+    ``box`` is where it is now (predicted while it is not found), ``probabilities`` the smoothed ones,
+    ``last_seen`` seconds of the source's clock, and ``confirmed`` whether it was found often enough to be told of.
+    """
+
+    track_id: int
+    box: Box
+    probabilities: EmotionProbabilities
+    last_seen: float
+    confirmed: bool
+
+
+UNCERTAIN = "uncertain"
+"""State of a track whose expression is not told; not a label of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedEmotion:
+    """What is said of one track after smoothing; ``emotion`` is a label or ``UNCERTAIN``.
+
+    ``confidence`` is the smoothed probability of the emotion (of the best label when uncertain), 0..1;
+    ``since`` is the time (source clock, seconds) at which the emotion became this one.
+    """
+
+    source: str
+    track_id: int
+    box: Box
+    emotion: str
+    confidence: float
+    since: float
+
+
+class EventKind(StrEnum):
+    """What an event tells."""
+
+    APPEARED = "appeared"
+    CHANGED = "changed"
+    LEFT = "left"
+    HEARTBEAT = "heartbeat"
+    SOURCE_LOST = "source_lost"
+    SOURCE_BACK = "source_back"
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionEvent:
+    """Something worth telling the outside world; one JSON line each (``schema/event.schema.json``).
+
+    ``at`` is wall-clock seconds since the epoch (UTC), ``mono`` the source's own clock in seconds.
+    ``track_id``, ``emotion``, ``previous`` and ``confidence`` are None where the kind has none.
+    """
+
+    kind: EventKind
+    source: str
+    at: float
+    mono: float
+    track_id: int | None = None
+    emotion: str | None = None
+    previous: str | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageLatency:
+    """Latency of one pipeline stage in milliseconds; ``calls`` is how often it ran."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStatus:
+    """A snapshot of the running pipeline, beside the events.
+
+    ``wall_s``, ``cpu_s`` (whole process) and ``pipeline_cpu_s`` (the processing thread) are seconds;
+    ``rss_mb`` is the resident set in MiB (1 MiB = 2**20 bytes), NaN where the system does not tell.
+    """
+
+    frames: int
+    dropped: int
+    faces: int
+    events: int
+    wall_s: float
+    cpu_s: float
+    pipeline_cpu_s: float
+    rss_mb: float
+    stages: dict[str, StageLatency] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Dataset to trained Keras model (host)."""

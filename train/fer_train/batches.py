@@ -1,0 +1,52 @@
+"""Batches for Keras ``fit``.
+
+Order and augmentation depend on seed, epoch and step alone, so a resumed run repeats them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.types import Float32Array, UInt8Array
+from fer_train.augment import augment_batch, mix_up
+from fer_train.config import Recipe
+
+
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """One epoch's shuffled, augmented batches of images float32 [B, S, S, 1], targets [B, labels] and weights [B]."""
+
+    def __init__(
+        self, images: UInt8Array, labels: npt.NDArray[np.integer[Any]], label_count: int, recipe: Recipe, epoch: int
+    ) -> None:
+        # One worker thread prepares the next batch while this one is trained on; OpenCV releases the GIL.
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        self._images, self._recipe, self._epoch = images, recipe, epoch
+        self._targets = np.eye(label_count, dtype=np.float32)[labels]
+        self._weights = class_weights(labels, label_count, recipe.loop.class_weights)[labels]
+        self._order = np.random.default_rng([recipe.loop.seed, epoch]).permutation(len(images))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._images) / self._recipe.loop.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[Float32Array, Float32Array, Float32Array]:
+        loop, augment = self._recipe.loop, self._recipe.augment
+        rows = self._order[step * loop.batch_size : (step + 1) * loop.batch_size]
+        random = np.random.default_rng([loop.seed, self._epoch, step])
+        images = augment_batch(self._images[rows], loop.size_at(self._epoch), augment, random)
+        targets = self._targets[rows]
+        if augment.mixup_alpha:
+            images, targets = mix_up(images, targets, augment.mixup_alpha, random)
+        return images, targets, self._weights[rows]
+
+
+def class_weights(labels: npt.NDArray[np.integer[Any]], label_count: int, scheme: str) -> Float32Array:
+    """Weight of each class, float32 [labels], with a mean of 1 over the images; a class without images gets 0."""
+    counts = np.bincount(labels, minlength=label_count).astype(np.float64)
+    power = {"none": 0.0, "balanced": 1.0, "sqrt": 0.5}[scheme]
+    weights = np.where(counts > 0, np.maximum(counts, 1.0) ** -power, 0.0)
+    return np.asarray(weights * counts.sum() / (weights @ counts), dtype=np.float32)

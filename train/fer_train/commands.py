@@ -1,0 +1,88 @@
+"""Arguments of ``fer-edge data`` and ``fer-edge train``; the work is imported when a command runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fer_edge.cli import Command, add_subcommands
+
+_SPLITS = ("Training", "PublicTest", "PrivateTest")
+
+
+def _add_data_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path",
+        nargs="?",
+        type=Path,
+        metavar="PATH",
+        help="FER2013 as CSV (plain, .xz, .gz, .zip, .tar.gz), class folders, or the folder that holds it "
+        "(default: FER_EDGE_DATA, else ./data, else the user's cache folder)",
+    )
+    parser.add_argument(
+        "--skip-bad-rows", action="store_true", help="leave malformed rows out and count them instead of stopping"
+    )
+
+
+def _configure_audit(parser: argparse.ArgumentParser) -> None:
+    _add_data_source(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--list", type=Path, metavar="FILE.csv", help="write every finding: kind, split, row, label, group"
+    )
+
+
+def _configure_export(parser: argparse.ArgumentParser) -> None:
+    _add_data_source(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--format", choices=("png", "jpg"), default="png", help="png keeps every pixel (default), jpg does not"
+    )
+    parser.add_argument("--splits", nargs="+", choices=_SPLITS, default=_SPLITS, help="default: all three")
+    parser.add_argument("--force", action="store_true", help="replace an earlier export in DIR")
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from fer_train.data_command import audit
+
+    return audit(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from fer_train.data_command import export
+
+    return export(arguments)
+
+
+def _configure_data(parser: argparse.ArgumentParser) -> None:
+    add_subcommands(
+        parser,
+        {
+            "audit": Command("count, and find duplicates, leaks, label conflicts, blanks", _configure_audit, _audit),
+            "export": Command("write the images out as class folders", _configure_export, _export),
+        },
+    )
+
+
+def _no_subcommand(arguments: argparse.Namespace) -> int:
+    raise AssertionError("argparse demands a subcommand")
+
+
+DATA = Command("look at FER2013 and convert it: audit, export", _configure_data, _no_subcommand)
+
+
+def _configure_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="F", help="the recipe, a TOML file")
+    parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<recipe's name>)")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
+    parser.add_argument("--skip-bad-rows", action="store_true", help="leave malformed rows out instead of stopping")
+    parser.add_argument("--resume", action="store_true", help="go on after the last whole epoch of the run in --out")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from fer_train.train_command import run
+
+    return run(arguments)
+
+
+TRAIN = Command("train a model by a recipe", _configure_train, _train)

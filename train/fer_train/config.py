@@ -1,0 +1,127 @@
+"""A training recipe: frozen dataclasses read from one TOML file, strictly; every key has a default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fer_edge import strict_toml
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The residual network of ``fer_train.model``."""
+
+    stem_width: int = 16
+    """Channels of the first convolution, which runs at full resolution."""
+    widths: tuple[int, ...] = (32, 64, 128)
+    """Channels of each stage; every stage halves the resolution."""
+    blocks: tuple[int, ...] = (2, 2, 2)
+    """Residual blocks in each stage."""
+    dropout: float = 0.2
+    """Share of the pooled features dropped in training, 0..1."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.widths) == len(self.blocks) > 0, "widths and blocks must be equally long and not empty")
+        _require(min((self.stem_width, *self.widths, *self.blocks)) >= 1, "widths and blocks must be 1 or more")
+        _require(0 <= self.dropout < 1, "dropout must be in 0..1")
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSettings:
+    """Random changes of each training image that keep its label; all of them 0 or 1.0 leaves the image alone."""
+
+    flip: float = 0.5
+    """Probability of a left-right flip."""
+    rotate_degrees: float = 12.0
+    """Largest rotation either way."""
+    scale: float = 0.12
+    """Largest change of size, as a share: 0.12 gives factors of 0.88..1.12."""
+    shift: float = 0.08
+    """Largest shift either way, as a share of the image's side."""
+    brightness: float = 0.15
+    """Largest brightness offset either way, as a share of the full range 255."""
+    contrast: float = 0.2
+    """Largest change of contrast about the image's mean, as a share."""
+    erase_probability: float = 0.25
+    """Probability that a rectangle is overwritten with noise (random erasing, Zhong et al., arXiv:1708.04896)."""
+    erase_area: float = 0.15
+    """Largest erased share of the image's area."""
+    mixup_alpha: float = 0.0
+    """Parameter of the Beta distribution of mixup (Zhang et al., arXiv:1710.09412); 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        shares = (self.flip, self.scale, self.shift, self.brightness, self.contrast)
+        _require(all(0 <= share <= 1 for share in shares), "flip, scale, shift, brightness, contrast must be in 0..1")
+        _require(self.scale < 1, "scale must be below 1")
+        _require(0 <= self.erase_probability <= 1, "erase_probability must be in 0..1")
+        _require(0 < self.erase_area < 1, "erase_area must be in 0..1")
+        _require(0 <= self.rotate_degrees <= 180, "rotate_degrees must be in 0..180")
+        _require(self.mixup_alpha >= 0, "mixup_alpha must be 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How long and how fast to learn."""
+
+    seed: int = 1
+    """Seeds the weights, the order of the images and their augmentation."""
+    epochs: int = 36
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images in a step."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """``sgd`` has Nesterov momentum 0.9."""
+    learning_rate: float = 2e-3
+    """Peak rate; rises linearly over ``warmup_epochs``, then falls to 0 as a cosine."""
+    warmup_epochs: float = 1.0
+    """Epochs of warm-up; may be a fraction."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay of the kernels; biases and BatchNorm parameters are left out."""
+    label_smoothing: float = 0.1
+    """Share of each label spread over all classes (Szegedy et al., arXiv:1512.00567)."""
+    class_weights: Literal["none", "balanced", "sqrt"] = "none"
+    """Weight of a class in the loss: equal, inverse to its frequency, or the square root of that."""
+    sizes: tuple[int, ...] = (48,)
+    """Side of the training images in pixels, phase by phase; small ones first make early epochs cheap
+    (progressive learning, Tan & Le, arXiv:2104.00298). The last one should be the model's input size."""
+    size_changes: tuple[float, ...] = ()
+    """Share of all epochs at which each next size begins; one fewer than ``sizes``."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1 and self.batch_size >= 2, "epochs must be 1 or more and batch_size 2 or more")
+        _require(self.learning_rate > 0, "learning_rate must be above 0")
+        _require(0 <= self.warmup_epochs <= self.epochs, "warmup_epochs must be in 0..epochs")
+        _require(self.weight_decay >= 0, "weight_decay must be 0 or more")
+        _require(0 <= self.label_smoothing < 1, "label_smoothing must be in 0..1")
+        _require(len(self.sizes) == len(self.size_changes) + 1, "size_changes must have one value fewer than sizes")
+        _require(all(16 <= side <= 512 for side in self.sizes), "sizes must be in 16..512")
+        ascending = all(a < b for a, b in zip((0.0, *self.size_changes), (*self.size_changes, 1.0), strict=True))
+        _require(ascending, "size_changes must rise between 0 and 1")
+
+    def size_at(self, epoch: int) -> int:
+        """Side of the training images in pixels in ``epoch`` (from 0)."""
+        phase = sum(epoch >= change * self.epochs for change in self.size_changes)
+        return self.sizes[phase]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides a training run, apart from the data."""
+
+    name: str = "unnamed"
+    """Name of the run and of the bundle made from it."""
+    model: ModelSettings = field(default_factory=ModelSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    loop: LoopSettings = field(default_factory=LoopSettings)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe. Raises ConfigError with the key's path and what is allowed."""
+    return strict_toml.parse(Recipe, strict_toml.read_toml(path), str(path))
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

@@ -1,0 +1,108 @@
+"""The work of ``fer-edge data audit`` and ``fer-edge data export``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import io
+import json
+import sys
+from pathlib import Path
+
+from fer_edge.files import write_text_atomically
+from fer_train.audit import Audit, AuditReport, Finding
+from fer_train.dataset import load_dataset
+from fer_train.export import check_export_target, export_class_folders
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """Print the audit as tables or JSON, and write every finding where asked; returns 0, faults or not."""
+    dataset = load_dataset(arguments.path, skip_bad_rows=arguments.skip_bad_rows)
+    result = Audit(dataset)
+    report = result.report()
+    if arguments.list is not None:
+        write_text_atomically(arguments.list, _findings_csv(result))
+    if arguments.json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(report), indent=2) + "\n")
+    else:
+        sys.stdout.write(_as_text(report, arguments.list))
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write the data set out as class folders and say where."""
+    check_export_target(arguments.out, force=arguments.force)
+    dataset = load_dataset(arguments.path, skip_bad_rows=arguments.skip_bad_rows)
+    count = export_class_folders(
+        dataset,
+        arguments.out,
+        image_format=arguments.format,
+        splits=arguments.splits,
+        force=arguments.force,
+    )
+    sys.stdout.write(f"{count} images written to {arguments.out}\n")
+    return 0
+
+
+def _findings_csv(result: Audit) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in dataclasses.fields(Finding))
+    writer.writerows(dataclasses.astuple(finding) for finding in result.findings())
+    return text.getvalue()
+
+
+def _as_text(report: AuditReport, listed: Path | None) -> str:
+    height, width = report.image_size
+    lines = [
+        f"{report.name}: {report.rows} rows of {width} x {height} pixels"
+        + (f", {report.skipped_rows} malformed rows left out" if report.skipped_rows else ""),
+        _identity_line(report),
+        *(f"note: {note}" for note in report.notes),
+        "",
+        *_class_table(report),
+        "",
+        *_fault_lines(report),
+    ]
+    if listed is not None:
+        lines.append(f"every finding is listed in {listed}")
+    return "\n".join(lines) + "\n"
+
+
+def _identity_line(report: AuditReport) -> str:
+    if report.is_known_fer2013:
+        verdict = "the FER2013 that this project's numbers were measured on"
+    else:
+        verdict = f"a differing copy: {report.rows_of_fer2013} of its {report.rows} rows stand in the known FER2013"
+    return f"rows_sha256 {report.rows_sha256}: {verdict}"
+
+
+def _class_table(report: AuditReport) -> list[str]:
+    splits = list(report.classes)
+    labels = list(next(iter(report.classes.values())))
+    lines = [f"{'':22}" + "".join(f"{split:>13}" for split in splits) + f"{'all':>10}{'share':>9}"]
+    for label in labels:
+        counts = [report.classes[split][label] for split in splits]
+        share = sum(counts) / report.rows
+        lines.append(f"{label:22}" + "".join(f"{count:>13}" for count in counts) + f"{sum(counts):>10}{share:>9.1%}")
+    totals = [sum(report.classes[split].values()) for split in splits]
+    lines.append(f"{'all':22}" + "".join(f"{count:>13}" for count in totals) + f"{report.rows:>10}")
+    ratios = [report.largest_to_smallest[split] for split in splits]
+    shown = ["-" if ratio is None else f"{ratio:.1f} : 1" for ratio in ratios]
+    lines.append(f"{'largest : smallest':22}" + "".join(f"{ratio:>13}" for ratio in shown))
+    return lines
+
+
+def _fault_lines(report: AuditReport) -> list[str]:
+    kept = sum(report.classes["Training"].values()) - report.training_rows_dropped
+    return [
+        f"duplicates   {report.duplicates:>6} of {report.rows} rows repeat another's image "
+        f"({report.distinct} distinct, {report.duplicate_groups} groups)",
+        f"leaks        {report.cross_split_groups:>6} groups of equal images cross splits: "
+        f"{report.public_in_training} PublicTest and {report.private_in_training} PrivateTest images "
+        "also stand in Training",
+        f"             {report.training_rows_dropped:>6} Training rows are left out of training for it, {kept} kept",
+        f"conflicts    {report.conflicting_groups:>6} groups of equal images carry different labels",
+        f"blank        {report.blank:>6} images show nothing",
+    ]

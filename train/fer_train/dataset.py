@@ -1,0 +1,77 @@
+"""FER2013 as arrays: ``load_dataset`` reads any of its forms, ``leak_free_training`` says what to train on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_train.identity import rows_of_fer2013
+from fer_train.readers.cache import DecodedCache
+from fer_train.readers.class_folders import fingerprint_folders, read_class_folders
+from fer_train.readers.fer2013_csv import read_csv
+from fer_train.readers.locate import locate
+from fer_train.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset, Split
+
+__all__ = [
+    "PRIVATE_TEST",
+    "PUBLIC_TEST",
+    "SPLIT_NAMES",
+    "TRAINING",
+    "Dataset",
+    "Split",
+    "leak_free_training",
+    "load_dataset",
+]
+
+_LOG = logging.getLogger(__name__)
+
+
+def load_dataset(path: Path | None = None, *, skip_bad_rows: bool = False, cache: bool = True) -> Dataset:
+    """Read FER2013 from a CSV, an archive of it or class folders.
+
+    ``path`` is a file or a folder; None looks in FER_EDGE_DATA, else ./data, else the user's cache folder.
+    With ``cache`` the decoded arrays are kept in the user's cache folder, and used again while the source's
+    size and time stay the same. Raises InputError for missing or malformed data; ``skip_bad_rows`` leaves
+    malformed rows out, counts them and logs a warning.
+    """
+    source = locate(path)
+    is_folder = source.is_dir()
+    store = DecodedCache(source, fingerprint_folders(source) if is_folder else None) if cache else None
+    dataset = store.load() if store else None
+    if dataset is None or (dataset.skipped_rows and not skip_bad_rows):
+        reader = read_class_folders if is_folder else read_csv
+        dataset = reader(source, skip_bad_rows=skip_bad_rows)
+        if store:
+            store.save(dataset)
+    if dataset.skipped_rows:
+        _LOG.warning("%s: %d malformed rows were left out", source, dataset.skipped_rows)
+    for note in dataset.notes:
+        _LOG.warning("%s: %s", source, note)
+    _warn_of_differing_copy(source, dataset)
+    return dataset
+
+
+def leak_free_training(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """Indices into Training of the rows to keep: those whose pixels stand in neither PublicTest nor PrivateTest."""
+    tested = {image.tobytes() for split in (PUBLIC_TEST, PRIVATE_TEST) for image in dataset.splits[split].images}
+    images = dataset.splits[TRAINING].images
+    return np.array([i for i, image in enumerate(images) if image.tobytes() not in tested], dtype=np.int64)
+
+
+def _warn_of_differing_copy(source: Path, dataset: Dataset) -> None:
+    """A copy of FER2013 that differs in some rows gives other numbers; a data set of its own needs no warning."""
+    if dataset.is_known_fer2013:
+        return
+    known = rows_of_fer2013(dataset)
+    total = sum(len(split) for split in dataset.splits.values())
+    if 2 * known > total:
+        _LOG.warning(
+            "%s: a differing copy of FER2013: %d of its %d rows are not in the one this project's numbers were "
+            "measured on",
+            source,
+            total - known,
+            total,
+        )

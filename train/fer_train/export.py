@@ -1,0 +1,107 @@
+"""Writes a data set out as class folders of images, which the reader of class folders takes back.
+
+``train/<class>/Training_00012.png`` and ``test/<class>/PublicTest_00012.png``: the number is the row within its
+split, from 0, so that a PNG export reads back as the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from fer_edge.errors import InputError, OutputError
+from fer_train.readers.locate import CLASS_FOLDER_ROOTS
+from fer_train.readers.progress import progress
+from fer_train.samples import SPLIT_NAMES, TRAINING, Dataset
+
+_PROGRESS_EVERY = 64
+
+
+def export_class_folders(
+    dataset: Dataset,
+    out: Path,
+    *,
+    image_format: str = "png",
+    splits: Sequence[str] = SPLIT_NAMES,
+    force: bool = False,
+) -> int:
+    """Write ``splits`` of ``dataset`` below ``out`` and return the number of images.
+
+    ``image_format`` is "png" (lossless) or "jpg" (OpenCV's default quality, 95). The folder appears whole or not
+    at all. Raises InputError when ``out`` holds something; with ``force`` an earlier export there is replaced,
+    and anything else still refused. Raises OutputError when it cannot be written or the disk is full.
+    """
+    out = out.resolve()
+    _check_target(out, force=force)
+    # A sibling is on the same file system as the target, so that the last step is a mere rename.
+    building = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        building.mkdir(parents=True)
+        count = _write_images(dataset, building, image_format, splits)
+        _put_in_place(building, out)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror or error}; nothing was exported") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return count
+
+
+def check_export_target(out: Path, *, force: bool) -> None:
+    """Raise InputError now rather than after a long read, when ``export_class_folders`` would refuse ``out``."""
+    _check_target(out.resolve(), force=force)
+
+
+def _check_target(out: Path, *, force: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder")
+    try:
+        names = sorted(path.name for path in out.iterdir())
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be read: {error.strerror}") from error
+    if names and not force:
+        raise InputError(f"{out}: is not empty; choose another folder, or replace an earlier export with --force")
+    foreign = [name for name in names if name not in CLASS_FOLDER_ROOTS]
+    if foreign:
+        raise InputError(f"{out}: holds {foreign[0]}, which no export makes; choose another folder")
+
+
+def _write_images(dataset: Dataset, folder: Path, image_format: str, splits: Sequence[str]) -> int:
+    total = sum(len(dataset.splits[split]) for split in splits)
+    done = 0
+    with progress("exporting", total, " images") as show:
+        for split in splits:
+            root = folder / ("train" if split == TRAINING else "test")
+            for label in dataset.labels:
+                (root / label).mkdir(parents=True, exist_ok=True)
+            part = dataset.splits[split]
+            for row, (image, label_index) in enumerate(zip(part.images, part.labels, strict=True)):
+                encoded, data = cv2.imencode(f".{image_format}", image)
+                if not encoded:
+                    raise OutputError(f"OpenCV cannot encode {image_format}")
+                path = root / dataset.labels[label_index] / f"{split}_{row:05d}.{image_format}"
+                path.write_bytes(data.tobytes())
+                done += 1
+                if done % _PROGRESS_EVERY == 0:
+                    show(done)
+    return done
+
+
+def _put_in_place(building: Path, out: Path) -> None:
+    """Rename ``building`` to ``out``; what stood there stays until the new folder is in its place."""
+    aside = out.with_name(f".{out.name}.{os.getpid()}.old")
+    replaced = out.exists()
+    try:
+        if replaced:
+            out.rename(aside)
+        building.rename(out)
+    except BaseException:
+        if aside.exists() and not out.exists():
+            aside.rename(out)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

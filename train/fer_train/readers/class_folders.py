@@ -1,0 +1,195 @@
+"""Reads FER2013 from class folders: ``train/<class>/*.jpg|png`` and ``test/<class>/…``.
+
+The file name says PublicTest or PrivateTest where it begins so (``PrivateTest_00012.png``), in either folder; an
+image of ``test/`` that does not say becomes PublicTest, so that PrivateTest is never filled by a guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import InputError
+from fer_edge.labels import FER2013_LABELS
+from fer_train.readers.locate import CLASS_FOLDER_ROOTS
+from fer_train.readers.progress import progress
+from fer_train.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset, RowCollector
+
+_LOG = logging.getLogger(__name__)
+
+_IMAGE_ENDINGS = {".jpg", ".jpeg", ".png"}
+_OTHER_NAMES = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happiness": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+}
+_NAMED_SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?:_(\d+))?", re.ASCII)
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PROGRESS_EVERY = 64
+
+
+class _BadImageError(Exception):
+    """What is wrong with one image file; the caller knows its path."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageFile:
+    path: Path
+    root: str
+    label: int
+
+    @property
+    def named_split(self) -> str | None:
+        """The split that the file name begins with."""
+        match = _NAMED_SPLIT.match(self.path.name)
+        return match[1] if match else None
+
+    @property
+    def split(self) -> str:
+        """The name counts where it says that an image is for testing; else the folder does."""
+        if self.named_split in (PUBLIC_TEST, PRIVATE_TEST):
+            return self.named_split
+        return TRAINING if self.root == "train" else PUBLIC_TEST
+
+    @property
+    def order(self) -> tuple[int, float, str, int]:
+        """By split, then by the number in the name: an exported CSV comes back in its own order."""
+        match = _NAMED_SPLIT.match(self.path.name)
+        number = int(match[2]) if match and match[2] else math.inf
+        return SPLIT_NAMES.index(self.split), number, self.path.name, self.label
+
+
+def read_class_folders(root: Path, *, skip_bad_rows: bool = False) -> Dataset:
+    """Decode all images below ``root``; colour becomes grey.
+
+    Raises InputError for a class that FER2013 does not have, and for the first image that cannot be decoded or
+    differs in size; with ``skip_bad_rows`` such images are left out and counted in ``Dataset.skipped_rows``.
+    """
+    files = sorted(_image_files(root), key=lambda file: file.order)
+    rows = RowCollector()
+    skipped = 0
+    size: tuple[int, int] | None = None
+    with progress(f"reading {root.name}", len(files), " images") as show:
+        for number, file in enumerate(files):
+            try:
+                image = _decode(file.path, size)
+            except _BadImageError as error:
+                if not skip_bad_rows:
+                    raise InputError(f"{file.path}: {error} (--skip-bad-rows leaves it out)") from error
+                _LOG.info("%s skipped: %s", file.path, error)
+                skipped += 1
+                continue
+            size = (image.shape[0], image.shape[1])
+            rows.add(file.split, file.label, image.tobytes())
+            if number % _PROGRESS_EVERY == 0:
+                show(number)
+    if size is None:
+        raise InputError(f"{root}: no usable .jpg or .png in its class folders ({skipped} malformed)")
+    return rows.build(root.name, size, skipped_rows=skipped, notes=_notes(files))
+
+
+def fingerprint_folders(root: Path) -> str:
+    """SHA-256 over path, size and modification time of every image: changes when the data set does."""
+    digest = hashlib.sha256()
+    for file in sorted(_image_files(root), key=lambda file: file.path):
+        status = file.path.stat()
+        line = b"%b\0%d %d\n" % (os.fsencode(file.path.relative_to(root)), status.st_size, status.st_mtime_ns)
+        digest.update(line)
+    return digest.hexdigest()
+
+
+def _image_files(root: Path) -> Iterator[_ImageFile]:
+    for name in CLASS_FOLDER_ROOTS:
+        folders = [folder for folder in _visible(root / name) if folder.is_dir()] if (root / name).is_dir() else []
+        labels = {folder: _label_of(folder) for folder in folders}
+        unknown = sorted(folder.name for folder, label in labels.items() if label is None)
+        if unknown:
+            raise InputError(
+                f"{root / name}: folders that are no class of FER2013: {', '.join(unknown)}; "
+                f"allowed: {', '.join(FER2013_LABELS)} (also {', '.join(_OTHER_NAMES)})"
+            )
+        for folder, label in labels.items():
+            for path in _visible(folder):
+                if label is not None and path.suffix.lower() in _IMAGE_ENDINGS:
+                    yield _ImageFile(path, name, label)
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def _label_of(folder: Path) -> int | None:
+    name = folder.name.lower()
+    name = _OTHER_NAMES.get(name, name)
+    return FER2013_LABELS.index(name) if name in FER2013_LABELS else None
+
+
+def _notes(files: list[_ImageFile]) -> tuple[str, ...]:
+    unsaid = sum(file.root == "test" and file.named_split not in (PUBLIC_TEST, PRIVATE_TEST) for file in files)
+    moved = sum(file.root == "train" and file.split != TRAINING for file in files)
+    notes = []
+    if unsaid:
+        notes.append(f"{unsaid} images of test/ do not say PublicTest or PrivateTest in their name: PublicTest")
+    if moved:
+        notes.append(f"{moved} images of train/ are PublicTest or PrivateTest by their name, and count as such")
+    return tuple(notes)
+
+
+def _decode(path: Path, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
+    """Grey image uint8 [H, W]; ``size`` None takes any."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _BadImageError(f"cannot be read: {error.strerror}") from error
+    # Checked first because OpenCV's codecs write their complaints to stderr themselves, and some guess the rest.
+    if not _is_whole(data):
+        raise _BadImageError("empty, truncated or no JPEG or PNG")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error as error:
+        raise _BadImageError(f"cannot be decoded: {error.err}") from error
+    if image is None:
+        raise _BadImageError("cannot be decoded")
+    height, width = image.shape
+    if size is not None and (height, width) != size:
+        raise _BadImageError(f"is {width} x {height} pixels, the images before are {size[1]} x {size[0]}")
+    return np.asarray(image, np.uint8)
+
+
+def _is_whole(data: bytes) -> bool:
+    if data.startswith(_JPEG_START):
+        return _JPEG_END in data
+    return data.startswith(_PNG_SIGNATURE) and _png_is_whole(data)
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Whether all chunks up to IEND are there with a correct checksum (PNG specification, section 5)."""
+    at = len(_PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data) or zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end + 4
+    return False

@@ -1,0 +1,96 @@
+"""Opens a CSV as a stream of bytes, whatever it is packed in: plain, xz, gzip, zip or a gzipped tar.
+
+The kind is told by the first bytes, not by the name, so that a renamed file still opens.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
+
+from fer_edge.errors import InputError
+
+CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
+
+DAMAGE_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+"""What the standard library raises for a truncated or damaged container, while opening it or reading on."""
+
+_TAR_MAGIC_AT = 257
+
+
+class LineSource(Protocol):
+    """What all kinds of opened container have in common."""
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """The next line with its newline, at most ``size`` bytes of it; empty at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CsvStream:
+    """``lines`` gives the decompressed bytes; ``position`` how many bytes of the file on disk are done."""
+
+    lines: LineSource
+    position: Callable[[], int]
+
+
+@contextmanager
+def open_csv(path: Path) -> Iterator[CsvStream]:
+    """Open the CSV in ``path``; raises InputError when it cannot be opened or the archive holds no CSV."""
+    with ExitStack() as stack:
+        try:
+            raw = stack.enter_context(path.open("rb"))
+            lines = _decompressed(raw, path, stack)
+        except DAMAGE_ERRORS as error:
+            raise InputError(f"{path}: cannot be opened ({error}); is the download complete?") from error
+        yield CsvStream(lines, raw.tell)
+
+
+def _decompressed(raw: BinaryIO, path: Path, stack: ExitStack) -> LineSource:
+    magic = raw.read(6)
+    raw.seek(0)
+    if magic.startswith(b"\xfd7zXZ\0"):
+        return stack.enter_context(lzma.open(raw))
+    if magic.startswith(b"PK"):
+        return _zip_member(stack.enter_context(zipfile.ZipFile(raw)), path, stack)
+    if magic.startswith(b"\x1f\x8b"):
+        if _holds_tar(raw):
+            return _tar_member(stack.enter_context(tarfile.open(fileobj=raw, mode="r|gz")), path)
+        return stack.enter_context(gzip.open(raw))
+    return raw
+
+
+def _holds_tar(raw: BinaryIO) -> bool:
+    with gzip.open(raw) as unpacked:
+        start = unpacked.read(_TAR_MAGIC_AT + 5)
+    raw.seek(0)
+    return start[_TAR_MAGIC_AT:] == b"ustar"
+
+
+def _zip_member(archive: zipfile.ZipFile, path: Path, stack: ExitStack) -> LineSource:
+    csv_members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
+    known = [name for name in csv_members if PurePosixPath(name).name in CSV_NAMES]
+    chosen = known or csv_members
+    if not known and len(csv_members) != 1:
+        raise InputError(f"{path}: holds neither {' nor '.join(CSV_NAMES)}")
+    try:
+        return stack.enter_context(archive.open(chosen[0]))
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or a compression unknown to Python
+        raise InputError(f"{path}: {error}; unpack it and give the CSV itself") from error
+
+
+def _tar_member(archive: tarfile.TarFile, path: Path) -> LineSource:
+    for member in archive:
+        if member.isfile() and PurePosixPath(member.name).name in CSV_NAMES:
+            lines = archive.extractfile(member)
+            if lines is not None:
+                return lines
+    raise InputError(f"{path}: holds neither {' nor '.join(CSV_NAMES)}")

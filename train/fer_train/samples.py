@@ -1,0 +1,92 @@
+"""What every reader of FER2013 fills and everything after it uses: splits of grey images with labels."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.labels import FER2013_LABELS
+
+TRAINING, PUBLIC_TEST, PRIVATE_TEST = SPLIT_NAMES = ("Training", "PublicTest", "PrivateTest")
+"""The ``Usage`` values of fer2013.csv. PublicTest is for every choice, PrivateTest for reports alone."""
+
+FER2013_ROWS_SHA256 = "524e9eac5d41a520f3d5b5714ec736ea69b2738bc20749b46bef80421fc68ce2"
+"""``Dataset.rows_sha256`` of the FER2013 that this project's numbers were measured on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Images and labels of one split, in the order of the file.
+
+    ``images`` is uint8 [N, H, W]; ``labels`` is int64 [N], indices into ``Dataset.labels``.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """A decoded data set; ``splits`` always holds all of ``SPLIT_NAMES``, each possibly empty.
+
+    ``rows_sha256`` identifies it: SHA-256 over all rows in file order, each row being its label byte, its split
+    name in UTF-8, one zero byte and its pixel bytes. ``skipped_rows`` counts malformed rows left out on request;
+    ``notes`` tell of choices a reader had to make.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    splits: dict[str, Split]
+    rows_sha256: str
+    skipped_rows: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels, the same for every image."""
+        _, height, width = self.splits[TRAINING].images.shape
+        return int(height), int(width)
+
+    @property
+    def is_known_fer2013(self) -> bool:
+        """Whether these are, byte for byte, the rows this project's numbers were measured on."""
+        return self.rows_sha256 == FER2013_ROWS_SHA256
+
+
+class RowCollector:
+    """Gathers rows in file order; holds decoded pixels only (about 83 MB for FER2013)."""
+
+    def __init__(self) -> None:
+        self._pixels = {split: bytearray() for split in SPLIT_NAMES}
+        self._labels = {split: bytearray() for split in SPLIT_NAMES}
+        self._sha256 = hashlib.sha256()
+
+    def __len__(self) -> int:
+        return sum(len(labels) for labels in self._labels.values())
+
+    def add(self, split: str, label: int, pixels: bytes) -> None:
+        """Append one row; ``pixels`` are H x W bytes, row by row."""
+        self._pixels[split] += pixels
+        self._labels[split].append(label)
+        self._sha256.update(bytes([label]) + split.encode() + b"\0")
+        self._sha256.update(pixels)
+
+    def build(self, name: str, size: tuple[int, int], *, skipped_rows: int = 0, notes: tuple[str, ...] = ()) -> Dataset:
+        """The data set of all rows added; ``size`` is (height, width). ``name`` serves an unknown copy only."""
+        rows_sha256 = self._sha256.hexdigest()
+        splits = {
+            split: Split(
+                np.frombuffer(self._pixels[split], np.uint8).reshape(-1, *size),
+                np.frombuffer(self._labels[split], np.uint8).astype(np.int64),
+            )
+            for split in SPLIT_NAMES
+        }
+        if rows_sha256 == FER2013_ROWS_SHA256:
+            name = "fer2013"
+        return Dataset(name, FER2013_LABELS, splits, rows_sha256, skipped_rows, notes)

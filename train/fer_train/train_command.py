@@ -1,0 +1,35 @@
+"""The work of ``fer-edge train``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import os
+import sys
+from pathlib import Path
+
+from fer_edge.errors import MissingExtraError
+from fer_train.config import load_recipe
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train as the recipe says; prints the kept model's path and its PublicTest accuracy."""
+    recipe = load_recipe(arguments.config)
+    for package in ("keras", "matplotlib", "tqdm"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "train")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("fer_train").setLevel(logging.INFO)
+    from fer_train.dataset import load_dataset
+    from fer_train.train import train
+
+    out: Path = arguments.out or Path("runs") / recipe.name
+    dataset = load_dataset(arguments.data, skip_bad_rows=arguments.skip_bad_rows)
+    try:
+        model = train(recipe, dataset, out, resume=arguments.resume)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nstopped; the last whole epoch is kept: go on with --resume --out {out}\n")
+        raise
+    sys.stdout.write(f"{model}\n")
+    return 0
