@@ -81,14 +81,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has gone: keep the interpreter from complaining at exit, and end quietly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has gone: end quietly.
+        _drop_unwritable_stdout()
         return 0
     except Exception as error:  # the outermost frame: whatever comes becomes one line and a code
         if arguments.debug:
             raise
+        _drop_unwritable_stdout()
         return _report(error)
     return code
+
+
+def _drop_unwritable_stdout() -> None:
+    """Where standard output takes no more (a full disk, a reader gone), keep the interpreter from saying so at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _common_arguments() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ HAAR_MARGIN = 1.08
 
 @dataclass(frozen=True, slots=True)
 class CropSpec:
-    """What the model wants: ``height`` x ``width`` pixels (from the manifest) and the ``margin`` factor around the box."""
+    """What the model wants: ``height`` x ``width`` pixels (from the manifest), ``margin`` times the box's side."""
 
     height: int
     width: int

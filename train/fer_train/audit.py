@@ -5,6 +5,7 @@ Two images are the same when all their pixels are. A *group* is all rows, of any
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,7 +64,8 @@ class Audit:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         parts = [dataset.splits[name] for name in SPLIT_NAMES]
-        images = np.concatenate([part.images.reshape(len(part), -1) for part in parts])
+        images = np.concatenate([part.images for part in parts])
+        images = images.reshape(len(images), math.prod(dataset.image_size))
         self._labels = np.concatenate([part.labels for part in parts])
         self._split = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self._row = np.concatenate([np.arange(len(part)) for part in parts])

@@ -60,6 +60,8 @@ def _check_target(out: Path, *, force: bool) -> None:
         return
     if not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder")
+    if out.is_mount():
+        raise InputError(f"{out}: is a mount point, which cannot be replaced; give a folder inside it")
     try:
         names = sorted(path.name for path in out.iterdir())
     except OSError as error:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
-import os
 import sys
 from pathlib import Path
 
 from fer_edge.errors import MissingExtraError
+from fer_train.backend import load_keras
 from fer_train.config import load_recipe
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train as the recipe says; prints the kept model's path and its PublicTest accuracy."""
     recipe = load_recipe(arguments.config)
-    for package in ("keras", "matplotlib", "tqdm"):
+    load_keras()
+    for package in ("matplotlib", "tqdm"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "train")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("fer_train").setLevel(logging.INFO)
     from fer_train.dataset import load_dataset
     from fer_train.train import train

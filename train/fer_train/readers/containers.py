@@ -20,8 +20,20 @@ from fer_edge.errors import InputError
 
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
 
-DAMAGE_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
-"""What the standard library raises for a truncated or damaged container, while opening it or reading on."""
+DAMAGE_ERRORS = (
+    OSError,
+    EOFError,
+    lzma.LZMAError,
+    zlib.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    UnicodeDecodeError,
+)
+"""What the standard library raises for a truncated or damaged container, while opening it or reading on.
+
+The last two come from zipfile: encrypted or of a kind it does not know, and a member name that is no UTF-8.
+"""
 
 _TAR_MAGIC_AT = 257
 
@@ -50,7 +62,7 @@ def open_csv(path: Path) -> Iterator[CsvStream]:
             raw = stack.enter_context(path.open("rb"))
             lines = _decompressed(raw, path, stack)
         except DAMAGE_ERRORS as error:
-            raise InputError(f"{path}: cannot be opened ({error}); is the download complete?") from error
+            raise InputError(f"{path}: cannot be opened ({error}); download it again, or unpack it yourself") from error
         yield CsvStream(lines, raw.tell)
 
 
@@ -78,13 +90,9 @@ def _holds_tar(raw: BinaryIO) -> bool:
 def _zip_member(archive: zipfile.ZipFile, path: Path, stack: ExitStack) -> LineSource:
     csv_members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
     known = [name for name in csv_members if PurePosixPath(name).name in CSV_NAMES]
-    chosen = known or csv_members
     if not known and len(csv_members) != 1:
         raise InputError(f"{path}: holds neither {' nor '.join(CSV_NAMES)}")
-    try:
-        return stack.enter_context(archive.open(chosen[0]))
-    except (RuntimeError, NotImplementedError) as error:  # encrypted, or a compression unknown to Python
-        raise InputError(f"{path}: {error}; unpack it and give the CSV itself") from error
+    return stack.enter_context(archive.open((known or csv_members)[0]))
 
 
 def _tar_member(archive: tarfile.TarFile, path: Path) -> LineSource:
