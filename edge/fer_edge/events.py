@@ -1,0 +1,191 @@
+"""Tracks to emotions that do not flicker, and to the events worth telling.
+
+All times are seconds on a clock that does not go back; only ``at`` is wall-clock time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fer_edge.config import EmotionSettings
+from fer_edge.types import (
+    UNCERTAIN,
+    EmotionEvent,
+    EmotionProbabilities,
+    EventKind,
+    Float32Array,
+    Track,
+    TrackedEmotion,
+)
+
+_TIME_ERROR = 5
+"""What adjtimex(2) returns while the clock is not synchronized."""
+
+
+class Hysteresis:
+    """The emotion of one track: index of a label, or None while uncertain.
+
+    It is taken once the smoothed probability reaches ``enter``, and given up once another leads by ``lead`` or its
+    own is below ``exit``, without a break, for ``min_dwell_s``.
+    """
+
+    def __init__(self, settings: EmotionSettings) -> None:
+        self._settings = settings
+        self.label: int | None = None
+        self._contested_since: float | None = None
+
+    def update(self, probabilities: EmotionProbabilities, now: float) -> int | None:
+        """Take in the smoothed probabilities at ``now``; returns the label."""
+        wanted = self._wanted(probabilities)
+        if wanted == self.label:
+            self._contested_since = None
+            return self.label
+        if self._contested_since is None:
+            self._contested_since = now
+        if self.label is None or now - self._contested_since >= self._settings.min_dwell_s:
+            self.label = wanted
+            self._contested_since = None
+        return self.label
+
+    def _wanted(self, probabilities: EmotionProbabilities) -> int | None:
+        values, top = probabilities.values, probabilities.top
+        sure = values[top] >= self._settings.enter
+        if self.label is None:
+            return top if sure else None
+        if sure and values[top] - values[self.label] > self._settings.lead:
+            return top
+        if values[self.label] < self._settings.exit:
+            return top if sure else None
+        return self.label
+
+
+class EventTeller:
+    """Tells what happened to the tracks of one source."""
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        settings: EmotionSettings | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._labels = tuple(labels)
+        self._settings = settings or EmotionSettings()
+        self._wall_clock = wall_clock
+        self._told: dict[int, _Told] = {}
+        self._last_heartbeat: float | None = None
+
+    def update(
+        self, source: str, tracks: Sequence[Track], now: float
+    ) -> tuple[tuple[TrackedEmotion, ...], tuple[EmotionEvent, ...]]:
+        """What is said of the confirmed ``tracks`` at ``now``, and the events that makes."""
+        confirmed = [track for track in tracks if track.confirmed]
+        events = self._left(source, {track.track_id for track in confirmed}, now)
+        for track in confirmed:
+            events += self._track_events(source, track, now)
+        emotions = tuple(self._told[track.track_id].last for track in confirmed)
+        events += self._heartbeats(source, emotions, now)
+        return emotions, tuple(events)
+
+    def finish(self, source: str, now: float) -> tuple[EmotionEvent, ...]:
+        """The source ended: everyone still there has left."""
+        return tuple(self._left(source, set(), now))
+
+    def _track_events(self, source: str, track: Track, now: float) -> list[EmotionEvent]:
+        told = self._told.get(track.track_id)
+        state = told.state if told else Hysteresis(self._settings)
+        label = state.update(track.probabilities, now)
+        emotion = UNCERTAIN if label is None else self._labels[label]
+        confidence = _confidence(track.probabilities.values, label)
+        previous = told.last.emotion if told else None
+        since = told.last.since if told and emotion == previous else now
+        current = TrackedEmotion(source, track.track_id, track.box, emotion, confidence, since)
+        self._told[track.track_id] = _Told(state, current)
+        if emotion == previous:
+            return []
+        kind = EventKind.CHANGED if told else EventKind.APPEARED
+        return [self._event(kind, source, now, track.track_id, emotion, previous, confidence)]
+
+    def _left(self, source: str, still_there: set[int], now: float) -> list[EmotionEvent]:
+        gone = [track_id for track_id in self._told if track_id not in still_there]
+        return [
+            self._event(EventKind.LEFT, source, now, track_id, previous=self._told.pop(track_id).last.emotion)
+            for track_id in gone
+        ]
+
+    def _heartbeats(self, source: str, emotions: Sequence[TrackedEmotion], now: float) -> list[EmotionEvent]:
+        """One for each track every ``heartbeat_s``; one without a track while nobody is there."""
+        if self._settings.heartbeat_s == 0:
+            return []
+        if self._last_heartbeat is None:
+            self._last_heartbeat = now
+        if now - self._last_heartbeat < self._settings.heartbeat_s:
+            return []
+        self._last_heartbeat = now
+        if not emotions:
+            return [self._event(EventKind.HEARTBEAT, source, now)]
+        return [
+            self._event(EventKind.HEARTBEAT, source, now, told.track_id, told.emotion, None, told.confidence)
+            for told in emotions
+        ]
+
+    def _event(
+        self,
+        kind: EventKind,
+        source: str,
+        now: float,
+        track_id: int | None = None,
+        emotion: str | None = None,
+        previous: str | None = None,
+        confidence: float | None = None,
+    ) -> EmotionEvent:
+        return EmotionEvent(kind, source, self._wall_clock(), now, track_id, emotion, previous, confidence)
+
+
+class _Told:
+    """What was last said of a track."""
+
+    def __init__(self, state: Hysteresis, last: TrackedEmotion) -> None:
+        self.state = state
+        self.last = last
+
+
+def _confidence(values: Float32Array, label: int | None) -> float:
+    return float(values.max() if label is None else values[label])
+
+
+def event_to_json(event: EmotionEvent) -> dict[str, Any]:
+    """The event as the JSON object of ``schema/event.schema.json``; call it when the event is made.
+
+    ``clock_synced`` says whether ``at`` can be trusted, and is left out where the system does not tell.
+    """
+    line: dict[str, Any] = {
+        "v": 1,
+        "kind": event.kind.value,
+        "source": event.source,
+        "track": event.track_id,
+        "emotion": event.emotion,
+        "previous": event.previous,
+        "confidence": None if event.confidence is None else round(event.confidence, 4),
+        "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "mono": round(event.mono, 3),
+    }
+    synced = clock_synced()
+    return line if synced is None else {**line, "clock_synced": synced}
+
+
+def clock_synced() -> bool | None:
+    """Whether the kernel holds the wall clock for synchronized (by NTP or PTP); None where it cannot be asked.
+
+    Asks adjtimex(2) without changing anything: systemd-timesyncd, chrony and ntpd all report there, and the
+    kernel itself takes it back when they fall silent.
+    """
+    try:
+        # Zeroed, and larger than any struct timex (208 bytes): modes 0 means read only.
+        code = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)))
+    except (OSError, AttributeError, TypeError):  # no libc by that name, or not Linux
+        return None
+    return None if code < 0 else code != _TIME_ERROR

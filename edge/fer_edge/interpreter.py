@@ -1,0 +1,97 @@
+"""LiteRT behind one small class; tflite-runtime where that is what is installed.
+
+Both give the same ``Interpreter``. One thread is the default: at this size of model more threads helped nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import ModelError
+from fer_edge.quiet import quiet_stderr
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDetails:
+    """One tensor of a model: ``dtype`` name, quantization (scale 1, zero point 0 for floats) and ``shape``."""
+
+    dtype: str
+    scale: float
+    zero_point: int
+    shape: tuple[int, ...]
+
+
+class LiteRtModel:
+    """A loaded ``.tflite`` file with one input and one output tensor. Not for use by two threads at once."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        """Load ``path``. Raises ModelError for a file that is missing, damaged, no model, or cannot run here.
+
+        LiteRT checks the file's structure; tflite-runtime 2.14 does not, and dies of a truncated one, so a
+        bundle's files are compared with their sha256 first.
+        """
+        interpreter_class = _interpreter_class()
+        if not path.is_file():
+            raise ModelError(f"{path}: no such model file")
+        try:
+            with quiet_stderr():
+                self._interpreter: Any = interpreter_class(model_path=str(path), num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{path}: not a usable .tflite model (damaged or truncated?): {reason}") from None
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(
+                f"{path}: needs one input and one output, not {len(inputs)} inputs and {len(outputs)} outputs"
+            )
+        self.path = path
+        self.input_details = _details(inputs[0])
+        self.output_details = _details(outputs[0])
+        # Views of the runtime's own memory: made anew for each use, since one that is held blocks invoke().
+        self._input_view = self._interpreter.tensor(inputs[0]["index"])
+        self._output_view = self._interpreter.tensor(outputs[0]["index"])
+
+    def invoke(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Run the model on ``tensor``, of the input's shape and dtype; returns a copy of the raw output tensor.
+
+        Raises ValueError for another shape or dtype, ModelError when the runtime fails.
+        """
+        wanted = self.input_details
+        if tensor.shape != wanted.shape or tensor.dtype.name != wanted.dtype:
+            raise ValueError(f"expected {wanted.dtype} {wanted.shape}, got {tensor.dtype.name} {tensor.shape}")
+        self._input_view()[...] = tensor
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self.path}: the model cannot run: {error}") from None
+        return np.array(self._output_view())
+
+    def close(self) -> None:
+        """Release the runtime's memory; may be called twice, and nothing else may be called after it."""
+        self._interpreter = self._input_view = self._output_view = None
+
+
+def _interpreter_class() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        try:
+            from tflite_runtime.interpreter import Interpreter
+        except ImportError as error:
+            raise ModelError(f"no TFLite runtime works here: pip install ai-edge-litert ({error})") from None
+    return Interpreter
+
+
+def _details(tensor: dict[str, Any]) -> TensorDetails:
+    dtype = np.dtype(tensor["dtype"]).name
+    scale, zero_point = tensor["quantization"]
+    # A float tensor has no quantization; the runtime says so with a scale of 0.
+    if scale == 0:
+        scale, zero_point = 1.0, 0
+    return TensorDetails(dtype, float(scale), int(zero_point), tuple(int(size) for size in tensor["shape"]))

@@ -1,0 +1,124 @@
+"""Counters, stage latencies and resource use of the running pipeline; bounded memory, safe for threads."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fer_edge.types import RuntimeStatus, StageLatency
+
+_GROWTH = 1.04
+"""Ratio of neighbouring bucket limits: a percentile is off by 2 % at most."""
+_SHORTEST_S = 1e-6
+_BUCKETS = math.ceil(math.log(1e9) / math.log(_GROWTH))  # 1 microsecond to 1000 seconds
+
+
+class LatencyHistogram:
+    """Durations in buckets of geometrically growing width: fixed memory however long it runs."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._counts = [0] * (_BUCKETS + 1)
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        bucket = int(math.log(max(seconds, _SHORTEST_S) / _SHORTEST_S) / math.log(_GROWTH))
+        self._counts[min(bucket, _BUCKETS)] += 1
+        self.calls += 1
+
+    def percentile(self, share: float) -> float:
+        """Seconds below which ``share`` (0..1) of the durations lie, within 2 %; NaN when there are none."""
+        rank = max(1, math.ceil(share * self.calls))
+        for bucket, count in enumerate(self._counts):
+            rank -= count
+            if rank <= 0:
+                return float(_SHORTEST_S * _GROWTH ** (bucket + 0.5))
+        return math.nan
+
+    def latency(self) -> StageLatency:
+        """The summary in milliseconds."""
+        p50, p95, p99 = (round(1e3 * self.percentile(share), 4) for share in (0.50, 0.95, 0.99))
+        return StageLatency(p50, p95, p99, self.calls)
+
+
+class Telemetry:
+    """What the pipeline counts and times; ``snapshot`` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._counts: defaultdict[str, int] = defaultdict(int)
+        self._stages: defaultdict[str, LatencyHistogram] = defaultdict(LatencyHistogram)
+        self._pipeline_cpu_s = 0.0
+
+    def count(self, *, frames: int = 0, dropped: int = 0, faces: int = 0, events: int = 0) -> None:
+        """Add to the counters."""
+        with self._lock:
+            self._counts["frames"] += frames
+            self._counts["dropped"] += dropped
+            self._counts["faces"] += faces
+            self._counts["events"] += events
+
+    def stage(self, name: str) -> StageTimer:
+        """Times the block of ``with telemetry.stage("detect"):``."""
+        return StageTimer(self, name)
+
+    def record(self, name: str, seconds: float, thread_cpu_s: float = 0.0) -> None:
+        """Add one duration of a stage, and the processor time of the thread that is to count as the pipeline's."""
+        with self._lock:
+            self._stages[name].add(seconds)
+            self._pipeline_cpu_s += thread_cpu_s
+
+    def snapshot(self) -> RuntimeStatus:
+        """The state now. ``faces`` counts detections, ``frames`` processed frames."""
+        with self._lock:
+            return RuntimeStatus(
+                frames=self._counts["frames"],
+                dropped=self._counts["dropped"],
+                faces=self._counts["faces"],
+                events=self._counts["events"],
+                wall_s=time.monotonic() - self._started,
+                cpu_s=time.process_time(),
+                pipeline_cpu_s=self._pipeline_cpu_s,
+                rss_mb=resident_mib(),
+                stages={name: histogram.latency() for name, histogram in self._stages.items()},
+            )
+
+
+class StageTimer:
+    """Context manager that records how long its block took; ``elapsed_s`` afterwards holds it."""
+
+    __slots__ = ("_cpu", "_name", "_start", "_telemetry", "_with_cpu", "elapsed_s")
+
+    def __init__(self, telemetry: Telemetry, name: str, *, with_cpu: bool = False) -> None:
+        self._telemetry = telemetry
+        self._name = name
+        self._with_cpu = with_cpu
+        self.elapsed_s = 0.0
+
+    def __enter__(self) -> Self:
+        self._cpu = time.thread_time() if self._with_cpu else 0.0
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.elapsed_s = time.perf_counter() - self._start
+        cpu_s = time.thread_time() - self._cpu if self._with_cpu else 0.0
+        self._telemetry.record(self._name, self.elapsed_s, cpu_s)
+
+
+def resident_mib() -> float:
+    """Resident memory of this process in MiB; NaN where there is no /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return math.nan
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

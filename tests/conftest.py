@@ -1,0 +1,27 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from support.bundles import make_tiny_bundle
+from support.road import MiniRoad, make_mini_road
+
+# No test is a matter of time here: a slow machine must not make one fail.
+settings.register_profile("fer-edge", deadline=None)
+settings.load_profile("fer-edge")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a real, untrained bundle (float32 and int8). Shared by the session: copy it before changing it."""
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def mini_road(tmp_path_factory: pytest.TempPathFactory) -> MiniRoad:
+    """A run trained by the real command on a miniature FER2013. Shared by the session: copy it before changing it."""
+    return make_mini_road(tmp_path_factory.mktemp("road"))

@@ -1,0 +1,108 @@
+"""The cascade finds a real face, in the frame's own pixels, wherever and at whatever scale it is told to look."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge import detection
+from fer_edge.config import DetectorSettings
+from fer_edge.detection import HaarFaceDetector, suppress_overlaps
+from fer_edge.errors import ModelError
+from fer_edge.types import Box, Face
+from support.scenes import FACE_IN_PORTRAIT, portrait
+
+
+@pytest.mark.parametrize(
+    ("region", "scale"),
+    [
+        (None, 1.0),
+        (None, 0.5),
+        (Box(120, 20, 220, 200), 1.0),
+        (Box(120, 20, 220, 200), 0.4),
+        (Box(-50, -80, 400, 400), 0.5),
+    ],
+)
+def test_the_face_is_found_in_frame_coordinates(region: Box | None, scale: float) -> None:
+    faces = HaarFaceDetector().detect(portrait(), region, scale=scale)
+    assert faces and faces[0].box.iou(FACE_IN_PORTRAIT) > 0.75
+    assert faces[0].score > 0
+
+
+def test_only_the_region_is_searched() -> None:
+    gray = portrait()
+    detector = HaarFaceDetector()
+    assert detector.detect(gray, Box(300, 250, 180, 180)) == []
+    for outside in (Box(9999, 0, 100, 100), Box(0, -500, 200, 200), Box(10, 10, 0, 0), Box(5, 5, 10, 10)):
+        assert detector.detect(gray, outside) == []
+
+
+def test_size_limits_hold_in_frame_pixels() -> None:
+    gray, detector = portrait(), HaarFaceDetector()
+    assert detector.detect(gray, scale=0.5, min_face=60, max_face=160)
+    assert detector.detect(gray, scale=0.5, min_face=140) == []
+    assert detector.detect(gray, scale=0.5, max_face=60) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (23, 23), (24, 24), (480, 10)])
+def test_frames_too_small_for_a_face_have_none(shape: tuple[int, int]) -> None:
+    assert HaarFaceDetector().detect(np.full(shape, 128, np.uint8)) == []
+
+
+def test_the_same_picture_gives_the_same_faces() -> None:
+    gray, detector = portrait(), HaarFaceDetector(DetectorSettings(min_neighbors=0))
+    first = detector.detect(gray, scale=0.4)
+    assert len(first) >= 1
+    assert all(detector.detect(gray, scale=0.4) == first for _ in range(3))
+
+
+faces = st.lists(
+    st.builds(
+        Face,
+        st.builds(Box, st.integers(0, 60), st.integers(0, 60), st.integers(1, 50), st.integers(1, 50)),
+        st.integers(0, 5).map(float),
+    ),
+    max_size=8,
+)
+
+
+@given(faces, st.randoms())
+def test_suppression_keeps_the_surest_and_no_pair_that_overlaps(found: list[Face], shuffle: random.Random) -> None:
+    kept = suppress_overlaps(found)
+    assert all(a.box.iou(b.box) <= 0.4 for a in kept for b in kept if a is not b)
+    assert all(face in found for face in kept)
+    if found:
+        assert kept[0].score == max(face.score for face in found)
+    assert suppress_overlaps(kept) == kept
+    shuffle.shuffle(found)
+    assert suppress_overlaps(found) == kept
+
+
+def test_a_small_box_inside_a_face_is_dropped() -> None:
+    outer, inner = Face(Box(0, 0, 100, 100), 5.0), Face(Box(30, 30, 30, 30), 2.0)
+    assert suppress_overlaps([inner, outer]) == [outer]
+
+
+def test_an_opencv_without_cascades_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # What OpenCV 5 and a bare Debian python3-opencv look like from here.
+    monkeypatch.setattr(detection, "_DEBIAN_CASCADES", tmp_path)
+    monkeypatch.setattr(cv2.data, "haarcascades", str(tmp_path))
+    with pytest.raises(ModelError, match="opencv-data"):
+        HaarFaceDetector()
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(ModelError, match=r"no CascadeClassifier.*<5"):
+        HaarFaceDetector()
+
+
+def test_the_debian_folder_is_used_where_the_wheels_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = Path(cv2.data.haarcascades) / detection.CASCADE_FILE
+    (tmp_path / detection.CASCADE_FILE).write_bytes(source.read_bytes())
+    monkeypatch.setattr(detection, "_DEBIAN_CASCADES", tmp_path)
+    monkeypatch.delattr(cv2, "data")
+    assert HaarFaceDetector().detect(portrait(), scale=0.5)

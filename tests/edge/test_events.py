@@ -1,0 +1,196 @@
+"""Emotions do not flicker, events say what happened once, and each line keeps the schema."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.config import EmotionSettings
+from fer_edge.events import EventTeller, Hysteresis, clock_synced, event_to_json
+from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EmotionProbabilities, EventKind, Track
+
+LABELS = ("happy", "sad", "neutral")
+SETTINGS = EmotionSettings(enter=0.5, exit=0.35, lead=0.1, min_dwell_s=0.5)
+BOX = Box(10, 20, 60, 60)
+
+
+def _probabilities(*values: float) -> EmotionProbabilities:
+    return EmotionProbabilities(np.array(values, dtype=np.float32))
+
+
+def _track(track_id: int, *values: float, confirmed: bool = True) -> Track:
+    return Track(track_id, BOX, _probabilities(*values), 0.0, confirmed)
+
+
+HAPPY, SAD, UNSURE = (0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.34, 0.33, 0.33)
+
+
+def test_an_emotion_is_taken_at_enter_and_kept_until_exit() -> None:
+    state = Hysteresis(SETTINGS)
+    assert state.update(_probabilities(0.49, 0.3, 0.21), 0.0) is None
+    assert state.update(_probabilities(0.51, 0.3, 0.19), 0.1) == 0
+    for index in range(20):
+        assert state.update(_probabilities(0.4, 0.3, 0.3), 0.2 + index) == 0
+
+
+def test_another_emotion_must_lead_for_the_dwell_without_a_break() -> None:
+    state = Hysteresis(SETTINGS)
+    state.update(_probabilities(*HAPPY), 0.0)
+    assert state.update(_probabilities(*SAD), 1.0) == 0
+    assert state.update(_probabilities(*SAD), 1.4) == 0
+    assert state.update(_probabilities(*HAPPY), 1.45) == 0
+    assert state.update(_probabilities(*SAD), 1.6) == 0
+    assert state.update(_probabilities(*SAD), 2.1) == 1
+
+
+def test_a_narrow_lead_changes_nothing() -> None:
+    state = Hysteresis(EmotionSettings(enter=0.4, exit=0.2, lead=0.1, min_dwell_s=0.0))
+    assert state.update(_probabilities(0.5, 0.4, 0.1), 0.0) == 0
+    assert state.update(_probabilities(0.41, 0.49, 0.1), 5.0) == 0
+    assert state.update(_probabilities(0.3, 0.6, 0.1), 6.0) == 1
+
+
+def test_below_exit_the_track_becomes_uncertain() -> None:
+    state = Hysteresis(SETTINGS)
+    state.update(_probabilities(*HAPPY), 0.0)
+    assert state.update(_probabilities(*UNSURE), 1.0) == 0
+    assert state.update(_probabilities(*UNSURE), 1.5) is None
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.lists(st.floats(0.01, 1), min_size=3, max_size=3)), min_size=1, max_size=60)
+)
+def test_a_held_emotion_never_goes_before_the_dwell(steps: list[tuple[float, list[float]]]) -> None:
+    state, now, taken_at, held = Hysteresis(SETTINGS), 0.0, 0.0, None
+    for elapsed, raw in steps:
+        now += elapsed
+        values = np.array(raw) / sum(raw)
+        label = state.update(_probabilities(*values), now)
+        if label != held:
+            if held is not None:
+                assert now - taken_at >= SETTINGS.min_dwell_s
+            if label is not None:
+                assert values[label] >= SETTINGS.enter - 1e-6
+                assert label == int(values.argmax())
+            held, taken_at = label, now
+
+
+def _teller(**changes: Any) -> EventTeller:
+    settings = EmotionSettings(**{"enter": 0.5, "exit": 0.35, "lead": 0.1, "min_dwell_s": 0.5, **changes})
+    return EventTeller(LABELS, settings, wall_clock=lambda: 1_700_000_000.25)
+
+
+def test_a_visit_from_appeared_to_left() -> None:
+    teller = _teller()
+    assert teller.update("cam", [_track(1, *HAPPY, confirmed=False)], 0.0) == ((), ())
+    emotions, events = teller.update("cam", [_track(1, *HAPPY)], 0.1)
+    assert [(told.track_id, told.emotion, told.since) for told in emotions] == [(1, "happy", 0.1)]
+    assert events == (
+        EmotionEvent(EventKind.APPEARED, "cam", 1_700_000_000.25, 0.1, 1, "happy", None, pytest.approx(0.8)),
+    )
+    assert teller.update("cam", [_track(1, *SAD)], 0.2)[1] == ()
+    emotions, (changed,) = teller.update("cam", [_track(1, *SAD)], 0.75)
+    assert (changed.kind, changed.emotion, changed.previous) == (EventKind.CHANGED, "sad", "happy")
+    assert emotions[0].since == 0.75
+    emotions, (left,) = teller.update("cam", [], 2.0)
+    assert emotions == () and left.kind is EventKind.LEFT
+    assert (left.track_id, left.emotion, left.previous, left.confidence) == (1, None, "sad", None)
+    assert teller.update("cam", [], 3.0)[1] == ()
+
+
+def test_uncertain_is_a_state_with_the_best_labels_confidence() -> None:
+    (told,), (appeared,) = _teller().update("cam", [_track(4, *UNSURE)], 0.0)
+    assert told.emotion == appeared.emotion == UNCERTAIN
+    assert told.confidence == pytest.approx(0.34)
+
+
+def test_finish_lets_everyone_leave_once() -> None:
+    teller = _teller()
+    teller.update("cam", [_track(1, *HAPPY), _track(2, *SAD)], 0.0)
+    assert [(e.kind, e.track_id, e.mono) for e in teller.finish("cam", 5.0)] == [
+        (EventKind.LEFT, 1, 5.0),
+        (EventKind.LEFT, 2, 5.0),
+    ]
+    assert teller.finish("cam", 6.0) == ()
+
+
+def test_heartbeats_come_for_each_track_or_for_the_empty_scene() -> None:
+    teller = _teller(heartbeat_s=1.0)
+    beats: list[tuple[float, int | None, str | None]] = []
+    for tenth in range(45):
+        tracks = [_track(1, *HAPPY), _track(2, *SAD)] if tenth < 25 else []
+        _, events = teller.update("cam", tracks, tenth / 10)
+        beats += [(e.mono, e.track_id, e.emotion) for e in events if e.kind is EventKind.HEARTBEAT]
+    assert beats == [
+        (1.0, 1, "happy"),
+        (1.0, 2, "sad"),
+        (2.0, 1, "happy"),
+        (2.0, 2, "sad"),
+        (3.0, None, None),
+        (4.0, None, None),
+    ]
+
+
+def test_no_heartbeats_by_default() -> None:
+    teller = _teller()
+    events = [event for tenth in range(100) for event in teller.update("cam", [_track(1, *HAPPY)], tenth)[1]]
+    assert [event.kind for event in events] == [EventKind.APPEARED]
+
+
+def _schema() -> Any:
+    return json.loads((files("fer_edge") / "schema" / "event.schema.json").read_text(encoding="utf-8"))
+
+
+def test_the_line_is_as_documented() -> None:
+    event = EmotionEvent(EventKind.CHANGED, "cam0", 1_700_000_000.25, 12.3, 3, "happy", "neutral", 0.83)
+    line = event_to_json(event)
+    line.pop("clock_synced", None)
+    assert line == {
+        "v": 1,
+        "kind": "changed",
+        "source": "cam0",
+        "track": 3,
+        "emotion": "happy",
+        "previous": "neutral",
+        "confidence": 0.83,
+        "at": "2023-11-14T22:13:20.250Z",
+        "mono": 12.3,
+    }
+
+
+@pytest.mark.parametrize("kind", list(EventKind))
+def test_every_kind_keeps_the_schema(kind: EventKind) -> None:
+    about_track = kind in (EventKind.APPEARED, EventKind.CHANGED, EventKind.LEFT)
+    event = EmotionEvent(
+        kind,
+        "cam0",
+        1_700_000_000.0,
+        1.0,
+        7 if about_track else None,
+        "sad" if kind in (EventKind.APPEARED, EventKind.CHANGED) else None,
+        "happy" if kind in (EventKind.CHANGED, EventKind.LEFT) else None,
+        0.5 if kind in (EventKind.APPEARED, EventKind.CHANGED) else None,
+    )
+    line = json.loads(json.dumps(event_to_json(event)))
+    jsonschema.Draft202012Validator(_schema()).validate(line)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"kind": "smiled"}, {"v": 2}, {"at": "2023-11-14 22:13:20"}, {"confidence": 1.5}, {"track": None}],
+)
+def test_the_schema_refuses_what_is_wrong(damage: dict[str, Any]) -> None:
+    event = EmotionEvent(EventKind.CHANGED, "cam0", 1_700_000_000.0, 1.0, 3, "happy", "sad", 0.8)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(_schema()).validate({**event_to_json(event), **damage})
+
+
+def test_clock_state_is_told_or_unknown() -> None:
+    assert clock_synced() in (True, False, None)

@@ -1,0 +1,88 @@
+"""Counters add up, percentiles are near the exact ones, and memory stays bounded."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.telemetry import LatencyHistogram, StageTimer, Telemetry, resident_mib
+
+
+@given(st.lists(st.floats(2e-6, 500.0), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99]))
+def test_percentiles_are_within_two_percent(durations: list[float], share: float) -> None:
+    histogram = LatencyHistogram()
+    for duration in durations:
+        histogram.add(duration)
+    exact = float(np.percentile(durations, 100 * share, method="inverted_cdf"))
+    assert histogram.percentile(share) == pytest.approx(exact, rel=0.021)
+    assert histogram.calls == len(durations)
+
+
+def test_extremes_and_nothing_at_all() -> None:
+    histogram = LatencyHistogram()
+    assert math.isnan(histogram.percentile(0.5))
+    histogram.add(0.0)
+    histogram.add(-1.0)
+    histogram.add(1e9)
+    assert histogram.calls == 3
+    latency = histogram.latency()
+    assert latency.p50_ms <= latency.p95_ms <= latency.p99_ms
+
+
+def test_counts_from_many_threads_add_up() -> None:
+    telemetry = Telemetry()
+
+    def work() -> None:
+        for _ in range(500):
+            telemetry.count(frames=1, faces=2)
+            with telemetry.stage("detect"):
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    status = telemetry.snapshot()
+    assert (status.frames, status.faces, status.dropped, status.events) == (2000, 4000, 0, 0)
+    assert status.stages["detect"].calls == 2000
+
+
+def test_a_stage_is_timed_and_its_processor_time_is_the_threads() -> None:
+    telemetry = Telemetry()
+    with StageTimer(telemetry, "sleeping", with_cpu=True) as timer:
+        time.sleep(0.03)
+    assert timer.elapsed_s >= 0.03
+    status = telemetry.snapshot()
+    assert status.stages["sleeping"].p50_ms >= 29
+    assert status.pipeline_cpu_s < 0.02
+    with StageTimer(telemetry, "working", with_cpu=True):
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+    assert 0.02 <= telemetry.snapshot().pipeline_cpu_s <= telemetry.snapshot().cpu_s
+
+
+def test_a_failing_stage_is_counted_and_its_error_passes() -> None:
+    telemetry = Telemetry()
+    with pytest.raises(KeyError), telemetry.stage("broken"):
+        raise KeyError("x")
+    assert telemetry.snapshot().stages["broken"].calls == 1
+
+
+def test_resident_memory_is_plausible() -> None:
+    assert 10 < resident_mib() < 100_000
+
+
+def test_memory_stays_bounded_however_long_it_runs() -> None:
+    telemetry = Telemetry()
+    before = resident_mib()
+    for _ in range(50_000):
+        telemetry.record("stage", 0.001)
+    assert resident_mib() - before < 5

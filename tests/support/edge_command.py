@@ -1,0 +1,79 @@
+"""Running ``fer-edge`` as a real process, and media for it to chew on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer_edge.config import SourceSettings
+from fer_edge.sources import NoFrame
+from fer_edge.sources.synthetic import DemoScene, DemoSource
+from fer_edge.types import UInt8Array
+
+FACE_AT_S = 4.0
+"""A time of the demo scene at which its face is well in the picture."""
+
+
+def fer_edge(*arguments: object, cwd: Path, stdout: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end; ``stdout`` may be a file descriptor instead of a pipe."""
+    return subprocess.run(
+        command_line(*arguments),
+        cwd=cwd,
+        env=clean_environment(),
+        stdout=subprocess.PIPE if stdout is None else stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def command_line(*arguments: object) -> list[str]:
+    """The command as a list, under the interpreter that runs the tests."""
+    return [sys.executable, "-m", "fer_edge", *map(str, arguments)]
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings that would change the command's behaviour."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FER_EDGE_")}
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    """The command ended with ``code`` and one line on standard error that holds ``parts``."""
+    assert result.returncode == code, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("fer-edge: "), result.stderr
+    for part in parts:
+        assert part in result.stderr
+
+
+def face_picture() -> UInt8Array:
+    """A grey picture, uint8 [480, 640], with one face."""
+    return DemoScene().render(FACE_AT_S, 0)
+
+
+def write_video(path: Path, frames: int = 30, *, code: str = "mp4v", fps: float = 15.0) -> Path:
+    """Write ``frames`` of the demo scene, from where its face is in the picture, as a video."""
+    scene = DemoScene()
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), fps, (640, 480))
+    assert writer.isOpened()
+    for index in range(frames):
+        writer.write(cv2.cvtColor(scene.render(FACE_AT_S + index / fps, index), cv2.COLOR_GRAY2BGR))
+    writer.release()
+    return path
+
+
+def demo_pixels(frames: int) -> list[UInt8Array]:
+    """The first frames of the demo source."""
+    pixels = []
+    with DemoSource(SourceSettings()) as source:
+        for _ in range(frames):
+            frame = source.read(0.0)
+            assert not isinstance(frame, NoFrame)
+            pixels.append(np.asarray(frame.gray))
+    return pixels
