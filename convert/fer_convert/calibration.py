@@ -1,0 +1,65 @@
+"""Which Training images calibrate the activations' ranges: fixed, class-balanced, the same on every machine.
+
+The indices for FER2013 are a file in the package, ``calibration_fer2013.json``. For any other data set the
+same rule (``choose_indices``) is applied to its own Training rows.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import InputError
+from fer_edge.types import UInt8Array
+from fer_train.dataset import TRAINING, Dataset, leak_free_training
+
+PER_CLASS = 64
+SEED = 2013
+_FILE = "calibration_fer2013.json"
+
+
+def calibration_images(dataset: Dataset) -> UInt8Array:
+    """The representative data set, uint8 [N, H, W]: the chosen Training images, then an all-0 and an all-255 one.
+
+    The last two pin the input's range to 0..255, and so its scale to 1 and its zero point to 0; calibrated on
+    images that span 20..230 it would be 0.898.
+    """
+    committed = committed_indices()
+    if dataset.rows_sha256 == committed["rows_sha256"]:
+        indices = np.array(committed["training_rows"], dtype=np.int64)
+    else:
+        indices = choose_indices(dataset)
+    chosen = dataset.splits[TRAINING].images[indices]
+    extremes = np.zeros((2, *chosen.shape[1:]), dtype=np.uint8)
+    extremes[1] = 255
+    return np.concatenate([chosen, extremes])
+
+
+def committed_indices() -> dict[str, Any]:
+    """The package's own choice for FER2013: ``rows_sha256``, ``per_class``, ``seed`` and ``training_rows``."""
+    text = (resources.files("fer_convert") / _FILE).read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+def choose_indices(dataset: Dataset, per_class: int = PER_CLASS, seed: int = SEED) -> npt.NDArray[np.int64]:
+    """Rows of Training, ascending: up to ``per_class`` of each label, drawn from the leak-free, non-blank rows.
+
+    Raises InputError when there is no such row.
+    """
+    split = dataset.splits[TRAINING]
+    usable = [row for row in leak_free_training(dataset) if split.images[row].min() != split.images[row].max()]
+    if not usable:
+        raise InputError(f"{dataset.name}: no Training image to calibrate on")
+    rows = np.array(usable, dtype=np.int64)
+    random = np.random.default_rng(seed)
+    chosen = [
+        random.choice(of_class, min(per_class, len(of_class)), replace=False)
+        for of_class in (rows[split.labels[rows] == label] for label in range(len(dataset.labels)))
+        if len(of_class)
+    ]
+    return np.sort(np.concatenate(chosen))

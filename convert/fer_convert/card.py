@@ -1,0 +1,81 @@
+"""The model card of a bundle, written from its manifest, so that no number in it is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+CARD = "MODEL_CARD.md"
+
+_TEMPLATE = """\
+# {name} {version}
+
+A facial-expression classifier for embedded devices: one grey face of {height}×{width} pixels in, one logit for each
+of {label_count} expressions out ({labels}). Divide the logits by the temperature {temperature:g} before the softmax.
+
+| variant | file | bytes | top-1 |
+|---|---|---|---|
+{rows}
+
+Top-1 is on the split of FER2013 that every choice was made on, PublicTest, measured when the file was made. It is
+therefore optimistic by what choosing on it gains; `fer-edge bench accuracy --final` measures PrivateTest.
+{size}
+## Made from
+
+{made}
+
+## What it is not
+
+A predicted expression is not a felt emotion: the model labels how a face looks, as raters of web images once labelled
+such faces, and raters disagree (people reach about 65 ± 5 % on FER2013; Goodfellow et al., 2013, arXiv:1307.0414).
+FER2013 was collected by web search. Age, skin colour, glasses, head pose and lighting are not balanced in it, and how
+accuracy differs between groups of people was not measured. Do not decide anything about a person with it.
+
+In the European Union, inferring emotions at work and in education is prohibited except for medical or safety reasons
+(AI Act, Art. 5(1)(f)); other uses are high-risk (Annex III), and the people exposed must be told (Art. 50(3)).
+
+## Licence
+
+Weights: {license}. The data set's images are not part of the bundle; they were collected by Pierre-Luc Carrier and
+Aaron Courville for research, and their own terms bind whoever trains on them.
+"""
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """Markdown of a manifest's table."""
+    size, training = manifest["input"], manifest["training"]
+    return _TEMPLATE.format(
+        name=manifest["name"],
+        version=manifest["version"],
+        license=manifest["license"],
+        temperature=manifest["temperature"],
+        labels=", ".join(manifest["labels"]),
+        label_count=len(manifest["labels"]),
+        height=size["height"],
+        width=size["width"],
+        rows="\n".join(_row(name, variant) for name, variant in manifest["variants"].items()),
+        size=_size(training),
+        made=_made(training),
+    )
+
+
+def _row(name: str, variant: Mapping[str, Any]) -> str:
+    accuracy = ", ".join(f"{share:.2%}" for share in variant["accuracy"].values())
+    return f"| {name} | {variant['file']} | {variant['bytes']:,} | {accuracy} |"
+
+
+def _size(training: Mapping[str, Any]) -> str:
+    return f"\n{training['params']:,} parameters, {training['macs'] / 1e6:.1f} M multiply-accumulates an image.\n"
+
+
+def _made(training: Mapping[str, Any]) -> str:
+    if "dataset" not in training:
+        return "A Keras file without a record of its training."
+    data = training["dataset"]
+    recipe = f"the recipe in the manifest (`{training['config']['name']}`)" if "config" in training else "a recipe"
+    return (
+        f"{data['name']}, {data['training_images']:,} Training images that stand in no other split (rows' sha256\n"
+        f"`{data['rows_sha256']}`), by {recipe}, code revision `{training['git']}`,\n"
+        f"epoch {training['best_epoch']:.0f} of {training['epochs']}, chosen on PublicTest; "
+        f"Keras {training['keras']} on {training['backend']}."
+    )

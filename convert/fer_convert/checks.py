@@ -1,0 +1,76 @@
+"""What a converted file must prove before it is kept: a conversion can fail without saying so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fer_convert.tflite import operators
+from fer_convert.variants import VariantSpec
+from fer_edge.bundle import VariantIO
+from fer_edge.errors import ModelError
+from fer_edge.interpreter import LiteRtModel
+from fer_edge.types import Float32Array
+
+VARIABLE_OPERATORS = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
+"""Marks of a file whose weights were left out: it loads, and answers NaN."""
+
+
+def check_file(path: Path, spec: VariantSpec, size: tuple[int, int], labels: int, params: int) -> VariantIO:
+    """Check operators, file size, shapes and quantization; ``size`` is (height, width). Returns the tensors' codecs.
+
+    Raises ModelError saying which check failed.
+    """
+    _check_operators(spec, operators(path))
+    # Every weight takes at least a byte; far below that, weights are missing.
+    if path.stat().st_size < params:
+        raise ModelError(f"{spec.name}: {path.stat().st_size} bytes cannot hold {params} weights: some are missing")
+    model = LiteRtModel(path)
+    try:
+        return _check_tensors(spec, model, size, labels)
+    finally:
+        model.close()
+
+
+def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Array) -> float:
+    """Compare the file's logits [N, labels] on real images with Keras'. Returns their agreement on the top label, 0..1.
+
+    Raises ModelError when they are not finite or too far apart.
+    """
+    if not np.isfinite(logits).all():
+        raise ModelError(f"{spec.name}: answers NaN or infinity")
+    agreement = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
+    if agreement < spec.min_agreement:
+        raise ModelError(
+            f"{spec.name}: agrees with Keras on only {agreement:.1%} of {len(logits)} images "
+            f"(at least {spec.min_agreement:.1%} wanted)"
+        )
+    error = float(np.abs(logits - reference).max())
+    if spec.max_logit_error is not None and error > spec.max_logit_error:
+        raise ModelError(f"{spec.name}: a logit differs from Keras' by {error:.3g} (at most {spec.max_logit_error:g})")
+    return agreement
+
+
+def _check_operators(spec: VariantSpec, found: tuple[str, ...]) -> None:
+    wrong = [name for name in found if name in VARIABLE_OPERATORS or name.startswith("CUSTOM:")]
+    if wrong:
+        raise ModelError(f"{spec.name}: holds {', '.join(wrong)}, which the device cannot run")
+
+
+def _check_tensors(spec: VariantSpec, model: LiteRtModel, size: tuple[int, int], labels: int) -> VariantIO:
+    given, result = model.input_details, model.output_details
+    if given.shape != (1, *size, 1) or result.shape != (1, labels):
+        raise ModelError(f"{spec.name}: is {given.shape} to {result.shape}, not {(1, *size, 1)} to {(1, labels)}")
+    if (given.dtype, result.dtype) != (spec.input_dtype, spec.output_dtype):
+        raise ModelError(
+            f"{spec.name}: is {given.dtype} to {result.dtype}, not {spec.input_dtype} to {spec.output_dtype}"
+        )
+    # The scale comes out of float32 arithmetic: 1 within rounding is 1.
+    if spec.quantized_input and (abs(given.scale - 1) > 1e-6 or given.zero_point != 0):
+        raise ModelError(
+            f"{spec.name}: input scale {given.scale:g} and zero point {given.zero_point} instead of 1 and 0: "
+            "the representative data set does not span 0..255, or the model shifts its input"
+        )
+    input_scale = 1.0 if spec.quantized_input else given.scale
+    return VariantIO(given.dtype, input_scale, given.zero_point, result.dtype, result.scale, result.zero_point)

@@ -1,0 +1,31 @@
+"""Arguments of ``fer-edge convert``; the work is imported when the command runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fer_edge.cli import Command
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="a .keras file, the folder of a finished run, or a bundle, whose variants are then copied",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to make")
+    parser.add_argument("--variants", nargs="+", metavar="V", help="default: float32 int8 (of a bundle: all it has)")
+    parser.add_argument("--name", help="the bundle's name (default: the recipe's)")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
+    parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fer_convert.convert_command import run
+
+    return run(arguments)
+
+
+CONVERT = Command("make a model bundle (float32, int8) from a Keras model", _configure, _run)

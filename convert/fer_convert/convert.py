@@ -1,0 +1,152 @@
+"""Keras model to model bundle: export each variant, check it, fit the temperature, measure, and only then keep it.
+
+Everything happens in a folder beside the target, which takes the target's place in one rename at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_bench.accuracy import run_on_split
+from fer_bench.metrics import fit_temperature
+from fer_bench.runners import default_variant, open_runner
+from fer_convert.calibration import calibration_images
+from fer_convert.card import CARD, model_card
+from fer_convert.checks import check_file, check_logits
+from fer_convert.source import SourceModel
+from fer_convert.staging import check_target, staged_bundle
+from fer_convert.tflite import export
+from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS
+from fer_edge.bundle import FORMAT, MANIFEST_NAME, VariantIO, file_sha256, load_bundle, write_manifest
+from fer_edge.errors import InputError, ModelError
+from fer_edge.files import write_bytes_atomically, write_text_atomically
+from fer_edge.types import Float32Array
+from fer_train.dataset import PUBLIC_TEST, Dataset, Split
+from fer_train.train import predict_logits
+
+log = logging.getLogger(__name__)
+
+LICENSE = "Apache-2.0"
+VERSION = "1.0.0"
+
+
+def convert_model(
+    source: SourceModel,
+    out: Path,
+    dataset: Dataset,
+    *,
+    variants: Sequence[str] = DEFAULT_VARIANTS,
+    force: bool = False,
+    name: str | None = None,
+) -> Path:
+    """Make the bundle ``out`` from ``source``; ``dataset`` gives calibration (Training) and checks (PublicTest).
+
+    Raises InputError for an unknown variant or an existing target, ModelError when a file fails a check; then
+    nothing is left behind and an existing bundle stays as it was.
+    """
+    _check_variants(variants)
+    check_target(out, force)
+    split = _validation(source, dataset)
+    calibration = calibration_images(dataset)
+    reference = predict_logits(source.keras, split.images)
+    with staged_bundle(out, force) as stage:
+        files = {}
+        for variant in variants:
+            log.info("exporting %s: %s", variant, VARIANTS[variant].summary)
+            write_bytes_atomically(stage / f"{variant}.tflite", export(source.keras, VARIANTS[variant], calibration))
+            io = check_file(
+                stage / f"{variant}.tflite", VARIANTS[variant], source.size, len(source.labels), source.params
+            )
+            files[variant] = _entry(stage / f"{variant}.tflite", io)
+        manifest = _manifest(source, files, name or source.name)
+        manifest["training"]["calibration"] = {"images": len(calibration), "dataset": dataset.rows_sha256}
+        write_manifest(stage, manifest)
+        _measure(stage, manifest, dataset, reference)
+        write_manifest(stage, manifest)
+        write_text_atomically(stage / CARD, model_card(manifest))
+    return out
+
+
+def copy_variants(bundle: Path, out: Path, variants: Sequence[str], *, force: bool = False) -> Path:
+    """Make the bundle ``out`` of some variants of another: a device needs int8 alone. Raises as ``convert_model``."""
+    check_target(out, force)
+    with load_bundle(bundle) as source, staged_bundle(out, force) as stage:
+        table = _read_table(source.folder / MANIFEST_NAME)
+        kept = {variant: source.variant(variant).path for variant in variants}
+        for path in kept.values():
+            shutil.copyfile(path, stage / path.name)
+        table["variants"] = {variant: table["variants"][variant] for variant in kept}
+        write_manifest(stage, table)
+    return out
+
+
+def _check_variants(variants: Sequence[str]) -> None:
+    unknown = [variant for variant in variants if variant not in VARIANTS]
+    if unknown or not variants:
+        raise InputError(f"unknown variant {', '.join(unknown) or '(none given)'}; there are {', '.join(VARIANTS)}")
+
+
+def _validation(source: SourceModel, dataset: Dataset) -> Split:
+    split = dataset.splits[PUBLIC_TEST]
+    if not len(split):
+        raise InputError(f"{dataset.name}: holds no PublicTest images to check the conversion on")
+    if split.images.shape[1:] != source.size:
+        raise InputError(f"{dataset.name}: its images are {split.images.shape[1:]}, the model takes {source.size}")
+    if source.labels != dataset.labels:
+        raise InputError(f"{source.path}: trained for the labels {', '.join(source.labels)}, not the data set's")
+    return split
+
+
+def _entry(path: Path, io: VariantIO) -> dict[str, Any]:
+    return {
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+        "io": {field: getattr(io, field) for field in VariantIO.__dataclass_fields__},
+        "accuracy": {},
+    }
+
+
+def _manifest(source: SourceModel, files: dict[str, Any], name: str) -> dict[str, Any]:
+    height, width = source.size
+    return {
+        "format": FORMAT,
+        "name": name,
+        "version": VERSION,
+        "license": LICENSE,
+        "labels": list(source.labels),
+        "input": {"height": height, "width": width, "channels": 1},
+        "output": "logits",
+        "temperature": 1.0,
+        "variants": files,
+        "training": dict(source.training),
+    }
+
+
+def _measure(stage: Path, manifest: dict[str, Any], dataset: Dataset, reference: Float32Array) -> None:
+    """Run each file through the bench's own runner: agreement with Keras, PublicTest accuracy, the temperature."""
+    truth = dataset.splits[PUBLIC_TEST].labels
+    logits = {}
+    for variant, entry in manifest["variants"].items():
+        with open_runner(stage, variant) as runner:
+            logits[variant] = run_on_split(runner, dataset, PUBLIC_TEST)
+        agreement = check_logits(VARIANTS[variant], logits[variant], reference)
+        accuracy = float((logits[variant].argmax(axis=1) == truth).mean())
+        entry["accuracy"][f"{dataset.name}_public_test"] = round(accuracy, 6)
+        log.info("%s: %.2f %% on PublicTest, agrees with Keras on %.2f %%", variant, 100 * accuracy, 100 * agreement)
+    with load_bundle(stage) as bundle:
+        fitted_on = default_variant(bundle)
+    manifest["temperature"] = round(fit_temperature(logits[fitted_on], truth), 4)
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # the bundle was just read: it changed in between
+        raise ModelError(f"{path}: cannot read it: {error}") from None
+    return table

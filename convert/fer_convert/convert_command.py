@@ -1,0 +1,49 @@
+"""The work of ``fer-edge convert``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from fer_convert.staging import check_target
+from fer_edge.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.errors import InputError
+from fer_train.backend import load_keras
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert and print the bundle's path."""
+    if not arguments.model.exists():
+        raise InputError(f"{arguments.model}: no such model; give a .keras file, a run's folder or a bundle")
+    check_target(arguments.out, arguments.force)
+    logging.getLogger("fer_convert").setLevel(logging.INFO)
+    if (arguments.model / MANIFEST_NAME).is_file() or arguments.model.suffix == ".zip":
+        _copy(arguments)
+    else:
+        _convert(arguments)
+    sys.stdout.write(f"{arguments.out}\n")
+    return 0
+
+
+def _copy(arguments: argparse.Namespace) -> None:
+    from fer_convert.convert import copy_variants
+
+    with load_bundle(arguments.model) as bundle:
+        variants = arguments.variants or list(bundle.manifest.variants)
+    copy_variants(arguments.model, arguments.out, variants, force=arguments.force)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    from fer_train.dataset import load_dataset
+
+    # Only TensorFlow has the converter; a model trained on another backend loads under it all the same.
+    dataset = load_dataset(arguments.data)  # first, because it fails fastest
+    load_keras("tensorflow")
+    from fer_convert.convert import convert_model
+    from fer_convert.source import open_source_model
+    from fer_convert.variants import DEFAULT_VARIANTS
+
+    source = open_source_model(arguments.model)
+    variants = arguments.variants or DEFAULT_VARIANTS
+    convert_model(source, arguments.out, dataset, variants=variants, force=arguments.force, name=arguments.name)

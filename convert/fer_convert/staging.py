@@ -1,0 +1,62 @@
+"""A bundle is built beside its target and takes its place in one rename, or leaves no trace."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fer_edge.bundle import MANIFEST_NAME
+from fer_edge.errors import InputError, OutputError
+
+
+def check_target(out: Path, force: bool) -> None:
+    """Refuse a target that would lose something: a bundle without ``force``, anything else always."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file; give the folder to make")
+    if not (out / MANIFEST_NAME).is_file():
+        raise InputError(f"{out}: holds files that are no bundle; choose another --out")
+    if not force:
+        raise InputError(f"{out}: a bundle is already there; replace it with --force, or choose another --out")
+
+
+@contextmanager
+def staged_bundle(out: Path, force: bool) -> Iterator[Path]:
+    """An empty folder beside ``out`` that replaces it when the block ends well. Raises InputError, OutputError."""
+    check_target(out, force)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    except OSError as error:
+        raise OutputError(f"{out}: cannot write there: {error.strerror}") from error
+    try:
+        yield stage
+        stage.chmod(0o755)
+        _replace(out, stage)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{out}: cannot write it: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace(out: Path, stage: Path) -> None:
+    """Put ``stage`` at ``out``; what stood there is put back when that fails."""
+    if not out.exists():
+        stage.rename(out)
+        return
+    old = stage.with_suffix(".old")
+    out.rename(old)
+    try:
+        stage.rename(out)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
