@@ -13,8 +13,8 @@ from support.fer2013 import write_mini_fer2013
 RECIPE = """\
 name = "mini"
 [model]
-stem_width = 4
-widths = [8, 16]
+stem_width = 16
+widths = [16, 32]
 blocks = [1, 1]
 dropout = 0.1
 [augment]

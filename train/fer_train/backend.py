@@ -14,10 +14,11 @@ from fer_edge.quiet import quiet_stderr
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def load_keras(backend: str | None = None) -> Any:
+def load_keras(backend: str | None = None, *, extra: str = "train") -> Any:
     """The keras module on ``backend``, or on KERAS_BACKEND (default tensorflow); call it before any ``import keras``.
 
-    Raises MissingExtraError when Keras or the backend is not installed, ConfigError for an unknown backend.
+    Raises MissingExtraError, which names ``extra``, when Keras or the backend is not installed, ConfigError for an
+    unknown backend.
     """
     chosen = backend or os.environ.get("KERAS_BACKEND", "tensorflow")
     if chosen not in _BACKENDS:
@@ -32,4 +33,4 @@ def load_keras(backend: str | None = None) -> Any:
             importlib.import_module(chosen)
             return importlib.import_module("keras")
     except ModuleNotFoundError as error:
-        raise MissingExtraError((error.name or chosen).partition(".")[0], "train") from error
+        raise MissingExtraError((error.name or chosen).partition(".")[0], extra) from error

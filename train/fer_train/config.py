@@ -14,7 +14,7 @@ class ModelSettings:
     """The residual network of ``fer_train.model``."""
 
     stem_width: int = 16
-    """Channels of the first convolution, which runs at full resolution."""
+    """Channels of the first convolution, which runs at full resolution; a multiple of 16."""
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels of each stage; every stage halves the resolution."""
     blocks: tuple[int, ...] = (2, 2, 2)
@@ -25,6 +25,9 @@ class ModelSettings:
     def __post_init__(self) -> None:
         _require(len(self.widths) == len(self.blocks) > 0, "widths and blocks must be equally long and not empty")
         _require(min((self.stem_width, *self.widths, *self.blocks)) >= 1, "widths and blocks must be 1 or more")
+        # TensorFlow 2.21 with oneDNN on AVX-512 ends in a segmentation fault in the gradient of a 48x48 convolution
+        # from 1 to 4 or 8 channels; 16, its vector width, is safe.
+        _require(self.stem_width % 16 == 0, "stem_width must be a multiple of 16 (TensorFlow crashes on narrow ones)")
         _require(0 <= self.dropout < 1, "dropout must be in 0..1")
 
 

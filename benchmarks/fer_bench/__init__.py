@@ -1,0 +1,1 @@
+"""Metrics, model runners, latency and reports: what quantization costs and buys."""

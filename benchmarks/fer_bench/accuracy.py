@@ -1,0 +1,141 @@
+"""Accuracy of a model on one split of a data set, and of a bundle's variants against its float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_bench import metrics
+from fer_bench.metrics import ClassScore, IntArray
+from fer_bench.results import REFERENCE, AccuracyResult
+from fer_bench.runners import LiteRtRunner, ModelRunner
+from fer_edge.bundle import ModelBundle
+from fer_edge.errors import InputError, ModelError
+from fer_edge.quantization import softmax
+from fer_edge.types import Float32Array, UInt8Array
+from fer_train.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What one model does on one split.
+
+    ``confusion`` is int64 [labels, labels] (rows: true), ``probabilities`` float32 [N, labels] at
+    ``temperature``, ``truth`` int64 [N]; shares are 0..1, ``interval`` is Wilson's at 95 %.
+    """
+
+    model: str
+    split: str
+    labels: tuple[str, ...]
+    n: int
+    correct: int
+    accuracy: float
+    interval: tuple[float, float]
+    balanced_accuracy: float
+    ece: float
+    temperature: float
+    classes: tuple[ClassScore, ...]
+    confusion: IntArray
+    probabilities: Float32Array
+    truth: IntArray
+
+
+def split_of(dataset: Dataset, name: str) -> tuple[UInt8Array, IntArray]:
+    """Images uint8 [N, H, W] and labels int64 [N] of a split. Raises InputError when it has no image."""
+    split = dataset.splits.get(name)
+    if split is None or len(split) == 0:
+        known = ", ".join(key for key, value in dataset.splits.items() if len(value.labels))
+        raise InputError(f"{dataset.name}: no images in {name!r}; the splits with images are {known or 'none'}")
+    return split.images, np.asarray(split.labels, dtype=np.int64)
+
+
+def run_on_split(runner: ModelRunner, dataset: Dataset, split: str) -> Float32Array:
+    """Logits float32 [N, labels] of a split, columns in the data set's label order."""
+    images, _ = split_of(dataset, split)
+    logits = runner.logits(images)
+    if runner.labels is None:
+        if logits.shape[1] != len(dataset.labels):
+            raise ModelError(
+                f"{runner.name}: {logits.shape[1]} outputs, but the data set has {len(dataset.labels)} labels"
+            )
+        return logits
+    if set(runner.labels) != set(dataset.labels):
+        theirs, ours = ", ".join(runner.labels), ", ".join(dataset.labels)
+        raise InputError(f"{runner.name}: its labels ({theirs}) are not the data set's ({ours})")
+    return logits[:, [runner.labels.index(label) for label in dataset.labels]]
+
+
+def evaluate_logits(
+    logits: Float32Array, truth: IntArray, *, model: str, split: str, labels: tuple[str, ...], temperature: float
+) -> Evaluation:
+    """All statistics of ``logits`` [N, labels] against ``truth`` [N]."""
+    predictions = logits.argmax(axis=1)
+    probabilities = softmax(logits, temperature)
+    scores = metrics.class_scores(truth, predictions, len(labels))
+    correct = int(np.sum(predictions == truth))
+    return Evaluation(
+        model=model,
+        split=split,
+        labels=labels,
+        n=len(truth),
+        correct=correct,
+        accuracy=correct / len(truth),
+        interval=metrics.accuracy_interval(correct, len(truth)),
+        balanced_accuracy=metrics.balanced_accuracy(scores),
+        ece=metrics.expected_calibration_error(probabilities, truth),
+        temperature=temperature,
+        classes=scores,
+        confusion=metrics.confusion_matrix(truth, predictions, len(labels)),
+        probabilities=probabilities,
+        truth=truth,
+    )
+
+
+def evaluate(runner: ModelRunner, dataset: Dataset, split: str) -> Evaluation:
+    """Run ``runner`` on a split and take every statistic."""
+    logits = run_on_split(runner, dataset, split)
+    return evaluate_logits(
+        logits,
+        split_of(dataset, split)[1],
+        model=runner.name,
+        split=split,
+        labels=dataset.labels,
+        temperature=runner.temperature,
+    )
+
+
+def measure_accuracy(
+    bundle: ModelBundle, variants: tuple[str, ...], dataset: Dataset, split: str
+) -> dict[str, AccuracyResult]:
+    """Every variant of ``variants`` on one split, each compared with float32 where that is among them."""
+    found = {}
+    for name in variants:
+        with LiteRtRunner(bundle, name) as runner:
+            found[name] = evaluate(runner, dataset, split)
+    reference = found.get(REFERENCE)
+    return {name: compare(evaluation, None if name == REFERENCE else reference) for name, evaluation in found.items()}
+
+
+def compare(evaluation: Evaluation, reference: Evaluation | None) -> AccuracyResult:
+    """The short form of ``evaluation``, set against ``reference`` on the same images."""
+    together: tuple[float | None, float | None] = (None, None)
+    if reference is not None:
+        right = [found.probabilities.argmax(axis=1) == found.truth for found in (evaluation, reference)]
+        together = (
+            metrics.agreement(evaluation.probabilities, reference.probabilities),
+            metrics.mcnemar_p(*right),
+        )
+    return AccuracyResult(
+        split=evaluation.split,
+        n=evaluation.n,
+        correct=evaluation.correct,
+        accuracy=evaluation.accuracy,
+        low=evaluation.interval[0],
+        high=evaluation.interval[1],
+        balanced_accuracy=evaluation.balanced_accuracy,
+        ece=evaluation.ece,
+        temperature=evaluation.temperature,
+        agreement=together[0],
+        mcnemar_p=together[1],
+    )

@@ -1,0 +1,130 @@
+"""``fer-edge bench accuracy|latency|all``: a bundle's variants side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fer_bench import output, report
+from fer_bench.extras import progress
+from fer_bench.host import describe_host
+from fer_bench.latency import measure_latency
+from fer_bench.memory import measure_memory
+from fer_bench.results import (
+    AccuracyResult,
+    BenchmarkReport,
+    BundleInfo,
+    DatasetInfo,
+    LatencySettings,
+    VariantResult,
+)
+from fer_bench.runners import runnable_variants
+from fer_edge.bundle import MANIFEST_NAME, ModelBundle, load_bundle
+from fer_edge.classification import EmotionClassifier
+
+CHECKOUT_BUNDLE = Path("models/fer-edge-s")
+"""Where a checkout has the bundle with all its variants; the one in the package holds int8 alone."""
+
+
+def run_accuracy(arguments: argparse.Namespace) -> int:
+    """``bench accuracy``."""
+    return _bench(arguments, accuracy=True, latency=False)
+
+
+def run_latency(arguments: argparse.Namespace) -> int:
+    """``bench latency``: needs no data set and nothing of the training package."""
+    return _bench(arguments, accuracy=False, latency=True)
+
+
+def run_all(arguments: argparse.Namespace) -> int:
+    """``bench`` and ``bench all``: both in one run and one table."""
+    return _bench(arguments, accuracy=True, latency=True)
+
+
+def _bench(arguments: argparse.Namespace, *, accuracy: bool, latency: bool) -> int:
+    for path in (arguments.json, arguments.markdown):
+        if path is not None and path != output.STDOUT:
+            output.check_writable(path)
+    with load_bundle(_bundle_path(arguments.bundle)) as bundle:
+        variants = runnable_variants(bundle)
+        # Every file is opened and run once before minutes are spent on the first of them.
+        for name in variants:
+            EmotionClassifier(bundle, name).close()
+        dataset, accuracies = _measure_accuracy(bundle, variants, arguments) if accuracy else (None, {})
+        settings = LatencySettings(arguments.rounds, arguments.runs, arguments.threads) if latency else None
+        results = _with_latency(bundle, variants, accuracies, settings)
+        found = BenchmarkReport(describe_host(), _describe(bundle), results, dataset, settings)
+    _deliver(found, arguments)
+    return 0
+
+
+def _bundle_path(given: Path | None) -> Path | None:
+    """The bundle asked for, else the checkout's, else None: the one in the package."""
+    if given is None and (CHECKOUT_BUNDLE / MANIFEST_NAME).is_file():
+        return CHECKOUT_BUNDLE
+    return given
+
+
+def _measure_accuracy(
+    bundle: ModelBundle, variants: tuple[str, ...], arguments: argparse.Namespace
+) -> tuple[DatasetInfo, dict[str, tuple[AccuracyResult, ...]]]:
+    # Here, not above: latency runs on a Pi without the training package's readers.
+    from fer_bench.accuracy import measure_accuracy, split_of
+    from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
+
+    dataset = load_dataset(arguments.data)
+    splits = (PUBLIC_TEST, PRIVATE_TEST) if arguments.final else (PUBLIC_TEST,)
+    for split in splits:
+        split_of(dataset, split)
+    by_split = [measure_accuracy(bundle, variants, dataset, split) for split in splits]
+    accuracies = {name: tuple(found[name] for found in by_split) for name in variants}
+    return DatasetInfo(dataset.name, dataset.rows_sha256), accuracies
+
+
+def _with_latency(
+    bundle: ModelBundle,
+    variants: tuple[str, ...],
+    accuracies: dict[str, tuple[AccuracyResult, ...]],
+    settings: LatencySettings | None,
+) -> tuple[VariantResult, ...]:
+    """One result for each variant, with latency and memory when ``settings`` are given."""
+    latencies = measure_latency(bundle, variants, settings) if settings else {}
+    memories = {}
+    if settings:
+        for name in progress(variants, "memory", len(variants)):
+            memories[name] = measure_memory(bundle.variant(name).path, settings.threads)
+    return tuple(
+        VariantResult(
+            variant=name,
+            size_bytes=bundle.variant(name).size_bytes,
+            sha256=bundle.variant(name).sha256,
+            accuracy=accuracies.get(name, ()),
+            latency=latencies.get(name),
+            memory=memories.get(name),
+        )
+        for name in variants
+    )
+
+
+def _describe(bundle: ModelBundle) -> BundleInfo:
+    manifest = bundle.manifest
+    return BundleInfo(
+        name=manifest.name,
+        version=manifest.version,
+        labels=manifest.labels,
+        height=manifest.input.height,
+        width=manifest.input.width,
+        temperature=manifest.temperature,
+    )
+
+
+def _deliver(found: BenchmarkReport, arguments: argparse.Namespace) -> None:
+    """Write the files, then the table; a ``-`` puts that form on standard output instead of the table."""
+    shown = report.to_text(found)
+    for path, text in ((arguments.json, report.to_json(found)), (arguments.markdown, report.to_markdown(found))):
+        if path == output.STDOUT:
+            shown = text
+        elif path is not None:
+            output.write(path, text)
+    sys.stdout.write(shown)

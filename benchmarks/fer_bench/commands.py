@@ -1,0 +1,110 @@
+"""``fer-edge evaluate`` and ``fer-edge bench``: their arguments; the work is imported when a command runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fer_edge.cli import Command, add_subcommands
+
+
+def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="BUNDLE|MODEL", help="a bundle's folder or zip, or a .keras file")
+    parser.add_argument("--variant", metavar="V", help="variant of a bundle (default: int8, else its first)")
+    parser.add_argument("--data", type=Path, metavar="PATH", help=_DATA_HELP)
+    parser.add_argument("--split", default="PublicTest", help="PublicTest (default) or Training")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write confusion.png, reliability.png and evaluation.json into this folder",
+    )
+
+
+def _run_evaluate(arguments: argparse.Namespace) -> int:
+    from fer_bench import evaluate_command
+
+    return evaluate_command.run(arguments)
+
+
+def _configure_bench(parser: argparse.ArgumentParser) -> None:
+    _add_options(parser, {}, accuracy=True, latency=True)
+    add_subcommands(
+        parser,
+        {
+            "accuracy": Command(
+                "accuracy, calibration and agreement of each variant",
+                _options_of(accuracy=True),
+                _run("run_accuracy"),
+            ),
+            "latency": Command(
+                "latency, load time and memory of each variant; needs no data set",
+                _options_of(latency=True),
+                _run("run_latency"),
+            ),
+            "all": Command(
+                "both, in one table (what `fer-edge bench` alone does)",
+                _options_of(accuracy=True, latency=True),
+                _run("run_all"),
+            ),
+        },
+        required=False,
+    )
+
+
+def _options_of(*, accuracy: bool = False, latency: bool = False) -> Callable[[argparse.ArgumentParser], None]:
+    def configure(parser: argparse.ArgumentParser) -> None:
+        # Without defaults of its own, a subcommand leaves what was given before its name as it is.
+        _add_options(parser, {"default": argparse.SUPPRESS}, accuracy=accuracy, latency=latency)
+
+    return configure
+
+
+def _add_options(parser: argparse.ArgumentParser, override: dict[str, Any], *, accuracy: bool, latency: bool) -> None:
+    def add(flag: str, **options: Any) -> None:
+        parser.add_argument(flag, **{**options, **override})
+
+    add("--bundle", type=Path, metavar="DIR", help="bundle (default: models/fer-edge-s, else the shipped one)")
+    add("--json", type=Path, metavar="OUT", help="write the report as JSON; - for standard output")
+    add("--markdown", type=Path, metavar="OUT", help="write the report as Markdown; - for standard output")
+    if accuracy:
+        add("--data", type=Path, metavar="PATH", help=_DATA_HELP)
+        add("--final", action="store_true", help="measure PrivateTest too: for a number to publish, never to choose by")
+    if latency:
+        add("--rounds", type=_count, default=20, metavar="N", help="rounds over all variants (default: 20)")
+        add("--runs", type=_count, default=100, metavar="N", help="timed runs of a variant a round (default: 100)")
+        add("--threads", type=_count, default=1, metavar="N", help="threads of the runtime (default: 1)")
+
+
+def _run(name: str) -> Callable[[argparse.Namespace], int]:
+    def run(arguments: argparse.Namespace) -> int:
+        from fer_bench import bench_command
+
+        code: int = getattr(bench_command, name)(arguments)
+        return code
+
+    return run
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "count (1 or more)"  # argparse names the type in its message
+
+_DATA_HELP = "FER2013 as CSV, archive or folder (default: FER_EDGE_DATA, else ./data, else the user's cache)"
+
+EVALUATE = Command(
+    "accuracy, per-class scores, confusion matrix and calibration of one model",
+    _configure_evaluate,
+    _run_evaluate,
+)
+BENCH = Command(
+    "compare a bundle's variants: accuracy, agreement, size, latency, memory", _configure_bench, _run("run_all")
+)

@@ -1,0 +1,37 @@
+"""Where results go: checked before the work starts, so that minutes of it are not lost to a mistyped path."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from fer_edge.errors import OutputError
+from fer_edge.files import write_text_atomically
+
+STDOUT = Path("-")
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError when a file could not be written to ``path`` now."""
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: not a regular file; give a file name, or - for standard output")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write there: {error.strerror}") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Make ``folder`` where it is missing, and see that files can be written into it. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make this folder: {error.strerror}") from error
+    check_writable(folder / "new")
+
+
+def write(path: Path, text: str) -> None:
+    """Write ``text`` in one piece. Raises OutputError."""
+    # A link stays a link: its target is what is replaced.
+    write_text_atomically(path.resolve(), text)

@@ -1,0 +1,204 @@
+"""One way to get logits out of any model: a bundle's variant on LiteRT, or a Keras file.
+
+Everything that measures accuracy goes through ``ModelRunner``, so that all variants see the same pixels.
+"""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_bench.extras import progress
+from fer_bench.results import REFERENCE
+from fer_edge.bundle import ModelBundle, load_bundle
+from fer_edge.classification import EmotionClassifier
+from fer_edge.crop import resample
+from fer_edge.errors import InputError, ModelError
+from fer_edge.types import Float32Array, UInt8Array
+
+DEFAULT_VARIANT = "int8"
+_KERAS_BATCH = 256
+
+
+class ModelRunner(Protocol):
+    """A model that turns images into logits; a context manager whose ``close`` may be called twice.
+
+    ``labels`` is None where the file does not name them, ``temperature`` 1.0 where it knows none.
+    """
+
+    name: str
+    labels: tuple[str, ...] | None
+    temperature: float
+
+    def logits(self, images: UInt8Array) -> Float32Array:
+        """Logits float32 [N, labels] of grey images uint8 [N, H, W]; other sizes than the model's are resampled.
+
+        Raises ModelError when the model gives something other than finite logits.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the model."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class _Closing:
+    """The context manager that both runners are."""
+
+    def close(self) -> None:
+        """Release the model; may be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class LiteRtRunner(_Closing):
+    """A bundle's variant through the device's own classifier; ``owns_bundle``: ``close`` closes the bundle too."""
+
+    def __init__(self, bundle: ModelBundle, variant: str, *, owns_bundle: bool = False) -> None:
+        manifest = bundle.manifest
+        self.name = f"{manifest.name} {variant}"
+        self.labels: tuple[str, ...] | None = manifest.labels
+        self.temperature = manifest.temperature
+        self._where = str(bundle.variant(variant).path)
+        self._bundle = bundle if owns_bundle else None
+        self._classifier = EmotionClassifier(bundle, variant)
+
+    def logits(self, images: UInt8Array) -> Float32Array:
+        """See ``ModelRunner.logits``."""
+        spec = self._classifier.crop_spec
+        rows = [
+            self._classifier.logits(image)
+            for image in progress(_fitted(images, (spec.height, spec.width)), self.name, len(images))
+        ]
+        return _checked(np.stack(rows), self._where)
+
+    def close(self) -> None:
+        """See ``ModelRunner.close``."""
+        self._classifier.close()
+        if self._bundle is not None:
+            self._bundle.close()
+
+
+class KerasRunner(_Closing):
+    """A ``.keras`` file: raw pixels 0..255 in, logits out; the backend is what KERAS_BACKEND says."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self.labels: tuple[str, ...] | None = None
+        self.temperature = 1.0
+        self._path = path
+        self._model = load_keras(path)
+        shape = tuple(self._model.input_shape) if isinstance(self._model.input_shape, tuple) else ()
+        if len(shape) != 4 or shape[3] != 1 or None in shape[1:]:
+            raise ModelError(f"{path}: its input must be one grey image [N, H, W, 1], not {shape}")
+        outputs = self._model.output_shape
+        if not isinstance(outputs, tuple) or len(outputs) != 2:
+            raise ModelError(f"{path}: its output must be one row of logits [N, labels], not {outputs}")
+        self._size = (int(shape[1]), int(shape[2]))
+
+    def logits(self, images: UInt8Array) -> Float32Array:
+        """See ``ModelRunner.logits``."""
+        pixels = _fitted(images, self._size)
+        rows = [
+            np.asarray(self._model.predict_on_batch(pixels[i : i + _KERAS_BATCH, :, :, None].astype(np.float32)))
+            for i in progress(range(0, len(pixels), _KERAS_BATCH), self.name)
+        ]
+        logits = _checked(np.concatenate(rows), str(self._path))
+        if np.all(logits >= 0) and np.allclose(logits.sum(axis=1), 1.0, atol=1e-3):
+            raise ModelError(f"{self._path}: it ends in a softmax; save it without, so that it gives logits")
+        return logits
+
+
+def open_runner(path: Path, variant: str | None = None) -> ModelRunner:
+    """A runner for the bundle (folder or zip) or ``.keras`` file at ``path``.
+
+    ``variant`` picks one of a bundle; by default int8, or the first where there is none. Raises InputError
+    when there is nothing at ``path`` or a Keras file is given a variant, ModelError for a file it refuses.
+    """
+    if path.suffix == ".keras" and not path.is_dir():
+        if variant is not None:
+            raise InputError(f"{path}: a Keras file has no variants; leave out --variant {variant}")
+        return KerasRunner(path)
+    bundle = load_bundle(path)
+    try:
+        return LiteRtRunner(bundle, variant or default_variant(bundle), owns_bundle=True)
+    except BaseException:
+        bundle.close()
+        raise
+
+
+def default_variant(bundle: ModelBundle) -> str:
+    """int8 where the bundle has it, else its first variant."""
+    names = list(bundle.manifest.variants)
+    return DEFAULT_VARIANT if DEFAULT_VARIANT in names else names[0]
+
+
+def runnable_variants(bundle: ModelBundle) -> tuple[str, ...]:
+    """The variants that can be run, float32 first; says on stderr which are left out. Raises ModelError for none."""
+    variants = bundle.manifest.variants
+    runnable = [name for name, variant in variants.items() if variant.path.suffix == ".tflite"]
+    for name in variants.keys() - set(runnable):
+        sys.stderr.write(f"fer-edge: {name} is left out: only .tflite files can be run\n")
+    if not runnable:
+        raise ModelError(f"{bundle.folder}: no variant that can be run; it has {', '.join(variants)}")
+    return tuple(sorted(runnable, key=lambda name: name != REFERENCE))
+
+
+def load_keras(path: Path) -> Any:
+    """The Keras model at ``path``, not compiled. Raises InputError when there is none, ModelError when refused."""
+    if not path.exists():
+        raise InputError(f"{path}: no such model file")
+    # Keras's own complaints about a wrong file run over several lines, and come seconds later.
+    if not _is_keras_zip(path):
+        raise ModelError(f"{path}: not a Keras 3 model file (.keras): empty, truncated or of another format")
+    # Here, not above: the latency of a bundle is measured on a Pi, without the training package.
+    from fer_train import backend
+
+    keras = backend.load_keras()
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: Keras cannot load it: {reason}") from error
+
+
+def _is_keras_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"config.json", "model.weights.h5"} <= set(archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def _fitted(images: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """``images`` at ``size`` (height, width), resampled as the device does it."""
+    if images.shape[1:] == size:
+        return images
+    return np.stack([resample(image, *size) for image in images])
+
+
+def _checked(logits: npt.NDArray[np.generic], where: str) -> Float32Array:
+    found = np.asarray(logits, dtype=np.float32)
+    if found.ndim != 2:
+        raise ModelError(f"{where}: its output must be one logit per label, not of shape {found.shape[1:]}")
+    if not np.all(np.isfinite(found)):
+        raise ModelError(f"{where}: it gives NaN or infinity; convert it again")
+    return found

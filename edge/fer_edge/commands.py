@@ -1,0 +1,107 @@
+"""The runtime's subcommands: their arguments, and nothing heavy; the work is imported when one is called."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from fer_edge.cli import Command
+
+_DEMO_SECONDS = 20.0
+
+
+def _configure_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="demo, a video or image file, a folder of images, 0 or /dev/video0; several run side by side, each with"
+        " its own pipeline, and their events carry its name (this version takes no rtsp://, http:// or picamera2)",
+    )
+    parser.add_argument("--config", type=Path, metavar="F", help="settings in TOML; flags go before it")
+    _add_model(parser)
+    outputs = parser.add_argument_group("outputs")
+    outputs.add_argument("--events", metavar="FILE|-", help="append events as JSON lines (-: standard output)")
+    outputs.add_argument("--trace", metavar="FILE", help="write one JSON object for each processed frame")
+    outputs.add_argument("--stats", metavar="FILE", help="write counts, times and latencies as JSON at the end")
+    outputs.add_argument(
+        "--annotate", metavar="OUT.mp4", help="write a video with boxes and labels; this records whoever is seen"
+    )
+    limits = parser.add_argument_group("limits, for each source")
+    limits.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds of the source's time")
+    limits.add_argument("--max-frames", type=_positive_int, metavar="N", help="stop after N processed frames")
+    limits.add_argument(
+        "--max-fps", type=_positive, metavar="N", help="process at most N frames a second, skipping others"
+    )
+    parser.add_argument(
+        "--realtime",
+        action="store_true",
+        help="pace files as a camera would: the newest frame wins, others are dropped and counted",
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the settings in force, and stop")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fer_edge import run_command
+
+    return run_command.run(arguments)
+
+
+def _configure_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of images")
+    _add_model(parser, bundle_type=Path, variant="int8")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--annotate", type=Path, metavar="DIR", help="write a copy of each image with boxes and labels there"
+    )
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from fer_edge import predict_command
+
+    return predict_command.run(arguments)
+
+
+def _configure_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="where to write (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=_positive, default=_DEMO_SECONDS, metavar="S", help="length of the scene (default: 20)"
+    )
+    _add_model(parser, bundle_type=Path, variant="int8")
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from fer_edge import demo_command
+
+    return demo_command.run(arguments)
+
+
+def _add_model(
+    parser: argparse.ArgumentParser, bundle_type: type[str] | type[Path] = str, variant: str | None = None
+) -> None:
+    parser.add_argument(
+        "--bundle", type=bundle_type, metavar="DIR|ZIP", help="model bundle (default: the one in the package)"
+    )
+    parser.add_argument("--variant", default=variant, metavar="NAME", help="variant of the bundle (default: int8)")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text}")
+    return value
+
+
+RUN = Command("watch cameras or files and tell emotions as events", _configure_run, _run)
+PREDICT = Command("find and classify every face in images", _configure_predict, _predict)
+DEMO = Command("run the pipeline on a built-in scene and show the result", _configure_demo, _demo)

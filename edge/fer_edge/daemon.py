@@ -1,0 +1,202 @@
+"""The loop that carries frames from sources through pipelines to sinks, until an end, a limit or a signal."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Protocol, Self
+
+from fer_edge.errors import InputError, SourceLostError
+from fer_edge.pipeline import FrameResult, Pipeline
+from fer_edge.sinks.base import Sink
+from fer_edge.sources import FrameSource, NoFrame
+from fer_edge.telemetry import Telemetry
+from fer_edge.types import EmotionEvent, Frame
+
+_POLL_S = 0.2
+"""How long a wait for a frame lasts before signals and limits are looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a stream ends by itself, counted for each source: None is never.
+
+    ``duration_s`` and ``max_fps`` go by the source's clock: media time for a file, real time for a camera.
+    """
+
+    duration_s: float | None = None
+    max_frames: int | None = None
+    max_fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """One source with the pipeline and the telemetry that are its own."""
+
+    source: FrameSource
+    pipeline: Pipeline
+    telemetry: Telemetry
+
+
+class Recorder(Protocol):
+    """Takes the result of every processed frame: the trace, the annotated video."""
+
+    def record(self, result: FrameResult) -> None:
+        """Take in one result. Raises OutputError."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was recorded."""
+        ...
+
+
+class StopRequest:
+    """SIGINT and SIGTERM, turned into a polite request while the block runs; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.interrupted = False
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() itself returned
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.interrupted = self.interrupted or number == signal.SIGINT
+        self.asked.set()
+        # Whoever asks again means it: Python's own answer to Ctrl-C, and the system's to SIGTERM.
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+class Outputs:
+    """Everything that takes results, behind one lock, so that several streams can share it.
+
+    A context manager: each output is closed, also when another one fails to.
+    """
+
+    def __init__(self, sinks: Sequence[Sink] = (), recorders: Sequence[Recorder] = ()) -> None:
+        self._sinks, self._recorders = tuple(sinks), tuple(recorders)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def deliver(self, result: FrameResult) -> None:
+        """Hand one frame's result to the recorders and its events to the sinks. Raises OutputError."""
+        with self._lock:
+            if not self._closed:
+                for recorder in self._recorders:
+                    recorder.record(result)
+        self.emit(result.events)
+
+    def emit(self, events: Iterable[EmotionEvent]) -> None:
+        """Hand events to the sinks. Raises OutputError."""
+        with self._lock:
+            if not self._closed:
+                for event in events:
+                    for sink in self._sinks:
+                        sink.emit(event)
+
+    def close(self) -> None:
+        """Close every output; the first failure is raised after all were tried."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            with ExitStack() as stack:
+                for sink in self._sinks:
+                    stack.callback(sink.close)
+                for recorder in self._recorders:
+                    stack.callback(recorder.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def run_streams(streams: Sequence[Stream], outputs: Outputs, limits: Limits, stop: StopRequest) -> Exception | None:
+    """Run each stream in a thread of its own until all have ended; the first failure ends the others.
+
+    Returns that failure, after everyone still in the picture has been told as left, for the caller to raise
+    once the outputs are closed: what was recorded before a camera was lost is worth keeping.
+    """
+    failures: list[Exception] = []
+
+    def work(stream: Stream) -> None:
+        try:
+            _run_stream(stream, outputs, limits, stop.asked)
+        except Exception as error:  # noqa: BLE001 - carried to the main thread, which raises it
+            failures.append(error)
+            stop.asked.set()
+
+    threads = [
+        threading.Thread(target=work, args=(stream,), name=f"stream {stream.source.name}", daemon=True)
+        for stream in streams
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(_POLL_S)  # with a timeout, so that signals are handled meanwhile
+    return failures[0] if failures else None
+
+
+def _run_stream(stream: Stream, outputs: Outputs, limits: Limits, stop: threading.Event) -> None:
+    last_at = 0.0
+    lost: Exception | None = None
+    try:
+        for frame in _frames(stream.source, limits, stop):
+            last_at = frame.captured_at
+            outputs.deliver(stream.pipeline.process(frame))
+    except (InputError, SourceLostError) as error:
+        lost = error
+    finally:
+        stream.telemetry.count(dropped=stream.source.dropped)
+    outputs.emit(stream.pipeline.finish(last_at))
+    if lost is not None:
+        raise lost
+
+
+def _frames(source: FrameSource, limits: Limits, stop: threading.Event) -> Iterator[Frame]:
+    """The frames to process, until the source ends, a limit is reached or ``stop`` is set."""
+    duration_s = math.inf if limits.duration_s is None else limits.duration_s
+    most = math.inf if limits.max_frames is None else limits.max_frames
+    began = time.monotonic()
+    first_at: float | None = None
+    taken, last_slot = 0, -1
+    while taken < most and not stop.is_set():
+        frame = source.read(_POLL_S)
+        if frame is NoFrame.ENDED:
+            return
+        if not isinstance(frame, Frame):
+            if time.monotonic() - began >= duration_s:  # a silent camera has no clock to go by
+                return
+            continue
+        first_at = frame.captured_at if first_at is None else first_at
+        elapsed_s = frame.captured_at - first_at
+        if elapsed_s >= duration_s:
+            return
+        if limits.max_fps is not None:
+            # One frame for each slot of 1 / max_fps; the small term keeps rounding from skipping every other one.
+            slot = math.floor(elapsed_s * limits.max_fps + 1e-6)
+            if slot <= last_slot:
+                continue
+            last_slot = slot
+        taken += 1
+        yield frame

@@ -1,0 +1,21 @@
+"""How OpenCV behaves in this program: silent, so that an error stays one line, and with one thread."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+
+# FFmpeg's AV_LOG_QUIET, https://ffmpeg.org/doxygen/trunk/group__lavu__log__constants.html
+_FFMPEG_QUIET = "-8"
+
+
+def set_up_opencv(threads: int = 1) -> None:
+    """Call once, before the first capture. Levels that the user set in the environment stay.
+
+    One thread is the default: Haar searches of small regions gain nothing from more, and a Pi has other work.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    cv2.setNumThreads(threads)

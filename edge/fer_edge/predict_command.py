@@ -1,0 +1,150 @@
+"""``fer-edge predict``: every face in each image, with box, label and probabilities."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_edge.annotate import Annotator, canvas, draw_box, draw_label, draw_probabilities
+from fer_edge.bundle import load_bundle
+from fer_edge.classification import EmotionClassifier
+from fer_edge.config import DetectorSettings
+from fer_edge.crop import crop_face
+from fer_edge.detection import HaarFaceDetector
+from fer_edge.errors import OutputError
+from fer_edge.image_files import list_images, read_gray, write_image
+from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.types import EmotionProbabilities, Face, UInt8Array
+
+_SEARCH_SIDE = 1280
+"""Longer side in pixels to which an image is reduced for the search: a phone's 12 megapixels would take many seconds,
+and a face that is smaller than the detector's least there would give the classifier little to see."""
+
+_MIN_NEIGHBORS = 6
+"""Stricter than in a stream, where a false face is dropped for not being found again in the next frames."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceReading:
+    """One face of an image and what the classifier says of it."""
+
+    face: Face
+    probabilities: EmotionProbabilities
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageReading:
+    """One image file, its grey pixels uint8 [H, W], and its faces from left to right."""
+
+    path: Path
+    gray: UInt8Array
+    faces: tuple[FaceReading, ...]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out ``fer-edge predict``; returns 0, also when no face was found. Raises FerEdgeError."""
+    set_up_opencv()
+    paths = [found for path in arguments.images for found in (list_images(path) if path.is_dir() else [path])]
+    folder: Path | None = arguments.annotate
+    if folder is not None:
+        _prepare(folder)
+    entries = []
+    taken: set[str] = set()
+    with (
+        load_bundle(arguments.bundle) as bundle,
+        EmotionClassifier(bundle, arguments.variant) as classifier,
+    ):
+        detector = HaarFaceDetector(DetectorSettings(min_neighbors=_MIN_NEIGHBORS))
+        for path in paths:
+            reading = read_image(path, detector, classifier)
+            annotated = None
+            if folder is not None:
+                annotated = folder / _unique_name(path, taken)
+                write_image(annotated, draw_reading(reading, classifier.labels))
+            entries.append(_entry(reading, classifier.labels, annotated))
+        model = {"bundle": bundle.manifest.name, "version": bundle.manifest.version, "variant": arguments.variant}
+        if arguments.json:
+            sys.stdout.write(json.dumps({**model, "images": entries}, indent=2, ensure_ascii=False) + "\n")
+        else:
+            sys.stdout.write(_table(entries, classifier.labels))
+    return 0
+
+
+def read_image(path: Path, detector: HaarFaceDetector, classifier: EmotionClassifier) -> ImageReading:
+    """Find and classify every face of the image at ``path``. Raises InputError when it cannot be read."""
+    gray = read_gray(path)
+    scale = min(1.0, _SEARCH_SIDE / max(gray.shape))
+    faces = sorted(detector.detect(gray, scale=scale), key=lambda face: (face.box.x, face.box.y))
+    readings = [FaceReading(face, classifier.classify(crop_face(gray, face, classifier.crop_spec))) for face in faces]
+    return ImageReading(path, gray, tuple(readings))
+
+
+def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
+    """The image as uint8 BGR [H, W, 3] with boxes, labels, and a bar for each label's probability."""
+    annotator = Annotator(labels)
+    colours = {label: annotator.colour(label) for label in labels}
+    picture = canvas(reading.gray)
+    for item in reading.faces:
+        values = _by_label(item.probabilities, labels)
+        draw_probabilities(picture, item.face.box, values, colours)
+    for item in reading.faces:
+        label = labels[item.probabilities.top]
+        share = float(item.probabilities.values[item.probabilities.top])
+        draw_box(picture, item.face.box, colours[label])
+        draw_label(picture, item.face.box, f"{label} {share:.0%}", colours[label])
+    return picture
+
+
+def _entry(reading: ImageReading, labels: Sequence[str], annotated: Path | None) -> dict[str, Any]:
+    height, width = reading.gray.shape
+    faces = [
+        {
+            "box": item.face.box.as_list(),
+            "score": round(item.face.score, 3),
+            "emotion": labels[item.probabilities.top],
+            "confidence": round(float(item.probabilities.values[item.probabilities.top]), 4),
+            "probabilities": {label: round(value, 4) for label, value in _by_label(item.probabilities, labels).items()},
+        }
+        for item in reading.faces
+    ]
+    entry: dict[str, Any] = {"file": str(reading.path), "width": width, "height": height, "faces": faces}
+    return entry if annotated is None else {**entry, "annotated": str(annotated)}
+
+
+def _table(entries: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
+    width = max(10, *(len(entry["file"]) for entry in entries))
+    heads = " ".join(f"{label[:8]:>8}" for label in labels)
+    lines = [f"{'file':<{width}}  {'box x,y,w,h':<19}  {'emotion':<10}  {heads}"]
+    for entry in entries:
+        if not entry["faces"]:
+            lines.append(f"{entry['file']:<{width}}  no face found")
+        for face in entry["faces"]:
+            box = ",".join(str(value) for value in face["box"])
+            shares = " ".join(f"{face['probabilities'][label]:>8.1%}" for label in labels)
+            lines.append(f"{entry['file']:<{width}}  {box:<19}  {face['emotion']:<10}  {shares}")
+    return "\n".join(lines) + "\n"
+
+
+def _by_label(probabilities: EmotionProbabilities, labels: Sequence[str]) -> dict[str, float]:
+    return {label: float(value) for label, value in zip(labels, probabilities.values, strict=True)}
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make the folder: {error.strerror}") from error
+
+
+def _unique_name(path: Path, taken: set[str]) -> str:
+    """``<stem>-annotated.jpg``, numbered when two inputs share a name; so no input can be overwritten by its copy."""
+    name, number = f"{path.stem}-annotated.jpg", 2
+    while name in taken:
+        name, number = f"{path.stem}-annotated-{number}.jpg", number + 1
+    taken.add(name)
+    return name

@@ -1,0 +1,172 @@
+"""``fer-edge run``: sources through the pipeline to events, trace, stats and annotated video."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from fer_edge import strict_toml
+from fer_edge.annotate import AnnotatedVideo, Annotator
+from fer_edge.bundle import load_bundle
+from fer_edge.config import OutputSettings, RuntimeSettings, load_settings
+from fer_edge.daemon import Limits, Outputs, Recorder, StopRequest, Stream, run_streams
+from fer_edge.errors import ConfigError
+from fer_edge.events import event_to_json
+from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.pipeline import FrameResult, build_pipeline
+from fer_edge.sinks.base import Sink
+from fer_edge.sinks.console import ConsoleSink
+from fer_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLinesSink
+from fer_edge.sources import open_source, source_names
+from fer_edge.telemetry import Telemetry
+from fer_edge.trace import StatsWriter, TraceWriter, combined_stats
+from fer_edge.types import RuntimeStatus
+
+EXIT_INTERRUPTED = 130
+
+
+class VideoRecorder:
+    """Draws each result and adds it to an annotated video."""
+
+    def __init__(self, video: AnnotatedVideo, annotator: Annotator) -> None:
+        self._video, self._annotator = video, annotator
+
+    def record(self, result: FrameResult) -> None:
+        """Add one frame."""
+        self._video.write(self._annotator.draw(result), result.frame.captured_at)
+
+    def close(self) -> None:
+        """Finish the video."""
+        self._video.close()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out ``fer-edge run``; returns the exit code. Raises FerEdgeError."""
+    settings = load_settings(arguments.config, _overrides(arguments))
+    if arguments.print_config:
+        sys.stdout.write(strict_toml.dump(strict_toml.to_table(settings)).lstrip("\n"))
+        return 0
+    _check(settings)
+    set_up_opencv()
+    limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
+    with StopRequest() as stop:
+        failure, statuses = _run(settings, limits, stop)
+    if failure is not None:
+        raise failure
+    frames = sum(status.frames for status in statuses)
+    return EXIT_INTERRUPTED if stop.interrupted and frames == 0 else 0
+
+
+def _run(
+    settings: RuntimeSettings, limits: Limits, stop: StopRequest
+) -> tuple[Exception | None, Sequence[RuntimeStatus]]:
+    with ExitStack() as stack:
+        # All that can be refused comes before the first output is touched.
+        streams, labels = _open_streams(settings, stack)
+        stats = None
+        if settings.output.stats is not None:
+            stats = StatsWriter(Path(settings.output.stats))
+            stack.callback(stats.close)
+        outputs = stack.enter_context(_open_outputs(settings, streams, labels))
+        failure = run_streams(streams, outputs, limits, stop)
+        statuses = {stream.source.name: stream.telemetry.snapshot() for stream in streams}
+        outputs.close()
+        if stats is not None:
+            stats.write(combined_stats(statuses))
+        if settings.output.events != STANDARD_OUTPUT and failure is None:
+            sys.stdout.write(_summary(list(statuses.values())))
+    return failure, list(statuses.values())
+
+
+def _open_streams(settings: RuntimeSettings, stack: ExitStack) -> tuple[list[Stream], tuple[str, ...]]:
+    source_settings, model = settings.source, settings.model
+    sources = [
+        stack.enter_context(open_source(uri, source_settings, realtime=source_settings.realtime, name=name))
+        for uri, name in zip(source_settings.uris, source_names(source_settings.uris), strict=True)
+    ]
+    bundle = stack.enter_context(load_bundle(Path(model.bundle) if model.bundle else None))
+    streams = []
+    for source in sources:
+        telemetry = Telemetry()
+        adapt = source.live or source_settings.realtime
+        pipeline = build_pipeline(bundle, settings, model.variant, telemetry, adapt_to_cost=adapt)
+        streams.append(Stream(source, pipeline, telemetry))
+    return streams, bundle.manifest.labels
+
+
+def _open_outputs(settings: RuntimeSettings, streams: Sequence[Stream], labels: Sequence[str]) -> Outputs:
+    output = settings.output
+    sinks: list[Sink] = []
+    recorders: list[Recorder] = []
+    with ExitStack() as opened:  # closes those already open when the next one is refused
+        if output.events is not None:
+            sinks.append(opened.enter_context(JsonLinesSink(output.events, event_to_json)))
+        if output.events != STANDARD_OUTPUT:
+            sinks.append(ConsoleSink(sys.stdout))
+        if output.trace is not None:
+            trace = TraceWriter(Path(output.trace), name_sources=len(streams) > 1)
+            recorders.append(opened.enter_context(trace))
+        if output.annotate is not None:
+            fps = min(streams[0].source.fps, settings.source.max_fps or streams[0].source.fps)
+            video = opened.enter_context(AnnotatedVideo(Path(output.annotate), fps))
+            recorders.append(VideoRecorder(video, Annotator(labels)))
+        opened.pop_all()
+    return Outputs(sinks, recorders)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    flags: dict[str, dict[str, Any]] = {
+        "source": {
+            "uris": tuple(arguments.sources) or None,
+            "max_fps": arguments.max_fps,
+            "realtime": arguments.realtime or None,
+        },
+        "model": {"bundle": arguments.bundle, "variant": arguments.variant},
+        "output": {
+            "events": arguments.events,
+            "trace": arguments.trace,
+            "stats": arguments.stats,
+            "annotate": arguments.annotate,
+        },
+    }
+    given = {
+        section: {key: value for key, value in values.items() if value is not None} for section, values in flags.items()
+    }
+    return {section: values for section, values in given.items() if values}
+
+
+def _check(settings: RuntimeSettings) -> None:
+    uris = settings.source.uris
+    if not uris:
+        raise ConfigError(
+            "no source: name one (demo, a video or image file, a folder of images, 0 or /dev/video0),"
+            " or set [source] uris in the config"
+        )
+    if settings.output.annotate is not None and len(uris) > 1:
+        raise ConfigError("--annotate takes one source; run the others without it, or each in a run of its own")
+    _check_paths(uris, settings.output)
+
+
+def _check_paths(uris: Sequence[str], output: OutputSettings) -> None:
+    """No output may overwrite a source or another output."""
+    taken = {Path(uri).absolute(): "the source" for uri in uris}
+    for flag in ("events", "trace", "stats", "annotate"):
+        target = getattr(output, flag)
+        if target is None or target == STANDARD_OUTPUT or str(target).startswith("/dev/"):
+            continue
+        path = Path(target).absolute()
+        if path in taken:
+            raise ConfigError(f"--{flag} {target}: is {taken[path]} as well; give each file a name of its own")
+        taken[path] = f"--{flag}"
+
+
+def _summary(statuses: Sequence[RuntimeStatus]) -> str:
+    frames, dropped, faces, events = (
+        sum(getattr(status, name) for status in statuses) for name in ("frames", "dropped", "faces", "events")
+    )
+    wall_s = max(status.wall_s for status in statuses)
+    return f"{frames} frames, {dropped} dropped, {faces} faces found, {events} events in {wall_s:.1f} s\n"

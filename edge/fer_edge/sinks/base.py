@@ -1,0 +1,41 @@
+"""What every sink offers."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from fer_edge.types import EmotionEvent
+
+
+class Sink(Protocol):
+    """Takes events, one at a time; a context manager whose ``close`` may be called twice."""
+
+    def emit(self, event: EmotionEvent) -> None:
+        """Pass ``event`` on. Raises OutputError when that is not possible."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file or connection."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class ClosingSink:
+    """A context manager that calls ``close`` at its end."""
+
+    def close(self) -> None:
+        """Let go of what the sink holds; harmless when called again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

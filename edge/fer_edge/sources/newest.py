@@ -1,0 +1,100 @@
+"""A source read in a thread of its own, of which only the newest frame is kept.
+
+So a slow pipeline never blocks a camera, and no queue can grow: the slot holds one frame, a newer one
+replaces it, and what was replaced is counted in ``dropped``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from fer_edge.errors import SourceLostError
+from fer_edge.sources.base import ClosingSource, FrameSource, NoFrame
+from fer_edge.types import Frame
+
+_JOIN_S = 2.0
+_PRODUCER_POLL_S = 0.2
+
+
+class NewestFrameSource(ClosingSource):
+    """``inner`` behind a slot of one frame.
+
+    ``paced`` holds each frame back until its media time has come, as a camera would. ``lost_after_s`` is how long
+    a live source may be silent before ``read`` raises SourceLostError; None is for ever. The thread starts with
+    the first ``read``, so that loading a model beforehand drops nothing.
+    """
+
+    def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:
+        self.name, self.fps = inner.name, inner.fps
+        self.live = inner.live
+        self.dropped = 0
+        self._inner = inner
+        self._paced = paced
+        self._lost_after_s = lost_after_s
+        self._changed = threading.Condition()
+        self._newest: Frame | None = None
+        self._ended = False
+        self._error: Exception | None = None
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._heard_at = 0.0
+
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        """The newest frame not read yet, waiting for at most ``timeout_s``."""
+        if self._closed.is_set():
+            return NoFrame.ENDED
+        if self._thread is None:
+            self._heard_at = time.monotonic()
+            self._thread = threading.Thread(target=self._produce, name=f"read {self.name}", daemon=True)
+            self._thread.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest is not None or self._ended, timeout_s)
+            frame, self._newest = self._newest, None
+            if frame is not None:
+                self._heard_at = time.monotonic()
+                return frame
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return NoFrame.ENDED
+        silent_s = time.monotonic() - self._heard_at
+        if self._lost_after_s is not None and silent_s > self._lost_after_s:
+            raise SourceLostError(f"{self.name}: no frame for {silent_s:.0f} s; check the camera and its cable")
+        return NoFrame.NOT_YET
+
+    def close(self) -> None:
+        """Stop the thread. A camera that hangs in its driver is left to the thread, which ends with the process."""
+        self._closed.set()
+        if self._thread is None:
+            self._inner.close()
+        else:
+            self._thread.join(_JOIN_S)
+
+    def _produce(self) -> None:
+        error: Exception | None = None
+        try:
+            with self._inner:
+                self._pump()
+        except Exception as problem:  # noqa: BLE001 - carried to the reader's thread, which raises it
+            error = problem
+        with self._changed:
+            self._ended, self._error = True, error
+            self._changed.notify_all()
+
+    def _pump(self) -> None:
+        started: float | None = None
+        while not self._closed.is_set():
+            frame = self._inner.read(_PRODUCER_POLL_S)
+            if frame is NoFrame.ENDED:
+                return
+            if not isinstance(frame, Frame):
+                continue
+            if self._paced:
+                now = time.monotonic()
+                started = now - frame.captured_at if started is None else started
+                self._closed.wait(max(0.0, started + frame.captured_at - now))
+            with self._changed:
+                self.dropped += self._newest is not None
+                self._newest = frame
+                self._changed.notify_all()

@@ -1,0 +1,152 @@
+"""``fer-edge evaluate`` and ``fer-edge bench`` as processes, on good and on bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fer_bench.runners import open_runner
+from fer_train.dataset import load_dataset
+from support.fer2013 import write_mini_fer2013
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mini_fer2013(tmp_path_factory.mktemp("data") / "fer2013.csv", test_per_class=3)
+
+
+def fer_edge(*arguments: object, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cwd), "PYTHONIOENCODING": "utf-8"}
+    environment.pop("FER_EDGE_DATA", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "fer_edge", *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+def refusal(*arguments: object, cwd: Path) -> tuple[int, str]:
+    """Exit code and the one line on stderr of a command that must fail, leaving stdout and ``cwd`` empty."""
+    before = sorted(cwd.rglob("*"))
+    done = fer_edge(*arguments, cwd=cwd, check=False)
+    assert done.stdout == ""
+    assert done.stderr.startswith("fer-edge: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert sorted(cwd.rglob("*")) == before
+    return done.returncode, done.stderr
+
+
+def test_bench_measures_everything_in_one_run(tiny_bundle: Path, mini: Path, tmp_path: Path):
+    done = fer_edge(
+        "bench", "--bundle", tiny_bundle, "--data", mini, "--rounds", 2, "--runs", 10,
+        "--json", "out.json", "--markdown", "out.md", cwd=tmp_path,
+    )  # fmt: skip
+    table = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert table["bundle"]["name"] == "tiny"
+    float32, int8 = table["results"]
+    assert (float32["variant"], int8["variant"]) == ("float32", "int8")
+    assert int8["size_bytes"] == (tiny_bundle / "int8.tflite").stat().st_size
+    assert int8["latency"]["stats"]["runs"] == 20
+    assert int8["memory"]["rss_loaded_mib"] > int8["memory"]["rss_before_mib"]
+    (accuracy,) = int8["accuracy"]
+    assert (accuracy["split"], accuracy["n"], accuracy["temperature"]) == ("PublicTest", 21, 1.5)
+    assert accuracy["low"] <= accuracy["accuracy"] <= accuracy["high"]
+    assert 0 <= accuracy["agreement"] <= 1
+    assert float32["accuracy"][0]["agreement"] is None
+    markdown = (tmp_path / "out.md").read_text(encoding="utf-8")
+    for row in ("PublicTest accuracy %", "latency p50 ms", "RSS after load MiB"):
+        assert row in done.stdout
+        assert row in markdown
+    assert not list(tmp_path.glob(".*tmp*"))
+    # The numbers are those of the one code path, counted here by hand.
+    with open_runner(tiny_bundle, "int8") as runner:
+        split = load_dataset(mini, cache=False).splits["PublicTest"]
+        assert accuracy["correct"] == int((runner.logits(split.images).argmax(axis=1) == split.labels).sum())
+
+
+def test_private_test_comes_with_final_only(tiny_bundle: Path, mini: Path, tmp_path: Path):
+    done = fer_edge(
+        "bench", "accuracy", "--final", "--bundle", tiny_bundle, "--data", mini, "--json", "-", cwd=tmp_path
+    )
+    splits = [found["split"] for found in json.loads(done.stdout)["results"][0]["accuracy"]]
+    assert splits == ["PublicTest", "PrivateTest"]
+    code, line = refusal("evaluate", tiny_bundle, "--data", mini, "--split", "PrivateTest", cwd=tmp_path)
+    assert code == 2
+    assert "bench accuracy --final" in line
+
+
+def test_bench_latency_needs_neither_data_nor_the_training_package(tiny_bundle: Path, tmp_path: Path):
+    script = (
+        "import sys; from fer_edge.cli import main; "
+        f"code = main(['bench', 'latency', '--bundle', {str(tiny_bundle)!r}, '--rounds', '1', '--runs', '5']); "
+        "heavy = {'fer_train.dataset', 'fer_convert.convert', 'keras', 'tensorflow', 'sklearn', 'statsmodels'}; "
+        "sys.exit(code or ' '.join(heavy & set(sys.modules)) or None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "latency p99 ms" in done.stdout
+    assert "accuracy" not in done.stdout
+
+
+def test_evaluate_tells_everything_and_draws_it(tiny_bundle: Path, mini: Path, tmp_path: Path):
+    arguments = ("evaluate", tiny_bundle, "--variant", "float32", "--data", mini)
+    done = fer_edge(*arguments, "--out", "deep/er", "--json", cwd=tmp_path)
+    table = json.loads(done.stdout)
+    assert json.loads((tmp_path / "deep/er/evaluation.json").read_text()) == table
+    assert (table["model"], table["split"], table["n"]) == ("tiny float32", "PublicTest", 21)
+    assert [sum(row) for row in table["confusion"]] == [3] * 7
+    assert sum(table["confusion"][i][i] for i in range(7)) == table["correct"]
+    assert [row["label"] for row in table["classes"]][:2] == ["angry", "disgust"]
+    for name in ("confusion.png", "reliability.png"):
+        image = cv2.imread(str(tmp_path / "deep/er" / name))
+        assert image is not None
+        assert min(image.shape[:2]) > 400
+        assert image.std() > 10
+    shown = fer_edge(*arguments, "--split", "Training", cwd=tmp_path).stdout
+    for part in ("95 % interval", "balanced accuracy", "ECE", "precision %", "true \\ predicted", "of 84 images"):
+        assert part in shown
+
+
+def test_missing_and_unwritable_paths(tiny_bundle: Path, mini: Path, tmp_path: Path):
+    assert refusal("bench", "latency", "--bundle", "nowhere", cwd=tmp_path)[0] == 2
+    assert refusal("evaluate", tiny_bundle, "--data", "nowhere.csv", cwd=tmp_path)[0] == 2
+    code, line = refusal("bench", "--bundle", tiny_bundle, "--data", mini, "--json", "no/such/x.json", cwd=tmp_path)
+    assert (code, "no/such/x.json" in line) == (6, True)
+    assert refusal("bench", "latency", "--bundle", tiny_bundle, "--markdown", tmp_path, cwd=tmp_path)[0] == 6
+    assert refusal("evaluate", tiny_bundle, "--data", mini, "--out", mini / "folder", cwd=tmp_path)[0] == 6
+
+
+def test_damaged_and_foreign_models(tiny_bundle: Path, mini: Path, tmp_path: Path):
+    damaged = Path(shutil.copytree(tiny_bundle, tmp_path / "damaged"))
+    content = bytearray((damaged / "int8.tflite").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (damaged / "int8.tflite").write_bytes(content)
+    code, line = refusal("bench", "latency", "--bundle", damaged, cwd=tmp_path)
+    assert (code, "sha256" in line) == (4, True)
+
+    text = tmp_path / "text.keras"
+    text.write_text("not a model")
+    assert refusal("evaluate", text, "--data", mini, cwd=tmp_path)[0] == 4
+    assert refusal("bench", "--bundle", text, "--data", mini, cwd=tmp_path)[0] == 4
+
+
+def test_usage_errors(tiny_bundle: Path, tmp_path: Path):
+    done = fer_edge("bench", "latency", "--rounds", 0, "--bundle", tiny_bundle, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "--rounds" in done.stderr

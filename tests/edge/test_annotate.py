@@ -1,0 +1,89 @@
+"""Drawing: never outside the picture, colours by label, a clip that opens again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_edge.annotate import AnnotatedVideo, Annotator, contact_sheet, draw_probabilities
+from fer_edge.errors import InputError, OutputError
+from fer_edge.labels import FER2013_LABELS
+from fer_edge.pipeline import FrameResult
+from fer_edge.types import UNCERTAIN, Box, Frame, TrackedEmotion
+
+GRAY = np.full((240, 320), 90, np.uint8)
+
+
+def result(box: Box, emotion: str = "happy", gray: np.ndarray = GRAY) -> FrameResult:
+    return FrameResult(Frame("cam", 0, 1.5, gray), (TrackedEmotion("cam", 7, box, emotion, 0.8, 0.0),), ())
+
+
+def test_the_box_has_its_labels_colour_and_its_inside_stays_as_it_was() -> None:
+    annotator = Annotator(FER2013_LABELS)
+    picture = annotator.draw(result(Box(100, 80, 60, 60)))
+    assert picture.shape == (240, 320, 3)
+    assert picture[110, 100].tolist() == pytest.approx(annotator.colour("happy"), abs=30)
+    assert (picture[100:120, 110:150] == 90).all()
+
+
+def test_each_label_has_a_colour_of_its_own_and_uncertain_is_grey() -> None:
+    annotator = Annotator(FER2013_LABELS)
+    assert len({annotator.colour(label) for label in (*FER2013_LABELS, UNCERTAIN)}) == len(FER2013_LABELS) + 1
+    assert len(set(annotator.colour(UNCERTAIN))) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(16, 200),
+    st.integers(16, 200),
+    st.builds(Box, st.integers(-150, 250), st.integers(-150, 250), st.integers(1, 300), st.integers(1, 300)),
+)
+def test_any_box_can_be_drawn_on_any_picture(height: int, width: int, box: Box) -> None:
+    gray = np.full((height, width), 50, np.uint8)
+    annotator = Annotator(FER2013_LABELS)
+    picture = annotator.draw(result(box, "sad", gray))
+    draw_probabilities(
+        picture, box, dict.fromkeys(FER2013_LABELS, 0.5), {n: annotator.colour(n) for n in FER2013_LABELS}
+    )
+    assert picture.shape == (height, width, 3)
+
+
+def test_contact_sheet_holds_every_picture() -> None:
+    pictures = [np.full((30, 40, 3), value, np.uint8) for value in (50, 100, 150, 200, 250)]
+    pictures.append(np.full((60, 20, 3), 10, np.uint8))  # another shape is fitted in
+    sheet = contact_sheet(pictures, columns=3, tile_width=80)
+    for value in (50, 100, 150, 200, 250, 10):
+        assert (sheet == value).all(axis=2).any()
+    with pytest.raises(InputError):
+        contact_sheet([])
+
+
+def test_the_clip_opens_again_and_keeps_the_worlds_time(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    with AnnotatedVideo(path, 10) as video:
+        for at in (5.0, 5.1, 5.2, 5.5):  # two frames were dropped before the last
+            video.write(np.full((121, 161, 3), 100, np.uint8), at)
+        assert not path.exists()
+    video.close()
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 6
+    assert capture.get(cv2.CAP_PROP_FPS) == 10
+    assert capture.read()[1].shape == (120, 160, 3)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_no_frame_leaves_no_file(tmp_path: Path) -> None:
+    AnnotatedVideo(tmp_path / "out.mp4", 10).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_places_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be named"):
+        AnnotatedVideo(tmp_path / "out.avi", 10)
+    with pytest.raises(OutputError):
+        AnnotatedVideo(tmp_path / "missing" / "out.mp4", 10)

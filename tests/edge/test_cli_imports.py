@@ -1,0 +1,91 @@
+"""A Pi must not pay for what it does not use: which modules a fresh interpreter has loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+
+from support.edge_command import clean_environment, face_picture
+
+HOST_ONLY = {
+    "keras",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "statsmodels",
+    "tensorflow",
+    "torch",
+    "tqdm",
+}
+
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, fer_edge
+for module in pkgutil.walk_packages(fer_edge.__path__, "fer_edge."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+COMMAND = """
+from fer_edge.cli import main
+try:
+    code = main(ARGUMENTS)
+except SystemExit as end:
+    code = end.code
+assert code == 0, code
+"""
+
+TELL = """
+import json, sys
+with open("modules.json", "w") as stream:
+    json.dump(sorted({name.partition(".")[0] for name in sys.modules}), stream)
+"""
+
+
+def modules_after(code: str, folder: Path) -> set[str]:
+    """Top-level modules loaded in a fresh interpreter that ran ``code`` in ``folder``."""
+    result = subprocess.run(
+        [sys.executable, "-c", code + TELL],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return set(json.loads((folder / "modules.json").read_text()))
+
+
+def command(*arguments: object) -> str:
+    return COMMAND.replace("ARGUMENTS", repr([str(argument) for argument in arguments]))
+
+
+def test_no_module_of_the_runtime_loads_the_hosts_libraries(tmp_path: Path) -> None:
+    loaded = modules_after(IMPORT_EVERYTHING, tmp_path)
+    assert "cv2" in loaded
+    assert not loaded & HOST_ONLY
+
+
+def test_run_and_predict_do_not_either(tiny_bundle: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "one.png"), face_picture())
+    run = command(
+        *("run", "one.png", "--bundle", tiny_bundle, "--annotate", "a.mp4"),
+        *("--events", "e", "--trace", "t", "--stats", "s"),
+    )
+    predict = command("predict", "one.png", "--bundle", tiny_bundle, "--annotate", ".", "--json")
+    loaded = modules_after(run + predict, tmp_path)
+    assert {"cv2", "ai_edge_litert"} <= loaded
+    assert not loaded & HOST_ONLY
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    for arguments in (("--help",), ("run", "--help"), ("predict", "--help"), ("demo", "--help")):
+        loaded = modules_after(command(*arguments), tmp_path)
+        assert not loaded & (HOST_ONLY | {"cv2", "numpy", "ai_edge_litert"})

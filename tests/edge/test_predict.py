@@ -1,0 +1,114 @@
+"""``fer-edge predict`` as a process: tables, JSON, annotated copies, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge.labels import FER2013_LABELS
+from support.edge_command import assert_one_line, face_picture, fer_edge
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Folder with ``two.png`` (two faces side by side), ``one.jpg`` and ``none.jpg``."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "one.jpg"), face_picture())
+    cv2.imwrite(str(folder / "two.png"), np.hstack([face_picture()] * 2))
+    cv2.imwrite(str(folder / "none.jpg"), np.full((200, 300), 120, np.uint8))
+    return folder
+
+
+def test_json_holds_every_face(tiny_bundle: Path, images: Path) -> None:
+    result = fer_edge("predict", "--json", "two.png", "none.jpg", "--bundle", tiny_bundle, cwd=images)
+    assert (result.returncode, result.stderr) == (0, "")
+    answer = json.loads(result.stdout)
+    assert (answer["bundle"], answer["variant"]) == ("tiny", "int8")
+    two, none = answer["images"]
+    assert (two["file"], two["width"], two["height"]) == ("two.png", 1280, 480)
+    assert (none["file"], none["faces"]) == ("none.jpg", [])
+    first, second = two["faces"]
+    assert second["box"][0] - first["box"][0] == pytest.approx(640, abs=8)
+    for face in two["faces"]:
+        assert list(face["probabilities"]) == list(FER2013_LABELS)
+        assert sum(face["probabilities"].values()) == pytest.approx(1, abs=0.001)
+        assert face["confidence"] == max(face["probabilities"].values())
+        assert face["probabilities"][face["emotion"]] == face["confidence"]
+
+
+def test_variants_of_one_bundle_agree(tiny_bundle: Path, images: Path) -> None:
+    shares = []
+    for variant in ("int8", "float32"):
+        flags = ("--json", "--variant", variant, "--bundle", tiny_bundle)
+        answer = json.loads(fer_edge("predict", "one.jpg", *flags, cwd=images).stdout)
+        (face,) = answer["images"][0]["faces"]
+        shares.append(list(face["probabilities"].values()))
+    assert shares[0] == pytest.approx(shares[1], abs=0.1)
+
+
+def test_table_and_annotated_copies(tiny_bundle: Path, images: Path, tmp_path: Path) -> None:
+    same_name = tmp_path / "one.jpg"
+    cv2.imwrite(str(same_name), face_picture()[:, ::-1])
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    result = fer_edge("predict", ".", same_name, "--annotate", ".", "--bundle", tiny_bundle, cwd=images)
+    assert (result.returncode, result.stderr) == (0, "")
+    head, *rows = result.stdout.splitlines()
+    assert head.split()[-7:] == list(FER2013_LABELS)
+    assert len(rows) == 5  # none.jpg, one.jpg, two faces of two.png, the other one.jpg
+    assert "none.jpg" in rows[0]
+    assert "no face found" in rows[0]
+    for name, size in {
+        "one-annotated.jpg": (480, 640),
+        "one-annotated-2.jpg": (480, 640),
+        "two-annotated.jpg": (480, 1280),
+        "none-annotated.jpg": (200, 300),
+    }.items():
+        picture = cv2.imread(str(images / name))
+        assert picture is not None
+        assert picture.shape == (*size, 3)
+        coloured = np.ptp(picture.astype(int), axis=2).max() > 60
+        assert coloured == (name != "none-annotated.jpg")
+    assert {name: (images / name).read_bytes() for name in before} == before
+
+
+def test_bad_images_end_with_one_line(tiny_bundle: Path, images: Path) -> None:
+    data = (images / "one.jpg").read_bytes()
+    (images / "cut.jpg").write_bytes(data[:-500])
+    (images / "empty.png").touch()
+    (images / "text.jpg").write_text("no image")
+    (images / "folder").mkdir()
+    for name, said in {
+        "cut.jpg": "cut short",
+        "empty.png": "empty",
+        "text.jpg": "not an image",
+        "missing.jpg": "no such file",
+        "folder": "no images",
+        "/dev/null": "neither a file nor a folder",
+    }.items():
+        result = fer_edge("predict", "one.jpg", name, "--bundle", tiny_bundle, cwd=images)
+        assert_one_line(result, 2, name, said)
+        assert result.stdout == ""
+
+
+def test_output_that_cannot_be_written(tiny_bundle: Path, images: Path) -> None:
+    (images / "file").touch()
+    result = fer_edge("predict", "one.jpg", "--annotate", "file", "--bundle", tiny_bundle, cwd=images)
+    assert_one_line(result, 6, "file")
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("w") as full:
+            result = fer_edge("predict", "one.jpg", "--bundle", tiny_bundle, cwd=images, stdout=full.fileno())
+        assert_one_line(result, 6, "No space left")
+
+
+def test_a_large_photograph_keeps_its_pixels(tiny_bundle: Path, images: Path) -> None:
+    cv2.imwrite(str(images / "large.jpg"), cv2.resize(face_picture(), (3200, 2400)))
+    result = fer_edge("predict", "large.jpg", "--json", "--bundle", tiny_bundle, cwd=images)
+    (image,) = json.loads(result.stdout)["images"]
+    assert (image["width"], image["height"]) == (3200, 2400)
+    # The drawn face is some 550 pixels wide there; boxes are told in the photograph's own pixels.
+    assert any(400 < face["box"][2] < 800 for face in image["faces"])

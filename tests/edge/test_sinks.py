@@ -1,0 +1,71 @@
+"""Sinks: whole lines, at once, and nothing half-written."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fer_edge.errors import OutputError
+from fer_edge.events import event_to_json
+from fer_edge.sinks.console import ConsoleSink, event_line
+from fer_edge.sinks.jsonl import JsonLinesSink
+from fer_edge.types import EmotionEvent, EventKind
+
+EVENT = EmotionEvent(EventKind.CHANGED, "cam0", 1.7e9, 12.34, 3, "happy", "neutral", 0.834)
+
+
+def test_lines_are_appended_and_readable_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    for expected in (1, 2):
+        with JsonLinesSink(str(path), event_to_json) as sink:
+            sink.emit(EVENT)
+            lines = path.read_text().splitlines()  # before close: what a follower sees
+            assert len(lines) == expected
+        sink.close()
+    assert json.loads(lines[-1])["emotion"] == "happy"
+    assert json.loads(lines[-1])["track"] == 3
+
+
+def test_a_line_cut_off_by_a_power_failure_is_ended_first(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"v":1}\n{"v":1,"ki')
+    with JsonLinesSink(str(path), event_to_json) as sink:
+        sink.emit(EVENT)
+    lines = path.read_text().splitlines()
+    assert lines[1] == '{"v":1,"ki'
+    assert json.loads(lines[2])["kind"] == "changed"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_device(tmp_path: Path) -> None:
+    with JsonLinesSink("/dev/full", event_to_json) as sink, pytest.raises(OutputError, match="No space left"):
+        sink.emit(EVENT)
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    for target in (tmp_path, tmp_path / "missing" / "events.jsonl"):
+        with pytest.raises(OutputError, match="cannot open"):
+            JsonLinesSink(str(target), event_to_json)
+
+
+def test_standard_output_stays_open(capfd: pytest.CaptureFixture[str]) -> None:
+    with JsonLinesSink("-", event_to_json) as sink:
+        sink.emit(EVENT)
+    os.write(1, b"after\n")
+    first, second = capfd.readouterr().out.splitlines()
+    assert json.loads(first)["source"] == "cam0"
+    assert second == "after"
+
+
+def test_console_line_is_readable() -> None:
+    stream = io.StringIO()
+    with ConsoleSink(stream) as sink:
+        sink.emit(EVENT)
+    assert stream.getvalue() == "   12.34 s  cam0  face 3  changed   neutral -> happy  83%\n"
+    left = EmotionEvent(EventKind.LEFT, "cam0", 1.7e9, 20.0, 3, previous="happy")
+    assert event_line(left) == "   20.00 s  cam0  face 3  left      was happy"
+    assert event_line(EmotionEvent(EventKind.HEARTBEAT, "cam0", 1.7e9, 20.0)) == "   20.00 s  cam0  heartbeat"

@@ -1,0 +1,245 @@
+"""Sources: what they give, in what order, at what time, and how they refuse."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge.config import DetectorSettings, SourceSettings
+from fer_edge.detection import HaarFaceDetector
+from fer_edge.errors import InputError, SourceLostError
+from fer_edge.image_files import read_gray
+from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.sources import FrameSource, NoFrame, open_source, source_names
+from fer_edge.sources.base import DEFAULT_FPS, ClosingSource
+from fer_edge.sources.newest import NewestFrameSource
+from fer_edge.types import Frame
+from support.edge_command import demo_pixels, face_picture, write_video
+
+SETTINGS = SourceSettings()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> None:
+    set_up_opencv()
+
+
+def read_all(source: FrameSource) -> list[Frame]:
+    frames = []
+    with source:
+        while (frame := source.read(1.0)) is not NoFrame.ENDED:
+            if isinstance(frame, Frame):
+                frames.append(frame)
+    return frames
+
+
+def test_demo_is_the_same_every_time_and_repeats_no_frame() -> None:
+    first, second = demo_pixels(5), demo_pixels(5)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not np.array_equal(first[0], first[1])
+
+
+def test_demo_shows_a_face_that_leaves_and_comes_back() -> None:
+    detector = HaarFaceDetector(DetectorSettings())
+    with open_source("demo", SETTINGS) as source:
+        frames = [source.read(0.0) for _ in range(300)]
+        assert source.read(0.0) is NoFrame.ENDED
+    counts = []
+    for at in (4.0, 8.0, 13.6, 17.0):
+        frame = frames[round(at * 15)]
+        assert isinstance(frame, Frame)
+        assert frame.gray.shape == (480, 640)
+        assert frame.captured_at == pytest.approx(at)
+        counts.append(len(detector.detect(frame.gray, scale=0.5)))
+    assert counts == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(("suffix", "code"), [("mp4", "mp4v"), ("avi", "MJPG")])
+def test_video_gives_every_frame_with_the_containers_time(tmp_path: Path, suffix: str, code: str) -> None:
+    path = write_video(tmp_path / f"clip.{suffix}", 20, code=code, fps=10)
+    frames = read_all(open_source(str(path), SETTINGS))
+    assert [frame.index for frame in frames] == list(range(20))
+    assert [frame.captured_at for frame in frames] == pytest.approx([i / 10 for i in range(20)], abs=1e-3)
+    assert {frame.source for frame in frames} == {f"clip.{suffix}"}
+    assert frames[0].gray.shape == (480, 640)
+    assert frames[0].gray.dtype == np.uint8
+
+
+def test_raw_stream_without_times_is_stepped_by_the_frame_rate(tmp_path: Path) -> None:
+    data = b"".join(cv2.imencode(".jpg", pixels)[1].tobytes() for pixels in demo_pixels(4))
+    path = tmp_path / "raw.mjpeg"
+    path.write_bytes(data)
+    times = [frame.captured_at for frame in read_all(open_source(str(path), SETTINGS))]
+    assert len(times) == 4
+    assert np.diff(times) == pytest.approx([1 / DEFAULT_FPS] * 3, abs=1e-3)
+
+
+def test_folder_is_read_in_natural_order(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        cv2.imwrite(str(tmp_path / f"frame{number}.png"), np.full((32, 40), number * 20, np.uint8))
+    (tmp_path / "notes.txt").write_text("no image")
+    frames = read_all(open_source(str(tmp_path), SourceSettings(fps=4)))
+    assert [int(frame.gray[0, 0]) for frame in frames] == [20, 40, 200]
+    assert [frame.captured_at for frame in frames] == [0.0, 0.25, 0.5]
+
+
+def test_one_image_is_one_frame(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "one.jpg"), face_picture())
+    frames = read_all(open_source(str(tmp_path / "one.jpg"), SETTINGS))
+    assert [(frame.index, frame.captured_at) for frame in frames] == [(0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "corner"),
+    [
+        (SourceSettings(), (0, 0)),
+        (SourceSettings(rotate=90), (0, -1)),
+        (SourceSettings(rotate=180), (-1, -1)),
+        (SourceSettings(rotate=270), (-1, 0)),
+        (SourceSettings(mirror=True), (0, -1)),
+        (SourceSettings(rotate=90, mirror=True), (0, 0)),
+    ],
+)
+def test_turning_and_mirroring(tmp_path: Path, settings: SourceSettings, corner: tuple[int, int]) -> None:
+    pixels = np.zeros((20, 30), np.uint8)
+    pixels[0, 0] = 255
+    cv2.imwrite(str(tmp_path / "one.png"), pixels)
+    (frame,) = read_all(open_source(str(tmp_path / "one.png"), settings))
+    assert frame.gray[corner] == 255
+    assert (frame.gray.shape == (30, 20)) == (settings.rotate in {90, 270})
+
+
+def test_realtime_paces_a_file_and_the_newest_frame_wins(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 20, fps=20)
+    indices = []
+    began = time.monotonic()
+    with open_source(str(path), SETTINGS, realtime=True) as source:
+        while (frame := source.read(2.0)) is not NoFrame.ENDED:
+            if isinstance(frame, Frame):
+                indices.append(frame.index)
+                time.sleep(0.2)  # a pipeline four times too slow
+        assert source.dropped == 20 - len(indices)
+    assert time.monotonic() - began >= 19 / 20
+    assert len(indices) <= 12
+    assert indices == sorted(set(indices))
+    assert indices[-1] == 19
+
+
+def test_a_slow_reader_never_holds_more_than_one_frame_and_close_ends_it(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 30, fps=10)
+    source = open_source(str(path), SETTINGS, realtime=True)
+    assert isinstance(source.read(2.0), Frame)
+    assert source.read(0.0) is NoFrame.NOT_YET
+    source.close()
+    source.close()
+    assert source.read(0.0) is NoFrame.ENDED
+
+
+def _cut(path: Path, share: float) -> Path:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tiff", "pgm"])
+def test_cut_short_image_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+    path = tmp_path / f"one.{suffix}"
+    cv2.imwrite(str(path), face_picture())
+    assert read_gray(path).shape == (480, 640)
+    with pytest.raises(InputError, match=str(path)):
+        read_gray(_cut(path, share))
+
+
+def test_jpeg_with_a_thumbnail_inside_is_still_found_cut_short(tmp_path: Path) -> None:
+    data = cv2.imencode(".jpg", face_picture())[1].tobytes()
+    thumbnail = b"Exif\0\0" + cv2.imencode(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()
+    whole = data[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + data[2:]
+    path = tmp_path / "one.jpg"
+    path.write_bytes(whole)
+    assert read_gray(path).shape == (480, 640)
+    path.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match="cut short"):
+        read_gray(path)
+
+
+def test_video_that_stops_early_is_told_after_its_frames(tmp_path: Path) -> None:
+    path = _cut(write_video(tmp_path / "clip.avi", 30, code="MJPG"), 0.5)
+    source = open_source(str(path), SETTINGS)
+    seen = 0
+    with pytest.raises(InputError, match="cut short"), source:
+        while source.read(0.0) is not NoFrame.ENDED:
+            seen += 1
+    assert 10 <= seen <= 20
+
+
+@pytest.mark.parametrize(
+    "uri", ["rtsp://host/stream", "http://host/", "picamera2", "nothing.mp4", "no/such/folder", ""]
+)
+def test_what_is_not_there_or_not_taken_is_refused(uri: str) -> None:
+    with pytest.raises(InputError):
+        open_source(uri, SETTINGS)
+
+
+class FaultyCamera(ClosingSource):
+    """A camera that gives ``good`` frames, and then hangs or breaks: what a driver does after an unplug."""
+
+    name, live, fps, dropped = "video9", True, 30.0, 0
+
+    def __init__(self, good: int, *, hangs: bool) -> None:
+        self.left, self.hangs = good, hangs
+        self.unplugged = threading.Event()
+
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        if self.left:
+            self.left -= 1
+            return Frame(self.name, 0, time.monotonic(), np.zeros((4, 4), np.uint8))
+        if self.hangs:
+            self.unplugged.wait(30)
+        raise SourceLostError("video9: the camera stopped giving frames")
+
+    def close(self) -> None:
+        self.unplugged.set()
+
+
+def test_a_hanging_camera_blocks_nobody_and_is_lost_in_time() -> None:
+    camera = FaultyCamera(1, hangs=True)
+    with NewestFrameSource(camera, lost_after_s=0.3) as source:
+        assert isinstance(source.read(5.0), Frame)
+        began = time.monotonic()
+        assert source.read(0.05) is NoFrame.NOT_YET
+        assert time.monotonic() - began < 5
+        time.sleep(0.4)
+        with pytest.raises(SourceLostError, match="no frame for"):
+            source.read(0.0)
+        camera.unplugged.set()
+
+
+def test_the_last_frame_of_a_lost_camera_still_comes() -> None:
+    with NewestFrameSource(FaultyCamera(1, hangs=False)) as source:
+        time.sleep(0.1)
+        assert isinstance(source.read(5.0), Frame)
+        with pytest.raises(SourceLostError, match="stopped"):
+            while True:
+                source.read(1.0)
+
+
+@pytest.mark.parametrize("uri", ["97", "/dev/video97"])
+def test_missing_camera(uri: str) -> None:
+    with pytest.raises(SourceLostError, match="97"):
+        open_source(uri, SETTINGS)
+
+
+def test_names_tell_sources_apart() -> None:
+    assert source_names(["demo", "0", "/dev/video2", "a/x.mp4", "b/x.mp4"]) == [
+        "demo",
+        "video0",
+        "video2",
+        "x.mp4",
+        "x.mp4-2",
+    ]
