@@ -164,11 +164,7 @@ def runnable_variants(bundle: ModelBundle) -> tuple[str, ...]:
 
 def load_keras(path: Path) -> Any:
     """The Keras model at ``path``, not compiled. Raises InputError when there is none, ModelError when refused."""
-    if not path.exists():
-        raise InputError(f"{path}: no such model file")
-    # Keras's own complaints about a wrong file run over several lines, and come seconds later.
-    if not _is_keras_zip(path):
-        raise ModelError(f"{path}: not a Keras 3 model file (.keras): empty, truncated or of another format")
+    check_keras_file(path)
     # Here, not above: the latency of a bundle is measured on a Pi, without the training package.
     from fer_train import backend
 
@@ -180,12 +176,20 @@ def load_keras(path: Path) -> Any:
         raise ModelError(f"{path}: Keras cannot load it: {reason}") from error
 
 
-def _is_keras_zip(path: Path) -> bool:
+def check_keras_file(path: Path) -> None:
+    """Refuse what is no ``.keras`` file: Keras's own complaints run over several lines, and come seconds later.
+
+    Raises InputError when there is nothing at ``path``, ModelError for something else.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such model file")
     try:
         with zipfile.ZipFile(path) as archive:
-            return {"config.json", "model.weights.h5"} <= set(archive.namelist())
+            members = set(archive.namelist())
     except (zipfile.BadZipFile, OSError):
-        return False
+        members = set()
+    if not {"config.json", "model.weights.h5"} <= members:
+        raise ModelError(f"{path}: not a Keras 3 model file (.keras): empty, truncated or of another format")
 
 
 def _fitted(images: UInt8Array, size: tuple[int, int]) -> UInt8Array:

@@ -5,9 +5,7 @@ Everything happens in a folder beside the target, which takes the target's place
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,12 @@ from fer_convert.checks import check_file, check_logits
 from fer_convert.source import SourceModel
 from fer_convert.staging import check_target, staged_bundle
 from fer_convert.tflite import export
-from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS
-from fer_edge.bundle import FORMAT, MANIFEST_NAME, VariantIO, file_sha256, load_bundle, write_manifest
-from fer_edge.errors import InputError, ModelError
+from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
+from fer_edge.bundle import FORMAT, VariantIO, file_sha256, load_bundle, write_manifest
+from fer_edge.errors import InputError
 from fer_edge.files import write_bytes_atomically, write_text_atomically
 from fer_edge.types import Float32Array
 from fer_train.dataset import PUBLIC_TEST, Dataset, Split
-from fer_train.train import predict_logits
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +46,12 @@ def convert_model(
     Raises InputError for an unknown variant or an existing target, ModelError when a file fails a check; then
     nothing is left behind and an existing bundle stays as it was.
     """
-    _check_variants(variants)
+    check_variants(variants)
     check_target(out, force)
     split = _validation(source, dataset)
     calibration = calibration_images(dataset)
-    reference = predict_logits(source.keras, split.images)
+    with open_runner(source.path) as runner:
+        reference = runner.logits(split.images)
     with staged_bundle(out, force) as stage:
         files = {}
         for variant in variants:
@@ -70,25 +68,6 @@ def convert_model(
         write_manifest(stage, manifest)
         write_text_atomically(stage / CARD, model_card(manifest))
     return out
-
-
-def copy_variants(bundle: Path, out: Path, variants: Sequence[str], *, force: bool = False) -> Path:
-    """Make the bundle ``out`` of some variants of another: a device needs int8 alone. Raises as ``convert_model``."""
-    check_target(out, force)
-    with load_bundle(bundle) as source, staged_bundle(out, force) as stage:
-        table = _read_table(source.folder / MANIFEST_NAME)
-        kept = {variant: source.variant(variant).path for variant in variants}
-        for path in kept.values():
-            shutil.copyfile(path, stage / path.name)
-        table["variants"] = {variant: table["variants"][variant] for variant in kept}
-        write_manifest(stage, table)
-    return out
-
-
-def _check_variants(variants: Sequence[str]) -> None:
-    unknown = [variant for variant in variants if variant not in VARIANTS]
-    if unknown or not variants:
-        raise InputError(f"unknown variant {', '.join(unknown) or '(none given)'}; there are {', '.join(VARIANTS)}")
 
 
 def _validation(source: SourceModel, dataset: Dataset) -> Split:
@@ -142,11 +121,3 @@ def _measure(stage: Path, manifest: dict[str, Any], dataset: Dataset, reference:
     with load_bundle(stage) as bundle:
         fitted_on = default_variant(bundle)
     manifest["temperature"] = round(fit_temperature(logits[fitted_on], truth), 4)
-
-
-def _read_table(path: Path) -> dict[str, Any]:
-    try:
-        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # the bundle was just read: it changed in between
-        raise ModelError(f"{path}: cannot read it: {error}") from None
-    return table

@@ -6,10 +6,15 @@ import argparse
 import logging
 import sys
 
+from fer_convert.convert import convert_model
+from fer_convert.source import locate_model, open_source_model
 from fer_convert.staging import check_target
+from fer_convert.subset import copy_variants
+from fer_convert.variants import DEFAULT_VARIANTS, check_variants
 from fer_edge.bundle import MANIFEST_NAME, load_bundle
 from fer_edge.errors import InputError
 from fer_train.backend import load_keras
+from fer_train.dataset import load_dataset
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -27,23 +32,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _copy(arguments: argparse.Namespace) -> None:
-    from fer_convert.convert import copy_variants
-
     with load_bundle(arguments.model) as bundle:
         variants = arguments.variants or list(bundle.manifest.variants)
     copy_variants(arguments.model, arguments.out, variants, force=arguments.force)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from fer_train.dataset import load_dataset
-
-    # Only TensorFlow has the converter; a model trained on another backend loads under it all the same.
-    dataset = load_dataset(arguments.data)  # first, because it fails fastest
-    load_keras("tensorflow")
-    from fer_convert.convert import convert_model
-    from fer_convert.source import open_source_model
-    from fer_convert.variants import DEFAULT_VARIANTS
-
-    source = open_source_model(arguments.model)
+    # What fails comes in the order of how fast it does: TensorFlow takes seconds to load.
     variants = arguments.variants or DEFAULT_VARIANTS
+    check_variants(variants)
+    locate_model(arguments.model)
+    dataset = load_dataset(arguments.data)
+    # Only TensorFlow has the converter; a model trained on another backend loads under it all the same.
+    load_keras("tensorflow", extra="convert")
+    source = open_source_model(arguments.model)
     convert_model(source, arguments.out, dataset, variants=variants, force=arguments.force, name=arguments.name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_bench.runners import load_keras
+from fer_bench.runners import check_keras_file, load_keras
 from fer_edge import strict_toml
 from fer_edge.errors import InputError, ModelError
 from fer_edge.labels import FER2013_LABELS
@@ -41,12 +41,22 @@ class SourceModel:
         return int(self.keras.count_params())
 
 
-def open_source_model(path: Path) -> SourceModel:
-    """Load ``path``, a ``.keras`` file or the folder of a run. Raises InputError or ModelError."""
+def locate_model(path: Path) -> Path:
+    """The ``.keras`` file that ``path``, such a file or the folder of a run, means; does not load Keras.
+
+    Raises InputError or ModelError when there is none.
+    """
     if path.is_dir():
         if not (path / MODEL).is_file():
             raise InputError(f"{path}: holds no {MODEL}: neither a finished run nor a bundle")
         path = path / MODEL
+    check_keras_file(path)
+    return path
+
+
+def open_source_model(path: Path) -> SourceModel:
+    """Load ``path``, a ``.keras`` file or the folder of a run. Raises InputError or ModelError."""
+    path = locate_model(path)
     model = load_keras(path)
     run = _read_run(path.parent / RUN) if path.name == MODEL else {}
     labels = tuple(run.get("labels", FER2013_LABELS))

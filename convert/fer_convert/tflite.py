@@ -9,6 +9,7 @@ import numpy as np
 
 from fer_convert.variants import VariantSpec
 from fer_edge.errors import ModelError
+from fer_edge.quiet import quiet_stderr
 from fer_edge.types import UInt8Array
 
 
@@ -28,7 +29,8 @@ def export(model: Any, spec: VariantSpec, calibration: UInt8Array) -> bytes:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
     spec.configure(converter, calibration)
     try:
-        return bytes(converter.convert())
+        with quiet_stderr():
+            return bytes(converter.convert())
     except (ConverterError, ValueError, RuntimeError, NotImplementedError) as error:
         raise ModelError(f"{spec.name}: the converter failed: {' '.join(str(error).split())[:300]}") from error
 

@@ -5,12 +5,13 @@ Adding a variant is adding an entry to ``VARIANTS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fer_edge.errors import InputError
 from fer_edge.types import UInt8Array
 
 
@@ -79,3 +80,10 @@ VARIANTS: dict[str, VariantSpec] = {
     )
 }
 DEFAULT_VARIANTS = tuple(VARIANTS)
+
+
+def check_variants(names: Sequence[str]) -> None:
+    """Raises InputError, naming those there are, for a variant that is not in ``VARIANTS``, or for none."""
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown or not names:
+        raise InputError(f"unknown variant {', '.join(unknown) or '(none given)'}; there are {', '.join(VARIANTS)}")

@@ -1,0 +1,188 @@
+"""``fer-edge convert`` as a process, and its checks on files broken on purpose."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_convert.checks import check_file, check_logits
+from fer_convert.tflite import operators
+from fer_convert.variants import VARIANTS
+from fer_edge.bundle import load_bundle
+from fer_edge.errors import ModelError
+from fer_edge.interpreter import LiteRtModel
+from support.road import MiniRoad, assert_refused, fer_edge
+
+
+@pytest.fixture(scope="module")
+def bundle(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("convert") / "mini"
+    done = fer_edge("convert", mini_road.run, "--out", out, data=mini_road.data)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out)
+    return out
+
+
+def test_a_bundle_keeps_the_contract(bundle: Path, mini_road: MiniRoad) -> None:
+    manifest = load_bundle(bundle).manifest
+    run = json.loads((mini_road.run / "run.json").read_text())
+    assert manifest.name == "mini"
+    assert list(manifest.variants) == ["float32", "int8"]
+    assert (manifest.input.height, manifest.input.width) == (48, 48)
+    assert 0.05 < manifest.temperature < 20
+    int8 = manifest.variants["int8"].io
+    assert (int8.input_dtype, int8.input_scale, int8.input_zero_point, int8.output_dtype) == ("uint8", 1.0, 0, "int8")
+    float32 = manifest.variants["float32"].io
+    assert (float32.input_dtype, float32.output_dtype) == ("float32", "float32")
+    assert manifest.training["params"] == run["params"]
+    assert manifest.training["macs"] == run["macs"]
+    assert manifest.training["dataset"] == run["dataset"]
+    assert manifest.training["config"]["name"] == "mini"
+    # float32 is the Keras model itself: the same accuracy, counted by another runtime.
+    assert list(manifest.variants["float32"].accuracy.values()) == pytest.approx(
+        [run["public_test_accuracy"]], abs=1e-6
+    )
+    assert sorted(path.name for path in bundle.iterdir()) == [
+        "MODEL_CARD.md",
+        "float32.tflite",
+        "int8.tflite",
+        "manifest.json",
+    ]
+    assert "mini" in (bundle / "MODEL_CARD.md").read_text()
+
+
+def test_the_files_hold_integer_arithmetic_and_no_variables(bundle: Path) -> None:
+    found = operators(bundle / "int8.tflite")
+    assert "CONV_2D" in found
+    assert not {name for name in found if "VARIABLE" in name or "HANDLE" in name or name.startswith("CUSTOM")}
+    # Fully integer: nothing is turned into floats on the way, and raw bytes go in.
+    assert "DEQUANTIZE" not in found
+    model = LiteRtModel(bundle / "int8.tflite")
+    try:
+        black, white = (model.invoke(np.full((1, 48, 48, 1), value, np.uint8)) for value in (0, 255))
+        assert black.dtype == np.int8
+        assert not np.array_equal(black, white)
+    finally:
+        model.close()
+
+
+def test_an_existing_bundle_is_safe_without_force(bundle: Path, mini_road: MiniRoad, tmp_path: Path) -> None:
+    out = tmp_path / "mini"
+    shutil.copytree(bundle, out)
+    before = (out / "manifest.json").read_bytes()
+    assert_refused(fer_edge("convert", mini_road.run, "--out", out, data=mini_road.data), 2, "--force", str(out))
+    assert (out / "manifest.json").read_bytes() == before
+    # With --force a conversion that fails must not cost the old bundle either.
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes((mini_road.run / "model.keras").read_bytes()[:5000])
+    refused = fer_edge("convert", broken, "--out", out, "--force", data=mini_road.data)
+    assert_refused(refused, 4, "broken.keras")
+    assert (out / "manifest.json").read_bytes() == before
+    done = fer_edge("convert", mini_road.run, "--out", out, "--force", "--name", "other", data=mini_road.data)
+    assert done.returncode == 0, done.stderr
+    assert load_bundle(out).manifest.name == "other"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.keras", "mini"]
+
+
+def test_a_part_of_a_bundle_can_be_copied(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "device"
+    done = fer_edge("convert", bundle, "--out", out, "--variants", "int8")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["int8.tflite", "manifest.json"]
+    assert list(load_bundle(out).manifest.variants) == ["int8"]
+    assert_refused(fer_edge("convert", bundle, "--out", tmp_path / "x", "--variants", "int4"), 4, "int4", "int8")
+    assert not (tmp_path / "x").exists()
+
+
+def test_wrong_models_are_refused_in_one_line(bundle: Path, mini_road: MiniRoad, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    empty, folder = tmp_path / "empty.keras", tmp_path / "folder"
+    empty.write_bytes(b"")
+    folder.mkdir()
+    for model, code, word in (
+        (tmp_path / "none.keras", 2, "none.keras"),
+        (folder, 2, "folder"),
+        (empty, 4, "empty.keras"),
+        (bundle / "int8.tflite", 4, "int8.tflite"),
+        (mini_road.recipe, 4, "mini.toml"),
+    ):
+        assert_refused(fer_edge("convert", model, "--out", out, data=mini_road.data), code, word)
+    assert_refused(
+        fer_edge("convert", mini_road.run, "--out", out, "--variants", "int3", data=mini_road.data), 2, "int3", "int8"
+    )
+    assert_refused(fer_edge("convert", mini_road.run, "--out", mini_road.recipe, data=mini_road.data), 2, "mini.toml")
+    assert_refused(fer_edge("convert", mini_road.run, "--out", mini_road.run, data=mini_road.data), 2, "no bundle")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.keras", "folder"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_leaves_nothing(mini_road: MiniRoad, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", small], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this machine lets nobody mount a tmpfs")
+    try:
+        refused = fer_edge("convert", mini_road.run, "--out", small / "mini", data=mini_road.data)
+        assert_refused(refused, 6, str(small))
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_file_without_its_weights_is_refused(tmp_path: Path) -> None:
+    """The converter's silent failure: with the model as second argument the variables stay outside the file."""
+    import keras
+    import tensorflow as tf
+
+    pixels = keras.Input((8, 8, 1))
+    model = keras.Model(pixels, keras.layers.Dense(7)(keras.layers.Flatten()(pixels)))
+    serve = tf.function(model, input_signature=[tf.TensorSpec((1, 8, 8, 1), tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], model)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    converter.experimental_enable_resource_variables = True
+    path = tmp_path / "float32.tflite"
+    path.write_bytes(converter.convert())
+    if not {"VAR_HANDLE", "READ_VARIABLE"} & set(operators(path)):
+        pytest.skip("this TensorFlow no longer leaves the weights out")
+    with pytest.raises(ModelError, match="VAR_HANDLE"):
+        check_file(path, VARIANTS["float32"], (8, 8), 7, model.count_params())
+
+
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
+def test_a_wrong_input_range_is_refused(tmp_path: Path) -> None:
+    """Calibrated on images without black and white, the input's scale is not 1: raw pixels would be misread."""
+    import keras
+    import tensorflow as tf
+
+    pixels = keras.Input((8, 8, 1))
+    hidden = keras.layers.Rescaling(1 / 255)(pixels)
+    model = keras.Model(pixels, keras.layers.Dense(7)(keras.layers.Flatten()(hidden)))
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    random = np.random.default_rng(0)
+    VARIANTS["int8"].configure(converter, random.integers(20, 230, (8, 8, 8), dtype=np.uint8))
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(converter.convert())
+    with pytest.raises(ModelError, match="input scale"):
+        check_file(path, VARIANTS["int8"], (8, 8), 7, 0)
+
+
+def test_logits_that_are_not_the_models_are_refused() -> None:
+    random = np.random.default_rng(0)
+    reference = random.normal(size=(200, 7)).astype(np.float32)
+    for name in VARIANTS:
+        assert check_logits(VARIANTS[name], reference, reference) == 1.0
+        with pytest.raises(ModelError, match="agrees"):
+            check_logits(VARIANTS[name], np.roll(reference, 1, axis=1), reference)
+        with pytest.raises(ModelError, match="NaN"):
+            check_logits(VARIANTS[name], np.full_like(reference, np.nan), reference)
+    with pytest.raises(ModelError, match="differs"):
+        check_logits(VARIANTS["float32"], reference + 0.1, reference)
