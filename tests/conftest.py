@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from support.bundles import make_tiny_bundle
+from support.caches import cache_in
 from support.road import MiniRoad, make_mini_road
 
 # No test is a matter of time here: a slow machine must not make one fail.
 settings.register_profile("fer-edge", deadline=None)
 settings.load_profile("fer-edge")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test, and no process that one starts, leaves anything in the user's cache folder."""
+    with cache_in(tmp_path_factory.mktemp("cache")):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
         axes.text(
             column,
             row,
-            f"{counts[row, column]}\n{percent(share, 0)} %",
+            f"{counts[row, column]}\n{percent(float(share), 0)} %",
             ha="center",
             va="center",
             fontsize=9,

@@ -7,16 +7,20 @@ when a command runs, so that ``fer-edge --help`` stays quick on a Pi.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
 
 from fer_edge import __version__
-from fer_edge.errors import FerEdgeError, OutputError
+from fer_edge.errors import FerEdgeError, InputError, OutputError
 
 COMMAND_GROUP = "fer_edge.commands"
 EXIT_USAGE = 2
@@ -34,62 +38,121 @@ class Command:
     run: Callable[[argparse.Namespace], int]
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that can stand for a command whose package cannot be loaded: it says so, whatever is asked of it."""
+
+    problem: Exception | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.problem is not None:
+            raise self.problem
+        return super().parse_known_args(args, namespace)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every installed subcommand."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fer-edge",
         description="Train, quantize, measure and run facial-expression recognition on embedded Linux.",
+        parents=[_common_arguments(log_level="warning", debug=False)],
     )
-    parser.add_argument("--version", action="version", version=f"fer-edge {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for entry_point in sorted(entry_points(group=COMMAND_GROUP), key=lambda entry: entry.name):
-        command: Command = entry_point.load()
-        subparser = subparsers.add_parser(
-            entry_point.name, help=command.summary, description=command.summary, parents=[_common_arguments()]
-        )
-        command.configure(subparser)
-        subparser.set_defaults(run_command=command.run)
+    # By name: where two packages offer the same command, one of them has it.
+    found = {entry_point.name: entry_point for entry_point in entry_points(group=COMMAND_GROUP)}
+    for name, entry_point in sorted(found.items()):
+        try:
+            command: Command = entry_point.load()
+        except Exception as error:  # noqa: BLE001 - another package's code may fail in any way
+            broken: _Parser = subparsers.add_parser(name, help="(cannot be loaded)")
+            broken.problem = _load_problem(entry_point, error)
+            continue
+        _add_command(subparsers, name, command)
     return parser
 
 
-def add_subcommands(
-    parser: argparse.ArgumentParser, commands: dict[str, Command], *, required: bool = True
-) -> None:
+def add_subcommands(parser: argparse.ArgumentParser, commands: dict[str, Command], *, required: bool = True) -> None:
     """Give ``parser`` a second level of commands, such as ``fer-edge data audit``.
 
     Where ``required`` is false, the first level runs by itself too, as ``fer-edge bench`` does.
     """
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=required)
     for name, command in commands.items():
-        subparser = subparsers.add_parser(
-            name, help=command.summary, description=command.summary, parents=[_common_arguments()]
-        )
-        command.configure(subparser)
-        subparser.set_defaults(run_command=command.run)
+        _add_command(subparsers, name, command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own) and return the exit code."""
-    arguments = build_parser().parse_args(argv)
-    logging.basicConfig(
-        level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    _prepare_streams()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code: int = arguments.run_command(arguments)
+        code = _parse_and_run(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _say("interrupted")
-        return EXIT_INTERRUPTED
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone: end quietly.
         _drop_unwritable_stdout()
         return 0
     except Exception as error:  # the outermost frame: whatever comes becomes one line and a code
-        if arguments.debug:
+        if "--debug" in words:
             raise
         _drop_unwritable_stdout()
         return _report(error)
+    if code == EXIT_INTERRUPTED:
+        _drop_unwritable_stdout()
+        _say("interrupted")
     return code
+
+
+def _parse_and_run(words: Sequence[str]) -> int:
+    try:
+        arguments = build_parser().parse_args(words)
+    except SystemExit as end:  # argparse has answered: help, the version, or what is wrong with the usage
+        return end.code if isinstance(end.code, int) else EXIT_USAGE
+    logging.basicConfig(
+        level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    code: int = arguments.run_command(arguments)
+    return code
+
+
+def _add_command(subparsers: Any, name: str, command: Command) -> None:
+    # No defaults of its own, lest it take back what was given before its name: fer-edge --debug bench latency.
+    common = _common_arguments(log_level=argparse.SUPPRESS, debug=argparse.SUPPRESS)
+    subparser = subparsers.add_parser(name, help=command.summary, description=command.summary, parents=[common])
+    command.configure(subparser)
+    subparser.set_defaults(run_command=command.run)
+
+
+def _common_arguments(*, log_level: str, debug: bool | str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("everywhere")
+    group.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default=log_level, help="how much to log"
+    )
+    group.add_argument("--debug", action="store_true", default=debug, help="show a traceback when something fails")
+    group.add_argument("--version", action="version", version=f"fer-edge {__version__}", help="show the version")
+    return parser
+
+
+def _load_problem(entry_point: EntryPoint, error: Exception) -> InputError:
+    problem = InputError(
+        f"{entry_point.name}: this command cannot be loaded from {entry_point.value}:"
+        f" {type(error).__name__}: {error}; install the package that it belongs to again, or remove it"
+    )
+    problem.__cause__ = error
+    return problem
+
+
+def _prepare_streams() -> None:
+    """Standard streams that always take text: closed ones go nowhere, and what cannot be encoded is escaped."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open for as long as the process runs
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may hold bytes that are no text.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_unwritable_stdout() -> None:
@@ -98,19 +161,6 @@ def _drop_unwritable_stdout() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _common_arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False)
-    group = parser.add_argument_group("everywhere")
-    group.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default="warning",
-        help="how much to log",
-    )
-    group.add_argument("--debug", action="store_true", help="show a traceback when something fails")
-    return parser
 
 
 def _report(error: Exception) -> int:
@@ -127,4 +177,6 @@ def _report(error: Exception) -> int:
 
 def _say(message: str) -> None:
     one_line = " ".join(message.split())
-    sys.stderr.write(f"fer-edge: {one_line}\n")
+    with contextlib.suppress(OSError):  # nobody is there to read it, and the exit code still tells
+        sys.stderr.write(f"fer-edge: {one_line}\n")
+        sys.stderr.flush()

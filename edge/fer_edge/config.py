@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import os
 import tomllib
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from fer_edge import strict_toml
+from fer_edge.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "FER_EDGE_"
+
+STILL_SEARCH_PX = 1280
+"""Longer side in pixels to which a still picture is reduced for the search: a phone's 12 megapixels would take many
+seconds, and a face that is smaller than the detector's least there would give the classifier little to see."""
+STILL_MIN_NEIGHBORS = 6
+"""Stricter than in a stream, where a false face is dropped for not being found again in the next frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +37,7 @@ class DetectorSettings:
     """Overlapping hits that make a face; higher means fewer false faces and more missed ones."""
 
     def __post_init__(self) -> None:
-        _require(self.min_face >= 8, "min_face must be at least 8 pixels")
+        _require(8 <= self.min_face <= 8192, "min_face must be between 8 and 8192 pixels")
         _require(1.01 <= self.scale_factor <= 2.0, "scale_factor must be between 1.01 and 2")
         _require(0 <= self.min_neighbors <= 50, "min_neighbors must be between 0 and 50")
 
@@ -54,11 +62,11 @@ class ScheduleSettings:
     def __post_init__(self) -> None:
         _require(self.full_search_every_s >= 0, "full_search_every_s must not be negative")
         _require(0 < self.full_search_share <= 1, "full_search_share must be above 0 and at most 1")
-        _require(self.full_search_width >= 48, "full_search_width must be at least 48 pixels")
+        _require(48 <= self.full_search_width <= 16384, "full_search_width must be between 48 and 16384 pixels")
         # The cascade's own window is 24 pixels: a face scaled below it is never found.
         _require(24 <= self.face_px <= 500, "face_px must be between 24 and 500")
-        _require(self.region_margin >= 1.2, "region_margin must be at least 1.2")
-        _require(self.region_growth >= 0, "region_growth must not be negative")
+        _require(1.2 <= self.region_margin <= 100, "region_margin must be between 1.2 and 100")
+        _require(0 <= self.region_growth <= 1000, "region_growth must be between 0 and 1000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +77,15 @@ class TrackingSettings:
     """Times a face must be found before its track is told of."""
     left_after_s: float = 1.0
     """Seconds without being found after which a track has left."""
+    coast_s: float = 0.3
+    """Seconds for which a track that is not found is still shown, at the place where it should be."""
     smoothing_s: float = 0.5
     """Time constant of the exponential smoothing of the probabilities, seconds; 0 is off."""
 
     def __post_init__(self) -> None:
         _require(self.confirm_hits >= 1, "confirm_hits must be at least 1")
         _require(self.left_after_s >= 0, "left_after_s must not be negative")
+        _require(self.coast_s >= 0, "coast_s must not be negative")
         _require(self.smoothing_s >= 0, "smoothing_s must not be negative")
 
 
@@ -165,6 +176,20 @@ class RuntimeSettings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     emotion: EmotionSettings = field(default_factory=EmotionSettings)
 
+    def for_still(self) -> RuntimeSettings:
+        """These settings for a source of one picture: no second frame comes to confirm a face or to find a small one.
+
+        So a face is told of at once, and the picture is searched as carefully as ``fer-edge predict`` does.
+        """
+        neighbors = max(self.detector.min_neighbors, STILL_MIN_NEIGHBORS)
+        width = max(self.schedule.full_search_width, STILL_SEARCH_PX)
+        return replace(
+            self,
+            detector=replace(self.detector, min_neighbors=neighbors),
+            schedule=replace(self.schedule, full_search_width=width),
+            tracking=replace(self.tracking, confirm_hits=1),
+        )
+
 
 def load_settings(
     path: Path | None = None,
@@ -187,18 +212,38 @@ def load_settings(
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Variables ``FER_EDGE_<SECTION>_<KEY>`` of the known sections; values are TOML literals, or else plain strings."""
+    """Variables ``FER_EDGE_<SECTION>_<KEY>``. Raises ConfigError for a section that does not exist.
+
+    Names without a second part, such as FER_EDGE_DATA, are no settings.
+    """
     table: dict[str, dict[str, Any]] = {}
-    sections = RuntimeSettings.__dataclass_fields__
-    for name, text in environment.items():
+    sections = typing.get_type_hints(RuntimeSettings)
+    for name, text in sorted(environment.items()):
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
-        if name.startswith(ENVIRONMENT_PREFIX) and section in sections and key:
-            try:
-                value = tomllib.loads(f"value = {text}")["value"]
-            except tomllib.TOMLDecodeError:
-                value = text
-            table.setdefault(section, {})[key] = value
+        if not name.startswith(ENVIRONMENT_PREFIX) or not key:
+            continue
+        if section not in sections:
+            raise ConfigError(f"environment: {name}: no settings called {section}; there are {', '.join(sections)}")
+        hint = typing.get_type_hints(sections[section]).get(key)
+        table.setdefault(section, {})[key] = _environment_value(text, hint)
     return table
+
+
+def _environment_value(text: str, hint: Any) -> Any:
+    """``text`` as a TOML literal where it is one and the setting takes it, else as a plain string.
+
+    ``7`` is a string where one is wanted, and a list of one where a list is: FER_EDGE_SOURCE_URIS=0.
+    """
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        table = {}
+    value = table["value"] if len(table) == 1 else text
+    if hint in (str, str | None):
+        return value if isinstance(value, str) else text
+    if typing.get_origin(hint) is tuple and not isinstance(value, list):
+        return [value if isinstance(value, str) else text]
+    return value
 
 
 def _merge(base: Mapping[str, Any], layer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

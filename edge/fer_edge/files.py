@@ -3,46 +3,68 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from fer_edge.errors import OutputError
+from fer_edge.errors import FerEdgeError, OutputError
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that becomes ``path`` when the block ends well, and vanishes when not.
 
-    Raises OutputError when the folder is missing or not writable, or the disk is full.
+    A link stays, and what it leads to is replaced; a file that is replaced keeps its permissions. Raises OutputError
+    when the folder is missing or not writable, or the disk is full.
     """
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give a file name")
-    if path.exists() and not path.is_file():
-        # A device or a pipe, such as /dev/null: write into it; a rename would put a file in its place.
-        yield path
+    try:
+        final, mode = _look_at(path)
+        temporary = path if final is None else _create_beside(final)
+    except FerEdgeError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise OutputError(f"{path}: cannot write there: {_reason(error)}") from error
+    if final is None:
+        yield temporary
         return
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp" + path.suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write there: {error.strerror}") from error
-    temporary = Path(name)
-    try:
         yield temporary
-        # mkstemp makes 0600; what lands under the final name follows the user's umask like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        if mode is not None:
+            temporary.chmod(mode)
+        temporary.replace(final)
+    except FerEdgeError:
+        raise
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{path}: cannot write it: {error.strerror or error}") from error
+        raise OutputError(f"{path}: cannot write it: {_reason(error)}") from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it has its final name, or the disk takes nothing at all any more
             temporary.unlink()
+
+
+def _look_at(path: Path) -> tuple[Path | None, int | None]:
+    """The file that ``path`` leads to, and its permissions if it exists; None and None for a device or a pipe."""
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; give a file name")
+    if path.is_file():
+        return Path(os.path.realpath(path)), stat.S_IMODE(path.stat().st_mode)
+    # A device or a pipe, such as /dev/null: write into it; a rename would put a file in its place.
+    return (None if path.exists() else Path(os.path.realpath(path))), None
+
+
+def _create_beside(path: Path) -> Path:
+    """A new file with the same ending, which some writers go by, and the permissions that the umask leaves."""
+    while True:
+        # Cut, since a name may have 255 bytes in all.
+        name = f".{path.name[:40]}.{secrets.token_hex(4)}.tmp{path.suffix[:8]}"
+        with suppress(FileExistsError):
+            os.close(os.open(path.with_name(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return path.with_name(name)
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 class PendingFile:

@@ -23,6 +23,7 @@ from fer_edge.types import (
     Face,
     FaceCrop,
     Frame,
+    Track,
     TrackedEmotion,
     UInt8Array,
 )
@@ -30,7 +31,7 @@ from fer_edge.types import (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
-    """What came out of one frame: the confirmed tracks, and the events it made."""
+    """What came out of one frame: the confirmed tracks in sight, and the events it made."""
 
     frame: Frame
     tracks: tuple[TrackedEmotion, ...]
@@ -79,7 +80,7 @@ class Pipeline:
                 emotions, events = self._teller.update(frame.source, tracks, now)
         self._source = frame.source
         self._telemetry.count(frames=1, faces=len(faces), events=len(events))
-        return FrameResult(frame, emotions, events)
+        return FrameResult(frame, self._shown(emotions, tracks, now), events)
 
     def finish(self, at: float) -> tuple[EmotionEvent, ...]:
         """The source ended or was lost at ``at``: ``left`` for those still there. Frames may follow; ids go on."""
@@ -87,6 +88,14 @@ class Pipeline:
         self._tracker.clear()
         self._telemetry.count(events=len(events))
         return events
+
+    def _shown(
+        self, emotions: Sequence[TrackedEmotion], tracks: Sequence[Track], now: float
+    ) -> tuple[TrackedEmotion, ...]:
+        """Those seen a moment ago: a face that left is waited for longer than a box around nothing should be shown."""
+        oldest = now - self._settings.tracking.coast_s
+        recent = {track.track_id for track in tracks if track.last_seen >= oldest}
+        return tuple(emotion for emotion in emotions if emotion.track_id in recent)
 
     def _plan(self, frame: Frame, now: float) -> tuple[Search, ...]:
         size = frame.width, frame.height

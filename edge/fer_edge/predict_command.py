@@ -13,20 +13,13 @@ from typing import Any
 from fer_edge.annotate import Annotator, canvas, draw_box, draw_label, draw_probabilities
 from fer_edge.bundle import load_bundle
 from fer_edge.classification import EmotionClassifier
-from fer_edge.config import DetectorSettings
+from fer_edge.config import STILL_MIN_NEIGHBORS, STILL_SEARCH_PX, DetectorSettings
 from fer_edge.crop import crop_face
 from fer_edge.detection import HaarFaceDetector
 from fer_edge.errors import OutputError
 from fer_edge.image_files import list_images, read_gray, write_image
 from fer_edge.opencv_setup import set_up_opencv
 from fer_edge.types import EmotionProbabilities, Face, UInt8Array
-
-_SEARCH_SIDE = 1280
-"""Longer side in pixels to which an image is reduced for the search: a phone's 12 megapixels would take many seconds,
-and a face that is smaller than the detector's least there would give the classifier little to see."""
-
-_MIN_NEIGHBORS = 6
-"""Stricter than in a stream, where a false face is dropped for not being found again in the next frames."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         load_bundle(arguments.bundle) as bundle,
         EmotionClassifier(bundle, arguments.variant) as classifier,
     ):
-        detector = HaarFaceDetector(DetectorSettings(min_neighbors=_MIN_NEIGHBORS))
+        detector = HaarFaceDetector(DetectorSettings(min_neighbors=STILL_MIN_NEIGHBORS))
         for path in paths:
             reading = read_image(path, detector, classifier)
             annotated = None
@@ -78,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 def read_image(path: Path, detector: HaarFaceDetector, classifier: EmotionClassifier) -> ImageReading:
     """Find and classify every face of the image at ``path``. Raises InputError when it cannot be read."""
     gray = read_gray(path)
-    scale = min(1.0, _SEARCH_SIDE / max(gray.shape))
+    scale = min(1.0, STILL_SEARCH_PX / max(gray.shape))
     faces = sorted(detector.detect(gray, scale=scale), key=lambda face: (face.box.x, face.box.y))
     readings = [FaceReading(face, classifier.classify(crop_face(gray, face, classifier.crop_spec))) for face in faces]
     return ImageReading(path, gray, tuple(readings))

@@ -11,18 +11,21 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Send file descriptor 2 to nowhere while the block runs; Python's own exceptions pass through untouched."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # a daemon may run with no stderr at all
+    with contextlib.ExitStack() as restored:
+        # A daemon may run with no stderr at all, or with no file descriptor left: then nothing is hidden.
+        with contextlib.suppress(OSError, ValueError):
+            _point_stderr_to_null(restored)
         yield
-        return
+
+
+def _point_stderr_to_null(restored: contextlib.ExitStack) -> None:
     if sys.stderr is not None:
         sys.stderr.flush()
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
+    with contextlib.ExitStack() as undo:
+        saved = os.dup(2)
+        undo.callback(os.close, saved)
+        null = os.open(os.devnull, os.O_WRONLY)
+        undo.callback(os.close, null)
+        undo.callback(os.dup2, saved, 2)
         os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+        restored.push(undo.pop_all())

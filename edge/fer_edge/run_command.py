@@ -93,7 +93,8 @@ def _open_streams(settings: RuntimeSettings, stack: ExitStack) -> tuple[list[Str
     for source in sources:
         telemetry = Telemetry()
         adapt = source.live or source_settings.realtime
-        pipeline = build_pipeline(bundle, settings, model.variant, telemetry, adapt_to_cost=adapt)
+        fitting = settings.for_still() if source.still else settings
+        pipeline = build_pipeline(bundle, fitting, model.variant, telemetry, adapt_to_cost=adapt)
         streams.append(Stream(source, pipeline, telemetry))
     return streams, bundle.manifest.labels
 

@@ -19,18 +19,22 @@ from fer_edge.errors import ConfigError
 
 T = TypeVar("T")
 
+_WHOLE_FLOAT = 2**53
+"""Beyond this a float cannot hold every whole number."""
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises ConfigError, naming file and line, when it cannot be read or parsed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # utf-8-sig: some editors put a byte order mark in front.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file in UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot read it: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # beside its own error: numbers too long, lists too deep
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
@@ -45,7 +49,10 @@ def to_table(settings: Any) -> dict[str, Any]:
 
 
 def dump(table: Mapping[str, Any], prefix: str = "") -> str:
-    """TOML text of nested tables of bools, numbers, strings and lists of these."""
+    """TOML text of nested tables of bools, numbers, strings and lists of these.
+
+    Raises ConfigError for a string that is no Unicode text, such as the name of a file in another encoding.
+    """
     plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
     nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}
     lines = [f"{key} = {_literal(value)}\n" for key, value in plain.items()]
@@ -95,7 +102,7 @@ def _parse_value(hint: Any, value: Any, where: str, path: str) -> Any:
 
 
 def _parse_scalar(hint: Any, value: Any, where: str, path: str) -> Any:
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) <= _WHOLE_FLOAT:
         return float(value)
     if type(value) is not hint:
         names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
@@ -110,7 +117,10 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no numbers of more than some thousand digits
+        return "a number of so many digits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -118,6 +128,8 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
+        if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ConfigError(f"{value!r} cannot be written as TOML: it is no Unicode text")
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
     if isinstance(value, list | tuple):

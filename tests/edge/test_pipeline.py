@@ -61,6 +61,18 @@ def test_a_face_is_followed_leaves_and_comes_back(tiny_bundle: Path, visit: list
     assert status.stages["detect_full"].calls < len(visit) / 2
 
 
+def test_no_box_is_shown_where_nobody_is(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
+    pipeline = _pipeline(tiny_bundle)
+    results = [(pipeline.process(frame), box) for frame, box in visit]
+    gone = [result for result, box in results if box.clipped(640, 480).area == 0]
+    shown = [result.frame.captured_at for result in gone if result.tracks]
+    left = [e.mono for result, _ in results for e in result.events if e.kind is EventKind.LEFT]
+    assert len(gone) > 15
+    # The box vanishes well before the track is given up: it may be a face that is hidden for a moment.
+    assert all(at <= gone[0].frame.captured_at + TrackingSettings().coast_s for at in shown)
+    assert shown == [] or max(shown) < left[0]
+
+
 def test_the_same_frames_give_the_same_trace(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
     some = [frame for frame, _ in visit[:40]]
     threads_before = cv2.getNumThreads()

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,25 @@ def test_images_and_folders(tiny_bundle: Path, tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
         stats = json.loads((tmp_path / "s.json").read_text())
         assert (stats["frames"], stats["faces"]) == (frames, 1)
+
+
+def test_a_face_in_a_single_picture_is_told(tiny_bundle: Path, tmp_path: Path) -> None:
+    picture = files("fer_edge") / "assets" / "astronaut.jpg"
+    (tmp_path / "photo.jpg").write_bytes(picture.read_bytes())
+    flags = ("--bundle", tiny_bundle, "--events", "e.jsonl", "--trace", "t.jsonl")
+    result = fer_edge("run", "photo.jpg", *flags, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    (line,) = lines_of(tmp_path / "t.jsonl")
+    (track,) = line["tracks"]
+    appeared, left = lines_of(tmp_path / "e.jsonl")
+    assert (appeared["kind"], appeared["track"], appeared["emotion"]) == ("appeared", track["id"], track["emotion"])
+    assert (left["kind"], left["previous"]) == ("left", track["emotion"])
+    assert "appeared" in result.stdout
+    # It is the face that predict finds.
+    answer = json.loads(fer_edge("predict", "photo.jpg", "--json", "--bundle", tiny_bundle, cwd=tmp_path).stdout)
+    (face,) = answer["images"][0]["faces"]
+    assert track["box"] == pytest.approx(face["box"], abs=2)
+    assert track["confidence"] == pytest.approx(face["confidence"], abs=0.05)
 
 
 def test_several_sources_run_side_by_side(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:

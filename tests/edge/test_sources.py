@@ -94,6 +94,19 @@ def test_one_image_is_one_frame(tmp_path: Path) -> None:
     assert [(frame.index, frame.captured_at) for frame in frames] == [(0, 0.0)]
 
 
+def test_a_single_picture_is_a_still_and_nothing_else_is(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "1.jpg"), face_picture())
+    stills = []
+    for uri in ("demo", str(write_video(tmp_path / "clip.mp4", 3)), str(tmp_path / "1.jpg"), str(tmp_path)):
+        for realtime in (False, True):
+            with open_source(uri, SETTINGS, realtime=realtime) as source:
+                stills.append(source.still)
+    assert stills == [False, False, False, False, True, True, True, True]  # a folder of one picture is one too
+    cv2.imwrite(str(tmp_path / "2.jpg"), face_picture())
+    with open_source(str(tmp_path), SETTINGS) as source:
+        assert not source.still
+
+
 @pytest.mark.parametrize(
     ("settings", "corner"),
     [

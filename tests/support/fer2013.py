@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import pytest
 
 from fer_edge.errors import InputError
 from fer_train.dataset import Dataset, load_dataset
+from support.caches import users_cache
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 USAGES = ("Training", "PublicTest", "PrivateTest")
@@ -136,12 +138,28 @@ def write_csv(path: Path, text: bytes, *, member: str = "fer2013.csv") -> Path:
     return path
 
 
-def real_fer2013() -> Dataset:
-    """The real data set, found as the project finds it; the calling test is skipped where there is none."""
+@cache
+def _find_real_fer2013() -> Dataset | str:
+    """The real data set, or why it is not here; looked for, and decoded, once a session."""
     try:
-        dataset = load_dataset()
+        with users_cache():
+            dataset = load_dataset()
     except InputError as error:
-        pytest.skip(f"the real FER2013 is not here: {error}")
+        return f"the real FER2013 is not here: {error}"
     if not dataset.is_known_fer2013:
-        pytest.skip(f"{dataset.name} is not the FER2013 whose numbers are known")
+        return f"{dataset.name} is not the FER2013 whose numbers are known"
+    for split in dataset.splits.values():
+        split.images.setflags(write=False)
+        split.labels.setflags(write=False)
     return dataset
+
+
+def real_fer2013() -> Dataset:
+    """The real data set, found as the project finds it, and shared by all tests, hence read-only.
+
+    The calling test is skipped where there is none.
+    """
+    found = _find_real_fer2013()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found

@@ -33,11 +33,13 @@ class FrameSource(Protocol):
     """A source of grey frames; a context manager whose ``close`` may be called twice.
 
     ``live`` tells that ``captured_at`` is the monotonic clock and that the world does not wait; otherwise it is
-    media time in seconds from 0. ``fps`` is the nominal rate. ``dropped`` counts frames that were overtaken.
+    media time in seconds from 0. ``still`` tells that it is one picture, which no other frame follows. ``fps`` is
+    the nominal rate. ``dropped`` counts frames that were overtaken.
     """
 
     name: str
     live: bool
+    still: bool
     fps: float
     dropped: int
 
@@ -60,7 +62,9 @@ class FrameSource(Protocol):
 
 
 class ClosingSource:
-    """A context manager that calls ``close`` at its end."""
+    """A context manager that calls ``close`` at its end; no still, unless it says so."""
+
+    still = False
 
     def close(self) -> None:
         """Let go of what the source holds; harmless when called again."""

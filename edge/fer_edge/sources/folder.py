@@ -20,7 +20,7 @@ def open_images(uri: str, settings: SourceSettings, name: str) -> ImageSource | 
 
 
 class ImageSource(ClosingSource):
-    """Images in the given order, ``1 / fps`` seconds apart (``settings.fps``, else ``DEFAULT_FPS``)."""
+    """Images in the given order, ``1 / fps`` seconds apart (``settings.fps``, else ``DEFAULT_FPS``); one is a still."""
 
     live = False
     dropped = 0
@@ -28,6 +28,7 @@ class ImageSource(ClosingSource):
     def __init__(self, paths: Sequence[Path], settings: SourceSettings, name: str) -> None:
         self.name = name
         self.fps = settings.fps or DEFAULT_FPS
+        self.still = len(paths) == 1
         self._paths = list(paths)
         self._settings = settings
         self._index = 0

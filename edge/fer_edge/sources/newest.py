@@ -27,7 +27,7 @@ class NewestFrameSource(ClosingSource):
 
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:
         self.name, self.fps = inner.name, inner.fps
-        self.live = inner.live
+        self.live, self.still = inner.live, inner.still
         self.dropped = 0
         self._inner = inner
         self._paced = paced

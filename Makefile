@@ -1,0 +1,93 @@
+# One command for each thing to do; it needs GNU make and Python 3.11, 3.12 or 3.13, and nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# A Python we can use; give another one with `make PYTHON=python3.12 demo`.
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c '$(SUITABLE)' 2>/dev/null && echo $(name))) python3)
+
+# `make lock` keeps the pins that still fit; `make lock UPGRADE=--upgrade` takes the newest of everything.
+UPGRADE ?=
+UV := $(BIN)/python -m uv
+COMPILE := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock" --constraint locks/constraints.in $(UPGRADE)
+PI := --python-platform aarch64-manylinux_2_28 --only-binary :all:
+
+.PHONY: help demo test lint format lock build clean distclean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo       install what a Pi needs into $(VENV), then run the pipeline on the built-in scene"
+	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
+	@echo "make lint       ruff, mypy --strict and the import contracts"
+	@echo "make format     let ruff put the code in order"
+	@echo "make lock       write locks/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
+	@echo "make build      sdist, and the wheel built from it, into dist/"
+	@echo "make clean      remove what the above left behind; make distclean: $(VENV) too"
+
+demo: $(VENV)/.base
+	$(BIN)/fer-edge demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+build: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+
+# Everything first, so that base and Pi agree with what the tests ran on.
+lock: $(VENV)/.python
+	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(PIP) install uv
+	$(COMPILE) --universal --python-version 3.11 --extra dev --output-file locks/dev.txt
+	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --output-file locks/edge.txt
+	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --output-file locks/pi-bookworm.txt
+	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --output-file locks/pi-trixie.txt
+
+clean:
+	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+# An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
+$(VENV)/.python:
+	@$(BIN)/python -c '$(SUITABLE)' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c '$(SUITABLE)' 2>/dev/null || { \
+			echo "FER-Edge needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is" \
+				"$$($(PYTHON) --version 2>/dev/null || echo not there). Give one: make PYTHON=python3.12" >&2; \
+			exit 1; }; \
+		$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+			echo "'$(PYTHON)' cannot make virtual environments: install its venv module" \
+				"(on Debian: apt-get install python3-venv)" >&2; \
+			exit 1; }; \
+		echo "Making $(VENV) with $$($(PYTHON) --version)"; \
+		$(PYTHON) -m venv --clear $(VENV); }
+	@touch $@
+
+# The project itself is a second call: pip takes no hash for a folder. Its entry points are read from pyproject.toml.
+$(VENV)/.base: $(VENV)/.python locks/edge.txt pyproject.toml
+	@echo "Installing what a Pi needs into $(VENV)"
+	$(PIP) install --require-hashes --requirement locks/edge.txt
+	$(PIP) install --no-deps --editable .
+	@touch $@
+
+# locks/dev.txt holds locks/edge.txt, so the base install is done with it.
+$(VENV)/.dev: $(VENV)/.python locks/dev.txt pyproject.toml
+	@echo "Installing what the tests need into $(VENV); TensorFlow is a large download"
+	$(PIP) install --require-hashes --requirement locks/dev.txt
+	$(PIP) install --no-deps --editable .
+	@touch $(VENV)/.base $@

@@ -1,0 +1,95 @@
+"""Unpacking the zip form of a model bundle, which may come from anywhere: damaged, or made to harm."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from fer_edge.errors import ModelError, OutputError
+
+MAX_UNPACKED_BYTES = 256 << 20
+"""Most that a bundle may unpack to: some fifty times what a classifier for a Pi takes with all its variants."""
+MAX_MEMBERS = 1000
+
+# What zipfile and the decompressors under it were seen to raise, or are documented to, on damaged archives.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, OSError, RuntimeError, ValueError, IndexError, OverflowError, MemoryError),
+)
+_ENCRYPTED = 0x1
+_PIECE_BYTES = 1 << 20
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def unpack_bundle(path: Path, folder: Path, manifest_name: str) -> None:
+    """Write the flat files of the bundle's zip at ``path`` into ``folder``; folders inside it are left out.
+
+    One folder around everything is allowed. Raises ModelError when the zip is damaged, encrypted, too large, or
+    names a path outside itself; OutputError when ``folder`` cannot take the files.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except _UNREADABLE as error:
+        raise ModelError(f"{path}: neither a bundle folder nor a readable zip: {_reason(error)}") from None
+    with archive:
+        for info, name in _members(path, archive, manifest_name):
+            _write(folder / name, _content(path, archive, info))
+
+
+def _members(path: Path, archive: zipfile.ZipFile, manifest_name: str) -> list[tuple[zipfile.ZipInfo, str]]:
+    """The members to unpack, each with its bare file name; nothing is read before all of them have been checked."""
+    # Not is_dir(): it fails on an empty name, which a damaged archive may hold.
+    infos = [info for info in archive.infolist() if info.filename and not info.filename.endswith("/")]
+    for info in infos:
+        if _leads_outside(info.filename):
+            raise ModelError(f"{path}: refused: the zip names {info.filename!r}, a path outside itself")
+    manifests = [info.filename for info in infos if PurePosixPath(info.filename).name == manifest_name]
+    if len(manifests) != 1 or manifests[0].count("/") > 1:
+        raise ModelError(f"{path}: not a model bundle: {manifest_name} must stand in the zip once, at its top")
+    prefix = manifests[0].removesuffix(manifest_name)
+    flat = [(info, info.filename.removeprefix(prefix)) for info in infos if info.filename.startswith(prefix)]
+    members = [(info, name) for info, name in flat if name and "/" not in name]
+    # zipfile gives out no more bytes of a member than it declares, so that the declared sizes can be trusted.
+    total = sum(info.file_size for info, _ in members)
+    if total > MAX_UNPACKED_BYTES or len(members) > MAX_MEMBERS:
+        raise ModelError(
+            f"{path}: refused: {len(members)} files of {total} bytes together, too much for a bundle"
+            f" (at most {MAX_MEMBERS} files and {MAX_UNPACKED_BYTES} bytes)"
+        )
+    if any(info.flag_bits & _ENCRYPTED for info, _ in members):
+        raise ModelError(f"{path}: the zip is encrypted; unpack it and give the folder")
+    return members
+
+
+def _leads_outside(name: str) -> bool:
+    return name.startswith("/") or "\\" in name or ".." in name.split("/") or _DRIVE.match(name) is not None
+
+
+def _content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """A member's bytes in pieces: a Pi has little memory."""
+    try:
+        with archive.open(info) as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                yield piece
+    except _UNREADABLE as error:
+        raise ModelError(f"{path}: cannot unpack {info.filename}: {_reason(error)}") from None
+
+
+def _write(target: Path, pieces: Iterator[bytes]) -> None:
+    try:
+        with target.open("wb") as stream:
+            for piece in pieces:
+                stream.write(piece)
+    except ModelError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name that the file system cannot encode
+        raise OutputError(f"{target}: cannot unpack the bundle there: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

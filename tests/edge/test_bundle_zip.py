@@ -1,0 +1,241 @@
+"""A zip is as good as a folder, and one that is damaged or made to harm is refused with nothing left behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from fer_edge import bundle_zip
+from fer_edge.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.errors import ModelError, OutputError
+from support.manifests import MODEL, TABLE, make_bundle
+
+
+def zip_bytes(members: dict[str, bytes] | None = None, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in (members if members is not None else flat_members()).items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def flat_members(prefix: str = "") -> dict[str, bytes]:
+    return {f"{prefix}{MANIFEST_NAME}": json.dumps(TABLE).encode(), f"{prefix}int8.tflite": MODEL}
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which temporary folders are made."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("prefix", ["", "fer-edge-s/"])
+def test_a_zip_is_as_good_as_a_folder(tmp_path: Path, temporary: Path, prefix: str, method: int) -> None:
+    members = {**flat_members(prefix), f"{prefix}plots/curve.png": b"png", "__MACOSX/._x": b"x"}
+    path = tmp_path / "b.zip"
+    path.write_bytes(zip_bytes(members, method))
+    with load_bundle(path) as bundle:
+        assert bundle.variant("int8").path.read_bytes() == MODEL
+        assert sorted(entry.name for entry in bundle.folder.iterdir()) == ["int8.tflite", MANIFEST_NAME]
+        assert list(temporary.iterdir()) == [bundle.folder]
+    assert list(temporary.iterdir()) == []
+    bundle.close()  # a second time
+
+
+def test_a_zip_with_a_folders_own_entry(tmp_path: Path) -> None:
+    path = Path(shutil.make_archive(str(tmp_path / "b"), "zip", make_bundle(tmp_path / "up" / "b").parent, "b"))
+    with load_bundle(path) as bundle:
+        assert bundle.variant("int8").path.read_bytes() == MODEL
+
+
+def test_a_member_without_a_name_does_no_harm(tmp_path: Path) -> None:
+    whole = bytearray(zip_bytes({**flat_members(), "x": b"", "y/": b""}))
+    directory = whole.index(b"PK\x01\x02")
+    entry = whole.rindex(b"x", directory, whole.rindex(b"y/")) - 46
+    assert whole[entry : entry + 4] == b"PK\x01\x02"
+    whole[entry + 28 : entry + 32] = b"\0\0\1\0"  # the name's one byte becomes an extra field's
+    path = tmp_path / "b.zip"
+    path.write_bytes(whole)
+    assert zipfile.ZipFile(path).namelist() == [MANIFEST_NAME, "int8.tflite", "", "y/"]
+    with load_bundle(path) as bundle:
+        assert bundle.variant("int8").path.read_bytes() == MODEL
+
+
+def refused(path: Path, temporary: Path, said: str) -> None:
+    with pytest.raises(ModelError, match=said) as caught:
+        load_bundle(path)
+    assert str(path) in str(caught.value) or MANIFEST_NAME in str(caught.value)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({}, "must stand in the zip once"),
+        ({"int8.tflite": MODEL}, "must stand in the zip once"),
+        (flat_members("a/b/"), "must stand in the zip once"),
+        ({**flat_members(), **flat_members("old/")}, "must stand in the zip once"),
+        ({MANIFEST_NAME: b""}, "empty"),
+        ({MANIFEST_NAME: b"{"}, "not valid JSON"),
+        *(
+            ({**flat_members(), name: b"evil"}, "a path outside itself")
+            for name in ("../evil", "/evil", "a/../../evil", "..\\evil", "C:evil", "c:/evil", "..")
+        ),
+    ],
+)
+def test_a_zip_of_something_else_is_refused(
+    tmp_path: Path, temporary: Path, members: dict[str, bytes], said: str
+) -> None:
+    path = tmp_path / "b.zip"
+    path.write_bytes(zip_bytes(members))
+    refused(path, temporary, said)
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_what_is_no_zip_is_refused(tmp_path: Path, temporary: Path) -> None:
+    path = tmp_path / "b.zip"
+    whole = zip_bytes()
+    for content in (b"", b"text", MODEL, whole[: len(whole) // 2], whole[:-1]):
+        path.write_bytes(content)
+        refused(path, temporary, "neither a bundle folder nor a readable zip")
+
+
+def test_a_missing_file_in_a_zip_is_told_on_use(tmp_path: Path, temporary: Path) -> None:
+    path = tmp_path / "b.zip"
+    path.write_bytes(zip_bytes({MANIFEST_NAME: json.dumps(TABLE).encode()}))
+    with load_bundle(path) as bundle, pytest.raises(ModelError, match="missing"):
+        bundle.variant("int8")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_stream_is_refused(tmp_path: Path, temporary: Path, method: int) -> None:
+    whole = bytearray(zip_bytes(method=method))
+    start = whole.index(b"int8.tflite") + len("int8.tflite")
+    whole[start : start + 12] = b"\xff" * 12
+    path = tmp_path / "b.zip"
+    path.write_bytes(whole)
+    refused(path, temporary, r"cannot unpack int8\.tflite")
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: Path, temporary: Path) -> None:
+    whole = bytearray(zip_bytes(method=zipfile.ZIP_STORED))
+    for signature, flags_at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = -1
+        while (at := whole.find(signature, at + 1)) >= 0:
+            whole[at + flags_at] |= 1
+    path = tmp_path / "b.zip"
+    path.write_bytes(whole)
+    refused(path, temporary, "encrypted")
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "b.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in flat_members().items():
+            archive.writestr(name, content)
+        for number in range(2):
+            with archive.open(f"{number}.bin", "w") as stream:
+                for _ in range(140):
+                    stream.write(bytes(1 << 20))
+    assert path.stat().st_size < 4 << 20
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: pytest.fail("something was unpacked"))
+    refused(path, temporary, "too much for a bundle")
+
+
+def test_a_member_cannot_give_more_than_it_declares(tmp_path: Path, temporary: Path) -> None:
+    whole = bytearray(zip_bytes({**flat_members(), "big.bin": bytes(1 << 20)}))
+    for size_at in (whole.find(b"big.bin") - 8, whole.rfind(b"big.bin") - 22):  # local header, central directory
+        assert int.from_bytes(whole[size_at : size_at + 4], "little") == 1 << 20
+        whole[size_at : size_at + 4] = (100).to_bytes(4, "little")
+    path = tmp_path / "b.zip"
+    path.write_bytes(whole)
+    refused(path, temporary, r"cannot unpack big\.bin")
+
+
+def test_too_many_members_are_refused(tmp_path: Path, temporary: Path) -> None:
+    path = tmp_path / "b.zip"
+    path.write_bytes(zip_bytes({**flat_members(), **{f"{i}.txt": b"" for i in range(bundle_zip.MAX_MEMBERS)}}))
+    refused(path, temporary, "too much for a bundle")
+
+
+def test_no_place_to_unpack_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "b.zip"
+    path.write_bytes(zip_bytes())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(OutputError, match="temporary folder"):
+        load_bundle(path)
+
+
+FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ZIPS = [zip_bytes(method=method) for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)]
+
+
+def open_and_use(path: Path) -> None:
+    """What a damaged bundle may do: open all the same, its model whole, or be refused."""
+    try:
+        with load_bundle(path) as bundle:
+            for name in bundle.manifest.variants:
+                assert bundle.variant(name).path.read_bytes() == MODEL
+    except ModelError as error:
+        assert str(error)
+
+
+@FUZZ
+@given(whole=st.sampled_from(ZIPS), share=st.floats(0, 1))
+def test_a_truncated_zip_gives_nothing_but_a_model_error(
+    tmp_path: Path, temporary: Path, whole: bytes, share: float
+) -> None:
+    path = tmp_path / "b.zip"
+    path.write_bytes(whole[: int(share * len(whole))])
+    open_and_use(path)
+    assert list(temporary.iterdir()) == []
+
+
+@FUZZ
+@given(whole=st.sampled_from(ZIPS), flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1))
+def test_a_zip_with_flipped_bits_gives_nothing_but_a_model_error(
+    tmp_path: Path, temporary: Path, whole: bytes, flips: list[tuple[float, int]]
+) -> None:
+    data = bytearray(whole)
+    for share, mask in flips:
+        data[min(int(share * len(data)), len(data) - 1)] ^= mask
+    path = tmp_path / "b.zip"
+    path.write_bytes(data)
+    open_and_use(path)
+    assert list(temporary.iterdir()) == []
+
+
+@FUZZ
+@given(
+    whole=st.sampled_from(ZIPS),
+    at=st.floats(0, 1),
+    piece=st.binary(min_size=1, max_size=8),
+    record=st.sampled_from([b"PK\x01\x02", b"PK\x05\x06", b"PK\x03\x04"]),
+)
+@example(whole=ZIPS[0], at=0.2, piece=b"\xff\xff\xff\xff", record=b"PK\x01\x02")
+def test_a_zip_with_spoilt_headers_gives_nothing_but_a_model_error(
+    tmp_path: Path, temporary: Path, whole: bytes, at: float, piece: bytes, record: bytes
+) -> None:
+    """Headers are a small part of a zip, and the part that decides what is done with the rest."""
+    data = bytearray(whole)
+    start = data.find(record) + 4 + int(at * 42)
+    data[start : start + len(piece)] = piece[: max(0, len(data) - start)]
+    path = tmp_path / "b.zip"
+    path.write_bytes(data)
+    open_and_use(path)
+    assert list(temporary.iterdir()) == []

@@ -1,0 +1,248 @@
+"""The command itself: options everywhere, packages that do not load, and every way to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fer_edge import __version__
+from fer_edge.cli import build_parser
+from support.edge_command import assert_one_line, clean_environment, command_line, face_picture, fer_edge
+
+PLUGIN = """
+import errno, os, sys, time
+from fer_edge.cli import Command
+
+def failing(problem):
+    def run(arguments):
+        raise problem
+    return Command("fails", lambda parser: None, run)
+
+def wait(arguments):
+    sys.stdout.write("waiting\\n")
+    sys.stdout.flush()
+    time.sleep(60)
+    return 0
+
+defect = failing(ZeroDivisionError("division by zero"))
+full = failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/where"))
+forever = Command("waits", lambda parser: None, wait)
+"""
+
+ENTRY_POINTS = """
+[fer_edge.commands]
+broken = fer_no_such_package.commands:BROKEN
+renamed = fer_plugin:gone
+defect = fer_plugin:defect
+full = fer_plugin:full
+forever = fer_plugin:forever
+"""
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an installed package whose commands fail, two of them on loading already."""
+    folder = tmp_path_factory.mktemp("plugins")
+    (folder / "fer_plugin.py").write_text(PLUGIN)
+    about = folder / "fer_plugin-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: fer-plugin\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(ENTRY_POINTS)
+    return folder
+
+
+def with_plugins(plugins: Path) -> dict[str, str]:
+    environment = clean_environment()
+    places = [str(plugins), environment.get("PYTHONPATH", "")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+
+
+def run(*arguments: object, plugins: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command_line(*arguments),
+        cwd=plugins,
+        env=with_plugins(plugins),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--debug bench latency", "bench --debug latency", "bench latency --debug", "bench --debug", "run demo --debug"],
+)
+def test_debug_counts_wherever_it_stands(words: str) -> None:
+    assert build_parser().parse_args(words.split()).debug is True
+
+
+@pytest.mark.parametrize(
+    ("words", "level"),
+    [
+        ("bench latency", "warning"),
+        ("--log-level info bench latency", "info"),
+        ("bench --log-level info latency", "info"),
+        ("bench latency --log-level info", "info"),
+        ("--log-level info bench --log-level debug latency --log-level error", "error"),
+        ("data --log-level debug audit", "debug"),
+    ],
+)
+def test_the_last_log_level_counts(words: str, level: str) -> None:
+    arguments = build_parser().parse_args(words.split())
+    assert (arguments.log_level, arguments.debug) == (level, False)
+
+
+def test_the_version_is_told_everywhere(tmp_path: Path) -> None:
+    for words in (["--version"], ["run", "--version"], ["bench", "latency", "--version"]):
+        result = fer_edge(*words, cwd=tmp_path)
+        assert (result.returncode, result.stdout, result.stderr) == (0, f"fer-edge {__version__}\n", "")
+
+
+def test_bad_usage_is_exit_2_and_says_which_command(tmp_path: Path) -> None:
+    for words, said in (([], "COMMAND"), (["walk"], "walk"), (["data"], "SUBCOMMAND"), (["run", "--fast"], "--fast")):
+        result = fer_edge(*words, cwd=tmp_path)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert said in result.stderr.splitlines()[-1]
+
+
+def test_debug_shows_where_it_failed(tmp_path: Path) -> None:
+    for words in (["--debug", "predict", "none.png"], ["predict", "none.png", "--debug"]):
+        result = fer_edge(*words, "--bundle", "none", cwd=tmp_path)
+        assert result.returncode != 0
+        assert "Traceback" in result.stderr
+        assert "InputError: none: no such bundle" in result.stderr.splitlines()[-1]
+
+
+# Packages that do not load
+
+
+def test_help_lists_the_rest(plugins: Path) -> None:
+    result = run("--help", plugins=plugins)
+    assert (result.returncode, result.stderr) == (0, "")
+    for name in ("run", "predict", "demo", "data", "forever"):
+        assert f"\n    {name} " in result.stdout
+    assert result.stdout.count("(cannot be loaded)") == 2
+
+
+def test_the_other_commands_work(plugins: Path) -> None:
+    result = run("run", "--print-config", plugins=plugins)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "[emotion]" in result.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["sub", "--flag", "x"], ["--flag"], ["--help"], ["--log-level", "info"]])
+def test_a_command_that_cannot_be_loaded_says_so_on_use(plugins: Path, words: list[str]) -> None:
+    said = ("broken", "fer_no_such_package.commands:BROKEN", "No module named 'fer_no_such_package'", "install")
+    result = run("broken", *words, plugins=plugins)
+    assert_one_line(result, 2, *said)
+    assert result.stdout == ""
+
+
+def test_any_failure_to_load_is_told_and_debug_shows_it(plugins: Path) -> None:
+    assert_one_line(run("renamed", plugins=plugins), 2, "renamed", "fer_plugin:gone", "AttributeError")
+    result = run("renamed", "--debug", plugins=plugins)
+    assert result.returncode == 1
+    assert result.stderr.count("Traceback") == 2  # what happened, and what was made of it
+
+
+# Ends
+
+
+def test_a_defect_is_one_line_and_exit_5(plugins: Path) -> None:
+    assert_one_line(run("defect", plugins=plugins), 5, "internal error", "division by zero", "--debug")
+    assert "Traceback" in run("defect", "--debug", plugins=plugins).stderr
+
+
+def test_a_full_disk_is_exit_6(plugins: Path) -> None:
+    assert_one_line(run("full", plugins=plugins), 6, "/some/where", "No space left")
+
+
+def start(words: list[str], environment: dict[str, str], cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command_line(*words), cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_ctrl_c_is_130_and_one_line(plugins: Path) -> None:
+    process = start(["forever"], with_plugins(plugins), plugins)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ("", "fer-edge: interrupted\n")
+    assert process.returncode == 130
+
+
+def test_ctrl_c_before_run_has_begun(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.toml")
+    process = start(["run", "demo", "--config", "c.toml"], clean_environment(), tmp_path)
+    deadline = time.monotonic() + 60
+    while True:
+        try:  # works once the command waits at the other end
+            writer = os.open(tmp_path / "c.toml", os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ("", "fer-edge: interrupted\n")
+    assert process.returncode == 130
+    os.close(writer)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["--help"], ["data", "--help"], ["run", "--print-config"]])
+def test_a_reader_that_has_gone_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = fer_edge(*words, cwd=tmp_path, stdout=writer)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["--help"], ["run", "--print-config"]])
+def test_a_standard_output_that_is_full_is_exit_6(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # with it argparse sees the error, and keeps it to itself
+    with Path("/dev/full").open("w") as full:
+        assert_one_line(fer_edge(*words, cwd=tmp_path, stdout=full.fileno()), 6, "No space left")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes streams through a POSIX shell")
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0)])
+def test_closed_streams_do_no_harm(tmp_path: Path, closed: str, code: int) -> None:
+    line = f'"$0" -m fer_edge run --print-config {closed}; exit $?'
+    shell = ["sh", "-c", line, sys.executable]
+    result = subprocess.run(shell, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stderr
+    assert result.stderr == ""
+    assert ("[emotion]" in result.stdout) == (closed == "2>&-")
+
+
+def test_a_file_name_that_is_no_text_is_printed_all_the_same(tiny_bundle: Path, tmp_path: Path) -> None:
+    name = b"caf\xe9.png".decode(errors="surrogateescape")
+    (tmp_path / name).write_bytes(cv2.imencode(".png", face_picture())[1].tobytes())
+    table = fer_edge("predict", name, "--bundle", tiny_bundle, cwd=tmp_path)
+    assert (table.returncode, table.stderr) == (0, "")
+    assert "caf\\udce9.png" in table.stdout
+    answer = fer_edge("predict", name, "--json", "--bundle", tiny_bundle, cwd=tmp_path)
+    assert json.loads(answer.stdout)["images"][0]["file"] == name
+    missing = b"caf\xe8.png".decode(errors="surrogateescape")
+    assert_one_line(fer_edge("predict", missing, "--bundle", tiny_bundle, cwd=tmp_path), 2, "caf\\udce8.png")

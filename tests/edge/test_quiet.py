@@ -1,0 +1,79 @@
+"""Native libraries are silenced for as long as they load, and not a moment longer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer_edge.errors import ModelError
+from fer_edge.interpreter import LiteRtModel
+from fer_edge.quiet import quiet_stderr
+from support.edge_command import clean_environment
+
+LOADING_FAILS = """
+import os, sys
+from pathlib import Path
+from fer_edge.errors import ModelError
+from fer_edge.interpreter import LiteRtModel
+try:
+    LiteRtModel(Path("broken.tflite"))
+except ModelError:
+    os.write(2, b"native ")
+    sys.stderr.write("and Python")
+"""
+
+NOT_THERE = """
+import os, sys
+os.close(2)
+from fer_edge.quiet import quiet_stderr
+with quiet_stderr():
+    pass
+sys.stdout.write("fine")
+"""
+
+
+def run(program: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
+def test_stderr_is_back_after_loading_failed(tmp_path: Path) -> None:
+    (tmp_path / "broken.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
+    done = run(LOADING_FAILS, tmp_path)
+    assert (done.stderr, done.stdout) == ("native and Python", "")
+
+
+def test_a_process_without_stderr_goes_on(tmp_path: Path) -> None:
+    assert run(NOT_THERE, tmp_path).stdout == "fine"
+
+
+def test_what_is_written_inside_is_lost_and_what_is_raised_is_not(capfd: pytest.CaptureFixture[str]) -> None:
+    os.write(2, b"before ")
+    with pytest.raises(KeyError, match="mine"), quiet_stderr():
+        os.write(2, b"inside ")
+        raise KeyError("mine")
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "before after"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts file descriptors through /proc")
+def test_failed_loads_leave_no_file_open(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(bytes(64))
+    counts = []
+    for _ in range(20):
+        with pytest.raises(ModelError):
+            LiteRtModel(broken)
+        counts.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208 - descriptors are no files to look into
+    assert counts[-1] == counts[1]

@@ -1,0 +1,67 @@
+"""The documents keep in step with the program: settings, links and every command line that they show."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fer_edge.cli import build_parser
+from fer_edge.config import RuntimeSettings
+from support.fresh_install import CHECKOUT
+
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "*/README.md", "models/*/*.md")
+    for path in CHECKOUT.glob(pattern)
+    if not path.is_relative_to(CHECKOUT / "runs")
+)
+
+
+def documented_settings() -> dict[str, str]:
+    """Key and default of each row of the runtime's table."""
+    text = (CHECKOUT / "edge" / "README.md").read_text()
+    return dict(re.findall(r"^\| `(\w+\.\w+)` \| (\S+) \|", text, flags=re.MULTILINE))
+
+
+def as_documented(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "[]" if value == () else str(value)
+
+
+def test_the_table_of_settings_is_that_of_the_program() -> None:
+    settings = RuntimeSettings()
+    sections = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    assert documented_settings() == {
+        f"{name}.{field.name}": as_documented(getattr(section, field.name))
+        for name, section in sections.items()
+        for field in dataclasses.fields(section)
+    }
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_command_line_shown_is_one_that_the_program_takes(document: Path) -> None:
+    # Indented or fenced lines; a line with [ or | shows a grammar, not a command.
+    for line in re.findall(r"^ *(?:\$ )?(?:\.venv/bin/)?fer-edge (.+)$", document.read_text(), flags=re.MULTILINE):
+        command = line.partition(" #")[0]
+        if not re.search(r"[\[|…]", command):
+            build_parser().parse_args(shlex.split(command))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_recipe_that_is_named_is_there(document: Path) -> None:
+    for recipe in re.findall(r"train/configs/[\w-]+\.toml", document.read_text()):
+        assert (CHECKOUT / recipe).is_file(), recipe

@@ -1,0 +1,59 @@
+"""The import contracts of pyproject.toml catch what they are there to catch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.fresh_install import CHECKOUT
+
+HOMES = {"fer_edge": "edge", "fer_train": "train", "fer_bench": "benchmarks", "fer_convert": "convert"}
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Check a copy of the packages in ``folder``."""
+    search = os.pathsep.join(str(folder / home) for home in HOMES.values())
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": search},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The packages' code and the contracts, to be spoiled."""
+    shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
+    for package, home in HOMES.items():
+        for path in (CHECKOUT / home / package).rglob("*.py"):
+            target = tmp_path / path.relative_to(CHECKOUT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("edge/fer_edge/crop.py", "import tensorflow"),
+        ("edge/fer_edge/crop.py", "from fer_train import dataset"),
+        ("edge/fer_edge/crop.py", "from fer_edge import pipeline"),
+        ("edge/fer_edge/tracking.py", "from fer_edge import detection"),
+        ("train/fer_train/model.py", "from fer_convert import convert"),
+        ("benchmarks/fer_bench/metrics.py", "from fer_convert import convert"),
+    ],
+)
+def test_a_forbidden_import_is_caught_inside_a_function_too(copied: Path, module: str, forbidden: str) -> None:
+    with (copied / module).open("a") as stream:
+        stream.write(f"\n\ndef spoiled() -> None:\n    {forbidden}\n")
+    done = lint_imports(copied)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "BROKEN" in done.stdout

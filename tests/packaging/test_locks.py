@@ -1,0 +1,47 @@
+"""The lock files: every file pinned by hash, from no index by name, and in step with pyproject.toml."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from support.fresh_install import CHECKOUT, locked
+
+LOCKS = ("edge", "dev", "pi-bookworm", "pi-trixie")
+HOST_ONLY = {"tensorflow", "tensorflow-cpu", "keras", "scipy", "pandas", "matplotlib", "scikit-learn", "statsmodels"}
+
+
+def required(extra: str | None = None) -> set[str]:
+    """Names that pyproject.toml asks for, in the base install or in ``extra``."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    items = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
+    return {re.split(r"[\[<>=; ]", item)[0] for item in items} - {"fer-edge"}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_requirement_has_a_hash_and_no_address(lock: str) -> None:
+    text = (CHECKOUT / "locks" / f"{lock}.txt").read_text()
+    for requirement in re.split(r"\n(?=[a-z])", text)[1:]:
+        assert "--hash=sha256:" in requirement, requirement.splitlines()[0]
+    assert not re.search(r"://|--(extra-)?index-url|--find-links| @ ", text)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_holds_what_the_project_asks_for(lock: str) -> None:
+    assert required() <= locked(lock).keys()
+    if lock == "dev":
+        for extra in ("train", "convert", "bench", "dev"):
+            assert required(extra) <= locked(lock).keys(), extra
+    else:
+        assert not HOST_ONLY & locked(lock).keys()
+
+
+def test_the_tests_run_on_the_versions_that_are_shipped() -> None:
+    assert locked("edge").items() <= locked("dev").items()
+
+
+def test_bookworm_keeps_to_what_its_camera_packages_stand() -> None:
+    pins = locked("pi-bookworm")
+    assert (pins["numpy"], pins["opencv-python-headless"]) == ("1.26.4", "4.11.0.86")

@@ -1,0 +1,38 @@
+"""The user's cache folder, kept out of the tests' way: what they decode does not belong into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+VARIABLE = "XDG_CACHE_HOME"
+_USERS = os.environ.get(VARIABLE)  # as it was before any test: conftest.py imports this module first
+
+
+@contextmanager
+def cache_in(folder: Path) -> Iterator[None]:
+    """Send this process and all that it starts to ``folder`` for their caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Building its list of fonts takes matplotlib seconds, and it may well be there already.
+        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR") or str(_users_folder() / "matplotlib"))
+        patch.setenv(VARIABLE, str(folder))
+        yield
+
+
+@contextmanager
+def users_cache() -> Iterator[None]:
+    """The user's own cache, for the real FER2013: it may lie there, and decoding it takes half a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        if _USERS is None:
+            patch.delenv(VARIABLE, raising=False)
+        else:
+            patch.setenv(VARIABLE, _USERS)
+        yield
+
+
+def _users_folder() -> Path:
+    return Path(_USERS) if _USERS and Path(_USERS).is_absolute() else Path.home() / ".cache"
