@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fer_convert.rounding import round_first_convolution
 from fer_convert.variants import VariantSpec
 from fer_edge.errors import ModelError
 from fer_edge.quiet import quiet_stderr
@@ -18,6 +19,8 @@ def export(model: Any, spec: VariantSpec, calibration: UInt8Array) -> bytes:
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
 
+    if spec.int8_weights:
+        model = round_first_convolution(model, calibration)
     _, height, width, channels = model.input_shape
 
     def infer(pixels: Any) -> Any:

@@ -19,9 +19,10 @@ from fer_edge.types import UInt8Array
 class VariantSpec:
     """One way to export a model: its manifest key, a sentence, its tensor dtypes and its converter settings.
 
-    ``quantized_input`` demands scale 1 and zero point 0, so that raw pixels go in as they are;
-    ``min_agreement`` is the least share of real images on which its top label must equal the Keras model's, and
-    ``max_logit_error`` the largest difference of a logit (None where rounding makes one meaningless).
+    ``quantized_input`` demands scale 1 and zero point 0, so that raw pixels go in as they are; ``int8_weights`` has
+    the first convolution's weights rounded together (``fer_convert.rounding``); ``min_agreement`` is the least share
+    of real images on which its top label must equal the Keras model's, and ``max_logit_error`` the largest
+    difference of a logit (None where rounding makes one meaningless).
     """
 
     name: str
@@ -29,6 +30,7 @@ class VariantSpec:
     input_dtype: str
     output_dtype: str
     quantized_input: bool
+    int8_weights: bool
     min_agreement: float
     max_logit_error: float | None
     configure: Callable[[Any, UInt8Array], None]
@@ -61,6 +63,7 @@ VARIANTS: dict[str, VariantSpec] = {
             "float32",
             "float32",
             False,
+            False,
             0.999,
             1e-2,
             _float32,
@@ -70,6 +73,7 @@ VARIANTS: dict[str, VariantSpec] = {
             "weights (per channel), activations and arithmetic in 8-bit integers; uint8 pixels in, int8 logits out",
             "uint8",
             "int8",
+            True,
             True,
             # An honest int8 export keeps about 97 % of the labels; a broken one is near chance. The cost
             # in accuracy is for the benchmark to judge.

@@ -157,7 +157,6 @@ def test_a_file_without_its_weights_is_refused(tmp_path: Path) -> None:
         check_file(path, VARIANTS["float32"], (8, 8), 7, model.count_params())
 
 
-@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
 def test_a_wrong_input_range_is_refused(tmp_path: Path) -> None:
     """Calibrated on images without black and white, the input's scale is not 1: raw pixels would be misread."""
     import keras
