@@ -44,7 +44,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
             ha="center",
             va="center",
             fontsize=9,
-            color="white" if share > 0.5 else "black",
+            color="white" if share > 0.6 else "black",
         )
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label("share of the true class")

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_edge.bundle import MANIFEST_NAME
-from fer_edge.errors import InputError, OutputError
+from fer_convert.card import CARD
+from fer_edge.bundle import MANIFEST_NAME, read_manifest
+from fer_edge.errors import InputError, ModelError, OutputError
 
 
 def check_target(out: Path, force: bool) -> None:
@@ -19,10 +20,19 @@ def check_target(out: Path, force: bool) -> None:
         return
     if not out.is_dir():
         raise InputError(f"{out}: is a file; give the folder to make")
-    if not (out / MANIFEST_NAME).is_file():
-        raise InputError(f"{out}: holds files that are no bundle; choose another --out")
+    foreign = _foreign_files(out)
+    if foreign:
+        raise InputError(f"{out}: holds {', '.join(foreign[:3])}, which is no part of a bundle; choose another --out")
     if not force:
         raise InputError(f"{out}: a bundle is already there; replace it with --force, or choose another --out")
+
+
+def _foreign_files(out: Path) -> list[str]:
+    """Names in ``out`` that are not the manifest's, the card's or those the manifest gives: they would be lost."""
+    ours = {MANIFEST_NAME, CARD}
+    with contextlib.suppress(ModelError):
+        ours |= {variant.path.name for variant in read_manifest(out).variants.values()}
+    return sorted(path.name for path in out.iterdir() if path.name not in ours or not path.is_file())
 
 
 @contextmanager

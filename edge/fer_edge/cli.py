@@ -12,20 +12,27 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fer_edge import __version__
 from fer_edge.errors import FerEdgeError, InputError, OutputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 COMMAND_GROUP = "fer_edge.commands"
 EXIT_USAGE = 2
 EXIT_INTERNAL = 5
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 128 + signal.SIGTERM
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -38,10 +45,24 @@ class Command:
     run: Callable[[argparse.Namespace], int]
 
 
+class _Terminated(BaseException):
+    """SIGTERM, as an exception: what is half done is cleaned up on the way out, as it is for Ctrl-C."""
+
+
 class _Parser(argparse.ArgumentParser):
-    """A parser that can stand for a command whose package cannot be loaded: it says so, whatever is asked of it."""
+    """A parser whose errors are one line, and whose options are not guessed from their first letters.
+
+    It can stand for a command whose package cannot be loaded: it says so, whatever is asked of it.
+    """
 
     problem: Exception | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        _say(f"{message}; see {self.prog} --help")
+        raise SystemExit(EXIT_USAGE)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.problem is not None:
@@ -51,6 +72,9 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every installed subcommand."""
+    # Not above: it takes a while to import, and Ctrl-C should find main() at work by then.
+    from importlib.metadata import entry_points
+
     parser = _Parser(
         prog="fer-edge",
         description="Train, quantize, measure and run facial-expression recognition on embedded Linux.",
@@ -85,23 +109,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _parse_and_run(words)
+        with _termination_raised():
+            code = _parse_and_run(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+    except _Terminated:
+        code = EXIT_TERMINATED
     except BrokenPipeError:
         # The reader (head, less) has gone: end quietly.
         _drop_unwritable_stdout()
         return 0
-    except Exception as error:  # the outermost frame: whatever comes becomes one line and a code
+    except Exception as error:  # noqa: BLE001 - the outermost frame: whatever comes becomes one line and a code
         if "--debug" in words:
-            raise
+            traceback.print_exc()
         _drop_unwritable_stdout()
         return _report(error)
-    if code == EXIT_INTERRUPTED:
+    if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         _drop_unwritable_stdout()
-        _say("interrupted")
+        _say("interrupted" if code == EXIT_INTERRUPTED else "terminated")
     return code
+
+
+@contextlib.contextmanager
+def _termination_raised() -> Iterator[None]:
+    """SIGTERM ends the block by an exception; ``fer-edge run`` has an answer of its own while it runs."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only there may a handler be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parse_and_run(words: Sequence[str]) -> int:

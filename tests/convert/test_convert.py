@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,36 @@ def test_an_existing_bundle_is_safe_without_force(bundle: Path, mini_road: MiniR
     assert done.returncode == 0, done.stderr
     assert load_bundle(out).manifest.name == "other"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.keras", "mini"]
+
+
+def test_force_replaces_a_bundle_and_nothing_else(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "webapp"
+    (out / "src").mkdir(parents=True)
+    (out / "src" / "app.js").write_text("x")
+    (out / "manifest.json").write_text("{}")  # web applications have one too
+    assert_refused(fer_edge("convert", bundle, "--out", out, "--force"), 2, "src")
+    assert (out / "src" / "app.js").read_text() == "x"
+    noted = tmp_path / "noted"
+    shutil.copytree(bundle, noted)
+    (noted / "NOTES.md").write_text("mine")
+    assert_refused(fer_edge("convert", bundle, "--out", noted, "--force"), 2, "NOTES.md")
+    assert (noted / "NOTES.md").read_text() == "mine"
+
+
+def test_termination_leaves_nothing_behind(mini_road: MiniRoad, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "mini"
+    command = [sys.executable, "-m", "fer_edge", "convert", str(mini_road.run), "--out", str(out)]
+    environment = {**os.environ, "FER_EDGE_DATA": str(mini_road.data)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 300
+    while not (out.parent.exists() and any(out.parent.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=120)
+    if process.returncode != 0:  # on a very quick machine it may be done before the signal arrives
+        assert process.returncode == 143, said
+        assert said.endswith("fer-edge: terminated\n")
+        assert list(out.parent.iterdir()) == []
 
 
 def test_a_part_of_a_bundle_can_be_copied(bundle: Path, tmp_path: Path) -> None:

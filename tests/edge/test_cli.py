@@ -120,9 +120,10 @@ def test_bad_usage_is_exit_2_and_says_which_command(tmp_path: Path) -> None:
 def test_debug_shows_where_it_failed(tmp_path: Path) -> None:
     for words in (["--debug", "predict", "none.png"], ["predict", "none.png", "--debug"]):
         result = fer_edge(*words, "--bundle", "none", cwd=tmp_path)
-        assert result.returncode != 0
+        assert result.returncode == 2  # as without --debug
         assert "Traceback" in result.stderr
-        assert "InputError: none: no such bundle" in result.stderr.splitlines()[-1]
+        assert "InputError: none: no such bundle" in result.stderr
+        assert result.stderr.splitlines()[-1].startswith("fer-edge: none: no such bundle")
 
 
 # Packages that do not load
@@ -153,7 +154,7 @@ def test_a_command_that_cannot_be_loaded_says_so_on_use(plugins: Path, words: li
 def test_any_failure_to_load_is_told_and_debug_shows_it(plugins: Path) -> None:
     assert_one_line(run("renamed", plugins=plugins), 2, "renamed", "fer_plugin:gone", "AttributeError")
     result = run("renamed", "--debug", plugins=plugins)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.count("Traceback") == 2  # what happened, and what was made of it
 
 
@@ -246,3 +247,16 @@ def test_a_file_name_that_is_no_text_is_printed_all_the_same(tiny_bundle: Path, 
     assert json.loads(answer.stdout)["images"][0]["file"] == name
     missing = b"caf\xe8.png".decode(errors="surrogateescape")
     assert_one_line(fer_edge("predict", missing, "--bundle", tiny_bundle, cwd=tmp_path), 2, "caf\\udce8.png")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["bnch"], ["data"], ["run", "demo", "--duration", "abc"], ["run", "demo", "--deb"], ["train"], ["predict"]],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_line_that_points_to_the_help(words: list[str], tmp_path: Path) -> None:
+    result = fer_edge(*words, cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("fer-edge: ") and line.endswith("--help")
+    assert "_" not in line.replace("{", "").partition("see")[0]  # no name of our own functions

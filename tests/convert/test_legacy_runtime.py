@@ -1,0 +1,61 @@
+"""The released files on tflite-runtime 2.14, the oldest runtime they must run on, in an environment of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.fresh_install import CHECKOUT
+
+RELEASED = CHECKOUT / "models" / "fer-edge-s"
+LEGACY = ["tflite-runtime==2.14.0", "numpy<2"]  # numpy 2 installs beside it, and fails at use
+RUN = """
+import sys
+import numpy as np
+try:
+    from tflite_runtime.interpreter import Interpreter
+except ImportError:
+    from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(sys.argv[1])
+interpreter.allocate_tensors()
+(given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+random = np.random.default_rng(0)
+outputs = []
+for _ in range(20):
+    interpreter.set_tensor(given["index"], random.integers(0, 256, given["shape"]).astype(given["dtype"]))
+    interpreter.invoke()
+    outputs.append(interpreter.get_tensor(result["index"]).copy())
+np.save(sys.argv[2], np.concatenate(outputs))
+"""
+
+
+@pytest.fixture(scope="module")
+def legacy_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if sys.version_info >= (3, 12):
+        pytest.skip("tflite-runtime has no wheel for Python 3.12 and later")
+    folder = tmp_path_factory.mktemp("legacy") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *LEGACY]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"tflite-runtime cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+    return python
+
+
+def run(python: Path, model: Path, output: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    subprocess.run([python, "-c", RUN, model, output], check=True, capture_output=True, timeout=300)
+    return np.load(output).astype(np.float64)
+
+
+@pytest.mark.parametrize(("variant", "tolerance"), [("float32", 1e-4), ("int8", 1.0)])
+def test_both_runtimes_agree(legacy_python: Path, tmp_path: Path, variant: str, tolerance: float) -> None:
+    model = RELEASED / f"{variant}.tflite"
+    ours = run(Path(sys.executable), model, tmp_path / "ours.npy")
+    theirs = run(legacy_python, model, tmp_path / "theirs.npy")
+    assert np.ptp(ours) > 0
+    np.testing.assert_allclose(theirs, ours, atol=tolerance)  # int8: one step of the quantized logit
