@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from pathlib import Path
 
@@ -39,7 +40,11 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="pace files as a camera would: the newest frame wins, others are dropped and counted",
     )
-    parser.add_argument("--print-config", action="store_true", help="print the settings in force, and stop")
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print the settings in force, and stop (passwords in URLs are hidden)",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -53,7 +58,10 @@ def _configure_predict(parser: argparse.ArgumentParser) -> None:
     _add_model(parser, bundle_type=Path, variant="int8")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
-        "--annotate", type=Path, metavar="DIR", help="write a copy of each image with boxes and labels there"
+        "--annotate",
+        type=Path,
+        metavar="DIR",
+        help="write a copy of each image there, in grey as the detector sees it, with boxes and labels in colour",
     )
 
 
@@ -89,17 +97,19 @@ def _add_model(
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text}")
-    return value
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if math.isfinite(value) and value > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
 
 
 def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text}")
-    return value
+    with contextlib.suppress(ValueError):
+        value = int(text)
+        if value >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
 
 
 RUN = Command("watch cameras or files and tell emotions as events", _configure_run, _run)

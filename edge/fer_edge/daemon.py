@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Protocol, Self
@@ -111,15 +111,23 @@ class Outputs:
 
     def close(self) -> None:
         """Close every output; the first failure is raised after all were tried."""
+        failure = self.finish(None)
+        if failure is not None:
+            raise failure
+
+    def finish(self, failure: Exception | None) -> Exception | None:
+        """Close every output, and return what failed first: ``failure``, if given, or else the first to close."""
         with self._lock:
             if self._closed:
-                return
+                return failure
             self._closed = True
-            with ExitStack() as stack:
-                for sink in self._sinks:
-                    stack.callback(sink.close)
-                for recorder in self._recorders:
-                    stack.callback(recorder.close)
+            closers = [recorder.close for recorder in self._recorders] + [sink.close for sink in self._sinks]
+            for close in closers:
+                try:
+                    close()
+                except Exception as error:  # noqa: BLE001 - returned, for the caller to raise
+                    failure = failure or error
+        return failure
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +135,9 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # What ended the block is what matters; a failure to close comes after it.
+        with suppress(*(() if error is None else (OSError,))):
+            self.close()
 
 
 def run_streams(streams: Sequence[Stream], outputs: Outputs, limits: Limits, stop: StopRequest) -> Exception | None:

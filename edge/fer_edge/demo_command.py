@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         began = time.monotonic()
         with Outputs([ConsoleSink(sys.stdout)], [recorder]) as outputs:
             failure = run_streams([Stream(source, pipeline, telemetry)], outputs, Limits(), stop)
+            failure = outputs.finish(failure)
             took_s = time.monotonic() - began
         if failure is not None:
             raise failure

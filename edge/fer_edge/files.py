@@ -26,21 +26,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise OutputError(f"{path}: cannot write there: {_reason(error)}") from error
-    if final is None:
-        yield temporary
-        return
     try:
         yield temporary
         if mode is not None:
             temporary.chmod(mode)
-        temporary.replace(final)
-    except FerEdgeError:
+        if final is not None:
+            temporary.replace(final)
+    except (FerEdgeError, BrokenPipeError):  # a reader that has gone is the command's to answer
         raise
     except OSError as error:
         raise OutputError(f"{path}: cannot write it: {_reason(error)}") from error
     finally:
-        with suppress(OSError):  # it has its final name, or the disk takes nothing at all any more
-            temporary.unlink()
+        if final is not None:
+            with suppress(OSError):  # it has its final name, or the disk takes nothing at all any more
+                temporary.unlink()
+
+
+def file_identity(path: Path) -> tuple[int, int] | str:
+    """Equal for two paths that lead to one file, through links and other spellings, also before it exists."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):  # ValueError: a name that no file can have
+            return os.path.realpath(path)
+        return str(path)
+    return status.st_dev, status.st_ino
 
 
 def _look_at(path: Path) -> tuple[Path | None, int | None]:

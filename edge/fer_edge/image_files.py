@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.files import write_bytes_atomically
+from fer_edge.quiet import quiet_stderr
 from fer_edge.types import UInt8Array
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
@@ -18,6 +20,8 @@ _MOVING = frozenset({".gif", ".mjpeg", ".mjpg"})
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_START_OF_SCAN = 0xDA
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+_DECODING = threading.Lock()
+"""Standard error belongs to the whole process: two threads that hide it at once could leave it hidden."""
 
 
 def is_image_file(path: Path) -> bool:
@@ -68,7 +72,8 @@ def read_gray(path: Path) -> UInt8Array:
 def decode_gray(data: bytes, where: str) -> UInt8Array:
     """The encoded image ``data`` as uint8 [H, W]. Raises InputError, whose message starts with ``where``."""
     try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
+        with _DECODING, quiet_stderr():  # libpng and libjpeg complain there of damaged images
+            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:
         raise InputError(f"{where}: cannot decode the image: {error.err or error.code}") from None
     if image is None:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.annotate import Annotator, canvas, draw_box, draw_label, draw_probabilities
-from fer_edge.bundle import load_bundle
+from fer_edge.bundle import ModelManifest, load_bundle
 from fer_edge.classification import EmotionClassifier
 from fer_edge.config import STILL_MIN_NEIGHBORS, STILL_SEARCH_PX, DetectorSettings
 from fer_edge.crop import crop_face
 from fer_edge.detection import HaarFaceDetector
-from fer_edge.errors import OutputError
-from fer_edge.image_files import list_images, read_gray, write_image
+from fer_edge.errors import FerEdgeError, OutputError
+from fer_edge.files import file_identity
+from fer_edge.image_files import check_readable, list_images, read_gray, write_image
 from fer_edge.opencv_setup import set_up_opencv
 from fer_edge.types import EmotionProbabilities, Face, UInt8Array
 
@@ -43,28 +44,30 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out ``fer-edge predict``; returns 0, also when no face was found. Raises FerEdgeError."""
     set_up_opencv()
     paths = [found for path in arguments.images for found in (list_images(path) if path.is_dir() else [path])]
+    for path in paths:  # before any work: a mistyped name should not cost the time of the others
+        check_readable(path)
     folder: Path | None = arguments.annotate
+    targets: list[Path | None] = [None] * len(paths)
     if folder is not None:
         _prepare(folder)
-    entries = []
-    taken: set[str] = set()
+        targets = [*_targets(paths, folder)]
+    entries: list[dict[str, Any]] = []
     with (
         load_bundle(arguments.bundle) as bundle,
         EmotionClassifier(bundle, arguments.variant) as classifier,
     ):
         detector = HaarFaceDetector(DetectorSettings(min_neighbors=STILL_MIN_NEIGHBORS))
-        for path in paths:
-            reading = read_image(path, detector, classifier)
-            annotated = None
-            if folder is not None:
-                annotated = folder / _unique_name(path, taken)
-                write_image(annotated, draw_reading(reading, classifier.labels))
-            entries.append(_entry(reading, classifier.labels, annotated))
-        model = {"bundle": bundle.manifest.name, "version": bundle.manifest.version, "variant": arguments.variant}
-        if arguments.json:
-            sys.stdout.write(json.dumps({**model, "images": entries}, indent=2, ensure_ascii=False) + "\n")
-        else:
-            sys.stdout.write(_table(entries, classifier.labels))
+        try:
+            for path, target in zip(paths, targets, strict=True):
+                reading = read_image(path, detector, classifier)
+                if target is not None:
+                    write_image(target, draw_reading(reading, classifier.labels))
+                entries.append(_entry(reading, classifier.labels, target))
+        except FerEdgeError:
+            if entries:  # what is done is told, and then what went wrong
+                _report(entries, bundle.manifest, arguments, classifier.labels)
+            raise
+        _report(entries, bundle.manifest, arguments, classifier.labels)
     return 0
 
 
@@ -109,6 +112,16 @@ def _entry(reading: ImageReading, labels: Sequence[str], annotated: Path | None)
     return entry if annotated is None else {**entry, "annotated": str(annotated)}
 
 
+def _report(
+    entries: Sequence[dict[str, Any]], manifest: ModelManifest, arguments: argparse.Namespace, labels: Sequence[str]
+) -> None:
+    if arguments.json:
+        model = {"bundle": manifest.name, "version": manifest.version, "variant": arguments.variant}
+        sys.stdout.write(json.dumps({**model, "images": entries}, indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(_table(entries, labels))
+
+
 def _table(entries: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
     width = max(10, *(len(entry["file"]) for entry in entries))
     heads = " ".join(f"{label[:8]:>8}" for label in labels)
@@ -134,10 +147,14 @@ def _prepare(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot make the folder: {error.strerror}") from error
 
 
-def _unique_name(path: Path, taken: set[str]) -> str:
-    """``<stem>-annotated.jpg``, numbered when two inputs share a name; so no input can be overwritten by its copy."""
-    name, number = f"{path.stem}-annotated.jpg", 2
-    while name in taken:
-        name, number = f"{path.stem}-annotated-{number}.jpg", number + 1
-    taken.add(name)
-    return name
+def _targets(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """``<stem>-annotated.jpg`` in ``folder`` for each path, numbered where that is an input or another's copy."""
+    taken = {file_identity(path) for path in paths}
+    targets = []
+    for path in paths:
+        target, number = folder / f"{path.stem}-annotated.jpg", 2
+        while file_identity(target) in taken:
+            target, number = folder / f"{path.stem}-annotated-{number}.jpg", number + 1
+        taken.add(file_identity(target))
+        targets.append(target)
+    return targets

@@ -5,23 +5,27 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from fer_edge import strict_toml
 from fer_edge.annotate import AnnotatedVideo, Annotator
-from fer_edge.bundle import load_bundle
-from fer_edge.config import OutputSettings, RuntimeSettings, load_settings
+from fer_edge.bundle import DEFAULT_BUNDLE, load_bundle
+from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.daemon import Limits, Outputs, Recorder, StopRequest, Stream, run_streams
-from fer_edge.errors import ConfigError
+from fer_edge.errors import ConfigError, OutputError
 from fer_edge.events import event_to_json
+from fer_edge.files import file_identity
+from fer_edge.image_files import IMAGE_SUFFIXES
 from fer_edge.opencv_setup import set_up_opencv
 from fer_edge.pipeline import FrameResult, build_pipeline
+from fer_edge.redaction import redacted
 from fer_edge.sinks.base import Sink
 from fer_edge.sinks.console import ConsoleSink
 from fer_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLinesSink
 from fer_edge.sources import open_source, source_names
+from fer_edge.sources.synthetic import DEMO_URI
 from fer_edge.telemetry import Telemetry
 from fer_edge.trace import StatsWriter, TraceWriter, combined_stats
 from fer_edge.types import RuntimeStatus
@@ -48,9 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out ``fer-edge run``; returns the exit code. Raises FerEdgeError."""
     settings = load_settings(arguments.config, _overrides(arguments))
     if arguments.print_config:
-        sys.stdout.write(strict_toml.dump(strict_toml.to_table(settings)).lstrip("\n"))
+        table = strict_toml.to_table(settings)
+        table["source"]["uris"] = [redacted(uri) for uri in settings.source.uris]
+        sys.stdout.write(strict_toml.dump(table).lstrip("\n"))
         return 0
-    _check(settings)
+    _check(settings, arguments.config)
     set_up_opencv()
     limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
     with StopRequest() as stop:
@@ -74,9 +80,12 @@ def _run(
         outputs = stack.enter_context(_open_outputs(settings, streams, labels))
         failure = run_streams(streams, outputs, limits, stop)
         statuses = {stream.source.name: stream.telemetry.snapshot() for stream in streams}
-        outputs.close()
+        failure = outputs.finish(failure)
         if stats is not None:
-            stats.write(combined_stats(statuses))
+            try:
+                stats.write(combined_stats(statuses))
+            except OutputError as error:
+                failure = failure or error
         if settings.output.events != STANDARD_OUTPUT and failure is None:
             sys.stdout.write(_summary(list(statuses.values())))
     return failure, list(statuses.values())
@@ -140,7 +149,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return {section: values for section, values in given.items() if values}
 
 
-def _check(settings: RuntimeSettings) -> None:
+def _check(settings: RuntimeSettings, config: Path | None) -> None:
     uris = settings.source.uris
     if not uris:
         raise ConfigError(
@@ -149,20 +158,44 @@ def _check(settings: RuntimeSettings) -> None:
         )
     if settings.output.annotate is not None and len(uris) > 1:
         raise ConfigError("--annotate takes one source; run the others without it, or each in a run of its own")
-    _check_paths(uris, settings.output)
+    _check_paths(settings, config)
 
 
-def _check_paths(uris: Sequence[str], output: OutputSettings) -> None:
-    """No output may overwrite a source or another output."""
-    taken = {Path(uri).absolute(): "the source" for uri in uris}
+def _check_paths(settings: RuntimeSettings, config: Path | None) -> None:
+    """No output may overwrite what the run reads, or another output."""
+    taken = _inputs(settings, config)
     for flag in ("events", "trace", "stats", "annotate"):
-        target = getattr(output, flag)
-        if target is None or target == STANDARD_OUTPUT or str(target).startswith("/dev/"):
+        target = getattr(settings.output, flag)
+        if target is None or (flag == "events" and target == STANDARD_OUTPUT):
             continue
-        path = Path(target).absolute()
-        if path in taken:
-            raise ConfigError(f"--{flag} {target}: is {taken[path]} as well; give each file a name of its own")
-        taken[path] = f"--{flag}"
+        if target == STANDARD_OUTPUT:
+            raise ConfigError(f"--{flag} -: only --events takes - for standard output; name a file")
+        path = Path(target)
+        same = taken.get(file_identity(path))
+        if same is not None:
+            raise ConfigError(f"--{flag} {target}: is {same} as well; give each file a name of its own")
+        if path.is_file() or not path.exists():  # a device or a pipe may take several outputs
+            taken[file_identity(path)] = f"--{flag}"
+
+
+def _inputs(settings: RuntimeSettings, config: Path | None) -> dict[object, str]:
+    """What the run reads, by ``file_identity``, and how each is called in a refusal."""
+    bundle = Path(settings.model.bundle) if settings.model.bundle else DEFAULT_BUNDLE
+    found = [(path, "a file of the model bundle") for path in (bundle, *_files_in(bundle))]
+    if config is not None:
+        found.append((config, "the configuration"))
+    for uri in settings.source.uris:
+        if uri != DEMO_URI:
+            found.append((Path(uri), "the source"))
+            images = (path for path in _files_in(Path(uri)) if path.suffix.lower() in IMAGE_SUFFIXES)
+            found += [(path, f"an image of the source {uri}") for path in images]
+    return {file_identity(path): called for path, called in found}
+
+
+def _files_in(folder: Path) -> list[Path]:
+    with suppress(OSError, ValueError):  # no folder, or one that may not be read: opening it tells
+        return list(folder.iterdir())
+    return []
 
 
 def _summary(statuses: Sequence[RuntimeStatus]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from fer_edge.errors import ConfigError
+from fer_edge.redaction import redacted
 
 T = TypeVar("T")
 
@@ -118,7 +119,7 @@ def _plain(value: Any) -> Any:
 
 def _shown(value: Any) -> str:
     try:
-        text = repr(value)
+        text = redacted(repr(value))
     except ValueError:  # Python writes no numbers of more than some thousand digits
         return "a number of so many digits"
     return text if len(text) <= 60 else text[:57] + "..."

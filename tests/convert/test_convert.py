@@ -149,7 +149,9 @@ def test_wrong_models_are_refused_in_one_line(bundle: Path, mini_road: MiniRoad,
         fer_edge("convert", mini_road.run, "--out", out, "--variants", "int3", data=mini_road.data), 2, "int3", "int8"
     )
     assert_refused(fer_edge("convert", mini_road.run, "--out", mini_road.recipe, data=mini_road.data), 2, "mini.toml")
-    assert_refused(fer_edge("convert", mini_road.run, "--out", mini_road.run, data=mini_road.data), 2, "no bundle")
+    assert_refused(
+        fer_edge("convert", mini_road.run, "--out", mini_road.run, data=mini_road.data), 2, "no part of a bundle"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.keras", "folder"]
 
 

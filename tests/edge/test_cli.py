@@ -118,7 +118,7 @@ def test_bad_usage_is_exit_2_and_says_which_command(tmp_path: Path) -> None:
 
 
 def test_debug_shows_where_it_failed(tmp_path: Path) -> None:
-    for words in (["--debug", "predict", "none.png"], ["predict", "none.png", "--debug"]):
+    for words in (["--debug", "run", "demo"], ["run", "demo", "--debug"]):
         result = fer_edge(*words, "--bundle", "none", cwd=tmp_path)
         assert result.returncode == 2  # as without --debug
         assert "Traceback" in result.stderr

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import ModelError, OutputError, SourceLostError
-from fer_edge.files import PendingFile, atomic_path, write_bytes_atomically, write_text_atomically
+from fer_edge.files import PendingFile, atomic_path, file_identity, write_bytes_atomically, write_text_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -116,6 +116,25 @@ def test_a_pipe_and_a_device_are_written_into(tmp_path: Path) -> None:
     with atomic_path(Path(os.devnull)) as path:
         path.write_bytes(b"away")
     assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_device_is_named() -> None:
+    with pytest.raises(OutputError, match="/dev/full: cannot write it: No space left"):
+        write_text_atomically(Path("/dev/full"), "x")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_one_file_has_one_identity_whatever_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "new").symlink_to("b")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "sub").mkdir()
+    assert file_identity(tmp_path / "link") == file_identity(tmp_path / "sub" / ".." / "a")
+    assert file_identity(tmp_path / "new") == file_identity(tmp_path / "sub" / ".." / "b")  # not there yet
+    different = {file_identity(tmp_path / name) for name in ("a", "b", "c", "loop", "a\0b")}
+    assert len(different) == 5
 
 
 def test_a_pending_file_is_there_after_commit_alone(tmp_path: Path) -> None:

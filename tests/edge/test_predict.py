@@ -83,9 +83,7 @@ def test_bad_images_end_with_one_line(tiny_bundle: Path, images: Path) -> None:
     (images / "text.jpg").write_text("no image")
     (images / "folder").mkdir()
     for name, said in {
-        "cut.jpg": "cut short",
         "empty.png": "empty",
-        "text.jpg": "not an image",
         "missing.jpg": "no such file",
         "folder": "no images",
         "/dev/null": "neither a file nor a folder",
@@ -93,6 +91,35 @@ def test_bad_images_end_with_one_line(tiny_bundle: Path, images: Path) -> None:
         result = fer_edge("predict", "one.jpg", name, "--bundle", tiny_bundle, cwd=images)
         assert_one_line(result, 2, name, said)
         assert result.stdout == ""
+    for name, said in {"cut.jpg": "cut short", "text.jpg": "not an image"}.items():
+        flags = ("--bundle", tiny_bundle, "--json")
+        result = fer_edge("predict", "one.jpg", name, "two.png", *flags, cwd=images)
+        assert_one_line(result, 2, name, said)
+        assert [image["file"] for image in json.loads(result.stdout)["images"]] == ["one.jpg"]  # done before it
+
+
+def test_damaged_picture_data_is_told_in_one_line(tiny_bundle: Path, images: Path) -> None:
+    data = bytearray(cv2.imencode(".png", face_picture())[1].tobytes())
+    data[60:200] = bytes(140)
+    (images / "bad.png").write_bytes(data)
+    assert_one_line(fer_edge("predict", "bad.png", "--bundle", tiny_bundle, cwd=images), 2, "bad.png")
+
+
+def test_an_input_is_never_overwritten_by_a_copy(tiny_bundle: Path, images: Path) -> None:
+    cv2.imwrite(str(images / "one-annotated.jpg"), np.full((100, 100), 90, np.uint8))
+    (images / "one-annotated-2.jpg").symlink_to("none.jpg")
+    before = {path.name: path.read_bytes() for path in images.iterdir()}
+    names = ("one.jpg", "one-annotated.jpg", "none.jpg")
+    result = fer_edge("predict", *names, "--annotate", ".", "--json", "--bundle", tiny_bundle, cwd=images)
+    assert result.returncode == 0
+    answer = json.loads(result.stdout)["images"]
+    assert [image["width"] for image in answer] == [640, 100, 300]
+    assert answer[0]["annotated"] == "one-annotated-3.jpg"
+    assert {name: (images / name).read_bytes() for name in before} == before
+
+
+def test_help_tells_that_copies_are_grey(tmp_path: Path) -> None:
+    assert "grey" in fer_edge("predict", "--help", cwd=tmp_path).stdout
 
 
 def test_output_that_cannot_be_written(tiny_bundle: Path, images: Path) -> None:

@@ -282,6 +282,72 @@ def test_bad_usage_is_exit_2(tiny_bundle: Path, clip: Path, tmp_path: Path) -> N
     assert fer_edge("run", "demo", "--duration", "-1", cwd=tmp_path).returncode == 2
 
 
+def test_no_output_overwrites_what_the_run_reads(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    (folder / "imgs").mkdir(parents=True)
+    shutil.copy(clip, folder / "film.mp4")
+    (folder / "link.mp4").symlink_to("film.mp4")
+    cv2.imwrite(str(folder / "imgs" / "2.jpg"), face_picture())
+    shutil.copytree(tiny_bundle, folder / "bundle")
+    (folder / "c.toml").write_text('[source]\nuris = ["demo"]\n')
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for said, arguments in {
+        "the source": ("film.mp4", "--annotate", "link.mp4"),
+        "is the source": ("link.mp4", "--trace", "../here/film.mp4"),
+        "the source imgs": ("imgs", "--trace", "imgs/2.jpg"),
+        "the configuration": ("--config", "c.toml", "--stats", "./c.toml"),
+        "the model bundle": ("demo", "--trace", "bundle/manifest.json"),
+        "is --trace": ("demo", "--trace", "x", "--stats", "../here/x"),
+    }.items():
+        result = fer_edge("run", *arguments, "--bundle", "bundle", "--max-frames", 1, cwd=folder)
+        assert_one_line(result, 2, said)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    result = fer_edge("run", "demo", "--stats", "demo", "--bundle", "bundle", "--max-frames", 1, cwd=folder)
+    assert result.returncode == 0  # no file is read for that source
+
+
+@pytest.mark.parametrize("flag", ["--trace", "--stats", "--annotate"])
+def test_only_events_go_to_standard_output(tmp_path: Path, flag: str) -> None:
+    assert_one_line(fer_edge("run", "demo", flag, "-", cwd=tmp_path), 2, flag, "only --events")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passwords_are_not_shown(tmp_path: Path) -> None:
+    assert_one_line(fer_edge("run", "rtsp://u:secret@h/x", cwd=tmp_path), 2, "rtsp://u:***@h/x")
+    (tmp_path / "c.toml").write_text('[source]\nuris = ["rtsp://u:secret@h/x"]\n')
+    (tmp_path / "bad.toml").write_text('[source]\nuris = "rtsp://u:secret@h/x"\n')
+    shown = fer_edge("run", "--config", "c.toml", "--print-config", cwd=tmp_path)
+    assert "rtsp://u:***@h/x" in shown.stdout
+    for result in (
+        shown,
+        fer_edge("run", "rtsp://u:secret@h/x", cwd=tmp_path),
+        fer_edge("run", "--config", "bad.toml", cwd=tmp_path),
+    ):
+        assert "secret" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(("flag", "said"), [("--duration", "a number above 0"), ("--max-frames", "a whole number")])
+def test_numbers_that_are_none_are_said_in_words(tmp_path: Path, flag: str, said: str) -> None:
+    for text in ("abc", "0", "nan"):
+        result = fer_edge("run", "demo", flag, text, cwd=tmp_path)
+        assert result.returncode == 2
+        assert said in result.stderr
+        assert "_positive" not in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_stats_are_kept_when_another_output_fails(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    flags = ("--bundle", tiny_bundle, "--max-frames", 3, "--stats", "s.json", "--trace", "/dev/full")
+    assert_one_line(fer_edge("run", clip, *flags, cwd=tmp_path), 6, "/dev/full")
+    assert json.loads((tmp_path / "s.json").read_text())["frames"] == 3
+    # What failed first, a damaged image, is what is told.
+    (tmp_path / "imgs").mkdir()
+    cv2.imwrite(str(tmp_path / "imgs" / "1.jpg"), face_picture())
+    (tmp_path / "imgs" / "2.jpg").write_text("no image")
+    assert_one_line(fer_edge("run", "imgs", *flags, cwd=tmp_path), 2, "2.jpg")
+    assert json.loads((tmp_path / "s.json").read_text())["frames"] == 1
+
+
 def test_refused_model_is_exit_4_and_touches_no_output(tiny_bundle: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(tiny_bundle, tmp_path / "broken")
     with (broken / "int8.tflite").open("ab") as stream:

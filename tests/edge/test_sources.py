@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from fer_edge.detection import HaarFaceDetector
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.image_files import read_gray
 from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.redaction import redacted
 from fer_edge.sources import FrameSource, NoFrame, open_source, source_names
 from fer_edge.sources.base import DEFAULT_FPS, ClosingSource
 from fer_edge.sources.newest import NewestFrameSource
@@ -246,6 +248,44 @@ def test_the_last_frame_of_a_lost_camera_still_comes() -> None:
 def test_missing_camera(uri: str) -> None:
     with pytest.raises(SourceLostError, match="97"):
         open_source(uri, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("rtsp://u:pw@x/y", "rtsp://u:***@x/y"),
+        ("rtsp://u:p@w@x:554/y@z", "rtsp://u:***@x:554/y@z"),
+        ("rtsp://:pw@x", "rtsp://:***@x"),
+        ("rtsp://u:p/w@x/y", "rtsp://u:***@x/y"),
+        ("rtsp://x:554/y@z", "rtsp://x:554/y@z"),
+        ("a:b@c.mp4", "a:b@c.mp4"),
+        ("'rtsp://u:pw@x/y', 'http://v:qw@x/y'", "'rtsp://u:***@x/y', 'http://v:***@x/y'"),
+    ],
+)
+def test_passwords_are_hidden(uri: str, shown: str) -> None:
+    assert redacted(uri) == shown
+    assert "pw@" not in source_names([uri])[0]
+
+
+def test_several_threads_decode_and_standard_error_comes_back(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(cv2.imencode(".png", face_picture())[1].tobytes())
+    data[60:200] = bytes(140)
+    (tmp_path / "bad.png").write_bytes(data)
+
+    def work() -> None:
+        for _ in range(20):
+            with pytest.raises(InputError):
+                read_gray(tmp_path / "bad.png")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.write(2, b"back")
+    assert capfd.readouterr().err == "back"
 
 
 def test_names_tell_sources_apart() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fer_edge.config import SourceSettings
 from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.redaction import redacted
 from fer_edge.sources import folder, opencv, synthetic
 from fer_edge.sources.base import FrameSource, NoFrame
 from fer_edge.sources.newest import NewestFrameSource
@@ -41,9 +42,9 @@ def open_source(uri: str, settings: SourceSettings, *, realtime: bool = False, n
 def source_names(uris: Sequence[str]) -> list[str]:
     """A short name for each URI: the file's or folder's own, ``video0`` for a camera; ``-2`` and so on for equals."""
     names: list[str] = []
-    for uri in uris:
+    for uri in uris:  # without passwords: names stand in events, logs and file names
         index = opencv.camera_index(uri)
-        base = (Path(uri).absolute().name or uri) if index is None else f"video{index}"
+        base = (Path(redacted(uri)).absolute().name or uri) if index is None else f"video{index}"
         same = sum(name == base or name.startswith(f"{base}-") for name in names)
         names.append(base if not same else f"{base}-{same + 1}")
     return names
@@ -58,12 +59,12 @@ def _open(uri: str, settings: SourceSettings, name: str) -> FrameSource:
     except FerEdgeError:
         raise
     except OSError as error:
-        raise InputError(f"{uri}: cannot look at it: {error.strerror}") from None
+        raise InputError(f"{redacted(uri)}: cannot look at it: {error.strerror}") from None
     raise InputError(_refusal(uri))
 
 
 def _refusal(uri: str) -> str:
     known = "use demo, a video or image file, a folder of images, 0 or /dev/video0"
     if uri == "picamera2" or "://" in uri:
-        return f"{uri}: this version does not take {uri.partition('://')[0]} sources; {known}"
+        return f"{redacted(uri)}: this version does not take {uri.partition('://')[0]} sources; {known}"
     return f"{uri}: no such file or folder; {known}"
