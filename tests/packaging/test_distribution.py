@@ -20,8 +20,8 @@ from support.edge_command import assert_one_line
 from support.fer2013 import write_mini_fer2013
 from support.fresh_install import CHECKOUT, make_base_environment, run_installed
 
-PACKAGES = ("fer_edge", "fer_train", "fer_bench", "fer_convert")
-COMMANDS = ("run", "predict", "demo", "data", "train", "evaluate", "bench", "convert")
+PACKAGES = ("fer_edge", "fer_flash", "fer_train", "fer_bench", "fer_convert")
+COMMANDS = ("run", "predict", "demo", "data", "train", "evaluate", "bench", "convert", "flash")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,199 @@
+"""The block devices of this machine, and which of them may be written as a card.
+
+What is not certain is refused: a wrong yes costs somebody a disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fer_edge.errors import InputError
+
+COLUMNS = "NAME,PATH,TYPE,SIZE,MODEL,TRAN,RM,RO,MOUNTPOINTS"
+_LSBLK = ["lsblk", "--json", "--bytes", "--output", COLUMNS]
+_LSBLK_SECONDS = 30.0
+_CARD_BUSES = ("usb", "mmc")
+# Where lsblk says "disk" of what lives in memory, in a file or on the network.
+_VIRTUAL = re.compile(r"(zram|ram|loop|nbd|rbd)\d")
+# An eMMC's boot and replay-protected areas are "disks" beside its own.
+_EMMC_AREA = re.compile(r"mmcblk\d+(boot\d+|rpmb)$")
+_SYSTEM_MOUNTS = {"/", "/usr", "/var", "/boot", "/boot/efi", "/boot/firmware", "/efi", "[SWAP]"}
+_MAX_DEPTH = 16  # partition, RAID, encryption, volume, ...: real stacks stay far below
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDevice:
+    """One device as lsblk tells of it.
+
+    ``kind`` is lsblk's TYPE (disk, part, loop, lvm, ...); ``size`` is in bytes, 0 for a reader without a card;
+    ``mounted`` holds the mount points of the device and of all that lies on it, swap as ``[SWAP]``; ``holders`` what
+    lies on it and is no partition, such as an opened encrypted volume.
+    """
+
+    name: str
+    path: str
+    kind: str
+    size: int
+    model: str | None
+    bus: str | None
+    removable: bool
+    read_only: bool
+    mounted: tuple[str, ...]
+    holders: tuple[str, ...]
+
+    @property
+    def is_disk(self) -> bool:
+        """Whether this is a whole disk that one could hold in the hand."""
+        return self.kind == "disk" and not _VIRTUAL.match(self.name) and not _EMMC_AREA.match(self.name)
+
+    @property
+    def could_be_card(self) -> bool:
+        """Whether this is a whole disk, or a reader for one, that comes and goes as cards do."""
+        return self.is_disk and (self.removable or self.bus in _CARD_BUSES)
+
+    @property
+    def system_mounts(self) -> tuple[str, ...]:
+        """Those of the mount points that the running system cannot do without."""
+        return tuple(mount for mount in self.mounted if mount in _SYSTEM_MOUNTS)
+
+
+def refusal(device: BlockDevice) -> str | None:
+    """Why ``device`` may not be written as a card; None where it may."""
+    reason = None
+    if not device.is_disk:
+        reason = "no whole disk" if device.kind == "disk" else f"no whole disk (type {device.kind})"
+    elif device.system_mounts:
+        reason = f"holds the running system ({', '.join(device.system_mounts)})"
+    elif device.mounted:
+        reason = f"mounted at {', '.join(device.mounted)}; unmount it first"
+    elif device.holders:
+        reason = f"in use by {', '.join(device.holders)}"
+    elif not device.could_be_card:
+        reason = "a fixed disk: neither removable nor on USB or MMC"
+    elif device.size == 0:
+        reason = "no card in the reader"
+    elif device.read_only:
+        reason = "read-only; look at the lock switch on the card's side"
+    return reason
+
+
+def read_devices() -> tuple[BlockDevice, ...]:
+    """The devices of this machine. Raises InputError where there is no Linux, or no lsblk that can be understood."""
+    if not sys.platform.startswith("linux"):
+        raise InputError(f"listing cards needs Linux; this is {sys.platform}")
+    try:
+        done = subprocess.run(
+            _LSBLK, capture_output=True, timeout=_LSBLK_SECONDS, check=False, env={**os.environ, "LC_ALL": "C"}
+        )
+    except FileNotFoundError as error:
+        raise InputError("lsblk is not installed: install the package util-linux") from error
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"lsblk gave no answer in {_LSBLK_SECONDS:.0f} s; unplug a device that hangs") from error
+    except OSError as error:
+        raise InputError(f"lsblk cannot be run: {error.strerror}; look at the package util-linux") from error
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().partition("\n")[0] or "no word why"
+        # MOUNTPOINTS came with 2.37; the older MOUNTPOINT tells of one place only.
+        raise InputError(f"lsblk failed ({said}); it must be that of util-linux 2.37 or later")
+    text = done.stdout.decode(errors="replace")
+    return parse_lsblk(text) if text.strip() else ()  # where there is no device, some versions print nothing
+
+
+def parse_lsblk(text: str) -> tuple[BlockDevice, ...]:
+    """The devices in the JSON that lsblk prints for ``COLUMNS``: each once, what lies on a device after it.
+
+    Raises InputError for anything else; a value that is missing never counts as harmless.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_understood("no JSON") from error
+    if not isinstance(document, dict):
+        raise _not_understood("no JSON object")
+    devices: dict[str, BlockDevice] = {}
+    for node in _nodes(document.get("blockdevices"), "blockdevices"):
+        for device in _devices(node, 0):
+            # What spans several disks is told of below each of them.
+            devices.setdefault(device.path, device)
+    return tuple(devices.values())
+
+
+def _devices(node: dict[str, Any], depth: int) -> list[BlockDevice]:
+    """The device of ``node`` first, then all that lies on it."""
+    if depth > _MAX_DEPTH:
+        raise _not_understood(f"devices nested more than {_MAX_DEPTH} deep")
+    below = [device for child in _nodes(node.get("children", []), "children") for device in _devices(child, depth + 1)]
+    name, path = _text(node, "name"), _text(node, "path")
+    bus = _optional_text(node, "tran")
+    if bus is None and name.startswith("mmcblk"):
+        bus = "mmc"  # not every version of lsblk says so
+    mounted = [*_mount_points(node), *(mount for device in below for mount in device.mounted)]
+    device = BlockDevice(
+        name=name,
+        path=path,
+        kind=_text(node, "type"),
+        size=_size(node),
+        model=_optional_text(node, "model"),
+        bus=bus,
+        removable=_flag(node, "rm"),
+        read_only=_flag(node, "ro"),
+        mounted=tuple(dict.fromkeys(mounted)),
+        holders=tuple(dict.fromkeys(each.name for each in below if each.kind != "part")),
+    )
+    return [device, *below]
+
+
+def _nodes(value: object, key: str) -> Iterator[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise _not_understood(f"{key} is no list")
+    for node in value:
+        if not isinstance(node, dict):
+            raise _not_understood(f"{key} holds something that is no device")
+        yield node
+
+
+def _mount_points(node: dict[str, Any]) -> list[str]:
+    value = node.get("mountpoints")
+    # [null] is lsblk's way to say that there is none.
+    if not isinstance(value, list) or not all(mount is None or isinstance(mount, str) for mount in value):
+        raise _not_understood("mountpoints is no list of paths")
+    return [mount for mount in value if mount is not None]
+
+
+def _text(node: dict[str, Any], key: str) -> str:
+    value = node.get(key)
+    if not isinstance(value, str) or not value:
+        raise _not_understood(f"a device without {key}")
+    return value
+
+
+def _optional_text(node: dict[str, Any], key: str) -> str | None:
+    value = node.get(key)
+    if value is not None and not isinstance(value, str):
+        raise _not_understood(f"{key} is no text")
+    return value.strip() or None if value is not None else None
+
+
+def _flag(node: dict[str, Any], key: str) -> bool:
+    value = node.get(key)
+    if not isinstance(value, bool):
+        raise _not_understood(f"{key} is neither true nor false")
+    return value
+
+
+def _size(node: dict[str, Any]) -> int:
+    value = node.get("size")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
+        raise _not_understood("size is no number of bytes")
+    return value
+
+
+def _not_understood(what: str) -> InputError:
+    return InputError(f"the output of lsblk is not understood: {what}; util-linux 2.37 or later is needed")
