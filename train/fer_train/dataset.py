@@ -26,6 +26,9 @@ __all__ = [
     "load_dataset",
 ]
 
+FER2013_ROWS = 35_887
+"""Rows of the whole FER2013: 28,709 Training, 3,589 PublicTest and 3,589 PrivateTest."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -70,8 +73,10 @@ def _warn_of_differing_copy(source: Path, dataset: Dataset) -> None:
     if 2 * known > total:
         _LOG.warning(
             "%s: a differing copy of FER2013: %d of its %d rows are not in the one this project's numbers were "
-            "measured on",
+            "measured on, and %d of that one's %d rows are missing",
             source,
             total - known,
             total,
+            FER2013_ROWS - known,
+            FER2013_ROWS,
         )

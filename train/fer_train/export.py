@@ -7,6 +7,7 @@ split, from 0, so that a PNG export reads back as the same rows in the same orde
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from fer_train.readers.progress import progress
 from fer_train.samples import SPLIT_NAMES, TRAINING, Dataset
 
 _PROGRESS_EVERY = 64
+_IMAGE_NAME = re.compile(rf"({'|'.join(SPLIT_NAMES)})_\d{{5,}}\.(png|jpg)")
 
 
 def export_class_folders(
@@ -63,14 +65,24 @@ def _check_target(out: Path, *, force: bool) -> None:
     if out.is_mount():
         raise InputError(f"{out}: is a mount point, which cannot be replaced; give a folder inside it")
     try:
-        names = sorted(path.name for path in out.iterdir())
+        found = [path.relative_to(out) for path in sorted(out.rglob("*"))]
+        files = {path for path in found if not (out / path).is_dir() or (out / path).is_symlink()}
     except OSError as error:
         raise OutputError(f"{out}: cannot be read: {error.strerror}") from error
-    if names and not force:
+    if found and not force:
         raise InputError(f"{out}: is not empty; choose another folder, or replace an earlier export with --force")
-    foreign = [name for name in names if name not in CLASS_FOLDER_ROOTS]
+    foreign = [path for path in found if not _is_ours(path, is_file=path in files)]
     if foreign:
         raise InputError(f"{out}: holds {foreign[0]}, which no export makes; choose another folder")
+
+
+def _is_ours(path: Path, *, is_file: bool) -> bool:
+    """Whether an export makes ``path``, relative to its folder: a root, a class in it, or a numbered image in that."""
+    if path.parts[0] not in CLASS_FOLDER_ROOTS or len(path.parts) > 3:
+        return False
+    if is_file:
+        return len(path.parts) == 3 and _IMAGE_NAME.fullmatch(path.name) is not None
+    return len(path.parts) < 3
 
 
 def _write_images(dataset: Dataset, folder: Path, image_format: str, splits: Sequence[str]) -> int:
