@@ -27,7 +27,7 @@ learning_rate = 0.01
 weight_decay = 0.0
 label_smoothing = 0.0
 sizes = [32, 48]
-size_changes = [0.5]
+size_changes = [2]
 """
 
 

@@ -6,6 +6,7 @@ Order and augmentation depend on seed, epoch and step alone, so a resumed run re
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -17,28 +18,38 @@ from fer_train.augment import augment_batch, mix_up
 from fer_train.config import Recipe
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingSet:
+    """Images uint8 [N, H, W], labels [N], and what to learn of each: distributions float32 [N, labels]."""
+
+    images: UInt8Array
+    labels: npt.NDArray[np.integer[Any]]
+    targets: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """One epoch's shuffled, augmented batches of images float32 [B, S, S, 1], targets [B, labels] and weights [B]."""
 
-    def __init__(
-        self, images: UInt8Array, labels: npt.NDArray[np.integer[Any]], label_count: int, recipe: Recipe, epoch: int
-    ) -> None:
+    def __init__(self, training: TrainingSet, recipe: Recipe, epoch: int) -> None:
         # One worker thread prepares the next batch while this one is trained on; OpenCV releases the GIL.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
-        self._images, self._recipe, self._epoch = images, recipe, epoch
-        self._targets = np.eye(label_count, dtype=np.float32)[labels]
-        self._weights = class_weights(labels, label_count, recipe.loop.class_weights)[labels]
-        self._order = np.random.default_rng([recipe.loop.seed, epoch]).permutation(len(images))
+        self._training, self._recipe, self._epoch = training, recipe, epoch
+        weights = class_weights(training.labels, training.targets.shape[1], recipe.loop.class_weights)
+        self._weights = weights[training.labels]
+        self._order = np.random.default_rng([recipe.loop.seed, epoch]).permutation(len(training))
 
     def __len__(self) -> int:
-        return math.ceil(len(self._images) / self._recipe.loop.batch_size)
+        return math.ceil(len(self._training) / self._recipe.loop.batch_size)
 
     def __getitem__(self, step: int) -> tuple[Float32Array, Float32Array, Float32Array]:
         loop, augment = self._recipe.loop, self._recipe.augment
         rows = self._order[step * loop.batch_size : (step + 1) * loop.batch_size]
         random = np.random.default_rng([loop.seed, self._epoch, step])
-        images = augment_batch(self._images[rows], loop.size_at(self._epoch), augment, random)
-        targets = self._targets[rows]
+        images = augment_batch(self._training.images[rows], loop.size_at(self._epoch), augment, random)
+        targets = self._training.targets[rows]
         if augment.mixup_alpha:
             images, targets = mix_up(images, targets, augment.mixup_alpha, random)
         return images, targets, self._weights[rows]

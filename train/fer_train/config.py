@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -77,9 +79,13 @@ class LoopSettings:
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """``sgd`` has Nesterov momentum 0.9."""
     learning_rate: float = 2e-3
-    """Peak rate; rises linearly over ``warmup_epochs``, then falls to 0 as a cosine."""
+    """Peak rate; rises linearly over ``warmup_epochs``, then falls to 0: see ``cooldown_epochs``."""
     warmup_epochs: float = 1.0
     """Epochs of warm-up; may be a fraction."""
+    cooldown_epochs: int = 0
+    """0: the rate falls as a cosine from the warm-up to the end. Otherwise it stays at its peak and falls, as one minus
+    the square root of the share done, over the last so many epochs (Hägele et al., arXiv:2405.18392): a longer run then
+    begins exactly as a shorter one does, and can start from it."""
     weight_decay: float = 0.05
     """Decoupled weight decay of the kernels; biases and BatchNorm parameters are left out."""
     label_smoothing: float = 0.1
@@ -89,8 +95,8 @@ class LoopSettings:
     sizes: tuple[int, ...] = (48,)
     """Side of the training images in pixels, phase by phase; small ones first make early epochs cheap
     (progressive learning, Tan & Le, arXiv:2104.00298). The last one should be the model's input size."""
-    size_changes: tuple[float, ...] = ()
-    """Share of all epochs at which each next size begins; one fewer than ``sizes``."""
+    size_changes: tuple[int, ...] = ()
+    """Epoch (from 0) at which each next size begins; below 0 counts from the end. One fewer than ``sizes``."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1 and self.batch_size >= 2, "epochs must be 1 or more and batch_size 2 or more")
@@ -100,13 +106,50 @@ class LoopSettings:
         _require(0 <= self.label_smoothing < 1, "label_smoothing must be in 0..1")
         _require(len(self.sizes) == len(self.size_changes) + 1, "size_changes must have one value fewer than sizes")
         _require(all(16 <= side <= 512 for side in self.sizes), "sizes must be in 16..512")
-        ascending = all(a < b for a, b in zip((0.0, *self.size_changes), (*self.size_changes, 1.0), strict=True))
-        _require(ascending, "size_changes must rise between 0 and 1")
+        begins = (0, *self._size_begins(), self.epochs)
+        _require(all(a < b for a, b in pairwise(begins)), "size_changes must rise between 0 and epochs")
+        _require(
+            0 <= self.cooldown_epochs <= self.epochs - self.warmup_epochs,
+            "cooldown_epochs must be 0 or more and fit into epochs beside warmup_epochs",
+        )
 
     def size_at(self, epoch: int) -> int:
         """Side of the training images in pixels in ``epoch`` (from 0)."""
-        phase = sum(epoch >= change * self.epochs for change in self.size_changes)
-        return self.sizes[phase]
+        return self.sizes[sum(epoch >= begin for begin in self._size_begins())]
+
+    def rate_at(self, epochs_done: float) -> float:
+        """The learning rate after so many epochs; fractions are steps within an epoch."""
+        if epochs_done < self.warmup_epochs:
+            return self.learning_rate * epochs_done / self.warmup_epochs
+        falling = self.cooldown_epochs or self.epochs - self.warmup_epochs
+        done = 1 - (self.epochs - epochs_done) / falling if falling else 0.0
+        if done <= 0:
+            return self.learning_rate
+        share = 1 - math.sqrt(done) if self.cooldown_epochs else (1 + math.cos(math.pi * done)) / 2
+        return self.learning_rate * max(0.0, share)
+
+    def _size_begins(self) -> tuple[int, ...]:
+        return tuple(begin if begin >= 0 else self.epochs + begin for begin in self.size_changes)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """What the network learns to answer: FER2013's label, softened by what else is known of each Training image.
+
+    FER2013 has one label an image, wrong or arguable for many. The shares below take their part of it.
+    """
+
+    crowd: float = 0.0
+    """Share of what ten people saw in the image (FER+, Barsoum et al., arXiv:1608.01041), told in FER2013's terms."""
+    teacher: float = 0.0
+    """Share of a teacher's soft labels (distillation, Hinton et al., arXiv:1503.02531)."""
+    teacher_labels: str = ""
+    """File of the teacher's soft labels, written by ``fer-edge data teach``; relative to the current folder."""
+
+    def __post_init__(self) -> None:
+        _require(min(self.crowd, self.teacher) >= 0, "crowd and teacher must be 0 or more")
+        _require(self.crowd + self.teacher <= 1, "crowd and teacher must not exceed 1 together")
+        _require((self.teacher > 0) == bool(self.teacher_labels), "teacher and teacher_labels go together")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +160,7 @@ class Recipe:
     """Name of the run and of the bundle made from it."""
     model: ModelSettings = field(default_factory=ModelSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    targets: TargetSettings = field(default_factory=TargetSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
 
 

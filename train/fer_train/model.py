@@ -8,6 +8,7 @@ The residual block is that of He et al., 2015, arXiv:1512.03385.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fer_train.config import ModelSettings
@@ -16,19 +17,28 @@ if TYPE_CHECKING:
     import keras
 
 
-def build_model(settings: ModelSettings, labels: int, height: int | None = None, width: int | None = None) -> Any:
+def build_model(
+    settings: ModelSettings,
+    labels: int,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    norm: Callable[..., Any] | None = None,
+) -> Any:
     """A Keras model from float32 [N, height, width, 1] (0..255) to float32 logits [N, labels].
 
-    ``height`` and ``width`` None make a model for images of any size: the weights are the same.
+    ``height`` and ``width`` None make a model for images of any size; ``norm`` takes the place of Keras' own
+    BatchNormalization. The weights are the same either way.
     """
     import keras
 
+    net = _Blocks(norm or keras.layers.BatchNormalization)
     pixels = keras.Input((height, width, 1), name="pixels")
     x = keras.layers.Rescaling(1 / 255.0, name="scale")(pixels)
-    x = _activate(_convolve(x, settings.stem_width, "stem"), "stem")
+    x = net.activate(net.convolve(x, settings.stem_width, "stem"), "stem")
     for stage, (channels, blocks) in enumerate(zip(settings.widths, settings.blocks, strict=True)):
         for block in range(blocks):
-            x = _residual_block(x, channels, stride=2 if block == 0 else 1, name=f"s{stage}b{block}")
+            x = net.residual_block(x, channels, stride=2 if block == 0 else 1, name=f"s{stage}b{block}")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = keras.layers.Dropout(settings.dropout, name="dropout")(x)
     logits = keras.layers.Dense(labels, name="logits")(x)
@@ -49,27 +59,31 @@ def count_macs(model: Any) -> int:
     return total
 
 
-def _residual_block(x: Any, channels: int, stride: int, name: str) -> Any:
-    import keras
+class _Blocks:
+    """The parts of the network, with the BatchNorm layer they all use."""
 
-    shortcut = x
-    if stride != 1 or x.shape[-1] != channels:
-        shortcut = _convolve(x, channels, f"{name}_shortcut", size=1, stride=stride)
-    x = _activate(_convolve(x, channels, f"{name}_1", stride=stride), f"{name}_1")
-    x = _convolve(x, channels, f"{name}_2")
-    return _activate(keras.layers.Add(name=f"{name}_add")([x, shortcut]), f"{name}_2")
+    def __init__(self, norm: Callable[..., Any]) -> None:
+        self._norm = norm
 
+    def residual_block(self, x: Any, channels: int, stride: int, name: str) -> Any:
+        import keras
 
-def _convolve(x: Any, channels: int, name: str, size: int = 3, stride: int = 1) -> Any:
-    import keras
+        shortcut = x
+        if stride != 1 or x.shape[-1] != channels:
+            shortcut = self.convolve(x, channels, f"{name}_shortcut", size=1, stride=stride)
+        x = self.activate(self.convolve(x, channels, f"{name}_1", stride=stride), f"{name}_1")
+        x = self.convolve(x, channels, f"{name}_2")
+        return self.activate(keras.layers.Add(name=f"{name}_add")([x, shortcut]), f"{name}_2")
 
-    x = keras.layers.Conv2D(
-        channels, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
-    )(x)
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+    def convolve(self, x: Any, channels: int, name: str, size: int = 3, stride: int = 1) -> Any:
+        import keras
 
+        x = keras.layers.Conv2D(
+            channels, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+        )(x)
+        return self._norm(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
 
-def _activate(x: Any, name: str) -> keras.KerasTensor:
-    import keras
+    def activate(self, x: Any, name: str) -> keras.KerasTensor:
+        import keras
 
-    return keras.layers.ReLU(name=f"{name}_relu")(x)
+        return keras.layers.ReLU(name=f"{name}_relu")(x)

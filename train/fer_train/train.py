@@ -1,11 +1,6 @@
 """The training loop, top to bottom: data, model, optimizer, epochs, checkpoints, the kept model.
 
-Backend-neutral Keras 3 (``KERAS_BACKEND=tensorflow|jax|torch``). A run is a folder:
-
-    config.toml       the resolved recipe            history.jsonl   one line an epoch
-    checkpoint.keras  the latest epoch, resumable    best.keras      the epoch best on PublicTest
-    model.keras       the best, for one fixed input  run.json        what it was trained on, by which code
-    curves.png        loss and accuracy by epoch
+Backend-neutral Keras 3 (``KERAS_BACKEND=tensorflow|jax|torch``). ``fer_train.run_folder`` says what a run leaves.
 """
 
 from __future__ import annotations
@@ -15,8 +10,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,63 +18,57 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge import strict_toml
-from fer_edge.errors import ConfigError, InputError, ModelError, OutputError
+from fer_edge.errors import InputError, ModelError
 from fer_edge.files import atomic_path, write_text_atomically
-from fer_edge.types import UInt8Array
-from fer_train.batches import TrainingBatches
-from fer_train.config import LoopSettings, Recipe, load_recipe
-from fer_train.curves import draw_curves
+from fer_edge.types import Float32Array, UInt8Array
+from fer_train.batches import TrainingBatches, TrainingSet
+from fer_train.config import LoopSettings, Recipe
 from fer_train.dataset import Dataset, Split, leak_free_training
 from fer_train.model import build_model, count_macs
 from fer_train.provenance import git_revision
+from fer_train.run_folder import BEST, CHECKPOINT, MODEL, RUN, Progress, open_run, save_epoch
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT, BEST, MODEL = "checkpoint.keras", "best.keras", "model.keras"
-CONFIG, HISTORY, RUN, CURVES = "config.toml", "history.jsonl", "run.json", "curves.png"
 TRAINING_SPLIT, VALIDATION_SPLIT = "Training", "PublicTest"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands: epochs done and one dictionary for each."""
-
-    history: list[dict[str, float]]
-
-    @property
-    def epoch(self) -> int:
-        """The next epoch, from 0."""
-        return len(self.history)
-
-    @property
-    def best_accuracy(self) -> float:
-        """Highest PublicTest accuracy so far; -1 before the first epoch."""
-        return max((line["val_accuracy"] for line in self.history), default=-1.0)
-
-
-def train(recipe: Recipe, dataset: Dataset, run: Path, *, resume: bool = False) -> Path:
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    run: Path,
+    *,
+    targets: Float32Array | None = None,
+    resume: bool = False,
+    start: Path | None = None,
+) -> Path:
     """Train ``recipe`` on ``dataset`` into the folder ``run`` and return the path of the kept model.
 
-    Rows of Training whose pixels also stand in another split are left out. Raises ConfigError when ``run``
-    holds another recipe, or a run and ``resume`` is off; OutputError when the folder cannot be written.
+    ``targets`` [Training rows, labels] are the distributions to learn; None takes the labels. Rows of Training whose
+    pixels also stand in another split are left out. ``resume`` and ``start`` as for ``open_run``, which says what
+    is raised.
     """
     revision = git_revision()  # of the code that is about to run, not of what the checkout holds hours later
-    progress = _open_run(recipe, run, resume)
-    training, validation = _splits(dataset)
+    progress = open_run(recipe, run, resume=resume, start=start)
+    training, validation = _splits(dataset, targets)
     keras.utils.set_random_seed(recipe.loop.seed)
-    model = _compiled(recipe, len(dataset.labels), len(training.images))
+    model = _compiled(recipe, len(dataset.labels))
     if progress.epoch:
         _restore(model, run / CHECKPOINT)
         log.info("resuming after epoch %d", progress.epoch)
     for epoch in range(progress.epoch, recipe.loop.epochs):
         started = time.monotonic()
         _seed_dropout(model, recipe.loop.seed, epoch)
-        batches = TrainingBatches(training.images, training.labels, len(dataset.labels), recipe, epoch)
-        with _progress_bar(len(batches), f"epoch {epoch + 1}/{recipe.loop.epochs}") as callback:
+        batches = TrainingBatches(training, recipe, epoch)
+        with _progress_bar(len(batches), f"epoch {epoch + 1}/{recipe.loop.epochs}") as bar:
             # shuffle=False: the batches are shuffled images already, and Keras' own order would not survive --resume.
             fitted = model.fit(
-                batches, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[callback], shuffle=False
+                batches,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                verbose=0,
+                callbacks=[_RateSchedule(recipe.loop, epoch, len(batches)), bar],
+                shuffle=False,
             )
         line = {
             "epoch": epoch + 1,
@@ -90,40 +78,14 @@ def train(recipe: Recipe, dataset: Dataset, run: Path, *, resume: bool = False) 
             "size": recipe.loop.size_at(epoch),
             "seconds": round(time.monotonic() - started, 1),
         }
-        is_best = line["val_accuracy"] > progress.best_accuracy
-        progress.history.append(line)
-        _save_epoch(model, run, progress, is_best)
+        progress.add(line)
+        falls_next = 0 < recipe.loop.cooldown_epochs == recipe.loop.epochs - progress.epoch
+        save_epoch(model, run, progress, held=falls_next)
         log.info("%s", json.dumps(line))
-    return _keep_best(recipe, dataset, run, progress, len(training.images), revision)
+    return _keep_best(recipe, dataset, run, progress, len(training), revision)
 
 
-def _open_run(recipe: Recipe, run: Path, resume: bool) -> Progress:
-    """Create the run's folder, or check that the one there is this recipe's; then say how far it is."""
-    config = run / CONFIG
-    if config.exists():
-        if not resume:
-            raise ConfigError(f"{run}: already holds a run; go on with --resume, or choose another --out")
-        if load_recipe(config) != recipe:
-            raise ConfigError(f"{run}: holds a run of another recipe ({config} differs); choose another --out")
-        return Progress(_read_history(run / HISTORY)) if (run / CHECKPOINT).exists() else Progress([])
-    if resume:
-        raise InputError(f"{run}: nothing to resume: it holds no {CONFIG}")
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{run}: cannot make this folder: {error.strerror}") from error
-    write_text_atomically(config, strict_toml.dump(strict_toml.to_table(recipe)))
-    return Progress([])
-
-
-def _read_history(path: Path) -> list[dict[str, float]]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot resume from it: {error}") from None
-
-
-def _splits(dataset: Dataset) -> tuple[Split, Split]:
+def _splits(dataset: Dataset, targets: Float32Array | None) -> tuple[TrainingSet, Split]:
     for name in (TRAINING_SPLIT, VALIDATION_SPLIT):
         if name not in dataset.splits or not len(dataset.splits[name].images):
             raise InputError(f"{dataset.name}: holds no {name} images; training needs Training and PublicTest")
@@ -133,14 +95,16 @@ def _splits(dataset: Dataset) -> tuple[Split, Split]:
         raise InputError(f"{dataset.name}: every Training image also stands in another split; nothing to train on")
     dropped = len(everything.images) - len(kept)
     log.info("%d Training images, %d left out because they also stand in a test split", len(kept), dropped)
-    return Split(everything.images[kept], everything.labels[kept]), dataset.splits[VALIDATION_SPLIT]
+    if targets is None:
+        targets = np.eye(len(dataset.labels), dtype=np.float32)[everything.labels]
+    training = TrainingSet(everything.images[kept], everything.labels[kept], targets[kept])
+    return training, dataset.splits[VALIDATION_SPLIT]
 
 
-def _compiled(recipe: Recipe, labels: int, images: int) -> Any:
+def _compiled(recipe: Recipe, labels: int) -> Any:
     """The model for images of any size, with its optimizer built, so that a checkpoint can be put into it."""
-    model = build_model(recipe.model, labels)
-    steps = -(-images // recipe.loop.batch_size)
-    optimizer = _optimizer(recipe.loop, steps)
+    model = build_model(recipe.model, labels, norm=_fast_norm())
+    optimizer = _optimizer(recipe.loop)
     # BatchNorm's scale and offset and the biases are not decayed: pulling them to 0 only hurts.
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     optimizer.build(model.trainable_variables)
@@ -153,17 +117,30 @@ def _compiled(recipe: Recipe, labels: int, images: int) -> Any:
     return model
 
 
-def _optimizer(loop: LoopSettings, steps_per_epoch: int) -> Any:
-    warmup = round(loop.warmup_epochs * steps_per_epoch)
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else loop.learning_rate,
-        decay_steps=max(1, loop.epochs * steps_per_epoch - warmup),
-        warmup_target=loop.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
+def _fast_norm() -> Callable[..., Any] | None:
+    """A quicker BatchNormalization where Keras' own is slow: under PyTorch."""
+    if keras.backend.backend() != "torch":
+        return None
+    from fer_train.torch_norm import FusedBatchNormalization
+
+    return FusedBatchNormalization
+
+
+def _optimizer(loop: LoopSettings) -> Any:
     if loop.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=loop.weight_decay)
-    return keras.optimizers.AdamW(rate, weight_decay=loop.weight_decay)
+        return keras.optimizers.SGD(loop.learning_rate, momentum=0.9, nesterov=True, weight_decay=loop.weight_decay)
+    return keras.optimizers.AdamW(loop.learning_rate, weight_decay=loop.weight_decay)
+
+
+class _RateSchedule(keras.callbacks.Callback):  # type: ignore[misc]
+    """Sets the learning rate before each step: the recipe's schedule, the same on every backend."""
+
+    def __init__(self, loop: LoopSettings, epoch: int, steps: int) -> None:
+        super().__init__()
+        self._loop, self._epoch, self._steps = loop, epoch, steps
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.model.optimizer.learning_rate = self._loop.rate_at(self._epoch + batch / self._steps)
 
 
 def _restore(model: Any, checkpoint: Path) -> None:
@@ -201,15 +178,6 @@ def predict_logits(model: Any, images: UInt8Array, batch_size: int = 256) -> npt
     return np.asarray(model.predict(pixels, batch_size=batch_size, verbose=0), dtype=np.float32)
 
 
-def _save_epoch(model: Any, run: Path, progress: Progress, is_best: bool) -> None:
-    """The checkpoint comes first and the history last: a run cut off between the two repeats one epoch."""
-    for name in (CHECKPOINT, BEST) if is_best else (CHECKPOINT,):
-        with atomic_path(run / name) as temporary:
-            model.save(temporary)
-    write_text_atomically(run / HISTORY, "".join(json.dumps(line) + "\n" for line in progress.history))
-    draw_curves(progress.history, run / CURVES)
-
-
 def _keep_best(recipe: Recipe, dataset: Dataset, run: Path, progress: Progress, images: int, revision: str) -> Path:
     """Write the best epoch as an inference model of fixed input size, and what the run was."""
     height, width = dataset.splits[TRAINING_SPLIT].images.shape[1:]
@@ -217,7 +185,9 @@ def _keep_best(recipe: Recipe, dataset: Dataset, run: Path, progress: Progress, 
     final.set_weights(keras.models.load_model(run / BEST, compile=False).get_weights())
     with atomic_path(run / MODEL) as temporary:
         final.save(temporary)
-    best = max(progress.history, key=lambda line: line["val_accuracy"])
+    best = progress.best
+    if best is None:
+        raise AssertionError("a run has one epoch at least")
     summary = {
         "name": recipe.name,
         "dataset": {"name": dataset.name, "rows_sha256": dataset.rows_sha256, "training_images": images},

@@ -17,17 +17,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Train as the recipe says; prints the kept model's path and its PublicTest accuracy."""
     recipe = load_recipe(arguments.config)
     load_keras()
-    for package in ("matplotlib", "tqdm"):
+    for package in ("matplotlib", "sklearn", "tqdm"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "train")
     logging.getLogger("fer_train").setLevel(logging.INFO)
     from fer_train.dataset import load_dataset
+    from fer_train.targets import training_targets
     from fer_train.train import train
 
     out: Path = arguments.out or Path("runs") / recipe.name
     dataset = load_dataset(arguments.data, skip_bad_rows=arguments.skip_bad_rows)
+    targets = training_targets(recipe.targets, dataset, arguments.data)
     try:
-        model = train(recipe, dataset, out, resume=arguments.resume)
+        model = train(recipe, dataset, out, targets=targets, resume=arguments.resume, start=arguments.start)
     except KeyboardInterrupt:
         sys.stderr.write(f"\nstopped; the last whole epoch is kept: go on with --resume --out {out}\n")
         raise

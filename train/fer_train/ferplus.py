@@ -1,0 +1,55 @@
+"""FER+: how ten people each named the emotion of every FER2013 image (Barsoum et al., 2016, arXiv:1608.01041).
+
+Its file has one row for each row of FER2013, in the same order: image names there are no row numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge.errors import InputError
+from fer_edge.types import Float32Array
+from fer_train.readers.locate import locate
+from fer_train.samples import SPLIT_NAMES, Dataset
+
+FILE_NAMES = ("ferplus_fer2013new.csv", "fer2013new.csv")
+ANSWERS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+"""What a person could answer; NF is "not a face"."""
+
+_WHERE = "get fer2013new.csv from https://github.com/microsoft/FERPlus and put it beside FER2013"
+
+
+def load_votes(dataset: Dataset, source: Path | None = None) -> dict[str, Float32Array]:
+    """The votes for the rows of each split of FER2013: float32 [rows, 10], counts in the order of ``ANSWERS``.
+
+    ``source`` is where FER2013 was read from; the votes lie beside it. Raises InputError when they do not, are
+    malformed, or when ``dataset`` is not the known FER2013 in its own order of rows.
+    """
+    if not dataset.is_known_fer2013:
+        raise InputError(f"{dataset.name}: FER+ votes go by row, so they need the known FER2013 as one CSV file")
+    folder = locate(source).parent
+    path = next((folder / name for name in FILE_NAMES if (folder / name).is_file()), None)
+    if path is None:
+        raise InputError(f"{folder}: no FER+ votes ({' or '.join(FILE_NAMES)}) in this folder; {_WHERE}")
+    votes = _read(path)
+    for name in SPLIT_NAMES:
+        if len(votes[name]) != len(dataset.splits[name]):
+            rows, wanted = len(votes[name]), len(dataset.splits[name])
+            raise InputError(f"{path}: {rows} rows for {name} where FER2013 has {wanted}: not the whole file; {_WHERE}")
+    return votes
+
+
+def _read(path: Path) -> dict[str, Float32Array]:
+    rows: dict[str, list[list[float]]] = {name: [] for name in SPLIT_NAMES}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file):
+                rows[row["Usage"]].append([float(row[answer]) for answer in ANSWERS])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not FER+'s file of votes: {error}; {_WHERE}") from None
+    return {name: np.array(lines, dtype=np.float32).reshape(-1, len(ANSWERS)) for name, lines in rows.items()}

@@ -1,0 +1,141 @@
+"""The folder of a training run: opened, resumed, started from another run's, and saved to after each epoch.
+
+    config.toml       the resolved recipe            history.jsonl   one line an epoch
+    checkpoint.keras  the latest epoch, resumable    best.keras      the epoch best on PublicTest
+    held.keras        the last epoch at full rate    curves.png      loss and accuracy by epoch
+    model.keras       the best, for one fixed input  run.json        what it was trained on, by which code
+
+``held.keras`` is there once the rate falls (``loop.cooldown_epochs``): a longer run starts from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_edge import strict_toml
+from fer_edge.errors import ConfigError, InputError, OutputError
+from fer_edge.files import atomic_path, write_text_atomically
+from fer_train.config import Recipe, load_recipe
+from fer_train.curves import draw_curves
+
+CHECKPOINT, BEST, HELD, MODEL = "checkpoint.keras", "best.keras", "held.keras", "model.keras"
+CONFIG, HISTORY, RUN, CURVES = "config.toml", "history.jsonl", "run.json", "curves.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands: epochs done and one dictionary for each; "best" marks each that was the best so far."""
+
+    history: list[dict[str, Any]]
+
+    @property
+    def epoch(self) -> int:
+        """The next epoch, from 0."""
+        return len(self.history)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The line of the epoch that best.keras holds; None before the first epoch."""
+        return next((line for line in reversed(self.history) if line["best"]), None)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Append an epoch's line; it is the best when none before had a higher PublicTest accuracy."""
+        best = self.best
+        self.history.append({**line, "best": best is None or line["val_accuracy"] > best["val_accuracy"]})
+
+
+def open_run(recipe: Recipe, run: Path, *, resume: bool = False, start: Path | None = None) -> Progress:
+    """Create the folder ``run``, or check that the one there is this recipe's; then say how far it is.
+
+    ``start`` is the folder of another run to begin a new one from. Raises ConfigError when ``run`` holds another
+    recipe, or a run and ``resume`` is off, or when ``start`` was trained differently so far; InputError when there is
+    nothing to resume or to start from; OutputError when the folder cannot be written.
+    """
+    config = run / CONFIG
+    if config.exists():
+        if not resume:
+            raise ConfigError(f"{run}: already holds a run; go on with --resume, or choose another --out")
+        if load_recipe(config) != recipe:
+            raise ConfigError(f"{run}: holds a run of another recipe ({config} differs); choose another --out")
+        return Progress(_read_history(run / HISTORY)) if (run / CHECKPOINT).exists() else Progress([])
+    if resume:
+        raise InputError(f"{run}: nothing to resume: it holds no {CONFIG}")
+    history, checkpoint = _shared_past(recipe, start) if start else ([], None)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if checkpoint:
+            shutil.copyfile(checkpoint, run / CHECKPOINT)
+            shutil.copyfile(checkpoint, run / BEST)
+    except OSError as error:
+        raise OutputError(f"{run}: cannot make this folder: {error.strerror}") from error
+    _write_history(history, run)
+    write_text_atomically(config, strict_toml.dump(strict_toml.to_table(recipe)))
+    return Progress(history)
+
+
+def save_epoch(model: Any, run: Path, progress: Progress, *, held: bool) -> None:
+    """Save the epoch just added; ``held``: the rate falls from here on.
+
+    The checkpoint comes first and the history last: a run cut off between the two repeats one epoch.
+    """
+    wanted = {CHECKPOINT: True, BEST: progress.history[-1]["best"], HELD: held}
+    for name in (name for name, is_wanted in wanted.items() if is_wanted):
+        with atomic_path(run / name) as temporary:
+            model.save(temporary)
+    _write_history(progress.history, run)
+    draw_curves(progress.history, run / CURVES)
+
+
+def _shared_past(recipe: Recipe, start: Path) -> tuple[list[dict[str, Any]], Path]:
+    """The epochs that ``recipe`` has in common with the run in ``start``, and the checkpoint at their end."""
+    if not (start / CONFIG).is_file() or not (start / HISTORY).is_file():
+        raise InputError(f"{start}: no run to start from: it holds no {CONFIG} and {HISTORY}")
+    other, history = load_recipe(start / CONFIG), _read_history(start / HISTORY)
+    falls = other.loop.epochs - other.loop.cooldown_epochs
+    checkpoint = start / (HELD if len(history) > falls else CHECKPOINT)
+    history = history[:falls]
+    if not history or not checkpoint.is_file():
+        raise InputError(f"{start}: no run to start from: it holds no {checkpoint.name}")
+    if not _same_past(recipe, other, len(history)):
+        raise ConfigError(
+            f"{start}: its first {len(history)} epochs were not trained as this recipe says: all but epochs, "
+            "cooldown_epochs and the sizes and the name of what follows must be the same"
+        )
+    last = len(history) - 1
+    return [{**line, "best": index == last} for index, line in enumerate(history)], checkpoint
+
+
+def _same_past(recipe: Recipe, other: Recipe, epochs: int) -> bool:
+    """Whether both recipes do the same in their first ``epochs`` epochs."""
+
+    def timeless(which: Recipe) -> Recipe:
+        loop = dataclasses.replace(
+            which.loop, epochs=10**6, cooldown_epochs=0, sizes=(48,), size_changes=(), warmup_epochs=0
+        )
+        return dataclasses.replace(which, name="", loop=loop)
+
+    if recipe.loop.epochs < epochs or timeless(recipe) != timeless(other):
+        return False
+    moments = [epoch + part for epoch in range(epochs) for part in (0.0, 0.5)]
+    return all(
+        recipe.loop.size_at(int(moment)) == other.loop.size_at(int(moment))
+        and recipe.loop.rate_at(moment) == other.loop.rate_at(moment)
+        for moment in moments
+    )
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [{**line, "best": bool(line["best"]), "val_accuracy": float(line["val_accuracy"])} for line in lines]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: cannot resume from it: {error}") from None
+
+
+def _write_history(history: list[dict[str, Any]], run: Path) -> None:
+    write_text_atomically(run / HISTORY, "".join(json.dumps(line) + "\n" for line in history))

@@ -1,0 +1,76 @@
+"""What to learn of each Training image: FER2013's label, mixed with what else is known (``[targets]`` in a recipe)."""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import InputError
+from fer_edge.types import Float32Array
+from fer_train.config import TargetSettings
+from fer_train.ferplus import load_votes
+from fer_train.samples import TRAINING, Dataset
+
+log = logging.getLogger(__name__)
+
+
+def training_targets(settings: TargetSettings, dataset: Dataset, source: Path | None = None) -> Float32Array:
+    """A distribution for each row of Training, float32 [rows, labels], in the order of the file.
+
+    ``source`` is where ``dataset`` was read from. Raises InputError when the FER+ votes or the teacher's soft labels
+    that ``settings`` ask for are missing, malformed or of other data.
+    """
+    labels = dataset.splits[TRAINING].labels
+    targets = np.eye(len(dataset.labels), dtype=np.float32)[labels] * (1 - settings.crowd - settings.teacher)
+    if settings.crowd:
+        targets += settings.crowd * crowd_targets(load_votes(dataset, source)[TRAINING], labels)
+    if settings.teacher:
+        targets += settings.teacher * read_soft_labels(Path(settings.teacher_labels), dataset)
+    return targets
+
+
+def crowd_targets(votes: Float32Array, labels: npt.NDArray[np.int64]) -> Float32Array:
+    """P(FER2013 label | votes), float32 [N, labels], learned from the same N images' ``votes`` and ``labels``.
+
+    FER+ and FER2013 do not mean quite the same by the same words (their majority agrees on two thirds of the
+    images), so a multinomial logistic regression on the shares of the votes translates. With ten answers and their
+    square roots it has too few parameters to learn single images by heart.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    shares = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+    features = np.concatenate([shares, np.sqrt(shares)], axis=1)
+    translation = LogisticRegression(max_iter=2000).fit(features, labels)
+    log.info("FER+ votes alone name the FER2013 label of %.1f %%", 100 * translation.score(features, labels))
+    probabilities = np.zeros((len(labels), int(labels.max()) + 1), dtype=np.float32)
+    probabilities[:, translation.classes_] = translation.predict_proba(features)
+    return probabilities
+
+
+def write_soft_labels(path: Path, probabilities: Float32Array, dataset: Dataset) -> None:
+    """Keep a teacher's answers for Training, float32 [rows, labels], as float16 with the data's fingerprint."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, probabilities=probabilities.astype(np.float16), rows_sha256=dataset.rows_sha256)
+
+
+def read_soft_labels(path: Path, dataset: Dataset) -> Float32Array:
+    """The answers that ``write_soft_labels`` kept, made to sum to 1 again. Raises InputError, also for other data."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            probabilities = np.asarray(file["probabilities"], dtype=np.float32)
+            rows_sha256 = str(file["rows_sha256"])
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the teacher's soft labels: {error.strerror or error}") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a file of soft labels: {error}") from None
+    if rows_sha256 != dataset.rows_sha256 or probabilities.shape != (
+        len(dataset.splits[TRAINING]),
+        len(dataset.labels),
+    ):
+        raise InputError(f"{path}: these soft labels are of another data set than {dataset.name}")
+    normalized: Float32Array = probabilities / probabilities.sum(axis=1, keepdims=True)
+    return normalized

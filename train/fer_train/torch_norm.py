@@ -1,0 +1,36 @@
+"""BatchNormalization for training on PyTorch: one fused kernel, where Keras 3.15 composes it of many.
+
+On two CPU cores a training step of the shipped network takes about two thirds of the time. Imported under the
+PyTorch backend alone; the kept model holds Keras' own layer, so nothing after training knows of this one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import torch
+
+
+@keras.saving.register_keras_serializable(package="fer_train")
+class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """Keras' layer for [N, H, W, C], with the same variables.
+
+    The running variance gathers PyTorch's unbiased estimate, n / (n - 1) times Keras': n is the batch's pixels.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalize float32 [N, H, W, C]; in training by the batch, which also moves the running statistics."""
+        if not training or not self.trainable:
+            return super().call(inputs, training=False, mask=mask)
+        # A permuted view, not a copy: PyTorch takes NCHW with the strides of NHWC as its "channels last" format.
+        return torch.nn.functional.batch_norm(
+            inputs.permute(0, 3, 1, 2),
+            self.moving_mean.value.data,
+            self.moving_variance.value.data,
+            self.gamma.value,
+            self.beta.value,
+            training=True,
+            momentum=1 - self.momentum,
+            eps=self.epsilon,
+        ).permute(0, 2, 3, 1)
