@@ -6,10 +6,9 @@ Everything that measures accuracy goes through ``ModelRunner``, so that all vari
 from __future__ import annotations
 
 import sys
-import zipfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -105,7 +104,10 @@ class KerasRunner(_Closing):
         self.labels: tuple[str, ...] | None = None
         self.temperature = 1.0
         self._path = path
-        self._model = load_keras(path)
+        # Here, not above: the latency of a bundle is measured on a Pi, without the training package.
+        from fer_train.backend import load_model
+
+        self._model = load_model(path)
         shape = tuple(self._model.input_shape) if isinstance(self._model.input_shape, tuple) else ()
         if len(shape) != 4 or shape[3] != 1 or None in shape[1:]:
             raise ModelError(f"{path}: its input must be one grey image [N, H, W, 1], not {shape}")
@@ -160,36 +162,6 @@ def runnable_variants(bundle: ModelBundle) -> tuple[str, ...]:
     if not runnable:
         raise ModelError(f"{bundle.folder}: no variant that can be run; it has {', '.join(variants)}")
     return tuple(sorted(runnable, key=lambda name: name != REFERENCE))
-
-
-def load_keras(path: Path) -> Any:
-    """The Keras model at ``path``, not compiled. Raises InputError when there is none, ModelError when refused."""
-    check_keras_file(path)
-    # Here, not above: the latency of a bundle is measured on a Pi, without the training package.
-    from fer_train import backend
-
-    keras = backend.load_keras()
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: Keras cannot load it: {reason}") from error
-
-
-def check_keras_file(path: Path) -> None:
-    """Refuse what is no ``.keras`` file: Keras's own complaints run over several lines, and come seconds later.
-
-    Raises InputError when there is nothing at ``path``, ModelError for something else.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: no such model file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = set(archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        members = set()
-    if not {"config.json", "model.weights.h5"} <= members:
-        raise ModelError(f"{path}: not a Keras 3 model file (.keras): empty, truncated or of another format")
 
 
 def _fitted(images: UInt8Array, size: tuple[int, int]) -> UInt8Array:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_bench.runners import check_keras_file, load_keras
 from fer_edge import strict_toml
 from fer_edge.errors import InputError, ModelError
 from fer_edge.labels import FER2013_LABELS
+from fer_train.backend import check_model_file, load_model
 from fer_train.model import count_macs
 
 MODEL, RUN, CONFIG = "model.keras", "run.json", "config.toml"
@@ -50,14 +50,14 @@ def locate_model(path: Path) -> Path:
         if not (path / MODEL).is_file():
             raise InputError(f"{path}: holds no {MODEL}: neither a finished run nor a bundle")
         path = path / MODEL
-    check_keras_file(path)
+    check_model_file(path)
     return path
 
 
 def open_source_model(path: Path) -> SourceModel:
     """Load ``path``, a ``.keras`` file or the folder of a run. Raises InputError or ModelError."""
     path = locate_model(path)
-    model = load_keras(path)
+    model = load_model(path)
     run = _read_run(path.parent / RUN) if path.name == MODEL else {}
     labels = tuple(run.get("labels", FER2013_LABELS))
     _check_contract(path, model, labels)

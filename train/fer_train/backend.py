@@ -1,4 +1,4 @@
-"""Loads Keras and its backend: quietly, and with one clear line when either is missing."""
+"""Loads Keras and its backend, and model files: quietly, and with one clear line when something is missing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import importlib
 import logging
 import os
 import warnings
+import zipfile
+from pathlib import Path
 from typing import Any
 
-from fer_edge.errors import ConfigError, MissingExtraError
+from fer_edge.errors import ConfigError, InputError, MissingExtraError, ModelError
 from fer_edge.quiet import quiet_stderr
 
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -34,3 +36,30 @@ def load_keras(backend: str | None = None, *, extra: str = "train") -> Any:
             return importlib.import_module("keras")
     except ModuleNotFoundError as error:
         raise MissingExtraError((error.name or chosen).partition(".")[0], extra) from error
+
+
+def load_model(path: Path) -> Any:
+    """The Keras model at ``path``, not compiled. Raises InputError when there is none, ModelError when refused."""
+    check_model_file(path)
+    keras = load_keras()
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: Keras cannot load it: {reason}") from error
+
+
+def check_model_file(path: Path) -> None:
+    """Refuse what is no ``.keras`` file: Keras's own complaints run over several lines, and come seconds later.
+
+    Raises InputError when there is nothing at ``path``, ModelError for something else.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such model file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = set(archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        members = set()
+    if not {"config.json", "model.weights.h5"} <= members:
+        raise ModelError(f"{path}: not a Keras 3 model file (.keras): empty, truncated or of another format")

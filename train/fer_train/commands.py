@@ -42,6 +42,22 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an earlier export in DIR")
 
 
+def _configure_soft_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("teachers", nargs="+", type=Path, metavar="TEACHER", help="a run's folder or a .keras file")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="file to write")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for the other commands)")
+    parser.add_argument(
+        "--temperature", type=_temperature, default=1.0, metavar="T", help="above 1 softens the answers (default: 1)"
+    )
+
+
+def _temperature(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 100, not {text}")
+    return value
+
+
 def _audit(arguments: argparse.Namespace) -> int:
     from fer_train.data_command import audit
 
@@ -54,12 +70,21 @@ def _export(arguments: argparse.Namespace) -> int:
     return export(arguments)
 
 
+def _soft_labels(arguments: argparse.Namespace) -> int:
+    from fer_train.data_command import soft_labels
+
+    return soft_labels(arguments)
+
+
 def _configure_data(parser: argparse.ArgumentParser) -> None:
     add_subcommands(
         parser,
         {
             "audit": Command("count, and find duplicates, leaks, label conflicts, blanks", _configure_audit, _audit),
             "export": Command("write the images out as class folders", _configure_export, _export),
+            "soft-labels": Command(
+                "keep what trained models answer for Training, to train others by", _configure_soft_labels, _soft_labels
+            ),
         },
     )
 
@@ -68,7 +93,7 @@ def _no_subcommand(arguments: argparse.Namespace) -> int:
     raise AssertionError("argparse demands a subcommand")
 
 
-DATA = Command("look at FER2013 and convert it: audit, export", _configure_data, _no_subcommand)
+DATA = Command("look at FER2013 and convert it: audit, export, soft-labels", _configure_data, _no_subcommand)
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:

@@ -13,14 +13,18 @@ from fer_edge import strict_toml
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """The residual network of ``fer_train.model``."""
+    """The network of ``fer_train.model``."""
 
     stem_width: int = 16
-    """Channels of the first convolution, which runs at full resolution; a multiple of 16."""
+    """Channels of the first convolution; a multiple of 16."""
+    stem_stride: Literal[1, 2] = 1
+    """1: the first convolution runs at full resolution; 2: it halves it, instead of the first stage."""
+    block: Literal["residual", "inverted", "repvgg"] = "residual"
+    """What the stages are built of: see ``fer_train.blocks``."""
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels of each stage; every stage halves the resolution."""
     blocks: tuple[int, ...] = (2, 2, 2)
-    """Residual blocks in each stage."""
+    """Blocks in each stage."""
     dropout: float = 0.2
     """Share of the pooled features dropped in training, 0..1."""
 
@@ -144,7 +148,7 @@ class TargetSettings:
     teacher: float = 0.0
     """Share of a teacher's soft labels (distillation, Hinton et al., arXiv:1503.02531)."""
     teacher_labels: str = ""
-    """File of the teacher's soft labels, written by ``fer-edge data teach``; relative to the current folder."""
+    """File of the teacher's soft labels, written by ``fer-edge data soft-labels``; relative to the current folder."""
 
     def __post_init__(self) -> None:
         _require(min(self.crowd, self.teacher) >= 0, "crowd and teacher must be 0 or more")

@@ -1,4 +1,4 @@
-"""The work of ``fer-edge data audit`` and ``fer-edge data export``."""
+"""The work of ``fer-edge data audit``, ``export`` and ``soft-labels``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from fer_edge.files import write_text_atomically
 from fer_train.audit import Audit, AuditReport, Finding
 from fer_train.dataset import load_dataset
 from fer_train.export import check_export_target, export_class_folders
+from fer_train.run_folder import MODEL
+from fer_train.samples import TRAINING
 
 
 def audit(arguments: argparse.Namespace) -> int:
@@ -42,6 +44,19 @@ def export(arguments: argparse.Namespace) -> int:
         force=arguments.force,
     )
     sys.stdout.write(f"{count} images written to {arguments.out}\n")
+    return 0
+
+
+def soft_labels(arguments: argparse.Namespace) -> int:
+    """Ask the teachers, keep their answers and say how often they name the label."""
+    from fer_train.soft_labels import ask_teachers, write_soft_labels
+
+    models = [path / MODEL if path.is_dir() else path for path in arguments.teachers]
+    dataset = load_dataset(arguments.data)
+    probabilities = ask_teachers(models, dataset, arguments.temperature)
+    write_soft_labels(arguments.out, probabilities, dataset)
+    right = (probabilities.argmax(axis=1) == dataset.splits[TRAINING].labels).mean()
+    sys.stdout.write(f"{arguments.out}: {len(probabilities)} soft labels, {right:.1%} of them name the label\n")
     return 0
 
 

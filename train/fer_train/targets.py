@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import InputError
 from fer_edge.types import Float32Array
 from fer_train.config import TargetSettings
 from fer_train.ferplus import load_votes
 from fer_train.samples import TRAINING, Dataset
+from fer_train.soft_labels import read_soft_labels
 
 log = logging.getLogger(__name__)
 
@@ -49,28 +48,3 @@ def crowd_targets(votes: Float32Array, labels: npt.NDArray[np.int64]) -> Float32
     probabilities = np.zeros((len(labels), int(labels.max()) + 1), dtype=np.float32)
     probabilities[:, translation.classes_] = translation.predict_proba(features)
     return probabilities
-
-
-def write_soft_labels(path: Path, probabilities: Float32Array, dataset: Dataset) -> None:
-    """Keep a teacher's answers for Training, float32 [rows, labels], as float16 with the data's fingerprint."""
-    with path.open("wb") as file:
-        np.savez_compressed(file, probabilities=probabilities.astype(np.float16), rows_sha256=dataset.rows_sha256)
-
-
-def read_soft_labels(path: Path, dataset: Dataset) -> Float32Array:
-    """The answers that ``write_soft_labels`` kept, made to sum to 1 again. Raises InputError, also for other data."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            probabilities = np.asarray(file["probabilities"], dtype=np.float32)
-            rows_sha256 = str(file["rows_sha256"])
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the teacher's soft labels: {error.strerror or error}") from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a file of soft labels: {error}") from None
-    if rows_sha256 != dataset.rows_sha256 or probabilities.shape != (
-        len(dataset.splits[TRAINING]),
-        len(dataset.labels),
-    ):
-        raise InputError(f"{path}: these soft labels are of another data set than {dataset.name}")
-    normalized: Float32Array = probabilities / probabilities.sum(axis=1, keepdims=True)
-    return normalized

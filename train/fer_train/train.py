@@ -22,6 +22,7 @@ from fer_edge.errors import InputError, ModelError
 from fer_edge.files import atomic_path, write_text_atomically
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.batches import TrainingBatches, TrainingSet
+from fer_train.blocks import transfer_weights
 from fer_train.config import LoopSettings, Recipe
 from fer_train.dataset import Dataset, Split, leak_free_training
 from fer_train.model import build_model, count_macs
@@ -181,8 +182,8 @@ def predict_logits(model: Any, images: UInt8Array, batch_size: int = 256) -> npt
 def _keep_best(recipe: Recipe, dataset: Dataset, run: Path, progress: Progress, images: int, revision: str) -> Path:
     """Write the best epoch as an inference model of fixed input size, and what the run was."""
     height, width = dataset.splits[TRAINING_SPLIT].images.shape[1:]
-    final = build_model(recipe.model, len(dataset.labels), height, width)
-    final.set_weights(keras.models.load_model(run / BEST, compile=False).get_weights())
+    final = build_model(recipe.model, len(dataset.labels), height, width, folded=True)
+    transfer_weights(keras.models.load_model(run / BEST, compile=False), final)
     with atomic_path(run / MODEL) as temporary:
         final.save(temporary)
     best = progress.best

@@ -1,0 +1,72 @@
+"""The networks a recipe can ask for: their shapes, their cost, and that folding changes nothing but the file."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from fer_train.backend import load_keras
+from fer_train.blocks import transfer_weights
+from fer_train.config import ModelSettings
+from fer_train.model import build_model, count_macs
+
+KINDS: tuple[Literal["residual", "inverted", "repvgg"], ...] = ("residual", "inverted", "repvgg")
+
+
+def settings(kind: Literal["residual", "inverted", "repvgg"], stem_stride: Literal[1, 2] = 1) -> ModelSettings:
+    return ModelSettings(stem_width=16, stem_stride=stem_stride, block=kind, widths=(16, 24), blocks=(2, 2))
+
+
+def scrambled(model: Any) -> Any:
+    """``model`` as if trained: no scale, offset or running statistic is what it was made with."""
+    random = np.random.default_rng(7)
+    for layer in model.layers:
+        layer.set_weights(
+            [random.uniform(0.5, 1.5, w.shape) * np.sign(w + 1e-9) * (np.abs(w) + 0.1) for w in layer.get_weights()]
+        )
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("stem_stride", [1, 2])
+@pytest.mark.parametrize("side", [48, 40, 31])
+def test_the_kept_model_answers_as_the_trained_one(
+    kind: Literal["residual", "inverted", "repvgg"], stem_stride: Literal[1, 2], side: int
+) -> None:
+    load_keras()
+    wanted = settings(kind, stem_stride)
+    trained, kept = scrambled(build_model(wanted, 7)), build_model(wanted, 7, side, side, folded=True)
+    transfer_weights(trained, kept)
+    pixels = np.random.default_rng(1).uniform(0, 255, (3, side, side, 1)).astype(np.float32)
+    ours, theirs = (np.asarray(model.predict_on_batch(pixels)) for model in (kept, trained))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
+
+
+def test_repvgg_keeps_one_branch_and_no_batch_norm_in_its_blocks() -> None:
+    load_keras()
+    kept = build_model(settings("repvgg"), 7, 48, 48, folded=True)
+    names = [layer.name for layer in kept.layers]
+    assert not [name for name in names if "1x1" in name or "add" in name or ("norm" in name and "stem" not in name)]
+    # By hand: the stem at 48 x 48, stages of 16 channels at 24 x 24 and of 24 at 12 x 12, the logits.
+    assert count_macs(kept) == (
+        9 * 16 * 48 * 48 + 2 * 9 * 16 * 16 * 24 * 24 + 9 * (16 * 24 + 24 * 24) * 12 * 12 + 24 * 7
+    )
+
+
+def test_a_depthwise_convolution_costs_one_channel_each() -> None:
+    load_keras()
+    one = ModelSettings(stem_width=16, block="inverted", widths=(16,), blocks=(1,))
+    kept = build_model(one, 7, 48, 48, folded=True)
+    stem, expand, depth, project = 9 * 16 * 48 * 48, 16 * 48 * 48 * 48, 9 * 48 * 24 * 24, 48 * 16 * 24 * 24
+    assert count_macs(kept) == stem + expand + depth + project + 16 * 7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_strided_stem_takes_the_place_of_the_first_stage_s_stride(
+    kind: Literal["residual", "inverted", "repvgg"],
+) -> None:
+    load_keras()
+    sides = [build_model(settings(kind, stride), 7, 48, 48).get_layer("pool").input.shape[1] for stride in (1, 2)]
+    assert sides == [12, 12]

@@ -1,0 +1,124 @@
+"""The building blocks a recipe can choose from (``model.block``), all of convolution, BatchNorm and plain ReLU.
+
+Each maps [N, H, W, C] to [N, H/stride, W/stride, channels]:
+
+- ``residual``: two 3x3 convolutions beside a shortcut (He et al., 2015, arXiv:1512.03385);
+- ``inverted``: 1x1 to three times the channels, depthwise 3x3, 1x1 back (Sandler et al., 2018, arXiv:1801.04381);
+- ``repvgg``: 3x3, 1x1 and identity side by side, which fold into one 3x3 convolution once trained
+  (Ding et al., 2021, arXiv:2101.03697).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fer_edge.types import Float32Array
+
+EXPANSION = 3
+"""Channels inside an inverted block, as a multiple of those going in."""
+
+EPSILON = 1e-5
+
+
+class Blocks:
+    """Adds layers to a Keras graph; ``norm`` is the BatchNorm layer to use, ``folded`` builds RepVGG as one branch."""
+
+    def __init__(self, norm: Callable[..., Any], *, folded: bool = False) -> None:
+        self._norm = norm
+        self._folded = folded
+
+    def add(self, kind: str, x: Any, channels: int, stride: int, name: str) -> Any:
+        """The block ``kind`` after ``x``."""
+        known = {"residual": self._residual, "inverted": self._inverted, "repvgg": self._repvgg}
+        return known[kind](x, channels, stride, name)
+
+    def convolve(self, x: Any, channels: int, name: str, size: int = 3, stride: int = 1) -> Any:
+        """Convolution without bias, then BatchNorm."""
+        import keras
+
+        x = keras.layers.Conv2D(
+            channels, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+        )(x)
+        return self._normalize(x, name)
+
+    def activate(self, x: Any, name: str) -> Any:
+        """ReLU."""
+        import keras
+
+        return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+    def _normalize(self, x: Any, name: str) -> Any:
+        return self._norm(momentum=0.9, epsilon=EPSILON, name=f"{name}_norm")(x)
+
+    def _residual(self, x: Any, channels: int, stride: int, name: str) -> Any:
+        import keras
+
+        shortcut = x
+        if stride != 1 or x.shape[-1] != channels:
+            shortcut = self.convolve(x, channels, f"{name}_shortcut", size=1, stride=stride)
+        x = self.activate(self.convolve(x, channels, f"{name}_1", stride=stride), f"{name}_1")
+        x = self.convolve(x, channels, f"{name}_2")
+        return self.activate(keras.layers.Add(name=f"{name}_add")([x, shortcut]), f"{name}_2")
+
+    def _inverted(self, x: Any, channels: int, stride: int, name: str) -> Any:
+        import keras
+
+        shortcut, wide = x, EXPANSION * x.shape[-1]
+        x = self.activate(self.convolve(x, wide, f"{name}_expand", size=1), f"{name}_expand")
+        x = keras.layers.DepthwiseConv2D(
+            3, strides=stride, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}_depth"
+        )(x)
+        x = self.activate(self._normalize(x, f"{name}_depth"), f"{name}_depth")
+        x = self.convolve(x, channels, f"{name}_project", size=1)
+        return keras.layers.Add(name=f"{name}_add")([x, shortcut]) if x.shape == shortcut.shape else x
+
+    def _repvgg(self, x: Any, channels: int, stride: int, name: str) -> Any:
+        import keras
+
+        if self._folded:
+            folded = keras.layers.Conv2D(channels, 3, strides=stride, padding="same", name=f"{name}_folded")
+            return self.activate(folded(x), name)
+        branches = [
+            self.convolve(x, channels, f"{name}_3x3", stride=stride),
+            self.convolve(x, channels, f"{name}_1x1", size=1, stride=stride),
+        ]
+        if stride == 1 and x.shape[-1] == channels:
+            branches.append(self._normalize(x, f"{name}_identity"))
+        return self.activate(keras.layers.Add(name=f"{name}_add")(branches), name)
+
+
+def transfer_weights(trained: Any, folded: Any) -> None:
+    """Put the weights of ``trained`` into ``folded``, built from the same settings, layer by layer.
+
+    A layer of the same name takes them as they are; a convolution ``X_folded`` takes the sum of the branches of X.
+    """
+    known = {layer.name: layer for layer in trained.layers}
+    for layer in folded.layers:
+        if layer.name in known:
+            layer.set_weights(known[layer.name].get_weights())
+        else:
+            layer.set_weights(_fold_branches(known, layer))
+
+
+def _fold_branches(trained: dict[str, Any], folded: Any) -> list[Float32Array]:
+    """Kernel [3, 3, C, channels] and bias [channels] for ``folded`` that answer as its block's branches together."""
+    name, shape = folded.name.removesuffix("_folded"), folded.kernel.shape
+    # Where in the 3x3 window the 1x1 kernel looks: with stride 2 and "same" padding on an even side, nothing is
+    # padded in front, so both start at the same pixel.
+    at = 0 if folded.strides[0] == 2 and folded.input.shape[1] % 2 == 0 else 1
+    point = np.zeros(shape)
+    point[at, at] = trained[f"{name}_1x1"].get_weights()[0][0, 0]
+    kernels = {"3x3": trained[f"{name}_3x3"].get_weights()[0], "1x1": point}
+    if f"{name}_identity_norm" in trained:
+        kernels["identity"] = np.zeros(shape)
+        kernels["identity"][1, 1] = np.eye(shape[-1])
+    kernel, bias = np.zeros(shape), np.zeros(shape[-1])
+    for branch, branch_kernel in kernels.items():
+        gamma, beta, mean, variance = trained[f"{name}_{branch}_norm"].get_weights()
+        scale = gamma / np.sqrt(variance + EPSILON)
+        kernel += branch_kernel * scale
+        bias += beta - mean * scale
+    return [kernel.astype(np.float32), bias.astype(np.float32)]

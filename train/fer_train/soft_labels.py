@@ -1,0 +1,68 @@
+"""A teacher's answers for the Training images, kept in a file for its students (distillation)."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge.errors import InputError, ModelError
+from fer_edge.files import write_bytes_atomically
+from fer_edge.quantization import softmax
+from fer_edge.types import Float32Array, UInt8Array
+from fer_train.backend import load_model
+from fer_train.samples import TRAINING, Dataset
+
+_BATCH = 256
+
+
+def ask_teachers(models: Sequence[Path], dataset: Dataset, temperature: float = 1.0) -> Float32Array:
+    """Probabilities float32 [Training rows, labels]: the mean over ``models`` (.keras files) and over both mirrorings.
+
+    Raises InputError or ModelError for a file that is missing or is no model for these images and labels.
+    """
+    images = dataset.splits[TRAINING].images
+    answers = [_answers(path, views, dataset, temperature) for path in models for views in (images, images[:, :, ::-1])]
+    mean: Float32Array = np.mean(answers, axis=0, dtype=np.float32)
+    return mean
+
+
+def _answers(path: Path, images: UInt8Array, dataset: Dataset, temperature: float) -> Float32Array:
+    model = load_model(path)
+    if model.input_shape != (None, *images.shape[1:], 1) or model.output_shape != (None, len(dataset.labels)):
+        raise ModelError(
+            f"{path}: maps {model.input_shape} to {model.output_shape}; wanted {images.shape[1:]} grey pixels "
+            f"to {len(dataset.labels)} logits"
+        )
+    batches = (images[begin : begin + _BATCH, :, :, None] for begin in range(0, len(images), _BATCH))
+    logits = np.concatenate([np.asarray(model.predict_on_batch(batch.astype(np.float32))) for batch in batches])
+    return softmax(logits.astype(np.float32), temperature)
+
+
+def write_soft_labels(path: Path, probabilities: Float32Array, dataset: Dataset) -> None:
+    """Keep ``probabilities`` [Training rows, labels] as float16 with the data's fingerprint; 0.4 MB for FER2013."""
+    content = io.BytesIO()
+    np.savez_compressed(content, probabilities=probabilities.astype(np.float16), rows_sha256=dataset.rows_sha256)
+    write_bytes_atomically(path, content.getvalue())
+
+
+def read_soft_labels(path: Path, dataset: Dataset) -> Float32Array:
+    """What ``write_soft_labels`` kept, made to sum to 1 again. Raises InputError, also for those of other data."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            probabilities = np.asarray(file["probabilities"], dtype=np.float32)
+            rows_sha256 = str(file["rows_sha256"])
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the teacher's soft labels: {error.strerror or error}") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a file of soft labels: {error}") from None
+    if rows_sha256 != dataset.rows_sha256 or probabilities.shape != (
+        len(dataset.splits[TRAINING]),
+        len(dataset.labels),
+    ):
+        raise InputError(f"{path}: these soft labels are of another data set than {dataset.name}")
+    normalized: Float32Array = probabilities / probabilities.sum(axis=1, keepdims=True)
+    return normalized
