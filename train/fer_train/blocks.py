@@ -73,7 +73,9 @@ class Blocks:
         )(x)
         x = self.activate(self._normalize(x, f"{name}_depth"), f"{name}_depth")
         x = self.convolve(x, channels, f"{name}_project", size=1)
-        return keras.layers.Add(name=f"{name}_add")([x, shortcut]) if x.shape == shortcut.shape else x
+        if stride != 1 or shortcut.shape[-1] != channels:
+            return x
+        return keras.layers.Add(name=f"{name}_add")([x, shortcut])
 
     def _repvgg(self, x: Any, channels: int, stride: int, name: str) -> Any:
         import keras
