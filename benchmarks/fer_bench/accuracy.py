@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_bench import metrics
 from fer_bench.metrics import ClassScore, IntArray
-from fer_bench.results import REFERENCE, AccuracyResult
+from fer_bench.results import REFERENCE, AccuracyResult, ClassRecall, ShareResult
 from fer_bench.runners import LiteRtRunner, ModelRunner
 from fer_edge.bundle import ModelBundle
 from fer_edge.errors import InputError, ModelError
 from fer_edge.quantization import softmax
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.dataset import Dataset
+from fer_train.dataset import Dataset, leak_free_test
+from fer_train.ferplus import load_votes, majority_labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +26,7 @@ class Evaluation:
     """What one model does on one split.
 
     ``confusion`` is int64 [labels, labels] (rows: true), ``probabilities`` float32 [N, labels] at
-    ``temperature``, ``truth`` int64 [N]; shares are 0..1, ``interval`` is Wilson's at 95 %.
+    ``temperature``, ``predictions`` and ``truth`` int64 [N]; shares are 0..1, ``interval`` is Wilson's at 95 %.
     """
 
     model: str
@@ -38,7 +42,20 @@ class Evaluation:
     classes: tuple[ClassScore, ...]
     confusion: IntArray
     probabilities: Float32Array
+    predictions: IntArray
     truth: IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Yardsticks:
+    """What else than its labels a split is measured by.
+
+    ``leak_free`` int64 [K] are the rows to count when no image may stand elsewhere too, ``majority`` int64 [N] the
+    label that FER+'s raters gave each image most often (-1: none; None: there are no votes).
+    """
+
+    leak_free: IntArray
+    majority: IntArray | None
 
 
 def split_of(dataset: Dataset, name: str) -> tuple[UInt8Array, IntArray]:
@@ -88,6 +105,7 @@ def evaluate_logits(
         classes=scores,
         confusion=metrics.confusion_matrix(truth, predictions, len(labels)),
         probabilities=probabilities,
+        predictions=predictions,
         truth=truth,
     )
 
@@ -105,27 +123,50 @@ def evaluate(runner: ModelRunner, dataset: Dataset, split: str) -> Evaluation:
     )
 
 
+def ferplus_votes(dataset: Dataset, source: Path | None) -> dict[str, Float32Array] | None:
+    """FER+'s votes, by split, for what was read from ``source``; None where they cannot be had: stderr says why."""
+    try:
+        return load_votes(dataset, source)
+    except InputError as error:
+        sys.stderr.write(f"fer-edge: accuracy by FER+ is left out: {error}\n")
+        return None
+
+
 def measure_accuracy(
-    bundle: ModelBundle, variants: tuple[str, ...], dataset: Dataset, split: str
+    bundle: ModelBundle,
+    variants: tuple[str, ...],
+    dataset: Dataset,
+    split: str,
+    votes: dict[str, Float32Array] | None = None,
 ) -> dict[str, AccuracyResult]:
-    """Every variant of ``variants`` on one split, each compared with float32 where that is among them."""
+    """Every variant of ``variants`` on one split, each compared with float32 where that is among them.
+
+    ``votes`` are FER+'s, as ``ferplus_votes`` gives them; without them there is no accuracy by FER+.
+    """
+    majority = None if votes is None else majority_labels(votes[split], dataset.labels)
+    yardsticks = Yardsticks(leak_free_test(dataset, split), majority)
     found = {}
     for name in variants:
         with LiteRtRunner(bundle, name) as runner:
             found[name] = evaluate(runner, dataset, split)
     reference = found.get(REFERENCE)
-    return {name: compare(evaluation, None if name == REFERENCE else reference) for name, evaluation in found.items()}
+    return {
+        name: compare(evaluation, None if name == REFERENCE else reference, yardsticks)
+        for name, evaluation in found.items()
+    }
 
 
-def compare(evaluation: Evaluation, reference: Evaluation | None) -> AccuracyResult:
-    """The short form of ``evaluation``, set against ``reference`` on the same images."""
+def compare(evaluation: Evaluation, reference: Evaluation | None, yardsticks: Yardsticks) -> AccuracyResult:
+    """The short form of ``evaluation``, set against ``reference`` on the same images and measured by ``yardsticks``."""
+    right = evaluation.predictions == evaluation.truth
     together: tuple[float | None, float | None] = (None, None)
     if reference is not None:
-        right = [found.probabilities.argmax(axis=1) == found.truth for found in (evaluation, reference)]
         together = (
             metrics.agreement(evaluation.probabilities, reference.probabilities),
-            metrics.mcnemar_p(*right),
+            metrics.mcnemar_p(right, reference.predictions == reference.truth),
         )
+    majority = yardsticks.majority
+    ferplus = None if majority is None else _share((evaluation.predictions == majority)[majority >= 0])
     return AccuracyResult(
         split=evaluation.split,
         n=evaluation.n,
@@ -138,4 +179,32 @@ def compare(evaluation: Evaluation, reference: Evaluation | None) -> AccuracyRes
         temperature=evaluation.temperature,
         agreement=together[0],
         mcnemar_p=together[1],
+        leak_free=_share(right[yardsticks.leak_free]),
+        ferplus=ferplus,
+        classes=_recalls(evaluation, reference),
+    )
+
+
+def _share(right: npt.NDArray[np.bool_]) -> ShareResult | None:
+    """The share of True in ``right`` [N], None for N = 0."""
+    n, correct = len(right), int(right.sum())
+    return ShareResult(n, correct, correct / n, *metrics.accuracy_interval(correct, n)) if n else None
+
+
+def _recalls(evaluation: Evaluation, reference: Evaluation | None) -> tuple[ClassRecall, ...]:
+    """Recall of each label, with its change against ``reference``."""
+    support = evaluation.confusion.sum(axis=1)
+    correct = evaluation.confusion.diagonal()
+    before = correct if reference is None else reference.confusion.diagonal()
+    return tuple(
+        ClassRecall(
+            label,
+            n,
+            right,
+            recall=right / n if n else None,
+            change=(right - was) / n if n and reference is not None else None,
+        )
+        for label, n, right, was in zip(
+            evaluation.labels, support.tolist(), correct.tolist(), before.tolist(), strict=True
+        )
     )

@@ -70,14 +70,15 @@ def _measure_accuracy(
     bundle: ModelBundle, variants: tuple[str, ...], arguments: argparse.Namespace
 ) -> tuple[DatasetInfo, dict[str, tuple[AccuracyResult, ...]]]:
     # Here, not above: latency runs on a Pi without the training package's readers.
-    from fer_bench.accuracy import measure_accuracy, split_of
+    from fer_bench.accuracy import ferplus_votes, measure_accuracy, split_of
     from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
 
     dataset = load_dataset(arguments.data)
     splits = (PUBLIC_TEST, PRIVATE_TEST) if arguments.final else (PUBLIC_TEST,)
     for split in splits:
         split_of(dataset, split)
-    by_split = [measure_accuracy(bundle, variants, dataset, split) for split in splits]
+    votes = ferplus_votes(dataset, arguments.data)
+    by_split = [measure_accuracy(bundle, variants, dataset, split, votes) for split in splits]
     accuracies = {name: tuple(found[name] for found in by_split) for name in variants}
     return DatasetInfo(dataset.name, dataset.rows_sha256), accuracies
 

@@ -36,7 +36,7 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
         parser,
         {
             "accuracy": Command(
-                "accuracy, calibration and agreement of each variant",
+                "accuracy, recall of each class, calibration and agreement of each variant",
                 _options_of(accuracy=True),
                 _run("run_accuracy"),
             ),

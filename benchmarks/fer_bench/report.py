@@ -1,4 +1,4 @@
-"""A benchmark report as text, Markdown and JSON: the measures down the side, the variants across."""
+"""A benchmark report as text, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult
+from fer_bench.results import AccuracyResult, BenchmarkReport, ClassRecall, VariantResult
 from fer_bench.tables import markdown_table, percent, text_table
 
-FORMAT = 1
+FORMAT = 2
+"""2: ``leak_free``, ``ferplus`` and ``classes`` beside each accuracy."""
+
 _NONE = "-"
 Cell = Callable[[VariantResult], str]
 
-_ACCURACY_ROWS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
-    ("accuracy %", lambda found: percent(found.accuracy, 2)),
-    ("  95 % interval", lambda found: f"{percent(found.low)}–{percent(found.high)}"),
-    ("balanced accuracy %", lambda found: percent(found.balanced_accuracy, 2)),
-    ("calibration error (ECE) %", lambda found: percent(found.ece, 2)),
-    ("agrees with float32 %", lambda found: _or_none(found.agreement, lambda share: percent(share, 2))),
-    ("McNemar p against float32", lambda found: _or_none(found.mcnemar_p, _p_value)),
+_ACCURACY_COLUMNS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
+    ("top-1 % (95 %)", lambda found: f"{percent(found.accuracy, 2)} ({percent(found.low)}–{percent(found.high)})"),
+    ("leak-free", lambda found: _or_none(found.leak_free, lambda part: percent(part.accuracy, 2))),
+    ("FER+", lambda found: _or_none(found.ferplus, lambda part: percent(part.accuracy, 2))),
+    ("balanced", lambda found: percent(found.balanced_accuracy, 2)),
+    ("ECE", lambda found: percent(found.ece, 2)),
+    ("agrees", lambda found: _or_none(found.agreement, lambda share: percent(share, 2))),
+    ("McNemar p", lambda found: _or_none(found.mcnemar_p, _p_value)),
 )
 _LATENCY_ROWS: tuple[tuple[str, Cell], ...] = (
     ("latency p50 ms", lambda row: _or_none(row.latency, lambda found: f"{found.stats.p50_ms:.3f}")),
@@ -38,42 +41,89 @@ _MEMORY_ROWS: tuple[tuple[str, Cell], ...] = (
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Table:
+    """Its first ``names`` columns say what a row is."""
+
+    header: list[str]
+    rows: list[list[str]]
+    names: int
+
+
 def to_json(report: BenchmarkReport) -> str:
-    """The report as JSON text, ``{"format": 1, "host": …, "bundle": …, "results": […]}``."""
+    """The report as JSON text, ``{"format": 2, "host": …, "bundle": …, "results": […]}``."""
     table: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(report)}
     return json.dumps(table, indent=2) + "\n"
 
 
 def to_text(report: BenchmarkReport) -> str:
-    """The report for a terminal."""
-    header, rows = _table(report)
-    return f"{_title(report)}\n\n{text_table(header, rows)}\n" + "".join(f"{line}\n" for line in _notes(report))
+    """The report for a terminal: 100 columns wide as long as the variants are few and their names short."""
+    tables = [text_table(table.header, table.rows, table.names) for table in _tables(report)]
+    return "\n".join([f"{_title(report)}\n", *tables, "".join(f"{line}\n" for line in _notes(report))])
 
 
 def to_markdown(report: BenchmarkReport) -> str:
     """The report as a Markdown section."""
-    header, rows = _table(report)
-    notes = "".join(f"- {line}\n" for line in _notes(report))
-    return f"## {_title(report)}\n\n{markdown_table(header, [[cell.strip() for cell in row] for row in rows])}\n{notes}"
+    tables = [markdown_table(table.header, table.rows, table.names) for table in _tables(report)]
+    return "\n".join([f"## {_title(report)}\n", *tables, "".join(f"- {line}\n" for line in _notes(report))])
 
 
-def _table(report: BenchmarkReport) -> tuple[list[str], list[list[str]]]:
+def _tables(report: BenchmarkReport) -> list[_Table]:
+    measured = any(row.accuracy for row in report.results)
+    return [*([_accuracies(report), _recalls(report)] if measured else []), _costs(report)]
+
+
+def _accuracies(report: BenchmarkReport) -> _Table:
+    """A row for each variant on each split; a column that nothing was measured for is left out."""
+    found = [(split, row.variant, _on(row, split)) for split in _splits(report) for row in report.results]
+    columns = [
+        (name, cells)
+        for name, cell in _ACCURACY_COLUMNS
+        if set(cells := [_or_none(result, cell) for _, _, result in found]) != {_NONE}
+    ]
+    return _Table(
+        ["split", "variant", *(name for name, _ in columns)],
+        [[split, variant, *(cells[i] for _, cells in columns)] for i, (split, variant, _) in enumerate(found)],
+        names=2,
+    )
+
+
+def _recalls(report: BenchmarkReport) -> _Table:
+    """A row for each label on each split, the variants across."""
+    rows = []
+    for split in _splits(report):
+        by_variant = [{part.label: part for part in _classes(row, split)} for row in report.results]
+        for label in report.bundle.labels:
+            parts = [classes.get(label) for classes in by_variant]
+            images = next((str(part.support) for part in parts if part is not None), _NONE)
+            rows.append([split, label, images, *(_or_none(part, _recall) for part in parts)])
+    return _Table(["split", "recall % of", "images", *(row.variant for row in report.results)], rows, names=2)
+
+
+def _costs(report: BenchmarkReport) -> _Table:
+    """Size, and latency and memory where they were measured, the variants across."""
     results = report.results
-    rows: list[list[str]] = [["file KiB", *(f"{row.size_bytes / 1024:.1f}" for row in results)]]
-    splits = list(dict.fromkeys(found.split for row in results for found in row.accuracy))
-    for split in splits:
-        for name, cell in _ACCURACY_ROWS:
-            label = name if name.startswith("  ") else f"{split} {name}"
-            rows.append([label, *(_of_split(row, split, cell) for row in results)])
-    timed = any(row.latency for row in results)
-    weighed = any(row.memory for row in results)
-    for name, of_row in (*(_LATENCY_ROWS if timed else ()), *(_MEMORY_ROWS if weighed else ())):
-        rows.append([name, *(of_row(row) for row in results)])
-    return ["", *(row.variant for row in results)], rows
+    rows: list[tuple[str, Cell]] = [("file KiB", lambda row: f"{row.size_bytes / 1024:.1f}")]
+    rows += _LATENCY_ROWS if any(row.latency for row in results) else ()
+    rows += _MEMORY_ROWS if any(row.memory for row in results) else ()
+    return _Table(
+        ["", *(row.variant for row in results)],
+        [[name, *(cell(row) for row in results)] for name, cell in rows],
+        names=1,
+    )
 
 
-def _of_split(row: VariantResult, split: str, cell: Callable[[AccuracyResult], str]) -> str:
-    return next((cell(found) for found in row.accuracy if found.split == split), _NONE)
+def _splits(report: BenchmarkReport) -> list[str]:
+    return list(dict.fromkeys(found.split for row in report.results for found in row.accuracy))
+
+
+def _on(row: VariantResult, split: str) -> AccuracyResult | None:
+    return next((found for found in row.accuracy if found.split == split), None)
+
+
+def _classes(row: VariantResult, split: str) -> tuple[ClassRecall, ...]:
+    found = _on(row, split)
+    return () if found is None else found.classes
 
 
 def _title(report: BenchmarkReport) -> str:
@@ -84,12 +134,7 @@ def _notes(report: BenchmarkReport) -> list[str]:
     host = report.host
     lines = [f"{host.cpu} ({host.machine}), {host.runtime}, Python {host.python}, numpy {host.numpy}"]
     if report.dataset is not None:
-        counts = {found.split: found.n for row in report.results for found in row.accuracy}
-        sizes = ", ".join(f"{n} images of {split}" for split, n in counts.items())
-        lines.append(
-            f"{sizes} of {report.dataset.name}; interval: Wilson; ECE: 15 bins at temperature "
-            f"{report.bundle.temperature:.3f}"
-        )
+        lines += _accuracy_notes(report, report.dataset.name)
     if report.latency_settings is not None:
         how = report.latency_settings
         lines.append(
@@ -97,6 +142,27 @@ def _notes(report: BenchmarkReport) -> list[str]:
             f"{how.runs} runs, variants interleaved; RSS: a fresh process each"
         )
     return lines
+
+
+def _accuracy_notes(report: BenchmarkReport, dataset: str) -> list[str]:
+    found = {result.split: result for row in report.results for result in row.accuracy}
+    lines = []
+    for split, result in found.items():
+        leak_free = 0 if result.leak_free is None else result.leak_free.n
+        voted = "" if result.ferplus is None else f", {result.ferplus.n} with a FER+ majority"
+        lines.append(f"{split} of {dataset}: {result.n} images, {leak_free} leak-free{voted}")
+    lines.append(f"top-1: Wilson's 95 % interval; ECE: 15 bins at temperature {report.bundle.temperature:.3f}")
+    lines.append("leak-free: top-1 on the images that stand in no other split, each counted once")
+    if any(result.ferplus for result in found.values()):
+        lines.append("FER+: share of the images named as its raters named them most often")
+    if any(result.agreement is not None for row in report.results for result in row.accuracy):
+        lines.append("agrees, McNemar p and, in brackets, change of recall in points: against float32")
+    return lines
+
+
+def _recall(part: ClassRecall) -> str:
+    change = "" if part.change is None else f" ({100 * part.change:+.1f})"
+    return _or_none(part.recall, lambda share: percent(share) + change)
 
 
 def _p_value(p: float) -> str:

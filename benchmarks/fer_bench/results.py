@@ -9,11 +9,38 @@ REFERENCE = "float32"
 
 
 @dataclass(frozen=True, slots=True)
+class ShareResult:
+    """How many of ``n`` images are named right, as a share 0..1 with its 95 % interval."""
+
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRecall:
+    """How many of the ``support`` images that bear ``label`` are named so; ``recall`` is None when there is none.
+
+    ``change`` is the recall less float32's (None for float32 itself, and where there is none).
+    """
+
+    label: str
+    support: int
+    correct: int
+    recall: float | None
+    change: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class AccuracyResult:
     """Accuracy of a variant on a split; ``agreement`` and ``mcnemar_p`` compare it with float32 (None for float32
     itself, and where there is none).
 
     Shares are 0..1; ``low`` and ``high`` bound the 95 % interval; ``ece`` is at the manifest's ``temperature``.
+    ``leak_free`` is over the images that stand in no other split, each once; ``ferplus`` goes by the majority of
+    the FER+ votes in place of the label, over the images that have one; None where there is no such image, or no vote.
     """
 
     split: str
@@ -27,6 +54,9 @@ class AccuracyResult:
     temperature: float
     agreement: float | None
     mcnemar_p: float | None
+    leak_free: ShareResult | None
+    ferplus: ShareResult | None
+    classes: tuple[ClassRecall, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 Rows = Sequence[Sequence[str]]
 
 
-def text_table(header: Sequence[str], rows: Rows) -> str:
-    """Aligned columns with a rule under the header; the first column to the left, the others to the right."""
+def text_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:
+    """Aligned columns with a rule under the header; the first ``names`` to the left, the others to the right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    lines = [_aligned(header, widths), "  ".join("-" * width for width in widths)]
-    return "\n".join([*lines, *(_aligned(row, widths) for row in rows)]) + "\n"
+    lines = [_aligned(header, widths, names), "  ".join("-" * width for width in widths)]
+    return "\n".join([*lines, *(_aligned(row, widths, names) for row in rows)]) + "\n"
 
 
-def markdown_table(header: Sequence[str], rows: Rows) -> str:
+def markdown_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:
     """A Markdown table, aligned like ``text_table``."""
-    rule = ["---", *("---:" for _ in header[1:])]
+    rule = ["---" if i < names else "---:" for i in range(len(header))]
     lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (header, rule, *rows))
     return "".join(f"| {line} |\n" for line in lines)
 
@@ -26,7 +26,9 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}"
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first = cells[0].ljust(widths[0])
-    others = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
-    return "  ".join([first, *others]).rstrip()
+def _aligned(cells: Sequence[str], widths: Sequence[int], names: int) -> str:
+    padded = (
+        cell.ljust(width) if i < names else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join(padded).rstrip()

@@ -14,7 +14,7 @@ import pytest
 
 from fer_bench.runners import open_runner
 from fer_train.dataset import load_dataset
-from support.fer2013 import write_mini_fer2013
+from support.fer2013 import MiniRow, csv_bytes, mini_rows, write_csv, write_mini_fer2013
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_bench_measures_everything_in_one_run(tiny_bundle: Path, mini: Path, tmp
     assert 0 <= accuracy["agreement"] <= 1
     assert float32["accuracy"][0]["agreement"] is None
     markdown = (tmp_path / "out.md").read_text(encoding="utf-8")
-    for row in ("PublicTest accuracy %", "latency p50 ms", "RSS after load MiB"):
+    for row in ("top-1 % (95 %)", "recall % of", "latency p50 ms", "RSS after load MiB"):
         assert row in done.stdout
         assert row in markdown
     assert not list(tmp_path.glob(".*tmp*"))
@@ -87,6 +87,53 @@ def test_private_test_comes_with_final_only(tiny_bundle: Path, mini: Path, tmp_p
     code, line = refusal("evaluate", tiny_bundle, "--data", mini, "--split", "PrivateTest", cwd=tmp_path)
     assert code == 2
     assert "bench accuracy --final" in line
+
+
+def test_leak_free_images_and_recall_of_each_class(tiny_bundle: Path, tmp_path: Path):
+    rows = mini_rows(test_per_class=3)
+    public = [row for row in rows if row.usage == "PublicTest"]
+    rows += [
+        MiniRow(public[number].label, usage, public[number].pixels)
+        for number, usage in ((0, "Training"), (1, "PrivateTest"), (2, "PublicTest"))
+    ]
+    path = write_csv(tmp_path / "fer2013.csv", csv_bytes(rows))
+    done = fer_edge(
+        "bench", "accuracy", "--final", "--bundle", tiny_bundle, "--data", path, "--json", "o.json", cwd=tmp_path
+    )
+    # No votes go with this data: no figure, and one line that says why.
+    assert "FER+" not in done.stdout
+    assert done.stderr.startswith("fer-edge: accuracy by FER+ is left out: ")
+    assert (done.stderr.count("\n"), "known FER2013" in done.stderr) == (1, True)
+    assert "PublicTest of" in done.stdout
+    assert "22 images, 19 leak-free" in done.stdout
+    assert "22 images, 21 leak-free" in done.stdout
+
+    float32, int8 = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))["results"]
+    for result in (float32, int8):
+        on_public, on_private = result["accuracy"]
+        with open_runner(tiny_bundle, result["variant"]) as runner:
+            split = load_dataset(path, cache=False).splits["PublicTest"]
+            right = runner.logits(split.images).argmax(axis=1) == split.labels
+        # By hand: the first two rows also stand elsewhere, and the last repeats the third.
+        leak_free = on_public["leak_free"]
+        assert (leak_free["n"], leak_free["correct"]) == (19, int(right[2:21].sum()))
+        assert leak_free["low"] <= leak_free["accuracy"] <= leak_free["high"]
+        assert on_private["leak_free"]["n"] == 21
+        assert on_public["ferplus"] is None
+        assert [row["support"] for row in on_public["classes"]] == [int((split.labels == i).sum()) for i in range(7)]
+        assert [row["correct"] for row in on_public["classes"]] == [
+            int(right[split.labels == i].sum()) for i in range(7)
+        ]
+    for before, after in zip(float32["accuracy"][0]["classes"], int8["accuracy"][0]["classes"], strict=True):
+        assert before["change"] is None
+        assert after["label"] == before["label"]
+        assert after["change"] == pytest.approx(after["recall"] - before["recall"])
+
+
+def test_a_split_that_leaked_as_a_whole_has_no_leak_free_accuracy(tiny_bundle: Path, tmp_path: Path):
+    path = write_mini_fer2013(tmp_path / "fer2013.csv", test_per_class=1, leaks=7)
+    done = fer_edge("bench", "accuracy", "--bundle", tiny_bundle, "--data", path, "--json", "-", cwd=tmp_path)
+    assert [result["accuracy"][0]["leak_free"] for result in json.loads(done.stdout)["results"]] == [None, None]
 
 
 def test_bench_latency_needs_neither_data_nor_the_training_package(tiny_bundle: Path, tmp_path: Path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer_train.audit import Audit
-from fer_train.dataset import Dataset, Split, leak_free_training, load_dataset
+from fer_train.dataset import Dataset, Split, leak_free_test, leak_free_training, load_dataset
 from fer_train.identity import rows_of_fer2013
 from support.fer2013 import MiniRow, csv_bytes, mini_rows, real_fer2013, write_csv, write_mini_fer2013
 
@@ -67,6 +67,24 @@ def test_every_fault_is_counted_and_listed(tmp_path: Path) -> None:
     assert sorted(leaked) == [30, 31, 32]
 
 
+def test_the_leak_free_test_images_stand_nowhere_else_and_count_once(tmp_path: Path) -> None:
+    rows = mini_rows(**TINY)
+    training, public, private = (
+        [row for row in rows if row.usage == name] for name in ("Training", "PublicTest", "PrivateTest")
+    )
+    rows += [
+        MiniRow(public[0].label, "Training", public[0].pixels),
+        MiniRow(public[1].label, "PrivateTest", public[1].pixels),
+        MiniRow(0, "PublicTest", public[3].pixels),  # another label does not make it another image
+        MiniRow(private[2].label, "PrivateTest", private[2].pixels),
+        MiniRow(training[0].label, "Training", training[0].pixels),  # a repeat within Training is no leak
+    ]
+    dataset = load_dataset(write_csv(tmp_path / "fer2013.csv", csv_bytes(rows)), cache=False)
+    # Of 14 rows each, and the repeats after them.
+    assert leak_free_test(dataset, "PublicTest").tolist() == list(range(2, 14))
+    assert leak_free_test(dataset, "PrivateTest").tolist() == list(range(14))
+
+
 def test_a_missing_class_has_no_ratio_and_empty_splits_are_fine(tmp_path: Path) -> None:
     rows = [row for row in mini_rows(**TINY) if row.usage == "Training" and row.label != 1]
     report = audit_of(write_csv(tmp_path / "fer2013.csv", csv_bytes(rows))).report()
@@ -99,6 +117,8 @@ def test_the_known_faults_of_fer2013(real: Dataset) -> None:
     assert report.blank == 13
     assert report.rows_of_fer2013 == 35_887
     assert len(leak_free_training(real)) == 28_709 - report.training_rows_dropped == 28_006
+    # Counted apart from this code, over the text of the CSV file.
+    assert [len(leak_free_test(real, split)) for split in ("PublicTest", "PrivateTest")] == [3_267, 3_268]
     kinds = Counter(finding.kind for finding in audit.findings())
     assert kinds["duplicate"] == report.duplicates + report.duplicate_groups
     assert kinds["blank"] == 13

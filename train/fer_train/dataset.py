@@ -1,4 +1,6 @@
-"""FER2013 as arrays: ``load_dataset`` reads any of its forms, ``leak_free_training`` says what to train on."""
+"""FER2013 as arrays: ``load_dataset`` reads any of its forms, ``leak_free_training`` says what to train on,
+``leak_free_test`` what to test on when no image may count that stands elsewhere too.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,7 @@ __all__ = [
     "TRAINING",
     "Dataset",
     "Split",
+    "leak_free_test",
     "leak_free_training",
     "load_dataset",
 ]
@@ -62,6 +65,18 @@ def leak_free_training(dataset: Dataset) -> npt.NDArray[np.int64]:
     tested = {image.tobytes() for split in (PUBLIC_TEST, PRIVATE_TEST) for image in dataset.splits[split].images}
     images = dataset.splits[TRAINING].images
     return np.array([i for i, image in enumerate(images) if image.tobytes() not in tested], dtype=np.int64)
+
+
+def leak_free_test(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
+    """Indices into ``split`` of its images that stand in no other split, each image once: where it stands first."""
+    first: dict[bytes, int] = {}
+    for row, image in enumerate(dataset.splits[split].images):
+        first.setdefault(image.tobytes(), row)
+    for other in SPLIT_NAMES:
+        if other != split:
+            for image in dataset.splits[other].images:
+                first.pop(image.tobytes(), None)
+    return np.array(list(first.values()), dtype=np.int64)
 
 
 def _warn_of_differing_copy(source: Path, dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_edge.errors import InputError
 from fer_edge.types import Float32Array
@@ -18,6 +19,17 @@ from fer_train.samples import SPLIT_NAMES, Dataset
 FILE_NAMES = ("ferplus_fer2013new.csv", "fer2013new.csv")
 ANSWERS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 """What a person could answer; NF is "not a face"."""
+
+_LABEL_OF_ANSWER = {
+    "neutral": "neutral",
+    "happiness": "happy",
+    "surprise": "surprise",
+    "sadness": "sad",
+    "anger": "angry",
+    "disgust": "disgust",
+    "fear": "fear",
+}
+"""FER2013's word for each answer; contempt, unknown and NF have none."""
 
 _WHERE = "get fer2013new.csv from https://github.com/microsoft/FERPlus and put it beside FER2013"
 
@@ -40,6 +52,17 @@ def load_votes(dataset: Dataset, source: Path | None = None) -> dict[str, Float3
             rows, wanted = len(votes[name]), len(dataset.splits[name])
             raise InputError(f"{path}: {rows} rows for {name} where FER2013 has {wanted}: not the whole file; {_WHERE}")
     return votes
+
+
+def majority_labels(votes: Float32Array, labels: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """The index into ``labels`` of the answer with more ``votes`` [N, 10] than any other, int64 [N].
+
+    -1 where the most votes are shared, or went to an answer that ``labels`` has no word for.
+    """
+    words = [_LABEL_OF_ANSWER.get(answer) for answer in ANSWERS]
+    of_answer = np.array([labels.index(word) if word in labels else -1 for word in words], dtype=np.int64)
+    alone = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    return np.where(alone, of_answer[votes.argmax(axis=1)], -1)
 
 
 def _read(path: Path) -> dict[str, Float32Array]:
