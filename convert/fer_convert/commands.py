@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from fer_edge.cli import Command
@@ -18,8 +19,17 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to make")
     parser.add_argument("--variants", nargs="+", metavar="V", help="default: float32 int8 (of a bundle: all it has)")
     parser.add_argument("--name", help="the bundle's name (default: the recipe's)")
+    parser.add_argument(
+        "--version", type=_version, default="1.0.0", metavar="X.Y.Z", help="the bundle's version (default: 1.0.0)"
+    )
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"\d{1,4}\.\d{1,4}\.\d{1,4}", text, flags=re.ASCII):
+        raise argparse.ArgumentTypeError(f"must be three numbers such as 1.2.0, not {text!r}")
+    return text
 
 
 def _run(arguments: argparse.Namespace) -> int:

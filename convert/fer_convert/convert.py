@@ -29,7 +29,6 @@ from fer_train.dataset import PUBLIC_TEST, Dataset, Split
 log = logging.getLogger(__name__)
 
 LICENSE = "Apache-2.0"
-VERSION = "1.0.0"
 
 
 def convert_model(
@@ -40,6 +39,7 @@ def convert_model(
     variants: Sequence[str] = DEFAULT_VARIANTS,
     force: bool = False,
     name: str | None = None,
+    version: str = "1.0.0",
 ) -> Path:
     """Make the bundle ``out`` from ``source``; ``dataset`` gives calibration (Training) and checks (PublicTest).
 
@@ -61,7 +61,7 @@ def convert_model(
                 stage / f"{variant}.tflite", VARIANTS[variant], source.size, len(source.labels), source.params
             )
             files[variant] = _entry(stage / f"{variant}.tflite", io)
-        manifest = _manifest(source, files, name or source.name)
+        manifest = _manifest(source, files, name or source.name, version)
         manifest["training"]["calibration"] = {"images": len(calibration), "dataset": dataset.rows_sha256}
         write_manifest(stage, manifest)
         _measure(stage, manifest, dataset, reference)
@@ -91,12 +91,12 @@ def _entry(path: Path, io: VariantIO) -> dict[str, Any]:
     }
 
 
-def _manifest(source: SourceModel, files: dict[str, Any], name: str) -> dict[str, Any]:
+def _manifest(source: SourceModel, files: dict[str, Any], name: str, version: str) -> dict[str, Any]:
     height, width = source.size
     return {
         "format": FORMAT,
         "name": name,
-        "version": VERSION,
+        "version": version,
         "license": LICENSE,
         "labels": list(source.labels),
         "input": {"height": height, "width": width, "channels": 1},

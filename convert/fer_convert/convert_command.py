@@ -46,4 +46,12 @@ def _convert(arguments: argparse.Namespace) -> None:
     # Only TensorFlow has the converter; a model trained on another backend loads under it all the same.
     load_keras("tensorflow", extra="convert")
     source = open_source_model(arguments.model)
-    convert_model(source, arguments.out, dataset, variants=variants, force=arguments.force, name=arguments.name)
+    convert_model(
+        source,
+        arguments.out,
+        dataset,
+        variants=variants,
+        force=arguments.force,
+        name=arguments.name,
+        version=arguments.version,
+    )

@@ -86,9 +86,12 @@ def test_an_existing_bundle_is_safe_without_force(bundle: Path, mini_road: MiniR
     refused = fer_edge("convert", broken, "--out", out, "--force", data=mini_road.data)
     assert_refused(refused, 4, "broken.keras")
     assert (out / "manifest.json").read_bytes() == before
-    done = fer_edge("convert", mini_road.run, "--out", out, "--force", "--name", "other", data=mini_road.data)
+    done = fer_edge(
+        "convert", mini_road.run, "--out", out, "--force", "--name", "other", "--version", "1.2.0", data=mini_road.data
+    )
     assert done.returncode == 0, done.stderr
-    assert load_bundle(out).manifest.name == "other"
+    manifest = load_bundle(out).manifest
+    assert (manifest.name, manifest.version) == ("other", "1.2.0")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.keras", "mini"]
 
 
