@@ -21,7 +21,7 @@ from fer_edge.sources import FrameSource, NoFrame, open_source, source_names
 from fer_edge.sources.base import DEFAULT_FPS, ClosingSource
 from fer_edge.sources.newest import NewestFrameSource
 from fer_edge.types import Frame
-from support.edge_command import demo_pixels, face_picture, write_video
+from support.edge_command import demo_pixels, face_picture, undecodable_png, write_video
 
 SETTINGS = SourceSettings()
 
@@ -270,9 +270,7 @@ def test_passwords_are_hidden(uri: str, shown: str) -> None:
 def test_several_threads_decode_and_standard_error_comes_back(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    data = bytearray(cv2.imencode(".png", face_picture())[1].tobytes())
-    data[60:200] = bytes(140)
-    (tmp_path / "bad.png").write_bytes(data)
+    (tmp_path / "bad.png").write_bytes(undecodable_png())
 
     def work() -> None:
         for _ in range(20):
