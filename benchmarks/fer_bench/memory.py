@@ -6,6 +6,7 @@ The child imports the runtime as the device does and nothing else; the top of th
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from fer_bench.results import MemoryResult
 from fer_edge.errors import FerEdgeError, ModelError
+from fer_edge.process_memory import resident_mib
 
 _TIMEOUT_S = 300
 """Far beyond any load on a Pi; a child that takes longer hangs."""
@@ -32,14 +34,10 @@ def measure_memory(model: Path, threads: int = 1) -> MemoryResult:
 
 
 def rss_mib() -> float:
-    """Resident set of this process in MiB."""
-    try:
-        # Exact, where the quicker statm lags behind by some pages per core.
-        for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Rss:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
+    """Resident memory of this process in MiB, on a system without /proc too."""
+    resident = resident_mib()
+    if not math.isnan(resident):
+        return resident
     from fer_bench.extras import require
 
     return float(require("psutil").Process().memory_info().rss / 2**20)

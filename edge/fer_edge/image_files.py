@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,8 @@ _MOVING = frozenset({".gif", ".mjpeg", ".mjpg"})
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_START_OF_SCAN = 0xDA
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+_PNG_ANCILLARY = 0x20
+"""Bit of a chunk's first letter: small letters are for chunks that a reader may do without."""
 _DECODING = threading.Lock()
 """Standard error belongs to the whole process: two threads that hide it at once could leave it hidden."""
 
@@ -63,9 +67,10 @@ def read_gray(path: Path) -> UInt8Array:
     """The image as uint8 [H, W], turned upright as its EXIF says. Raises InputError."""
     check_readable(path)
     data = path.read_bytes()
-    # OpenCV decodes a JPEG that was cut short to a half-grey picture and says nothing.
-    if _is_cut_short(data):
-        raise InputError(f"{path}: the image is cut short; copy it again")
+    # OpenCV decodes a JPEG that was cut short to a half-grey picture and says nothing; since 4.11 only one that is
+    # filled up with zeros, as after pulling out a card.
+    if not _is_whole(data):
+        raise InputError(f"{path}: the image is cut short or damaged; copy it again")
     return decode_gray(data, str(path))
 
 
@@ -94,13 +99,33 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(1, int(piece), "") if piece.isdecimal() else (0, 0, piece) for piece in pieces]
 
 
-def _is_cut_short(data: bytes) -> bool:
+def _is_whole(data: bytes) -> bool:
+    """Whether a JPEG or PNG is there up to its end; True for other formats, which are left to the decoder."""
     if data.startswith(_PNG_START):
-        return _PNG_END not in data
-    if not data.startswith(_JPEG_START):
-        return False
+        return _png_is_whole(data)
+    return _jpeg_is_whole(data) if data.startswith(_JPEG_START) else True
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Whether all chunks up to IEND are there, those that matter with the right checksum (PNG, section 5)."""
+    position = len(_PNG_START)
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if end + 4 > len(data):
+            return False
+        checksum = int.from_bytes(data[end : end + 4], "big")
+        if not kind[0] & _PNG_ANCILLARY and zlib.crc32(data[position + 4 : end]) != checksum:
+            return False
+        if kind == _PNG_END:
+            return True
+        position = end + 4
+    return False
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
     # Walk the segments to the picture data: an embedded thumbnail has an end marker of its own.
-    position = 2
+    position = len(_JPEG_START)
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
@@ -110,4 +135,4 @@ def _is_cut_short(data: bytes) -> bool:
             break
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     # Within picture data 0xFF is always followed by 0 or a restart marker: this finds the true end.
-    return data.find(_JPEG_END, position) < 0
+    return data.find(_JPEG_END, position) >= 0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections import defaultdict
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fer_edge.process_memory import resident_mib
 from fer_edge.types import RuntimeStatus, StageLatency
 
 _GROWTH = 1.04
@@ -113,12 +112,3 @@ class StageTimer:
         self.elapsed_s = time.perf_counter() - self._start
         cpu_s = time.thread_time() - self._cpu if self._with_cpu else 0.0
         self._telemetry.record(self._name, self.elapsed_s, cpu_s)
-
-
-def resident_mib() -> float:
-    """Resident memory of this process in MiB; NaN where there is no /proc."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return math.nan
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_edge.labels import FER2013_LABELS
-from support.edge_command import assert_one_line, face_picture, fer_edge
+from support.edge_command import assert_one_line, face_picture, fer_edge, undecodable_png
 
 
 @pytest.fixture
@@ -99,9 +99,7 @@ def test_bad_images_end_with_one_line(tiny_bundle: Path, images: Path) -> None:
 
 
 def test_damaged_picture_data_is_told_in_one_line(tiny_bundle: Path, images: Path) -> None:
-    data = bytearray(cv2.imencode(".png", face_picture())[1].tobytes())
-    data[60:200] = bytes(140)
-    (images / "bad.png").write_bytes(data)
+    (images / "bad.png").write_bytes(undecodable_png())
     assert_one_line(fer_edge("predict", "bad.png", "--bundle", tiny_bundle, cwd=images), 2, "bad.png")
 
 

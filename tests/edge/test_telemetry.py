@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.telemetry import LatencyHistogram, StageTimer, Telemetry, resident_mib
+from fer_edge.process_memory import resident_mib
+from fer_edge.telemetry import LatencyHistogram, StageTimer, Telemetry
 
 
 @given(st.lists(st.floats(2e-6, 500.0), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99]))
@@ -77,7 +80,19 @@ def test_a_failing_stage_is_counted_and_its_error_passes() -> None:
 
 
 def test_resident_memory_is_plausible() -> None:
-    assert 10 < resident_mib() < 100_000
+    before = resident_mib()
+    assert 10 < before < 100_000
+    block = np.ones(64 * 2**20, np.uint8)
+    assert 60 < resident_mib() - before < 70
+    del block
+
+
+def test_memory_is_read_without_heavy_imports() -> None:
+    code = "import sys; from fer_edge.process_memory import resident_mib; print(resident_mib(), 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    resident, heavy = done.stdout.split()
+    assert 3 < float(resident) < 60
+    assert heavy == "False"
 
 
 def test_memory_stays_bounded_however_long_it_runs() -> None:

@@ -12,12 +12,18 @@ import pytest
 
 from support.fresh_install import CHECKOUT
 
-HOMES = {"fer_edge": "edge", "fer_train": "train", "fer_bench": "benchmarks", "fer_convert": "convert"}
+HOMES = {
+    "fer_edge": "edge",
+    "fer_flash": "edge",
+    "fer_train": "train",
+    "fer_bench": "benchmarks",
+    "fer_convert": "convert",
+}
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """Check a copy of the packages in ``folder``."""
-    search = os.pathsep.join(str(folder / home) for home in HOMES.values())
+    search = os.pathsep.join(str(folder / home) for home in sorted(set(HOMES.values())))
     return subprocess.run(
         [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
         cwd=folder,
@@ -40,6 +46,11 @@ def copied(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_packages_keep_the_contracts(copied: Path) -> None:
+    done = lint_imports(copied)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
@@ -49,6 +60,9 @@ def copied(tmp_path: Path) -> Path:
         ("edge/fer_edge/tracking.py", "from fer_edge import detection"),
         ("train/fer_train/model.py", "from fer_convert import convert"),
         ("benchmarks/fer_bench/metrics.py", "from fer_convert import convert"),
+        ("edge/fer_flash/devices.py", "from fer_train import dataset"),
+        ("edge/fer_edge/run_command.py", "from fer_flash import devices"),
+        ("convert/fer_convert/convert.py", "from fer_flash import devices"),
     ],
 )
 def test_a_forbidden_import_is_caught_inside_a_function_too(copied: Path, module: str, forbidden: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -55,6 +57,18 @@ def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts:
 def face_picture() -> UInt8Array:
     """A grey picture, uint8 [480, 640], with one face."""
     return DemoScene().render(FACE_AT_S, 0)
+
+
+def png_chunk(kind: bytes, data: bytes, checksum: int | None = None) -> bytes:
+    """A chunk of a PNG, with the right checksum unless another is given."""
+    right = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", right if checksum is None else checksum)
+
+
+def undecodable_png() -> bytes:
+    """A PNG, whole to look at, whose picture data is nonsense: libpng complains of it to standard error."""
+    data = cv2.imencode(".png", face_picture())[1].tobytes()
+    return data[:33] + png_chunk(b"IDAT", bytes(140)) + data[-12:]  # between header and end
 
 
 def write_video(path: Path, frames: int = 30, *, code: str = "mp4v", fps: float = 15.0) -> Path:

@@ -157,6 +157,20 @@ def test_a_bad_image_is_named_or_skipped(
     assert capfd.readouterr().err == ""
 
 
+def test_a_jpeg_cut_short_after_its_thumbnail_is_no_half_grey_face(tmp_path: Path) -> None:
+    data = cv2.imencode(".jpg", mini_images([0], side=48)[0])[1].tobytes()
+    thumbnail = b"Exif\0\0" + cv2.imencode(".jpg", IMAGE)[1].tobytes()
+    whole = data[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + data[2:]
+    path = tmp_path / "train/happy/Training_1.jpg"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(whole)
+    assert sizes(read(tmp_path))["Training"] == 1
+    # A card pulled out too early leaves zeros at the end; OpenCV paints what is missing grey.
+    path.write_bytes(whole[:-100] + bytes(100))
+    with pytest.raises(InputError, match=r"Training_1\.jpg: the image is cut short .*--skip-bad-rows"):
+        read(tmp_path)
+
+
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "train/happy").mkdir(parents=True)
     with pytest.raises(InputError, match="no usable"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fer_train.identity import rows_of_fer2013
+from fer_train.identity import Overlap, overlap_with_fer2013
 from fer_train.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset
 
 BLANK_SPREAD = 8
@@ -35,12 +35,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """Counts over all splits; ``classes`` holds images per split and label, ``largest_to_smallest`` per split."""
+    """Counts over all splits; ``classes`` holds images per split and label, ``largest_to_smallest`` per split.
+
+    ``rows_of_fer2013`` of the rows stand in the known FER2013 too; ``identity`` says in words what the data is.
+    """
 
     name: str
     rows_sha256: str
     is_known_fer2013: bool
     rows_of_fer2013: int
+    identity: str
     image_size: tuple[int, int]
     rows: int
     skipped_rows: int
@@ -86,11 +90,13 @@ class Audit:
         in_training = self._in_split[self._group, training]
         tested = self._in_split[self._group, public] | self._in_split[self._group, private]
         classes = _classes(dataset)
+        overlap = overlap_with_fer2013(dataset)
         return AuditReport(
             name=dataset.name,
             rows_sha256=dataset.rows_sha256,
             is_known_fer2013=dataset.is_known_fer2013,
-            rows_of_fer2013=rows_of_fer2013(dataset),
+            rows_of_fer2013=overlap.known,
+            identity=_identity(dataset, overlap),
             image_size=dataset.image_size,
             rows=len(self._group),
             skipped_rows=dataset.skipped_rows,
@@ -126,6 +132,15 @@ class Audit:
                     self._dataset.labels[self._labels[at]],
                     int(self._group[at]),
                 )
+
+
+def _identity(dataset: Dataset, overlap: Overlap) -> str:
+    if dataset.is_known_fer2013:
+        return "the FER2013 that this project's numbers were measured on"
+    return overlap.difference or (
+        f"other data than FER2013, or FER2013 with other pixels (saved as JPEG, say): {overlap.known} of its "
+        f"{overlap.rows} rows stand in the known one"
+    )
 
 
 def _group_numbers(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

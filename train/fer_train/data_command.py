@@ -73,7 +73,7 @@ def _as_text(report: AuditReport, listed: Path | None) -> str:
     lines = [
         f"{report.name}: {report.rows} rows of {width} x {height} pixels"
         + (f", {report.skipped_rows} malformed rows left out" if report.skipped_rows else ""),
-        _identity_line(report),
+        f"rows_sha256 {report.rows_sha256}: {report.identity}",
         *(f"note: {note}" for note in report.notes),
         "",
         *_class_table(report),
@@ -83,14 +83,6 @@ def _as_text(report: AuditReport, listed: Path | None) -> str:
     if listed is not None:
         lines.append(f"every finding is listed in {listed}")
     return "\n".join(lines) + "\n"
-
-
-def _identity_line(report: AuditReport) -> str:
-    if report.is_known_fer2013:
-        verdict = "the FER2013 that this project's numbers were measured on"
-    else:
-        verdict = f"a differing copy: {report.rows_of_fer2013} of its {report.rows} rows stand in the known FER2013"
-    return f"rows_sha256 {report.rows_sha256}: {verdict}"
 
 
 def _class_table(report: AuditReport) -> list[str]:

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_train.identity import rows_of_fer2013
+from fer_train.identity import overlap_with_fer2013
 from fer_train.readers.cache import DecodedCache
 from fer_train.readers.class_folders import fingerprint_folders, read_class_folders
 from fer_train.readers.fer2013_csv import read_csv
@@ -29,10 +31,10 @@ __all__ = [
     "load_dataset",
 ]
 
-FER2013_ROWS = 35_887
-"""Rows of the whole FER2013: 28,709 Training, 3,589 PublicTest and 3,589 PrivateTest."""
-
 _LOG = logging.getLogger(__name__)
+
+_FER2013 = "fer2013"
+_FILE_ENDINGS = re.compile(r"(\.(csv|xz|gz|zip|tar))+$", re.IGNORECASE)
 
 
 def load_dataset(path: Path | None = None, *, skip_bad_rows: bool = False, cache: bool = True) -> Dataset:
@@ -41,7 +43,8 @@ def load_dataset(path: Path | None = None, *, skip_bad_rows: bool = False, cache
     ``path`` is a file or a folder; None looks in FER_EDGE_DATA, else ./data, else the user's cache folder.
     With ``cache`` the decoded arrays are kept in the user's cache folder, and used again while the source's
     size and time stay the same. Raises InputError for missing or malformed data; ``skip_bad_rows`` leaves
-    malformed rows out, counts them and logs a warning.
+    malformed rows out, counts them and logs a warning. The data set's name is "fer2013" for FER2013 and nearly equal
+    copies of it, else a slug of the file's or folder's name, and never "fer2013".
     """
     source = locate(path)
     is_folder = source.is_dir()
@@ -56,8 +59,7 @@ def load_dataset(path: Path | None = None, *, skip_bad_rows: bool = False, cache
         _LOG.warning("%s: %d malformed rows were left out", source, dataset.skipped_rows)
     for note in dataset.notes:
         _LOG.warning("%s: %s", source, note)
-    _warn_of_differing_copy(source, dataset)
-    return dataset
+    return _named(source, dataset)
 
 
 def leak_free_training(dataset: Dataset) -> npt.NDArray[np.int64]:
@@ -79,19 +81,19 @@ def leak_free_test(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
     return np.array(list(first.values()), dtype=np.int64)
 
 
-def _warn_of_differing_copy(source: Path, dataset: Dataset) -> None:
-    """A copy of FER2013 that differs in some rows gives other numbers; a data set of its own needs no warning."""
+def _named(source: Path, dataset: Dataset) -> Dataset:
+    """``dataset`` under the name its results go by; warns of FER2013 that differs, since its numbers do too."""
     if dataset.is_known_fer2013:
-        return
-    known = rows_of_fer2013(dataset)
-    total = sum(len(split) for split in dataset.splits.values())
-    if 2 * known > total:
-        _LOG.warning(
-            "%s: a differing copy of FER2013: %d of its %d rows are not in the one this project's numbers were "
-            "measured on, and %d of that one's %d rows are missing",
-            source,
-            total - known,
-            total,
-            FER2013_ROWS - known,
-            FER2013_ROWS,
-        )
+        return dataclasses.replace(dataset, name=_FER2013)
+    overlap = overlap_with_fer2013(dataset)
+    if overlap.difference:
+        _LOG.warning("%s: %s", source, overlap.difference)
+    return dataclasses.replace(dataset, name=_FER2013 if overlap.is_copy else _slug(source))
+
+
+def _slug(source: Path) -> str:
+    name = source.absolute().name
+    stem = name if source.is_dir() else _FILE_ENDINGS.sub("", name)
+    slug = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "dataset"
+    # Results under FER2013's name are compared with FER2013's: other data in a file called fer2013.csv is not that.
+    return f"other_{slug}" if slug == _FER2013 else slug

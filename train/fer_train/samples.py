@@ -36,8 +36,9 @@ class Dataset:
     """A decoded data set; ``splits`` always holds all of ``SPLIT_NAMES``, each possibly empty.
 
     ``rows_sha256`` identifies it: SHA-256 over all rows in file order, each row being its label byte, its split
-    name in UTF-8, one zero byte and its pixel bytes. ``skipped_rows`` counts malformed rows left out on request;
-    ``notes`` tell of choices a reader had to make.
+    name in UTF-8, one zero byte and its pixel bytes. ``name`` does not: results go by it, and nearly equal copies of
+    FER2013 share one. ``skipped_rows`` counts malformed rows left out on request; ``notes`` tell of choices a reader
+    had to make.
     """
 
     name: str
@@ -78,8 +79,7 @@ class RowCollector:
         self._sha256.update(pixels)
 
     def build(self, name: str, size: tuple[int, int], *, skipped_rows: int = 0, notes: tuple[str, ...] = ()) -> Dataset:
-        """The data set of all rows added; ``size`` is (height, width). ``name`` serves an unknown copy only."""
-        rows_sha256 = self._sha256.hexdigest()
+        """The data set of all rows added; ``size`` is (height, width). ``load_dataset`` puts another name in."""
         splits = {
             split: Split(
                 np.frombuffer(self._pixels[split], np.uint8).reshape(-1, *size),
@@ -87,6 +87,4 @@ class RowCollector:
             )
             for split in SPLIT_NAMES
         }
-        if rows_sha256 == FER2013_ROWS_SHA256:
-            name = "fer2013"
-        return Dataset(name, FER2013_LABELS, splits, rows_sha256, skipped_rows, notes)
+        return Dataset(name, FER2013_LABELS, splits, self._sha256.hexdigest(), skipped_rows, notes)

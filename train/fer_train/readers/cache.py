@@ -23,7 +23,7 @@ from fer_train.samples import SPLIT_NAMES, Dataset, Split
 
 _LOG = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when the readers' result or the layout of the file changes: older caches are then ignored."""
 
 
@@ -36,11 +36,12 @@ class DecodedCache:
             status = source.stat()
             fingerprint = f"{status.st_size} {status.st_mtime_ns}"
         self._fingerprint = fingerprint
+        self._name = source.name
         key = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
         self.path = cache_folder() / "decoded" / f"{source.name.split('.')[0]}-{key}.npz"
 
     def load(self) -> Dataset | None:
-        """The cached data set, or None when there is none that fits."""
+        """The cached data set, called as its source is, or None when there is none that fits."""
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
@@ -48,7 +49,7 @@ class DecodedCache:
                     return None
                 splits = {name: Split(arrays[f"{name}_images"], arrays[f"{name}_labels"]) for name in SPLIT_NAMES}
                 return Dataset(
-                    about["name"],
+                    self._name,
                     FER2013_LABELS,
                     splits,
                     about["rows_sha256"],
@@ -66,7 +67,6 @@ class DecodedCache:
         about = {
             "format": _FORMAT,
             "fingerprint": self._fingerprint,
-            "name": dataset.name,
             "rows_sha256": dataset.rows_sha256,
             "skipped_rows": dataset.skipped_rows,
             "notes": dataset.notes,

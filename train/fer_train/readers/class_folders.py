@@ -11,18 +11,14 @@ import logging
 import math
 import os
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
 from fer_edge.errors import InputError
+from fer_edge.image_files import read_gray
 from fer_edge.labels import FER2013_LABELS
+from fer_edge.types import UInt8Array
 from fer_train.readers.locate import CLASS_FOLDER_ROOTS
 from fer_train.readers.progress import progress
 from fer_train.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset, RowCollector
@@ -39,13 +35,7 @@ _OTHER_NAMES = {
     "surprised": "surprise",
 }
 _NAMED_SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?:_(\d+))?", re.ASCII)
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PROGRESS_EVERY = 64
-
-
-class _BadImageError(Exception):
-    """What is wrong with one image file; the caller knows its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +79,10 @@ def read_class_folders(root: Path, *, skip_bad_rows: bool = False) -> Dataset:
         for number, file in enumerate(files):
             try:
                 image = _decode(file.path, size)
-            except _BadImageError as error:
+            except InputError as error:
                 if not skip_bad_rows:
-                    raise InputError(f"{file.path}: {error} (--skip-bad-rows leaves it out)") from error
-                _LOG.info("%s skipped: %s", file.path, error)
+                    raise InputError(f"{error} (--skip-bad-rows leaves it out)") from error
+                _LOG.info("skipped: %s", error)
                 skipped += 1
                 continue
             size = (image.shape[0], image.shape[1])
@@ -154,42 +144,10 @@ def _notes(files: list[_ImageFile]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _decode(path: Path, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
-    """Grey image uint8 [H, W]; ``size`` None takes any."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise _BadImageError(f"cannot be read: {error.strerror}") from error
-    # Checked first because OpenCV's codecs write their complaints to stderr themselves, and some guess the rest.
-    if not _is_whole(data):
-        raise _BadImageError("empty, truncated or no JPEG or PNG")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    except cv2.error as error:
-        raise _BadImageError(f"cannot be decoded: {error.err}") from error
-    if image is None:
-        raise _BadImageError("cannot be decoded")
+def _decode(path: Path, size: tuple[int, int] | None) -> UInt8Array:
+    """Grey image uint8 [H, W]; ``size`` None takes any. Raises InputError."""
+    image = read_gray(path)
     height, width = image.shape
     if size is not None and (height, width) != size:
-        raise _BadImageError(f"is {width} x {height} pixels, the images before are {size[1]} x {size[0]}")
-    return np.asarray(image, np.uint8)
-
-
-def _is_whole(data: bytes) -> bool:
-    if data.startswith(_JPEG_START):
-        return _JPEG_END in data
-    return data.startswith(_PNG_SIGNATURE) and _png_is_whole(data)
-
-
-def _png_is_whole(data: bytes) -> bool:
-    """Whether all chunks up to IEND are there with a correct checksum (PNG specification, section 5)."""
-    at = len(_PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        end = at + 8 + length
-        if end + 4 > len(data) or zlib.crc32(data[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            return False
-        if data[at + 4 : at + 8] == b"IEND":
-            return True
-        at = end + 4
-    return False
+        raise InputError(f"{path}: is {width} x {height} pixels, the images before are {size[1]} x {size[0]}")
+    return image
