@@ -20,7 +20,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variants", nargs="+", metavar="V", help="default: float32 int8 (of a bundle: all it has)")
     parser.add_argument("--name", help="the bundle's name (default: the recipe's)")
     parser.add_argument(
-        "--version", type=_version, default="1.0.0", metavar="X.Y.Z", help="the bundle's version (default: 1.0.0)"
+        "--model-version", type=_version, default="1.0.0", metavar="X.Y.Z", help="the bundle's version (default: 1.0.0)"
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")

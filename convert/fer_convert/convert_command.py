@@ -53,5 +53,5 @@ def _convert(arguments: argparse.Namespace) -> None:
         variants=variants,
         force=arguments.force,
         name=arguments.name,
-        version=arguments.version,
+        version=arguments.model_version,
     )

@@ -88,7 +88,16 @@ def test_an_existing_bundle_is_safe_without_force(bundle: Path, mini_road: MiniR
     assert_refused(refused, 4, "broken.keras")
     assert (out / "manifest.json").read_bytes() == before
     done = fer_edge(
-        "convert", mini_road.run, "--out", out, "--force", "--name", "other", "--version", "1.2.0", data=mini_road.data
+        "convert",
+        mini_road.run,
+        "--out",
+        out,
+        "--force",
+        "--name",
+        "other",
+        "--model-version",
+        "1.2.0",
+        data=mini_road.data,
     )
     assert done.returncode == 0, done.stderr
     manifest = load_bundle(out).manifest
