@@ -78,4 +78,11 @@ def _made(training: Mapping[str, Any]) -> str:
         f"`{data['rows_sha256']}`), by {recipe}, code revision `{training['git']}`,\n"
         f"epoch {training['best_epoch']:.0f} of {training['epochs']}, chosen on PublicTest; "
         f"Keras {training['keras']} on {training['backend']}."
-    )
+    ) + _offsets(training.get("logit_offsets", {}))
+
+
+def _offsets(offsets: Mapping[str, float]) -> str:
+    if not offsets:
+        return ""
+    told = ", ".join(f"{label} {offset:+.2f}" for label, offset in offsets.items())
+    return f"\nAdded to the logits, so that rare classes are not forgotten: {told} (chosen on PublicTest)."

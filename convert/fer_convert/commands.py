@@ -22,6 +22,14 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-version", type=_version, default="1.0.0", metavar="X.Y.Z", help="the bundle's version (default: 1.0.0)"
     )
+    parser.add_argument(
+        "--min-recall",
+        nargs="+",
+        type=_floor,
+        default=[],
+        metavar="LABEL=SHARE",
+        help="raise a rare class's logit until it has this recall on PublicTest, such as disgust=0.5",
+    )
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
 
@@ -30,6 +38,13 @@ def _version(text: str) -> str:
     if not re.fullmatch(r"\d{1,4}\.\d{1,4}\.\d{1,4}", text, flags=re.ASCII):
         raise argparse.ArgumentTypeError(f"must be three numbers such as 1.2.0, not {text!r}")
     return text
+
+
+def _floor(text: str) -> tuple[str, float]:
+    label, _, share = text.partition("=")
+    if not label or not re.fullmatch(r"0?\.\d{1,6}|0|1(\.0*)?", share, flags=re.ASCII):
+        raise argparse.ArgumentTypeError(f"must be a label and a share of 0..1, such as disgust=0.5, not {text!r}")
+    return label, float(share)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ Everything happens in a folder beside the target, which takes the target's place
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fer_bench.runners import default_variant, open_runner
 from fer_convert.calibration import calibration_images
 from fer_convert.card import CARD, model_card
 from fer_convert.checks import check_file, check_logits
+from fer_convert.recall_floor import apply_offsets, fit_offsets
 from fer_convert.source import SourceModel
 from fer_convert.staging import check_target, staged_bundle
 from fer_convert.tflite import export
@@ -31,37 +33,50 @@ log = logging.getLogger(__name__)
 LICENSE = "Apache-2.0"
 
 
+@dataclass(frozen=True, slots=True)
+class BundleOptions:
+    """What a bundle is to hold; ``name`` None takes the recipe's.
+
+    ``recall_floors`` maps labels to the recall (0..1) that each is to have on PublicTest: see ``recall_floor``.
+    """
+
+    variants: Sequence[str] = DEFAULT_VARIANTS
+    name: str | None = None
+    version: str = "1.0.0"
+    recall_floors: Mapping[str, float] = field(default_factory=dict)
+
+
 def convert_model(
-    source: SourceModel,
-    out: Path,
-    dataset: Dataset,
-    *,
-    variants: Sequence[str] = DEFAULT_VARIANTS,
-    force: bool = False,
-    name: str | None = None,
-    version: str = "1.0.0",
+    source: SourceModel, out: Path, dataset: Dataset, options: BundleOptions, *, force: bool = False
 ) -> Path:
     """Make the bundle ``out`` from ``source``; ``dataset`` gives calibration (Training) and checks (PublicTest).
 
     Raises InputError for an unknown variant or an existing target, ModelError when a file fails a check; then
     nothing is left behind and an existing bundle stays as it was.
     """
-    check_variants(variants)
+    check_variants(options.variants)
     check_target(out, force)
     split = _validation(source, dataset)
     calibration = calibration_images(dataset)
     with open_runner(source.path) as runner:
         reference = runner.logits(split.images)
+    offsets = fit_offsets(reference, split.labels, source.labels, options.recall_floors)
+    if options.recall_floors:
+        apply_offsets(source.keras, offsets)
+        reference = reference + offsets
     with staged_bundle(out, force) as stage:
         files = {}
-        for variant in variants:
+        for variant in options.variants:
             log.info("exporting %s: %s", variant, VARIANTS[variant].summary)
             write_bytes_atomically(stage / f"{variant}.tflite", export(source.keras, VARIANTS[variant], calibration))
             io = check_file(
                 stage / f"{variant}.tflite", VARIANTS[variant], source.size, len(source.labels), source.params
             )
             files[variant] = _entry(stage / f"{variant}.tflite", io)
-        manifest = _manifest(source, files, name or source.name, version)
+        manifest = _manifest(source, files, options)
+        if offsets.any():
+            told = zip(source.labels, offsets.tolist(), strict=True)
+            manifest["training"]["logit_offsets"] = {label: round(offset, 4) for label, offset in told if offset}
         manifest["training"]["calibration"] = {"images": len(calibration), "dataset": dataset.rows_sha256}
         write_manifest(stage, manifest)
         _measure(stage, manifest, dataset, reference)
@@ -91,12 +106,12 @@ def _entry(path: Path, io: VariantIO) -> dict[str, Any]:
     }
 
 
-def _manifest(source: SourceModel, files: dict[str, Any], name: str, version: str) -> dict[str, Any]:
+def _manifest(source: SourceModel, files: dict[str, Any], options: BundleOptions) -> dict[str, Any]:
     height, width = source.size
     return {
         "format": FORMAT,
-        "name": name,
-        "version": version,
+        "name": options.name or source.name,
+        "version": options.version,
         "license": LICENSE,
         "labels": list(source.labels),
         "input": {"height": height, "width": width, "channels": 1},

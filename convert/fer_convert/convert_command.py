@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 
-from fer_convert.convert import convert_model
+from fer_convert.convert import BundleOptions, convert_model
 from fer_convert.source import locate_model, open_source_model
 from fer_convert.staging import check_target
 from fer_convert.subset import copy_variants
@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _copy(arguments: argparse.Namespace) -> None:
+    if arguments.min_recall:
+        raise InputError(f"{arguments.model}: --min-recall changes a model; a bundle's files are copied as they are")
     with load_bundle(arguments.model) as bundle:
         variants = arguments.variants or list(bundle.manifest.variants)
     copy_variants(arguments.model, arguments.out, variants, force=arguments.force)
@@ -39,19 +41,16 @@ def _copy(arguments: argparse.Namespace) -> None:
 
 def _convert(arguments: argparse.Namespace) -> None:
     # What fails comes in the order of how fast it does: TensorFlow takes seconds to load.
-    variants = arguments.variants or DEFAULT_VARIANTS
-    check_variants(variants)
+    options = BundleOptions(
+        variants=arguments.variants or DEFAULT_VARIANTS,
+        name=arguments.name,
+        version=arguments.model_version,
+        recall_floors=dict(arguments.min_recall),
+    )
+    check_variants(options.variants)
     locate_model(arguments.model)
     dataset = load_dataset(arguments.data)
     # Only TensorFlow has the converter; a model trained on another backend loads under it all the same.
     load_keras("tensorflow", extra="convert")
     source = open_source_model(arguments.model)
-    convert_model(
-        source,
-        arguments.out,
-        dataset,
-        variants=variants,
-        force=arguments.force,
-        name=arguments.name,
-        version=arguments.model_version,
-    )
+    convert_model(source, arguments.out, dataset, options, force=arguments.force)
