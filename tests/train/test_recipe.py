@@ -55,15 +55,6 @@ def test_no_table_of_the_wrong_form_passes_or_breaks_the_parser(table: dict[str,
         strict_toml.parse(Recipe, table, "test")
 
 
-@given(epochs=st.integers(1, 200), changes=st.lists(st.floats(0.01, 0.99), max_size=3, unique=True))
-def test_sizes_never_shrink_and_end_at_the_last(epochs: int, changes: list[float]) -> None:
-    sizes = tuple(range(24, 24 + 8 * (len(changes) + 1), 8))
-    loop = LoopSettings(epochs=epochs, warmup_epochs=0, sizes=sizes, size_changes=tuple(sorted(changes)))
-    seen = [loop.size_at(epoch) for epoch in range(epochs)]
-    assert seen == sorted(seen)
-    assert set(seen) <= set(sizes)
-
-
 def test_no_augmentation_leaves_the_pixels_alone() -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 48, 48), dtype=np.uint8)
     batch = augment_batch(images, 48, UNCHANGED, np.random.default_rng(1))

@@ -10,6 +10,9 @@ from typing import Literal
 
 from fer_edge import strict_toml
 
+MOST = 1_000_000
+"""Bound of counts that have no natural one; far beyond it, arithmetic on them overflows."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
@@ -67,7 +70,7 @@ class AugmentSettings:
         _require(0 <= self.erase_probability <= 1, "erase_probability must be in 0..1")
         _require(0 < self.erase_area < 1, "erase_area must be in 0..1")
         _require(0 <= self.rotate_degrees <= 180, "rotate_degrees must be in 0..180")
-        _require(self.mixup_alpha >= 0, "mixup_alpha must be 0 or more")
+        _require(0 <= self.mixup_alpha < math.inf, "mixup_alpha must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,12 @@ class LoopSettings:
     """Epoch (from 0) at which each next size begins; below 0 counts from the end. One fewer than ``sizes``."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1 and self.batch_size >= 2, "epochs must be 1 or more and batch_size 2 or more")
-        _require(self.learning_rate > 0, "learning_rate must be above 0")
+        _require(0 <= self.seed < 2**32, "seed must be in 0..4294967295")
+        _require(1 <= self.epochs <= MOST, f"epochs must be in 1..{MOST}")
+        _require(2 <= self.batch_size <= MOST, f"batch_size must be in 2..{MOST}")
+        _require(0 < self.learning_rate < math.inf, "learning_rate must be above 0")
         _require(0 <= self.warmup_epochs <= self.epochs, "warmup_epochs must be in 0..epochs")
-        _require(self.weight_decay >= 0, "weight_decay must be 0 or more")
+        _require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more")
         _require(0 <= self.label_smoothing < 1, "label_smoothing must be in 0..1")
         _require(len(self.sizes) == len(self.size_changes) + 1, "size_changes must have one value fewer than sizes")
         _require(all(16 <= side <= 512 for side in self.sizes), "sizes must be in 16..512")
@@ -117,6 +122,11 @@ class LoopSettings:
             "cooldown_epochs must be 0 or more and fit into epochs beside warmup_epochs",
         )
 
+    @property
+    def held_epochs(self) -> int:
+        """Whole epochs before the rate begins to fall: up to there, a longer run does the same."""
+        return self.epochs - self.cooldown_epochs if self.cooldown_epochs else math.floor(self.warmup_epochs)
+
     def size_at(self, epoch: int) -> int:
         """Side of the training images in pixels in ``epoch`` (from 0)."""
         return self.sizes[sum(epoch >= begin for begin in self._size_begins())]
@@ -124,7 +134,7 @@ class LoopSettings:
     def rate_at(self, epochs_done: float) -> float:
         """The learning rate after so many epochs; fractions are steps within an epoch."""
         if epochs_done < self.warmup_epochs:
-            return self.learning_rate * epochs_done / self.warmup_epochs
+            return self.learning_rate * (epochs_done / self.warmup_epochs)
         falling = self.cooldown_epochs or self.epochs - self.warmup_epochs
         done = 1 - (self.epochs - epochs_done) / falling if falling else 0.0
         if done <= 0:
