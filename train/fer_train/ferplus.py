@@ -6,6 +6,7 @@ Its file has one row for each row of FER2013, in the same order: image names the
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ _LABEL_OF_ANSWER = {
 """FER2013's word for each answer; contempt, unknown and NF have none."""
 
 _WHERE = "get fer2013new.csv from https://github.com/microsoft/FERPlus and put it beside FER2013"
+
+_COUNT = re.compile("[0-9]{1,4}")
 
 
 def load_votes(dataset: Dataset, source: Path | None = None) -> dict[str, Float32Array]:
@@ -69,10 +72,20 @@ def _read(path: Path) -> dict[str, Float32Array]:
     rows: dict[str, list[list[float]]] = {name: [] for name in SPLIT_NAMES}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
-                rows[row["Usage"]].append([float(row[answer]) for answer in ANSWERS])
+            reader = csv.DictReader(file)
+            missing = {"Usage", *ANSWERS} - set(reader.fieldnames or ())
+            if missing:
+                raise InputError(f"{path}: not FER+'s file of votes: no column {min(missing)}; {_WHERE}")
+            for row in reader:
+                counts = [row[answer] for answer in ANSWERS]
+                # A short row holds None; float() would take "nan" and "-1".
+                if row["Usage"] not in rows or not all(count and _COUNT.fullmatch(count) for count in counts):
+                    raise InputError(f"{path}: not FER+'s file of votes: line {reader.line_num} is damaged; {_WHERE}")
+                rows[row["Usage"]].append([float(count) for count in counts])
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not FER+'s file of votes: not a text file in UTF-8; {_WHERE}") from None
+    except csv.Error as error:
         raise InputError(f"{path}: not FER+'s file of votes: {error}; {_WHERE}") from None
     return {name: np.array(lines, dtype=np.float32).reshape(-1, len(ANSWERS)) for name, lines in rows.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,12 +58,14 @@ def read_soft_labels(path: Path, dataset: Dataset) -> Float32Array:
             rows_sha256 = str(file["rows_sha256"])
     except OSError as error:
         raise InputError(f"{path}: cannot read the teacher's soft labels: {error.strerror or error}") from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: not a file of soft labels: {error}") from None
     if rows_sha256 != dataset.rows_sha256 or probabilities.shape != (
         len(dataset.splits[TRAINING]),
         len(dataset.labels),
     ):
         raise InputError(f"{path}: these soft labels are of another data set than {dataset.name}")
+    if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and probabilities.any(axis=1).all()):
+        raise InputError(f"{path}: not a file of soft labels: some rows are no probabilities")
     normalized: Float32Array = probabilities / probabilities.sum(axis=1, keepdims=True)
     return normalized
