@@ -101,14 +101,15 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<recipe's name>)")
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
     parser.add_argument("--skip-bad-rows", action="store_true", help="leave malformed rows out instead of stopping")
-    parser.add_argument(
+    beginning = parser.add_mutually_exclusive_group()
+    beginning.add_argument(
         "--from",
         type=Path,
         dest="start",
         metavar="RUN",
         help="begin where a shorter run of the same recipe stood before its rate fell (see loop.cooldown_epochs)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on after the last whole epoch of the run in --out")
+    beginning.add_argument("--resume", action="store_true", help="go on after the last whole epoch of the run in --out")
 
 
 def _train(arguments: argparse.Namespace) -> int:

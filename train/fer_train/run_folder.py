@@ -20,7 +20,7 @@ from typing import Any
 from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.files import atomic_path, write_text_atomically
-from fer_train.config import Recipe, load_recipe
+from fer_train.config import MOST, Recipe, load_recipe
 from fer_train.curves import draw_curves
 
 CHECKPOINT, BEST, HELD, MODEL = "checkpoint.keras", "best.keras", "held.keras", "model.keras"
@@ -69,8 +69,9 @@ def open_run(recipe: Recipe, run: Path, *, resume: bool = False, start: Path | N
     try:
         run.mkdir(parents=True, exist_ok=True)
         if checkpoint:
-            shutil.copyfile(checkpoint, run / CHECKPOINT)
-            shutil.copyfile(checkpoint, run / BEST)
+            ends_hold = recipe.loop.cooldown_epochs and len(history) == recipe.loop.held_epochs
+            for name in (CHECKPOINT, BEST, HELD) if ends_hold else (CHECKPOINT, BEST):
+                shutil.copyfile(checkpoint, run / name)
     except OSError as error:
         raise OutputError(f"{run}: cannot make this folder: {error.strerror}") from error
     _write_history(history, run)
@@ -96,10 +97,17 @@ def _shared_past(recipe: Recipe, start: Path) -> tuple[list[dict[str, Any]], Pat
     if not (start / CONFIG).is_file() or not (start / HISTORY).is_file():
         raise InputError(f"{start}: no run to start from: it holds no {CONFIG} and {HISTORY}")
     other, history = load_recipe(start / CONFIG), _read_history(start / HISTORY)
-    falls = other.loop.epochs - other.loop.cooldown_epochs
-    checkpoint = start / (HELD if len(history) > falls else CHECKPOINT)
-    history = history[:falls]
-    if not history or not checkpoint.is_file():
+    held = other.loop.held_epochs
+    if len(history) > held and not other.loop.cooldown_epochs:
+        raise ConfigError(
+            f"{start}: no run to start from: its rate has been falling since epoch {held + 1}, as its "
+            "loop.cooldown_epochs is 0; choose a run that held its rate, or train without --from"
+        )
+    checkpoint = start / (HELD if len(history) >= held and other.loop.cooldown_epochs else CHECKPOINT)
+    history = history[:held]
+    if not history:
+        raise InputError(f"{start}: no run to start from: it has done no whole epoch")
+    if not checkpoint.is_file():
         raise InputError(f"{start}: no run to start from: it holds no {checkpoint.name}")
     if not _same_past(recipe, other, len(history)):
         raise ConfigError(
@@ -111,21 +119,16 @@ def _shared_past(recipe: Recipe, start: Path) -> tuple[list[dict[str, Any]], Pat
 
 
 def _same_past(recipe: Recipe, other: Recipe, epochs: int) -> bool:
-    """Whether both recipes do the same in their first ``epochs`` epochs."""
+    """Whether both recipes do the same in their first ``epochs`` epochs, in which ``other`` holds its rate."""
 
     def timeless(which: Recipe) -> Recipe:
-        loop = dataclasses.replace(
-            which.loop, epochs=10**6, cooldown_epochs=0, sizes=(48,), size_changes=(), warmup_epochs=0
-        )
+        loop = dataclasses.replace(which.loop, epochs=MOST, cooldown_epochs=0, sizes=(48,), size_changes=())
         return dataclasses.replace(which, name="", loop=loop)
 
-    if recipe.loop.epochs < epochs or timeless(recipe) != timeless(other):
-        return False
-    moments = [epoch + part for epoch in range(epochs) for part in (0.0, 0.5)]
-    return all(
-        recipe.loop.size_at(int(moment)) == other.loop.size_at(int(moment))
-        and recipe.loop.rate_at(moment) == other.loop.rate_at(moment)
-        for moment in moments
+    return (
+        timeless(recipe) == timeless(other)
+        and recipe.loop.held_epochs >= epochs
+        and all(recipe.loop.size_at(epoch) == other.loop.size_at(epoch) for epoch in range(epochs))
     )
 
 
