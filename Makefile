@@ -1,6 +1,7 @@
 # One command for each thing to do; it needs GNU make and Python 3.11, 3.12 or 3.13, and nothing else.
 
 VENV := .venv
+TORCH_VENV := .venv-torch
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -16,23 +17,35 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-
 	--custom-compile-command "make lock" --constraint locks/constraints.in $(UPGRADE)
 PI := --python-platform aarch64-manylinux_2_28 --only-binary :all:
 
-.PHONY: help demo test lint format lock build clean distclean
+# PyTorch stands in no lock file, since its builds differ by machine: `make test-torch TORCH=torch==2.13.0`.
+TORCH ?= torch>=2.6
+
+.PHONY: help demo test test-torch run-test-torch lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       install what a Pi needs into $(VENV), then run the pipeline on the built-in scene"
 	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
+	@echo "make test-torch install everything and PyTorch into $(TORCH_VENV) and run the tests of training on it"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
 	@echo "make build      sdist, and the wheel built from it, into dist/"
-	@echo "make clean      remove what the above left behind; make distclean: $(VENV) too"
+	@echo "make clean      remove what the above left behind; make distclean: $(VENV) and $(TORCH_VENV) too"
 
 demo: $(VENV)/.base
 	$(BIN)/fer-edge demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# An environment of its own, made by the rules below, so that the others stay as the lock files say.
+test-torch:
+	@$(MAKE) --no-print-directory VENV=$(TORCH_VENV) run-test-torch
+
+run-test-torch: $(VENV)/.torch
+	$(BIN)/python -c 'import torch; print("PyTorch", torch.__version__)'
+	$(BIN)/python -m pytest tests/train/test_torch.py $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -58,10 +71,10 @@ lock: $(VENV)/.python
 
 clean:
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(TORCH_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(TORCH_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
 $(VENV)/.python:
@@ -91,3 +104,8 @@ $(VENV)/.dev: $(VENV)/.python locks/dev.txt pyproject.toml
 	$(PIP) install --require-hashes --requirement locks/dev.txt
 	$(PIP) install --no-deps --editable .
 	@touch $(VENV)/.base $@
+
+$(VENV)/.torch: $(VENV)/.dev
+	@echo "Installing $(TORCH) into $(VENV)"
+	$(PIP) install '$(TORCH)'
+	@touch $@

@@ -45,7 +45,8 @@ def test_a_stopped_run_goes_on_where_it_was(mini_road: MiniRoad, tmp_path: Path)
     environment = {**os.environ, "FER_EDGE_DATA": str(mini_road.data)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 300
-    while not (run / "history.jsonl").exists() and time.monotonic() < deadline:
+    while not (run / "history.jsonl").exists() or not history(run):  # it begins empty
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)

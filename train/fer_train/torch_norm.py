@@ -1,7 +1,8 @@
 """BatchNormalization for training on PyTorch: one fused kernel, where Keras 3.15 composes it of many.
 
-On two CPU cores a training step of the shipped network takes about two thirds of the time. Imported under the
-PyTorch backend alone; the kept model holds Keras' own layer, so nothing after training knows of this one.
+On two CPU cores a training step of the shipped network takes about two thirds of the time. The kept model holds
+Keras' own layer, so nothing after training knows of this one. Checkpoints hold it: under another backend it is Keras'
+own, so that a run can be resumed there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import torch
 
 
 @keras.saving.register_keras_serializable(package="fer_train")
@@ -21,8 +21,10 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalize float32 [N, H, W, C]; in training by the batch, which also moves the running statistics."""
-        if not training or not self.trainable:
-            return super().call(inputs, training=False, mask=mask)
+        if keras.backend.backend() != "torch" or not training or not self.trainable:
+            return super().call(inputs, training=training, mask=mask)
+        import torch
+
         # A permuted view, not a copy: PyTorch takes NCHW with the strides of NHWC as its "channels last" format.
         return torch.nn.functional.batch_norm(
             inputs.permute(0, 3, 1, 2),

@@ -28,6 +28,7 @@ from fer_train.dataset import Dataset, Split, leak_free_training
 from fer_train.model import build_model, count_macs
 from fer_train.provenance import git_revision
 from fer_train.run_folder import BEST, CHECKPOINT, MODEL, RUN, Progress, open_run, save_epoch
+from fer_train.torch_norm import FusedBatchNormalization
 
 log = logging.getLogger(__name__)
 
@@ -120,11 +121,7 @@ def _compiled(recipe: Recipe, labels: int) -> Any:
 
 def _fast_norm() -> Callable[..., Any] | None:
     """A quicker BatchNormalization where Keras' own is slow: under PyTorch."""
-    if keras.backend.backend() != "torch":
-        return None
-    from fer_train.torch_norm import FusedBatchNormalization
-
-    return FusedBatchNormalization
+    return FusedBatchNormalization if keras.backend.backend() == "torch" else None
 
 
 def _optimizer(loop: LoopSettings) -> Any:
@@ -157,6 +154,11 @@ def _restore(model: Any, checkpoint: Path) -> None:
 
 def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
     """Dropout's random state is no weight, so no checkpoint holds it: it begins anew from each epoch's number."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # There, Dropout draws from the state that all of PyTorch shares.
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
             layer.seed_generator.state.assign([seed, epoch])
