@@ -19,16 +19,15 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to make")
     parser.add_argument("--variants", nargs="+", metavar="V", help="default: float32 int8 (of a bundle: all it has)")
     parser.add_argument("--name", help="the bundle's name (default: the recipe's)")
-    parser.add_argument(
-        "--model-version", type=_version, default="1.0.0", metavar="X.Y.Z", help="the bundle's version (default: 1.0.0)"
-    )
+    parser.add_argument("--model-version", type=_version, metavar="X.Y.Z", help="the bundle's version (default: 1.0.0)")
     parser.add_argument(
         "--min-recall",
         nargs="+",
         type=_floor,
         default=[],
         metavar="LABEL=SHARE",
-        help="raise a rare class's logit until it has this recall on PublicTest, such as disgust=0.5",
+        help="raise a rare class's logit until the Keras model has this recall on PublicTest, such as disgust=0.5; "
+        "rounding to int8 may cost an image of it",
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")

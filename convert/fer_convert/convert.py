@@ -31,6 +31,7 @@ from fer_train.dataset import PUBLIC_TEST, Dataset, Split
 log = logging.getLogger(__name__)
 
 LICENSE = "Apache-2.0"
+FIRST_VERSION = "1.0.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class BundleOptions:
 
     variants: Sequence[str] = DEFAULT_VARIANTS
     name: str | None = None
-    version: str = "1.0.0"
+    version: str = FIRST_VERSION
     recall_floors: Mapping[str, float] = field(default_factory=dict)
 
 

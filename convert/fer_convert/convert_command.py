@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 
-from fer_convert.convert import BundleOptions, convert_model
+from fer_convert.convert import FIRST_VERSION, BundleOptions, convert_model
 from fer_convert.source import locate_model, open_source_model
 from fer_convert.staging import check_target
 from fer_convert.subset import copy_variants
@@ -32,8 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _copy(arguments: argparse.Namespace) -> None:
-    if arguments.min_recall:
-        raise InputError(f"{arguments.model}: --min-recall changes a model; a bundle's files are copied as they are")
+    for option in ("min_recall", "model_version", "name"):
+        if getattr(arguments, option):
+            told = "--" + option.replace("_", "-")
+            raise InputError(f"{arguments.model}: {told} is for a Keras model; a bundle's files are copied as they are")
     with load_bundle(arguments.model) as bundle:
         variants = arguments.variants or list(bundle.manifest.variants)
     copy_variants(arguments.model, arguments.out, variants, force=arguments.force)
@@ -44,7 +46,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     options = BundleOptions(
         variants=arguments.variants or DEFAULT_VARIANTS,
         name=arguments.name,
-        version=arguments.model_version,
+        version=arguments.model_version or FIRST_VERSION,
         recall_floors=dict(arguments.min_recall),
     )
     check_variants(options.variants)

@@ -19,12 +19,12 @@ from fer_train.config import TargetSettings
 from fer_train.dataset import Dataset, load_dataset
 from fer_train.ferplus import ANSWERS, FILE_NAMES, load_votes
 from fer_train.readers.locate import locate
-from fer_train.samples import SPLIT_NAMES
+from fer_train.samples import SPLIT_NAMES, TRAINING
 from fer_train.soft_labels import read_soft_labels, write_soft_labels
 from fer_train.targets import training_targets
 from support.caches import users_cache
 from support.fer2013 import real_fer2013, write_mini_fer2013
-from support.road import RECIPE, assert_refused, fer_edge
+from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 # The label of each answer of FER+; contempt, unknown and "not a face" have none.
 LABEL_OF_ANSWER = np.array([6, 3, 5, 4, 0, 1, 2, -1, -1, -1])
@@ -284,3 +284,22 @@ def test_a_file_with_a_changed_byte_is_refused_or_the_same(
     except InputError:
         return
     np.testing.assert_array_equal(read, whole)  # in a date or the like: the zip's checksums cover the rest
+
+
+def test_teachers_answers_are_kept_and_taught(mini_road: MiniRoad, tmp_path: Path) -> None:
+    out = tmp_path / "teacher.npz"
+    asked = ("data", "soft-labels", mini_road.run, mini_road.run / "model.keras", "--out", out)
+    done = fer_edge(*asked, data=mini_road.data)
+    assert done.returncode == 0, done.stderr
+    dataset = load_dataset(mini_road.data)
+    kept = read_soft_labels(out, dataset)
+    assert kept.shape == (len(dataset.splits[TRAINING]), 7)
+    np.testing.assert_allclose(kept.sum(axis=1), 1, atol=1e-5)
+    # The teacher saw these images: it names far more of them than the one in seven of chance.
+    assert (kept.argmax(axis=1) == dataset.splits[TRAINING].labels).mean() > 0.3
+    again = fer_edge(*asked, data=mini_road.data)
+    assert_refused(again, 2, str(out), "--force")
+    nowhere = fer_edge("data", "soft-labels", mini_road.run, "--out", tmp_path / "no" / "x.npz", data=mini_road.data)
+    assert_refused(nowhere, 6, str(tmp_path / "no"))
+    missing = fer_edge("data", "soft-labels", tmp_path / "no.keras", "--out", tmp_path / "y.npz", data=mini_road.data)
+    assert_refused(missing, 2, "no.keras")

@@ -128,3 +128,13 @@ def test_missing_things_are_named(mini_road: MiniRoad, tmp_path: Path) -> None:
     blocked.write_text("")
     refused = fer_edge("train", "--config", mini_road.recipe, "--out", blocked / "run", data=mini_road.data)
     assert_refused(refused, 6, str(blocked))
+
+
+def test_a_run_that_lost_its_checkpoint_is_not_begun_anew(mini_road: MiniRoad, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(mini_road.run, run)
+    (run / "checkpoint.keras").unlink()
+    before = (run / "history.jsonl").read_bytes()
+    refused = fer_edge("train", "--config", mini_road.recipe, "--out", run, "--resume", data=mini_road.data)
+    assert_refused(refused, 2, str(run), "checkpoint.keras", "--from")
+    assert (run / "history.jsonl").read_bytes() == before

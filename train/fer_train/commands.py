@@ -46,13 +46,17 @@ def _configure_soft_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("teachers", nargs="+", type=Path, metavar="TEACHER", help="a run's folder or a .keras file")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="file to write")
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for the other commands)")
+    parser.add_argument("--force", action="store_true", help="replace FILE.npz where it is there already")
     parser.add_argument(
         "--temperature", type=_temperature, default=1.0, metavar="T", help="above 1 softens the answers (default: 1)"
     )
 
 
 def _temperature(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 100:
         raise argparse.ArgumentTypeError(f"must be above 0 and at most 100, not {text}")
     return value

@@ -24,7 +24,7 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         axes.set(xlabel="epoch", title=name)
         axes.grid(alpha=0.3)
         axes.legend()
-    best = max(history, key=lambda line: line["val_accuracy"])
+    best = next(line for line in reversed(history) if line["best"])
     accuracy.axhline(best["val_accuracy"], color="0.6", linestyle=":", linewidth=1)
     accuracy.set_title(f"Top-1 accuracy (best on PublicTest: {best['val_accuracy']:.1%}, epoch {best['epoch']:.0f})")
     with atomic_path(path) as temporary:

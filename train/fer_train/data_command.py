@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from fer_edge.errors import InputError, OutputError
 from fer_edge.files import write_text_atomically
 from fer_train.audit import Audit, AuditReport, Finding
 from fer_train.dataset import load_dataset
@@ -51,6 +52,10 @@ def soft_labels(arguments: argparse.Namespace) -> int:
     """Ask the teachers, keep their answers and say how often they name the label."""
     from fer_train.soft_labels import ask_teachers, write_soft_labels
 
+    if arguments.out.exists() and not arguments.force:
+        raise InputError(f"{arguments.out}: is already there; choose another --out, or replace it with --force")
+    if not arguments.out.parent.is_dir():
+        raise OutputError(f"{arguments.out.parent}: no such folder to write {arguments.out.name} into")
     models = [path / MODEL if path.is_dir() else path for path in arguments.teachers]
     dataset = load_dataset(arguments.data)
     probabilities = ask_teachers(models, dataset, arguments.temperature)

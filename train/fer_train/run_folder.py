@@ -20,6 +20,7 @@ from typing import Any
 from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.files import atomic_path, write_text_atomically
+from fer_train.backend import check_model_file
 from fer_train.config import MOST, Recipe, load_recipe
 from fer_train.curves import draw_curves
 
@@ -62,7 +63,7 @@ def open_run(recipe: Recipe, run: Path, *, resume: bool = False, start: Path | N
             raise ConfigError(f"{run}: already holds a run; go on with --resume, or choose another --out")
         if load_recipe(config) != recipe:
             raise ConfigError(f"{run}: holds a run of another recipe ({config} differs); choose another --out")
-        return Progress(_read_history(run / HISTORY)) if (run / CHECKPOINT).exists() else Progress([])
+        return _resumed(run)
     if resume:
         raise InputError(f"{run}: nothing to resume: it holds no {CONFIG}")
     history, checkpoint = _shared_past(recipe, start) if start else ([], None)
@@ -77,6 +78,19 @@ def open_run(recipe: Recipe, run: Path, *, resume: bool = False, start: Path | N
     _write_history(history, run)
     write_text_atomically(config, strict_toml.dump(strict_toml.to_table(recipe)))
     return Progress(history)
+
+
+def _resumed(run: Path) -> Progress:
+    """A run stopped in its first epoch has neither checkpoint nor lines; one that lost its checkpoint is refused."""
+    history = _read_history(run / HISTORY) if (run / HISTORY).exists() else []
+    if (run / CHECKPOINT).exists():
+        return Progress(history)
+    if history:
+        raise InputError(
+            f"{run}: cannot resume: it has done {len(history)} epochs but holds no {CHECKPOINT}; "
+            "start a new run from it with --from"
+        )
+    return Progress([])
 
 
 def save_epoch(model: Any, run: Path, progress: Progress, *, held: bool) -> None:
@@ -109,6 +123,7 @@ def _shared_past(recipe: Recipe, start: Path) -> tuple[list[dict[str, Any]], Pat
         raise InputError(f"{start}: no run to start from: it has done no whole epoch")
     if not checkpoint.is_file():
         raise InputError(f"{start}: no run to start from: it holds no {checkpoint.name}")
+    check_model_file(checkpoint)
     if not _same_past(recipe, other, len(history)):
         raise ConfigError(
             f"{start}: its first {len(history)} epochs were not trained as this recipe says: all but epochs, "
@@ -136,8 +151,10 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return [{**line, "best": bool(line["best"]), "val_accuracy": float(line["val_accuracy"])} for line in lines]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: cannot resume from it: {error}") from None
+    except KeyError as error:
+        raise InputError(f"{path}: cannot go on from it: a line has no {error}") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: cannot go on from it: {error}") from None
 
 
 def _write_history(history: list[dict[str, Any]], run: Path) -> None:

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from fer_edge.errors import InputError, ModelError
 from fer_edge.files import write_bytes_atomically
 from fer_edge.quantization import softmax
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.backend import load_model
+from fer_train.backend import check_model_file, load_model
 from fer_train.samples import TRAINING, Dataset
 
 _BATCH = 256
@@ -26,9 +27,11 @@ def ask_teachers(models: Sequence[Path], dataset: Dataset, temperature: float = 
     Raises InputError or ModelError for a file that is missing or is no model for these images and labels.
     """
     images = dataset.splits[TRAINING].images
-    answers = [_answers(path, views, dataset, temperature) for path in models for views in (images, images[:, :, ::-1])]
-    mean: Float32Array = np.mean(answers, axis=0, dtype=np.float32)
-    return mean
+    if not len(images):
+        raise InputError(f"{dataset.name}: holds no Training images to ask a teacher about")
+    for path in models:
+        check_model_file(path)
+    return _mean([_answers(path, images, dataset, temperature) for path in models])
 
 
 def _answers(path: Path, images: UInt8Array, dataset: Dataset, temperature: float) -> Float32Array:
@@ -38,9 +41,18 @@ def _answers(path: Path, images: UInt8Array, dataset: Dataset, temperature: floa
             f"{path}: maps {model.input_shape} to {model.output_shape}; wanted {images.shape[1:]} grey pixels "
             f"to {len(dataset.labels)} logits"
         )
+    views = [softmax(_logits(model, view), temperature) for view in (images, images[:, :, ::-1])]
+    return _mean(views)
+
+
+def _mean(answers: Sequence[Float32Array]) -> Float32Array:
+    return np.mean(answers, axis=0).astype(np.float32)
+
+
+def _logits(model: Any, images: UInt8Array) -> Float32Array:
     batches = (images[begin : begin + _BATCH, :, :, None] for begin in range(0, len(images), _BATCH))
-    logits = np.concatenate([np.asarray(model.predict_on_batch(batch.astype(np.float32))) for batch in batches])
-    return softmax(logits.astype(np.float32), temperature)
+    answers = [np.asarray(model.predict_on_batch(batch.astype(np.float32))) for batch in batches]
+    return np.concatenate(answers).astype(np.float32)
 
 
 def write_soft_labels(path: Path, probabilities: Float32Array, dataset: Dataset) -> None:

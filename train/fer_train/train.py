@@ -145,11 +145,12 @@ def _restore(model: Any, checkpoint: Path) -> None:
     """Put weights and optimizer state of ``checkpoint`` into ``model``."""
     try:
         saved = keras.models.load_model(checkpoint)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{checkpoint}: cannot resume from it: {error}") from None
-    model.set_weights(saved.get_weights())
-    for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
-        variable.assign(value)
+        model.set_weights(saved.get_weights())
+        for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+            variable.assign(value)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(f"{checkpoint}: cannot resume from it: {reason}") from None
 
 
 def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
