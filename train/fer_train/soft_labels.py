@@ -46,7 +46,8 @@ def _answers(path: Path, images: UInt8Array, dataset: Dataset, temperature: floa
 
 
 def _mean(answers: Sequence[Float32Array]) -> Float32Array:
-    return np.mean(answers, axis=0).astype(np.float32)
+    mean: Float32Array = np.mean(answers, axis=0).astype(np.float32)
+    return mean
 
 
 def _logits(model: Any, images: UInt8Array) -> Float32Array:
