@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from fer_bench import output, report
-from fer_bench.extras import progress
+from fer_bench.extras import progress, require
 from fer_bench.host import describe_host
 from fer_bench.latency import measure_latency
 from fer_bench.memory import measure_memory
@@ -73,6 +73,7 @@ def _measure_accuracy(
     from fer_bench.accuracy import ferplus_votes, measure_accuracy, split_of
     from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
 
+    require("sklearn")  # before anything is said of the data
     dataset = load_dataset(arguments.data)
     splits = (PUBLIC_TEST, PRIVATE_TEST) if arguments.final else (PUBLIC_TEST,)
     for split in splits:

@@ -52,10 +52,12 @@ def run(python: Path, model: Path, output: Path) -> np.ndarray[tuple[int, ...], 
     return np.load(output).astype(np.float64)
 
 
-@pytest.mark.parametrize(("variant", "tolerance"), [("float32", 1e-4), ("int8", 1.0)])
+@pytest.mark.parametrize(("variant", "tolerance"), [("float32", 1e-4), ("int8", 2.0)])
 def test_both_runtimes_agree(legacy_python: Path, tmp_path: Path, variant: str, tolerance: float) -> None:
     model = RELEASED / f"{variant}.tflite"
     ours = run(Path(sys.executable), model, tmp_path / "ours.npy")
     theirs = run(legacy_python, model, tmp_path / "theirs.npy")
     assert np.ptp(ours) > 0
-    np.testing.assert_allclose(theirs, ours, atol=tolerance)  # int8: one step of the quantized logit
+    # int8, in steps of the quantized logit: each layer may round to the other side, and now and then two do alike.
+    np.testing.assert_allclose(theirs, ours, atol=tolerance)
+    assert (np.abs(theirs - ours) <= min(tolerance, 1.0)).mean() > 0.95
