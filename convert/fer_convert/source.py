@@ -12,8 +12,7 @@ from fer_edge.errors import InputError, ModelError
 from fer_edge.labels import FER2013_LABELS
 from fer_train.backend import check_model_file, load_model
 from fer_train.model import count_macs
-
-MODEL, RUN, CONFIG = "model.keras", "run.json", "config.toml"
+from fer_train.run_folder import CONFIG, MODEL, RUN
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fer_edge.errors import ConfigError, InputError, MissingExtraError, ModelError
 from fer_edge.quiet import quiet_stderr
+from fer_edge.types import Float32Array, UInt8Array
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -63,3 +66,9 @@ def check_model_file(path: Path) -> None:
         members = set()
     if not {"config.json", "model.weights.h5"} <= members:
         raise ModelError(f"{path}: not a Keras 3 model file (.keras): empty, truncated or of another format")
+
+
+def predict_logits(model: Any, images: UInt8Array, batch_size: int = 256) -> Float32Array:
+    """Logits float32 [N, labels] of a Keras model for uint8 [N, H, W]."""
+    pixels = images[..., np.newaxis].astype(np.float32)
+    return np.asarray(model.predict(pixels, batch_size=batch_size, verbose=0), dtype=np.float32)

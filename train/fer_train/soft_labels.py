@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +14,8 @@ from fer_edge.errors import InputError, ModelError
 from fer_edge.files import write_bytes_atomically
 from fer_edge.quantization import softmax
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.backend import check_model_file, load_model
+from fer_train.backend import check_model_file, load_model, predict_logits
 from fer_train.samples import TRAINING, Dataset
-
-_BATCH = 256
 
 
 def ask_teachers(models: Sequence[Path], dataset: Dataset, temperature: float = 1.0) -> Float32Array:
@@ -41,19 +38,13 @@ def _answers(path: Path, images: UInt8Array, dataset: Dataset, temperature: floa
             f"{path}: maps {model.input_shape} to {model.output_shape}; wanted {images.shape[1:]} grey pixels "
             f"to {len(dataset.labels)} logits"
         )
-    views = [softmax(_logits(model, view), temperature) for view in (images, images[:, :, ::-1])]
+    views = [softmax(predict_logits(model, view), temperature) for view in (images, images[:, :, ::-1])]
     return _mean(views)
 
 
 def _mean(answers: Sequence[Float32Array]) -> Float32Array:
     mean: Float32Array = np.mean(answers, axis=0).astype(np.float32)
     return mean
-
-
-def _logits(model: Any, images: UInt8Array) -> Float32Array:
-    batches = (images[begin : begin + _BATCH, :, :, None] for begin in range(0, len(images), _BATCH))
-    answers = [np.asarray(model.predict_on_batch(batch.astype(np.float32))) for batch in batches]
-    return np.concatenate(answers).astype(np.float32)
 
 
 def write_soft_labels(path: Path, probabilities: Float32Array, dataset: Dataset) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from fer_edge.errors import InputError, ModelError
 from fer_edge.files import atomic_path, write_text_atomically
-from fer_edge.types import Float32Array, UInt8Array
+from fer_edge.types import Float32Array
+from fer_train.backend import predict_logits
 from fer_train.batches import TrainingBatches, TrainingSet
 from fer_train.blocks import transfer_weights
 from fer_train.config import LoopSettings, Recipe
@@ -174,12 +174,6 @@ def _validate(model: Any, split: Split) -> dict[str, float]:
         "val_loss": float(-log_probability[np.arange(len(logits)), split.labels].mean()),
         "val_accuracy": float((logits.argmax(axis=1) == split.labels).mean()),
     }
-
-
-def predict_logits(model: Any, images: UInt8Array, batch_size: int = 256) -> npt.NDArray[np.float32]:
-    """Logits float32 [N, labels] of a Keras model for uint8 [N, H, W]."""
-    pixels = images[..., np.newaxis].astype(np.float32)
-    return np.asarray(model.predict(pixels, batch_size=batch_size, verbose=0), dtype=np.float32)
 
 
 def _keep_best(recipe: Recipe, dataset: Dataset, run: Path, progress: Progress, images: int, revision: str) -> Path:
