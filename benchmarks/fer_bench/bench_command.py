@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from fer_bench import output, report
-from fer_bench.extras import progress, require
+from fer_bench.extras import require
 from fer_bench.host import describe_host
-from fer_bench.latency import measure_latency
-from fer_bench.memory import measure_memory
+from fer_bench.latency.measure import Plan, choose_configurations, measure_latency
 from fer_bench.results import (
+    REFERENCE,
     AccuracyResult,
     BenchmarkReport,
     BundleInfo,
@@ -47,14 +47,23 @@ def _bench(arguments: argparse.Namespace, *, accuracy: bool, latency: bool) -> i
         if path is not None and path != output.STDOUT:
             output.check_writable(path)
     with load_bundle(_bundle_path(arguments.bundle)) as bundle:
-        variants = runnable_variants(bundle)
-        # Every file is opened and run once before minutes are spent on the first of them.
+        # What can be refused is refused before minutes are spent: every file is opened and run once.
+        variants = runnable_variants(bundle) if accuracy else ()
         for name in variants:
             EmotionClassifier(bundle, name).close()
+        plan = _plan(arguments) if latency else None
+        configurations = choose_configurations(bundle, plan) if plan else ()
         dataset, accuracies = _measure_accuracy(bundle, variants, arguments) if accuracy else (None, {})
-        settings = LatencySettings(arguments.rounds, arguments.runs, arguments.threads) if latency else None
-        results = _with_latency(bundle, variants, accuracies, settings)
-        found = BenchmarkReport(describe_host(), _describe(bundle), results, dataset, settings)
+        rows, machine = measure_latency(bundle, configurations, plan) if plan else ((), None)
+        found = BenchmarkReport(
+            describe_host(),
+            _describe(bundle),
+            _results(bundle, {*variants, *(row.variant for row in rows)}, accuracies),
+            dataset,
+            plan.settings if plan else None,
+            machine,
+            rows,
+        )
     _deliver(found, arguments)
     return 0
 
@@ -84,28 +93,29 @@ def _measure_accuracy(
     return DatasetInfo(dataset.name, dataset.rows_sha256), accuracies
 
 
-def _with_latency(
-    bundle: ModelBundle,
-    variants: tuple[str, ...],
-    accuracies: dict[str, tuple[AccuracyResult, ...]],
-    settings: LatencySettings | None,
+def _plan(arguments: argparse.Namespace) -> Plan:
+    return Plan(
+        LatencySettings(arguments.rounds, arguments.runs),
+        arguments.engines,
+        arguments.threads,
+        arguments.tflite_runtime,
+        arguments.timeout,
+    )
+
+
+def _results(
+    bundle: ModelBundle, measured: set[str], accuracies: dict[str, tuple[AccuracyResult, ...]]
 ) -> tuple[VariantResult, ...]:
-    """One result for each variant, with latency and memory when ``settings`` are given."""
-    latencies = measure_latency(bundle, variants, settings) if settings else {}
-    memories = {}
-    if settings:
-        for name in progress(variants, "memory", len(variants)):
-            memories[name] = measure_memory(bundle.variant(name).path, settings.threads)
+    """One for each measured variant, float32 first."""
+    names = sorted(measured, key=lambda name: (name != REFERENCE, list(bundle.manifest.variants).index(name)))
     return tuple(
         VariantResult(
             variant=name,
             size_bytes=bundle.variant(name).size_bytes,
             sha256=bundle.variant(name).sha256,
             accuracy=accuracies.get(name, ()),
-            latency=latencies.get(name),
-            memory=memories.get(name),
         )
-        for name in variants
+        for name in names
     )
 
 

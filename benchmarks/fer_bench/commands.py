@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fer_bench.latency.engines import ENGINES
 from fer_edge.cli import Command, add_subcommands
 
 
@@ -74,9 +76,18 @@ def _add_options(parser: argparse.ArgumentParser, override: dict[str, Any], *, a
         add("--data", type=Path, metavar="PATH", help=_DATA_HELP)
         add("--final", action="store_true", help="measure PrivateTest too: for a number to publish, never to choose by")
     if latency:
-        add("--rounds", type=_count, default=20, metavar="N", help="rounds over all variants (default: 20)")
-        add("--runs", type=_count, default=100, metavar="N", help="timed runs of a variant a round (default: 100)")
-        add("--threads", type=_count, default=1, metavar="N", help="threads of the runtime (default: 1)")
+        _add_latency_options(add)
+
+
+def _add_latency_options(add: Callable[..., None]) -> None:
+    add("--engines", type=_engines, metavar="E,E", help=f"of {', '.join(ENGINES)} (default: those that work here)")
+    add("--threads", type=_counts, metavar="N,N", help="threads of the engine (default: 1 and all cores)")
+    add("--tflite-runtime", type=Path, metavar="PYTHON", help="of its environment (default: .venv-legacy/bin/python)")
+    add("--rounds", type=_count, default=20, metavar="N", help="rounds over all configurations (default: 20)")
+    add("--runs", type=_count, default=100, metavar="N", help="timed runs of a configuration a round (default: 100)")
+    add(
+        "--timeout", type=_seconds, default=300.0, metavar="S", help="longest wait for a load or a round (default: 300)"
+    )
 
 
 def _run(name: str) -> Callable[[argparse.Namespace], int]:
@@ -96,7 +107,29 @@ def _count(text: str) -> int:
     return number
 
 
-_count.__name__ = "count (1 or more)"  # argparse names the type in its message
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(_count(part) for part in text.split(",")))
+
+
+def _engines(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not ENGINES.keys() >= set(names):
+        raise ValueError
+    return names
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= threading.TIMEOUT_MAX:  # what a timer takes; NaN is neither
+        raise ValueError
+    return seconds
+
+
+# argparse names the type in its message.
+_count.__name__ = "count (1 or more)"
+_counts.__name__ = "list of counts (such as 1,2,4)"
+_engines.__name__ = f"list of engines (of {', '.join(ENGINES)})"
+_seconds.__name__ = "number of seconds"
 
 _DATA_HELP = "FER2013 as CSV, archive or folder (default: FER_EDGE_DATA, else ./data, else the user's cache)"
 

@@ -7,14 +7,21 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from fer_bench.results import AccuracyResult, BenchmarkReport, ClassRecall, VariantResult
+from fer_bench.results import (
+    FORMAT,
+    AccuracyResult,
+    BenchmarkReport,
+    ClassRecall,
+    LatencyRow,
+    LatencySettings,
+    MachineState,
+    VariantResult,
+)
 from fer_bench.tables import markdown_table, percent, text_table
 
-FORMAT = 2
-"""2: ``leak_free``, ``ferplus`` and ``classes`` beside each accuracy."""
-
 _NONE = "-"
-Cell = Callable[[VariantResult], str]
+_MIN_RUNS = 1000
+"""Ten runs lie beyond p99 then."""
 
 _ACCURACY_COLUMNS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
     ("top-1 % (95 %)", lambda found: f"{percent(found.accuracy, 2)} ({percent(found.low)}–{percent(found.high)})"),
@@ -25,19 +32,22 @@ _ACCURACY_COLUMNS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
     ("agrees", lambda found: _or_none(found.agreement, lambda share: percent(share, 2))),
     ("McNemar p", lambda found: _or_none(found.mcnemar_p, _p_value)),
 )
-_LATENCY_ROWS: tuple[tuple[str, Cell], ...] = (
-    ("latency p50 ms", lambda row: _or_none(row.latency, lambda found: f"{found.stats.p50_ms:.3f}")),
-    ("latency p95 ms", lambda row: _or_none(row.latency, lambda found: f"{found.stats.p95_ms:.3f}")),
-    ("latency p99 ms", lambda row: _or_none(row.latency, lambda found: f"{found.stats.p99_ms:.3f}")),
-    (
-        "time over float32's",
-        lambda row: _or_none(row.latency, lambda found: _or_none(found.ratio, lambda r: f"{r:.2f}")),
-    ),
+_LATENCY_COLUMNS: tuple[tuple[str, Callable[[LatencyRow], str]], ...] = (
+    ("p50 ms", lambda row: f"{row.p50_ms:.3f}"),
+    ("p95 ms", lambda row: f"{row.p95_ms:.3f}"),
+    ("p99 ms", lambda row: f"{row.p99_ms:.3f}"),
+    ("max ms", lambda row: f"{row.max_ms:.3f}"),
+    ("ratio", lambda row: _or_none(row.ratio, lambda ratio: f"{ratio:.2f}")),
+    ("busy", lambda row: _count_or_none(row.busy_rounds)),
+    ("throttled", lambda row: _count_or_none(row.throttled_rounds)),
 )
-_MEMORY_ROWS: tuple[tuple[str, Cell], ...] = (
-    ("load ms", lambda row: _or_none(row.memory, lambda found: f"{found.load_ms:.1f}")),
-    ("RSS after load MiB", lambda row: _or_none(row.memory, lambda found: f"{found.rss_loaded_mib:.1f}")),
-    ("RSS before import MiB", lambda row: _or_none(row.memory, lambda found: f"{found.rss_before_mib:.1f}")),
+_COST_COLUMNS: tuple[tuple[str, Callable[[LatencyRow], str]], ...] = (
+    ("delegated", lambda row: _or_none(row.nodes, lambda nodes: f"{row.delegated_nodes}/{nodes}")),
+    ("GMAC/s", lambda row: _or_none(row.mac_per_s, lambda speed: f"{speed / 1e9:.2f}")),
+    ("load ms", lambda row: f"{row.load_ms:.1f}"),
+    ("RSS MiB", lambda row: f"{row.rss_loaded_mib:.1f}"),
+    ("before", lambda row: f"{row.rss_before_mib:.1f}"),
+    ("file KiB", lambda row: f"{row.size_bytes / 1024:.1f}"),
 )
 
 
@@ -51,7 +61,10 @@ class _Table:
 
 
 def to_json(report: BenchmarkReport) -> str:
-    """The report as JSON text, ``{"format": 2, "host": …, "bundle": …, "results": […]}``."""
+    """The report as JSON text, ``{"format": 3, "host": …, "bundle": …, "results": […], …}``.
+
+    `schema/report.schema.json` says what stands in it.
+    """
     table: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(report)}
     return json.dumps(table, indent=2) + "\n"
 
@@ -70,7 +83,15 @@ def to_markdown(report: BenchmarkReport) -> str:
 
 def _tables(report: BenchmarkReport) -> list[_Table]:
     measured = any(row.accuracy for row in report.results)
-    return [*([_accuracies(report), _recalls(report)] if measured else []), _costs(report)]
+    return [
+        *([_accuracies(report), _recalls(report)] if measured else []),
+        *(
+            [_configurations(report, _LATENCY_COLUMNS), _configurations(report, _COST_COLUMNS)]
+            if report.latency
+            else []
+        ),
+        *([] if report.latency else [_sizes(report)]),
+    ]
 
 
 def _accuracies(report: BenchmarkReport) -> _Table:
@@ -100,17 +121,22 @@ def _recalls(report: BenchmarkReport) -> _Table:
     return _Table(["split", "recall % of", "images", *(row.variant for row in report.results)], rows, names=2)
 
 
-def _costs(report: BenchmarkReport) -> _Table:
-    """Size, and latency and memory where they were measured, the variants across."""
-    results = report.results
-    rows: list[tuple[str, Cell]] = [("file KiB", lambda row: f"{row.size_bytes / 1024:.1f}")]
-    rows += _LATENCY_ROWS if any(row.latency for row in results) else ()
-    rows += _MEMORY_ROWS if any(row.memory for row in results) else ()
+def _configurations(report: BenchmarkReport, columns: tuple[tuple[str, Callable[[LatencyRow], str]], ...]) -> _Table:
+    """A row for each variant, engine and number of threads; a column that nothing is known for is left out."""
+    found = [(name, cells) for name, cell in columns if set(cells := [cell(row) for row in report.latency]) != {_NONE}]
     return _Table(
-        ["", *(row.variant for row in results)],
-        [[name, *(cell(row) for row in results)] for name, cell in rows],
-        names=1,
+        ["variant", "engine", "threads", *(name for name, _ in found)],
+        [
+            [row.variant, row.engine, str(row.threads), *(cells[i] for _, cells in found)]
+            for i, row in enumerate(report.latency)
+        ],
+        names=2,
     )
+
+
+def _sizes(report: BenchmarkReport) -> _Table:
+    sizes = [f"{row.size_bytes / 1024:.1f}" for row in report.results]
+    return _Table(["", *(row.variant for row in report.results)], [["file KiB", *sizes]], names=1)
 
 
 def _splits(report: BenchmarkReport) -> list[str]:
@@ -136,12 +162,56 @@ def _notes(report: BenchmarkReport) -> list[str]:
     if report.dataset is not None:
         lines += _accuracy_notes(report, report.dataset.name)
     if report.latency_settings is not None:
-        how = report.latency_settings
-        lines.append(
-            f"latency: one image, {how.threads} thread{'s' * (how.threads > 1)}, {how.rounds} rounds of "
-            f"{how.runs} runs, variants interleaved; RSS: a fresh process each"
-        )
+        lines += _latency_notes(report, report.latency_settings)
+    if report.machine is not None:
+        lines += [
+            f"machine before: {_machine(report.machine.before)}",
+            f"machine after: {_machine(report.machine.after)}",
+        ]
     return lines
+
+
+def _latency_notes(report: BenchmarkReport, how: LatencySettings) -> list[str]:
+    rows = report.latency
+    lines = [
+        f"latency: one image, a process for each configuration; {how.rounds} rounds in which each has {how.warm_up} "
+        f"untimed and {how.runs} timed runs",
+        f"engines: {', '.join(dict.fromkeys(row.runtime for row in rows))}",
+    ]
+    if any(row.ratio is not None for row in rows):
+        lines.append("ratio: time over that of float32 on litert with one thread, median of the rounds'")
+    if any(row.nodes is not None for row in rows):
+        lines.append("delegated: nodes of the graph that XNNPACK took, of all")
+    if any(row.busy_rounds for row in rows):
+        lines.append("busy: rounds in which it waited for a core that others had; measure again on an idle machine")
+    if any(row.throttled_rounds for row in rows):
+        lines.append("throttled: rounds in which heat or voltage slowed the machine down; cool it, mind its supply")
+    if how.rounds * how.runs < _MIN_RUNS:
+        lines.append(f"fewer than {_MIN_RUNS} runs of each: p99 and max say little")
+    return lines
+
+
+def _machine(state: MachineState) -> str:
+    """One line: what is known of it."""
+    parts = []
+    if state.frequencies:
+        governors = dict.fromkeys(found.governor for found in state.frequencies if found.governor is not None)
+        current = [found.current_mhz for found in state.frequencies if found.current_mhz is not None]
+        highest = [found.max_mhz for found in state.frequencies if found.max_mhz is not None]
+        parts += [f"governor {'/'.join(governors)}"] if governors else []
+        parts += [f"{min(current):.0f} MHz"] if current else []
+        parts += [f"of at most {max(highest):.0f} MHz"] if highest else []
+    if state.temperatures:
+        hottest = max(state.temperatures, key=lambda found: found.celsius)
+        parts.append(f"{hottest.celsius:.1f} °C ({hottest.sensor})")
+    if state.throttled is not None:
+        parts.append(f"now {' and '.join(state.throttled.now) or 'not throttled'}")
+        parts.append(f"since boot {' and '.join(state.throttled.since_boot) or 'never throttled'}")
+    if state.throttle_count is not None:
+        parts.append(f"cores throttled {state.throttle_count} times since boot")
+    if state.load_average is not None:
+        parts.append(f"load {state.load_average[0]:.2f}")
+    return ", ".join(parts) or "it tells nothing"
 
 
 def _accuracy_notes(report: BenchmarkReport, dataset: str) -> list[str]:
@@ -167,6 +237,11 @@ def _recall(part: ClassRecall) -> str:
 
 def _p_value(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _count_or_none(rounds: int | None) -> str:
+    """A dash for none, so that the column is there only if it tells something."""
+    return str(rounds) if rounds else _NONE
 
 
 def _or_none(value: Any, shown: Callable[[Any], str]) -> str:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_edge.errors import InputError
+
+FORMAT = 3
+"""2: ``leak_free``, ``ferplus`` and ``classes`` beside each accuracy; 3: ``latency`` is a list with a row for each
+configuration (variant, engine, threads), and ``machine`` tells the machine's state before and after it."""
 
 REFERENCE = "float32"
 """The variant that the others are compared with."""
@@ -60,48 +69,100 @@ class AccuracyResult:
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyStats:
-    """Percentiles over ``runs`` timed invocations, in milliseconds."""
+class LatencyRow:
+    """What one configuration, a variant on an engine with a number of threads, took in a process of its own.
 
+    The milliseconds are of one invocation, over ``runs`` timed ones. ``ratio`` is the time over that of float32 on
+    litert with one thread in the same run (None: that was not measured). ``mac_per_s`` is the manifest's number of
+    multiply-accumulates over the median (None: it holds none).
+
+    ``delegated_nodes`` of the graph's ``nodes`` were taken by XNNPACK (None: an engine without delegates).
+
+    Resident set in MiB (2**20 bytes): of the bare interpreter, after importing the engine, and after loading the model
+    and invoking it once. ``import_ms`` is the import, ``load_ms`` opening the file and allocating its tensors.
+
+    In ``busy_rounds`` it waited for a core that others had, in ``throttled_rounds`` the machine was slowed down by
+    heat or voltage (None: this machine does not tell).
+    """
+
+    variant: str
+    engine: str
+    threads: int
+    runtime: str
+    size_bytes: int
+    runs: int
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    runs: int
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyResult:
-    """Latency of one invocation; ``ratio`` is the time over float32's in the same run (None: no float32)."""
-
-    stats: LatencyStats
+    max_ms: float
     ratio: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryResult:
-    """One fresh process that loads a variant and invokes it once.
-
-    Resident set in MiB (2**20 bytes): of the bare interpreter, after importing the runtime, and at the end.
-    ``import_ms`` is the import of the runtime, ``load_ms`` opening the file and allocating its tensors.
-    """
-
+    mac_per_s: float | None
+    nodes: int | None
+    delegated_nodes: int | None
+    import_ms: float
+    load_ms: float
     rss_before_mib: float
     rss_import_mib: float
     rss_loaded_mib: float
-    import_ms: float
-    load_ms: float
+    busy_rounds: int | None
+    throttled_rounds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CpuFrequency:
+    """One group of cores with a common clock, as cpufreq names it; None for what it does not tell."""
+
+    name: str
+    governor: str | None
+    current_mhz: float | None
+    max_mhz: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """One sensor."""
+
+    sensor: str
+    celsius: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleFlags:
+    """A Raspberry Pi's own account: the conditions that hold ``now``, and those that held at any time since boot."""
+
+    raw: str
+    now: tuple[str, ...]
+    since_boot: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineState:
+    """The machine at one moment; ``throttle_count`` is how often x86 cores were slowed down for heat since boot,
+    ``load_average`` over 1, 5 and 15 minutes."""
+
+    frequencies: tuple[CpuFrequency, ...]
+    temperatures: tuple[Temperature, ...]
+    throttled: ThrottleFlags | None
+    throttle_count: int | None
+    load_average: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineChange:
+    """The machine before and after the latencies were measured."""
+
+    before: MachineState
+    after: MachineState
 
 
 @dataclass(frozen=True, slots=True)
 class VariantResult:
-    """All that was measured of one variant; what a run did not measure is empty or None."""
+    """One variant and its accuracy, which is empty where a run did not measure it."""
 
     variant: str
     size_bytes: int
     sha256: str
     accuracy: tuple[AccuracyResult, ...] = ()
-    latency: LatencyResult | None = None
-    memory: MemoryResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +199,39 @@ class DatasetInfo:
 
 @dataclass(frozen=True, slots=True)
 class LatencySettings:
-    """How latency was measured: ``rounds`` over all variants, ``runs`` timed invocations in each, ``threads``."""
+    """How latency was measured: ``rounds`` over all configurations; in each, ``warm_up`` untimed and then ``runs``
+    timed invocations of every one."""
 
     rounds: int = 20
     runs: int = 100
-    threads: int = 1
+    warm_up: int = 10
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkReport:
-    """One run; ``dataset`` is None without accuracies, ``latency_settings`` without latencies."""
+    """One run; ``dataset`` is None without accuracies, ``latency_settings`` and ``machine`` without latencies."""
 
     host: HostInfo
     bundle: BundleInfo
     results: tuple[VariantResult, ...]
     dataset: DatasetInfo | None = None
     latency_settings: LatencySettings | None = None
+    machine: MachineChange | None = None
+    latency: tuple[LatencyRow, ...] = ()
+
+
+def load_report(path: Path) -> dict[str, Any]:
+    """The JSON of a report, of this format. Raises InputError for a file that is none."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this report: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: not JSON, so no report of fer-edge bench") from None
+    if not isinstance(table, dict) or not {"format", "bundle", "results"} <= table.keys():
+        raise InputError(f"{path}: no report of fer-edge bench")
+    if table["format"] != FORMAT:
+        raise InputError(
+            f"{path}: a report of format {table['format']}, not {FORMAT}: measure again with this fer-edge"
+        )
+    return table

@@ -26,21 +26,37 @@ class TensorDetails:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """How many of a graph's ``nodes`` a delegate (XNNPACK) has taken over; the rest run on the built-in kernels."""
+
+    delegated: int
+    nodes: int
+
+
 class LiteRtModel:
     """A loaded ``.tflite`` file with one input and one output tensor. Not for use by two threads at once."""
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, *, xnnpack: bool = True) -> None:
         """Load ``path``. Raises ModelError for a file that is missing, damaged, no model, or cannot run here.
 
+        ``xnnpack=False`` keeps XNNPACK away, so that the runtime's built-in kernels run (for comparisons).
         LiteRT checks the file's structure; tflite-runtime 2.14 does not, and dies of a truncated one, so a
         bundle's files are compared with their sha256 first.
         """
-        interpreter_class = _interpreter_class()
+        runtime = _runtime()
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
         try:
             with quiet_stderr():
-                self._interpreter: Any = interpreter_class(model_path=str(path), num_threads=threads)
+                resolvers = runtime.OpResolverType
+                self._interpreter: Any = runtime.Interpreter(
+                    model_path=str(path),
+                    num_threads=threads,
+                    experimental_op_resolver_type=(
+                        resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                    ),
+                )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -72,20 +88,44 @@ class LiteRtModel:
             raise ModelError(f"{self.path}: the model cannot run: {error}") from None
         return np.array(self._output_view())
 
+    def delegation(self) -> Delegation:
+        """What XNNPACK really took; the log line that it was created is there when it takes nothing, too.
+
+        The runtime lists every node of the file, then one DELEGATE node for each part that was taken over. Which
+        nodes such a part replaces it does not say: they are those on the way back from its outputs to its inputs.
+        """
+        operations = self._interpreter._get_ops_details()
+        nodes = [operation for operation in operations if operation["op_name"] != "DELEGATE"]
+        producer = {int(tensor): node for node in nodes for tensor in node["outputs"]}
+        taken: set[int] = set()
+        for part in operations:
+            if part["op_name"] != "DELEGATE":
+                continue
+            given = {int(tensor) for tensor in part["inputs"]}
+            open_tensors = [int(tensor) for tensor in part["outputs"]]
+            while open_tensors:
+                tensor = open_tensors.pop()
+                node = None if tensor in given else producer.get(tensor)
+                if node is not None and node["index"] not in taken:
+                    taken.add(node["index"])
+                    open_tensors += [int(tensor) for tensor in node["inputs"]]
+        return Delegation(len(taken), len(nodes))
+
     def close(self) -> None:
         """Release the runtime's memory; may be called twice, and nothing else may be called after it."""
         self._interpreter = self._input_view = self._output_view = None
 
 
-def _interpreter_class() -> Any:
+def _runtime() -> Any:
+    """The module that holds ``Interpreter``."""
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert import interpreter
     except ImportError:
         try:
-            from tflite_runtime.interpreter import Interpreter
+            from tflite_runtime import interpreter
         except ImportError as error:
             raise ModelError(f"no TFLite runtime works here: pip install ai-edge-litert ({error})") from None
-    return Interpreter
+    return interpreter
 
 
 def _details(tensor: dict[str, Any]) -> TensorDetails:

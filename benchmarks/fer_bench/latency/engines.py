@@ -1,0 +1,78 @@
+"""What can run a model file. Adding an engine touches this file alone; it imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from fer_edge.interpreter import TensorDetails
+
+LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME, ONNX_RUNTIME = "litert", "litert-noxnnpack", "tflite-runtime", "onnxruntime"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A runtime and how it is used: it reads files with ``suffix``, is the module ``module`` and comes with
+    `pip install` and ``requirement``.
+
+    ``unwanted`` is a module that must not be taken in its stead where both are installed.
+    """
+
+    name: str
+    suffix: str
+    module: str
+    requirement: str
+    description: str
+    unwanted: str | None = None
+
+    @property
+    def distribution(self) -> str:
+        """Its name on PyPI."""
+        return self.module.partition(".")[0].replace("_", "-")
+
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine(
+            LITERT, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert", "LiteRT with XNNPACK, as on the device"
+        ),
+        Engine(
+            LITERT_NO_XNNPACK, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert", "LiteRT's built-in kernels"
+        ),
+        Engine(
+            TFLITE_RUNTIME,
+            ".tflite",
+            "tflite_runtime.interpreter",
+            "tflite-runtime==2.14.0 'numpy<2'",
+            "tflite-runtime 2.14, in an environment with numpy < 2",
+            unwanted="ai_edge_litert",  # which LiteRtModel prefers
+        ),
+        Engine(ONNX_RUNTIME, ".onnx", "onnxruntime", "onnxruntime", "ONNX Runtime on the CPU"),
+    )
+}
+
+
+class EngineModel(Protocol):
+    """A loaded model with one input and one output, as ``LiteRtModel`` and ``OnnxModel`` are."""
+
+    input_details: TensorDetails
+
+    def invoke(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Run it once on a tensor of the input's shape and dtype."""
+        ...
+
+
+def open_model(engine: Engine, path: Path, threads: int) -> EngineModel:
+    """Load ``path`` on ``engine``, which is imported already. Raises ModelError for a file that it cannot run."""
+    if engine.name == ONNX_RUNTIME:
+        from fer_bench.onnx_model import OnnxModel
+
+        return OnnxModel(path, threads)
+    from fer_edge.interpreter import LiteRtModel
+
+    return LiteRtModel(path, threads, xnnpack=engine.name != LITERT_NO_XNNPACK)

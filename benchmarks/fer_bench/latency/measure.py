@@ -1,0 +1,172 @@
+"""``bench latency``: start a worker for each configuration, and let them take turns."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fer_bench.extras import progress
+from fer_bench.latency.engines import ENGINES, LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME
+from fer_bench.latency.process import Block, Configuration, EngineMissingError, Worker
+from fer_bench.latency.summary import count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
+from fer_bench.machine import ThrottleWatch, read_machine_state
+from fer_bench.results import LatencyRow, LatencySettings, MachineChange
+from fer_edge.bundle import ModelBundle
+from fer_edge.errors import InputError, ModelError
+
+LEGACY_PYTHON = Path(".venv-legacy/bin/python")
+"""Where `make legacy-env` of a checkout puts the interpreter for tflite-runtime."""
+TIMEOUT_S = 300.0
+"""Far beyond any load or block on a Pi; a process that takes longer hangs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure; None: the engines that are there for the bundle's files, and one thread and all cores.
+
+    ``tflite_runtime`` is the interpreter of an environment that holds tflite-runtime, ``timeout_s`` how long a
+    worker may take to load, and for each block.
+    """
+
+    settings: LatencySettings = field(default_factory=LatencySettings)
+    engines: tuple[str, ...] | None = None
+    threads: tuple[int, ...] | None = None
+    tflite_runtime: Path | None = None
+    timeout_s: float = TIMEOUT_S
+
+
+def measure_latency(
+    bundle: ModelBundle, configurations: Sequence[Configuration], plan: Plan, root: Path = Path("/")
+) -> tuple[tuple[LatencyRow, ...], MachineChange]:
+    """A row for each of ``configurations``, in one run; the machine's state is read below ``root``.
+
+    What cannot be measured here is left out, with a line on stderr. Raises InputError when that is everything, or
+    ``plan.tflite_runtime`` is of no use, ModelError when litert refuses a file or a worker fails.
+    """
+    before = read_machine_state(root)
+    with contextlib.ExitStack() as opened:
+        workers = _start(bundle, configurations, plan, opened)
+        blocks, throttled = _take_turns(workers, plan.settings, ThrottleWatch(root))
+        change = MachineChange(before, read_machine_state(root))
+    samples = {key: np.stack([block.samples_ns for block in found]) for key, found in blocks.items()}
+    ratios = ratios_to_baseline(samples)
+    macs = bundle.manifest.training.get("macs")
+    rows = []
+    for worker in workers:
+        key = worker.configuration
+        stats = summarise(samples[key])
+        busy = [is_busy(block.samples_ns, block.waiting_ns, key.threads) for block in blocks[key]]
+        rows.append(
+            LatencyRow(
+                **asdict(key),
+                **asdict(worker.loaded),
+                **asdict(stats),
+                size_bytes=bundle.variant(key.variant).size_bytes,
+                ratio=ratios[key],
+                mac_per_s=mac_per_s(macs, stats.p50_ms),
+                busy_rounds=count_rounds(busy),
+                throttled_rounds=count_rounds(throttled[key]),
+            )
+        )
+    return tuple(rows), change
+
+
+def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuration, ...]:
+    """Every variant with every engine that reads its file and every number of threads, in the bundle's order.
+
+    Raises InputError for more threads than cores, and when ``plan.tflite_runtime`` is no file.
+    """
+    if plan.tflite_runtime is not None and not plan.tflite_runtime.is_file():
+        raise InputError(f"--tflite-runtime {plan.tflite_runtime}: no such file; give a Python interpreter")
+    thread_counts = _thread_counts(plan.threads)
+    variants = bundle.manifest.variants
+    suffixes = {variant.path.suffix for variant in variants.values()}
+    engines = plan.engines if plan.engines is not None else tuple(ENGINES)
+    for name in engines if plan.engines is not None else ():
+        if ENGINES[name].suffix not in suffixes:
+            _leave_out(name, f"this bundle has no {ENGINES[name].suffix} file")
+    return tuple(
+        Configuration(variant, name, threads)
+        for variant in variants
+        for name in engines
+        if ENGINES[name].suffix == variants[variant].path.suffix
+        for threads in thread_counts
+    )
+
+
+def interleaved(count: int, rounds: int) -> list[list[int]]:
+    """The order of turns in each round: it rotates, so that none always follows the same other's start."""
+    return [[(start + turn) % count for turn in range(count)] for start in range(rounds)]
+
+
+def _thread_counts(wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if wanted is None:
+        return tuple(sorted({1, cores}))
+    if max(wanted) > cores:
+        raise InputError(f"--threads {max(wanted)}: this machine has {cores} core{'s' * (cores > 1)}")
+    return tuple(dict.fromkeys(wanted))
+
+
+def _start(
+    bundle: ModelBundle, configurations: Sequence[Configuration], plan: Plan, opened: contextlib.ExitStack
+) -> list[Worker]:
+    """A worker for each of ``configurations`` that can be run here, closed by ``opened``."""
+    workers = []
+    missing: set[str] = set()
+    for key in progress(configurations, "loading", len(configurations)):
+        if key.engine in missing:
+            continue
+        try:
+            model = bundle.variant(key.variant).path
+            workers.append(opened.enter_context(Worker(key, model, _interpreter(key.engine, plan), plan.timeout_s)))
+        except EngineMissingError as error:
+            if key.engine == TFLITE_RUNTIME and plan.tflite_runtime is not None:
+                raise InputError(f"--tflite-runtime {error}") from None
+            missing.add(key.engine)
+            _leave_out(key.engine, str(error))
+        except ModelError as error:
+            # What the device runs has to run; the others are there for comparison.
+            if key.engine in (LITERT, LITERT_NO_XNNPACK):
+                raise
+            _leave_out(str(key), str(error))
+    if not workers:
+        raise InputError(f"{bundle.folder}: nothing here can run its variants; give other --engines")
+    return workers
+
+
+def _interpreter(engine: str, plan: Plan) -> Path:
+    """The Python to run ``engine`` with. Raises EngineMissingError."""
+    here = Path(sys.executable)
+    if engine != TFLITE_RUNTIME or (plan.tflite_runtime is None and importlib.util.find_spec("tflite_runtime")):
+        return here
+    python = plan.tflite_runtime or LEGACY_PYTHON
+    if not python.exists() and plan.tflite_runtime is None:
+        raise EngineMissingError("give --tflite-runtime the Python of an environment for it (make legacy-env)")
+    return python
+
+
+def _take_turns(
+    workers: Sequence[Worker], settings: LatencySettings, watch: ThrottleWatch
+) -> tuple[dict[Configuration, list[Block]], dict[Configuration, list[bool | None]]]:
+    """One block of each worker in every round, and whether the machine throttled in it."""
+    blocks: dict[Configuration, list[Block]] = {worker.configuration: [] for worker in workers}
+    throttled: dict[Configuration, list[bool | None]] = {worker.configuration: [] for worker in workers}
+    orders = interleaved(len(workers), settings.rounds)
+    for order in progress(orders, "latency", len(orders)):
+        for turn in order:
+            worker = workers[turn]
+            blocks[worker.configuration].append(worker.run(settings.warm_up, settings.runs))
+            throttled[worker.configuration].append(watch.throttled())
+    return blocks, throttled
+
+
+def _leave_out(what: str, why: str) -> None:
+    sys.stderr.write(f"fer-edge: {what} is left out: {why}\n")

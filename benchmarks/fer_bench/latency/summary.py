@@ -1,0 +1,70 @@
+"""From the nanoseconds of every invocation to a row's numbers; pure arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_bench.latency.engines import LITERT
+from fer_bench.latency.process import Configuration
+from fer_bench.results import REFERENCE
+
+Samples = npt.NDArray[np.int64]
+BASELINE = Configuration(REFERENCE, LITERT, 1)
+"""What the others' time is divided by."""
+BUSY_SHARE = 0.05
+"""Share of a block's time for which a thread waited for a core, beyond which the machine counts as busy: a
+neighbour's time slice, some milliseconds, in a block of 100 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyStats:
+    """Over ``runs`` timed invocations, in milliseconds."""
+
+    runs: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def summarise(samples_ns: Samples) -> LatencyStats:
+    """Percentiles over all invocations of int64 [rounds, runs]; linear between the two nearest."""
+    p50, p95, p99, highest = (float(value) / 1e6 for value in np.percentile(samples_ns, (50, 95, 99, 100)))
+    return LatencyStats(samples_ns.size, p50, p95, p99, highest)
+
+
+def ratios_to_baseline(samples_ns: Mapping[Configuration, Samples]) -> dict[Configuration, float | None]:
+    """Time over the baseline's: in each round the ratio of the two medians, then the median over the rounds.
+
+    Both medians of a round were taken soon after each other, so the ratio holds on a machine that speeds up and
+    slows down. None for all where the baseline was not measured.
+    """
+    baseline = samples_ns.get(BASELINE)
+    if baseline is None:
+        return dict.fromkeys(samples_ns)
+    base = np.median(baseline, axis=1)
+    return {key: float(np.median(np.median(found, axis=1) / base)) for key, found in samples_ns.items()}
+
+
+def is_busy(samples_ns: Samples, waiting_ns: int | None, threads: int) -> bool | None:
+    """Whether the threads of a block waited long for a core; None where that is not known."""
+    if waiting_ns is None:
+        return None
+    return bool(waiting_ns > BUSY_SHARE * threads * int(samples_ns.sum()))
+
+
+def count_rounds(found: Sequence[bool | None]) -> int | None:
+    """How many rounds it was so; None when no round knows."""
+    known = [value for value in found if value is not None]
+    return sum(known) if known else None
+
+
+def mac_per_s(macs: object, p50_ms: float) -> float | None:
+    """Multiply-accumulates a second at the median; None when ``macs``, from a manifest, is no positive number."""
+    if isinstance(macs, bool) or not isinstance(macs, int | float) or macs <= 0:
+        return None
+    return macs / (p50_ms / 1e3)

@@ -1,0 +1,159 @@
+"""The process that loads one configuration and times it when it is asked to; started by its path, see ``process``.
+
+Lines of JSON: the job comes on standard input, and ``{"ready": …}``, ``{"missing": why}`` or ``{"refused": why}`` is
+the answer. Then each ``{"warm_up": 10, "runs": 100}`` is answered by ``{"samples_ns": […], "waiting_ns": …}``, until
+the input ends. The interpreter may be another one than that of the command, with other packages (tflite-runtime needs
+numpy < 2): our packages are found through the folders that the job names, so that nothing else comes along with them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from fer_bench.latency.engines import Engine, EngineModel
+
+_CROPS, _SEED = 16, 20130701
+
+
+def main() -> None:
+    """Serve one configuration until the input ends."""
+    # The channel is a copy of standard output, which native libraries may write to.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel, contextlib.suppress(BrokenPipeError):
+        os.dup2(2, 1)
+        if sys.version_info < (3, 11):  # noqa: UP036  (the user names this interpreter)
+            _send(channel, {"missing": "older than Python 3.11"})
+            return
+        # Python looks for modules beside a script; these are found through their package.
+        sys.path[:] = [entry for entry in sys.path if Path(entry) != Path(__file__).parent]
+        job = json.loads(sys.stdin.readline())
+        for name, folder in job["packages"].items():
+            _make_importable(name, Path(folder))
+        from fer_edge.errors import FerEdgeError
+
+        try:
+            model, ready = _load(job)
+            tensors = _random_tensors(model)
+            model.invoke(tensors[0])  # XNNPACK packs its weights at the first call at the latest
+        except ImportError as error:
+            _send(channel, {"missing": _one_line(error)})
+            return
+        except FerEdgeError as error:
+            _send(channel, {"refused": _one_line(error)})
+            return
+        _send(channel, {"ready": ready()})
+        for line in sys.stdin:
+            _send(channel, _time_block(model, tensors, **json.loads(line)))
+
+
+def _make_importable(name: str, folder: Path) -> None:
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder}: no package")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[name] = package
+    spec.loader.exec_module(package)
+
+
+def _load(job: dict[str, Any]) -> tuple[EngineModel, Any]:
+    """The model, and a function that tells what loading it took once it has been invoked."""
+    from fer_bench.latency.engines import ENGINES, open_model
+    from fer_bench.memory import rss_mib
+
+    engine = ENGINES[job["engine"]]
+    before, start = rss_mib(), time.perf_counter()
+    _import_engine(engine)
+    import_s, imported = time.perf_counter() - start, rss_mib()
+    start = time.perf_counter()
+    model = open_model(engine, Path(job["model"]), job["threads"])
+    load_s = time.perf_counter() - start
+
+    def ready() -> dict[str, Any]:
+        loaded = rss_mib()  # before anything else is imported
+        from importlib import metadata
+
+        runtime = engine.distribution
+        with contextlib.suppress(metadata.PackageNotFoundError):  # onnxruntime comes under other names, too
+            runtime += f" {metadata.version(engine.distribution)}"
+        delegation = getattr(model, "delegation", lambda: None)()
+        return {
+            "runtime": runtime,
+            "import_ms": round(1e3 * import_s, 3),
+            "load_ms": round(1e3 * load_s, 3),
+            "rss_before_mib": round(before, 3),
+            "rss_import_mib": round(imported, 3),
+            "rss_loaded_mib": round(loaded, 3),
+            "nodes": delegation and delegation.nodes,
+            "delegated_nodes": delegation and delegation.delegated,
+        }
+
+    return model, ready
+
+
+def _import_engine(engine: Engine) -> None:
+    if engine.unwanted is not None:
+        sys.modules[engine.unwanted] = None  # type: ignore[assignment]  # its import fails now
+    importlib.import_module("numpy")
+    # numpy 2 tells at length, on standard error, what tflite-runtime has against it; the exception is enough.
+    importlib.import_module(engine.module)
+
+
+def _random_tensors(model: EngineModel) -> list[npt.NDArray[np.generic]]:
+    """The same seeded random crops for all, as the model's input takes them."""
+    import numpy as np
+
+    wanted = model.input_details
+    crops = np.random.default_rng(_SEED).integers(0, 256, (_CROPS, *wanted.shape), dtype=np.uint8)
+    return [crop.astype(wanted.dtype) for crop in crops]
+
+
+def _time_block(model: EngineModel, tensors: list[npt.NDArray[np.generic]], warm_up: int, runs: int) -> dict[str, Any]:
+    """Nanoseconds of each of ``runs`` invocations after ``warm_up`` untimed ones, and how long it waited for a core."""
+    for i in range(warm_up):
+        model.invoke(tensors[i % _CROPS])
+    samples = []
+    waited = _waiting_ns()
+    for i in range(runs):
+        tensor = tensors[i % _CROPS]
+        start = time.perf_counter_ns()
+        model.invoke(tensor)
+        samples.append(time.perf_counter_ns() - start)
+    waiting = None if waited is None else (_waiting_ns() or 0) - waited
+    return {"samples_ns": samples, "waiting_ns": waiting}
+
+
+def _waiting_ns() -> int | None:
+    """How long the threads of this process were ready to run and did not, since their start; None if nobody counts.
+
+    The second number of schedstat, https://docs.kernel.org/scheduler/sched-stats.html
+    """
+    try:
+        tasks = list(Path("/proc/self/task").iterdir())
+        return sum(int((task / "schedstat").read_text(encoding="ascii").split()[1]) for task in tasks)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _send(channel: TextIO, answer: dict[str, Any]) -> None:
+    channel.write(json.dumps(answer) + "\n")
+    channel.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The state of the machine around a measurement: what would explain a number that is not the machine's best.
+
+Everything is read below a root folder, ``/`` or a test's tree; what a machine does not tell is empty or None.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from fer_bench.results import CpuFrequency, MachineState, Temperature, ThrottleFlags
+
+_CONDITIONS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
+"""Bits 0 to 3 of `vcgencmd get_throttled`: now; 16 to 19: since boot.
+
+https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+"""
+_SINCE_BOOT = 16
+_VCGENCMD_TIMEOUT_S = 5
+
+
+def read_machine_state(root: Path = Path("/")) -> MachineState:
+    """Frequency and governor, temperatures, throttling and load, now; takes some 10 ms on a Pi."""
+    return MachineState(
+        frequencies=_frequencies(root),
+        temperatures=_temperatures(root),
+        throttled=_ask_vcgencmd(),
+        throttle_count=_throttle_count(root),
+        load_average=_load_average(root),
+    )
+
+
+def decode_throttled(answer: str) -> ThrottleFlags | None:
+    """What `vcgencmd get_throttled` answers (``throttled=0x50005``); None when it answers something else."""
+    match = re.fullmatch(r"throttled=(0x[0-9a-f]{1,8})", answer.strip(), flags=re.ASCII | re.IGNORECASE)
+    if match is None:
+        return None
+    bits = int(match[1], 16)
+    return ThrottleFlags(
+        raw=f"{bits:#x}",
+        now=tuple(name for bit, name in enumerate(_CONDITIONS) if bits >> bit & 1),
+        since_boot=tuple(name for bit, name in enumerate(_CONDITIONS) if bits >> (bit + _SINCE_BOOT) & 1),
+    )
+
+
+class ThrottleWatch:
+    """Tells for one stretch of work after the other whether the machine throttled in it."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+        self._flags, self._count = _ask_vcgencmd(), _throttle_count(root)
+
+    def throttled(self) -> bool | None:
+        """Whether it throttled since the last call; None where the machine does not tell.
+
+        A condition that came and went between two calls leaves its mark in the flags since boot, but only the first
+        time since boot: the others are seen while they last.
+        """
+        flags_before, count_before = self._flags, self._count
+        if flags_before is None and count_before is None:
+            return None
+        self._flags, self._count = _ask_vcgencmd(), _throttle_count(self._root)
+        by_flags = by_count = False
+        if self._flags is not None:
+            known = set() if flags_before is None else set(flags_before.since_boot)
+            by_flags = bool(self._flags.now) or not known.issuperset(self._flags.since_boot)
+        if self._count is not None and count_before is not None:
+            by_count = self._count > count_before
+        return by_flags or by_count
+
+
+def _frequencies(root: Path) -> tuple[CpuFrequency, ...]:
+    """One for each group of cores that share a clock; a Pi has one group."""
+    folders = (root / "sys/devices/system/cpu/cpufreq").glob("policy*")
+    found = []
+    for folder in sorted(folders, key=lambda path: (len(path.name), path.name)):
+        current, highest = _integer(folder / "scaling_cur_freq"), _integer(folder / "cpuinfo_max_freq")
+        found.append(
+            CpuFrequency(
+                name=folder.name,
+                governor=_text(folder / "scaling_governor"),
+                current_mhz=None if current is None else current / 1000,
+                max_mhz=None if highest is None else highest / 1000,
+            )
+        )
+    return tuple(found)
+
+
+def _temperatures(root: Path) -> tuple[Temperature, ...]:
+    """hwmon's sensors and the thermal zones, which often are the same ones under another name."""
+    found: list[tuple[str, int | None]] = []
+    for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
+        for path in sorted(chip.glob("temp*_input")):
+            number = path.name.removesuffix("_input")
+            label = _text(chip / f"{number}_label") or number
+            found.append((f"{_text(chip / 'name') or chip.name} {label}", _integer(path)))
+    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+        found.append((f"{zone.name} {_text(zone / 'type') or ''}".strip(), _integer(zone / "temp")))
+    return tuple(Temperature(name, millidegrees / 1000) for name, millidegrees in found if millidegrees is not None)
+
+
+def _throttle_count(root: Path) -> int | None:
+    """How often x86 cores were slowed down for their heat since boot; None where the kernel does not count it."""
+    paths = (root / "sys/devices/system/cpu").glob("cpu*/thermal_throttle/core_throttle_count")
+    counts = [count for path in paths if (count := _integer(path)) is not None]
+    return sum(counts) if counts else None
+
+
+def _load_average(root: Path) -> tuple[float, float, float] | None:
+    with suppress(ValueError):
+        one, five, fifteen, *_ = (_text(root / "proc/loadavg") or "").split()
+        return float(one), float(five), float(fifteen)
+    return None
+
+
+def _ask_vcgencmd() -> ThrottleFlags | None:
+    command = shutil.which("vcgencmd")
+    if command is None:
+        return None
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            [command, "get_throttled"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_VCGENCMD_TIMEOUT_S,
+            check=True,
+        )
+        return decode_throttled(done.stdout)
+    return None
+
+
+def _text(path: Path) -> str | None:
+    """The first line of a file of sysfs or procfs; None where there is none or it cannot be read just now."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip() or None
+    except OSError:  # a sensor that sleeps answers with an error, too
+        return None
+
+
+def _integer(path: Path) -> int | None:
+    try:
+        return int(_text(path) or "")
+    except ValueError:
+        return None
