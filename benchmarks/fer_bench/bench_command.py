@@ -46,7 +46,7 @@ def _bench(arguments: argparse.Namespace, *, accuracy: bool, latency: bool) -> i
     for path in (arguments.json, arguments.markdown):
         if path is not None and path != output.STDOUT:
             output.check_writable(path)
-    with load_bundle(_bundle_path(arguments.bundle)) as bundle:
+    with load_bundle(bundle_path(arguments.bundle)) as bundle:
         variants = runnable_variants(bundle)
         # Every file is opened and run once before minutes are spent on the first of them.
         for name in variants:
@@ -54,12 +54,12 @@ def _bench(arguments: argparse.Namespace, *, accuracy: bool, latency: bool) -> i
         dataset, accuracies = _measure_accuracy(bundle, variants, arguments) if accuracy else (None, {})
         settings = LatencySettings(arguments.rounds, arguments.runs, arguments.threads) if latency else None
         results = _with_latency(bundle, variants, accuracies, settings)
-        found = BenchmarkReport(describe_host(), _describe(bundle), results, dataset, settings)
+        found = BenchmarkReport(describe_host(), describe_bundle(bundle), results, dataset, settings)
     _deliver(found, arguments)
     return 0
 
 
-def _bundle_path(given: Path | None) -> Path | None:
+def bundle_path(given: Path | None) -> Path | None:
     """The bundle asked for, else the checkout's, else None: the one in the package."""
     if given is None and (CHECKOUT_BUNDLE / MANIFEST_NAME).is_file():
         return CHECKOUT_BUNDLE
@@ -109,7 +109,8 @@ def _with_latency(
     )
 
 
-def _describe(bundle: ModelBundle) -> BundleInfo:
+def describe_bundle(bundle: ModelBundle) -> BundleInfo:
+    """What a report says of the bundle."""
     manifest = bundle.manifest
     return BundleInfo(
         name=manifest.name,
