@@ -46,7 +46,7 @@ def _bench(arguments: argparse.Namespace, *, accuracy: bool, latency: bool) -> i
     for path in (arguments.json, arguments.markdown):
         if path is not None and path != output.STDOUT:
             output.check_writable(path)
-    with load_bundle(_bundle_path(arguments.bundle)) as bundle:
+    with load_bundle(bundle_path(arguments.bundle)) as bundle:
         # What can be refused is refused before minutes are spent: every file is opened and run once.
         variants = runnable_variants(bundle) if accuracy else ()
         for name in variants:
@@ -57,7 +57,7 @@ def _bench(arguments: argparse.Namespace, *, accuracy: bool, latency: bool) -> i
         rows, machine = measure_latency(bundle, configurations, plan) if plan else ((), None)
         found = BenchmarkReport(
             describe_host(),
-            _describe(bundle),
+            describe_bundle(bundle),
             _results(bundle, {*variants, *(row.variant for row in rows)}, accuracies),
             dataset,
             plan.settings if plan else None,
@@ -68,7 +68,7 @@ def _bench(arguments: argparse.Namespace, *, accuracy: bool, latency: bool) -> i
     return 0
 
 
-def _bundle_path(given: Path | None) -> Path | None:
+def bundle_path(given: Path | None) -> Path | None:
     """The bundle asked for, else the checkout's, else None: the one in the package."""
     if given is None and (CHECKOUT_BUNDLE / MANIFEST_NAME).is_file():
         return CHECKOUT_BUNDLE
@@ -119,7 +119,8 @@ def _results(
     )
 
 
-def _describe(bundle: ModelBundle) -> BundleInfo:
+def describe_bundle(bundle: ModelBundle) -> BundleInfo:
+    """What a report says of the bundle."""
     manifest = bundle.manifest
     return BundleInfo(
         name=manifest.name,

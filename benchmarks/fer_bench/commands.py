@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_bench.latency.engines import ENGINES
+from fer_bench.pipeline.arguments import PIPELINE
 from fer_edge.cli import Command, add_subcommands
 
 
@@ -47,6 +48,7 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
                 _options_of(latency=True),
                 _run("run_latency"),
             ),
+            "pipeline": PIPELINE,
             "all": Command(
                 "both, in one table (what `fer-edge bench` alone does)",
                 _options_of(accuracy=True, latency=True),

@@ -26,7 +26,7 @@ class HaarFaceDetector:
     def __init__(self, settings: DetectorSettings | None = None) -> None:
         """Load the cascade. Raises ModelError when OpenCV has no cascade classifier or its XML file is missing."""
         self._settings = settings or DetectorSettings()
-        self._cascade = _load_cascade()
+        self._cascade = load_cascade()
 
     def detect(
         self,
@@ -95,7 +95,7 @@ def _back(found: Any, area: Box, to_x: float, to_y: float) -> Box:
     return Box(left, top, right - left, bottom - top)
 
 
-def _load_cascade() -> Any:
+def load_cascade() -> Any:
     """The one place that finds the class and the XML: both are gone from OpenCV 5, Debian keeps the XML apart."""
     if not hasattr(cv2, "CascadeClassifier"):
         raise ModelError(f"OpenCV {cv2.__version__} has no CascadeClassifier: pip install 'opencv-python-headless<5'")

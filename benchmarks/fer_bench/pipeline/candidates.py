@@ -1,0 +1,160 @@
+"""The candidates made of this project's own parts: FER-Edge itself, and the pipeline of the tutorials.
+
+Runs as ``python -m fer_bench.pipeline.candidates`` in a process of its own, fed by ``processes``.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import defaultdict
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fer_bench.pipeline.worker import Candidate, Picture, Seen, serve
+from fer_edge.bundle import ModelBundle, load_bundle
+from fer_edge.classification import EmotionClassifier
+from fer_edge.config import RuntimeSettings
+from fer_edge.crop import resample
+from fer_edge.detection import load_cascade
+from fer_edge.errors import ModelError
+from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.pipeline import build_pipeline
+from fer_edge.telemetry import Telemetry
+from fer_edge.types import Frame, UInt8Array
+
+FER_EDGE, TUTORIAL, TUTORIAL_TFLITE = "fer-edge", "tutorial", "tutorial-tflite"
+_HAAR = "detectMultiScale(gray, 1.3, 5) on the whole frame"
+
+
+class _Timed:
+    """Stage times of each scene, over all rounds."""
+
+    def __init__(self) -> None:
+        self._scenes: defaultdict[str, Telemetry] = defaultdict(Telemetry)
+        self._telemetry = Telemetry()
+
+    def _begin(self, scene: str | None) -> None:
+        self._telemetry = Telemetry() if scene is None else self._scenes[scene]
+
+    def stages(self, scene: str) -> dict[str, list[float]]:
+        """See ``Candidate.stages``; ``frame`` is left out, since the whole frame is timed outside."""
+        found = self._scenes[scene].snapshot().stages
+        return {
+            name: [stage.p50_ms, stage.p95_ms, stage.p99_ms, stage.calls]
+            for name, stage in found.items()
+            if name != "frame"
+        }
+
+    def _gray(self, picture: Picture) -> UInt8Array:
+        with self._telemetry.stage("grey"):
+            return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+
+
+class FerEdge(_Timed):
+    """The pipeline that ``fer-edge run`` builds for a file, at its default settings."""
+
+    def __init__(self, bundle: ModelBundle, variant: str) -> None:
+        super().__init__()
+        set_up_opencv()  # as `fer-edge run` does: one thread
+        self._bundle, self._variant = bundle, variant
+        self.how = f"fer-edge run at its defaults: Haar on a schedule, {variant}.tflite, tracking and smoothing"
+        self.versions = _versions("ai-edge-litert", "tflite-runtime")
+
+    def begin(self, scene: str | None, fps: float) -> None:
+        """A pipeline of its own for each scene: nobody is known from the last."""
+        self._begin(scene)
+        self._fps = fps
+        self._pipeline = build_pipeline(self._bundle, RuntimeSettings(), self._variant, self._telemetry)
+
+    def process(self, picture: Picture, index: int) -> list[Seen]:
+        """The tracks that it shows: confirmed ones, for a moment also while they are not found."""
+        result = self._pipeline.process(Frame("scene", index, index / self._fps, self._gray(picture)))
+        return [[*track.box.as_list(), track.emotion] for track in result.tracks]
+
+
+class Tutorial(_Timed):
+    """What the tutorials do: search every frame as a whole, and classify each face that is found, frame by frame."""
+
+    def __init__(self, classify: Callable[[UInt8Array], str], how: str, versions: dict[str, str]) -> None:
+        super().__init__()
+        self._cascade = load_cascade()
+        self._classify = classify
+        self.how, self.versions = how, versions
+        # The first call of a Keras model compiles it.
+        classify(np.zeros((64, 64), dtype=np.uint8))
+
+    def begin(self, scene: str | None, fps: float) -> None:
+        """It keeps nothing from frame to frame."""
+        self._begin(scene)
+
+    def process(self, picture: Picture, index: int) -> list[Seen]:
+        """A box and a label for each face found."""
+        gray = self._gray(picture)
+        with self._telemetry.stage("detect"):
+            boxes = self._cascade.detectMultiScale(gray, 1.3, 5)
+        seen: list[Seen] = []
+        for x, y, width, height in (tuple(map(int, box)) for box in boxes):
+            with self._telemetry.stage("classify"):
+                label = self._classify(gray[y : y + height, x : x + width])
+            seen.append([x, y, width, height, label])
+        return seen
+
+
+def _keras_tutorial(path: Path, labels: tuple[str, ...]) -> Tutorial:
+    from fer_train.backend import load_model
+
+    model = load_model(path)
+    shape = tuple(model.input_shape) if isinstance(model.input_shape, tuple) else ()
+    if len(shape) != 4 or shape[3] != 1 or None in shape[1:] or tuple(model.output_shape[1:]) != (len(labels),):
+        raise ModelError(
+            f"{path}: needs one grey image [N, H, W, 1] in and {len(labels)} logits out,"
+            f" not {shape} and {model.output_shape}"
+        )
+
+    def classify(face: UInt8Array) -> str:
+        small = resample(face, int(shape[1]), int(shape[2]))
+        answer = model.predict(small[None, :, :, None].astype(np.float32), verbose=0)[0]
+        return labels[int(np.argmax(answer))]
+
+    how = f"{_HAAR}, then Keras model.predict on each face ({path.name})"
+    return Tutorial(classify, how, _versions("keras", "tensorflow", "tensorflow-cpu", "jax", "torch"))
+
+
+def _tflite_tutorial(bundle: ModelBundle, variant: str) -> Tutorial:
+    classifier = EmotionClassifier(bundle, variant)
+
+    def classify(face: UInt8Array) -> str:
+        small = resample(face, classifier.crop_spec.height, classifier.crop_spec.width)
+        return classifier.labels[int(np.argmax(classifier.logits(small)))]
+
+    how = f"{_HAAR}, then {variant}.tflite on each face: no Keras"
+    return Tutorial(classify, how, _versions("ai-edge-litert", "tflite-runtime"))
+
+
+def load(request: dict[str, Any]) -> Candidate:
+    """The candidate that ``request`` names. Raises FerEdgeError."""
+    bundle = load_bundle(Path(request["bundle"]))
+    if request["candidate"] == FER_EDGE:
+        return FerEdge(bundle, request["variant"])
+    if request["candidate"] == TUTORIAL:
+        return _keras_tutorial(Path(request["keras"]), bundle.manifest.labels)
+    return _tflite_tutorial(bundle, request["variant"])
+
+
+def _versions(*distributions: str) -> dict[str, str]:
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {**found, "opencv": cv2.__version__, "python": platform.python_version()}
+
+
+if __name__ == "__main__":
+    serve(load)

@@ -1,0 +1,97 @@
+"""``fer-edge bench pipeline``: whole frames, FER-Edge against the tutorials' pipeline and the ``fer`` package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from fer_bench import output
+from fer_bench.bench_command import bundle_path, describe_bundle
+from fer_bench.host import describe_host
+from fer_bench.pipeline import report
+from fer_bench.pipeline.candidates import FER_EDGE, TUTORIAL, TUTORIAL_TFLITE
+from fer_bench.pipeline.contact_sheets import ContactSheets
+from fer_bench.pipeline.faces import open_faces
+from fer_bench.pipeline.measure import measure
+from fer_bench.pipeline.processes import CandidateProcess, fer_package, own_candidate
+from fer_bench.pipeline.results import PipelineReport, PipelineSection, SceneSettings
+from fer_bench.pipeline.scenes import FPS
+from fer_bench.results import REFERENCE
+from fer_bench.runners import default_variant
+from fer_edge.bundle import ModelBundle, load_bundle
+from fer_edge.errors import InputError
+
+_RUN_MODEL = "model.keras"
+"""The finished model in the folder of a run of ``fer-edge train``."""
+_NO_KERAS = "tutorial: its Keras model.predict was not measured; give a model: --keras MODEL.keras or a run's folder"
+_NO_FER = "fer: not measured; give the Python of an environment that has the package: --fer PYTHON"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``bench pipeline``; returns the exit code. Raises FerEdgeError."""
+    for path in (arguments.json, arguments.markdown):
+        if path is not None and path != output.STDOUT:
+            output.check_writable(path)
+    if arguments.save_scenes is not None:
+        output.check_folder(arguments.save_scenes)
+    settings = SceneSettings(
+        tuple(dict.fromkeys(arguments.sizes)),
+        tuple(dict.fromkeys(arguments.faces)),
+        arguments.frames,
+        arguments.rounds,
+        FPS,
+    )
+    keras = _keras_model(arguments.keras)
+    faces = open_faces(arguments.data)
+    with ExitStack() as stack:
+        bundle = stack.enter_context(load_bundle(bundle_path(arguments.bundle)))
+        candidates = _start(stack, bundle, keras, arguments.fer)
+        names = tuple(candidate.name for candidate in candidates)
+        sheets = None if arguments.save_scenes is None else ContactSheets(arguments.save_scenes, names)
+        results = measure(candidates, faces, settings, sheets.write if sheets else lambda turn: None)
+        section = PipelineSection(
+            settings=settings,
+            face_source=faces.source,
+            candidates=tuple(candidate.info for candidate in candidates),
+            results=results,
+            left_out=(*((_NO_KERAS,) if keras is None else ()), *((_NO_FER,) if arguments.fer is None else ())),
+        )
+        found = PipelineReport(describe_host(), describe_bundle(bundle), section)
+    _deliver(found, arguments)
+    return 0
+
+
+def _start(stack: ExitStack, bundle: ModelBundle, keras: Path | None, fer: Path | None) -> list[CandidateProcess]:
+    """Ours first: the others are compared with it."""
+    variant = default_variant(bundle)
+    started = [stack.enter_context(own_candidate(FER_EDGE, bundle.folder, variant))]
+    if keras is not None:
+        started.append(stack.enter_context(own_candidate(TUTORIAL, bundle.folder, variant, keras)))
+    else:
+        in_float = REFERENCE if REFERENCE in bundle.manifest.variants else variant
+        started.append(stack.enter_context(own_candidate(TUTORIAL_TFLITE, bundle.folder, in_float)))
+    if fer is not None:
+        started.append(stack.enter_context(fer_package(fer)))
+    return started
+
+
+def _keras_model(given: Path | None) -> Path | None:
+    """The .keras file that is meant: itself, or the one in a run's folder. Raises InputError."""
+    if given is None or not given.is_dir():
+        return given
+    if not (given / _RUN_MODEL).is_file():
+        raise InputError(f"{given}: no finished run: it holds no {_RUN_MODEL}")
+    return given / _RUN_MODEL
+
+
+def _deliver(found: PipelineReport, arguments: argparse.Namespace) -> None:
+    """Write the files, then the tables; a ``-`` puts that form on standard output instead of the tables."""
+    shown = report.to_text(found)
+    for path, text in ((arguments.json, report.to_json(found)), (arguments.markdown, report.to_markdown(found))):
+        if path == output.STDOUT:
+            shown = text
+        elif path is not None:
+            output.write(path, text)
+    sys.stdout.write(shown)

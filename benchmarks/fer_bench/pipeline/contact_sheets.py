@@ -1,0 +1,51 @@
+"""What the candidates saw, to look at: a sheet of pictures for each scene, with the true boxes and theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fer_bench.pipeline.measure import Turn
+from fer_edge.annotate import canvas, contact_sheet, draw_box, draw_label
+from fer_edge.image_files import write_image
+from fer_edge.types import Box, UInt8Array
+
+_SHOWN = 8
+"""Pictures on a sheet, spread over the scene."""
+_TRUE = (255, 255, 255)
+_COLOURS = ((80, 220, 80), (60, 140, 255), (255, 120, 60))
+"""BGR of the candidates, in their order: green, orange, blue."""
+
+
+class ContactSheets:
+    """Writes ``WIDTHxHEIGHT-Nfaces-roundR.png`` into ``folder`` for every scene. They show FER2013's people."""
+
+    def __init__(self, folder: Path, candidates: tuple[str, ...]) -> None:
+        self._folder = folder
+        self._colours = dict(zip(candidates, _COLOURS, strict=False))
+
+    def write(self, turn: Turn) -> None:
+        """Draw one scene. Raises OutputError."""
+        last = len(turn.frames) - 1
+        wanted = sorted({round(last * number / (_SHOWN - 1)) for number in range(_SHOWN)})
+        cell = turn.cell
+        name = f"{cell.width}x{cell.height}-{cell.faces}faces-round{turn.round_number + 1}.png"
+        sheet = contact_sheet([self._draw(turn, index) for index in wanted], tile_width=480)
+        write_image(self._folder / name, sheet)
+
+    def _draw(self, turn: Turn, index: int) -> UInt8Array:
+        frame = turn.frames[index]
+        picture = canvas(frame.gray)
+        for face in frame.faces:
+            draw_box(picture, face.box, _TRUE)
+        line = round(0.06 * picture.shape[0])
+        for number, (name, colour) in enumerate(self._colours.items()):
+            for told in turn.played[name].seen[index]:
+                draw_box(picture, told.box, colour)
+                above = Box(told.box.x, told.box.y - number * line, told.box.width, 0)
+                draw_label(picture, above, f"{name}: {told.label}", colour)
+        for face in frame.faces:
+            if face.label is not None:
+                # draw_label writes above a box: one that begins below the face's leaves the top to the candidates.
+                below = face.box.y + face.box.height + line
+                draw_label(picture, Box(face.box.x, below, face.box.width, 0), f"is {face.label}", _TRUE)
+        return picture

@@ -1,0 +1,126 @@
+"""The faces that the scenes show: FER2013's PublicTest where it is there, else the demo's portrait."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fer_bench.pipeline.raster import enlarge, feathered, random_order
+from fer_bench.pipeline.results import FaceSource
+from fer_edge.crop import HAAR_MARGIN
+from fer_edge.errors import InputError
+from fer_edge.image_files import decode_gray
+from fer_edge.types import Float32Array
+
+if TYPE_CHECKING:
+    from fer_train.dataset import Dataset
+
+_PORTRAIT_CENTRE, _PORTRAIT_FACE = (224.5, 113.5), 95.0
+"""Where a Haar box lies in assets/astronaut.jpg, pixels: its centre and its side."""
+_FEATHER = 0.06
+"""Share of a face's side over which it fades into the background: a cut edge is no part of any real picture."""
+_DETAIL = 4
+"""FER2013's 48 pixels are enlarged so many times, smoothly, before they are placed by bilinear interpolation."""
+_SEED, _SPLIT = 2013, "PublicTest"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FacePicture:
+    """A face to lay over a background: ``gray`` (0..255) and ``opacity`` (0..1), float32 [h, w].
+
+    The face's box, as a Haar cascade draws it, is ``side`` pixels of this picture wide around ``centre`` (x, y).
+    ``number`` tells one from another; ``label`` is None where no one has said what the face expresses.
+    """
+
+    number: int
+    gray: Float32Array
+    opacity: Float32Array
+    centre: tuple[float, float]
+    side: float
+    label: str | None
+
+    @property
+    def reach(self) -> float:
+        """Width of the picture over that of its face's box."""
+        return int(self.gray.shape[1]) / self.side
+
+
+class FaceSupply(Protocol):
+    """Faces without end, by their number; the same number is always the same face."""
+
+    source: FaceSource
+    labelled: bool
+
+    def face(self, number: int) -> FacePicture:
+        """The face of ``number``, from 0; there may be fewer faces than numbers."""
+        ...
+
+
+def open_faces(data: Path | None) -> FaceSupply:
+    """FER2013's faces where ``data`` (None: wherever the project looks) has them, else the portrait.
+
+    Raises InputError when ``data`` is given and cannot be used.
+    """
+    try:
+        # Here, not above: on a Pi there is neither the data set nor anything else of the training package.
+        from fer_train.dataset import load_dataset
+
+        return Fer2013Faces(load_dataset(data))
+    except (InputError, ImportError):
+        if data is not None or os.environ.get("FER_EDGE_DATA"):
+            raise
+        return Portrait()
+
+
+class Fer2013Faces:
+    """PublicTest's faces, drawn with a fixed seed and without a look at their labels or any detector's answer."""
+
+    labelled = True
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._split = dataset.splits[_SPLIT]
+        if not len(self._split):
+            raise InputError(f"{dataset.name}: no {_SPLIT} images to make scenes of")
+        self._labels = dataset.labels
+        self._order = random_order((_SEED,), len(self._split))
+        self.source = FaceSource(f"{dataset.name} {_SPLIT}", len(self._split), dataset.rows_sha256)
+
+    def face(self, number: int) -> FacePicture:
+        """See ``FaceSupply.face``."""
+        number %= len(self._order)
+        row = int(self._order[number])
+        image = self._split.images[row]
+        side = _DETAIL * max(image.shape)
+        gray = enlarge(image.astype(np.float32), side)
+        opacity = feathered(gray.shape, _FEATHER * side)
+        label = self._labels[int(self._split.labels[row])]
+        return FacePicture(number, gray, opacity, (side / 2, side / 2), side / HAAR_MARGIN, label)
+
+
+class Portrait:
+    """Head and shoulders of the demo's portrait, whose expression nobody labelled."""
+
+    labelled = False
+    source = FaceSource("portrait", 1, None)
+
+    def __init__(self) -> None:
+        assets = files("fer_edge") / "assets"
+        gray, mask = (
+            decode_gray((assets / name).read_bytes(), f"assets/{name}").astype(np.float32)
+            for name in ("astronaut.jpg", "astronaut-mask.png")
+        )
+        (x, y), side = _PORTRAIT_CENTRE, _PORTRAIT_FACE
+        left, top, right, bottom = (round(end) for end in (x - 0.85 * side, y - side, x + 0.85 * side, y + 1.1 * side))
+        gray, mask = gray[top:bottom, left:right], mask[top:bottom, left:right]
+        # The bust fades out below, as it is cut off there.
+        opacity: Float32Array = feathered(gray.shape, 0.12 * side) * (mask / 255.0)
+        self._face = FacePicture(0, gray, opacity, (x - left, y - top), side, None)
+
+    def face(self, number: int) -> FacePicture:
+        """See ``FaceSupply.face``."""
+        return self._face

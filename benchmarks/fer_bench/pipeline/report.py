@@ -1,0 +1,110 @@
+"""A pipeline report as text, Markdown and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+
+from fer_bench.pipeline.results import FORMAT, CellResult, PipelineReport
+from fer_bench.tables import markdown_table, percent, text_table
+
+_NONE = "-"
+_COSTS: tuple[tuple[str, Callable[[CellResult], str]], ...] = (
+    ("p50 ms", lambda cell: f"{cell.frame.p50_ms:.1f}"),
+    ("p95 ms", lambda cell: f"{cell.frame.p95_ms:.1f}"),
+    ("p99 ms", lambda cell: f"{cell.frame.p99_ms:.1f}"),
+    ("fps", lambda cell: f"{cell.fps:.1f}"),
+    ("CPU ms", lambda cell: f"{cell.cpu_ms:.1f}"),
+    ("CPU × ours", lambda cell: f"{cell.cpu_over_ours:.1f}"),
+    ("RSS MiB", lambda cell: _mib(cell.rss_steady_mib)),
+    ("peak MiB", lambda cell: _mib(cell.rss_peak_mib)),
+)
+_ANSWERS: tuple[tuple[str, Callable[[CellResult], str]], ...] = (
+    ("recall %", lambda cell: _share(cell.answers.matched, cell.answers.shown)),
+    ("false/frame", lambda cell: f"{cell.answers.false_boxes / cell.frame.count:.3f}"),
+    ("right % of found", lambda cell: _share(cell.answers.right, cell.answers.matched)),
+    ("right % of shown", lambda cell: _share(cell.answers.right, cell.answers.shown)),
+    ("uncertain %", lambda cell: _share(cell.answers.uncertain, cell.answers.matched)),
+)
+_STAGES = ("p50 ms", "p95 ms", "p99 ms", "calls")
+_NAMES = ("size", "faces", "candidate")
+_Table = tuple[list[str], list[list[str]], int]
+
+
+def to_json(report: PipelineReport) -> str:
+    """The report as JSON text; its schema is ``fer_bench/schema/pipeline.schema.json``."""
+    return json.dumps({"format": FORMAT, **dataclasses.asdict(report)}, indent=2) + "\n"
+
+
+def to_text(report: PipelineReport) -> str:
+    """The report for a terminal."""
+    tables = [text_table(*table) for table in _tables(report)]
+    return "\n".join([f"{_title(report)}\n", *tables, "".join(f"{line}\n" for line in _notes(report))])
+
+
+def to_markdown(report: PipelineReport) -> str:
+    """The report as a Markdown section."""
+    tables = [markdown_table(*table) for table in _tables(report)]
+    return "\n".join([f"## {_title(report)}\n", *tables, "".join(f"- {line}\n" for line in _notes(report))])
+
+
+def _tables(report: PipelineReport) -> list[_Table]:
+    cells = report.pipeline.results
+    return [_of_cells(cells, _COSTS), _of_cells(cells, _ANSWERS), _of_stages(cells)]
+
+
+def _of_cells(cells: Sequence[CellResult], columns: Sequence[tuple[str, Callable[[CellResult], str]]]) -> _Table:
+    """A row for each cell and candidate; a column that nothing was measured for is left out."""
+    kept = [(name, show) for name, show in columns if any(show(cell) != _NONE for cell in cells)]
+    rows = [[*_named(cell), *(show(cell) for _, show in kept)] for cell in cells]
+    return [*_NAMES, *(name for name, _ in kept)], rows, len(_NAMES)
+
+
+def _of_stages(cells: Sequence[CellResult]) -> _Table:
+    rows = [
+        [*_named(cell), name, f"{stage.p50_ms:.3f}", f"{stage.p95_ms:.3f}", f"{stage.p99_ms:.3f}", str(stage.count)]
+        for cell in cells
+        for name, stage in cell.stages.items()
+    ]
+    return [*_NAMES, "stage", *_STAGES], rows, len(_NAMES) + 1
+
+
+def _named(cell: CellResult) -> list[str]:
+    return [f"{cell.width}x{cell.height}", str(cell.faces), cell.candidate]
+
+
+def _share(part: int | None, whole: int) -> str:
+    return _NONE if part is None or not whole else percent(part / whole)
+
+
+def _mib(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.0f}"
+
+
+def _title(report: PipelineReport) -> str:
+    return f"Whole frames: {report.bundle.name} {report.bundle.version} against others"
+
+
+def _notes(report: PipelineReport) -> list[str]:
+    section, host = report.pipeline, report.host
+    how, source = section.settings, section.face_source
+    lines = [f"{host.cpu} ({host.machine}), {host.runtime}, Python {host.python}, numpy {host.numpy}"]
+    for candidate in section.candidates:
+        versions = ", ".join(f"{name} {version}" for name, version in candidate.versions.items())
+        lines.append(f"{candidate.name}: {candidate.how}; {versions}; ready after {candidate.start_s:.1f} s")
+    lines += section.left_out
+    lines.append(
+        f"{how.rounds} rounds of {how.frames} frames at {how.fps:g} a second of the scene's time; candidates take turns"
+    )
+    people = max((cell.answers.distinct for cell in section.results), default=0)
+    if source.rows_sha256 is None:
+        lines.append("faces: the demo's portrait, whose expression nobody labelled: recall alone is known")
+    else:
+        lines.append(
+            f"faces: {source.name}, at random; at most {people} in a row of the table: too few to rank models by"
+        )
+    lines.append(
+        "CPU: of the whole process, for a frame; RSS: in the first round; stage times are of a call, not of a frame"
+    )
+    return lines
