@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fer_bench import metrics
 from fer_bench.metrics import ClassScore, IntArray
-from fer_bench.results import REFERENCE, AccuracyResult, ClassRecall, ShareResult
+from fer_bench.results import REFERENCE, AccuracyResult, ClassRecall, ReliabilityBin, ShareResult
 from fer_bench.runners import LiteRtRunner, ModelRunner
 from fer_edge.bundle import ModelBundle
 from fer_edge.errors import InputError, ModelError
@@ -182,7 +182,32 @@ def compare(evaluation: Evaluation, reference: Evaluation | None, yardsticks: Ya
         leak_free=_share(right[yardsticks.leak_free]),
         ferplus=ferplus,
         classes=_recalls(evaluation, reference),
+        confusion=tuple(tuple(row) for row in evaluation.confusion.tolist()),
+        reliability=_reliability(evaluation),
+        right=to_hex(right),
     )
+
+
+def to_hex(flags: npt.NDArray[np.bool_]) -> str:
+    """Bits [N] as hexadecimal digits, the first one highest, filled with zeros at the end."""
+    return np.packbits(flags).tobytes().hex()
+
+
+def from_hex(digits: str, n: int) -> npt.NDArray[np.bool_]:
+    """The bits [n] that ``to_hex`` wrote. Raises InputError for digits that are not of n bits."""
+    try:
+        found = np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8))
+    except ValueError:
+        raise InputError("a report whose `right` is not hexadecimal: it was changed by hand") from None
+    if len(found) != -(-n // 8) * 8:
+        raise InputError(f"a report whose `right` has {len(found)} bits for {n} images: it was changed by hand")
+    return found[:n].astype(bool)
+
+
+def _reliability(evaluation: Evaluation) -> tuple[ReliabilityBin, ...]:
+    bins = metrics.reliability_bins(evaluation.probabilities, evaluation.truth)
+    columns = (bins.counts.tolist(), bins.confidence.tolist(), bins.accuracy.tolist())
+    return tuple(ReliabilityBin(*values) for values in zip(*columns, strict=True))
 
 
 def _share(right: npt.NDArray[np.bool_]) -> ShareResult | None:

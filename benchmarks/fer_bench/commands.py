@@ -49,6 +49,16 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
                 _run("run_latency"),
             ),
             "pipeline": PIPELINE,
+            "report": Command(
+                "a page with plots (HTML, and Markdown with PNGs) from the JSON of other runs",
+                _configure_report,
+                _run_report,
+            ),
+            "compare": Command(
+                "two JSON reports: tell real change from noise; exit code 1 when something got worse",
+                _configure_compare,
+                _run_compare,
+            ),
             "all": Command(
                 "both, in one table (what `fer-edge bench` alone does)",
                 _options_of(accuracy=True, latency=True),
@@ -57,6 +67,36 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
         },
         required=False,
     )
+
+
+def _configure_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "reports",
+        nargs="+",
+        type=Path,
+        metavar="REPORT",
+        help="JSON of bench; those of one bundle on one machine are joined",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for report.html and report.md")
+
+
+def _run_report(arguments: argparse.Namespace) -> int:
+    from fer_bench import report_command
+
+    return report_command.run(arguments)
+
+
+def _configure_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("before", type=Path, metavar="BEFORE", help="JSON of bench")
+    parser.add_argument("after", type=Path, metavar="AFTER", help="JSON of bench")
+    # `bench` itself has a --json that is given a file.
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
+
+
+def _run_compare(arguments: argparse.Namespace) -> int:
+    from fer_bench import compare_command
+
+    return compare_command.run(arguments)
 
 
 def _options_of(*, accuracy: bool = False, latency: bool = False) -> Callable[[argparse.ArgumentParser], None]:

@@ -52,7 +52,7 @@ _COST_COLUMNS: tuple[tuple[str, Callable[[LatencyRow], str]], ...] = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Table:
+class Table:
     """Its first ``names`` columns say what a row is."""
 
     header: list[str]
@@ -71,17 +71,18 @@ def to_json(report: BenchmarkReport) -> str:
 
 def to_text(report: BenchmarkReport) -> str:
     """The report for a terminal: 100 columns wide as long as the variants are few and their names short."""
-    tables = [text_table(table.header, table.rows, table.names) for table in _tables(report)]
-    return "\n".join([f"{_title(report)}\n", *tables, "".join(f"{line}\n" for line in _notes(report))])
+    shown = [text_table(table.header, table.rows, table.names) for table in tables(report)]
+    return "\n".join([f"{title(report)}\n", *shown, "".join(f"{line}\n" for line in notes(report))])
 
 
 def to_markdown(report: BenchmarkReport) -> str:
     """The report as a Markdown section."""
-    tables = [markdown_table(table.header, table.rows, table.names) for table in _tables(report)]
-    return "\n".join([f"## {_title(report)}\n", *tables, "".join(f"- {line}\n" for line in _notes(report))])
+    shown = [markdown_table(table.header, table.rows, table.names) for table in tables(report)]
+    return "\n".join([f"## {title(report)}\n", *shown, "".join(f"- {line}\n" for line in notes(report))])
 
 
-def _tables(report: BenchmarkReport) -> list[_Table]:
+def tables(report: BenchmarkReport) -> list[Table]:
+    """What was measured, a table for each kind."""
     measured = any(row.accuracy for row in report.results)
     return [
         *([_accuracies(report), _recalls(report)] if measured else []),
@@ -94,7 +95,7 @@ def _tables(report: BenchmarkReport) -> list[_Table]:
     ]
 
 
-def _accuracies(report: BenchmarkReport) -> _Table:
+def _accuracies(report: BenchmarkReport) -> Table:
     """A row for each variant on each split; a column that nothing was measured for is left out."""
     found = [(split, row.variant, _on(row, split)) for split in _splits(report) for row in report.results]
     columns = [
@@ -102,14 +103,14 @@ def _accuracies(report: BenchmarkReport) -> _Table:
         for name, cell in _ACCURACY_COLUMNS
         if set(cells := [_or_none(result, cell) for _, _, result in found]) != {_NONE}
     ]
-    return _Table(
+    return Table(
         ["split", "variant", *(name for name, _ in columns)],
         [[split, variant, *(cells[i] for _, cells in columns)] for i, (split, variant, _) in enumerate(found)],
         names=2,
     )
 
 
-def _recalls(report: BenchmarkReport) -> _Table:
+def _recalls(report: BenchmarkReport) -> Table:
     """A row for each label on each split, the variants across."""
     rows = []
     for split in _splits(report):
@@ -118,13 +119,13 @@ def _recalls(report: BenchmarkReport) -> _Table:
             parts = [classes.get(label) for classes in by_variant]
             images = next((str(part.support) for part in parts if part is not None), _NONE)
             rows.append([split, label, images, *(_or_none(part, _recall) for part in parts)])
-    return _Table(["split", "recall % of", "images", *(row.variant for row in report.results)], rows, names=2)
+    return Table(["split", "recall % of", "images", *(row.variant for row in report.results)], rows, names=2)
 
 
-def _configurations(report: BenchmarkReport, columns: tuple[tuple[str, Callable[[LatencyRow], str]], ...]) -> _Table:
+def _configurations(report: BenchmarkReport, columns: tuple[tuple[str, Callable[[LatencyRow], str]], ...]) -> Table:
     """A row for each variant, engine and number of threads; a column that nothing is known for is left out."""
     found = [(name, cells) for name, cell in columns if set(cells := [cell(row) for row in report.latency]) != {_NONE}]
-    return _Table(
+    return Table(
         ["variant", "engine", "threads", *(name for name, _ in found)],
         [
             [row.variant, row.engine, str(row.threads), *(cells[i] for _, cells in found)]
@@ -134,9 +135,9 @@ def _configurations(report: BenchmarkReport, columns: tuple[tuple[str, Callable[
     )
 
 
-def _sizes(report: BenchmarkReport) -> _Table:
+def _sizes(report: BenchmarkReport) -> Table:
     sizes = [f"{row.size_bytes / 1024:.1f}" for row in report.results]
-    return _Table(["", *(row.variant for row in report.results)], [["file KiB", *sizes]], names=1)
+    return Table(["", *(row.variant for row in report.results)], [["file KiB", *sizes]], names=1)
 
 
 def _splits(report: BenchmarkReport) -> list[str]:
@@ -152,11 +153,13 @@ def _classes(row: VariantResult, split: str) -> tuple[ClassRecall, ...]:
     return () if found is None else found.classes
 
 
-def _title(report: BenchmarkReport) -> str:
+def title(report: BenchmarkReport) -> str:
+    """The bundle's name and version."""
     return f"{report.bundle.name} {report.bundle.version}"
 
 
-def _notes(report: BenchmarkReport) -> list[str]:
+def notes(report: BenchmarkReport) -> list[str]:
+    """How it was measured, and on what, a line each."""
     host = report.host
     lines = [f"{host.cpu} ({host.machine}), {host.runtime}, Python {host.python}, numpy {host.numpy}"]
     if report.dataset is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from fer_edge import strict_toml
 from fer_edge.errors import InputError
 
 FORMAT = 3
@@ -43,6 +43,16 @@ class ClassRecall:
 
 
 @dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """The ``count`` images whose top class has a confidence within one of the equal-width bins of 0..1; ``confidence``
+    and ``accuracy`` are their means (0 for none)."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
 class AccuracyResult:
     """Accuracy of a variant on a split; ``agreement`` and ``mcnemar_p`` compare it with float32 (None for float32
     itself, and where there is none).
@@ -50,6 +60,10 @@ class AccuracyResult:
     Shares are 0..1; ``low`` and ``high`` bound the 95 % interval; ``ece`` is at the manifest's ``temperature``.
     ``leak_free`` is over the images that stand in no other split, each once; ``ferplus`` goes by the majority of
     the FER+ votes in place of the label, over the images that have one; None where there is no such image, or no vote.
+
+    ``confusion`` counts images, true labels down, predictions across. ``right`` says image by image, in the split's
+    order, which are named right, as hexadecimal digits of ``n`` bits, the first image first: two reports on the same
+    data are compared image by image.
     """
 
     split: str
@@ -66,6 +80,9 @@ class AccuracyResult:
     leak_free: ShareResult | None
     ferplus: ShareResult | None
     classes: tuple[ClassRecall, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[ReliabilityBin, ...]
+    right: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +97,8 @@ class LatencyRow:
 
     Resident set in MiB (2**20 bytes): of the bare interpreter, after importing the engine, and after loading the model
     and invoking it once. ``import_ms`` is the import, ``load_ms`` opening the file and allocating its tensors.
+
+    ``round_p50_ms`` are the medians of the rounds, ``quantiles_ms`` the distribution: from 0 to 100 % in steps of 2.
 
     In ``busy_rounds`` it waited for a core that others had, in ``throttled_rounds`` the machine was slowed down by
     heat or voltage (None: this machine does not tell).
@@ -106,6 +125,8 @@ class LatencyRow:
     rss_loaded_mib: float
     busy_rounds: int | None
     throttled_rounds: int | None
+    round_p50_ms: tuple[float, ...]
+    quantiles_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +241,8 @@ class BenchmarkReport:
     latency: tuple[LatencyRow, ...] = ()
 
 
-def load_report(path: Path) -> dict[str, Any]:
-    """The JSON of a report, of this format. Raises InputError for a file that is none."""
+def load_report(path: Path) -> BenchmarkReport:
+    """Read the JSON of a report. Raises InputError for a file that is none, or of another format."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -234,4 +255,8 @@ def load_report(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: a report of format {table['format']}, not {FORMAT}: measure again with this fer-edge"
         )
-    return table
+    del table["format"]
+    try:
+        return strict_toml.parse(BenchmarkReport, table, str(path))
+    except TypeError as error:  # a key that has no default is missing
+        raise InputError(f"{path}: no whole report of fer-edge bench: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 Rows = Sequence[Sequence[str]]
 
@@ -32,3 +33,15 @@ def _aligned(cells: Sequence[str], widths: Sequence[int], names: int) -> str:
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
     return "  ".join(padded).rstrip()
+
+
+def html_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:
+    """An HTML table; the cells are escaped, the columns after the first ``names`` have the class ``number``."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        kinds = ["" if i < names else ' class="number"' for i in range(len(cells))]
+        inner = "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+        return f"<tr>{inner}</tr>"
+
+    body = "\n".join(line("td", row) for row in rows)
+    return f"<table>\n<thead>{line('th', header)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"

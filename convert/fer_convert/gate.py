@@ -25,13 +25,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from fer_bench.accuracy import Evaluation, evaluate_logits
-from fer_bench.latency import measure_latency
+from fer_bench.latency.engines import ENGINES, LITERT
+from fer_bench.latency.measure import Plan, measure_latency
+from fer_bench.latency.process import Configuration
 from fer_bench.metrics import IntArray, accuracy_change_interval
-from fer_bench.results import REFERENCE, LatencySettings
+from fer_bench.results import REFERENCE
 from fer_convert.tflite import operators
 from fer_edge import strict_toml
 from fer_edge.bundle import ModelBundle
-from fer_edge.errors import CheckFailedError, ConfigError
+from fer_edge.errors import CheckFailedError, ConfigError, InputError
 from fer_edge.types import Float32Array
 from fer_train.dataset import PUBLIC_TEST
 
@@ -182,6 +184,11 @@ def _evaluated(exported: Exported, logits: Float32Array, model: str) -> Evaluati
 
 
 def _judge_latency(limit: float, bundle: ModelBundle, variant: str) -> Finding:
-    ratio = measure_latency(bundle, (REFERENCE, variant), LatencySettings())[variant].ratio
-    assert ratio is not None  # float32 is there: ``Gate.judged`` saw to it
+    suffix = bundle.variant(variant).path.suffix
+    engine = next(name for name, engine in ENGINES.items() if engine.suffix == suffix)
+    configurations = [Configuration(REFERENCE, LITERT, 1), Configuration(variant, engine, 1)]
+    rows, _ = measure_latency(bundle, configurations, Plan())
+    ratio = rows[-1].ratio
+    if len(rows) < len(configurations) or ratio is None:
+        raise InputError(f"the gate cannot time {variant}: {engine} is not installed")
     return Finding(ratio <= limit, f"takes {ratio:.2f} of {REFERENCE}'s time on this machine (at most {limit:g})")

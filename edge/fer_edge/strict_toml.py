@@ -1,8 +1,8 @@
 """TOML tables to nested frozen dataclasses, strictly.
 
 Every key has a default; an unknown or mistyped key raises ``ConfigError`` with its path and what is allowed.
-Supported field types: bool, int, float, str, ``Literal[...]``, ``tuple[X, ...]``, nested dataclasses and
-``X | None``. A dataclass may check ranges in ``__post_init__`` by raising ValueError.
+Supported field types: bool, int, float, str, ``Literal[...]``, ``tuple[X, ...]``, ``dict[str, X]``, nested
+dataclasses and ``X | None``. A dataclass may check ranges in ``__post_init__`` by raising ValueError.
 """
 
 from __future__ import annotations
@@ -95,6 +95,10 @@ def _parse_value(hint: Any, value: Any, where: str, path: str) -> Any:
             allowed_text = ", ".join(repr(allowed) for allowed in arguments)
             raise ConfigError(f"{where}: {path} must be one of {allowed_text}, not {_shown(value)}")
         return value
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: {path} must be a table, not {_shown(value)}")
+        return {key: _parse_value(arguments[1], item, where, f"{path}.{key}") for key, item in value.items()}
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where}: {path} must be a list, not {_shown(value)}")

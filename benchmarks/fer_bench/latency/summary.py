@@ -15,6 +15,8 @@ from fer_bench.results import REFERENCE
 Samples = npt.NDArray[np.int64]
 BASELINE = Configuration(REFERENCE, LITERT, 1)
 """What the others' time is divided by."""
+QUANTILE_STEP = 2
+"""Per cent between two of the quantiles that a report keeps for its plots."""
 BUSY_SHARE = 0.05
 """Share of a block's time for which a thread waited for a core, beyond which the machine counts as busy: a
 neighbour's time slice, some milliseconds, in a block of 100 ms."""
@@ -22,19 +24,23 @@ neighbour's time slice, some milliseconds, in a block of 100 ms."""
 
 @dataclass(frozen=True, slots=True)
 class LatencyStats:
-    """Over ``runs`` timed invocations, in milliseconds."""
+    """Over ``runs`` timed invocations, in milliseconds: see ``LatencyRow``."""
 
     runs: int
     p50_ms: float
     p95_ms: float
     p99_ms: float
     max_ms: float
+    round_p50_ms: tuple[float, ...]
+    quantiles_ms: tuple[float, ...]
 
 
 def summarise(samples_ns: Samples) -> LatencyStats:
     """Percentiles over all invocations of int64 [rounds, runs]; linear between the two nearest."""
     p50, p95, p99, highest = (float(value) / 1e6 for value in np.percentile(samples_ns, (50, 95, 99, 100)))
-    return LatencyStats(samples_ns.size, p50, p95, p99, highest)
+    rounds = (np.median(samples_ns, axis=1) / 1e6).round(6)
+    quantiles = (np.percentile(samples_ns, np.arange(0, 101, QUANTILE_STEP)) / 1e6).round(6)
+    return LatencyStats(samples_ns.size, p50, p95, p99, highest, tuple(rounds.tolist()), tuple(quantiles.tolist()))
 
 
 def ratios_to_baseline(samples_ns: Mapping[Configuration, Samples]) -> dict[Configuration, float | None]:

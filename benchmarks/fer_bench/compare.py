@@ -1,0 +1,189 @@
+"""Two reports of ``fer-edge bench``: which differences are real, and which are noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from fer_bench import metrics
+from fer_bench.accuracy import from_hex
+from fer_bench.extras import require
+from fer_bench.results import AccuracyResult, BenchmarkReport, ClassRecall, LatencyRow, VariantResult
+from fer_bench.tables import percent
+from fer_edge.errors import InputError
+
+Verdict = Literal["better", "worse", "noise", "same"]
+
+ALPHA = 0.05
+DRIFT = 0.05
+"""Two runs on one machine differ by this much in latency for no reason: the medians of whole rounds drift."""
+RSS_NOISE_MIB = 1.0
+"""Resident memory of the same process differs by so much from start to start."""
+_RESAMPLES, _SEED = 2000, 20130701
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One quantity in both reports; ``evidence`` is what the verdict rests on."""
+
+    what: str
+    before: str
+    after: str
+    change: str
+    verdict: Verdict
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All quantities that both reports hold; ``notes`` say what could not be compared, and why."""
+
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def worse(self) -> tuple[Change, ...]:
+        """Those that really got worse."""
+        return tuple(change for change in self.changes if change.verdict == "worse")
+
+
+def compare_reports(before: BenchmarkReport, after: BenchmarkReport) -> Comparison:
+    """Compare what both hold. Raises InputError when that is nothing."""
+    notes: list[str] = []
+    changes = [
+        *_sizes(before, after),
+        *(_accuracies(before, after) if _same_data(before, after, notes) else ()),
+        *(_latencies(before, after) if _same_machine(before, after, notes) else ()),
+    ]
+    if not changes:
+        raise InputError(f"the two reports have nothing in common to compare{': ' if notes else ''}{'; '.join(notes)}")
+    for name, rows in (("the first", before.latency), ("the second", after.latency)):
+        if any(row.busy_rounds or row.throttled_rounds for row in rows):
+            notes.append(f"{name} was measured on a busy or throttled machine: measure its latency again")
+    return Comparison(tuple(changes), tuple(notes))
+
+
+def _same_data(before: BenchmarkReport, after: BenchmarkReport, notes: list[str]) -> bool:
+    if before.dataset is None or after.dataset is None:
+        return False
+    if before.dataset.rows_sha256 != after.dataset.rows_sha256 or before.bundle.labels != after.bundle.labels:
+        notes.append("accuracy was measured on different data or labels")
+        return False
+    return True
+
+
+def _same_machine(before: BenchmarkReport, after: BenchmarkReport, notes: list[str]) -> bool:
+    if not before.latency or not after.latency:
+        return False
+    hosts = [(report.host.cpu, report.host.machine) for report in (before, after)]
+    if hosts[0] != hosts[1]:
+        notes.append(f"latency was measured on different machines: {hosts[0][0]} and {hosts[1][0]}")
+        return False
+    return True
+
+
+def _pairs(before: tuple[T, ...], after: tuple[T, ...], key: Callable[[T], object]) -> Iterator[tuple[T, T]]:
+    others = {key(item): item for item in after}
+    return ((item, others[key(item)]) for item in before if key(item) in others)
+
+
+def _variants(before: BenchmarkReport, after: BenchmarkReport) -> Iterator[tuple[VariantResult, VariantResult]]:
+    return _pairs(before.results, after.results, lambda row: row.variant)
+
+
+def _sizes(before: BenchmarkReport, after: BenchmarkReport) -> Iterator[Change]:
+    for was, now in _variants(before, after):
+        difference = now.size_bytes - was.size_bytes
+        verdict: Verdict = "same" if difference == 0 else "worse" if difference > 0 else "better"
+        evidence = "the same file" if was.sha256 == now.sha256 else "exact"
+        yield Change(
+            f"{was.variant}: bytes", str(was.size_bytes), str(now.size_bytes), f"{difference:+d}", verdict, evidence
+        )
+
+
+def _accuracies(before: BenchmarkReport, after: BenchmarkReport) -> Iterator[Change]:
+    for was, now in _variants(before, after):
+        for one, other in _pairs(was.accuracy, now.accuracy, lambda found: found.split):
+            yield _top1(f"{was.variant}: top-1 % on {one.split}", one, other)
+            yield from _recalls(f"{was.variant}: recall % of", one, other)
+
+
+def _top1(what: str, was: AccuracyResult, now: AccuracyResult) -> Change:
+    """Image by image: both reports say which they named right."""
+    right = from_hex(was.right, was.n), from_hex(now.right, now.n)
+    p = metrics.mcnemar_p(*right)
+    low, high = metrics.accuracy_change_interval(*right)
+    difference = now.accuracy - was.accuracy
+    evidence = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}, McNemar p {p:.3g}"
+    verdict = "same" if was.right == now.right else _verdict(difference, p < ALPHA)
+    shown = (percent(was.accuracy, 2), percent(now.accuracy, 2))
+    return Change(what, *shown, f"{100 * difference:+.2f}", verdict, evidence)
+
+
+def _recalls(what: str, was: AccuracyResult, now: AccuracyResult) -> Iterator[Change]:
+    """Only those that changed for real; a report of all of them would bury these."""
+    pairs = list(_pairs(was.classes, now.classes, lambda part: part.label))
+    for one, other in pairs:
+        if one.recall is None or other.recall is None:
+            continue
+        low, high = _difference_interval(one, other, ALPHA / len(pairs))
+        if low <= 0 <= high:
+            continue
+        difference = other.recall - one.recall
+        evidence = f"{100 * low:+.1f} to {100 * high:+.1f} (Newcombe, over {len(pairs)} classes)"
+        shown = (percent(one.recall), percent(other.recall))
+        yield Change(
+            f"{what} {one.label} on {was.split}",
+            *shown,
+            f"{100 * difference:+.1f}",
+            _verdict(difference, True),
+            evidence,
+        )
+
+
+def _difference_interval(was: ClassRecall, now: ClassRecall, alpha: float) -> tuple[float, float]:
+    """Interval of the change of a proportion, as if the two were independent, so too wide (Newcombe, 1998)."""
+    proportion = require("statsmodels.stats.proportion")
+    low, high = proportion.confint_proportions_2indep(
+        now.correct, now.support, was.correct, was.support, method="newcomb", compare="diff", alpha=alpha
+    )
+    return float(low), float(high)
+
+
+def _latencies(before: BenchmarkReport, after: BenchmarkReport) -> Iterator[Change]:
+    for was, now in _pairs(before.latency, after.latency, lambda row: (row.variant, row.engine, row.threads)):
+        name = f"{was.variant} on {was.engine}, {was.threads} thread{'s' * (was.threads > 1)}"
+        yield _p50(f"{name}: p50 ms", was, now)
+        difference = now.rss_loaded_mib - was.rss_loaded_mib
+        shown = (f"{was.rss_loaded_mib:.1f}", f"{now.rss_loaded_mib:.1f}")
+        verdict = _verdict(-difference, abs(difference) > RSS_NOISE_MIB)
+        evidence = f"noise is {RSS_NOISE_MIB:g} MiB"
+        yield Change(f"{name}: RSS MiB", *shown, f"{difference:+.1f}", verdict, evidence)
+
+
+def _p50(what: str, was: LatencyRow, now: LatencyRow) -> Change:
+    """Ratio of the medians of the rounds with a bootstrap interval (Efron, 1979), rounds resampled."""
+    random = np.random.default_rng(_SEED)
+    medians = [
+        np.median(random.choice(rounds, (_RESAMPLES, len(rounds))), axis=1)
+        for rounds in (np.array(was.round_p50_ms), np.array(now.round_p50_ms))
+    ]
+    low, high = (float(value) for value in np.percentile(medians[1] / medians[0], (2.5, 97.5)))
+    ratio = now.p50_ms / was.p50_ms
+    real = (low > 1 or high < 1) and abs(ratio - 1) > DRIFT
+    evidence = f"ratio {ratio:.3f}, 95 % interval {low:.3f} to {high:.3f}; drift between runs up to {DRIFT:.0%}"
+    shown = (f"{was.p50_ms:.3f}", f"{now.p50_ms:.3f}")
+    return Change(what, *shown, f"{100 * (ratio - 1):+.1f} %", _verdict(1 - ratio, real), evidence)
+
+
+def _verdict(gain: float, real: bool) -> Verdict:
+    """``gain``: above 0 where the second is the better one."""
+    if gain == 0:
+        return "same"
+    if not real:
+        return "noise"
+    return "better" if gain > 0 else "worse"

@@ -1,0 +1,129 @@
+"""Reports as one self-contained HTML page, and as Markdown beside PNGs: what a person reads and passes on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from fer_bench import charts, report
+from fer_bench.extras import require
+from fer_bench.results import REFERENCE, BenchmarkReport
+from fer_bench.tables import html_table, markdown_table
+from fer_edge.files import atomic_path, write_text_atomically
+
+PAGE, MARKDOWN = "report.html", "report.md"
+_DPI = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One plot: ``name`` is its file's, ``caption`` what to see in it."""
+
+    name: str
+    caption: str
+    draw: Callable[[BenchmarkReport], Any]
+
+
+CHARTS = (
+    Chart("accuracy-latency", "Up and to the left is better.", charts.accuracy_against_latency),
+    Chart("recall", "A bar below zero is a class that the variant finds less often.", charts.recall_changes),
+    Chart("confusion", "Right: red is more, blue less than float32.", charts.confusions),
+    Chart("reliability", "Bars on the diagonal: a confidence can be taken at its word.", charts.reliability),
+    Chart("latency", "Compare within one machine only.", charts.latency_distributions),
+)
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; font-size: .9rem; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: left; white-space: nowrap; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
+figure { margin: 1.5rem 0; background: white; border-radius: 4px; overflow-x: auto; }
+figure svg { max-width: 100%; height: auto; }
+figcaption { color: #444; padding: .3rem .8rem .6rem; font-size: .9rem; }
+ul { font-size: .9rem; }
+"""
+
+
+def write_page(reports: Sequence[BenchmarkReport], folder: Path) -> None:
+    """Write report.html, report.md and the Markdown's PNGs into ``folder``. Raises OutputError, MissingExtraError."""
+    write_text_atomically(folder / PAGE, to_html(reports))
+    write_text_atomically(folder / MARKDOWN, _markdown(reports, folder))
+
+
+def to_html(reports: Sequence[BenchmarkReport]) -> str:
+    """A page that needs no other file: the plots stand in it as SVG."""
+    body = "".join(_html_section(found) for found in reports)
+    machines = html_table(*_machine_table(reports)) if len(reports) > 1 else ""
+    heading = f"FER-Edge benchmark: {', '.join(dict.fromkeys(map(report.title, reports)))}"
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(heading)}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(heading)}</h1>\n{machines}{body}</body>\n</html>\n"
+    )
+
+
+def _html_section(found: BenchmarkReport) -> str:
+    parts = [f"<h2>{escape(_heading(found))}</h2>\n"]
+    parts += [html_table(table.header, table.rows, table.names) for table in report.tables(found)]
+    parts += [
+        f"<figure>{_svg(figure)}<figcaption>{escape(chart.caption)}</figcaption></figure>\n"
+        for chart, figure in _drawn(found)
+    ]
+    lines = "".join(f"<li>{escape(line)}</li>\n" for line in report.notes(found))
+    return "".join(parts) + f"<h3>How it was measured</h3>\n<ul>\n{lines}</ul>\n"
+
+
+def _markdown(reports: Sequence[BenchmarkReport], folder: Path) -> str:
+    parts = ["# FER-Edge benchmark\n"]
+    parts += [markdown_table(*_machine_table(reports))] if len(reports) > 1 else []
+    for number, found in enumerate(reports, 1):
+        parts.append(report.to_markdown(found))
+        prefix = f"{number}-" if len(reports) > 1 else ""
+        for chart, figure in _drawn(found):
+            name = f"{prefix}{chart.name}.png"
+            with atomic_path(folder / name) as temporary:
+                figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
+            parts.append(f"![{chart.caption}]({name})\n")
+    return "\n".join(parts)
+
+
+def _drawn(found: BenchmarkReport) -> Iterator[tuple[Chart, Any]]:
+    return ((chart, figure) for chart in CHARTS if (figure := chart.draw(found)) is not None)
+
+
+def _svg(figure: Any) -> str:
+    """The figure as an SVG element; the same figure gives the same text."""
+    text = io.StringIO()
+    with require("matplotlib").rc_context({"svg.hashsalt": "fer-edge"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    drawn = text.getvalue()
+    return drawn[drawn.index("<svg") :]
+
+
+def _heading(found: BenchmarkReport) -> str:
+    return f"{report.title(found)} on {found.host.cpu} ({found.host.machine})"
+
+
+def _machine_table(reports: Sequence[BenchmarkReport]) -> tuple[list[str], list[list[str]], int]:
+    """A row for each report: where it was measured, and what int8 takes there."""
+    header = ["machine", "architecture", "bundle", "float32 ms", "int8 ms", "int8 / float32", "RSS MiB"]
+    rows = []
+    for found in reports:
+        float32, int8 = (charts.main_row(found, variant) for variant in (REFERENCE, "int8"))
+        rows.append(
+            [
+                found.host.cpu,
+                found.host.machine,
+                report.title(found),
+                "-" if float32 is None else f"{float32.p50_ms:.2f}",
+                "-" if int8 is None else f"{int8.p50_ms:.2f}",
+                "-" if int8 is None or int8.ratio is None else f"{int8.ratio:.2f}",
+                "-" if int8 is None else f"{int8.rss_loaded_mib:.0f}",
+            ]
+        )
+    return header, rows, 3
