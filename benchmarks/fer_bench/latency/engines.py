@@ -1,4 +1,4 @@
-"""What can run a model file. Adding an engine touches this file alone; it imports nothing heavy."""
+"""What can run a model file. An engine is added here, and named in the report's schema; imports nothing heavy."""
 
 from __future__ import annotations
 
