@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import sys
@@ -13,7 +15,7 @@ import pytest
 
 from fer_bench.latency.engines import TFLITE_RUNTIME
 from fer_bench.latency.measure import Plan, choose_configurations, measure_latency
-from fer_bench.latency.process import Configuration, EngineMissingError, Worker
+from fer_bench.latency.process import Configuration, EngineMissingError, Loaded, Worker
 from fer_bench.memory import rss_mib
 from fer_bench.results import LatencyRow, LatencySettings, MachineChange
 from fer_edge.bundle import load_bundle, read_manifest
@@ -82,10 +84,10 @@ def test_a_run_over_all_engines_that_are_here(tiny_bundle: Path, tmp_path: Path,
         patch.chdir(tmp_path)
         rows, _ = measure(bundle, Plan(LatencySettings(rounds=3, runs=5, warm_up=1), threads=(1,)))
     assert [(row.variant, row.engine) for row in rows] == [
-        ("int8", "litert"),
-        ("int8", "litert-noxnnpack"),
         ("float32", "litert"),
         ("float32", "litert-noxnnpack"),
+        ("int8", "litert"),
+        ("int8", "litert-noxnnpack"),
         ("onnx_float32", "onnxruntime"),
     ]
     told = capfd.readouterr().err
@@ -142,25 +144,28 @@ def test_a_worker_that_is_killed_is_one_line(tiny_bundle: Path, when: str) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_a_worker_that_is_stopped_is_given_up(tiny_bundle: Path) -> None:
-    with worker(tiny_bundle, timeout_s=20) as running:
-        os.kill(running.pid, signal.SIGSTOP)
-        with pytest.raises(ModelError, match=r"did not answer within 20 s"):
-            running.run(0, 1)
-    with pytest.raises(ProcessLookupError):
-        os.kill(running.pid, 0)
-
-
 def script(path: Path, text: str) -> Path:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
 
 
+def test_a_worker_that_hangs_is_given_up_while_it_loads_or_later(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"^int8 on litert, 1 thread: its process did not answer within 2 s"):
+        worker(tiny_bundle, python=script(tmp_path / "python", "exec sleep 1000"), timeout_s=2)
+    ready = json.dumps({"ready": dataclasses.asdict(Loaded("mine 1", 1, 1, 1, 1, 1, None, None))})
+    hangs_later = script(tmp_path / "python", f"read job; echo '{ready}'; exec sleep 1000")
+    with worker(tiny_bundle, python=hangs_later, timeout_s=5) as running:
+        with pytest.raises(ModelError, match="did not answer within 5 s"):
+            running.run(0, 1)
+        pid = running.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("exec sleep 1000", "did not answer within 2 s"),
         ("exec cat", "nothing that could be understood"),
         ("echo hello", "nothing that could be understood"),
         ("echo '[]'", "nothing that could be understood"),
@@ -171,7 +176,7 @@ def script(path: Path, text: str) -> Path:
 )
 def test_a_program_that_is_no_python_is_one_line(tiny_bundle: Path, tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(ModelError, match=reason) as caught:
-        worker(tiny_bundle, python=script(tmp_path / "python", text), timeout_s=2)
+        worker(tiny_bundle, python=script(tmp_path / "python", text))
     assert "\n" not in str(caught.value)
 
 

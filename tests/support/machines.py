@@ -27,7 +27,9 @@ def write_vcgencmd(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch, s
     told = folder / "answer"
     told.write_text(answer)
     command = folder / "vcgencmd"
-    command.write_text(f'#!/bin/sh\ntest "$1" = get_throttled || exit 2\n{script or f"read line < {told}; echo $line"}\n')
+    command.write_text(
+        f'#!/bin/sh\ntest "$1" = get_throttled || exit 2\n{script or f"read line < {told}; echo $line"}\n'
+    )
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     return told

@@ -17,7 +17,7 @@ from fer_bench.latency.engines import ENGINES, LITERT, LITERT_NO_XNNPACK, TFLITE
 from fer_bench.latency.process import Block, Configuration, EngineMissingError, Worker
 from fer_bench.latency.summary import count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
 from fer_bench.machine import ThrottleWatch, read_machine_state
-from fer_bench.results import LatencyRow, LatencySettings, MachineChange
+from fer_bench.results import REFERENCE, LatencyRow, LatencySettings, MachineChange
 from fer_edge.bundle import ModelBundle
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 
@@ -79,7 +79,7 @@ def measure_latency(
 
 
 def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuration, ...]:
-    """Every variant with every engine that reads its file and every number of threads, in the bundle's order.
+    """Every variant, float32 first, with every engine that reads its file and every number of threads.
 
     Raises InputError when there is none, for more threads than cores, and when ``plan.tflite_runtime`` is no file.
     """
@@ -91,7 +91,7 @@ def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuratio
     unread = [name for name in plan.engines or () if ENGINES[name].suffix not in suffixes]
     configurations = tuple(
         Configuration(variant, name, threads)
-        for variant in variants
+        for variant in sorted(variants, key=lambda name: name != REFERENCE)
         for name in plan.engines or ENGINES
         if ENGINES[name].suffix == variants[variant].path.suffix
         for threads in thread_counts
