@@ -2,6 +2,7 @@
 
 VENV := .venv
 TORCH_VENV := .venv-torch
+LEGACY_VENV := .venv-legacy
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -20,18 +21,24 @@ PI := --python-platform aarch64-manylinux_2_28 --only-binary :all:
 # PyTorch stands in no lock file, since its builds differ by machine: `make test-torch TORCH=torch==2.13.0`.
 TORCH ?= torch>=2.6
 
-.PHONY: help demo test test-torch run-test-torch lint format lock build clean distclean
+# tflite-runtime 2.14 has no wheel for a later Python, and needs numpy < 2, which it says nowhere.
+LEGACY_PYTHON ?= $(firstword $(foreach name,$(PYTHON) python3.11,\
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $(name))) python3.11)
+LEGACY := 'tflite-runtime==2.14.0' 'numpy==1.26.4'
+
+.PHONY: help demo test test-torch run-test-torch legacy-env lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       install what a Pi needs into $(VENV), then run the pipeline on the built-in scene"
 	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
 	@echo "make test-torch install everything and PyTorch into $(TORCH_VENV) and run the tests of training on it"
+	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
 	@echo "make build      sdist, and the wheel built from it, into dist/"
-	@echo "make clean      remove what the above left behind; make distclean: $(VENV) and $(TORCH_VENV) too"
+	@echo "make clean      remove what the above left behind; make distclean: the environments too"
 
 demo: $(VENV)/.base
 	$(BIN)/fer-edge demo
@@ -46,6 +53,8 @@ test-torch:
 run-test-torch: $(VENV)/.torch
 	$(BIN)/python -c 'import torch; print("PyTorch", torch.__version__)'
 	$(BIN)/python -m pytest tests/train/test_torch.py $(ARGS)
+
+legacy-env: $(LEGACY_VENV)/.installed
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -71,10 +80,10 @@ lock: $(VENV)/.python
 
 clean:
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find . \( -path ./$(VENV) -o -path ./$(TORCH_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(TORCH_VENV) -o -path ./$(LEGACY_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(TORCH_VENV)
+	rm -rf $(VENV) $(TORCH_VENV) $(LEGACY_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
 $(VENV)/.python:
@@ -108,4 +117,14 @@ $(VENV)/.dev: $(VENV)/.python locks/dev.txt pyproject.toml
 $(VENV)/.torch: $(VENV)/.dev
 	@echo "Installing $(TORCH) into $(VENV)"
 	$(PIP) install '$(TORCH)'
+	@touch $@
+
+$(LEGACY_VENV)/.installed:
+	@$(LEGACY_PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "tflite-runtime 2.14 needs Python 3.11 with its venv module; give one:" \
+			"make LEGACY_PYTHON=/path/to/python3.11 legacy-env" >&2; \
+		exit 1; }
+	@echo "Installing tflite-runtime into $(LEGACY_VENV)"
+	$(LEGACY_PYTHON) -m venv --clear $(LEGACY_VENV)
+	$(LEGACY_VENV)/bin/python -m pip --disable-pip-version-check --quiet install $(LEGACY)
 	@touch $@

@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from support.bundles import make_tiny_bundle
 from support.caches import cache_in
+from support.legacy import make_legacy_environment
 from support.road import MiniRoad, make_mini_road
 
 # No test is a matter of time here: a slow machine must not make one fail.
@@ -34,3 +35,9 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mini_road(tmp_path_factory: pytest.TempPathFactory) -> MiniRoad:
     """A run trained by the real command on a miniature FER2013. Shared by the session: copy it before changing it."""
     return make_mini_road(tmp_path_factory.mktemp("road"))
+
+
+@pytest.fixture(scope="session")
+def legacy_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with tflite-runtime 2.14; skips where it cannot be had."""
+    return make_legacy_environment(tmp_path_factory.mktemp("legacy") / "venv")

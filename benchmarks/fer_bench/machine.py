@@ -19,7 +19,7 @@ _CONDITIONS = ("under-voltage", "frequency capped", "throttled", "soft temperatu
 https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 """
 _SINCE_BOOT = 16
-_VCGENCMD_TIMEOUT_S = 5
+_VCGENCMD_TIMEOUT_S = 10
 
 
 def read_machine_state(root: Path = Path("/")) -> MachineState:
@@ -35,7 +35,7 @@ def read_machine_state(root: Path = Path("/")) -> MachineState:
 
 def decode_throttled(answer: str) -> ThrottleFlags | None:
     """What `vcgencmd get_throttled` answers (``throttled=0x50005``); None when it answers something else."""
-    match = re.fullmatch(r"throttled=(0x[0-9a-f]{1,8})", answer.strip(), flags=re.ASCII | re.IGNORECASE)
+    match = re.fullmatch(r"throttled=(0x[0-9a-fA-F]{1,8})", answer.strip())
     if match is None:
         return None
     bits = int(match[1], 16)

@@ -177,8 +177,8 @@ def notes(report: BenchmarkReport) -> list[str]:
 def _latency_notes(report: BenchmarkReport, how: LatencySettings) -> list[str]:
     rows = report.latency
     lines = [
-        f"latency: one image, a process for each configuration; {how.rounds} rounds in which each has {how.warm_up} "
-        f"untimed and {how.runs} timed runs",
+        f"latency: one image, a process for each row; {how.rounds} rounds of {how.warm_up} untimed and {how.runs} "
+        "timed runs each",
         f"engines: {', '.join(dict.fromkeys(row.runtime for row in rows))}",
     ]
     if any(row.ratio is not None for row in rows):

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import ModelError
 from fer_edge.quiet import quiet_stderr
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """How many of a graph's ``nodes`` a delegate (XNNPACK) has taken over; the rest run on the built-in kernels."""
+
+    delegated: int
+    nodes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +34,20 @@ class TensorDetails:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Delegation:
-    """How many of a graph's ``nodes`` a delegate (XNNPACK) has taken over; the rest run on the built-in kernels."""
+class TensorModel(Protocol):
+    """A loaded model file with one input and one output tensor, on whichever runtime. See ``LiteRtModel``."""
 
-    delegated: int
-    nodes: int
+    path: Path
+    input_details: TensorDetails
+    output_details: TensorDetails
+
+    def invoke(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The raw output tensor for ``tensor``, of the input's shape and dtype."""
+        ...
+
+    def close(self) -> None:
+        """Release the model; may be called twice."""
+        ...
 
 
 class LiteRtModel:

@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
+import jsonschema
 import pytest
 
+import fer_bench
 from fer_bench.runners import open_runner
 from fer_train.dataset import load_dataset
 from support.fer2013 import MiniRow, csv_bytes, mini_rows, write_csv, write_mini_fer2013
@@ -52,7 +55,8 @@ def refusal(*arguments: object, cwd: Path) -> tuple[int, str]:
 
 def test_bench_measures_everything_in_one_run(tiny_bundle: Path, mini: Path, tmp_path: Path):
     done = fer_edge(
-        "bench", "--bundle", tiny_bundle, "--data", mini, "--rounds", 2, "--runs", 10,
+        "bench", "--bundle", tiny_bundle, "--data", mini, "--rounds", 2, "--runs", 10, "--engines", "litert",
+        "--threads", "1",
         "--json", "out.json", "--markdown", "out.md", cwd=tmp_path,
     )  # fmt: skip
     table = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
@@ -60,15 +64,21 @@ def test_bench_measures_everything_in_one_run(tiny_bundle: Path, mini: Path, tmp
     float32, int8 = table["results"]
     assert (float32["variant"], int8["variant"]) == ("float32", "int8")
     assert int8["size_bytes"] == (tiny_bundle / "int8.tflite").stat().st_size
-    assert int8["latency"]["stats"]["runs"] == 20
-    assert int8["memory"]["rss_loaded_mib"] > int8["memory"]["rss_before_mib"]
+    assert_valid(table)
+    assert [(row["variant"], row["engine"], row["threads"]) for row in table["latency"]] == [
+        ("float32", "litert", 1),
+        ("int8", "litert", 1),
+    ]
+    for row in table["latency"]:
+        assert row["runs"] == 20
+        assert row["rss_loaded_mib"] > row["rss_before_mib"]
     (accuracy,) = int8["accuracy"]
     assert (accuracy["split"], accuracy["n"], accuracy["temperature"]) == ("PublicTest", 21, 1.5)
     assert accuracy["low"] <= accuracy["accuracy"] <= accuracy["high"]
     assert 0 <= accuracy["agreement"] <= 1
     assert float32["accuracy"][0]["agreement"] is None
     markdown = (tmp_path / "out.md").read_text(encoding="utf-8")
-    for row in ("top-1 % (95 %)", "recall % of", "latency p50 ms", "RSS after load MiB"):
+    for row in ("top-1 % (95 %)", "recall % of", "p50 ms", "RSS MiB"):
         assert row in done.stdout
         assert row in markdown
     assert not list(tmp_path.glob(".*tmp*"))
@@ -139,7 +149,8 @@ def test_a_split_that_leaked_as_a_whole_has_no_leak_free_accuracy(tiny_bundle: P
 def test_bench_latency_needs_neither_data_nor_the_training_package(tiny_bundle: Path, tmp_path: Path):
     script = (
         "import sys; from fer_edge.cli import main; "
-        f"code = main(['bench', 'latency', '--bundle', {str(tiny_bundle)!r}, '--rounds', '1', '--runs', '5']); "
+        f"code = main(['bench', 'latency', '--bundle', {str(tiny_bundle)!r}, '--rounds', '1', '--runs', '5', "
+        "'--engines', 'litert', '--threads', '1']); "
         "heavy = {'fer_train.dataset', 'fer_convert.convert', 'keras', 'tensorflow', 'sklearn', 'statsmodels'}; "
         "sys.exit(code or ' '.join(heavy & set(sys.modules)) or None)"
     )
@@ -147,8 +158,46 @@ def test_bench_latency_needs_neither_data_nor_the_training_package(tiny_bundle: 
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "latency p99 ms" in done.stdout
+    assert "p99 ms" in done.stdout
     assert "accuracy" not in done.stdout
+
+
+def test_bench_latency_goes_on_without_an_engine_that_is_absent(tiny_bundle: Path, tmp_path: Path):
+    # The defaults, in a folder without .venv-legacy; this bundle has no file for ONNX Runtime.
+    done = fer_edge(
+        "bench", "latency", "--bundle", tiny_bundle, "--rounds", 1, "--runs", 2, "--json", "-", cwd=tmp_path
+    )
+    table = json.loads(done.stdout)
+    assert_valid(table)
+    assert table["results"][0]["accuracy"] == []
+    assert {row["engine"] for row in table["latency"]} == {"litert", "litert-noxnnpack"}
+    assert {row["threads"] for row in table["latency"]} == {1, len(os.sched_getaffinity(0))}
+    assert done.stderr.startswith("fer-edge: going on without tflite-runtime: ")
+    assert done.stderr.count("\n") == 1
+    assert "make legacy-env" in done.stderr
+
+    bench = ("bench", "latency", "--bundle", tiny_bundle, "--threads", 1, "--engines")
+    named = fer_edge(*bench, "litert,onnxruntime", "--rounds", 1, "--runs", 1, cwd=tmp_path)
+    assert named.stderr == "fer-edge: going on without onnxruntime: this bundle has no .onnx file\n"
+    code, line = refusal(*bench, "onnxruntime", cwd=tmp_path)
+    assert (code, "no file for onnxruntime" in line) == (2, True)
+    code, line = refusal(*bench, "tflite-runtime", cwd=tmp_path)
+    assert (code, "make legacy-env" in line) == (2, True)
+
+
+def test_a_python_that_is_of_no_use_for_tflite_runtime(tiny_bundle: Path, tmp_path: Path):
+    bench = ("bench", "latency", "--bundle", tiny_bundle, "--engines", "tflite-runtime", "--tflite-runtime")
+    code, line = refusal(*bench, "no/such/python", cwd=tmp_path)
+    assert (code, "no/such/python: no such file" in line) == (2, True)
+    code, line = refusal(*bench, tiny_bundle / "manifest.json", cwd=tmp_path)
+    assert (code, "cannot be started: Permission denied" in line) == (2, True)
+    code, line = refusal(*bench, sys.executable, cwd=tmp_path)
+    assert (code, "pip install tflite-runtime==2.14.0 'numpy<2'" in line) == (2, True)
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text("#!/bin/sh\nexec sleep 1000\n")
+    sleeper.chmod(0o755)
+    code, line = refusal(*bench, sleeper, "--timeout", 1, cwd=tmp_path)
+    assert (code, "did not answer within 1 s" in line) == (4, True)
 
 
 def test_evaluate_tells_everything_and_draws_it(tiny_bundle: Path, mini: Path, tmp_path: Path):
@@ -193,7 +242,31 @@ def test_damaged_and_foreign_models(tiny_bundle: Path, mini: Path, tmp_path: Pat
     assert refusal("bench", "--bundle", text, "--data", mini, cwd=tmp_path)[0] == 4
 
 
-def test_usage_errors(tiny_bundle: Path, tmp_path: Path):
-    done = fer_edge("bench", "latency", "--rounds", 0, "--bundle", tiny_bundle, cwd=tmp_path, check=False)
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--rounds", "0"),
+        ("--threads", "1,,2"),
+        ("--threads", "0"),
+        ("--engines", "litert,tensorflow"),
+        ("--engines", ""),
+        ("--timeout", "nan"),
+        ("--timeout", "0"),
+        ("--timeout", "1e300"),
+    ],
+)
+def test_usage_errors(tiny_bundle: Path, tmp_path: Path, flag: str, value: str):
+    done = fer_edge("bench", "latency", flag, value, "--bundle", tiny_bundle, cwd=tmp_path, check=False)
     assert done.returncode == 2
-    assert "--rounds" in done.stderr
+    assert flag in done.stderr
+
+
+def test_more_threads_than_cores_are_refused(tiny_bundle: Path, tmp_path: Path):
+    code, line = refusal("bench", "latency", "--bundle", tiny_bundle, "--threads", "1,4096", cwd=tmp_path)
+    assert (code, "--threads 4096: this machine has" in line) == (2, True)
+
+
+def assert_valid(table: Any) -> None:
+    """``table`` is a report by the schema that is shipped."""
+    schema = Path(fer_bench.__path__[0]) / "schema" / "report.schema.json"
+    jsonschema.Draft202012Validator(json.loads(schema.read_text())).validate(table)

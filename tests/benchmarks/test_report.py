@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import getpass
 import json
 import platform
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jsonschema
+import pytest
+
+import fer_bench
 from fer_bench.host import cpu_model, describe_host
+from fer_bench.latency.engines import ENGINES
+from fer_bench.machine import read_machine_state
 from fer_bench.report import to_json, to_markdown, to_text
 from fer_bench.results import (
     AccuracyResult,
     BenchmarkReport,
     BundleInfo,
     ClassRecall,
+    CpuFrequency,
     DatasetInfo,
     HostInfo,
-    LatencyResult,
+    LatencyRow,
     LatencySettings,
-    LatencyStats,
-    MemoryResult,
+    MachineChange,
+    MachineState,
     ShareResult,
+    Temperature,
+    ThrottleFlags,
     VariantResult,
+    load_report,
 )
 from fer_bench.tables import markdown_table, text_table
+from fer_edge.errors import InputError
 
 HOST = HostInfo("Linux", "aarch64", "Raspberry Pi 4", "3.11.2", "ai-edge-litert 2.3.0", "1.26.4")
+SCHEMA = Path(fer_bench.__path__[0]) / "schema" / "report.schema.json"
 BUNDLE = BundleInfo("fer", "1.0.0", ("sad", "happy"), 48, 48, 1.25)
 
 
@@ -54,43 +69,83 @@ def accuracy(split: str, share: float, agreement: float | None = None, p: float 
     )
 
 
+def latency_row(variant: str, engine: str, threads: int, **changes: Any) -> LatencyRow:
+    measured = LatencyRow(
+        variant,
+        engine,
+        threads,
+        runtime="ai-edge-litert 2.3.0",
+        size_bytes=2048,
+        runs=60,
+        p50_ms=1.0,
+        p95_ms=2.0,
+        p99_ms=3.0,
+        max_ms=4.5,
+        ratio=1.0,
+        mac_per_s=57e9,
+        nodes=24,
+        delegated_nodes=24,
+        import_ms=80.0,
+        load_ms=12.0,
+        rss_before_mib=13.0,
+        rss_import_mib=30.0,
+        rss_loaded_mib=43.5,
+        busy_rounds=0,
+        throttled_rounds=None,
+    )
+    return dataclasses.replace(measured, **changes)
+
+
+COLD = MachineState(
+    (CpuFrequency("policy0", "ondemand", 600.0, 1800.0),),
+    (Temperature("cpu_thermal temp1", 51.5), Temperature("nvme", 40.0)),
+    ThrottleFlags("0x0", (), ()),
+    None,
+    (0.25, 0.5, 0.5),
+)
+HOT = dataclasses.replace(
+    COLD,
+    temperatures=(Temperature("cpu_thermal temp1", 82.0),),
+    throttled=ThrottleFlags("0x40005", ("under-voltage", "throttled"), ("throttled",)),
+    throttle_count=12,
+)
+
+
 def report() -> BenchmarkReport:
-    memory = MemoryResult(13.0, 30.0, 43.5, 80.0, 12.0)
     return BenchmarkReport(
         HOST,
         BUNDLE,
         (
-            VariantResult(
-                "float32",
-                2048,
-                "a" * 64,
-                (accuracy("PublicTest", 0.65),),
-                LatencyResult(LatencyStats(1.0, 2.0, 3.0, 60), 1.0),
-                memory,
-            ),
-            VariantResult(
-                "int8",
-                1024,
-                "b" * 64,
-                (accuracy("PublicTest", 0.648, 0.981, 0.0004),),
-                LatencyResult(LatencyStats(0.5, 0.75, 0.9, 60), 0.5),
-                memory,
-            ),
+            VariantResult("float32", 2048, "a" * 64, (accuracy("PublicTest", 0.65),)),
+            VariantResult("int8", 1024, "b" * 64, (accuracy("PublicTest", 0.648, 0.981, 0.0004),)),
         ),
         DatasetInfo("fer2013", "c" * 64),
-        LatencySettings(3, 20, 1),
+        LatencySettings(3, 20, 5),
+        MachineChange(COLD, HOT),
+        (
+            latency_row("float32", "litert", 1),
+            latency_row("int8", "litert", 2, p50_ms=0.5, ratio=0.5, delegated_nodes=23, size_bytes=1024, busy_rounds=2),
+            latency_row("int8", "tflite-runtime", 1, runtime="tflite-runtime 2.14.0", delegated_nodes=0, ratio=8.0),
+        ),
     )
 
 
 def test_json_holds_every_value():
     table = json.loads(to_json(report()))
-    assert table["format"] == 2
+    assert table["format"] == 3
     assert table["bundle"]["labels"] == ["sad", "happy"]
     assert [row["variant"] for row in table["results"]] == ["float32", "int8"]
-    assert table["results"][1]["latency"] == {
-        "stats": {"p50_ms": 0.5, "p95_ms": 0.75, "p99_ms": 0.9, "runs": 60},
-        "ratio": 0.5,
-    }
+    assert [(row["variant"], row["engine"], row["threads"]) for row in table["latency"]] == [
+        ("float32", "litert", 1),
+        ("int8", "litert", 2),
+        ("int8", "tflite-runtime", 1),
+    ]
+    assert table["latency"][1] == {**table["latency"][0], **{
+        "variant": "int8", "threads": 2, "p50_ms": 0.5, "ratio": 0.5, "delegated_nodes": 23, "size_bytes": 1024,
+        "busy_rounds": 2,
+    }}  # fmt: skip
+    assert table["latency_settings"] == {"rounds": 3, "runs": 20, "warm_up": 5}
+    assert table["machine"]["after"]["throttled"]["now"] == ["under-voltage", "throttled"]
     found = table["results"][1]["accuracy"][0]
     assert found["mcnemar_p"] == 0.0004
     assert found["leak_free"] == {"n": 900, "correct": 538, "accuracy": 538 / 900, "low": 0.5, "high": 0.7}
@@ -98,6 +153,60 @@ def test_json_holds_every_value():
     assert found["classes"][1] == {"label": "happy", "support": 400, "correct": 300, "recall": 0.75, "change": 0.0}
     assert table["results"][0]["accuracy"][0]["classes"][0]["change"] is None
     assert table["dataset"]["rows_sha256"] == "c" * 64
+
+
+def objects(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where the objects of a JSON value stand."""
+    if isinstance(value, dict):
+        yield path
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from objects(part, (*path, key))
+
+
+def test_the_schema_takes_a_report_and_nothing_more_or_less():
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$defs"]["latency_row"]["properties"]["engine"]["enum"] == list(ENGINES)
+    validator = jsonschema.Draft202012Validator(schema)
+    table = json.loads(to_json(report()))
+    validator.validate(table)
+    validator.validate(json.loads(to_json(BenchmarkReport(HOST, BUNDLE, report().results[:1]))))
+    for path in objects(table):
+        for damage in (*lookup(table, path), "something else"):
+            spoilt = copy.deepcopy(table)
+            place = lookup(spoilt, path)
+            if damage in place:
+                del place[damage]
+            else:
+                place[damage] = 1
+            assert not validator.is_valid(spoilt), (path, damage)
+
+
+def lookup(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+def test_a_report_is_read_back_and_any_other_file_refused(tmp_path: Path):
+    path = tmp_path / "report.json"
+    path.write_text(to_json(report()))
+    assert load_report(path) == json.loads(to_json(report()))
+    for content, reason in (
+        (to_json(report()).replace('"format": 3', '"format": 2'), "format 2, not 3: measure again"),
+        (to_json(report()).replace('"format": 3', '"format": 4'), "format 4, not 3"),
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("\udcff", "not JSON"),
+        ("[1]", "no report"),
+        ('{"format": 3}', "no report"),
+    ):
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+        with pytest.raises(InputError, match=reason):
+            load_report(path)
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "none.json", "No such file")):
+        with pytest.raises(InputError, match=reason):
+            load_report(path)
 
 
 def rows_of(markdown: str) -> list[list[str]]:
@@ -118,9 +227,46 @@ def test_markdown_rows():
         ["PublicTest", "sad", "600", "58.3", "58.0 (-0.3)"],
         ["PublicTest", "happy", "400", "75.0", "75.0 (+0.0)"],
     ]
-    for row in (["file KiB", "2.0", "1.0"], ["time over float32's", "1.00", "0.50"]):
-        assert row in rows[8:]
-    assert ["RSS after load MiB", "43.5", "43.5"] in rows[8:]
+    assert rows[8:13] == [
+        ["variant", "engine", "threads", "p50 ms", "p95 ms", "p99 ms", "max ms", "ratio", "busy"],
+        [*["---"] * 2, *["---:"] * 7],
+        ["float32", "litert", "1", "1.000", "2.000", "3.000", "4.500", "1.00", "-"],
+        ["int8", "litert", "2", "0.500", "2.000", "3.000", "4.500", "0.50", "2"],
+        ["int8", "tflite-runtime", "1", "1.000", "2.000", "3.000", "4.500", "8.00", "-"],
+    ]
+    assert rows[13:] == [
+        ["variant", "engine", "threads", "delegated", "GMAC/s", "load ms", "RSS MiB", "before", "file KiB"],
+        [*["---"] * 2, *["---:"] * 7],
+        ["float32", "litert", "1", "24/24", "57.00", "12.0", "43.5", "13.0", "2.0"],
+        ["int8", "litert", "2", "23/24", "57.00", "12.0", "43.5", "13.0", "1.0"],
+        ["int8", "tflite-runtime", "1", "0/24", "57.00", "12.0", "43.5", "13.0", "2.0"],
+    ]
+
+
+def test_the_notes_say_what_may_have_disturbed_the_latencies():
+    text = to_text(report())
+    for line in (
+        "engines: ai-edge-litert 2.3.0, tflite-runtime 2.14.0",
+        "machine before: governor ondemand, 600 MHz, of at most 1800 MHz, 51.5 °C (cpu_thermal temp1), "
+        "now not throttled, since boot never throttled, load 0.25",
+        "machine after: governor ondemand, 600 MHz, of at most 1800 MHz, 82.0 °C (cpu_thermal temp1), "
+        "now under-voltage and throttled, since boot throttled, cores throttled 12 times since boot, load 0.25",
+        "fewer than 1000 runs of each: p99 and max say little",
+    ):
+        assert f"\n{line}\n" in text
+    assert "busy: rounds" in text
+    assert "throttled: rounds" not in text
+    unknown = MachineState((), (), None, None, None)
+    quiet = dataclasses.replace(
+        report(),
+        latency=(latency_row("int8", "onnxruntime", 1, nodes=None, delegated_nodes=None, ratio=None, mac_per_s=None),),
+        machine=MachineChange(unknown, unknown),
+        latency_settings=LatencySettings(),
+    )
+    text = to_text(quiet)
+    assert "machine after: it tells nothing\n" in text
+    for absent in ("busy", "ratio:", " ratio ", "delegated", "GMAC", "fewer", "None"):
+        assert absent not in text
 
 
 def test_a_terminal_of_100_columns_takes_it():
@@ -151,7 +297,7 @@ def test_what_was_not_measured_has_no_row():
     only_size = BenchmarkReport(HOST, BUNDLE, (VariantResult("int8", 512, "d" * 64),))
     text = to_text(only_size)
     assert "file KiB" in text
-    for absent in ("top-1", "recall", "latency", "RSS", "None"):
+    for absent in ("top-1", "recall", "latency", "p50", "RSS", "machine", "None"):
         assert absent not in text
 
 
@@ -170,7 +316,8 @@ def test_markdown_cells_cannot_break_the_table():
 
 
 def test_the_host_is_described_without_naming_it():
-    text = json.dumps(to_json(BenchmarkReport(describe_host(), BUNDLE, ())))
+    state = read_machine_state()
+    text = to_json(BenchmarkReport(describe_host(), BUNDLE, (), machine=MachineChange(state, state)))
     assert platform.python_version() in text
     assert platform.machine() in text
     # Short names such as "a" would be found anywhere.

@@ -12,7 +12,6 @@ import pytest
 from support.fresh_install import CHECKOUT
 
 RELEASED = CHECKOUT / "models" / "fer-edge-s"
-LEGACY = ["tflite-runtime==2.14.0", "numpy<2"]  # numpy 2 installs beside it, and fails at use
 RUN = """
 import sys
 import numpy as np
@@ -31,20 +30,6 @@ for _ in range(20):
     outputs.append(interpreter.get_tensor(result["index"]).copy())
 np.save(sys.argv[2], np.concatenate(outputs))
 """
-
-
-@pytest.fixture(scope="module")
-def legacy_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if sys.version_info >= (3, 12):
-        pytest.skip("tflite-runtime has no wheel for Python 3.12 and later")
-    folder = tmp_path_factory.mktemp("legacy") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *LEGACY]
-    done = subprocess.run(install, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"tflite-runtime cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
-    return python
 
 
 def run(python: Path, model: Path, output: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

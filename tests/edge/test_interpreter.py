@@ -35,6 +35,15 @@ def test_float_tensors_have_scale_one(tiny_bundle: Path) -> None:
     assert (details.dtype, details.scale, details.zero_point) == ("float32", 1.0, 0)
 
 
+@pytest.mark.parametrize("variant", ["float32", "int8"])
+def test_the_nodes_that_xnnpack_took_are_counted(tiny_bundle: Path, variant: str) -> None:
+    # Two convolutions in one part and the dense layer in another; it leaves what computes the shape between them.
+    with_it = LiteRtModel(tiny_bundle / f"{variant}.tflite").delegation()
+    without = LiteRtModel(tiny_bundle / f"{variant}.tflite", xnnpack=False).delegation()
+    assert (with_it.delegated, without.delegated) == (3, 0)
+    assert with_it.nodes == without.nodes > 3
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((1, 48, 48), "uint8"), ((1, 48, 48, 1), "float32"), ((2, 48, 48, 1), "uint8")]
 )

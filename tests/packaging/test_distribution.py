@@ -73,6 +73,7 @@ def test_the_wheel_holds_the_packages_and_what_they_read(distribution: Distribut
         "fer_edge/default_bundle/int8.tflite",
         "fer_edge/assets/astronaut.jpg",
         "fer_edge/schema/event.schema.json",
+        "fer_bench/schema/report.schema.json",
         "fer_train/fer2013_rows.npy",
         "fer_convert/calibration_fer2013.json",
     ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fer_edge.bundle import file_sha256, write_manifest
+from fer_edge.bundle import MANIFEST_NAME, file_sha256, write_manifest
 from fer_edge.interpreter import LiteRtModel, TensorDetails
 from fer_edge.labels import FER2013_LABELS
 
@@ -61,6 +63,42 @@ def write_tiny_manifest(folder: Path, **changes: Any) -> None:
         "variants": variants,
     }
     write_manifest(folder, {**table, **changes})
+
+
+def copy_bundle(source: Path, folder: Path, **changes: Any) -> Path:
+    """A copy in ``folder``; ``changes`` replace top-level keys of its manifest."""
+    shutil.copytree(source, folder)
+    table = json.loads((folder / MANIFEST_NAME).read_text())
+    write_manifest(folder, {**table, **changes})
+    return folder
+
+
+def add_onnx_variant(folder: Path) -> Path:
+    """Add ``onnx_float32`` to the bundle in ``folder``: one dense layer with random weights, float32 0..255 in."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    weights = np.random.default_rng(0).normal(size=(SIDE * SIDE, len(FER2013_LABELS))).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["pixels"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, SIDE, SIDE, 1])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(FER2013_LABELS)])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    path = folder / "onnx_float32.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    table = json.loads((folder / MANIFEST_NAME).read_text())
+    entry = {
+        **table["variants"]["float32"],
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+    }
+    write_manifest(folder, {**table, "variants": {**table["variants"], path.stem: entry}})
+    return folder
 
 
 def random_faces(count: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -17,9 +17,9 @@ from fer_bench.latency.engines import ENGINES, LITERT, LITERT_NO_XNNPACK, TFLITE
 from fer_bench.latency.process import Block, Configuration, EngineMissingError, Worker
 from fer_bench.latency.summary import count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
 from fer_bench.machine import ThrottleWatch, read_machine_state
-from fer_bench.results import LatencyRow, LatencySettings, MachineChange
+from fer_bench.results import REFERENCE, LatencyRow, LatencySettings, MachineChange
 from fer_edge.bundle import ModelBundle
-from fer_edge.errors import InputError, ModelError
+from fer_edge.errors import FerEdgeError, InputError, ModelError
 
 LEGACY_PYTHON = Path(".venv-legacy/bin/python")
 """Where `make legacy-env` of a checkout puts the interpreter for tflite-runtime."""
@@ -79,26 +79,28 @@ def measure_latency(
 
 
 def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuration, ...]:
-    """Every variant with every engine that reads its file and every number of threads, in the bundle's order.
+    """Every variant, float32 first, with every engine that reads its file and every number of threads.
 
-    Raises InputError for more threads than cores, and when ``plan.tflite_runtime`` is no file.
+    Raises InputError when there is none, for more threads than cores, and when ``plan.tflite_runtime`` is no file.
     """
     if plan.tflite_runtime is not None and not plan.tflite_runtime.is_file():
         raise InputError(f"--tflite-runtime {plan.tflite_runtime}: no such file; give a Python interpreter")
     thread_counts = _thread_counts(plan.threads)
     variants = bundle.manifest.variants
     suffixes = {variant.path.suffix for variant in variants.values()}
-    engines = plan.engines if plan.engines is not None else tuple(ENGINES)
-    for name in engines if plan.engines is not None else ():
-        if ENGINES[name].suffix not in suffixes:
-            _leave_out(name, f"this bundle has no {ENGINES[name].suffix} file")
-    return tuple(
+    unread = [name for name in plan.engines or () if ENGINES[name].suffix not in suffixes]
+    configurations = tuple(
         Configuration(variant, name, threads)
-        for variant in variants
-        for name in engines
+        for variant in sorted(variants, key=lambda name: name != REFERENCE)
+        for name in plan.engines or ENGINES
         if ENGINES[name].suffix == variants[variant].path.suffix
         for threads in thread_counts
     )
+    if not configurations:
+        raise InputError(f"{bundle.folder}: it has no file for {', '.join(unread) or 'any engine'}")
+    for name in unread:
+        _go_on_without(f"{name}: this bundle has no {ENGINES[name].suffix} file")
+    return configurations
 
 
 def interleaved(count: int, rounds: int) -> list[list[int]]:
@@ -120,25 +122,26 @@ def _start(
 ) -> list[Worker]:
     """A worker for each of ``configurations`` that can be run here, closed by ``opened``."""
     workers = []
-    missing: set[str] = set()
+    without: dict[str, FerEdgeError] = {}
     for key in progress(configurations, "loading", len(configurations)):
-        if key.engine in missing:
+        if key.engine in without:
             continue
         try:
             model = bundle.variant(key.variant).path
             workers.append(opened.enter_context(Worker(key, model, _interpreter(key.engine, plan), plan.timeout_s)))
         except EngineMissingError as error:
             if key.engine == TFLITE_RUNTIME and plan.tflite_runtime is not None:
-                raise InputError(f"--tflite-runtime {error}") from None
-            missing.add(key.engine)
-            _leave_out(key.engine, str(error))
+                raise
+            without[key.engine] = error
         except ModelError as error:
             # What the device runs has to run; the others are there for comparison.
             if key.engine in (LITERT, LITERT_NO_XNNPACK):
                 raise
-            _leave_out(str(key), str(error))
+            without[str(key)] = error
     if not workers:
-        raise InputError(f"{bundle.folder}: nothing here can run its variants; give other --engines")
+        raise next(iter(without.values()))
+    for reason in without.values():
+        _go_on_without(str(reason))
     return workers
 
 
@@ -149,7 +152,9 @@ def _interpreter(engine: str, plan: Plan) -> Path:
         return here
     python = plan.tflite_runtime or LEGACY_PYTHON
     if not python.exists() and plan.tflite_runtime is None:
-        raise EngineMissingError("give --tflite-runtime the Python of an environment for it (make legacy-env)")
+        raise EngineMissingError(
+            f"{engine}: give --tflite-runtime the Python of an environment that holds it (make legacy-env)"
+        )
     return python
 
 
@@ -168,5 +173,5 @@ def _take_turns(
     return blocks, throttled
 
 
-def _leave_out(what: str, why: str) -> None:
-    sys.stderr.write(f"fer-edge: {what} is left out: {why}\n")
+def _go_on_without(what_and_why: str) -> None:
+    sys.stderr.write(f"fer-edge: going on without {what_and_why}\n")

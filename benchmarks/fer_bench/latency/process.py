@@ -21,7 +21,7 @@ import numpy.typing as npt
 import fer_bench
 import fer_edge
 from fer_bench.latency.engines import ENGINES
-from fer_edge.errors import ModelError
+from fer_edge.errors import InputError, ModelError
 
 T = TypeVar("T")
 _PACKAGES = {package.__name__: str(Path(package.__path__[0])) for package in (fer_edge, fer_bench)}
@@ -62,7 +62,7 @@ class Block:
     waiting_ns: int | None
 
 
-class EngineMissingError(ModelError):
+class EngineMissingError(InputError):
     """The engine is not installed for the interpreter that was to run it, or does not work there."""
 
 
@@ -91,16 +91,18 @@ class Worker:
             )
         except OSError as error:
             self._errors.close()
-            raise EngineMissingError(f"{python}: cannot be started: {error.strerror}") from None
+            reason = f"{python}: cannot be started: {error.strerror}"
+            raise EngineMissingError(f"{configuration.engine}: {reason}") from None
         with contextlib.ExitStack() as guard:
             guard.callback(self.close)
             job = {"engine": configuration.engine, "model": str(model.resolve()), "threads": configuration.threads}
             answer = self._ask({"packages": _PACKAGES, **job})
             if "missing" in answer:
                 wanted = ENGINES[configuration.engine].requirement
-                raise EngineMissingError(f"{python}: {answer['missing']}; it needs pip install {wanted}")
+                reason = f"{python}: {answer['missing']}; it needs pip install {wanted}"
+                raise EngineMissingError(f"{configuration.engine}: {reason}")
             if "refused" in answer:
-                raise ModelError(answer["refused"])
+                raise ModelError(f"{configuration}: {answer['refused']}")
             self.loaded = self._understand(lambda: Loaded(**answer["ready"]))
             guard.pop_all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,6 @@ def count_rounds(found: Sequence[bool | None]) -> int | None:
 
 def mac_per_s(macs: object, p50_ms: float) -> float | None:
     """Multiply-accumulates a second at the median; None when ``macs``, from a manifest, is no positive number."""
-    if isinstance(macs, bool) or not isinstance(macs, int | float) or macs <= 0:
+    if isinstance(macs, bool) or not isinstance(macs, int | float) or not 0 < macs < math.inf:  # NaN is neither
         return None
     return macs / (p50_ms / 1e3)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from fer_bench.latency.engines import Engine, EngineModel
+    from fer_bench.latency.engines import Engine
+    from fer_edge.interpreter import TensorModel
 
 _CROPS, _SEED = 16, 20130701
 
@@ -67,7 +68,7 @@ def _make_importable(name: str, folder: Path) -> None:
     spec.loader.exec_module(package)
 
 
-def _load(job: dict[str, Any]) -> tuple[EngineModel, Any]:
+def _load(job: dict[str, Any]) -> tuple[TensorModel, Any]:
     """The model, and a function that tells what loading it took once it has been invoked."""
     from fer_bench.latency.engines import ENGINES, open_model
     from fer_bench.memory import rss_mib
@@ -110,7 +111,7 @@ def _import_engine(engine: Engine) -> None:
     importlib.import_module(engine.module)
 
 
-def _random_tensors(model: EngineModel) -> list[npt.NDArray[np.generic]]:
+def _random_tensors(model: TensorModel) -> list[npt.NDArray[np.generic]]:
     """The same seeded random crops for all, as the model's input takes them."""
     import numpy as np
 
@@ -119,7 +120,7 @@ def _random_tensors(model: EngineModel) -> list[npt.NDArray[np.generic]]:
     return [crop.astype(wanted.dtype) for crop in crops]
 
 
-def _time_block(model: EngineModel, tensors: list[npt.NDArray[np.generic]], warm_up: int, runs: int) -> dict[str, Any]:
+def _time_block(model: TensorModel, tensors: list[npt.NDArray[np.generic]], warm_up: int, runs: int) -> dict[str, Any]:
     """Nanoseconds of each of ``runs`` invocations after ``warm_up`` untimed ones, and how long it waited for a core."""
     for i in range(warm_up):
         model.invoke(tensors[i % _CROPS])

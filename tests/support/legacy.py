@@ -1,0 +1,24 @@
+"""tflite-runtime 2.14, the oldest runtime that the models must run on, in an environment of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REQUIREMENTS = ["tflite-runtime==2.14.0", "numpy<2"]  # numpy 2 installs beside it, and fails at use
+
+
+def make_legacy_environment(folder: Path) -> Path:
+    """Make a virtual environment with it in ``folder`` and return its Python; skips where there is no wheel."""
+    if sys.version_info >= (3, 12):
+        pytest.skip("tflite-runtime has no wheel for Python 3.12 and later")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS]
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"tflite-runtime cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+    return python
