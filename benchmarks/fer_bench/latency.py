@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_bench.extras import progress
+from fer_bench.onnx_model import load_model
 from fer_bench.results import REFERENCE, LatencyResult, LatencySettings, LatencyStats
 from fer_edge.bundle import ModelBundle
-from fer_edge.interpreter import LiteRtModel
 
 Samples = npt.NDArray[np.float64]
 WARM_UP = 5
@@ -29,7 +29,7 @@ def measure_latency(
     with contextlib.ExitStack() as opened:
         calls: dict[str, Callable[[int], object]] = {}
         for name in variants:
-            model = LiteRtModel(bundle.variant(name).path, settings.threads)
+            model = load_model(bundle.variant(name).path, settings.threads)
             opened.callback(model.close)
             tensors = [crop.astype(model.input_details.dtype) for crop in crops]
             calls[name] = lambda i, model=model, tensors=tensors: model.invoke(tensors[i % _CROPS])  # type: ignore[misc]

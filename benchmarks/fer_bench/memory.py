@@ -21,7 +21,7 @@ _TIMEOUT_S = 300
 
 
 def measure_memory(model: Path, threads: int = 1) -> MemoryResult:
-    """Load ``model`` (.tflite) in a child process and invoke it once. Raises ModelError when the child fails."""
+    """Load ``model`` (.tflite, .onnx) in a child process and invoke it once. Raises ModelError when the child fails."""
     command = [sys.executable, "-m", "fer_bench.memory", str(model.resolve()), str(threads)]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
@@ -48,12 +48,12 @@ def _measure_here(model: Path, threads: int) -> dict[str, float]:
     start = time.perf_counter()
     import numpy as np
 
-    from fer_edge.interpreter import LiteRtModel
+    from fer_bench.onnx_model import load_model
 
     imported = time.perf_counter()
     rss_import = rss_mib()
     load_start = time.perf_counter()
-    opened = LiteRtModel(model, threads=threads)
+    opened = load_model(model, threads)
     loaded = time.perf_counter()
     details = opened.input_details
     # XNNPACK packs its weights at the first call at the latest: what serving needs is what counts.

@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the same small class as LiteRT, for the ``.onnx`` variants of a bundle (host only)."""
+"""ONNX Runtime behind the same small class as LiteRT, for the ``.onnx`` variants of a bundle: the device has LiteRT."""
 
 from __future__ import annotations
 
@@ -11,13 +11,22 @@ import numpy.typing as npt
 
 from fer_bench.extras import require
 from fer_edge.errors import ModelError
-from fer_edge.interpreter import TensorDetails
+from fer_edge.interpreter import LiteRtModel, TensorDetails, TensorModel
 
+SUFFIX = ".onnx"
 SCALE, ZERO_POINT = "{side}_scale", "{side}_zero_point"
 """Keys in an ONNX file's metadata, for the sides input and output: its tensors have a dtype and no quantization.
 
 ``fer-edge convert`` writes them; without them a tensor counts as one of scale 1 and zero point 0.
 """
+
+
+def load_model(path: Path, threads: int = 1) -> TensorModel:
+    """``path`` on the runtime for its kind: ONNX Runtime for ``.onnx``, LiteRT for all else.
+
+    Raises MissingExtraError, ModelError.
+    """
+    return OnnxModel(path, threads) if path.suffix == SUFFIX else LiteRtModel(path, threads)
 
 
 class OnnxModel:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,22 @@ class TensorDetails:
     shape: tuple[int, ...]
 
 
+class TensorModel(Protocol):
+    """A loaded model file with one input and one output tensor, on whichever runtime. See ``LiteRtModel``."""
+
+    path: Path
+    input_details: TensorDetails
+    output_details: TensorDetails
+
+    def invoke(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The raw output tensor for ``tensor``, of the input's shape and dtype."""
+        ...
+
+    def close(self) -> None:
+        """Release the model; may be called twice."""
+        ...
+
+
 class LiteRtModel:
     """A loaded ``.tflite`` file with one input and one output tensor. Not for use by two threads at once."""
 
@@ -38,6 +54,8 @@ class LiteRtModel:
         interpreter_class = _interpreter_class()
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
+        if path.suffix == ".onnx":
+            raise ModelError(f"{path}: ONNX is for `fer-edge evaluate` and `fer-edge bench`; choose a .tflite variant")
         try:
             with quiet_stderr():
                 self._interpreter: Any = interpreter_class(model_path=str(path), num_threads=threads)
