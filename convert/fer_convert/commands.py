@@ -21,7 +21,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--variants",
         nargs="+",
         metavar="V",
-        help="float32, float16, dynamic, int8, int16x8, onnx_float32, onnx_int8, or all "
+        help="names parted by spaces or commas, or all; a wrong name is answered with those there are "
         "(default: float32 int8; of a bundle: all it has)",
     )
     parser.add_argument("--name", help="the bundle's name (default: the recipe's)")

@@ -58,7 +58,7 @@ def translate(tflite: bytes, spec: VariantSpec, images: UInt8Array) -> bytes:
                 translation.close()
         finally:
             original.close()
-        _check_same(spec, *answers)
+        check_same(spec, *answers)
         return target.read_bytes()
 
 
@@ -91,10 +91,11 @@ def _keep_codec(proto: Any, side: str, details: TensorDetails) -> None:
         proto.metadata_props.add(key=key.format(side=side), value=value)
 
 
-def _check_same(spec: VariantSpec, logits: npt.NDArray[Any], original: npt.NDArray[Any]) -> None:
+def check_same(spec: VariantSpec, logits: npt.NDArray[Any], original: npt.NDArray[Any]) -> None:
     """Compare the raw output tensors [N, labels] of an ONNX file with those of the file that it was made from.
 
-    Integers may differ, since the two runtimes round differently: by two steps at most, and in few places.
+    Integers may differ, since the two runtimes round differently: by two steps at most, and in few places. Raises
+    ModelError when they differ by more.
     """
     error = np.abs(logits.astype(np.float64) - original)
     if spec.output_dtype == "float32":
