@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_bench.onnx_model import load_model
+from fer_bench.onnx_model import SUFFIX, load_model
 from fer_convert import onnx_export, tflite
 from fer_convert.variants import VariantSpec
 from fer_edge.bundle import VariantIO
@@ -25,13 +25,18 @@ def check_file(path: Path, spec: VariantSpec, size: tuple[int, int], labels: int
 
     Raises ModelError saying which check failed.
     """
-    _check_operators(spec, (tflite if spec.onnx_of is None else onnx_export).operators(path))
+    _check_operators(spec, file_operators(path))
     _check_size(spec, path.stat().st_size, params)
     model = load_model(path)
     try:
         return _check_tensors(spec, model, size, labels)
     finally:
         model.close()
+
+
+def file_operators(path: Path) -> tuple[str, ...]:
+    """Names of the operators of a ``.tflite`` or ``.onnx`` file, each by its own format's names, once, sorted."""
+    return (onnx_export if path.suffix == SUFFIX else tflite).operators(path)
 
 
 def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Array) -> float:
