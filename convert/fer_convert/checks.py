@@ -36,7 +36,7 @@ def check_file(path: Path, spec: VariantSpec, size: tuple[int, int], labels: int
 
 def file_operators(path: Path) -> tuple[str, ...]:
     """Names of the operators of a ``.tflite`` or ``.onnx`` file, each by its own format's names, once, sorted."""
-    return (onnx_export if path.suffix == SUFFIX else tflite).operators(path)
+    return onnx_export.operators(path) if path.suffix == SUFFIX else tflite.operators(path)
 
 
 def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Array) -> float:
