@@ -11,7 +11,7 @@ from hypothesis import settings
 from support.bundles import make_tiny_bundle
 from support.caches import cache_in
 from support.legacy import make_legacy_environment
-from support.road import MiniRoad, make_mini_road
+from support.road import MiniRoad, fer_edge, make_mini_road
 
 # No test is a matter of time here: a slow machine must not make one fail.
 settings.register_profile("fer-edge", deadline=None)
@@ -41,3 +41,13 @@ def mini_road(tmp_path_factory: pytest.TempPathFactory) -> MiniRoad:
 def legacy_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with tflite-runtime 2.14; skips where it cannot be had."""
     return make_legacy_environment(tmp_path_factory.mktemp("legacy") / "venv")
+
+
+@pytest.fixture(scope="session")
+def mini_bundle(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of every variant that the real command makes of ``mini_road``'s run. Copy it before changing it."""
+    out = tmp_path_factory.mktemp("convert") / "mini"
+    done = fer_edge("convert", mini_road.run, "--out", out, "--variants", "all", data=mini_road.data)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out)
+    return out

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fer_bench import metrics
 from fer_bench.metrics import ClassScore, IntArray
 from fer_bench.results import REFERENCE, AccuracyResult, ClassRecall, ReliabilityBin, ShareResult
-from fer_bench.runners import LiteRtRunner, ModelRunner
+from fer_bench.runners import BundleRunner, ModelRunner
 from fer_edge.bundle import ModelBundle
 from fer_edge.errors import InputError, ModelError
 from fer_edge.quantization import softmax
@@ -147,7 +147,7 @@ def measure_accuracy(
     yardsticks = Yardsticks(leak_free_test(dataset, split), majority)
     found = {}
     for name in variants:
-        with LiteRtRunner(bundle, name) as runner:
+        with BundleRunner(bundle, name) as runner:
             found[name] = evaluate(runner, dataset, split)
     reference = found.get(REFERENCE)
     return {

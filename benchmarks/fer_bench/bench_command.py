@@ -19,9 +19,8 @@ from fer_bench.results import (
     LatencySettings,
     VariantResult,
 )
-from fer_bench.runners import runnable_variants
+from fer_bench.runners import BundleRunner, runnable_variants
 from fer_edge.bundle import MANIFEST_NAME, ModelBundle, load_bundle
-from fer_edge.classification import EmotionClassifier
 
 CHECKOUT_BUNDLE = Path("models/fer-edge-s")
 """Where a checkout has the bundle with all its variants; the one in the package holds int8 alone."""
@@ -50,7 +49,7 @@ def _bench(arguments: argparse.Namespace, *, accuracy: bool, latency: bool) -> i
         # What can be refused is refused before minutes are spent: every file is opened and run once.
         variants = runnable_variants(bundle) if accuracy else ()
         for name in variants:
-            EmotionClassifier(bundle, name).close()
+            BundleRunner(bundle, name).close()
         plan = _plan(arguments) if latency else None
         configurations = choose_configurations(bundle, plan) if plan else ()
         dataset, accuracies = _measure_accuracy(bundle, variants, arguments) if accuracy else (None, {})

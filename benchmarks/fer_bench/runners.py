@@ -1,10 +1,11 @@
-"""One way to get logits out of any model: a bundle's variant on LiteRT, or a Keras file.
+"""One way to get logits out of any model: a bundle's variant, or a Keras file.
 
 Everything that measures accuracy goes through ``ModelRunner``, so that all variants see the same pixels.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_bench.extras import progress
+from fer_bench.onnx_model import SUFFIX as ONNX
+from fer_bench.onnx_model import load_model
 from fer_bench.results import REFERENCE
 from fer_edge.bundle import ModelBundle, load_bundle
 from fer_edge.classification import EmotionClassifier
 from fer_edge.crop import resample
-from fer_edge.errors import InputError, ModelError
+from fer_edge.errors import InputError, MissingExtraError, ModelError
 from fer_edge.types import Float32Array, UInt8Array
 
 DEFAULT_VARIANT = "int8"
@@ -68,8 +71,11 @@ class _Closing:
         self.close()
 
 
-class LiteRtRunner(_Closing):
-    """A bundle's variant through the device's own classifier; ``owns_bundle``: ``close`` closes the bundle too."""
+class BundleRunner(_Closing):
+    """A bundle's variant through the device's own classifier, whose runtime for ``.onnx`` files is ONNX Runtime.
+
+    ``owns_bundle``: ``close`` closes the bundle too.
+    """
 
     def __init__(self, bundle: ModelBundle, variant: str, *, owns_bundle: bool = False) -> None:
         manifest = bundle.manifest
@@ -78,7 +84,7 @@ class LiteRtRunner(_Closing):
         self.temperature = manifest.temperature
         self._where = str(bundle.variant(variant).path)
         self._bundle = bundle if owns_bundle else None
-        self._classifier = EmotionClassifier(bundle, variant)
+        self._classifier = EmotionClassifier(bundle, variant, load=load_model)
 
     def logits(self, images: UInt8Array) -> Float32Array:
         """See ``ModelRunner.logits``."""
@@ -141,7 +147,7 @@ def open_runner(path: Path, variant: str | None = None) -> ModelRunner:
         return KerasRunner(path)
     bundle = load_bundle(path)
     try:
-        return LiteRtRunner(bundle, variant or default_variant(bundle), owns_bundle=True)
+        return BundleRunner(bundle, variant or default_variant(bundle), owns_bundle=True)
     except BaseException:
         bundle.close()
         raise
@@ -156,12 +162,25 @@ def default_variant(bundle: ModelBundle) -> str:
 def runnable_variants(bundle: ModelBundle) -> tuple[str, ...]:
     """The variants that can be run, float32 first; says on stderr which are left out. Raises ModelError for none."""
     variants = bundle.manifest.variants
-    runnable = [name for name, variant in variants.items() if variant.path.suffix == ".tflite"]
-    for name in variants.keys() - set(runnable):
-        sys.stderr.write(f"fer-edge: {name} is left out: only .tflite files can be run\n")
+    runnable = []
+    for name, variant in variants.items():
+        problem = _problem(variant.path.suffix)
+        if problem is None:
+            runnable.append(name)
+        else:
+            sys.stderr.write(f"fer-edge: {name} is left out: {problem}\n")
     if not runnable:
         raise ModelError(f"{bundle.folder}: no variant that can be run; it has {', '.join(variants)}")
     return tuple(sorted(runnable, key=lambda name: name != REFERENCE))
+
+
+def _problem(suffix: str) -> str | None:
+    """Why files of this kind cannot be run here, None where they can."""
+    if suffix not in (".tflite", ONNX):
+        return f"only .tflite and {ONNX} files can be run"
+    if suffix == ONNX and importlib.util.find_spec("onnxruntime") is None:
+        return str(MissingExtraError("onnxruntime", "bench"))
+    return None
 
 
 def _fitted(images: UInt8Array, size: tuple[int, int]) -> UInt8Array:

@@ -17,6 +17,8 @@ of {label_count} expressions out ({labels}). Divide the logits by the temperatur
 |---|---|---|---|
 {rows}
 
+{summaries}
+
 Top-1 is on the split of FER2013 that every choice was made on, PublicTest, measured when the file was made. It is
 therefore optimistic by what choosing on it gains; `fer-edge bench accuracy --final` measures PrivateTest.
 {size}
@@ -54,6 +56,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         height=size["height"],
         width=size["width"],
         rows="\n".join(_row(name, variant) for name, variant in manifest["variants"].items()),
+        summaries="\n".join(f"- {name}: {variant['summary']}." for name, variant in manifest["variants"].items()),
         size=_size(training),
         made=_made(training),
     )

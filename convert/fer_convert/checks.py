@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_convert.tflite import operators
+from fer_bench.onnx_model import SUFFIX, load_model
+from fer_convert import onnx_export, tflite
 from fer_convert.variants import VariantSpec
 from fer_edge.bundle import VariantIO
 from fer_edge.errors import ModelError
-from fer_edge.interpreter import LiteRtModel
+from fer_edge.interpreter import TensorModel
 from fer_edge.types import Float32Array
 
+_OVERHEAD = 1 << 17
+"""Bytes that a file may take beside its weights: names, scales and the graph."""
 VARIABLE_OPERATORS = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
 """Marks of a file whose weights were left out: it loads, and answers NaN."""
 
@@ -22,15 +25,18 @@ def check_file(path: Path, spec: VariantSpec, size: tuple[int, int], labels: int
 
     Raises ModelError saying which check failed.
     """
-    _check_operators(spec, operators(path))
-    # A folded BatchNorm leaves one bias of its four weights, so a little less than all of them may do.
-    if path.stat().st_size < 0.8 * params * (1 if spec.int8_weights else 4):
-        raise ModelError(f"{spec.name}: {path.stat().st_size} bytes cannot hold {params} weights: some are missing")
-    model = LiteRtModel(path)
+    _check_operators(spec, file_operators(path))
+    _check_size(spec, path.stat().st_size, params)
+    model = load_model(path)
     try:
         return _check_tensors(spec, model, size, labels)
     finally:
         model.close()
+
+
+def file_operators(path: Path) -> tuple[str, ...]:
+    """Names of the operators of a ``.tflite`` or ``.onnx`` file, each by its own format's names, once, sorted."""
+    return onnx_export.operators(path) if path.suffix == SUFFIX else tflite.operators(path)
 
 
 def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Array) -> float:
@@ -52,13 +58,22 @@ def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Arra
     return agreement
 
 
+def _check_size(spec: VariantSpec, size: int, params: int) -> None:
+    # A folded BatchNorm leaves one bias of its four weights, so a little less than all of them may do.
+    least = 0.8 * params * spec.weight_bytes
+    if size < least:
+        raise ModelError(f"{spec.name}: {size} bytes cannot hold {params} weights: some are missing")
+    if spec.weight_bytes < 4 and size > 2 * least + _OVERHEAD:
+        raise ModelError(f"{spec.name}: {size} bytes for {params} weights of {spec.weight_bytes}: they are wider")
+
+
 def _check_operators(spec: VariantSpec, found: tuple[str, ...]) -> None:
     wrong = [name for name in found if name in VARIABLE_OPERATORS or name.startswith("CUSTOM:")]
     if wrong:
         raise ModelError(f"{spec.name}: holds {', '.join(wrong)}, which the device cannot run")
 
 
-def _check_tensors(spec: VariantSpec, model: LiteRtModel, size: tuple[int, int], labels: int) -> VariantIO:
+def _check_tensors(spec: VariantSpec, model: TensorModel, size: tuple[int, int], labels: int) -> VariantIO:
     given, result = model.input_details, model.output_details
     if given.shape != (1, *size, 1) or result.shape != (1, labels):
         raise ModelError(f"{spec.name}: is {given.shape} to {result.shape}, not {(1, *size, 1)} to {(1, labels)}")
@@ -67,10 +82,10 @@ def _check_tensors(spec: VariantSpec, model: LiteRtModel, size: tuple[int, int],
             f"{spec.name}: is {given.dtype} to {result.dtype}, not {spec.input_dtype} to {spec.output_dtype}"
         )
     # The scale comes out of float32 arithmetic: 1 within rounding is 1.
-    if spec.quantized_input and (abs(given.scale - 1) > 1e-6 or given.zero_point != 0):
+    if spec.takes_pixels and (abs(given.scale - 1) > 1e-6 or given.zero_point != 0):
         raise ModelError(
             f"{spec.name}: input scale {given.scale:g} and zero point {given.zero_point} instead of 1 and 0: "
             "the representative data set does not span 0..255, or the model shifts its input"
         )
-    input_scale = 1.0 if spec.quantized_input else given.scale
+    input_scale = 1.0 if spec.takes_pixels else given.scale
     return VariantIO(given.dtype, input_scale, given.zero_point, result.dtype, result.scale, result.zero_point)

@@ -17,7 +17,13 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="a .keras file, the folder of a finished run, or a bundle, whose variants are then copied",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to make")
-    parser.add_argument("--variants", nargs="+", metavar="V", help="default: float32 int8 (of a bundle: all it has)")
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        metavar="V",
+        help="names parted by spaces or commas, or all; a wrong name is answered with those there are "
+        "(default: float32 int8; of a bundle: all it has)",
+    )
     parser.add_argument("--name", help="the bundle's name (default: the recipe's)")
     parser.add_argument("--model-version", type=_version, metavar="X.Y.Z", help="the bundle's version (default: 1.0.0)")
     parser.add_argument(
@@ -58,4 +64,4 @@ def _run(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
-CONVERT = Command("make a model bundle (float32, int8) from a Keras model", _configure, _run)
+CONVERT = Command("make a model bundle (float32, int8, ONNX …) from a Keras model", _configure, _run)

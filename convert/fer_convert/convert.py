@@ -5,6 +5,7 @@ Everything happens in a folder beside the target, which takes the target's place
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,15 +20,16 @@ from fer_convert.calibration import calibration_images
 from fer_convert.card import CARD, model_card
 from fer_convert.checks import check_file, check_logits
 from fer_convert.gate import Gate
+from fer_convert.onnx_export import translate
 from fer_convert.recall_floor import apply_offsets, fit_offsets
 from fer_convert.source import SourceModel
 from fer_convert.staging import check_target, staged_bundle
 from fer_convert.tflite import export
-from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
+from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, VariantSpec, check_variants
 from fer_edge.bundle import FORMAT, VariantIO, file_sha256, load_bundle, write_manifest
 from fer_edge.errors import InputError
 from fer_edge.files import write_bytes_atomically, write_text_atomically
-from fer_edge.types import Float32Array
+from fer_edge.types import Float32Array, UInt8Array
 from fer_train.dataset import PUBLIC_TEST, Dataset, Split
 
 log = logging.getLogger(__name__)
@@ -72,15 +74,7 @@ def convert_model(
         apply_offsets(source.keras, offsets)
         reference = reference + offsets
     with staged_bundle(out, force) as stage:
-        files = {}
-        for variant in options.variants:
-            log.info("exporting %s: %s", variant, VARIANTS[variant].summary)
-            write_bytes_atomically(stage / f"{variant}.tflite", export(source.keras, VARIANTS[variant], calibration))
-            io = check_file(
-                stage / f"{variant}.tflite", VARIANTS[variant], source.size, len(source.labels), source.params
-            )
-            files[variant] = _entry(stage / f"{variant}.tflite", io)
-        manifest = _manifest(source, files, options)
+        manifest = _manifest(source, _export_all(source, options.variants, calibration, stage), options)
         if offsets.any():
             told = zip(source.labels, offsets.tolist(), strict=True)
             manifest["training"]["logit_offsets"] = {label: round(offset, 4) for label, offset in told if offset}
@@ -106,8 +100,32 @@ def _validation(source: SourceModel, dataset: Dataset) -> Split:
     return split
 
 
-def _entry(path: Path, io: VariantIO) -> dict[str, Any]:
+def _export_all(
+    source: SourceModel, variants: Sequence[str], calibration: UInt8Array, stage: Path
+) -> dict[str, dict[str, Any]]:
+    """Write the files of ``variants`` into ``stage``, each checked. Returns the manifest's entries."""
+
+    @functools.cache
+    def file_of(name: str) -> bytes:
+        spec = VARIANTS[name]
+        if spec.onnx_of is None:
+            return export(source.keras, spec, calibration)
+        return translate(file_of(spec.onnx_of), spec, calibration)
+
+    entries = {}
+    for name in variants:
+        spec = VARIANTS[name]
+        log.info("exporting %s: %s", name, spec.summary)
+        path = stage / spec.file
+        write_bytes_atomically(path, file_of(name))
+        io = check_file(path, spec, source.size, len(source.labels), source.params)
+        entries[name] = _entry(path, spec, io)
+    return entries
+
+
+def _entry(path: Path, spec: VariantSpec, io: VariantIO) -> dict[str, Any]:
     return {
+        "summary": spec.summary,
         "file": path.name,
         "sha256": file_sha256(path),
         "bytes": path.stat().st_size,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Iterable, Sequence
 
 from fer_convert.convert import FIRST_VERSION, BundleOptions, convert_model
 from fer_convert.gate import read_gate
+from fer_convert.onnx_export import check_packages
 from fer_convert.source import locate_model, open_source_model
 from fer_convert.staging import check_target
 from fer_convert.subset import copy_variants
-from fer_convert.variants import DEFAULT_VARIANTS, check_variants
+from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
 from fer_edge.bundle import MANIFEST_NAME, load_bundle
 from fer_edge.errors import InputError
 from fer_train.backend import load_keras
@@ -38,20 +40,22 @@ def _copy(arguments: argparse.Namespace) -> None:
             told = "--" + option.replace("_", "-")
             raise InputError(f"{arguments.model}: {told} is for a Keras model; a bundle's files are copied as they are")
     with load_bundle(arguments.model) as bundle:
-        variants = arguments.variants or list(bundle.manifest.variants)
+        variants = _names(arguments.variants, bundle.manifest.variants)
     copy_variants(arguments.model, arguments.out, variants, force=arguments.force)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
     # What fails comes in the order of how fast it does: TensorFlow takes seconds to load.
     options = BundleOptions(
-        variants=arguments.variants or DEFAULT_VARIANTS,
+        variants=_names(arguments.variants or DEFAULT_VARIANTS, VARIANTS),
         name=arguments.name,
         version=arguments.model_version or FIRST_VERSION,
         recall_floors=dict(arguments.min_recall),
         gate=read_gate(arguments.gate) if arguments.gate else None,
     )
     check_variants(options.variants)
+    if any(VARIANTS[name].onnx_of for name in options.variants):
+        check_packages()
     if options.gate is not None:
         options.gate.judged(options.variants)
     locate_model(arguments.model)
@@ -60,3 +64,11 @@ def _convert(arguments: argparse.Namespace) -> None:
     load_keras("tensorflow", extra="convert")
     source = open_source_model(arguments.model)
     convert_model(source, arguments.out, dataset, options, force=arguments.force)
+
+
+def _names(given: Sequence[str] | None, every: Iterable[str]) -> list[str]:
+    """The variants of a list parted by spaces or commas, each once; "all", or no list, means ``every`` one."""
+    if given is None:
+        return list(every)
+    names = dict.fromkeys(name for part in given for name in part.split(",") if name)
+    return list(every) if list(names) == ["all"] else list(names)

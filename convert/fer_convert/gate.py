@@ -31,7 +31,7 @@ from fer_bench.latency.process import Configuration
 from fer_bench.latency.summary import BASELINE
 from fer_bench.metrics import IntArray, accuracy_change_interval
 from fer_bench.results import REFERENCE
-from fer_convert.tflite import operators
+from fer_convert.checks import file_operators
 from fer_edge import strict_toml
 from fer_edge.bundle import ModelBundle
 from fer_edge.errors import CheckFailedError, ConfigError
@@ -52,7 +52,7 @@ class AccuracyRules:
 
 @dataclass(frozen=True, slots=True)
 class FileRules:
-    """Largest size in bytes and the only operators allowed, by their TFLite names; None: not checked."""
+    """Largest size in bytes and the only operators allowed, by the names of the file's format; None: not checked."""
 
     max_bytes: int | None = None
     operators: tuple[str, ...] | None = None
@@ -146,7 +146,7 @@ def _judge_file(rules: FileRules, path: Path) -> Iterator[Finding]:
         size = path.stat().st_size
         yield Finding(size <= rules.max_bytes, f"{size} bytes (at most {rules.max_bytes})")
     if rules.operators is not None:
-        foreign = sorted(set(operators(path)) - set(rules.operators))
+        foreign = sorted(set(file_operators(path)) - set(rules.operators))
         yield Finding(not foreign, f"operators outside the allowed set: {', '.join(foreign) or 'none'}")
 
 

@@ -19,7 +19,7 @@ def export(model: Any, spec: VariantSpec, calibration: UInt8Array) -> bytes:
     import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
 
-    if spec.int8_weights:
+    if spec.joint_rounding:
         model = round_first_convolution(model, calibration)
     _, height, width, channels = model.input_shape
 

@@ -1,4 +1,4 @@
-"""The variants a bundle may hold: names, what each quantizes, and how its converter is set. One place, one vocabulary.
+"""The variants a bundle may hold: names, what each quantizes, and how it is made. One place, one vocabulary.
 
 Adding a variant is adding an entry to ``VARIANTS``.
 """
@@ -15,32 +15,74 @@ from fer_edge.errors import InputError
 from fer_edge.types import UInt8Array
 
 
-@dataclass(frozen=True, slots=True)
-class VariantSpec:
-    """One way to export a model: its manifest key, a sentence, its tensor dtypes and its converter settings.
+def _as_it_is(converter: Any, calibration: UInt8Array) -> None:
+    """TensorFlow's converter with its defaults."""
 
-    ``quantized_input`` demands scale 1 and zero point 0, so that raw pixels go in as they are; ``int8_weights`` has
-    the first convolution's weights rounded together (``fer_convert.rounding``); ``min_agreement`` is the least share
-    of real images on which its top label must equal the Keras model's, and ``max_logit_error`` the largest
-    difference of a logit (None where rounding makes one meaningless).
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantSpec:
+    """One way to export a model: its manifest key, a sentence, its tensor dtypes and how it is made.
+
+    It is made by TensorFlow's converter, which ``configure`` sets, or, where ``onnx_of`` names another variant, by
+    translating that one's ``.tflite`` file to ONNX. ``weight_bytes`` is what a weight takes in the file;
+    ``joint_rounding`` has the first convolution's weights rounded together (``fer_convert.rounding``).
+    ``min_agreement`` is the least share of real images on which its top label must equal the Keras model's, and
+    ``max_logit_error`` the largest difference of a logit (None where rounding makes one meaningless).
     """
 
     name: str
     summary: str
-    input_dtype: str
-    output_dtype: str
-    quantized_input: bool
-    int8_weights: bool
+    input_dtype: str = "float32"
+    output_dtype: str = "float32"
+    weight_bytes: int
+    joint_rounding: bool = False
     min_agreement: float
-    max_logit_error: float | None
-    configure: Callable[[Any, UInt8Array], None]
+    max_logit_error: float | None = None
+    configure: Callable[[Any, UInt8Array], None] = _as_it_is
+    onnx_of: str | None = None
+
+    @property
+    def file(self) -> str:
+        """Name of its file in a bundle."""
+        return f"{self.name}.tflite" if self.onnx_of is None else f"{self.name}.onnx"
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether raw pixels go in as they are, which demands scale 1 and zero point 0."""
+        return self.input_dtype == "uint8"
 
 
-def _float32(converter: Any, calibration: UInt8Array) -> None:
-    """The converter's defaults."""
+def _float16(converter: Any, calibration: UInt8Array) -> None:
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+
+
+def _dynamic(converter: Any, calibration: UInt8Array) -> None:
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    # A scale for each row of a dense layer needs FULLY_CONNECTED version 12, which tflite-runtime 2.14 lacks.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
 
 
 def _int8(converter: Any, calibration: UInt8Array) -> None:
+    import tensorflow as tf
+
+    _calibrated(converter, calibration, tf.lite.OpsSet.TFLITE_BUILTINS_INT8)
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.int8
+
+
+def _int16x8(converter: Any, calibration: UInt8Array) -> None:
+    import tensorflow as tf
+
+    operators = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    _calibrated(converter, calibration, operators)
+
+
+def _calibrated(converter: Any, calibration: UInt8Array, operators: Any) -> None:
     import tensorflow as tf
 
     def representative_dataset() -> Iterator[list[Any]]:
@@ -49,41 +91,79 @@ def _int8(converter: Any, calibration: UInt8Array) -> None:
 
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = representative_dataset
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.int8
+    converter.target_spec.supported_ops = [operators]
 
 
+# The agreements tell an honest export from a broken one, which is near chance; what quantization costs in accuracy is
+# for the benchmark to judge. An honest int8 keeps about 97 % of the labels.
 VARIANTS: dict[str, VariantSpec] = {
     spec.name: spec
     for spec in (
         VariantSpec(
-            "float32",
-            "weights and arithmetic in float32; float32 pixels 0..255 in, float32 logits out",
-            "float32",
-            "float32",
-            False,
-            False,
-            0.999,
-            1e-2,
-            _float32,
+            name="float32",
+            summary="weights and arithmetic in float32; float32 pixels 0..255 in, float32 logits out",
+            weight_bytes=4,
+            min_agreement=0.999,
+            max_logit_error=1e-2,
         ),
         VariantSpec(
-            "int8",
-            "weights (per channel), activations and arithmetic in 8-bit integers; uint8 pixels in, int8 logits out",
-            "uint8",
-            "int8",
-            True,
-            True,
-            # An honest int8 export keeps about 97 % of the labels; a broken one is near chance. The cost
-            # in accuracy is for the benchmark to judge.
-            0.85,
-            None,
-            _int8,
+            name="float16",
+            summary="weights stored as float16, arithmetic in float32; float32 pixels 0..255 in, float32 logits out",
+            weight_bytes=2,
+            min_agreement=0.95,
+            max_logit_error=0.2,
+            configure=_float16,
+        ),
+        VariantSpec(
+            name="dynamic",
+            summary="weights of all but the smallest tensors in 8-bit integers, activations quantized anew for each "
+            "image by their own range, the rest in float32; float32 pixels 0..255 in, float32 logits out",
+            weight_bytes=1,
+            min_agreement=0.85,
+            configure=_dynamic,
+        ),
+        VariantSpec(
+            name="int8",
+            summary="weights (per channel), activations and arithmetic in 8-bit integers; uint8 pixels in, "
+            "int8 logits out",
+            input_dtype="uint8",
+            output_dtype="int8",
+            weight_bytes=1,
+            joint_rounding=True,
+            min_agreement=0.85,
+            configure=_int8,
+        ),
+        VariantSpec(
+            name="int16x8",
+            summary="weights (per channel) in 8-bit integers, activations in 16-bit ones; float32 pixels 0..255 in, "
+            "float32 logits out",
+            weight_bytes=1,
+            joint_rounding=True,
+            min_agreement=0.85,
+            configure=_int16x8,
+        ),
+        VariantSpec(
+            name="onnx_float32",
+            summary="ONNX, float32 translated: weights and arithmetic in float32; float32 pixels 0..255 in, "
+            "float32 logits out",
+            weight_bytes=4,
+            min_agreement=0.999,
+            max_logit_error=1e-2,
+            onnx_of="float32",
+        ),
+        VariantSpec(
+            name="onnx_int8",
+            summary="ONNX, int8 translated to a graph of QuantizeLinear and DequantizeLinear (QDQ): the same 8-bit "
+            "weights and scales; uint8 pixels in, int8 logits out",
+            input_dtype="uint8",
+            output_dtype="int8",
+            weight_bytes=1,
+            min_agreement=0.85,
+            onnx_of="int8",
         ),
     )
 }
-DEFAULT_VARIANTS = tuple(VARIANTS)
+DEFAULT_VARIANTS = ("float32", "int8")
 
 
 def check_variants(names: Sequence[str]) -> None:

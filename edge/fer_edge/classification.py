@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +13,7 @@ import numpy.typing as npt
 from fer_edge.bundle import ModelBundle, ModelManifest, ModelVariant
 from fer_edge.crop import CropSpec
 from fer_edge.errors import ModelError
-from fer_edge.interpreter import LiteRtModel, TensorDetails
+from fer_edge.interpreter import LiteRtModel, TensorDetails, TensorModel
 from fer_edge.quantization import Quantization, softmax
 from fer_edge.types import EmotionProbabilities, FaceCrop, Float32Array, UInt8Array
 
@@ -19,8 +21,17 @@ from fer_edge.types import EmotionProbabilities, FaceCrop, Float32Array, UInt8Ar
 class EmotionClassifier:
     """A bundle's variant, ready to run. Not for use by two threads at once."""
 
-    def __init__(self, bundle: ModelBundle, variant: str = "int8", threads: int = 1) -> None:
-        """Load ``variant``. Raises ModelError when it is missing, damaged, or not what the manifest says it is."""
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        variant: str = "int8",
+        threads: int = 1,
+        load: Callable[[Path, int], TensorModel] = LiteRtModel,
+    ) -> None:
+        """Load ``variant`` by ``load``, which is given its file and ``threads``: the benchmarks have other runtimes.
+
+        Raises ModelError when it is missing, damaged, or not what the manifest says it is.
+        """
         manifest = bundle.manifest
         chosen = bundle.variant(variant)
         self.labels = manifest.labels
@@ -29,7 +40,7 @@ class EmotionClassifier:
         """The crop that ``classify`` takes."""
         self._io = chosen.io
         self._temperature = manifest.temperature
-        self._model = LiteRtModel(chosen.path, threads)
+        self._model = load(chosen.path, threads)
         _check_contract(manifest, chosen, self._model)
         # One run at load: a broken conversion answers NaN, and the first frame should not pay for the start.
         blank = np.zeros((manifest.input.height, manifest.input.width), dtype=np.uint8)
@@ -71,7 +82,7 @@ def _from_output(raw: npt.NDArray[Any], codec: Quantization) -> Float32Array:
     return raw.astype(np.float32) if codec.dtype == "float32" else codec.dequantize(raw)
 
 
-def _check_contract(manifest: ModelManifest, variant: ModelVariant, model: LiteRtModel) -> None:
+def _check_contract(manifest: ModelManifest, variant: ModelVariant, model: TensorModel) -> None:
     """Refuse a file whose own tensors disagree with the manifest: it would answer, and be wrong."""
     size = manifest.input
     shapes = {"input": (1, size.height, size.width, size.channels), "output": (1, len(manifest.labels))}

@@ -63,6 +63,8 @@ class LiteRtModel:
         runtime = _runtime()
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
+        if path.suffix == ".onnx":
+            raise ModelError(f"{path}: ONNX is for `fer-edge evaluate` and `fer-edge bench`; choose a .tflite variant")
         try:
             with quiet_stderr():
                 resolvers = runtime.OpResolverType

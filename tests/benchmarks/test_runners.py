@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from fer_bench.metrics import agreement
 from fer_bench.runners import open_runner, runnable_variants
 from fer_edge.bundle import load_bundle
-from fer_edge.errors import InputError, ModelError
+from fer_edge.errors import InputError, MissingExtraError, ModelError
 from fer_edge.interpreter import LiteRtModel
 from fer_edge.labels import FER2013_LABELS
 from support.bundles import random_faces
@@ -141,11 +142,32 @@ def test_a_manifest_that_lies_about_its_file_is_refused(bundle_copy: Path):
         open_runner(bundle_copy, "int8")
 
 
-def test_float32_comes_first_and_foreign_formats_are_left_out(bundle_copy: Path, capfd: pytest.CaptureFixture[str]):
-    def add_onnx(table) -> None:
-        table["variants"]["onnx_int8"] = {**table["variants"]["int8"], "file": "int8.onnx"}
+def test_float32_comes_first_and_what_cannot_be_run_is_left_out(
+    bundle_copy: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def add(table) -> None:
+        for name in ("int8.onnx", "int8.pt"):
+            table["variants"][f"other_{name[-2:]}"] = {**table["variants"]["int8"], "file": name}
 
-    edit_manifest(bundle_copy, add_onnx)
+    edit_manifest(bundle_copy, add)
     with load_bundle(bundle_copy) as bundle:
+        assert runnable_variants(bundle) == ("float32", "int8", "other_nx")
+        assert capfd.readouterr().err == "fer-edge: other_pt is left out: only .tflite and .onnx files can be run\n"
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
         assert runnable_variants(bundle) == ("float32", "int8")
-    assert "onnx_int8 is left out" in capfd.readouterr().err
+    assert "other_nx is left out: onnxruntime is not installed" in capfd.readouterr().err
+
+
+def test_an_onnx_file_without_its_runtime_is_told_in_one_line(
+    mini_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"fer-edge\[bench\]"):
+        open_runner(mini_bundle, "onnx_int8")
+
+
+def test_an_onnx_file_that_contradicts_its_manifest_is_refused(mini_bundle: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(mini_bundle, tmp_path / "copy"))
+    edit_manifest(copy, lambda table: table["variants"]["onnx_int8"]["io"].update(output_zero_point=99))
+    with pytest.raises(ModelError, match="manifest says"):
+        open_runner(copy, "onnx_int8")

@@ -22,26 +22,24 @@ from fer_edge.interpreter import LiteRtModel
 from support.road import MiniRoad, assert_refused, fer_edge
 
 
-@pytest.fixture(scope="module")
-def bundle(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("convert") / "mini"
-    done = fer_edge("convert", mini_road.run, "--out", out, data=mini_road.data)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(out)
-    return out
-
-
-def test_a_bundle_keeps_the_contract(bundle: Path, mini_road: MiniRoad) -> None:
-    manifest = load_bundle(bundle).manifest
+def test_a_bundle_keeps_the_contract(mini_bundle: Path, mini_road: MiniRoad) -> None:
+    manifest = load_bundle(mini_bundle).manifest
     run = json.loads((mini_road.run / "run.json").read_text())
     assert manifest.name == "mini"
-    assert list(manifest.variants) == ["float32", "int8"]
+    assert list(manifest.variants) == list(VARIANTS)
     assert (manifest.input.height, manifest.input.width) == (48, 48)
     assert 0.05 < manifest.temperature < 20
-    int8 = manifest.variants["int8"].io
-    assert (int8.input_dtype, int8.input_scale, int8.input_zero_point, int8.output_dtype) == ("uint8", 1.0, 0, "int8")
-    float32 = manifest.variants["float32"].io
-    assert (float32.input_dtype, float32.output_dtype) == ("float32", "float32")
+    for name, variant in manifest.variants.items():
+        io = variant.io
+        if name in ("int8", "onnx_int8"):  # pixels as they come
+            assert (io.input_dtype, io.input_scale, io.input_zero_point) == ("uint8", 1.0, 0)
+            assert (io.output_dtype, io.output_scale > 0) == ("int8", True)
+        else:
+            assert (io.input_dtype, io.output_dtype) == ("float32", "float32")
+    table = json.loads((mini_bundle / "manifest.json").read_text())
+    assert {name: entry["summary"] for name, entry in table["variants"].items()} == {
+        name: spec.summary for name, spec in VARIANTS.items()
+    }
     assert manifest.training["params"] == run["params"]
     assert manifest.training["macs"] == run["macs"]
     assert manifest.training["dataset"] == run["dataset"]
@@ -51,22 +49,27 @@ def test_a_bundle_keeps_the_contract(bundle: Path, mini_road: MiniRoad) -> None:
     assert manifest.variants["float32"].accuracy == {
         "other_fer2013_public_test": pytest.approx(run["public_test_accuracy"], abs=1e-6)
     }
-    assert sorted(path.name for path in bundle.iterdir()) == [
+    assert sorted(path.name for path in mini_bundle.iterdir()) == [
         "MODEL_CARD.md",
+        "dynamic.tflite",
+        "float16.tflite",
         "float32.tflite",
+        "int16x8.tflite",
         "int8.tflite",
         "manifest.json",
+        "onnx_float32.onnx",
+        "onnx_int8.onnx",
     ]
-    assert "mini" in (bundle / "MODEL_CARD.md").read_text()
+    assert "mini" in (mini_bundle / "MODEL_CARD.md").read_text()
 
 
-def test_the_files_hold_integer_arithmetic_and_no_variables(bundle: Path) -> None:
-    found = operators(bundle / "int8.tflite")
+def test_the_files_hold_integer_arithmetic_and_no_variables(mini_bundle: Path) -> None:
+    found = operators(mini_bundle / "int8.tflite")
     assert "CONV_2D" in found
     assert not {name for name in found if "VARIABLE" in name or "HANDLE" in name or name.startswith("CUSTOM")}
     # Fully integer: nothing is turned into floats on the way, and raw bytes go in.
     assert "DEQUANTIZE" not in found
-    model = LiteRtModel(bundle / "int8.tflite")
+    model = LiteRtModel(mini_bundle / "int8.tflite")
     try:
         black, white = (model.invoke(np.full((1, 48, 48, 1), value, np.uint8)) for value in (0, 255))
         assert black.dtype == np.int8
@@ -75,9 +78,9 @@ def test_the_files_hold_integer_arithmetic_and_no_variables(bundle: Path) -> Non
         model.close()
 
 
-def test_an_existing_bundle_is_safe_without_force(bundle: Path, mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_an_existing_bundle_is_safe_without_force(mini_bundle: Path, mini_road: MiniRoad, tmp_path: Path) -> None:
     out = tmp_path / "mini"
-    shutil.copytree(bundle, out)
+    shutil.copytree(mini_bundle, out)
     before = (out / "manifest.json").read_bytes()
     assert_refused(fer_edge("convert", mini_road.run, "--out", out, data=mini_road.data), 2, "--force", str(out))
     assert (out / "manifest.json").read_bytes() == before
@@ -102,20 +105,21 @@ def test_an_existing_bundle_is_safe_without_force(bundle: Path, mini_road: MiniR
     assert done.returncode == 0, done.stderr
     manifest = load_bundle(out).manifest
     assert (manifest.name, manifest.version) == ("other", "1.2.0")
+    assert list(manifest.variants) == ["float32", "int8"]  # the default
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.keras", "mini"]
 
 
-def test_force_replaces_a_bundle_and_nothing_else(bundle: Path, tmp_path: Path) -> None:
+def test_force_replaces_a_bundle_and_nothing_else(mini_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "webapp"
     (out / "src").mkdir(parents=True)
     (out / "src" / "app.js").write_text("x")
     (out / "manifest.json").write_text("{}")  # web applications have one too
-    assert_refused(fer_edge("convert", bundle, "--out", out, "--force"), 2, "src")
+    assert_refused(fer_edge("convert", mini_bundle, "--out", out, "--force"), 2, "src")
     assert (out / "src" / "app.js").read_text() == "x"
     noted = tmp_path / "noted"
-    shutil.copytree(bundle, noted)
+    shutil.copytree(mini_bundle, noted)
     (noted / "NOTES.md").write_text("mine")
-    assert_refused(fer_edge("convert", bundle, "--out", noted, "--force"), 2, "NOTES.md")
+    assert_refused(fer_edge("convert", mini_bundle, "--out", noted, "--force"), 2, "NOTES.md")
     assert (noted / "NOTES.md").read_text() == "mine"
 
 
@@ -135,17 +139,20 @@ def test_termination_leaves_nothing_behind(mini_road: MiniRoad, tmp_path: Path) 
         assert list(out.parent.iterdir()) == []
 
 
-def test_a_part_of_a_bundle_can_be_copied(bundle: Path, tmp_path: Path) -> None:
+def test_a_part_of_a_bundle_can_be_copied(mini_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "device"
-    done = fer_edge("convert", bundle, "--out", out, "--variants", "int8")
+    done = fer_edge("convert", mini_bundle, "--out", out, "--variants", "int8")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == ["int8.tflite", "manifest.json"]
     assert list(load_bundle(out).manifest.variants) == ["int8"]
-    assert_refused(fer_edge("convert", bundle, "--out", tmp_path / "x", "--variants", "int4"), 4, "int4", "int8")
+    two = fer_edge("convert", mini_bundle, "--out", tmp_path / "two", "--variants", "int8,onnx_int8", "int8")
+    assert two.returncode == 0, two.stderr
+    assert list(load_bundle(tmp_path / "two").manifest.variants) == ["int8", "onnx_int8"]
+    assert_refused(fer_edge("convert", mini_bundle, "--out", tmp_path / "x", "--variants", "int4"), 4, "int4", "int8")
     assert not (tmp_path / "x").exists()
 
 
-def test_wrong_models_are_refused_in_one_line(bundle: Path, mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_wrong_models_are_refused_in_one_line(mini_bundle: Path, mini_road: MiniRoad, tmp_path: Path) -> None:
     out = tmp_path / "out"
     empty, folder = tmp_path / "empty.keras", tmp_path / "folder"
     empty.write_bytes(b"")
@@ -154,7 +161,7 @@ def test_wrong_models_are_refused_in_one_line(bundle: Path, mini_road: MiniRoad,
         (tmp_path / "none.keras", 2, "none.keras"),
         (folder, 2, "folder"),
         (empty, 4, "empty.keras"),
-        (bundle / "int8.tflite", 4, "int8.tflite"),
+        (mini_bundle / "int8.tflite", 4, "int8.tflite"),
         (mini_road.recipe, 4, "mini.toml"),
     ):
         assert_refused(fer_edge("convert", model, "--out", out, data=mini_road.data), code, word)

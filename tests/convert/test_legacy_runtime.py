@@ -1,4 +1,4 @@
-"""The released files on tflite-runtime 2.14, the oldest runtime they must run on, in an environment of its own."""
+"""Released files and every variant on tflite-runtime 2.14, the oldest they must run on, in an own environment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_convert.variants import VARIANTS
 from support.fresh_install import CHECKOUT
 
 RELEASED = CHECKOUT / "models" / "fer-edge-s"
@@ -35,6 +36,16 @@ np.save(sys.argv[2], np.concatenate(outputs))
 def run(python: Path, model: Path, output: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     subprocess.run([python, "-c", RUN, model, output], check=True, capture_output=True, timeout=300)
     return np.load(output).astype(np.float64)
+
+
+def test_every_tflite_variant_runs_on_both(legacy_python: Path, mini_bundle: Path, tmp_path: Path) -> None:
+    for spec in VARIANTS.values():
+        if spec.onnx_of is None:
+            ours = run(Path(sys.executable), mini_bundle / spec.file, tmp_path / "ours.npy")
+            theirs = run(legacy_python, mini_bundle / spec.file, tmp_path / "theirs.npy")
+            assert np.ptp(ours) > 0, spec.name
+            tolerance = 2.0 if spec.output_dtype == "int8" else 2e-3 * np.ptp(ours)
+            np.testing.assert_allclose(theirs, ours, atol=tolerance, err_msg=spec.name)
 
 
 @pytest.mark.parametrize(("variant", "tolerance"), [("float32", 1e-4), ("int8", 2.0)])

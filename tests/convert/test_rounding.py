@@ -99,7 +99,7 @@ def test_an_edge_detector_no_longer_answers_to_brightness(tmp_path: Path) -> Non
         file.close()
         return float(np.sqrt(np.mean(((raw - details.zero_point) * details.scale - reference) ** 2)))
 
-    one_by_one = replace(VARIANTS["int8"], int8_weights=False)
+    one_by_one = replace(VARIANTS["int8"], joint_rounding=False)
     assert error(VARIANTS["int8"]) < 0.7 * error(one_by_one)
 
 
