@@ -20,7 +20,7 @@ from fer_bench.pipeline.results import CandidateInfo
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.types import Box, UInt8Array
 
-_TIMEOUT_S = 300
+_TIMEOUT_S = 600
 """Far beyond any start or frame, on a Pi too; a process that takes longer hangs."""
 _RUN_FILE = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
 """Runs a file without putting its folder, and this project's modules there, before those of its own environment."""
