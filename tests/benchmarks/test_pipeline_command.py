@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import cv2
 import jsonschema
+import psutil
 import pytest
 
 from fer_bench.pipeline.processes import CandidateProcess, fer_package, own_candidate
@@ -20,7 +22,7 @@ from fer_bench.pipeline.scenes import FPS
 from fer_edge.bundle import DEFAULT_BUNDLE
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.labels import FER2013_LABELS
-from support.edge_command import face_picture, fer_edge
+from support.edge_command import clean_environment, command_line, face_picture, fer_edge
 from support.fer2013 import write_mini_fer2013
 from support.road import MiniRoad
 
@@ -219,6 +221,22 @@ def test_a_candidate_that_dies_is_told_with_its_last_words():
             candidate.play("scene", [face_picture()], FPS)
         assert "\n" not in str(caught.value)
         candidate.close()
+
+
+def test_terminated_it_ends_at_once_with_its_processes(tmp_path: Path):
+    words = ("bench", "pipeline", "--bundle", DEFAULT_BUNDLE, "--sizes", "320x240", "--rounds", 1000)
+    with subprocess.Popen(
+        command_line(*words, "--save-scenes", "scenes"), cwd=tmp_path, env=clean_environment(), stderr=subprocess.PIPE
+    ) as running:
+        while not list(tmp_path.glob("scenes/*.png")):  # the first scene was measured
+            assert running.poll() is None
+            time.sleep(0.1)
+        children = psutil.Process(running.pid).children()
+        running.terminate()
+        _, said = running.communicate(timeout=60)
+    assert (running.returncode, said) == (143, b"fer-edge: terminated\n")
+    assert len(children) == 2
+    assert not any(child.is_running() for child in children)
 
 
 def test_what_a_library_prints_does_not_get_between_the_answers():

@@ -110,10 +110,13 @@ class CandidateProcess:
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         watchdog = threading.Timer(_TIMEOUT_S, self._process.kill)
+        watchdog.daemon = True
         watchdog.start()
-        line = self._process.stdout.readline()
-        on_time = watchdog.is_alive()
-        watchdog.cancel()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            on_time = watchdog.is_alive()
+            watchdog.cancel()
         if not line:
             self._fail("ended" if on_time else f"did not answer within {_TIMEOUT_S} s")
         answer: dict[str, Any] = json.loads(line)
