@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ class FerEdge(_Timed):
         self._bundle, self._variant = bundle, variant
         self.how = f"fer-edge run at its defaults: Haar on a schedule, {variant}.tflite, tracking and smoothing"
         self.versions = _versions("ai-edge-litert", "tflite-runtime")
+        self.begin(None, 1.0)  # a bundle that is refused is so here, before any scene is drawn
 
     def begin(self, scene: str | None, fps: float) -> None:
         """A pipeline of its own for each scene: nobody is known from the last."""
@@ -149,10 +151,8 @@ def load(request: dict[str, Any]) -> Candidate:
 def _versions(*distributions: str) -> dict[str, str]:
     found = {}
     for name in distributions:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return {**found, "opencv": cv2.__version__, "python": platform.python_version()}
 
 

@@ -21,7 +21,6 @@ from fer_bench.pipeline.scenes import FPS
 from fer_bench.results import REFERENCE
 from fer_bench.runners import default_variant
 from fer_edge.bundle import ModelBundle, load_bundle
-from fer_edge.errors import InputError
 
 _RUN_MODEL = "model.keras"
 """The finished model in the folder of a run of ``fer-edge train``."""
@@ -78,12 +77,15 @@ def _start(stack: ExitStack, bundle: ModelBundle, keras: Path | None, fer: Path 
 
 
 def _keras_model(given: Path | None) -> Path | None:
-    """The .keras file that is meant: itself, or the one in a run's folder. Raises InputError."""
-    if given is None or not given.is_dir():
-        return given
-    if not (given / _RUN_MODEL).is_file():
-        raise InputError(f"{given}: no finished run: it holds no {_RUN_MODEL}")
-    return given / _RUN_MODEL
+    """The .keras file that is meant: itself, or the one in a run's folder. Raises InputError, ModelError."""
+    if given is None:
+        return None
+    # Here, not above: it belongs to the training package, which a device has no use for.
+    from fer_train.backend import check_model_file
+
+    path = given / _RUN_MODEL if given.is_dir() else given
+    check_model_file(path)
+    return path
 
 
 def _deliver(found: PipelineReport, arguments: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from fer_bench.pipeline.results import CandidateInfo
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.types import Box, UInt8Array
 
-_TIMEOUT_S = 300
+_TIMEOUT_S = 600
 """Far beyond any start or frame, on a Pi too; a process that takes longer hangs."""
 _RUN_FILE = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
 """Runs a file without putting its folder, and this project's modules there, before those of its own environment."""
@@ -110,10 +110,13 @@ class CandidateProcess:
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         watchdog = threading.Timer(_TIMEOUT_S, self._process.kill)
+        watchdog.daemon = True
         watchdog.start()
-        line = self._process.stdout.readline()
-        on_time = watchdog.is_alive()
-        watchdog.cancel()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            on_time = watchdog.is_alive()
+            watchdog.cancel()
         if not line:
             self._fail("ended" if on_time else f"did not answer within {_TIMEOUT_S} s")
         answer: dict[str, Any] = json.loads(line)

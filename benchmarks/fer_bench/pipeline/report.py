@@ -95,7 +95,8 @@ def _notes(report: PipelineReport) -> list[str]:
         lines.append(f"{candidate.name}: {candidate.how}; {versions}; ready after {candidate.start_s:.1f} s")
     lines += section.left_out
     lines.append(
-        f"{how.rounds} rounds of {how.frames} frames at {how.fps:g} a second of the scene's time; candidates take turns"
+        f"rounds: {how.rounds}, each with {how.frames} frames of a row, at {how.fps:g} a second of the scene's time; "
+        "candidates take turns"
     )
     people = max((cell.answers.distinct for cell in section.results), default=0)
     if source.rows_sha256 is None:

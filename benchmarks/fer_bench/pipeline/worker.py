@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -103,9 +104,10 @@ class FerPackage:
         from fer.fer import FER  # type: ignore[import-not-found]  # in the other environment
 
         self._detector = FER()
-        names = ("fer", "tensorflow", "tensorflow-cpu", "keras")
-        installed = {str(found.metadata["Name"]).lower(): found.version for found in metadata.distributions()}
-        self.versions = {name: installed[name] for name in names if name in installed}
+        self.versions = {}
+        for name in ("fer", "tensorflow", "tensorflow-cpu", "keras"):
+            with suppress(metadata.PackageNotFoundError):
+                self.versions[name] = metadata.version(name)
         self.versions.update(opencv=cv2.__version__, python=sys.version.split()[0])
 
     def begin(self, scene: str | None, fps: float) -> None:

@@ -1,0 +1,256 @@
+"""``fer-edge bench pipeline`` as a process: with the portrait, with a miniature data set, with Keras, on bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jsonschema
+import psutil
+import pytest
+
+from fer_bench.pipeline.processes import CandidateProcess, fer_package, own_candidate
+from fer_bench.pipeline.scenes import FPS
+from fer_edge.bundle import DEFAULT_BUNDLE
+from fer_edge.errors import FerEdgeError, InputError, ModelError
+from fer_edge.labels import FER2013_LABELS
+from support.edge_command import clean_environment, command_line, face_picture, fer_edge
+from support.fer2013 import write_mini_fer2013
+from support.road import MiniRoad
+
+SHORT = ("bench", "pipeline", "--bundle", DEFAULT_BUNDLE, "--sizes", "320x240", "--frames", 8, "--rounds", 2)
+BRIEFEST = (*SHORT[:-3], 5, "--rounds", 1)
+SCHEMA = json.loads((files("fer_bench") / "schema" / "pipeline.schema.json").read_text(encoding="utf-8"))
+
+
+def validated(text: str) -> dict[str, Any]:
+    """The ``pipeline`` section of a report that keeps to the schema."""
+    table: dict[str, Any] = json.loads(text)
+    jsonschema.Draft202012Validator(SCHEMA).validate(table)
+    return table["pipeline"]
+
+
+def refusal(*arguments: object, cwd: Path) -> tuple[int, str]:
+    """Exit code and the one line on stderr of a command that must fail and leave nothing behind."""
+    before = sorted(cwd.rglob("*"))
+    done = fer_edge(*arguments, cwd=cwd)
+    assert done.stdout == ""
+    assert done.stderr.startswith("fer-edge: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert sorted(cwd.rglob("*")) == before
+    return done.returncode, done.stderr
+
+
+@pytest.fixture(scope="module")
+def without_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What a run with the portrait printed, and the folder that it wrote to."""
+    folder = tmp_path_factory.mktemp("portrait")
+    done = fer_edge(
+        *SHORT, "--faces", 0, 1, "--json", "out.json", "--markdown", "out.md", "--save-scenes", "scenes", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout, folder
+
+
+def test_without_data_the_portrait_is_shown_and_its_label_is_no_ones_guess(without_data: tuple[str, Path]):
+    section = validated((without_data[1] / "out.json").read_text())
+    assert section["face_source"] == {"name": "portrait", "images": 1, "rows_sha256": None}
+    cells = {(cell["candidate"], cell["faces"]): cell for cell in section["results"]}
+    assert set(cells) == {(name, faces) for name in ("fer-edge", "tutorial-tflite") for faces in (0, 1)}
+    for (name, faces), cell in cells.items():
+        assert (cell["width"], cell["height"], cell["frame"]["count"]) == (320, 240, 16)
+        assert 0 < cell["frame"]["p50_ms"] <= cell["frame"]["p95_ms"] <= cell["frame"]["p99_ms"]
+        assert cell["fps"] > 0 < cell["cpu_ms"]
+        assert cell["rss_steady_mib"] <= cell["rss_peak_mib"] < 300
+        answers = cell["answers"]
+        assert (answers["shown"], answers["distinct"]) == (16 * faces, faces)
+        assert (answers["right"], answers["uncertain"]) == (None, None)
+        # The demo's face is an easy one; the runtime tells of it when it was found three times.
+        assert answers["matched"] >= (6 if name == "fer-edge" else 12) * 2 * faces / 2
+        assert cell["stages"]["grey"]["count"] == 16
+    assert cells["fer-edge", 1]["cpu_over_ours"] == 1.0
+    assert cells["tutorial-tflite", 1]["stages"]["detect"]["count"] == 16
+    assert {"detect_full", "detect_region", "classify", "track"} <= set(cells["fer-edge", 1]["stages"])
+    assert [line.partition(":")[0] for line in section["left_out"]] == ["tutorial", "fer"]
+
+
+def test_text_and_markdown_tell_the_same(without_data: tuple[str, Path]):
+    text, folder = without_data
+    markdown = (folder / "out.md").read_text(encoding="utf-8")
+    for part in ("CPU × ours", "recall %", "detect_region", "portrait", "int8.tflite", "--keras", "--fer"):
+        assert part in text
+        assert part in markdown
+    assert "right %" not in text
+
+
+def test_scenes_are_drawn_where_they_were_asked_for_and_nothing_else_is_left(without_data: tuple[str, Path]):
+    folder = without_data[1]
+    names = {f"scenes/320x240-{faces}faces-round{number}.png" for faces in (0, 1) for number in (1, 2)}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        "out.json",
+        "out.md",
+        *names,
+    }
+    sheets = {name: cv2.imread(str(folder / name)) for name in names}
+    assert all(sheet is not None and sheet.shape[1] > 1900 for sheet in sheets.values())
+    # Boxes are drawn in colour, on grey pictures, and only where there is a face.
+    coloured = {name: int((sheet.max(axis=2) - sheet.min(axis=2) > 100).sum()) for name, sheet in sheets.items()}
+    assert coloured["scenes/320x240-1faces-round1.png"] > 5000
+    assert coloured["scenes/320x240-0faces-round1.png"] < 2000
+
+
+def test_with_data_the_labels_are_known(tmp_path: Path):
+    data = write_mini_fer2013(tmp_path / "mini.csv", test_per_class=1)
+    done = fer_edge(*BRIEFEST, "--faces", 2, "--data", data, "--json", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    section = validated(done.stdout)
+    assert section["face_source"]["name"] == "mini PublicTest"
+    for cell in section["results"]:
+        assert (cell["answers"]["shown"], cell["answers"]["distinct"]) == (10, 2)
+        # Gratings are no faces: whoever finds one here finds it wrongly, but it was counted.
+        assert cell["answers"]["right"] + cell["answers"]["uncertain"] <= cell["answers"]["matched"] <= 10
+
+
+def test_the_tutorial_with_a_keras_model(mini_road: MiniRoad, tmp_path: Path):
+    done = fer_edge(*BRIEFEST, "--faces", 1, "--keras", mini_road.run, "--json", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    section = validated(done.stdout)
+    ours, tutorial = section["results"]
+    assert (ours["candidate"], tutorial["candidate"]) == ("fer-edge", "tutorial")
+    assert "model.keras" in section["candidates"][1]["how"]
+    assert "keras" in section["candidates"][1]["versions"]
+    assert tutorial["stages"]["classify"]["count"] >= 3
+    # TensorFlow is in the tutorial's process, and in no other.
+    assert tutorial["rss_steady_mib"] > 2 * ours["rss_steady_mib"]
+
+
+def test_the_parent_and_our_own_process_load_nothing_of_the_training_stack(tmp_path: Path):
+    script = (
+        "import sys; from fer_edge.cli import main; "
+        f"code = main({[str(word) for word in BRIEFEST]!r} + ['--faces', '0']); "
+        "import fer_bench.pipeline.candidates; "
+        "heavy = {'keras', 'tensorflow', 'sklearn', 'statsmodels', 'matplotlib', 'scipy'}; "
+        "sys.exit(code or ' '.join(heavy & set(sys.modules)) or None)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FER_EDGE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_fer_package_where_there_is_one():
+    python = os.environ.get("FER_PACKAGE_PYTHON")
+    if not python:
+        pytest.skip("no fer package: FER_PACKAGE_PYTHON names no Python that has it (benchmarks/README.md says how)")
+    with fer_package(Path(python)) as candidate:
+        assert "fer" in candidate.info.versions
+        played = candidate.play("scene", [face_picture()] * 2, FPS)
+    for (face,) in played.seen:
+        assert face.label in FER2013_LABELS
+        assert face.box.area > 1000
+
+
+def test_missing_and_wrong_inputs(tmp_path: Path):
+    assert refusal(*SHORT, "--fer", "no/python", cwd=tmp_path)[0] == 2
+    assert refusal(*SHORT, "--keras", "none.keras", cwd=tmp_path)[0] == 2
+    assert refusal(*SHORT, "--data", "nowhere.csv", cwd=tmp_path)[0] == 2
+    assert refusal("bench", "pipeline", "--bundle", "nowhere", cwd=tmp_path)[0] == 2
+    assert refusal(*SHORT, "--json", "no/such/x.json", cwd=tmp_path)[0] == 6
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code, line = refusal(*SHORT, "--keras", empty, cwd=tmp_path)
+    assert (code, "model.keras" in line) == (2, True)
+    (tmp_path / "file").touch()
+    assert refusal(*SHORT, "--save-scenes", tmp_path / "file", cwd=tmp_path)[0] == 6
+    assert refusal(*SHORT, "--keras", tmp_path / "file", cwd=tmp_path)[0] == 4
+
+
+def test_a_python_without_the_package_is_told_in_one_line(tmp_path: Path):
+    code, line = refusal(*SHORT, "--fer", sys.executable, cwd=tmp_path)
+    assert (code, "No module named 'fer'" in line) == (2, True)
+    (tmp_path / "text").write_text("no program")
+    assert refusal(*SHORT, "--fer", tmp_path / "text", cwd=tmp_path)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--sizes", "10x10"),
+        ("--sizes", "640"),
+        ("--faces", "99"),
+        ("--faces", "-1"),
+        ("--frames", "1"),
+        ("--rounds", "0"),
+    ],
+)
+def test_usage_errors(words: tuple[str, ...], tmp_path: Path):
+    code, line = refusal("bench", "pipeline", *words, cwd=tmp_path)
+    assert (code, words[0] in line) == (2, True)
+
+
+def test_a_damaged_bundle_is_refused_before_anything_runs(tmp_path: Path):
+    damaged = Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "damaged"))
+    with (damaged / "int8.tflite").open("r+b") as stream:
+        stream.truncate(1000)
+    assert refusal("bench", "pipeline", "--bundle", damaged, cwd=tmp_path)[0] == 4
+
+
+def test_a_candidate_that_cannot_load_says_why(tmp_path: Path):
+    with pytest.raises(ModelError, match=r"^fer-edge: .*float64"):
+        own_candidate("fer-edge", DEFAULT_BUNDLE, "float64")
+    with pytest.raises(InputError, match=r"^fer-edge: "):
+        own_candidate("fer-edge", tmp_path / "nowhere", "int8")
+
+
+def test_a_candidate_that_dies_is_told_with_its_last_words():
+    script = (
+        'import sys; input(); print(\'{"how": "-", "versions": {}}\', flush=True); input(); sys.exit(\'burnt out\')'
+    )
+    with CandidateProcess("dying", [sys.executable, "-c", script], {}) as candidate:
+        with pytest.raises(FerEdgeError, match=r"dying: its process ended .*burnt out") as caught:
+            candidate.play("scene", [face_picture()], FPS)
+        assert "\n" not in str(caught.value)
+        candidate.close()
+
+
+def test_terminated_it_ends_at_once_with_its_processes(tmp_path: Path):
+    words = ("bench", "pipeline", "--bundle", DEFAULT_BUNDLE, "--sizes", "320x240", "--rounds", 1000)
+    with subprocess.Popen(
+        command_line(*words, "--save-scenes", "scenes"), cwd=tmp_path, env=clean_environment(), stderr=subprocess.PIPE
+    ) as running:
+        while not list(tmp_path.glob("scenes/*.png")):  # the first scene was measured
+            assert running.poll() is None
+            time.sleep(0.1)
+        children = psutil.Process(running.pid).children()
+        running.terminate()
+        _, said = running.communicate(timeout=60)
+    assert (running.returncode, said) == (143, b"fer-edge: terminated\n")
+    assert len(children) == 2
+    assert not any(child.is_running() for child in children)
+
+
+def test_what_a_library_prints_does_not_get_between_the_answers():
+    script = """
+from fer_bench.pipeline.candidates import load
+from fer_bench.pipeline.worker import serve
+
+def chatty(request):
+    print("a library says hello", flush=True)
+    return load(request)
+
+serve(chatty)
+"""
+    request = {"candidate": "tutorial-tflite", "bundle": str(DEFAULT_BUNDLE), "variant": "int8"}
+    with CandidateProcess("chatty", [sys.executable, "-c", script], request) as candidate:
+        played = candidate.play("scene", [face_picture()] * 3, FPS)
+    assert [len(faces) for faces in played.seen] == [1, 1, 1]
