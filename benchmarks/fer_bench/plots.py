@@ -14,7 +14,7 @@ from fer_bench.tables import percent
 from fer_edge.files import atomic_path
 
 _DPI = 120
-_BLUE, _GREY, _RED = "#2b6cb0", "#9aa5b1", "#c53030"
+BLUE, GREY, RED = "#2b6cb0", "#9aa5b1", "#c53030"
 
 
 def draw_confusion(evaluation: Evaluation, path: Path) -> None:
@@ -25,7 +25,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
     counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 1.6 + 0.75 * len(counts)
-    figure, axes = _figure(size + 0.6, size)
+    figure, axes = new_figure(size + 0.6, size)
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     ticks = range(len(counts))
     axes.set_xticks(ticks, evaluation.labels, rotation=45, ha="right", rotation_mode="anchor")
@@ -48,7 +48,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
         )
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label("share of the true class")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def draw_reliability(evaluation: Evaluation, path: Path) -> None:
@@ -59,36 +59,35 @@ def draw_reliability(evaluation: Evaluation, path: Path) -> None:
     bins = metrics.reliability_bins(evaluation.probabilities, evaluation.truth)
     filled = bins.counts > 0
     middles, width = (bins.edges[:-1] + bins.edges[1:]) / 2, bins.edges[1] - bins.edges[0]
-    figure, (upper, lower) = _figure(5.6, 6.4, rows=2, height_ratios=[3, 1], sharex=True)
-    upper.plot([0, 1], [0, 1], "--", color=_GREY, label="perfectly calibrated")
-    upper.bar(middles[filled], bins.accuracy[filled], width * 0.92, color=_BLUE, alpha=0.75, label="accuracy")
-    upper.plot(
-        bins.confidence[filled], bins.accuracy[filled], "o", color=_RED, markersize=5, label="at mean confidence"
-    )
+    figure, (upper, lower) = new_figure(5.6, 6.4, rows=2, height_ratios=[3, 1], sharex=True)
+    upper.plot([0, 1], [0, 1], "--", color=GREY, label="perfectly calibrated")
+    upper.bar(middles[filled], bins.accuracy[filled], width * 0.92, color=BLUE, alpha=0.75, label="accuracy")
+    upper.plot(bins.confidence[filled], bins.accuracy[filled], "o", color=RED, markersize=5, label="at mean confidence")
     upper.set_ylim(0, 1)
     upper.set_ylabel("accuracy")
     upper.legend(loc="upper left")
     upper.set_title(
         f"{_title(evaluation)}\nECE {percent(evaluation.ece, 2)} % at temperature {evaluation.temperature:.3f}"
     )
-    lower.bar(middles, bins.counts, width * 0.92, color=_GREY)
+    lower.bar(middles, bins.counts, width * 0.92, color=GREY)
     lower.set_xlim(0, 1)
     lower.set_ylabel("images")
     lower.set_xlabel("confidence")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _title(evaluation: Evaluation) -> str:
     return f"{evaluation.model} on {evaluation.split}: {percent(evaluation.accuracy)} % of {evaluation.n}"
 
 
-def _figure(width: float, height: float, rows: int = 1, **layout: Any) -> tuple[Any, Any]:
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **layout: Any) -> tuple[Any, Any]:
     """A figure on the Agg canvas and its axes; pyplot, with its global state and its display, stays out."""
     figure = require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
     require("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, **layout)
+    return figure, figure.subplots(rows, columns, **layout)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_png(figure: Any, path: Path) -> None:
+    """Write ``figure`` to ``path``, whole or not at all. Raises OutputError."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
