@@ -91,21 +91,11 @@ def analyse(trial: Trial, counts: Sequence[int], named: Sequence[str], split: st
         raise InputError(f"no quantized layer {', '.join(unknown)}; there are {', '.join(quantizer.layers)}")
     found = progress(_layer_errors(quantizer, probe), "layers", len(quantizer.layers))
     errors = sorted(found, key=lambda error: -error.alone)
-    kept = [tuple(error.layer for error in errors[:count]) for count in counts]
+    worst = [error.layer for error in errors]
+    wanted: dict[str, list[str]] = {"int8": []}
+    wanted |= {f"worst {count} in float": worst[:count] for count in counts}
     if named:
-        kept.append(tuple(dict.fromkeys(named)))
-    contents = {"float32": export(trial.source.keras, VARIANTS["float32"], calibration), "int8": quantizer.export(())}
-    wanted: dict[str, tuple[str, ...]] = {"int8": ()}
-    for layers in kept:
-        in_order = tuple(layer for layer in quantizer.layers if layer in layers)
-        name = f"int8, {len(in_order)} in float"
-        contents[name] = quantizer.export(in_order)
-        wanted[name] = in_order
-    mixtures = [_keras_row(trial, len(contents["float32"]), quantizer.layers)]
-    mixtures += [_mixture(trial, name, layers, contents[name]) for name, layers in wanted.items()]
-    if kept:
-        ratios = time_ratios(contents, trial)
-        mixtures = [replace(mixture, time_ratio=ratios[mixture.name]) for mixture in mixtures]
+        wanted["named in float"] = list(named)
     return LayerReport(
         model=trial.source.name,
         dataset=trial.describe_data(),
@@ -113,8 +103,26 @@ def analyse(trial: Trial, counts: Sequence[int], named: Sequence[str], split: st
         probe=len(probe.images),
         reference=trial.accuracy(trial.reference),
         layers=tuple(errors),
-        mixtures=tuple(mixtures),
+        mixtures=_mixtures(trial, quantizer, wanted, export(trial.source.keras, VARIANTS["float32"], calibration)),
     )
+
+
+def _mixtures(
+    trial: Trial, quantizer: SelectiveQuantizer, wanted: dict[str, list[str]], float32: bytes
+) -> tuple[Mixture, ...]:
+    """float32, by the Keras model that it is held to, then each of ``wanted``: a name and its layers in float."""
+    contents = {"float32": float32}
+    found = [Mixture("float32", quantizer.layers, len(float32), trial.accuracy(trial.reference), 1.0, 0.0)]
+    for name, layers in wanted.items():
+        kept = tuple(layer for layer in quantizer.layers if layer in layers)
+        contents[name] = quantizer.export(kept)
+        logits = trial.logits(contents[name])
+        accuracy, agreement = trial.accuracy(logits), trial.agreement(logits)
+        found.append(Mixture(name, kept, len(contents[name]), accuracy, agreement, _logit_rmse(trial, logits)))
+    if len(wanted) == 1:
+        return tuple(found)
+    ratios = time_ratios(contents, trial)
+    return tuple(replace(mixture, time_ratio=ratios[mixture.name]) for mixture in found)
 
 
 def _layer_errors(quantizer: SelectiveQuantizer, probe: Trial) -> Iterator[LayerError]:
@@ -134,18 +142,6 @@ def _layer_errors(quantizer: SelectiveQuantizer, probe: Trial) -> Iterator[Layer
             alone=_logit_rmse(probe, probe.logits(quantizer.export(others, float_logits=True), float_logits=True)),
             kept_float=_logit_rmse(probe, probe.logits(quantizer.export([layer]))),
         )
-
-
-def _mixture(trial: Trial, name: str, kept: tuple[str, ...], content: bytes) -> Mixture:
-    logits = trial.logits(content)
-    return Mixture(
-        name, kept, len(content), trial.accuracy(logits), trial.agreement(logits), _logit_rmse(trial, logits)
-    )
-
-
-def _keras_row(trial: Trial, size: int, layers: tuple[str, ...]) -> Mixture:
-    """float32: the Keras model itself, which ``convert`` holds its float32 to."""
-    return Mixture("float32", layers, size, trial.accuracy(trial.reference), 1.0, 0.0)
 
 
 def _logit_rmse(trial: Trial, logits: Float32Array) -> float:

@@ -17,8 +17,8 @@ def draw_study(study: Study, path: Path) -> None:
     """A point for each export, a line through each rule's means. Raises OutputError."""
     figure, (upper, lower) = new_figure(7.2, 7.0, rows=2, sharex=True)
     reference = study.reference
-    upper.axhspan(100 * reference.low, 100 * reference.high, color=GREY, alpha=0.2, lw=0, label="its 95 % interval")
     upper.axhline(100 * reference.accuracy, color=GREY, ls="--", label="Keras (float32)")
+    upper.axhspan(100 * reference.low, 100 * reference.high, color=GREY, alpha=0.2, lw=0, label="its 95 % interval")
     rules = list(dict.fromkeys(point.rule for point in study.points))
     for number, rule in enumerate(rules):
         points = [point for point in study.points if point.rule == rule]
@@ -35,7 +35,7 @@ def draw_study(study: Study, path: Path) -> None:
     for axes in (upper, lower):
         axes.grid(axis="y", color=GREY, alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    upper.legend(loc="best", fontsize=8, ncols=2)
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", fontsize=8, ncols=3, frameon=False)
     told = " – stopped before its end" if study.partial else ""
     upper.set_title(f"{study.model}: int8 by calibration, {reference.n} images{told}")
     save_png(figure, path)
@@ -56,8 +56,18 @@ def _series(axes: Any, points: list[StudyPoint], values: list[float], shift: flo
         "-",
         color=colour,
         lw=1.5,
-        label=f"{points[0].rule}: mean of the seeds",
+        label=f"{points[0].rule}: each seed, and their mean",
     )
     for place, value, point in zip(places, values, points, strict=True):
         if point.shipped:
-            axes.plot(place, value, "o", color="black", mfc="none", ms=11, mew=1.4, label="as fer-edge convert")
+            axes.plot(
+                place,
+                value,
+                "o",
+                color="black",
+                mfc="none",
+                ms=11,
+                mew=1.4,
+                ls="none",
+                label="what fer-edge convert makes",
+            )
