@@ -48,7 +48,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
         )
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label("share of the true class")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def draw_reliability(evaluation: Evaluation, path: Path) -> None:
@@ -73,7 +73,7 @@ def draw_reliability(evaluation: Evaluation, path: Path) -> None:
     lower.set_xlim(0, 1)
     lower.set_ylabel("images")
     lower.set_xlabel("confidence")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _title(evaluation: Evaluation) -> str:
@@ -90,6 +90,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **l
     return figure, figure.subplots(rows, columns, **layout)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_png(figure: Any, path: Path) -> None:
+    """Write ``figure`` to ``path``, whole or not at all. Raises OutputError."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)

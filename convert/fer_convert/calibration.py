@@ -7,6 +7,7 @@ same rule (``choose_indices``) is applied to its own Training rows.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -23,16 +24,21 @@ _FILE = "calibration_fer2013.json"
 
 
 def calibration_images(dataset: Dataset) -> UInt8Array:
-    """The representative data set, uint8 [N, H, W]: the chosen Training images, then an all-0 and an all-255 one.
-
-    The last two pin the input's range to 0..255, and so its scale to 1 and its zero point to 0; calibrated on
-    images that span 20..230 it would be 0.898.
-    """
+    """The representative data set that ``convert`` uses, uint8 [N, H, W]: see ``with_extremes``."""
     committed = committed_indices()
     if dataset.rows_sha256 == committed["rows_sha256"]:
         indices = np.array(committed["training_rows"], dtype=np.int64)
     else:
         indices = choose_indices(dataset)
+    return with_extremes(dataset, indices)
+
+
+def with_extremes(dataset: Dataset, indices: npt.NDArray[np.int64]) -> UInt8Array:
+    """The Training images ``indices``, uint8 [N, H, W], then an all-0 and an all-255 one.
+
+    The last two pin the input's range to 0..255, and so its scale to 1 and its zero point to 0; calibrated on
+    images that span 20..230 it would be 0.898.
+    """
     chosen = dataset.splits[TRAINING].images[indices]
     extremes = np.zeros((2, *chosen.shape[1:]), dtype=np.uint8)
     extremes[1] = 255
@@ -47,19 +53,50 @@ def committed_indices() -> dict[str, Any]:
 
 
 def choose_indices(dataset: Dataset, per_class: int = PER_CLASS, seed: int = SEED) -> npt.NDArray[np.int64]:
-    """Rows of Training, ascending: up to ``per_class`` of each label, drawn from the leak-free, non-blank rows.
+    """Rows of Training, ascending: up to ``per_class`` of each label, drawn from ``usable_rows``."""
+    return choose_balanced(dataset, usable_rows(dataset), per_class, seed)
 
-    Raises InputError when there is no such row.
-    """
-    split = dataset.splits[TRAINING]
-    usable = [row for row in leak_free_training(dataset) if split.images[row].min() != split.images[row].max()]
+
+def usable_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """The leak-free, non-blank rows of Training. Raises InputError when there is none."""
+    images = dataset.splits[TRAINING].images
+    usable = [row for row in leak_free_training(dataset) if images[row].min() != images[row].max()]
     if not usable:
         raise InputError(f"{dataset.name}: no Training image to calibrate on")
-    rows = np.array(usable, dtype=np.int64)
+    return np.array(usable, dtype=np.int64)
+
+
+def choose_balanced(dataset: Dataset, rows: npt.NDArray[np.int64], per_class: int, seed: int) -> npt.NDArray[np.int64]:
+    """Up to ``per_class`` of each label among the Training rows ``rows``, ascending."""
+    labels = dataset.splits[TRAINING].labels[rows]
     random = np.random.default_rng(seed)
     chosen = [
         random.choice(of_class, min(per_class, len(of_class)), replace=False)
-        for of_class in (rows[split.labels[rows] == label] for label in range(len(dataset.labels)))
+        for of_class in (rows[labels == label] for label in range(len(dataset.labels)))
         if len(of_class)
     ]
     return np.sort(np.concatenate(chosen))
+
+
+def choose_random(dataset: Dataset, rows: npt.NDArray[np.int64], per_class: int, seed: int) -> npt.NDArray[np.int64]:
+    """As many of ``rows`` as ``choose_balanced`` takes where no class is short, whatever their labels; ascending."""
+    wanted = min(per_class * len(dataset.labels), len(rows))
+    return np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
+
+
+def choose_by_brightness(
+    dataset: Dataset, rows: npt.NDArray[np.int64], per_class: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """As many as ``choose_random``, one from each of equally large groups of equal mean brightness; ascending."""
+    wanted = min(per_class * len(dataset.labels), len(rows))
+    order = np.argsort(dataset.splits[TRAINING].images[rows].mean(axis=(1, 2)), kind="stable")
+    random = np.random.default_rng(seed)
+    return np.sort([random.choice(rows[group]) for group in np.array_split(order, wanted)])
+
+
+RULES: dict[str, Callable[[Dataset, npt.NDArray[np.int64], int, int], npt.NDArray[np.int64]]] = {
+    "balanced": choose_balanced,
+    "random": choose_random,
+    "brightness": choose_by_brightness,
+}
+"""The rules by which ``fer-edge bench study`` chooses; ``convert`` uses the first."""

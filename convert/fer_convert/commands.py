@@ -1,4 +1,4 @@
-"""Arguments of ``fer-edge convert``; the work is imported when the command runs."""
+"""Arguments of ``fer-edge convert``, ``bench study`` and ``bench layers``; the work is imported when one runs."""
 
 from __future__ import annotations
 
@@ -65,3 +65,82 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 CONVERT = Command("make a model bundle (float32, int8, ONNX …) from a Keras model", _configure, _run)
+
+
+def _configure_study(parser: argparse.ArgumentParser) -> None:
+    _add_trial_options(parser, "study.json and study.png")
+    parser.add_argument(
+        "--per-class",
+        nargs="+",
+        type=_count,
+        default=[1, 2, 4, 8, 16, 32, 64],
+        metavar="N",
+        help="images of each class to calibrate on (default: 1 2 4 8 16 32 64); the other rules choose as many in all",
+    )
+    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="choices of each kind (default: 3)")
+    parser.add_argument(
+        "--rules",
+        nargs="+",
+        choices=("balanced", "random", "brightness"),
+        default=["balanced", "random"],
+        help="how they are chosen: as many of each class, as convert does; at random; evenly by brightness",
+    )
+
+
+def _configure_layers(parser: argparse.ArgumentParser) -> None:
+    _add_trial_options(parser, "layers.json and layers.png")
+    parser.add_argument(
+        "--keep-float",
+        nargs="+",
+        type=_count,
+        default=[],
+        metavar="N",
+        help="measure int8 with the N worst layers left in float, and its time, for each N",
+    )
+    parser.add_argument(
+        "--float",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="LAYER,…",
+        help="the same with these layers left in float",
+    )
+
+
+def _add_trial_options(parser: argparse.ArgumentParser, files: str) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a .keras file, or the folder of a finished run")
+    parser.add_argument("--images", type=_count, metavar="N", help="measure on N images of PublicTest (default: all)")
+    # Of those that bench itself has too, what was given before the subcommand stays.
+    for flag, metavar, told in (
+        ("--data", "PATH", "FER2013 (default: as for fer-edge data)"),
+        ("--json", "OUT", "write the numbers as JSON; - for standard output"),
+        ("--out", "DIR", f"write {files} into this folder"),
+    ):
+        parser.add_argument(flag, type=Path, metavar=metavar, default=argparse.SUPPRESS, help=told)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "count (1 or more)"  # argparse names the type in its message
+
+
+def _run_study(arguments: argparse.Namespace) -> int:
+    from fer_convert.study_command import run
+
+    return run(arguments)
+
+
+def _run_layers(arguments: argparse.Namespace) -> int:
+    from fer_convert.layers_command import run
+
+    return run(arguments)
+
+
+STUDY = Command(
+    "int8's accuracy by the number and choice of the images that calibrate it", _configure_study, _run_study
+)
+LAYERS = Command("int8's error layer by layer, and what layers left in float buy", _configure_layers, _run_layers)

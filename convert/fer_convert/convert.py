@@ -65,7 +65,7 @@ def convert_model(
     if options.gate is not None:
         options.gate.judged(options.variants)
     check_target(out, force)
-    split = _validation(source, dataset)
+    split = check_data(source, dataset)
     calibration = calibration_images(dataset)
     with open_runner(source.path) as runner:
         reference = runner.logits(split.images)
@@ -89,7 +89,8 @@ def convert_model(
     return out
 
 
-def _validation(source: SourceModel, dataset: Dataset) -> Split:
+def check_data(source: SourceModel, dataset: Dataset) -> Split:
+    """PublicTest of ``dataset``. Raises InputError when it is empty, or of another size or labels than the model's."""
     split = dataset.splits[PUBLIC_TEST]
     if not len(split):
         raise InputError(f"{dataset.name}: holds no PublicTest images to check the conversion on")

@@ -30,8 +30,8 @@ def round_first_convolution(model: Any, calibration: UInt8Array) -> Any:
     """
     import keras
 
-    layer = next((layer for layer in model.layers if layer.get_weights()), None)
-    if not isinstance(layer, keras.layers.Conv2D) or layer.kernel.shape[2] != 1:
+    layer = first_convolution(model)
+    if layer is None:
         return model
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
@@ -42,6 +42,14 @@ def round_first_convolution(model: Any, calibration: UInt8Array) -> Any:
     rounded = np.stack([round_kernel(column, moments) for column in columns.T], axis=1)
     copy.get_layer(layer.name).set_weights([rounded.reshape(kernel.shape).astype(np.float32), *rest])
     return copy
+
+
+def first_convolution(model: Any) -> Any:
+    """The layer that is rounded: the first one with weights, where it is a convolution of one channel; else None."""
+    import keras
+
+    layer = next((layer for layer in model.layers if layer.get_weights()), None)
+    return layer if isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[2] == 1 else None
 
 
 def patch_moments(images: UInt8Array, height: int, width: int) -> FloatArray:

@@ -16,20 +16,11 @@ from fer_edge.types import UInt8Array
 
 def export(model: Any, spec: VariantSpec, calibration: UInt8Array) -> bytes:
     """Convert ``model`` for a batch of one. Raises ModelError with the converter's reason when it fails."""
-    import tensorflow as tf
     from tensorflow.lite.python.convert_phase import ConverterError
 
     if spec.joint_rounding:
         model = round_first_convolution(model, calibration)
-    _, height, width, channels = model.input_shape
-
-    def infer(pixels: Any) -> Any:
-        return model(pixels, training=False)
-
-    pixels = tf.TensorSpec((1, height, width, channels), tf.float32, name="pixels")
-    serve = tf.function(infer, input_signature=[pixels])
-    # No second argument here: with one, TF 2.21 leaves the weights out and the file answers NaN.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+    converter = make_converter(model)
     spec.configure(converter, calibration)
     try:
         with quiet_stderr():
@@ -38,19 +29,64 @@ def export(model: Any, spec: VariantSpec, calibration: UInt8Array) -> bytes:
         raise ModelError(f"{spec.name}: the converter failed: {' '.join(str(error).split())[:300]}") from error
 
 
+def make_converter(model: Any) -> Any:
+    """TensorFlow's converter of ``model`` for a batch of one, its options as they come."""
+    import tensorflow as tf
+
+    _, height, width, channels = model.input_shape
+
+    def infer(pixels: Any) -> Any:
+        return model(pixels, training=False)
+
+    pixels = tf.TensorSpec((1, height, width, channels), tf.float32, name="pixels")
+    serve = tf.function(infer, input_signature=[pixels])
+    # No second argument here: with one, TF 2.21 leaves the weights out and the file answers NaN.
+    return tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
+
+
 def operators(path: Path) -> tuple[str, ...]:
     """Names of the operators a file holds, once each, sorted; ``CUSTOM:<name>`` for one that is not built in.
 
     Read from the flatbuffer, so without the nodes that a delegate would put in their place.
     """
+    return tuple(sorted(set(_operator_names(_parse(path.read_bytes())))))
+
+
+def operator_tensors(content: bytes) -> list[tuple[str, list[str], list[str]]]:
+    """Each operator of a file in the order they run: its name, and the names of the tensors it writes and reads.
+
+    Of what it reads, only constants: weights and biases.
+    """
+    model = _parse(content)
+    names = _operator_names(model)
+    graph = model.subgraphs[0]
+    texts = [tensor.name.decode() for tensor in graph.tensors]
+    made = {index for operator in graph.operators for index in operator.outputs} | set(graph.inputs)
+    return [
+        (
+            names[operator.opcodeIndex],
+            [texts[index] for index in operator.outputs],
+            [texts[index] for index in operator.inputs if index >= 0 and index not in made],
+        )
+        for operator in graph.operators
+    ]
+
+
+def _parse(content: bytes) -> Any:
     from tensorflow.lite.python import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
+def _operator_names(model: Any) -> list[str]:
+    """By operator code of the file."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    found = set()
+    found = []
     for operator in model.operatorCodes:
         # Codes above 127 stand in builtinCode alone; older writers fill only the deprecated byte.
         code = max(operator.builtinCode, operator.deprecatedBuiltinCode)
         custom = operator.customCode
-        found.add(f"CUSTOM:{np.asarray(custom).tobytes().decode()}" if custom is not None else names[code])
-    return tuple(sorted(found))
+        found.append(f"CUSTOM:{np.asarray(custom).tobytes().decode()}" if custom is not None else names[code])
+    return found

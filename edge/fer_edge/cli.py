@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import functools
 import io
 import logging
 import os
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from fer_edge import __version__
 from fer_edge.errors import FerEdgeError, InputError, OutputError
@@ -52,10 +53,11 @@ class _Terminated(BaseException):
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and whose options are not guessed from their first letters.
 
-    It can stand for a command whose package cannot be loaded: it says so, whatever is asked of it.
+    ``before_parsing`` is called when it is this parser's turn: it adds subcommands that nobody should pay for before,
+    or says, whatever was asked, that the command's package cannot be loaded.
     """
 
-    problem: Exception | None = None
+    before_parsing: Callable[[], None] | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **options})
@@ -65,43 +67,38 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(EXIT_USAGE)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if self.problem is not None:
-            raise self.problem
+        if self.before_parsing is not None:
+            prepare, self.before_parsing = self.before_parsing, None
+            prepare()
         return super().parse_known_args(args, namespace)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every installed subcommand."""
-    # Not above: it takes a while to import, and Ctrl-C should find main() at work by then.
-    from importlib.metadata import entry_points
-
     parser = _Parser(
         prog="fer-edge",
         description="Train, quantize, measure and run facial-expression recognition on embedded Linux.",
         parents=[_common_arguments(log_level="warning", debug=False)],
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    # By name: where two packages offer the same command, one of them has it.
-    found = {entry_point.name: entry_point for entry_point in entry_points(group=COMMAND_GROUP)}
-    for name, entry_point in sorted(found.items()):
-        try:
-            command: Command = entry_point.load()
-        except Exception as error:  # noqa: BLE001 - another package's code may fail in any way
-            broken: _Parser = subparsers.add_parser(name, help="(cannot be loaded)")
-            broken.problem = _load_problem(entry_point, error)
-            continue
-        _add_command(subparsers, name, command)
+    _add_discovered(subparsers, COMMAND_GROUP)
     return parser
 
 
-def add_subcommands(parser: argparse.ArgumentParser, commands: dict[str, Command], *, required: bool = True) -> None:
-    """Give ``parser`` a second level of commands, such as ``fer-edge data audit``.
+def add_subcommands(
+    parser: argparse.ArgumentParser, commands: dict[str, Command], *, required: bool = True, group: str | None = None
+) -> None:
+    """Give ``parser``, as ``Command.configure`` gets it, a second level of commands, such as ``fer-edge data audit``.
 
-    Where ``required`` is false, the first level runs by itself too, as ``fer-edge bench`` does.
+    Where ``required`` is false, the first level runs by itself too, as ``fer-edge bench`` does. ``group`` is an
+    entry-point group in which other packages offer more; it is looked up when ``parser`` has something to parse.
     """
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=required)
     for name, command in commands.items():
         _add_command(subparsers, name, command)
+    if group is not None:
+        # argparse makes every parser below ours of our class.
+        cast("_Parser", parser).before_parsing = lambda: _add_discovered(subparsers, group)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -158,6 +155,29 @@ def _parse_and_run(words: Sequence[str]) -> int:
     )
     code: int = arguments.run_command(arguments)
     return code
+
+
+def _add_discovered(subparsers: Any, group: str) -> None:
+    """Add the commands of an entry-point group; one that does not load is listed, and says so when it is used."""
+    # Not above: it takes a while to import, and Ctrl-C should find main() at work by then.
+    from importlib.metadata import entry_points
+
+    # By name: where two packages offer the same command, one of them has it, and what is there already stays.
+    found = {entry_point.name: entry_point for entry_point in entry_points(group=group)}
+    for name, entry_point in sorted(found.items()):
+        if name in subparsers.choices:
+            continue
+        try:
+            command: Command = entry_point.load()
+        except Exception as error:  # noqa: BLE001 - another package's code may fail in any way
+            broken: _Parser = subparsers.add_parser(name, help="(cannot be loaded)")
+            broken.before_parsing = functools.partial(_refuse, _load_problem(entry_point, error))
+            continue
+        _add_command(subparsers, name, command)
+
+
+def _refuse(problem: InputError) -> NoReturn:
+    raise problem
 
 
 def _add_command(subparsers: Any, name: str, command: Command) -> None:

@@ -44,6 +44,11 @@ renamed = fer_plugin:gone
 defect = fer_plugin:defect
 full = fer_plugin:full
 forever = fer_plugin:forever
+
+[fer_edge.commands.bench]
+accuracy = fer_plugin:defect
+added = fer_plugin:full
+broken = fer_no_such_package.commands:BROKEN
 """
 
 
@@ -156,6 +161,39 @@ def test_any_failure_to_load_is_told_and_debug_shows_it(plugins: Path) -> None:
     result = run("renamed", "--debug", plugins=plugins)
     assert result.returncode == 2
     assert result.stderr.count("Traceback") == 2  # what happened, and what was made of it
+
+
+# Subcommands that other packages bring
+
+
+def test_another_package_adds_to_bench(plugins: Path) -> None:
+    shown = run("bench", "--help", plugins=plugins)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for name in ("accuracy", "latency", "all", "added", "broken", "study", "layers"):
+        assert shown.stdout.count(f"\n    {name} ") == 1
+    assert shown.stdout.count("(cannot be loaded)") == 1
+    assert_one_line(run("bench", "added", plugins=plugins), 6, "/some/where", "No space left")
+    # What bench has itself stays: this is not the other package's, which is a defect.
+    assert "--final" in run("bench", "accuracy", "--help", plugins=plugins).stdout
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["model.keras", "--json", "-"]])
+def test_a_subcommand_that_cannot_be_loaded_says_so_on_use(plugins: Path, words: list[str]) -> None:
+    said = ("broken", "fer_no_such_package.commands:BROKEN", "No module named 'fer_no_such_package'", "install")
+    result = run("bench", "broken", *words, plugins=plugins)
+    assert_one_line(result, 2, *said)
+    assert result.stdout == ""
+
+
+def test_what_others_add_to_bench_is_loaded_only_when_bench_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "fer_late.py").write_text('import sys\nsys.stderr.write("loaded")\n')
+    about = tmp_path / "fer_late-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: fer-late\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[fer_edge.commands.bench]\nlate = fer_late:LATE\n")
+    for words, said in ((["--help"], ""), (["run", "--print-config"], ""), (["bench", "--help"], "loaded")):
+        result = run(*words, plugins=tmp_path)
+        assert (result.returncode, result.stderr) == (0, said)
 
 
 # Ends

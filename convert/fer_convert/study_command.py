@@ -1,0 +1,104 @@
+"""``fer-edge bench study``: measure, and show what there is, also when it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import sys
+from pathlib import Path
+
+from fer_bench import output
+from fer_bench.extras import progress, require
+from fer_bench.tables import percent, text_table
+from fer_convert.study import Study, StudyPlan, StudyPoint, measure_points
+from fer_convert.study_plot import draw_study
+from fer_convert.trial import Trial, given, open_trial
+from fer_train.dataset import PUBLIC_TEST
+
+FORMAT = 1
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure every point; the JSON is written after each, table and plot at the end, also when that comes early."""
+    rules, per_class = tuple(dict.fromkeys(arguments.rules)), tuple(sorted(set(arguments.per_class)))
+    plan = StudyPlan(rules, per_class, arguments.seeds)
+    json_path, folder = given(arguments, "json"), given(arguments, "out")
+    check_outputs(json_path, folder)
+    files = [] if json_path in (None, output.STDOUT) else [json_path]
+    if folder is not None:
+        files.append(folder / "study.json")
+    trial = open_trial(arguments.model, given(arguments, "data"), arguments.images)
+    points: list[StudyPoint] = []
+    try:
+        for point in progress(measure_points(trial, plan), "exports", len(plan)):
+            points.append(point)
+            _write(_study(trial, points, len(plan)), files)
+    finally:
+        if points:
+            _deliver(_study(trial, points, len(plan)), to_stdout=json_path == output.STDOUT, folder=folder)
+    return 0
+
+
+def check_outputs(json_path: Path | None, folder: Path | None) -> None:
+    """Raise OutputError or MissingExtraError now for what could not be written or drawn at the end."""
+    require("statsmodels")
+    if json_path is not None and json_path != output.STDOUT:
+        output.check_writable(json_path)
+    if folder is not None:
+        require("matplotlib")
+        output.check_folder(folder)
+
+
+def to_json(study: Study) -> str:
+    """The study as JSON text; shares are 0..1."""
+    return json.dumps({"format": FORMAT, **dataclasses.asdict(study)}, indent=2) + "\n"
+
+
+def to_text(study: Study) -> str:
+    """The study for a terminal: a row for each rule and size, over its seeds."""
+    reference = study.reference
+    so_far = "so far: it was stopped\n" if study.partial else ""
+    rows = []
+    by_rule = sorted(study.points, key=lambda point: point.rule)
+    ordered = sorted(by_rule, key=lambda point: point.size)
+    for (size, rule), group in itertools.groupby(ordered, key=lambda point: (point.size, point.rule)):
+        points = list(group)
+        tops, agreements = [point.accuracy.accuracy for point in points], [point.agreement for point in points]
+        mark = "*" if any(point.shipped for point in points) else ""
+        rows.append([rule, f"{mark}{size}", str(len(points)), *_spread(tops), *_spread(agreements)])
+    header = ["chosen", "images", "seeds", "top-1 %", "lowest–highest", "agrees %", "lowest–highest"]
+    return (
+        f"{study.model}: int8 on {reference.n} images of {study.split} by the images that calibrate it\n{so_far}"
+        f"Keras  {percent(reference.accuracy, 2)} %"
+        f"  (95 % interval {percent(reference.low)}–{percent(reference.high)})\n\n"
+        + text_table(header, rows)
+        + ("\n* holds the choice that fer-edge convert makes\n" if any(row[1][0] == "*" for row in rows) else "")
+    )
+
+
+def _spread(shares: list[float]) -> tuple[str, str]:
+    return percent(sum(shares) / len(shares), 2), f"{percent(min(shares), 2)}–{percent(max(shares), 2)}"
+
+
+def _study(trial: Trial, points: list[StudyPoint], planned: int) -> Study:
+    return Study(
+        model=trial.source.name,
+        dataset=trial.describe_data(),
+        split=PUBLIC_TEST,
+        reference=trial.accuracy(trial.reference),
+        partial=len(points) < planned,
+        points=tuple(points),
+    )
+
+
+def _write(study: Study, files: list[Path]) -> None:
+    for path in files:
+        output.write(path, to_json(study))
+
+
+def _deliver(study: Study, *, to_stdout: bool, folder: Path | None) -> None:
+    sys.stdout.write(to_json(study) if to_stdout else to_text(study))
+    if folder is not None:
+        draw_study(study, folder / "study.png")
