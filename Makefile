@@ -20,13 +20,17 @@ PI := --python-platform aarch64-manylinux_2_28 --only-binary :all:
 # PyTorch stands in no lock file, since its builds differ by machine: `make test-torch TORCH=torch==2.13.0`.
 TORCH ?= torch>=2.6
 
-.PHONY: help demo test test-torch run-test-torch lint format lock build clean distclean
+# The Raspberry Pi OS release that `make test-arm` emulates: bookworm or trixie.
+SUITE ?= bookworm
+
+.PHONY: help demo test test-torch run-test-torch test-arm lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       install what a Pi needs into $(VENV), then run the pipeline on the built-in scene"
 	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
 	@echo "make test-torch install everything and PyTorch into $(TORCH_VENV) and run the tests of training on it"
+	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
@@ -46,6 +50,10 @@ test-torch:
 run-test-torch: $(VENV)/.torch
 	$(BIN)/python -c 'import torch; print("PyTorch", torch.__version__)'
 	$(BIN)/python -m pytest tests/train/test_torch.py $(ARGS)
+
+# What it downloads stays in the user's cache folder; it needs root where programs are missing.
+test-arm: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m arm --suite $(SUITE) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
