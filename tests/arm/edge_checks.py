@@ -74,6 +74,6 @@ def _only_face(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same_answer(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    if one["emotion"] != other["emotion"]:
-        return False
-    return one["confidence"] == other["confidence"] or abs(one["confidence"] - other["confidence"]) < 0.05
+    if one["emotion"] is None or other["emotion"] is None:  # an event of no emotion, such as left
+        return one["emotion"] is other["emotion"]
+    return one["emotion"] == other["emotion"] and bool(abs(one["confidence"] - other["confidence"]) < 0.05)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -30,7 +31,7 @@ def main() -> None:
     """Read, run, write."""
     bundle = load_bundle(Path(sys.argv[1]))
     images = np.load(io.BytesIO(sys.stdin.buffer.read()))
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for argument in sys.argv[2:]:
         variant, _, count = argument.partition("=")
         path = bundle.variant(variant).path

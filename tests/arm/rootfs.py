@@ -14,7 +14,6 @@ from pathlib import Path
 
 from arm.sandbox import run
 from fer_edge.errors import InputError
-from support.bundles import make_tiny_bundle
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -107,7 +106,9 @@ def _build(suite: Suite, folder: Path) -> None:
     for target, lock in ((folders.site, CHECKOUT / "locks" / f"{suite.lock}.txt"), (folders.tools, tools)):
         _pip(target, "--require-hashes", *platform, "-r", lock)
     print("… a bundle for the tests", flush=True)
-    make_tiny_bundle(folders.tiny_bundle)
+    # In a process of its own: TensorFlow has much to say on stderr.
+    make = "import sys, pathlib, support.bundles as b; b.make_tiny_bundle(pathlib.Path(sys.argv[1]))"
+    run([sys.executable, "-c", make, folders.tiny_bundle])
 
 
 def _pip(target: Path, *arguments: str | Path) -> None:
