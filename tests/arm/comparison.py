@@ -35,7 +35,7 @@ def compare(reference: Arrays, other: Arrays) -> str:
         difference = np.abs(there.astype(np.float64) - here.astype(np.float64))
         same_label = int((here.argmax(axis=1) == there.argmax(axis=1)).sum())
         line = (
-            f"{variant}: {len(here)} faces, largest difference {difference.max():.2g}, "
+            f"{variant}: {len(here)} faces, largest difference {difference.max():.3g}, "
             f"{np.mean(difference == 0):.2%} of outputs identical, label equal for {same_label}"
         )
         if not difference.max() <= tolerance:
