@@ -26,7 +26,10 @@ LEGACY_PYTHON ?= $(firstword $(foreach name,$(PYTHON) python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $(name))) python3.11)
 LEGACY := 'tflite-runtime==2.14.0' 'numpy==1.26.4'
 
-.PHONY: help demo test test-torch run-test-torch legacy-env lint format lock build clean distclean
+# The Raspberry Pi OS release that `make test-arm` emulates: bookworm or trixie.
+SUITE ?= bookworm
+
+.PHONY: help demo test test-torch run-test-torch test-arm legacy-env lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -34,6 +37,7 @@ help:
 	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
 	@echo "make test-torch install everything and PyTorch into $(TORCH_VENV) and run the tests of training on it"
 	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
+	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
@@ -55,6 +59,10 @@ run-test-torch: $(VENV)/.torch
 	$(BIN)/python -m pytest tests/train/test_torch.py $(ARGS)
 
 legacy-env: $(LEGACY_VENV)/.installed
+
+# What it downloads stays in the user's cache folder; it needs root where programs are missing.
+test-arm: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m arm --suite $(SUITE) $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a real, untrained bundle (float32 and int8). Shared by the session: copy it before changing it."""
-    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+    """Folder of a real, untrained bundle (float32 and int8). Shared by the session: copy it before changing it.
+
+    FER_EDGE_TINY_BUNDLE names one that was made elsewhere, for a machine without TensorFlow.
+    """
+    made = os.environ.get("FER_EDGE_TINY_BUNDLE")
+    return Path(made) if made else make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fer_bench.extras import progress
-from fer_bench.latency import interleave
-from fer_bench.results import DatasetInfo, ShareResult
+from fer_bench.latency.measure import time_files
+from fer_bench.results import DatasetInfo, LatencySettings, ShareResult
 from fer_convert.calibration import calibration_images
 from fer_convert.selective import SelectiveQuantizer
 from fer_convert.tflite import export
 from fer_convert.trial import Trial
 from fer_convert.variants import VARIANTS
 from fer_edge.errors import InputError
-from fer_edge.interpreter import LiteRtModel
 from fer_edge.types import Float32Array
 
 PROBE = 200
 """PublicTest images that the errors are measured on: they come out alike on any such number."""
 IDEAL = 12**-0.5
 """Root mean square of an error that is uniform over one step: rounding, and nothing else."""
-_ROUNDS, _RUNS = 20, 50
+_TURNS = LatencySettings(rounds=20, runs=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ def _mixtures(
         found.append(Mixture(name, kept, len(contents[name]), accuracy, agreement, _logit_rmse(trial, logits)))
     if len(wanted) == 1:
         return tuple(found)
-    ratios = time_ratios(contents, trial)
+    ratios = time_ratios(contents)
     return tuple(replace(mixture, time_ratio=ratios[mixture.name]) for mixture in found)
 
 
@@ -149,17 +147,11 @@ def _logit_rmse(trial: Trial, logits: Float32Array) -> float:
     return float(np.sqrt(np.mean(error**2)))
 
 
-def time_ratios(contents: dict[str, bytes], trial: Trial) -> dict[str, float]:
+def time_ratios(contents: dict[str, bytes]) -> dict[str, float]:
     """Time of an invocation of each ``.tflite`` file, by name, over that of "int8": median of rounds of turns."""
-    with ExitStack() as opened:
-        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        calls: dict[str, Callable[[int], object]] = {}
-        for number, (name, content) in enumerate(contents.items()):
-            path = folder / f"{number}.tflite"
-            path.write_bytes(content)
-            model = LiteRtModel(path)
-            opened.callback(model.close)
-            tensor = trial.images[:1, :, :, np.newaxis].astype(model.input_details.dtype)
-            calls[name] = lambda _, model=model, tensor=tensor: model.invoke(tensor)  # type: ignore[misc]
-        medians = {name: np.median(times, axis=1) for name, times in interleave(calls, _ROUNDS, _RUNS).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder) / f"{number}.tflite" for number, name in enumerate(contents)}
+        for name, path in files.items():
+            path.write_bytes(contents[name])
+        medians = {name: np.median(times, axis=1) for name, times in time_files(files, _TURNS).items()}
     return {name: float(np.median(times / medians["int8"])) for name, times in medians.items()}

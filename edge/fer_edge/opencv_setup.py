@@ -8,6 +8,8 @@ import cv2
 
 # FFmpeg's AV_LOG_QUIET, https://ffmpeg.org/doxygen/trunk/group__lavu__log__constants.html
 _FFMPEG_QUIET = "-8"
+# cv::utils::logging::LOG_LEVEL_SILENT, which only newer bindings name.
+_LOG_NOTHING = 0
 
 
 def set_up_opencv(threads: int = 1) -> None:
@@ -17,5 +19,7 @@ def set_up_opencv(threads: int = 1) -> None:
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # OpenCV 4.11, which Bookworm's lock file has, keeps the function at the top, and 4.14 in utils.logging alone.
+        set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+        set_level(_LOG_NOTHING)
     cv2.setNumThreads(threads)

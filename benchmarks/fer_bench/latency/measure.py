@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from fer_bench.extras import progress
 from fer_bench.latency.engines import ENGINES, LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME
 from fer_bench.latency.process import Block, Configuration, EngineMissingError, Worker
-from fer_bench.latency.summary import count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
+from fer_bench.latency.summary import Samples, count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
 from fer_bench.machine import ThrottleWatch, read_machine_state
 from fer_bench.results import REFERENCE, LatencyRow, LatencySettings, MachineChange
 from fer_edge.bundle import ModelBundle
@@ -76,6 +76,20 @@ def measure_latency(
             )
         )
     return tuple(rows), change
+
+
+def time_files(files: Mapping[str, Path], settings: LatencySettings) -> dict[str, Samples]:
+    """Nanoseconds, int64 [rounds, runs], of each ``.tflite`` file on litert with one thread, all taking turns.
+
+    Raises ModelError.
+    """
+    with contextlib.ExitStack() as opened:
+        workers = [
+            opened.enter_context(Worker(Configuration(name, LITERT, 1), path, Path(sys.executable), TIMEOUT_S))
+            for name, path in files.items()
+        ]
+        blocks, _ = _take_turns(workers, settings, ThrottleWatch(Path("/")))
+    return {key.variant: np.stack([block.samples_ns for block in found]) for key, found in blocks.items()}
 
 
 def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuration, ...]:

@@ -1,0 +1,44 @@
+"""Whether two machines' raw outputs of the same model agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import CheckFailedError
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+TOLERANCE = {"int8": 1.0, "float32": 1e-4}
+"""Largest allowed difference of a raw output: in steps of int8, in logits of float32.
+
+Kernels sum in other orders: float32 was seen to differ by 1e-6. An int8 step is about 0.05 logits.
+"""
+
+
+def compare(reference: Arrays, other: Arrays) -> str:
+    """How the variants in ``reference`` agree, as one line; both are what raw_outputs.py writes.
+
+    Raises CheckFailedError where one does not, or where no delegate ran: the slow kernels are not those of a Pi.
+    """
+    parts = []
+    for variant, tolerance in TOLERANCE.items():
+        here, there = reference[variant], other[variant]
+        if here.shape != there.shape or here.dtype != there.dtype:
+            raise CheckFailedError(f"{variant}: {there.dtype} {there.shape} instead of {here.dtype} {here.shape}")
+        if not other[f"{variant}/delegated"]:
+            raise CheckFailedError(f"{variant}: XNNPACK did not take the graph, so this says nothing about a Pi")
+        # Wide enough for a difference of two int8 values, and NaN fails the comparison below.
+        difference = np.abs(there.astype(np.float64) - here.astype(np.float64))
+        same_label = int((here.argmax(axis=1) == there.argmax(axis=1)).sum())
+        line = (
+            f"{variant}: {len(here)} faces, largest difference {difference.max():.3g}, "
+            f"{np.mean(difference == 0):.2%} of outputs identical, label equal for {same_label}"
+        )
+        if not difference.max() <= tolerance:
+            raise CheckFailedError(f"{line}; allowed is {tolerance:g}")
+        parts.append(line)
+    return "; ".join(parts)

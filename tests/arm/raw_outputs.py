@@ -1,0 +1,46 @@
+"""Raw outputs of a bundle's variants: uint8 [N, H, W] images as .npy on stdin, an .npz on stdout.
+
+Run on this machine and under emulation, by path, so that nothing but the installed packages takes part. The arrays are
+``<variant>``, the output tensors [n, labels] of the first n images, and ``<variant>/delegated``, how many nodes of the
+graph a delegate (XNNPACK) has taken over: only the count tells, LiteRT's log does not.
+
+    raw_outputs.py BUNDLE int8=256 float32=32
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from fer_edge.bundle import load_bundle
+from fer_edge.interpreter import LiteRtModel
+
+
+def _delegated(path: Path) -> int:
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    return sum(node["op_name"] == "DELEGATE" for node in interpreter._get_ops_details())
+
+
+def main() -> None:
+    """Read, run, write."""
+    bundle = load_bundle(Path(sys.argv[1]))
+    images = np.load(io.BytesIO(sys.stdin.buffer.read()))
+    arrays: dict[str, Any] = {}
+    for argument in sys.argv[2:]:
+        variant, _, count = argument.partition("=")
+        path = bundle.variant(variant).path
+        model = LiteRtModel(path)
+        inputs = images[: int(count), :, :, np.newaxis].astype(model.input_details.dtype)
+        arrays[variant] = np.concatenate([model.invoke(image[np.newaxis]) for image in inputs])
+        arrays[f"{variant}/delegated"] = np.array(_delegated(path))
+    np.savez(sys.stdout.buffer, **arrays)
+
+
+if __name__ == "__main__":
+    main()
