@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from fer_bench import output, report
 from fer_bench.extras import require
@@ -57,13 +59,13 @@ def _bench(arguments: argparse.Namespace, *, accuracy: bool, latency: bool) -> i
         found = BenchmarkReport(
             describe_host(),
             describe_bundle(bundle),
-            _results(bundle, {*variants, *(row.variant for row in rows)}, accuracies),
+            variant_results(bundle, {*variants, *(row.variant for row in rows)}, accuracies),
             dataset,
             plan.settings if plan else None,
             machine,
             rows,
         )
-    _deliver(found, arguments)
+    deliver(found, arguments)
     return 0
 
 
@@ -102,8 +104,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def _results(
-    bundle: ModelBundle, measured: set[str], accuracies: dict[str, tuple[AccuracyResult, ...]]
+def variant_results(
+    bundle: ModelBundle, measured: set[str], accuracies: Mapping[str, tuple[AccuracyResult, ...]] = MappingProxyType({})
 ) -> tuple[VariantResult, ...]:
     """One for each measured variant, float32 first."""
     names = sorted(measured, key=lambda name: (name != REFERENCE, list(bundle.manifest.variants).index(name)))
@@ -131,7 +133,7 @@ def describe_bundle(bundle: ModelBundle) -> BundleInfo:
     )
 
 
-def _deliver(found: BenchmarkReport, arguments: argparse.Namespace) -> None:
+def deliver(found: BenchmarkReport, arguments: argparse.Namespace) -> None:
     """Write the files, then the table; a ``-`` puts that form on standard output instead of the table."""
     shown = report.to_text(found)
     for path, text in ((arguments.json, report.to_json(found)), (arguments.markdown, report.to_markdown(found))):

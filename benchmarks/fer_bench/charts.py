@@ -34,11 +34,11 @@ def accuracy_against_latency(report: BenchmarkReport) -> Any:
     figure, axes = new_figure(7.2, 4.6)
     for number, (row, found, latency) in enumerate(points):
         top1 = 100 * found.accuracy
-        first, third = _quantiles(latency, 25, 75)
+        first, median, third = _quantiles(latency, 25, 50, 75)
         axes.errorbar(
-            latency.p50_ms,
+            median,
             top1,
-            xerr=[[latency.p50_ms - first], [third - latency.p50_ms]],
+            xerr=[[median - first], [third - median]],
             yerr=[[top1 - 100 * found.low], [100 * found.high - top1]],
             fmt="none",
             ecolor=GREY,
@@ -46,7 +46,7 @@ def accuracy_against_latency(report: BenchmarkReport) -> Any:
             zorder=1,
         )
         axes.scatter(
-            latency.p50_ms,
+            median,
             top1,
             s=row.size_bytes / 1024 / 6,
             color=f"C{number}",

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from fer_bench.pipeline import report as pipeline_report
 from fer_bench.results import (
     FORMAT,
     AccuracyResult,
@@ -17,7 +18,7 @@ from fer_bench.results import (
     MachineState,
     VariantResult,
 )
-from fer_bench.tables import markdown_table, percent, text_table
+from fer_bench.tables import Table, markdown_table, percent, text_table
 
 _NONE = "-"
 _MIN_RUNS = 1000
@@ -51,15 +52,6 @@ _COST_COLUMNS: tuple[tuple[str, Callable[[LatencyRow], str]], ...] = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Table:
-    """Its first ``names`` columns say what a row is."""
-
-    header: list[str]
-    rows: list[list[str]]
-    names: int
-
-
 def to_json(report: BenchmarkReport) -> str:
     """The report as JSON text, ``{"format": 3, "host": …, "bundle": …, "results": […], …}``.
 
@@ -91,7 +83,8 @@ def tables(report: BenchmarkReport) -> list[Table]:
             if report.latency
             else []
         ),
-        *([] if report.latency else [_sizes(report)]),
+        *([] if report.latency or report.pipeline else [_sizes(report)]),
+        *(pipeline_report.tables(report.pipeline) if report.pipeline else []),
     ]
 
 
@@ -171,6 +164,8 @@ def notes(report: BenchmarkReport) -> list[str]:
             f"machine before: {_machine(report.machine.before)}",
             f"machine after: {_machine(report.machine.after)}",
         ]
+    if report.pipeline is not None:
+        lines += pipeline_report.notes(report.pipeline)
     return lines
 
 

@@ -37,7 +37,7 @@ def joined(reports: Sequence[tuple[Path, BenchmarkReport]]) -> list[BenchmarkRep
 
 def _join(first: BenchmarkReport, second: BenchmarkReport, path: Path) -> BenchmarkReport:
     parts = {}
-    for name in ("dataset", "latency_settings", "machine", "latency"):
+    for name in ("latency", "latency_settings", "machine", "pipeline", "dataset"):
         one, other = getattr(first, name), getattr(second, name)
         if one and other and name != "dataset":
             raise InputError(

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_bench.pipeline.results import PipelineSection
 from fer_edge import strict_toml
 from fer_edge.errors import InputError
 
@@ -230,7 +231,8 @@ class LatencySettings:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkReport:
-    """One run; ``dataset`` is None without accuracies, ``latency_settings`` and ``machine`` without latencies."""
+    """One run; ``dataset`` is None without accuracies, ``latency_settings`` and ``machine`` without latencies,
+    ``pipeline`` without whole frames."""
 
     host: HostInfo
     bundle: BundleInfo
@@ -239,6 +241,7 @@ class BenchmarkReport:
     latency_settings: LatencySettings | None = None
     machine: MachineChange | None = None
     latency: tuple[LatencyRow, ...] = ()
+    pipeline: PipelineSection | None = None
 
 
 def load_report(path: Path) -> BenchmarkReport:

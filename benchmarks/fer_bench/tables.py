@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 Rows = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Its first ``names`` columns say what a row is."""
+
+    header: Sequence[str]
+    rows: Rows
+    names: int = 1
 
 
 def text_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -31,7 +32,11 @@ def test_percentiles_are_in_order_and_scale_with_the_times(samples: np.ndarray, 
     assert stats.max_ms == samples.max() / 1e6
     assert stats.runs == samples.size
     # Which round a time came from does not matter.
-    assert summarise(np.sort(samples, axis=None).reshape(1, -1)) == stats
+    as_one = summarise(np.sort(samples, axis=None).reshape(1, -1))
+    assert dataclasses.replace(as_one, round_p50_ms=stats.round_p50_ms) == stats
+    assert len(stats.round_p50_ms) == len(samples)
+    assert stats.quantiles_ms == tuple(sorted(stats.quantiles_ms))
+    assert stats.quantiles_ms[-1] == pytest.approx(stats.max_ms, abs=1e-6)
     assert summarise(samples * factor).p95_ms == pytest.approx(stats.p95_ms * factor)
 
 

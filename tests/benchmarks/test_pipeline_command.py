@@ -28,7 +28,7 @@ from support.road import MiniRoad
 
 SHORT = ("bench", "pipeline", "--bundle", DEFAULT_BUNDLE, "--sizes", "320x240", "--frames", 8, "--rounds", 2)
 BRIEFEST = (*SHORT[:-3], 5, "--rounds", 1)
-SCHEMA = json.loads((files("fer_bench") / "schema" / "pipeline.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((files("fer_bench") / "schema" / "report.schema.json").read_text(encoding="utf-8"))
 
 
 def validated(text: str) -> dict[str, Any]:

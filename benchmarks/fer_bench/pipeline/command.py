@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from fer_bench import output
-from fer_bench.bench_command import bundle_path, describe_bundle
+from fer_bench.bench_command import bundle_path, deliver, describe_bundle, variant_results
 from fer_bench.host import describe_host
-from fer_bench.pipeline import report
 from fer_bench.pipeline.candidates import FER_EDGE, TUTORIAL, TUTORIAL_TFLITE
 from fer_bench.pipeline.contact_sheets import ContactSheets
 from fer_bench.pipeline.faces import open_faces
 from fer_bench.pipeline.measure import measure
 from fer_bench.pipeline.processes import CandidateProcess, fer_package, own_candidate
-from fer_bench.pipeline.results import PipelineReport, PipelineSection, SceneSettings
+from fer_bench.pipeline.results import PipelineSection, SceneSettings
 from fer_bench.pipeline.scenes import FPS
-from fer_bench.results import REFERENCE
+from fer_bench.results import REFERENCE, BenchmarkReport
 from fer_bench.runners import default_variant
 from fer_edge.bundle import ModelBundle, load_bundle
 
@@ -57,8 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
             results=results,
             left_out=(*((_NO_KERAS,) if keras is None else ()), *((_NO_FER,) if arguments.fer is None else ())),
         )
-        found = PipelineReport(describe_host(), describe_bundle(bundle), section)
-    _deliver(found, arguments)
+        variants = {default_variant(bundle), *((REFERENCE,) if REFERENCE in bundle.manifest.variants else ())}
+        found = BenchmarkReport(
+            describe_host(), describe_bundle(bundle), variant_results(bundle, variants), pipeline=section
+        )
+    deliver(found, arguments)
     return 0
 
 
@@ -86,14 +87,3 @@ def _keras_model(given: Path | None) -> Path | None:
     path = given / _RUN_MODEL if given.is_dir() else given
     check_model_file(path)
     return path
-
-
-def _deliver(found: PipelineReport, arguments: argparse.Namespace) -> None:
-    """Write the files, then the tables; a ``-`` puts that form on standard output instead of the tables."""
-    shown = report.to_text(found)
-    for path, text in ((arguments.json, report.to_json(found)), (arguments.markdown, report.to_markdown(found))):
-        if path == output.STDOUT:
-            shown = text
-        elif path is not None:
-            output.write(path, text)
-    sys.stdout.write(shown)

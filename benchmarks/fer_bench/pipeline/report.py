@@ -1,13 +1,11 @@
-"""A pipeline report as text, Markdown and JSON."""
+"""What the report of whole frames shows."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Sequence
 
-from fer_bench.pipeline.results import FORMAT, CellResult, PipelineReport
-from fer_bench.tables import markdown_table, percent, text_table
+from fer_bench.pipeline.results import CellResult, PipelineSection
+from fer_bench.tables import Table, percent
 
 _NONE = "-"
 _COSTS: tuple[tuple[str, Callable[[CellResult], str]], ...] = (
@@ -29,45 +27,28 @@ _ANSWERS: tuple[tuple[str, Callable[[CellResult], str]], ...] = (
 )
 _STAGES = ("p50 ms", "p95 ms", "p99 ms", "calls")
 _NAMES = ("size", "faces", "candidate")
-_Table = tuple[list[str], list[list[str]], int]
 
 
-def to_json(report: PipelineReport) -> str:
-    """The report as JSON text; its schema is ``fer_bench/schema/pipeline.schema.json``."""
-    return json.dumps({"format": FORMAT, **dataclasses.asdict(report)}, indent=2) + "\n"
-
-
-def to_text(report: PipelineReport) -> str:
-    """The report for a terminal."""
-    tables = [text_table(*table) for table in _tables(report)]
-    return "\n".join([f"{_title(report)}\n", *tables, "".join(f"{line}\n" for line in _notes(report))])
-
-
-def to_markdown(report: PipelineReport) -> str:
-    """The report as a Markdown section."""
-    tables = [markdown_table(*table) for table in _tables(report)]
-    return "\n".join([f"## {_title(report)}\n", *tables, "".join(f"- {line}\n" for line in _notes(report))])
-
-
-def _tables(report: PipelineReport) -> list[_Table]:
-    cells = report.pipeline.results
+def tables(section: PipelineSection) -> list[Table]:
+    """Costs, answers, and the stages of each cell."""
+    cells = section.results
     return [_of_cells(cells, _COSTS), _of_cells(cells, _ANSWERS), _of_stages(cells)]
 
 
-def _of_cells(cells: Sequence[CellResult], columns: Sequence[tuple[str, Callable[[CellResult], str]]]) -> _Table:
+def _of_cells(cells: Sequence[CellResult], columns: Sequence[tuple[str, Callable[[CellResult], str]]]) -> Table:
     """A row for each cell and candidate; a column that nothing was measured for is left out."""
     kept = [(name, show) for name, show in columns if any(show(cell) != _NONE for cell in cells)]
     rows = [[*_named(cell), *(show(cell) for _, show in kept)] for cell in cells]
-    return [*_NAMES, *(name for name, _ in kept)], rows, len(_NAMES)
+    return Table([*_NAMES, *(name for name, _ in kept)], rows, len(_NAMES))
 
 
-def _of_stages(cells: Sequence[CellResult]) -> _Table:
+def _of_stages(cells: Sequence[CellResult]) -> Table:
     rows = [
         [*_named(cell), name, f"{stage.p50_ms:.3f}", f"{stage.p95_ms:.3f}", f"{stage.p99_ms:.3f}", str(stage.count)]
         for cell in cells
         for name, stage in cell.stages.items()
     ]
-    return [*_NAMES, "stage", *_STAGES], rows, len(_NAMES) + 1
+    return Table([*_NAMES, "stage", *_STAGES], rows, len(_NAMES) + 1)
 
 
 def _named(cell: CellResult) -> list[str]:
@@ -82,14 +63,10 @@ def _mib(value: float | None) -> str:
     return _NONE if value is None else f"{value:.0f}"
 
 
-def _title(report: PipelineReport) -> str:
-    return f"Whole frames: {report.bundle.name} {report.bundle.version} against others"
-
-
-def _notes(report: PipelineReport) -> list[str]:
-    section, host = report.pipeline, report.host
+def notes(section: PipelineSection) -> list[str]:
+    """How it was measured, a line each."""
     how, source = section.settings, section.face_source
-    lines = [f"{host.cpu} ({host.machine}), {host.runtime}, Python {host.python}, numpy {host.numpy}"]
+    lines = []
     for candidate in section.candidates:
         versions = ", ".join(f"{name} {version}" for name, version in candidate.versions.items())
         lines.append(f"{candidate.name}: {candidate.how}; {versions}; ready after {candidate.start_s:.1f} s")

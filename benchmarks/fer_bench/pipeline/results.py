@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fer_bench.results import BundleInfo, HostInfo
-
-FORMAT = 1
-
 
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
@@ -98,12 +94,3 @@ class PipelineSection:
     candidates: tuple[CandidateInfo, ...]
     results: tuple[CellResult, ...]
     left_out: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineReport:
-    """The run with the machine and the bundle it was made on."""
-
-    host: HostInfo
-    bundle: BundleInfo
-    pipeline: PipelineSection

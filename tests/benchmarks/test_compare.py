@@ -1,0 +1,127 @@
+"""``fer-edge bench compare``: real changes are told from noise, and nothing is compared that cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_bench.accuracy import from_hex, to_hex
+from fer_bench.compare import Change, compare_reports
+from fer_bench.report import to_json
+from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult
+from fer_edge.errors import InputError
+from support.reports import accuracy, latency_row, report
+from support.road import assert_refused, fer_edge
+
+ROUNDS = tuple(float(value) for value in np.random.default_rng(0).normal(1.0, 0.01, 20))
+
+
+def of(found: AccuracyResult) -> BenchmarkReport:
+    return dataclasses.replace(report(), results=(VariantResult("int8", 1024, "b" * 64, (found,)),), latency=())
+
+
+def timed(factor: float, **changes: object) -> BenchmarkReport:
+    row = latency_row("int8", "litert", 1, round_p50_ms=tuple(factor * value for value in ROUNDS), p50_ms=factor)
+    return dataclasses.replace(report(), latency=(dataclasses.replace(row, **changes),))
+
+
+def change(before: BenchmarkReport, after: BenchmarkReport, what: str) -> Change:
+    (found,) = [change for change in compare_reports(before, after).changes if what in change.what]
+    return found
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=70))
+def test_bits_come_back(flags: list[bool]) -> None:
+    assert from_hex(to_hex(np.array(flags)), len(flags)).tolist() == flags
+
+
+def test_a_report_is_the_same_as_itself() -> None:
+    found = compare_reports(report(), report())
+    assert {change.verdict for change in found.changes} == {"same"}
+    assert not found.worse
+
+
+def test_accuracy_is_compared_image_by_image() -> None:
+    """Twelve images fewer are real when no other changed, and noise among hundreds that changed both ways."""
+    before = accuracy("PublicTest", 0.650)
+    right = from_hex(before.right, before.n)
+    fewer = right.copy()
+    fewer[:12] = False
+    lost = dataclasses.replace(before, correct=638, accuracy=0.638, right=to_hex(fewer))
+    found = change(of(before), of(lost), "top-1 % on PublicTest")
+    assert (found.verdict, found.change) == ("worse", "-1.20")
+    assert "McNemar p 0.000488" in found.evidence
+    mixed = right.copy()
+    mixed[:112] = False
+    mixed[-100:] = True
+    shuffled = dataclasses.replace(lost, right=to_hex(mixed))
+    assert change(of(before), of(shuffled), "top-1 % on PublicTest").verdict == "noise"
+    assert change(of(lost), of(before), "top-1 % on PublicTest").verdict == "better"
+
+
+def test_a_class_that_is_found_less_often_is_named() -> None:
+    before = accuracy("PublicTest", 0.650)
+    sad, happy = before.classes
+    forgotten = dataclasses.replace(sad, correct=sad.correct - 100, recall=(sad.correct - 100) / sad.support)
+    after = dataclasses.replace(before, classes=(forgotten, happy))
+    assert change(of(before), of(after), "recall % of sad").verdict == "worse"
+    nearly = dataclasses.replace(sad, correct=sad.correct - 5, recall=(sad.correct - 5) / sad.support)
+    calm = compare_reports(of(before), of(dataclasses.replace(before, classes=(nearly, happy))))
+    assert not [change for change in calm.changes if "recall" in change.what]
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.2, "worse"), (0.8, "better"), (1.03, "noise"), (1.0, "same")])
+def test_latency_must_leave_both_the_rounds_and_the_drift(factor: float, verdict: str) -> None:
+    assert change(timed(1.0), timed(factor), "p50").verdict == verdict
+
+
+def test_rounds_that_scatter_prove_nothing() -> None:
+    wide = tuple(float(value) for value in np.random.default_rng(1).lognormal(0, 1, 20))
+    assert change(timed(1.0), timed(1.2, round_p50_ms=wide), "p50").verdict == "noise"
+
+
+def test_memory_and_size() -> None:
+    assert change(timed(1.0), timed(1.0, rss_loaded_mib=44.0), "RSS").verdict == "noise"
+    assert change(timed(1.0), timed(1.0, rss_loaded_mib=60.0), "RSS").verdict == "worse"
+    smaller = dataclasses.replace(report(), results=(VariantResult("int8", 1000, "c" * 64),))
+    assert change(report(), smaller, "int8: bytes").verdict == "better"
+
+
+def test_what_cannot_be_compared_is_told() -> None:
+    elsewhere = dataclasses.replace(report(), host=dataclasses.replace(report().host, cpu="Raspberry Pi 5"))
+    found = compare_reports(report(), elsewhere)
+    assert not [change for change in found.changes if "p50" in change.what]
+    assert any("different machines: Raspberry Pi 4 and Raspberry Pi 5" in note for note in found.notes)
+    assert any("busy" in note for note in found.notes)
+    other = dataclasses.replace(report(), dataset=dataclasses.replace(report().dataset, rows_sha256="d" * 64))  # type: ignore[type-var]
+    assert any("different data" in note for note in compare_reports(report(), other).notes)
+    foreign = dataclasses.replace(elsewhere, results=(VariantResult("int4", 1, "e" * 64),), dataset=None)
+    with pytest.raises(InputError, match="nothing in common"):
+        compare_reports(report(), foreign)
+
+
+def test_a_mask_of_the_wrong_length_is_refused() -> None:
+    before = accuracy("PublicTest", 0.650)
+    for right in ("ff", "zz"):
+        with pytest.raises(InputError, match="changed by hand"):
+            compare_reports(of(before), of(dataclasses.replace(before, right=right)))
+
+
+def test_the_command_ends_with_1_when_something_got_worse(tmp_path: Path) -> None:
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    before.write_text(to_json(timed(1.0)))
+    after.write_text(to_json(timed(1.5)))
+    worse = fer_edge("bench", "compare", before, after)
+    assert_refused(worse, 1, "after.json", "p50", "+50.0 %")
+    assert "worse" in worse.stdout
+    better = fer_edge("bench", "compare", after, before, "--json")
+    assert better.returncode == 0, better.stderr
+    assert {"better", "same"} == {change["verdict"] for change in json.loads(better.stdout)["changes"]}
+    assert_refused(fer_edge("bench", "compare", before, tmp_path / "none.json"), 2, "none.json")
+    assert_refused(fer_edge("bench", "compare", before, tmp_path), 2, str(tmp_path))

@@ -1,0 +1,116 @@
+"""``fer-edge bench report``: a page that needs no other file, and Markdown with its pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fer_bench.page import CHARTS, to_html
+from fer_bench.report import to_json
+from fer_bench.report_command import joined
+from fer_bench.results import BenchmarkReport
+from fer_edge.errors import InputError
+from support.reports import report
+from support.road import assert_refused, fer_edge
+
+VOID = {"meta", "br", "img", "hr", "link", "input"}
+
+
+class Checker(HTMLParser):
+    """Tags that close in the right order, and whatever the page would load from elsewhere."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+        self.seen: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href") and not (value or "").startswith("#"):
+                self.loaded.append(f"{tag} {name}={value}")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_loads_nothing() -> None:
+    page = to_html([report()])
+    found = Checker(page)
+    assert found.open == []
+    assert found.loaded == []
+    assert "script" not in found.seen
+    assert found.seen.count("svg") == len(CHARTS)
+    for words in ("fer 1.0.0", "Raspberry Pi 4", "tflite-runtime 2.14.0", "64.80 (61.8–67.8)", "McNemar"):
+        assert words in page
+    assert to_html([report()]) == page  # the same numbers give the same page
+
+
+def test_names_from_a_file_are_text_and_not_markup() -> None:
+    named = dataclasses.replace(report(), bundle=dataclasses.replace(report().bundle, name="<script>alert(1)</script>"))
+    page = to_html([named])
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_each_chart_is_left_out_where_there_is_nothing_to_draw() -> None:
+    nothing = BenchmarkReport(report().host, report().bundle, report().results[:0])
+    assert "<svg" not in to_html([nothing])
+    latency = dataclasses.replace(nothing, latency=report().latency)
+    assert to_html([latency]).count("<svg") == 1
+    one = dataclasses.replace(nothing, results=report().results[1:], dataset=report().dataset)
+    assert "int8 less" not in to_html([one])
+
+
+def test_two_machines_have_a_table_and_a_section_each() -> None:
+    other = dataclasses.replace(report(), host=dataclasses.replace(report().host, cpu="Raspberry Pi 5"))
+    page = to_html([report(), other])
+    assert page.count("<h2>") == 2
+    assert page.index("<th>architecture</th>") < page.index("<h2>")
+
+
+def test_parts_of_one_machine_are_joined_and_doubles_refused(tmp_path: Path) -> None:
+    whole = report()
+    accuracy = dataclasses.replace(whole, latency=(), latency_settings=None, machine=None)
+    bare = tuple(dataclasses.replace(row, accuracy=()) for row in whole.results)
+    latency = dataclasses.replace(whole, results=bare, dataset=None)
+    for parts in ((accuracy, latency), (latency, accuracy)):
+        assert joined([(tmp_path, part) for part in parts]) == [whole]
+    with pytest.raises(InputError, match="the latency of fer on this machine once more"):
+        joined([(tmp_path, whole), (tmp_path, latency)])
+    with pytest.raises(InputError, match="accuracy of float32 once more"):
+        joined([(tmp_path, whole), (tmp_path, accuracy)])
+
+
+def test_the_command_writes_a_folder_that_can_be_passed_on(tmp_path: Path) -> None:
+    source, out = tmp_path / "a.json", tmp_path / "out"
+    source.write_text(to_json(report()))
+    done = fer_edge("bench", "report", source, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(out / "report.html"), str(out / "report.md")]
+    text = (out / "report.md").read_text()
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert sorted(pictures) == sorted(path.name for path in out.glob("*.png"))
+    assert len(pictures) == len(CHARTS)
+    for name in pictures:
+        picture = cv2.imread(str(out / name))
+        assert picture is not None
+        assert picture.std() > 5  # something is drawn on it
+    assert_refused(fer_edge("bench", "report", tmp_path / "none.json", "--out", out), 2, "none.json")
+    assert_refused(fer_edge("bench", "report", source, "--out", source), 6, "a.json")
+    source.write_text(source.read_text()[:900])
+    assert_refused(fer_edge("bench", "report", source, "--out", out), 2, "not JSON")
