@@ -67,8 +67,13 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _names(given: Sequence[str] | None, every: Iterable[str]) -> list[str]:
-    """The variants of a list parted by spaces or commas, each once; "all", or no list, means ``every`` one."""
+    """The variants of a list parted by spaces or commas, each once; "all", or no list, means ``every`` one.
+
+    Raises InputError for a list without a name.
+    """
     if given is None:
         return list(every)
     names = dict.fromkeys(name for part in given for name in part.split(",") if name)
-    return list(every) if list(names) == ["all"] else list(names)
+    if not names:
+        raise InputError("--variants: names none; give some, or all")
+    return list(every) if "all" in names else list(names)

@@ -149,6 +149,7 @@ def test_a_part_of_a_bundle_can_be_copied(mini_bundle: Path, tmp_path: Path) -> 
     assert two.returncode == 0, two.stderr
     assert list(load_bundle(tmp_path / "two").manifest.variants) == ["int8", "onnx_int8"]
     assert_refused(fer_edge("convert", mini_bundle, "--out", tmp_path / "x", "--variants", "int4"), 4, "int4", "int8")
+    assert_refused(fer_edge("convert", mini_bundle, "--out", tmp_path / "x", "--variants", ","), 2, "--variants")
     assert not (tmp_path / "x").exists()
 
 

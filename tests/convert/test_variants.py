@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fer_bench.runners import open_runner
 from fer_convert import onnx_export, tflite
 from fer_convert.checks import check_file
 from fer_convert.variants import VARIANTS
-from fer_edge.errors import ModelError
+from fer_edge.errors import MissingExtraError, ModelError
 from fer_train.dataset import PUBLIC_TEST, load_dataset
 from support.fresh_install import CHECKOUT
 from support.road import MiniRoad, assert_refused, fer_edge
@@ -117,6 +118,13 @@ def test_a_file_of_wider_weights_than_its_name_says_is_refused() -> None:
     check_file(RELEASED / "float32.tflite", VARIANTS["float32"], (48, 48), 7, params)
     with pytest.raises(ModelError, match="wider"):
         check_file(RELEASED / "float32.tflite", VARIANTS["float16"], (48, 48), 7, params)
+
+
+def test_a_missing_package_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx_export.check_packages()
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)  # as if it were not installed
+    with pytest.raises(MissingExtraError, match=r"tf2onnx is not installed: pip install 'fer-edge\[convert\]'"):
+        onnx_export.check_packages()
 
 
 def test_a_translation_that_answers_otherwise_is_refused() -> None:

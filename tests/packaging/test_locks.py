@@ -10,7 +10,10 @@ import pytest
 from support.fresh_install import CHECKOUT, locked
 
 LOCKS = ("edge", "dev", "pi-bookworm", "pi-trixie")
-HOST_ONLY = {"tensorflow", "tensorflow-cpu", "keras", "scipy", "pandas", "matplotlib", "scikit-learn", "statsmodels"}
+HOST_ONLY = {
+    "tensorflow", "tensorflow-cpu", "keras", "scipy", "pandas", "matplotlib", "scikit-learn", "statsmodels",
+    "onnx", "onnxruntime", "tf2onnx",
+}  # fmt: skip
 
 
 def required(extra: str | None = None) -> set[str]:
