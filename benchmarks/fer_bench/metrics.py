@@ -18,6 +18,8 @@ FloatArray = npt.NDArray[np.float64]
 
 ECE_BINS = 15
 """Equal-width bins of Guo et al., 2017, arXiv:1706.04599, section 2."""
+_Z_95 = 1.959964
+"""Two-sided 95 % point of the standard normal distribution."""
 _LOG_TEMPERATURE = (np.log(0.05), np.log(20.0))
 """Bounds of the search: beyond them a model is either right everywhere or knows nothing."""
 
@@ -152,6 +154,19 @@ def mcnemar_p(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> float:
         return 1.0
     table = [[int(np.sum(first & second)), only_first], [only_second, int(np.sum(~first & ~second))]]
     return float(require("statsmodels.stats.contingency_tables").mcnemar(table, exact=True).pvalue)
+
+
+def accuracy_change_interval(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> tuple[float, float]:
+    """95 % interval (low, high) of the second's accuracy less the first's, for two classifiers on the same samples.
+
+    The arguments are as for ``mcnemar_p``; the result is in shares, -1..1. Adjusted Wald interval of Bonett and Price,
+    2012, doi:10.3102/1076998611411915: it keeps a width when the two never differ.
+    """
+    _same_length(first_right, second_right)
+    first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
+    lost, gained = (float(np.sum(only) + 1) / (len(first) + 2) for only in (first & ~second, second & ~first))
+    half = _Z_95 * np.sqrt((lost + gained - (gained - lost) ** 2) / (len(first) + 2))
+    return max(-1.0, gained - lost - float(half)), min(1.0, gained - lost + float(half))
 
 
 def _same_length(first: npt.ArrayLike, second: npt.ArrayLike) -> None:

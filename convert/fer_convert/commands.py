@@ -29,6 +29,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="raise a rare class's logit until the Keras model has this recall on PublicTest, such as disgust=0.5; "
         "rounding to int8 may cost an image of it",
     )
+    parser.add_argument(
+        "--gate",
+        type=Path,
+        metavar="TOML",
+        help="rules that the result must keep; when it does not, exit 1 and no bundle (convert/gate.toml is one)",
+    )
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
 

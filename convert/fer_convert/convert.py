@@ -14,9 +14,11 @@ from typing import Any
 from fer_bench.accuracy import run_on_split
 from fer_bench.metrics import fit_temperature
 from fer_bench.runners import default_variant, open_runner
+from fer_convert import gate
 from fer_convert.calibration import calibration_images
 from fer_convert.card import CARD, model_card
 from fer_convert.checks import check_file, check_logits
+from fer_convert.gate import Gate
 from fer_convert.recall_floor import apply_offsets, fit_offsets
 from fer_convert.source import SourceModel
 from fer_convert.staging import check_target, staged_bundle
@@ -38,13 +40,15 @@ FIRST_VERSION = "1.0.0"
 class BundleOptions:
     """What a bundle is to hold; ``name`` None takes the recipe's.
 
-    ``recall_floors`` maps labels to the recall (0..1) that each is to have on PublicTest: see ``recall_floor``.
+    ``recall_floors`` maps labels to the recall (0..1) that each is to have on PublicTest: see ``recall_floor``. What
+    ``gate`` refuses is not written.
     """
 
     variants: Sequence[str] = DEFAULT_VARIANTS
     name: str | None = None
     version: str = FIRST_VERSION
     recall_floors: Mapping[str, float] = field(default_factory=dict)
+    gate: Gate | None = None
 
 
 def convert_model(
@@ -52,10 +56,12 @@ def convert_model(
 ) -> Path:
     """Make the bundle ``out`` from ``source``; ``dataset`` gives calibration (Training) and checks (PublicTest).
 
-    Raises InputError for an unknown variant or an existing target, ModelError when a file fails a check; then
-    nothing is left behind and an existing bundle stays as it was.
+    Raises InputError for an unknown variant or an existing target, ModelError when a file fails a check,
+    CheckFailedError when the gate refuses it; then nothing is left behind and an existing bundle stays as it was.
     """
     check_variants(options.variants)
+    if options.gate is not None:
+        options.gate.judged(options.variants)
     check_target(out, force)
     split = _validation(source, dataset)
     calibration = calibration_images(dataset)
@@ -80,8 +86,11 @@ def convert_model(
             manifest["training"]["logit_offsets"] = {label: round(offset, 4) for label, offset in told if offset}
         manifest["training"]["calibration"] = {"images": len(calibration), "dataset": dataset.rows_sha256}
         write_manifest(stage, manifest)
-        _measure(stage, manifest, dataset, reference)
+        logits = _measure(stage, manifest, dataset, reference)
         write_manifest(stage, manifest)
+        if options.gate is not None:
+            with load_bundle(stage) as bundle:
+                gate.check(options.gate, gate.Exported(bundle, logits, reference, split.labels))
         write_text_atomically(stage / CARD, model_card(manifest))
     return out
 
@@ -123,8 +132,13 @@ def _manifest(source: SourceModel, files: dict[str, Any], options: BundleOptions
     }
 
 
-def _measure(stage: Path, manifest: dict[str, Any], dataset: Dataset, reference: Float32Array) -> None:
-    """Run each file through the bench's own runner: agreement with Keras, PublicTest accuracy, the temperature."""
+def _measure(
+    stage: Path, manifest: dict[str, Any], dataset: Dataset, reference: Float32Array
+) -> dict[str, Float32Array]:
+    """Run each file through the bench's own runner: agreement with Keras, PublicTest accuracy, the temperature.
+
+    Returns the logits [N, labels] of each.
+    """
     truth = dataset.splits[PUBLIC_TEST].labels
     logits = {}
     for variant, entry in manifest["variants"].items():
@@ -137,3 +151,4 @@ def _measure(stage: Path, manifest: dict[str, Any], dataset: Dataset, reference:
     with load_bundle(stage) as bundle:
         fitted_on = default_variant(bundle)
     manifest["temperature"] = round(fit_temperature(logits[fitted_on], truth), 4)
+    return logits

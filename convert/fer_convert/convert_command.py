@@ -7,6 +7,7 @@ import logging
 import sys
 
 from fer_convert.convert import FIRST_VERSION, BundleOptions, convert_model
+from fer_convert.gate import read_gate
 from fer_convert.source import locate_model, open_source_model
 from fer_convert.staging import check_target
 from fer_convert.subset import copy_variants
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _copy(arguments: argparse.Namespace) -> None:
-    for option in ("min_recall", "model_version", "name"):
+    for option in ("min_recall", "model_version", "name", "gate"):
         if getattr(arguments, option):
             told = "--" + option.replace("_", "-")
             raise InputError(f"{arguments.model}: {told} is for a Keras model; a bundle's files are copied as they are")
@@ -48,8 +49,11 @@ def _convert(arguments: argparse.Namespace) -> None:
         name=arguments.name,
         version=arguments.model_version or FIRST_VERSION,
         recall_floors=dict(arguments.min_recall),
+        gate=read_gate(arguments.gate) if arguments.gate else None,
     )
     check_variants(options.variants)
+    if options.gate is not None:
+        options.gate.judged(options.variants)
     locate_model(arguments.model)
     dataset = load_dataset(arguments.data)
     # Only TensorFlow has the converter; a model trained on another backend loads under it all the same.
