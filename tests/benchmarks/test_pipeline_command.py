@@ -22,6 +22,7 @@ from fer_bench.pipeline.scenes import FPS
 from fer_edge.bundle import DEFAULT_BUNDLE
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.labels import FER2013_LABELS
+from support import road
 from support.edge_command import clean_environment, command_line, face_picture, fer_edge
 from support.fer2013 import write_mini_fer2013
 from support.road import MiniRoad
@@ -121,7 +122,8 @@ def test_with_data_the_labels_are_known(tmp_path: Path):
 
 
 def test_the_tutorial_with_a_keras_model(mini_road: MiniRoad, tmp_path: Path):
-    done = fer_edge(*BRIEFEST, "--faces", 1, "--keras", mini_road.run, "--json", "-", cwd=tmp_path)
+    words = (*BRIEFEST, "--faces", 1, "--keras", mini_road.run, "--json", "-")
+    done = road.fer_edge(*map(str, words), cwd=tmp_path)  # it has the patience that TensorFlow's start may need
     assert done.returncode == 0, done.stderr
     section = validated(done.stdout)
     ours, tutorial = section["results"]
