@@ -91,8 +91,7 @@ def test_the_rules_choose_as_many_and_what_they_say(mini_road: MiniRoad) -> None
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_it_leaves_what_was_measured(mini_road: MiniRoad, tmp_path: Path, number: signal.Signals) -> None:
+def test_ctrl_c_leaves_what_was_measured(mini_road: MiniRoad, tmp_path: Path) -> None:
     words = ["bench", "study", str(mini_road.run), "--seeds", "500", "--per-class", "1", "--out", "out"]
     process = subprocess.Popen(
         [sys.executable, "-m", "fer_edge", *words],
@@ -107,10 +106,10 @@ def test_stopped_it_leaves_what_was_measured(mini_road: MiniRoad, tmp_path: Path
     while not (found.exists() and len(read(found)["points"]) > 1) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     shown, said = process.communicate(timeout=120)
-    assert process.returncode == 128 + number, said
-    assert said.splitlines()[-1] in ("fer-edge: interrupted", "fer-edge: terminated")
+    assert process.returncode == 130, said
+    assert said == "fer-edge: interrupted\n"
     study = read(found)
     assert study["partial"] is True
     assert 2 <= len(study["points"]) < 1000
