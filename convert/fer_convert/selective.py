@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from fer_convert.variants import VARIANTS
 from fer_edge.errors import ModelError
 from fer_edge.quiet import quiet_stderr
 from fer_edge.types import UInt8Array
+
+_CODE = re.compile(r"layer(\d+)x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class CalibratedGraph:
         """Calibrate on ``calibration``; ``measure`` compares on ``probe``, both uint8 [N, H, W]. Raises ModelError."""
         import tensorflow as tf
 
-        converter = make_converter(model)
+        names = [layer.name for layer in model.layers]
+        converter = make_converter(_numbered(model))
         VARIANTS["int8"].configure(converter, calibration)
 
         def probe_dataset() -> Iterator[list[Any]]:
@@ -56,7 +60,6 @@ class CalibratedGraph:
                 )
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"the quantization debugger failed: {' '.join(str(error).split())[:300]}") from error
-        names = [layer.name for layer in model.layers]
         self.operators = tuple(_operators(self._debugger.calibrated_model, names))
 
     def measure(self) -> dict[str, dict[str, float]]:
@@ -122,24 +125,26 @@ class SelectiveQuantizer:
         return graph.export(kept, float_logits=float_logits)
 
 
+def _numbered(model: Any) -> Any:
+    """A copy of ``model`` whose layers' names can be told again from what TensorFlow makes of them.
+
+    It numbers scopes as Keras numbers layers: the tensors of ``conv2d`` and of ``conv2d_1`` may both say ``conv2d_1``.
+    """
+    import keras
+
+    codes = {layer.name: f"layer{number}x" for number, layer in enumerate(model.layers)}
+
+    def rename(layer: Any) -> Any:
+        return layer.__class__.from_config({**layer.get_config(), "name": codes[layer.name]})
+
+    copy = keras.models.clone_model(model, clone_function=rename)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def _operators(graph: bytes, layers: list[str]) -> Iterator[Operator]:
-    found = operator_tensors(graph)
-    suffix = _suffix([name for _, written, read in found for name in (*written, *read)], layers)
-    for kind, written, read in found:
-        # The last operator writes "Identity": its weights still bear their layer's name.
-        mine = [layer for layer in layers for name in written if layer in _scopes(name, suffix)] or [
-            layer for layer in layers for name in read if layer in _scopes(name, suffix)
-        ]
-        yield Operator(mine[0] if mine else written[0].partition(";")[0], kind, written[0])
-
-
-def _suffix(names: list[str], layers: list[str]) -> str:
-    """What TensorFlow put behind the layers' names: mostly "_1", in all of them alike."""
-    known = set(layers)
-    return max(("", "_1", "_2"), key=lambda suffix: len(known & set().union(*(_scopes(n, suffix) for n in names))))
-
-
-def _scopes(name: str, suffix: str) -> set[str]:
-    """The parts of a tensor's name, without ``suffix``: ``net_1/conv_1/Relu;net_1/norm_1/add`` has conv and norm."""
-    parts = name.replace(";", "/").split("/")
-    return {part.removesuffix(suffix) for part in parts if part.endswith(suffix)}
+    for kind, written, read in operator_tensors(graph):
+        # Of the layers folded into one operator, the first. The last operator writes "Identity", but its weights still
+        # bear their layer's name.
+        numbers = _CODE.findall(";".join(written)) or _CODE.findall(";".join(read))
+        yield Operator(layers[min(map(int, numbers))] if numbers else written[0], kind, written[0])

@@ -10,9 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from fer_convert.layers import analyse
 from fer_convert.selective import SelectiveQuantizer
 from fer_convert.tflite import operator_tensors
-from support.road import MiniRoad, assert_refused, fer_edge
+from fer_convert.trial import open_trial
+from fer_edge.errors import InputError
+from support.road import MiniRoad, fer_edge
 
 LAYERS = [
     *("stem", "s0b0_1", "s0b0_2", "s0b0_shortcut", "s0b0_add"),
@@ -79,8 +82,9 @@ def test_layers_in_float_lower_the_error_and_cost_bytes(report: dict[str, Any]) 
 
 
 def test_an_unknown_layer_is_refused_with_those_there_are(mini_road: MiniRoad) -> None:
-    done = fer_edge("bench", "layers", mini_road.run, "--float", "stem,stern", data=mini_road.data)
-    assert_refused(done, 2, "stern", "stem", "s0b0_add")
+    trial = open_trial(mini_road.run, mini_road.data, 10)
+    with pytest.raises(InputError, match=r"layer stern; there are stem, .*s0b0_add, .*logits"):
+        analyse(trial, [], ["stem", "stern"], "PublicTest")
 
 
 def test_names_that_look_alike_and_a_layer_of_several_operators() -> None:

@@ -45,10 +45,8 @@ def test_every_size_and_seed_is_measured(studied: tuple[str, Path]) -> None:
     assert study == read(out / "other.json")
     assert (study["model"], study["split"], study["partial"]) == ("mini", "PublicTest", False)
     kinds = {(point["rule"], point["size"], point["seed"]) for point in study["points"]}
-    # Of 24 images a class (3 leaked ones are left out) there are no 64.
-    largest = max(size for _, size, _ in kinds)
-    assert kinds == {("balanced", size, seed) for size in (7, largest) for seed in (SEED, SEED + 1)}
-    assert 150 < largest < 24 * 7
+    # There are no 64 images of a class, but 24; those that leaked are left out.
+    assert kinds == {("balanced", size, seed) for size in (7, 24 * 7) for seed in (SEED, SEED + 1)}
     for found in (study["reference"], *(point["accuracy"] for point in study["points"])):
         assert found["n"] == 56
         assert found["low"] <= found["accuracy"] == found["correct"] / 56 <= found["high"]
@@ -57,7 +55,7 @@ def test_every_size_and_seed_is_measured(studied: tuple[str, Path]) -> None:
     assert picture is not None and picture.std() > 10
     assert [line.split()[:3] for line in shown.splitlines() if line.startswith("balanced")] == [
         ["balanced", "7", "2"],
-        ["balanced", f"*{largest}", "2"],
+        ["balanced", "*168", "2"],
     ]
 
 
@@ -91,8 +89,7 @@ def test_the_rules_choose_as_many_and_what_they_say(mini_road: MiniRoad) -> None
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_it_leaves_what_was_measured(mini_road: MiniRoad, tmp_path: Path, number: signal.Signals) -> None:
+def test_ctrl_c_leaves_what_was_measured(mini_road: MiniRoad, tmp_path: Path) -> None:
     words = ["bench", "study", str(mini_road.run), "--seeds", "500", "--per-class", "1", "--out", "out"]
     process = subprocess.Popen(
         [sys.executable, "-m", "fer_edge", *words],
@@ -107,10 +104,10 @@ def test_stopped_it_leaves_what_was_measured(mini_road: MiniRoad, tmp_path: Path
     while not (found.exists() and len(read(found)["points"]) > 1) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     shown, said = process.communicate(timeout=120)
-    assert process.returncode == 128 + number, said
-    assert said.splitlines()[-1] in ("fer-edge: interrupted", "fer-edge: terminated")
+    assert process.returncode == 130, said
+    assert said == "fer-edge: interrupted\n"
     study = read(found)
     assert study["partial"] is True
     assert 2 <= len(study["points"]) < 1000
