@@ -97,7 +97,9 @@ def _build(suite: Suite, folder: Path) -> None:
     print("… wheels", flush=True)
     tools = folder / "tools.txt"
     tools.write_text(_locked_tools())
+    # pip holds what it installs to its own Python, although --python-version names another.
     platform = ["--only-binary=:all:", "--implementation=cp", f"--python-version={suite.python}"]
+    platform.append("--ignore-requires-python")
     for glibc in ("2_17", "2_27", "2_28"):
         platform.append(f"--platform=manylinux_{glibc}_aarch64")
     for abi in (f"cp{suite.python.replace('.', '')}", "abi3", "none"):
