@@ -198,6 +198,9 @@ def test_an_interpreter_that_cannot_start_or_lacks_the_engine(tiny_bundle: Path,
     bare = script(tmp_path / "bare", f'exec {sys.executable} -S "$@"')
     with pytest.raises(EngineMissingError, match=r"No module named 'numpy'; it needs pip install ai-edge-litert"):
         worker(tiny_bundle, python=bare)
+    if int(np.__version__.partition(".")[0]) >= 2:
+        with pytest.raises(EngineMissingError, match=r"numpy [\d.]+ is too new; it needs pip install .* 'numpy<2'"):
+            worker(tiny_bundle, TFLITE_RUNTIME)
 
 
 def test_a_file_that_the_engine_refuses_is_told_in_one_line(tmp_path: Path) -> None:
