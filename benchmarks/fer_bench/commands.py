@@ -49,6 +49,11 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
                 _run("run_latency"),
             ),
             "pipeline": PIPELINE,
+            "device": Command(
+                "latency and whole frames of this device in one file to pass on; needs no data set",
+                _configure_device,
+                _run_device,
+            ),
             "report": Command(
                 "a page with plots (HTML, and Markdown with PNGs) from the JSON of other runs",
                 _configure_report,
@@ -69,6 +74,24 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
         # What needs the converter belongs to its package, which this one does not know.
         group="fer_edge.commands.bench",
     )
+
+
+def _configure_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write; it names no one")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="DIR",
+        help="bundle (default: models/fer-edge-s, else the shipped one)",
+    )
+    parser.add_argument("--rounds", type=_count, default=20, metavar="N", help="rounds over all (default: 20)")
+
+
+def _run_device(arguments: argparse.Namespace) -> int:
+    from fer_bench import device_command
+
+    return device_command.run(arguments)
 
 
 def _configure_report(parser: argparse.ArgumentParser) -> None:

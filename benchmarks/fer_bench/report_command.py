@@ -46,7 +46,7 @@ def _join(first: BenchmarkReport, second: BenchmarkReport, path: Path) -> Benchm
         parts[name] = one or other
     rows = {row.variant: row for row in first.results}
     for row in second.results:
-        if row.accuracy and rows.get(row.variant, row) is not row and rows[row.variant].accuracy:
+        if row.accuracy and row.variant in rows and rows[row.variant].accuracy:
             raise InputError(f"{path}: holds the accuracy of {row.variant} once more; give one file")
         if row.accuracy or row.variant not in rows:
             rows[row.variant] = row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -256,3 +257,18 @@ serve(chatty)
     with CandidateProcess("chatty", [sys.executable, "-c", script], request) as candidate:
         played = candidate.play("scene", [face_picture()] * 3, FPS)
     assert [len(faces) for faces in played.seen] == [1, 1, 1]
+
+
+def test_a_device_is_measured_into_one_file_that_names_no_one(tmp_path: Path) -> None:
+    done = fer_edge("bench", "device", "--bundle", DEFAULT_BUNDLE, "--rounds", 1, "--out", "device.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "device.json").read_text()
+    section = validated(text)
+    assert section["face_source"]["rows_sha256"] is None
+    table = json.loads(text)
+    assert {row["engine"] for row in table["latency"]} >= {"litert", "litert-noxnnpack"}
+    assert table["machine"]["before"]
+    serial = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "Serial" in line]
+    for secret in (platform.node(), str(Path.home()), str(tmp_path), *serial):
+        assert f'"{secret}' not in text
+    assert refusal("bench", "device", "--out", "no/such/folder.json", cwd=tmp_path)[0] == 6

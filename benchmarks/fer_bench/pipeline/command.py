@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from fer_bench import output
@@ -11,7 +12,7 @@ from fer_bench.bench_command import bundle_path, deliver, describe_bundle, varia
 from fer_bench.host import describe_host
 from fer_bench.pipeline.candidates import FER_EDGE, TUTORIAL, TUTORIAL_TFLITE
 from fer_bench.pipeline.contact_sheets import ContactSheets
-from fer_bench.pipeline.faces import open_faces
+from fer_bench.pipeline.faces import FaceSupply, open_faces
 from fer_bench.pipeline.measure import measure
 from fer_bench.pipeline.processes import CandidateProcess, fer_package, own_candidate
 from fer_bench.pipeline.results import PipelineSection, SceneSettings
@@ -40,27 +41,45 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.rounds,
         FPS,
     )
-    keras = _keras_model(arguments.keras)
+    others = Others(_keras_model(arguments.keras), arguments.fer)
     faces = open_faces(arguments.data)
-    with ExitStack() as stack:
-        bundle = stack.enter_context(load_bundle(bundle_path(arguments.bundle)))
-        candidates = _start(stack, bundle, keras, arguments.fer)
-        names = tuple(candidate.name for candidate in candidates)
-        sheets = None if arguments.save_scenes is None else ContactSheets(arguments.save_scenes, names)
-        results = measure(candidates, faces, settings, sheets.write if sheets else lambda turn: None)
-        section = PipelineSection(
-            settings=settings,
-            face_source=faces.source,
-            candidates=tuple(candidate.info for candidate in candidates),
-            results=results,
-            left_out=(*((_NO_KERAS,) if keras is None else ()), *((_NO_FER,) if arguments.fer is None else ())),
-        )
+    with load_bundle(bundle_path(arguments.bundle)) as bundle:
+        section = measure_pipeline(bundle, faces, settings, others, arguments.save_scenes)
         variants = {default_variant(bundle), *((REFERENCE,) if REFERENCE in bundle.manifest.variants else ())}
         found = BenchmarkReport(
             describe_host(), describe_bundle(bundle), variant_results(bundle, variants), pipeline=section
         )
     deliver(found, arguments)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Whom FER-Edge is measured against: the tutorials' loop with the Keras file ``keras`` (None: with a ``.tflite``
+    file), and the ``fer`` package of the interpreter ``fer`` (None: not)."""
+
+    keras: Path | None = None
+    fer: Path | None = None
+
+
+def measure_pipeline(
+    bundle: ModelBundle, faces: FaceSupply, settings: SceneSettings, others: Others, sheets: Path | None = None
+) -> PipelineSection:
+    """Start the candidates, show them all scenes in turn, and end them; pictures of the scenes go into ``sheets``."""
+    with ExitStack() as stack:
+        candidates = _start(stack, bundle, others.keras, others.fer)
+        names = tuple(candidate.name for candidate in candidates)
+        drawn = None if sheets is None else ContactSheets(sheets, names)
+        return PipelineSection(
+            settings=settings,
+            face_source=faces.source,
+            results=measure(candidates, faces, settings, drawn.write if drawn else lambda turn: None),
+            candidates=tuple(candidate.info for candidate in candidates),
+            left_out=(
+                *((_NO_KERAS,) if others.keras is None else ()),
+                *((_NO_FER,) if others.fer is None else ()),
+            ),
+        )
 
 
 def _start(stack: ExitStack, bundle: ModelBundle, keras: Path | None, fer: Path | None) -> list[CandidateProcess]:

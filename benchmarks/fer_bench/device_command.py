@@ -1,0 +1,42 @@
+"""``fer-edge bench device``: all that can be measured on a device without a data set, in one file to pass on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from fer_bench import output, report
+from fer_bench.bench_command import bundle_path, describe_bundle, variant_results
+from fer_bench.host import describe_host
+from fer_bench.latency.measure import Plan, choose_configurations, measure_latency
+from fer_bench.pipeline.command import Others, measure_pipeline
+from fer_bench.pipeline.faces import Portrait
+from fer_bench.pipeline.results import SceneSettings
+from fer_bench.pipeline.scenes import FPS
+from fer_bench.results import BenchmarkReport, LatencySettings
+from fer_edge.bundle import load_bundle
+
+_SIZES, _FACES = ((320, 240), (640, 480)), (0, 1)
+_FRAMES = 45
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure latency and whole frames, write the report, show it. Raises FerEdgeError."""
+    output.check_writable(arguments.out)
+    plan = Plan(LatencySettings(rounds=arguments.rounds))
+    settings = SceneSettings(_SIZES, _FACES, _FRAMES, max(1, arguments.rounds // 5), FPS)
+    with load_bundle(bundle_path(arguments.bundle)) as bundle:
+        rows, machine = measure_latency(bundle, choose_configurations(bundle, plan), plan)
+        section = measure_pipeline(bundle, Portrait(), settings, Others())
+        found = BenchmarkReport(
+            describe_host(),
+            describe_bundle(bundle),
+            variant_results(bundle, {row.variant for row in rows}),
+            latency_settings=plan.settings,
+            machine=machine,
+            latency=rows,
+            pipeline=section,
+        )
+    output.write(arguments.out, report.to_json(found))
+    sys.stdout.write(report.to_text(found))
+    return 0
