@@ -29,7 +29,10 @@ LEGACY := 'tflite-runtime==2.14.0' 'numpy==1.26.4'
 # The Raspberry Pi OS release that `make test-arm` emulates: bookworm or trixie.
 SUITE ?= bookworm
 
-.PHONY: help demo test test-torch run-test-torch test-arm legacy-env lint format lock build clean distclean
+BUNDLES := fer-edge-s fer-edge-xs
+MACHINE := $(shell uname -m)
+
+.PHONY: help demo test test-torch run-test-torch test-arm legacy-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +41,7 @@ help:
 	@echo "make test-torch install everything and PyTorch into $(TORCH_VENV) and run the tests of training on it"
 	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
 	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
+	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
@@ -63,6 +67,19 @@ legacy-env: $(LEGACY_VENV)/.installed
 # What it downloads stays in the user's cache folder; it needs root where programs are missing.
 test-arm: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m arm --suite $(SUITE) $(ARGS)
+
+# Half an hour on two idle cores. The machine's kind stands in the names, so that results of others lie beside ours.
+bench: $(VENV)/.dev $(LEGACY_VENV)/.installed
+	for bundle in $(BUNDLES); do \
+		$(BIN)/fer-edge bench --bundle models/$$bundle --final --json benchmarks/results/$$bundle-$(MACHINE).json \
+			|| exit 1; done
+	$(BIN)/fer-edge bench pipeline --bundle models/fer-edge-s --json benchmarks/results/pipeline-$(MACHINE).json
+	$(MAKE) --no-print-directory bench-pages
+
+# From what was measured, to what is read.
+bench-pages: $(VENV)/.dev
+	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report
+	$(BIN)/python benchmarks/readme_numbers.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

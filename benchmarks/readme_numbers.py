@@ -1,0 +1,133 @@
+"""Writes the table of README.md anew from the committed reports; `make bench` runs it after measuring.
+
+    python benchmarks/readme_numbers.py [--check]
+
+With --check it writes nothing, and ends with 1 when the README tells other numbers than the reports do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_bench.results import AccuracyResult, BenchmarkReport, LatencyRow, VariantResult, load_report
+from fer_bench.tables import markdown_table, percent
+from fer_edge.bundle import load_bundle
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, MODELS, README = ROOT / "benchmarks" / "results", ROOT / "models", ROOT / "README.md"
+BEGIN, END = "<!-- numbers: make bench -->\n", "<!-- end of numbers -->\n"
+COLUMNS = (("fer-edge-s", "float32"), ("fer-edge-s", "int8"), ("fer-edge-xs", "float32"), ("fer-edge-xs", "int8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One variant of one bundle: what was measured of it, and the size of its network."""
+
+    variant: VariantResult
+    latency: LatencyRow
+    params: int
+    macs: int
+
+    def on(self, split: str) -> AccuracyResult:
+        """Its accuracy on ``split``."""
+        return next(found for found in self.variant.accuracy if found.split == split)
+
+
+def table() -> str:
+    """The Markdown table, from the committed reports and bundles."""
+    columns = [_column(bundle, variant) for bundle, variant in COLUMNS]
+    rows = [[name, *(show(column) for column in columns)] for name, show in ROWS]
+    return markdown_table(["", *(f"{bundle} {variant}" for bundle, variant in COLUMNS)], rows)
+
+
+def rewritten(text: str) -> str:
+    """``text`` with the table between the two marks replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{table()}{END}{after}"
+
+
+def _column(bundle: str, variant: str) -> Column:
+    report: BenchmarkReport = load_report(RESULTS / f"{bundle}-x86_64.json")
+    with load_bundle(MODELS / bundle) as loaded:
+        training = loaded.manifest.training
+        shipped = loaded.variant(variant).sha256
+    found = next(row for row in report.results if row.variant == variant)
+    if found.sha256 != shipped:
+        raise SystemExit(f"{bundle}: the report is of another {variant} file than models/{bundle} holds: make bench")
+    latency = next(row for row in report.latency if (row.variant, row.engine, row.threads) == (variant, "litert", 1))
+    return Column(found, latency, int(training["params"]), int(training["macs"]))
+
+
+def _share(value: float) -> str:
+    return f"{percent(value, 2)} %"
+
+
+def _agreement(column: Column) -> str:
+    found = column.on("PrivateTest")
+    if found.agreement is None or found.mcnemar_p is None:
+        return "–"
+    return f"{percent(found.agreement)} % ({found.mcnemar_p:.2f})"
+
+
+def _private(column: Column) -> str:
+    found = column.on("PrivateTest")
+    return f"{_share(found.accuracy)} ({percent(found.low)}–{percent(found.high)})"
+
+
+def _part(name: str) -> Callable[[Column], str]:
+    def show(column: Column) -> str:
+        part = getattr(column.on("PrivateTest"), name)
+        return "–" if part is None else _share(part.accuracy)
+
+    return show
+
+
+def _recall(label: str) -> Callable[[Column], str]:
+    def show(column: Column) -> str:
+        part = next(part for part in column.on("PrivateTest").classes if part.label == label)
+        return "–" if part.recall is None else f"{percent(part.recall, 0)} %"
+
+    return show
+
+
+ROWS: tuple[tuple[str, Callable[[Column], str]], ...] = (
+    ("parameters, multiply-accumulates", lambda column: f"{column.params / 1e6:.2f} M, {column.macs / 1e6:.1f} M"),
+    ("file", lambda column: f"{column.variant.size_bytes / 1024:,.0f} KiB"),
+    ("PublicTest top-1 (choices were made on it)", lambda column: _share(column.on("PublicTest").accuracy)),
+    ("PrivateTest top-1, 95 % interval", _private),
+    ("… leak-free images alone", _part("leak_free")),
+    ("… by the majority of ten raters (FER+)", _part("ferplus")),
+    ("… recall of disgust", _recall("disgust")),
+    ("… recall of fear", _recall("fear")),
+    ("agrees with float32 on PrivateTest (McNemar p)", _agreement),
+    ("calibration error (ECE), PrivateTest", lambda column: f"{percent(column.on('PrivateTest').ece)} %"),
+    (
+        "one inference, one thread, p50 / p95 / p99 ms",
+        lambda column: f"{column.latency.p50_ms:.2f} / {column.latency.p95_ms:.2f} / {column.latency.p99_ms:.2f}",
+    ),
+    (
+        "time over its float32's, same run",
+        lambda column: "–" if column.latency.ratio is None else f"{column.latency.ratio:.2f}",
+    ),
+    ("memory of a process with the model loaded", lambda column: f"{column.latency.rss_loaded_mib:.0f} MiB"),
+)
+
+
+def main() -> int:
+    """Write, or check."""
+    text = README.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"{README}: has no place for the numbers: {BEGIN.strip()} … {END.strip()}")
+    new = rewritten(text)
+    if "--check" in sys.argv[1:]:
+        return int(new != text)
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
