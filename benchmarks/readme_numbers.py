@@ -7,14 +7,17 @@ With --check it writes nothing, and ends with 1 when the README tells other numb
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_bench.results import AccuracyResult, BenchmarkReport, LatencyRow, VariantResult, load_report
+from fer_bench.results import AccuracyResult, BenchmarkReport, HostInfo, LatencyRow, VariantResult, load_report
 from fer_bench.tables import markdown_table, percent
 from fer_edge.bundle import load_bundle
+from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.files import write_text_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, MODELS, README = ROOT / "benchmarks" / "results", ROOT / "models", ROOT / "README.md"
@@ -26,6 +29,7 @@ COLUMNS = (("fer-edge-s", "float32"), ("fer-edge-s", "int8"), ("fer-edge-xs", "f
 class Column:
     """One variant of one bundle: what was measured of it, and the size of its network."""
 
+    host: HostInfo
     variant: VariantResult
     latency: LatencyRow
     params: int
@@ -40,13 +44,18 @@ def table() -> str:
     """The Markdown table, from the committed reports and bundles."""
     columns = [_column(bundle, variant) for bundle, variant in COLUMNS]
     rows = [[name, *(show(column) for column in columns)] for name, show in ROWS]
-    return markdown_table(["", *(f"{bundle} {variant}" for bundle, variant in COLUMNS)], rows)
+    hosts = dict.fromkeys((column.host.cpu, column.host.machine, column.latency.runtime) for column in columns)
+    measured = "; ".join(f"{cpu} ({machine}), {runtime}" for cpu, machine, runtime in hosts)
+    header = ["", *(f"{bundle} {variant}" for bundle, variant in COLUMNS)]
+    return f"{markdown_table(header, rows)}\nMeasured on {measured}, one thread.\n"
 
 
 def rewritten(text: str) -> str:
     """``text`` with the table between the two marks replaced."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"{README}: has no place for the numbers, {BEGIN.strip()} and then {END.strip()}")
     return f"{before}{BEGIN}{table()}{END}{after}"
 
 
@@ -57,9 +66,9 @@ def _column(bundle: str, variant: str) -> Column:
         shipped = loaded.variant(variant).sha256
     found = next(row for row in report.results if row.variant == variant)
     if found.sha256 != shipped:
-        raise SystemExit(f"{bundle}: the report is of another {variant} file than models/{bundle} holds: make bench")
+        raise InputError(f"{bundle}: the report is of another {variant} file than models/{bundle} holds: make bench")
     latency = next(row for row in report.latency if (row.variant, row.engine, row.threads) == (variant, "litert", 1))
-    return Column(found, latency, int(training["params"]), int(training["macs"]))
+    return Column(report.host, found, latency, int(training["params"]), int(training["macs"]))
 
 
 def _share(value: float) -> str:
@@ -119,14 +128,18 @@ ROWS: tuple[tuple[str, Callable[[Column], str]], ...] = (
 
 def main() -> int:
     """Write, or check."""
+    parser = argparse.ArgumentParser(description="Write the README's table of numbers from the committed reports.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when the table is another one")
+    check: bool = parser.parse_args().check
     text = README.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise SystemExit(f"{README}: has no place for the numbers: {BEGIN.strip()} … {END.strip()}")
-    new = rewritten(text)
-    if "--check" in sys.argv[1:]:
-        return int(new != text)
-    README.write_text(new, encoding="utf-8")
-    return 0
+    try:
+        new = rewritten(text)
+        if not check:
+            write_text_atomically(README, new)
+    except FerEdgeError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return int(check and new != text)
 
 
 if __name__ == "__main__":
