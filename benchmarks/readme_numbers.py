@@ -60,8 +60,9 @@ def _whole_frames() -> str:
     cells = {(cell.candidate, cell.width, cell.height, cell.faces): cell for cell in section.results}
     ours, other = (cells[name, 640, 480, 1] for name in ("fer-edge", "tutorial-tflite"))
     return (
-        f"A whole frame of 640×480 with one face takes FER-Edge {ours.cpu_ms:.1f} ms of processor time, and the loop of "
-        f"the tutorials (`detectMultiScale` on the whole frame, then a `.tflite`) {other.cpu_over_ours:.1f} times as much."
+        f"A whole frame of 640×480 with one face takes FER-Edge {ours.cpu_ms:.1f} ms of processor time, and the loop "
+        "of the tutorials (`detectMultiScale` on the whole frame, then a `.tflite`) "
+        f"{other.cpu_over_ours:.1f} times as much."
     )
 
 
