@@ -81,7 +81,7 @@ bench: $(VENV)/.dev
 # From what was measured, to what is read.
 bench-pages: $(VENV)/.dev
 	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report
-	$(BIN)/python benchmarks/readme_numbers.py
+	$(BIN)/python benchmarks/published_numbers.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

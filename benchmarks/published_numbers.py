@@ -1,20 +1,21 @@
-"""Writes the table of README.md anew from the committed reports; `make bench` runs it after measuring.
+"""Writes the tables of README.md and of the model cards from the committed reports; `make bench` runs it at its end.
 
-    python benchmarks/readme_numbers.py [--check]
+    python benchmarks/published_numbers.py [--check]
 
-With --check it writes nothing, and ends with 1 when the README tells other numbers than the reports do.
+With --check it writes nothing, and ends with 1 when one of them tells other numbers than the reports do.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_bench.results import AccuracyResult, BenchmarkReport, HostInfo, LatencyRow, VariantResult, load_report
 from fer_bench.tables import markdown_table, percent
+from fer_convert.card import CARD
 from fer_edge.bundle import load_bundle
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.files import write_text_atomically
@@ -42,14 +43,44 @@ class Column:
         return next(found for found in self.variant.accuracy if found.split == split)
 
 
-def table() -> str:
-    """The Markdown table, from the committed reports and bundles."""
-    columns = [_column(bundle, variant) for bundle, variant in COLUMNS]
+def readme_block() -> str:
+    """What README.md tells: all columns, where they were measured, and what a whole frame costs."""
+    return f"{_table(COLUMNS)} {_whole_frames()}\n"
+
+
+def card_block(bundle: str) -> str:
+    """What a model card tells: the columns of its bundle."""
+    return f"## Measured at the release\n\n{_table([column for column in COLUMNS if column[0] == bundle])}\n"
+
+
+def replaced(text: str, block: str, path: Path) -> str:
+    """``text`` with ``block`` between the two marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"{path}: has no place for the numbers, {BEGIN.strip()} and then {END.strip()}")
+    return f"{before}{BEGIN}{block}{END}{after}"
+
+
+def documents() -> dict[Path, str]:
+    """Every document that tells numbers, as it should read."""
+    found = {README: replaced(README.read_text(encoding="utf-8"), readme_block(), README)}
+    for bundle in dict.fromkeys(name for name, _ in COLUMNS):
+        card = MODELS / bundle / CARD
+        text = card.read_text(encoding="utf-8")
+        if BEGIN not in text:  # convert has just written it
+            text = f"{text}\n{BEGIN}{END}"
+        found[card] = replaced(text, card_block(bundle), card)
+    return found
+
+
+def _table(chosen: Sequence[tuple[str, str]]) -> str:
+    columns = [_column(bundle, variant) for bundle, variant in chosen]
     rows = [[name, *(show(column) for column in columns)] for name, show in ROWS]
     hosts = dict.fromkeys((column.host.cpu, column.host.machine, column.latency.runtime) for column in columns)
     measured = "; ".join(f"{cpu} ({machine}), {runtime}" for cpu, machine, runtime in hosts)
-    header = ["", *(f"{bundle} {variant}" for bundle, variant in COLUMNS)]
-    return f"{markdown_table(header, rows)}\nMeasured on {measured}, one thread. {_whole_frames()}\n"
+    header = ["", *(f"{bundle} {variant}" for bundle, variant in chosen)]
+    return f"{markdown_table(header, rows)}\nMeasured on {measured}, one thread."
 
 
 def _whole_frames() -> str:
@@ -64,15 +95,6 @@ def _whole_frames() -> str:
         "of the tutorials (`detectMultiScale` on the whole frame, then a `.tflite`) "
         f"{other.cpu_over_ours:.1f} times as much."
     )
-
-
-def rewritten(text: str) -> str:
-    """``text`` with the table between the two marks replaced."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"{README}: has no place for the numbers, {BEGIN.strip()} and then {END.strip()}")
-    return f"{before}{BEGIN}{table()}{END}{after}"
 
 
 def _column(bundle: str, variant: str) -> Column:
@@ -144,18 +166,22 @@ ROWS: tuple[tuple[str, Callable[[Column], str]], ...] = (
 
 def main() -> int:
     """Write, or check."""
-    parser = argparse.ArgumentParser(description="Write the README's table of numbers from the committed reports.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when the table is another one")
+    parser = argparse.ArgumentParser(
+        description="Write the numbers of README.md and the model cards from the committed reports."
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when they tell others")
     check: bool = parser.parse_args().check
-    text = README.read_text(encoding="utf-8")
     try:
-        new = rewritten(text)
-        if not check:
-            write_text_atomically(README, new)
+        wanted = documents()
+        stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
+        for path in stale:
+            sys.stderr.write(f"{path.relative_to(ROOT)}: {'tells other numbers' if check else 'written'}\n")
+            if not check:
+                write_text_atomically(path, wanted[path])
     except FerEdgeError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    return int(check and new != text)
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":
