@@ -93,7 +93,12 @@ def _markdown(reports: Sequence[BenchmarkReport], folder: Path) -> str:
 
 
 def _drawn(found: BenchmarkReport) -> Iterator[tuple[Chart, Any]]:
-    return ((chart, figure) for chart in CHARTS if (figure := chart.draw(found)) is not None)
+    for chart in CHARTS:
+        # A name with dollar signs is a name, and no formula.
+        with require("matplotlib").rc_context({"text.parse_math": False}):
+            figure = chart.draw(found)
+        if figure is not None:
+            yield chart, figure
 
 
 def _svg(figure: Any) -> str:

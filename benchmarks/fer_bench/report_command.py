@@ -6,48 +6,56 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from fer_bench import output
 from fer_bench.page import MARKDOWN, PAGE, write_page
 from fer_bench.results import BenchmarkReport, load_report
-from fer_edge.errors import InputError
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, join what belongs together, draw; prints the page's path. Raises InputError, OutputError."""
-    reports = joined([(path, load_report(path)) for path in arguments.reports])
+    reports = joined([load_report(path) for path in arguments.reports])
     output.check_folder(arguments.out)
     write_page(reports, arguments.out)
     sys.stdout.write(f"{arguments.out / PAGE}\n{arguments.out / MARKDOWN}\n")
     return 0
 
 
-def joined(reports: Sequence[tuple[Path, BenchmarkReport]]) -> list[BenchmarkReport]:
+def joined(reports: Sequence[BenchmarkReport]) -> list[BenchmarkReport]:
     """One report for each bundle on each machine: accuracy, latency and whole frames may stand in files of their own.
 
-    Raises InputError, naming the file, when two hold the same.
+    Where two hold the same part, or are of other data or other files, each stays a report of its own: there may be two
+    boards of one model.
     """
-    found: dict[object, BenchmarkReport] = {}
-    for path, report in reports:
-        key = (report.bundle, report.host.cpu, report.host.machine)
-        found[key] = _join(found[key], report, path) if key in found else report
-    return list(found.values())
+    found: list[BenchmarkReport] = []
+    for report in reports:
+        for place, other in enumerate(found):
+            if _belong_together(other, report):
+                found[place] = _join(other, report)
+                break
+        else:
+            found.append(report)
+    return found
 
 
-def _join(first: BenchmarkReport, second: BenchmarkReport, path: Path) -> BenchmarkReport:
-    parts = {}
-    for name in ("latency", "latency_settings", "machine", "pipeline", "dataset"):
-        one, other = getattr(first, name), getattr(second, name)
-        if one and other and name != "dataset":
-            raise InputError(
-                f"{path}: holds the {name} of {first.bundle.name} on this machine once more; give one file"
-            )
-        parts[name] = one or other
-    rows = {row.variant: row for row in first.results}
-    for row in second.results:
-        if row.accuracy and row.variant in rows and rows[row.variant].accuracy:
-            raise InputError(f"{path}: holds the accuracy of {row.variant} once more; give one file")
+def _belong_together(one: BenchmarkReport, other: BenchmarkReport) -> bool:
+    if (one.bundle, one.host) != (other.bundle, other.host):
+        return False
+    if one.dataset is not None and other.dataset is not None:
+        return False
+    files = {row.variant: row.sha256 for row in one.results}
+    if any(files.get(row.variant, row.sha256) != row.sha256 for row in other.results):
+        return False
+    return not (one.latency and other.latency) and not (one.pipeline and other.pipeline)
+
+
+def _join(one: BenchmarkReport, other: BenchmarkReport) -> BenchmarkReport:
+    rows = {row.variant: row for row in one.results}
+    for row in other.results:
         if row.accuracy or row.variant not in rows:
             rows[row.variant] = row
-    return dataclasses.replace(first, results=tuple(rows.values()), **parts)
+    parts = {
+        name: getattr(one, name) or getattr(other, name)
+        for name in ("dataset", "latency", "latency_settings", "machine", "pipeline")
+    }
+    return dataclasses.replace(one, results=tuple(rows.values()), **parts)

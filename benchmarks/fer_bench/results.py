@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +129,12 @@ class LatencyRow:
     throttled_rounds: int | None
     round_p50_ms: tuple[float, ...]
     quantiles_ms: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for times that nothing can be made of: reports come from others, too."""
+        times = (self.p50_ms, *self.round_p50_ms, *self.quantiles_ms)
+        if not self.round_p50_ms or not self.quantiles_ms or not all(0 < time < math.inf for time in times):
+            raise ValueError(f"{self.variant} on {self.engine}: its times must be there, above 0 and finite")
 
 
 @dataclass(frozen=True, slots=True)

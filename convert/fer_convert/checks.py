@@ -14,7 +14,7 @@ from fer_edge.errors import ModelError
 from fer_edge.interpreter import TensorModel
 from fer_edge.types import Float32Array
 
-_OVERHEAD = 1 << 17
+_OVERHEAD = 48 * 1024
 """Bytes that a file may take beside its weights: names, scales and the graph."""
 VARIABLE_OPERATORS = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
 """Marks of a file whose weights were left out: it loads, and answers NaN."""
@@ -63,7 +63,7 @@ def _check_size(spec: VariantSpec, size: int, params: int) -> None:
     least = 0.8 * params * spec.weight_bytes
     if size < least:
         raise ModelError(f"{spec.name}: {size} bytes cannot hold {params} weights: some are missing")
-    if spec.weight_bytes < 4 and size > 2 * least + _OVERHEAD:
+    if spec.weight_bytes < 4 and size > 1.5 * params * spec.weight_bytes + _OVERHEAD:
         raise ModelError(f"{spec.name}: {size} bytes for {params} weights of {spec.weight_bytes}: they are wider")
 
 

@@ -20,6 +20,7 @@ A rule that is not given is not checked.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -49,6 +50,12 @@ class AccuracyRules:
     max_recall_loss_points: float | None = None
     max_ece_rise_points: float | None = None
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{field.name} must be a finite number, not {value}")
+
 
 @dataclass(frozen=True, slots=True)
 class FileRules:
@@ -69,8 +76,8 @@ class LatencyRules:
     max_time_over_float32: float | None = None
 
     def __post_init__(self) -> None:
-        if self.max_time_over_float32 is not None and not self.max_time_over_float32 > 0:
-            raise ValueError(f"max_time_over_float32 must be above 0, not {self.max_time_over_float32}")
+        if self.max_time_over_float32 is not None and not 0 < self.max_time_over_float32 < math.inf:
+            raise ValueError(f"max_time_over_float32 must be above 0 and finite, not {self.max_time_over_float32}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,9 @@ def analyse(trial: Trial, counts: Sequence[int], named: Sequence[str], split: st
     errors = sorted(found, key=lambda error: -error.alone)
     worst = [error.layer for error in errors]
     wanted: dict[str, list[str]] = {"int8": []}
-    wanted |= {f"worst {count} in float": worst[:count] for count in counts}
+    for count in counts:
+        kept = worst[:count]
+        wanted[f"worst {len(kept)} in float"] = kept
     if named:
         wanted["named in float"] = list(named)
     return LayerReport(

@@ -15,16 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from fer_edge.bundle import load_bundle
 from fer_edge.interpreter import LiteRtModel
-
-
-def _delegated(path: Path) -> int:
-    interpreter = Interpreter(model_path=str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    return sum(node["op_name"] == "DELEGATE" for node in interpreter._get_ops_details())
 
 
 def main() -> None:
@@ -38,7 +31,7 @@ def main() -> None:
         model = LiteRtModel(path)
         inputs = images[: int(count), :, :, np.newaxis].astype(model.input_details.dtype)
         arrays[variant] = np.concatenate([model.invoke(image[np.newaxis]) for image in inputs])
-        arrays[f"{variant}/delegated"] = np.array(_delegated(path))
+        arrays[f"{variant}/delegated"] = np.array(model.delegation().delegated)
     np.savez(sys.stdout.buffer, **arrays)
 
 

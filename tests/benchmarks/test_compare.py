@@ -86,11 +86,18 @@ def test_rounds_that_scatter_prove_nothing() -> None:
     assert change(timed(1.0), timed(1.2, round_p50_ms=wide), "p50").verdict == "noise"
 
 
+def test_a_busy_machine_proves_nothing() -> None:
+    found = change(timed(1.0), timed(1.5, busy_rounds=3), "p50")
+    assert (found.verdict, "busy" in found.evidence) == ("noise", True)
+
+
 def test_memory_and_size() -> None:
     assert change(timed(1.0), timed(1.0, rss_loaded_mib=44.0), "RSS").verdict == "noise"
     assert change(timed(1.0), timed(1.0, rss_loaded_mib=60.0), "RSS").verdict == "worse"
     smaller = dataclasses.replace(report(), results=(VariantResult("int8", 1000, "c" * 64),))
     assert change(report(), smaller, "int8: bytes").verdict == "better"
+    other = dataclasses.replace(report(), results=(VariantResult("int8", 1025, "c" * 64),))
+    assert change(report(), other, "int8: bytes").verdict == "same"
 
 
 def test_what_cannot_be_compared_is_told() -> None:
@@ -98,7 +105,6 @@ def test_what_cannot_be_compared_is_told() -> None:
     found = compare_reports(report(), elsewhere)
     assert not [change for change in found.changes if "p50" in change.what]
     assert any("different machines: Raspberry Pi 4 and Raspberry Pi 5" in note for note in found.notes)
-    assert any("busy" in note for note in found.notes)
     other = dataclasses.replace(report(), dataset=dataclasses.replace(report().dataset, rows_sha256="d" * 64))  # type: ignore[type-var]
     assert any("different data" in note for note in compare_reports(report(), other).notes)
     foreign = dataclasses.replace(elsewhere, results=(VariantResult("int4", 1, "e" * 64),), dataset=None)

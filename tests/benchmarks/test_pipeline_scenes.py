@@ -43,7 +43,7 @@ def test_faces_are_whole_apart_and_known(size, count, round_number, index, faces
         wanted = faces.face(round_number + number)
         assert (face.number, face.label) == (wanted.number, wanted.label)
         assert face.box.clipped(*size) == face.box
-        assert face.box.width == face.box.height >= 20
+        assert face.box.width == face.box.height >= 12
     assert all(one.box.iou(other.box) == 0 for one, other in combinations(frame.faces, 2))
 
 

@@ -23,6 +23,7 @@ from fer_edge.errors import FerEdgeError, InputError, ModelError
 
 LEGACY_PYTHON = Path(".venv-legacy/bin/python")
 """Where `make legacy-env` of a checkout puts the interpreter for tflite-runtime."""
+_SEED = 20130701
 TIMEOUT_S = 300.0
 """Far beyond any load or block on a Pi; a process that takes longer hangs."""
 
@@ -118,8 +119,9 @@ def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuratio
 
 
 def interleaved(count: int, rounds: int) -> list[list[int]]:
-    """The order of turns in each round: it rotates, so that none always follows the same other's start."""
-    return [[(start + turn) % count for turn in range(count)] for start in range(rounds)]
+    """The order of turns in each round, shuffled with a fixed seed, so that none always follows the same other."""
+    random = np.random.default_rng(_SEED)
+    return [random.permutation(count).tolist() for _ in range(rounds)]
 
 
 def _thread_counts(wanted: tuple[int, ...] | None) -> tuple[int, ...]:

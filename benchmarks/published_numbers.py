@@ -1,0 +1,188 @@
+"""Writes the tables of README.md and of the model cards from the committed reports; `make bench` runs it at its end.
+
+    python benchmarks/published_numbers.py [--check]
+
+With --check it writes nothing, and ends with 1 when one of them tells other numbers than the reports do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_bench.results import AccuracyResult, BenchmarkReport, HostInfo, LatencyRow, VariantResult, load_report
+from fer_bench.tables import markdown_table, percent
+from fer_convert.card import CARD
+from fer_edge.bundle import load_bundle
+from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.files import write_text_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, MODELS, README = ROOT / "benchmarks" / "results", ROOT / "models", ROOT / "README.md"
+MACHINE = "x86_64"
+"""The table is of this kind of machine; reports of others lie beside these."""
+BEGIN, END = "<!-- numbers: make bench -->\n", "<!-- end of numbers -->\n"
+COLUMNS = (("fer-edge-s", "float32"), ("fer-edge-s", "int8"), ("fer-edge-xs", "float32"), ("fer-edge-xs", "int8"))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One variant of one bundle: what was measured of it, and the size of its network."""
+
+    host: HostInfo
+    variant: VariantResult
+    latency: LatencyRow
+    params: int
+    macs: int
+
+    def on(self, split: str) -> AccuracyResult:
+        """Its accuracy on ``split``."""
+        return next(found for found in self.variant.accuracy if found.split == split)
+
+
+def readme_block() -> str:
+    """What README.md tells: all columns, where they were measured, and what a whole frame costs."""
+    return f"{_table(COLUMNS)} {_whole_frames()}\n"
+
+
+def card_block(bundle: str) -> str:
+    """What a model card tells: the columns of its bundle."""
+    return f"## Measured at the release\n\n{_table([column for column in COLUMNS if column[0] == bundle])}\n"
+
+
+def replaced(text: str, block: str, path: Path) -> str:
+    """``text`` with ``block`` between the two marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"{path}: has no place for the numbers, {BEGIN.strip()} and then {END.strip()}")
+    return f"{before}{BEGIN}{block}{END}{after}"
+
+
+def documents() -> dict[Path, str]:
+    """Every document that tells numbers, as it should read."""
+    found = {README: replaced(README.read_text(encoding="utf-8"), readme_block(), README)}
+    for bundle in dict.fromkeys(name for name, _ in COLUMNS):
+        card = MODELS / bundle / CARD
+        text = card.read_text(encoding="utf-8")
+        if BEGIN not in text:  # convert has just written it
+            text = f"{text}\n{BEGIN}{END}"
+        found[card] = replaced(text, card_block(bundle), card)
+    return found
+
+
+def _table(chosen: Sequence[tuple[str, str]]) -> str:
+    columns = [_column(bundle, variant) for bundle, variant in chosen]
+    rows = [[name, *(show(column) for column in columns)] for name, show in ROWS]
+    hosts = dict.fromkeys((column.host.cpu, column.host.machine, column.latency.runtime) for column in columns)
+    measured = "; ".join(f"{cpu} ({machine}), {runtime}" for cpu, machine, runtime in hosts)
+    header = ["", *(f"{bundle} {variant}" for bundle, variant in chosen)]
+    return f"{markdown_table(header, rows)}\nMeasured on {measured}, one thread."
+
+
+def _whole_frames() -> str:
+    """What a frame costs, ours and the tutorials'."""
+    section = load_report(RESULTS / f"pipeline-{MACHINE}.json").pipeline
+    if section is None:
+        raise InputError("the report of whole frames holds none: make bench")
+    cells = {(cell.candidate, cell.width, cell.height, cell.faces): cell for cell in section.results}
+    ours, other = (cells[name, 640, 480, 1] for name in ("fer-edge", "tutorial-tflite"))
+    return (
+        f"A whole frame of 640×480 with one face takes FER-Edge {ours.cpu_ms:.1f} ms of processor time, and the loop "
+        "of the tutorials (`detectMultiScale` on the whole frame, then a `.tflite`) "
+        f"{other.cpu_over_ours:.1f} times as much."
+    )
+
+
+def _column(bundle: str, variant: str) -> Column:
+    report: BenchmarkReport = load_report(RESULTS / f"{bundle}-{MACHINE}.json")
+    with load_bundle(MODELS / bundle) as loaded:
+        training = loaded.manifest.training
+        shipped = loaded.variant(variant).sha256
+    found = next(row for row in report.results if row.variant == variant)
+    if found.sha256 != shipped:
+        raise InputError(f"{bundle}: the report is of another {variant} file than models/{bundle} holds: make bench")
+    latency = next(row for row in report.latency if (row.variant, row.engine, row.threads) == (variant, "litert", 1))
+    return Column(report.host, found, latency, int(training["params"]), int(training["macs"]))
+
+
+def _share(value: float) -> str:
+    return f"{percent(value, 2)} %"
+
+
+def _agreement(column: Column) -> str:
+    found = column.on("PrivateTest")
+    if found.agreement is None or found.mcnemar_p is None:
+        return "–"
+    return f"{percent(found.agreement)} % ({found.mcnemar_p:.2f})"
+
+
+def _private(column: Column) -> str:
+    found = column.on("PrivateTest")
+    return f"{_share(found.accuracy)} ({percent(found.low)}–{percent(found.high)})"
+
+
+def _part(name: str) -> Callable[[Column], str]:
+    def show(column: Column) -> str:
+        part = getattr(column.on("PrivateTest"), name)
+        return "–" if part is None else _share(part.accuracy)
+
+    return show
+
+
+def _recall(label: str) -> Callable[[Column], str]:
+    def show(column: Column) -> str:
+        part = next(part for part in column.on("PrivateTest").classes if part.label == label)
+        return "–" if part.recall is None else f"{percent(part.recall, 0)} %"
+
+    return show
+
+
+ROWS: tuple[tuple[str, Callable[[Column], str]], ...] = (
+    ("parameters, multiply-accumulates", lambda column: f"{column.params / 1e6:.2f} M, {column.macs / 1e6:.1f} M"),
+    ("file", lambda column: f"{column.variant.size_bytes / 1024:,.0f} KiB"),
+    ("PublicTest top-1 (choices were made on it)", lambda column: _share(column.on("PublicTest").accuracy)),
+    ("PrivateTest top-1, 95 % interval", _private),
+    ("… leak-free images alone", _part("leak_free")),
+    ("… by the majority of ten raters (FER+)", _part("ferplus")),
+    ("… recall of disgust", _recall("disgust")),
+    ("… recall of fear", _recall("fear")),
+    ("agrees with float32 on PrivateTest (McNemar p)", _agreement),
+    ("calibration error (ECE), PrivateTest", lambda column: f"{percent(column.on('PrivateTest').ece)} %"),
+    (
+        "one inference, one thread, p50 / p95 / p99 ms",
+        lambda column: f"{column.latency.p50_ms:.2f} / {column.latency.p95_ms:.2f} / {column.latency.p99_ms:.2f}",
+    ),
+    (
+        "time over its float32's, same run",
+        lambda column: "–" if column.latency.ratio is None else f"{column.latency.ratio:.2f}",
+    ),
+    ("memory of a process with the model loaded", lambda column: f"{column.latency.rss_loaded_mib:.0f} MiB"),
+)
+
+
+def main() -> int:
+    """Write, or check."""
+    parser = argparse.ArgumentParser(
+        description="Write the numbers of README.md and the model cards from the committed reports."
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when they tell others")
+    check: bool = parser.parse_args().check
+    try:
+        wanted = documents()
+        stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
+        for path in stale:
+            sys.stderr.write(f"{path.relative_to(ROOT)}: {'tells other numbers' if check else 'written'}\n")
+            if not check:
+                write_text_atomically(path, wanted[path])
+    except FerEdgeError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
