@@ -83,7 +83,8 @@ def _configure_device(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=argparse.SUPPRESS,
         metavar="DIR",
-        help="bundle (default: models/fer-edge-s, else the shipped one)",
+        help="bundle (default: models/fer-edge-s, else the shipped one); best a checkout's models/fer-edge-s: "
+        "the shipped one has int8 alone, so nothing to compare int8 with",
     )
     parser.add_argument("--rounds", type=_count, default=20, metavar="N", help="rounds over all (default: 20)")
 

@@ -9,7 +9,7 @@ from fer_bench import output, report
 from fer_bench.bench_command import bundle_path, describe_bundle, variant_results
 from fer_bench.host import describe_host
 from fer_bench.latency.measure import Plan, choose_configurations, measure_latency
-from fer_bench.pipeline.command import Others, measure_pipeline
+from fer_bench.pipeline.command import Others, check_pipeline, measure_pipeline
 from fer_bench.pipeline.faces import Portrait
 from fer_bench.pipeline.results import SceneSettings
 from fer_bench.pipeline.scenes import FPS
@@ -25,9 +25,13 @@ def run(arguments: argparse.Namespace) -> int:
     output.check_writable(arguments.out)
     plan = Plan(LatencySettings(rounds=arguments.rounds))
     settings = SceneSettings(_SIZES, _FACES, _FRAMES, max(1, arguments.rounds // 5), FPS)
+    faces, others = Portrait(), Others()
     with load_bundle(bundle_path(arguments.bundle)) as bundle:
-        rows, machine = measure_latency(bundle, choose_configurations(bundle, plan), plan)
-        section = measure_pipeline(bundle, Portrait(), settings, Others())
+        # What can be refused is refused before minutes are spent: an OpenCV without the cascade, above all.
+        configurations = choose_configurations(bundle, plan)
+        check_pipeline(bundle, others)
+        rows, machine = measure_latency(bundle, configurations, plan)
+        section = measure_pipeline(bundle, faces, settings, others)
         found = BenchmarkReport(
             describe_host(),
             describe_bundle(bundle),

@@ -62,6 +62,12 @@ class Others:
     fer: Path | None = None
 
 
+def check_pipeline(bundle: ModelBundle, others: Others) -> None:
+    """Start the candidates and end them, so that what they refuse is refused. Raises FerEdgeError."""
+    with ExitStack() as stack:
+        _start(stack, bundle, others.keras, others.fer)
+
+
 def measure_pipeline(
     bundle: ModelBundle, faces: FaceSupply, settings: SceneSettings, others: Others, sheets: Path | None = None
 ) -> PipelineSection:

@@ -64,16 +64,19 @@ class FaceSupply(Protocol):
 def open_faces(data: Path | None) -> FaceSupply:
     """FER2013's faces where ``data`` (None: wherever the project looks) has them, else the portrait.
 
-    Raises InputError when ``data`` is given and cannot be used.
+    Raises InputError when what ``data`` or FER_EDGE_DATA name, or what lies where the project looks, cannot be used.
     """
     try:
         # Here, not above: on a Pi there is neither the data set nor anything else of the training package.
         from fer_train.dataset import load_dataset
-
-        return Fer2013Faces(load_dataset(data))
-    except (InputError, ImportError):
+        from fer_train.readers.locate import DatasetNotFoundError
+    except ImportError:
         if data is not None or os.environ.get("FER_EDGE_DATA"):
             raise
+        return Portrait()
+    try:
+        return Fer2013Faces(load_dataset(data))
+    except DatasetNotFoundError:
         return Portrait()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from fer_bench.pipeline.results import Answers, CellResult, Durations, SceneSett
 from fer_bench.pipeline.scenes import SceneFrame, make_scene
 from fer_bench.pipeline.scoring import FrameScore, score_frame
 
+T = TypeVar("T")
 WARM_UP = 2
 """Frames shown but not counted whenever a candidate's turn comes: its code and weights must return to the caches."""
 
@@ -95,18 +97,23 @@ def measure(
 def _turns(candidates: Sequence[CandidateProcess], faces: FaceSupply, settings: SceneSettings) -> Iterator[Turn]:
     sizes = sorted(settings.sizes, key=lambda size: size[0] * size[1])
     cells = [Cell(*size, faces) for size, faces in product(sizes, sorted(settings.faces))]
-    plan = [(round_number, cell) for round_number in range(settings.rounds) for cell in cells]
-    for number, (round_number, cell) in enumerate(progress(plan, "pipeline", len(plan))):
+    plan = list(product(range(settings.rounds), enumerate(cells)))
+    for round_number, (cell_number, cell) in progress(plan, "pipeline", len(plan)):
         first = _first_face(round_number, cell.faces, settings.faces)
         scene = make_scene((cell.width, cell.height), cell.faces, round_number, faces, first)
         frames = tuple(scene.frame(index) for index in range(settings.frames))
         pictures = [frame.gray for frame in frames]
         played = {}
-        turn = number % len(candidates)
-        for candidate in (*candidates[turn:], *candidates[:turn]):
+        for candidate in in_turn(candidates, round_number, cell_number):
             candidate.play(None, pictures[:WARM_UP], settings.fps)
             played[candidate.name] = candidate.play(cell.name, pictures, settings.fps)
         yield Turn(round_number, cell, frames, played)
+
+
+def in_turn(candidates: Sequence[T], round_number: int, cell_number: int) -> tuple[T, ...]:
+    """The order of turns, which rotates from cell to cell within a round and from round to round within a cell."""
+    first = (round_number + cell_number) % len(candidates)
+    return *candidates[first:], *candidates[:first]
 
 
 def _first_face(round_number: int, faces: int, all_faces: Sequence[int]) -> int:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self, TypeVar
 
 from fer_bench.pipeline import worker
 from fer_bench.pipeline.results import CandidateInfo
-from fer_edge.errors import FerEdgeError, InputError, ModelError
+from fer_edge.errors import InputError, ModelError
 from fer_edge.types import Box, UInt8Array
 
-_TIMEOUT_S = 600
+T = TypeVar("T")
+_TIMEOUT_S = 600.0
 """Far beyond any start or frame, on a Pi too; a process that takes longer hangs."""
 _RUN_FILE = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
 """Runs a file without putting its folder, and this project's modules there, before those of its own environment."""
@@ -50,95 +53,115 @@ class Played:
 
 
 class CandidateProcess:
-    """A running candidate; a context manager that ends its process. Raises FerEdgeError when it cannot start."""
+    """A running candidate; a context manager that ends its process, and whatever that started."""
 
-    def __init__(self, name: str, command: Sequence[str], request: dict[str, Any]) -> None:
-        """``command`` starts a process that serves (see ``worker``), ``request`` is the first thing it is told."""
+    def __init__(
+        self, name: str, command: Sequence[str], request: dict[str, Any], timeout_s: float = _TIMEOUT_S
+    ) -> None:
+        """``command`` starts a process that serves (see ``worker``), ``request`` is the first thing it is told.
+
+        The start, and each frame later, may take ``timeout_s``. Raises InputError when it cannot start, and ModelError
+        for a model that it refuses and for a process that fails or is none of ours.
+        """
         self.name = name
+        self._program = command[0]
+        self._timeout_s = timeout_s
+        self._timed_out = False
         start = time.perf_counter()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         try:
+            # A session of its own: a wrapper around an interpreter ends together with what it started, and Ctrl-C is
+            # the command's to handle.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
             )
         except OSError as error:
             self._errors.close()
             raise InputError(f"{name}: cannot start {command[0]}: {error.strerror}") from None
-        try:
-            answer = self._ask(request)
+        with ExitStack() as guard:
+            guard.callback(self.close)
+            answer = self._ask(json.dumps(request).encode() + b"\n")
             if "error" in answer:
                 # The error's own kind, as far as its exit code tells it; a foreign package's is bad input.
-                kind = ModelError if answer["exit_code"] == ModelError.exit_code else InputError
+                kind = ModelError if answer.get("exit_code") == ModelError.exit_code else InputError
                 raise kind(f"{name}: {answer['error']}")
-        except BaseException:
-            self.close()
-            raise
-        self.info = CandidateInfo(name, answer["how"], answer["versions"], time.perf_counter() - start)
+            took_s = time.perf_counter() - start
+            self.info = self._understand(lambda: _info(name, answer, took_s))
+            guard.pop_all()
 
     def play(self, scene: str | None, frames: Sequence[UInt8Array], fps: float) -> Played:
-        """Show ``frames``, uint8 [H, W] of one size, one after the other; ``scene`` None is to warm up."""
+        """Show ``frames``, uint8 [H, W] of one size, one after the other; ``scene`` None is to warm up.
+
+        Raises ModelError when the process fails.
+        """
         height, width = frames[0].shape
         head = {"name": scene, "width": width, "height": height, "frames": len(frames), "fps": fps}
-        self._send(json.dumps(head).encode() + b"\n")
-        answers = [self._ask_about(frame) for frame in frames]
-        end = self._read()
-        return Played(
-            seen=tuple(tuple(SeenFace(Box(*face[:4]), face[4]) for face in answer["seen"]) for answer in answers),
-            wall_s=tuple(answer["wall_s"] for answer in answers),
-            cpu_s=tuple(answer["cpu_s"] for answer in answers),
-            stages=end["stages"],
-            steady_mib=end["steady"],
-            peak_mib=end["peak"],
-        )
+        # Nothing answers the head: it goes with the first frame, under the same limit of time.
+        before = json.dumps(head).encode() + b"\n"
+        answers = []
+        for frame in frames:
+            answers.append(self._ask(before + frame.tobytes()))
+            before = b""
+        end = self._ask(b"")
+        return self._understand(lambda: _played(answers, end))
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._send(json.dumps(request).encode() + b"\n")
-        return self._read()
-
-    def _ask_about(self, frame: UInt8Array) -> dict[str, Any]:
-        self._send(frame.tobytes())
-        return self._read()
-
-    def _send(self, data: bytes) -> None:
-        assert self._process.stdin is not None
+    def _ask(self, data: bytes) -> dict[str, Any]:
+        """Send ``data``, and wait for the next line that comes back."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        alarm = threading.Timer(self._timeout_s, self._time_out)
+        alarm.daemon = True
+        alarm.start()
         try:
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
-        except OSError:
-            self._fail("ended")
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        watchdog = threading.Timer(_TIMEOUT_S, self._process.kill)
-        watchdog.daemon = True
-        watchdog.start()
-        try:
+            with suppress(OSError):  # it is gone: then there is no answer either
+                self._process.stdin.write(data)
+                self._process.stdin.flush()
             line = self._process.stdout.readline()
         finally:
-            on_time = watchdog.is_alive()
-            watchdog.cancel()
+            alarm.cancel()
         if not line:
-            self._fail("ended" if on_time else f"did not answer within {_TIMEOUT_S} s")
-        answer: dict[str, Any] = json.loads(line)
+            raise ModelError(f"{self.name}: its process {self._what_happened()}")
+        answer = self._understand(lambda: json.loads(line))
+        if not isinstance(answer, dict):
+            raise self._nonsense()
         return answer
 
-    def _fail(self, what: str) -> NoReturn:
-        self._process.kill()
-        code = self._process.wait()
+    def _understand(self, parse: Callable[[], T]) -> T:
+        try:
+            return parse()
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+            raise self._nonsense() from None
+
+    def _nonsense(self) -> ModelError:
+        return ModelError(f"{self.name}: {self._program} answers nothing that could be understood")
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self._kill()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _what_happened(self) -> str:
+        if self._timed_out:
+            return f"did not answer within {self._timeout_s:g} s"
+        try:
+            code = self._process.wait(self._timeout_s)
+        except subprocess.TimeoutExpired:
+            return "closed its output"
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        raise FerEdgeError(f"{self.name}: its process {what} (exit code {code}): {lines[-1] if lines else 'no reason'}")
+        lines = self._errors.read().decode(errors="replace").strip().splitlines() or ["no reason"]
+        return f"ended (exit code {code}): {lines[-1][:300]}"
 
     def close(self) -> None:
         """End the process; may be called twice."""
-        with suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        self._process.kill()
+        if self._process.poll() is None:
+            self._kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._errors.close()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                with suppress(OSError):  # what it was not there to read any more
+                    stream.close()
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +172,35 @@ class CandidateProcess:
         self.close()
 
 
+def _info(name: str, answer: dict[str, Any], start_s: float) -> CandidateInfo:
+    versions = {str(package): str(version) for package, version in answer["versions"].items()}
+    return CandidateInfo(name, str(answer["how"]), versions, start_s)
+
+
+def _played(answers: Sequence[dict[str, Any]], end: dict[str, Any]) -> Played:
+    return Played(
+        seen=tuple(tuple(_seen(face) for face in answer["seen"]) for answer in answers),
+        wall_s=tuple(float(answer["wall_s"]) for answer in answers),
+        cpu_s=tuple(float(answer["cpu_s"]) for answer in answers),
+        stages={name: _durations(*values) for name, values in end["stages"].items()},
+        steady_mib=_mib(end["steady"]),
+        peak_mib=_mib(end["peak"]),
+    )
+
+
+def _seen(face: Sequence[Any]) -> SeenFace:
+    x, y, width, height, label = face
+    return SeenFace(Box(int(x), int(y), int(width), int(height)), str(label))
+
+
+def _durations(p50: float, p95: float, p99: float, calls: int) -> list[float]:
+    return [float(p50), float(p95), float(p99), int(calls)]
+
+
+def _mib(found: float | None) -> float | None:
+    return None if found is None else float(found)
+
+
 def own_candidate(name: str, bundle: Path, variant: str, keras: Path | None = None) -> CandidateProcess:
     """One of ``candidates``, under this Python."""
     request = {"candidate": name, "bundle": str(bundle), "variant": variant, "keras": str(keras)}
@@ -156,5 +208,7 @@ def own_candidate(name: str, bundle: Path, variant: str, keras: Path | None = No
 
 
 def fer_package(python: Path) -> CandidateProcess:
-    """The `fer` package, under the Python of the environment that holds it."""
-    return CandidateProcess("fer", [str(python), "-c", _RUN_FILE, worker.__file__], {})
+    """The `fer` package, under the Python of the environment that holds it: a file, else a command on the PATH."""
+    # A Path has lost the ./ that says "not on the PATH". Not resolved: the link's place is what makes it a venv's.
+    program = python.absolute() if os.access(python, os.F_OK) else python
+    return CandidateProcess("fer", [str(program), "-c", _RUN_FILE, worker.__file__], {})

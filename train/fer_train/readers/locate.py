@@ -20,6 +20,10 @@ _FILE_NAMES = (
 _FOLDERS_WITHIN = (".", "fer2013")
 
 
+class DatasetNotFoundError(InputError):
+    """No data set was asked for, and none lies where the project looks; one that lies there broken is not this."""
+
+
 def cache_folder() -> Path:
     """The user's cache folder for this project: ``$XDG_CACHE_HOME/fer-edge``, else ``~/.cache/fer-edge``."""
     base = os.environ.get("XDG_CACHE_HOME", "")
@@ -32,7 +36,7 @@ def locate(path: Path | None) -> Path:
     """The CSV, archive or folder of class folders to read.
 
     ``path`` and FER_EDGE_DATA are taken at their word: a file, or a folder that must hold the data set.
-    Raises InputError that tells how to get FER2013 when there is none.
+    Raises InputError that tells how to get FER2013 when there is none: DatasetNotFoundError when none was named.
     """
     if path is not None:
         return _required(path, str(path))
@@ -43,7 +47,7 @@ def locate(path: Path | None) -> Path:
         found = _search(folder)
         if found is not None:
             return found
-    raise InputError(f"no FER2013 found in ./data or {cache_folder()}: {_how_to_get_it()}")
+    raise DatasetNotFoundError(f"no FER2013 found in ./data or {cache_folder()}: {_how_to_get_it()}")
 
 
 def _required(path: Path, called: str) -> Path:
