@@ -42,20 +42,21 @@ def accuracy_against_latency(report: BenchmarkReport) -> Any:
             yerr=[[top1 - 100 * found.low], [100 * found.high - top1]],
             fmt="none",
             ecolor=GREY,
+            elinewidth=1,
             capsize=3,
             zorder=1,
         )
         axes.scatter(
             median,
             top1,
-            s=row.size_bytes / 1024 / 6,
+            s=row.size_bytes / 1024 / 12,
             color=f"C{number}",
             alpha=0.85,
             zorder=2,
             label=f"{row.variant} ({row.size_bytes / 1024:,.0f} KiB)",
         )
-    axes.set_xlim(left=0)
-    axes.set_xlabel("milliseconds an image, one thread: median and middle half")
+    _logarithmic(axes)
+    axes.set_xlabel("milliseconds an image (logarithmic), one thread: median and middle half")
     axes.set_ylabel("top-1 %, 95 % interval")
     axes.set_title(f"Accuracy on {chosen_split(report)} against latency")
     axes.grid(alpha=0.25)
@@ -77,9 +78,7 @@ def latency_distributions(report: BenchmarkReport) -> Any:
         axes.barh(place, third - first, left=first, height=0.55, color=BLUE, zorder=2)
         axes.plot([median, median], [place - 0.32, place + 0.32], color=RED, linewidth=2, zorder=3)
     axes.set_yticks(range(len(rows)), [_named(row) for row in rows])
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    _logarithmic(axes)
     axes.set_xlabel("milliseconds an image (logarithmic): 2–98 %, middle half, median")
     axes.set_title("Latency of every configuration")
     axes.grid(axis="x", alpha=0.25, which="both")
@@ -188,6 +187,15 @@ def _quantiles(row: LatencyRow, *wanted: float) -> list[float]:
     """Milliseconds at the ``wanted`` per cent of the distribution."""
     at = np.linspace(0, 100, len(row.quantiles_ms))
     return [float(np.interp(percentage, at, row.quantiles_ms)) for percentage in wanted]
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic x axis that says 1, 2, 5, 10 …, and more where it spans little."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    digits = "25" if high / low > 8 else "12345678"
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in digits else "")
 
 
 def _named(row: LatencyRow) -> str:
