@@ -171,7 +171,7 @@ def _interpreter(engine: str, plan: Plan) -> Path:
         raise EngineMissingError(
             f"{engine}: give --tflite-runtime the Python of an environment that holds it (make legacy-env)"
         )
-    return python
+    return python.absolute()  # a bare name would be looked for in PATH; not resolved: the Python of a venv is a link
 
 
 def _take_turns(
