@@ -47,7 +47,8 @@ class Trial:
             path = Path(folder) / "int8.tflite"
             path.write_bytes(content)
             source = self.source
-            io = check_file(path, spec, source.size, len(source.labels), source.params)
+            # Its size is not checked: layers left in float make it as large as they please.
+            io = check_file(path, spec, source.size, len(source.labels), params=0)
             model = LiteRtModel(path)
             try:
                 raw = [model.invoke(image[np.newaxis, :, :, np.newaxis])[0] for image in self.images]
