@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
+from fer_bench.child import Child
 from fer_bench.pipeline import worker
 from fer_bench.pipeline.results import CandidateInfo
 from fer_edge.errors import InputError, ModelError
 from fer_edge.types import Box, UInt8Array
 
-T = TypeVar("T")
 _TIMEOUT_S = 600.0
 """Far beyond any start or frame, on a Pi too; a process that takes longer hangs."""
 _RUN_FILE = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
@@ -52,8 +47,8 @@ class Played:
     peak_mib: float | None
 
 
-class CandidateProcess:
-    """A running candidate; a context manager that ends its process, and whatever that started."""
+class CandidateProcess(Child):
+    """A running candidate."""
 
     def __init__(
         self, name: str, command: Sequence[str], request: dict[str, Any], timeout_s: float = _TIMEOUT_S
@@ -64,29 +59,20 @@ class CandidateProcess:
         for a model that it refuses and for a process that fails or is none of ours.
         """
         self.name = name
-        self._program = command[0]
-        self._timeout_s = timeout_s
-        self._timed_out = False
         start = time.perf_counter()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         try:
-            # A session of its own: a wrapper around an interpreter ends together with what it started, and Ctrl-C is
-            # the command's to handle.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
-            )
+            super().__init__(name, command, timeout_s)
         except OSError as error:
-            self._errors.close()
             raise InputError(f"{name}: cannot start {command[0]}: {error.strerror}") from None
         with ExitStack() as guard:
             guard.callback(self.close)
-            answer = self._ask(json.dumps(request).encode() + b"\n")
+            answer = self.ask(json.dumps(request).encode() + b"\n")
             if "error" in answer:
                 # The error's own kind, as far as its exit code tells it; a foreign package's is bad input.
                 kind = ModelError if answer.get("exit_code") == ModelError.exit_code else InputError
                 raise kind(f"{name}: {answer['error']}")
             took_s = time.perf_counter() - start
-            self.info = self._understand(lambda: _info(name, answer, took_s))
+            self.info = self.understand(lambda: _info(name, answer, took_s))
             guard.pop_all()
 
     def play(self, scene: str | None, frames: Sequence[UInt8Array], fps: float) -> Played:
@@ -100,76 +86,14 @@ class CandidateProcess:
         before = json.dumps(head).encode() + b"\n"
         answers = []
         for frame in frames:
-            answers.append(self._ask(before + frame.tobytes()))
+            answers.append(self.ask(before + frame.tobytes()))
             before = b""
-        end = self._ask(b"")
-        return self._understand(lambda: _played(answers, end))
+        end = self.ask(b"")
+        return self.understand(lambda: _played(answers, end))
 
-    def _ask(self, data: bytes) -> dict[str, Any]:
-        """Send ``data``, and wait for the next line that comes back."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        alarm = threading.Timer(self._timeout_s, self._time_out)
-        alarm.daemon = True
-        alarm.start()
-        try:
-            with suppress(OSError):  # it is gone: then there is no answer either
-                self._process.stdin.write(data)
-                self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        finally:
-            alarm.cancel()
-        if not line:
-            raise ModelError(f"{self.name}: its process {self._what_happened()}")
-        answer = self._understand(lambda: json.loads(line))
-        if not isinstance(answer, dict):
-            raise self._nonsense()
-        return answer
-
-    def _understand(self, parse: Callable[[], T]) -> T:
-        try:
-            return parse()
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-            raise self._nonsense() from None
-
-    def _nonsense(self) -> ModelError:
-        return ModelError(f"{self.name}: {self._program} answers nothing that could be understood")
-
-    def _time_out(self) -> None:
-        self._timed_out = True
-        self._kill()
-
-    def _kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _what_happened(self) -> str:
-        if self._timed_out:
-            return f"did not answer within {self._timeout_s:g} s"
-        try:
-            code = self._process.wait(self._timeout_s)
-        except subprocess.TimeoutExpired:
-            return "closed its output"
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines() or ["no reason"]
-        return f"ended (exit code {code}): {lines[-1][:300]}"
-
-    def close(self) -> None:
-        """End the process; may be called twice."""
-        if self._process.poll() is None:
-            self._kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                with suppress(OSError):  # what it was not there to read any more
-                    stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def ended(self, code: int, last_words: str) -> str:
+        """See ``Child.ended``."""
+        return f"ended (exit code {code}): {last_words or 'no reason'}"
 
 
 def _info(name: str, answer: dict[str, Any], start_s: float) -> CandidateInfo:

@@ -1,0 +1,121 @@
+"""A process that is asked, and answers in lines of JSON: started, held to a limit of time, ended, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from fer_edge.errors import ModelError
+
+T = TypeVar("T")
+
+
+class Child:
+    """One such process; a context manager that ends it, and whatever it started. ``close`` may be called twice."""
+
+    timeout_hint = ""
+    """What to say behind the limit of time that ran out."""
+
+    def __init__(self, name: str, command: Sequence[str], timeout_s: float) -> None:
+        """Start ``command``; each answer may take ``timeout_s``, and messages begin with ``name``. Raises OSError."""
+        self._name = name
+        self._program = command[0]
+        self._timeout_s = timeout_s
+        self._timed_out = False
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (close() closes it)
+        try:
+            # A session of its own: a wrapper around an interpreter ends together with what it started, and Ctrl-C is
+            # the command's to handle.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
+            )
+        except OSError:
+            self._errors.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def ask(self, data: bytes) -> dict[str, Any]:
+        """Send ``data``, and wait for the next line that comes back. Raises ModelError when none does."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        alarm = threading.Timer(self._timeout_s, self._time_out)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            with contextlib.suppress(OSError):  # it is gone: then there is no answer either
+                self._process.stdin.write(data)
+                self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        finally:
+            alarm.cancel()
+        if not line:
+            raise ModelError(f"{self._name}: its process {self._what_happened()}")
+        answer = self.understand(lambda: json.loads(line))
+        if not isinstance(answer, dict):
+            raise self._nonsense()
+        return answer
+
+    def understand(self, parse: Callable[[], T]) -> T:
+        """What ``parse`` makes of an answer. Raises ModelError when it is none that could be meant."""
+        try:
+            return parse()
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+            raise self._nonsense() from None
+
+    def close(self) -> None:
+        """End the process; whatever it is doing, it holds nothing that could be lost."""
+        if self._process.poll() is None:
+            self._kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # what it was not there to read any more
+                    stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ended(self, code: int, last_words: str) -> str:
+        """How it ended by itself; ``last_words`` is the last line on its stderr, or empty."""
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return f"ended with exit code {code}: {last_words or 'it said nothing'}"
+
+    def _nonsense(self) -> ModelError:
+        return ModelError(f"{self._name}: {self._program} answers nothing that could be understood")
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self._kill()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _what_happened(self) -> str:
+        if self._timed_out:
+            return f"did not answer within {self._timeout_s:g} s{self.timeout_hint}"
+        try:
+            code = self._process.wait(self._timeout_s)
+        except subprocess.TimeoutExpired:
+            return "closed its output"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines() or [""]
+        return self.ended(code, lines[-1][:300])
