@@ -62,7 +62,7 @@ def real_votes() -> dict[str, Float32Array]:
 
 
 def test_labels_alone_are_one_hot(mini: Dataset) -> None:
-    targets = training_targets(TargetSettings(), mini)
+    targets = training_targets(TargetSettings(), mini)(0)
     assert targets.dtype == np.float32
     np.testing.assert_array_equal(targets, np.eye(7)[labels_of(mini)])
 
@@ -72,7 +72,7 @@ def test_labels_alone_are_one_hot(mini: Dataset) -> None:
 def test_a_teacher_takes_its_share(mini: Dataset, tmp_path: Path, teacher: float) -> None:
     answers = random_answers(mini)
     write_soft_labels(tmp_path / "soft.npz", answers, mini)
-    targets = training_targets(TargetSettings(teacher=teacher, teacher_labels=str(tmp_path / "soft.npz")), mini)
+    targets = training_targets(TargetSettings(teacher=teacher, teacher_labels=str(tmp_path / "soft.npz")), mini)(0)
     np.testing.assert_allclose(targets, teacher * answers + (1 - teacher) * np.eye(7)[labels_of(mini)], atol=1e-3)
     np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-5)
     assert targets.min() >= 0
@@ -96,7 +96,7 @@ def test_targets_of_the_crowd_are_distributions_that_lean_to_the_label() -> None
     dataset = real_fer2013()
     real_votes()
     labels = labels_of(dataset)
-    targets = training_targets(TargetSettings(crowd=0.5), dataset)
+    targets = training_targets(TargetSettings(crowd=0.5), dataset)(0)
     assert targets.shape == (28_709, 7)
     assert targets.dtype == np.float32
     np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-5)
@@ -174,7 +174,7 @@ def test_missing_and_damaged_votes_are_one_line_of_the_command(real_folder: Path
 
 def test_votes_for_another_data_set_are_refused(mini: Dataset, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="need the known FER2013"):
-        training_targets(TargetSettings(crowd=0.5), mini)
+        training_targets(TargetSettings(crowd=0.5), mini)(0)
     data = write_mini_fer2013(tmp_path / "fer2013.csv")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE + "[targets]\ncrowd = 0.5\n")
@@ -303,3 +303,24 @@ def test_teachers_answers_are_kept_and_taught(mini_road: MiniRoad, tmp_path: Pat
     assert_refused(nowhere, 6, str(tmp_path / "no"))
     missing = fer_edge("data", "soft-labels", tmp_path / "no.keras", "--out", tmp_path / "y.npz", data=mini_road.data)
     assert_refused(missing, 2, "no.keras")
+
+
+def test_a_bundle_can_be_the_teacher(mini_road: MiniRoad, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    converted = fer_edge("convert", mini_road.run, "--out", bundle, data=mini_road.data)
+    assert converted.returncode == 0, converted.stderr
+    by_file, by_bundle = tmp_path / "file.npz", tmp_path / "bundle.npz"
+    for teacher, out in ((mini_road.run / "model.keras", by_file), (bundle, by_bundle)):
+        done = fer_edge("data", "soft-labels", teacher, "--out", out, data=mini_road.data)
+        assert done.returncode == 0, done.stderr
+    dataset = load_dataset(mini_road.data)
+    np.testing.assert_allclose(read_soft_labels(by_bundle, dataset), read_soft_labels(by_file, dataset), atol=5e-3)
+
+
+@pytest.mark.parametrize(("epoch", "teacher"), [(0, 0.0), (2, 0.0), (3, 0.5), (100, 0.5)])
+def test_a_teacher_is_heard_from_its_epoch_on(epoch: int, teacher: float, mini: Dataset, tmp_path: Path) -> None:
+    answers = random_answers(mini)
+    write_soft_labels(tmp_path / "soft.npz", answers, mini)
+    settings = TargetSettings(teacher=0.5, teacher_labels=str(tmp_path / "soft.npz"), teacher_from=3)
+    targets = training_targets(settings, mini)(epoch)
+    np.testing.assert_allclose(targets, teacher * answers + (1 - teacher) * np.eye(7)[labels_of(mini)], atol=1e-3)

@@ -43,7 +43,9 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_soft_labels(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("teachers", nargs="+", type=Path, metavar="TEACHER", help="a run's folder or a .keras file")
+    parser.add_argument(
+        "teachers", nargs="+", type=Path, metavar="TEACHER", help="a run's folder, a .keras file or a bundle"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="file to write")
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for the other commands)")
     parser.add_argument("--force", action="store_true", help="replace FILE.npz where it is there already")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -159,11 +159,25 @@ class TargetSettings:
     """Share of a teacher's soft labels (distillation, Hinton et al., arXiv:1503.02531)."""
     teacher_labels: str = ""
     """File of the teacher's soft labels, written by ``fer-edge data soft-labels``; relative to the current folder."""
+    teacher_from: int = 0
+    """Epoch (from 0) at which the teacher is first heard; before it, label and crowd take its share in proportion."""
 
     def __post_init__(self) -> None:
         _require(min(self.crowd, self.teacher) >= 0, "crowd and teacher must be 0 or more")
         _require(self.crowd + self.teacher <= 1, "crowd and teacher must not exceed 1 together")
         _require((self.teacher > 0) == bool(self.teacher_labels), "teacher and teacher_labels go together")
+        _require(0 <= self.teacher_from <= MOST, f"teacher_from must be in 0..{MOST}")
+        _require(self.teacher > 0 or not self.teacher_from, "teacher_from needs a teacher")
+        _require(
+            self.teacher < 1 or not self.teacher_from, "teacher_from leaves nothing to learn before it: teacher is 1"
+        )
+
+    def at(self, epoch: int) -> TargetSettings:
+        """What holds in ``epoch`` (from 0), as settings that hold throughout."""
+        if epoch < self.teacher_from:
+            # Rounded, so that a recipe's decimals meet those of the one without a teacher.
+            return TargetSettings(crowd=round(self.crowd / (1 - self.teacher), 9))
+        return replace(self, teacher_from=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +190,12 @@ class Recipe:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.targets.teacher_from < self.loop.epochs,
+            "targets.teacher_from must be below loop.epochs, or nobody hears it",
+        )
 
 
 def load_recipe(path: Path) -> Recipe:

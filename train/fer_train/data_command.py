@@ -50,13 +50,13 @@ def export(arguments: argparse.Namespace) -> int:
 
 def soft_labels(arguments: argparse.Namespace) -> int:
     """Ask the teachers, keep their answers and say how often they name the label."""
-    from fer_train.soft_labels import ask_teachers, write_soft_labels
+    from fer_train.soft_labels import ask_teachers, is_bundle, write_soft_labels
 
     if arguments.out.exists() and not arguments.force:
         raise InputError(f"{arguments.out}: is already there; choose another --out, or replace it with --force")
     if not arguments.out.parent.is_dir():
         raise OutputError(f"{arguments.out.parent}: no such folder to write {arguments.out.name} into")
-    models = [path / MODEL if path.is_dir() else path for path in arguments.teachers]
+    models = [path / MODEL if path.is_dir() and not is_bundle(path) else path for path in arguments.teachers]
     dataset = load_dataset(arguments.data)
     probabilities = ask_teachers(models, dataset, arguments.temperature)
     write_soft_labels(arguments.out, probabilities, dataset)

@@ -21,7 +21,7 @@ from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.files import atomic_path, write_text_atomically
 from fer_train.backend import check_model_file
-from fer_train.config import MOST, Recipe, load_recipe
+from fer_train.config import MOST, Recipe, TargetSettings, load_recipe
 from fer_train.curves import draw_curves
 
 CHECKPOINT, BEST, HELD, MODEL = "checkpoint.keras", "best.keras", "held.keras", "model.keras"
@@ -57,27 +57,38 @@ def open_run(recipe: Recipe, run: Path, *, resume: bool = False, start: Path | N
     recipe, or a run and ``resume`` is off, or when ``start`` was trained differently so far; InputError when there is
     nothing to resume or to start from; OutputError when the folder cannot be written.
     """
+    progress, checkpoint = check_run(recipe, run, resume=resume, start=start)
+    if resume:
+        return progress
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if checkpoint:
+            ends_hold = recipe.loop.cooldown_epochs and progress.epoch == recipe.loop.held_epochs
+            for name in (CHECKPOINT, BEST, HELD) if ends_hold else (CHECKPOINT, BEST):
+                shutil.copyfile(checkpoint, run / name)
+    except OSError as error:
+        raise OutputError(f"{run}: cannot make this folder: {error.strerror}") from error
+    _write_history(progress.history, run)
+    write_text_atomically(run / CONFIG, strict_toml.dump(strict_toml.to_table(recipe)))
+    return progress
+
+
+def check_run(recipe: Recipe, run: Path, *, resume: bool, start: Path | None) -> tuple[Progress, Path | None]:
+    """Refuse what ``open_run`` would, and change nothing: how far the run will be, and the checkpoint it begins with.
+
+    Needs no Keras, so that a mistake is told at once. Raises ConfigError and InputError as ``open_run`` does.
+    """
     config = run / CONFIG
     if config.exists():
         if not resume:
             raise ConfigError(f"{run}: already holds a run; go on with --resume, or choose another --out")
         if load_recipe(config) != recipe:
             raise ConfigError(f"{run}: holds a run of another recipe ({config} differs); choose another --out")
-        return _resumed(run)
+        return _resumed(run), None
     if resume:
         raise InputError(f"{run}: nothing to resume: it holds no {CONFIG}")
     history, checkpoint = _shared_past(recipe, start) if start else ([], None)
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        if checkpoint:
-            ends_hold = recipe.loop.cooldown_epochs and len(history) == recipe.loop.held_epochs
-            for name in (CHECKPOINT, BEST, HELD) if ends_hold else (CHECKPOINT, BEST):
-                shutil.copyfile(checkpoint, run / name)
-    except OSError as error:
-        raise OutputError(f"{run}: cannot make this folder: {error.strerror}") from error
-    _write_history(history, run)
-    write_text_atomically(config, strict_toml.dump(strict_toml.to_table(recipe)))
-    return Progress(history)
+    return Progress(history), checkpoint
 
 
 def _resumed(run: Path) -> Progress:
@@ -127,7 +138,7 @@ def _shared_past(recipe: Recipe, start: Path) -> tuple[list[dict[str, Any]], Pat
     if not _same_past(recipe, other, len(history)):
         raise ConfigError(
             f"{start}: its first {len(history)} epochs were not trained as this recipe says: all but epochs, "
-            "cooldown_epochs and the sizes and the name of what follows must be the same"
+            "cooldown_epochs, the name, and the sizes and the teacher of what follows must be the same"
         )
     last = len(history) - 1
     return [{**line, "best": index == last} for index, line in enumerate(history)], checkpoint
@@ -138,12 +149,16 @@ def _same_past(recipe: Recipe, other: Recipe, epochs: int) -> bool:
 
     def timeless(which: Recipe) -> Recipe:
         loop = dataclasses.replace(which.loop, epochs=MOST, cooldown_epochs=0, sizes=(48,), size_changes=())
-        return dataclasses.replace(which, name="", loop=loop)
+        return dataclasses.replace(which, name="", loop=loop, targets=TargetSettings())
 
     return (
         timeless(recipe) == timeless(other)
         and recipe.loop.held_epochs >= epochs
-        and all(recipe.loop.size_at(epoch) == other.loop.size_at(epoch) for epoch in range(epochs))
+        and all(
+            recipe.loop.size_at(epoch) == other.loop.size_at(epoch)
+            and recipe.targets.at(epoch) == other.targets.at(epoch)
+            for epoch in range(epochs)
+        )
     )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_edge.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.classification import EmotionClassifier
 from fer_edge.errors import InputError, ModelError
 from fer_edge.files import write_bytes_atomically
 from fer_edge.quantization import softmax
@@ -19,19 +21,43 @@ from fer_train.samples import TRAINING, Dataset
 
 
 def ask_teachers(models: Sequence[Path], dataset: Dataset, temperature: float = 1.0) -> Float32Array:
-    """Probabilities float32 [Training rows, labels]: the mean over ``models`` (.keras files) and over both mirrorings.
+    """Probabilities float32 [Training rows, labels]: the mean over ``models`` and over both mirrorings.
 
-    Raises InputError or ModelError for a file that is missing or is no model for these images and labels.
+    A model is a .keras file or the folder of a bundle, of which the float32 variant is asked. Raises InputError or
+    ModelError for one that is missing or is no model for these images and labels.
     """
     images = dataset.splits[TRAINING].images
     if not len(images):
         raise InputError(f"{dataset.name}: holds no Training images to ask a teacher about")
     for path in models:
-        check_model_file(path)
-    return _mean([_answers(path, images, dataset, temperature) for path in models])
+        if not is_bundle(path):
+            check_model_file(path)
+    return _mean(
+        [
+            (_bundle_answers if is_bundle(path) else _keras_answers)(path, images, dataset, temperature)
+            for path in models
+        ]
+    )
 
 
-def _answers(path: Path, images: UInt8Array, dataset: Dataset, temperature: float) -> Float32Array:
+def is_bundle(path: Path) -> bool:
+    """Whether ``path`` is a model bundle's folder rather than a run's or a .keras file."""
+    return (path / MANIFEST_NAME).is_file()
+
+
+def _bundle_answers(path: Path, images: UInt8Array, dataset: Dataset, temperature: float) -> Float32Array:
+    with load_bundle(path) as bundle, EmotionClassifier(bundle, "float32") as classifier:
+        size = classifier.crop_spec
+        if (size.height, size.width) != images.shape[1:] or classifier.labels != dataset.labels:
+            raise ModelError(
+                f"{path}: takes {size.width} x {size.height} pixels and knows {', '.join(classifier.labels)}; "
+                f"not made for {dataset.name}"
+            )
+        views = (images, images[:, :, ::-1])
+        return _mean([softmax(np.stack([classifier.logits(image) for image in view]), temperature) for view in views])
+
+
+def _keras_answers(path: Path, images: UInt8Array, dataset: Dataset, temperature: float) -> Float32Array:
     model = load_model(path)
     if model.input_shape != (None, *images.shape[1:], 1) or model.output_shape != (None, len(dataset.labels)):
         raise ModelError(

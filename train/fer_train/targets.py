@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,20 @@ from fer_train.soft_labels import read_soft_labels
 log = logging.getLogger(__name__)
 
 
-def training_targets(settings: TargetSettings, dataset: Dataset, source: Path | None = None) -> Float32Array:
-    """A distribution for each row of Training, float32 [rows, labels], in the order of the file.
+def training_targets(
+    settings: TargetSettings, dataset: Dataset, source: Path | None = None
+) -> Callable[[int], Float32Array]:
+    """What to learn in an epoch (from 0): a distribution for each row of Training, float32 [rows, labels].
 
-    ``source`` is where ``dataset`` was read from. Raises InputError when the FER+ votes or the teacher's soft labels
-    that ``settings`` ask for are missing, malformed or of other data.
+    Rows are in the order of the file; ``source`` is where ``dataset`` was read from. Raises InputError, before the
+    first epoch, when the FER+ votes or the teacher's soft labels that ``settings`` ask for are missing, malformed or
+    of other data.
     """
+    phases = {phase: _mixed(phase, dataset, source) for phase in (settings.at(0), settings.at(settings.teacher_from))}
+    return lambda epoch: phases[settings.at(epoch)]
+
+
+def _mixed(settings: TargetSettings, dataset: Dataset, source: Path | None) -> Float32Array:
     labels = dataset.splits[TRAINING].labels
     targets = np.eye(len(dataset.labels), dtype=np.float32)[labels] * (1 - settings.crowd - settings.teacher)
     if settings.crowd:

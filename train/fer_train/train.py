@@ -40,19 +40,19 @@ def train(
     dataset: Dataset,
     run: Path,
     *,
-    targets: Float32Array | None = None,
+    targets: Callable[[int], Float32Array] | None = None,
     resume: bool = False,
     start: Path | None = None,
 ) -> Path:
     """Train ``recipe`` on ``dataset`` into the folder ``run`` and return the path of the kept model.
 
-    ``targets`` [Training rows, labels] are the distributions to learn; None takes the labels. Rows of Training whose
-    pixels also stand in another split are left out. ``resume`` and ``start`` as for ``open_run``, which says what
-    is raised.
+    ``targets`` tells for an epoch (from 0) the distributions to learn, float32 [Training rows, labels]; None takes
+    the labels. Rows of Training whose pixels also stand in another split are left out. ``resume`` and ``start`` as for
+    ``open_run``, which says what is raised.
     """
     revision = git_revision()  # of the code that is about to run, not of what the checkout holds hours later
     progress = open_run(recipe, run, resume=resume, start=start)
-    training, validation = _splits(dataset, targets)
+    training_in, validation = _splits(dataset, targets)
     keras.utils.set_random_seed(recipe.loop.seed)
     model = _compiled(recipe, len(dataset.labels))
     if progress.epoch:
@@ -61,6 +61,7 @@ def train(
     for epoch in range(progress.epoch, recipe.loop.epochs):
         started = time.monotonic()
         _seed_dropout(model, recipe.loop.seed, epoch)
+        training = training_in(epoch)
         batches = TrainingBatches(training, recipe, epoch)
         with _progress_bar(len(batches), f"epoch {epoch + 1}/{recipe.loop.epochs}") as bar:
             # shuffle=False: the batches are shuffled images already, and Keras' own order would not survive --resume.
@@ -84,10 +85,14 @@ def train(
         falls_next = 0 < recipe.loop.cooldown_epochs == recipe.loop.epochs - progress.epoch
         save_epoch(model, run, progress, held=falls_next)
         log.info("%s", json.dumps(line))
-    return _keep_best(recipe, dataset, run, progress, len(training), revision)
+    images = len(training_in(recipe.loop.epochs - 1))
+    return _keep_best(recipe, dataset, run, progress, images, revision)
 
 
-def _splits(dataset: Dataset, targets: Float32Array | None) -> tuple[TrainingSet, Split]:
+def _splits(
+    dataset: Dataset, targets: Callable[[int], Float32Array] | None
+) -> tuple[Callable[[int], TrainingSet], Split]:
+    """What to train on in an epoch, and what to validate on."""
     for name in (TRAINING_SPLIT, VALIDATION_SPLIT):
         if name not in dataset.splits or not len(dataset.splits[name].images):
             raise InputError(f"{dataset.name}: holds no {name} images; training needs Training and PublicTest")
@@ -97,10 +102,13 @@ def _splits(dataset: Dataset, targets: Float32Array | None) -> tuple[TrainingSet
         raise InputError(f"{dataset.name}: every Training image also stands in another split; nothing to train on")
     dropped = len(everything.images) - len(kept)
     log.info("%d Training images, %d left out because they also stand in a test split", len(kept), dropped)
-    if targets is None:
-        targets = np.eye(len(dataset.labels), dtype=np.float32)[everything.labels]
-    training = TrainingSet(everything.images[kept], everything.labels[kept], targets[kept])
-    return training, dataset.splits[VALIDATION_SPLIT]
+    images, labels = everything.images[kept], everything.labels[kept]
+    plain = np.eye(len(dataset.labels), dtype=np.float32)[labels]
+
+    def training_in(epoch: int) -> TrainingSet:
+        return TrainingSet(images, labels, targets(epoch)[kept] if targets else plain)
+
+    return training_in, dataset.splits[VALIDATION_SPLIT]
 
 
 def _compiled(recipe: Recipe, labels: int) -> Any:

@@ -11,23 +11,27 @@ from pathlib import Path
 from fer_edge.errors import MissingExtraError
 from fer_train.backend import load_keras
 from fer_train.config import load_recipe
+from fer_train.run_folder import check_run
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train as the recipe says; prints the kept model's path and its PublicTest accuracy."""
     recipe = load_recipe(arguments.config)
-    load_keras()
-    for package in ("matplotlib", "sklearn", "tqdm"):
+    out: Path = arguments.out or Path("runs") / recipe.name
+    check_run(recipe, out, resume=arguments.resume, start=arguments.start)
+    for package in ("keras", "matplotlib", "sklearn", "tqdm"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "train")
     logging.getLogger("fer_train").setLevel(logging.INFO)
     from fer_train.dataset import load_dataset
     from fer_train.targets import training_targets
-    from fer_train.train import train
 
-    out: Path = arguments.out or Path("runs") / recipe.name
     dataset = load_dataset(arguments.data, skip_bad_rows=arguments.skip_bad_rows)
     targets = training_targets(recipe.targets, dataset, arguments.data)
+    # Last, since it takes seconds: what is wrong with the rest is told before it.
+    load_keras()
+    from fer_train.train import train
+
     try:
         model = train(recipe, dataset, out, targets=targets, resume=arguments.resume, start=arguments.start)
     except KeyboardInterrupt:
