@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from fer_edge import __version__
 from fer_edge.errors import FerEdgeError, InputError, OutputError
+from fer_edge.one_line import say
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -63,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
-        _say(f"{message}; see {self.prog} --help")
+        say(f"{message}; see {self.prog} --help")
         raise SystemExit(EXIT_USAGE)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -124,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error)
     if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         _drop_unwritable_stdout()
-        _say("interrupted" if code == EXIT_INTERRUPTED else "terminated")
+        say("interrupted" if code == EXIT_INTERRUPTED else "terminated")
     return code
 
 
@@ -229,18 +230,11 @@ def _drop_unwritable_stdout() -> None:
 
 def _report(error: Exception) -> int:
     if isinstance(error, FerEdgeError):
-        _say(str(error))
+        say(str(error))
         return error.exit_code
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         where = f" {error.filename}" if error.filename else ""
-        _say(f"cannot write{where}: {error.strerror}; free some space or choose another place")
+        say(f"cannot write{where}: {error.strerror}; free some space or choose another place")
         return OutputError.exit_code
-    _say(f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)")
+    say(f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)")
     return EXIT_INTERNAL
-
-
-def _say(message: str) -> None:
-    one_line = " ".join(message.split())
-    with contextlib.suppress(OSError):  # nobody is there to read it, and the exit code still tells
-        sys.stderr.write(f"fer-edge: {one_line}\n")
-        sys.stderr.flush()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import math
 from pathlib import Path
 
+from fer_edge.argument_types import count, positive
 from fer_edge.cli import Command
 
 _DEMO_SECONDS = 20.0
@@ -17,8 +16,8 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="demo, a video or image file, a folder of images, 0 or /dev/video0; several run side by side, each with"
-        " its own pipeline, and their events carry its name (this version takes no rtsp://, http:// or picamera2)",
+        help="demo, a video or image file, a folder of images, 0 or /dev/video0, picamera2, rtsp://… or http(s)://…;"
+        " several run side by side, each with its own pipeline, and their events carry its name",
     )
     parser.add_argument("--config", type=Path, metavar="F", help="settings in TOML; flags go before it")
     _add_model(parser)
@@ -30,10 +29,10 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
         "--annotate", metavar="OUT.mp4", help="write a video with boxes and labels; this records whoever is seen"
     )
     limits = parser.add_argument_group("limits, for each source")
-    limits.add_argument("--duration", type=_positive, metavar="S", help="stop after S seconds of the source's time")
-    limits.add_argument("--max-frames", type=_positive_int, metavar="N", help="stop after N processed frames")
+    limits.add_argument("--duration", type=positive, metavar="S", help="stop after S seconds of the source's time")
+    limits.add_argument("--max-frames", type=count, metavar="N", help="stop after N processed frames")
     limits.add_argument(
-        "--max-fps", type=_positive, metavar="N", help="process at most N frames a second, skipping others"
+        "--max-fps", type=positive, metavar="N", help="process at most N frames a second, skipping others"
     )
     parser.add_argument(
         "--realtime",
@@ -76,7 +75,7 @@ def _configure_demo(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo-output"), metavar="DIR", help="where to write (default: %(default)s)"
     )
     parser.add_argument(
-        "--seconds", type=_positive, default=_DEMO_SECONDS, metavar="S", help="length of the scene (default: 20)"
+        "--seconds", type=positive, default=_DEMO_SECONDS, metavar="S", help="length of the scene (default: 20)"
     )
     _add_model(parser, bundle_type=Path, variant="int8")
 
@@ -94,22 +93,6 @@ def _add_model(
         "--bundle", type=bundle_type, metavar="DIR|ZIP", help="model bundle (default: the one in the package)"
     )
     parser.add_argument("--variant", default=variant, metavar="NAME", help="variant of the bundle (default: int8)")
-
-
-def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        value = float(text)
-        if math.isfinite(value) and value > 0:
-            return value
-    raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
-
-
-def _positive_int(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        value = int(text)
-        if value >= 1:
-            return value
-    raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
 
 
 RUN = Command("watch cameras or files and tell emotions as events", _configure_run, _run)

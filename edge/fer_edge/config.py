@@ -18,6 +18,12 @@ from fer_edge.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "FER_EDGE_"
 
+CASCADE_WINDOW = 24
+"""Side in pixels of the window that the Haar cascade was trained on: no face reduced below it can be found."""
+
+MOST_PIXELS = 16384
+"""Longest side of a picture that settings may name."""
+
 STILL_SEARCH_PX = 1280
 """Longer side in pixels to which a still picture is reduced for the search: a phone's 12 megapixels would take many
 seconds, and a face that is smaller than the detector's least there would give the classifier little to see."""
@@ -30,48 +36,67 @@ class DetectorSettings:
     """``[detector]``: how the Haar cascade looks for faces (values of OpenCV's detectMultiScale)."""
 
     min_face: int = 48
-    """Smallest face looked for in a full search, pixels of the frame."""
-    scale_factor: float = 1.15
+    """Smallest face looked for in a full search, pixels of the frame; what ``full_search_width`` reduces below 24 is
+    not found."""
+    scale_factor: float = 1.1
     """Ratio between the sizes tried, above 1; nearer 1 finds more and costs more."""
-    min_neighbors: int = 4
+    min_neighbors: int = 3
     """Overlapping hits that make a face; higher means fewer false faces and more missed ones."""
+    known_scale_factor: float = 1.2
+    """The same ratio where a known face is looked for again: its size is known well, so fewer are tried."""
+    known_min_neighbors: int = 1
+    """Hits wanted where a known face is looked for again: it is likely to be there."""
 
     def __post_init__(self) -> None:
         _require(8 <= self.min_face <= 8192, "min_face must be between 8 and 8192 pixels")
         _require(1.01 <= self.scale_factor <= 2.0, "scale_factor must be between 1.01 and 2")
         _require(0 <= self.min_neighbors <= 50, "min_neighbors must be between 0 and 50")
+        _require(1.01 <= self.known_scale_factor <= 2.0, "known_scale_factor must be between 1.01 and 2")
+        _require(0 <= self.known_min_neighbors <= 50, "known_min_neighbors must be between 0 and 50")
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """``[schedule]``: when the whole frame is searched, and how the region around a known face is."""
+    """``[schedule]``: where and how often faces are looked for, and what that may cost."""
 
-    full_search_every_s: float = 1.0
-    """Longest time without a search of the whole frame while faces are tracked, seconds."""
-    full_search_share: float = 0.5
-    """Share of the time, above 0 up to 1, that searches of the whole frame may take on a slow machine."""
+    acquire_within_s: float = 1.0
+    """Seconds within which a new face anywhere is found, as far as the budget allows; the whole frame is searched in
+    parts over this time. 0 searches the whole of every frame at once."""
+    budget_share: float = 0.5
+    """Share of one core's time, 0.01 to 1, that the search for faces may take on average."""
+    budget_ms: float | None = None
+    """Most milliseconds that the searches of one frame should take; a single search may take more."""
     full_search_width: int = 320
     """Width in pixels to which the frame is reduced for a search of the whole of it."""
-    face_px: int = 36
+    face_px: int = 48
     """Width in pixels to which a known face is reduced before it is looked for again."""
-    region_margin: float = 2.0
+    look_every_s: float = 0.12
+    """Seconds between two looks for a face that is there; in between it moves on as it did."""
+    still_look_s: float = 5.0
+    """Seconds between two looks where nothing moves."""
+    motion_threshold: float = 4.0
+    """Grey levels by which a part of the picture must change to count as moving; 0 looks at what stands still too."""
+    region_margin: float = 1.6
     """Side of the region around a face just seen, in face widths."""
     region_growth: float = 2.0
     """Face widths by which that side grows for each second that the face was not seen."""
 
     def __post_init__(self) -> None:
-        _require(self.full_search_every_s >= 0, "full_search_every_s must not be negative")
-        _require(0 < self.full_search_share <= 1, "full_search_share must be above 0 and at most 1")
+        _require(0 <= self.acquire_within_s <= 3600, "acquire_within_s must be between 0 and 3600")
+        _require(0.01 <= self.budget_share <= 1, "budget_share must be between 0.01 and 1")
+        _require(self.budget_ms is None or self.budget_ms > 0, "budget_ms must be above 0")
         _require(48 <= self.full_search_width <= 16384, "full_search_width must be between 48 and 16384 pixels")
-        # The cascade's own window is 24 pixels: a face scaled below it is never found.
-        _require(24 <= self.face_px <= 500, "face_px must be between 24 and 500")
+        _require(CASCADE_WINDOW <= self.face_px <= 500, f"face_px must be between {CASCADE_WINDOW} and 500")
+        _require(0 <= self.look_every_s <= 3600, "look_every_s must be between 0 and 3600")
+        _require(0 <= self.still_look_s <= 3600, "still_look_s must be between 0 and 3600")
+        _require(0 <= self.motion_threshold <= 255, "motion_threshold must be between 0 and 255")
         _require(1.2 <= self.region_margin <= 100, "region_margin must be between 1.2 and 100")
         _require(0 <= self.region_growth <= 1000, "region_growth must be between 0 and 1000")
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingSettings:
-    """``[tracking]``: when a face becomes a track, how it is smoothed, and when it has left."""
+    """``[tracking]``: when a face becomes a track, and when it has left."""
 
     confirm_hits: int = 3
     """Times a face must be found before its track is told of."""
@@ -79,32 +104,62 @@ class TrackingSettings:
     """Seconds without being found after which a track has left."""
     coast_s: float = 0.3
     """Seconds for which a track that is not found is still shown, at the place where it should be."""
-    smoothing_s: float = 0.5
-    """Time constant of the exponential smoothing of the probabilities, seconds; 0 is off."""
 
     def __post_init__(self) -> None:
         _require(self.confirm_hits >= 1, "confirm_hits must be at least 1")
         _require(self.left_after_s >= 0, "left_after_s must not be negative")
         _require(self.coast_s >= 0, "coast_s must not be negative")
-        _require(self.smoothing_s >= 0, "smoothing_s must not be negative")
+
+
+@dataclass(frozen=True, slots=True)
+class QualitySettings:
+    """``[quality]``: which crops are not classified; a least value of 0 and a largest one of 1 or 2 refuse none."""
+
+    min_face_px: int = 20
+    """Least side of a face's box, pixels of the frame."""
+    min_inside: float = 0.6
+    """Least share of the crop, 0..1, that lies in the frame."""
+    max_overexposed: float = 0.5
+    """Largest share of pixels, 0..1, that are burnt out."""
+    min_contrast: float = 12.0
+    """Least standard deviation of the pixels, grey levels 0..128; a dark face has little, one in fog too."""
+    min_sharpness: float = 0.55
+    """Least sharpness, 0..2: a face out of focus or in motion has less."""
+    max_sharpness: float = 1.5
+    """Largest sharpness, 0..2: sensor noise has more (white noise 1.73)."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.min_face_px <= 8192, "min_face_px must be between 0 and 8192 pixels")
+        _require(0 <= self.min_inside <= 1, "min_inside must be between 0 and 1")
+        _require(0 <= self.max_overexposed <= 1, "max_overexposed must be between 0 and 1")
+        _require(0 <= self.min_contrast <= 128, "min_contrast must be between 0 and 128")
+        _require(0 <= self.min_sharpness <= 2, "min_sharpness must be between 0 and 2")
+        _require(self.min_sharpness <= self.max_sharpness <= 2, "max_sharpness must be between min_sharpness and 2")
 
 
 @dataclass(frozen=True, slots=True)
 class EmotionSettings:
     """``[emotion]``: when a track becomes an emotion, when it changes, and how often it is repeated."""
 
-    enter: float = 0.5
+    smoothing_s: float = 0.6
+    """Time constant with which readings fade, seconds; 0 is off. A change is followed sooner than that, since readings
+    become frequent with it."""
+    classify_every_s: float = 0.3
+    """Longest time between two readings of a face whose readings agree, seconds; 0 reads each face in each frame."""
+    enter: float = 0.4
     """Smoothed probability, 0..1, from which a track takes an emotion."""
-    exit: float = 0.35
+    exit: float = 0.25
     """Smoothed probability, 0..1 and at most ``enter``, below which a track loses its emotion."""
     lead: float = 0.15
     """Probability by which another emotion must lead to replace the one a track has."""
-    min_dwell_s: float = 0.5
+    min_dwell_s: float = 0.2
     """Seconds for which that must hold before the emotion changes."""
     heartbeat_s: float = 0.0
     """Seconds between heartbeat events; 0 is off."""
 
     def __post_init__(self) -> None:
+        _require(self.smoothing_s >= 0, "smoothing_s must not be negative")
+        _require(self.classify_every_s >= 0, "classify_every_s must not be negative")
         _require(0 < self.enter <= 1, "enter must be above 0 and at most 1")
         _require(0 <= self.exit <= self.enter, "exit must be between 0 and enter")
         _require(0 <= self.lead <= 1, "lead must be between 0 and 1")
@@ -128,6 +183,27 @@ class SourceSettings:
     """Degrees clockwise by which each frame is turned."""
     mirror: bool = False
     """Swap left and right, after turning."""
+    region: tuple[float, ...] = ()
+    """``[x, y, width, height]`` of the turned picture that is looked at: pixels, or shares where all are at most 1.
+    The rest does not exist for the program: boxes count from the region's corner. Empty is the whole picture."""
+    mask: tuple[tuple[float, ...], ...] = ()
+    """Zones blacked out before anything looks: ``[x, y, width, height]`` or a polygon ``[x1, y1, x2, y2, x3, y3, …]``,
+    in pixels or shares of the turned picture, whatever ``region`` is."""
+    low_light: Literal["off", "clahe", "gamma"] = "off"
+    """Raises the contrast of dark pictures: ``clahe`` from tile to tile, ``gamma`` of the whole. The classifier sees
+    the result."""
+    exposure_us: int | None = None
+    """Exposure time in microseconds, for cameras; without it, automatic."""
+    gain: float | None = None
+    """Analogue gain of a picamera2 camera (1 is none), or the gain of a USB camera in its own units; else automatic."""
+    ev: float | None = None
+    """Exposure compensation in stops, for picamera2 cameras."""
+    autofocus: bool | None = None
+    """Continuous autofocus on or off, for cameras that have it; without it, as the camera does by itself."""
+    lens_position: float | None = None
+    """Fixed focus of a picamera2 camera in dioptres: 0 is far away, 10 is 10 cm."""
+    timeout_s: float = 10.0
+    """Seconds without a frame after which a camera or stream is lost; a stream may take as long to open."""
     max_fps: float | None = None
     """Process at most this many frames for each second of the source's time, and skip the others."""
     realtime: bool = False
@@ -135,9 +211,22 @@ class SourceSettings:
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("height", self.height)):
-            _require(value is None or 16 <= value <= 16384, f"{name} must be between 16 and 16384 pixels")
+            _require(value is None or 16 <= value <= MOST_PIXELS, f"{name} must be between 16 and {MOST_PIXELS} pixels")
         for name, rate in (("fps", self.fps), ("max_fps", self.max_fps)):
             _require(rate is None or 0.01 <= rate <= 1000, f"{name} must be between 0.01 and 1000")
+        if self.region:
+            _require(len(self.region) == 4, "region must be [x, y, width, height]")
+            _check_zone("region", self.region)
+        for zone in self.mask:
+            polygon = len(zone) >= 6 and len(zone) % 2 == 0
+            _require(len(zone) == 4 or polygon, "mask: a zone must be [x, y, width, height] or 3 points or more")
+            _check_zone("mask", zone)
+        _require(self.exposure_us is None or 1 <= self.exposure_us <= 10**9, "exposure_us must be between 1 and 10^9")
+        _require(self.gain is None or 0 <= self.gain <= 10_000, "gain must be between 0 and 10000")
+        _require(self.ev is None or -8 <= self.ev <= 8, "ev must be between -8 and 8")
+        _require(self.lens_position is None or 0 <= self.lens_position <= 32, "lens_position must be between 0 and 32")
+        _require(not (self.autofocus and self.lens_position is not None), "lens_position needs autofocus off")
+        _require(0.1 <= self.timeout_s <= 3600, "timeout_s must be between 0.1 and 3600 seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +263,7 @@ class RuntimeSettings:
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
     emotion: EmotionSettings = field(default_factory=EmotionSettings)
 
     def for_still(self) -> RuntimeSettings:
@@ -186,7 +276,7 @@ class RuntimeSettings:
         return replace(
             self,
             detector=replace(self.detector, min_neighbors=neighbors),
-            schedule=replace(self.schedule, full_search_width=width),
+            schedule=replace(self.schedule, full_search_width=width, acquire_within_s=0.0),
             tracking=replace(self.tracking, confirm_hits=1),
         )
 
@@ -256,3 +346,13 @@ def _merge(base: Mapping[str, Any], layer: Mapping[str, Mapping[str, Any]]) -> d
 def _require(condition: bool, problem: str) -> None:
     if not condition:
         raise ValueError(problem)
+
+
+def _check_zone(name: str, zone: tuple[float, ...]) -> None:
+    """Shares of the picture where all are at most 1, else whole pixels; a rectangle (4 values) is not empty."""
+    _require(all(0 <= value <= MOST_PIXELS for value in zone), f"{name} must hold numbers from 0 to {MOST_PIXELS}")
+    shares = max(zone) <= 1
+    whole = all(value == int(value) for value in zone)
+    _require(shares or whole, f"{name} must hold whole pixels, or shares that are all at most 1")
+    if len(zone) == 4:
+        _require(zone[2] > 0 and zone[3] > 0, f"{name} must be wider and higher than 0")

@@ -6,19 +6,21 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Protocol, Self
 
-from fer_edge.errors import InputError, SourceLostError
+from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.sinks.base import Sink
 from fer_edge.sources import FrameSource, NoFrame
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import EmotionEvent, Frame
 
+_STUCK_S = 5.0
+"""How long closing waits for an output that is being written to."""
 _POLL_S = 0.2
 """How long a wait for a frame lasts before signals and limits are looked at again."""
 
@@ -117,7 +119,9 @@ class Outputs:
 
     def finish(self, failure: Exception | None) -> Exception | None:
         """Close every output, and return what failed first: ``failure``, if given, or else the first to close."""
-        with self._lock:
+        if not self._lock.acquire(timeout=_STUCK_S):
+            return failure or OutputError("an output takes nothing more, as a pipe that nobody reads: given up")
+        try:
             if self._closed:
                 return failure
             self._closed = True
@@ -127,6 +131,8 @@ class Outputs:
                     close()
                 except Exception as error:  # noqa: BLE001 - returned, for the caller to raise
                     failure = failure or error
+        finally:
+            self._lock.release()
         return failure
 
     def __enter__(self) -> Self:
@@ -140,17 +146,30 @@ class Outputs:
             self.close()
 
 
-def run_streams(streams: Sequence[Stream], outputs: Outputs, limits: Limits, stop: StopRequest) -> Exception | None:
-    """Run each stream in a thread of its own until all have ended; the first failure ends the others.
+def run_streams(
+    streams: Sequence[Stream],
+    outputs: Outputs,
+    limits: Limits,
+    stop: StopRequest,
+    on_lost: Callable[[Exception], None] | None = None,
+) -> Exception | None:
+    """Run each stream in a thread of its own until all have ended.
 
-    Returns that failure, after everyone still in the picture has been told as left, for the caller to raise
-    once the outputs are closed: what was recorded before a camera was lost is worth keeping.
+    A source that fails ends its own stream alone: ``on_lost`` is told at once, from that thread, and the others go
+    on. Any other failure, such as of an output that all share, ends them all. Returns what is worst of all, after
+    everyone still in the picture has been told as left, for the caller to raise once the outputs are closed: what
+    was recorded before a camera was lost is worth keeping.
     """
+    lost: list[Exception] = []
     failures: list[Exception] = []
 
     def work(stream: Stream) -> None:
         try:
             _run_stream(stream, outputs, limits, stop.asked)
+        except (InputError, SourceLostError) as error:
+            lost.append(error)
+            if on_lost is not None:
+                on_lost(error)
         except Exception as error:  # noqa: BLE001 - carried to the main thread, which raises it
             failures.append(error)
             stop.asked.set()
@@ -164,23 +183,38 @@ def run_streams(streams: Sequence[Stream], outputs: Outputs, limits: Limits, sto
     for thread in threads:
         while thread.is_alive():
             thread.join(_POLL_S)  # with a timeout, so that signals are handled meanwhile
-    return failures[0] if failures else None
+    return next(iter(failures + lost), None)
 
 
 def _run_stream(stream: Stream, outputs: Outputs, limits: Limits, stop: threading.Event) -> None:
-    last_at = 0.0
+    source, telemetry = stream.source, stream.telemetry
+    last_at, dropped = 0.0, 0
     lost: Exception | None = None
     try:
-        for frame in _frames(stream.source, limits, stop):
+        for frame in _frames(source, limits, stop):
             last_at = frame.captured_at
-            outputs.deliver(stream.pipeline.process(frame))
+            result = stream.pipeline.process(frame)
+            outputs.deliver(result)
+            _record_age(result, telemetry)
+            telemetry.count(dropped=source.dropped - dropped)
+            dropped = source.dropped
     except (InputError, SourceLostError) as error:
         lost = error
     finally:
-        stream.telemetry.count(dropped=stream.source.dropped)
+        telemetry.count(dropped=source.dropped - dropped)
     outputs.emit(stream.pipeline.finish(last_at))
     if lost is not None:
         raise lost
+
+
+def _record_age(result: FrameResult, telemetry: Telemetry) -> None:
+    """How old a frame is once its result has been delivered, glass to event; a file's frames have no age."""
+    if result.frame.glass_at is None:
+        return
+    age_s = time.monotonic() - result.frame.glass_at
+    telemetry.record("age", age_s)
+    if result.events:
+        telemetry.record("age_at_event", age_s)
 
 
 def _frames(source: FrameSource, limits: Limits, stop: threading.Event) -> Iterator[Frame]:

@@ -9,14 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer_edge.config import DetectorSettings
+from fer_edge.config import CASCADE_WINDOW, DetectorSettings
 from fer_edge.crop import resample
 from fer_edge.errors import ModelError
 from fer_edge.types import Box, Face, UInt8Array
 
 CASCADE_FILE = "haarcascade_frontalface_default.xml"
-CASCADE_WINDOW = 24
-"""Side in pixels of the window the cascade was trained on: no smaller face can be found."""
 _DEBIAN_CASCADES = Path("/usr/share/opencv4/haarcascades")
 
 
@@ -36,11 +34,13 @@ class HaarFaceDetector:
         scale: float = 1.0,
         min_face: float | None = None,
         max_face: float | None = None,
+        known: bool = False,
     ) -> list[Face]:
         """Faces in ``region`` (None: all) of ``gray``, uint8 [H, W], surest first; boxes in pixels of ``gray``.
 
         The region is searched at ``scale`` (below 1 is quicker and loses small faces) for faces between
         ``min_face`` and ``max_face`` pixels of ``gray`` (None: as the settings say, and no upper limit).
+        ``known`` tells that a face was seen there before, so that less is enough to find it again.
         """
         height, width = gray.shape
         area = Box(0, 0, width, height) if region is None else region.clipped(width, height)
@@ -50,10 +50,11 @@ class HaarFaceDetector:
         patch = gray[area.y : area.y + area.height, area.x : area.x + area.width]
         low = round((self._settings.min_face if min_face is None else min_face) * scale)
         high = 0 if max_face is None else max(CASCADE_WINDOW, round(max_face * scale))
+        settings = self._settings
         found, _, weights = self._cascade.detectMultiScale3(
             resample(patch, small_height, small_width),
-            scaleFactor=self._settings.scale_factor,
-            minNeighbors=self._settings.min_neighbors,
+            scaleFactor=settings.known_scale_factor if known else settings.scale_factor,
+            minNeighbors=settings.known_min_neighbors if known else settings.min_neighbors,
             minSize=(max(CASCADE_WINDOW, low),) * 2,
             maxSize=(high, high),
             outputRejectLevels=True,

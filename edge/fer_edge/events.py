@@ -1,4 +1,4 @@
-"""Tracks to emotions that do not flicker, and to the events worth telling.
+"""Readings of tracks to emotions that do not flicker, and to the events worth telling.
 
 All times are seconds on a clock that does not go back; only ``at`` is wall-clock time.
 """
@@ -17,9 +17,8 @@ from fer_edge.types import (
     EmotionEvent,
     EmotionProbabilities,
     EventKind,
-    Float32Array,
-    Track,
     TrackedEmotion,
+    TrackReading,
 )
 
 _TIME_ERROR = 5
@@ -29,29 +28,34 @@ _TIME_ERROR = 5
 class Hysteresis:
     """The emotion of one track: index of a label, or None while uncertain.
 
-    It is taken once the smoothed probability reaches ``enter``, and given up once another leads by ``lead`` or its
-    own is below ``exit``, without a break, for ``min_dwell_s``.
+    The first one is taken once its smoothed probability reaches ``enter``. After that the state changes once, for
+    ``min_dwell_s`` without a break, another emotion has reached ``enter`` and leads by ``lead``, or its own is below
+    ``exit`` or unknown.
     """
 
     def __init__(self, settings: EmotionSettings) -> None:
         self._settings = settings
         self.label: int | None = None
+        self._new = True
         self._contested_since: float | None = None
 
-    def update(self, probabilities: EmotionProbabilities, now: float) -> int | None:
-        """Take in the smoothed probabilities at ``now``; returns the label."""
+    def update(self, probabilities: EmotionProbabilities | None, now: float) -> int | None:
+        """Take in the smoothed probabilities at ``now`` (None: unknown); returns the label."""
         wanted = self._wanted(probabilities)
         if wanted == self.label:
             self._contested_since = None
             return self.label
         if self._contested_since is None:
             self._contested_since = now
-        if self.label is None or now - self._contested_since >= self._settings.min_dwell_s:
+        if self._new or now - self._contested_since >= self._settings.min_dwell_s:
             self.label = wanted
+            self._new = False
             self._contested_since = None
         return self.label
 
-    def _wanted(self, probabilities: EmotionProbabilities) -> int | None:
+    def _wanted(self, probabilities: EmotionProbabilities | None) -> int | None:
+        if probabilities is None:
+            return None
         values, top = probabilities.values, probabilities.top
         sure = values[top] >= self._settings.enter
         if self.label is None:
@@ -79,14 +83,14 @@ class EventTeller:
         self._last_heartbeat: float | None = None
 
     def update(
-        self, source: str, tracks: Sequence[Track], now: float
+        self, source: str, readings: Sequence[TrackReading], now: float
     ) -> tuple[tuple[TrackedEmotion, ...], tuple[EmotionEvent, ...]]:
-        """What is said of the confirmed ``tracks`` at ``now``, and the events that makes."""
-        confirmed = [track for track in tracks if track.confirmed]
-        events = self._left(source, {track.track_id for track in confirmed}, now)
-        for track in confirmed:
-            events += self._track_events(source, track, now)
-        emotions = tuple(self._told[track.track_id].last for track in confirmed)
+        """What is said of the confirmed tracks at ``now``, and the events that makes."""
+        confirmed = [reading for reading in readings if reading.track.confirmed]
+        events = self._left(source, {reading.track.track_id for reading in confirmed}, now)
+        for reading in confirmed:
+            events += self._track_events(source, reading, now)
+        emotions = tuple(self._told[reading.track.track_id].last for reading in confirmed)
         events += self._heartbeats(source, emotions, now)
         return emotions, tuple(events)
 
@@ -94,13 +98,16 @@ class EventTeller:
         """The source ended: everyone still there has left."""
         return tuple(self._left(source, set(), now))
 
-    def _track_events(self, source: str, track: Track, now: float) -> list[EmotionEvent]:
+    def _track_events(self, source: str, reading: TrackReading, now: float) -> list[EmotionEvent]:
+        track = reading.track
         told = self._told.get(track.track_id)
         state = told.state if told else Hysteresis(self._settings)
-        label = state.update(track.probabilities, now)
+        label = state.update(reading.probabilities, now)
         emotion = UNCERTAIN if label is None else self._labels[label]
-        confidence = _confidence(track.probabilities.values, label)
         previous = told.last.emotion if told else None
+        confidence = _confidence(reading.probabilities, label)
+        if told and label is not None and reading.probabilities is None:
+            confidence = told.last.confidence  # what is told is as sure as it was
         since = told.last.since if told and emotion == previous else now
         current = TrackedEmotion(source, track.track_id, track.box, emotion, confidence, since)
         self._told[track.track_id] = _Told(state, current)
@@ -153,8 +160,10 @@ class _Told:
         self.last = last
 
 
-def _confidence(values: Float32Array, label: int | None) -> float:
-    return float(values.max() if label is None else values[label])
+def _confidence(probabilities: EmotionProbabilities | None, label: int | None) -> float:
+    if probabilities is None:
+        return 0.0
+    return float(probabilities.values[probabilities.top if label is None else label])
 
 
 def event_to_json(event: EmotionEvent) -> dict[str, Any]:

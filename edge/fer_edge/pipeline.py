@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fer_edge.bundle import ModelBundle
 from fer_edge.classification import EmotionClassifier
+from fer_edge.clock import SteadyClock
 from fer_edge.config import RuntimeSettings
 from fer_edge.crop import CropSpec, crop_face
+from fer_edge.crop_quality import find_fault, measure
 from fer_edge.detection import HaarFaceDetector, suppress_overlaps
+from fer_edge.emotion import EmotionSmoother
 from fer_edge.events import EventTeller
-from fer_edge.schedule import Search, nominal_full_search_cost, plan_searches
+from fer_edge.motion import MotionGate
+from fer_edge.schedule import ScheduleState, Search, SearchCost, plan_searches
 from fer_edge.telemetry import StageTimer, Telemetry
 from fer_edge.tracking import Tracker
 from fer_edge.types import (
     Box,
+    CropFault,
     EmotionEvent,
     EmotionProbabilities,
     Face,
@@ -59,25 +64,30 @@ class Pipeline:
         self._telemetry = telemetry
         self._adapt_to_cost = adapt_to_cost
         self._tracker = Tracker(settings.tracking)
+        self._smoother = EmotionSmoother(settings.emotion)
         self._teller = EventTeller(classifier.labels, settings.emotion)
-        self._clock = _SteadyClock()
-        self._last_full_search: float | None = None
-        self._measured_cost_s: float | None = None
+        self._clock = SteadyClock()
+        self._motion = MotionGate(settings.schedule)
+        self._schedule = ScheduleState()
+        self._cost = SearchCost()
         self._source = ""
 
     def process(self, frame: Frame) -> FrameResult:
         """One frame through all stages."""
         with StageTimer(self._telemetry, "frame", with_cpu=True):
             now = self._clock.advance(frame.captured_at)
+            if (frame.width, frame.height) != self._schedule.frame_size:  # nobody is where he was
+                self._tracker.clear()
             searches = self._plan(frame, now)
-            faces = self._find_faces(frame, searches, now)
-            with self._telemetry.stage("crop"):
-                crops = [crop_face(frame.gray, face, self._classifier.crop_spec) for face in faces]
-            probabilities = [self._classify(crop) for crop in crops]
+            faces = self._find_faces(frame, searches)
             with self._telemetry.stage("track"):
-                tracks = self._tracker.update(now, faces, probabilities)
+                looked_for = {search.track_id for search in searches if search.track_id is not None}
+                tracks = self._tracker.update(now, faces, looked_for)
+            for track_id, face in self._smoother.due(tracks, now):
+                self._smoother.add(track_id, self._read(frame, face), now)
             with self._telemetry.stage("events"):
-                emotions, events = self._teller.update(frame.source, tracks, now)
+                readings = self._smoother.readings(tracks)
+                emotions, events = self._teller.update(frame.source, readings, now)
         self._source = frame.source
         self._telemetry.count(frames=1, faces=len(faces), events=len(events))
         return FrameResult(frame, self._shown(emotions, tracks, now), events)
@@ -92,37 +102,51 @@ class Pipeline:
     def _shown(
         self, emotions: Sequence[TrackedEmotion], tracks: Sequence[Track], now: float
     ) -> tuple[TrackedEmotion, ...]:
-        """Those seen a moment ago: a face that left is waited for longer than a box around nothing should be shown."""
+        """Those that were there when last looked for, or a moment ago.
+
+        A face that left is waited for longer than a box around nothing should be shown.
+        """
         oldest = now - self._settings.tracking.coast_s
-        recent = {track.track_id for track in tracks if track.last_seen >= oldest}
+        recent = {track.track_id for track in tracks if not track.lost or track.last_seen >= oldest}
         return tuple(emotion for emotion in emotions if emotion.track_id in recent)
 
     def _plan(self, frame: Frame, now: float) -> tuple[Search, ...]:
-        size = frame.width, frame.height
-        cost_s = self._measured_cost_s or nominal_full_search_cost(size, self._settings.schedule)
+        settings = self._settings.schedule
         with self._telemetry.stage("plan"):
             tracks = self._tracker.predicted(now)
-            return plan_searches(size, tracks, now, self._last_full_search, cost_s, self._settings.schedule)
+            watched = [track.box.grown(settings.region_margin) for track in tracks if track.confirmed]
+            motion = self._motion.update(frame.gray, now, watched)
+            searches, self._schedule = plan_searches(
+                motion, tracks, now, self._cost, self._schedule, settings, self._settings.detector.min_face
+            )
+        return searches
 
-    def _find_faces(self, frame: Frame, searches: Sequence[Search], now: float) -> list[Face]:
+    def _find_faces(self, frame: Frame, searches: Sequence[Search]) -> list[Face]:
         found: list[Face] = []
         for search in searches:
-            whole = search.region is None
-            with self._telemetry.stage("detect_full" if whole else "detect_region") as timer:
+            began = time.thread_time()
+            with self._telemetry.stage("detect_full" if search.track_id is None else "detect_region"):
                 found += self._detector.detect(
                     frame.gray,
                     search.region,
                     scale=search.scale,
                     min_face=search.min_face,
                     max_face=search.max_face,
+                    known=search.known,
                 )
-            if whole:
-                self._last_full_search = now
-                if self._adapt_to_cost:
-                    self._measured_cost_s = _mean_cost(self._measured_cost_s, timer.elapsed_s)
+            if self._adapt_to_cost:
+                self._cost = self._cost.measured(search, time.thread_time() - began)
         return suppress_overlaps(found)
 
-    def _classify(self, crop: FaceCrop) -> EmotionProbabilities:
+    def _read(self, frame: Frame, face: Face) -> EmotionProbabilities | None:
+        fault: CropFault | None = CropFault.CUT
+        with self._telemetry.stage("crop"):
+            if face.box.clipped(frame.width, frame.height).area > 0:  # else it should be out of the picture by now
+                crop = crop_face(frame.gray, face, self._classifier.crop_spec)
+                fault = find_fault(measure(crop), self._settings.quality)
+        if fault is not None:
+            self._telemetry.refuse(fault)
+            return None
         with self._telemetry.stage("classify"):
             return self._classifier.classify(crop)
 
@@ -151,6 +175,7 @@ class FaceDetector(Protocol):
         scale: float = 1.0,
         min_face: float | None = None,
         max_face: float | None = None,
+        known: bool = False,
     ) -> list[Face]:
         """Faces in frame pixels, surest first."""
         ...
@@ -172,23 +197,3 @@ class Classifier(Protocol):
     def classify(self, crop: FaceCrop) -> EmotionProbabilities:
         """Probabilities of each label."""
         ...
-
-
-class _SteadyClock:
-    """The source's clock, made never to go back: after a jump back it goes on from where it was."""
-
-    def __init__(self) -> None:
-        self._raw: float | None = None
-        self._now = 0.0
-
-    def advance(self, raw: float) -> float:
-        """The steady time of the source's time ``raw``; a time that is no finite number stands still."""
-        if not math.isfinite(raw):
-            return self._now
-        self._now = raw if self._raw is None else self._now + max(0.0, raw - self._raw)
-        self._raw = raw
-        return self._now
-
-
-def _mean_cost(mean_s: float | None, measured_s: float) -> float:
-    return measured_s if mean_s is None else mean_s + 0.2 * (measured_s - mean_s)

@@ -7,24 +7,25 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from fer_edge import strict_toml
 from fer_edge.annotate import AnnotatedVideo, Annotator
 from fer_edge.bundle import DEFAULT_BUNDLE, load_bundle
-from fer_edge.config import RuntimeSettings, load_settings
+from fer_edge.config import RuntimeSettings, SourceSettings, load_settings
 from fer_edge.daemon import Limits, Outputs, Recorder, StopRequest, Stream, run_streams
-from fer_edge.errors import ConfigError, OutputError
+from fer_edge.errors import ConfigError, InputError, OutputError, SourceLostError
 from fer_edge.events import event_to_json
 from fer_edge.files import file_identity
 from fer_edge.image_files import IMAGE_SUFFIXES
+from fer_edge.one_line import say
 from fer_edge.opencv_setup import set_up_opencv
 from fer_edge.pipeline import FrameResult, build_pipeline
 from fer_edge.redaction import redacted
 from fer_edge.sinks.base import Sink
 from fer_edge.sinks.console import ConsoleSink
 from fer_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLinesSink
-from fer_edge.sources import open_source, source_names
+from fer_edge.sources import KNOWN_SOURCES, FrameSource, open_sources
 from fer_edge.sources.synthetic import DEMO_URI
 from fer_edge.telemetry import Telemetry
 from fer_edge.trace import StatsWriter, TraceWriter, combined_stats
@@ -62,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     with StopRequest() as stop:
         failure, statuses = _run(settings, limits, stop)
     if failure is not None:
-        raise failure
+        if not _told(failure, settings):
+            raise failure
+        return failure.exit_code
     frames = sum(status.frames for status in statuses)
     return EXIT_INTERRUPTED if stop.interrupted and frames == 0 else 0
 
@@ -72,36 +75,64 @@ def _run(
 ) -> tuple[Exception | None, Sequence[RuntimeStatus]]:
     with ExitStack() as stack:
         # All that can be refused comes before the first output is touched.
-        streams, labels = _open_streams(settings, stack)
+        sources, lost = _open_sources(settings.source, stack, stop)
+        if stop.asked.is_set() or not sources:
+            return lost, []
+        streams, labels = _make_streams(settings, sources, stack)
         stats = None
         if settings.output.stats is not None:
             stats = StatsWriter(Path(settings.output.stats))
             stack.callback(stats.close)
         outputs = stack.enter_context(_open_outputs(settings, streams, labels))
-        failure = run_streams(streams, outputs, limits, stop)
+        on_lost = _tell if len(settings.source.uris) > 1 else None
+        failure = run_streams(streams, outputs, limits, stop, on_lost) or lost
         statuses = {stream.source.name: stream.telemetry.snapshot() for stream in streams}
-        failure = outputs.finish(failure)
+        # What has been told already must not hide that an output could not be finished.
+        failure = outputs.finish(None if _told(failure, settings) else failure) or failure
         if stats is not None:
             try:
-                stats.write(combined_stats(statuses))
+                stats.write(combined_stats(statuses, by_source=len(settings.source.uris) > 1))
             except OutputError as error:
-                failure = failure or error
-        if settings.output.events != STANDARD_OUTPUT and failure is None:
+                failure = error if failure is None or _told(failure, settings) else failure
+        if settings.output.events != STANDARD_OUTPUT and (failure is None or _told(failure, settings)):
             sys.stdout.write(_summary(list(statuses.values())))
     return failure, list(statuses.values())
 
 
-def _open_streams(settings: RuntimeSettings, stack: ExitStack) -> tuple[list[Stream], tuple[str, ...]]:
-    source_settings, model = settings.source, settings.model
-    sources = [
-        stack.enter_context(open_source(uri, source_settings, realtime=source_settings.realtime, name=name))
-        for uri, name in zip(source_settings.uris, source_names(source_settings.uris), strict=True)
-    ]
+def _open_sources(
+    settings: SourceSettings, stack: ExitStack, stop: StopRequest
+) -> tuple[list[FrameSource], SourceLostError | None]:
+    """The sources that could be opened, and the first failure of one that could not."""
+    sources: list[FrameSource] = []
+    lost: SourceLostError | None = None
+    for source in open_sources(settings.uris, settings, stop.asked, realtime=settings.realtime):
+        if isinstance(source, SourceLostError):
+            lost = lost or source
+            if len(settings.uris) > 1 and not stop.asked.is_set():
+                _tell(source)
+        else:
+            sources.append(stack.enter_context(source))
+    return sources, None if stop.asked.is_set() else lost
+
+
+def _tell(lost: Exception) -> None:
+    say(str(lost))
+
+
+def _told(failure: Exception | None, settings: RuntimeSettings) -> TypeGuard[InputError | SourceLostError]:
+    """Whether it was told when it happened: the loss of one source of several, which ended no other."""
+    return len(settings.source.uris) > 1 and isinstance(failure, InputError | SourceLostError)
+
+
+def _make_streams(
+    settings: RuntimeSettings, sources: Sequence[FrameSource], stack: ExitStack
+) -> tuple[list[Stream], tuple[str, ...]]:
+    model = settings.model
     bundle = stack.enter_context(load_bundle(Path(model.bundle) if model.bundle else None))
     streams = []
     for source in sources:
         telemetry = Telemetry()
-        adapt = source.live or source_settings.realtime
+        adapt = source.live or settings.source.realtime
         fitting = settings.for_still() if source.still else settings
         pipeline = build_pipeline(bundle, fitting, model.variant, telemetry, adapt_to_cost=adapt)
         streams.append(Stream(source, pipeline, telemetry))
@@ -118,7 +149,7 @@ def _open_outputs(settings: RuntimeSettings, streams: Sequence[Stream], labels: 
         if output.events != STANDARD_OUTPUT:
             sinks.append(ConsoleSink(sys.stdout))
         if output.trace is not None:
-            trace = TraceWriter(Path(output.trace), name_sources=len(streams) > 1)
+            trace = TraceWriter(Path(output.trace), name_sources=len(settings.source.uris) > 1)
             recorders.append(opened.enter_context(trace))
         if output.annotate is not None:
             fps = min(streams[0].source.fps, settings.source.max_fps or streams[0].source.fps)
@@ -152,10 +183,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 def _check(settings: RuntimeSettings, config: Path | None) -> None:
     uris = settings.source.uris
     if not uris:
-        raise ConfigError(
-            "no source: name one (demo, a video or image file, a folder of images, 0 or /dev/video0),"
-            " or set [source] uris in the config"
-        )
+        raise ConfigError(f"no source: name one ({KNOWN_SOURCES}), or set [source] uris in the config")
     if settings.output.annotate is not None and len(uris) > 1:
         raise ConfigError("--annotate takes one source; run the others without it, or each in a run of its own")
     _check_paths(settings, config)

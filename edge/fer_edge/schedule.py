@@ -1,71 +1,238 @@
-"""Where to look in the next frame: a pure function of the frame's size, the tracks, the time and the cost.
+"""Where to look in the next frame: a pure function of the frame's size and motion, the tracks, the time and the cost.
 
-Searching a whole frame costs tens of times what the region around a known face does, so the whole frame is
-searched only now and then, and each track in its own region, scaled so that the face is as small as the cascade
-likes it. The region of a face that is not found grows with the time since it was seen.
+Searching a whole frame costs tens of times what the region around a known face does. So each track is looked for in a
+region of its own, scaled so that the face is as small as the cascade likes it, and the whole frame is searched in
+tiles, one now and then, so that no single frame pays for all of it. What stands still is left alone but for a look
+now and then. Where the budget does not allow everything, what has waited longest for its turn comes first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from fer_edge.config import ScheduleSettings
-from fer_edge.types import Box, Track
+from fer_edge.config import CASCADE_WINDOW, ScheduleSettings
+from fer_edge.types import Box, SceneMotion, Track
 
-NOMINAL_SECONDS_PER_MEGAPIXEL = 0.6
-"""Cost of a full search where it must not be measured, so that a file gives the same trace everywhere.
-
-The cascade at scale factor 1.2 took 44 ms for 320x240 pixels on one x86-64 core.
-"""
+TILE_PX = 200
+"""Longest side of a tile, pixels of the reduced frame: smaller ones overlap more than they spread."""
+OCTAVE = 2.2
+"""Ratio of the largest to the smallest face looked for in a tile: larger ones are found at half the scale, for a
+quarter of the cost. The small surplus over 2 lets a face between the two gather its hits in one of them."""
+LAST_FINER = 1.33
+"""Factor by which the last part, which looks for all larger faces at once, is reduced less: more of them are found."""
+SWEEP_SHARE, EAGER_SHARE = 0.7, 0.35
+"""Share of ``acquire_within_s`` in which all tiles have their turn; the rest is for confirming what was found. The
+smaller one while no face is in sight, when nothing else costs anything: two looks find what one may miss."""
+SETTLE_S = 0.5
+"""Seconds for which what moved is still looked at after it stands: a search while it moved may have missed it."""
+STEADY_RATIO, UNSURE_RATIO = 1.35, 1.5
+"""Factor by which a face may have grown or shrunk since its last look: a face just seen, and a lost or a new one."""
+UNSURE_MARGIN = 0.8
+"""Face widths by which the region of a lost or a new face is larger: nobody knows yet where it is heading."""
+STRAY = 0.2
+"""Face widths that a face may move on between two looks."""
+GAIN = 0.2
+"""Weight of the newest measurement in the mean cost."""
+MOST_RISE = 4.0
+"""Most of the mean that one measurement counts for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Look in ``region`` (None: the whole frame) at ``scale`` for faces of ``min_face`` to ``max_face`` frame pixels.
+    """Look in ``region`` at ``scale`` for faces of ``min_face`` to ``max_face`` frame pixels (None: no limit).
 
-    A limit of None is the detector's own.
+    ``track_id`` is the track that is looked for, None for a tile of the whole frame; ``known`` tells that it is
+    confirmed.
     """
 
-    region: Box | None
+    region: Box
     scale: float
-    min_face: float | None = None
+    min_face: float
     max_face: float | None = None
+    track_id: int | None = None
+    known: bool = False
+
+    @property
+    def megapixels(self) -> float:
+        """Pixels searched, in millions."""
+        return self.region.area * self.scale**2 / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCost:
+    """What a search costs: seconds for each megapixel that it looks at.
+
+    The defaults are nominal: what a file's searches are taken to cost, so that it gives the same trace on any machine.
+    A 2 GHz x86-64 core takes about two thirds of them. A region holds a face, so it is rejected later and costs more.
+    """
+
+    tile: float = 0.25
+    region: float = 0.6
+
+    def of(self, search: Search) -> float:
+        """Seconds that ``search`` should take."""
+        return search.megapixels * (self.tile if search.track_id is None else self.region)
+
+    def measured(self, search: Search, elapsed_s: float) -> SearchCost:
+        """The costs after ``search`` took ``elapsed_s`` seconds: a running mean that follows a chip that throttles."""
+        if min(search.region.width, search.region.height) * search.scale < CASCADE_WINDOW:
+            return self  # too small for a face: the detector does not look at all
+        name = "tile" if search.track_id is None else "region"
+        mean = getattr(self, name)
+        # One search that was held up, by swapping or a stopped process, must not blind the runtime for a while.
+        price = min(elapsed_s / search.megapixels, MOST_RISE * mean)
+        return replace(self, **{name: mean + GAIN * (price - mean)})
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleState:
+    """What one plan hands to the next one.
+
+    ``at`` is its time, ``credit_s`` the seconds of search that the budget has left (below 0: owed), ``tiles_at`` when
+    each tile of a frame of ``frame_size`` was last searched.
+    """
+
+    at: float | None = None
+    credit_s: float = 0.0
+    tiles_at: tuple[float, ...] = ()
+    frame_size: tuple[int, int] | None = None
 
 
 def plan_searches(
-    frame_size: tuple[int, int],
+    motion: SceneMotion,
     tracks: Sequence[Track],
     now: float,
-    last_full_search: float | None,
-    full_search_cost_s: float,
+    cost: SearchCost,
+    state: ScheduleState,
     settings: ScheduleSettings,
-) -> tuple[Search, ...]:
-    """The searches to make in a frame of ``frame_size`` (width, height) captured at ``now``.
+    min_face: float,
+) -> tuple[tuple[Search, ...], ScheduleState]:
+    """The searches to make in a frame captured at ``now``, and the state for the next frame.
 
-    ``tracks`` hold predicted boxes; ``last_full_search`` is when the whole frame was last searched (None: never).
+    The first frame of all is searched whole: who is there then need not wait, and it may be the only one.
+    ``motion`` holds the frame's size and where it changed; ``tracks`` hold predicted boxes; ``min_face`` is the width
+    in pixels of the smallest face that a search of the whole frame looks for.
     """
-    wait = settings.full_search_every_s if tracks else 0.0
-    wait = max(wait, full_search_cost_s / settings.full_search_share)
-    due = last_full_search is None or now - last_full_search >= wait
-    whole = (Search(None, full_search_scale(frame_size[0], settings)),) if due else ()
-    return whole + tuple(_around(track, now, settings) for track in tracks)
+    elapsed = 0.0 if state.at is None else max(0.0, now - state.at)
+    tiles = sweep_tiles(motion.frame_size, settings, min_face)
+    tiles_at = state.tiles_at if state.frame_size == motion.frame_size else (-math.inf,) * len(tiles)
+
+    wanted = [
+        (_overdue(track, motion, now, elapsed, settings), _around(track, motion, now, settings)) for track in tracks
+    ]
+    alone = all(track.lost for track in tracks)
+    period = (EAGER_SHARE if alone else SWEEP_SHARE) * settings.acquire_within_s
+    overdue = [_tile_overdue(*pair, motion, now, period, settings) for pair in zip(tiles, tiles_at, strict=True)]
+    turns = sorted((index for index in range(len(tiles)) if overdue[index] >= 1), key=lambda index: -overdue[index])
+    first = state.at is None
+    most = len(tiles) if first or elapsed >= period else math.ceil(len(tiles) * elapsed / period)
+    wanted += [(overdue[index], tiles[index]) for index in turns[: max(1, most)]]
+
+    # A little credit may be saved up, or a long pause would let one frame spend it all.
+    credit = (
+        math.inf
+        if first
+        else min(state.credit_s + elapsed * settings.budget_share, max(elapsed, 0.2) * settings.budget_share)
+    )
+    chosen, left = _afford([search for late, search in sorted(wanted, key=_turn) if late >= 1], cost, credit, settings)
+    tiles_at = tuple(now if tile in chosen else at for tile, at in zip(tiles, tiles_at, strict=True))
+    return chosen, ScheduleState(now, 0.0 if first else left, tiles_at, motion.frame_size)
 
 
-def full_search_scale(frame_width: int, settings: ScheduleSettings) -> float:
-    """Factor, at most 1, by which a frame is reduced for a search of the whole of it."""
-    return min(1.0, settings.full_search_width / frame_width)
+@lru_cache(maxsize=8)
+def sweep_tiles(frame_size: tuple[int, int], settings: ScheduleSettings, min_face: float) -> tuple[Search, ...]:
+    """The searches that together find a face of any size anywhere in a frame of ``frame_size`` (width, height).
+
+    No face below ``min_face`` pixels of the frame is looked for, nor one that the reduced frame shows too small.
+
+    Neighbouring tiles overlap by the largest face that they look for, so that a face on a seam is whole in one.
+    """
+    width, height = frame_size
+    scale = min(1.0, settings.full_search_width / max(1, width))
+    if settings.acquire_within_s == 0:
+        return (Search(Box(0, 0, width, height), scale, max(CASCADE_WINDOW / scale, min_face)),)
+    scale = min(scale, CASCADE_WINDOW / min_face)
+    smallest = CASCADE_WINDOW / scale
+    tiles: list[Search] = []
+    while max(width, height) * scale > TILE_PX:
+        overlap = math.ceil(OCTAVE * smallest)
+        rows, columns = (_spread(side, overlap, TILE_PX / scale) for side in (height, width))
+        regions = [Box(x, y, across, down) for y, down in rows for x, across in columns]
+        tiles += [Search(region, scale, smallest, OCTAVE * smallest) for region in regions]
+        scale, smallest = scale / 2, smallest * 2
+    return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * LAST_FINER), smallest))
 
 
-def nominal_full_search_cost(frame_size: tuple[int, int], settings: ScheduleSettings) -> float:
-    """Seconds that a search of the whole frame is taken to cost on any machine."""
-    scale = full_search_scale(frame_size[0], settings)
-    return NOMINAL_SECONDS_PER_MEGAPIXEL * frame_size[0] * frame_size[1] * scale**2 / 1e6
+def _spread(side: int, overlap: int, most: float) -> list[tuple[int, int]]:
+    """Equal stretches (start, length) of at most about ``most`` that cover ``side`` and overlap by ``overlap``."""
+    count = max(1, math.ceil((side - overlap) / (most - overlap)))
+    step = (side - overlap) / count
+    starts = [round(index * step) for index in range(count)]
+    return [(start, min(side, math.ceil(start + step + overlap)) - start) for start in starts]
 
 
-def _around(track: Track, now: float, settings: ScheduleSettings) -> Search:
-    unseen = max(0.0, now - track.last_seen)
+def _around(track: Track, motion: SceneMotion, now: float, settings: ScheduleSettings) -> Search:
+    """Where the track should be: the longer ago it was seen, the wider."""
+    steady = track.confirmed and not track.lost
+    unseen = min(max(0.0, now - track.last_seen), 1.0)
+    ratio = STEADY_RATIO if steady else UNSURE_RATIO
     face = max(1, track.box.width)
-    region = track.box.grown(settings.region_margin + settings.region_growth * unseen)
-    # The sizes a face can take on between two looks; fewer sizes cost less and find fewer false faces.
-    return Search(region, min(1.0, settings.face_px / face), 0.6 * face, 1.7 * face)
+    margin = settings.region_margin + settings.region_growth * unseen + (0.0 if steady else UNSURE_MARGIN)
+    # The smallest face of the range may not come to lie below the cascade's window.
+    scale = min(1.0, max(settings.face_px, CASCADE_WINDOW * ratio) / face)
+    region = track.box.grown(margin).clipped(*motion.frame_size)
+    return Search(region, scale, face / ratio, face * ratio, track.track_id, track.confirmed)
+
+
+def _overdue(track: Track, motion: SceneMotion, now: float, elapsed: float, settings: ScheduleSettings) -> float:
+    """How long ago the track was looked for, in multiples of the time between looks; due from 1 on."""
+    waited = now - track.last_looked
+    region = track.box.grown(settings.region_margin)
+    if track.lost or not track.confirmed or region.clipped(*motion.frame_size).area == 0:
+        return max(1.0, waited / max(elapsed, 1e-3))
+    if _stands(motion.last_change(region), track.last_looked, settings):
+        return waited / max(settings.still_look_s, 1e-3)
+    # The faster it moves, the sooner its course may change; and half a frame early rather than half a frame late. Not
+    # below the time between frames, or tracks that want more looks than there are frames would leave no tile its turn.
+    most = STRAY * track.box.width / max(track.speed, 1.0)
+    return waited / max(min(settings.look_every_s, most) - elapsed / 2, elapsed / 2, 1e-3)
+
+
+def _tile_overdue(
+    tile: Search, at: float, motion: SceneMotion, now: float, period: float, settings: ScheduleSettings
+) -> float:
+    overdue = (now - at) / max(period, 1e-3)
+    if settings.acquire_within_s > 0 and overdue >= 1 and _stands(motion.last_news(tile.region), at, settings):
+        return (now - at) / max(settings.still_look_s, settings.acquire_within_s)
+    return overdue
+
+
+def _stands(last_change: float, looked_at: float, settings: ScheduleSettings) -> bool:
+    return settings.motion_threshold > 0 and last_change < looked_at - SETTLE_S
+
+
+def _turn(wanted: tuple[float, Search]) -> tuple[float, int]:
+    overdue, search = wanted
+    return -overdue, -1 if search.track_id is None else search.track_id
+
+
+def _afford(
+    wanted: Sequence[Search], cost: SearchCost, credit_s: float, settings: ScheduleSettings
+) -> tuple[tuple[Search, ...], float]:
+    """As many of ``wanted``, in their order, as the budget allows, and the credit that is left.
+
+    One search may overdraw the credit, or a slow machine would never look at all; it is paid back before the next.
+    """
+    chosen: list[Search] = []
+    most_s = math.inf if settings.budget_ms is None else settings.budget_ms / 1e3
+    spent = 0.0
+    for search in wanted:
+        seconds = cost.of(search)
+        if credit_s - spent < 0 or (chosen and spent + seconds > most_s):
+            break
+        chosen.append(search)
+        spent += seconds
+    return tuple(chosen), credit_s - spent

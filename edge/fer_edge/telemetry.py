@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from fer_edge.process_memory import resident_mib
-from fer_edge.types import RuntimeStatus, StageLatency
+from fer_edge.types import CropFault, RuntimeStatus, StageLatency
 
 _GROWTH = 1.04
 """Ratio of neighbouring bucket limits: a percentile is off by 2 % at most."""
@@ -53,6 +53,7 @@ class Telemetry:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._counts: defaultdict[str, int] = defaultdict(int)
+        self._refused = dict.fromkeys(CropFault, 0)
         self._stages: defaultdict[str, LatencyHistogram] = defaultdict(LatencyHistogram)
         self._pipeline_cpu_s = 0.0
 
@@ -63,6 +64,11 @@ class Telemetry:
             self._counts["dropped"] += dropped
             self._counts["faces"] += faces
             self._counts["events"] += events
+
+    def refuse(self, fault: CropFault) -> None:
+        """Count a crop that is not classified."""
+        with self._lock:
+            self._refused[fault] += 1
 
     def stage(self, name: str) -> StageTimer:
         """Times the block of ``with telemetry.stage("detect"):``."""
@@ -86,6 +92,7 @@ class Telemetry:
                 cpu_s=time.process_time(),
                 pipeline_cpu_s=self._pipeline_cpu_s,
                 rss_mb=resident_mib(),
+                refused={fault.value: count for fault, count in self._refused.items()},
                 stages={name: histogram.latency() for name, histogram in self._stages.items()},
             )
 

@@ -93,6 +93,7 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
         "dropped": status.dropped,
         "faces": status.faces,
         "events": status.events,
+        "refused": dict(status.refused),
         "wall_s": round(status.wall_s, 4),
         "cpu_s": round(status.cpu_s, 4),
         "pipeline_cpu_s": round(status.pipeline_cpu_s, 4),
@@ -109,23 +110,24 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
     }
 
 
-def combined_stats(statuses: Mapping[str, RuntimeStatus]) -> dict[str, Any]:
-    """One table for a run: as it is for one source; for several their sums, and each under ``sources``.
+def combined_stats(statuses: Mapping[str, RuntimeStatus], *, by_source: bool) -> dict[str, Any]:
+    """One table for a run: as it is for one source; ``by_source`` the sums, and each one under ``sources``.
 
     Stages of several sources are told apart as ``source/stage``: percentiles cannot be added up.
     """
     tables = {name: stats_table(status) for name, status in statuses.items()}
-    if len(tables) == 1:
+    if not by_source:
         return next(iter(tables.values()))
     summed = ("frames", "dropped", "faces", "events", "pipeline_cpu_s")
     total: dict[str, Any] = dict(next(iter(tables.values())))
     total.update({key: round(sum(table[key] for table in tables.values()), 4) for key in summed})
+    total["refused"] = {fault: sum(table["refused"][fault] for table in tables.values()) for fault in total["refused"]}
     total["wall_s"] = max(table["wall_s"] for table in tables.values())
     total["cpu_s"] = max(table["cpu_s"] for table in tables.values())
     total["stages"] = {
         f"{name}/{stage}": values for name, table in tables.items() for stage, values in table["stages"].items()
     }
-    total["sources"] = {name: {key: table[key] for key in summed} for name, table in tables.items()}
+    total["sources"] = {name: {key: table[key] for key in (*summed, "refused")} for name, table in tables.items()}
     return total
 
 

@@ -1,4 +1,4 @@
-"""Faces to tracks: globally best association with constant-velocity motion, and smoothed probabilities.
+"""Faces to tracks: globally best association with constant-velocity motion.
 
 All times are seconds on a clock that does not go back. Frames may come at any rate, and irregularly.
 """
@@ -6,12 +6,12 @@ All times are seconds on a clock that does not go back. Frames may come at any r
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from fer_edge.config import TrackingSettings
-from fer_edge.types import Box, EmotionProbabilities, Face, Float32Array, Track
+from fer_edge.types import Box, Face, Track
 
 MIN_IOU = 0.15
 """Least overlap of a predicted and a found box that joins them by itself."""
@@ -21,9 +21,9 @@ MAX_SIZE_RATIO = 1.8
 """Boxes whose widths differ by more than this are not joined by distance."""
 POSITION_GAIN = 0.7
 """Share of the newly found box in a track's box; a cascade's boxes jitter by some pixels from frame to frame."""
-VELOCITY_TIME_S = 0.25
+VELOCITY_TIME_S = 0.15
 """Time constant of the velocity's smoothing, seconds."""
-COAST_S = 0.4
+COAST_S = 0.6
 """Longest time for which the velocity moves an unseen face on; after that the box stands still."""
 
 
@@ -39,27 +39,26 @@ class Tracker:
         """The tracks with their boxes moved to where they should be at ``now``."""
         return tuple(followed.track(now, self._settings.confirm_hits) for followed in self._followed)
 
-    def update(
-        self, now: float, faces: Sequence[Face], probabilities: Sequence[EmotionProbabilities]
-    ) -> tuple[Track, ...]:
-        """Take in the ``faces`` found at ``now``, with the probabilities of each; returns the tracks that live on.
+    def update(self, now: float, faces: Sequence[Face], looked_for: Collection[int] | None = None) -> tuple[Track, ...]:
+        """Take in the ``faces`` found at ``now``; returns the tracks that live on.
 
-        A track ends when it was looked for and not found, and was last seen longer ago than ``left_after_s``; a
-        gap between frames alone ends none, so that low frame rates work.
+        ``looked_for`` are the ids of the tracks that were searched (None: all): another one that is not found is no
+        miss. A track ends when looks for it were in vain for longer than ``left_after_s``: neither a gap between frames
+        nor a single miss after one ends it, so that low frame rates and faces that are seldom looked for work.
         """
         boxes = [followed.box_at(now) for followed in self._followed]
         pairs = associate(boxes, [face.box for face in faces])
         for row, column in pairs:
-            self._followed[row].found(now, faces[column].box, probabilities[column].values, self._settings)
+            self._followed[row].found(now, faces[column])
         matched_rows = {row for row, _ in pairs}
         matched_columns = {column for _, column in pairs}
         for row, followed in enumerate(self._followed):
-            if row not in matched_rows:
-                followed.misses += 1
+            if row not in matched_rows and (looked_for is None or followed.track_id in looked_for):
+                followed.missed(now)
         self._followed = [followed for followed in self._followed if not self._ended(followed, now)]
         for column, face in enumerate(faces):
             if column not in matched_columns:
-                self._followed.append(_Followed(self._next_id, face.box, probabilities[column].values, now))
+                self._followed.append(_Followed(self._next_id, face, now))
                 self._next_id += 1
         return self.predicted(now)
 
@@ -72,52 +71,70 @@ class Tracker:
             return False
         if followed.hits < self._settings.confirm_hits and followed.misses >= followed.hits:
             return True  # not found again as often as it was found: a chance hit of the detector
-        return now - followed.last_seen > self._settings.left_after_s
+        return now - followed.missed_since > self._settings.left_after_s
 
 
 class _Followed:
-    """The state of one track: centre and size with their velocity, and the running average."""
+    """The state of one track: centre and size with their velocity."""
 
-    def __init__(self, track_id: int, box: Box, values: Float32Array, now: float) -> None:
+    def __init__(self, track_id: int, face: Face, now: float) -> None:
         self.track_id = track_id
+        self._face = face
         self.hits, self.misses = 1, 0
-        self.last_seen = now
-        self._state = _centre_and_size(box)
-        self._velocity = np.zeros(4)
-        self._average = np.asarray(values, dtype=np.float64)
-        self._weight = 1.0
+        self.missed_since = now
+        """When the first look since ``last_seen`` was in vain."""
+        self.last_seen = self.last_looked = now
+        self._x, self._y = face.box.centre
+        self._width, self._height = float(face.box.width), float(face.box.height)
+        self._speed_x = self._speed_y = 0.0
 
     def box_at(self, now: float) -> Box:
         """The predicted box."""
         elapsed = min(max(0.0, now - self.last_seen), COAST_S)
-        x, y, width, height = self._state + self._velocity * elapsed
-        width, height = max(1.0, width), max(1.0, height)
+        x, y = self._x + self._speed_x * elapsed, self._y + self._speed_y * elapsed
+        width, height = max(1.0, self._width), max(1.0, self._height)
         return Box(round(x - width / 2), round(y - height / 2), round(width), round(height))
 
-    def found(self, now: float, box: Box, values: Float32Array, settings: TrackingSettings) -> None:
-        """Take in a box and its probabilities, found at ``now``."""
+    def missed(self, now: float) -> None:
+        """It was looked for at ``now`` and not found."""
+        if self.misses == 0:
+            self.missed_since = now
+        self.misses += 1
+        self.last_looked = now
+
+    def found(self, now: float, face: Face) -> None:
+        """Take in the face as found at ``now``."""
         elapsed = max(0.0, now - self.last_seen)
-        seen = _centre_and_size(box)
+        x, y = face.box.centre
         if elapsed > 0:
-            measured = (seen - self._state) / elapsed
-            # The size does not extrapolate: its jitter would make boxes breathe.
-            measured[2:] = 0.0
-            self._velocity += (1 - math.exp(-elapsed / VELOCITY_TIME_S)) * (measured - self._velocity)
-        expected = self._state + self._velocity * min(elapsed, COAST_S)
-        self._state = expected + POSITION_GAIN * (seen - expected)
-        # An exponentially weighted mean: each sample counts 1 when new and fades with the time constant, so the
-        # first samples average evenly and the rate of frames does not matter.
-        fading = math.exp(-elapsed / settings.smoothing_s) if settings.smoothing_s > 0 else 0.0
-        self._weight = self._weight * fading + 1.0
-        self._average += (np.asarray(values, dtype=np.float64) - self._average) / self._weight
+            share = 1 - math.exp(-elapsed / VELOCITY_TIME_S)
+            self._speed_x += share * ((x - self._x) / elapsed - self._speed_x)
+            self._speed_y += share * ((y - self._y) / elapsed - self._speed_y)
+        # The size does not extrapolate: its jitter would make boxes breathe.
+        coasted = min(elapsed, COAST_S)
+        expected = self._x + self._speed_x * coasted, self._y + self._speed_y * coasted
+        self._x = expected[0] + POSITION_GAIN * (x - expected[0])
+        self._y = expected[1] + POSITION_GAIN * (y - expected[1])
+        self._width += POSITION_GAIN * (face.box.width - self._width)
+        self._height += POSITION_GAIN * (face.box.height - self._height)
         self.hits += 1
         self.misses = 0
-        self.last_seen = now
+        self.last_seen = self.last_looked = now
+        self._face = face
 
     def track(self, now: float, confirm_hits: int) -> Track:
         """The value the other stages see."""
-        smoothed = EmotionProbabilities(self._average.astype(np.float32))
-        return Track(self.track_id, self.box_at(now), smoothed, self.last_seen, self.hits >= confirm_hits)
+        box = self.box_at(now)
+        face = self._face if now == self.last_seen else Face(box, self._face.score)
+        return Track(
+            self.track_id,
+            box,
+            self.last_seen,
+            confirmed=self.hits >= confirm_hits,
+            face=None if self.misses else face,
+            last_looked=self.last_looked,
+            speed=math.hypot(self._speed_x, self._speed_y),
+        )
 
 
 def associate(tracks: Sequence[Box], faces: Sequence[Box]) -> list[tuple[int, int]]:
@@ -174,7 +191,3 @@ def _best_assignment(matrix: np.ndarray[tuple[int, int], np.dtype[np.float64]]) 
             row_of[column], column = row_of[came_from[column]], int(came_from[column])
     pairs = [(int(row_of[column]) - 1, column - 1) for column in range(1, columns + 1) if row_of[column]]
     return sorted((column, row) if transposed else (row, column) for row, column in pairs)
-
-
-def _centre_and_size(box: Box) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.array([*box.centre, box.width, box.height], dtype=np.float64)

@@ -5,6 +5,7 @@ Classes that hold an array are declared ``eq=False``: the generated ``==`` and `
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,15 @@ class Frame:
     """One grey image of a source.
 
     ``captured_at`` is seconds: the monotonic clock for a live source, media time for a file.
-    ``gray`` is uint8 [H, W].
+    ``gray`` is uint8 [H, W]. ``glass_at`` is when light fell on the sensor, as near as is known, in seconds of the
+    monotonic clock; None for a file that is not paced like a camera.
     """
 
     source: str
     index: int
     captured_at: float
     gray: UInt8Array
+    glass_at: float | None = None
 
     @property
     def width(self) -> int:
@@ -83,6 +87,38 @@ class Frame:
     def height(self) -> int:
         """Height in pixels."""
         return int(self.gray.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneMotion:
+    """When each part of a source's picture last changed, in cells that cover it evenly; good until its next frame.
+
+    ``frame_size`` is (width, height) in pixels. ``changed_at`` and ``news_at`` are float64 [rows, columns], seconds of
+    the source's clock; ``news_at`` leaves out what changed where known faces are looked for anyway.
+    """
+
+    frame_size: tuple[int, int]
+    changed_at: Float64Array
+    news_at: Float64Array
+
+    def last_change(self, box: Box) -> float:
+        """When anything in ``box`` last changed; minus infinity where it lies outside."""
+        return float(self.changed_at[self.cells(box)].max(initial=-np.inf))
+
+    def last_news(self, box: Box) -> float:
+        """When anything in ``box`` last changed that is no known face."""
+        return float(self.news_at[self.cells(box)].max(initial=-np.inf))
+
+    def cells(self, box: Box) -> tuple[slice, slice]:
+        """Rows and columns of the cells that ``box`` touches."""
+        (width, height), (rows, columns) = self.frame_size, self.changed_at.shape
+        inside = box.clipped(width, height)
+        if inside.area == 0:
+            return slice(0), slice(0)
+        top, left = inside.y * rows // height, inside.x * columns // width
+        bottom = -(-(inside.y + inside.height) * rows // height)
+        right = -(-(inside.x + inside.width) * columns // width)
+        return slice(top, bottom), slice(left, right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +142,17 @@ class FaceCrop:
     quality: float
 
 
+class CropFault(StrEnum):
+    """Why a crop is not classified."""
+
+    SMALL = "small"
+    CUT = "cut"
+    OVEREXPOSED = "overexposed"
+    LOW_CONTRAST = "low_contrast"
+    BLURRED = "blurred"
+    NOISY = "noisy"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EmotionProbabilities:
     """Calibrated probabilities, float32 [labels], in the bundle's label order; they sum to 1."""
@@ -118,19 +165,39 @@ class EmotionProbabilities:
         return int(np.argmax(self.values))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Track:
     """One face followed over time.
 
-    ``box`` is where it is now (predicted while it is not found), ``probabilities`` the smoothed ones,
-    ``last_seen`` seconds of the source's clock, and ``confirmed`` whether it was found often enough to be told of.
+    ``box`` is where it is now (predicted while it is not found), ``last_seen`` seconds of the source's clock,
+    ``confirmed`` whether it was found often enough to be told of. ``face`` is where to read its expression: as it was
+    found, or where it should be when nobody looked for it since; None when it was looked for and not found.
+    ``last_looked`` is when it was last looked for, found or not, and ``speed`` pixels per second.
     """
 
     track_id: int
     box: Box
-    probabilities: EmotionProbabilities
     last_seen: float
     confirmed: bool
+    face: Face | None = None
+    last_looked: float = -math.inf
+    speed: float = 0.0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the last look for it was in vain."""
+        return self.last_looked > self.last_seen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackReading:
+    """A track with its smoothed ``probabilities``.
+
+    None before the first reading, and while its crops are not good enough to be classified.
+    """
+
+    track: Track
+    probabilities: EmotionProbabilities | None
 
 
 UNCERTAIN = "uncertain"
@@ -141,7 +208,8 @@ UNCERTAIN = "uncertain"
 class TrackedEmotion:
     """What is said of one track after smoothing; ``emotion`` is a label or ``UNCERTAIN``.
 
-    ``confidence`` is the smoothed probability of the emotion (of the best label when uncertain), 0..1;
+    ``confidence`` is the smoothed probability of the emotion (of the best label when uncertain), 0..1, and 0 when
+    nothing can be read of the face;
     ``since`` is the time (source clock, seconds) at which the emotion became this one.
     """
 
@@ -198,6 +266,7 @@ class RuntimeStatus:
 
     ``wall_s``, ``cpu_s`` (whole process) and ``pipeline_cpu_s`` (the processing thread) are seconds;
     ``rss_mb`` is the resident set in MiB (1 MiB = 2**20 bytes), NaN where the system does not tell.
+    ``refused`` counts the crops that were not classified, for each reason.
     """
 
     frames: int
@@ -208,4 +277,5 @@ class RuntimeStatus:
     cpu_s: float
     pipeline_cpu_s: float
     rss_mb: float
+    refused: dict[str, int] = field(default_factory=dict)
     stages: dict[str, StageLatency] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fer_edge.config import EmotionSettings
 from fer_edge.events import EventTeller, Hysteresis, clock_synced, event_to_json
-from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EmotionProbabilities, EventKind, Track
+from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EmotionProbabilities, EventKind, Track, TrackReading
 
 LABELS = ("happy", "sad", "neutral")
 SETTINGS = EmotionSettings(enter=0.5, exit=0.35, lead=0.1, min_dwell_s=0.5)
@@ -25,8 +25,8 @@ def _probabilities(*values: float) -> EmotionProbabilities:
     return EmotionProbabilities(np.array(values, dtype=np.float32))
 
 
-def _track(track_id: int, *values: float, confirmed: bool = True) -> Track:
-    return Track(track_id, BOX, _probabilities(*values), 0.0, confirmed)
+def _reading(track_id: int, *values: float, confirmed: bool = True) -> TrackReading:
+    return TrackReading(Track(track_id, BOX, 0.0, confirmed), _probabilities(*values) if values else None)
 
 
 HAPPY, SAD, UNSURE = (0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.34, 0.33, 0.33)
@@ -89,14 +89,14 @@ def _teller(**changes: Any) -> EventTeller:
 
 def test_a_visit_from_appeared_to_left() -> None:
     teller = _teller()
-    assert teller.update("cam", [_track(1, *HAPPY, confirmed=False)], 0.0) == ((), ())
-    emotions, events = teller.update("cam", [_track(1, *HAPPY)], 0.1)
+    assert teller.update("cam", [_reading(1, *HAPPY, confirmed=False)], 0.0) == ((), ())
+    emotions, events = teller.update("cam", [_reading(1, *HAPPY)], 0.1)
     assert [(told.track_id, told.emotion, told.since) for told in emotions] == [(1, "happy", 0.1)]
     assert events == (
         EmotionEvent(EventKind.APPEARED, "cam", 1_700_000_000.25, 0.1, 1, "happy", None, pytest.approx(0.8)),
     )
-    assert teller.update("cam", [_track(1, *SAD)], 0.2)[1] == ()
-    emotions, (changed,) = teller.update("cam", [_track(1, *SAD)], 0.75)
+    assert teller.update("cam", [_reading(1, *SAD)], 0.2)[1] == ()
+    emotions, (changed,) = teller.update("cam", [_reading(1, *SAD)], 0.75)
     assert (changed.kind, changed.emotion, changed.previous) == (EventKind.CHANGED, "sad", "happy")
     assert emotions[0].since == 0.75
     emotions, (left,) = teller.update("cam", [], 2.0)
@@ -106,14 +106,14 @@ def test_a_visit_from_appeared_to_left() -> None:
 
 
 def test_uncertain_is_a_state_with_the_best_labels_confidence() -> None:
-    (told,), (appeared,) = _teller().update("cam", [_track(4, *UNSURE)], 0.0)
+    (told,), (appeared,) = _teller().update("cam", [_reading(4, *UNSURE)], 0.0)
     assert told.emotion == appeared.emotion == UNCERTAIN
     assert told.confidence == pytest.approx(0.34)
 
 
 def test_finish_lets_everyone_leave_once() -> None:
     teller = _teller()
-    teller.update("cam", [_track(1, *HAPPY), _track(2, *SAD)], 0.0)
+    teller.update("cam", [_reading(1, *HAPPY), _reading(2, *SAD)], 0.0)
     assert [(e.kind, e.track_id, e.mono) for e in teller.finish("cam", 5.0)] == [
         (EventKind.LEFT, 1, 5.0),
         (EventKind.LEFT, 2, 5.0),
@@ -125,7 +125,7 @@ def test_heartbeats_come_for_each_track_or_for_the_empty_scene() -> None:
     teller = _teller(heartbeat_s=1.0)
     beats: list[tuple[float, int | None, str | None]] = []
     for tenth in range(45):
-        tracks = [_track(1, *HAPPY), _track(2, *SAD)] if tenth < 25 else []
+        tracks = [_reading(1, *HAPPY), _reading(2, *SAD)] if tenth < 25 else []
         _, events = teller.update("cam", tracks, tenth / 10)
         beats += [(e.mono, e.track_id, e.emotion) for e in events if e.kind is EventKind.HEARTBEAT]
     assert beats == [
@@ -140,7 +140,7 @@ def test_heartbeats_come_for_each_track_or_for_the_empty_scene() -> None:
 
 def test_no_heartbeats_by_default() -> None:
     teller = _teller()
-    events = [event for tenth in range(100) for event in teller.update("cam", [_track(1, *HAPPY)], tenth)[1]]
+    events = [event for tenth in range(100) for event in teller.update("cam", [_reading(1, *HAPPY)], tenth)[1]]
     assert [event.kind for event in events] == [EventKind.APPEARED]
 
 

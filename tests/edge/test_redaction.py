@@ -20,7 +20,9 @@ HOSTS = st.sampled_from(["camera", "10.0.0.7", "cam.example.org", "[fe80::1]"])
 PORTS = st.sampled_from(["", ":0", ":80", ":554", ":8080", ":9999", ":59999", ":60000", ":65529", ":65535"])
 PATHS = (
     st.text(LETTERS + "-._~/@:!$&'()*+,;=?#%", max_size=20)
-    .filter(lambda text: "://" not in f"/{text}")  # a URL within the URL, which may have a password of its own
+    .filter(
+        lambda text: "://" not in f"/{text}" and "=" not in text
+    )  # a URL within the URL, which may have a password of its own
     .map(lambda text: text and f"/{text}")
 )
 SECRET = "Sésame"
@@ -46,6 +48,13 @@ def hidden(url: str) -> str:
         ("rtsp://x:554?y@z", "rtsp://x:554?y@z"),
         ("rtsp://[::1]/y@z", "rtsp://[::1]/y@z"),
         ("rtsp://u:pw@[::1]:554/y@z", "rtsp://u:***@[::1]:554/y@z"),
+        ("http://x/video.cgi?user=me&pwd=pw@1&rate=5", "http://x/video.cgi?user=me&pwd=***&rate=5"),
+        ("http://x/v?Password=pw@", "http://x/v?Password=***"),
+        ("'http://x/v?token=pw@', 'a'", "'http://x/v?token=***', 'a'"),
+        ("http://x/v?user=u&loginpas=pw@&api_key=pw@", "http://x/v?user=u&loginpas=***&api_key=***"),
+        ("rtsp://x/user=admin_password=pw@_channel=1.sdp", "rtsp://x/user=admin_password=***"),
+        ("rtsp:/admin:pw@x/y", "rtsp:/admin:***@x/y"),
+        ("a?pwd=b.mp4", "a?pwd=b.mp4"),
         ("a:b@c.mp4", "a:b@c.mp4"),
         ("'rtsp://u:pw@x/y', 'http://v:qw@x/y'", "'rtsp://u:***@x/y', 'http://v:***@x/y'"),
     ],

@@ -25,7 +25,10 @@ from support.edge_command import (
     write_video,
 )
 
-STATS_KEYS = ["frames", "dropped", "faces", "events", "wall_s", "cpu_s", "pipeline_cpu_s", "rss_mb", "stages"]
+STATS_KEYS = [
+    *("frames", "dropped", "faces", "events", "refused"),
+    *("wall_s", "cpu_s", "pipeline_cpu_s", "rss_mb", "stages"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,7 @@ def test_video_to_events_trace_stats_and_clip(tiny_bundle: Path, clip: Path, tmp
     assert list(stats) == STATS_KEYS
     assert (stats["frames"], stats["dropped"], stats["events"]) == (30, 0, len(events))
     assert 0 < stats["pipeline_cpu_s"] <= stats["cpu_s"]
+    assert list(stats["refused"]) == ["small", "cut", "overexposed", "low_contrast", "blurred", "noisy"]
     assert all(list(stage) == ["p50_ms", "p95_ms", "p99_ms", "calls"] for stage in stats["stages"].values())
     video = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 30
@@ -140,6 +144,41 @@ def test_several_sources_run_side_by_side(tiny_bundle: Path, clip: Path, tmp_pat
     stats = json.loads((tmp_path / "s.json").read_text())
     assert stats["frames"] == 50
     assert {name: table["frames"] for name, table in stats["sources"].items()} == {"clip.mp4": 25, "demo": 25}
+    assert stats["refused"] == dict.fromkeys(stats["sources"]["demo"]["refused"], 0)
+
+
+def test_a_damaged_file_ends_its_own_stream_alone(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "imgs").mkdir()
+    cv2.imwrite(str(tmp_path / "imgs" / "1.jpg"), face_picture())
+    (tmp_path / "imgs" / "2.jpg").write_text("no image")
+    result = fer_edge("run", "imgs", clip, "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path)
+    assert_one_line(result, 2, "2.jpg")
+    assert "31 frames" in result.stdout
+    seen = [line["source"] for line in lines_of(tmp_path / "t.jsonl")]
+    assert (seen.count("imgs"), seen.count("clip.mp4")) == (1, 30)
+    # One that cannot be used at all is refused before anything is touched.
+    refused = fer_edge("run", "nothing.mp4", clip, "--bundle", tiny_bundle, "--trace", "new.jsonl", cwd=tmp_path)
+    assert_one_line(refused, 2, "nothing.mp4")
+    assert not (tmp_path / "new.jsonl").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_fails_ends_every_stream(tiny_bundle: Path, tmp_path: Path) -> None:
+    flags = ("--bundle", tiny_bundle, "--trace", "/dev/full", "--realtime")
+    began = time.monotonic()
+    assert_one_line(fer_edge("run", "demo", "demo", *flags, "--events", "/dev/full", cwd=tmp_path), 6, "/dev/full")
+    assert time.monotonic() - began < 15  # the scene takes 20 s
+
+
+def test_the_age_of_frames_is_told_for_what_is_paced_like_a_camera(tiny_bundle: Path, tmp_path: Path) -> None:
+    run = ("run", "demo", "--bundle", tiny_bundle, "--max-frames", 45, "--stats", "s.json")
+    assert fer_edge(*run, "--realtime", cwd=tmp_path).returncode == 0
+    stages = json.loads((tmp_path / "s.json").read_text())["stages"]
+    assert stages["age"]["calls"] == 45
+    assert stages["age_at_event"]["calls"] >= 1
+    assert stages["frame"]["p50_ms"] <= stages["age"]["p50_ms"] < 5000
+    assert fer_edge(*run, cwd=tmp_path).returncode == 0
+    assert "age" not in json.loads((tmp_path / "s.json").read_text())["stages"]
 
 
 def test_config_environment_and_flags(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -235,8 +274,9 @@ def make_bad_sources(folder: Path, clip: Path) -> dict[str, str]:
         "text.jpg": "not an image",
         "cut.jpg": "cut short",
         "no-images": "holds no images",
-        "rtsp://camera/1": "does not take rtsp",
-        "picamera2": "does not take picamera2",
+        "ftp://camera/1": "ftp sources are not taken",
+        "rtsp:///1": "not a URL",
+        "http://camera:99999/": "not a URL",
     }
 
 
@@ -313,14 +353,15 @@ def test_only_events_go_to_standard_output(tmp_path: Path, flag: str) -> None:
 
 
 def test_passwords_are_not_shown(tmp_path: Path) -> None:
-    assert_one_line(fer_edge("run", "rtsp://u:secret@h/x", cwd=tmp_path), 2, "rtsp://u:***@h/x")
+    assert_one_line(fer_edge("run", "rtsp://u:secret@127.0.0.1:1/x", cwd=tmp_path), 3, "rtsp://u:***@127.0.0.1:1/x")
     (tmp_path / "c.toml").write_text('[source]\nuris = ["rtsp://u:secret@h/x"]\n')
     (tmp_path / "bad.toml").write_text('[source]\nuris = "rtsp://u:secret@h/x"\n')
     shown = fer_edge("run", "--config", "c.toml", "--print-config", cwd=tmp_path)
     assert "rtsp://u:***@h/x" in shown.stdout
     for result in (
         shown,
-        fer_edge("run", "rtsp://u:secret@h/x", cwd=tmp_path),
+        fer_edge("run", "rtsp://u:secret@127.0.0.1:1/x", cwd=tmp_path),
+        fer_edge("run", "rtsp://u:secret@h:99999/x", cwd=tmp_path),
         fer_edge("run", "--config", "bad.toml", cwd=tmp_path),
     ):
         assert "secret" not in result.stdout + result.stderr

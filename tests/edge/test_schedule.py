@@ -1,93 +1,352 @@
-"""Where to look: the whole frame seldom, each face in a region that grows while it is not found."""
+"""Where to look: each face in its region, the whole frame in tiles, what stands still seldom, all within a budget."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.config import ScheduleSettings
-from fer_edge.schedule import Search, nominal_full_search_cost, plan_searches
-from fer_edge.types import Box, EmotionProbabilities, Track
+from fer_edge.schedule import ScheduleState, Search, SearchCost, plan_searches, sweep_tiles
+from fer_edge.types import Box, SceneMotion, Track
 
 SETTINGS = ScheduleSettings()
 SIZE = (640, 480)
+MIN_FACE = 48
+COST = SearchCost()
+FACE = Box(200, 100, 80, 80)
+TILES = sweep_tiles(SIZE, SETTINGS, MIN_FACE)
 
 
-def _track(box: Box, last_seen: float = 0.0) -> Track:
-    return Track(1, box, EmotionProbabilities(np.full(7, 1 / 7, np.float32)), last_seen, True)
+def _track(
+    box: Box = FACE, seen: float = 0.0, looked: float | None = None, track_id: int = 1, confirmed: bool = True
+) -> Track:
+    return Track(track_id, box, seen, confirmed, last_looked=seen if looked is None else looked)
 
 
-def _plan(tracks: list[Track], now: float, last_full: float | None, cost_s: float = 0.01) -> tuple[Search, ...]:
-    return plan_searches(SIZE, tracks, now, last_full, cost_s, SETTINGS)
+def _motion(changed_at: float = math.inf, size: tuple[int, int] = SIZE) -> SceneMotion:
+    """A scene of which every part changed at ``changed_at``."""
+    cells = np.full((30, 40), changed_at)
+    return SceneMotion(size, cells, cells.copy())
 
 
-def test_the_first_frame_is_searched_whole_and_reduced() -> None:
-    assert _plan([], 0.0, None) == (Search(None, 0.5),)
+Plan = list[tuple[float, tuple[Search, ...]]]
 
 
-def test_a_tracked_face_is_looked_for_around_its_place_only() -> None:
-    box = Box(200, 100, 72, 72)
-    (search,) = _plan([_track(box)], 0.0, 0.0)
-    assert search.region == box.grown(SETTINGS.region_margin)
-    assert search.scale * box.width == pytest.approx(SETTINGS.face_px)
-    assert search.min_face is not None and search.max_face is not None
-    assert search.min_face < box.width < search.max_face
+def _run(
+    fps: float,
+    seconds: float,
+    tracks: Callable[[float], Sequence[Track]] = lambda now: (),
+    motion: SceneMotion | None = None,
+    cost: SearchCost = COST,
+    settings: ScheduleSettings = SETTINGS,
+) -> Iterator[tuple[float, tuple[Search, ...]]]:
+    state = ScheduleState()
+    for index in range(round(fps * seconds)):
+        now = index / fps
+        searches, state = plan_searches(motion or _motion(), tracks(now), now, cost, state, settings, MIN_FACE)
+        yield now, searches
 
 
-def test_a_small_face_is_not_enlarged() -> None:
-    (search,) = _plan([_track(Box(10, 10, 30, 30))], 0.0, 0.0)
-    assert search.scale == 1.0
+def _followed(*boxes: Box) -> tuple[Callable[[float], list[Track]], Callable[[tuple[Search, ...], float], None]]:
+    """Tracks of faces that every look finds: the tracks at a time, and what to call with the searches made."""
+    looked = dict.fromkeys(range(1, len(boxes) + 1), 0.0)
+
+    def tracks(now: float) -> list[Track]:
+        return [_track(box, looked[i], track_id=i) for i, box in enumerate(boxes, 1)]
+
+    def made(searches: tuple[Search, ...], now: float) -> None:
+        looked.update({search.track_id: now for search in searches if search.track_id is not None})
+
+    return tracks, made
 
 
-def test_the_whole_frame_comes_round_while_faces_are_tracked() -> None:
-    track = _track(Box(200, 100, 72, 72))
-    every = SETTINGS.full_search_every_s
-    assert [search.region is None for search in _plan([track], every - 0.01, 0.0)] == [False]
-    assert [search.region is None for search in _plan([track], every, 0.0)] == [True, False]
-
-
-def test_the_region_of_a_lost_face_grows() -> None:
-    track = _track(Box(200, 100, 72, 72), last_seen=0.0)
-    widths = []
-    for now in (0.0, 0.3, 0.6, 0.9):
-        (search,) = _plan([track], now, now)
-        assert search.region is not None
-        widths.append(search.region.width)
-    assert widths == sorted(set(widths))
-
-
-@pytest.mark.parametrize(("cost_s", "due"), [(0.01, True), (1.0, False)])
-def test_a_slow_machine_searches_the_whole_frame_less_often(cost_s: float, due: bool) -> None:
-    assert bool(_plan([], 0.5, 0.0, cost_s)) is due
-    # and comes to it in the end
-    assert _plan([], 2.1, 0.0, cost_s)
-
-
-def test_the_nominal_cost_is_of_the_reduced_frame() -> None:
-    assert nominal_full_search_cost((640, 480), SETTINGS) == pytest.approx(
-        nominal_full_search_cost((1280, 960), SETTINGS)
-    )
+# Tiles
 
 
 @given(
-    st.lists(
-        st.builds(
-            _track,
-            st.builds(Box, st.integers(-50, 700), st.integers(-50, 500), st.integers(1, 600), st.integers(1, 600)),
-            st.floats(0, 100),
-        ),
-        max_size=4,
-    ),
-    st.floats(0, 100),
-    st.none() | st.floats(0, 100),
+    size=st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
+    width=st.integers(100, 800),
+    min_face=st.integers(8, 400),
+    where=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
 )
-def test_every_track_has_its_search_and_every_scale_is_sound(
-    tracks: list[Track], now: float, last_full: float | None
+def test_any_face_is_whole_in_a_tile_that_looks_for_its_size(
+    size: tuple[int, int], width: int, min_face: int, where: tuple[float, float, float]
 ) -> None:
-    searches = _plan(tracks, now, last_full)
-    regions = [search for search in searches if search.region is not None]
-    assert len(regions) == len(tracks) and len(searches) - len(regions) in (0, 1)
-    assert all(0 < search.scale <= 1 for search in searches)
-    assert searches == _plan(tracks, now, last_full)
+    tiles = sweep_tiles(size, replace(SETTINGS, full_search_width=width), min_face)
+    smallest, largest = math.ceil(tiles[0].min_face), min(size)
+    assert smallest >= min_face - 1 and all(24 / tile.min_face - 1e-9 <= tile.scale <= 1 for tile in tiles)
+    if smallest > largest:
+        return
+    side = smallest + int(where[0] * (largest - smallest))
+    x, y = (int(share * (length - side)) for share, length in zip(where[1:], size, strict=True))
+    assert any(
+        tile.min_face <= side <= (tile.max_face or math.inf)
+        and tile.region.x <= x
+        and tile.region.y <= y
+        and x + side <= tile.region.x + tile.region.width
+        and y + side <= tile.region.y + tile.region.height
+        for tile in tiles
+    )
+
+
+@pytest.mark.parametrize("size", [(320, 240), (640, 480), (1280, 720), (1920, 1080), (480, 640)])
+def test_no_tile_is_most_of_the_work(size: tuple[int, int]) -> None:
+    work = [tile.megapixels for tile in sweep_tiles(size, SETTINGS, MIN_FACE)]
+    assert max(work) <= max(0.04, 0.4 * sum(work))
+
+
+@pytest.mark.parametrize("fps", [1, 5, 15, 30, 60])
+def test_every_tile_has_its_turn_in_time_and_no_frame_has_them_all(fps: int) -> None:
+    tiles = sweep_tiles(SIZE, SETTINGS, MIN_FACE)
+    searched: dict[Search, list[float]] = {tile: [] for tile in tiles}
+    most = 0
+    for now, searches in _run(fps, 10):
+        most = max(most, len(searches)) if now > 0 else 0
+        for search in searches:
+            searched[search].append(now)
+    # A frame rate below one a second can do no better than every frame.
+    allowed = max(SETTINGS.acquire_within_s, 1 / fps) + 1e-9
+    for times in searched.values():
+        assert all(after - before <= allowed for before, after in itertools.pairwise(times))
+        assert times[0] <= allowed and 10 - times[-1] <= allowed + 1 / fps
+    if fps >= 15:
+        assert most <= 2  # but for the first frame
+
+
+def test_zero_searches_the_whole_of_every_frame() -> None:
+    for _, searches in _run(15, 1, settings=replace(SETTINGS, acquire_within_s=0.0, budget_share=1.0), cost=CHEAP):
+        assert [search.region for search in searches] == [Box(0, 0, *SIZE)]
+
+
+CHEAP = SearchCost(1e-6, 1e-6)
+
+
+@pytest.mark.parametrize("size", [(1920, 1080), (480, 640)])  # of the last there are as many tiles
+def test_a_frame_of_another_size_is_searched_from_the_start(size: tuple[int, int]) -> None:
+    state = ScheduleState(1.0, 0.1, (1.0,) * len(TILES), SIZE)
+    searches, _ = plan_searches(_motion(size=size), [], 1.0, COST, state, SETTINGS, MIN_FACE)
+    assert searches
+
+
+@given(
+    look=st.sampled_from([0.0, 0.12]),
+    still=st.sampled_from([0.0, 5.0]),
+    acquire=st.sampled_from([0.0, 1.0]),
+    threshold=st.sampled_from([0.0, 4.0]),
+)
+def test_zero_is_a_setting_like_any_other(look: float, still: float, acquire: float, threshold: float) -> None:
+    zeros = replace(
+        SETTINGS, look_every_s=look, still_look_s=still, acquire_within_s=acquire, motion_threshold=threshold
+    )
+    tracks, made = _followed(FACE)
+    state = ScheduleState()
+    for now in (0.0, 0.1, 0.2, 5.0, 1e9, 1e308):
+        searches, state = plan_searches(_motion(-10.0), tracks(now), now, COST, state, zeros, MIN_FACE)
+        made(searches, now)
+
+
+def test_a_face_beyond_the_edge_is_looked_for_until_it_is_given_up() -> None:
+    state = ScheduleState(0.9, 0.1, (1.0,) * len(TILES), SIZE)
+    searches, _ = plan_searches(_motion(-10.0), [_track(Box(900, 100, 80, 80))], 1.0, COST, state, SETTINGS, MIN_FACE)
+    assert [search.track_id for search in searches] == [1]
+
+
+# Regions
+
+
+def _around(track: Track, now: float = 1.0) -> Search:
+    state = ScheduleState(now - 0.1, 0.1, (now,) * len(sweep_tiles(SIZE, SETTINGS, MIN_FACE)), SIZE)
+    (search,), _ = plan_searches(_motion(), [track], now, COST, state, SETTINGS, MIN_FACE)
+    return search
+
+
+def test_a_tracked_face_is_looked_for_around_its_place_and_size() -> None:
+    search = _around(_track(seen=0.9))
+    assert (search.track_id, search.known) == (1, True)
+    assert search.region == FACE.grown(SETTINGS.region_margin + 0.1 * SETTINGS.region_growth)
+    assert search.scale * FACE.width == pytest.approx(SETTINGS.face_px)
+    assert search.max_face is not None and search.min_face < FACE.width < search.max_face
+    assert search.min_face * search.scale >= 24
+
+
+def test_a_small_face_is_not_enlarged() -> None:
+    assert _around(_track(Box(10, 10, 30, 30))).scale == 1.0
+
+
+def test_a_lost_face_is_looked_for_at_once_and_wider_and_wider() -> None:
+    searches = [_around(_track(seen=1.0 - gone, looked=0.999)) for gone in (0.1, 0.3, 0.6, 0.9)]
+    widths = [search.region.width for search in searches]
+    assert widths == sorted(set(widths))
+    steady = _around(_track(seen=0.9))
+    assert searches[0].region.width > steady.region.width
+    assert searches[0].min_face < steady.min_face
+    assert all(search.min_face * search.scale >= 24 for search in searches)
+
+
+def test_a_face_that_is_there_is_not_looked_for_in_every_frame_but_a_fast_one_is() -> None:
+    def looks(speed: float) -> int:
+        tracks, made = _followed(FACE)
+        count = 0
+        state = ScheduleState()
+        for index in range(60):
+            now = index / 30
+            moving = [replace(track, speed=speed) for track in tracks(now)]
+            searches, state = plan_searches(_motion(), moving, now, COST, state, SETTINGS, MIN_FACE)
+            made(searches, now)
+            count += any(search.track_id for search in searches)
+        return count
+
+    assert 60 * 0.2 <= looks(20.0) <= 60 * 0.5
+    assert looks(900.0) >= 58
+
+
+# Motion
+
+
+def test_a_still_scene_is_left_alone_but_for_a_look_now_and_then() -> None:
+    tracks, made = _followed(FACE)
+    counts = {"tile": 0, "region": 0}
+    state, still = ScheduleState(), _motion(changed_at=-10.0)
+    tiles = len(sweep_tiles(SIZE, SETTINGS, MIN_FACE))
+    for index in range(15 * 60):
+        now = index / 15
+        searches, state = plan_searches(still, tracks(now), now, COST, state, SETTINGS, MIN_FACE)
+        made(searches, now)
+        counts["tile"] += sum(search.track_id is None for search in searches)
+        counts["region"] += sum(search.track_id is not None for search in searches)
+    turns = 60 / SETTINGS.still_look_s
+    assert turns * 0.8 <= counts["region"] <= turns * 1.2
+    assert tiles * turns * 0.8 <= counts["tile"] <= tiles * (turns * 1.2 + 1)
+
+
+def test_only_the_tiles_that_changed_are_searched() -> None:
+    cells = np.full((30, 40), -10.0)
+    cells[2:5, 2:5] = math.inf  # the upper left corner
+    motion = SceneMotion(SIZE, cells, cells)
+    searched = [search for now, found in _run(15, 3.5, motion=motion) if now > 1 for search in found]
+    assert searched and all(search.region.x < 80 and search.region.y < 80 for search in searched)
+
+
+def test_without_a_threshold_what_stands_still_is_searched_as_well() -> None:
+    still = _motion(changed_at=-10.0)
+    off = replace(SETTINGS, motion_threshold=0.0)
+    gated = sum(len(found) for _, found in _run(15, 10, motion=still))
+    assert sum(len(found) for _, found in _run(15, 10, motion=still, settings=off)) > 3 * gated
+
+
+# Budget
+
+
+@pytest.mark.parametrize("slowness", [1.0, 5.0, 15.0])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_the_budget_holds_on_any_chip_and_everything_still_has_its_turn(slowness: float, share: float) -> None:
+    cost = SearchCost(COST.tile * slowness, COST.region * slowness)
+    budget = replace(SETTINGS, budget_share=share)
+    tracks, made = _followed(*(Box(100 * i, 50 * i, 80, 80) for i in range(5)))
+    spent = longest = 0.0
+    state = ScheduleState()
+    turns: dict[object, int] = {}
+    for index in range(15 * 120):
+        now = index / 15
+        searches, state = plan_searches(_motion(), tracks(now), now, cost, state, budget, MIN_FACE)
+        made(searches, now)
+        if index == 0:
+            continue  # the first frame is searched whole
+        spent += sum(cost.of(search) for search in searches)
+        longest = max(longest, *map(cost.of, searches), 0.0)
+        for search in searches:
+            key = search.track_id or search.region
+            turns[key] = turns.get(key, 0) + 1
+    # One search may overdraw it, and is paid back before the next.
+    assert spent <= share * 120 + longest
+    regions = [turns[i] for i in range(1, 6)]
+    assert min(regions) >= 0.6 * max(regions) - 1 and min(regions) > 0
+    assert len(turns) == 5 + len(sweep_tiles(SIZE, SETTINGS, MIN_FACE))
+
+
+@pytest.mark.parametrize(("fps", "slowness", "faces", "speed"), [(4, 5, 5, 0), (15, 8, 3, 500), (5, 8, 2, 200)])
+def test_faces_that_want_every_frame_leave_the_tiles_their_turns(
+    fps: int, slowness: float, faces: int, speed: float
+) -> None:
+    cost = SearchCost(COST.tile * slowness, COST.region * slowness)
+    tracks, made = _followed(*(Box(100 * i, 50 * i, 80, 80) for i in range(faces)))
+    state, turns = ScheduleState(), dict.fromkeys(TILES, 0)
+    for index in range(fps * 60):
+        now = index / fps
+        moving = [replace(track, speed=speed) for track in tracks(now)]
+        searches, state = plan_searches(_motion(), moving, now, cost, state, SETTINGS, MIN_FACE)
+        made(searches, now)
+        for search in searches:
+            if search in turns:
+                turns[search] += 1
+    assert min(turns.values()) >= 5
+
+
+def test_the_budget_of_a_frame_holds_but_for_a_search_that_alone_is_more() -> None:
+    tracks, made = _followed(*(Box(100 * i, 50 * i, 80, 80) for i in range(5)))
+    tight = replace(SETTINGS, budget_ms=8.0)
+    state = ScheduleState()
+    for index in range(150):
+        now = index / 15
+        searches, state = plan_searches(_motion(), tracks(now), now, COST, state, tight, MIN_FACE)
+        made(searches, now)
+        assert len(searches) <= 1 or sum(map(COST.of, searches)) <= 8e-3
+
+
+def test_the_measured_cost_follows_a_chip_that_throttles_and_recovers() -> None:
+    search, cost = Search(FACE, 1.0, 24, 100, 1), COST
+    for _ in range(30):
+        cost = cost.measured(search, 0.1)
+    assert cost.of(search) == pytest.approx(0.1, rel=0.01) and cost.tile == COST.tile
+    for _ in range(30):
+        cost = cost.measured(search, 0.01)
+    assert cost.of(search) == pytest.approx(0.01, rel=0.05)
+    assert cost.measured(Search(Box(0, 0, 0, 0), 1.0, 24), 1.0) == cost
+    assert cost.measured(Search(Box(0, 0, 200, 10), 1.0, 24, 1), 1e-6) == cost  # the detector does not look at it
+    assert cost.measured(search, 60.0).of(search) < 2 * cost.of(search)  # held up once
+
+
+# Anything
+
+
+boxes = st.builds(Box, st.integers(-50, 700), st.integers(-50, 500), st.integers(1, 600), st.integers(1, 600))
+any_tracks = st.lists(
+    st.builds(
+        Track, st.integers(1, 9), boxes, st.floats(0, 100), st.booleans(), st.none(), st.floats(0, 100),
+        st.floats(0, 1e6),
+    ),
+    max_size=5,
+    unique_by=lambda track: track.track_id,
+)  # fmt: skip
+times = st.floats(0, 100) | st.sampled_from([0.0, 1e9])
+states = st.builds(
+    ScheduleState,
+    st.none() | times,
+    st.floats(-1e3, 1e3),
+    st.lists(times, min_size=len(TILES), max_size=len(TILES)).map(tuple),
+    st.just(SIZE),
+) | st.just(ScheduleState())
+
+
+@settings(max_examples=200)
+@given(any_tracks, times, states, st.floats(-10, 110))
+def test_any_state_makes_a_sound_plan_and_the_same_one_again(
+    tracks: list[Track], now: float, state: ScheduleState, changed_at: float
+) -> None:
+    motion = _motion(changed_at)
+    searches, after = plan_searches(motion, tracks, now, COST, state, SETTINGS, MIN_FACE)
+    assert (searches, after) == plan_searches(motion, tracks, now, COST, state, SETTINGS, MIN_FACE)
+    ids = [search.track_id for search in searches if search.track_id is not None]
+    assert len(set(ids)) == len(ids) and set(ids) <= {track.track_id for track in tracks}
+    for search in searches:
+        assert 0 < search.scale <= 1 and search.region.clipped(*SIZE) == search.region
+    assert after.at == now and math.isfinite(after.credit_s)
+    assert after.credit_s <= 0.5 * max(0.2, now - (state.at if state.at is not None else now))
+    assert len(after.tiles_at) == len(sweep_tiles(SIZE, SETTINGS, MIN_FACE))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fer_edge.process_memory import resident_mib
 from fer_edge.telemetry import LatencyHistogram, StageTimer, Telemetry
+from fer_edge.types import CropFault
 
 
 @given(st.lists(st.floats(2e-6, 500.0), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99]))
@@ -44,6 +45,7 @@ def test_counts_from_many_threads_add_up() -> None:
     def work() -> None:
         for _ in range(500):
             telemetry.count(frames=1, faces=2)
+            telemetry.refuse(CropFault.BLURRED)
             with telemetry.stage("detect"):
                 pass
 
@@ -55,6 +57,7 @@ def test_counts_from_many_threads_add_up() -> None:
     status = telemetry.snapshot()
     assert (status.frames, status.faces, status.dropped, status.events) == (2000, 4000, 0, 0)
     assert status.stages["detect"].calls == 2000
+    assert {fault: count for fault, count in status.refused.items() if count} == {"blurred": 2000}
 
 
 def test_a_stage_is_timed_and_its_processor_time_is_the_threads() -> None:

@@ -6,20 +6,13 @@ from enum import Enum
 from types import TracebackType
 from typing import Protocol, Self
 
-import cv2
-import numpy as np
-
-from fer_edge.config import SourceSettings
-from fer_edge.types import Frame, UInt8Array
+from fer_edge.types import Frame
 
 DEFAULT_FPS = 25.0
 """Frames per second taken for a source that does not tell its own (``[source] fps`` overrides it)."""
 
-_ROTATIONS = {
-    90: cv2.ROTATE_90_CLOCKWISE,
-    180: cv2.ROTATE_180,
-    270: cv2.ROTATE_90_COUNTERCLOCKWISE,
-}
+_OLDEST_S = 2.0
+"""A camera's own time further back than this is of another clock, or nonsense."""
 
 
 class NoFrame(Enum):
@@ -78,11 +71,6 @@ class ClosingSource:
         self.close()
 
 
-def oriented(gray: UInt8Array, settings: SourceSettings) -> UInt8Array:
-    """``gray`` uint8 [H, W], turned clockwise by ``settings.rotate`` degrees and then mirrored if so set."""
-    turned: UInt8Array = gray
-    if settings.rotate:
-        turned = np.asarray(cv2.rotate(turned, _ROTATIONS[settings.rotate]), dtype=np.uint8)
-    if settings.mirror:
-        turned = np.asarray(cv2.flip(turned, 1), dtype=np.uint8)
-    return turned
+def glass_time(told_s: float, now: float) -> float:
+    """When a frame was taken, monotonic seconds: what the driver told, where that can be true, else ``now``."""
+    return told_s if now - _OLDEST_S <= told_s <= now else now

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fer_edge.config import SourceSettings
 from fer_edge.image_files import is_image_file, list_images, read_gray
-from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, oriented
+from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame
 from fer_edge.types import Frame
 
 
@@ -30,14 +30,13 @@ class ImageSource(ClosingSource):
         self.fps = settings.fps or DEFAULT_FPS
         self.still = len(paths) == 1
         self._paths = list(paths)
-        self._settings = settings
         self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """The next image; raises InputError, naming the file, when it cannot be read."""
         if self._index >= len(self._paths):
             return NoFrame.ENDED
-        gray = oriented(read_gray(self._paths[self._index]), self._settings)
+        gray = read_gray(self._paths[self._index])
         frame = Frame(self.name, self._index, self._index / self.fps, gray)
         self._index += 1
         return frame

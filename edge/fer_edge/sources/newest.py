@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 from fer_edge.errors import SourceLostError
 from fer_edge.sources.base import ClosingSource, FrameSource, NoFrame
@@ -22,7 +23,8 @@ class NewestFrameSource(ClosingSource):
 
     ``paced`` holds each frame back until its media time has come, as a camera would. ``lost_after_s`` is how long
     a live source may be silent before ``read`` raises SourceLostError; None is for ever. The thread starts with
-    the first ``read``, so that loading a model beforehand drops nothing.
+    the first ``read``, so that loading a model beforehand drops nothing. Each frame gets its ``glass_at``: when the
+    camera took it, or would have.
     """
 
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:
@@ -90,10 +92,13 @@ class NewestFrameSource(ClosingSource):
                 return
             if not isinstance(frame, Frame):
                 continue
+            glass_at = frame.captured_at
             if self._paced:
                 now = time.monotonic()
                 started = now - frame.captured_at if started is None else started
-                self._closed.wait(max(0.0, started + frame.captured_at - now))
+                glass_at = started + frame.captured_at
+                self._closed.wait(max(0.0, glass_at - now))
+            frame = replace(frame, glass_at=glass_at)
             with self._changed:
                 self.dropped += self._newest is not None
                 self._newest = frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import sys
@@ -12,16 +13,17 @@ import cv2
 import numpy as np
 
 from fer_edge.config import SourceSettings
-from fer_edge.errors import InputError, SourceLostError
+from fer_edge.errors import FerEdgeError, InputError, SourceLostError
 from fer_edge.image_files import check_readable
-from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, oriented
+from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, glass_time
 from fer_edge.types import Frame, UInt8Array
 
-CAMERA_SILENCE_S = 10.0
-"""A camera that gives nothing for this long is taken for lost; a cold USB camera needs 1–3 s for its first frame."""
-
+_log = logging.getLogger(__name__)
 _DEVICE = re.compile(r"(?:/dev/video)?(\d{1,3})")
 _PLAUSIBLE_FPS = (0.1, 1000.0)
+_V4L2_MANUAL = 1
+"""V4L2_EXPOSURE_MANUAL, a value of V4L2_CID_EXPOSURE_AUTO,
+https://docs.kernel.org/userspace-api/media/v4l/ext-ctrls-camera.html"""
 _CUT_SHORT = 0.9
 """A video whose pictures end before this share of the length its container tells is damaged. Containers round,
 and sound may outlast the picture a little, hence not 1."""
@@ -42,29 +44,37 @@ def camera_index(uri: str) -> int | None:
 def open_video(uri: str, settings: SourceSettings, name: str) -> VideoFileSource | None:
     """The video file at ``uri``; None when there is no such file. Raises InputError when it is not a video."""
     path = Path(uri)
-    return VideoFileSource(path, settings, name) if path.exists() else None
+    if not path.exists():
+        return None
+    check_readable(path)
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise InputError(f"{path}: not a video that can be read: empty, cut short or of an unknown format")
+    return VideoFileSource(capture, str(path), settings, name)
 
 
 class VideoFileSource(ClosingSource):
-    """A video file, frame by frame, none dropped; time is the container's.
+    """An open video with an end, frame by frame, none dropped; time is the container's. ``called`` names it in errors.
 
     A container without time stamps gets its frame rate, else ``settings.fps``, else ``DEFAULT_FPS``.
-    Raises InputError when the file is empty, is no video, or ends before the length that it tells.
+    ``read`` raises ``cut_short`` when it holds no picture, or ends before the length that it tells.
     """
 
     live = False
     dropped = 0
 
-    def __init__(self, path: Path, settings: SourceSettings, name: str) -> None:
-        check_readable(path)
+    def __init__(
+        self,
+        capture: cv2.VideoCapture,
+        called: str,
+        settings: SourceSettings,
+        name: str,
+        cut_short: type[FerEdgeError] = InputError,
+    ) -> None:
         self.name = name
-        self._path = path
-        self._settings = settings
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise InputError(f"{path}: not a video that can be read: empty, cut short or of an unknown format")
-        told = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = float(told) if _plausible(told) else (settings.fps or DEFAULT_FPS)
+        self._cut_short = cut_short
+        self.fps = told_fps(capture, settings)
+        self._capture, self._called = capture, called
         self._length_s = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.fps
         self._index = 0
         self._at = 0.0
@@ -79,7 +89,7 @@ class VideoFileSource(ClosingSource):
         if self._index:
             # Raw streams tell 0 for every frame, and damaged ones run backwards.
             self._at = told_at if told_at > self._at and math.isfinite(told_at) else self._at + 1 / self.fps
-        frame = Frame(self.name, self._index, self._at, oriented(_gray(image), self._settings))
+        frame = Frame(self.name, self._index, self._at, to_gray(image))
         self._index += 1
         return frame
 
@@ -91,12 +101,12 @@ class VideoFileSource(ClosingSource):
         if not self._capture.isOpened():
             return
         if self._index == 0:
-            raise InputError(f"{self._path}: holds no picture that can be read")
+            raise self._cut_short(f"{self._called}: holds no picture that can be read")
         seen_s = self._at + 1 / self.fps
         if math.isfinite(self._length_s) and seen_s < _CUT_SHORT * self._length_s:
-            raise InputError(
-                f"{self._path}: ends after {self._index} frames ({seen_s:.1f} s of {self._length_s:.1f} s):"
-                " the file is damaged or cut short"
+            raise self._cut_short(
+                f"{self._called}: ends after {self._index} frames ({seen_s:.1f} s of {self._length_s:.1f} s):"
+                " the film is damaged or cut short"
             )
 
 
@@ -111,7 +121,6 @@ class CameraSource(ClosingSource):
 
     def __init__(self, index: int, settings: SourceSettings, name: str) -> None:
         self.name = name
-        self._settings = settings
         linux = sys.platform.startswith("linux")
         device = f"/dev/video{index}" if linux else f"camera {index}"
         if linux and not Path(device).exists():
@@ -122,15 +131,8 @@ class CameraSource(ClosingSource):
                 f"{device}: cannot be opened as a camera; is it in use, or are you not in the group video?"
             )
         self._device = device
-        for wanted, key in (
-            (settings.width, cv2.CAP_PROP_FRAME_WIDTH),
-            (settings.height, cv2.CAP_PROP_FRAME_HEIGHT),
-            (settings.fps, cv2.CAP_PROP_FPS),
-        ):
-            if wanted is not None:
-                self._capture.set(key, float(wanted))
-        told = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = float(told) if _plausible(told) else (settings.fps or DEFAULT_FPS)
+        self._set_controls(settings)
+        self.fps = told_fps(self._capture, settings)
         self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
@@ -138,7 +140,9 @@ class CameraSource(ClosingSource):
         good, image = self._capture.read()
         if not good:
             raise SourceLostError(f"{self._device}: the camera stopped giving frames; check its cable and power")
-        frame = Frame(self.name, self._index, time.monotonic(), oriented(_gray(image), self._settings))
+        # For V4L2 this is the driver's own stamp of the buffer, on the monotonic clock.
+        at = glass_time(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, time.monotonic())
+        frame = Frame(self.name, self._index, at, to_gray(image))
         self._index += 1
         return frame
 
@@ -146,12 +150,33 @@ class CameraSource(ClosingSource):
         """Let go of the device."""
         self._capture.release()
 
+    def _set_controls(self, settings: SourceSettings) -> None:
+        manual = None if settings.exposure_us is None else _V4L2_MANUAL
+        for name, wanted, key in (
+            ("width", settings.width, cv2.CAP_PROP_FRAME_WIDTH),
+            ("height", settings.height, cv2.CAP_PROP_FRAME_HEIGHT),
+            ("fps", settings.fps, cv2.CAP_PROP_FPS),
+            ("exposure_us", manual, cv2.CAP_PROP_AUTO_EXPOSURE),
+            # V4L2_CID_EXPOSURE_ABSOLUTE counts in steps of 100 microseconds.
+            ("exposure_us", settings.exposure_us and max(1, settings.exposure_us / 100), cv2.CAP_PROP_EXPOSURE),
+            ("gain", settings.gain, cv2.CAP_PROP_GAIN),
+            ("autofocus", settings.autofocus, cv2.CAP_PROP_AUTOFOCUS),
+        ):
+            if wanted is not None and not self._capture.set(key, float(wanted)):
+                _log.warning("%s: the camera does not take [source] %s", self._device, name)
+        for name, unknown in (("ev", settings.ev), ("lens_position", settings.lens_position)):
+            if unknown is not None:
+                _log.warning("%s: [source] %s is for picamera2 cameras", self._device, name)
 
-def _plausible(fps: float) -> bool:
+
+def told_fps(capture: cv2.VideoCapture, settings: SourceSettings) -> float:
+    """Frames per second that the open capture tells, where that can be true, else those of the settings."""
+    told = capture.get(cv2.CAP_PROP_FPS)
     low, high = _PLAUSIBLE_FPS
-    return math.isfinite(fps) and low <= fps <= high
+    return float(told) if math.isfinite(told) and low <= told <= high else (settings.fps or DEFAULT_FPS)
 
 
-def _gray(image: cv2.typing.MatLike) -> UInt8Array:
+def to_gray(image: cv2.typing.MatLike) -> UInt8Array:
+    """uint8 [H, W] of a picture that OpenCV gave in grey or BGR."""
     gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     return np.asarray(gray, dtype=np.uint8)

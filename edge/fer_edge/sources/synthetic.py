@@ -15,7 +15,7 @@ import numpy as np
 
 from fer_edge.config import SourceSettings
 from fer_edge.image_files import decode_gray
-from fer_edge.sources.base import ClosingSource, NoFrame, oriented
+from fer_edge.sources.base import ClosingSource, NoFrame
 from fer_edge.types import Float32Array, Frame, UInt8Array
 
 DEMO_URI = "demo"
@@ -73,7 +73,6 @@ class DemoSource(ClosingSource):
         self.name = name
         self.fps = settings.fps or DEMO_FPS
         self.frame_count = max(1, round(seconds * self.fps))
-        self._settings = settings
         self._scene = DemoScene()
         self._index = 0
 
@@ -82,7 +81,7 @@ class DemoSource(ClosingSource):
         if self._index >= self.frame_count:
             return NoFrame.ENDED
         at = self._index / self.fps
-        gray = oriented(self._scene.render(at, self._index), self._settings)
+        gray = self._scene.render(at, self._index)
         frame = Frame(self.name, self._index, at, gray)
         self._index += 1
         return frame

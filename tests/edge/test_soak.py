@@ -1,0 +1,22 @@
+"""The short version of ``make soak``: some thousand frames leave nothing behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import soak
+
+
+def test_thousands_of_frames_leave_nothing_behind() -> None:
+    samples = list(soak.run(frames=8 * soak.ROUND_FRAMES, every=2 * soak.ROUND_FRAMES))
+    assert soak.problems(samples) == []
+    # The faces were seen, came again in each round, and were told as having left.
+    assert samples[-1].ids >= 8 and samples[-1].events >= 16
+
+
+def test_growth_would_be_noticed() -> None:
+    rounds = [soak.Sample(index * soak.ROUND_FRAMES, 80.0, 5000, 2, 2 * index, 8 * index) for index in range(1, 6)]
+    assert soak.problems(rounds) == []
+    grown = {"rss_mib": 90.0, "objects": 9000, "ids": 300, "tracks": 3}
+    for field, value in grown.items():
+        assert len(soak.problems([*rounds[:-1], replace(rounds[-1], **{field: value})])) == 1, field

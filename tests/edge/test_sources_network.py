@@ -1,0 +1,301 @@
+"""RTSP and HTTP streams from real servers on loopback: good ones, and bad ones in every way that cameras are."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fer_edge.config import SourceSettings
+from fer_edge.errors import InputError, SourceLostError
+from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.sources import FrameSource, NoFrame, open_source, open_sources
+from fer_edge.types import Frame
+from support import mjpeg_server as mjpeg
+from support import rtsp_server as rtsp
+from support.edge_command import (
+    assert_one_line,
+    clean_environment,
+    command_line,
+    face_picture,
+    fer_edge,
+    write_video,
+)
+from support.mjpeg_server import MjpegServer, mjpeg_server
+
+PATIENT = SourceSettings(timeout_s=20)
+HURRIED = SourceSettings(timeout_s=1)
+RTSP_MISSING = rtsp.why_missing()
+needs_rtsp = pytest.mark.skipif(RTSP_MISSING is not None, reason=RTSP_MISSING or "")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> None:
+    set_up_opencv()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MjpegServer]:
+    film = write_video(tmp_path_factory.mktemp("media") / "film.mp4", 20)
+    with mjpeg_server(film) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def silent_server() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def frames_of(source: FrameSource, count: int) -> list[Frame]:
+    frames: list[Frame] = []
+    deadline = time.monotonic() + 60
+    while len(frames) < count and time.monotonic() < deadline:
+        frame = source.read(0.5)
+        assert frame is not NoFrame.ENDED
+        if isinstance(frame, Frame):
+            frames.append(frame)
+    return frames
+
+
+def until_lost(source: FrameSource) -> str:
+    with pytest.raises(SourceLostError) as lost:
+        while True:
+            source.read(0.5)
+    return str(lost.value)
+
+
+def refusal(url: str, settings: SourceSettings = HURRIED) -> str:
+    began = time.monotonic()
+    with pytest.raises(SourceLostError) as lost:
+        open_source(url, settings)
+    assert time.monotonic() - began < 4 * settings.timeout_s + 4
+    return str(lost.value)
+
+
+# HTTP
+
+
+def test_mjpeg_gives_frames_with_the_clocks_time(server: MjpegServer) -> None:
+    with open_source(server.url("stream"), PATIENT) as source:
+        frames = frames_of(source, 5)
+        assert source.live
+        assert 0 <= time.monotonic() - frames[-1].captured_at < 5
+    assert all(abs(int(frame.gray.mean()) - int(face_picture().mean())) < 10 for frame in frames)
+    assert [frame.glass_at for frame in frames] == [frame.captured_at for frame in frames]
+    assert sorted({frame.captured_at for frame in frames}) == [frame.captured_at for frame in frames]
+    assert frames[0].source == "127.0.0.1"
+
+
+def test_a_slow_reader_gets_the_newest_frame_of_a_stream(server: MjpegServer) -> None:
+    with open_source(server.url("stream"), PATIENT) as source:
+        first = frames_of(source, 1)[0].index
+        time.sleep(1.5)
+        (late,) = frames_of(source, 1)
+        assert late.index - first >= 5
+        assert source.dropped >= 4
+        assert time.monotonic() - late.captured_at < 1
+
+
+def test_a_film_on_a_web_server_is_read_like_a_file(server: MjpegServer) -> None:
+    indices = []
+    with open_source(server.url("film.mp4"), PATIENT) as source:
+        assert not source.live
+        while isinstance(frame := source.read(1.0), Frame):
+            indices.append((frame.index, round(frame.captured_at * 15)))
+    assert indices == [(index, index) for index in range(20)]
+
+
+def test_a_password_for_http(server: MjpegServer) -> None:
+    login = f"{mjpeg.USER}:{mjpeg.PASSWORD.replace('+', '%2B')}@"
+    with open_source(server.url("private", login), PATIENT) as source:
+        assert len(frames_of(source, 1)) == 1
+    assert "it wants a user and a password (401" in refusal(server.url("private"))
+    said = refusal(server.url("private", "viewer:Sesame@"))
+    assert "user or password are wrong (401" in said
+    assert "Sesame" not in said
+    assert "viewer:***@" in said
+
+
+def test_a_stream_that_stalls_ends_or_loses_its_server(server: MjpegServer) -> None:
+    with open_source(server.url("stall"), SourceSettings(timeout_s=2)) as source:
+        frames_of(source, 1)
+        began = time.monotonic()
+        assert "the stream stopped: nothing came for" in until_lost(source)
+        assert time.monotonic() - began < 10
+    with open_source(server.url("short"), PATIENT) as source:
+        assert "its server ended it, or is gone" in until_lost(source)
+    with mjpeg_server() as mortal, open_source(mortal.url("stream"), PATIENT) as source:
+        frames_of(source, 1)
+        mortal.closing.set()
+        assert "its server ended it, or is gone" in until_lost(source)
+
+
+def test_what_is_wrong_with_an_http_stream_is_said(server: MjpegServer) -> None:
+    assert "the server has no such stream (404" in refusal(server.url("nothing"))
+    assert "no video that can be read comes from it (text/html)" in refusal(server.url("page"))
+    assert "no answer from 127.0.0.1" in refusal(server.url("silent"))
+    assert "nothing listens at 127.0.0.1" in refusal(f"http://127.0.0.1:{free_port()}/")
+    assert "there is no host called no.such.host.invalid" in refusal("http://no.such.host.invalid/")
+    assert "no secure connection" in refusal(f"https://127.0.0.1:{server.port}/stream")
+    for url in ("http:///x", "http://h:99999/", "http://h/a b", "rtsp://[::1/x", "http://h/\r\nX-Evil: 1"):
+        with pytest.raises(InputError, match="not a URL of a stream"):
+            open_source(url, HURRIED)
+
+
+# RTSP
+
+
+def test_an_rtsp_server_that_never_answers() -> None:
+    with silent_server() as port:
+        assert f"no answer from 127.0.0.1:{port} within 1 s" in refusal(f"rtsp://127.0.0.1:{port}/live")
+    assert "nothing listens at" in refusal(f"rtsp://127.0.0.1:{free_port()}/live")
+
+
+def test_a_server_of_another_kind_is_told(server: MjpegServer) -> None:
+    said = refusal(f"rtsp://127.0.0.1:{server.port}/live")
+    assert "does not speak RTSP" in said or "the server says" in said
+
+
+@needs_rtsp
+def test_rtsp_gives_frames_until_its_server_goes_away() -> None:
+    with rtsp.rtsp_server() as (process, port), open_source(f"rtsp://127.0.0.1:{port}/live", PATIENT) as source:
+        frames = frames_of(source, 5)
+        assert {frame.gray.shape for frame in frames} == {(240, 320)}
+        assert (frames[0].gray != frames[-1].gray).any()
+        process.kill()
+        assert f"rtsp://127.0.0.1:{port}/live: the stream stopped" in until_lost(source)
+
+
+@needs_rtsp
+def test_rtsp_that_stalls_is_lost_in_time() -> None:
+    settings = SourceSettings(timeout_s=5)
+    with rtsp.rtsp_server() as (process, port), open_source(f"rtsp://127.0.0.1:{port}/live", settings) as source:
+        frames_of(source, 3)
+        process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        assert "nothing came for 5" in until_lost(source)
+        assert time.monotonic() - began < 12
+
+
+@needs_rtsp
+def test_a_password_for_rtsp() -> None:
+    with rtsp.rtsp_server(password=True) as (_, port):
+        login = f"{rtsp.USER}:{rtsp.PASSWORD}"
+        with open_source(f"rtsp://{login}@127.0.0.1:{port}/live", PATIENT) as source:
+            assert len(frames_of(source, 1)) == 1
+        assert "it wants a user and a password (401" in refusal(f"rtsp://127.0.0.1:{port}/live")
+        said = refusal(f"rtsp://viewer:Sesame@127.0.0.1:{port}/live")
+        assert "user or password are wrong (401" in said
+        assert "Sesame" not in said
+        # The password was right, so it is the path.
+        assert "the server has no such stream (404" in refusal(f"rtsp://{login}@127.0.0.1:{port}/other")
+
+
+# Several at once
+
+
+def test_one_that_does_not_answer_keeps_no_other_waiting_for_ever(server: MjpegServer) -> None:
+    with silent_server() as port:
+        began = time.monotonic()
+        uris = [f"rtsp://127.0.0.1:{port}/a", "demo", f"http://127.0.0.1:{port}/b"]
+        opened = open_sources(uris, HURRIED, threading.Event())
+        assert time.monotonic() - began < 8
+    assert [isinstance(source, SourceLostError) for source in opened] == [True, False, True]
+    stop = threading.Event()
+    stop.set()
+    with silent_server() as port:
+        began = time.monotonic()
+        (lost,) = open_sources([f"rtsp://127.0.0.1:{port}/a"], PATIENT, stop)
+        assert isinstance(lost, SourceLostError)
+        assert time.monotonic() - began < 5
+
+
+# As a process
+
+
+def test_a_stream_to_events_with_the_age_of_their_frames(
+    tiny_bundle: Path, server: MjpegServer, tmp_path: Path
+) -> None:
+    run = ("run", server.url("stream", "me:secret@"), "--bundle", tiny_bundle, "--max-frames", 12)
+    result = fer_edge(*run, "--events", "e.jsonl", "--stats", "s.json", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    events = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    assert events[0]["kind"] == "appeared"
+    assert {event["source"] for event in events} == {"127.0.0.1"}
+    stages = json.loads((tmp_path / "s.json").read_text())["stages"]
+    assert stages["age"]["calls"] == 12
+    assert 1 <= stages["age_at_event"]["calls"] < 12
+    assert 0 < stages["age"]["p50_ms"] <= stages["age"]["p99_ms"] < 60_000
+    assert "secret" not in result.stdout + (tmp_path / "e.jsonl").read_text() + (tmp_path / "s.json").read_text()
+
+
+def test_a_dead_stream_is_exit_3_and_touches_no_output(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text("older\n")
+    url = f"rtsp://me:secret@127.0.0.1:{free_port()}/live"
+    result = fer_edge("run", url, "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path)
+    assert_one_line(result, 3, "rtsp://me:***@127.0.0.1", "nothing listens")
+    assert (tmp_path / "t.jsonl").read_text() == "older\n"
+
+
+def test_one_dead_source_never_stops_another(tiny_bundle: Path, server: MjpegServer, tmp_path: Path) -> None:
+    dead, dying = f"rtsp://127.0.0.1:{free_port()}/live", server.url("short")
+    flags = ("--bundle", tiny_bundle, "--max-frames", 60, "--trace", "t.jsonl", "--stats", "s.json")
+    result = fer_edge("run", dead, dying, "demo", *flags, cwd=tmp_path)
+    assert result.returncode == 3
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2, result.stderr
+    assert "nothing listens" in lines[0]
+    assert "the stream stopped" in lines[1]
+    assert "frames" in result.stdout
+    seen = [json.loads(line)["source"] for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert seen.count("demo") == 60
+    assert 1 <= seen.count("127.0.0.1-2") <= 5
+    assert json.loads((tmp_path / "s.json").read_text())["sources"]["demo"]["frames"] == 60
+
+
+def test_what_is_written_has_one_form_also_when_only_one_source_is_left(tiny_bundle: Path, tmp_path: Path) -> None:
+    dead = f"rtsp://127.0.0.1:{free_port()}/live"
+    flags = ("--bundle", tiny_bundle, "--max-frames", 3, "--trace", "t.jsonl", "--stats", "s.json")
+    assert fer_edge("run", dead, "demo", *flags, cwd=tmp_path).returncode == 3
+    assert [json.loads(line)["source"] for line in (tmp_path / "t.jsonl").read_text().splitlines()] == ["demo"] * 3
+    assert json.loads((tmp_path / "s.json").read_text())["sources"]["demo"]["frames"] == 3
+
+
+def test_when_all_are_dead_each_is_told(tiny_bundle: Path, tmp_path: Path) -> None:
+    urls = [f"http://127.0.0.1:{free_port()}/", f"rtsp://127.0.0.1:{free_port()}/"]
+    result = fer_edge("run", *urls, "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path)
+    assert result.returncode == 3
+    assert [line.count("nothing listens") for line in result.stderr.splitlines()] == [1, 1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_a_stream_does_not_open(tiny_bundle: Path, tmp_path: Path) -> None:
+    with silent_server() as port:
+        process = subprocess.Popen(
+            command_line("run", f"rtsp://127.0.0.1:{port}/a", "--bundle", tiny_bundle, "--debug"),
+            cwd=tmp_path,
+            env=clean_environment() | {"FER_EDGE_SOURCE_TIMEOUT_S": "60"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(4)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert time.monotonic() - began < 15
+        assert "Traceback" not in process.communicate()[1]

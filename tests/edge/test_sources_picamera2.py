@@ -1,0 +1,79 @@
+"""The picamera2 source as far as it goes without the camera and its package; CONTRIBUTING.md tells the rest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.config import SourceSettings
+from fer_edge.sources.picamera2 import camera_controls, y_plane
+from support.edge_command import assert_one_line, clean_environment, fer_edge
+
+
+@given(st.integers(1, 80), st.integers(1, 40), st.integers(0, 40), st.integers(0, 100))
+def test_the_grey_picture_is_a_view_without_the_padding(width: int, height: int, padding: int, more: int) -> None:
+    stride = width + padding
+    picture = np.random.default_rng(width * height).integers(1, 256, (height, width), dtype=np.uint8)
+    padded = np.zeros((height, stride), np.uint8)
+    padded[:, :width] = picture
+    colour = np.full(height * stride // 2 + more, 128, np.uint8)  # U and V, and what the driver adds
+    buffer = np.concatenate([padded.ravel(), colour])
+    gray = y_plane(buffer, width, height, stride)
+    assert np.array_equal(gray, picture)
+    assert np.shares_memory(gray, buffer)
+    for wrong in (buffer[: height * stride - 1], buffer[None]):
+        with pytest.raises(ValueError, match=f"{width}x{height}"):
+            y_plane(wrong, width, height, stride)
+    with pytest.raises(ValueError, match="rows of"):
+        y_plane(buffer, width, height, width - 1)
+
+
+def test_controls_are_libcameras_and_nothing_is_set_that_was_not_asked_for() -> None:
+    assert camera_controls(SourceSettings()) == {}
+    assert camera_controls(SourceSettings(fps=15, exposure_us=8000, gain=2.0, ev=-0.5, autofocus=True)) == {
+        "FrameDurationLimits": (66667, 66667),
+        "ExposureTime": 8000,
+        "AnalogueGain": 2.0,
+        "ExposureValue": -0.5,
+        "AfMode": 2,
+    }
+    assert camera_controls(SourceSettings(lens_position=1.5)) == {"AfMode": 0, "LensPosition": 1.5}
+    assert camera_controls(SourceSettings(autofocus=False)) == {"AfMode": 0}
+
+
+@pytest.mark.skipif(find_spec("picamera2") is not None, reason="picamera2 is installed here")
+def test_a_missing_package_is_one_line_with_what_to_do(tmp_path: Path) -> None:
+    for uri in ("picamera2", "picamera2:1"):
+        result = fer_edge("run", uri, cwd=tmp_path)
+        assert_one_line(result, 2, "picamera2", "apt-get install python3-picamera2", "--system-site-packages")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_does_not_load_is_one_line(tmp_path: Path) -> None:
+    """What numpy 2 does to Bookworm's picamera2, by a package that says the same."""
+    package = tmp_path / "site" / "picamera2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('raise ValueError("numpy.dtype size changed")\n')
+    result = subprocess.run(
+        [sys.executable, "-m", "fer_edge", "run", "picamera2"],
+        cwd=tmp_path,
+        env={**clean_environment(), "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert_one_line(result, 2, "does not load", "numpy.dtype size changed")
+
+
+def test_picamera2_is_imported_only_when_it_is_chosen() -> None:
+    code = "import sys, fer_edge.sources, fer_edge.run_command; print('picamera2' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
