@@ -166,7 +166,7 @@ def compare(evaluation: Evaluation, reference: Evaluation | None, yardsticks: Ya
             metrics.mcnemar_p(right, reference.predictions == reference.truth),
         )
     majority = yardsticks.majority
-    ferplus = None if majority is None else _share((evaluation.predictions == majority)[majority >= 0])
+    ferplus = None if majority is None else share((evaluation.predictions == majority)[majority >= 0])
     return AccuracyResult(
         split=evaluation.split,
         n=evaluation.n,
@@ -179,7 +179,7 @@ def compare(evaluation: Evaluation, reference: Evaluation | None, yardsticks: Ya
         temperature=evaluation.temperature,
         agreement=together[0],
         mcnemar_p=together[1],
-        leak_free=_share(right[yardsticks.leak_free]),
+        leak_free=share(right[yardsticks.leak_free]),
         ferplus=ferplus,
         classes=_recalls(evaluation, reference),
         confusion=tuple(tuple(row) for row in evaluation.confusion.tolist()),
@@ -210,8 +210,8 @@ def _reliability(evaluation: Evaluation) -> tuple[ReliabilityBin, ...]:
     return tuple(ReliabilityBin(*values) for values in zip(*columns, strict=True))
 
 
-def _share(right: npt.NDArray[np.bool_]) -> ShareResult | None:
-    """The share of True in ``right`` [N], None for N = 0."""
+def share(right: npt.NDArray[np.bool_]) -> ShareResult | None:
+    """The share of True in ``right`` [N] with Wilson's 95 % interval, None for N = 0."""
     n, correct = len(right), int(right.sum())
     return ShareResult(n, correct, correct / n, *metrics.accuracy_interval(correct, n)) if n else None
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from fer_bench.latency.engines import ENGINES
 from fer_bench.pipeline.arguments import PIPELINE
+from fer_bench.sequence.arguments import SEQUENCE
+from fer_edge.argument_types import count
 from fer_edge.cli import Command, add_subcommands
 
 
@@ -49,6 +51,7 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
                 _run("run_latency"),
             ),
             "pipeline": PIPELINE,
+            "sequence": SEQUENCE,
             "device": Command(
                 "latency and whole frames of this device in one file to pass on; needs no data set",
                 _configure_device,
@@ -86,7 +89,7 @@ def _configure_device(parser: argparse.ArgumentParser) -> None:
         help="bundle (default: models/fer-edge-s, else the shipped one); best a checkout's models/fer-edge-s: "
         "the shipped one has int8 alone, so nothing to compare int8 with",
     )
-    parser.add_argument("--rounds", type=_count, default=20, metavar="N", help="rounds over all (default: 20)")
+    parser.add_argument("--rounds", type=count, default=20, metavar="N", help="rounds over all (default: 20)")
 
 
 def _run_device(arguments: argparse.Namespace) -> int:
@@ -151,8 +154,8 @@ def _add_latency_options(add: Callable[..., None]) -> None:
     add("--engines", type=_engines, metavar="E,E", help=f"of {', '.join(ENGINES)} (default: those that work here)")
     add("--threads", type=_counts, metavar="N,N", help="threads of the engine (default: 1 and all cores)")
     add("--tflite-runtime", type=Path, metavar="PYTHON", help="of its environment (default: .venv-legacy/bin/python)")
-    add("--rounds", type=_count, default=20, metavar="N", help="rounds over all configurations (default: 20)")
-    add("--runs", type=_count, default=100, metavar="N", help="timed runs of a configuration a round (default: 100)")
+    add("--rounds", type=count, default=20, metavar="N", help="rounds over all configurations (default: 20)")
+    add("--runs", type=count, default=100, metavar="N", help="timed runs of a configuration a round (default: 100)")
     add(
         "--timeout", type=_seconds, default=300.0, metavar="S", help="longest wait for a load or a round (default: 300)"
     )
@@ -168,15 +171,8 @@ def _run(name: str) -> Callable[[argparse.Namespace], int]:
     return run
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
 def _counts(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(_count(part) for part in text.split(",")))
+    return tuple(dict.fromkeys(count(part) for part in text.split(",")))
 
 
 def _engines(text: str) -> tuple[str, ...]:
@@ -194,7 +190,6 @@ def _seconds(text: str) -> float:
 
 
 # argparse names the type in its message.
-_count.__name__ = "count (1 or more)"
 _counts.__name__ = "list of counts (such as 1,2,4)"
 _engines.__name__ = f"list of engines (of {', '.join(ENGINES)})"
 _seconds.__name__ = "number of seconds"

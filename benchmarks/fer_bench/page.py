@@ -12,11 +12,15 @@ from typing import Any
 from fer_bench import charts, report
 from fer_bench.extras import require
 from fer_bench.results import REFERENCE, BenchmarkReport
-from fer_bench.tables import html_table, markdown_table
+from fer_bench.sequence import charts as sequence_charts
+from fer_bench.sequence.results import SequenceSection
+from fer_bench.tables import Table, html_table, markdown_table
 from fer_edge.files import atomic_path, write_text_atomically
 
 PAGE, MARKDOWN = "report.html", "report.md"
 _DPI = 110
+_MOST_ROWS_SHOWN = 40
+"""A longer table is folded up on the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,18 @@ class Chart:
     draw: Callable[[BenchmarkReport], Any]
 
 
+def _of_sequence(draw: Callable[[SequenceSection], Any]) -> Callable[[BenchmarkReport], Any]:
+    return lambda found: None if found.sequence is None else draw(found.sequence)
+
+
 CHARTS = (
     Chart("accuracy-latency", "Up and to the left is better.", charts.accuracy_against_latency),
     Chart("recall", "A bar below zero is a class that the variant finds less often.", charts.recall_changes),
     Chart("confusion", "Right: red is more, blue less than float32.", charts.confusions),
     Chart("reliability", "Bars on the diagonal: a confidence can be taken at its word.", charts.reliability),
     Chart("latency", "Compare within one machine only.", charts.latency_distributions),
+    Chart("frame-time", "The second bar is the lower part.", _of_sequence(sequence_charts.frame_time)),
+    Chart("costs", "Flat is good: what grows is paid for on every larger camera.", _of_sequence(sequence_charts.costs)),
 )
 
 _STYLE = """
@@ -46,13 +56,14 @@ figure { margin: 1.5rem 0; background: white; border-radius: 4px; overflow-x: au
 figure svg { max-width: 100%; height: auto; }
 figcaption { color: #444; padding: .3rem .8rem .6rem; font-size: .9rem; }
 ul { font-size: .9rem; }
+summary { font-size: 1.17em; font-weight: bold; margin: 1rem 0; cursor: pointer; }
 """
 
 
 def write_page(reports: Sequence[BenchmarkReport], folder: Path) -> None:
     """Write report.html, report.md and the Markdown's PNGs into ``folder``. Raises OutputError, MissingExtraError."""
     write_text_atomically(folder / PAGE, to_html(reports))
-    write_text_atomically(folder / MARKDOWN, _markdown(reports, folder))
+    write_text_atomically(folder / MARKDOWN, write_charts(reports, folder))
 
 
 def to_html(reports: Sequence[BenchmarkReport]) -> str:
@@ -69,16 +80,24 @@ def to_html(reports: Sequence[BenchmarkReport]) -> str:
 
 def _html_section(found: BenchmarkReport) -> str:
     parts = [f"<h2>{escape(_heading(found))}</h2>\n"]
-    parts += [html_table(table.header, table.rows, table.names) for table in report.tables(found)]
     parts += [
         f"<figure>{_svg(figure)}<figcaption>{escape(chart.caption)}</figcaption></figure>\n"
         for chart, figure in _drawn(found)
     ]
+    parts += [_html_table(table) for table in report.tables(found)]
     lines = "".join(f"<li>{escape(line)}</li>\n" for line in report.notes(found))
     return "".join(parts) + f"<h3>How it was measured</h3>\n<ul>\n{lines}</ul>\n"
 
 
-def _markdown(reports: Sequence[BenchmarkReport], folder: Path) -> str:
+def _html_table(table: Table) -> str:
+    drawn, title = html_table(table.header, table.rows, table.names), escape(table.title)
+    if len(table.rows) > _MOST_ROWS_SHOWN:
+        return f"<details>\n<summary>{title} ({len(table.rows)} rows)</summary>\n{drawn}</details>\n"
+    return f"<h3>{title}</h3>\n{drawn}"
+
+
+def write_charts(reports: Sequence[BenchmarkReport], folder: Path) -> str:
+    """The reports as Markdown; its plots are written into ``folder``. Raises OutputError, MissingExtraError."""
     parts = ["# FER-Edge benchmark\n"]
     parts += [markdown_table(*_machine_table(reports))] if len(reports) > 1 else []
     for number, found in enumerate(reports, 1):

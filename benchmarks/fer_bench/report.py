@@ -18,6 +18,7 @@ from fer_bench.results import (
     MachineState,
     VariantResult,
 )
+from fer_bench.sequence import report as sequence_report
 from fer_bench.tables import Table, markdown_table, percent, text_table
 
 _NONE = "-"
@@ -69,7 +70,9 @@ def to_text(report: BenchmarkReport) -> str:
 
 def to_markdown(report: BenchmarkReport) -> str:
     """The report as a Markdown section."""
-    shown = [markdown_table(table.header, table.rows, table.names) for table in tables(report)]
+    shown = [
+        f"### {table.title}\n\n{markdown_table(table.header, table.rows, table.names)}" for table in tables(report)
+    ]
     return "\n".join([f"## {title(report)}\n", *shown, "".join(f"- {line}\n" for line in notes(report))])
 
 
@@ -79,12 +82,16 @@ def tables(report: BenchmarkReport) -> list[Table]:
     return [
         *([_accuracies(report), _recalls(report)] if measured else []),
         *(
-            [_configurations(report, _LATENCY_COLUMNS), _configurations(report, _COST_COLUMNS)]
+            [
+                _configurations(report, _LATENCY_COLUMNS, "Latency of one image"),
+                _configurations(report, _COST_COLUMNS, "What it took: XNNPACK, speed, memory, file"),
+            ]
             if report.latency
             else []
         ),
-        *([] if report.latency or report.pipeline else [_sizes(report)]),
+        *([] if report.latency or report.pipeline or report.sequence else [_sizes(report)]),
         *(pipeline_report.tables(report.pipeline) if report.pipeline else []),
+        *(sequence_report.tables(report.sequence) if report.sequence else []),
     ]
 
 
@@ -100,6 +107,7 @@ def _accuracies(report: BenchmarkReport) -> Table:
         ["split", "variant", *(name for name, _ in columns)],
         [[split, variant, *(cells[i] for _, cells in columns)] for i, (split, variant, _) in enumerate(found)],
         names=2,
+        title="Accuracy",
     )
 
 
@@ -112,10 +120,14 @@ def _recalls(report: BenchmarkReport) -> Table:
             parts = [classes.get(label) for classes in by_variant]
             images = next((str(part.support) for part in parts if part is not None), _NONE)
             rows.append([split, label, images, *(_or_none(part, _recall) for part in parts)])
-    return Table(["split", "recall % of", "images", *(row.variant for row in report.results)], rows, names=2)
+    return Table(
+        ["split", "recall % of", "images", *(row.variant for row in report.results)], rows, 2, "Recall of each class"
+    )
 
 
-def _configurations(report: BenchmarkReport, columns: tuple[tuple[str, Callable[[LatencyRow], str]], ...]) -> Table:
+def _configurations(
+    report: BenchmarkReport, columns: tuple[tuple[str, Callable[[LatencyRow], str]], ...], title: str
+) -> Table:
     """A row for each variant, engine and number of threads; a column that nothing is known for is left out."""
     found = [(name, cells) for name, cell in columns if set(cells := [cell(row) for row in report.latency]) != {_NONE}]
     return Table(
@@ -125,12 +137,13 @@ def _configurations(report: BenchmarkReport, columns: tuple[tuple[str, Callable[
             for i, row in enumerate(report.latency)
         ],
         names=2,
+        title=title,
     )
 
 
 def _sizes(report: BenchmarkReport) -> Table:
     sizes = [f"{row.size_bytes / 1024:.1f}" for row in report.results]
-    return Table(["", *(row.variant for row in report.results)], [["file KiB", *sizes]], names=1)
+    return Table(["", *(row.variant for row in report.results)], [["file KiB", *sizes]], names=1, title="Files")
 
 
 def _splits(report: BenchmarkReport) -> list[str]:
@@ -166,6 +179,8 @@ def notes(report: BenchmarkReport) -> list[str]:
         ]
     if report.pipeline is not None:
         lines += pipeline_report.notes(report.pipeline)
+    if report.sequence is not None:
+        lines += sequence_report.notes(report.sequence)
     return lines
 
 

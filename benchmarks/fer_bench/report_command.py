@@ -22,7 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def joined(reports: Sequence[BenchmarkReport]) -> list[BenchmarkReport]:
-    """One report for each bundle on each machine: accuracy, latency and whole frames may stand in files of their own.
+    """One report for each bundle on each machine: accuracy, latency, whole frames and sequences may stand in files of
+    their own.
 
     Where two hold the same part, or are of other data or other files, each stays a report of its own: there may be two
     boards of one model.
@@ -46,7 +47,11 @@ def _belong_together(one: BenchmarkReport, other: BenchmarkReport) -> bool:
     files = {row.variant: row.sha256 for row in one.results}
     if any(files.get(row.variant, row.sha256) != row.sha256 for row in other.results):
         return False
-    return not (one.latency and other.latency) and not (one.pipeline and other.pipeline)
+    return (
+        not (one.latency and other.latency)
+        and not (one.pipeline and other.pipeline)
+        and not (one.sequence and other.sequence)
+    )
 
 
 def _join(one: BenchmarkReport, other: BenchmarkReport) -> BenchmarkReport:
@@ -56,6 +61,6 @@ def _join(one: BenchmarkReport, other: BenchmarkReport) -> BenchmarkReport:
             rows[row.variant] = row
     parts = {
         name: getattr(one, name) or getattr(other, name)
-        for name in ("dataset", "latency", "latency_settings", "machine", "pipeline")
+        for name in ("dataset", "latency", "latency_settings", "machine", "pipeline", "sequence")
     }
     return dataclasses.replace(one, results=tuple(rows.values()), **parts)

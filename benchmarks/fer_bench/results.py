@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_bench.pipeline.results import PipelineSection
+from fer_bench.sequence.results import SequenceSection
 from fer_edge import strict_toml
 from fer_edge.errors import InputError
 
@@ -239,7 +240,7 @@ class LatencySettings:
 @dataclass(frozen=True, slots=True)
 class BenchmarkReport:
     """One run; ``dataset`` is None without accuracies, ``latency_settings`` and ``machine`` without latencies,
-    ``pipeline`` without whole frames."""
+    ``pipeline`` without whole frames, ``sequence`` without moving faces."""
 
     host: HostInfo
     bundle: BundleInfo
@@ -249,6 +250,7 @@ class BenchmarkReport:
     machine: MachineChange | None = None
     latency: tuple[LatencyRow, ...] = ()
     pipeline: PipelineSection | None = None
+    sequence: SequenceSection | None = None
 
 
 def load_report(path: Path) -> BenchmarkReport:

@@ -11,11 +11,12 @@ Rows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Its first ``names`` columns say what a row is."""
+    """Its first ``names`` columns say what a row is; ``title`` stands over it on a page."""
 
     header: Sequence[str]
     rows: Rows
     names: int = 1
+    title: str = ""
 
 
 def text_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:

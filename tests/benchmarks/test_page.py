@@ -13,7 +13,7 @@ from fer_bench.page import CHARTS, to_html
 from fer_bench.report import to_json
 from fer_bench.report_command import joined
 from fer_bench.results import BenchmarkReport
-from support.reports import report
+from support.reports import report, sequence_section
 from support.road import assert_refused, fer_edge
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
@@ -47,15 +47,23 @@ class Checker(HTMLParser):
 
 
 def test_the_page_is_whole_and_loads_nothing() -> None:
-    page = to_html([report()])
+    whole = dataclasses.replace(report(), sequence=sequence_section())
+    page = to_html([whole])
     found = Checker(page)
     assert found.open == []
     assert found.loaded == []
     assert "script" not in found.seen
     assert found.seen.count("svg") == len(CHARTS)
-    for words in ("fer 1.0.0", "Raspberry Pi 4", "tflite-runtime 2.14.0", "64.80 (61.8–67.8)", "McNemar"):
+    for words in (
+        "fer 1.0.0",
+        "Raspberry Pi 4",
+        "tflite-runtime 2.14.0",
+        "64.80 (61.8–67.8)",
+        "McNemar",
+        "full (1.1, 5)",
+    ):
         assert words in page
-    assert to_html([report()]) == page  # the same numbers give the same page
+    assert to_html([whole]) == page  # the same numbers give the same page
 
 
 def test_names_from_a_file_are_text_and_not_markup() -> None:
@@ -72,6 +80,8 @@ def test_each_chart_is_left_out_where_there_is_nothing_to_draw() -> None:
     assert "<svg" not in to_html([nothing])
     latency = dataclasses.replace(nothing, latency=report().latency)
     assert to_html([latency]).count("<svg") == 1
+    sequence = dataclasses.replace(sequence_section(), costs=())
+    assert to_html([dataclasses.replace(nothing, sequence=sequence)]).count("<svg") == 1
     one = dataclasses.replace(nothing, results=report().results[1:], dataset=report().dataset)
     assert "int8 less" not in to_html([one])
 
@@ -90,6 +100,9 @@ def test_parts_of_one_machine_are_joined_and_doubles_stay_apart() -> None:
     latency = dataclasses.replace(whole, results=bare, dataset=None)
     for parts in ((accuracy, latency), (latency, accuracy)):
         assert joined(parts) == [whole]
+    moving = BenchmarkReport(whole.host, whole.bundle, bare, sequence=sequence_section())
+    assert joined([whole, moving]) == [dataclasses.replace(whole, sequence=sequence_section())]
+    assert joined([moving, moving]) == [moving, moving]
     # Two boards of one model; the same bundle on other data; other files under one name.
     assert joined([whole, latency]) == [whole, latency]
     assert joined([whole, accuracy]) == [whole, accuracy]
@@ -99,7 +112,7 @@ def test_parts_of_one_machine_are_joined_and_doubles_stay_apart() -> None:
 
 def test_the_command_writes_a_folder_that_can_be_passed_on(tmp_path: Path) -> None:
     source, out = tmp_path / "a.json", tmp_path / "out"
-    source.write_text(to_json(report()))
+    source.write_text(to_json(dataclasses.replace(report(), sequence=sequence_section())))
     done = fer_edge("bench", "report", source, "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out / "report.html"), str(out / "report.md")]

@@ -26,6 +26,19 @@ from fer_bench.results import (
     ThrottleFlags,
     VariantResult,
 )
+from fer_bench.sequence.results import (
+    FER_EDGE,
+    FULL_SEARCHES,
+    CastInfo,
+    ChangeScore,
+    CostCell,
+    FaceFrames,
+    KindResult,
+    Score,
+    SequenceSection,
+    SequenceSettings,
+    StageShare,
+)
 
 HOST = HostInfo("Linux", "aarch64", "Raspberry Pi 4", "3.11.2", "ai-edge-litert 2.3.0", "1.26.4")
 BUNDLE = BundleInfo("fer", "1.0.0", ("sad", "happy"), 48, 48, 1.25)
@@ -117,5 +130,38 @@ def report() -> BenchmarkReport:
             latency_row("float32", "litert", 1),
             latency_row("int8", "litert", 2, p50_ms=0.5, ratio=0.5, delegated_nodes=23, size_bytes=1024, busy_rounds=2),
             latency_row("int8", "tflite-runtime", 1, runtime="tflite-runtime 2.14.0", delegated_nodes=0, ratio=8.0),
+        ),
+    )
+
+
+def sequence_section() -> SequenceSection:
+    """FER-Edge 60 times as cheap as the finer full search, with every goal reached."""
+    systems = {FER_EDGE: 2.0, **dict(zip(FULL_SEARCHES, (120.0, 44.0), strict=True))}
+    seen = FaceFrames(frames=100, false_frames=1, shown=100, matched=80, findable_shown=90, findable_matched=78)
+    scores = {
+        name: Score(
+            cpu_s=ms / 10,
+            faces=seen,
+            shared=seen,
+            sight_s=60.0,
+            id_switches=1 if name == FER_EDGE else 0,
+            visits=2,
+            acquired_s=(0.2, 0.4),
+            by_answer=ChangeScore(2, (0.5, 1.0), 1 if name == FER_EDGE else 30, 60.0),
+            by_label=ChangeScore(3, (0.5, 1.0), 1 if name == FER_EDGE else 30, 60.0),
+            changed_events=4 if name == FER_EDGE else 0,
+        )
+        for name, ms in systems.items()
+    }
+    return SequenceSection(
+        SequenceSettings(("easy",), 640, 480, 100, 15.0, 1, 5),
+        CastInfo("fer2013", "PublicTest", "c" * 64, True, ("disgust",), 1580, 30, 24),
+        tuple(KindResult("easy", name, score) for name, score in scores.items()),
+        tuple(StageShare(name, stage, ms / 2) for name, ms in systems.items() for stage in ("detect_full", "classify")),
+        tuple(
+            CostCell(name, *size, faces, float(faces), ms + faces)
+            for size in ((320, 240), (640, 480))
+            for faces in (0, 1, 3)
+            for name, ms in systems.items()
         ),
     )

@@ -24,7 +24,6 @@ class Engine:
     suffix: str
     module: str
     requirement: str
-    description: str
     unwanted: str | None = None
 
     @property
@@ -36,21 +35,16 @@ class Engine:
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine(
-            LITERT, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert", "LiteRT with XNNPACK, as on the device"
-        ),
-        Engine(
-            LITERT_NO_XNNPACK, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert", "LiteRT's built-in kernels"
-        ),
+        Engine(LITERT, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert"),
+        Engine(LITERT_NO_XNNPACK, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert"),
         Engine(
             TFLITE_RUNTIME,
             ".tflite",
             "tflite_runtime.interpreter",
             "tflite-runtime==2.14.0 'numpy<2'",
-            "tflite-runtime 2.14, in an environment with numpy < 2",
             unwanted="ai_edge_litert",  # which LiteRtModel prefers
         ),
-        Engine(ONNX_RUNTIME, ".onnx", "onnxruntime", "onnxruntime", "ONNX Runtime on the CPU"),
+        Engine(ONNX_RUNTIME, ".onnx", "onnxruntime", "onnxruntime"),
     )
 }
 

@@ -15,7 +15,7 @@ from fer_bench.pipeline.results import FaceSource
 from fer_edge.crop import HAAR_MARGIN
 from fer_edge.errors import InputError
 from fer_edge.image_files import decode_gray
-from fer_edge.types import Float32Array
+from fer_edge.types import Float32Array, UInt8Array
 
 if TYPE_CHECKING:
     from fer_train.dataset import Dataset
@@ -97,12 +97,15 @@ class Fer2013Faces:
         """See ``FaceSupply.face``."""
         number %= len(self._order)
         row = int(self._order[number])
-        image = self._split.images[row]
-        side = _DETAIL * max(image.shape)
-        gray = enlarge(image.astype(np.float32), side)
-        opacity = feathered(gray.shape, _FEATHER * side)
-        label = self._labels[int(self._split.labels[row])]
-        return FacePicture(number, gray, opacity, (side / 2, side / 2), side / HAAR_MARGIN, label)
+        return face_picture(number, self._split.images[row], self._labels[int(self._split.labels[row])])
+
+
+def face_picture(number: int, image: UInt8Array, label: str) -> FacePicture:
+    """One of FER2013's images, uint8 [h, w], enlarged and with soft edges."""
+    side = _DETAIL * max(image.shape)
+    gray = enlarge(image.astype(np.float32), side)
+    opacity = feathered(gray.shape, _FEATHER * side)
+    return FacePicture(number, gray, opacity, (side / 2, side / 2), side / HAAR_MARGIN, label)
 
 
 class Portrait:

@@ -32,14 +32,20 @@ _NAMES = ("size", "faces", "candidate")
 def tables(section: PipelineSection) -> list[Table]:
     """Costs, answers, and the stages of each cell."""
     cells = section.results
-    return [_of_cells(cells, _COSTS), _of_cells(cells, _ANSWERS), _of_stages(cells)]
+    return [
+        _of_cells(cells, _COSTS, "Whole frames: what they cost"),
+        _of_cells(cells, _ANSWERS, "Whole frames: what was found in them"),
+        _of_stages(cells),
+    ]
 
 
-def _of_cells(cells: Sequence[CellResult], columns: Sequence[tuple[str, Callable[[CellResult], str]]]) -> Table:
+def _of_cells(
+    cells: Sequence[CellResult], columns: Sequence[tuple[str, Callable[[CellResult], str]]], title: str
+) -> Table:
     """A row for each cell and candidate; a column that nothing was measured for is left out."""
     kept = [(name, show) for name, show in columns if any(show(cell) != _NONE for cell in cells)]
     rows = [[*_named(cell), *(show(cell) for _, show in kept)] for cell in cells]
-    return Table([*_NAMES, *(name for name, _ in kept)], rows, len(_NAMES))
+    return Table([*_NAMES, *(name for name, _ in kept)], rows, len(_NAMES), title)
 
 
 def _of_stages(cells: Sequence[CellResult]) -> Table:
@@ -48,7 +54,7 @@ def _of_stages(cells: Sequence[CellResult]) -> Table:
         for cell in cells
         for name, stage in cell.stages.items()
     ]
-    return Table([*_NAMES, "stage", *_STAGES], rows, len(_NAMES) + 1)
+    return Table([*_NAMES, "stage", *_STAGES], rows, len(_NAMES) + 1, "Whole frames: each stage")
 
 
 def _named(cell: CellResult) -> list[str]:

@@ -64,9 +64,8 @@ class Scene:
             _Motion(tuple(random_shares((*seed, lane, _MOTION), 4)), _lane(lane, len(faces)))
             for lane in range(len(faces))
         ]
-        self._background = _background((*seed, _BACKGROUND), self.width, self.height)
-        shape = (self.height + _NOISE_MARGIN, self.width + _NOISE_MARGIN)
-        self._noise = noise_field((*seed, _NOISE), shape, _NOISE_SIGMA)
+        self._background = background((*seed, _BACKGROUND), self.width, self.height)
+        self._noise = sensor_noise((*seed, _NOISE), size, _NOISE_SIGMA)
 
     def frame(self, index: int) -> SceneFrame:
         """The picture of frame ``index``, counted from 0."""
@@ -76,11 +75,7 @@ class Scene:
             place, box = self._place(face, motion, index / FPS)
             paint(picture, face.gray, face.opacity, face.centre, place)
             truth.append(TrueFace(face.number, box, face.label))
-        # One field of noise, shifted by steps that share no factor with its margin: it looks fresh and costs nothing.
-        top, left = (index * 29) % _NOISE_MARGIN, (index * 43 + 7) % _NOISE_MARGIN
-        picture += self._noise[top : top + self.height, left : left + self.width]
-        gray = np.rint(np.minimum(np.maximum(picture, 0.0), 255.0)).astype(np.uint8)
-        return SceneFrame(gray, tuple(truth))
+        return SceneFrame(developed(picture, self._noise, index), tuple(truth))
 
     def _place(self, face: FacePicture, motion: _Motion, at: float) -> tuple[Placement, Box]:
         """Where ``face`` is at ``at`` seconds; its box lies inside the frame, and its picture inside its lane."""
@@ -88,13 +83,13 @@ class Scene:
         largest = min(_LARGEST * self.height, 0.95 * (lane_right - lane_left) / face.reach)
         smallest = min(_SMALLEST * self.height, largest)
         phases = motion.phases
-        side = smallest + _sway(at, 7.0, phases[0]) * (largest - smallest)
+        side = smallest + sway(at, 7.0, phases[0]) * (largest - smallest)
         room_x = lane_right - lane_left - side * face.reach
-        x = lane_left + side * face.reach / 2 + _sway(at, 6.0, phases[1]) * room_x
+        x = lane_left + side * face.reach / 2 + sway(at, 6.0, phases[1]) * room_x
         room_y = self.height - 1.2 * side
-        y = 0.6 * side + (0.2 + 0.6 * _sway(at, 5.0, phases[2])) * room_y
+        y = 0.6 * side + (0.2 + 0.6 * sway(at, 5.0, phases[2])) * room_y
         # 0.035 is the tangent of 2 degrees: a head tilts by up to 4 degrees to either side.
-        place = Placement(x, y, side / face.side, 0.035 * (2 * _sway(at, 4.0, phases[3]) - 1))
+        place = Placement(x, y, side / face.side, 0.035 * (2 * sway(at, 4.0, phases[3]) - 1))
         whole = round(side)
         return place, Box(round(x - side / 2), round(y - side / 2), whole, whole)
 
@@ -112,14 +107,27 @@ def _lane(number: int, lanes: int) -> tuple[float, float]:
     return (0.1, 0.9) if lanes == 1 else (number / lanes, (number + 1) / lanes)
 
 
-def _sway(at: float, period: float, phase: float) -> float:
+def sensor_noise(seed: Sequence[int], size: tuple[int, int], sigma: float) -> Float32Array:
+    """Noise of ``sigma`` grey levels for ``developed``, larger than pictures of ``size`` (width, height)."""
+    return noise_field(seed, (size[1] + _NOISE_MARGIN, size[0] + _NOISE_MARGIN), sigma)
+
+
+def developed(picture: Float32Array, noise: Float32Array, index: int) -> UInt8Array:
+    """``picture``, float32 [H, W], with the noise of frame ``index`` and as a camera gives it: uint8. It is used up."""
+    # One field of noise, shifted by steps that share no factor with its margin: it looks fresh and costs nothing.
+    top, left = (index * 29) % _NOISE_MARGIN, (index * 43 + 7) % _NOISE_MARGIN
+    picture += noise[top : top + picture.shape[0], left : left + picture.shape[1]]
+    return np.rint(np.minimum(np.maximum(picture, 0.0), 255.0)).astype(np.uint8)
+
+
+def sway(at: float, period: float, phase: float) -> float:
     """0..1 and back in ``period`` seconds, slowing down at both ends; arithmetic without a sine, to be exact."""
     share = (at / period + phase) % 1.0
     rising = 2 * share if share < 0.5 else 2 - 2 * share
     return rising * rising * (3 - 2 * rising)
 
 
-def _background(seed: Sequence[int], width: int, height: int) -> Float32Array:
+def background(seed: Sequence[int], width: int, height: int) -> Float32Array:
     """A wall with a gradient and blotches, and things before it with straight edges, float32 [height, width]."""
     shares = random_shares(seed, 3)
     rows = np.arange(height, dtype=np.float32)[:, None] / height - 0.5

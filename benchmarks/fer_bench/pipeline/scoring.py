@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fer_bench.pipeline.processes import SeenFace
 from fer_bench.pipeline.scenes import TrueFace
-from fer_edge.types import UNCERTAIN
+from fer_edge.types import UNCERTAIN, Box
 
 LEAST_IOU = 0.4
 """Intersection over union from which a box is on a face.
@@ -39,14 +39,7 @@ class FrameScore:
 
 def score_frame(truth: Sequence[TrueFace], seen: Sequence[SeenFace]) -> FrameScore:
     """Match each face with at most one box, the best overlap first; every other box is a false one."""
-    pairs = sorted(
-        ((face.box.iou(told.box), i, j) for i, face in enumerate(truth) for j, told in enumerate(seen)),
-        key=lambda pair: (-pair[0], pair[1:]),
-    )
-    partner: dict[int, int] = {}
-    for overlap, i, j in pairs:
-        if overlap >= LEAST_IOU and i not in partner and j not in partner.values():
-            partner[i] = j
+    partner = match_boxes([face.box for face in truth], [told.box for told in seen], LEAST_IOU)
     labels = [(truth[i].label, seen[j].label) for i, j in partner.items()]
     return FrameScore(
         shown=len(truth),
@@ -55,3 +48,16 @@ def score_frame(truth: Sequence[TrueFace], seen: Sequence[SeenFace]) -> FrameSco
         right=sum(true == told for true, told in labels),
         uncertain=sum(told == UNCERTAIN for _, told in labels),
     )
+
+
+def match_boxes(truth: Sequence[Box], told: Sequence[Box], least_iou: float) -> dict[int, int]:
+    """For each true box that is found, its number and that of the told box that lies on it: the best overlap first."""
+    pairs = sorted(
+        ((face.iou(box), i, j) for i, face in enumerate(truth) for j, box in enumerate(told)),
+        key=lambda pair: (-pair[0], pair[1:]),
+    )
+    partner: dict[int, int] = {}
+    for overlap, i, j in pairs:
+        if overlap >= least_iou and i not in partner and j not in partner.values():
+            partner[i] = j
+    return partner

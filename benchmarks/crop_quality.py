@@ -1,0 +1,127 @@
+"""Which crops the classifier misreads, and which of them the runtime refuses: the table in edge/README.md.
+
+    python benchmarks/crop_quality.py [--every N] [--bundle DIR|ZIP]
+
+Takes every Nth face of FER2013's PublicTest (FER_EDGE_DATA), spoils it in many ways, and classifies it by int8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer_edge.bundle import load_bundle
+from fer_edge.classification import EmotionClassifier
+from fer_edge.config import QualitySettings
+from fer_edge.crop import CropSpec, resample
+from fer_edge.crop_quality import find_fault, measure
+from fer_edge.errors import FerEdgeError
+from fer_edge.types import Box, Face, FaceCrop, UInt8Array
+from fer_train.dataset import PUBLIC_TEST, load_dataset
+
+HEADER = "| face | top-1 | confidence − top-1 | refused | as | less symmetric |\n|---|---|---|---|---|---|"
+
+Spoil = Callable[[UInt8Array], UInt8Array]
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=4, metavar="N", help="take every Nth face (4)")
+    parser.add_argument("--bundle", type=Path, help="folder or zip of a model bundle")
+    arguments = parser.parse_args()
+    try:
+        split = load_dataset().splits[PUBLIC_TEST]
+        images, labels = split.images[:: max(1, arguments.every)], split.labels[:: max(1, arguments.every)]
+        with load_bundle(arguments.bundle) as bundle, EmotionClassifier(bundle) as classifier:
+            sys.stdout.write(f"{len(images)} faces\n\n{HEADER}\n")
+            plain = np.array([symmetry(image) for image in images])
+            for name, spoil, inside, scale in spoiled_ways():
+                crops = [crop_of(spoil(image), classifier.crop_spec, inside, scale) for image in images]
+                answers = np.array([classifier.classify(crop).values for crop in crops])
+                top1 = float(np.mean(answers.argmax(axis=1) == labels))
+                gap = float(answers.max(axis=1).mean()) - top1
+                faults = Counter(find_fault(measure(crop), QualitySettings()) for crop in crops)
+                refused = 1 - faults.pop(None, 0) / len(crops)
+                main_fault = faults.most_common(1)[0][0].value.replace("_", " ") if refused > 0.01 else ""
+                less = float(np.mean(plain > np.array([symmetry(crop.pixels) for crop in crops])))
+                row = f"{name} | {top1:.1%} | {100 * gap:+.0f} | {refused:.1%} | {main_fault} | {less:.0%}"
+                sys.stdout.write(f"| {row} |\n")
+                sys.stdout.flush()
+    except FerEdgeError as error:
+        sys.stderr.write(f"crop_quality.py: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def spoiled_ways() -> Iterator[tuple[str, Spoil, float, float]]:
+    """Name, what is done to a 48x48 face, the share of the crop that stays in the frame, and the face's scale."""
+    yield "as it is", lambda image: image, 1.0, 1.0
+    for side in (24, 20, 16):
+        yield f"{side} pixels wide", lambda image, side=side: resample(image, side, side), 1.0, side / 48
+    for sigma in (1.0, 1.5, 2.0):
+        yield f"blurred, σ {sigma:g}", lambda image, s=sigma: cv2.GaussianBlur(image, (0, 0), s), 1.0, 1.0
+    for length in (5, 9):
+        yield f"moved by {length} pixels", lambda image, n=length: cv2.blur(image, (n, 1)), 1.0, 1.0
+    for gain in (0.5, 0.25, 0.12):
+        yield f"{gain:g} of the light, noise σ 3", lambda image, g=gain: lit(image, g, 3.0), 1.0, 1.0
+    for gain in (1.5, 2.0, 3.0):
+        yield f"{gain:g} times the light", lambda image, g=gain: lit(image, g, 3.0), 1.0, 1.0
+    for sigma in (10.0, 20.0):
+        yield f"noise σ {sigma:g}", lambda image, s=sigma: lit(image, 1.0, s), 1.0, 1.0
+    for share in (0.3, 0.4, 0.5):
+        yield f"{share:.0%} cut at the side", lambda image, c=share: shifted(image, c, 0.0), 1 - share, 1.0
+        yield f"{share:.0%} cut at the top", lambda image, c=share: shifted(image, 0.0, c), 1 - share, 1.0
+    for degrees in (30, 45):
+        yield f"leaning by {degrees}°", lambda image, a=degrees: leaning(image, a), 1.0, 1.0
+    for share in (0.4,):
+        yield f"turned, {share:.0%} narrower", lambda image, k=share: turned(image, k), 1.0, 1.0
+
+
+def crop_of(pixels: UInt8Array, spec: CropSpec, inside: float, scale: float) -> FaceCrop:
+    """The model's crop of a spoiled face, whose box in the frame is as wide as the face of FER2013's crops."""
+    side = round(48 / spec.margin * scale)
+    return FaceCrop(Face(Box(0, 0, side, side), 1.0), resample(pixels, spec.height, spec.width), inside)
+
+
+def lit(image: UInt8Array, gain: float, noise: float) -> UInt8Array:
+    """``image`` under other light, with sensor noise that does not follow it."""
+    noisy = image * gain + np.random.default_rng(0).normal(0.0, noise, image.shape)
+    return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
+
+
+def shifted(image: UInt8Array, right: float, down: float) -> UInt8Array:
+    """The face beyond the frame's left or upper edge, which is repeated, as in ``crop_face``."""
+    matrix = np.array([[1, 0, -right * 48], [0, 1, -down * 48]], dtype=np.float32)
+    return np.asarray(cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+
+
+def leaning(image: UInt8Array, degrees: float) -> UInt8Array:
+    """Turned in the plane of the picture."""
+    matrix = cv2.getRotationMatrix2D((23.5, 23.5), degrees, 1.0)
+    return np.asarray(cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+
+
+def turned(image: UInt8Array, narrower: float) -> UInt8Array:
+    """As a photograph of the face would look from the side: no real turn of a head, which hides half of the face."""
+    half, low = 47 * narrower / 2, 47 * narrower * 0.35
+    source = np.array([[0, 0], [47, 0], [47, 47], [0, 47]], dtype=np.float32)
+    target = np.array([[half, 0], [47 - half, low], [47 - half, 47 - low], [half, 47]], dtype=np.float32)
+    matrix = cv2.getPerspectiveTransform(source, target)
+    return np.asarray(cv2.warpPerspective(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+
+
+def symmetry(pixels: UInt8Array) -> float:
+    """Correlation of the crop with its mirror image: a measure that was tried for turned faces."""
+    values = pixels.astype(np.float32) - pixels.mean()
+    return float(np.vdot(values, values[:, ::-1]) / max(1e-6, float(np.vdot(values, values))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

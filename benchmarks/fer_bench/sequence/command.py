@@ -1,0 +1,114 @@
+"""``fer-edge bench sequence``: FER-Edge on moving faces with truth, against a full search of every frame."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+
+from fer_bench import output, report
+from fer_bench.accuracy import ferplus_votes, split_of
+from fer_bench.bench_command import bundle_path, deliver, describe_bundle, variant_results
+from fer_bench.extras import require
+from fer_bench.host import describe_host
+from fer_bench.page import write_charts
+from fer_bench.pipeline.scenes import FPS
+from fer_bench.results import BenchmarkReport
+from fer_bench.runners import default_variant
+from fer_bench.sequence.cast import Cast
+from fer_bench.sequence.costs import measure_costs
+from fer_bench.sequence.measure import measure, sequences
+from fer_bench.sequence.results import FULL_SEARCHES, CastInfo, SequenceSection, SequenceSettings
+from fer_bench.sequence.scenes import KINDS
+from fer_bench.sequence.systems import FerEdge, FullSearch, System
+from fer_bench.sequence.truth import CleanView, rows_of
+from fer_edge import strict_toml
+from fer_edge.bundle import ModelBundle, load_bundle
+from fer_edge.classification import EmotionClassifier
+from fer_edge.config import RuntimeSettings, load_settings
+from fer_edge.errors import InputError
+from fer_edge.opencv_setup import set_up_opencv
+from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
+
+_WIDTH, _HEIGHT = 640, 480
+_NAME = "sequence"
+"""Of the files in --out."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``bench sequence``; returns the exit code. Raises FerEdgeError."""
+    for path in (arguments.json, arguments.markdown):
+        if path is not None and path != output.STDOUT:
+            output.check_writable(path)
+    if arguments.out is not None:
+        output.check_folder(arguments.out)
+        require("matplotlib")  # before minutes are spent
+    runtime = load_settings(arguments.config, environment={})  # a benchmark is of what it says
+    settings = SequenceSettings(
+        _kinds(arguments.kinds),
+        _WIDTH,
+        _HEIGHT,
+        round(arguments.seconds * FPS),
+        FPS,
+        arguments.rounds,
+        arguments.baseline_every,
+        _fingerprint(runtime),
+    )
+    dataset = load_dataset(arguments.data)
+    split = PRIVATE_TEST if arguments.final else PUBLIC_TEST
+    split_of(dataset, split)
+    votes = ferplus_votes(dataset, arguments.data)
+    cast = Cast(dataset, split, None if votes is None else votes[split])
+    set_up_opencv()
+    with load_bundle(bundle_path(arguments.bundle)) as bundle:
+        section = measure_sequences(bundle, cast, settings, runtime, costs=not arguments.no_costs)
+        variant = default_variant(bundle)
+        found = BenchmarkReport(
+            describe_host(), describe_bundle(bundle), variant_results(bundle, {variant}), sequence=section
+        )
+    if arguments.out is not None:
+        output.write(arguments.out / f"{_NAME}.json", report.to_json(found))
+        output.write(arguments.out / f"{_NAME}.md", write_charts([found], arguments.out))
+    deliver(found, arguments)
+    return 0
+
+
+def measure_sequences(
+    bundle: ModelBundle, cast: Cast, settings: SequenceSettings, runtime: RuntimeSettings, *, costs: bool
+) -> SequenceSection:
+    """Show all sequences to FER-Edge and, where ``settings`` say so, to the full searches. Raises ModelError.
+
+    With ``costs`` also what a frame costs by its size and by the number of faces.
+    """
+    variant = default_variant(bundle)
+    systems: list[System] = [FerEdge(bundle, variant, runtime)]
+    if settings.baseline_every:
+        systems += [FullSearch(name, bundle, variant) for name in FULL_SEARCHES]
+    with EmotionClassifier(bundle, variant) as classifier:
+        clean = CleanView(cast, classifier)
+        results, stages = measure(systems, settings, cast, clean)
+        rows = {row for sequence in sequences(settings, cast) for row in rows_of(sequence.parts)}
+        findable, shown = clean.share_found(rows)
+        cells = measure_costs(systems) if costs else ()
+    return SequenceSection(
+        settings,
+        CastInfo(
+            cast.name, cast.split, cast.rows_sha256, cast.by_votes, cast.left_out, cast.candidates, shown, findable
+        ),
+        results,
+        stages,
+        cells,
+    )
+
+
+def _fingerprint(runtime: RuntimeSettings) -> str | None:
+    if runtime == RuntimeSettings():
+        return None
+    return hashlib.sha256(strict_toml.dump(strict_toml.to_table(runtime)).encode()).hexdigest()
+
+
+def _kinds(given: list[str] | None) -> tuple[str, ...]:
+    names = [kind.name for kind in KINDS]
+    for name in given or ():
+        if name not in names:
+            raise InputError(f"--kinds: no kind of sequence called {name!r}; there are {', '.join(names)}")
+    return tuple(name for name in names if not given or name in given)

@@ -1,0 +1,165 @@
+"""What the report of sequences shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fer_bench.sequence.results import FER_EDGE, FULL_SEARCHES, CostCell, Score, SequenceSection, total
+from fer_bench.tables import Table, percent
+
+_NONE = "-"
+_ALL = "all"
+_MIDDLE, _TAIL = 50, 95
+
+
+def tables(section: SequenceSection) -> list[Table]:
+    """Each kind of sequence and system, their sum, and the goals."""
+    rows = _rows(section)
+    return [
+        _table(rows, _FOUND, "Moving faces: what they cost, and what was found"),
+        _table(rows, _TOLD, "Moving faces: what was told of them"),
+        _goals(section),
+        *([_costs(section)] if section.costs else []),
+    ]
+
+
+Row = tuple[str, str, Score]
+Column = tuple[str, Callable[[Score, Score], str]]
+
+
+def _rows(section: SequenceSection) -> list[Row]:
+    systems = list(dict.fromkeys(result.system for result in section.results))
+    rows = [(result.kind, result.system, result.score) for result in section.results]
+    return [*rows, *((_ALL, system, total(section.results, system)) for system in systems)]
+
+
+_FOUND: tuple[Column, ...] = (
+    ("frames", lambda score, ours: str(score.faces.frames)),
+    ("CPU ms", lambda score, ours: f"{score.cpu_ms:.2f}"),
+    ("× ours", lambda score, ours: _ratio(score.cpu_ms, ours.cpu_ms)),
+    ("recall %", lambda score, ours: _share(score.shared.matched, score.shared.shown)),
+    ("of findable", lambda score, ours: _share(score.shared.findable_matched, score.shared.findable_shown)),
+    ("false %", lambda score, ours: _share(score.shared.false_frames, score.shared.frames)),
+    ("recall all", lambda score, ours: _share(score.faces.matched, score.faces.shown)),
+    ("false all", lambda score, ours: _share(score.faces.false_frames, score.faces.frames)),
+)
+_TOLD: tuple[Column, ...] = (
+    ("ids/min", lambda score, ours: _rate(score.id_switches, score.sight_s) if score.visits else _NONE),
+    ("came", lambda score, ours: str(score.visits)),
+    ("found", lambda score, ours: str(len(score.acquired_s))),
+    ("p50 s", lambda score, ours: _percentile(score.acquired_s, _MIDDLE)),
+    ("p95 s", lambda score, ours: _percentile(score.acquired_s, _TAIL)),
+    ("changes", lambda score, ours: str(score.by_answer.shown)),
+    ("told %", lambda score, ours: _share(len(score.by_answer.delays_s), score.by_answer.shown)),
+    ("delay p50", lambda score, ours: _percentile(score.by_answer.delays_s, _MIDDLE)),
+    ("p95", lambda score, ours: _percentile(score.by_answer.delays_s, _TAIL)),
+    ("false/min", lambda score, ours: _rate(score.by_answer.false, score.by_answer.judged_s)),
+    ("by label: n", lambda score, ours: str(score.by_label.shown)),
+    ("told %", lambda score, ours: _share(len(score.by_label.delays_s), score.by_label.shown)),
+    ("false/min", lambda score, ours: _rate(score.by_label.false, score.by_label.judged_s)),
+)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column], title: str) -> Table:
+    ours = {kind: score for kind, system, score in rows if system == FER_EDGE}
+    cells = [[kind, system, *(show(score, ours[kind]) for _, show in columns)] for kind, system, score in rows]
+    return Table(["sequence", "system", *(name for name, _ in columns)], cells, 2, title)
+
+
+def _goals(section: SequenceSection) -> Table:
+    """What FER-Edge is to reach, and whether it does here."""
+    ours = total(section.results, FER_EDGE)
+    easy = {result.system: result.score for result in section.results if result.kind == "easy"}
+    rows: list[list[str]] = []
+
+    def goal(what: str, wanted: str, measured: str, met: bool) -> None:
+        rows.append([what, wanted, measured, "yes" if met else "NO"])
+
+    full, coarse = FULL_SEARCHES
+    for name, least in ((full, 50), (coarse, 20)):
+        if name in easy:
+            ratio = easy[name].cpu_ms / easy[FER_EDGE].cpu_ms
+            goal(f"easy: CPU of {name} over ours", f"≥ {least}", f"{ratio:.1f}", ratio >= least)
+    if any(result.system == full for result in section.results):
+        theirs = total(section.results, full)
+        if theirs.shared.shown:
+            change = 100 * (ours.shared.matched / ours.shared.shown - theirs.shared.matched / theirs.shared.shown)
+            goal(f"recall less that of {full}, points", "≥ -1", f"{change:+.1f}", change >= -1)
+        change = 100 * (ours.shared.false_frames - theirs.shared.false_frames) / ours.shared.frames
+        goal(f"frames with a false face less those of {full}, points", "≤ 1", f"{change:+.1f}", change <= 1)
+        judged = ours.by_answer, theirs.by_answer
+        if all(changes.judged_s for changes in judged):
+            false, their_false = (_per_minute(changes.false, changes.judged_s) for changes in judged)
+            here = f"{their_false / false:.1f}" if false else f"0 for {their_false:.1f}"
+            if their_false:  # else there is nothing to go by
+                goal(f"false changes of {full} over ours", "≥ 10", here, their_false >= 10 * false)
+    if ours.by_answer.shown:
+        told = len(ours.by_answer.delays_s) / ours.by_answer.shown
+        goal("true changes told, %", "≥ 95", percent(told), told >= 0.95)
+        if ours.by_answer.delays_s:
+            late = float(np.percentile(ours.by_answer.delays_s, _TAIL))
+            goal("their delay, p95 s", "≤ 1.5", f"{late:.2f}", late <= 1.5)
+    return Table(["goal", "wanted", "here", "met"], rows, 1, "Moving faces: the goals")
+
+
+def _costs(section: SequenceSection) -> Table:
+    """A row for each size and number of faces, the systems across."""
+    cells: dict[tuple[int, int, int], dict[str, CostCell]] = {}
+    for cell in section.costs:
+        cells.setdefault((cell.width, cell.height, cell.faces), {})[cell.system] = cell
+    systems = list(dict.fromkeys(cell.system for cell in section.costs))
+    rows = [
+        [
+            f"{width}x{height}",
+            str(faces),
+            f"{of_systems[FER_EDGE].followed:.1f}",
+            *(f"{of_systems[system].cpu_ms:.2f}" for system in systems),
+        ]
+        for (width, height, faces), of_systems in sorted(cells.items())
+    ]
+    header = ["frame", "faces", "followed", *(f"{system} CPU ms" for system in systems)]
+    return Table(header, rows, 2, "Moving faces: what a frame costs while they are followed")
+
+
+def notes(section: SequenceSection) -> list[str]:
+    """How it was measured, a line each."""
+    how, cast = section.settings, section.cast
+    chosen = "that FER+'s raters agree on" if cast.by_votes else "by their label alone: no FER+ votes"
+    without = f"; too few of {', '.join(cast.left_out)}" if cast.left_out else ""
+    lines = [
+        f"sequences: {len(how.kinds)} kinds, {how.rounds} of each, {how.frames / how.fps:g} s of "
+        f"{how.width}x{how.height} at {how.fps:g} frames a second",
+        f"faces: {cast.shown} of {cast.candidates} images of {cast.name} {cast.split} {chosen}{without}; Haar finds "
+        f"{cast.findable} of them upright, clean and alone",
+        "CPU: processor time of a frame, less drawing and decoding; systems take turns of a second",
+    ]
+    if how.config is not None:
+        lines.append(f"fer-edge: with settings of its own (SHA-256 {how.config[:12]}…)")
+    if how.baseline_every:
+        lines.append(
+            f"full searches see one second in {how.baseline_every}; recall and false are over the frames that all "
+            "saw, the other columns over all that a system saw"
+        )
+    return lines
+
+
+def _share(part: int, whole: int) -> str:
+    return percent(part / whole) if whole else _NONE
+
+
+def _ratio(value: float, ours: float) -> str:
+    return f"{value / ours:.1f}" if ours else _NONE
+
+
+def _per_minute(count: int, seconds: float) -> float:
+    return 60 * count / seconds
+
+
+def _rate(count: int, seconds: float) -> str:
+    return f"{_per_minute(count, seconds):.1f}" if seconds else _NONE
+
+
+def _percentile(values: Sequence[float], share: float) -> str:
+    return f"{np.percentile(values, share):.2f}" if values else _NONE

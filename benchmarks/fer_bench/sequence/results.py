@@ -1,0 +1,173 @@
+"""What ``fer-edge bench sequence`` measures, as frozen values: counts, so that others can add them up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+FER_EDGE = "fer-edge"
+FULL_SEARCHES = {"full (1.1, 5)": 1.1, "full (1.3, 5)": 1.3}
+"""Name and scale factor of detectMultiScale on the whole frame at full resolution, with 5 neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSettings:
+    """Which sequences were shown: their kinds, ``frames`` of each at ``fps`` a second of their own time, ``rounds`` of
+    them with other faces. Full searches were shown one second in ``baseline_every`` (0: none)."""
+
+    kinds: tuple[str, ...]
+    width: int
+    height: int
+    frames: int
+    fps: float
+    rounds: int
+    baseline_every: int
+    config: str | None = None
+    """SHA-256 of the settings of FER-Edge as TOML; None: its defaults."""
+
+
+@dataclass(frozen=True, slots=True)
+class CastInfo:
+    """Whose faces were shown: ``candidates`` images of ``split`` may play, ``shown`` did, of which Haar finds
+    ``findable`` when they are upright, clean and alone. ``by_votes``: FER+'s raters agree on them."""
+
+    name: str
+    split: str
+    rows_sha256: str
+    by_votes: bool
+    left_out: tuple[str, ...]
+    candidates: int
+    shown: int
+    findable: int
+
+
+@dataclass(frozen=True, slots=True)
+class FaceFrames:
+    """Faces in ``frames`` frames: ``shown``, ``matched`` by a box, and the same of images that Haar finds at all.
+
+    ``false_frames`` have a box on no face.
+    """
+
+    frames: int = 0
+    false_frames: int = 0
+    shown: int = 0
+    matched: int = 0
+    findable_shown: int = 0
+    findable_matched: int = 0
+
+    def __add__(self, other: FaceFrames) -> FaceFrames:
+        return FaceFrames(
+            self.frames + other.frames,
+            self.false_frames + other.false_frames,
+            self.shown + other.shown,
+            self.matched + other.matched,
+            self.findable_shown + other.findable_shown,
+            self.findable_matched + other.findable_matched,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeScore:
+    """True changes of a face's label: ``shown`` and, with their ``delays_s``, reported; and the ``false`` ones told in
+    ``judged_s`` seconds of faces in sight."""
+
+    shown: int = 0
+    delays_s: tuple[float, ...] = ()
+    false: int = 0
+    judged_s: float = 0.0
+
+    def __add__(self, other: ChangeScore) -> ChangeScore:
+        return ChangeScore(
+            self.shown + other.shown,
+            self.delays_s + other.delays_s,
+            self.false + other.false,
+            self.judged_s + other.judged_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One system on the sequences of one kind.
+
+    ``cpu_s`` is processor time of the process for the ``faces.frames`` frames it was shown; ``shared`` are those that
+    every system was shown. ``sight_s`` are the seconds for which faces could be seen, summed over the faces.
+    ``visits`` faces came into the picture, and those that were found took ``acquired_s``. ``by_answer`` and
+    ``by_label`` judge changes by what the classifier says of the clean images, and by their label.
+    """
+
+    cpu_s: float = 0.0
+    faces: FaceFrames = field(default_factory=FaceFrames)
+    shared: FaceFrames = field(default_factory=FaceFrames)
+    sight_s: float = 0.0
+    id_switches: int = 0
+    visits: int = 0
+    acquired_s: tuple[float, ...] = ()
+    by_answer: ChangeScore = field(default_factory=ChangeScore)
+    by_label: ChangeScore = field(default_factory=ChangeScore)
+    changed_events: int = 0
+
+    def __add__(self, other: Score) -> Score:
+        return Score(
+            self.cpu_s + other.cpu_s,
+            self.faces + other.faces,
+            self.shared + other.shared,
+            self.sight_s + other.sight_s,
+            self.id_switches + other.id_switches,
+            self.visits + other.visits,
+            self.acquired_s + other.acquired_s,
+            self.by_answer + other.by_answer,
+            self.by_label + other.by_label,
+            self.changed_events + other.changed_events,
+        )
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time for a frame."""
+        return 1e3 * self.cpu_s / self.faces.frames
+
+
+@dataclass(frozen=True, slots=True)
+class KindResult:
+    """One system on one kind of sequence."""
+
+    kind: str
+    system: str
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class StageShare:
+    """What one stage takes of a frame of the ``easy`` sequences, processor milliseconds on average."""
+
+    system: str
+    stage: str
+    ms_per_frame: float
+
+
+@dataclass(frozen=True, slots=True)
+class CostCell:
+    """What a frame of ``width`` x ``height`` with ``faces`` faces costs a system, processor milliseconds."""
+
+    system: str
+    width: int
+    height: int
+    faces: int
+    followed: float
+    """Mean number of faces that were told of."""
+    cpu_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSection:
+    """One run over all sequences."""
+
+    settings: SequenceSettings
+    cast: CastInfo
+    results: tuple[KindResult, ...]
+    stages: tuple[StageShare, ...]
+    costs: tuple[CostCell, ...]
+
+
+def total(results: Iterable[KindResult], system: str) -> Score:
+    """The sum over all kinds for ``system``."""
+    return sum((result.score for result in results if result.system == system), Score())

@@ -1,0 +1,220 @@
+"""The sequences: faces that move, come and go before a drawn background, with the truth of every frame.
+
+The same bytes on every machine, by the means of ``pipeline.scenes``. Places and sizes are shares of the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from fer_bench.pipeline.faces import FacePicture
+from fer_bench.pipeline.raster import Placement, paint, random_shares, value_noise
+from fer_bench.pipeline.scenes import FPS, background, developed, sensor_noise, sway
+from fer_bench.sequence.cast import Segment
+from fer_edge.types import Box, Float32Array, UInt8Array
+
+_MOTION, _BACKGROUND, _NOISE, _CAST = 1, 2, 3, 4
+"""Last numbers of a seed: what the random numbers are for."""
+_EXPOSURES = 4
+"""Moments of a frame's exposure that are painted where motion blurs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is difficult about a sequence. Sizes are a face's Haar box over the frame's height, periods seconds."""
+
+    name: str
+    faces: int = 1
+    smallest: float = 0.30
+    largest: float = 0.40
+    path: str = "lanes"
+    """``lanes``: side by side, each to and fro in its own; ``across``: all over the whole width, against each other;
+    ``away``: out of the picture on both sides."""
+    period_s: float = 6.0
+    """Of the movement from side to side and back."""
+    half_tilt: float = 0.035
+    """Tangent of half the greatest tilt: 4 degrees."""
+    light: float = 1.0
+    noise: float = 3.0
+    """Grey levels of sensor noise, fresh in every frame."""
+    blurred: bool = False
+    """The shutter is open from frame to frame."""
+    post: bool = False
+    """Something stands in front, half as wide as a face."""
+
+
+KINDS = (
+    Kind("easy"),
+    Kind("scaling", smallest=0.17, largest=0.62),
+    Kind("rotating", half_tilt=0.105),  # 12 degrees
+    Kind("crossing", faces=2, smallest=0.26, largest=0.34, path="across", period_s=9.0),
+    Kind("leaving", path="away", period_s=10.0),
+    Kind("half hidden", path="across", period_s=8.0, post=True),
+    Kind("crowded", faces=6, smallest=0.20, largest=0.27),
+    Kind("fast", path="across", period_s=2.4),
+    Kind("dark", light=0.3, noise=4.0),
+    Kind("noisy", noise=16.0),
+    Kind("blurred", path="across", period_s=3.0, blurred=True),
+    Kind("empty", faces=0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrueFace:
+    """Face ``number`` of a sequence: its box as a Haar cascade would draw it, and the image and label that it shows.
+
+    ``visible`` is the share, 0..1, of the box that lies in the frame and behind nothing.
+    """
+
+    number: int
+    box: Box
+    visible: float
+    row: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SequenceFrame:
+    """A picture, uint8 [H, W], and the faces in it, also those that are out of sight."""
+
+    index: int
+    gray: UInt8Array
+    faces: tuple[TrueFace, ...]
+
+
+class Players(Protocol):
+    """Who plays; see ``cast.Cast``."""
+
+    def part(self, seed: Sequence[int], frames: int) -> tuple[Segment, ...]:
+        """What one face shows over ``frames`` frames, without a gap."""
+        ...
+
+    def picture(self, row: int, label: str) -> FacePicture:
+        """An image, ready to be painted."""
+        ...
+
+
+class FaceSequence:
+    """One sequence of ``frames`` frames, 15 a second; frames may be asked for in any order."""
+
+    def __init__(self, kind: Kind, size: tuple[int, int], frames: int, cast: Players, seed: Sequence[int]) -> None:
+        """``size`` is (width, height) in pixels."""
+        self.kind, self.frames = kind, frames
+        self.width, self.height = size
+        self.parts: tuple[tuple[Segment, ...], ...] = tuple(
+            cast.part((*seed, number, _CAST), frames) for number in range(kind.faces)
+        )
+        """What each face shows."""
+        self._phases = [random_shares((*seed, number, _MOTION), 5) for number in range(kind.faces)]
+        self._background = _wall((*seed, _BACKGROUND), self.width, self.height)
+        self._noise = sensor_noise((*seed, _NOISE), size, kind.noise)
+        self._picture = lru_cache(maxsize=64)(cast.picture)
+
+    def frame(self, index: int) -> SequenceFrame:
+        """Frame ``index``, counted from 0."""
+        at = index / FPS
+        picture = self._exposed(index, at)
+        post = self._post()
+        if post is not None:
+            picture[:, post.x : post.x + post.width] = 60.0
+        # The light of the room drifts, as it does behind a window.
+        picture *= self.kind.light * (0.9 + 0.2 * sway(at, 9.0, 0.0))
+        return SequenceFrame(index, developed(picture, self._noise, index), self._truth(index, at, post))
+
+    def _exposed(self, index: int, at: float) -> Float32Array:
+        """Background and faces, the last in front; where motion blurs, the mean of some moments around ``at``."""
+        moments = _EXPOSURES if self.kind.blurred else 1
+        exposures = []
+        for moment in range(moments):
+            picture = self._background.copy()
+            for number in range(self.kind.faces):
+                face = self._shown(number, index)
+                place, _ = self._place(number, face, at + (moment - (moments - 1) / 2) / (moments * FPS))
+                paint(picture, self._lit(number, face.gray), face.opacity, face.centre, place)
+            exposures.append(picture)
+        return exposures[0] if moments == 1 else np.add.reduce(exposures) / np.float32(moments)
+
+    def _truth(self, index: int, at: float, post: Box | None) -> tuple[TrueFace, ...]:
+        boxes = [self._place(number, self._shown(number, index), at)[1] for number in range(self.kind.faces)]
+        found = []
+        for number, box in enumerate(boxes):
+            before = boxes[number + 1 :] + ([post] if post else [])
+            face = self._shown(number, index)
+            visible = visible_share(box, (self.width, self.height), before)
+            found.append(TrueFace(number, box, visible, face.number, face.label or ""))
+        return tuple(found)
+
+    def _shown(self, number: int, index: int) -> FacePicture:
+        segment = next(segment for segment in self.parts[number] if segment.start <= index < segment.end)
+        return self._picture(segment.row_at(index), segment.label)
+
+    def _lit(self, number: int, gray: Float32Array) -> Float32Array:
+        """Light from one side, another one for each face."""
+        slope = 0.5 * (self._phases[number][4] - 0.5)
+        across = np.arange(gray.shape[1], dtype=np.float32) / np.float32(gray.shape[1]) - np.float32(0.5)
+        return gray * (np.float32(1.0) + np.float32(slope) * across)
+
+    def _place(self, number: int, face: FacePicture, at: float) -> tuple[Placement, Box]:
+        """Where face ``number`` is at ``at`` seconds."""
+        kind, phases = self.kind, self._phases[number]
+        side = self.height * (kind.smallest + sway(at, 7.0, phases[0]) * (kind.largest - kind.smallest))
+        half = side * face.reach / 2
+        left, top, right, bottom = self._lane(number)
+        if kind.path == "lanes":
+            x = left + half + sway(at, kind.period_s, phases[1]) * max(0.0, right - left - 2 * half)
+            y = top + half + sway(at, 5.0, phases[2]) * max(0.0, bottom - top - 2 * half)
+        else:
+            # The second of two sets out from the other side; each has a height of its own, but they overlap.
+            share = sway(at, kind.period_s, phases[1] * 0.1 + number / 2)
+            beyond = 1.6 * half if kind.path == "away" else -1.1 * half
+            x = share * (self.width + 2 * beyond) - beyond
+            y = self.height * (0.42 + 0.12 * number + 0.1 * sway(at, 5.0, phases[2]))
+        place = Placement(x, y, side / face.side, kind.half_tilt * (2 * sway(at, 4.0, phases[3]) - 1))
+        whole = round(side)
+        return place, Box(round(x - side / 2), round(y - side / 2), whole, whole)
+
+    def _lane(self, number: int) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of the part of the picture that face ``number`` keeps to."""
+        rows = 1 if self.kind.faces <= 3 else 2
+        columns = -(-max(1, self.kind.faces) // rows)
+        row, column = divmod(number, columns)
+        width, height = self.width / columns, self.height / rows
+        return column * width, row * height, (column + 1) * width, (row + 1) * height
+
+    def _post(self) -> Box | None:
+        if not self.kind.post:
+            return None
+        width = round(0.5 * self.kind.largest * self.height)
+        return Box(round(0.5 * self.width - width / 2), 0, width, self.height)
+
+
+def _wall(seed: Sequence[int], width: int, height: int) -> Float32Array:
+    """``pipeline.scenes``' background with finer blotches, down to 2.5 pixels.
+
+    Pictures of nature have about as much contrast in every octave (Field, 1987). The cascade rejects a smooth wall
+    sooner than a room: with these, a full search costs about what it does on a photograph.
+    """
+    picture = background(seed, width, height)
+    cells = 48
+    while cells <= height / 2.5:
+        picture += value_noise((*seed, 300, cells), (cells, cells * 4 // 3), (height, width), 9.0)
+        cells *= 2
+    return np.minimum(np.maximum(picture, 8.0), 247.0)
+
+
+def visible_share(box: Box, size: tuple[int, int], before: Sequence[Box]) -> float:
+    """Share, 0..1, of ``box`` in a frame of ``size`` (width, height) and behind none of ``before``; 0 when empty."""
+    inside = box.clipped(*size)
+    if not inside.area:
+        return 0.0
+    seen = np.ones((inside.height, inside.width), dtype=np.bool_)
+    for other in before:
+        left, top = max(0, other.x - inside.x), max(0, other.y - inside.y)
+        right, bottom = max(0, other.x + other.width - inside.x), max(0, other.y + other.height - inside.y)
+        seen[top:bottom, left:right] = False
+    return float(seen.sum()) / box.area

@@ -1,0 +1,110 @@
+"""Who looks at the sequences: FER-Edge as it ships, and a full search of every frame with an argmax on each face."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Protocol
+
+from fer_bench.sequence.results import FER_EDGE, FULL_SEARCHES
+from fer_edge.bundle import ModelBundle
+from fer_edge.classification import EmotionClassifier
+from fer_edge.config import RuntimeSettings
+from fer_edge.crop import crop_face
+from fer_edge.detection import load_cascade
+from fer_edge.pipeline import build_pipeline
+from fer_edge.telemetry import StageTimer, Telemetry
+from fer_edge.types import Box, EventKind, Face, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A face that a system tells of; ``track_id`` is None where it knows nobody from frame to frame."""
+
+    box: Box
+    label: str
+    track_id: int | None = None
+
+
+class System(Protocol):
+    """What is measured. ``stages`` sums up the time of each stage, ``changed_events`` counts the events of a change."""
+
+    name: str
+    stages: StageSums
+    changed_events: int
+
+    def begin(self) -> None:
+        """Another sequence follows."""
+        ...
+
+    def process(self, frame: Frame) -> tuple[Told, ...]:
+        """All that is done for one frame."""
+        ...
+
+
+class StageSums(Telemetry):
+    """Telemetry that also adds up the processor time of each stage, in seconds: the daemon's has percentiles alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def stage(self, name: str) -> StageTimer:
+        """See ``Telemetry.stage``."""
+        return StageTimer(self, name, with_cpu=True)
+
+    def record(self, name: str, seconds: float, thread_cpu_s: float = 0.0) -> None:
+        """See ``Telemetry.record``."""
+        super().record(name, seconds, thread_cpu_s)
+        self.seconds[name] += thread_cpu_s
+
+
+class FerEdge:
+    """The pipeline of ``fer-edge run`` for a file, with ``settings``."""
+
+    name = FER_EDGE
+
+    def __init__(self, bundle: ModelBundle, variant: str, settings: RuntimeSettings) -> None:
+        self._bundle, self._variant, self._settings = bundle, variant, settings
+        self.stages = StageSums()
+        self.changed_events = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """A pipeline of its own for each sequence: nobody is known from the last."""
+        self._pipeline = build_pipeline(self._bundle, self._settings, self._variant, self.stages)
+
+    def process(self, frame: Frame) -> tuple[Told, ...]:
+        """The tracks that it shows."""
+        result = self._pipeline.process(frame)
+        self.changed_events += sum(event.kind is EventKind.CHANGED for event in result.events)
+        return tuple(Told(track.box, track.emotion, track.track_id) for track in result.tracks)
+
+
+class FullSearch:
+    """The whole frame at full resolution, every frame, and the most probable label of each face that is found."""
+
+    def __init__(self, name: str, bundle: ModelBundle, variant: str) -> None:
+        self.name = name
+        self.stages = StageSums()
+        self.changed_events = 0  # it makes no events
+        self._scale_factor = FULL_SEARCHES[name]
+        self._cascade = load_cascade()
+        self._classifier = EmotionClassifier(bundle, variant)
+
+    def begin(self) -> None:
+        """It keeps nothing from frame to frame."""
+
+    def process(self, frame: Frame) -> tuple[Told, ...]:
+        """A box and a label for each face found."""
+        told = []
+        with self.stages.stage("frame"):
+            with self.stages.stage("detect_full"):
+                boxes = self._cascade.detectMultiScale(frame.gray, self._scale_factor, 5)
+            for box in (Box(*map(int, values)) for values in boxes):
+                with self.stages.stage("crop"):
+                    crop = crop_face(frame.gray, Face(box, 0.0), self._classifier.crop_spec)
+                with self.stages.stage("classify"):
+                    top = self._classifier.classify(crop).top
+                told.append(Told(box, self._classifier.labels[top]))
+        return tuple(told)

@@ -1,0 +1,202 @@
+"""What a system told of moving faces, held to the truth: by hand, and in general."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_bench.sequence.cast import Segment
+from fer_bench.sequence.scenes import TrueFace, visible_share
+from fer_bench.sequence.scoring import (
+    LONGEST_GAP_FRAMES,
+    SETTLED_FRAMES,
+    Acquired,
+    Sighting,
+    acquired,
+    id_switches,
+    judge_changes,
+    sightings,
+    told_changes,
+    true_changes,
+    visits,
+)
+from fer_bench.sequence.systems import Told
+from fer_edge.types import UNCERTAIN, Box
+
+BOX = Box(10, 10, 100, 100)
+BOXES = st.builds(Box, *[st.integers(-60, 60)] * 2, *[st.integers(0, 60)] * 2)
+LABELS = st.sampled_from(["happy", "sad", UNCERTAIN, None])
+TOLD = st.lists(LABELS, min_size=1, max_size=60)
+
+
+def visit_of(labels: list[str | None], start: int = 0) -> list[Sighting]:
+    """One face, in sight all the time, of which ``labels`` are told, frame by frame (None: it is not found)."""
+    return [
+        Sighting(start + step, 0, 1.0, 7, None if label is None else Told(BOX, label, 1))
+        for step, label in enumerate(labels)
+    ]
+
+
+def test_found_missed_and_false():
+    faces = [TrueFace(0, BOX, 1.0, 7, "happy"), TrueFace(1, Box(300, 10, 100, 100), 0.6, 8, "sad")]
+    on_first, nowhere = Told(Box(14, 8, 100, 100), "happy", 3), Told(Box(200, 200, 50, 50), "sad", 4)
+    seen, false_boxes = sightings(5, faces, [nowhere, on_first])
+    assert [(sighting.number, sighting.row, sighting.told) for sighting in seen] == [(0, 7, on_first), (1, 8, None)]
+    assert false_boxes == 1
+    # A box of less than half the face's area in common is on no face; the second on one is false.
+    assert sightings(5, faces[:1], [Told(Box(60, 10, 100, 100), "happy")])[1] == 1
+    assert sightings(5, faces[:1], [on_first, Told(BOX, "happy")])[1] == 1
+
+
+def test_a_frame_that_was_not_shown_is_neither_missed_nor_false():
+    seen, false_boxes = sightings(5, [TrueFace(0, BOX, 1.0, 7, "happy")], None)
+    assert ([sighting.looked for sighting in seen], false_boxes) == ([False], 0)
+
+
+def test_a_face_out_of_sight_can_neither_be_found_nor_missed():
+    assert sightings(5, [TrueFace(0, Box(-500, 0, 100, 100), 0.0, 7, "happy")], []) == ([], 0)
+
+
+def test_a_visit_goes_on_when_the_face_was_hidden_for_a_moment():
+    shares = [1.0, 0.6, 0.4, 0.5, 1.0]
+    seen = [Sighting(index, 0, share, 7, None) for index, share in enumerate(shares)]
+    assert [[sighting.index for sighting in visit] for visit in visits(seen)] == [[0, 1, 3, 4]]
+    later = [Sighting(index, 0, 1.0, 7, None) for index in (4 + LONGEST_GAP_FRAMES, 5 + 2 * LONGEST_GAP_FRAMES)]
+    assert [len(visit) for visit in visits([*seen, *later])] == [5, 1]
+
+
+def test_ids_switch_when_the_face_gets_another_one_and_not_when_it_is_missed():
+    ids = [1, None, 1, 2, 2, None, 1]
+    visit = [Sighting(i, 0, 1.0, 7, None if one is None else Told(BOX, "sad", one)) for i, one in enumerate(ids)]
+    assert id_switches(visit) == 2
+
+
+def test_the_time_to_find_a_face_begins_when_it_is_wholly_in_the_picture():
+    visit = [Sighting(i, 0, share, 7, None) for i, share in enumerate([0.5, 0.8, 0.99, 1.0])]
+    assert acquired(visit) == Acquired(None)
+    found = [*visit, Sighting(4, 0, 1.0, 7, Told(BOX, "sad", 1))]
+    assert acquired(found) == Acquired(2)
+    early = [Sighting(0, 0, 0.8, 7, Told(BOX, "sad", 1)), *visit[1:]]
+    assert acquired(early) == Acquired(0)
+    assert acquired(visit[:2]) is None
+
+
+HAPPY_SAD = (Segment(0, 20, "happy", (1,)), Segment(20, 60, "sad", (2,)))
+
+
+def judged(labels: list[str | None], segments=HAPPY_SAD, says=("happy", "sad")) -> tuple[int, tuple[int, ...], int]:
+    """Changes shown, the delays of those reported, and false ones."""
+    found = judge_changes(visit_of(labels), segments, says)
+    return found.shown, found.delays, found.false
+
+
+def test_a_change_is_reported_by_the_first_telling_of_the_new_label():
+    assert judged(["happy"] * 24 + [None, UNCERTAIN] + ["sad"] * 34) == (1, (6,), 0)
+    # Through a wrong one: that is a false change, and the true one comes late.
+    assert judged(["happy"] * 22 + ["fear"] * 3 + ["sad"] * 35) == (1, (5,), 1)
+    assert judged(["happy"] * 60) == (1, (), 0)
+    assert judged(["happy", "sad"] * 30) == (1, (1,), 58)
+
+
+def test_a_label_told_too_early_or_in_the_wrong_segment_reports_nothing():
+    assert judged(["happy"] * 10 + ["sad"] * 50) == (1, (), 1)
+    third = Segment(60, 80, "fear", (3,))
+    late = ["happy"] * 65 + ["sad"] * 15
+    assert judged(late, (*HAPPY_SAD, third), ("happy", "sad", "fear")) == (1, (), 1)
+
+
+def test_a_right_change_that_need_not_be_reported_is_not_false():
+    # The last segment is too short to count.
+    short = (*HAPPY_SAD, Segment(60, 70, "fear", (3,)))
+    assert judged(["happy"] * 22 + ["sad"] * 40 + ["fear"] * 8, short, ("happy", "sad", "fear")) == (1, (2,), 0)
+    # But the correction of a mistake is: nothing had changed.
+    assert judged(["fear"] * 5 + ["happy"] * 15 + ["sad"] * 40) == (1, (0,), 1)
+
+
+def test_what_is_told_of_a_segment_without_a_name_is_not_judged():
+    segments = (*HAPPY_SAD, Segment(60, 100, "fear", (3,)))
+    told = visit_of(["happy", "fear"] * 10 + ["sad"] * 80)
+    found = judge_changes(told, segments, (None, "sad", "fear"))
+    # To sad from who knows what is right and need not be told; from sad to fear is missed.
+    assert (found.shown, found.delays, found.false, found.judged) == (1, (), 0, 80)
+
+
+def test_frames_that_were_not_shown_lie_between_no_change():
+    visit = [*visit_of(["happy"] * 3), Sighting(3, 0, 1.0, 7, None, looked=False), *visit_of(["sad"] * 3, start=4)]
+    assert told_changes(visit) == []
+    assert told_changes(visit_of(["happy", UNCERTAIN, None, "sad", "sad"])) == [(3, "sad")]
+
+
+def test_a_true_change_needs_a_face_in_sight_before_and_after_and_two_names_that_differ():
+    second = 2 * SETTLED_FRAMES
+    segments = [Segment(0, 50, "happy", (1,)), Segment(50, 110, "sad", (2,)), Segment(110, 200, "happy", (3,))]
+    says = ["happy", "sad", "happy"]
+
+    def counted(visit: list[Sighting], says: list[str | None] = says) -> list[tuple[int, int, str, bool]]:
+        return [(one.at, one.until, one.to, one.counted) for one in true_changes(visit, segments, says)]
+
+    assert counted(visit_of([None] * 200)) == [(50, 110, "sad", True), (110, 200, "happy", True)]
+    assert counted(visit_of([None] * 200), ["happy", "happy", None]) == []
+    assert counted(visit_of([None] * 200), ["happy", None, "sad"]) == [(110, 200, "sad", False)]
+    assert counted(visit_of([None] * 160, start=40)) == [(50, 110, "sad", False), (110, 200, "happy", True)]
+    assert counted(visit_of([None] * 140, start=60)) == [(110, 200, "happy", True)]
+    assert counted(visit_of([None] * (50 + second))) == [(50, 50 + second, "sad", True)]
+    assert counted(visit_of([None] * (49 + second))) == [(50, 49 + second, "sad", False)]
+
+
+SAYS = st.sampled_from(["happy", "sad", None])
+
+
+@given(TOLD, st.lists(st.tuples(st.integers(1, 60), SAYS), min_size=1, max_size=4))
+def test_every_change_told_is_true_or_false_or_not_judged(labels, lengths):
+    ends = np.cumsum([length for length, _ in lengths]).tolist()
+    ends[-1] = max(60, ends[-1])
+    segments = [Segment(start, end, "fear", (1,)) for start, end in pairwise([0, *ends])]
+    visit = visit_of(labels)
+    says = [says for _, says in lengths]
+    found = judge_changes(visit, segments, says)
+    assert found.shown >= len(found.delays)
+    assert 0 <= found.false <= len(told_changes(visit)) - len(found.delays)
+    assert 0 <= found.judged <= len(visit)
+    if None not in says:
+        assert found.judged == len(visit)
+        true = sum(
+            any(change.at <= at < change.until and to == change.to for at, to in told_changes(visit))
+            for change in true_changes(visit, segments, says)
+        )
+        assert true + found.false == len(told_changes(visit))
+
+
+@given(TOLD)
+def test_told_changes_are_between_labels_and_in_order(labels):
+    changes = told_changes(visit_of(labels))
+    assert [at for at, _ in changes] == sorted({at for at, _ in changes})
+    assert all(labels[at] == to for at, to in changes)
+    assert all(before != after for (_, before), (_, after) in pairwise(changes))
+
+
+@given(BOXES, st.lists(BOXES, max_size=3))
+def test_the_visible_share_is_that_of_the_pixels(box, before):
+    picture = np.zeros((50, 40), dtype=np.int64)
+
+    def fill(shape: Box, value: int) -> None:
+        picture[max(0, shape.y) : max(0, shape.y + shape.height), max(0, shape.x) : max(0, shape.x + shape.width)] = (
+            value
+        )
+
+    fill(box, 1)
+    for other in before:
+        fill(other, 2)
+    share = visible_share(box, (40, 50), before)
+    assert round(share * box.area) == np.count_nonzero(picture == 1)
+
+
+@given(st.lists(st.tuples(BOXES, st.floats(0, 1)), max_size=4), st.lists(BOXES, max_size=4))
+def test_every_box_is_on_one_face_or_false(true, told):
+    faces = [TrueFace(number, box, share, 0, "sad") for number, (box, share) in enumerate(true)]
+    seen, false_boxes = sightings(0, faces, [Told(box, "sad") for box in told])
+    assert sum(sighting.told is not None for sighting in seen) + false_boxes == len(told)
+    assert all(sighting.told.box.iou(faces[sighting.number].box) >= 0.5 for sighting in seen if sighting.told)
