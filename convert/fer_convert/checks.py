@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_bench import metrics
 from fer_bench.onnx_model import SUFFIX, load_model
 from fer_convert import onnx_export, tflite
 from fer_convert.variants import VariantSpec
@@ -47,7 +48,7 @@ def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Arra
     """
     if not np.isfinite(logits).all():
         raise ModelError(f"{spec.name}: answers NaN or infinity")
-    agreement = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
+    agreement = metrics.agreement(logits, reference)
     if agreement < spec.min_agreement:
         raise ModelError(
             f"{spec.name}: agrees with Keras on only {agreement:.1%} of {len(logits)} images "

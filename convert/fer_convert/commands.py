@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from fer_edge.argument_types import count
 from fer_edge.cli import Command
 
 
@@ -72,12 +73,12 @@ def _configure_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-class",
         nargs="+",
-        type=_count,
+        type=count,
         default=[1, 2, 4, 8, 16, 32, 64],
         metavar="N",
         help="images of each class to calibrate on (default: 1 2 4 8 16 32 64); the other rules choose as many in all",
     )
-    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="choices of each kind (default: 3)")
+    parser.add_argument("--seeds", type=count, default=3, metavar="N", help="choices of each kind (default: 3)")
     parser.add_argument(
         "--rules",
         nargs="+",
@@ -92,7 +93,7 @@ def _configure_layers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-float",
         nargs="+",
-        type=_count,
+        type=count,
         default=[],
         metavar="N",
         help="measure int8 with the N worst layers left in float, and its time, for each N",
@@ -108,7 +109,7 @@ def _configure_layers(parser: argparse.ArgumentParser) -> None:
 
 def _add_trial_options(parser: argparse.ArgumentParser, files: str) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .keras file, or the folder of a finished run")
-    parser.add_argument("--images", type=_count, metavar="N", help="measure on N images of PublicTest (default: all)")
+    parser.add_argument("--images", type=count, metavar="N", help="measure on N images of PublicTest (default: all)")
     # Of those that bench itself has too, what was given before the subcommand stays.
     for flag, metavar, told in (
         ("--data", "PATH", "FER2013 (default: as for fer-edge data)"),
@@ -116,16 +117,6 @@ def _add_trial_options(parser: argparse.ArgumentParser, files: str) -> None:
         ("--out", "DIR", f"write {files} into this folder"),
     ):
         parser.add_argument(flag, type=Path, metavar=metavar, default=argparse.SUPPRESS, help=told)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-_count.__name__ = "count (1 or more)"  # argparse names the type in its message
 
 
 def _run_study(arguments: argparse.Namespace) -> int:

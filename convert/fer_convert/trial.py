@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_bench import metrics
+from fer_bench.accuracy import share
 from fer_bench.results import DatasetInfo, ShareResult
 from fer_convert.checks import check_file
 from fer_convert.convert import check_data
@@ -58,8 +59,10 @@ class Trial:
 
     def accuracy(self, logits: Float32Array) -> ShareResult:
         """Top-1 of ``logits`` [N, labels] with Wilson's 95 % interval."""
-        n, correct = len(self.truth), int((logits.argmax(axis=1) == self.truth).sum())
-        return ShareResult(n, correct, correct / n, *metrics.accuracy_interval(correct, n))
+        found = share(logits.argmax(axis=1) == self.truth)
+        if found is None:
+            raise AssertionError("a trial has one image at least")
+        return found
 
     def agreement(self, logits: Float32Array) -> float:
         """Share of the images, 0..1, on which ``logits`` [N, labels] have the Keras model's top label."""
