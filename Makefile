@@ -3,6 +3,7 @@
 VENV := .venv
 TORCH_VENV := .venv-torch
 LEGACY_VENV := .venv-legacy
+FER_VENV := .venv-fer
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -26,13 +27,17 @@ LEGACY_PYTHON ?= $(firstword $(foreach name,$(PYTHON) python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $(name))) python3.11)
 LEGACY := 'tflite-runtime==2.14.0' 'numpy==1.26.4'
 
+# What the fer package needs and does not say: it takes OpenCV 5, which comes without the cascade's file, wants the
+# pkg_resources of an older setuptools, and lists gigabytes of PyTorch, which another detector alone would use.
+FER := tensorflow-cpu 'opencv-python-headless<5' 'setuptools<81' requests pandas matplotlib Pillow tqdm 'moviepy<2' ffmpeg-python
+
 # The Raspberry Pi OS release that `make test-arm` emulates: bookworm or trixie.
 SUITE ?= bookworm
 
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-torch run-test-torch test-arm legacy-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-torch run-test-torch test-arm test-picamera2 soak legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -40,7 +45,10 @@ help:
 	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
 	@echo "make test-torch install everything and PyTorch into $(TORCH_VENV) and run the tests of training on it"
 	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
+	@echo "make fer-env    install the fer package into $(FER_VENV), 2 GB, for \`fer-edge bench pipeline\`"
 	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
+	@echo "make test-picamera2  the picamera2 source on libcamera's virtual camera (tests/virtual_camera/README.md)"
+	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
@@ -64,18 +72,30 @@ run-test-torch: $(VENV)/.torch
 
 legacy-env: $(LEGACY_VENV)/.installed
 
+fer-env: $(FER_VENV)/.installed
+
 # What it downloads stays in the user's cache folder; it needs root where programs are missing.
 test-arm: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m arm --suite $(SUITE) $(ARGS)
 
+test-picamera2: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m virtual_camera $(ARGS)
+
+soak: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)
+
 # Half an hour on two idle cores. The machine's kind stands in the names, so that results of others lie beside ours.
-# The table of README.md is of x86_64. tflite-runtime has wheels for Python 3.11 alone, and is left out without one.
+# The table of README.md is of x86_64. What cannot be installed here is left out, and the report says so:
+# tflite-runtime has wheels for Python 3.11 alone.
 bench: $(VENV)/.dev
 	@$(MAKE) --no-print-directory legacy-env || echo "going on without tflite-runtime" >&2
+	@$(MAKE) --no-print-directory fer-env || echo "going on without the fer package" >&2
 	for bundle in $(BUNDLES); do \
 		$(BIN)/fer-edge bench --bundle models/$$bundle --final --rounds 10 --json benchmarks/results/$$bundle-$(MACHINE).json \
 			|| exit 1; done
-	$(BIN)/fer-edge bench pipeline --bundle models/fer-edge-s --json benchmarks/results/pipeline-$(MACHINE).json
+	fer=$$(ls $(FER_VENV)/.installed 2>/dev/null); $(BIN)/fer-edge bench pipeline --bundle models/fer-edge-s \
+		--keras models/checkpoints/fer-edge-s $${fer:+--fer $(FER_VENV)/bin/python} --json benchmarks/results/pipeline-$(MACHINE).json
+	$(BIN)/fer-edge bench sequence --bundle models/fer-edge-s --final --json benchmarks/results/sequence-$(MACHINE).json
 	$(MAKE) --no-print-directory bench-pages
 
 # From what was measured, to what is read.
@@ -107,10 +127,10 @@ lock: $(VENV)/.python
 
 clean:
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find . \( -path ./$(VENV) -o -path ./$(TORCH_VENV) -o -path ./$(LEGACY_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(TORCH_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(TORCH_VENV) $(LEGACY_VENV)
+	rm -rf $(VENV) $(TORCH_VENV) $(LEGACY_VENV) $(FER_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
 $(VENV)/.python:
@@ -154,4 +174,11 @@ $(LEGACY_VENV)/.installed:
 	@echo "Installing tflite-runtime into $(LEGACY_VENV)"
 	$(LEGACY_PYTHON) -m venv --clear $(LEGACY_VENV)
 	$(LEGACY_VENV)/bin/python -m pip --disable-pip-version-check --quiet install $(LEGACY)
+	@touch $@
+
+$(FER_VENV)/.installed: $(VENV)/.python
+	@echo "Installing the fer package into $(FER_VENV); a large download"
+	$(PYTHON) -m venv --clear $(FER_VENV)
+	$(FER_VENV)/bin/python -m pip --disable-pip-version-check --quiet install $(FER)
+	$(FER_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps fer==25.10.3
 	@touch $@

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_bench.pipeline.candidates import FER_EDGE, TUTORIAL, TUTORIAL_TFLITE
 from fer_bench.pipeline.results import CellResult
 from fer_bench.results import AccuracyResult, BenchmarkReport, HostInfo, LatencyRow, VariantResult, load_report
 from fer_bench.tables import markdown_table, percent
@@ -27,6 +28,11 @@ MACHINE = "x86_64"
 """The table is of this kind of machine; reports of others lie beside these."""
 BEGIN, END = "<!-- numbers: make bench -->\n", "<!-- end of numbers -->\n"
 COLUMNS = (("fer-edge-s", "float32"), ("fer-edge-s", "int8"), ("fer-edge-xs", "float32"), ("fer-edge-xs", "int8"))
+OTHERS = {
+    TUTORIAL: "the loop of the tutorials (`detectMultiScale` on the whole frame, then Keras' `predict`)",
+    TUTORIAL_TFLITE: "the loop of the tutorials (`detectMultiScale` on the whole frame, then a `.tflite`)",
+    "fer": "the `fer` package",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +95,14 @@ def _whole_frames() -> str:
     section = load_report(RESULTS / f"pipeline-{MACHINE}.json").pipeline
     if section is None:
         raise InputError("the report of whole frames holds none: make bench")
-    cells = {(cell.candidate, cell.width, cell.height, cell.faces): cell for cell in section.results}
-    ours, other = (cells[name, 640, 480, 1] for name in ("fer-edge", "tutorial-tflite"))
+    cells = {cell.candidate: cell for cell in section.results if (cell.width, cell.height, cell.faces) == (640, 480, 1)}
+    ours = cells[FER_EDGE]
+    others = [(called, cells[name]) for name, called in OTHERS.items() if name in cells]
+    times = ", ".join(f"{called} {cell.cpu_over_ours:.1f} times as much" for called, cell in others)
+    shares = " and ".join([_found(ours), ", ".join(_found(cell) for _, cell in others)])
     return (
-        f"A whole frame of 640×480 with one face takes FER-Edge {ours.cpu_ms:.1f} ms of processor time, and the loop "
-        "of the tutorials (`detectMultiScale` on the whole frame, then a `.tflite`) "
-        f"{other.cpu_over_ours:.1f} times as much; of the faces shown they find "
-        f"{_found(ours)} and {_found(other)} %."
+        f"A whole frame of 640×480 with one face takes FER-Edge {ours.cpu_ms:.1f} ms of processor time, and {times}; "
+        f"of the faces shown they find {shares} %."
     )
 
 
