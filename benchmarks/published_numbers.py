@@ -84,8 +84,8 @@ def documents() -> dict[Path, str]:
 def _table(chosen: Sequence[tuple[str, str]]) -> str:
     columns = [_column(bundle, variant) for bundle, variant in chosen]
     rows = [[name, *(show(column) for column in columns)] for name, show in ROWS]
-    hosts = dict.fromkeys((column.host.cpu, column.host.machine, column.latency.runtime) for column in columns)
-    measured = "; ".join(f"{cpu} ({machine}), {runtime}" for cpu, machine, runtime in hosts)
+    hosts = dict.fromkeys(f"{column.host.chip}, {column.latency.runtime}" for column in columns)
+    measured = "; ".join(hosts)
     header = ["", *(f"{bundle} {variant}" for bundle, variant in chosen)]
     return f"{markdown_table(header, rows)}\nMeasured on {measured}, one thread."
 

@@ -61,10 +61,11 @@ def compare_reports(before: BenchmarkReport, after: BenchmarkReport) -> Comparis
         *(_accuracies(before, after) if _same_data(before, after, notes) else ()),
         *(_latencies(before, after) if _same_machine(before, after, notes) else ()),
     ]
+    for section, what in (("pipeline", "whole frames"), ("sequence", "moving faces")):
+        if getattr(before, section) or getattr(after, section):
+            notes.append(f"{what} are not compared: look at the reports side by side")
     if not changes:
         raise InputError(f"the two reports have nothing in common to compare{': ' if notes else ''}{'; '.join(notes)}")
-    if before.pipeline or after.pipeline:
-        notes.append("whole frames are not compared: look at the reports side by side")
     return Comparison(tuple(changes), tuple(notes))
 
 
@@ -80,9 +81,9 @@ def _same_data(before: BenchmarkReport, after: BenchmarkReport, notes: list[str]
 def _same_machine(before: BenchmarkReport, after: BenchmarkReport, notes: list[str]) -> bool:
     if not before.latency or not after.latency:
         return False
-    hosts = [(report.host.cpu, report.host.machine) for report in (before, after)]
+    hosts = [report.host.chip for report in (before, after)]
     if hosts[0] != hosts[1]:
-        notes.append(f"latency was measured on different machines: {hosts[0][0]} and {hosts[1][0]}")
+        notes.append(f"latency was measured on different machines: {hosts[0]} and {hosts[1]}")
         return False
     return True
 

@@ -135,7 +135,7 @@ def _heading(found: BenchmarkReport) -> str:
 
 def _machine_table(reports: Sequence[BenchmarkReport]) -> tuple[list[str], list[list[str]], int]:
     """A row for each report: where it was measured, and what int8 takes there."""
-    header = ["machine", "architecture", "bundle", "float32 ms", "int8 ms", "int8 / float32", "RSS MiB"]
+    header = ["machine", "architecture", "int8 instructions", "bundle", "float32 ms", "int8 ms", "int8 / float32", "RSS MiB"]
     rows = []
     for found in reports:
         float32, int8 = (charts.main_row(found, variant) for variant in (REFERENCE, "int8"))
@@ -143,6 +143,7 @@ def _machine_table(reports: Sequence[BenchmarkReport]) -> tuple[list[str], list[
             [
                 found.host.cpu,
                 found.host.machine,
+                " ".join(found.host.int8_instructions) or "-",
                 report.title(found),
                 "-" if float32 is None else f"{float32.p50_ms:.2f}",
                 "-" if int8 is None else f"{int8.p50_ms:.2f}",
@@ -150,4 +151,4 @@ def _machine_table(reports: Sequence[BenchmarkReport]) -> tuple[list[str], list[
                 "-" if int8 is None else f"{int8.rss_loaded_mib:.0f}",
             ]
         )
-    return header, rows, 3
+    return header, rows, 4

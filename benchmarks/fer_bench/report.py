@@ -167,7 +167,7 @@ def title(report: BenchmarkReport) -> str:
 def notes(report: BenchmarkReport) -> list[str]:
     """How it was measured, and on what, a line each."""
     host = report.host
-    lines = [f"{host.cpu} ({host.machine}), {host.runtime}, Python {host.python}, numpy {host.numpy}"]
+    lines = [f"{host.chip}, {host.runtime}, Python {host.python}, numpy {host.numpy}"]
     if report.dataset is not None:
         lines += _accuracy_notes(report, report.dataset.name)
     if report.latency_settings is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ class HaarFaceDetector:
         min_face: float | None = None,
         max_face: float | None = None,
         known: bool = False,
+        hidden: Sequence[Box] = (),
     ) -> list[Face]:
         """Faces in ``region`` (None: all) of ``gray``, uint8 [H, W], surest first; boxes in pixels of ``gray``.
 
         The region is searched at ``scale`` (below 1 is quicker and loses small faces) for faces between
         ``min_face`` and ``max_face`` pixels of ``gray`` (None: as the settings say, and no upper limit).
         ``known`` tells that a face was seen there before, so that less is enough to find it again.
+        ``hidden`` are boxes of ``gray`` that are taken for blank.
         """
         height, width = gray.shape
         area = Box(0, 0, width, height) if region is None else region.clipped(width, height)
@@ -52,7 +54,7 @@ class HaarFaceDetector:
         high = 0 if max_face is None else max(CASCADE_WINDOW, round(max_face * scale))
         settings = self._settings
         found, _, weights = self._cascade.detectMultiScale3(
-            resample(patch, small_height, small_width),
+            _blanked(resample(patch, small_height, small_width), area, hidden),
             scaleFactor=settings.known_scale_factor if known else settings.scale_factor,
             minNeighbors=settings.known_min_neighbors if known else settings.min_neighbors,
             minSize=(max(CASCADE_WINDOW, low),) * 2,
@@ -65,6 +67,25 @@ class HaarFaceDetector:
             for found_box, weight in zip(found, np.ravel(weights), strict=True)
         ]
         return suppress_overlaps(faces)
+
+
+def _blanked(patch: UInt8Array, area: Box, hidden: Sequence[Box]) -> UInt8Array:
+    """``patch``, which shows ``area`` of the frame, with its mean grey in the ``hidden`` boxes of the frame."""
+    height, width = patch.shape
+    mean: float | None = None
+    for box in hidden:
+        rows = _stretch(box.y - area.y, box.height, height / area.height, height)
+        columns = _stretch(box.x - area.x, box.width, width / area.width, width)
+        if rows.start < rows.stop and columns.start < columns.stop:
+            if mean is None:
+                mean = cv2.mean(patch)[0]
+                patch = patch.copy()  # it may be the frame's own pixels
+            patch[rows, columns] = mean
+    return patch
+
+
+def _stretch(start: int, length: int, scale: float, most: int) -> slice:
+    return slice(max(0, round(start * scale)), min(most, round((start + length) * scale)))
 
 
 def suppress_overlaps(faces: Iterable[Face], limit: float = 0.4) -> list[Face]:

@@ -133,6 +133,7 @@ class Pipeline:
                     min_face=search.min_face,
                     max_face=search.max_face,
                     known=search.known,
+                    hidden=search.hidden,
                 )
             if self._adapt_to_cost:
                 self._cost = self._cost.measured(search, time.thread_time() - began)
@@ -176,6 +177,7 @@ class FaceDetector(Protocol):
         min_face: float | None = None,
         max_face: float | None = None,
         known: bool = False,
+        hidden: Sequence[Box] = (),
     ) -> list[Face]:
         """Faces in frame pixels, surest first."""
         ...

@@ -16,7 +16,7 @@ from fer_bench.compare import Change, compare_reports
 from fer_bench.report import to_json
 from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult
 from fer_edge.errors import InputError
-from support.reports import accuracy, latency_row, report
+from support.reports import accuracy, latency_row, report, sequence_section
 from support.road import assert_refused, fer_edge
 
 ROUNDS = tuple(float(value) for value in np.random.default_rng(0).normal(1.0, 0.01, 20))
@@ -104,12 +104,22 @@ def test_what_cannot_be_compared_is_told() -> None:
     elsewhere = dataclasses.replace(report(), host=dataclasses.replace(report().host, cpu="Raspberry Pi 5"))
     found = compare_reports(report(), elsewhere)
     assert not [change for change in found.changes if "p50" in change.what]
-    assert any("different machines: Raspberry Pi 4 and Raspberry Pi 5" in note for note in found.notes)
+    assert any("machines: Raspberry Pi 4 (aarch64) and Raspberry Pi 5 (aarch64)" in note for note in found.notes)
+    faster = dataclasses.replace(report(), host=dataclasses.replace(report().host, int8_instructions=("asimddp",)))
+    assert not [change for change in compare_reports(report(), faster).changes if "p50" in change.what]
     other = dataclasses.replace(report(), dataset=dataclasses.replace(report().dataset, rows_sha256="d" * 64))  # type: ignore[type-var]
     assert any("different data" in note for note in compare_reports(report(), other).notes)
     foreign = dataclasses.replace(elsewhere, results=(VariantResult("int4", 1, "e" * 64),), dataset=None)
     with pytest.raises(InputError, match="nothing in common"):
         compare_reports(report(), foreign)
+
+
+def test_moving_faces_are_not_compared_and_that_is_told() -> None:
+    moving = dataclasses.replace(report(), sequence=sequence_section())
+    assert any("moving faces are not compared" in note for note in compare_reports(moving, moving).notes)
+    alone = dataclasses.replace(moving, results=(), latency=())
+    with pytest.raises(InputError, match="nothing in common to compare: moving faces are not compared"):
+        compare_reports(alone, alone)
 
 
 def test_a_mask_of_the_wrong_length_is_refused() -> None:

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 import fer_bench
-from fer_bench.host import cpu_model, describe_host
+from fer_bench.host import cpu_model, describe_host, int8_instructions
 from fer_bench.latency.engines import ENGINES
 from fer_bench.machine import read_machine_state
 from fer_bench.report import to_json, to_markdown, to_text
@@ -245,3 +245,14 @@ def test_cpu_model_of_a_pi_and_of_a_pc(tmp_path: Path):
     )
     assert cpu_model(path) == "Some CPU @ 2 GHz"
     assert cpu_model(tmp_path / "none")
+
+
+def test_the_instructions_that_make_int8_quick_are_told(tmp_path: Path):
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\n\nprocessor\t: 1\nFeatures\t: fp\n")
+    assert int8_instructions(path) == ("asimddp",)
+    path.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni avx_vnni\n")
+    assert int8_instructions(path) == ("avx_vnni", "avx512_vnni")
+    path.write_text("processor\t: 0\nflags\t\t: fpu avx2\n")
+    assert int8_instructions(path) == int8_instructions(tmp_path / "none") == ()
+    assert dataclasses.replace(HOST, int8_instructions=("asimddp",)).chip == "Raspberry Pi 4 (aarch64, asimddp)"

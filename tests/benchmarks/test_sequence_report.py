@@ -42,9 +42,10 @@ def test_the_goals_are_met_where_they_are():
         "easy: CPU of full (1.3, 5) over ours": ("22.0", "yes"),
         "recall less that of full (1.1, 5), points": ("+0.0", "yes"),
         "frames with a false face less those of full (1.1, 5), points": ("+0.0", "yes"),
+        "leaving: a face that came is told of after, p95 s": ("0.39", "yes"),
         "false changes of full (1.1, 5) over ours": ("30.0", "yes"),
         "true changes told, %": ("100.0", "yes"),
-        "their delay, p95 s": ("0.97", "yes"),
+        "their delay, p95 s": ("1.00", "yes"),
     }
 
 
@@ -52,10 +53,10 @@ def test_the_goals_are_missed_where_they_are():
     ours = sequence_section().results[0].score
     fewer = dataclasses.replace(ours.shared, matched=78, false_frames=3)
     late = dataclasses.replace(ours.by_answer, shown=20, delays_s=(1.0,) * 18 + (2.0,), false=4)
-    found = goals(changed(cpu_s=0.25, shared=fewer, by_answer=late))
+    found = goals(changed(cpu_s=0.25, shared=fewer, by_answer=late, acquired_s=(0.2,) * 9 + (1.6,)))
     assert {name: answer for name, answer in found.items() if answer[1] == "yes"} == {
         "true changes told, %": ("95.0", "yes"),
-        "their delay, p95 s": ("1.10", "yes"),
+        "their delay, p95 s": ("1.15", "yes"),
     }
     assert found["recall less that of full (1.1, 5), points"] == ("-2.0", "NO")
     assert found["frames with a false face less those of full (1.1, 5), points"] == ("+2.0", "NO")
@@ -71,7 +72,7 @@ def test_every_kind_stands_in_the_readme():
 def test_rates_are_a_minute_of_a_face_in_sight():
     found, told = tables(sequence_section())[:2]
     assert column(told, "ids/min")["easy", FER_EDGE] == "1.0"
-    assert column(told, "p95 s")["all", FER_EDGE] == "0.39"
+    assert column(told, "p95 s")["all", FER_EDGE] == "0.40"
     assert column(found, "recall %")["all", "full (1.1, 5)"] == "80.0"
     assert column(found, "× ours")["easy", "full (1.3, 5)"] == "22.0"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -41,6 +42,20 @@ def test_only_the_region_is_searched() -> None:
     assert detector.detect(gray, Box(300, 250, 180, 180)) == []
     for outside in (Box(9999, 0, 100, 100), Box(0, -500, 200, 200), Box(10, 10, 0, 0), Box(5, 5, 10, 10)):
         assert detector.detect(gray, outside) == []
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_what_is_hidden_is_not_found_and_the_frame_stays_as_it_was(scale: float) -> None:
+    gray, detector = np.hstack([portrait(), portrait()]), HaarFaceDetector()
+    right = replace(FACE_IN_PORTRAIT, x=FACE_IN_PORTRAIT.x + portrait().shape[1])
+    before = gray.copy()
+    both = detector.detect(gray, scale=scale)
+    assert all(any(face.box.iou(box) > 0.75 for face in both) for box in (FACE_IN_PORTRAIT, right))
+    left_alone = detector.detect(gray, scale=scale, hidden=[right, Box(-50, -50, 60, 60), Box(5000, 0, 9, 9)])
+    assert any(face.box.iou(FACE_IN_PORTRAIT) > 0.75 for face in left_alone)
+    assert not any(face.box.iou(right) > 0 for face in left_alone)
+    assert detector.detect(gray, right.grown(1.5), scale=scale, hidden=[right]) == []
+    np.testing.assert_array_equal(gray, before)
 
 
 def test_size_limits_hold_in_frame_pixels() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.config import ScheduleSettings
-from fer_edge.schedule import ScheduleState, Search, SearchCost, plan_searches, sweep_tiles
+from fer_edge.schedule import HIDDEN, ScheduleState, Search, SearchCost, plan_searches, sweep_tiles
 from fer_edge.types import Box, SceneMotion, Track
 
 SETTINGS = ScheduleSettings()
@@ -174,6 +174,20 @@ def test_a_tracked_face_is_looked_for_around_its_place_and_size() -> None:
     assert search.scale * FACE.width == pytest.approx(SETTINGS.face_px)
     assert search.max_face is not None and search.min_face < FACE.width < search.max_face
     assert search.min_face * search.scale >= 24
+
+
+def test_a_tile_leaves_out_the_faces_that_are_followed_but_no_others() -> None:
+    followed = _track(FACE, seen=0.9)
+    new = _track(Box(400, 100, 80, 80), seen=0.9, track_id=2, confirmed=False)
+    lost = _track(Box(100, 300, 80, 80), seen=0.5, looked=0.9, track_id=3)
+    state = ScheduleState(0.9, 1.0, (-math.inf,) * len(TILES), SIZE)
+    searches, _ = plan_searches(_motion(), [followed, new, lost], 1.0, COST, state, SETTINGS, MIN_FACE)
+    hidden = {search.hidden for search in searches if search.track_id is None}
+    assert hidden == {(FACE.grown(HIDDEN),)}
+    assert all(search.hidden == () for search in searches if search.track_id is not None)
+    whole = replace(SETTINGS, acquire_within_s=0.0)
+    searches, _ = plan_searches(_motion(), [followed], 1.0, COST, ScheduleState(), whole, MIN_FACE)
+    assert all(search.hidden == () for search in searches)
 
 
 def test_a_small_face_is_not_enlarged() -> None:
