@@ -38,7 +38,7 @@ class DetectorSettings:
     min_face: int = 48
     """Smallest face looked for in a full search, pixels of the frame; what ``full_search_width`` reduces below 24 is
     not found."""
-    scale_factor: float = 1.1
+    scale_factor: float = 1.15
     """Ratio between the sizes tried, above 1; nearer 1 finds more and costs more."""
     min_neighbors: int = 3
     """Overlapping hits that make a face; higher means fewer false faces and more missed ones."""
@@ -70,16 +70,16 @@ class ScheduleSettings:
     """Width in pixels to which the frame is reduced for a search of the whole of it."""
     face_px: int = 48
     """Width in pixels to which a known face is reduced before it is looked for again."""
-    look_every_s: float = 0.12
-    """Seconds between two looks for a face that is there; in between it moves on as it did."""
-    still_look_s: float = 5.0
+    look_every_s: float = 0.3
+    """Seconds between two searches for a face that looks as it did; one that looks otherwise is searched for at once."""
+    still_look_s: float = 10.0
     """Seconds between two looks where nothing moves."""
     motion_threshold: float = 4.0
     """Grey levels by which a part of the picture must change to count as moving; 0 looks at what stands still too."""
-    region_margin: float = 1.6
+    region_margin: float = 1.8
     """Side of the region around a face just seen, in face widths."""
-    region_growth: float = 2.0
-    """Face widths by which that side grows for each second that the face was not seen."""
+    region_growth: float = 4.0
+    """Face widths by which that side grows for each second that the face was not seen, for half a second."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.acquire_within_s <= 3600, "acquire_within_s must be between 0 and 3600")

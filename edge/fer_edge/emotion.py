@@ -81,9 +81,8 @@ class _State:
             self.agreeing_since = now
         # Each reading counts 1 when new and fades with the time constant, so the first ones average evenly. A face that
         # was calm was read seldom: when it changes and is read in every frame, few old readings stand against the new.
-        # The other way round a reading counts for the time that it stands for, however many were taken before it.
         elapsed = max(0.0, now - self.read_at)
         fading = math.exp(-elapsed / time_constant_s) if time_constant_s > 0 else 0.0
-        self._weight = min(self._weight * fading + 1.0, 1.0 / (1.0 - fading) if fading < 1 else math.inf)
+        self._weight = self._weight * fading + 1.0
         self.mean += change / self._weight
         self.read_at = now

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fer_edge.appearance import AppearanceFollower
 from fer_edge.bundle import ModelBundle
 from fer_edge.classification import EmotionClassifier
 from fer_edge.clock import SteadyClock
@@ -66,6 +67,7 @@ class Pipeline:
         self._tracker = Tracker(settings.tracking)
         self._smoother = EmotionSmoother(settings.emotion)
         self._teller = EventTeller(classifier.labels, settings.emotion)
+        self._appearance = AppearanceFollower()
         self._clock = SteadyClock()
         self._motion = MotionGate(settings.schedule)
         self._schedule = ScheduleState()
@@ -78,11 +80,12 @@ class Pipeline:
             now = self._clock.advance(frame.captured_at)
             if (frame.width, frame.height) != self._schedule.frame_size:  # nobody is where he was
                 self._tracker.clear()
-            searches = self._plan(frame, now)
+            searches = self._plan(frame, self._follow(frame, now), now)
             faces = self._find_faces(frame, searches)
             with self._telemetry.stage("track"):
                 looked_for = {search.track_id for search in searches if search.track_id is not None}
                 tracks = self._tracker.update(now, faces, looked_for)
+                self._appearance.learn(frame.gray, tracks, now)
             for track_id, face in self._smoother.due(tracks, now):
                 self._smoother.add(track_id, self._read(frame, face), now)
             with self._telemetry.stage("events"):
@@ -107,19 +110,24 @@ class Pipeline:
         A face that left is waited for longer than a box around nothing should be shown.
         """
         oldest = now - self._settings.tracking.coast_s
-        recent = {track.track_id for track in tracks if not track.lost or track.last_seen >= oldest}
+        recent = {track.track_id for track in tracks if not track.lost or track.last_placed >= oldest}
         return tuple(emotion for emotion in emotions if emotion.track_id in recent)
 
-    def _plan(self, frame: Frame, now: float) -> tuple[Search, ...]:
+    def _plan(self, frame: Frame, tracks: Sequence[Track], now: float) -> tuple[Search, ...]:
         settings = self._settings.schedule
         with self._telemetry.stage("plan"):
-            tracks = self._tracker.predicted(now)
             watched = [track.box.grown(settings.region_margin) for track in tracks if track.confirmed]
             motion = self._motion.update(frame.gray, now, watched)
             searches, self._schedule = plan_searches(
                 motion, tracks, now, self._cost, self._schedule, settings, self._settings.detector.min_face
             )
         return searches
+
+    def _follow(self, frame: Frame, now: float) -> tuple[Track, ...]:
+        with self._telemetry.stage("follow"):
+            tracks = self._tracker.predicted(now)
+            self._tracker.place(now, self._appearance.find(frame.gray, tracks))
+            return self._tracker.predicted(now)
 
     def _find_faces(self, frame: Frame, searches: Sequence[Search]) -> list[Face]:
         found: list[Face] = []

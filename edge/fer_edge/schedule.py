@@ -18,6 +18,8 @@ from fer_edge.types import Box, SceneMotion, Track
 
 TILE_PX = 200
 """Longest side of a tile, pixels of the reduced frame: smaller ones overlap more than they spread."""
+LAST_PX = 100
+"""Longest side of the reduced frame in which all faces that are larger still are looked for at once."""
 OCTAVE = 2.2
 """Ratio of the largest to the smallest face looked for in a tile: larger ones are found at half the scale, for a
 quarter of the cost. The small surplus over 2 lets a face between the two gather its hits in one of them."""
@@ -31,12 +33,15 @@ SETTLE_S = 0.5
 STEADY_RATIO, UNSURE_RATIO = 1.35, 1.5
 """Factor by which a face may have grown or shrunk since its last look: a face just seen, and a lost or a new one."""
 UNSURE_MARGIN = 0.8
-"""Face widths by which the region of a lost or a new face is larger: nobody knows yet where it is heading."""
-HIDDEN = 0.9
+"""Face widths by which the region of a new face is larger: nobody knows yet where it is heading."""
+WIDEST_S = 0.5
+"""Seconds without being seen after which a face's region grows no more: far from there it is for the tiles."""
+HIDDEN = 1.1
 """Side of what is hidden of a face that is followed, in face widths: eyes and mouth, without which the cascade turns
 it down at once, and which cost it more than the rest of a tile does."""
-STRAY = 0.2
-"""Face widths that a face may move on between two looks."""
+RETRY_S = 0.12
+"""Seconds between two looks for a face that the last one did not find; and what a look at once is a late one of, where
+there is not the budget for all."""
 GAIN = 0.2
 """Weight of the newest measurement in the mean cost."""
 MOST_RISE = 4.0
@@ -127,7 +132,7 @@ def plan_searches(
     wanted = [
         (_overdue(track, motion, now, elapsed, settings), _around(track, motion, now, settings)) for track in tracks
     ]
-    alone = all(track.lost for track in tracks)
+    alone = all(track.lost and not track.matched for track in tracks)
     period = (EAGER_SHARE if alone else SWEEP_SHARE) * settings.acquire_within_s
     overdue = [_tile_overdue(*pair, motion, now, period, settings) for pair in zip(tiles, tiles_at, strict=True)]
     turns = sorted((index for index in range(len(tiles)) if overdue[index] >= 1), key=lambda index: -overdue[index])
@@ -144,7 +149,7 @@ def plan_searches(
     chosen, left = _afford([search for late, search in sorted(wanted, key=_turn) if late >= 1], cost, credit, settings)
     tiles_at = tuple(now if tile in chosen else at for tile, at in zip(tiles, tiles_at, strict=True))
     if settings.acquire_within_s > 0:
-        seen = tuple(track.box.grown(HIDDEN) for track in tracks if track.confirmed and not track.lost)
+        seen = tuple(track.box.grown(HIDDEN) for track in tracks if track.followed)
         chosen = tuple(replace(search, hidden=seen) if search.track_id is None else search for search in chosen)
     return chosen, ScheduleState(now, 0.0 if first else left, tiles_at, motion.frame_size)
 
@@ -164,7 +169,7 @@ def sweep_tiles(frame_size: tuple[int, int], settings: ScheduleSettings, min_fac
     scale = min(scale, CASCADE_WINDOW / min_face)
     smallest = CASCADE_WINDOW / scale
     tiles: list[Search] = []
-    while max(width, height) * scale > TILE_PX:
+    while max(width, height) * scale > LAST_PX:
         overlap = math.ceil(OCTAVE * smallest)
         rows, columns = (_spread(side, overlap, TILE_PX / scale) for side in (height, width))
         regions = [Box(x, y, across, down) for y, down in rows for x, across in columns]
@@ -183,11 +188,11 @@ def _spread(side: int, overlap: int, most: float) -> list[tuple[int, int]]:
 
 def _around(track: Track, motion: SceneMotion, now: float, settings: ScheduleSettings) -> Search:
     """Where the track should be: the longer ago it was seen, the wider."""
-    steady = track.confirmed and not track.lost
-    unseen = min(max(0.0, now - track.last_seen), 1.0)
+    steady = track.followed
+    unseen = min(max(0.0, now - max(track.last_seen, track.last_placed)), WIDEST_S)
     ratio = STEADY_RATIO if steady else UNSURE_RATIO
     face = max(1, track.box.width)
-    margin = settings.region_margin + settings.region_growth * unseen + (0.0 if steady else UNSURE_MARGIN)
+    margin = settings.region_margin + settings.region_growth * unseen + (0.0 if track.confirmed else UNSURE_MARGIN)
     # The smallest face of the range may not come to lie below the cascade's window.
     scale = min(1.0, max(settings.face_px, CASCADE_WINDOW * ratio) / face)
     region = track.box.grown(margin).clipped(*motion.frame_size)
@@ -198,14 +203,17 @@ def _overdue(track: Track, motion: SceneMotion, now: float, elapsed: float, sett
     """How long ago the track was looked for, in multiples of the time between looks; due from 1 on."""
     waited = now - track.last_looked
     region = track.box.grown(settings.region_margin)
-    if track.lost or not track.confirmed or region.clipped(*motion.frame_size).area == 0:
-        return max(1.0, waited / max(elapsed, 1e-3))
+    # Half a frame early rather than half a frame late.
+    late = waited / max(RETRY_S - elapsed / 2, elapsed / 2, 1e-3)
+    if not track.confirmed or region.clipped(*motion.frame_size).area == 0:
+        return max(1.0, late)
+    if track.lost:
+        return late
     if _stands(motion.last_change(region), track.last_looked, settings):
         return waited / max(settings.still_look_s, 1e-3)
-    # The faster it moves, the sooner its course may change; and half a frame early rather than half a frame late. Not
-    # below the time between frames, or tracks that want more looks than there are frames would leave no tile its turn.
-    most = STRAY * track.box.width / max(track.speed, 1.0)
-    return waited / max(min(settings.look_every_s, most) - elapsed / 2, elapsed / 2, 1e-3)
+    if not track.matched:
+        return max(1.0, late)
+    return waited / max(settings.look_every_s - elapsed / 2, elapsed / 2, 1e-3)
 
 
 def _tile_overdue(

@@ -6,7 +6,7 @@ All times are seconds on a clock that does not go back. Frames may come at any r
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -38,6 +38,15 @@ class Tracker:
     def predicted(self, now: float) -> tuple[Track, ...]:
         """The tracks with their boxes moved to where they should be at ``now``."""
         return tuple(followed.track(now, self._settings.confirm_hits) for followed in self._followed)
+
+    def place(self, now: float, places: Mapping[int, Box]) -> None:
+        """Move the tracks whose looks were found again at ``now`` to their ``places``, by track id.
+
+        That is no finding by the detector: what looks like the face that left keeps no track alive.
+        """
+        for followed in self._followed:
+            if followed.track_id in places:
+                followed.matched(now, places[followed.track_id])
 
     def update(self, now: float, faces: Sequence[Face], looked_for: Collection[int] | None = None) -> tuple[Track, ...]:
         """Take in the ``faces`` found at ``now``; returns the tracks that live on.
@@ -84,13 +93,16 @@ class _Followed:
         self.missed_since = now
         """When the first look since ``last_seen`` was in vain."""
         self.last_seen = self.last_looked = now
+        self._placed_at = now
+        """When it was last known where it is."""
+        self._matched_at = -math.inf
         self._x, self._y = face.box.centre
         self._width, self._height = float(face.box.width), float(face.box.height)
         self._speed_x = self._speed_y = 0.0
 
     def box_at(self, now: float) -> Box:
         """The predicted box."""
-        elapsed = min(max(0.0, now - self.last_seen), COAST_S)
+        elapsed = min(max(0.0, now - self._placed_at), COAST_S)
         x, y = self._x + self._speed_x * elapsed, self._y + self._speed_y * elapsed
         width, height = max(1.0, self._width), max(1.0, self._height)
         return Box(round(x - width / 2), round(y - height / 2), round(width), round(height))
@@ -102,19 +114,15 @@ class _Followed:
         self.misses += 1
         self.last_looked = now
 
+    def matched(self, now: float, box: Box) -> None:
+        """Its looks were found again at ``now`` in ``box``."""
+        self._move(now, *box.centre)
+        self._matched_at = now
+
     def found(self, now: float, face: Face) -> None:
         """Take in the face as found at ``now``."""
-        elapsed = max(0.0, now - self.last_seen)
-        x, y = face.box.centre
-        if elapsed > 0:
-            share = 1 - math.exp(-elapsed / VELOCITY_TIME_S)
-            self._speed_x += share * ((x - self._x) / elapsed - self._speed_x)
-            self._speed_y += share * ((y - self._y) / elapsed - self._speed_y)
+        self._move(now, *face.box.centre)
         # The size does not extrapolate: its jitter would make boxes breathe.
-        coasted = min(elapsed, COAST_S)
-        expected = self._x + self._speed_x * coasted, self._y + self._speed_y * coasted
-        self._x = expected[0] + POSITION_GAIN * (x - expected[0])
-        self._y = expected[1] + POSITION_GAIN * (y - expected[1])
         self._width += POSITION_GAIN * (face.box.width - self._width)
         self._height += POSITION_GAIN * (face.box.height - self._height)
         self.hits += 1
@@ -122,18 +130,32 @@ class _Followed:
         self.last_seen = self.last_looked = now
         self._face = face
 
+    def _move(self, now: float, x: float, y: float) -> None:
+        elapsed = max(0.0, now - self._placed_at)
+        if elapsed > 0:
+            share = 1 - math.exp(-elapsed / VELOCITY_TIME_S)
+            self._speed_x += share * ((x - self._x) / elapsed - self._speed_x)
+            self._speed_y += share * ((y - self._y) / elapsed - self._speed_y)
+        coasted = min(elapsed, COAST_S)
+        expected = self._x + self._speed_x * coasted, self._y + self._speed_y * coasted
+        self._x = expected[0] + POSITION_GAIN * (x - expected[0])
+        self._y = expected[1] + POSITION_GAIN * (y - expected[1])
+        self._placed_at = now
+
     def track(self, now: float, confirm_hits: int) -> Track:
         """The value the other stages see."""
         box = self.box_at(now)
+        matched = now == self._matched_at
         face = self._face if now == self.last_seen else Face(box, self._face.score)
         return Track(
             self.track_id,
             box,
             self.last_seen,
             confirmed=self.hits >= confirm_hits,
-            face=None if self.misses else face,
+            face=None if self.misses and not matched else face,
             last_looked=self.last_looked,
-            speed=math.hypot(self._speed_x, self._speed_y),
+            last_placed=self._placed_at,
+            matched=matched,
         )
 
 

@@ -171,8 +171,9 @@ class Track:
 
     ``box`` is where it is now (predicted while it is not found), ``last_seen`` seconds of the source's clock,
     ``confirmed`` whether it was found often enough to be told of. ``face`` is where to read its expression: as it was
-    found, or where it should be when nobody looked for it since; None when it was looked for and not found.
-    ``last_looked`` is when it was last looked for, found or not, and ``speed`` pixels per second.
+    found, or where it is when nobody looked for it since; None when it was looked for and not found. ``last_looked`` is
+    when it was last looked for, found or not; ``last_placed`` when it was last known where it is, for it was found or
+    its looks were; ``matched`` tells that they were in this frame.
     """
 
     track_id: int
@@ -181,12 +182,18 @@ class Track:
     confirmed: bool
     face: Face | None = None
     last_looked: float = -math.inf
-    speed: float = 0.0
+    last_placed: float = -math.inf
+    matched: bool = False
 
     @property
     def lost(self) -> bool:
         """Whether the last look for it was in vain."""
         return self.last_looked > self.last_seen
+
+    @property
+    def followed(self) -> bool:
+        """Whether it is known where it is: by the last look for it, or by its looks."""
+        return self.confirmed and (self.matched or not self.lost)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -50,14 +50,6 @@ def test_smoothing_has_its_time_constant_at_any_frame_rate(fps: int) -> None:
     assert 1 - math.exp(-1) - 0.05 <= reached <= 1 - math.exp(-1 - 1 / (0.5 * fps)) + 0.05
 
 
-def test_a_reading_counts_for_the_time_it_stands_for_however_many_came_before_it() -> None:
-    smoother = EmotionSmoother(EmotionSettings(smoothing_s=0.6))
-    for index in range(100):
-        smoother.add(1, _values(1, 0), index / 60)
-    smoother.add(1, _values(0, 1), 99 / 60 + 0.3)
-    assert float(_mean(smoother)[1]) == pytest.approx(1 - math.exp(-0.3 / 0.6), abs=1e-6)
-
-
 def test_no_smoothing_is_the_last_value() -> None:
     smoother = EmotionSmoother(EmotionSettings(smoothing_s=0.0))
     smoother.add(1, _values(1, 0), 0.0)
