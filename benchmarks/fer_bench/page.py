@@ -135,7 +135,16 @@ def _heading(found: BenchmarkReport) -> str:
 
 def _machine_table(reports: Sequence[BenchmarkReport]) -> tuple[list[str], list[list[str]], int]:
     """A row for each report: where it was measured, and what int8 takes there."""
-    header = ["machine", "architecture", "int8 instructions", "bundle", "float32 ms", "int8 ms", "int8 / float32", "RSS MiB"]
+    header = [
+        "machine",
+        "architecture",
+        "int8 instructions",
+        "bundle",
+        "float32 ms",
+        "int8 ms",
+        "int8 / float32",
+        "RSS MiB",
+    ]
     rows = []
     for found in reports:
         float32, int8 = (charts.main_row(found, variant) for variant in (REFERENCE, "int8"))

@@ -71,7 +71,7 @@ class ScheduleSettings:
     face_px: int = 48
     """Width in pixels to which a known face is reduced before it is looked for again."""
     look_every_s: float = 0.3
-    """Seconds between two searches for a face that looks as it did; one that looks otherwise is searched for at once."""
+    """Seconds between two searches for a face that looks as it did; another one is searched for at once."""
     still_look_s: float = 10.0
     """Seconds between two looks where nothing moves."""
     motion_threshold: float = 4.0

@@ -116,22 +116,20 @@ class _Followed:
 
     def matched(self, now: float, box: Box) -> None:
         """Its looks were found again at ``now`` in ``box``."""
-        self._move(now, *box.centre)
+        self._move(now, box)
         self._matched_at = now
 
     def found(self, now: float, face: Face) -> None:
         """Take in the face as found at ``now``."""
-        self._move(now, *face.box.centre)
-        # The size does not extrapolate: its jitter would make boxes breathe.
-        self._width += POSITION_GAIN * (face.box.width - self._width)
-        self._height += POSITION_GAIN * (face.box.height - self._height)
+        self._move(now, face.box)
         self.hits += 1
         self.misses = 0
         self.last_seen = self.last_looked = now
         self._face = face
 
-    def _move(self, now: float, x: float, y: float) -> None:
+    def _move(self, now: float, box: Box) -> None:
         elapsed = max(0.0, now - self._placed_at)
+        x, y = box.centre
         if elapsed > 0:
             share = 1 - math.exp(-elapsed / VELOCITY_TIME_S)
             self._speed_x += share * ((x - self._x) / elapsed - self._speed_x)
@@ -140,6 +138,9 @@ class _Followed:
         expected = self._x + self._speed_x * coasted, self._y + self._speed_y * coasted
         self._x = expected[0] + POSITION_GAIN * (x - expected[0])
         self._y = expected[1] + POSITION_GAIN * (y - expected[1])
+        # The size does not extrapolate: its jitter would make boxes breathe.
+        self._width += POSITION_GAIN * (box.width - self._width)
+        self._height += POSITION_GAIN * (box.height - self._height)
         self._placed_at = now
 
     def track(self, now: float, confirm_hits: int) -> Track:

@@ -77,7 +77,18 @@ def test_a_face_that_moved_is_found_where_it_is_in_any_light_and_noise(
     found = follower.find(now, [track])[1]
     true = replace(track.box, x=track.box.x + dx, y=track.box.y + dy)
     assert found.iou(true) > 0.8
-    assert (found.width, found.height) == (true.width, true.height)
+
+
+@pytest.mark.parametrize("zoom", [0.8, 0.9, 1.0, 1.1, 1.25])
+def test_a_face_that_comes_nearer_or_goes_is_followed_in_its_size(zoom: float) -> None:
+    gray, track = portrait(), _track()
+    follower = _follower(gray, track)
+    x, y = track.box.centre
+    for step in np.linspace(1, zoom, 5):
+        matrix = np.float32([[step, 0, x * (1 - step)], [0, step, y * (1 - step)]])
+        picture = cv2.warpAffine(gray, matrix, gray.shape[::-1], borderMode=cv2.BORDER_REFLECT)
+        track = replace(track, box=follower.find(np.asarray(picture, np.uint8), [track])[1])
+    assert track.box.iou(FACE_IN_PORTRAIT.grown(zoom)) > 0.75
 
 
 def test_a_face_that_is_gone_or_somewhere_else_is_not_found() -> None:

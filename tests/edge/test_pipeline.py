@@ -151,6 +151,22 @@ def test_a_lost_source_may_come_back_and_ids_go_on(tiny_bundle: Path, visit: lis
     assert {track.track_id for result in later for track in result.tracks} == {2}
 
 
+def test_between_two_searches_a_face_is_followed_by_its_looks(
+    tiny_bundle: Path, visit: list[tuple[Frame, Box]]
+) -> None:
+    telemetry = Telemetry()
+    pipeline = _pipeline(tiny_bundle, telemetry)
+    there = [(frame, box) for frame, box in visit if 9.3 < frame.captured_at < 12]
+    followed = [(pipeline.process(frame).tracks, box) for frame, box in there]
+    settled = followed[5:]
+    # The scene's boxes are those of its portrait, which the cascade draws a third larger.
+    hits = [any(track.box.iou(box.grown(4 / 3)) >= 0.6 for track in tracks) for tracks, box in settled]
+    assert sum(hits) >= 0.95 * len(settled)
+    stages = telemetry.snapshot().stages
+    assert stages["follow"].calls == len(there)
+    assert stages["detect_region"].calls <= 0.5 * len(there)
+
+
 def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
     telemetry = Telemetry()
     bundle = load_bundle(tiny_bundle)
@@ -191,12 +207,17 @@ def test_a_face_that_appears_slowly_on_a_still_picture_is_found(tiny_bundle: Pat
 def test_a_tight_budget_makes_fewer_searches_and_still_follows(
     tiny_bundle: Path, visit: list[tuple[Frame, Box]], budget: ScheduleSettings
 ) -> None:
-    counts = []
-    for schedule in (ScheduleSettings(), budget):
+    searches: list[list[int]] = []
+    for schedule in (ScheduleSettings(acquire_within_s=0.3), replace(budget, acquire_within_s=0.3)):
         telemetry = Telemetry()
         pipeline = _pipeline(tiny_bundle, telemetry, schedule=schedule)
-        results = [pipeline.process(frame) for frame, _ in visit[:45]]
-        stages = telemetry.snapshot().stages
-        counts.append(sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages))
-    assert counts[1] < counts[0]
+        results, of_frame = [], [0]
+        for frame, _ in visit[:45]:
+            results.append(pipeline.process(frame))
+            stages = telemetry.snapshot().stages
+            done = sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages)
+            of_frame.append(done - sum(of_frame))
+        searches.append(of_frame[2:])  # the first frame is searched whole
+    assert max(searches[1]) == 1 < max(searches[0])
+    assert sum(searches[1]) < sum(searches[0])
     assert any(result.tracks for result in results)

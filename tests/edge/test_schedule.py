@@ -292,7 +292,9 @@ def test_the_budget_holds_on_any_chip_and_everything_still_has_its_turn(slowness
     assert len(turns) == 5 + len(sweep_tiles(SIZE, SETTINGS, MIN_FACE))
 
 
-@pytest.mark.parametrize(("fps", "slowness", "faces", "matched"), [(4, 5, 5, True), (15, 8, 3, False), (5, 8, 2, False)])
+@pytest.mark.parametrize(
+    ("fps", "slowness", "faces", "matched"), [(4, 5, 5, True), (15, 8, 3, False), (5, 8, 2, False)]
+)
 def test_faces_that_want_every_frame_leave_the_tiles_their_turns(
     fps: int, slowness: float, faces: int, matched: bool
 ) -> None:

@@ -55,6 +55,38 @@ def test_far_faces_and_other_sizes_are_not_joined() -> None:
     assert associate([Box(0, 0, 50, 50)], [Box(35, 0, 50, 50)]) == [(0, 0)]
 
 
+def test_a_face_that_is_followed_by_its_looks_moves_with_them() -> None:
+    tracker = Tracker()
+    for index in range(3):
+        _step(tracker, index / 15, _square(100, 100))
+    for index in range(3, 10):
+        now = index / 15
+        tracker.place(now, {1: _square(100 + 6 * (index - 2), 100), 99: _square(0, 0)})
+        (track,) = tracker.predicted(now)
+        assert (track.matched, track.last_placed, track.last_seen) == (True, now, 2 / 15)
+        assert track.face is not None and track.face.box == track.box
+    assert track.box.iou(_square(142, 100)) > 0.8
+    # It moves on as it did, and what is known of it a frame later is no match.
+    (later,) = tracker.predicted(now + 0.1)
+    assert not later.matched and later.box.centre[0] > track.box.centre[0]
+
+
+def test_looks_alone_keep_no_track_alive_but_are_read_while_it_lives() -> None:
+    tracker = Tracker(TrackingSettings(left_after_s=1.0))
+    for index in range(3):
+        _step(tracker, index / 10, _square(100, 100))
+    lasted = 0.2
+    for index in range(3, 40):
+        now = index / 10
+        tracker.place(now, {1: _square(100, 100)})
+        tracks = _step(tracker, now)
+        if not tracks:
+            break
+        assert tracks[0].lost and tracks[0].followed and tracks[0].face is not None
+        lasted = now
+    assert lasted == pytest.approx(0.3 + 1.0, abs=0.11)
+
+
 @pytest.mark.parametrize("fps", [10, 30])
 def test_crossing_faces_keep_their_ids(fps: int) -> None:
     tracker = Tracker()
