@@ -67,7 +67,8 @@ class ScheduleSettings:
     budget_ms: float | None = None
     """Most milliseconds that the searches of one frame should take; a single search may take more."""
     full_search_width: int = 320
-    """Width in pixels to which the frame is reduced for a search of the whole of it."""
+    """Width in pixels to which the frame is reduced for a search of the whole of it; its longer side where
+    ``acquire_within_s`` is 0."""
     face_px: int = 48
     """Width in pixels to which a known face is reduced before it is looked for again."""
     look_every_s: float = 0.3
@@ -267,9 +268,10 @@ class RuntimeSettings:
     emotion: EmotionSettings = field(default_factory=EmotionSettings)
 
     def for_still(self) -> RuntimeSettings:
-        """These settings for a source of one picture: no second frame comes to confirm a face or to find a small one.
+        """These settings for a single picture: no second frame comes to confirm a face or to find a small one.
 
-        So a face is told of at once, and the picture is searched as carefully as ``fer-edge predict`` does.
+        So a face is told of at once, and the whole picture is searched carefully: by ``fer-edge run`` for a source of
+        one picture, and by ``fer-edge predict``.
         """
         neighbors = max(self.detector.min_neighbors, STILL_MIN_NEIGHBORS)
         width = max(self.schedule.full_search_width, STILL_SEARCH_PX)

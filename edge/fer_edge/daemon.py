@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Protocol, Self
@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.sinks.base import Sink
-from fer_edge.sources import FrameSource, NoFrame
+from fer_edge.sources import FrameSource, NoFrame, Opening
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import EmotionEvent, Frame
 
@@ -39,11 +39,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """One source with the pipeline and the telemetry that are its own."""
+    """One source, which may still have to open, and what gives it a pipeline and a telemetry of its own once it did.
 
-    source: FrameSource
-    pipeline: Pipeline
-    telemetry: Telemetry
+    ``equip`` is called in the stream's thread.
+    """
+
+    opening: Opening
+    equip: Callable[[FrameSource], tuple[Pipeline, Telemetry]]
 
 
 class Recorder(Protocol):
@@ -153,29 +155,32 @@ def run_streams(
     stop: StopRequest,
     on_lost: Callable[[Exception], None] | None = None,
 ) -> Exception | None:
-    """Run each stream in a thread of its own until all have ended.
+    """Run each stream in a thread of its own, from when its source is open, until all have ended and are closed.
 
-    A source that fails ends its own stream alone: ``on_lost`` is told at once, from that thread, and the others go
-    on. Any other failure, such as of an output that all share, ends them all. Returns what is worst of all, after
-    everyone still in the picture has been told as left, for the caller to raise once the outputs are closed: what
-    was recorded before a camera was lost is worth keeping.
+    A source that does not open, or fails, ends its own stream alone: ``on_lost`` is told at once, from that thread,
+    and the others go on. Any other failure, such as of an output that all share, ends them all. Returns what is worst
+    of all, after everyone still in the picture has been told as left, for the caller to raise once the outputs are
+    closed: what was recorded before a camera was lost is worth keeping.
     """
     lost: list[Exception] = []
     failures: list[Exception] = []
 
     def work(stream: Stream) -> None:
-        try:
-            _run_stream(stream, outputs, limits, stop.asked)
-        except (InputError, SourceLostError) as error:
-            lost.append(error)
-            if on_lost is not None:
-                on_lost(error)
-        except Exception as error:  # noqa: BLE001 - carried to the main thread, which raises it
-            failures.append(error)
-            stop.asked.set()
+        with closing(stream.opening):  # last of all: a camera that hangs takes seconds to close
+            try:
+                source = stream.opening.wait(stop.asked)
+                if source is not None:
+                    _run_stream(source, *stream.equip(source), outputs, limits, stop.asked)
+            except (InputError, SourceLostError) as error:
+                lost.append(error)
+                if on_lost is not None:
+                    on_lost(error)
+            except Exception as error:  # noqa: BLE001 - carried to the main thread, which raises it
+                failures.append(error)
+                stop.asked.set()
 
     threads = [
-        threading.Thread(target=work, args=(stream,), name=f"stream {stream.source.name}", daemon=True)
+        threading.Thread(target=work, args=(stream,), name=f"stream {stream.opening.name}", daemon=True)
         for stream in streams
     ]
     for thread in threads:
@@ -186,14 +191,20 @@ def run_streams(
     return next(iter(failures + lost), None)
 
 
-def _run_stream(stream: Stream, outputs: Outputs, limits: Limits, stop: threading.Event) -> None:
-    source, telemetry = stream.source, stream.telemetry
+def _run_stream(
+    source: FrameSource,
+    pipeline: Pipeline,
+    telemetry: Telemetry,
+    outputs: Outputs,
+    limits: Limits,
+    stop: threading.Event,
+) -> None:
     last_at, dropped = 0.0, 0
     lost: Exception | None = None
     try:
         for frame in _frames(source, limits, stop):
             last_at = frame.captured_at
-            result = stream.pipeline.process(frame)
+            result = pipeline.process(frame)
             outputs.deliver(result)
             _record_age(result, telemetry)
             telemetry.count(dropped=source.dropped - dropped)
@@ -202,7 +213,7 @@ def _run_stream(stream: Stream, outputs: Outputs, limits: Limits, stop: threadin
         lost = error
     finally:
         telemetry.count(dropped=source.dropped - dropped)
-    outputs.emit(stream.pipeline.finish(last_at))
+    outputs.emit(pipeline.finish(last_at))
     if lost is not None:
         raise lost
 

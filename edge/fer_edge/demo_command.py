@@ -17,6 +17,7 @@ from fer_edge.image_files import write_image
 from fer_edge.opencv_setup import set_up_opencv
 from fer_edge.pipeline import FrameResult, build_pipeline
 from fer_edge.sinks.console import ConsoleSink
+from fer_edge.sources import Opening
 from fer_edge.sources.synthetic import DemoSource
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import RuntimeStatus, UInt8Array
@@ -70,8 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
         video = stack.enter_context(AnnotatedVideo(out / CLIP_NAME, source.fps))
         recorder = DemoRecorder(video, Annotator(manifest.labels), source.frame_count)
         began = time.monotonic()
+        stream = Stream(Opening(source.name, source), lambda _: (pipeline, telemetry))
         with Outputs([ConsoleSink(sys.stdout)], [recorder]) as outputs:
-            failure = run_streams([Stream(source, pipeline, telemetry)], outputs, Limits(), stop)
+            failure = run_streams([stream], outputs, Limits(), stop)
             failure = outputs.finish(failure)
             took_s = time.monotonic() - began
         if failure is not None:

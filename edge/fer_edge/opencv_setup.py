@@ -1,4 +1,4 @@
-"""How OpenCV behaves in this program: silent, so that an error stays one line, and with one thread."""
+"""How OpenCV behaves in this program: silent, so that an error stays one line, with one thread, and no lock of all."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def set_up_opencv(threads: int = 1) -> None:
     One thread is the default: Haar searches of small regions gain nothing from more, and a Pi has other work.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
+    # Else a stream that does not answer holds a lock for as long, and nobody opens a file, a stream or a video for
+    # writing meanwhile. FFmpeg needs no such lock since its version 4: https://github.com/opencv/opencv/issues/24229
+    os.environ.setdefault("OPENCV_FFMPEG_IS_THREAD_SAFE", "1")
     if "OPENCV_LOG_LEVEL" not in os.environ:
         # OpenCV 4.11, which Bookworm's lock file has, keeps the function at the top, and 4.14 in utils.logging alone.
         set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel

@@ -13,22 +13,25 @@ from typing import Any
 from fer_edge.annotate import Annotator, canvas, draw_box, draw_label, draw_probabilities
 from fer_edge.bundle import ModelManifest, load_bundle
 from fer_edge.classification import EmotionClassifier
-from fer_edge.config import STILL_MIN_NEIGHBORS, STILL_SEARCH_PX, DetectorSettings
+from fer_edge.config import RuntimeSettings
 from fer_edge.crop import crop_face
+from fer_edge.crop_quality import find_fault, measure
 from fer_edge.detection import HaarFaceDetector
 from fer_edge.errors import FerEdgeError, OutputError
 from fer_edge.files import file_identity
 from fer_edge.image_files import check_readable, list_images, read_gray, write_image
 from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.types import EmotionProbabilities, Face, UInt8Array
+from fer_edge.schedule import sweep_tiles
+from fer_edge.types import UNCERTAIN, CropFault, EmotionProbabilities, Face, UInt8Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceReading:
-    """One face of an image and what the classifier says of it."""
+    """One face of an image and what the classifier says of it; ``fault`` is why that should not be relied on."""
 
     face: Face
     probabilities: EmotionProbabilities
+    fault: CropFault | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
         load_bundle(arguments.bundle) as bundle,
         EmotionClassifier(bundle, arguments.variant) as classifier,
     ):
-        detector = HaarFaceDetector(DetectorSettings(min_neighbors=STILL_MIN_NEIGHBORS))
+        settings = RuntimeSettings().for_still()
+        detector = HaarFaceDetector(settings.detector)
         try:
             for path, target in zip(paths, targets, strict=True):
-                reading = read_image(path, detector, classifier)
+                reading = read_image(path, detector, classifier, settings)
                 if target is not None:
                     write_image(target, draw_reading(reading, classifier.labels))
                 entries.append(_entry(reading, classifier.labels, target))
@@ -71,12 +75,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_image(path: Path, detector: HaarFaceDetector, classifier: EmotionClassifier) -> ImageReading:
-    """Find and classify every face of the image at ``path``. Raises InputError when it cannot be read."""
+def read_image(
+    path: Path, detector: HaarFaceDetector, classifier: EmotionClassifier, settings: RuntimeSettings
+) -> ImageReading:
+    """Find and classify every face of the image at ``path``, as ``settings``, which are for a still, say.
+
+    A crop that a stream would wait to see better is classified too, and its fault told: no other picture comes.
+    Raises InputError when the image cannot be read.
+    """
     gray = read_gray(path)
-    scale = min(1.0, STILL_SEARCH_PX / max(gray.shape))
-    faces = sorted(detector.detect(gray, scale=scale), key=lambda face: (face.box.x, face.box.y))
-    readings = [FaceReading(face, classifier.classify(crop_face(gray, face, classifier.crop_spec))) for face in faces]
+    height, width = gray.shape
+    (search,) = sweep_tiles((width, height), settings.schedule, settings.detector.min_face)
+    faces = detector.detect(gray, search.region, scale=search.scale, min_face=search.min_face)
+    readings = []
+    for face in sorted(faces, key=lambda face: (face.box.x, face.box.y)):
+        crop = crop_face(gray, face, classifier.crop_spec)
+        readings.append(FaceReading(face, classifier.classify(crop), find_fault(measure(crop), settings.quality)))
     return ImageReading(path, gray, tuple(readings))
 
 
@@ -90,9 +104,12 @@ def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
         draw_probabilities(picture, item.face.box, values, colours)
     for item in reading.faces:
         label = labels[item.probabilities.top]
-        share = float(item.probabilities.values[item.probabilities.top])
-        draw_box(picture, item.face.box, colours[label])
-        draw_label(picture, item.face.box, f"{label} {share:.0%}", colours[label])
+        told = f"{label} {float(item.probabilities.values[item.probabilities.top]):.0%}"
+        if item.fault is not None:
+            told += f" ({_in_words(item.fault)})"
+        colour = colours[label] if item.fault is None else annotator.colour(UNCERTAIN)
+        draw_box(picture, item.face.box, colour)
+        draw_label(picture, item.face.box, told, colour)
     return picture
 
 
@@ -105,6 +122,7 @@ def _entry(reading: ImageReading, labels: Sequence[str], annotated: Path | None)
             "emotion": labels[item.probabilities.top],
             "confidence": round(float(item.probabilities.values[item.probabilities.top]), 4),
             "probabilities": {label: round(value, 4) for label, value in _by_label(item.probabilities, labels).items()},
+            "fault": item.fault,
         }
         for item in reading.faces
     ]
@@ -125,15 +143,20 @@ def _report(
 def _table(entries: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
     width = max(10, *(len(entry["file"]) for entry in entries))
     heads = " ".join(f"{label[:8]:>8}" for label in labels)
-    lines = [f"{'file':<{width}}  {'box x,y,w,h':<19}  {'emotion':<10}  {heads}"]
+    lines = [f"{'file':<{width}}  {'box x,y,w,h':<19}  {'emotion':<10}  {heads}  fault"]
     for entry in entries:
         if not entry["faces"]:
             lines.append(f"{entry['file']:<{width}}  no face found")
         for face in entry["faces"]:
             box = ",".join(str(value) for value in face["box"])
             shares = " ".join(f"{face['probabilities'][label]:>8.1%}" for label in labels)
-            lines.append(f"{entry['file']:<{width}}  {box:<19}  {face['emotion']:<10}  {shares}")
+            fault = f"  {_in_words(face['fault'])}" if face["fault"] else ""
+            lines.append(f"{entry['file']:<{width}}  {box:<19}  {face['emotion']:<10}  {shares}{fault}")
     return "\n".join(lines) + "\n"
+
+
+def _in_words(fault: str) -> str:
+    return fault.replace("_", " ")
 
 
 def _by_label(probabilities: EmotionProbabilities, labels: Sequence[str]) -> dict[str, float]:

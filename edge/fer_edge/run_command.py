@@ -11,8 +11,8 @@ from typing import Any, TypeGuard
 
 from fer_edge import strict_toml
 from fer_edge.annotate import AnnotatedVideo, Annotator
-from fer_edge.bundle import DEFAULT_BUNDLE, load_bundle
-from fer_edge.config import RuntimeSettings, SourceSettings, load_settings
+from fer_edge.bundle import DEFAULT_BUNDLE, ModelBundle, load_bundle
+from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.daemon import Limits, Outputs, Recorder, StopRequest, Stream, run_streams
 from fer_edge.errors import ConfigError, InputError, OutputError, SourceLostError
 from fer_edge.events import event_to_json
@@ -20,12 +20,12 @@ from fer_edge.files import file_identity
 from fer_edge.image_files import IMAGE_SUFFIXES
 from fer_edge.one_line import say
 from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.pipeline import FrameResult, build_pipeline
+from fer_edge.pipeline import FrameResult, Pipeline, build_pipeline
 from fer_edge.redaction import redacted
 from fer_edge.sinks.base import Sink
 from fer_edge.sinks.console import ConsoleSink
 from fer_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLinesSink
-from fer_edge.sources import KNOWN_SOURCES, FrameSource, open_sources
+from fer_edge.sources import KNOWN_SOURCES, FrameSource, first_to_open, open_sources, source_names
 from fer_edge.sources.synthetic import DEMO_URI
 from fer_edge.telemetry import Telemetry
 from fer_edge.trace import StatsWriter, TraceWriter, combined_stats
@@ -70,28 +70,66 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_INTERRUPTED if stop.interrupted and frames == 0 else 0
 
 
+class Equipment:
+    """Gives each source that opens a pipeline and a telemetry of its own, from any thread, and the same ones again."""
+
+    def __init__(self, settings: RuntimeSettings, bundle: ModelBundle) -> None:
+        self._settings, self._bundle = settings, bundle
+        self._made: dict[str, tuple[Pipeline, Telemetry]] = {}
+
+    def __call__(self, source: FrameSource) -> tuple[Pipeline, Telemetry]:
+        """The pipeline that suits ``source``, which is open. Raises ModelError."""
+        if source.name not in self._made:
+            telemetry = Telemetry()
+            adapt = source.live or self._settings.source.realtime
+            fitting = self._settings.for_still() if source.still else self._settings
+            variant = self._settings.model.variant
+            pipeline = build_pipeline(self._bundle, fitting, variant, telemetry, adapt_to_cost=adapt)
+            self._made[source.name] = pipeline, telemetry
+        return self._made[source.name]
+
+    def statuses(self) -> dict[str, RuntimeStatus]:
+        """What was counted and timed so far, by the names of the sources that did open, in the order of the URIs."""
+        names = [name for name in source_names(self._settings.source.uris) if name in self._made]
+        return {name: self._made[name][1].snapshot() for name in names}
+
+
 def _run(
     settings: RuntimeSettings, limits: Limits, stop: StopRequest
 ) -> tuple[Exception | None, Sequence[RuntimeStatus]]:
+    several = len(settings.source.uris) > 1
+    lost: list[Exception] = []
+
+    def on_lost(error: Exception) -> None:
+        lost.append(error)
+        if several:
+            say(str(error))
+
     with ExitStack() as stack:
-        # All that can be refused comes before the first output is touched.
-        sources, lost = _open_sources(settings.source, stack, stop)
-        if stop.asked.is_set() or not sources:
-            return lost, []
-        streams, labels = _make_streams(settings, sources, stack)
+        # All that can be refused comes before the first output is touched, and before a camera keeps one waiting.
+        openings = open_sources(settings.source.uris, settings.source, realtime=settings.source.realtime)
+        for opening in openings:
+            stack.callback(opening.close)
+        bundle = stack.enter_context(load_bundle(Path(settings.model.bundle) if settings.model.bundle else None))
+        bundle.variant(settings.model.variant)
+        equip = Equipment(settings, bundle)
+        first, openings = first_to_open(openings, stop.asked, on_lost)
+        if first is None:
+            return None if stop.asked.is_set() else lost[0], []
+        equip(first)
         stats = None
         if settings.output.stats is not None:
             stats = StatsWriter(Path(settings.output.stats))
             stack.callback(stats.close)
-        outputs = stack.enter_context(_open_outputs(settings, streams, labels))
-        on_lost = _tell if len(settings.source.uris) > 1 else None
-        failure = run_streams(streams, outputs, limits, stop, on_lost) or lost
-        statuses = {stream.source.name: stream.telemetry.snapshot() for stream in streams}
+        outputs = stack.enter_context(_open_outputs(settings, first.fps, bundle.manifest.labels))
+        streams = [Stream(opening, equip) for opening in openings]
+        failure = run_streams(streams, outputs, limits, stop, on_lost) or next(iter(lost), None)
+        statuses = equip.statuses()
         # What has been told already must not hide that an output could not be finished.
         failure = outputs.finish(None if _told(failure, settings) else failure) or failure
         if stats is not None:
             try:
-                stats.write(combined_stats(statuses, by_source=len(settings.source.uris) > 1))
+                stats.write(combined_stats(statuses, by_source=several))
             except OutputError as error:
                 failure = error if failure is None or _told(failure, settings) else failure
         if settings.output.events != STANDARD_OUTPUT and (failure is None or _told(failure, settings)):
@@ -99,47 +137,12 @@ def _run(
     return failure, list(statuses.values())
 
 
-def _open_sources(
-    settings: SourceSettings, stack: ExitStack, stop: StopRequest
-) -> tuple[list[FrameSource], SourceLostError | None]:
-    """The sources that could be opened, and the first failure of one that could not."""
-    sources: list[FrameSource] = []
-    lost: SourceLostError | None = None
-    for source in open_sources(settings.uris, settings, stop.asked, realtime=settings.realtime):
-        if isinstance(source, SourceLostError):
-            lost = lost or source
-            if len(settings.uris) > 1 and not stop.asked.is_set():
-                _tell(source)
-        else:
-            sources.append(stack.enter_context(source))
-    return sources, None if stop.asked.is_set() else lost
-
-
-def _tell(lost: Exception) -> None:
-    say(str(lost))
-
-
 def _told(failure: Exception | None, settings: RuntimeSettings) -> TypeGuard[InputError | SourceLostError]:
     """Whether it was told when it happened: the loss of one source of several, which ended no other."""
     return len(settings.source.uris) > 1 and isinstance(failure, InputError | SourceLostError)
 
 
-def _make_streams(
-    settings: RuntimeSettings, sources: Sequence[FrameSource], stack: ExitStack
-) -> tuple[list[Stream], tuple[str, ...]]:
-    model = settings.model
-    bundle = stack.enter_context(load_bundle(Path(model.bundle) if model.bundle else None))
-    streams = []
-    for source in sources:
-        telemetry = Telemetry()
-        adapt = source.live or settings.source.realtime
-        fitting = settings.for_still() if source.still else settings
-        pipeline = build_pipeline(bundle, fitting, model.variant, telemetry, adapt_to_cost=adapt)
-        streams.append(Stream(source, pipeline, telemetry))
-    return streams, bundle.manifest.labels
-
-
-def _open_outputs(settings: RuntimeSettings, streams: Sequence[Stream], labels: Sequence[str]) -> Outputs:
+def _open_outputs(settings: RuntimeSettings, source_fps: float, labels: Sequence[str]) -> Outputs:
     output = settings.output
     sinks: list[Sink] = []
     recorders: list[Recorder] = []
@@ -152,7 +155,7 @@ def _open_outputs(settings: RuntimeSettings, streams: Sequence[Stream], labels: 
             trace = TraceWriter(Path(output.trace), name_sources=len(settings.source.uris) > 1)
             recorders.append(opened.enter_context(trace))
         if output.annotate is not None:
-            fps = min(streams[0].source.fps, settings.source.max_fps or streams[0].source.fps)
+            fps = min(source_fps, settings.source.max_fps or source_fps)
             video = opened.enter_context(AnnotatedVideo(Path(output.annotate), fps))
             recorders.append(VideoRecorder(video, Annotator(labels)))
         opened.pop_all()

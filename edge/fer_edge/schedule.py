@@ -163,10 +163,11 @@ def sweep_tiles(frame_size: tuple[int, int], settings: ScheduleSettings, min_fac
     Neighbouring tiles overlap by the largest face that they look for, so that a face on a seam is whole in one.
     """
     width, height = frame_size
-    scale = min(1.0, settings.full_search_width / max(1, width))
     if settings.acquire_within_s == 0:
+        # By the longer side: searched at once, a tall picture must not cost a multiple of a wide one.
+        scale = min(1.0, settings.full_search_width / max(1, *frame_size))
         return (Search(Box(0, 0, width, height), scale, max(CASCADE_WINDOW / scale, min_face)),)
-    scale = min(scale, CASCADE_WINDOW / min_face)
+    scale = min(1.0, settings.full_search_width / max(1, width), CASCADE_WINDOW / min_face)
     smallest = CASCADE_WINDOW / scale
     tiles: list[Search] = []
     while max(width, height) * scale > LAST_PX:

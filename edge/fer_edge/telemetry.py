@@ -14,8 +14,8 @@ from fer_edge.types import CropFault, RuntimeStatus, StageLatency
 
 _GROWTH = 1.04
 """Ratio of neighbouring bucket limits: a percentile is off by 2 % at most."""
-_SHORTEST_S = 1e-6
-_BUCKETS = math.ceil(math.log(1e9) / math.log(_GROWTH))  # 1 microsecond to 1000 seconds
+_SHORTEST_S, _LONGEST_S = 1e-6, 1e3
+_BUCKETS = math.ceil(math.log(_LONGEST_S / _SHORTEST_S) / math.log(_GROWTH))
 
 
 class LatencyHistogram:
@@ -26,9 +26,11 @@ class LatencyHistogram:
         self._counts = [0] * (_BUCKETS + 1)
 
     def add(self, seconds: float) -> None:
-        """Count one duration."""
-        bucket = int(math.log(max(seconds, _SHORTEST_S) / _SHORTEST_S) / math.log(_GROWTH))
-        self._counts[min(bucket, _BUCKETS)] += 1
+        """Count one duration: below 0, after a clock jumped, as the shortest; NaN, which tells nothing, not at all."""
+        if math.isnan(seconds):
+            return
+        within = min(max(seconds, _SHORTEST_S), _LONGEST_S)
+        self._counts[int(math.log(within / _SHORTEST_S) / math.log(_GROWTH))] += 1
         self.calls += 1
 
     def percentile(self, share: float) -> float:
@@ -93,20 +95,19 @@ class Telemetry:
                 pipeline_cpu_s=self._pipeline_cpu_s,
                 rss_mb=resident_mib(),
                 refused={fault.value: count for fault, count in self._refused.items()},
-                stages={name: histogram.latency() for name, histogram in self._stages.items()},
+                stages={name: histogram.latency() for name, histogram in self._stages.items() if histogram.calls},
             )
 
 
 class StageTimer:
-    """Context manager that records how long its block took; ``elapsed_s`` afterwards holds it."""
+    """Context manager that records how long its block took."""
 
-    __slots__ = ("_cpu", "_name", "_start", "_telemetry", "_with_cpu", "elapsed_s")
+    __slots__ = ("_cpu", "_name", "_start", "_telemetry", "_with_cpu")
 
     def __init__(self, telemetry: Telemetry, name: str, *, with_cpu: bool = False) -> None:
         self._telemetry = telemetry
         self._name = name
         self._with_cpu = with_cpu
-        self.elapsed_s = 0.0
 
     def __enter__(self) -> Self:
         self._cpu = time.thread_time() if self._with_cpu else 0.0
@@ -116,6 +117,6 @@ class StageTimer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.elapsed_s = time.perf_counter() - self._start
+        elapsed_s = time.perf_counter() - self._start
         cpu_s = time.thread_time() - self._cpu if self._with_cpu else 0.0
-        self._telemetry.record(self._name, self.elapsed_s, cpu_s)
+        self._telemetry.record(self._name, elapsed_s, cpu_s)

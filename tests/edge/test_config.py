@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fer_edge import strict_toml
 from fer_edge.config import (
     DetectorSettings,
     EmotionSettings,
-    ModelSettings,
-    OutputSettings,
     QualitySettings,
     RuntimeSettings,
     ScheduleSettings,
@@ -58,10 +54,6 @@ def shown(*arguments: object, cwd: Path, environment: Mapping[str, str] | None =
 def write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def parse(table: Mapping[str, Any]) -> RuntimeSettings:
-    return strict_toml.parse(RuntimeSettings, table, "here")
 
 
 # Precedence
@@ -268,125 +260,6 @@ def test_refusals_as_a_process(tmp_path: Path) -> None:
     not_unicode = print_config(b"caf\xe9.mp4".decode(errors="surrogateescape"), cwd=tmp_path)
     assert_one_line(not_unicode, 2, "no Unicode text")
     assert not_unicode.stdout == ""
-
-
-# Round trip
-
-TEXT = st.none() | st.text()
-SECTIONS = {
-    "source": st.builds(
-        SourceSettings,
-        uris=st.lists(st.text(), max_size=3).map(tuple),
-        width=st.none() | st.integers(16, 16384),
-        height=st.none() | st.integers(16, 16384),
-        fps=st.none() | st.floats(0.01, 1000),
-        rotate=st.sampled_from([0, 90, 180, 270]),
-        mirror=st.booleans(),
-        region=st.sampled_from([(), (0.0, 0.25, 1.0, 0.5), (10.0, 20.0, 300.0, 200.0)]),
-        mask=st.lists(st.tuples(*[st.floats(0.01, 1)] * 4) | st.tuples(*[st.floats(0, 1)] * 6), max_size=3).map(tuple),
-        low_light=st.sampled_from(["off", "clahe", "gamma"]),
-        exposure_us=st.none() | st.integers(1, 10**9),
-        gain=st.none() | st.floats(0, 10_000),
-        ev=st.none() | st.floats(-8, 8),
-        autofocus=st.sampled_from([None, False]),
-        lens_position=st.none() | st.floats(0, 32),
-        timeout_s=st.floats(0.1, 3600),
-        max_fps=st.none() | st.floats(0.01, 1000),
-        realtime=st.booleans(),
-    ),
-    "model": st.builds(ModelSettings, bundle=TEXT, variant=st.text()),
-    "output": st.builds(OutputSettings, events=TEXT, trace=TEXT, stats=TEXT, annotate=TEXT),
-    "detector": st.builds(
-        DetectorSettings,
-        min_face=st.integers(8, 8192),
-        scale_factor=st.floats(1.01, 2),
-        min_neighbors=st.integers(0, 50),
-        known_scale_factor=st.floats(1.01, 2),
-        known_min_neighbors=st.integers(0, 50),
-    ),
-    "schedule": st.builds(
-        ScheduleSettings,
-        acquire_within_s=st.floats(0, 3600),
-        budget_share=st.floats(0.01, 1),
-        budget_ms=st.none() | st.floats(0, 1e6, exclude_min=True),
-        full_search_width=st.integers(48, 16384),
-        face_px=st.integers(24, 500),
-        look_every_s=st.floats(0, 3600),
-        still_look_s=st.floats(0, 3600),
-        motion_threshold=st.floats(0, 255),
-        region_margin=st.floats(1.2, 100),
-        region_growth=st.floats(0, 1000),
-    ),
-    "tracking": st.builds(
-        TrackingSettings,
-        confirm_hits=st.integers(1),
-        left_after_s=st.floats(0, allow_nan=False),
-        coast_s=st.floats(0, allow_nan=False),
-    ),
-    "quality": st.builds(
-        QualitySettings,
-        min_face_px=st.integers(0, 8192),
-        min_inside=st.floats(0, 1),
-        max_overexposed=st.floats(0, 1),
-        min_contrast=st.floats(0, 128),
-        min_sharpness=st.floats(0, 1),
-        max_sharpness=st.floats(1, 2),
-    ),
-    "emotion": st.builds(
-        EmotionSettings,
-        smoothing_s=st.floats(0, allow_nan=False),
-        classify_every_s=st.floats(0, allow_nan=False),
-        enter=st.floats(0.5, 1),
-        exit=st.floats(0, 0.5),
-        lead=st.floats(0, 1),
-        min_dwell_s=st.floats(0, allow_nan=False),
-        heartbeat_s=st.floats(0, allow_nan=False),
-    ),
-}
-
-
-@given(st.builds(RuntimeSettings, **SECTIONS))
-def test_what_is_dumped_is_parsed_again(value: RuntimeSettings) -> None:
-    text = strict_toml.dump(strict_toml.to_table(value))
-    assert parse(tomllib.loads(text)) == value
-
-
-def test_the_round_trip_covers_every_setting() -> None:
-    assert list(SECTIONS) == [field.name for field in dataclasses.fields(RuntimeSettings)]
-
-
-@given(st.text())
-@settings(max_examples=300)
-def test_any_text_is_settings_or_refused(text: str) -> None:
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError):
-        return
-    try:
-        parse(table)
-    except ConfigError as error:
-        assert str(error).startswith("here: ")
-
-
-VALUES = st.recursive(
-    st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.sampled_from([10**400, None]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
-KEYS = [f"{section}.{key}" for section, table in strict_toml.to_table(RuntimeSettings()).items() for key in table]
-
-
-@given(st.sampled_from([*KEYS, "source.width", "source.max_fps", "model.bundle"]), VALUES)
-@settings(max_examples=300)
-def test_any_value_is_taken_or_refused_with_its_section(path: str, value: Any) -> None:
-    section, _, key = path.partition(".")
-    try:
-        loaded = parse({section: {key: value}})
-    except ConfigError as error:
-        assert section in str(error)
-        assert key in str(error)
-        return
-    assert dataclasses.is_dataclass(getattr(loaded, section))
 
 
 # A still picture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from fer_edge.labels import FER2013_LABELS
-from support.edge_command import assert_one_line, face_picture, fer_edge, undecodable_png
+from support.edge_command import assert_one_line, face_picture, fer_edge, lines_of, undecodable_png
+from support.scenes import FACE_IN_PORTRAIT, portrait
 
 
 @pytest.fixture
@@ -41,6 +43,49 @@ def test_json_holds_every_face(tiny_bundle: Path, images: Path) -> None:
         assert face["probabilities"][face["emotion"]] == face["confidence"]
 
 
+def test_a_face_that_is_hard_to_read_is_read_and_its_fault_told(tiny_bundle: Path, tmp_path: Path) -> None:
+    sharp = portrait()
+    cv2.imwrite(str(tmp_path / "sharp.png"), sharp)
+    cv2.imwrite(str(tmp_path / "soft.png"), cv2.GaussianBlur(sharp, (0, 0), 5))
+    cv2.imwrite(str(tmp_path / "fog.png"), cv2.addWeighted(sharp, 0.2, sharp, 0, 120))
+    images = ("sharp.png", "soft.png", "fog.png")
+    flags = ("--bundle", tiny_bundle, "--annotate", "seen")
+    answer = json.loads(fer_edge("predict", *images, "--json", *flags, cwd=tmp_path).stdout)
+    faces = [face for image in answer["images"] for face in image["faces"]]
+    assert [face["fault"] for face in faces] == [None, "blurred", "low_contrast"]
+    for face in faces:
+        assert face["probabilities"][face["emotion"]] == face["confidence"] > 1 / len(FER2013_LABELS) - 1e-3
+    # In grey, the colour of what is not sure, instead of the emotion's.
+    x, y = faces[1]["box"][:2]
+    colours = [cv2.imread(str(tmp_path / "seen" / f"{name}-annotated.jpg"))[y, x + 20] for name in ("sharp", "soft")]
+    assert [int(np.ptp(colour.astype(int))) > 40 for colour in colours] == [True, False]
+    rows = fer_edge("predict", *images, "--bundle", tiny_bundle, cwd=tmp_path).stdout.splitlines()[1:]
+    assert [row.endswith("%") for row in rows] == [True, False, False]
+    assert rows[1].endswith("%  blurred") and rows[2].endswith("%  low contrast")
+
+
+def test_a_tall_picture_is_searched_as_run_searches_it(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Faces down to a size that a search by the picture's width finds, and one by its longer side does not."""
+    face = portrait()[20:220, 120:330]
+    tall = np.full((2560, 700), 140, np.uint8)
+    top = 20
+    for side in (190, 110, 80, 60, 54):
+        scale = side / FACE_IN_PORTRAIT.width
+        smaller = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        tall[top : top + smaller.shape[0], 20 : 20 + smaller.shape[1]] = smaller
+        top += smaller.shape[0] + 30
+    cv2.imwrite(str(tmp_path / "tall.png"), tall)
+    answer = json.loads(fer_edge("predict", "tall.png", "--json", "--bundle", tiny_bundle, cwd=tmp_path).stdout)
+    assert fer_edge("run", "tall.png", "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path).returncode == 0
+    (line,) = lines_of(tmp_path / "t.jsonl")
+    faces, tracks = (sorted(found, key=itemgetter("box")) for found in (answer["images"][0]["faces"], line["tracks"]))
+    assert len(faces) == 4
+    for face_read, track in zip(faces, tracks, strict=True):
+        assert track["box"] == pytest.approx(face_read["box"], abs=2)
+        readable = face_read["fault"] is None
+        assert track["confidence"] == (pytest.approx(face_read["confidence"], abs=0.05) if readable else 0)
+
+
 def test_variants_of_one_bundle_agree(tiny_bundle: Path, images: Path) -> None:
     shares = []
     for variant in ("int8", "float32"):
@@ -58,7 +103,7 @@ def test_table_and_annotated_copies(tiny_bundle: Path, images: Path, tmp_path: P
     result = fer_edge("predict", ".", same_name, "--annotate", ".", "--bundle", tiny_bundle, cwd=images)
     assert (result.returncode, result.stderr) == (0, "")
     head, *rows = result.stdout.splitlines()
-    assert head.split()[-7:] == list(FER2013_LABELS)
+    assert head.split()[-8:] == [*FER2013_LABELS, "fault"]
     assert len(rows) == 5  # none.jpg, one.jpg, two faces of two.png, the other one.jpg
     assert "none.jpg" in rows[0]
     assert "no face found" in rows[0]

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fer_edge.process_memory import resident_mib
@@ -28,15 +28,26 @@ def test_percentiles_are_within_two_percent(durations: list[float], share: float
     assert histogram.calls == len(durations)
 
 
-def test_extremes_and_nothing_at_all() -> None:
+@given(st.lists(st.floats(), max_size=20))
+@example([math.inf, -math.inf, math.nan, 1e3, 0.0, -1.0])
+def test_no_time_at_all_kills_a_run(durations: list[float]) -> None:
     histogram = LatencyHistogram()
-    assert math.isnan(histogram.percentile(0.5))
-    histogram.add(0.0)
-    histogram.add(-1.0)
-    histogram.add(1e9)
-    assert histogram.calls == 3
+    for duration in durations:
+        histogram.add(duration)
+    told = [duration for duration in durations if not math.isnan(duration)]
+    assert histogram.calls == len(told)
     latency = histogram.latency()
-    assert latency.p50_ms <= latency.p95_ms <= latency.p99_ms
+    if told:
+        assert 0 < latency.p50_ms <= latency.p95_ms <= latency.p99_ms < 1.05e6
+    else:
+        assert math.isnan(latency.p50_ms)
+
+
+def test_a_time_before_it_began_is_the_shortest_and_none_is_left_out() -> None:
+    histogram = LatencyHistogram()
+    for duration in (-5.0, -0.1, math.nan):
+        histogram.add(duration)
+    assert (histogram.calls, histogram.latency().p99_ms) == (2, 0.001)
 
 
 def test_counts_from_many_threads_add_up() -> None:
@@ -62,9 +73,8 @@ def test_counts_from_many_threads_add_up() -> None:
 
 def test_a_stage_is_timed_and_its_processor_time_is_the_threads() -> None:
     telemetry = Telemetry()
-    with StageTimer(telemetry, "sleeping", with_cpu=True) as timer:
+    with StageTimer(telemetry, "sleeping", with_cpu=True):
         time.sleep(0.03)
-    assert timer.elapsed_s >= 0.03
     status = telemetry.snapshot()
     assert status.stages["sleeping"].p50_ms >= 29
     assert status.pipeline_cpu_s < 0.02

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,6 +54,11 @@ def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts:
     assert result.stderr.startswith("fer-edge: "), result.stderr
     for part in parts:
         assert part in result.stderr
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def face_picture() -> UInt8Array:

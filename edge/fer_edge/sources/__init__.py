@@ -6,26 +6,24 @@ To add a source: write one new file with a class that fits ``base.FrameSource``,
 from __future__ import annotations
 
 import itertools
-import threading
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from fer_edge.config import SourceSettings
-from fer_edge.errors import FerEdgeError, InputError, SourceLostError
+from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.redaction import redacted
 from fer_edge.sources import folder, network, opencv, picamera2, synthetic
 from fer_edge.sources.base import FrameSource, NoFrame
 from fer_edge.sources.newest import NewestFrameSource
-from fer_edge.sources.opening import Opening
+from fer_edge.sources.opening import Opening, Unopened, first_to_open
 from fer_edge.sources.view import adjusted
 
 KNOWN_SOURCES = "demo, a video or image file, a folder of images, 0 or /dev/video0, picamera2, rtsp://… or http(s)://…"
 """What a user may name, in words."""
 
-_OPENERS: tuple[Callable[[str, SourceSettings, str], FrameSource | None], ...] = (
+_OPENERS: tuple[Callable[[str, SourceSettings, str], FrameSource | Unopened | None], ...] = (
     synthetic.open_demo,
     opencv.open_camera,
     picamera2.open_picamera2,
@@ -33,14 +31,27 @@ _OPENERS: tuple[Callable[[str, SourceSettings, str], FrameSource | None], ...] =
     folder.open_images,
     opencv.open_video,
 )
-"""Asked in this order; the first that does not answer None has the URI."""
+"""Asked in this order; the first that does not answer None has the URI.
+
+Each raises InputError for all that can be refused, at once. What may keep one waiting, or be there another time, it
+leaves to the ``Unopened`` that it answers with.
+"""
 
 _GRACE_S = 1.0
 """A stream that falls silent tells so itself, better than who waits for its frames; hence a little longer."""
 _OPENING_TIMEOUTS = 3
 """Times ``timeout_s`` that opening may take: to open a stream, to ask why it does not, and the name servers' time."""
 
-__all__ = ["KNOWN_SOURCES", "FrameSource", "NoFrame", "open_source", "open_sources", "source_names"]
+__all__ = [
+    "KNOWN_SOURCES",
+    "FrameSource",
+    "NoFrame",
+    "Opening",
+    "first_to_open",
+    "open_source",
+    "open_sources",
+    "source_names",
+]
 
 
 def open_source(uri: str, settings: SourceSettings, *, realtime: bool = False, name: str | None = None) -> FrameSource:
@@ -50,40 +61,26 @@ def open_source(uri: str, settings: SourceSettings, *, realtime: bool = False, n
     frames and events are marked with (default: see ``source_names``). Raises InputError for what is missing or
     cannot be used, SourceLostError for a camera or stream that cannot be opened.
     """
-    source = _open(uri, settings, name or source_names([uri])[0])
-    if source.live:
-        source = NewestFrameSource(source, lost_after_s=settings.timeout_s + _GRACE_S)
-    elif realtime:
-        source = NewestFrameSource(source, paced=True)
-    return adjusted(source, settings)
+    found = _find(uri, settings, name or source_names([uri])[0], realtime=realtime)
+    return found.open() if isinstance(found, Unopened) else found
 
 
-def open_sources(
-    uris: Sequence[str], settings: SourceSettings, stop: threading.Event, *, realtime: bool = False
-) -> list[FrameSource | SourceLostError]:
-    """Open all at once; in the place of a camera or stream that cannot be opened stands why.
+def open_sources(uris: Sequence[str], settings: SourceSettings, *, realtime: bool = False) -> list[Opening]:
+    """Begin to open all, side by side: files are open at once, cameras and streams as soon as they answer.
 
-    Takes three times ``settings.timeout_s`` at most, and ends early when ``stop`` is set. Raises InputError, as
-    ``open_source`` does, with nothing left open.
+    Each of these may take three times ``settings.timeout_s``. Raises InputError, as ``open_source`` does, before any
+    camera or stream is touched, and with nothing left open.
     """
-    until = time.monotonic() + _OPENING_TIMEOUTS * settings.timeout_s
-    openings = [
-        Opening(name, partial(open_source, uri, settings, realtime=realtime, name=name))
-        for uri, name in zip(uris, source_names(uris), strict=True)
-    ]
-    opened: list[FrameSource | SourceLostError] = []
-    refusal: Exception | None = None
-    for opening in openings:
-        try:
-            opened.append(opening.wait(until, stop))
-        except Exception as error:  # noqa: BLE001 - raised below, once nothing is left open
-            refusal = refusal or error
-    if refusal is not None:
-        for source in opened:
-            if not isinstance(source, SourceLostError):
-                source.close()
-        raise refusal
-    return opened
+    limit_s = _OPENING_TIMEOUTS * settings.timeout_s
+    with ExitStack() as opened:
+        found: list[tuple[str, FrameSource | Unopened]] = []
+        for uri, name in zip(uris, source_names(uris), strict=True):
+            source = _find(uri, settings, name, realtime=realtime)
+            if not isinstance(source, Unopened):
+                opened.enter_context(source)
+            found.append((name, source))
+        opened.pop_all()
+    return [Opening(name, source, limit_s) for name, source in found]
 
 
 def source_names(uris: Sequence[str]) -> list[str]:
@@ -112,17 +109,35 @@ def _short_name(uri: str) -> str:
     return Path(shown).absolute().name or uri
 
 
-def _open(uri: str, settings: SourceSettings, name: str) -> FrameSource:
+def _find(uri: str, settings: SourceSettings, name: str, *, realtime: bool) -> FrameSource | Unopened:
+    """What ``open_source`` gives, but for cameras and streams, which are still to be opened. Raises InputError."""
+    found = _ask_openers(uri, settings, name)
+    if not isinstance(found, Unopened):
+        return _finished(found, settings, realtime=realtime)
+    connect = found.open
+    return Unopened(lambda: _finished(connect(), settings, realtime=realtime))
+
+
+def _ask_openers(uri: str, settings: SourceSettings, name: str) -> FrameSource | Unopened:
     try:
         for opener in _OPENERS:
-            source = opener(uri, settings, name)
-            if source is not None:
-                return source
+            found = opener(uri, settings, name)
+            if found is not None:
+                return found
     except FerEdgeError:
         raise
     except OSError as error:
         raise InputError(f"{redacted(uri)}: cannot look at it: {error.strerror}") from None
     raise InputError(_refusal(uri))
+
+
+def _finished(source: FrameSource, settings: SourceSettings, *, realtime: bool) -> FrameSource:
+    """``source`` as the pipeline reads it."""
+    if source.live:
+        source = NewestFrameSource(source, lost_after_s=settings.timeout_s + _GRACE_S)
+    elif realtime:
+        source = NewestFrameSource(source, paced=True)
+    return adjusted(source, settings)
 
 
 def _refusal(uri: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from functools import partial
 from urllib.parse import urlsplit
 
 import cv2
@@ -14,20 +15,28 @@ from fer_edge.errors import InputError, SourceLostError
 from fer_edge.redaction import redacted
 from fer_edge.sources.base import ClosingSource, NoFrame
 from fer_edge.sources.opencv import VideoFileSource, to_gray, told_fps
+from fer_edge.sources.opening import Unopened
 from fer_edge.types import Frame
 
 _SCHEME = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
 
 
-def open_stream(uri: str, settings: SourceSettings, name: str) -> StreamSource | VideoFileSource | None:
+def open_stream(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
     """The stream behind an ``rtsp(s)://`` or ``http(s)://`` URL, None for any other URI.
 
-    A film on an HTTP server, which has an end, is read like a file, none of its frames dropped. Raises InputError
-    for what is no URL, SourceLostError when nothing that can be read comes within ``settings.timeout_s``.
+    Raises InputError for what is no URL.
     """
     if not _SCHEME.match(uri):
         return None
     check_url(uri)
+    return Unopened(partial(_connect, uri, settings, name))
+
+
+def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | VideoFileSource:
+    """The open stream; a film on an HTTP server, which has an end, is read like a file, none of its frames dropped.
+
+    Raises SourceLostError when nothing that can be read comes within ``settings.timeout_s``.
+    """
     # OpenCV asks for TCP by itself, but goes on to UDP, of which firewalls and Wi-Fi lose a part.
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     timeout_ms = round(1000 * settings.timeout_s)

@@ -22,9 +22,10 @@ class NewestFrameSource(ClosingSource):
     """``inner`` behind a slot of one frame.
 
     ``paced`` holds each frame back until its media time has come, as a camera would. ``lost_after_s`` is how long
-    a live source may be silent before ``read`` raises SourceLostError; None is for ever. The thread starts with
-    the first ``read``, so that loading a model beforehand drops nothing. Each frame gets its ``glass_at``: when the
-    camera took it, or would have.
+    a live source may be silent before ``read`` raises SourceLostError; None is for ever. A live source is read from
+    the start, or what its driver or the network kept meanwhile would look fresh; what nobody waited for yet is not
+    counted as dropped. A paced one is read from the first ``read`` on, so that loading a model beforehand drops
+    nothing. Each frame gets its ``glass_at``: when the camera took it, or would have.
     """
 
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:
@@ -39,18 +40,20 @@ class NewestFrameSource(ClosingSource):
         self._ended = False
         self._error: Exception | None = None
         self._closed = threading.Event()
+        self._wanted = False
         self._thread: threading.Thread | None = None
         self._heard_at = 0.0
+        if inner.live:
+            self._start()
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """The newest frame not read yet, waiting for at most ``timeout_s``."""
         if self._closed.is_set():
             return NoFrame.ENDED
         if self._thread is None:
-            self._heard_at = time.monotonic()
-            self._thread = threading.Thread(target=self._produce, name=f"read {self.name}", daemon=True)
-            self._thread.start()
+            self._start()
         with self._changed:
+            self._wanted = True
             self._changed.wait_for(lambda: self._newest is not None or self._ended, timeout_s)
             frame, self._newest = self._newest, None
             if frame is not None:
@@ -72,6 +75,11 @@ class NewestFrameSource(ClosingSource):
             self._inner.close()
         else:
             self._thread.join(_JOIN_S)
+
+    def _start(self) -> None:
+        self._heard_at = time.monotonic()
+        self._thread = threading.Thread(target=self._produce, name=f"read {self.name}", daemon=True)
+        self._thread.start()
 
     def _produce(self) -> None:
         error: Exception | None = None
@@ -100,6 +108,6 @@ class NewestFrameSource(ClosingSource):
                 self._closed.wait(max(0.0, glass_at - now))
             frame = replace(frame, glass_at=glass_at)
             with self._changed:
-                self.dropped += self._newest is not None
+                self.dropped += self._wanted and self._newest is not None
                 self._newest = frame
                 self._changed.notify_all()

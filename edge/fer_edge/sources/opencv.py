@@ -7,6 +7,7 @@ import math
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from fer_edge.config import SourceSettings
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
 from fer_edge.image_files import check_readable
 from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, glass_time
+from fer_edge.sources.opening import Unopened
 from fer_edge.types import Frame, UInt8Array
 
 _log = logging.getLogger(__name__)
@@ -29,10 +31,10 @@ _CUT_SHORT = 0.9
 and sound may outlast the picture a little, hence not 1."""
 
 
-def open_camera(uri: str, settings: SourceSettings, name: str) -> CameraSource | None:
-    """The camera of ``0`` or ``/dev/video0``; None for any other URI. Raises SourceLostError when it is not there."""
+def open_camera(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
+    """The camera of ``0`` or ``/dev/video0``; None for any other URI."""
     index = camera_index(uri)
-    return None if index is None else CameraSource(index, settings, name)
+    return None if index is None else Unopened(partial(CameraSource, index, settings, name))
 
 
 def camera_index(uri: str) -> int | None:

@@ -1,50 +1,107 @@
-"""Opening several sources at once, so that one that does not answer keeps no other waiting longer than it must."""
+"""Opening cameras and streams side by side, so that one that does not answer keeps nobody waiting but itself."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from fer_edge.errors import SourceLostError
 from fer_edge.sources.base import FrameSource
 
 _POLL_S = 0.1
+"""How long a wait lasts before ``stop`` and the time are looked at again."""
+_QUICK_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """A camera or stream in whose name nothing is wrong. ``open`` may take seconds, and may be tried again.
+
+    It raises SourceLostError when the device or the server does not do its part.
+    """
+
+    open: Callable[[], FrameSource]
 
 
 class Opening:
-    """One source that is being opened by ``opener`` in a thread of its own."""
+    """A source on its way: an open one, or one that opens in a thread of its own from now on."""
 
-    def __init__(self, name: str, opener: Callable[[], FrameSource]) -> None:
+    def __init__(self, name: str, source: FrameSource | Unopened, limit_s: float = math.inf) -> None:
+        """``limit_s`` is how many seconds an ``Unopened`` one may take."""
         self.name = name
-        self._opener = opener
+        self._until = time.monotonic() + limit_s
         self._lock = threading.Lock()
+        self._settled = threading.Event()
+        self._given_up = False
         self._result: FrameSource | Exception | None = None
-        self._thread = threading.Thread(target=self._open, name=f"open {name}", daemon=True)
-        self._thread.start()
+        if isinstance(source, Unopened):
+            threading.Thread(target=self._open, args=(source,), name=f"open {name}", daemon=True).start()
+        else:
+            self._result = source
+            self._settled.set()
 
-    def wait(self, until: float, stop: threading.Event) -> FrameSource | SourceLostError:
-        """The open source, or why there is none by ``until`` (monotonic seconds), or by when ``stop`` is set.
+    @property
+    def settled(self) -> bool:
+        """Whether ``wait`` would answer at once."""
+        return self._settled.is_set() or time.monotonic() >= self._until
 
-        Raises what the opener raised, unless that is a SourceLostError, which is returned.
+    def wait(self, stop: threading.Event) -> FrameSource | None:
+        """The source, as soon as it is open; None when ``stop`` is set before. The caller closes it.
+
+        Raises SourceLostError when it cannot be opened, or not in time.
         """
-        while self._thread.is_alive() and time.monotonic() < until and not stop.is_set():
-            self._thread.join(_POLL_S)
+        while not self.settled:
+            if stop.is_set():
+                return None
+            self._settled.wait(_POLL_S)
         with self._lock:
             if self._result is None:
+                self._given_up = True
                 self._result = SourceLostError(f"{self.name}: cannot be opened: it does not answer")
-            if isinstance(self._result, Exception) and not isinstance(self._result, SourceLostError):
+            if isinstance(self._result, Exception):
                 raise self._result
             return self._result
 
-    def _open(self) -> None:
+    def close(self) -> None:
+        """Close the source, or let go of it as soon as it opens; harmless when called again."""
+        with self._lock:
+            self._given_up = True
+            result = self._result
+        if result is not None and not isinstance(result, Exception):
+            result.close()
+
+    def _open(self, unopened: Unopened) -> None:
         result: FrameSource | Exception
         try:
-            result = self._opener()
+            result = unopened.open()
         except Exception as error:  # noqa: BLE001 - carried to the thread that waits, which raises it
             result = error
         with self._lock:
-            abandoned = self._result is not None
-            self._result = self._result if abandoned else result
-        if abandoned and not isinstance(result, Exception):
+            given_up = self._given_up
+            if not given_up:
+                self._result = result
+        if given_up and not isinstance(result, Exception):
             result.close()
+        self._settled.set()
+
+
+def first_to_open(
+    openings: Sequence[Opening], stop: threading.Event, on_lost: Callable[[SourceLostError], None]
+) -> tuple[FrameSource | None, list[Opening]]:
+    """Wait for one source to be open: that one, and all ``openings`` that are not lost by then, in their order.
+
+    ``on_lost`` is told of each that is, at once. None is open when all are lost, or ``stop`` is set before.
+    """
+    left = list(openings)
+    while left and not stop.is_set():
+        for opening in [opening for opening in left if opening.settled]:
+            try:
+                return opening.wait(stop), left
+            except SourceLostError as error:
+                left.remove(opening)
+                on_lost(error)
+        time.sleep(_QUICK_POLL_S)
+    return None, left

@@ -10,6 +10,7 @@ import logging
 import re
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from fer_edge.config import SourceSettings
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, glass_time
+from fer_edge.sources.opening import Unopened
 from fer_edge.types import Frame, UInt8Array
 
 _log = logging.getLogger(__name__)
@@ -30,28 +32,31 @@ _AF_MANUAL, _AF_CONTINUOUS = 0, 2
 """Values of libcamera's AfModeEnum, https://libcamera.org/api-html/namespacelibcamera_1_1controls.html"""
 
 
-def open_picamera2(uri: str, settings: SourceSettings, name: str) -> Picamera2Source | None:
+def open_picamera2(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
     """The Raspberry Pi camera of ``picamera2``, or ``picamera2:1`` for the second one; None for any other URI.
 
-    Raises InputError when the package is missing, SourceLostError when the camera is.
+    Raises InputError when the package is missing.
     """
     match = _URI.fullmatch(uri)
-    return Picamera2Source(int(match.group(1) or 0), settings, name) if match else None
+    if match is None:
+        return None
+    return Unopened(partial(Picamera2Source, _import_picamera2(), int(match.group(1) or 0), settings, name))
 
 
 class Picamera2Source(ClosingSource):
     """A libcamera camera by its number; ``read`` waits for the next frame, stamped with the time of its exposure.
 
     Each picture is a copy of the camera's Y plane (uint8 [H, W]), so that the camera has its buffer back at once.
+    ``package`` is the module picamera2. Raises SourceLostError when the camera is not there or does not start.
     """
 
     live = True
     dropped = 0
 
-    def __init__(self, number: int, settings: SourceSettings, name: str) -> None:
+    def __init__(self, package: Any, number: int, settings: SourceSettings, name: str) -> None:
         self.name = name
         self.fps = settings.fps or DEFAULT_FPS
-        self._package = _import_picamera2()
+        self._package = package
         self._camera = _open_camera(self._package, number)
         self._job: Any = None
         self._index = 0
@@ -166,7 +171,7 @@ def _open_camera(package: Any, number: int) -> Any:
         )
     try:
         return package.Picamera2(number)
-    except (RuntimeError, IndexError) as error:
+    except (RuntimeError, IndexError, OSError) as error:
         raise SourceLostError(
             f"picamera2: camera {number} cannot be opened: {error}; is another program using it?"
         ) from None

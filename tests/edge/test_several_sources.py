@@ -1,0 +1,155 @@
+"""Several sources at once: each runs from when it is open, and none waits for another."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fer_edge.config import SourceSettings
+from fer_edge.errors import SourceLostError
+from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.sources import FrameSource, NoFrame, Opening, first_to_open, open_sources
+from fer_edge.sources.opening import Unopened
+from fer_edge.sources.synthetic import DemoSource
+from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge, lines_of
+from support.loopback import free_port, silent_server
+from support.mjpeg_server import MjpegServer, mjpeg_server
+
+PATIENT = SourceSettings(timeout_s=20)
+HURRIED = SourceSettings(timeout_s=1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quiet() -> None:
+    set_up_opencv()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MjpegServer]:
+    with mjpeg_server() as running:
+        yield running
+
+
+def test_each_is_open_as_soon_as_it_answers(server: MjpegServer) -> None:
+    stop = threading.Event()
+    told: list[SourceLostError] = []
+    with silent_server() as port, contextlib.ExitStack() as closing:
+        dead, silent = f"rtsp://127.0.0.1:{free_port()}/a", f"rtsp://127.0.0.1:{port}/b"
+        began = time.monotonic()
+        openings = open_sources([dead, silent, server.url("stream")], PATIENT)
+        for opening in openings:
+            closing.callback(opening.close)
+        first, left = first_to_open(openings, stop, told.append)
+        assert first is not None and first.live
+        assert time.monotonic() - began < PATIENT.timeout_s / 2
+        assert ["nothing listens" in str(error) for error in told] == [True]
+        assert left == openings[1:]
+        assert left[1].wait(stop) is first
+        assert not left[0].settled
+        stop.set()
+        assert left[0].wait(stop) is None
+        assert first_to_open(left[:1], stop, told.append) == (None, left[:1])
+    assert first.read(0.0) is NoFrame.ENDED
+
+
+def test_one_that_does_not_answer_is_lost_in_its_time() -> None:
+    told: list[SourceLostError] = []
+    with silent_server() as port:
+        began = time.monotonic()
+        openings = open_sources([f"http://127.0.0.1:{port}/b"], HURRIED)
+        assert first_to_open(openings, threading.Event(), told.append) == (None, [])
+        assert time.monotonic() - began < 4 * HURRIED.timeout_s + 4
+    assert "no answer from" in str(told[0])
+
+
+def test_what_hangs_in_its_driver_is_given_up_and_closed_when_it_comes() -> None:
+    answer, closed = threading.Event(), threading.Event()
+
+    class Late(DemoSource):
+        def close(self) -> None:
+            closed.set()
+
+    def open_late() -> FrameSource:
+        answer.wait(30)
+        return Late(HURRIED)
+
+    opening = Opening("video9", Unopened(open_late), limit_s=0.05)
+    with pytest.raises(SourceLostError, match="video9: cannot be opened: it does not answer"):
+        opening.wait(threading.Event())
+    answer.set()
+    assert closed.wait(10)
+
+
+# As a process
+
+
+def test_one_dead_source_never_stops_another(tiny_bundle: Path, server: MjpegServer, tmp_path: Path) -> None:
+    dead, dying = f"rtsp://127.0.0.1:{free_port()}/live", server.url("short")
+    flags = ("--bundle", tiny_bundle, "--max-frames", 60, "--trace", "t.jsonl", "--stats", "s.json")
+    result = fer_edge("run", dead, dying, "demo", *flags, cwd=tmp_path)
+    assert result.returncode == 3
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2, result.stderr
+    assert "nothing listens" in lines[0]
+    assert "the stream stopped" in lines[1]
+    assert "frames" in result.stdout
+    seen = [line["source"] for line in lines_of(tmp_path / "t.jsonl")]
+    assert seen.count("demo") == 60
+    assert 1 <= seen.count("127.0.0.1-2") <= 5
+    assert json.loads((tmp_path / "s.json").read_text())["sources"]["demo"]["frames"] == 60
+
+
+def test_a_silent_source_delays_no_other(tiny_bundle: Path, tmp_path: Path) -> None:
+    with silent_server() as port:
+        process = subprocess.Popen(
+            command_line("run", f"rtsp://127.0.0.1:{port}/a", "demo", "--bundle", tiny_bundle, "--max-frames", 45),
+            cwd=tmp_path,
+            env=clean_environment() | {"FER_EDGE_SOURCE_TIMEOUT_S": "60"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert "appeared" in process.stdout.readline()
+        while "left" not in (line := process.stdout.readline()):
+            assert line
+        assert process.poll() is None  # the silent one has its time
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert "45 frames" in rest
+
+
+def test_what_is_refused_is_refused_at_once_beside_a_silent_source(tiny_bundle: Path, tmp_path: Path) -> None:
+    with silent_server() as port:
+        silent, flags = f"rtsp://127.0.0.1:{port}/a", ("--bundle", tiny_bundle, "--trace", "t.jsonl")
+        began = time.monotonic()
+        typo = fer_edge("run", silent, "nosuchfile.mp4", *flags, cwd=tmp_path)
+        assert_one_line(typo, 2, "nosuchfile.mp4: no such file")
+        assert_one_line(fer_edge("run", silent, *flags, "--variant", "int3", cwd=tmp_path), 4, "int3")
+        assert time.monotonic() - began < SourceSettings().timeout_s
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_written_has_one_form_also_when_only_one_source_is_left(tiny_bundle: Path, tmp_path: Path) -> None:
+    dead = f"rtsp://127.0.0.1:{free_port()}/live"
+    flags = ("--bundle", tiny_bundle, "--max-frames", 3, "--trace", "t.jsonl", "--stats", "s.json")
+    assert fer_edge("run", dead, "demo", *flags, cwd=tmp_path).returncode == 3
+    assert [line["source"] for line in lines_of(tmp_path / "t.jsonl")] == ["demo"] * 3
+    assert json.loads((tmp_path / "s.json").read_text())["sources"]["demo"]["frames"] == 3
+
+
+def test_when_all_are_dead_each_is_told(tiny_bundle: Path, tmp_path: Path) -> None:
+    urls = [f"http://127.0.0.1:{free_port()}/", f"rtsp://127.0.0.1:{free_port()}/"]
+    result = fer_edge("run", *urls, "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path)
+    assert result.returncode == 3
+    assert [line.count("nothing listens") for line in result.stderr.splitlines()] == [1, 1]
+    assert list(tmp_path.iterdir()) == []
