@@ -17,15 +17,15 @@ from fer_edge.crop import resample
 from fer_edge.types import Box, Float32Array, Track, UInt8Array
 
 SIDE = 16
-"""Pixels across the kept picture. Sums over it stay below 2^24, so that float32 holds them exactly: the same on
-every machine, in whatever order they are added."""
+"""Pixels across the kept picture. Sums over it stay below 2^24, so that float32 holds them exactly: the same numbers
+on every machine, in whatever order they are added."""
 CORE = 0.9
 """Side of the kept picture in face widths: all of it is face."""
 REACH = 0.25
 """Face widths by which a face may be off the place where it should be."""
 LEAST_LIKENESS = 0.75
-"""Correlation from which it is the same face. On moving faces of FER2013 the same picture has 0.85 and more in 98 of 100
-cases, up to half a second later; another person's face in its place has 0.65 at most, and a wall 0.6."""
+"""Correlation from which it is the same face. On moving faces of FER2013 the same picture has 0.85 and more in 98 of
+100 cases, up to half a second later; another person's face in its place has 0.65 at most, and a wall 0.6."""
 FAINT_LIKENESS, SURE_LIKENESS = 0.55, 0.88
 """Correlations between which it is tried whether the face came nearer or went away."""
 ZOOM = 1.12

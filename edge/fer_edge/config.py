@@ -27,6 +27,8 @@ MOST_PIXELS = 16384
 STILL_SEARCH_PX = 1280
 """Longer side in pixels to which a still picture is reduced for the search: a phone's 12 megapixels would take many
 seconds, and a face that is smaller than the detector's least there would give the classifier little to see."""
+STILL_SCALE_FACTOR = 1.1
+"""Finer than in a stream, which gives a face that falls between two sizes another chance with every frame."""
 STILL_MIN_NEIGHBORS = 6
 """Stricter than in a stream, where a false face is dropped for not being found again in the next frames."""
 
@@ -273,11 +275,12 @@ class RuntimeSettings:
         So a face is told of at once, and the whole picture is searched carefully: by ``fer-edge run`` for a source of
         one picture, and by ``fer-edge predict``.
         """
+        factor = min(self.detector.scale_factor, STILL_SCALE_FACTOR)
         neighbors = max(self.detector.min_neighbors, STILL_MIN_NEIGHBORS)
         width = max(self.schedule.full_search_width, STILL_SEARCH_PX)
         return replace(
             self,
-            detector=replace(self.detector, min_neighbors=neighbors),
+            detector=replace(self.detector, scale_factor=factor, min_neighbors=neighbors),
             schedule=replace(self.schedule, full_search_width=width, acquire_within_s=0.0),
             tracking=replace(self.tracking, confirm_hits=1),
         )
