@@ -19,7 +19,7 @@ import numpy as np
 from fer_edge.bundle import load_bundle
 from fer_edge.config import DetectorSettings, RuntimeSettings
 from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.pipeline import build_pipeline
+from fer_edge.pipeline import Pipeline
 from fer_edge.process_memory import resident_mib
 from fer_edge.types import Frame, UInt8Array
 from support.scenes import portrait
@@ -50,7 +50,7 @@ def run(frames: int, every: int) -> Iterator[Sample]:
     settings = RuntimeSettings(detector=DetectorSettings(min_face=36))
     ids = events = tracks = 0
     with load_bundle(None) as bundle:
-        pipeline = build_pipeline(bundle, settings, adapt_to_cost=True)
+        pipeline = Pipeline.from_bundle(bundle, settings, adapt_to_cost=True)
         for index in range(frames):
             frame = Frame("soak", index, index / FPS, pictures[index % len(pictures)])
             result = pipeline.process(frame)

@@ -1,3 +1,146 @@
-"""The runtime of FER-Edge: everything a Raspberry Pi needs, and nothing else."""
+"""The runtime of FER-Edge: everything a Raspberry Pi needs, and nothing else.
+
+From another program, where ``demo`` may be a camera, a stream, a film, or a source of your own::
+
+    from fer_edge import Pipeline, load_bundle, open_source
+
+    for event in Pipeline.from_bundle(load_bundle()).events(open_source("demo")):
+        print(event.mono, event.kind, event.track_id, event.emotion)
+
+and for single pictures, NumPy arrays in grey or BGR::
+
+    from fer_edge import FaceReader, load_bundle
+
+    for face in FaceReader(load_bundle()).read(picture):
+        print(face.box, face.emotion, face.confidence)
+
+edge/README.md tells the rest, edge/examples holds small programs. A name is imported when it is first used, so that
+``import fer_edge`` alone costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fer_edge.annotate import AnnotatedVideo, Annotator
+    from fer_edge.bundle import ModelBundle, load_bundle
+    from fer_edge.classification import EmotionClassifier
+    from fer_edge.config import RuntimeSettings, ScheduleSettings, SourceSettings, load_settings
+    from fer_edge.crop import crop_face
+    from fer_edge.detection import HaarFaceDetector
+    from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError, SourceLostError
+    from fer_edge.events import event_to_json
+    from fer_edge.gray import to_gray
+    from fer_edge.opencv_setup import set_up_opencv
+    from fer_edge.pipeline import FaceDetector, FrameResult, Pipeline
+    from fer_edge.sinks.base import ClosingSink, Sink
+    from fer_edge.sinks.console import event_line
+    from fer_edge.sources import open_source
+    from fer_edge.sources.base import ClosingSource, FrameSource, NoFrame
+    from fer_edge.sources.newest import NewestFrameSource
+    from fer_edge.stills import FaceReader, FaceReading
+    from fer_edge.telemetry import Telemetry
+    from fer_edge.types import (
+        UNCERTAIN,
+        Box,
+        EmotionEvent,
+        EmotionProbabilities,
+        EventKind,
+        Face,
+        FaceCrop,
+        Frame,
+        TrackedEmotion,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "UNCERTAIN",
+    "AnnotatedVideo",
+    "Annotator",
+    "Box",
+    "ClosingSink",
+    "ClosingSource",
+    "EmotionClassifier",
+    "EmotionEvent",
+    "EmotionProbabilities",
+    "EventKind",
+    "Face",
+    "FaceCrop",
+    "FaceDetector",
+    "FaceReader",
+    "FaceReading",
+    "FerEdgeError",
+    "Frame",
+    "FrameResult",
+    "FrameSource",
+    "HaarFaceDetector",
+    "InputError",
+    "ModelBundle",
+    "ModelError",
+    "NewestFrameSource",
+    "NoFrame",
+    "OutputError",
+    "Pipeline",
+    "RuntimeSettings",
+    "ScheduleSettings",
+    "Sink",
+    "SourceLostError",
+    "SourceSettings",
+    "Telemetry",
+    "TrackedEmotion",
+    "__version__",
+    "crop_face",
+    "event_line",
+    "event_to_json",
+    "load_bundle",
+    "load_settings",
+    "open_source",
+    "set_up_opencv",
+    "to_gray",
+]
+
+if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mistyped name
+    _HOMES = {
+        "annotate": ("AnnotatedVideo", "Annotator"),
+        "bundle": ("ModelBundle", "load_bundle"),
+        "classification": ("EmotionClassifier",),
+        "config": ("RuntimeSettings", "ScheduleSettings", "SourceSettings", "load_settings"),
+        "crop": ("crop_face",),
+        "detection": ("HaarFaceDetector",),
+        "errors": ("FerEdgeError", "InputError", "ModelError", "OutputError", "SourceLostError"),
+        "events": ("event_to_json",),
+        "gray": ("to_gray",),
+        "opencv_setup": ("set_up_opencv",),
+        "pipeline": ("FaceDetector", "FrameResult", "Pipeline"),
+        "sinks.base": ("ClosingSink", "Sink"),
+        "sinks.console": ("event_line",),
+        "sources": ("open_source",),
+        "sources.base": ("ClosingSource", "FrameSource", "NoFrame"),
+        "sources.newest": ("NewestFrameSource",),
+        "stills": ("FaceReader", "FaceReading"),
+        "telemetry": ("Telemetry",),
+        "types": (
+            "UNCERTAIN",
+            "Box",
+            "EmotionEvent",
+            "EmotionProbabilities",
+            "EventKind",
+            "Face",
+            "FaceCrop",
+            "Frame",
+            "TrackedEmotion",
+        ),
+    }
+    _MODULES = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

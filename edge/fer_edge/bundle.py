@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -125,7 +126,7 @@ class ModelBundle:
         self.close()
 
 
-def load_bundle(path: Path | None = None) -> ModelBundle:
+def load_bundle(path: str | os.PathLike[str] | None = None) -> ModelBundle:
     """Open the bundle at ``path`` (folder or zip), or the one that ships with the package.
 
     Raises InputError when there is nothing at ``path``, ModelError when what is there is refused, OutputError when

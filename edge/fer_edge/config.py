@@ -287,7 +287,7 @@ class RuntimeSettings:
 
 
 def load_settings(
-    path: Path | None = None,
+    path: str | os.PathLike[str] | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> RuntimeSettings:
@@ -298,7 +298,7 @@ def load_settings(
     settings = RuntimeSettings()
     where = str(path) if path else "defaults"
     if path is not None:
-        settings = strict_toml.parse(RuntimeSettings, strict_toml.read_toml(path), where)
+        settings = strict_toml.parse(RuntimeSettings, strict_toml.read_toml(Path(path)), where)
     for origin, layer in (("environment", _from_environment(environment)), ("command line", overrides or {})):
         if layer:
             merged = _merge(strict_toml.to_table(settings), layer)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fer_edge.types import Box, Face, FaceCrop, UInt8Array
+from fer_edge.types import Box, Face, FaceCrop, UInt8Array, check_gray
 
 HAAR_MARGIN = 1.08
 """Side of the crop over side of the Haar box: the cascade's box is about 0.93 of a FER2013 crop's width."""
@@ -28,8 +28,10 @@ class CropSpec:
 def crop_face(gray: UInt8Array, face: Face, spec: CropSpec) -> FaceCrop:
     """Cut ``face`` out of ``gray`` (uint8 [H, W]) and resample it to uint8 [spec.height, spec.width].
 
-    Parts of the crop outside the frame repeat the frame's edge. Raises ValueError for an empty box.
+    Parts of the crop outside the frame repeat the frame's edge. Raises ValueError for an empty box, InputError for
+    what is no grey picture.
     """
+    check_gray(gray)
     box = face.box.grown(spec.margin)
     if box.area == 0:
         raise ValueError(f"face box {face.box} is empty")

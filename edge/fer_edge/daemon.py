@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -15,37 +13,25 @@ from typing import Protocol, Self
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.sinks.base import Sink
-from fer_edge.sources import FrameSource, NoFrame, Opening
-from fer_edge.telemetry import Telemetry
-from fer_edge.types import EmotionEvent, Frame
+from fer_edge.sources import FrameSource, Opening
+from fer_edge.sources.limits import Limits
+from fer_edge.types import EmotionEvent
 
 _STUCK_S = 5.0
 """How long closing waits for an output that is being written to."""
 _POLL_S = 0.2
-"""How long a wait for a frame lasts before signals and limits are looked at again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When a stream ends by itself, counted for each source: None is never.
-
-    ``duration_s`` and ``max_fps`` go by the source's clock: media time for a file, real time for a camera.
-    """
-
-    duration_s: float | None = None
-    max_frames: int | None = None
-    max_fps: float | None = None
+"""How long a wait for a thread lasts before signals are looked at again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """One source, which may still have to open, and what gives it a pipeline and a telemetry of its own once it did.
+    """One source, which may still have to open, and what gives it a pipeline of its own once it did.
 
     ``equip`` is called in the stream's thread.
     """
 
     opening: Opening
-    equip: Callable[[FrameSource], tuple[Pipeline, Telemetry]]
+    equip: Callable[[FrameSource], Pipeline]
 
 
 class Recorder(Protocol):
@@ -170,7 +156,7 @@ def run_streams(
             try:
                 source = stream.opening.wait(stop.asked)
                 if source is not None:
-                    _run_stream(source, *stream.equip(source), outputs, limits, stop.asked)
+                    _run_stream(source, stream.equip(source), outputs, limits, stop.asked)
             except (InputError, SourceLostError) as error:
                 lost.append(error)
                 if on_lost is not None:
@@ -192,66 +178,17 @@ def run_streams(
 
 
 def _run_stream(
-    source: FrameSource,
-    pipeline: Pipeline,
-    telemetry: Telemetry,
-    outputs: Outputs,
-    limits: Limits,
-    stop: threading.Event,
+    source: FrameSource, pipeline: Pipeline, outputs: Outputs, limits: Limits, stop: threading.Event
 ) -> None:
-    last_at, dropped = 0.0, 0
+    last_at = 0.0
     lost: Exception | None = None
     try:
-        for frame in _frames(source, limits, stop):
-            last_at = frame.captured_at
-            result = pipeline.process(frame)
-            outputs.deliver(result)
-            _record_age(result, telemetry)
-            telemetry.count(dropped=source.dropped - dropped)
-            dropped = source.dropped
+        with closing(pipeline.watch(source, limits, stop)) as results:
+            for result in results:
+                last_at = result.frame.captured_at
+                outputs.deliver(result)
     except (InputError, SourceLostError) as error:
         lost = error
-    finally:
-        telemetry.count(dropped=source.dropped - dropped)
     outputs.emit(pipeline.finish(last_at))
     if lost is not None:
         raise lost
-
-
-def _record_age(result: FrameResult, telemetry: Telemetry) -> None:
-    """How old a frame is once its result has been delivered, glass to event; a file's frames have no age."""
-    if result.frame.glass_at is None:
-        return
-    age_s = time.monotonic() - result.frame.glass_at
-    telemetry.record("age", age_s)
-    if result.events:
-        telemetry.record("age_at_event", age_s)
-
-
-def _frames(source: FrameSource, limits: Limits, stop: threading.Event) -> Iterator[Frame]:
-    """The frames to process, until the source ends, a limit is reached or ``stop`` is set."""
-    duration_s = math.inf if limits.duration_s is None else limits.duration_s
-    most = math.inf if limits.max_frames is None else limits.max_frames
-    began = time.monotonic()
-    first_at: float | None = None
-    taken, last_slot = 0, -1
-    while taken < most and not stop.is_set():
-        frame = source.read(_POLL_S)
-        if frame is NoFrame.ENDED:
-            return
-        if not isinstance(frame, Frame):
-            if time.monotonic() - began >= duration_s:  # a silent camera has no clock to go by
-                return
-            continue
-        first_at = frame.captured_at if first_at is None else first_at
-        elapsed_s = frame.captured_at - first_at
-        if elapsed_s >= duration_s:
-            return
-        if limits.max_fps is not None:
-            # One frame for each slot of 1 / max_fps; the small term keeps rounding from skipping every other one.
-            slot = math.floor(elapsed_s * limits.max_fps + 1e-6)
-            if slot <= last_slot:
-                continue
-            last_slot = slot
-        taken += 1
-        yield frame

@@ -11,13 +11,14 @@ from pathlib import Path
 from fer_edge.annotate import AnnotatedVideo, Annotator, contact_sheet, fitted
 from fer_edge.bundle import load_bundle
 from fer_edge.config import RuntimeSettings
-from fer_edge.daemon import Limits, Outputs, StopRequest, Stream, run_streams
+from fer_edge.daemon import Outputs, StopRequest, Stream, run_streams
 from fer_edge.errors import OutputError
 from fer_edge.image_files import write_image
 from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.pipeline import FrameResult, build_pipeline
+from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.sinks.console import ConsoleSink
 from fer_edge.sources import Opening
+from fer_edge.sources.limits import Limits
 from fer_edge.sources.synthetic import DemoSource
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import RuntimeStatus, UInt8Array
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         bundle = stack.enter_context(load_bundle(arguments.bundle))
         source = stack.enter_context(DemoSource(settings.source, seconds=arguments.seconds))
         telemetry = Telemetry()
-        pipeline = build_pipeline(bundle, settings, arguments.variant, telemetry)
+        pipeline = Pipeline.from_bundle(bundle, settings, arguments.variant, telemetry)
         _make_folder(out)
         manifest = bundle.manifest
         sys.stdout.write(
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         video = stack.enter_context(AnnotatedVideo(out / CLIP_NAME, source.fps))
         recorder = DemoRecorder(video, Annotator(manifest.labels), source.frame_count)
         began = time.monotonic()
-        stream = Stream(Opening(source.name, source), lambda _: (pipeline, telemetry))
+        stream = Stream(Opening(source.name, source), lambda _: pipeline)
         with Outputs([ConsoleSink(sys.stdout)], [recorder]) as outputs:
             failure = run_streams([stream], outputs, Limits(), stop)
             failure = outputs.finish(failure)

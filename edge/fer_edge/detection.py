@@ -12,7 +12,7 @@ import numpy as np
 from fer_edge.config import CASCADE_WINDOW, DetectorSettings
 from fer_edge.crop import resample
 from fer_edge.errors import ModelError
-from fer_edge.types import Box, Face, UInt8Array
+from fer_edge.types import Box, Face, UInt8Array, check_gray
 
 CASCADE_FILE = "haarcascade_frontalface_default.xml"
 _DEBIAN_CASCADES = Path("/usr/share/opencv4/haarcascades")
@@ -39,11 +39,14 @@ class HaarFaceDetector:
     ) -> list[Face]:
         """Faces in ``region`` (None: all) of ``gray``, uint8 [H, W], surest first; boxes in pixels of ``gray``.
 
+        Raises InputError where ``gray`` is no such picture.
+
         The region is searched at ``scale`` (below 1 is quicker and loses small faces) for faces between
         ``min_face`` and ``max_face`` pixels of ``gray`` (None: as the settings say, and no upper limit).
         ``known`` tells that a face was seen there before, so that less is enough to find it again.
         ``hidden`` are boxes of ``gray`` that are taken for blank.
         """
+        check_gray(gray)
         height, width = gray.shape
         area = Box(0, 0, width, height) if region is None else region.clipped(width, height)
         small_width, small_height = round(area.width * scale), round(area.height * scale)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from fer_edge.appearance import AppearanceFollower
 from fer_edge.bundle import ModelBundle
@@ -16,9 +18,12 @@ from fer_edge.crop import CropSpec, crop_face
 from fer_edge.crop_quality import find_fault, measure
 from fer_edge.detection import HaarFaceDetector, suppress_overlaps
 from fer_edge.emotion import EmotionSmoother
+from fer_edge.errors import InputError, SourceLostError
 from fer_edge.events import EventTeller
 from fer_edge.motion import MotionGate
 from fer_edge.schedule import ScheduleState, Search, SearchCost, plan_searches
+from fer_edge.sources.base import FrameSource
+from fer_edge.sources.limits import Limits, frames_within
 from fer_edge.telemetry import StageTimer, Telemetry
 from fer_edge.tracking import Tracker
 from fer_edge.types import (
@@ -45,34 +50,91 @@ class FrameResult:
 
 
 class Pipeline:
-    """Frames of one source in, tracks and events out. ``process`` belongs to one thread."""
+    """Frames of one source in, tracks and events out; one source after another, all in one thread.
+
+    ``events`` and ``results`` take a source; ``process`` takes frames that come from elsewhere.
+    """
 
     def __init__(
         self,
-        detector: FaceDetector,
+        detector: FaceDetector | None,
         classifier: Classifier,
-        settings: RuntimeSettings,
-        telemetry: Telemetry,
+        settings: RuntimeSettings | None = None,
+        telemetry: Telemetry | None = None,
         *,
         adapt_to_cost: bool = False,
     ) -> None:
-        """With ``adapt_to_cost`` (live sources) the schedule follows the measured cost; without, a file always
-        gives the same tracks.
+        """``detector`` None is the Haar cascade; ModelError is raised when it is missing.
+
+        With ``adapt_to_cost`` (frames that do not wait) the schedule follows the measured cost; without, the same
+        frames always give the same tracks. A source that is given later decides that by itself.
         """
-        self._detector = detector
         self._classifier = classifier
-        self._settings = settings
-        self._telemetry = telemetry
-        self._adapt_to_cost = adapt_to_cost
-        self._tracker = Tracker(settings.tracking)
-        self._smoother = EmotionSmoother(settings.emotion)
-        self._teller = EventTeller(classifier.labels, settings.emotion)
-        self._appearance = AppearanceFollower()
-        self._clock = SteadyClock()
-        self._motion = MotionGate(settings.schedule)
-        self._schedule = ScheduleState()
-        self._cost = SearchCost()
-        self._source = ""
+        self._asked = settings or RuntimeSettings()
+        self._telemetry = telemetry or Telemetry()
+        self._given_detector = detector
+        # A still is searched more strictly than a stream: each of the two is loaded once, and when it is needed.
+        self._haar = functools.cache(HaarFaceDetector)
+        self._begin(self._asked, adapt_to_cost)
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: ModelBundle,
+        settings: RuntimeSettings | None = None,
+        variant: str | None = None,
+        telemetry: Telemetry | None = None,
+        *,
+        adapt_to_cost: bool = False,
+    ) -> Self:
+        """The pipeline with the Haar detector and a bundle's ``variant`` (default: that of the settings).
+
+        Raises ModelError when either is refused. The bundle may be closed afterwards.
+        """
+        settings = settings or RuntimeSettings()
+        classifier = EmotionClassifier(bundle, variant or settings.model.variant)
+        return cls(None, classifier, settings, telemetry, adapt_to_cost=adapt_to_cost)
+
+    def events(self, source: FrameSource, stop: threading.Event | None = None) -> Iterator[EmotionEvent]:
+        """Every event of ``source``, those too that tell who left when it ended; else as ``results``."""
+        last_at, lost = 0.0, None
+        with source:
+            try:
+                for result in self.watch(source, self._limits(), stop or threading.Event()):
+                    last_at = result.frame.captured_at
+                    yield from result.events
+            except (InputError, SourceLostError) as error:
+                lost = error
+            yield from self.finish(last_at)
+        if lost is not None:
+            raise lost
+
+    def results(self, source: FrameSource, stop: threading.Event | None = None) -> Iterator[FrameResult]:
+        """What came out of each frame of ``source``, until it ends or ``stop`` is set; closes it then.
+
+        A live source gives its newest frame whenever the last result has been dealt with; a file gives them all,
+        but for ``source.max_fps`` of the settings. Raises InputError for a damaged file, SourceLostError for a camera
+        that is gone.
+        """
+        with source:
+            yield from self.watch(source, self._limits(), stop or threading.Event())
+
+    def watch(self, source: FrameSource, limits: Limits, stop: threading.Event) -> Generator[FrameResult, None, None]:
+        """``results`` within ``limits``, for who closes ``source``; nobody is known at first, ids start at 1."""
+        self._begin(
+            self._asked.for_still() if source.still else self._asked,
+            adapt_to_cost=source.live or self._asked.source.realtime,
+        )
+        dropped = 0
+        try:
+            for frame in frames_within(limits, source, stop):
+                result = self.process(frame)
+                yield result
+                self._record_age(result)
+                self._telemetry.count(dropped=source.dropped - dropped)
+                dropped = source.dropped
+        finally:
+            self._telemetry.count(dropped=source.dropped - dropped)
 
     def process(self, frame: Frame) -> FrameResult:
         """One frame through all stages."""
@@ -101,6 +163,33 @@ class Pipeline:
         self._tracker.clear()
         self._telemetry.count(events=len(events))
         return events
+
+    def _begin(self, settings: RuntimeSettings, adapt_to_cost: bool) -> None:
+        self._settings = settings
+        self._adapt_to_cost = adapt_to_cost
+        given = self._given_detector
+        self._detector: FaceDetector = self._haar(settings.detector) if given is None else given
+        self._tracker = Tracker(settings.tracking)
+        self._smoother = EmotionSmoother(settings.emotion)
+        self._teller = EventTeller(self._classifier.labels, settings.emotion)
+        self._appearance = AppearanceFollower()
+        self._clock = SteadyClock()
+        self._motion = MotionGate(settings.schedule)
+        self._schedule = ScheduleState()
+        self._cost = SearchCost()
+        self._source = ""
+
+    def _limits(self) -> Limits:
+        return Limits(max_fps=self._asked.source.max_fps)
+
+    def _record_age(self, result: FrameResult) -> None:
+        """How old a frame is once its result has been delivered, glass to event; a file's frames have no age."""
+        if result.frame.glass_at is None:
+            return
+        age_s = time.monotonic() - result.frame.glass_at
+        self._telemetry.record("age", age_s)
+        if result.events:
+            self._telemetry.record("age_at_event", age_s)
 
     def _shown(
         self, emotions: Sequence[TrackedEmotion], tracks: Sequence[Track], now: float
@@ -158,19 +247,6 @@ class Pipeline:
             return None
         with self._telemetry.stage("classify"):
             return self._classifier.classify(crop)
-
-
-def build_pipeline(
-    bundle: ModelBundle,
-    settings: RuntimeSettings,
-    variant: str = "int8",
-    telemetry: Telemetry | None = None,
-    adapt_to_cost: bool = False,
-) -> Pipeline:
-    """The pipeline with the Haar detector and a bundle's ``variant``. Raises ModelError when either is refused."""
-    detector = HaarFaceDetector(settings.detector)
-    classifier = EmotionClassifier(bundle, variant)
-    return Pipeline(detector, classifier, settings, telemetry or Telemetry(), adapt_to_cost=adapt_to_cost)
 
 
 class FaceDetector(Protocol):

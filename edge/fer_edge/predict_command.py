@@ -12,26 +12,12 @@ from typing import Any
 
 from fer_edge.annotate import Annotator, canvas, draw_box, draw_label, draw_probabilities
 from fer_edge.bundle import ModelManifest, load_bundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import RuntimeSettings
-from fer_edge.crop import crop_face
-from fer_edge.crop_quality import find_fault, measure
-from fer_edge.detection import HaarFaceDetector
 from fer_edge.errors import FerEdgeError, OutputError
 from fer_edge.files import file_identity
 from fer_edge.image_files import check_readable, list_images, read_gray, write_image
 from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.schedule import sweep_tiles
-from fer_edge.types import UNCERTAIN, CropFault, EmotionProbabilities, Face, UInt8Array
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FaceReading:
-    """One face of an image and what the classifier says of it; ``fault`` is why that should not be relied on."""
-
-    face: Face
-    probabilities: EmotionProbabilities
-    fault: CropFault | None
+from fer_edge.stills import FaceReader, FaceReading
+from fer_edge.types import UNCERTAIN, UInt8Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,41 +43,22 @@ def run(arguments: argparse.Namespace) -> int:
     entries: list[dict[str, Any]] = []
     with (
         load_bundle(arguments.bundle) as bundle,
-        EmotionClassifier(bundle, arguments.variant) as classifier,
+        FaceReader(bundle, variant=arguments.variant) as reader,
     ):
-        settings = RuntimeSettings().for_still()
-        detector = HaarFaceDetector(settings.detector)
+        manifest = bundle.manifest
         try:
             for path, target in zip(paths, targets, strict=True):
-                reading = read_image(path, detector, classifier, settings)
+                gray = read_gray(path)
+                reading = ImageReading(path, gray, reader.read(gray))
                 if target is not None:
-                    write_image(target, draw_reading(reading, classifier.labels))
-                entries.append(_entry(reading, classifier.labels, target))
+                    write_image(target, draw_reading(reading, manifest.labels))
+                entries.append(_entry(reading, target))
         except FerEdgeError:
             if entries:  # what is done is told, and then what went wrong
-                _report(entries, bundle.manifest, arguments, classifier.labels)
+                _report(entries, manifest, arguments)
             raise
-        _report(entries, bundle.manifest, arguments, classifier.labels)
+        _report(entries, manifest, arguments)
     return 0
-
-
-def read_image(
-    path: Path, detector: HaarFaceDetector, classifier: EmotionClassifier, settings: RuntimeSettings
-) -> ImageReading:
-    """Find and classify every face of the image at ``path``, as ``settings``, which are for a still, say.
-
-    A crop that a stream would wait to see better is classified too, and its fault told: no other picture comes.
-    Raises InputError when the image cannot be read.
-    """
-    gray = read_gray(path)
-    height, width = gray.shape
-    (search,) = sweep_tiles((width, height), settings.schedule, settings.detector.min_face)
-    faces = detector.detect(gray, search.region, scale=search.scale, min_face=search.min_face)
-    readings = []
-    for face in sorted(faces, key=lambda face: (face.box.x, face.box.y)):
-        crop = crop_face(gray, face, classifier.crop_spec)
-        readings.append(FaceReading(face, classifier.classify(crop), find_fault(measure(crop), settings.quality)))
-    return ImageReading(path, gray, tuple(readings))
 
 
 def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
@@ -100,28 +67,26 @@ def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
     colours = {label: annotator.colour(label) for label in labels}
     picture = canvas(reading.gray)
     for item in reading.faces:
-        values = _by_label(item.probabilities, labels)
-        draw_probabilities(picture, item.face.box, values, colours)
+        draw_probabilities(picture, item.box, item.by_label(), colours)
     for item in reading.faces:
-        label = labels[item.probabilities.top]
-        told = f"{label} {float(item.probabilities.values[item.probabilities.top]):.0%}"
+        told = f"{item.emotion} {item.confidence:.0%}"
         if item.fault is not None:
             told += f" ({_in_words(item.fault)})"
-        colour = colours[label] if item.fault is None else annotator.colour(UNCERTAIN)
-        draw_box(picture, item.face.box, colour)
-        draw_label(picture, item.face.box, told, colour)
+        colour = colours[item.emotion] if item.fault is None else annotator.colour(UNCERTAIN)
+        draw_box(picture, item.box, colour)
+        draw_label(picture, item.box, told, colour)
     return picture
 
 
-def _entry(reading: ImageReading, labels: Sequence[str], annotated: Path | None) -> dict[str, Any]:
+def _entry(reading: ImageReading, annotated: Path | None) -> dict[str, Any]:
     height, width = reading.gray.shape
     faces = [
         {
-            "box": item.face.box.as_list(),
+            "box": item.box.as_list(),
             "score": round(item.face.score, 3),
-            "emotion": labels[item.probabilities.top],
-            "confidence": round(float(item.probabilities.values[item.probabilities.top]), 4),
-            "probabilities": {label: round(value, 4) for label, value in _by_label(item.probabilities, labels).items()},
+            "emotion": item.emotion,
+            "confidence": round(item.confidence, 4),
+            "probabilities": {label: round(value, 4) for label, value in item.by_label().items()},
             "fault": item.fault,
         }
         for item in reading.faces
@@ -130,14 +95,12 @@ def _entry(reading: ImageReading, labels: Sequence[str], annotated: Path | None)
     return entry if annotated is None else {**entry, "annotated": str(annotated)}
 
 
-def _report(
-    entries: Sequence[dict[str, Any]], manifest: ModelManifest, arguments: argparse.Namespace, labels: Sequence[str]
-) -> None:
+def _report(entries: Sequence[dict[str, Any]], manifest: ModelManifest, arguments: argparse.Namespace) -> None:
     if arguments.json:
         model = {"bundle": manifest.name, "version": manifest.version, "variant": arguments.variant}
         sys.stdout.write(json.dumps({**model, "images": entries}, indent=2, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write(_table(entries, labels))
+        sys.stdout.write(_table(entries, manifest.labels))
 
 
 def _table(entries: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
@@ -157,10 +120,6 @@ def _table(entries: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
 
 def _in_words(fault: str) -> str:
     return fault.replace("_", " ")
-
-
-def _by_label(probabilities: EmotionProbabilities, labels: Sequence[str]) -> dict[str, float]:
-    return {label: float(value) for label, value in zip(labels, probabilities.values, strict=True)}
 
 
 def _prepare(folder: Path) -> None:

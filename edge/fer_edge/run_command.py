@@ -13,19 +13,20 @@ from fer_edge import strict_toml
 from fer_edge.annotate import AnnotatedVideo, Annotator
 from fer_edge.bundle import DEFAULT_BUNDLE, ModelBundle, load_bundle
 from fer_edge.config import RuntimeSettings, load_settings
-from fer_edge.daemon import Limits, Outputs, Recorder, StopRequest, Stream, run_streams
+from fer_edge.daemon import Outputs, Recorder, StopRequest, Stream, run_streams
 from fer_edge.errors import ConfigError, InputError, OutputError, SourceLostError
 from fer_edge.events import event_to_json
 from fer_edge.files import file_identity
 from fer_edge.image_files import IMAGE_SUFFIXES
 from fer_edge.one_line import say
 from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.pipeline import FrameResult, Pipeline, build_pipeline
+from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.redaction import redacted
 from fer_edge.sinks.base import Sink
 from fer_edge.sinks.console import ConsoleSink
 from fer_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLinesSink
 from fer_edge.sources import KNOWN_SOURCES, FrameSource, first_to_open, open_sources, source_names
+from fer_edge.sources.limits import Limits
 from fer_edge.sources.synthetic import DEMO_URI
 from fer_edge.telemetry import Telemetry
 from fer_edge.trace import StatsWriter, TraceWriter, combined_stats
@@ -71,22 +72,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Equipment:
-    """Gives each source that opens a pipeline and a telemetry of its own, from any thread, and the same ones again."""
+    """Gives each source that opens a pipeline of its own, from any thread, and the same one again."""
 
     def __init__(self, settings: RuntimeSettings, bundle: ModelBundle) -> None:
         self._settings, self._bundle = settings, bundle
         self._made: dict[str, tuple[Pipeline, Telemetry]] = {}
 
-    def __call__(self, source: FrameSource) -> tuple[Pipeline, Telemetry]:
-        """The pipeline that suits ``source``, which is open. Raises ModelError."""
+    def __call__(self, source: FrameSource) -> Pipeline:
+        """The pipeline for ``source``. Raises ModelError."""
         if source.name not in self._made:
             telemetry = Telemetry()
-            adapt = source.live or self._settings.source.realtime
-            fitting = self._settings.for_still() if source.still else self._settings
-            variant = self._settings.model.variant
-            pipeline = build_pipeline(self._bundle, fitting, variant, telemetry, adapt_to_cost=adapt)
+            pipeline = Pipeline.from_bundle(self._bundle, self._settings, telemetry=telemetry)
             self._made[source.name] = pipeline, telemetry
-        return self._made[source.name]
+        return self._made[source.name][0]
 
     def statuses(self) -> dict[str, RuntimeStatus]:
         """What was counted and timed so far, by the names of the sources that did open, in the order of the URIs."""

@@ -12,9 +12,22 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.errors import InputError
+
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
+
+
+def check_gray(pixels: object) -> None:
+    """Raise InputError unless ``pixels`` are uint8 [H, W], at least one."""
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.dtype != np.uint8 or pixels.size == 0:
+        raise InputError(f"a grey picture must be uint8 [H, W], not {described(pixels)}; fer_edge.to_gray makes one")
+
+
+def described(value: object) -> str:
+    """What ``value`` is, for a refusal: ``float64 [480, 640]``, or the name of a type that is no array."""
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +81,8 @@ class Frame:
     """One grey image of a source.
 
     ``captured_at`` is seconds: the monotonic clock for a live source, media time for a file.
-    ``gray`` is uint8 [H, W]. ``glass_at`` is when light fell on the sensor, as near as is known, in seconds of the
-    monotonic clock; None for a file that is not paced like a camera.
+    ``gray`` is uint8 [H, W], else InputError is raised. ``glass_at`` is when light fell on the sensor, as near as is
+    known, in seconds of the monotonic clock; None for a file that is not paced like a camera.
     """
 
     source: str
@@ -77,6 +90,9 @@ class Frame:
     captured_at: float
     gray: UInt8Array
     glass_at: float | None = None
+
+    def __post_init__(self) -> None:
+        check_gray(self.gray)
 
     @property
     def width(self) -> int:

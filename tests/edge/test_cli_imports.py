@@ -85,6 +85,11 @@ def test_run_and_predict_do_not_either(tiny_bundle: Path, tmp_path: Path) -> Non
     assert not loaded & HOST_ONLY
 
 
+def test_the_package_alone_and_its_errors_load_nothing_heavy(tmp_path: Path) -> None:
+    loaded = modules_after("import fer_edge\nfrom fer_edge import FerEdgeError, SourceLostError\n", tmp_path)
+    assert not loaded & (HOST_ONLY | {"cv2", "numpy", "ai_edge_litert"})
+
+
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     for arguments in (("--help",), ("run", "--help"), ("predict", "--help"), ("demo", "--help")):
         loaded = modules_after(command(*arguments), tmp_path)

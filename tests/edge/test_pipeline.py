@@ -13,7 +13,7 @@ import pytest
 
 from fer_edge.bundle import load_bundle
 from fer_edge.config import EmotionSettings, RuntimeSettings, ScheduleSettings, TrackingSettings
-from fer_edge.pipeline import FrameResult, Pipeline, build_pipeline
+from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import UNCERTAIN, Box, EventKind, Frame
 from support.scenes import demo_frames, portrait
@@ -27,7 +27,7 @@ def visit() -> list[tuple[Frame, Box]]:
 
 def _pipeline(bundle: Path, telemetry: Telemetry | None = None, **changes: Any) -> Pipeline:
     settings = replace(RuntimeSettings(), **changes)
-    return build_pipeline(load_bundle(bundle), settings, telemetry=telemetry)
+    return Pipeline.from_bundle(load_bundle(bundle), settings, telemetry=telemetry)
 
 
 def _comparable(results: list[FrameResult]) -> list[Any]:
@@ -170,7 +170,7 @@ def test_between_two_searches_a_face_is_followed_by_its_looks(
 def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
     telemetry = Telemetry()
     bundle = load_bundle(tiny_bundle)
-    pipeline = build_pipeline(bundle, RuntimeSettings(), telemetry=telemetry, adapt_to_cost=True)
+    pipeline = Pipeline.from_bundle(bundle, RuntimeSettings(), telemetry=telemetry, adapt_to_cost=True)
     tracks = [pipeline.process(frame).tracks for frame, _ in visit[:20]]
     assert tracks[-1]
     assert telemetry.snapshot().stages["detect_full"].calls >= 1

@@ -14,7 +14,7 @@ from typing import Any
 
 from fer_edge.bundle import load_bundle
 from fer_edge.config import RuntimeSettings
-from fer_edge.pipeline import build_pipeline
+from fer_edge.pipeline import Pipeline
 from fer_edge.trace import trace_entry
 from support.scenes import demo_frames
 
@@ -46,7 +46,7 @@ def test_a_scene_gives_the_same_trace_beside_processor_hogs() -> None:
     frames = [frame for frame, _ in demo_frames(11.5, 17.0)]
 
     def trace() -> list[Any]:
-        pipeline = build_pipeline(load_bundle(None), RuntimeSettings())
+        pipeline = Pipeline.from_bundle(load_bundle(None), RuntimeSettings())
         lines: list[Any] = []
         for frame in frames:
             result = pipeline.process(frame)

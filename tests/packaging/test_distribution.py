@@ -90,6 +90,12 @@ def test_no_test_no_data_and_no_model_but_the_default_one_is_shipped(distributio
         assert path.suffix != ".tflite" or path.parent.name == "default_bundle", name
 
 
+def test_the_sdist_holds_the_examples(distribution: Distribution) -> None:
+    with tarfile.open(distribution.sdist) as archive:
+        shipped = {PurePosixPath(name).name for name in archive.getnames() if "/edge/examples/" in name}
+    assert shipped == {path.name for path in (CHECKOUT / "edge" / "examples").iterdir() if path.is_file()}
+
+
 def test_the_base_install_is_what_a_pi_needs(distribution: Distribution) -> None:
     metadata = distribution.metadata()
     base = [item for item in metadata.get_all("Requires-Dist", []) if "extra ==" not in item]

@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 from fer_edge.cli import build_parser
 from fer_edge.config import RuntimeSettings
+from support.edge_command import clean_environment, face_picture, write_video
 from support.fresh_install import CHECKOUT
 
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "*/README.md", "models/*/*.md")
+    for pattern in ("*.md", "*/README.md", "edge/examples/*.md", "models/*/*.md")
     for path in CHECKOUT.glob(pattern)
     if not path.is_relative_to(CHECKOUT / "runs")
 )
@@ -65,3 +69,20 @@ def test_every_command_line_shown_is_one_that_the_program_takes(document: Path) 
 def test_every_recipe_that_is_named_is_there(document: Path) -> None:
     for recipe in re.findall(r"train/configs/[\w-]+\.toml", document.read_text()):
         assert (CHECKOUT / recipe).is_file(), recipe
+
+
+@pytest.mark.parametrize("document", ["README.md", "edge/README.md"])
+def test_the_python_that_is_shown_runs(document: str, tmp_path: Path) -> None:
+    write_video(tmp_path / "film.mp4", 15)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), face_picture())
+    blocks = re.findall(r"^```python\n(.*?)^```", (CHECKOUT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", "".join(blocks)],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "appeared 1 happy" in done.stdout

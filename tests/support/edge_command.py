@@ -43,8 +43,11 @@ def command_line(*arguments: object) -> list[str]:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without settings that would change the command's behaviour."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("FER_EDGE_")}
+    """This process's environment without settings that would change the command's behaviour.
+
+    Those of OpenCV were left there by what a test called in this process.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FER_EDGE_", "OPENCV_"))}
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:

@@ -24,7 +24,7 @@ from fer_edge.crop import resample
 from fer_edge.detection import load_cascade
 from fer_edge.errors import ModelError
 from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.pipeline import build_pipeline
+from fer_edge.pipeline import Pipeline
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import Frame, UInt8Array
 
@@ -71,7 +71,7 @@ class FerEdge(_Timed):
         """A pipeline of its own for each scene: nobody is known from the last."""
         self._begin(scene)
         self._fps = fps
-        self._pipeline = build_pipeline(self._bundle, RuntimeSettings(), self._variant, self._telemetry)
+        self._pipeline = Pipeline.from_bundle(self._bundle, RuntimeSettings(), self._variant, self._telemetry)
 
     def process(self, picture: Picture, index: int) -> list[Seen]:
         """The tracks that it shows: confirmed ones, for a moment also while they are not found."""

@@ -12,7 +12,7 @@ from fer_edge.classification import EmotionClassifier
 from fer_edge.config import RuntimeSettings
 from fer_edge.crop import crop_face
 from fer_edge.detection import load_cascade
-from fer_edge.pipeline import build_pipeline
+from fer_edge.pipeline import Pipeline
 from fer_edge.telemetry import StageTimer, Telemetry
 from fer_edge.types import Box, EventKind, Face, Frame
 
@@ -72,7 +72,7 @@ class FerEdge:
 
     def begin(self) -> None:
         """A pipeline of its own for each sequence: nobody is known from the last."""
-        self._pipeline = build_pipeline(self._bundle, self._settings, self._variant, self.stages)
+        self._pipeline = Pipeline.from_bundle(self._bundle, self._settings, self._variant, self.stages)
 
     def process(self, frame: Frame) -> tuple[Told, ...]:
         """The tracks that it shows."""

@@ -6,6 +6,7 @@ To add a source: write one new file with a class that fits ``base.FrameSource``,
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,14 +55,22 @@ __all__ = [
 ]
 
 
-def open_source(uri: str, settings: SourceSettings, *, realtime: bool = False, name: str | None = None) -> FrameSource:
+def open_source(
+    uri: str | int | os.PathLike[str],
+    settings: SourceSettings | None = None,
+    *,
+    realtime: bool | None = None,
+    name: str | None = None,
+) -> FrameSource:
     """The source behind ``uri``: one of ``KNOWN_SOURCES``, its pictures turned and so on as the settings say.
 
-    ``realtime`` paces a file as a camera would, the newest frame winning; a camera is always so. ``name`` is what
-    frames and events are marked with (default: see ``source_names``). Raises InputError for what is missing or
-    cannot be used, SourceLostError for a camera or stream that cannot be opened.
+    ``realtime`` (default: as the settings say) paces a file as a camera would, the newest frame winning; a camera is
+    always so. ``name`` is what frames and events are marked with (default: see ``source_names``). Raises InputError
+    for what is missing or cannot be used, SourceLostError for a camera or stream that cannot be opened.
     """
-    found = _find(uri, settings, name or source_names([uri])[0], realtime=realtime)
+    settings = settings or SourceSettings()
+    realtime = settings.realtime if realtime is None else realtime
+    found = _find(str(uri), settings, name or source_names([str(uri)])[0], realtime=realtime)
     return found.open() if isinstance(found, Unopened) else found
 
 

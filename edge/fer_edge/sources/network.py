@@ -12,9 +12,10 @@ import cv2
 
 from fer_edge.config import SourceSettings
 from fer_edge.errors import InputError, SourceLostError
+from fer_edge.gray import to_gray
 from fer_edge.redaction import redacted
 from fer_edge.sources.base import ClosingSource, NoFrame
-from fer_edge.sources.opencv import VideoFileSource, to_gray, told_fps
+from fer_edge.sources.opencv import VideoFileSource, told_fps
 from fer_edge.sources.opening import Unopened
 from fer_edge.types import Frame
 

@@ -6,6 +6,7 @@ replaces it, and what was replaced is counted in ``dropped``.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from dataclasses import replace
@@ -71,6 +72,7 @@ class NewestFrameSource(ClosingSource):
     def close(self) -> None:
         """Stop the thread. A camera that hangs in its driver is left to the thread, which ends with the process."""
         self._closed.set()
+        atexit.unregister(self.close)
         if self._thread is None:
             self._inner.close()
         else:
@@ -80,6 +82,8 @@ class NewestFrameSource(ClosingSource):
         self._heard_at = time.monotonic()
         self._thread = threading.Thread(target=self._produce, name=f"read {self.name}", daemon=True)
         self._thread.start()
+        # A thread that comes back from OpenCV while the interpreter goes down would abort the process.
+        atexit.register(self.close)
 
     def _produce(self) -> None:
         error: Exception | None = None

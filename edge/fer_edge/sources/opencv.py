@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from fer_edge.config import SourceSettings
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
+from fer_edge.gray import to_gray
 from fer_edge.image_files import check_readable
 from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, glass_time
 from fer_edge.sources.opening import Unopened
-from fer_edge.types import Frame, UInt8Array
+from fer_edge.types import Frame
 
 _log = logging.getLogger(__name__)
 _DEVICE = re.compile(r"(?:/dev/video)?(\d{1,3})")
@@ -176,9 +176,3 @@ def told_fps(capture: cv2.VideoCapture, settings: SourceSettings) -> float:
     told = capture.get(cv2.CAP_PROP_FPS)
     low, high = _PLAUSIBLE_FPS
     return float(told) if math.isfinite(told) and low <= told <= high else (settings.fps or DEFAULT_FPS)
-
-
-def to_gray(image: cv2.typing.MatLike) -> UInt8Array:
-    """uint8 [H, W] of a picture that OpenCV gave in grey or BGR."""
-    gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    return np.asarray(gray, dtype=np.uint8)

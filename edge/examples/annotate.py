@@ -1,0 +1,16 @@
+"""A film with boxes and labels drawn in; this records whoever is seen: python annotate.py [SOURCE [seen.mp4]]"""
+
+import sys
+from pathlib import Path
+
+from fer_edge import AnnotatedVideo, Annotator, Pipeline, load_bundle, open_source
+
+source = open_source(sys.argv[1] if len(sys.argv) > 1 else "demo")
+bundle = load_bundle()
+path = Path(sys.argv[2] if len(sys.argv) > 2 else "seen.mp4")
+
+annotator = Annotator(bundle.manifest.labels)
+with AnnotatedVideo(path, source.fps) as film:
+    for result in Pipeline.from_bundle(bundle).results(source):
+        film.write(annotator.draw(result), result.frame.captured_at)
+print(path)

@@ -1,0 +1,31 @@
+"""A sink of your own, which adds up for how long each emotion was seen: python custom_sink.py [SOURCE]"""
+
+import sys
+from collections import defaultdict
+
+from fer_edge import ClosingSink, EmotionEvent, Pipeline, load_bundle, open_source
+
+
+class Times(ClosingSink):
+    """Seconds of each emotion, printed when it is closed."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.since: dict[int | None, float] = {}
+
+    def emit(self, event: EmotionEvent) -> None:
+        """``appeared`` has no previous emotion, ``left`` no next one, ``changed`` has both."""
+        if event.previous is not None:
+            self.seconds[event.previous] += event.mono - self.since.pop(event.track_id)
+        if event.emotion is not None:
+            self.since[event.track_id] = event.mono
+
+    def close(self) -> None:
+        """Print them."""
+        for emotion, seconds in self.seconds.items():
+            print(f"{emotion:<10} {seconds:6.1f} s")
+
+
+with Times() as sink:
+    for event in Pipeline.from_bundle(load_bundle()).events(open_source(sys.argv[1] if len(sys.argv) > 1 else "demo")):
+        sink.emit(event)

@@ -1,0 +1,56 @@
+"""Which frames of a source are to be processed, and until when."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fer_edge.sources.base import FrameSource, NoFrame
+from fer_edge.types import Frame
+
+_POLL_S = 0.2
+"""How long a wait for a frame lasts before limits and the wish to stop are looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a source is left by itself: None is never.
+
+    ``duration_s`` and ``max_fps`` go by the source's clock: media time for a file, real time for a camera.
+    """
+
+    duration_s: float | None = None
+    max_frames: int | None = None
+    max_fps: float | None = None
+
+
+def frames_within(limits: Limits, source: FrameSource, stop: threading.Event) -> Iterator[Frame]:
+    """The frames to process, until the source ends, a limit is reached or ``stop`` is set."""
+    duration_s = math.inf if limits.duration_s is None else limits.duration_s
+    most = math.inf if limits.max_frames is None else limits.max_frames
+    began = time.monotonic()
+    first_at: float | None = None
+    taken, last_slot = 0, -1
+    while taken < most and not stop.is_set():
+        frame = source.read(_POLL_S)
+        if frame is NoFrame.ENDED:
+            return
+        if not isinstance(frame, Frame):
+            if time.monotonic() - began >= duration_s:  # a silent camera has no clock to go by
+                return
+            continue
+        first_at = frame.captured_at if first_at is None else first_at
+        elapsed_s = frame.captured_at - first_at
+        if elapsed_s >= duration_s:
+            return
+        if limits.max_fps is not None:
+            # One frame for each slot of 1 / max_fps; the small term keeps rounding from skipping every other one.
+            slot = math.floor(elapsed_s * limits.max_fps + 1e-6)
+            if slot <= last_slot:
+                continue
+            last_slot = slot
+        taken += 1
+        yield frame

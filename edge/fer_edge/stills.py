@@ -1,0 +1,96 @@
+"""Every face of single pictures, with no frame before or after to go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy.typing as npt
+
+from fer_edge.bundle import ModelBundle
+from fer_edge.classification import EmotionClassifier
+from fer_edge.config import RuntimeSettings
+from fer_edge.crop import crop_face
+from fer_edge.crop_quality import find_fault, measure
+from fer_edge.detection import HaarFaceDetector
+from fer_edge.gray import to_gray
+from fer_edge.schedule import sweep_tiles
+from fer_edge.types import Box, CropFault, EmotionProbabilities, Face, UInt8Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceReading:
+    """One face of a picture and what the classifier says of it.
+
+    ``labels`` name the probabilities. ``fault`` is why they should not be relied on, None where nothing is wrong.
+    """
+
+    face: Face
+    probabilities: EmotionProbabilities
+    labels: tuple[str, ...]
+    fault: CropFault | None = None
+
+    @property
+    def box(self) -> Box:
+        """Where the face is, in pixels of the picture."""
+        return self.face.box
+
+    @property
+    def emotion(self) -> str:
+        """The likeliest label."""
+        return self.labels[self.probabilities.top]
+
+    @property
+    def confidence(self) -> float:
+        """Its probability, 0..1."""
+        return float(self.probabilities.values[self.probabilities.top])
+
+    def by_label(self) -> dict[str, float]:
+        """Each label's probability, 0..1."""
+        return {label: float(value) for label, value in zip(self.labels, self.probabilities.values, strict=True)}
+
+
+class FaceReader:
+    """Finds and classifies every face of a picture, as ``fer-edge predict`` does. Not for two threads at once."""
+
+    def __init__(
+        self, bundle: ModelBundle, settings: RuntimeSettings | None = None, variant: str | None = None
+    ) -> None:
+        """Load the Haar cascade and a bundle's ``variant`` (default: that of the settings).
+
+        Raises ModelError when either is refused. The bundle may be closed afterwards.
+        """
+        settings = settings or RuntimeSettings()
+        self._settings = settings.for_still()
+        self._classifier = EmotionClassifier(bundle, variant or settings.model.variant)
+        self._detector = HaarFaceDetector(self._settings.detector)
+
+    def read(self, picture: npt.NDArray[Any]) -> tuple[FaceReading, ...]:
+        """The faces of ``picture``, uint8 grey [H, W] or BGR [H, W, 3] (OpenCV's order), from left to right.
+
+        A crop that a stream would wait to see better is read too, and its fault told: no other picture comes.
+        Raises InputError for anything but such a picture.
+        """
+        gray = to_gray(picture)
+        height, width = gray.shape
+        (search,) = sweep_tiles((width, height), self._settings.schedule, self._settings.detector.min_face)
+        faces = self._detector.detect(gray, search.region, scale=search.scale, min_face=search.min_face)
+        return tuple(self._read(gray, face) for face in sorted(faces, key=lambda face: (face.box.x, face.box.y)))
+
+    def close(self) -> None:
+        """Release the model; may be called twice."""
+        self._classifier.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, gray: UInt8Array, face: Face) -> FaceReading:
+        crop = crop_face(gray, face, self._classifier.crop_spec)
+        fault = find_fault(measure(crop), self._settings.quality)
+        return FaceReading(face, self._classifier.classify(crop), self._classifier.labels, fault)

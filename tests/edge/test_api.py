@@ -1,0 +1,281 @@
+"""What other programs import from ``fer_edge``: the names, pictures, streams, and what is refused."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import fer_edge
+from fer_edge import (
+    Box,
+    ClosingSource,
+    EmotionClassifier,
+    EventKind,
+    Face,
+    FaceReader,
+    Frame,
+    HaarFaceDetector,
+    InputError,
+    NoFrame,
+    Pipeline,
+    RuntimeSettings,
+    ScheduleSettings,
+    SourceLostError,
+    SourceSettings,
+    Telemetry,
+    crop_face,
+    load_bundle,
+    load_settings,
+    open_source,
+    to_gray,
+)
+from fer_edge.trace import trace_entry
+from support.edge_command import face_picture, write_video
+from support.edge_command import fer_edge as fer_edge_command
+from support.mjpeg_server import mjpeg_server
+from support.scenes import demo_frames
+
+
+class GivenFrames(ClosingSource):
+    """A source of ``frames``, after which it ends, or is lost; a live one stamps them with the monotonic clock."""
+
+    name, fps, dropped = "given", 15.0, 0
+
+    def __init__(self, frames: Sequence[Frame], *, live: bool = False, lost: bool = False) -> None:
+        self.live = live
+        self.closed = 0
+        self._frames, self._lost = iter(frames), lost
+
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        frame = next(self._frames, None)
+        if frame is None and self._lost:
+            raise SourceLostError("given: gone")
+        return NoFrame.ENDED if frame is None else frame
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    """A face that is there all the time."""
+    return [frame for frame, _ in demo_frames(4.0, 6.0)]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_bundle: Path) -> Pipeline:
+    """One for many sources: each is to find it as new."""
+    return Pipeline.from_bundle(load_bundle(tiny_bundle))
+
+
+def test_every_name_is_there_and_the_same_for_type_checkers() -> None:
+    tree = ast.parse(Path(fer_edge.__file__).read_text())
+    checked = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("fer_edge.")
+        for alias in node.names
+    }
+    assert sorted([*checked, "__version__"]) == sorted(fer_edge.__all__)
+    for name, module in checked.items():
+        value = getattr(fer_edge, name)
+        assert getattr(value, "__module__", module).startswith(module), name
+        assert name in dir(fer_edge)
+    with pytest.raises(AttributeError, match="has no attribute 'Pipelin'"):
+        fer_edge.Pipelin  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_results_and_events_are_those_of_the_command(tiny_bundle: Path, tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mp4", 30)
+    outputs = ("--trace", "trace.jsonl", "--events", "events.jsonl")
+    done = fer_edge_command("run", film, "--bundle", tiny_bundle, *outputs, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    traced, told = (
+        [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("trace.jsonl", "events.jsonl")
+    )
+    telemetry = Telemetry()
+    pipeline = Pipeline.from_bundle(load_bundle(str(tiny_bundle)), telemetry=telemetry)
+    results = list(pipeline.results(open_source(film)))
+    assert [trace_entry(result) for result in results] == traced
+    assert traced[-1]["tracks"]
+    # The same pipeline again: nobody is known from before.
+    events = list(pipeline.events(open_source(str(film))))
+    assert [(e.kind.value, e.track_id, e.emotion) for e in events] == [
+        (line["kind"], line["track"], line["emotion"]) for line in told
+    ]
+    assert (events[0].kind, events[-1].kind) == (EventKind.APPEARED, EventKind.LEFT)
+    assert telemetry.snapshot().frames == 60
+
+
+def test_a_still_is_told_of_at_once_and_a_stream_after_it_is_none(
+    pipeline: Pipeline, frames: list[Frame], tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), face_picture())
+    assert [e.kind for e in pipeline.events(open_source(tmp_path / "photo.png"))] == [
+        EventKind.APPEARED,
+        EventKind.LEFT,
+    ]
+    results = list(pipeline.results(GivenFrames(frames)))
+    assert results[0].tracks == ()
+    assert {track.track_id for result in results for track in result.tracks} == {1}
+
+
+def test_a_source_is_closed_however_it_is_left(pipeline: Pipeline, frames: list[Frame]) -> None:
+    ended, left, lost = GivenFrames(frames[:3]), GivenFrames(frames), GivenFrames(frames[:12], lost=True)
+    assert len(list(pipeline.results(ended))) == 3
+    for result in pipeline.results(left):
+        if result.frame.index == 2:
+            break
+    told = []
+    with pytest.raises(SourceLostError, match="given: gone"):
+        for event in pipeline.events(lost):
+            told.append(event.kind)
+    assert (told[0], told[-1]) == (EventKind.APPEARED, EventKind.LEFT)
+    assert [source.closed for source in (ended, left, lost)] == [1, 1, 1]
+
+
+FORGETFUL = """
+import sys
+from fer_edge import Pipeline, load_bundle, open_source
+pipeline = Pipeline.from_bundle(load_bundle())
+left_open = [pipeline.results(open_source(sys.argv[1])) for camera in range(6)]
+print(*(next(results).frame.width for results in left_open))
+"""
+
+
+def test_a_program_that_leaves_live_sources_open_ends_well() -> None:
+    with mjpeg_server() as server:
+        done = subprocess.run(
+            [sys.executable, "-c", FORGETFUL, server.url("stream")], capture_output=True, text=True, check=False
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "640 640 640 640 640 640\n", "")
+
+
+def test_stop_ends_a_source_that_has_no_end(pipeline: Pipeline, frames: list[Frame]) -> None:
+    stop = threading.Event()
+    endless = (replace(frames[0], index=index, captured_at=index / 15) for index in itertools.count())
+    source = GivenFrames(endless)  # type: ignore[arg-type]  # any iterable does here
+    for result in pipeline.results(source, stop):
+        if result.frame.index == 3:
+            stop.set()
+        assert result.frame.index < 4
+    assert source.closed == 1
+
+
+def test_settings_of_the_source_hold(tiny_bundle: Path, frames: list[Frame], tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("[source]\nmax_fps = 5\nrealtime = true\n")
+    settings = load_settings(str(tmp_path / "settings.toml"))
+    pipeline = Pipeline.from_bundle(load_bundle(tiny_bundle), settings)
+    assert [result.frame.index for result in pipeline.results(GivenFrames(frames[:9]))] == [0, 3, 6]
+    film = write_video(tmp_path / "film.mp4", 2)
+    with open_source(film, settings.source, name="paced") as source:
+        frame = source.read(60.0)
+    assert isinstance(frame, Frame) and frame.glass_at is not None and frame.source == "paced"
+    with open_source(film, SourceSettings(rotate=90)) as source:
+        turned = source.read(60.0)
+    assert isinstance(turned, Frame) and (turned.width, turned.height) == (480, 640)
+
+
+class SlowDetector(HaarFaceDetector):
+    """It takes far longer than the price list of a file's searches says."""
+
+    def detect(self, gray: npt.NDArray[np.uint8], region: Box | None = None, **how: Any) -> list[Face]:
+        until = time.thread_time() + 0.02
+        found = super().detect(gray, region, **how)
+        while time.thread_time() < until:
+            pass
+        return found
+
+
+def test_a_live_source_keeps_to_the_budget_by_what_searches_really_take(tiny_bundle: Path, frames: list[Frame]) -> None:
+    searches = []
+    for live in (False, True):
+        telemetry = Telemetry()
+        settings = RuntimeSettings(schedule=ScheduleSettings(budget_share=0.1))
+        classifier = EmotionClassifier(load_bundle(tiny_bundle))
+        pipeline = Pipeline(SlowDetector(), classifier, settings, telemetry)
+        assert len(list(pipeline.results(GivenFrames(frames, live=live)))) == len(frames)
+        stages = telemetry.snapshot().stages
+        searches.append(sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages))
+    assert searches[1] < 0.85 * searches[0]
+
+
+def test_a_picture_is_read_in_grey_and_in_colour(tiny_bundle: Path, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "bundle"), "zip", tiny_bundle)
+    with load_bundle(archive) as bundle:
+        reader = FaceReader(bundle)
+    gray = face_picture()
+    (face,) = reader.read(gray)  # the zip's unpacked files are gone by now
+    assert face.emotion == max(face.by_label(), key=face.by_label().__getitem__)
+    assert face.confidence == pytest.approx(max(face.by_label().values()))
+    assert sum(face.by_label().values()) == pytest.approx(1, abs=1e-5)
+    assert face.fault is None
+    colour = cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
+    for picture in (colour, colour[..., ::-1], np.asfortranarray(gray)):
+        (other,) = reader.read(picture)
+        assert other.box == face.box and other.by_label() == pytest.approx(face.by_label())
+    (blurred,) = reader.read(cv2.GaussianBlur(gray, (0, 0), 4.0))
+    assert blurred.fault == "blurred"
+    assert reader.read(gray[:100, :100]) == () and reader.read(gray[:1, :1]) == ()
+    reader.close()
+    reader.close()
+
+
+def test_colours_weigh_as_opencv_orders_them() -> None:
+    blue = np.zeros((2, 3, 3), np.uint8)
+    blue[..., 0] = 255
+    assert to_gray(blue).tolist() == [[29] * 3] * 2  # ITU-R BT.601: 0.114 of white
+    assert to_gray(blue[..., ::-1]).tolist() == [[76] * 3] * 2
+
+
+NO_PICTURES: list[tuple[Any, str]] = [
+    (np.zeros((4, 4, 3)), r"float64 \[4, 4, 3\]"),
+    (np.zeros((4, 4), np.float32), r"float32 \[4, 4\]"),
+    (np.zeros((0, 4), np.uint8), r"uint8 \[0, 4\]"),
+    (np.zeros((4, 4, 4), np.uint8), r"uint8 \[4, 4, 4\]"),
+    (np.zeros(4, np.uint8), r"uint8 \[4\]"),
+    (None, "NoneType"),
+    ([[0, 1], [2, 3]], "list"),
+]
+
+
+@pytest.mark.parametrize(("picture", "called"), NO_PICTURES, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_no_picture_is_refused_in_one_line(picture: Any, called: str) -> None:
+    with pytest.raises(InputError, match=rf"^a picture must be uint8, grey \[H, W\] or BGR .*, not {called}$"):
+        to_gray(picture)
+    with pytest.raises(InputError, match=rf"^a grey picture must be uint8 \[H, W\], not {called}; .*to_gray makes one"):
+        Frame("mine", 0, 0.0, picture)
+
+
+def test_colour_is_refused_where_grey_is_wanted(tiny_bundle: Path) -> None:
+    colour = np.zeros((60, 60, 3), np.uint8)
+    face = Face(Box(0, 0, 50, 50), 1.0)
+    with pytest.raises(InputError, match=r"not uint8 \[60, 60, 3\]; fer_edge\.to_gray makes one"):
+        HaarFaceDetector().detect(colour)
+    with pytest.raises(InputError, match=r"fer_edge\.to_gray makes one"):
+        crop_face(colour, face, EmotionClassifier(load_bundle(tiny_bundle)).crop_spec)
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(InputError, match=r"nowhere\.zip: no such bundle"):
+        load_bundle("nowhere.zip")
+    with pytest.raises(InputError, match=r"nowhere\.mp4: no such file"):
+        open_source("nowhere.mp4")
+    with pytest.raises(SourceLostError, match="video99: there is no such camera"):
+        open_source(99)
