@@ -42,6 +42,8 @@ class EmotionClassifier:
         self._temperature = manifest.temperature
         self._model = load(chosen.path, threads)
         _check_contract(manifest, chosen, self._model)
+        self.interpreter = self._model.describe()
+        """What runs the model, and how much of it a delegate has taken."""
         # One run at load: a broken conversion answers NaN, and the first frame should not pay for the start.
         blank = np.zeros((manifest.input.height, manifest.input.width), dtype=np.uint8)
         if not np.isfinite(self.logits(blank)).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from fer_edge.bundle import ModelBundle
@@ -16,6 +17,7 @@ from fer_edge.crop_quality import find_fault, measure
 from fer_edge.detection import HaarFaceDetector, suppress_overlaps
 from fer_edge.emotion import EmotionSmoother
 from fer_edge.events import EventTeller
+from fer_edge.interpreter import LiteRtModel
 from fer_edge.motion import MotionGate
 from fer_edge.schedule import ScheduleState, Search, SearchCost, plan_searches
 from fer_edge.telemetry import StageTimer, Telemetry
@@ -160,8 +162,10 @@ def build_pipeline(
 ) -> Pipeline:
     """The pipeline with the Haar detector and a bundle's ``variant``. Raises ModelError when either is refused."""
     detector = HaarFaceDetector(settings.detector)
-    classifier = EmotionClassifier(bundle, variant)
-    return Pipeline(detector, classifier, settings, telemetry or Telemetry(), adapt_to_cost=adapt_to_cost)
+    model, telemetry = settings.model, telemetry or Telemetry()
+    classifier = EmotionClassifier(bundle, variant, model.threads, partial(LiteRtModel, interpreter=model.interpreter))
+    telemetry.interpreter = classifier.interpreter
+    return Pipeline(detector, classifier, settings, telemetry, adapt_to_cost=adapt_to_cost)
 
 
 class FaceDetector(Protocol):
