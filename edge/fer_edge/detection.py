@@ -25,6 +25,7 @@ class HaarFaceDetector:
         """Load the cascade. Raises ModelError when OpenCV has no cascade classifier or its XML file is missing."""
         self._settings = settings or DetectorSettings()
         self._cascade = load_cascade()
+        self._reduced = np.empty(0, np.uint8)  # a buffer for pictures of any size that was needed so far
 
     def detect(
         self,
@@ -52,7 +53,7 @@ class HaarFaceDetector:
         high = 0 if max_face is None else max(CASCADE_WINDOW, round(max_face * scale))
         settings = self._settings
         found, _, weights = self._cascade.detectMultiScale3(
-            resample(patch, small_height, small_width),
+            resample(patch, small_height, small_width, out=self._buffer(small_height, small_width)),
             scaleFactor=settings.known_scale_factor if known else settings.scale_factor,
             minNeighbors=settings.known_min_neighbors if known else settings.min_neighbors,
             minSize=(max(CASCADE_WINDOW, low),) * 2,
@@ -65,6 +66,11 @@ class HaarFaceDetector:
             for found_box, weight in zip(found, np.ravel(weights), strict=True)
         ]
         return suppress_overlaps(faces)
+
+    def _buffer(self, height: int, width: int) -> UInt8Array:
+        if self._reduced.size < height * width:
+            self._reduced = np.empty(height * width, np.uint8)
+        return self._reduced[: height * width].reshape(height, width)
 
 
 def suppress_overlaps(faces: Iterable[Face], limit: float = 0.4) -> list[Face]:
