@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from arm.sandbox import run
@@ -43,8 +45,11 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as scratch:
             wheel = build_wheel(Path(scratch))
             bundle = _tiny_bundle(Path(scratch))
+            with ThreadPoolExecutor() as pool:  # mostly downloads, and programs that unpack them
+                pythons = list(pool.map(partial(prepare, arguments.environments, wheel), chosen))
+            arguments_of_all = [*files, *pytest_arguments]
             results = [
-                test(target, arguments.environments, wheel, bundle, [*files, *pytest_arguments]) for target in chosen
+                test(target, python, bundle, arguments_of_all) for target, python in zip(chosen, pythons, strict=True)
             ]
     except FerEdgeError as error:
         sys.stderr.write(f"test-locks: {error}\n")
@@ -63,14 +68,21 @@ def _tiny_bundle(folder: Path) -> Path:
     return folder / "tiny"
 
 
-def test(target: Target, environments: Path, wheel: Path, bundle: Path, arguments: list[str]) -> int:
-    """Run pytest with ``arguments`` in the environment of ``target``; 1 where it fails, 0 where it passes or cannot."""
+def prepare(environments: Path, wheel: Path, target: Target) -> Path | None:
+    """The Python of the environment of ``target``; None where this machine has no Python for it."""
     found = find_python(target.python)
     if found is None:
-        print(f"{target.name}: SKIPPED: there is no Python {target.python} here, neither on the PATH nor of pyenv")
-        return 0
+        return None
     python = make_environment(target, found, (environments / target.name).absolute())
     install_wheel(python, wheel)
+    return python
+
+
+def test(target: Target, python: Path | None, bundle: Path, arguments: list[str]) -> int:
+    """Run pytest with ``arguments`` in the environment of ``target``; 1 where it fails, 0 where it passes or cannot."""
+    if python is None:
+        print(f"{target.name}: SKIPPED: there is no Python {target.python} here, neither on the PATH nor of pyenv")
+        return 0
     versions = subprocess.run([python, "-c", _VERSIONS], capture_output=True, text=True, check=True).stdout.strip()
     print(f"{target.name}: {versions}", flush=True)
     # What the tests start many times should be compiled once.

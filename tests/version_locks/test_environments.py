@@ -45,7 +45,7 @@ def test_one_that_is_not_here_is_skipped_and_that_is_said(tmp_path: Path) -> Non
     code = (
         "import sys; from pathlib import Path; from version_locks import __main__ as m;"
         f"t = next(t for t in m.TARGETS if t.name == {other.name!r});"
-        "print(m.test(t, Path('.'), Path('none.whl'), Path('none'), []))"
+        "print(m.test(t, m.prepare(Path('.'), Path('none.whl'), t), Path('none'), []))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
