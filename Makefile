@@ -3,6 +3,7 @@
 VENV := .venv
 TORCH_VENV := .venv-torch
 LEGACY_VENV := .venv-legacy
+LOCKS_VENV := .venv-locks
 FER_VENV := .venv-fer
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -18,14 +19,15 @@ UV := $(BIN)/python -m uv
 COMPILE := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock" --constraint locks/constraints.in $(UPGRADE)
 PI := --python-platform aarch64-manylinux_2_28 --only-binary :all:
+# tflite-runtime asks for a later glibc than the rest; Bookworm has 2.36.
+PI_LEGACY := $(PI:%_2_28=%_2_34)
 
 # PyTorch stands in no lock file, since its builds differ by machine: `make test-torch TORCH=torch==2.13.0`.
 TORCH ?= torch>=2.6
 
-# tflite-runtime 2.14 has no wheel for a later Python, and needs numpy < 2, which it says nowhere.
+# tflite-runtime 2.14 has no wheel for a later Python.
 LEGACY_PYTHON ?= $(firstword $(foreach name,$(PYTHON) python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $(name))) python3.11)
-LEGACY := 'tflite-runtime==2.14.0' 'numpy==1.26.4'
 
 # What the fer package needs and does not say: it takes OpenCV 5, which comes without the cascade's file, wants the
 # pkg_resources of an older setuptools, and lists gigabytes of PyTorch, which another detector alone would use.
@@ -37,13 +39,14 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-torch run-test-torch test-arm test-picamera2 soak legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 soak legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       install what a Pi needs into $(VENV), then run the pipeline on the built-in scene"
 	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
 	@echo "make test-torch install everything and PyTorch into $(TORCH_VENV) and run the tests of training on it"
+	@echo "make test-locks run tests/edge on the versions of each Pi lock file, and on tflite-runtime (ARGS=--quick: as CI does)"
 	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
 	@echo "make fer-env    install the fer package into $(FER_VENV), 2 GB, for \`fer-edge bench pipeline\`"
 	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
@@ -69,6 +72,10 @@ test-torch:
 run-test-torch: $(VENV)/.torch
 	$(BIN)/python -c 'import torch; print("PyTorch", torch.__version__)'
 	$(BIN)/python -m pytest tests/train/test_torch.py $(ARGS)
+
+# Environments of their own in $(LOCKS_VENV); one whose Python is not here is skipped, and that is said.
+test-locks: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m version_locks --environments $(LOCKS_VENV) $(ARGS)
 
 legacy-env: $(LEGACY_VENV)/.installed
 
@@ -123,14 +130,15 @@ lock: $(VENV)/.python
 	$(COMPILE) --universal --python-version 3.11 --extra dev --output-file locks/dev.txt
 	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --output-file locks/edge.txt
 	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --output-file locks/pi-bookworm.txt
+	$(COMPILE) $(PI_LEGACY) --python-version 3.11 --extra legacy --constraint locks/pi-bookworm.txt --output-file locks/pi-bookworm-legacy.txt
 	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --output-file locks/pi-trixie.txt
 
 clean:
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find . \( -path ./$(VENV) -o -path ./$(TORCH_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(TORCH_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) -o -path ./$(LOCKS_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(TORCH_VENV) $(LEGACY_VENV) $(FER_VENV)
+	rm -rf $(VENV) $(TORCH_VENV) $(LEGACY_VENV) $(FER_VENV) $(LOCKS_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
 $(VENV)/.python:
@@ -166,14 +174,15 @@ $(VENV)/.torch: $(VENV)/.dev
 	$(PIP) install '$(TORCH)'
 	@touch $@
 
-$(LEGACY_VENV)/.installed:
+$(LEGACY_VENV)/.installed: locks/pi-bookworm-legacy.txt
 	@$(LEGACY_PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 		echo "tflite-runtime 2.14 needs Python 3.11 with its venv module; give one:" \
 			"make LEGACY_PYTHON=/path/to/python3.11 legacy-env" >&2; \
 		exit 1; }
 	@echo "Installing tflite-runtime into $(LEGACY_VENV)"
 	$(LEGACY_PYTHON) -m venv --clear $(LEGACY_VENV)
-	$(LEGACY_VENV)/bin/python -m pip --disable-pip-version-check --quiet install $(LEGACY)
+	$(LEGACY_VENV)/bin/python -m pip --disable-pip-version-check --quiet install \
+		--require-hashes --requirement locks/pi-bookworm-legacy.txt
 	@touch $@
 
 $(FER_VENV)/.installed: $(VENV)/.python

@@ -30,10 +30,11 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a real, untrained bundle (float32 and int8). Shared by the session: copy it before changing it.
 
-    FER_EDGE_TINY_BUNDLE names one that was made elsewhere, for a machine without TensorFlow.
+    TINY_BUNDLE names one that was made elsewhere, for an environment without TensorFlow, or the folder to make it in.
     """
-    made = os.environ.get("FER_EDGE_TINY_BUNDLE")
-    return Path(made) if made else make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+    named = os.environ.get("TINY_BUNDLE")
+    folder = Path(named) if named else tmp_path_factory.mktemp("bundle") / "tiny"
+    return folder if folder.exists() else make_tiny_bundle(folder)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fer_bench.extras import require
 from fer_edge.errors import ModelError
 from fer_edge.interpreter import LiteRtModel, TensorDetails, TensorModel
+from fer_edge.types import InterpreterInfo
 
 SUFFIX = ".onnx"
 SCALE, ZERO_POINT = "{side}_scale", "{side}_zero_point"
@@ -52,6 +53,7 @@ class OnnxModel:
                 f"{path}: needs one input and one output, not {len(inputs)} inputs and {len(outputs)} outputs"
             )
         self.path = path
+        self._info = InterpreterInfo("onnxruntime", runtime.__version__, None, None, None, threads)
         self._names = (inputs[0].name, outputs[0].name)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.input_details = _details(path, inputs[0], "input", metadata)
@@ -70,6 +72,10 @@ class OnnxModel:
             return np.asarray(self._session.run([result], {given: tensor})[0])
         except _errors() as error:
             raise ModelError(f"{self.path}: the model cannot run: {' '.join(str(error).split())[:200]}") from None
+
+    def describe(self) -> InterpreterInfo:
+        """What runs the model; which nodes its providers took it does not tell."""
+        return self._info
 
     def close(self) -> None:
         """Release the runtime's memory; may be called twice, and nothing else may be called after it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.bundle import ModelBundle, ModelManifest, ModelVariant
+from fer_edge.config import ModelSettings
 from fer_edge.crop import CropSpec
 from fer_edge.errors import ModelError
 from fer_edge.interpreter import LiteRtModel, TensorDetails, TensorModel
@@ -42,10 +44,18 @@ class EmotionClassifier:
         self._temperature = manifest.temperature
         self._model = load(chosen.path, threads)
         _check_contract(manifest, chosen, self._model)
+        self.interpreter = self._model.describe()
+        """What runs the model, and how much of it a delegate has taken."""
         # One run at load: a broken conversion answers NaN, and the first frame should not pay for the start.
         blank = np.zeros((manifest.input.height, manifest.input.width), dtype=np.uint8)
         if not np.isfinite(self.logits(blank)).all():
             raise ModelError(f"{chosen.path}: the model answers with NaN or infinity: convert it again")
+
+    @classmethod
+    def from_settings(cls, bundle: ModelBundle, settings: ModelSettings, variant: str | None = None) -> Self:
+        """A bundle's ``variant`` (default: that of ``settings``), run as the settings say. Raises ModelError."""
+        load = partial(LiteRtModel, interpreter=settings.interpreter)
+        return cls(bundle, variant or settings.variant, settings.threads, load)
 
     def classify(self, crop: FaceCrop) -> EmotionProbabilities:
         """Probabilities of each label for one crop of ``crop_spec``'s size."""

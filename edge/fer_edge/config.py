@@ -24,6 +24,9 @@ CASCADE_WINDOW = 24
 MOST_PIXELS = 16384
 """Longest side of a picture that settings may name."""
 
+MOST_THREADS = 64
+"""Threads that settings may ask for: beyond a machine's cores they only take memory."""
+
 STILL_SEARCH_PX = 1280
 """Longer side in pixels to which a still picture is reduced for the search: a phone's 12 megapixels would take many
 seconds, and a face that is smaller than the detector's least there would give the classifier little to see."""
@@ -48,6 +51,8 @@ class DetectorSettings:
     """The same ratio where a known face is looked for again: its size is known well, so fewer are tried."""
     known_min_neighbors: int = 1
     """Hits wanted where a known face is looked for again: it is likely to be there."""
+    threads: int = 1
+    """Threads of OpenCV in the whole process, for searches as for resizing."""
 
     def __post_init__(self) -> None:
         _require(8 <= self.min_face <= 8192, "min_face must be between 8 and 8192 pixels")
@@ -55,6 +60,7 @@ class DetectorSettings:
         _require(0 <= self.min_neighbors <= 50, "min_neighbors must be between 0 and 50")
         _require(1.01 <= self.known_scale_factor <= 2.0, "known_scale_factor must be between 1.01 and 2")
         _require(0 <= self.known_min_neighbors <= 50, "known_min_neighbors must be between 0 and 50")
+        _require(1 <= self.threads <= MOST_THREADS, f"threads must be between 1 and {MOST_THREADS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +260,13 @@ class ModelSettings:
     """Folder or zip of a model bundle; without it, the one that comes with the package."""
     variant: str = "int8"
     """Name of the bundle's variant."""
+    interpreter: Literal["auto", "ai-edge-litert", "tflite-runtime"] = "auto"
+    """What runs it: LiteRT, or tflite-runtime (extra ``legacy``); ``auto`` is LiteRT where that is installed."""
+    threads: int = 1
+    """Threads of one inference; more helped nothing at this size of model."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.threads <= MOST_THREADS, f"threads must be between 1 and {MOST_THREADS}")
 
 
 @dataclass(frozen=True, slots=True)

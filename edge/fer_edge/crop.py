@@ -45,13 +45,16 @@ def crop_face(gray: UInt8Array, face: Face, spec: CropSpec) -> FaceCrop:
     return FaceCrop(face, resample(patch, spec.height, spec.width), inside.area / box.area)
 
 
-def resample(gray: UInt8Array, height: int, width: int) -> UInt8Array:
-    """Resize uint8 [H, W] to [height, width]: area averaging to shrink, bilinear to enlarge; a no-op at equal size."""
+def resample(gray: UInt8Array, height: int, width: int, out: UInt8Array | None = None) -> UInt8Array:
+    """Resize uint8 [H, W] to [height, width]: area averaging to shrink, bilinear to enlarge; a no-op at equal size.
+
+    ``out``, a contiguous uint8 [height, width], takes the result where one has to be computed.
+    """
     if gray.shape == (height, width):
         return np.ascontiguousarray(gray)
     shrinking = gray.shape[0] >= height and gray.shape[1] >= width
     method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(gray, (width, height), interpolation=method), dtype=np.uint8)
+    return np.asarray(cv2.resize(gray, (width, height), dst=out, interpolation=method), dtype=np.uint8)
 
 
 def _pad(patch: UInt8Array, inside: Box, wanted: Box) -> UInt8Array:

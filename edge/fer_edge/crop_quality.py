@@ -61,8 +61,10 @@ def find_fault(quality: CropQuality, settings: QualitySettings) -> CropFault | N
 
 def _sharpness(pixels: Float32Array) -> float:
     # Slices, not numpy.diff, which takes as long again for arrays as small as these.
-    down, along = pixels[1:] - pixels[:-1], pixels[:, 1:] - pixels[:, :-1]
-    return min(_mobility(down, down[1:] - down[:-1]), _mobility(along, along[:, 1:] - along[:, :-1]))
+    slope = pixels[1:] - pixels[:-1]
+    down = _mobility(slope, slope[1:] - slope[:-1])
+    slope = pixels[:, 1:] - pixels[:, :-1]
+    return min(down, _mobility(slope, slope[:, 1:] - slope[:, :-1]))
 
 
 def _mobility(slope: Float32Array, curve: Float32Array) -> float:

@@ -54,8 +54,8 @@ class DemoRecorder:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out ``fer-edge demo``; returns the exit code. Raises FerEdgeError."""
-    set_up_opencv()
     settings = RuntimeSettings()
+    set_up_opencv(settings.detector.threads)
     out: Path = arguments.out
     with StopRequest() as stop, ExitStack() as stack:
         bundle = stack.enter_context(load_bundle(arguments.bundle))

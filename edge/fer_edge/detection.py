@@ -25,6 +25,7 @@ class HaarFaceDetector:
         """Load the cascade. Raises ModelError when OpenCV has no cascade classifier or its XML file is missing."""
         self._settings = settings or DetectorSettings()
         self._cascade = load_cascade()
+        self._reduced = np.empty(0, np.uint8)  # a buffer for pictures of any size that was needed so far
 
     def detect(
         self,
@@ -57,7 +58,7 @@ class HaarFaceDetector:
         high = 0 if max_face is None else max(CASCADE_WINDOW, round(max_face * scale))
         settings = self._settings
         found, _, weights = self._cascade.detectMultiScale3(
-            _blanked(resample(patch, small_height, small_width), area, hidden),
+            self._picture(gray, patch, (small_height, small_width), area, hidden),
             scaleFactor=settings.known_scale_factor if known else settings.scale_factor,
             minNeighbors=settings.known_min_neighbors if known else settings.min_neighbors,
             minSize=(max(CASCADE_WINDOW, low),) * 2,
@@ -71,20 +72,30 @@ class HaarFaceDetector:
         ]
         return suppress_overlaps(faces)
 
+    def _picture(
+        self, gray: UInt8Array, patch: UInt8Array, size: tuple[int, int], area: Box, hidden: Sequence[Box]
+    ) -> UInt8Array:
+        """``patch``, which shows ``area`` of ``gray``, at ``size`` (height, width), without what is hidden."""
+        picture = resample(patch, *size, out=self._buffer(*size))
+        if hidden:
+            picture = picture.copy() if np.may_share_memory(picture, gray) else picture
+            _blank(picture, area, hidden)
+        return picture
 
-def _blanked(patch: UInt8Array, area: Box, hidden: Sequence[Box]) -> UInt8Array:
-    """``patch``, which shows ``area`` of the frame, with its mean grey in the ``hidden`` boxes of the frame."""
+    def _buffer(self, height: int, width: int) -> UInt8Array:
+        if self._reduced.size < height * width:
+            self._reduced = np.empty(height * width, np.uint8)
+        return self._reduced[: height * width].reshape(height, width)
+
+
+def _blank(patch: UInt8Array, area: Box, hidden: Sequence[Box]) -> None:
+    """Paint the ``hidden`` boxes of the frame in ``patch``, which shows ``area`` of it, in its mean grey."""
     height, width = patch.shape
-    mean: float | None = None
+    mean = cv2.mean(patch)[0]
     for box in hidden:
         rows = _stretch(box.y - area.y, box.height, height / area.height, height)
         columns = _stretch(box.x - area.x, box.width, width / area.width, width)
-        if rows.start < rows.stop and columns.start < columns.stop:
-            if mean is None:
-                mean = cv2.mean(patch)[0]
-                patch = patch.copy()  # it may be the frame's own pixels
-            patch[rows, columns] = mean
-    return patch
+        patch[rows, columns] = mean
 
 
 def _stretch(start: int, length: int, scale: float, most: int) -> slice:

@@ -1,10 +1,12 @@
-"""LiteRT behind one small class; tflite-runtime where that is what is installed.
+"""LiteRT or tflite-runtime behind one small class.
 
 Both give the same ``Interpreter``. One thread is the default: at this size of model more threads helped nothing.
 """
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +16,12 @@ import numpy.typing as npt
 
 from fer_edge.errors import ModelError
 from fer_edge.quiet import quiet_stderr
+from fer_edge.types import InterpreterInfo
+
+AUTO, LITERT, TFLITE_RUNTIME = "auto", "ai-edge-litert", "tflite-runtime"
+_MODULES = {LITERT: "ai_edge_litert.interpreter", TFLITE_RUNTIME: "tflite_runtime.interpreter"}
+"""Distribution and module of each interpreter, in the order in which ``AUTO`` tries them."""
+_INSTALLED_BY = {LITERT: "pip install ai-edge-litert", TFLITE_RUNTIME: "pip install 'fer-edge[legacy]' (Python 3.11)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,10 @@ class TensorModel(Protocol):
         """The raw output tensor for ``tensor``, of the input's shape and dtype."""
         ...
 
+    def describe(self) -> InterpreterInfo:
+        """What runs the model, and how much of it a delegate has taken."""
+        ...
+
     def close(self) -> None:
         """Release the model; may be called twice."""
         ...
@@ -53,14 +65,18 @@ class TensorModel(Protocol):
 class LiteRtModel:
     """A loaded ``.tflite`` file with one input and one output tensor. Not for use by two threads at once."""
 
-    def __init__(self, path: Path, threads: int = 1, *, xnnpack: bool = True) -> None:
+    def __init__(self, path: Path, threads: int = 1, *, xnnpack: bool = True, interpreter: str = AUTO) -> None:
         """Load ``path``. Raises ModelError for a file that is missing, damaged, no model, or cannot run here.
 
         ``xnnpack=False`` keeps XNNPACK away, so that the runtime's built-in kernels run (for comparisons).
+        ``interpreter`` is ``LITERT``, ``TFLITE_RUNTIME``, or ``AUTO`` for the first of them that is installed.
         LiteRT checks the file's structure; tflite-runtime 2.14 does not, and dies of a truncated one, so a
         bundle's files are compared with their sha256 first.
         """
-        runtime = _runtime()
+        self._name, runtime = _find_interpreter(interpreter)
+        # Its metadata would tell too, but that imports a parser of mails.
+        self._version: str = getattr(sys.modules[runtime.__package__], "__version__", "unknown")
+        self._threads = threads
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
         if path.suffix == ".onnx":
@@ -129,21 +145,37 @@ class LiteRtModel:
                     open_tensors += [int(tensor) for tensor in node["inputs"]]
         return Delegation(len(taken), len(nodes))
 
+    def describe(self) -> InterpreterInfo:
+        """Which interpreter runs the model, and what XNNPACK took."""
+        try:
+            taken = self.delegation()
+        except AttributeError:  # the list of nodes is no public interface: another version may lack it
+            return InterpreterInfo(self._name, self._version, None, None, None, self._threads)
+        delegate = "XNNPACK" if taken.delegated else None
+        return InterpreterInfo(self._name, self._version, delegate, taken.delegated, taken.nodes, self._threads)
+
     def close(self) -> None:
         """Release the runtime's memory; may be called twice, and nothing else may be called after it."""
         self._interpreter = self._input_view = self._output_view = None
 
 
-def _runtime() -> Any:
-    """The module that holds ``Interpreter``."""
-    try:
-        from ai_edge_litert import interpreter
-    except ImportError:
+def _find_interpreter(wanted: str) -> tuple[str, Any]:
+    """The distribution's name, and the module that holds ``Interpreter``. Raises ModelError where there is none."""
+    problems = []
+    for name in _MODULES if wanted == AUTO else (wanted,):
         try:
-            from tflite_runtime import interpreter
+            _check_numpy(name)
+            return name, importlib.import_module(_MODULES[name])
         except ImportError as error:
-            raise ModelError(f"no TFLite runtime works here: pip install ai-edge-litert ({error})") from None
-    return interpreter
+            problems.append(f"{name}: {error}")
+    remedy = _INSTALLED_BY[LITERT if wanted == AUTO else wanted]
+    raise ModelError(f"no interpreter for .tflite files works here: {remedy} ({'; '.join(problems)})")
+
+
+def _check_numpy(name: str) -> None:
+    # It does not say so to pip, and is imported without an error: it fails at use.
+    if name == TFLITE_RUNTIME and int(np.__version__.partition(".")[0]) >= 2:
+        raise ImportError(f"needs numpy below 2, and here is {np.__version__}")
 
 
 def _details(tensor: dict[str, Any]) -> TensorDetails:

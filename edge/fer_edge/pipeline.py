@@ -92,7 +92,9 @@ class Pipeline:
         Raises ModelError when either is refused. The bundle may be closed afterwards.
         """
         settings = settings or RuntimeSettings()
-        classifier = EmotionClassifier(bundle, variant or settings.model.variant)
+        telemetry = telemetry or Telemetry()
+        classifier = EmotionClassifier.from_settings(bundle, settings.model, variant)
+        telemetry.interpreter = classifier.interpreter
         return cls(None, classifier, settings, telemetry, adapt_to_cost=adapt_to_cost)
 
     def events(self, source: FrameSource, stop: threading.Event | None = None) -> Iterator[EmotionEvent]:

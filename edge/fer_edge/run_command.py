@@ -30,7 +30,7 @@ from fer_edge.sources.limits import Limits
 from fer_edge.sources.synthetic import DEMO_URI
 from fer_edge.telemetry import Telemetry
 from fer_edge.trace import StatsWriter, TraceWriter, combined_stats
-from fer_edge.types import RuntimeStatus
+from fer_edge.types import InterpreterInfo, RuntimeStatus
 
 EXIT_INTERRUPTED = 130
 
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(strict_toml.dump(table).lstrip("\n"))
         return 0
     _check(settings, arguments.config)
-    set_up_opencv()
+    set_up_opencv(settings.detector.threads)
     limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
     with StopRequest() as stop:
         failure, statuses = _run(settings, limits, stop)
@@ -232,4 +232,14 @@ def _summary(statuses: Sequence[RuntimeStatus]) -> str:
         sum(getattr(status, name) for status in statuses) for name in ("frames", "dropped", "faces", "events")
     )
     wall_s = max(status.wall_s for status in statuses)
-    return f"{frames} frames, {dropped} dropped, {faces} faces found, {events} events in {wall_s:.1f} s\n"
+    counts = f"{frames} frames, {dropped} dropped, {faces} faces found, {events} events in {wall_s:.1f} s\n"
+    return counts + _interpreter_line(statuses[0].interpreter)
+
+
+def _interpreter_line(info: InterpreterInfo | None) -> str:
+    """What ran the classifier; the same for all sources."""
+    if info is None:
+        return ""
+    taken = f"{info.delegate or 'no delegate'} took {info.delegated_nodes} of {info.nodes} nodes"
+    threads = "1 thread" if info.threads == 1 else f"{info.threads} threads"
+    return f"{info.name} {info.version}, {threads}" + ("\n" if info.nodes is None else f"; {taken}\n")

@@ -63,7 +63,7 @@ class FaceReader:
         """
         settings = settings or RuntimeSettings()
         self._settings = settings.for_still()
-        self._classifier = EmotionClassifier(bundle, variant or settings.model.variant)
+        self._classifier = EmotionClassifier.from_settings(bundle, settings.model, variant)
         self._detector = HaarFaceDetector(self._settings.detector)
 
     def read(self, picture: npt.NDArray[Any]) -> tuple[FaceReading, ...]:

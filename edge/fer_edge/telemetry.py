@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from fer_edge.process_memory import resident_mib
-from fer_edge.types import CropFault, RuntimeStatus, StageLatency
+from fer_edge.types import CropFault, InterpreterInfo, RuntimeStatus, StageLatency
 
 _GROWTH = 1.04
 """Ratio of neighbouring bucket limits: a percentile is off by 2 % at most."""
@@ -52,6 +52,8 @@ class Telemetry:
     """What the pipeline counts and times; ``snapshot`` may be called from any thread."""
 
     def __init__(self) -> None:
+        self.interpreter: InterpreterInfo | None = None
+        """What runs the classifier, once that is loaded."""
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._counts: defaultdict[str, int] = defaultdict(int)
@@ -95,6 +97,7 @@ class Telemetry:
                 pipeline_cpu_s=self._pipeline_cpu_s,
                 rss_mb=resident_mib(),
                 refused={fault.value: count for fault, count in self._refused.items()},
+                interpreter=self.interpreter,
                 stages={name: histogram.latency() for name, histogram in self._stages.items() if histogram.calls},
             )
 

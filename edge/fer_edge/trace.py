@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -98,6 +99,7 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
         "cpu_s": round(status.cpu_s, 4),
         "pipeline_cpu_s": round(status.pipeline_cpu_s, 4),
         "rss_mb": None if math.isnan(status.rss_mb) else round(status.rss_mb, 1),
+        "interpreter": status.interpreter and dataclasses.asdict(status.interpreter),
         "stages": {
             name: {
                 "p50_ms": round(stage.p50_ms, 3),

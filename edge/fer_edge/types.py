@@ -284,12 +284,28 @@ class StageLatency:
 
 
 @dataclass(frozen=True, slots=True)
+class InterpreterInfo:
+    """What runs the model: ``name`` and ``version`` of the distribution, and its ``threads``.
+
+    ``delegate`` (XNNPACK) has taken ``delegated_nodes`` of the graph's ``nodes``, and is None where it took none: then
+    built-in kernels run all of them. The counts are None where the interpreter does not tell.
+    """
+
+    name: str
+    version: str
+    delegate: str | None
+    delegated_nodes: int | None
+    nodes: int | None
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeStatus:
     """A snapshot of the running pipeline, beside the events.
 
     ``wall_s``, ``cpu_s`` (whole process) and ``pipeline_cpu_s`` (the processing thread) are seconds;
     ``rss_mb`` is the resident set in MiB (1 MiB = 2**20 bytes), NaN where the system does not tell.
-    ``refused`` counts the crops that were not classified, for each reason.
+    ``refused`` counts the crops that were not classified, for each reason. ``interpreter`` runs the classifier.
     """
 
     frames: int
@@ -301,4 +317,5 @@ class RuntimeStatus:
     pipeline_cpu_s: float
     rss_mb: float
     refused: dict[str, int] = field(default_factory=dict)
+    interpreter: InterpreterInfo | None = None
     stages: dict[str, StageLatency] = field(default_factory=dict)

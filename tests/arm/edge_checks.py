@@ -52,7 +52,7 @@ def check_tests(sandbox: Sandbox, tiny_bundle: Path) -> str:
         *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
         *(f"tests/edge/test_{name}.py" for name in TESTS),
         shown={**shown, tiny_bundle: "/tiny-bundle"},
-        environment={"FER_EDGE_TINY_BUNDLE": "/tiny-bundle"},
+        environment={"TINY_BUNDLE": "/tiny-bundle"},
         cwd="/checkout",
     )
     return f"tests/edge ({', '.join(TESTS)}): {output.decode().splitlines()[-1]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,17 +13,12 @@ from pathlib import Path
 
 from arm.sandbox import run
 from fer_edge.errors import InputError
+from support.lock_files import TEST_TOOLS, requirements
 
 CHECKOUT = Path(__file__).parents[2]
 
 _DEBIAN_PACKAGES = "python3-minimal,libpython3-stdlib,libstdc++6"
 _MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
-
-# What tests/edge imports, with all that it needs itself; in pip's words pytest, hypothesis and jsonschema.
-_TEST_TOOLS = {
-    *("pytest", "iniconfig", "packaging", "pluggy", "pygments", "hypothesis", "sortedcontainers"),
-    *("jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "attrs"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +114,7 @@ def _pip(target: Path, *arguments: str | Path) -> None:
 
 
 def _locked_tools() -> str:
-    # pip would take all of dev.txt, and it asks for hashes that a constraint cannot give.
-    blocks = re.findall(r"^[a-z0-9].*(?:\n    .*)*", (CHECKOUT / "locks" / "dev.txt").read_text(), flags=re.MULTILINE)
-    chosen = [block for block in blocks if block.partition("==")[0] in _TEST_TOOLS]
-    if len(chosen) != len(_TEST_TOOLS):
-        raise InputError(f"locks/dev.txt holds {len(chosen)} of {', '.join(sorted(_TEST_TOOLS))}")
-    return "\n".join(chosen) + "\n"
+    return "\n".join(requirements("dev", only=TEST_TOOLS).values()) + "\n"
 
 
 def _fingerprint(suite: Suite) -> str:

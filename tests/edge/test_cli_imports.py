@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 
 from support.edge_command import clean_environment, face_picture
+from support.interpreters import HERE
 
 HOST_ONLY = {
     "keras",
@@ -81,7 +82,7 @@ def test_run_and_predict_do_not_either(tiny_bundle: Path, tmp_path: Path) -> Non
     )
     predict = command("predict", "one.png", "--bundle", tiny_bundle, "--annotate", ".", "--json")
     loaded = modules_after(run + predict, tmp_path)
-    assert {"cv2", "ai_edge_litert"} <= loaded
+    assert {"cv2", HERE.replace("-", "_")} <= loaded
     assert not loaded & HOST_ONLY
 
 

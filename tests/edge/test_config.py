@@ -17,6 +17,7 @@ from fer_edge import strict_toml
 from fer_edge.config import (
     DetectorSettings,
     EmotionSettings,
+    ModelSettings,
     QualitySettings,
     RuntimeSettings,
     ScheduleSettings,
@@ -90,7 +91,7 @@ def test_every_flag_reaches_its_key(tmp_path: Path) -> None:
     )
     assert table["source"]["uris"] == ["a.mp4"]
     assert (table["source"]["max_fps"], table["source"]["realtime"]) == (2.5, True)
-    assert table["model"] == {"bundle": "b.zip", "variant": "float32"}
+    assert table["model"] == {"bundle": "b.zip", "variant": "float32", "interpreter": "auto", "threads": 1}
     assert table["output"] == {"events": "-", "trace": "t", "stats": "s", "annotate": "a.mp4"}
 
 
@@ -136,6 +137,7 @@ def test_the_environment_takes_toml_or_plain_words(name: str, text: str, expecte
         ("[source]\nuris = ['demo', 0]", ["source.uris[1] must be a string, not 0"]),
         ("[source]\nrotate = 45", ["source.rotate must be one of 0, 90, 180, 270, not 45"]),
         ("[source]\nrotate = false", ["source.rotate must be one of 0, 90, 180, 270, not False"]),
+        ("[model]\ninterpreter = 'tflite'", ["model.interpreter must be one of 'auto', 'ai-edge-litert', 'tflite-"]),
         ("[source]\nmirror = 1", ["source.mirror must be true or false, not 1"]),
         ("[source]\nwidth = 640.0", ["source.width must be a whole number, not 640.0"]),
         ("[detector]\nmin_face = true", ["detector.min_face must be a whole number, not True"]),
@@ -174,6 +176,7 @@ def test_a_wrong_file_names_the_key_and_what_is_allowed(tmp_path: Path, text: st
         *((DetectorSettings, {"min_neighbors": value}) for value in (-1, 51)),
         *((DetectorSettings, {"known_scale_factor": value}) for value in (1.0, 2.1)),
         *((DetectorSettings, {"known_min_neighbors": value}) for value in (-1, 51)),
+        *((section, {"threads": value}) for section in (DetectorSettings, ModelSettings) for value in (0, 65)),
         *((ScheduleSettings, {key: -1.0}) for key in ("acquire_within_s", "look_every_s", "still_look_s")),
         *((ScheduleSettings, {"budget_share": value}) for value in (0.0, 1.1)),
         (ScheduleSettings, {"budget_ms": 0.0}),

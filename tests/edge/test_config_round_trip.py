@@ -51,7 +51,13 @@ SECTIONS = {
         max_fps=st.none() | st.floats(0.01, 1000),
         realtime=st.booleans(),
     ),
-    "model": st.builds(ModelSettings, bundle=TEXT, variant=st.text()),
+    "model": st.builds(
+        ModelSettings,
+        bundle=TEXT,
+        variant=st.text(),
+        interpreter=st.sampled_from(["auto", "ai-edge-litert", "tflite-runtime"]),
+        threads=st.integers(1, 64),
+    ),
     "output": st.builds(OutputSettings, events=TEXT, trace=TEXT, stats=TEXT, annotate=TEXT),
     "detector": st.builds(
         DetectorSettings,

@@ -104,7 +104,7 @@ def test_the_base_install_is_what_a_pi_needs(distribution: Distribution) -> None
         "numpy",
         "opencv-python-headless",
     ]
-    assert set(metadata.get_all("Provides-Extra", [])) >= {"train", "convert", "bench", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) >= {"train", "convert", "bench", "legacy", "dev"}
     assert metadata["License-Expression"] == "Apache-2.0"
 
 

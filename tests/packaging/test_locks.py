@@ -9,7 +9,7 @@ import pytest
 
 from support.fresh_install import CHECKOUT, locked
 
-LOCKS = ("edge", "dev", "pi-bookworm", "pi-trixie")
+LOCKS = ("edge", "dev", "pi-bookworm", "pi-bookworm-legacy", "pi-trixie")
 HOST_ONLY = {
     "tensorflow", "tensorflow-cpu", "keras", "scipy", "pandas", "matplotlib", "scikit-learn", "statsmodels",
     "onnx", "onnxruntime", "tf2onnx",
@@ -48,3 +48,9 @@ def test_the_tests_run_on_the_versions_that_are_shipped() -> None:
 def test_bookworm_keeps_to_what_its_camera_packages_stand() -> None:
     pins = locked("pi-bookworm")
     assert (pins["numpy"], pins["opencv-python-headless"]) == ("1.26.4", "4.11.0.86")
+
+
+def test_the_other_interpreter_comes_with_the_same_versions() -> None:
+    pins = locked("pi-bookworm-legacy")
+    assert required("legacy") <= pins.keys()
+    assert pins == {**locked("pi-bookworm"), "tflite-runtime": "2.14.0"}

@@ -16,15 +16,12 @@ LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME, ONNX_RUNTIME = "litert", "litert-noxn
 class Engine:
     """A runtime and how it is used: it reads files with ``suffix``, is the module ``module`` and comes with
     `pip install` and ``requirement``.
-
-    ``unwanted`` is a module that must not be taken in its stead where both are installed.
     """
 
     name: str
     suffix: str
     module: str
     requirement: str
-    unwanted: str | None = None
 
     @property
     def distribution(self) -> str:
@@ -37,13 +34,7 @@ ENGINES = {
     for engine in (
         Engine(LITERT, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert"),
         Engine(LITERT_NO_XNNPACK, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert"),
-        Engine(
-            TFLITE_RUNTIME,
-            ".tflite",
-            "tflite_runtime.interpreter",
-            "tflite-runtime==2.14.0 'numpy<2'",
-            unwanted="ai_edge_litert",  # which LiteRtModel prefers
-        ),
+        Engine(TFLITE_RUNTIME, ".tflite", "tflite_runtime.interpreter", "tflite-runtime==2.14.0 'numpy<2'"),
         Engine(ONNX_RUNTIME, ".onnx", "onnxruntime", "onnxruntime"),
     )
 }
@@ -57,4 +48,4 @@ def open_model(engine: Engine, path: Path, threads: int) -> TensorModel:
         return OnnxModel(path, threads)
     from fer_edge.interpreter import LiteRtModel
 
-    return LiteRtModel(path, threads, xnnpack=engine.name != LITERT_NO_XNNPACK)
+    return LiteRtModel(path, threads, xnnpack=engine.name != LITERT_NO_XNNPACK, interpreter=engine.distribution)

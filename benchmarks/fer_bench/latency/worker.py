@@ -106,8 +106,6 @@ def _load(job: dict[str, Any]) -> tuple[TensorModel, Any]:
 def _import_engine(engine: Engine) -> None:
     from fer_bench.latency.engines import TFLITE_RUNTIME
 
-    if engine.unwanted is not None:
-        sys.modules[engine.unwanted] = None  # type: ignore[assignment]  # its import fails now
     numpy = importlib.import_module("numpy")
     if engine.name == TFLITE_RUNTIME and int(numpy.__version__.partition(".")[0]) >= 2:
         # Its own requirements do not say so: it is installed, imported, and fails at use.

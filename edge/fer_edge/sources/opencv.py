@@ -18,7 +18,7 @@ from fer_edge.gray import to_gray
 from fer_edge.image_files import check_readable
 from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, glass_time
 from fer_edge.sources.opening import Unopened
-from fer_edge.types import Frame
+from fer_edge.types import Frame, UInt8Array
 
 _log = logging.getLogger(__name__)
 _DEVICE = re.compile(r"(?:/dev/video)?(\d{1,3})")
@@ -49,7 +49,8 @@ def open_video(uri: str, settings: SourceSettings, name: str) -> VideoFileSource
     if not path.exists():
         return None
     check_readable(path)
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    # By itself FFmpeg takes a thread for each core, and for each of them the memory of several pictures.
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
     if not capture.isOpened():
         raise InputError(f"{path}: not a video that can be read: empty, cut short or of an unknown format")
     return VideoFileSource(capture, str(path), settings, name)
@@ -77,21 +78,22 @@ class VideoFileSource(ClosingSource):
         self._cut_short = cut_short
         self.fps = told_fps(capture, settings)
         self._capture, self._called = capture, called
+        self._pictures = GrayReader(capture)
         self._length_s = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.fps
         self._index = 0
         self._at = 0.0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """The next frame, or ENDED; ``timeout_s`` plays no part, a file never keeps one waiting."""
-        good, image = self._capture.read()
-        if not good:
+        gray = self._pictures.read()
+        if gray is None:
             self._check_complete()
             return NoFrame.ENDED
         told_at = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self._index:
             # Raw streams tell 0 for every frame, and damaged ones run backwards.
             self._at = told_at if told_at > self._at and math.isfinite(told_at) else self._at + 1 / self.fps
-        frame = Frame(self.name, self._index, self._at, to_gray(image))
+        frame = Frame(self.name, self._index, self._at, gray)
         self._index += 1
         return frame
 
@@ -134,17 +136,18 @@ class CameraSource(ClosingSource):
             )
         self._device = device
         self._set_controls(settings)
+        self._pictures = GrayReader(self._capture)
         self.fps = told_fps(self._capture, settings)
         self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """The next frame; the driver decides how long that takes."""
-        good, image = self._capture.read()
-        if not good:
+        gray = self._pictures.read()
+        if gray is None:
             raise SourceLostError(f"{self._device}: the camera stopped giving frames; check its cable and power")
         # For V4L2 this is the driver's own stamp of the buffer, on the monotonic clock.
         at = glass_time(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, time.monotonic())
-        frame = Frame(self.name, self._index, at, to_gray(image))
+        frame = Frame(self.name, self._index, at, gray)
         self._index += 1
         return frame
 
@@ -169,6 +172,22 @@ class CameraSource(ClosingSource):
         for name, unknown in (("ev", settings.ev), ("lens_position", settings.lens_position)):
             if unknown is not None:
                 _log.warning("%s: [source] %s is for picamera2 cameras", self._device, name)
+
+
+class GrayReader:
+    """Reads an open capture's pictures in grey: a new one each time, made from colours in one buffer."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        self._coloured: cv2.typing.MatLike | None = None
+
+    def read(self) -> UInt8Array | None:
+        """The next picture, uint8 [H, W]; None when there is none."""
+        good, image = self._capture.read(self._coloured)
+        if not good:
+            return None
+        self._coloured = None if image.ndim == 2 else image  # one that came in grey is given away
+        return to_gray(image)
 
 
 def told_fps(capture: cv2.VideoCapture, settings: SourceSettings) -> float:

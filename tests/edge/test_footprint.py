@@ -1,0 +1,54 @@
+"""What a run takes: resident memory, bytes for each frame, and only the imports that it needs. Time is no test's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import footprint
+from support.edge_command import clean_environment
+
+MOST_MIB = 110
+"""What `fer-edge run` may hold with one source of 640x480."""
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return footprint.write_scene(tmp_path_factory.mktemp("media") / "scene.mp4")
+
+
+def test_a_run_holds_no_more_memory_than_it_should(video: Path) -> None:
+    run = footprint.start(video, "--max-frames", "60")
+    assert run.stats["frames"] == 60
+    assert run.stats["events"] > 0
+    assert 30 < run.stats["rss_mb"] <= MOST_MIB
+
+
+def test_a_frame_allocates_its_own_picture_and_little_else_and_leaves_nothing(video: Path) -> None:
+    counted = footprint.count_allocations(video)
+    assert len(counted.reading) == len(counted.processing) == 300
+    picture = 640 * 480
+    # Results keep their frames, so each needs memory of its own; the colours that it is made from do not.
+    assert picture <= max(counted.reading) < picture + 4096
+    assert np.median(counted.processing) < 16_384
+    assert max(counted.processing) < 131_072  # a face that is classified, or a look at a whole tile
+    # Within what counters and times grow by while their numbers are still small.
+    assert counted.kept < 16_384
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="numpy 1 imports all of itself at once")
+def test_a_run_imports_no_part_of_numpy_that_it_does_not_need(video: Path) -> None:
+    code = (
+        "import sys; from fer_edge.cli import main;"
+        "main(['run', sys.argv[1], '--max-frames', '40', '--events', '-']);"
+        "sys.exit(' '.join(name for name in ('numpy.ma', 'numpy.random', 'numpy.fft') if name in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, video], env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert done.stderr == "\n"
+    assert '"appeared"' in done.stdout

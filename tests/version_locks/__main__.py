@@ -1,0 +1,101 @@
+"""``make test-locks``: tests/edge on the versions of each lock file of the device, and on tflite-runtime.
+
+Each in an environment of its own, with the wheel of this checkout. One whose Python is not on this machine is skipped,
+with a line that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from arm.sandbox import run
+from fer_edge.errors import FerEdgeError
+from support.fresh_install import CHECKOUT
+from version_locks.environments import TARGETS, Target, build_wheel, find_python, install_wheel, make_environment
+
+QUICK = ("interpreter", "run_interpreter", "classification", "detection", "pipeline", "footprint")
+"""Files of tests/edge in which a version of NumPy, OpenCV or the interpreter shows; what CI has the time for."""
+
+_VERSIONS = """
+import platform, re
+from importlib.metadata import distributions
+shown = {"numpy", "opencv-python-headless", "ai-edge-litert", "tflite-runtime"}
+found = sorted(f"{d.name} {d.version}" for d in distributions() if re.sub("[_.]", "-", d.name.lower()) in shown)
+print("Python " + platform.python_version(), *found, sep=", ")
+"""
+
+
+def main() -> int:
+    """Run what is asked for; 1 when a test failed."""
+    parser = argparse.ArgumentParser(prog="version_locks", description=__doc__.splitlines()[0])
+    parser.add_argument("--environments", type=Path, default=Path(".venv-locks"), metavar="DIR", help="kept here")
+    parser.add_argument("--only", choices=[target.name for target in TARGETS], help="one of them")
+    parser.add_argument("--quick", action="store_true", help=f"only the tests of {', '.join(QUICK)}")
+    arguments, pytest_arguments = parser.parse_known_args()
+    files = [f"tests/edge/test_{name}.py" for name in QUICK] if arguments.quick else ["tests/edge"]
+    chosen = [target for target in TARGETS if arguments.only in (None, target.name)]
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            wheel = build_wheel(Path(scratch))
+            bundle = _tiny_bundle(Path(scratch))
+            with ThreadPoolExecutor() as pool:  # mostly downloads, and programs that unpack them
+                pythons = list(pool.map(partial(prepare, arguments.environments, wheel), chosen))
+            arguments_of_all = [*files, *pytest_arguments]
+            results = [
+                test(target, python, bundle, arguments_of_all) for target, python in zip(chosen, pythons, strict=True)
+            ]
+    except FerEdgeError as error:
+        sys.stderr.write(f"test-locks: {error}\n")
+        return error.exit_code
+    return max(results, default=0)
+
+
+def _tiny_bundle(folder: Path) -> Path:
+    """The bundle that the tests use, made where TensorFlow is: here."""
+    made = os.environ.get("TINY_BUNDLE")  # by `make test`, in .ci/run
+    if made and Path(made).exists():
+        return Path(made)
+    # In a process of its own: TensorFlow has much to say on stderr.
+    make = "import sys, pathlib, support.bundles as b; b.make_tiny_bundle(pathlib.Path(sys.argv[1]))"
+    run([sys.executable, "-c", make, folder / "tiny"])
+    return folder / "tiny"
+
+
+def prepare(environments: Path, wheel: Path, target: Target) -> Path | None:
+    """The Python of the environment of ``target``; None where this machine has no Python for it."""
+    found = find_python(target.python)
+    if found is None:
+        return None
+    python = make_environment(target, found, (environments / target.name).absolute())
+    install_wheel(python, wheel)
+    return python
+
+
+def test(target: Target, python: Path | None, bundle: Path, arguments: list[str]) -> int:
+    """Run pytest with ``arguments`` in the environment of ``target``; 1 where it fails, 0 where it passes or cannot."""
+    if python is None:
+        print(f"{target.name}: SKIPPED: there is no Python {target.python} here, neither on the PATH nor of pyenv")
+        return 0
+    versions = subprocess.run([python, "-c", _VERSIONS], capture_output=True, text=True, check=True).stdout.strip()
+    print(f"{target.name}: {versions}", flush=True)
+    # What the tests start many times should be compiled once.
+    unwanted = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    done = subprocess.run(
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=CHECKOUT,
+        env={**environment, "TINY_BUNDLE": str(bundle)},
+        check=False,
+    )
+    return min(done.returncode, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

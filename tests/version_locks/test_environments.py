@@ -1,0 +1,59 @@
+"""What `make test-locks` installs, and how it finds a Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from support.programs import script
+from version_locks.environments import TARGETS, Target, find_python
+
+HERE = ".".join(map(str, sys.version_info[:2]))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_an_environment_is_pinned_and_has_one_interpreter(target: Target) -> None:
+    blocks = target.requirements().split("\n")
+    pins = [line.split()[0] for line in blocks if "==" in line]
+    assert {"numpy", "opencv-python-headless", "pytest", "hypothesis", "jsonschema"} <= {p.split("==")[0] for p in pins}
+    assert len([pin for pin in pins if pin.startswith(("ai-edge-litert", "tflite-runtime"))]) == 1
+    assert all("--hash=sha256:" in after for line, after in pairwise(blocks) if "==" in line)
+
+
+def test_a_python_is_found_only_where_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert find_python(HERE) is not None
+    assert find_python("3.99") is None
+    # As pyenv answers for a version that is not chosen, and as one would that has no venv module.
+    script(tmp_path / "python3.99", "echo 'command not found' >&2; exit 127")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_python("3.99") is None
+    # One of pyenv's that is not on the PATH, and says that it is what is wanted.
+    (tmp_path / "versions" / "3.99.1" / "bin").mkdir(parents=True)
+    chosen = script(tmp_path / "versions" / "3.99.1" / "bin" / "python", f"echo 3.99; echo {sys.executable}")
+    assert find_python("3.99") == Path(sys.executable)
+    assert chosen.exists()
+
+
+def test_one_that_is_not_here_is_skipped_and_that_is_said(tmp_path: Path) -> None:
+    """As a process that finds no other Python than its own."""
+    other = next(target for target in TARGETS if target.python != HERE)
+    code = (
+        "import sys; from pathlib import Path; from version_locks import __main__ as m;"
+        f"t = next(t for t in m.TARGETS if t.name == {other.name!r});"
+        "print(m.test(t, m.prepare(Path('.'), Path('none.whl'), t), Path('none'), []))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{other.name}: SKIPPED: there is no Python {other.python} here" in done.stdout
+    assert done.stdout.endswith("0\n")
