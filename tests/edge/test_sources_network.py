@@ -33,6 +33,8 @@ from support.mjpeg_server import MjpegServer, mjpeg_server
 
 PATIENT = SourceSettings(timeout_s=20)
 HURRIED = SourceSettings(timeout_s=1)
+WITHOUT_DEADLINE_S = 15
+"""Less than what OpenCV waits by itself, 20 s and more, and enough for a second's deadline on a busy machine."""
 RTSP_MISSING = rtsp.why_missing()
 needs_rtsp = pytest.mark.skipif(RTSP_MISSING is not None, reason=RTSP_MISSING or "")
 
@@ -50,15 +52,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MjpegServer]:
 
 
 @contextlib.contextmanager
-def silent_server() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
+def silent_server() -> Iterator[socket.socket]:
+    """A listener that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]
+        yield listener
+
+
+def port_of(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
 
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+        return port_of(listener)
 
 
 def frames_of(source: FrameSource, count: int) -> list[Frame]:
@@ -83,7 +89,7 @@ def refusal(url: str, settings: SourceSettings = HURRIED) -> str:
     began = time.monotonic()
     with pytest.raises(SourceLostError) as lost:
         open_source(url, settings)
-    assert time.monotonic() - began < 4 * settings.timeout_s + 4
+    assert time.monotonic() - began < WITHOUT_DEADLINE_S
     return str(lost.value)
 
 
@@ -103,12 +109,15 @@ def test_mjpeg_gives_frames_with_the_clocks_time(server: MjpegServer) -> None:
 
 def test_a_slow_reader_gets_the_newest_frame_of_a_stream(server: MjpegServer) -> None:
     with open_source(server.url("stream"), PATIENT) as source:
-        first = frames_of(source, 1)[0].index
-        time.sleep(1.5)
+        (first,) = frames_of(source, 1)
+        before, deadline = source.dropped, time.monotonic() + 60
+        while source.dropped < before + 15:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         (late,) = frames_of(source, 1)
-        assert late.index - first >= 5
-        assert source.dropped >= 4
-        assert time.monotonic() - late.captured_at < 1
+        now = time.monotonic()
+        assert late.index - first.index > 15
+        assert now - late.captured_at < 0.5 * (now - first.captured_at)
 
 
 def test_a_film_on_a_web_server_is_read_like_a_file(server: MjpegServer) -> None:
@@ -124,8 +133,8 @@ def test_a_password_for_http(server: MjpegServer) -> None:
     login = f"{mjpeg.USER}:{mjpeg.PASSWORD.replace('+', '%2B')}@"
     with open_source(server.url("private", login), PATIENT) as source:
         assert len(frames_of(source, 1)) == 1
-    assert "it wants a user and a password (401" in refusal(server.url("private"))
-    said = refusal(server.url("private", "viewer:Sesame@"))
+    assert "it wants a user and a password (401" in refusal(server.url("private"), PATIENT)
+    said = refusal(server.url("private", "viewer:Sesame@"), PATIENT)
     assert "user or password are wrong (401" in said
     assert "Sesame" not in said
     assert "viewer:***@" in said
@@ -136,7 +145,7 @@ def test_a_stream_that_stalls_ends_or_loses_its_server(server: MjpegServer) -> N
         frames_of(source, 1)
         began = time.monotonic()
         assert "the stream stopped: nothing came for" in until_lost(source)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < WITHOUT_DEADLINE_S
     with open_source(server.url("short"), PATIENT) as source:
         assert "its server ended it, or is gone" in until_lost(source)
     with mjpeg_server() as mortal, open_source(mortal.url("stream"), PATIENT) as source:
@@ -146,8 +155,8 @@ def test_a_stream_that_stalls_ends_or_loses_its_server(server: MjpegServer) -> N
 
 
 def test_what_is_wrong_with_an_http_stream_is_said(server: MjpegServer) -> None:
-    assert "the server has no such stream (404" in refusal(server.url("nothing"))
-    assert "no video that can be read comes from it (text/html)" in refusal(server.url("page"))
+    assert "the server has no such stream (404" in refusal(server.url("nothing"), PATIENT)
+    assert "no video that can be read comes from it (text/html)" in refusal(server.url("page"), PATIENT)
     assert "no answer from 127.0.0.1" in refusal(server.url("silent"))
     assert "nothing listens at 127.0.0.1" in refusal(f"http://127.0.0.1:{free_port()}/")
     assert "there is no host called no.such.host.invalid" in refusal("http://no.such.host.invalid/")
@@ -161,7 +170,8 @@ def test_what_is_wrong_with_an_http_stream_is_said(server: MjpegServer) -> None:
 
 
 def test_an_rtsp_server_that_never_answers() -> None:
-    with silent_server() as port:
+    with silent_server() as listener:
+        port = port_of(listener)
         assert f"no answer from 127.0.0.1:{port} within 1 s" in refusal(f"rtsp://127.0.0.1:{port}/live")
     assert "nothing listens at" in refusal(f"rtsp://127.0.0.1:{free_port()}/live")
 
@@ -188,8 +198,8 @@ def test_rtsp_that_stalls_is_lost_in_time() -> None:
         frames_of(source, 3)
         process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
-        assert "nothing came for 5" in until_lost(source)
-        assert time.monotonic() - began < 12
+        assert "the stream stopped: nothing came for" in until_lost(source)
+        assert 0.9 * settings.timeout_s <= time.monotonic() - began < WITHOUT_DEADLINE_S
 
 
 @needs_rtsp
@@ -198,31 +208,31 @@ def test_a_password_for_rtsp() -> None:
         login = f"{rtsp.USER}:{rtsp.PASSWORD}"
         with open_source(f"rtsp://{login}@127.0.0.1:{port}/live", PATIENT) as source:
             assert len(frames_of(source, 1)) == 1
-        assert "it wants a user and a password (401" in refusal(f"rtsp://127.0.0.1:{port}/live")
-        said = refusal(f"rtsp://viewer:Sesame@127.0.0.1:{port}/live")
+        assert "it wants a user and a password (401" in refusal(f"rtsp://127.0.0.1:{port}/live", PATIENT)
+        said = refusal(f"rtsp://viewer:Sesame@127.0.0.1:{port}/live", PATIENT)
         assert "user or password are wrong (401" in said
         assert "Sesame" not in said
         # The password was right, so it is the path.
-        assert "the server has no such stream (404" in refusal(f"rtsp://{login}@127.0.0.1:{port}/other")
+        assert "the server has no such stream (404" in refusal(f"rtsp://{login}@127.0.0.1:{port}/other", PATIENT)
 
 
 # Several at once
 
 
 def test_one_that_does_not_answer_keeps_no_other_waiting_for_ever(server: MjpegServer) -> None:
-    with silent_server() as port:
+    with silent_server() as listener:
         began = time.monotonic()
-        uris = [f"rtsp://127.0.0.1:{port}/a", "demo", f"http://127.0.0.1:{port}/b"]
+        uris = [f"rtsp://127.0.0.1:{port_of(listener)}/a", "demo", f"http://127.0.0.1:{port_of(listener)}/b"]
         opened = open_sources(uris, HURRIED, threading.Event())
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < WITHOUT_DEADLINE_S
     assert [isinstance(source, SourceLostError) for source in opened] == [True, False, True]
     stop = threading.Event()
     stop.set()
-    with silent_server() as port:
+    with silent_server() as listener:
         began = time.monotonic()
-        (lost,) = open_sources([f"rtsp://127.0.0.1:{port}/a"], PATIENT, stop)
+        (lost,) = open_sources([f"rtsp://127.0.0.1:{port_of(listener)}/a"], PATIENT, stop)
         assert isinstance(lost, SourceLostError)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 0.5 * PATIENT.timeout_s
 
 
 # As a process
@@ -285,17 +295,19 @@ def test_when_all_are_dead_each_is_told(tiny_bundle: Path, tmp_path: Path) -> No
 
 
 def test_ctrl_c_while_a_stream_does_not_open(tiny_bundle: Path, tmp_path: Path) -> None:
-    with silent_server() as port:
+    with silent_server() as listener:
         process = subprocess.Popen(
-            command_line("run", f"rtsp://127.0.0.1:{port}/a", "--bundle", tiny_bundle, "--debug"),
+            command_line("run", f"rtsp://127.0.0.1:{port_of(listener)}/a", "--bundle", tiny_bundle, "--debug"),
             cwd=tmp_path,
             env=clean_environment() | {"FER_EDGE_SOURCE_TIMEOUT_S": "60"},
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(4)
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
-        assert time.monotonic() - began < 15
+        listener.settimeout(60)
+        connection, _ = listener.accept()  # now it waits for an answer, for a minute
+        with connection:
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 130
+        assert time.monotonic() - began < 30
         assert "Traceback" not in process.communicate()[1]
