@@ -19,6 +19,9 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-
 	--custom-compile-command "make lock" --constraint locks/constraints.in $(UPGRADE)
 PI := --python-platform aarch64-manylinux_2_28 --only-binary :all:
 
+# Each of the tests' processes comes to hold TensorFlow and a model or two: 1 GB.
+TEST_PROCESSES ?= 2
+
 # PyTorch stands in no lock file, since its builds differ by machine: `make test-torch TORCH=torch==2.13.0`.
 TORCH ?= torch>=2.6
 
@@ -60,7 +63,7 @@ demo: $(VENV)/.base
 	$(BIN)/fer-edge demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 # An environment of its own, made by the rules below, so that the others stay as the lock files say.
 test-torch:
