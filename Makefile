@@ -22,6 +22,9 @@ PI := --python-platform aarch64-manylinux_2_28 --only-binary :all:
 # tflite-runtime asks for a later glibc than the rest; Bookworm has 2.36.
 PI_LEGACY := $(PI:%_2_28=%_2_34)
 
+# Each of the tests' processes comes to hold TensorFlow and a model or two: 1 GB.
+TEST_PROCESSES ?= 2
+
 # PyTorch stands in no lock file, since its builds differ by machine: `make test-torch TORCH=torch==2.13.0`.
 TORCH ?= torch>=2.6
 
@@ -63,7 +66,7 @@ demo: $(VENV)/.base
 	$(BIN)/fer-edge demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 # An environment of its own, made by the rules below, so that the others stay as the lock files say.
 test-torch:

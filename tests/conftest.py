@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support.bundles import make_tiny_bundle
 from support.caches import cache_in
@@ -15,7 +15,7 @@ from support.legacy import make_legacy_environment
 from support.road import MiniRoad, fer_edge, make_mini_road
 
 # No test is a matter of time here: a slow machine must not make one fail.
-settings.register_profile("fer-edge", deadline=None)
+settings.register_profile("fer-edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fer-edge")
 
 

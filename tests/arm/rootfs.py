@@ -6,9 +6,10 @@ import fcntl
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from arm.sandbox import run
@@ -49,23 +50,55 @@ class Prepared:
 
 @contextmanager
 def prepared(suite: Suite, cache: Path) -> Iterator[Prepared]:
-    """The folders of ``suite`` below ``cache``, made anew when what they are made from has changed.
+    """The folders of ``suite`` below ``cache``. Raises InputError as ``kept`` does."""
+    with kept(cache, suite.name, _made_from(suite), partial(_build, suite)) as folder:
+        yield _folders(folder)
 
-    Raises InputError where a step fails, or where another run uses them.
+
+@contextmanager
+def kept(cache: Path, name: str, made_from: bytes, build: Callable[[Path], None]) -> Iterator[Path]:
+    """The folder that ``build`` made below ``cache`` under ``name``, made anew when ``made_from`` is another.
+
+    Raises InputError where a step fails, or where another run uses it.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{suite.name}.lock").open("w") as lock:
+    with (cache / f"{name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"another make test-arm works in {cache}") from None
-        folder = cache / f"{suite.name}-{_fingerprint(suite)}"
+            raise InputError(f"another run of these tests works in {cache}") from None
+        folder = cache / f"{name}-{hashlib.sha256(made_from).hexdigest()[:12]}"
         if not folder.exists():
-            for outdated in cache.glob(f"{suite.name}-*"):
+            for outdated in cache.glob(f"{name}-*"):
                 shutil.rmtree(outdated)
-            _build(suite, cache / f"{suite.name}-unfinished")
-            (cache / f"{suite.name}-unfinished").rename(folder)
-        yield _folders(folder)
+            unfinished = cache / f"{name}-unfinished"
+            unfinished.mkdir()
+            build(unfinished)
+            unfinished.rename(folder)
+        yield folder
+
+
+def extract_debian(root: Path, suite: str, arch: str, packages: str) -> None:
+    """Put ``packages`` (by comma) of ``suite``, and what they need, into the folder ``root``.
+
+    Extracted, not configured: under emulation that would take most of an hour.
+    """
+    archive = root / "root.tar"
+    what = ["--quiet", f"--arch={arch}", "--variant=extract", f"--include={packages}", f"--hook-dir={_MERGED_USR}"]
+    run(["mmdebstrap", *what, suite, archive])
+    run(["tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-C", root, "-f", archive])
+    archive.unlink()
+
+
+def install_wheels(target: Path, python: str, machine: str, *wanted: str | Path) -> None:
+    """Install what is ``wanted``, in pip's words, into ``target`` as it is for ``python`` (3.11) on ``machine``."""
+    # pip holds what it installs to its own Python, although --python-version names another.
+    platform = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}", "--ignore-requires-python"]
+    for glibc in ("2_17", "2_27", "2_28"):
+        platform.append(f"--platform=manylinux_{glibc}_{machine}")
+    for abi in (f"cp{python.replace('.', '')}", "abi3", "none"):
+        platform.append(f"--abi={abi}")
+    _pip(target, *platform, f"--platform=manylinux2014_{machine}", *wanted)
 
 
 def install_project(folder: Path) -> None:
@@ -82,25 +115,12 @@ def _build(suite: Suite, folder: Path) -> None:
     for path in (folders.root, folders.bytecode, folders.board):
         path.mkdir(parents=True)
     print(f"Preparing {suite.name} for aarch64 (once): Debian packages", flush=True)
-    archive = folder / "root.tar"
-    # Extracted, not configured: that would take most of an hour under emulation.
-    what = ["--quiet", "--arch=arm64", "--variant=extract", f"--include={_DEBIAN_PACKAGES}"]
-    run(["mmdebstrap", *what, f"--hook-dir={_MERGED_USR}", suite.name, archive])
-    run(["tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-C", folders.root, "-f", archive])
-    archive.unlink()
+    extract_debian(folders.root, suite.name, "arm64", _DEBIAN_PACKAGES)
     print("… wheels", flush=True)
     tools = folder / "tools.txt"
     tools.write_text(_locked_tools())
-    # pip holds what it installs to its own Python, although --python-version names another.
-    platform = ["--only-binary=:all:", "--implementation=cp", f"--python-version={suite.python}"]
-    platform.append("--ignore-requires-python")
-    for glibc in ("2_17", "2_27", "2_28"):
-        platform.append(f"--platform=manylinux_{glibc}_aarch64")
-    for abi in (f"cp{suite.python.replace('.', '')}", "abi3", "none"):
-        platform.append(f"--abi={abi}")
-    platform.append("--platform=manylinux2014_aarch64")
     for target, lock in ((folders.site, CHECKOUT / "locks" / f"{suite.lock}.txt"), (folders.tools, tools)):
-        _pip(target, "--require-hashes", *platform, "-r", lock)
+        install_wheels(target, suite.python, "aarch64", "--require-hashes", "-r", lock)
     print("… a bundle for the tests", flush=True)
     # In a process of its own: TensorFlow has much to say on stderr.
     make = "import sys, pathlib, support.bundles as b; b.make_tiny_bundle(pathlib.Path(sys.argv[1]))"
@@ -117,7 +137,6 @@ def _locked_tools() -> str:
     return "\n".join(requirements("dev", only=TEST_TOOLS).values()) + "\n"
 
 
-def _fingerprint(suite: Suite) -> str:
+def _made_from(suite: Suite) -> bytes:
     inputs = [Path(__file__), CHECKOUT / "locks" / f"{suite.lock}.txt", CHECKOUT / "tests" / "support" / "bundles.py"]
-    text = _locked_tools().encode() + b"".join(path.read_bytes() for path in inputs)
-    return hashlib.sha256(text).hexdigest()[:12]
+    return _locked_tools().encode() + b"".join(path.read_bytes() for path in inputs)

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from fer_edge.errors import ModelError
 from support.bundles import add_onnx_variant, copy_bundle
 from support.fresh_install import CHECKOUT
 from support.machines import write_tree, write_vcgencmd
+from support.programs import assert_ends, script
 
 RELEASED = CHECKOUT / "models" / "fer-edge-s"
 PYTHON = Path(sys.executable)
@@ -145,12 +145,6 @@ def test_a_worker_that_is_killed_is_one_line(tiny_bundle: Path, when: str) -> No
     assert "\n" not in str(caught.value)
 
 
-def script(path: Path, text: str) -> Path:
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
-
-
 def test_a_worker_that_hangs_is_given_up_while_it_loads_or_later(tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^int8 on litert, 1 thread: its process did not answer within 2 s"):
         worker(tiny_bundle, python=script(tmp_path / "python", "exec sleep 1000"), timeout_s=2)
@@ -181,24 +175,11 @@ def test_a_program_that_is_no_python_is_one_line(tiny_bundle: Path, tmp_path: Pa
     assert "\n" not in str(caught.value)
 
 
-def dead(stat: Path) -> bool:
-    """Whether a process is gone, or dead and not yet reaped by whoever inherited it."""
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 def test_what_a_wrapper_started_ends_with_it(tiny_bundle: Path, tmp_path: Path) -> None:
     wrapper = script(tmp_path / "python", f"sleep 1000 & echo $! > {tmp_path}/child; wait")
     with pytest.raises(ModelError, match="did not answer"):
         worker(tiny_bundle, python=wrapper, timeout_s=2)
-    child = Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
-    # A killed process is gone only once the kernel has let it run that far: at a busy processor, a moment later.
-    deadline = time.monotonic() + 10
-    while not dead(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert dead(child)
+    assert_ends(int((tmp_path / "child").read_text()))
 
 
 def test_an_interpreter_that_cannot_start_or_lacks_the_engine(tiny_bundle: Path, tmp_path: Path) -> None:

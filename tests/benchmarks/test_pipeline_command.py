@@ -22,7 +22,7 @@ from fer_edge.bundle import DEFAULT_BUNDLE
 from support import road
 from support.edge_command import clean_environment, command_line, fer_edge
 from support.fer2013 import write_mini_fer2013
-from support.programs import script
+from support.programs import assert_ends, script
 from support.road import MiniRoad
 
 SHORT = ("bench", "pipeline", "--bundle", DEFAULT_BUNDLE, "--sizes", "320x240", "--frames", 8, "--rounds", 2)
@@ -216,10 +216,11 @@ def test_terminated_it_ends_at_once_with_its_processes(tmp_path: Path):
             time.sleep(0.1)
         children = psutil.Process(running.pid).children()
         running.terminate()
-        _, said = running.communicate(timeout=60)
+        _, said = running.communicate(timeout=120)
     assert (running.returncode, said) == (143, b"fer-edge: terminated\n")
     assert len(children) == 2
-    assert not any(child.is_running() for child in children)
+    for child in children:
+        assert_ends(child.pid)
 
 
 def test_a_device_is_measured_into_one_file_that_names_no_one(tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,7 @@ from fer_edge.bundle import DEFAULT_BUNDLE
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.labels import FER2013_LABELS
 from support.edge_command import face_picture
-from support.programs import script
+from support.programs import assert_ends, script
 
 READY = json.dumps({"how": "-", "versions": {"fer": "1"}})
 FRAME = json.dumps({"seen": [], "wall_s": 0.1, "cpu_s": 0.1})
@@ -73,17 +71,6 @@ serve(chatty)
     assert [len(faces) for faces in played.seen] == [1, 1, 1]
 
 
-def assert_ends(pid_file: Path) -> None:
-    """The process whose number is in ``pid_file``, and which is no child of ours, was killed."""
-    stat = Path("/proc") / pid_file.read_text().strip() / "stat"
-    with suppress(FileNotFoundError, ProcessLookupError):
-        # Dead is also what was not yet reaped by whoever inherited it; and who is killed needs a moment to die.
-        until = time.monotonic() + 30
-        while stat.read_text().rpartition(")")[2].split()[0] not in "ZX":
-            assert time.monotonic() < until
-            time.sleep(0.01)
-
-
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -106,7 +93,7 @@ def test_a_program_that_answers_wrong_leaves_nothing_running(tmp_path: Path):
     program = script(tmp_path / "program", f"sleep 1000 & echo $! > {tmp_path}/child; echo '{{}}'; wait")
     with pytest.raises(ModelError, match=NOT_UNDERSTOOD):
         fer_package(program)
-    assert_ends(tmp_path / "child")
+    assert_ends(int((tmp_path / "child").read_text()))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +122,7 @@ def test_a_program_that_hangs_is_given_up(tmp_path: Path):
     with CandidateProcess("slow", [str(program)], {}, timeout_s=2) as candidate:
         with pytest.raises(ModelError, match=r"^slow: its process did not answer within 2 s$"):
             candidate.play("scene", [face_picture()], FPS)
-        assert_ends(tmp_path / "child")
+        assert_ends(int((tmp_path / "child").read_text()))
 
 
 @pytest.mark.parametrize("candidates", [1, 2, 3, 4])

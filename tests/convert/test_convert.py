@@ -19,6 +19,7 @@ from fer_convert.variants import VARIANTS
 from fer_edge.bundle import load_bundle
 from fer_edge.errors import ModelError
 from fer_edge.interpreter import LiteRtModel
+from support import warm
 from support.road import MiniRoad, assert_refused, fer_edge
 
 
@@ -87,21 +88,11 @@ def test_an_existing_bundle_is_safe_without_force(mini_bundle: Path, mini_road: 
     # With --force a conversion that fails must not cost the old bundle either.
     broken = tmp_path / "broken.keras"
     broken.write_bytes((mini_road.run / "model.keras").read_bytes()[:5000])
-    refused = fer_edge("convert", broken, "--out", out, "--force", data=mini_road.data)
+    refused = warm.fer_edge("convert", broken, "--out", out, "--force", data=mini_road.data)
     assert_refused(refused, 4, "broken.keras")
     assert (out / "manifest.json").read_bytes() == before
-    done = fer_edge(
-        "convert",
-        mini_road.run,
-        "--out",
-        out,
-        "--force",
-        "--name",
-        "other",
-        "--model-version",
-        "1.2.0",
-        data=mini_road.data,
-    )
+    named = ("--force", "--name", "other", "--model-version", "1.2.0")
+    done = warm.fer_edge("convert", mini_road.run, "--out", out, *named, data=mini_road.data)
     assert done.returncode == 0, done.stderr
     manifest = load_bundle(out).manifest
     assert (manifest.name, manifest.version) == ("other", "1.2.0")
@@ -186,7 +177,7 @@ def test_a_full_disk_leaves_nothing(mini_road: MiniRoad, tmp_path: Path) -> None
     if mounted.returncode != 0:
         pytest.skip("this machine lets nobody mount a tmpfs")
     try:
-        refused = fer_edge("convert", mini_road.run, "--out", small / "mini", data=mini_road.data)
+        refused = warm.fer_edge("convert", mini_road.run, "--out", small / "mini", data=mini_road.data)
         assert_refused(refused, 6, str(small))
         assert list(small.iterdir()) == []
     finally:

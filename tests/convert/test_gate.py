@@ -25,6 +25,7 @@ from fer_convert.variants import VARIANTS
 from fer_edge.bundle import file_sha256, load_bundle
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_train.dataset import PUBLIC_TEST, Dataset, load_dataset
+from support import warm
 from support.fer2013 import write_mini_fer2013
 from support.road import MiniRoad, assert_refused, fer_edge
 
@@ -210,7 +211,7 @@ def test_the_command_refuses_with_exit_1_and_leaves_the_old_bundle(
     shutil.copytree(healthy, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     rules.write_text("[file]\nmax_bytes = 20_000\n")
-    done = fer_edge("convert", mini_road.run, "--out", out, "--force", "--gate", rules, data=mini_road.data)
+    done = warm.fer_edge("convert", mini_road.run, "--out", out, "--force", "--gate", rules, data=mini_road.data)
     assert_refused(done, 1, "int8", "at most 20000", "nothing was written")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "gate.toml"]

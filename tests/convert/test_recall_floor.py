@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fer_convert.recall_floor import fit_offsets
 from fer_edge.errors import InputError
+from support import warm
 from support.road import MiniRoad, assert_refused, fer_edge
 
 LABELS = ("angry", "disgust", "fear", "happy")
@@ -56,7 +57,7 @@ def test_what_cannot_be_is_told() -> None:
 def test_the_command_gives_the_recall_and_the_manifest_says_how(mini_road: MiniRoad, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     floors = ("--min-recall", "disgust=0.9", "fear=.5")
-    done = fer_edge("convert", mini_road.run, "--out", out, *floors, "--variants", "float32", data=mini_road.data)
+    done = warm.fer_edge("convert", mini_road.run, "--out", out, *floors, "--variants", "float32", data=mini_road.data)
     assert done.returncode == 0, done.stderr
     offsets = json.loads((out / "manifest.json").read_text())["training"].get("logit_offsets", {})
     assert set(offsets) <= {"disgust", "fear"}
@@ -72,6 +73,6 @@ def test_the_command_gives_the_recall_and_the_manifest_says_how(mini_road: MiniR
 @pytest.mark.parametrize("floor", ["disgust", "disgust=2", "disgust=-0.1", "=0.5", "disgust=nan", "anger=0.5"])
 def test_a_wrong_floor_is_refused(mini_road: MiniRoad, tmp_path: Path, floor: str) -> None:
     out = tmp_path / "bundle"
-    done = fer_edge("convert", mini_road.run, "--out", out, "--min-recall", floor, data=mini_road.data)
+    done = warm.fer_edge("convert", mini_road.run, "--out", out, "--min-recall", floor, data=mini_road.data)
     assert_refused(done, 2, floor.partition("=")[0])
     assert not out.exists()

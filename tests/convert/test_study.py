@@ -18,6 +18,7 @@ import pytest
 from fer_convert.calibration import RULES, SEED, usable_rows
 from fer_edge.bundle import load_bundle
 from fer_train.dataset import TRAINING, load_dataset
+from support import warm
 from support.road import MiniRoad, assert_refused, fer_edge
 
 
@@ -62,7 +63,7 @@ def test_every_size_and_seed_is_measured(studied: tuple[str, Path]) -> None:
 def test_the_choice_of_convert_gives_the_file_of_convert(
     studied: tuple[str, Path], mini_road: MiniRoad, tmp_path: Path
 ) -> None:
-    done = fer_edge("convert", mini_road.run, "--out", tmp_path / "mini", data=mini_road.data)
+    done = warm.fer_edge("convert", mini_road.run, "--out", tmp_path / "mini", data=mini_road.data)
     assert done.returncode == 0, done.stderr
     (shipped,) = [point for point in read(studied[1] / "other.json")["points"] if point["shipped"]]
     (accuracy,) = load_bundle(tmp_path / "mini").manifest.variants["int8"].accuracy.values()

@@ -181,7 +181,7 @@ def test_no_place_to_unpack_is_an_output_error(tmp_path: Path, monkeypatch: pyte
         load_bundle(path)
 
 
-FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 ZIPS = [zip_bytes(method=method) for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)]
 
 

@@ -41,7 +41,7 @@ def test_ctrl_c_keeps_what_there_is(tiny_bundle: Path, tmp_path: Path) -> None:
     while "appeared" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=30)
+    rest, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert "frames per second" in rest
     assert cv2.VideoCapture(str(tmp_path / "out" / "demo.mp4")).read()[0]

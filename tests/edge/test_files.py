@@ -20,7 +20,7 @@ def names(folder: Path) -> list[str]:
 
 
 @given(data=st.binary())
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_bytes_arrive_whole(tmp_path: Path, data: bytes) -> None:
     write_bytes_atomically(tmp_path / "a.bin", data)
     assert (tmp_path / "a.bin").read_bytes() == data

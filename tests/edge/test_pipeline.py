@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 
 from fer_edge.bundle import load_bundle
+from fer_edge.classification import EmotionClassifier
 from fer_edge.config import EmotionSettings, RuntimeSettings, ScheduleSettings, TrackingSettings
+from fer_edge.detection import HaarFaceDetector
 from fer_edge.pipeline import FrameResult, Pipeline
+from fer_edge.schedule import Search, SearchCost
 from fer_edge.telemetry import Telemetry
-from fer_edge.types import UNCERTAIN, Box, EventKind, Frame
+from fer_edge.types import UNCERTAIN, Box, EventKind, Face, Frame, UInt8Array
 from support.scenes import demo_frames, portrait
 
 
@@ -167,13 +171,39 @@ def test_between_two_searches_a_face_is_followed_by_its_looks(
     assert stages["detect_region"].calls <= 0.5 * len(there)
 
 
+class ThrottledDetector(HaarFaceDetector):
+    """The detector on a chip that throttles: it finds the same, at four times the price that a file's searches have."""
+
+    def detect(self, gray: UInt8Array, region: Box | None = None, **how: Any) -> list[Face]:
+        began = time.thread_time()
+        found = super().detect(gray, region, **how)
+        assert region is not None
+        search = Search(region, how["scale"], how["min_face"], track_id=1 if how["known"] else None)
+        while time.thread_time() < began + 4 * SearchCost().of(search):
+            pass
+        return found
+
+
 def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
-    telemetry = Telemetry()
-    bundle = load_bundle(tiny_bundle)
-    pipeline = Pipeline.from_bundle(bundle, RuntimeSettings(), telemetry=telemetry, adapt_to_cost=True)
-    tracks = [pipeline.process(frame).tracks for frame, _ in visit[:20]]
-    assert tracks[-1]
-    assert telemetry.snapshot().stages["detect_full"].calls >= 1
+    settings = replace(RuntimeSettings(), schedule=ScheduleSettings(budget_share=0.1))
+
+    def searches(detector: type[HaarFaceDetector], frames: int, *, adapt: bool) -> list[int]:
+        """Searches made by the end of each of the first ``frames``."""
+        telemetry, made = Telemetry(), []
+        classifier = EmotionClassifier(load_bundle(tiny_bundle), "int8")
+        pipeline = Pipeline(detector(), classifier, settings, telemetry, adapt_to_cost=adapt)
+        for frame, _ in visit[:frames]:
+            pipeline.process(frame)
+            stages = telemetry.snapshot().stages
+            made.append(sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages))
+        return made
+
+    nominal = searches(HaarFaceDetector, 45, adapt=False)
+    # What a search takes is nothing to a file, and to a camera it is what the budget has to pay for.
+    assert searches(ThrottledDetector, 20, adapt=False) == nominal[:20]
+    throttled = searches(ThrottledDetector, 45, adapt=True)
+    assert throttled[0] == nominal[0]  # the first frame is searched whole, whatever it costs
+    assert 0 < throttled[-1] - throttled[0] < 0.6 * (nominal[-1] - nominal[0])
 
 
 def test_a_face_on_a_still_picture_is_kept_and_seldom_looked_for(tiny_bundle: Path) -> None:

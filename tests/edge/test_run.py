@@ -147,10 +147,10 @@ def test_a_damaged_file_ends_its_own_stream_alone(tiny_bundle: Path, clip: Path,
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_an_output_that_fails_ends_every_stream(tiny_bundle: Path, tmp_path: Path) -> None:
-    flags = ("--bundle", tiny_bundle, "--trace", "/dev/full", "--realtime")
-    began = time.monotonic()
+    flags = ("--bundle", tiny_bundle, "--trace", "/dev/full", "--realtime", "--stats", "s.json")
     assert_one_line(fer_edge("run", "demo", "demo", *flags, "--events", "/dev/full", cwd=tmp_path), 6, "/dev/full")
-    assert time.monotonic() - began < 15  # the scene takes 20 s
+    streams = json.loads((tmp_path / "s.json").read_text())["sources"].values()
+    assert all(stream["frames"] + stream["dropped"] < 250 for stream in streams)  # the scene has 300
 
 
 def test_the_age_of_frames_is_told_for_what_is_paced_like_a_camera(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_signal_in_the_middle_finishes_every_output(
     assert process.stdout is not None
     assert "appeared" in process.stdout.readline()  # a face has been seen: it runs
     process.send_signal(number)
-    rest, errors = process.communicate(timeout=30)
+    rest, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     assert "left" in rest
     trace = lines_of(tmp_path / "t.jsonl")
@@ -227,7 +227,7 @@ def test_ctrl_c_before_any_result(tiny_bundle: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     reader = os.open(tmp_path / "e.jsonl", os.O_RDONLY | os.O_NONBLOCK)
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=120) == 130
     os.close(reader)
     assert leftovers(tmp_path) == []
     assert process.communicate()[1].count("\n") <= 1

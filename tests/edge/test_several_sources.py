@@ -20,7 +20,7 @@ from fer_edge.sources import FrameSource, NoFrame, Opening, first_to_open, open_
 from fer_edge.sources.opening import Unopened
 from fer_edge.sources.synthetic import DemoSource
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge, lines_of
-from support.loopback import free_port, silent_server
+from support.loopback import free_port, port_of, silent_server
 from support.mjpeg_server import MjpegServer, mjpeg_server
 
 PATIENT = SourceSettings(timeout_s=20)
@@ -41,8 +41,8 @@ def server() -> Iterator[MjpegServer]:
 def test_each_is_open_as_soon_as_it_answers(server: MjpegServer) -> None:
     stop = threading.Event()
     told: list[SourceLostError] = []
-    with silent_server() as port, contextlib.ExitStack() as closing:
-        dead, silent = f"rtsp://127.0.0.1:{free_port()}/a", f"rtsp://127.0.0.1:{port}/b"
+    with silent_server() as listener, contextlib.ExitStack() as closing:
+        dead, silent = f"rtsp://127.0.0.1:{free_port()}/a", f"rtsp://127.0.0.1:{port_of(listener)}/b"
         began = time.monotonic()
         openings = open_sources([dead, silent, server.url("stream")], PATIENT)
         for opening in openings:
@@ -62,9 +62,9 @@ def test_each_is_open_as_soon_as_it_answers(server: MjpegServer) -> None:
 
 def test_one_that_does_not_answer_is_lost_in_its_time() -> None:
     told: list[SourceLostError] = []
-    with silent_server() as port:
+    with silent_server() as listener:
         began = time.monotonic()
-        openings = open_sources([f"http://127.0.0.1:{port}/b"], HURRIED)
+        openings = open_sources([f"http://127.0.0.1:{port_of(listener)}/b"], HURRIED)
         assert first_to_open(openings, threading.Event(), told.append) == (None, [])
         assert time.monotonic() - began < 4 * HURRIED.timeout_s + 4
     assert "no answer from" in str(told[0])
@@ -108,9 +108,12 @@ def test_one_dead_source_never_stops_another(tiny_bundle: Path, server: MjpegSer
 
 
 def test_a_silent_source_delays_no_other(tiny_bundle: Path, tmp_path: Path) -> None:
-    with silent_server() as port:
+    with silent_server() as listener:
         process = subprocess.Popen(
-            command_line("run", f"rtsp://127.0.0.1:{port}/a", "demo", "--bundle", tiny_bundle, "--max-frames", 45),
+        silent = f"rtsp://127.0.0.1:{port_of(listener)}/a"
+            command_line(
+                "run", f"rtsp://127.0.0.1:{port_of(listener)}/a", "demo", "--bundle", tiny_bundle, "--max-frames", 45
+            ),
             cwd=tmp_path,
             env=clean_environment() | {"FER_EDGE_SOURCE_TIMEOUT_S": "60"},
             stdout=subprocess.PIPE,
@@ -129,8 +132,8 @@ def test_a_silent_source_delays_no_other(tiny_bundle: Path, tmp_path: Path) -> N
 
 
 def test_what_is_refused_is_refused_at_once_beside_a_silent_source(tiny_bundle: Path, tmp_path: Path) -> None:
-    with silent_server() as port:
-        silent, flags = f"rtsp://127.0.0.1:{port}/a", ("--bundle", tiny_bundle, "--trace", "t.jsonl")
+    with silent_server() as listener:
+        silent, flags = f"rtsp://127.0.0.1:{port_of(listener)}/a", ("--bundle", tiny_bundle, "--trace", "t.jsonl")
         began = time.monotonic()
         typo = fer_edge("run", silent, "nosuchfile.mp4", *flags, cwd=tmp_path)
         assert_one_line(typo, 2, "nosuchfile.mp4: no such file")

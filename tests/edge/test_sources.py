@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -110,26 +111,28 @@ def test_a_single_picture_is_a_still_and_nothing_else_is(tmp_path: Path) -> None
 
 def test_realtime_paces_a_file_and_the_newest_frame_wins(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", 20, fps=20)
-    indices = []
+    indices, ages = [], []
     began = time.monotonic()
     with open_source(str(path), SETTINGS, realtime=True) as source:
         while (frame := source.read(2.0)) is not NoFrame.ENDED:
             if isinstance(frame, Frame):
                 indices.append(frame.index)
                 assert frame.glass_at is not None
-                assert -0.05 < time.monotonic() - frame.glass_at < 1
+                ages.append(time.monotonic() - frame.glass_at)
                 time.sleep(0.2)  # a pipeline four times too slow
         assert source.dropped == 20 - len(indices)
     assert time.monotonic() - began >= 19 / 20
+    # Read one by one, the last of them would be three seconds old; a busy machine may hold up a single one.
+    assert min(ages) > -0.05 and statistics.median(ages) < 1
     assert len(indices) <= 12
     assert indices == sorted(set(indices))
     assert indices[-1] == 19
 
 
 def test_a_slow_reader_never_holds_more_than_one_frame_and_close_ends_it(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "clip.mp4", 30, fps=10)
+    path = write_video(tmp_path / "clip.mp4", 3, fps=0.2)  # no second frame comes while this looks for one
     source = open_source(str(path), SETTINGS, realtime=True)
-    assert isinstance(source.read(2.0), Frame)
+    assert isinstance(source.read(60.0), Frame)
     assert source.read(0.0) is NoFrame.NOT_YET
     source.close()
     source.close()
@@ -203,14 +206,14 @@ class FaultyCamera(ClosingSource):
 
 def test_a_hanging_camera_blocks_nobody_and_is_lost_in_time() -> None:
     camera = FaultyCamera(1, hangs=True)
-    with NewestFrameSource(camera, lost_after_s=0.3) as source:
-        assert isinstance(source.read(5.0), Frame)
+    with NewestFrameSource(camera, lost_after_s=2.0) as source:
+        assert isinstance(source.read(60.0), Frame)
         began = time.monotonic()
         assert source.read(0.05) is NoFrame.NOT_YET
-        assert time.monotonic() - began < 5
-        time.sleep(0.4)
         with pytest.raises(SourceLostError, match="no frame for"):
-            source.read(0.0)
+            while True:
+                source.read(0.05)
+        assert 1.9 < time.monotonic() - began < 20  # the camera hangs for 30 s
         camera.unplugged.set()
 
 

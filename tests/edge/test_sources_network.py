@@ -27,11 +27,13 @@ from support.edge_command import (
     lines_of,
     write_video,
 )
-from support.loopback import free_port, silent_server
+from support.loopback import free_port, port_of, silent_server
 from support.mjpeg_server import MjpegServer, mjpeg_server
 
 PATIENT = SourceSettings(timeout_s=20)
 HURRIED = SourceSettings(timeout_s=1)
+WITHOUT_DEADLINE_S = 15
+"""Less than what OpenCV waits by itself, 20 s and more, and enough for a second's deadline on a busy machine."""
 RTSP_MISSING = rtsp.why_missing()
 needs_rtsp = pytest.mark.skipif(RTSP_MISSING is not None, reason=RTSP_MISSING or "")
 
@@ -70,7 +72,7 @@ def refusal(url: str, settings: SourceSettings = HURRIED) -> str:
     began = time.monotonic()
     with pytest.raises(SourceLostError) as lost:
         open_source(url, settings)
-    assert time.monotonic() - began < 4 * settings.timeout_s + 4
+    assert time.monotonic() - began < WITHOUT_DEADLINE_S
     return str(lost.value)
 
 
@@ -98,12 +100,15 @@ def test_what_came_before_anybody_looked_is_neither_fresh_nor_dropped(server: Mj
 
 def test_a_slow_reader_gets_the_newest_frame_of_a_stream(server: MjpegServer) -> None:
     with open_source(server.url("stream"), PATIENT) as source:
-        first = frames_of(source, 1)[0].index
-        time.sleep(1.5)
+        (first,) = frames_of(source, 1)
+        before, deadline = source.dropped, time.monotonic() + 60
+        while source.dropped < before + 15:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         (late,) = frames_of(source, 1)
-        assert late.index - first >= 5
-        assert source.dropped >= 4
-        assert time.monotonic() - late.captured_at < 1
+        now = time.monotonic()
+        assert late.index - first.index > 15
+        assert now - late.captured_at < 0.5 * (now - first.captured_at)
 
 
 def test_a_film_on_a_web_server_is_read_like_a_file(server: MjpegServer) -> None:
@@ -119,8 +124,8 @@ def test_a_password_for_http(server: MjpegServer) -> None:
     login = f"{mjpeg.USER}:{mjpeg.PASSWORD.replace('+', '%2B')}@"
     with open_source(server.url("private", login), PATIENT) as source:
         assert len(frames_of(source, 1)) == 1
-    assert "it wants a user and a password (401" in refusal(server.url("private"))
-    said = refusal(server.url("private", "viewer:Sesame@"))
+    assert "it wants a user and a password (401" in refusal(server.url("private"), PATIENT)
+    said = refusal(server.url("private", "viewer:Sesame@"), PATIENT)
     assert "user or password are wrong (401" in said
     assert "Sesame" not in said
     assert "viewer:***@" in said
@@ -131,7 +136,7 @@ def test_a_stream_that_stalls_ends_or_loses_its_server(server: MjpegServer) -> N
         frames_of(source, 1)
         began = time.monotonic()
         assert "the stream stopped: nothing came for" in until_lost(source)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < WITHOUT_DEADLINE_S
     with open_source(server.url("short"), PATIENT) as source:
         assert "its server ended it, or is gone" in until_lost(source)
     with mjpeg_server() as mortal, open_source(mortal.url("stream"), PATIENT) as source:
@@ -141,8 +146,8 @@ def test_a_stream_that_stalls_ends_or_loses_its_server(server: MjpegServer) -> N
 
 
 def test_what_is_wrong_with_an_http_stream_is_said(server: MjpegServer) -> None:
-    assert "the server has no such stream (404" in refusal(server.url("nothing"))
-    assert "no video that can be read comes from it (text/html)" in refusal(server.url("page"))
+    assert "the server has no such stream (404" in refusal(server.url("nothing"), PATIENT)
+    assert "no video that can be read comes from it (text/html)" in refusal(server.url("page"), PATIENT)
     assert "no answer from 127.0.0.1" in refusal(server.url("silent"))
     assert "nothing listens at 127.0.0.1" in refusal(f"http://127.0.0.1:{free_port()}/")
     assert "there is no host called no.such.host.invalid" in refusal("http://no.such.host.invalid/")
@@ -156,7 +161,8 @@ def test_what_is_wrong_with_an_http_stream_is_said(server: MjpegServer) -> None:
 
 
 def test_an_rtsp_server_that_never_answers() -> None:
-    with silent_server() as port:
+    with silent_server() as listener:
+        port = port_of(listener)
         assert f"no answer from 127.0.0.1:{port} within 1 s" in refusal(f"rtsp://127.0.0.1:{port}/live")
     assert "nothing listens at" in refusal(f"rtsp://127.0.0.1:{free_port()}/live")
 
@@ -183,8 +189,8 @@ def test_rtsp_that_stalls_is_lost_in_time() -> None:
         frames_of(source, 3)
         process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
-        assert "nothing came for 5" in until_lost(source)
-        assert time.monotonic() - began < 12
+        assert "the stream stopped: nothing came for" in until_lost(source)
+        assert 0.9 * settings.timeout_s <= time.monotonic() - began < WITHOUT_DEADLINE_S
 
 
 @needs_rtsp
@@ -193,12 +199,12 @@ def test_a_password_for_rtsp() -> None:
         login = f"{rtsp.USER}:{rtsp.PASSWORD}"
         with open_source(f"rtsp://{login}@127.0.0.1:{port}/live", PATIENT) as source:
             assert len(frames_of(source, 1)) == 1
-        assert "it wants a user and a password (401" in refusal(f"rtsp://127.0.0.1:{port}/live")
-        said = refusal(f"rtsp://viewer:Sesame@127.0.0.1:{port}/live")
+        assert "it wants a user and a password (401" in refusal(f"rtsp://127.0.0.1:{port}/live", PATIENT)
+        said = refusal(f"rtsp://viewer:Sesame@127.0.0.1:{port}/live", PATIENT)
         assert "user or password are wrong (401" in said
         assert "Sesame" not in said
         # The password was right, so it is the path.
-        assert "the server has no such stream (404" in refusal(f"rtsp://{login}@127.0.0.1:{port}/other")
+        assert "the server has no such stream (404" in refusal(f"rtsp://{login}@127.0.0.1:{port}/other", PATIENT)
 
 
 # As a process
@@ -229,17 +235,19 @@ def test_a_dead_stream_is_exit_3_and_touches_no_output(tiny_bundle: Path, tmp_pa
 
 
 def test_ctrl_c_while_a_stream_does_not_open(tiny_bundle: Path, tmp_path: Path) -> None:
-    with silent_server() as port:
+    with silent_server() as listener:
         process = subprocess.Popen(
-            command_line("run", f"rtsp://127.0.0.1:{port}/a", "--bundle", tiny_bundle, "--debug"),
+            command_line("run", f"rtsp://127.0.0.1:{port_of(listener)}/a", "--bundle", tiny_bundle, "--debug"),
             cwd=tmp_path,
             env=clean_environment() | {"FER_EDGE_SOURCE_TIMEOUT_S": "60"},
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(4)
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
-        assert time.monotonic() - began < 15
+        listener.settimeout(60)
+        connection, _ = listener.accept()  # now it waits for an answer, for a minute
+        with connection:
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 130
+        assert time.monotonic() - began < 30
         assert "Traceback" not in process.communicate()[1]

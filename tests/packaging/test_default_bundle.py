@@ -35,8 +35,12 @@ def test_the_default_bundle_holds_nothing_else() -> None:
 
 def test_the_released_bundle_keeps_its_promises_on_the_real_data(tmp_path: Path) -> None:
     real_fer2013()  # skips where it is not
-    report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "fer_edge", "bench", "accuracy", "--bundle", str(RELEASED), "--json", str(report)]
+    # The two that promises are about: int16x8 alone takes minutes.
+    fer_edge = [sys.executable, "-m", "fer_edge"]
+    bundle, report = tmp_path / "bundle", tmp_path / "report.json"
+    part = [*fer_edge, "convert", RELEASED, "--variants", "float32,int8", "--out", bundle]
+    subprocess.run(part, check=True, capture_output=True, timeout=120)
+    command = [*fer_edge, "bench", "accuracy", "--bundle", bundle, "--json", report]
     with users_cache():
         subprocess.run(command, check=True, capture_output=True, timeout=600)
     (int8,) = accuracies(report, "int8")

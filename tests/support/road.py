@@ -44,18 +44,21 @@ def fer_edge(
     *arguments: str | Path, data: Path | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the real command in a process of its own; FER_EDGE_DATA is ``data``, or unset."""
-    environment = {key: value for key, value in os.environ.items() if key != "FER_EDGE_DATA"}
-    if data is not None:
-        environment["FER_EDGE_DATA"] = str(data)
     return subprocess.run(
         [sys.executable, "-m", "fer_edge", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=600,
-        env=environment,
+        env=environment_with(data),
         cwd=cwd,
         check=False,
     )
+
+
+def environment_with(data: Path | None) -> dict[str, str]:
+    """This process's environment, in which FER_EDGE_DATA is ``data``, or unset."""
+    environment = {key: value for key, value in os.environ.items() if key != "FER_EDGE_DATA"}
+    return environment if data is None else {**environment, "FER_EDGE_DATA": str(data)}
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:

@@ -19,7 +19,8 @@ import pytest
 from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, FerEdgeError, InputError
 from fer_train.config import Recipe
-from fer_train.run_folder import CHECKPOINT, CONFIG, HELD, HISTORY, open_run
+from fer_train.run_folder import BEST, CHECKPOINT, CONFIG, HELD, HISTORY, open_run
+from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 HELD_RECIPE = RECIPE.replace("size_changes = [2]", "size_changes = [-1]\ncooldown_epochs = 1")
@@ -45,10 +46,19 @@ def long_run(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> P
     return trained(LONGER_RECIPE, tmp_path_factory.mktemp("long"), mini_road)
 
 
+@pytest.fixture(scope="module")
+def continued_run(mini_road: MiniRoad, short_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of ``LONGER_RECIPE`` that began where ``short_run`` stood, and left that as it was."""
+    before = (short_run / HISTORY).read_bytes()
+    run = trained(LONGER_RECIPE, tmp_path_factory.mktemp("continued"), mini_road, "--from", short_run)
+    assert (short_run / HISTORY).read_bytes() == before
+    return run
+
+
 def trained(text: str, folder: Path, road: MiniRoad, *options: str | Path) -> Path:
     recipe = folder / "recipe.toml"
     recipe.write_text(text)
-    done = fer_edge("train", "--config", recipe, "--out", folder / "run", *options, data=road.data)
+    done = warm.fer_edge("train", "--config", recipe, "--out", folder / "run", *options, data=road.data)
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
@@ -64,19 +74,14 @@ def assert_ends_as(ours: Path, theirs: Path, shared_epochs: int) -> None:
     assert [line["best"] for line in lines_of(ours)[:shared_epochs]] == [False] * (shared_epochs - 1) + [True]
 
 
-def test_a_longer_run_ends_as_if_trained_from_scratch(
-    mini_road: MiniRoad, short_run: Path, long_run: Path, tmp_path: Path
-) -> None:
+def test_a_longer_run_ends_as_if_trained_from_scratch(short_run: Path, long_run: Path, continued_run: Path) -> None:
     assert (short_run / HELD).is_file()
-    before = (short_run / HISTORY).read_bytes()
-    run = trained(LONGER_RECIPE, tmp_path, mini_road, "--from", short_run)
-    assert [line["size"] for line in lines_of(run)] == [32, 32, 32, 48]
-    assert_ends_as(run, long_run, 2)
-    assert lines_of(run)[0] == {**lines_of(short_run)[0], "best": False}  # taken over, not trained again
-    assert (short_run / HISTORY).read_bytes() == before
+    assert [line["size"] for line in lines_of(continued_run)] == [32, 32, 32, 48]
+    assert_ends_as(continued_run, long_run, 2)
+    # Taken over, not trained again.
+    assert lines_of(continued_run)[0] == {**lines_of(short_run)[0], "best": False}
     # It cooled down itself, so that a still longer run can start from it.
-    assert (run / HELD).is_file()
-    assert_keeps_what_it_says(run, mini_road)
+    assert (continued_run / HELD).is_file()
 
 
 def test_a_run_stopped_while_its_rate_was_held_is_continued(
@@ -100,12 +105,17 @@ def test_a_run_stopped_while_its_rate_was_held_is_continued(
     assert_ends_as(run, long_run, shared)
 
 
-def test_the_kept_model_is_the_one_that_the_run_tells_of(mini_road: MiniRoad, long_run: Path) -> None:
-    assert_keeps_what_it_says(long_run, mini_road)
+def test_the_kept_model_is_the_one_that_the_run_tells_of(
+    mini_road: MiniRoad, long_run: Path, continued_run: Path
+) -> None:
+    runs = (long_run, continued_run)
+    told = [accuracy for run in runs for accuracy in [best_accuracy(run)] * 2]
+    measured = public_test_accuracies([run / name for run in runs for name in ("model.keras", BEST)], mini_road)
+    assert measured == pytest.approx(told, abs=1e-6)
 
 
-def assert_keeps_what_it_says(run: Path, road: MiniRoad) -> None:
-    """The epochs marked best are those better than all before them since the last shared one; the last is kept."""
+def best_accuracy(run: Path) -> float:
+    """What the run tells of its best epoch: of those marked, each better than all before since the last shared one."""
     lines, best = lines_of(run), 0.0
     for line in lines[next(i for i, line in enumerate(lines) if line["best"]) :]:
         assert line["best"] == (line["val_accuracy"] > best)
@@ -113,8 +123,7 @@ def assert_keeps_what_it_says(run: Path, road: MiniRoad) -> None:
     summary = json.loads((run / "run.json").read_text())
     assert summary["public_test_accuracy"] == best
     assert lines[summary["best_epoch"] - 1]["val_accuracy"] == best
-    measured = public_test_accuracies([run / "model.keras", run / "best.keras"], road)
-    assert measured == pytest.approx([best, best], abs=1e-6)
+    return best
 
 
 def public_test_accuracies(models: list[Path], road: MiniRoad) -> list[float]:

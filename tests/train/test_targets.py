@@ -22,6 +22,7 @@ from fer_train.readers.locate import locate
 from fer_train.samples import SPLIT_NAMES, TRAINING
 from fer_train.soft_labels import read_soft_labels, write_soft_labels
 from fer_train.targets import training_targets
+from support import warm
 from support.caches import users_cache
 from support.fer2013 import real_fer2013, write_mini_fer2013
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
@@ -68,7 +69,7 @@ def test_labels_alone_are_one_hot(mini: Dataset) -> None:
 
 
 @given(teacher=st.floats(0.01, 1))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_teacher_takes_its_share(mini: Dataset, tmp_path: Path, teacher: float) -> None:
     answers = random_answers(mini)
     write_soft_labels(tmp_path / "soft.npz", answers, mini)
@@ -259,7 +260,7 @@ def test_a_missing_file_or_a_folder_is_refused(mini: Dataset, tmp_path: Path) ->
 
 
 @given(share=st.floats(0, 1, exclude_max=True))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_file_cut_anywhere_is_refused(share: float, mini: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "soft.npz"
     write_soft_labels(path, random_answers(mini), mini)
@@ -270,7 +271,7 @@ def test_a_file_cut_anywhere_is_refused(share: float, mini: Dataset, tmp_path: P
 
 
 @given(place=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_file_with_a_changed_byte_is_refused_or_the_same(
     place: float, bits: int, mini: Dataset, tmp_path: Path
 ) -> None:
@@ -289,7 +290,7 @@ def test_a_file_with_a_changed_byte_is_refused_or_the_same(
 def test_teachers_answers_are_kept_and_taught(mini_road: MiniRoad, tmp_path: Path) -> None:
     out = tmp_path / "teacher.npz"
     asked = ("data", "soft-labels", mini_road.run, mini_road.run / "model.keras", "--out", out)
-    done = fer_edge(*asked, data=mini_road.data)
+    done = warm.fer_edge(*asked, data=mini_road.data)
     assert done.returncode == 0, done.stderr
     dataset = load_dataset(mini_road.data)
     kept = read_soft_labels(out, dataset)
@@ -307,11 +308,11 @@ def test_teachers_answers_are_kept_and_taught(mini_road: MiniRoad, tmp_path: Pat
 
 def test_a_bundle_can_be_the_teacher(mini_road: MiniRoad, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    converted = fer_edge("convert", mini_road.run, "--out", bundle, data=mini_road.data)
+    converted = warm.fer_edge("convert", mini_road.run, "--out", bundle, data=mini_road.data)
     assert converted.returncode == 0, converted.stderr
     by_file, by_bundle = tmp_path / "file.npz", tmp_path / "bundle.npz"
     for teacher, out in ((mini_road.run / "model.keras", by_file), (bundle, by_bundle)):
-        done = fer_edge("data", "soft-labels", teacher, "--out", out, data=mini_road.data)
+        done = warm.fer_edge("data", "soft-labels", teacher, "--out", out, data=mini_road.data)
         assert done.returncode == 0, done.stderr
     dataset = load_dataset(mini_road.data)
     np.testing.assert_allclose(read_soft_labels(by_bundle, dataset), read_soft_labels(by_file, dataset), atol=5e-3)

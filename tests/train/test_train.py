@@ -15,6 +15,7 @@ import cv2
 import pytest
 
 from fer_train.config import load_recipe
+from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 
@@ -57,7 +58,7 @@ def test_a_stopped_run_goes_on_where_it_was(mini_road: MiniRoad, tmp_path: Path)
         assert "Traceback" not in said
         assert not (run / "model.keras").exists()
     assert not [path for path in run.iterdir() if path.suffix == ".tmp" or ".tmp." in path.name]
-    resumed = fer_edge("train", "--config", mini_road.recipe, "--out", run, "--resume", data=mini_road.data)
+    resumed = warm.fer_edge("train", "--config", mini_road.recipe, "--out", run, "--resume", data=mini_road.data)
     assert resumed.returncode == 0, resumed.stderr
     # The same epochs as a run that was never stopped, but for the last bits of parallel sums.
     for ours, theirs in zip(without_time(history(run)), without_time(history(mini_road.run)), strict=True):
@@ -84,7 +85,7 @@ def test_a_damaged_checkpoint_is_refused(mini_road: MiniRoad, tmp_path: Path) ->
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     lines = (run / "history.jsonl").read_text().splitlines(keepends=True)
     (run / "history.jsonl").write_text("".join(lines[:-1]))
-    refused = fer_edge("train", "--config", mini_road.recipe, "--out", run, "--resume", data=mini_road.data)
+    refused = warm.fer_edge("train", "--config", mini_road.recipe, "--out", run, "--resume", data=mini_road.data)
     assert_refused(refused, 4, "checkpoint.keras")
 
 

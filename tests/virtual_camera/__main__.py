@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from arm.rootfs import CHECKOUT, extract_debian, install_project, install_wheels, kept
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
 from fer_train.readers.locate import cache_folder
 
 HERE = Path(__file__).parent
-CHECKOUT = HERE.parents[1]
 _SUITE, _PYTHON = "trixie", "3.13"  # the first Debian whose libcamera has the virtual camera
 _DEBIAN = "python3,python3-libcamera,libcamera-ipa,python3-prctl,libstdc++6"
-_MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
 # What picamera2 imports, beside numpy, which comes with locks/edge.txt's packages.
 _PACKAGES = (
     *("picamera2==0.3.38", "piexif", "pillow", "simplejpeg", "av", "jsonschema", "jsonschema-specifications"),
@@ -42,48 +39,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make test-picamera2", description=__doc__)
     parser.add_argument("--cache", type=Path, default=cache_folder() / "virtual-camera", help="where the root is kept")
     try:
-        root = _prepared(parser.parse_args().cache.absolute())
-        _check(root)
+        _refuse_if_something_is_missing()
+        with kept(parser.parse_args().cache.absolute(), "root", _made_from(), _build) as root:
+            _check(root)
     except FerEdgeError as error:
         print(f"make test-picamera2: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def _prepared(cache: Path) -> Path:
+def _refuse_if_something_is_missing() -> None:
     missing = [tool for tool in ("mmdebstrap", "bwrap", "gcc") if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:
         raise InputError("needs root, and apt-get install mmdebstrap bubblewrap gcc libc6-dev")
+
+
+def _made_from() -> bytes:
     files = b"".join(path.read_bytes() for path in (HERE / "dma_buf.c", CHECKOUT / "locks" / "edge.txt"))
-    made_from = files + " ".join([_SUITE, _PYTHON, _DEBIAN, *_PACKAGES, _CAMERA]).encode()
-    root = cache / hashlib.sha256(made_from).hexdigest()[:12]
-    if not root.exists():
-        # By their names alone: the folder may be one that holds other things.
-        for outdated in (path for path in cache.glob("*") if re.fullmatch("[0-9a-f]{12}|unfinished", path.name)):
-            shutil.rmtree(outdated)
-        unfinished = cache / "unfinished"
-        _build(unfinished)
-        unfinished.rename(root)
-    return root
+    return files + " ".join([_SUITE, _PYTHON, _DEBIAN, *_PACKAGES, _CAMERA]).encode()
 
 
 def _build(root: Path) -> None:
     print(f"Preparing {_SUITE} with libcamera and picamera2 (once)", flush=True)
     for folder in ("opt/site", "dev", "proc", "tmp"):
         (root / folder).mkdir(parents=True)
-    archive = root / "root.tar"
-    what = ["--quiet", "--arch=amd64", "--variant=extract", f"--include={_DEBIAN}", f"--hook-dir={_MERGED_USR}"]
-    run(["mmdebstrap", *what, _SUITE, archive])
-    run(["tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-C", root, "-f", archive])
-    archive.unlink()
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--ignore-requires-python"]
-    pip += ["--only-binary=:all:", "--implementation=cp", f"--python-version={_PYTHON}"]
-    for glibc in ("2_17", "2_27", "2_28"):
-        pip.append(f"--platform=manylinux_{glibc}_x86_64")
-    for abi in (f"cp{_PYTHON.replace('.', '')}", "abi3", "none"):
-        pip.append(f"--abi={abi}")
-    pip += ["--platform=manylinux2014_x86_64", "--target", str(root / "opt/site")]
-    run([*pip, "--require-hashes", "-r", CHECKOUT / "locks" / "edge.txt"])
-    run([*pip, *_PACKAGES])
+    extract_debian(root, _SUITE, "amd64", _DEBIAN)
+    site = root / "opt/site"
+    install_wheels(site, _PYTHON, "x86_64", "--require-hashes", "-r", CHECKOUT / "locks" / "edge.txt")
+    install_wheels(site, _PYTHON, "x86_64", *_PACKAGES)
     run(["gcc", "-shared", "-fPIC", "-O1", "-o", root / "opt/dma_buf.so", HERE / "dma_buf.c", "-ldl"])
     virtual = root / "usr/share/libcamera/pipeline/virtual"
     virtual.mkdir(parents=True, exist_ok=True)
@@ -94,9 +76,7 @@ def _check(root: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="fer-edge-virtual-camera-") as folder:
         project, out = Path(folder) / "project", Path(folder) / "out"
         out.mkdir()
-        # The wheel, for its entry points: a checkout has none outside its own environment.
-        wheel = ["--quiet", "--no-deps", "--no-build-isolation", "--target", project]
-        run([sys.executable, "-m", "pip", "install", *wheel, CHECKOUT])
+        install_project(project)  # its entry points count: a checkout has none outside its own environment
         for part in ("look", "hang"):
             print(_fer_edge(root, project, out, 0, part).stdout, end="", flush=True)
         _fer_edge(root, project, out, 0, "run", "picamera2", "--max-frames", "30", "--stats", "s.json")
