@@ -110,7 +110,6 @@ def test_one_dead_source_never_stops_another(tiny_bundle: Path, server: MjpegSer
 def test_a_silent_source_delays_no_other(tiny_bundle: Path, tmp_path: Path) -> None:
     with silent_server() as listener:
         process = subprocess.Popen(
-        silent = f"rtsp://127.0.0.1:{port_of(listener)}/a"
             command_line(
                 "run", f"rtsp://127.0.0.1:{port_of(listener)}/a", "demo", "--bundle", tiny_bundle, "--max-frames", 45
             ),
