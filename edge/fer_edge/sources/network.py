@@ -12,10 +12,9 @@ import cv2
 
 from fer_edge.config import SourceSettings
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.gray import to_gray
 from fer_edge.redaction import redacted
 from fer_edge.sources.base import ClosingSource, NoFrame
-from fer_edge.sources.opencv import VideoFileSource, told_fps
+from fer_edge.sources.opencv import GrayReader, VideoFileSource, told_fps
 from fer_edge.sources.opening import Unopened
 from fer_edge.types import Frame
 
@@ -81,19 +80,20 @@ class StreamSource(ClosingSource):
         self.name = name
         self.fps = told_fps(capture, settings)
         self._capture, self._called = capture, called
+        self._pictures = GrayReader(capture)
         self._timeout_s = settings.timeout_s
         self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """The next frame. Raises SourceLostError when the stream ends, breaks off or falls silent."""
         began = time.monotonic()
-        good, image = self._capture.read()
+        gray = self._pictures.read()
         now = time.monotonic()
-        if not good:
+        if gray is None:
             silent = now - began >= 0.9 * self._timeout_s  # OpenCV does not tell why, but how long it took
             reason = f"nothing came for {now - began:.1f} s" if silent else "its server ended it, or is gone"
             raise SourceLostError(f"{self._called}: the stream stopped: {reason}")
-        frame = Frame(self.name, self._index, now, to_gray(image))
+        frame = Frame(self.name, self._index, now, gray)
         self._index += 1
         return frame
 
