@@ -74,14 +74,25 @@ def test_ids_switch_when_the_face_gets_another_one_and_not_when_it_is_missed():
     assert id_switches(visit) == 2
 
 
+def everyone(row: int) -> bool:
+    return True
+
+
 def test_the_time_to_find_a_face_begins_when_it_is_wholly_in_the_picture():
     visit = [Sighting(i, 0, share, 7, None) for i, share in enumerate([0.5, 0.8, 0.99, 1.0])]
-    assert acquired(visit) == Acquired(None)
+    assert acquired(visit, everyone) == Acquired(None)
     found = [*visit, Sighting(4, 0, 1.0, 7, Told(BOX, "sad", 1))]
-    assert acquired(found) == Acquired(2)
+    assert acquired(found, everyone) == Acquired(2)
     early = [Sighting(0, 0, 0.8, 7, Told(BOX, "sad", 1)), *visit[1:]]
-    assert acquired(early) == Acquired(0)
-    assert acquired(visit[:2]) is None
+    assert acquired(early, everyone) == Acquired(0)
+    assert acquired(visit[:2], everyone) is None
+
+
+def test_the_time_to_find_a_face_begins_with_an_image_that_can_be_found():
+    visit = [Sighting(i, 0, 1.0, row, None) for i, row in enumerate([7, 7, 8, 7])]
+    found = [*visit, Sighting(4, 0, 1.0, 7, Told(BOX, "sad", 1))]
+    assert acquired(found, lambda row: row == 8) == Acquired(2)
+    assert acquired(found, lambda row: row == 9) is None
 
 
 HAPPY_SAD = (Segment(0, 20, "happy", (1,)), Segment(20, 60, "sad", (2,)))

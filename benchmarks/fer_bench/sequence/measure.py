@@ -160,7 +160,7 @@ def _face_frames(found: Sequence[Sighting], false_boxes: int, clean: CleanView) 
 
 
 def _of_visit(visit: Sequence[Sighting], part: Sequence[Segment], clean: CleanView) -> Score:
-    came = acquired(visit)
+    came = acquired(visit, clean.found)
     return Score(
         sight_s=sum(sighting.looked for sighting in visit) / FPS,
         id_switches=id_switches(visit),

@@ -6,7 +6,7 @@ system say of one face in one frame; a *visit* is a run of frames in which a fac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ LEAST_VISIBLE = 0.5
 LONGEST_GAP_FRAMES = 15
 """A face that was hidden for no longer, 1 s, is still the one that was there: its id should be, too."""
 WHOLE = 0.95
-"""Share from which a face is wholly in the picture, and the time to find it begins."""
+"""Share from which a face is wholly in the picture."""
 SETTLED_FRAMES = 15
 """A true change counts when the face was in sight for so long before it, and twice as long after it: 1 and 2 s."""
 
@@ -80,14 +80,17 @@ def id_switches(visit: Iterable[Sighting]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Acquired:
-    """``frames`` from when a face was wholly in the picture until a box lay on it; None: never while it was there."""
+    """``frames`` from when a face could be found until a box lay on it; None: never while it was there."""
 
     frames: int | None
 
 
-def acquired(visit: Sequence[Sighting]) -> Acquired | None:
-    """How long a face that came took to be found; None when it was never wholly in the picture."""
-    whole = next((sighting.index for sighting in visit if sighting.visible >= WHOLE), None)
+def acquired(visit: Sequence[Sighting], findable: Callable[[int], bool]) -> Acquired | None:
+    """How long a face that came took to be found; None when it never could be.
+
+    It can be from when it is wholly in the picture and shows an image that is ``findable``.
+    """
+    whole = next((seen.index for seen in visit if seen.visible >= WHOLE and findable(seen.row)), None)
     if whole is None:
         return None
     found = next((sighting.index for sighting in visit if sighting.told is not None), None)
