@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fer_edge.crop import resample
@@ -40,7 +43,7 @@ class AppearanceFollower:
     """Keeps how the faces of one source's tracks looked when they were last found."""
 
     def __init__(self) -> None:
-        self._looks: dict[int, Float32Array] = {}
+        self._looks: dict[int, UInt8Array] = {}
 
     def find(self, gray: UInt8Array, tracks: Sequence[Track]) -> dict[int, Box]:
         """Of the confirmed ``tracks`` (with predicted boxes) those that look as before, and where in ``gray``, by id.
@@ -62,18 +65,18 @@ class AppearanceFollower:
         }
         return {track_id: place for track_id, place in found.items() if track_id not in crossing}
 
-    def learn(self, gray: UInt8Array, tracks: Sequence[Track], now: float) -> None:
-        """Keep the looks of those of ``tracks`` that were found in ``gray`` at ``now``, and forget who is gone."""
+    def learn(self, gray: UInt8Array, tracks: Sequence[Track]) -> None:
+        """Keep the looks of those of ``tracks`` that were found in ``gray``, and forget who is gone."""
         fresh = {
             track.track_id: look
             for track in tracks
-            if track.last_seen == now and track.face is not None and (look := _look(gray, track.face.box)) is not None
+            if track.found and track.face is not None and (look := _look(gray, track.face.box)) is not None
         }
         known = self._looks | fresh
         self._looks = {track.track_id: known[track.track_id] for track in tracks if track.track_id in known}
 
 
-def _look(gray: UInt8Array, box: Box) -> Float32Array | None:
+def _look(gray: UInt8Array, box: Box) -> UInt8Array | None:
     """The middle of the face in ``box``, [SIDE, SIDE]; None where it is not wholly in the picture."""
     core = box.grown(CORE)
     if core.area == 0 or core.clipped(gray.shape[1], gray.shape[0]) != core:
@@ -81,7 +84,7 @@ def _look(gray: UInt8Array, box: Box) -> Float32Array | None:
     return _reduced(gray, core, SIDE, SIDE)
 
 
-def _find(gray: UInt8Array, box: Box, look: Float32Array) -> Box | None:
+def _find(gray: UInt8Array, box: Box, look: UInt8Array) -> Box | None:
     """Where around ``box`` the ``look`` is; None where nothing looks like it."""
     likeness, place = _best_place(gray, box, look)
     if FAINT_LIKENESS <= likeness < SURE_LIKENESS:
@@ -92,41 +95,57 @@ def _find(gray: UInt8Array, box: Box, look: Float32Array) -> Box | None:
     return place if likeness >= LEAST_LIKENESS else None
 
 
-def _best_place(gray: UInt8Array, box: Box, look: Float32Array) -> tuple[float, Box]:
+def _best_place(gray: UInt8Array, box: Box, look: UInt8Array) -> tuple[float, Box]:
     """The place of a face of ``box``'s size around it that is most like the ``look``, and how much it is."""
     window = box.grown(CORE + 2 * REACH).clipped(gray.shape[1], gray.shape[0])
-    scale = SIDE / (CORE * max(1, box.width))
-    height, width = round(window.height * scale), round(window.width * scale)
+    height = round(window.height * SIDE / (CORE * max(1, box.height)))
+    width = round(window.width * SIDE / (CORE * max(1, box.width)))
     if min(height, width) < SIDE:
         return -1.0, box
     likeness = correlate(_reduced(gray, window, height, width), look)
-    row, column = np.unravel_index(int(likeness.argmax()), likeness.shape)
-    x = window.x + (int(column) + SIDE / 2) * window.width / width
-    y = window.y + (int(row) + SIDE / 2) * window.height / height
+    row, column = map(int, np.unravel_index(int(likeness.argmax()), likeness.shape))
+    x = window.x + (column + _offset(likeness[row], column) + SIDE / 2) * window.width / width
+    y = window.y + (row + _offset(likeness[:, column], row) + SIDE / 2) * window.height / height
     place = Box(round(x - box.width / 2), round(y - box.height / 2), box.width, box.height)
     return float(likeness[row, column]), place
 
 
-def correlate(picture: Float32Array, look: Float32Array) -> Float32Array:
+def _offset(line: Float32Array, peak: int) -> float:
+    """How far the top of the parabola through ``peak`` and its neighbours lies from it, -0.5 to 0.5 places."""
+    if not 0 < peak < len(line) - 1:
+        return 0.0
+    before, top, after = (float(line[index]) for index in (peak - 1, peak, peak + 1))
+    curve = before - 2 * top + after
+    return (before - after) / (2 * curve) if curve < 0 else 0.0
+
+
+def correlate(picture: UInt8Array, look: UInt8Array) -> Float32Array:
     """Normalized correlation, -1 to 1, of ``look`` with each part of ``picture`` of its size; 0 where either is flat.
 
-    Both hold whole numbers from 0 to 255; ``look`` has at most 16 x 16 of them.
+    Both are uint8 [H, W]; ``look`` has at most 16 x 16 pixels.
     """
-    places = sliding_window_view(picture, look.shape)
-    parts = places.reshape(-1, look.size)
-    flat = look.ravel()
-    total, squares, products = parts.sum(axis=1), np.einsum("ij,ij->i", parts, parts), parts @ flat
-    count = float(look.size)
-    own_total, own_squares = float(flat.sum()), float(flat @ flat)
-    # Whole numbers below 2^53 until here and through these differences.
-    spread = (count * squares.astype(np.float64) - total.astype(np.float64) ** 2) * (count * own_squares - own_total**2)
-    common = count * products.astype(np.float64) - total.astype(np.float64) * own_total
+    (height, width), count = look.shape, float(look.size)
+    sums, squares = cv2.integral2(picture, sdepth=cv2.CV_64F)
+    total, own_total = _of_parts(sums, height, width), float(look.sum())
+    # Without a copy: the parts overlap, and together hold a hundred times the picture.
+    parts = sliding_window_view(picture.astype(np.float32), look.shape)
+    products = np.einsum("ijkl,kl->ij", parts, look.astype(np.float32)).astype(np.float64)
+    # All of these are whole numbers below 2^53.
+    own_spread = count * float(np.square(look, dtype=np.int64).sum()) - own_total**2
+    spread = (count * _of_parts(squares, height, width) - total**2) * own_spread
+    common = count * products - total * own_total
     likeness = np.divide(common, np.sqrt(spread), out=np.zeros_like(common), where=spread > 0)
-    return np.asarray(likeness.reshape(places.shape[:2]), dtype=np.float32)
+    return np.asarray(likeness, dtype=np.float32)
 
 
-def _reduced(gray: UInt8Array, box: Box, height: int, width: int) -> Float32Array:
+def _of_parts(integral: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[np.float64]:
+    """The sums over all parts of ``height`` x ``width`` pixels, of an integral image [H + 1, W + 1]."""
+    lower, upper = integral[height:], integral[:-height]
+    return np.asarray(lower[:, width:] - lower[:, :-width] - upper[:, width:] + upper[:, :-width])
+
+
+def _reduced(gray: UInt8Array, box: Box, height: int, width: int) -> UInt8Array:
     """``box`` of ``gray``, resampled to [height, width]."""
     step = max(1, box.width // (width * _SAMPLES))
     patch = gray[box.y : box.y + box.height : step, box.x : box.x + box.width : step]
-    return resample(patch, height, width).astype(np.float32)
+    return resample(patch, height, width)

@@ -29,14 +29,15 @@ class Hysteresis:
     """The emotion of one track: index of a label, or None while uncertain.
 
     The first one is taken once its smoothed probability reaches ``enter``. After that the state changes once, for
-    ``min_dwell_s`` without a break, another emotion has reached ``enter`` and leads by ``lead``, or its own is below
-    ``exit`` or unknown.
+    ``min_dwell_s`` without a break, one and the same other emotion has reached ``enter`` and leads by ``lead``, or its
+    own is below ``exit`` or unknown.
     """
 
     def __init__(self, settings: EmotionSettings) -> None:
         self._settings = settings
         self.label: int | None = None
         self._new = True
+        self._contender: int | None = None
         self._contested_since: float | None = None
 
     def update(self, probabilities: EmotionProbabilities | None, now: float) -> int | None:
@@ -45,8 +46,8 @@ class Hysteresis:
         if wanted == self.label:
             self._contested_since = None
             return self.label
-        if self._contested_since is None:
-            self._contested_since = now
+        if self._contested_since is None or wanted != self._contender:
+            self._contender, self._contested_since = wanted, now
         if self._new or now - self._contested_since >= self._settings.min_dwell_s:
             self.label = wanted
             self._new = False

@@ -69,6 +69,10 @@ class MotionGate:
             self._motion.news_at[changed & _crowded(changed)] = now
         return self._motion
 
+    def note(self, box: Box, now: float) -> None:
+        """There is news in ``box``: the face that was followed there is lost for good."""
+        self._motion.news_at[self._motion.cells(box)] = now
+
     def _reduced(self, gray: UInt8Array) -> Float32Array:
         height, width = gray.shape
         columns = max(1, min(width, CELLS_PER_FACE * self._settings.full_search_width // CASCADE_WINDOW))

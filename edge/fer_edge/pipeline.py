@@ -21,7 +21,7 @@ from fer_edge.emotion import EmotionSmoother
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.events import EventTeller
 from fer_edge.motion import MotionGate
-from fer_edge.schedule import ScheduleState, Search, SearchCost, plan_searches
+from fer_edge.schedule import WATCHED, ScheduleState, Search, SearchCost, plan_searches
 from fer_edge.sources.base import FrameSource
 from fer_edge.sources.limits import Limits, frames_within
 from fer_edge.telemetry import StageTimer, Telemetry
@@ -144,12 +144,14 @@ class Pipeline:
             now = self._clock.advance(frame.captured_at)
             if (frame.width, frame.height) != self._schedule.frame_size:  # nobody is where he was
                 self._tracker.clear()
-            searches = self._plan(frame, self._follow(frame, now), now)
+            known = self._follow(frame, now)
+            searches = self._plan(frame, known, now)
             faces = self._find_faces(frame, searches)
             with self._telemetry.stage("track"):
                 looked_for = {search.track_id for search in searches if search.track_id is not None}
                 tracks = self._tracker.update(now, faces, looked_for)
-                self._appearance.learn(frame.gray, tracks, now)
+                self._appearance.learn(frame.gray, tracks)
+                self._miss(known, tracks, now)
             for track_id, face in self._smoother.due(tracks, now):
                 self._smoother.add(track_id, self._read(frame, face), now)
             with self._telemetry.stage("events"):
@@ -163,6 +165,7 @@ class Pipeline:
         """The source ended or was lost at ``at``: ``left`` for those still there. Frames may follow; ids go on."""
         events = self._teller.finish(self._source, self._clock.advance(at))
         self._tracker.clear()
+        self._forget_the_scene()
         self._telemetry.count(events=len(events))
         return events
 
@@ -174,12 +177,15 @@ class Pipeline:
         self._tracker = Tracker(settings.tracking)
         self._smoother = EmotionSmoother(settings.emotion)
         self._teller = EventTeller(self._classifier.labels, settings.emotion)
-        self._appearance = AppearanceFollower()
         self._clock = SteadyClock()
-        self._motion = MotionGate(settings.schedule)
-        self._schedule = ScheduleState()
         self._cost = SearchCost()
         self._source = ""
+        self._forget_the_scene()
+
+    def _forget_the_scene(self) -> None:
+        self._appearance = AppearanceFollower()
+        self._motion = MotionGate(self._settings.schedule)
+        self._schedule = ScheduleState()
 
     def _limits(self) -> Limits:
         return Limits(max_fps=self._asked.source.max_fps)
@@ -207,12 +213,19 @@ class Pipeline:
     def _plan(self, frame: Frame, tracks: Sequence[Track], now: float) -> tuple[Search, ...]:
         settings = self._settings.schedule
         with self._telemetry.stage("plan"):
-            watched = [track.box.grown(settings.region_margin) for track in tracks if track.confirmed]
+            watched = [track.box.grown(WATCHED) for track in tracks if track.confirmed]
             motion = self._motion.update(frame.gray, now, watched)
             searches, self._schedule = plan_searches(
                 motion, tracks, now, self._cost, self._schedule, settings, self._settings.detector.min_face
             )
         return searches
+
+    def _miss(self, before: Sequence[Track], after: Sequence[Track], now: float) -> None:
+        """Where a known face was lost for good, something may have changed that was taken for its own movement."""
+        left = {track.track_id for track in after}
+        for track in before:
+            if track.confirmed and track.track_id not in left:
+                self._motion.note(track.box.grown(self._settings.schedule.region_margin), now)
 
     def _follow(self, frame: Frame, now: float) -> tuple[Track, ...]:
         with self._telemetry.stage("follow"):

@@ -39,6 +39,8 @@ WIDEST_S = 0.5
 HIDDEN = 1.1
 """Side of what is hidden of a face that is followed, in face widths: eyes and mouth, without which the cascade turns
 it down at once, and which cost it more than the rest of a tile does."""
+WATCHED = 1.5
+"""Side of what is watched of a known face, in face widths: a change there is its own, and no news for the tiles."""
 RETRY_S = 0.12
 """Seconds between two looks for a face that the last one did not find; and what a look at once is a late one of, where
 there is not the budget for all."""
@@ -121,7 +123,7 @@ def plan_searches(
 ) -> tuple[tuple[Search, ...], ScheduleState]:
     """The searches to make in a frame captured at ``now``, and the state for the next frame.
 
-    The first frame of all is searched whole: who is there then need not wait, and it may be the only one.
+    The first frame of all is searched whole, as far as ``budget_ms`` allows: who is there then need not wait.
     ``motion`` holds the frame's size and where it changed; ``tracks`` hold predicted boxes; ``min_face`` is the width
     in pixels of the smallest face that a search of the whole frame looks for.
     """
@@ -140,7 +142,7 @@ def plan_searches(
     most = len(tiles) if first or elapsed >= period else math.ceil(len(tiles) * elapsed / period)
     wanted += [(overdue[index], tiles[index]) for index in turns[: max(1, most)]]
 
-    # A little credit may be saved up, or a long pause would let one frame spend it all.
+    # Credit is saved up for as long as the last frame took, and a little, not for longer: it would be spent at once.
     credit = (
         math.inf
         if first
@@ -210,11 +212,12 @@ def _overdue(track: Track, motion: SceneMotion, now: float, elapsed: float, sett
         return max(1.0, late)
     if track.lost:
         return late
-    if _stands(motion.last_change(region), track.last_looked, settings):
-        return waited / max(settings.still_look_s, 1e-3)
-    if not track.matched:
+    stands = _stands(motion.last_change(region), track.last_looked, settings)
+    if not track.matched and not stands:
         return max(1.0, late)
-    return waited / max(settings.look_every_s - elapsed / 2, elapsed / 2, 1e-3)
+    # Where nothing moves and still it is not there, the light went: brightness is no motion.
+    between = settings.still_look_s if stands and track.matched else settings.look_every_s
+    return waited / max(between - elapsed / 2, elapsed / 2, 1e-3)
 
 
 def _tile_overdue(

@@ -15,8 +15,10 @@ from fer_edge.types import Box, Face, Track
 
 MIN_IOU = 0.15
 """Least overlap of a predicted and a found box that joins them by itself."""
-REACH = 0.8
-"""Where they overlap less: least distance of the centres, in mean box widths, that no longer joins them."""
+REACH, WIDEST_REACH = 0.8, 1.4
+"""Where they overlap less: least distance of the centres, in mean box widths, that no longer joins them. It grows with
+the time for which a track's place was not known, over ``WIDEST_S``, as the region does in which it is looked for."""
+WIDEST_S = 0.5
 MAX_SIZE_RATIO = 1.8
 """Boxes whose widths differ by more than this are not joined by distance."""
 POSITION_GAIN = 0.7
@@ -45,8 +47,9 @@ class Tracker:
         That is no finding by the detector: what looks like the face that left keeps no track alive.
         """
         for followed in self._followed:
-            if followed.track_id in places:
-                followed.matched(now, places[followed.track_id])
+            followed.was_found, followed.matched = False, followed.track_id in places
+            if followed.matched:
+                followed.move(now, places[followed.track_id])
 
     def update(self, now: float, faces: Sequence[Face], looked_for: Collection[int] | None = None) -> tuple[Track, ...]:
         """Take in the ``faces`` found at ``now``; returns the tracks that live on.
@@ -55,8 +58,10 @@ class Tracker:
         miss. A track ends when looks for it were in vain for longer than ``left_after_s``: neither a gap between frames
         nor a single miss after one ends it, so that low frame rates and faces that are seldom looked for work.
         """
+        for followed in self._followed:
+            followed.was_found = False
         boxes = [followed.box_at(now) for followed in self._followed]
-        pairs = associate(boxes, [face.box for face in faces])
+        pairs = associate(boxes, [face.box for face in faces], [followed.reach(now) for followed in self._followed])
         for row, column in pairs:
             self._followed[row].found(now, faces[column])
         matched_rows = {row for row, _ in pairs}
@@ -95,7 +100,8 @@ class _Followed:
         self.last_seen = self.last_looked = now
         self._placed_at = now
         """When it was last known where it is."""
-        self._matched_at = -math.inf
+        self.was_found, self.matched = True, False
+        """By the detector, and by its looks, in the newest frame."""
         self._x, self._y = face.box.centre
         self._width, self._height = float(face.box.width), float(face.box.height)
         self._speed_x = self._speed_y = 0.0
@@ -107,6 +113,11 @@ class _Followed:
         width, height = max(1.0, self._width), max(1.0, self._height)
         return Box(round(x - width / 2), round(y - height / 2), round(width), round(height))
 
+    def reach(self, now: float) -> float:
+        """How far away it may be found, in box widths."""
+        unknown = min(max(0.0, now - self._placed_at) / WIDEST_S, 1.0)
+        return REACH + unknown * (WIDEST_REACH - REACH)
+
     def missed(self, now: float) -> None:
         """It was looked for at ``now`` and not found."""
         if self.misses == 0:
@@ -114,20 +125,17 @@ class _Followed:
         self.misses += 1
         self.last_looked = now
 
-    def matched(self, now: float, box: Box) -> None:
-        """Its looks were found again at ``now`` in ``box``."""
-        self._move(now, box)
-        self._matched_at = now
-
     def found(self, now: float, face: Face) -> None:
         """Take in the face as found at ``now``."""
-        self._move(now, face.box)
+        self.move(now, face.box)
         self.hits += 1
+        self.was_found = True
         self.misses = 0
         self.last_seen = self.last_looked = now
         self._face = face
 
-    def _move(self, now: float, box: Box) -> None:
+    def move(self, now: float, box: Box) -> None:
+        """It is in ``box`` at ``now``."""
         elapsed = max(0.0, now - self._placed_at)
         x, y = box.centre
         if elapsed > 0:
@@ -146,29 +154,37 @@ class _Followed:
     def track(self, now: float, confirm_hits: int) -> Track:
         """The value the other stages see."""
         box = self.box_at(now)
-        matched = now == self._matched_at
-        face = self._face if now == self.last_seen else Face(box, self._face.score)
+        face = self._face if self.was_found else Face(box, self._face.score)
         return Track(
             self.track_id,
             box,
             self.last_seen,
             confirmed=self.hits >= confirm_hits,
-            face=None if self.misses and not matched else face,
+            face=None if self.misses and not self.matched else face,
             last_looked=self.last_looked,
             last_placed=self._placed_at,
-            matched=matched,
+            found=self.was_found,
+            matched=self.matched,
         )
 
 
-def associate(tracks: Sequence[Box], faces: Sequence[Box]) -> list[tuple[int, int]]:
-    """Pairs (track, face) with the greatest total likeness; each is in one pair at most, unlikely pairs in none."""
+def associate(
+    tracks: Sequence[Box], faces: Sequence[Box], reaches: Sequence[float] | None = None
+) -> list[tuple[int, int]]:
+    """Pairs (track, face) with the greatest total likeness; each is in one pair at most, unlikely pairs in none.
+
+    ``reaches`` holds for each track how far away its face may be, in box widths (None: ``REACH`` for all).
+    """
     if not tracks or not faces:
         return []
-    matrix = np.array([[likeness(track, face) for face in faces] for track in tracks])
+    reaches = reaches or [REACH] * len(tracks)
+    matrix = np.array(
+        [[likeness(track, face, reach) for face in faces] for track, reach in zip(tracks, reaches, strict=True)]
+    )
     return [(row, column) for row, column in _best_assignment(matrix) if matrix[row, column] > 0]
 
 
-def likeness(track: Box, face: Box) -> float:
+def likeness(track: Box, face: Box, reach: float = REACH) -> float:
     """How likely a track's predicted box and a found one are the same face: 0 for never, else up to 2.
 
     Up to 1 they are only near each other; from 1 they overlap, so that an overlap always comes first.
@@ -180,7 +196,7 @@ def likeness(track: Box, face: Box) -> float:
     smaller, larger = sorted((track.width, face.width))
     if smaller <= 0 or larger > MAX_SIZE_RATIO * smaller:
         return 0.0
-    return max(0.0, 1.0 - math.dist(track.centre, face.centre) / (REACH * width))
+    return max(0.0, 1.0 - math.dist(track.centre, face.centre) / (reach * width))
 
 
 def _best_assignment(matrix: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> list[tuple[int, int]]:

@@ -189,7 +189,7 @@ class Track:
     ``confirmed`` whether it was found often enough to be told of. ``face`` is where to read its expression: as it was
     found, or where it is when nobody looked for it since; None when it was looked for and not found. ``last_looked`` is
     when it was last looked for, found or not; ``last_placed`` when it was last known where it is, for it was found or
-    its looks were; ``matched`` tells that they were in this frame.
+    its looks were. ``found`` and ``matched`` tell that it was, or they were, in this frame.
     """
 
     track_id: int
@@ -199,6 +199,7 @@ class Track:
     face: Face | None = None
     last_looked: float = -math.inf
     last_placed: float = -math.inf
+    found: bool = False
     matched: bool = False
 
     @property

@@ -53,7 +53,7 @@ def test_the_goals_are_missed_where_they_are():
     ours = sequence_section().results[0].score
     fewer = dataclasses.replace(ours.shared, matched=78, false_frames=3)
     late = dataclasses.replace(ours.by_answer, shown=20, delays_s=(1.0,) * 18 + (2.0,), false=4)
-    found = goals(changed(cpu_s=0.25, shared=fewer, by_answer=late, acquired_s=(0.2,) * 9 + (1.6,)))
+    found = goals(changed(cpu_s=0.25, shared=fewer, by_answer=late, acquired_s=(0.2,) * 4 + (1.6,)))
     assert {name: answer for name, answer in found.items() if answer[1] == "yes"} == {
         "true changes told, %": ("95.0", "yes"),
         "their delay, p95 s": ("1.15", "yes"),

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.appearance import REACH, SIDE, AppearanceFollower, correlate
-from fer_edge.types import Box, Face, Float32Array, Track, UInt8Array
+from fer_edge.types import Box, Face, Track, UInt8Array
 from support.scenes import FACE_IN_PORTRAIT, portrait
 
 seeds = st.integers(0, 2**32 - 1)
 
 
 def _track(box: Box = FACE_IN_PORTRAIT, seen: float = 0.0, track_id: int = 1, *, confirmed: bool = True) -> Track:
-    return Track(track_id, box, seen, confirmed, face=Face(box, 1.0), last_looked=seen)
+    return Track(track_id, box, seen, confirmed, face=Face(box, 1.0), last_looked=seen, found=True)
 
 
 def _moved(gray: UInt8Array, x: int, y: int) -> UInt8Array:
@@ -29,18 +29,18 @@ def _moved(gray: UInt8Array, x: int, y: int) -> UInt8Array:
 
 def _follower(gray: UInt8Array, *tracks: Track) -> AppearanceFollower:
     follower = AppearanceFollower()
-    follower.learn(gray, tracks, 0.0)
+    follower.learn(gray, tracks)
     return follower
 
 
-def _whole(generator: np.random.Generator, *shape: int) -> Float32Array:
-    return generator.integers(0, 256, shape).astype(np.float32)
+def _noise(generator: np.random.Generator, *shape: int) -> UInt8Array:
+    return generator.integers(0, 256, shape).astype(np.uint8)
 
 
 @given(seed=seeds, side=st.integers(2, SIDE), more=st.tuples(st.integers(0, 9), st.integers(0, 9)))
 def test_the_correlation_is_pearsons_of_each_part(seed: int, side: int, more: tuple[int, int]) -> None:
     generator = np.random.default_rng(seed)
-    picture, look = _whole(generator, side + more[0], side + more[1]), _whole(generator, side, side)
+    picture, look = _noise(generator, side + more[0], side + more[1]), _noise(generator, side, side)
     likeness = correlate(picture, look)
     assert likeness.shape == (more[0] + 1, more[1] + 1)
     for (row, column), found in np.ndenumerate(likeness):
@@ -53,8 +53,8 @@ def test_the_correlation_is_pearsons_of_each_part(seed: int, side: int, more: tu
 
 @given(seed=seeds, level=st.sampled_from([0, 1, 128, 255]))
 def test_the_same_is_1_its_negative_minus_1_and_what_is_flat_0(seed: int, level: int) -> None:
-    look = _whole(np.random.default_rng(seed), SIDE, SIDE)
-    flat = np.full((SIDE, SIDE), level, np.float32)
+    look = _noise(np.random.default_rng(seed), SIDE, SIDE)
+    flat = np.full((SIDE, SIDE), level, np.uint8)
     assert correlate(look, look) == pytest.approx(1.0)
     assert correlate(255 - look, look) == pytest.approx(-1.0)
     assert correlate(flat, look) == correlate(look, flat) == 0.0
@@ -116,7 +116,7 @@ def test_only_confirmed_faces_are_followed_and_those_gone_are_forgotten() -> Non
     follower = _follower(gray, track)
     assert follower.find(gray, [replace(track, confirmed=False)]) == {}
     assert set(follower.find(gray, [track])) == {1}
-    follower.learn(gray, [], 0.1)
+    follower.learn(gray, [])
     assert follower.find(gray, [track]) == {}
 
 
@@ -124,10 +124,10 @@ def test_the_looks_are_those_of_the_last_finding() -> None:
     gray, track = portrait(), _track()
     follower = _follower(gray, track)
     blank = np.full_like(gray, 90)
-    follower.learn(blank, [track], 0.5)  # it was not found in this frame, but at 0.0
+    follower.learn(blank, [replace(track, found=False)])
     assert set(follower.find(gray, [track])) == {1}
     other = np.ascontiguousarray(gray[::-1])
-    follower.learn(other, [replace(track, last_seen=0.5)], 0.5)
+    follower.learn(other, [track])
     assert follower.find(gray, [track]) == {}
     assert set(follower.find(other, [track])) == {1}
 

@@ -185,7 +185,7 @@ class ThrottledDetector(HaarFaceDetector):
 
 
 def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
-    settings = replace(RuntimeSettings(), schedule=ScheduleSettings(budget_share=0.1))
+    settings = replace(RuntimeSettings(), schedule=ScheduleSettings(budget_share=0.05))
 
     def searches(detector: type[HaarFaceDetector], frames: int, *, adapt: bool) -> list[int]:
         """Searches made by the end of each of the first ``frames``."""

@@ -67,6 +67,7 @@ def test_a_face_that_is_followed_by_its_looks_moves_with_them() -> None:
         assert track.face is not None and track.face.box == track.box
     assert track.box.iou(_square(142, 100)) > 0.8
     # It moves on as it did, and what is known of it a frame later is no match.
+    tracker.place(now + 0.1, {})
     (later,) = tracker.predicted(now + 0.1)
     assert not later.matched and later.box.centre[0] > track.box.centre[0]
 

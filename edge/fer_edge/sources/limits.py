@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fer_edge.clock import SteadyClock
 from fer_edge.sources.base import FrameSource, NoFrame
 from fer_edge.types import Frame
 
@@ -32,7 +33,7 @@ def frames_within(limits: Limits, source: FrameSource, stop: threading.Event) ->
     duration_s = math.inf if limits.duration_s is None else limits.duration_s
     most = math.inf if limits.max_frames is None else limits.max_frames
     began = time.monotonic()
-    first_at: float | None = None
+    clock, first_at = SteadyClock(), math.nan
     taken, last_slot = 0, -1
     while taken < most and not stop.is_set():
         frame = source.read(_POLL_S)
@@ -42,8 +43,9 @@ def frames_within(limits: Limits, source: FrameSource, stop: threading.Event) ->
             if time.monotonic() - began >= duration_s:  # a silent camera has no clock to go by
                 return
             continue
-        first_at = frame.captured_at if first_at is None else first_at
-        elapsed_s = frame.captured_at - first_at
+        at = clock.advance(frame.captured_at)
+        first_at = at if math.isnan(first_at) else first_at
+        elapsed_s = at - first_at
         if elapsed_s >= duration_s:
             return
         if limits.max_fps is not None:
