@@ -33,6 +33,8 @@ FAINT_LIKENESS, SURE_LIKENESS = 0.55, 0.88
 """Correlations between which it is tried whether the face came nearer or went away."""
 ZOOM = 1.12
 """Factor by which it may have grown or shrunk."""
+LEAST_CONTRAST = 3.0
+"""Standard deviation, grey levels, below which nothing is to be seen: the light is out."""
 CROSSING = 0.3
 """Intersection over union from which two faces are too near each other to be told apart by so little."""
 _SAMPLES = 4
@@ -122,7 +124,8 @@ def _offset(line: Float32Array, peak: int) -> float:
 def correlate(picture: UInt8Array, look: UInt8Array) -> Float32Array:
     """Normalized correlation, -1 to 1, of ``look`` with each part of ``picture`` of its size; 0 where either is flat.
 
-    Both are uint8 [H, W]; ``look`` has at most 16 x 16 pixels.
+    Flat is what has a standard deviation below ``LEAST_CONTRAST``. Both are uint8 [H, W]; ``look`` has at most 16 x 16
+    pixels.
     """
     (height, width), count = look.shape, float(look.size)
     sums, squares = cv2.integral2(picture, sdepth=cv2.CV_64F)
@@ -132,9 +135,11 @@ def correlate(picture: UInt8Array, look: UInt8Array) -> Float32Array:
     products = np.einsum("ijkl,kl->ij", parts, look.astype(np.float32)).astype(np.float64)
     # All of these are whole numbers below 2^53.
     own_spread = count * float(np.square(look, dtype=np.int64).sum()) - own_total**2
-    spread = (count * _of_parts(squares, height, width) - total**2) * own_spread
+    spread = count * _of_parts(squares, height, width) - total**2
+    least = (LEAST_CONTRAST * count) ** 2
+    seen = (spread >= least) & (own_spread >= least)
     common = count * products - total * own_total
-    likeness = np.divide(common, np.sqrt(spread), out=np.zeros_like(common), where=spread > 0)
+    likeness = np.divide(common, np.sqrt(spread * own_spread), out=np.zeros_like(common), where=seen)
     return np.asarray(likeness, dtype=np.float32)
 
 

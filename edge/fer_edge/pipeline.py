@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Protocol, Self
+
+import cv2
 
 from fer_edge.appearance import AppearanceFollower
 from fer_edge.bundle import ModelBundle
@@ -97,7 +100,7 @@ class Pipeline:
         telemetry.interpreter = classifier.interpreter
         return cls(None, classifier, settings, telemetry, adapt_to_cost=adapt_to_cost)
 
-    def events(self, source: FrameSource, stop: threading.Event | None = None) -> Iterator[EmotionEvent]:
+    def events(self, source: FrameSource, stop: threading.Event | None = None) -> Generator[EmotionEvent, None, None]:
         """Every event of ``source``, those too that tell who left when it ended; else as ``results``."""
         last_at, lost = 0.0, None
         with source:
@@ -111,12 +114,13 @@ class Pipeline:
         if lost is not None:
             raise lost
 
-    def results(self, source: FrameSource, stop: threading.Event | None = None) -> Iterator[FrameResult]:
+    def results(self, source: FrameSource, stop: threading.Event | None = None) -> Generator[FrameResult, None, None]:
         """What came out of each frame of ``source``, until it ends or ``stop`` is set; closes it then.
 
         A live source gives its newest frame whenever the last result has been dealt with; a file gives them all,
-        but for ``source.max_fps`` of the settings. Raises InputError for a damaged file, SourceLostError for a camera
-        that is gone.
+        but for ``source.max_fps`` of the settings. Who leaves early closes the source by ``close`` of this generator,
+        which its last reference does as well. Raises InputError for a damaged file, SourceLostError for a camera that
+        is gone, and RuntimeError when another source was begun meanwhile: a pipeline follows one at a time.
         """
         with source:
             yield from self.watch(source, self._limits(), stop or threading.Event())
@@ -127,9 +131,11 @@ class Pipeline:
             self._asked.for_still() if source.still else self._asked,
             adapt_to_cost=source.live or self._asked.source.realtime,
         )
-        dropped = 0
+        dropped, watched = 0, self._tracker
         try:
             for frame in frames_within(limits, source, stop):
+                if self._tracker is not watched:
+                    raise RuntimeError(f"{source.name}: this pipeline was given another source; make one for each")
                 result = self.process(frame)
                 yield result
                 self._record_age(result)
@@ -160,6 +166,18 @@ class Pipeline:
         self._source = frame.source
         self._telemetry.count(frames=1, faces=len(faces), events=len(events))
         return FrameResult(frame, self._shown(emotions, tracks, now), events)
+
+    def close(self) -> None:
+        """Release the model; may be called twice."""
+        self._classifier.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def finish(self, at: float) -> tuple[EmotionEvent, ...]:
         """The source ended or was lost at ``at``: ``left`` for those still there. Frames may follow; ids go on."""
@@ -248,7 +266,9 @@ class Pipeline:
                     hidden=search.hidden,
                 )
             if self._adapt_to_cost:
-                self._cost = self._cost.measured(search, time.thread_time() - began)
+                # Of several threads this one's time is a part alone; no more than each of them took as long.
+                seconds = (time.thread_time() - began) * max(1, cv2.getNumThreads())
+                self._cost = self._cost.measured(search, seconds)
         return suppress_overlaps(found)
 
     def _read(self, frame: Frame, face: Face) -> EmotionProbabilities | None:
@@ -297,4 +317,8 @@ class Classifier(Protocol):
 
     def classify(self, crop: FaceCrop) -> EmotionProbabilities:
         """Probabilities of each label."""
+        ...
+
+    def close(self) -> None:
+        """Release the model; may be called twice."""
         ...

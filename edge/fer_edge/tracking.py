@@ -154,17 +154,19 @@ class _Followed:
     def track(self, now: float, confirm_hits: int) -> Track:
         """The value the other stages see."""
         box = self.box_at(now)
-        face = self._face if self.was_found else Face(box, self._face.score)
+        # By the flags, since two frames may bear one time; and by the time, since it may be asked about later.
+        found, matched = self.was_found and now == self.last_seen, self.matched and now == self._placed_at
+        face = self._face if found else Face(box, self._face.score)
         return Track(
             self.track_id,
             box,
             self.last_seen,
             confirmed=self.hits >= confirm_hits,
-            face=None if self.misses and not self.matched else face,
+            face=None if self.misses and not matched else face,
             last_looked=self.last_looked,
             last_placed=self._placed_at,
-            found=self.was_found,
-            matched=self.matched,
+            found=found,
+            matched=matched,
         )
 
 

@@ -42,7 +42,7 @@ def test_the_goals_are_met_where_they_are():
         "easy: CPU of full (1.3, 5) over ours": ("22.0", "yes"),
         "recall less that of full (1.1, 5), points": ("+0.0", "yes"),
         "frames with a false face less those of full (1.1, 5), points": ("+0.0", "yes"),
-        "leaving: a face that came is told of after, p95 s": ("0.39", "yes"),
+        "leaving: a face that came is told of after, p95 s": ("0.40", "yes"),
         "false changes of full (1.1, 5) over ours": ("30.0", "yes"),
         "true changes told, %": ("100.0", "yes"),
         "their delay, p95 s": ("1.00", "yes"),
@@ -61,6 +61,8 @@ def test_the_goals_are_missed_where_they_are():
     assert found["recall less that of full (1.1, 5), points"] == ("-2.0", "NO")
     assert found["frames with a false face less those of full (1.1, 5), points"] == ("+2.0", "NO")
     assert found["easy: CPU of full (1.1, 5) over ours"] == ("48.0", "NO")
+    unseen = goals(changed(visits=3))
+    assert unseen["leaving: a face that came is told of after, p95 s"] == ("never", "NO")
 
 
 def test_every_kind_stands_in_the_readme():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.appearance import REACH, SIDE, AppearanceFollower, correlate
+from fer_edge.appearance import LEAST_CONTRAST, REACH, SIDE, AppearanceFollower, correlate
 from fer_edge.types import Box, Face, Track, UInt8Array
 from support.scenes import FACE_IN_PORTRAIT, portrait
 
@@ -45,9 +45,9 @@ def test_the_correlation_is_pearsons_of_each_part(seed: int, side: int, more: tu
     assert likeness.shape == (more[0] + 1, more[1] + 1)
     for (row, column), found in np.ndenumerate(likeness):
         part = picture[row : row + side, column : column + side]
-        if part.std() > 0 and look.std() > 0:
+        if part.std() > LEAST_CONTRAST + 1e-6 and look.std() > LEAST_CONTRAST + 1e-6:
             assert found == pytest.approx(np.corrcoef(part.ravel(), look.ravel())[0, 1], abs=1e-5)
-        else:
+        elif min(part.std(), look.std()) < LEAST_CONTRAST - 1e-6:
             assert found == 0.0
 
 
@@ -89,6 +89,14 @@ def test_a_face_that_comes_nearer_or_goes_is_followed_in_its_size(zoom: float) -
         picture = cv2.warpAffine(gray, matrix, gray.shape[::-1], borderMode=cv2.BORDER_REFLECT)
         track = replace(track, box=follower.find(np.asarray(picture, np.uint8), [track])[1])
     assert track.box.iou(FACE_IN_PORTRAIT.grown(zoom)) > 0.75
+
+
+@pytest.mark.parametrize("shape", [(1.0, 1.2), (1.0, 1.35), (0.75, 1.0)])
+def test_a_box_of_another_shape_is_followed_as_well(shape: tuple[float, float]) -> None:
+    face = FACE_IN_PORTRAIT
+    box = Box(face.x, face.y, round(face.width * shape[0]), round(face.height * shape[1]))
+    follower = _follower(portrait(), _track(box))
+    assert follower.find(portrait(), [_track(box)])[1].iou(box) > 0.95
 
 
 def test_a_face_that_is_gone_or_somewhere_else_is_not_found() -> None:

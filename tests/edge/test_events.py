@@ -50,6 +50,16 @@ def test_another_emotion_must_lead_for_the_dwell_without_a_break() -> None:
     assert state.update(_probabilities(*SAD), 2.1) == 1
 
 
+def test_the_dwell_is_one_emotions_own() -> None:
+    state = Hysteresis(SETTINGS)
+    state.update(_probabilities(*HAPPY), 0.0)
+    assert state.update(_probabilities(*SAD), 1.0) == 0
+    third = (0.1, 0.1, 0.8)
+    assert state.update(_probabilities(*third), 1.4) == 0
+    assert state.update(_probabilities(*third), 1.6) == 0
+    assert state.update(_probabilities(*third), 2.0) == 2
+
+
 def test_a_narrow_lead_changes_nothing() -> None:
     state = Hysteresis(EmotionSettings(enter=0.4, exit=0.2, lead=0.1, min_dwell_s=0.0))
     assert state.update(_probabilities(0.5, 0.4, 0.1), 0.0) == 0

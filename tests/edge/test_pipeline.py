@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,30 @@ def test_a_lost_source_may_come_back_and_ids_go_on(tiny_bundle: Path, visit: lis
     first = [pipeline.process(frame) for frame, _ in visit[:8]]
     assert {track.track_id for result in first for track in result.tracks} == {1}
     assert [event.kind for event in pipeline.finish(9.6)] == [EventKind.LEFT]
-    later = [pipeline.process(replace(frame, captured_at=frame.captured_at + 60)) for frame, _ in visit[:8]]
+    later = [pipeline.process(replace(frame, captured_at=frame.captured_at + 0.7)) for frame, _ in visit[:8]]
     assert {track.track_id for result in later for track in result.tracks} == {2}
+
+
+def _still(count: int, start: int = 0, brightness: float = 1.0) -> Iterator[Frame]:
+    picture = (brightness * portrait()).astype(np.uint8)
+    return (Frame("still", index, index / 15, picture) for index in range(start, start + count))
+
+
+def test_who_sits_still_while_a_source_comes_back_is_seen_at_once(tiny_bundle: Path) -> None:
+    pipeline = _pipeline(tiny_bundle)
+    assert [pipeline.process(frame).tracks for frame in _still(30)][-1]
+    pipeline.finish(2.0)
+    assert [pipeline.process(frame).tracks for frame in _still(10, 30)][-1]
+
+
+def test_a_face_that_goes_out_with_the_light_has_left(tiny_bundle: Path) -> None:
+    pipeline = _pipeline(tiny_bundle)
+    boxes = [track.box for frame in _still(60) for track in pipeline.process(frame).tracks]
+    assert len(boxes) > 50
+    assert all(box == boxes[-1] for box in boxes[-30:])  # on a still picture it does not tremble
+    dark = [event for frame in _still(60, 60, 0.02) for event in pipeline.process(frame).events]
+    assert dark[-1].kind is EventKind.LEFT
+    assert dark[-1].mono < 4.0 + 2.5
 
 
 def test_between_two_searches_a_face_is_followed_by_its_looks(

@@ -237,13 +237,27 @@ def test_a_still_scene_is_left_alone_but_for_a_look_now_and_then() -> None:
     tiles = len(sweep_tiles(SIZE, SETTINGS, MIN_FACE))
     for index in range(15 * 60):
         now = index / 15
-        searches, state = plan_searches(still, tracks(now), now, COST, state, SETTINGS, MIN_FACE)
+        there = [replace(track, matched=True) for track in tracks(now)]
+        searches, state = plan_searches(still, there, now, COST, state, SETTINGS, MIN_FACE)
         made(searches, now)
         counts["tile"] += sum(search.track_id is None for search in searches)
         counts["region"] += sum(search.track_id is not None for search in searches)
     turns = 60 / SETTINGS.still_look_s
     assert turns * 0.8 <= counts["region"] <= turns * 1.2
     assert tiles * turns * 0.8 <= counts["tile"] <= tiles * (turns * 1.2 + 1)
+
+
+def test_a_face_that_is_not_there_though_nothing_moved_is_searched_for() -> None:
+    searches, _ = plan_searches(
+        _motion(changed_at=-10.0),
+        [_track(seen=0.6)],
+        1.0,
+        COST,
+        ScheduleState(0.9, 1.0, (1.0,) * 6, SIZE),
+        SETTINGS,
+        48,
+    )
+    assert [search.track_id for search in searches] == [1]
 
 
 def test_only_the_tiles_that_changed_are_searched() -> None:

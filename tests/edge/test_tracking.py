@@ -72,6 +72,30 @@ def test_a_face_that_is_followed_by_its_looks_moves_with_them() -> None:
     assert not later.matched and later.box.centre[0] > track.box.centre[0]
 
 
+@pytest.mark.parametrize("away", [0.95, 1.1, 1.29])
+def test_a_face_that_was_hidden_for_a_moment_keeps_its_id_where_it_is_looked_for(away: float) -> None:
+    tracker = Tracker()
+    for index in range(5):
+        _step(tracker, index / 15, _square(100, 100))
+    for index in range(5, 12):
+        _step(tracker, index / 15)
+    tracks = _step(tracker, 12 / 15, _square(100 + 60 * away, 100))
+    assert [track.track_id for track in tracks] == [1]
+    # At once it may not jump so far: there another one has come.
+    other = Tracker()
+    for index in range(5):
+        _step(other, index / 15, _square(100, 100))
+    assert len(_step(other, 5 / 15, _square(100 + 60 * away, 100))) == 2
+
+
+def test_frames_of_one_time_are_frames_of_their_own() -> None:
+    tracker = Tracker()
+    for _ in range(3):
+        _step(tracker, 0.0, _square(100, 100))
+    (track,) = _step(tracker, 0.0)
+    assert track.confirmed and not track.found and track.face is None
+
+
 def test_looks_alone_keep_no_track_alive_but_are_read_while_it_lives() -> None:
     tracker = Tracker(TrackingSettings(left_after_s=1.0))
     for index in range(3):
