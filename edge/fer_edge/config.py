@@ -45,7 +45,7 @@ class DetectorSettings:
     not found."""
     scale_factor: float = 1.15
     """Ratio between the sizes tried, above 1; nearer 1 finds more and costs more."""
-    min_neighbors: int = 3
+    min_neighbors: int = 2
     """Overlapping hits that make a face; higher means fewer false faces and more missed ones."""
     known_scale_factor: float = 1.2
     """The same ratio where a known face is looked for again: its size is known well, so fewer are tried."""

@@ -39,7 +39,7 @@ WIDEST_S = 0.5
 HIDDEN = 1.1
 """Side of what is hidden of a face that is followed, in face widths: eyes and mouth, without which the cascade turns
 it down at once, and which cost it more than the rest of a tile does."""
-WATCHED = 1.5
+WATCHED = 1.65
 """Side of what is watched of a known face, in face widths: a change there is its own, and no news for the tiles."""
 RETRY_S = 0.12
 """Seconds between two looks for a face that the last one did not find; and what a look at once is a late one of, where
