@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support.bundles import make_tiny_bundle
+from support.bundles import made_once, make_tiny_bundle
 from support.caches import cache_in
 from support.legacy import make_legacy_environment
 from support.road import MiniRoad, fer_edge, make_mini_road
@@ -34,7 +34,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     named = os.environ.get("TINY_BUNDLE")
     folder = Path(named) if named else tmp_path_factory.mktemp("bundle") / "tiny"
-    return folder if folder.exists() else make_tiny_bundle(folder)
+    return made_once(folder, make_tiny_bundle)
 
 
 @pytest.fixture(scope="session")

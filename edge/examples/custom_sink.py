@@ -3,7 +3,7 @@
 import sys
 from collections import defaultdict
 
-from fer_edge import ClosingSink, EmotionEvent, Pipeline, load_bundle, open_source
+from fer_edge import ClosingSink, EmotionEvent, EventKind, Pipeline, load_bundle, open_source
 
 
 class Times(ClosingSink):
@@ -14,10 +14,10 @@ class Times(ClosingSink):
         self.since: dict[int | None, float] = {}
 
     def emit(self, event: EmotionEvent) -> None:
-        """``appeared`` has no previous emotion, ``left`` no next one, ``changed`` has both."""
+        """``appeared`` has no previous emotion, ``left`` no next one, ``changed`` has both; a heartbeat is no news."""
         if event.previous is not None:
             self.seconds[event.previous] += event.mono - self.since.pop(event.track_id)
-        if event.emotion is not None:
+        if event.emotion is not None and event.kind is not EventKind.HEARTBEAT:
             self.since[event.track_id] = event.mono
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A stream that is opened again whenever it breaks off: python network_stream.py rtsp://user:password@door/live
+"""A stream that is opened again whenever it ends or breaks off: python network_stream.py rtsp://user:password@door/live
 
 A second argument is how often to try (for ever): python network_stream.py http://door/mjpeg 3
 """
@@ -23,4 +23,4 @@ with contextlib.suppress(KeyboardInterrupt):
                 print(event_line(event), flush=True)
         except SourceLostError as error:
             print(error, file=sys.stderr)
-            time.sleep(1)
+        time.sleep(1)  # after an end, too: a film would be asked for again at once

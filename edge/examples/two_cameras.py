@@ -6,15 +6,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from fer_edge import FerEdgeError, Pipeline, event_line, load_bundle, open_source, set_up_opencv
 
-bundle = load_bundle()
 stop = threading.Event()
 
 
-def watch(number: int, uri: str) -> None:
+def watch(number: int, uri: str, pipeline: Pipeline) -> None:
     """One source, with a pipeline of its own: a pipeline belongs to one thread."""
     try:
-        source = open_source(uri, name=f"camera {number}")
-        for event in Pipeline.from_bundle(bundle).events(source, stop):
+        for event in pipeline.events(open_source(uri, name=f"camera {number}"), stop):
             print(event_line(event) + "\n", end="", flush=True)  # one write, so that lines stay whole
     except FerEdgeError as error:
         print(f"camera {number}: {error}", file=sys.stderr)
@@ -22,9 +20,13 @@ def watch(number: int, uri: str) -> None:
 
 set_up_opencv()
 uris = sys.argv[1:] or ["demo", "demo"]
+bundle = load_bundle()
+pipelines = [Pipeline.from_bundle(bundle) for _ in uris]  # before the threads: loading one hides standard error
 with ThreadPoolExecutor(len(uris)) as threads:
-    watching = [threads.submit(watch, number, uri) for number, uri in enumerate(uris, start=1)]
+    watching = [threads.submit(watch, *given) for given in zip(range(1, len(uris) + 1), uris, pipelines, strict=True)]
     try:
         wait(watching)
     except KeyboardInterrupt:
         stop.set()
+for one in watching:
+    one.result()  # raises what went wrong in the program itself

@@ -35,6 +35,8 @@ EXIT_USAGE = 2
 EXIT_INTERNAL = 5
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 128 + signal.SIGTERM
+_LEFT_BEHIND = ("open ", "read ", "stream ")
+"""What the names of threads begin with that may still be inside OpenCV at the end: a camera that does not answer."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -100,6 +102,18 @@ def add_subcommands(
     if group is not None:
         # argparse makes every parser below ours of our class.
         cast("_Parser", parser).before_parsing = lambda: _add_discovered(subparsers, group)
+
+
+def program() -> NoReturn:
+    """``main`` as a process of its own, which ends here with its exit code."""
+    code = main()
+    if any(thread.name.startswith(_LEFT_BEHIND) for thread in threading.enumerate()):
+        # One that comes back from OpenCV while the interpreter goes down would abort the process.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

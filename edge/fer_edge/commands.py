@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _configure_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of images")
-    _add_model(parser, bundle_type=Path, variant="int8")
+    _add_model(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--annotate",
@@ -77,7 +77,7 @@ def _configure_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=positive, default=_DEMO_SECONDS, metavar="S", help="length of the scene (default: 20)"
     )
-    _add_model(parser, bundle_type=Path, variant="int8")
+    _add_model(parser)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -86,13 +86,9 @@ def _demo(arguments: argparse.Namespace) -> int:
     return demo_command.run(arguments)
 
 
-def _add_model(
-    parser: argparse.ArgumentParser, bundle_type: type[str] | type[Path] = str, variant: str | None = None
-) -> None:
-    parser.add_argument(
-        "--bundle", type=bundle_type, metavar="DIR|ZIP", help="model bundle (default: the one in the package)"
-    )
-    parser.add_argument("--variant", default=variant, metavar="NAME", help="variant of the bundle (default: int8)")
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", metavar="DIR|ZIP", help="model bundle (default: the one in the package)")
+    parser.add_argument("--variant", metavar="NAME", help="variant of the bundle (default: int8)")
 
 
 RUN = Command("watch cameras or files and tell emotions as events", _configure_run, _run)

@@ -212,7 +212,7 @@ class SourceSettings:
     lens_position: float | None = None
     """Fixed focus of a picamera2 camera in dioptres: 0 is far away, 10 is 10 cm."""
     timeout_s: float = 10.0
-    """Seconds without a frame after which a camera or stream is lost; a stream may take as long to open."""
+    """Seconds without a frame after which a camera or stream is lost; opening one may take three times as long."""
     max_fps: float | None = None
     """Process at most this many frames for each second of the source's time, and skip the others."""
     realtime: bool = False
@@ -306,6 +306,7 @@ def load_settings(
 ) -> RuntimeSettings:
     """Merge defaults, the TOML file at ``path``, the environment and ``overrides`` (flags), the last one winning.
 
+    An override that is None was not given.
     Raises ConfigError with the key's path and the allowed values.
     """
     settings = RuntimeSettings()
@@ -357,7 +358,8 @@ def _environment_value(text: str, hint: Any) -> Any:
 def _merge(base: Mapping[str, Any], layer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
     for section, values in layer.items():
-        merged[section] = {**merged.get(section, {}), **values}
+        given = {key: value for key, value in values.items() if value is not None}
+        merged[section] = {**merged.get(section, {}), **given}
     return merged
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fer_edge.annotate import AnnotatedVideo, Annotator, contact_sheet, fitted
 from fer_edge.bundle import load_bundle
-from fer_edge.config import RuntimeSettings
+from fer_edge.config import load_settings
 from fer_edge.daemon import Outputs, StopRequest, Stream, run_streams
 from fer_edge.errors import OutputError
 from fer_edge.image_files import write_image
@@ -54,19 +54,20 @@ class DemoRecorder:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out ``fer-edge demo``; returns the exit code. Raises FerEdgeError."""
-    settings = RuntimeSettings()
+    model = {"bundle": arguments.bundle, "variant": arguments.variant}
+    settings = load_settings(overrides={"model": model})
     set_up_opencv(settings.detector.threads)
     out: Path = arguments.out
     with StopRequest() as stop, ExitStack() as stack:
-        bundle = stack.enter_context(load_bundle(arguments.bundle))
+        bundle = stack.enter_context(load_bundle(settings.model.bundle))
         source = stack.enter_context(DemoSource(settings.source, seconds=arguments.seconds))
         telemetry = Telemetry()
-        pipeline = Pipeline.from_bundle(bundle, settings, arguments.variant, telemetry)
+        pipeline = Pipeline.from_bundle(bundle, settings, telemetry=telemetry)
         _make_folder(out)
         manifest = bundle.manifest
         sys.stdout.write(
-            f"Model {manifest.name} {manifest.version} ({arguments.variant}) on {arguments.seconds:g} s of the demo"
-            " scene: a drawn room, a real portrait.\n"
+            f"Model {manifest.name} {manifest.version} ({settings.model.variant}) on {arguments.seconds:g} s of the"
+            " demo scene: a drawn room, a real portrait.\n"
         )
         sys.stdout.flush()
         video = stack.enter_context(AnnotatedVideo(out / CLIP_NAME, source.fps))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-import threading
 import zlib
 from pathlib import Path
 
@@ -24,8 +23,6 @@ _JPEG_START_OF_SCAN = 0xDA
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 _PNG_ANCILLARY = 0x20
 """Bit of a chunk's first letter: small letters are for chunks that a reader may do without."""
-_DECODING = threading.Lock()
-"""Standard error belongs to the whole process: two threads that hide it at once could leave it hidden."""
 
 
 def is_image_file(path: Path) -> bool:
@@ -77,7 +74,7 @@ def read_gray(path: Path) -> UInt8Array:
 def decode_gray(data: bytes, where: str) -> UInt8Array:
     """The encoded image ``data`` as uint8 [H, W]. Raises InputError, whose message starts with ``where``."""
     try:
-        with _DECODING, quiet_stderr():  # libpng and libjpeg complain there of damaged images
+        with quiet_stderr():  # libpng and libjpeg complain there of damaged images
             image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:
         raise InputError(f"{where}: cannot decode the image: {error.err or error.code}") from None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 
+from fer_edge.quiet import STDERR_LOCK
+
 
 def say(message: str) -> None:
     """``message`` as one line on standard error, marked as ours."""
-    with contextlib.suppress(OSError):  # nobody is there to read it, and the exit code still tells
+    # OSError: nobody is there to read it, and the exit code still tells.
+    with STDERR_LOCK, contextlib.suppress(OSError):
         sys.stderr.write(f"fer-edge: {' '.join(message.split())}\n")
         sys.stderr.flush()

@@ -12,6 +12,7 @@ from typing import Any
 
 from fer_edge.annotate import Annotator, canvas, draw_box, draw_label, draw_probabilities
 from fer_edge.bundle import ModelManifest, load_bundle
+from fer_edge.config import load_settings
 from fer_edge.errors import FerEdgeError, OutputError
 from fer_edge.files import file_identity
 from fer_edge.image_files import check_readable, list_images, read_gray, write_image
@@ -31,7 +32,9 @@ class ImageReading:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out ``fer-edge predict``; returns 0, also when no face was found. Raises FerEdgeError."""
-    set_up_opencv()
+    model = {"bundle": arguments.bundle, "variant": arguments.variant}
+    settings = load_settings(overrides={"model": model})
+    set_up_opencv(settings.detector.threads)
     paths = [found for path in arguments.images for found in (list_images(path) if path.is_dir() else [path])]
     for path in paths:  # before any work: a mistyped name should not cost the time of the others
         check_readable(path)
@@ -42,8 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         targets = [*_targets(paths, folder)]
     entries: list[dict[str, Any]] = []
     with (
-        load_bundle(arguments.bundle) as bundle,
-        FaceReader(bundle, variant=arguments.variant) as reader,
+        load_bundle(settings.model.bundle) as bundle,
+        FaceReader(bundle, settings) as reader,
     ):
         manifest = bundle.manifest
         try:
@@ -55,9 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
                 entries.append(_entry(reading, target))
         except FerEdgeError:
             if entries:  # what is done is told, and then what went wrong
-                _report(entries, manifest, arguments)
+                _report(entries, manifest, settings.model.variant, as_json=arguments.json)
             raise
-        _report(entries, manifest, arguments)
+        _report(entries, manifest, settings.model.variant, as_json=arguments.json)
     return 0
 
 
@@ -95,9 +98,9 @@ def _entry(reading: ImageReading, annotated: Path | None) -> dict[str, Any]:
     return entry if annotated is None else {**entry, "annotated": str(annotated)}
 
 
-def _report(entries: Sequence[dict[str, Any]], manifest: ModelManifest, arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        model = {"bundle": manifest.name, "version": manifest.version, "variant": arguments.variant}
+def _report(entries: Sequence[dict[str, Any]], manifest: ModelManifest, variant: str, *, as_json: bool) -> None:
+    if as_json:
+        model = {"bundle": manifest.name, "version": manifest.version, "variant": variant}
         sys.stdout.write(json.dumps({**model, "images": entries}, indent=2, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(_table(entries, manifest.labels))

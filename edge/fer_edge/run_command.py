@@ -161,7 +161,7 @@ def _open_outputs(settings: RuntimeSettings, source_fps: float, labels: Sequence
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    flags: dict[str, dict[str, Any]] = {
+    return {
         "source": {
             "uris": tuple(arguments.sources) or None,
             "max_fps": arguments.max_fps,
@@ -175,10 +175,6 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
             "annotate": arguments.annotate,
         },
     }
-    given = {
-        section: {key: value for key, value in values.items() if value is not None} for section, values in flags.items()
-    }
-    return {section: values for section, values in given.items() if values}
 
 
 def _check(settings: RuntimeSettings, config: Path | None) -> None:

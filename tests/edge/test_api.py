@@ -45,7 +45,7 @@ from fer_edge import (
     to_gray,
 )
 from fer_edge.trace import trace_entry
-from support.edge_command import face_picture, write_video
+from support.edge_command import clean_environment, face_picture, write_video
 from support.edge_command import fer_edge as fer_edge_command
 from support.mjpeg_server import mjpeg_server
 from support.scenes import demo_frames
@@ -162,7 +162,11 @@ print(*(next(results).frame.width for results in left_open))
 def test_a_program_that_leaves_live_sources_open_ends_well() -> None:
     with mjpeg_server() as server:
         done = subprocess.run(
-            [sys.executable, "-c", FORGETFUL, server.url("stream")], capture_output=True, text=True, check=False
+            [sys.executable, "-c", FORGETFUL, server.url("stream")],
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
         )
     assert (done.returncode, done.stdout, done.stderr) == (0, "640 640 640 640 640 640\n", "")
 

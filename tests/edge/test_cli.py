@@ -298,3 +298,19 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(words: list[str], tmp_p
     (line,) = result.stderr.splitlines()
     assert line.startswith("fer-edge: ") and line.endswith("--help")
     assert "_" not in line.replace("{", "").partition("see")[0]  # no name of our own functions
+
+
+@pytest.mark.parametrize(("thread", "end"), [("open camera", ""), ("read camera", ""), ("other", "finalized\n")])
+def test_a_process_does_not_wait_for_a_camera_that_hangs(tmp_path: Path, thread: str, end: str) -> None:
+    """Nor goes the interpreter down under its thread, which would abort when OpenCV gives it back."""
+    code = (
+        "import atexit, sys, threading; from fer_edge.cli import program;"
+        "atexit.register(print, 'finalized');"
+        f"threading.Thread(target=threading.Event().wait, name={thread!r}, daemon=True).start();"
+        "program()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.partition("\n")[2] == end
+    assert done.stderr == ""

@@ -50,3 +50,8 @@ def test_ctrl_c_keeps_what_there_is(tiny_bundle: Path, tmp_path: Path) -> None:
 def test_unwritable_folder(tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert_one_line(fer_edge("demo", "--out", "file", "--bundle", tiny_bundle, cwd=tmp_path), 6, "file")
+
+
+def test_the_environment_names_the_model(tiny_bundle: Path, tmp_path: Path) -> None:
+    chosen = {"FER_EDGE_MODEL_BUNDLE": str(tiny_bundle), "FER_EDGE_MODEL_VARIANT": "int3"}
+    assert_one_line(fer_edge("demo", cwd=tmp_path, settings=chosen), 4, "int3")

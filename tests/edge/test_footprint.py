@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,24 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return footprint.write_scene(tmp_path_factory.mktemp("media") / "scene.mp4")
 
 
+def count_allocations(video: Path) -> footprint.Allocations:
+    """In a process of its own: what is counted is of all threads, also of those that other tests left behind."""
+    code = (
+        "import dataclasses, json, pathlib, sys, footprint;"
+        "counted = footprint.count_allocations(pathlib.Path(sys.argv[1]));"
+        "print(json.dumps(dataclasses.asdict(counted)))"
+    )
+    folders = [str(Path(footprint.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, "-c", code, video],
+        env={**clean_environment(), "PYTHONPATH": os.pathsep.join(folders)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return footprint.Allocations(**json.loads(done.stdout))
+
+
 def test_a_run_holds_no_more_memory_than_it_should(video: Path) -> None:
     run = footprint.start(video, "--max-frames", "60")
     assert run.stats["frames"] == 60
@@ -29,15 +49,15 @@ def test_a_run_holds_no_more_memory_than_it_should(video: Path) -> None:
 
 
 def test_a_frame_allocates_its_own_picture_and_little_else_and_leaves_nothing(video: Path) -> None:
-    counted = footprint.count_allocations(video)
+    counted = count_allocations(video)
     assert len(counted.reading) == len(counted.processing) == 300
     picture = 640 * 480
     # Results keep their frames, so each needs memory of its own; the colours that it is made from do not.
     assert picture <= max(counted.reading) < picture + 4096
     assert np.median(counted.processing) < 32_768  # a face that is followed
     assert max(counted.processing) < 131_072  # a face that is classified, or a look at a whole tile
-    # Within what counters and times grow by while their numbers are still small.
-    assert counted.kept < 16_384
+    # Within what counters and times grow by while their numbers are still small, in a process that has just begun.
+    assert counted.kept < 24_576
 
 
 @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="numpy 1 imports all of itself at once")

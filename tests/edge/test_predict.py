@@ -182,3 +182,13 @@ def test_a_large_photograph_keeps_its_pixels(tiny_bundle: Path, images: Path) ->
     assert (image["width"], image["height"]) == (3200, 2400)
     # The drawn face is some 550 pixels wide there; boxes are told in the photograph's own pixels.
     assert any(400 < face["box"][2] < 800 for face in image["faces"])
+
+
+def test_the_environment_names_the_model(tiny_bundle: Path, images: Path) -> None:
+    chosen = {"FER_EDGE_MODEL_BUNDLE": str(tiny_bundle), "FER_EDGE_MODEL_VARIANT": "float32"}
+    done = fer_edge("predict", "one.jpg", "--json", cwd=images, settings=chosen)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert (told["bundle"], told["variant"]) == ("tiny", "float32")
+    flag = fer_edge("predict", "one.jpg", "--json", "--variant", "int8", cwd=images, settings=chosen)
+    assert json.loads(flag.stdout)["variant"] == "int8"

@@ -12,7 +12,7 @@ import pytest
 from fer_edge.errors import ModelError
 from fer_edge.interpreter import LiteRtModel
 from fer_edge.quiet import quiet_stderr
-from support.edge_command import clean_environment
+from support.edge_command import assert_one_line, clean_environment, fer_edge, undecodable_png
 
 LOADING_FAILS = """
 import os, sys
@@ -36,6 +36,44 @@ sys.stdout.write("fine")
 """
 
 
+IN_TWO_THREADS = """
+import os, sys, threading
+from fer_edge.bundle import load_bundle
+from fer_edge.interpreter import LiteRtModel
+path = load_bundle().variant("int8").path
+sys.setswitchinterval(1e-6)
+before, together = os.stat(2).st_ino, threading.Barrier(2)
+def load():
+    for _ in range(400):
+        together.wait()
+        LiteRtModel(path)
+threads = [threading.Thread(target=load) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert os.stat(2).st_ino == before
+os.write(2, b"still heard")
+"""
+
+A_LINE_MEANWHILE = """
+import threading
+from fer_edge.one_line import say
+from fer_edge.quiet import quiet_stderr
+hidden, told = threading.Event(), threading.Event()
+def hide():
+    with quiet_stderr():
+        hidden.set()
+        told.wait(0.3)
+thread = threading.Thread(target=hide)
+thread.start()
+hidden.wait()
+say("the camera is lost")
+told.set()
+thread.join()
+"""
+
+
 def run(program: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program],
@@ -52,6 +90,21 @@ def test_stderr_is_back_after_loading_failed(tmp_path: Path) -> None:
     (tmp_path / "broken.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
     done = run(LOADING_FAILS, tmp_path)
     assert (done.stderr, done.stdout) == ("native and Python", "")
+
+
+def test_stderr_is_back_after_two_threads_loaded_at_once(tmp_path: Path) -> None:
+    assert run(IN_TWO_THREADS, tmp_path).stderr == "still heard"
+
+
+def test_a_line_waits_until_standard_error_is_back(tmp_path: Path) -> None:
+    assert run(A_LINE_MEANWHILE, tmp_path).stderr == "fer-edge: the camera is lost\n"
+
+
+def test_a_damaged_picture_is_told_of_while_other_sources_load_their_models(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(undecodable_png())
+    result = fer_edge("run", "broken.png", "demo", "demo", "--max-frames", 3, cwd=tmp_path)
+    assert_one_line(result, 2, "broken.png", "damaged")
+    assert "6 frames" in result.stdout
 
 
 def test_a_process_without_stderr_goes_on(tmp_path: Path) -> None:

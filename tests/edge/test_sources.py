@@ -189,13 +189,14 @@ class FaultyCamera(ClosingSource):
     name, live, fps, dropped = "video9", True, 30.0, 0
 
     def __init__(self, good: int, *, hangs: bool) -> None:
-        self.left, self.hangs = good, hangs
-        self.unplugged = threading.Event()
+        self.good, self.given, self.hangs = good, 0, hangs
+        self.silent, self.unplugged = threading.Event(), threading.Event()
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        if self.left:
-            self.left -= 1
-            return Frame(self.name, 0, time.monotonic(), np.zeros((4, 4), np.uint8))
+        if self.given < self.good:
+            self.given += 1
+            return Frame(self.name, self.given - 1, time.monotonic(), np.zeros((4, 4), np.uint8))
+        self.silent.set()
         if self.hangs:
             self.unplugged.wait(30)
         raise SourceLostError("video9: the camera stopped giving frames")
@@ -215,6 +216,27 @@ def test_a_hanging_camera_blocks_nobody_and_is_lost_in_time() -> None:
                 source.read(0.05)
         assert 1.9 < time.monotonic() - began < 20  # the camera hangs for 30 s
         camera.unplugged.set()
+
+
+def test_what_came_before_anybody_looked_is_neither_fresh_nor_dropped() -> None:
+    camera = FaultyCamera(5, hangs=True)
+    with NewestFrameSource(camera) as source:
+        assert camera.silent.wait(60)  # meanwhile a model is loaded, or an output opened
+        first = source.read(60.0)
+        assert isinstance(first, Frame)
+        assert (first.index, source.dropped) == (4, 0)
+        camera.close()
+
+
+def test_a_camera_that_hangs_is_waited_for_once() -> None:
+    camera = FaultyCamera(0, hangs=True)
+    source = NewestFrameSource(camera)
+    assert camera.silent.wait(60)
+    source.close()
+    began = time.monotonic()
+    source.close()
+    assert time.monotonic() - began < 1
+    camera.close()
 
 
 def test_the_last_frame_of_a_lost_camera_still_comes() -> None:

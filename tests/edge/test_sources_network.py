@@ -90,14 +90,6 @@ def test_mjpeg_gives_frames_with_the_clocks_time(server: MjpegServer) -> None:
     assert frames[0].source == "127.0.0.1"
 
 
-def test_what_came_before_anybody_looked_is_neither_fresh_nor_dropped(server: MjpegServer) -> None:
-    with open_source(server.url("stream"), PATIENT) as source:
-        time.sleep(1)  # a model is loaded, or an output opened
-        (first,) = frames_of(source, 1)
-        assert first.index >= 4
-        assert source.dropped == 0
-
-
 def test_a_slow_reader_gets_the_newest_frame_of_a_stream(server: MjpegServer) -> None:
     with open_source(server.url("stream"), PATIENT) as source:
         (first,) = frames_of(source, 1)

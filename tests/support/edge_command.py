@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,17 @@ FACE_AT_S = 4.0
 """A time of the demo scene at which its face is well in the picture."""
 
 
-def fer_edge(*arguments: object, cwd: Path, stdout: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end; ``stdout`` may be a file descriptor instead of a pipe."""
+def fer_edge(
+    *arguments: object, cwd: Path, stdout: int | None = None, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end; ``stdout`` may be a file descriptor instead of a pipe.
+
+    ``settings`` are variables ``FER_EDGE_…`` of its environment.
+    """
     return subprocess.run(
         command_line(*arguments),
         cwd=cwd,
-        env=clean_environment(),
+        env={**clean_environment(), **(settings or {})},
         stdout=subprocess.PIPE if stdout is None else stdout,
         stderr=subprocess.PIPE,
         text=True,

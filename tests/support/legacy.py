@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-REQUIREMENTS = ["tflite-runtime==2.14.0", "numpy<2"]  # numpy 2 installs beside it, and fails at use
+from support.lock_files import requirements
+
+PACKAGES = frozenset({"tflite-runtime", "numpy"})
 
 
 def make_legacy_environment(folder: Path) -> Path:
@@ -16,7 +18,9 @@ def make_legacy_environment(folder: Path) -> Path:
     if sys.version_info >= (3, 12):
         pytest.skip("tflite-runtime has no wheel for Python 3.12 and later")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    install = ["install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS]
+    listed = folder / "requirements.txt"
+    listed.write_text("\n".join(requirements("pi-bookworm-legacy", only=PACKAGES).values()) + "\n")
+    install = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "-r", listed]
     pip = [sys.executable, "-m", "pip", "--python", folder]  # ours: a pip of its own takes seconds to set up
     done = subprocess.run([*pip, *install], capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -6,6 +6,8 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
+_HELD: list[socket.socket] = []
+
 
 @contextlib.contextmanager
 def silent_server() -> Iterator[socket.socket]:
@@ -20,6 +22,8 @@ def port_of(listener: socket.socket) -> int:
 
 
 def free_port() -> int:
-    """A port at which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return port_of(listener)
+    """A port at which nothing listens, nor will while this process lives: one that is bound is given to nobody else."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    _HELD.append(held)
+    return port_of(held)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.programs import script
+from version_locks import __main__ as version_locks
 from version_locks.environments import TARGETS, Target, find_python
 
 HERE = ".".join(map(str, sys.version_info[:2]))
@@ -57,3 +58,9 @@ def test_one_that_is_not_here_is_skipped_and_that_is_said(tmp_path: Path) -> Non
     )
     assert f"{other.name}: SKIPPED: there is no Python {other.python} here" in done.stdout
     assert done.stdout.endswith("0\n")
+
+
+@pytest.mark.parametrize(("ending", "code"), [("exit 0", 0), ("exit 5", 1), ("kill -SEGV $$", 1)])
+def test_tests_that_die_of_a_signal_have_failed_too(tmp_path: Path, ending: str, code: int) -> None:
+    python = script(tmp_path / "python", f'[ "$1" = -c ] && exit 0; {ending}')
+    assert version_locks.test(TARGETS[0], python, tmp_path, []) == code

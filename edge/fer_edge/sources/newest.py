@@ -70,7 +70,12 @@ class NewestFrameSource(ClosingSource):
         return NoFrame.NOT_YET
 
     def close(self) -> None:
-        """Stop the thread. A camera that hangs in its driver is left to the thread, which ends with the process."""
+        """Stop the thread. A camera that hangs in its driver is left to the thread, which ends with the process.
+
+        Harmless when called again: who hangs is waited for once.
+        """
+        if self._closed.is_set():
+            return
         self._closed.set()
         atexit.unregister(self.close)
         if self._thread is None:
