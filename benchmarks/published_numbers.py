@@ -122,8 +122,8 @@ def _moving_faces() -> str:
         f"Of moving faces with known places and labels ({len(section.settings.kinds)} kinds of scenes made of "
         f"{section.cast.split}, `fer-edge bench sequence --final`), one easy face at 640×480 takes {ratios} times less "
         f"processor time than `detectMultiScale` on every frame at {full.removeprefix('full ')} and at "
-        f"{coarse.removeprefix('full ')}. Over all of them FER-Edge finds {_recall(ours.shared)} % of the faces, with a "
-        f"false one in {_false(ours.shared)} % of the frames; the finer of these searches {_recall(theirs.shared)} and "
+        f"{coarse.removeprefix('full ')}. Over all of them FER-Edge finds {_recall(ours.shared)} % of the faces, with "
+        f"a false one in {_false(ours.shared)} % of the frames; the finer of these searches {_recall(theirs.shared)} and "
         f"{_false(theirs.shared)} %. It tells {told} % of the changes that the classifier can see."
     )
 
