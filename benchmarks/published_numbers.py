@@ -123,8 +123,9 @@ def _moving_faces() -> str:
         f"{section.cast.split}, `fer-edge bench sequence --final`), one easy face at 640×480 takes {ratios} times less "
         f"processor time than `detectMultiScale` on every frame at {full.removeprefix('full ')} and at "
         f"{coarse.removeprefix('full ')}. Over all of them FER-Edge finds {_recall(ours.shared)} % of the faces, with "
-        f"a false one in {_false(ours.shared)} % of the frames; the finer of these searches {_recall(theirs.shared)} and "
-        f"{_false(theirs.shared)} %. It tells {told} % of the changes that the classifier can see."
+        f"a false one in {_false(ours.shared)} % of the frames; the finer of these searches "
+        f"{_recall(theirs.shared)} and {_false(theirs.shared)} %. "
+        f"It tells {told} % of the changes that the classifier can see."
     )
 
 
