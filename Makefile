@@ -94,7 +94,8 @@ test-picamera2: $(VENV)/.dev
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)
 
-# Half an hour on two idle cores. The machine's kind stands in the names, so that results of others lie beside ours.
+# Twenty minutes on two idle cores, with FER2013. The machine's kind stands in the names, so that results of others lie
+# beside ours.
 # The table of README.md is of x86_64. What cannot be installed here is left out, and the report says so:
 # tflite-runtime has wheels for Python 3.11 alone.
 bench: $(VENV)/.dev

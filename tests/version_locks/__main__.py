@@ -20,7 +20,10 @@ from fer_edge.errors import FerEdgeError
 from support.fresh_install import CHECKOUT
 from version_locks.environments import TARGETS, Target, build_wheel, find_python, install_wheel, make_environment
 
-QUICK = ("interpreter", "run_interpreter", "classification", "detection", "pipeline", "footprint")
+QUICK = (
+    *("appearance", "classification", "cli_imports", "detection", "footprint", "image_files", "interpreter"),
+    *("pipeline", "run_interpreter", "sources"),
+)
 """Files of tests/edge in which a version of NumPy, OpenCV or the interpreter shows; what CI has the time for."""
 
 _VERSIONS = """
