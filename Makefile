@@ -94,7 +94,7 @@ test-picamera2: $(VENV)/.dev
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)
 
-# Twenty minutes on two idle cores, with FER2013. The machine's kind stands in the names, so that results of others lie
+# Twenty-five minutes on two idle cores, with FER2013. The machine's kind stands in the names, so that results of others lie
 # beside ours.
 # The table of README.md is of x86_64. What cannot be installed here is left out, and the report says so:
 # tflite-runtime has wheels for Python 3.11 alone.
@@ -106,7 +106,7 @@ bench: $(VENV)/.dev
 			|| exit 1; done
 	fer=$$(ls $(FER_VENV)/.installed 2>/dev/null); $(BIN)/fer-edge bench pipeline --bundle models/fer-edge-s \
 		--keras models/checkpoints/fer-edge-s $${fer:+--fer $(FER_VENV)/bin/python} --json benchmarks/results/pipeline-$(MACHINE).json
-	$(BIN)/fer-edge bench sequence --bundle models/fer-edge-s --final --json benchmarks/results/sequence-$(MACHINE).json
+	$(BIN)/fer-edge bench sequence --bundle models/fer-edge-s --final --rounds 3 --json benchmarks/results/sequence-$(MACHINE).json
 	$(MAKE) --no-print-directory bench-pages
 
 # From what was measured, to what is read.
