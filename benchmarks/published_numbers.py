@@ -122,18 +122,18 @@ def _moving_faces() -> str:
         f"Of moving faces with known places and labels ({len(section.settings.kinds)} kinds of scenes made of "
         f"{section.cast.split}, `fer-edge bench sequence --final`), one easy face at 640×480 takes {ratios} times less "
         f"processor time than `detectMultiScale` on every frame at {full.removeprefix('full ')} and at "
-        f"{coarse.removeprefix('full ')}. Over all of them FER-Edge finds {_recall(ours.shared)} % of the faces, with "
-        f"a false one in {_false(ours.shared)} % of the frames; the finer of these searches "
-        f"{_recall(theirs.shared)} and {_false(theirs.shared)} %. "
+        f"{coarse.removeprefix('full ')}. Over all of them FER-Edge finds {_share_found(ours.shared)} % of the "
+        f"faces, with a false one in {_share_false(ours.shared)} % of the frames; the finer of these searches "
+        f"{_share_found(theirs.shared)} and {_share_false(theirs.shared)} %. "
         f"It tells {told} % of the changes that the classifier can see."
     )
 
 
-def _recall(found: FaceFrames) -> str:
+def _share_found(found: FaceFrames) -> str:
     return percent(found.matched / found.shown, 0)
 
 
-def _false(found: FaceFrames) -> str:
+def _share_false(found: FaceFrames) -> str:
     return percent(found.false_frames / found.frames, 0)
 
 
