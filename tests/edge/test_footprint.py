@@ -54,8 +54,10 @@ def test_a_frame_allocates_its_own_picture_and_little_else_and_leaves_nothing(vi
     picture = 640 * 480
     # Results keep their frames, so each needs memory of its own; the colours that it is made from do not.
     assert picture <= max(counted.reading) < picture + 4096
-    assert np.median(counted.processing) < 32_768  # a face that is followed
-    assert max(counted.processing) < 131_072  # a face that is classified, or a look at a whole tile
+    # The einsum of numpy 1 copies what overlaps.
+    copied = 0 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 131_072
+    assert np.median(counted.processing) < 32_768 + copied  # a face that is followed
+    assert max(counted.processing) < 131_072 + copied  # a face that is classified, or a look at a whole tile
     # Within what counters and times grow by while their numbers are still small, in a process that has just begun.
     assert counted.kept < 24_576
 
