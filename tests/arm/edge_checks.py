@@ -13,7 +13,7 @@ from arm.sandbox import Sandbox
 from fer_edge.errors import CheckFailedError
 from fer_edge.types import Box
 
-DEMO_FRAMES = 20
+DEMO_FRAMES = 40
 """Enough of the demo scene for a face to appear and an emotion to be told."""
 
 TESTS = ("quantization", "geometry", "interpreter", "classification", "bundle", "detection", "image_files")

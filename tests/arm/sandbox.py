@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _HANDLER = _BINFMT / "qemu-aarch64"
 _HANDLER_LINE = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 
+_TOLD = 4000
+"""Characters of what a program that failed had printed, at its end."""
 _PACKAGE_OF = {"qemu-aarch64-static": "qemu-user-static", "mmdebstrap": "mmdebstrap", "bwrap": "bubblewrap"}
 
 
@@ -85,7 +88,9 @@ class Sandbox:
             output, complaint = b"", "see above"
         else:
             done = subprocess.run(command, input=stdin, capture_output=True, check=False)
-            output, complaint = done.stdout, last_line(done.stderr)
+            output, complaint = done.stdout, last_line(done.stderr or done.stdout)
+            if done.returncode:  # pytest tells what failed on stdout
+                sys.stderr.write(output.decode(errors="replace")[-_TOLD:])
         if done.returncode:
             raise CheckFailedError(f"{self.cpu.name}: {' '.join(arguments)[:60]}: exit {done.returncode}: {complaint}")
         return output
