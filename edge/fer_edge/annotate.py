@@ -6,12 +6,11 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import cv2
 import numpy as np
 
+from fer_edge.closing import Closing
 from fer_edge.errors import InputError, OutputError
 from fer_edge.files import PendingFile
 from fer_edge.pipeline import FrameResult
@@ -166,7 +165,7 @@ def fitted(picture: UInt8Array, width: int, height: int) -> UInt8Array:
     return result
 
 
-class AnnotatedVideo:
+class AnnotatedVideo(Closing):
     """An .mp4 of annotated frames at ``fps``, which takes its name on ``close`` after it was opened again and counted.
 
     Frames that a live source dropped are made up by standing still, so that the clip's time is the world's.
@@ -210,14 +209,6 @@ class AnnotatedVideo:
             self._file.discard()
             raise OutputError(f"{self._file.path}: the video could not be written; is the disk full?")
         self._file.commit()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self, picture: UInt8Array, at: float) -> None:
         self._size = (max(2, picture.shape[1] // 2 * 2), max(2, picture.shape[0] // 2 * 2))  # 4:2:0 wants even sides

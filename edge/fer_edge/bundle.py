@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from fer_edge.bundle_zip import unpack_bundle
+from fer_edge.closing import Closing
 from fer_edge.errors import InputError, ModelError, OutputError
 from fer_edge.files import write_text_atomically
 from fer_edge.quantization import Quantization
@@ -93,7 +93,7 @@ class ModelManifest:
     training: dict[str, Any]
 
 
-class ModelBundle:
+class ModelBundle(Closing):
     """An opened bundle. A context manager: a zip is unpacked to a temporary folder that ``close`` removes."""
 
     def __init__(self, folder: Path, manifest: ModelManifest, cleanup: contextlib.ExitStack | None = None) -> None:
@@ -116,14 +116,6 @@ class ModelBundle:
     def close(self) -> None:
         """Remove the temporary folder, if there is one; may be called twice."""
         self._cleanup.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def load_bundle(path: str | os.PathLike[str] | None = None) -> ModelBundle:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge.bundle import ModelBundle, ModelManifest, ModelVariant
+from fer_edge.closing import Closing
 from fer_edge.config import ModelSettings
 from fer_edge.crop import CropSpec
 from fer_edge.errors import ModelError
@@ -20,7 +20,7 @@ from fer_edge.quantization import Quantization, softmax
 from fer_edge.types import EmotionProbabilities, FaceCrop, Float32Array, UInt8Array
 
 
-class EmotionClassifier:
+class EmotionClassifier(Closing):
     """A bundle's variant, ready to run. Not for use by two threads at once."""
 
     def __init__(
@@ -69,14 +69,6 @@ class EmotionClassifier:
     def close(self) -> None:
         """Release the model; may be called twice."""
         self._model.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _to_input(pixels: UInt8Array, codec: Quantization) -> npt.NDArray[Any]:

@@ -21,6 +21,9 @@ ENVIRONMENT_PREFIX = "FER_EDGE_"
 CASCADE_WINDOW = 24
 """Side in pixels of the window that the Haar cascade was trained on: no face reduced below it can be found."""
 
+WIDEST_S = 0.5
+"""Seconds without being seen after which a face is looked for, and joined to its track, no farther away."""
+
 MOST_PIXELS = 16384
 """Longest side of a picture that settings may name."""
 

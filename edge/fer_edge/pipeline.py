@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol, Self
 
 import cv2
@@ -16,6 +15,7 @@ from fer_edge.appearance import AppearanceFollower
 from fer_edge.bundle import ModelBundle
 from fer_edge.classification import EmotionClassifier
 from fer_edge.clock import SteadyClock
+from fer_edge.closing import Closing
 from fer_edge.config import RuntimeSettings
 from fer_edge.crop import CropSpec, crop_face
 from fer_edge.crop_quality import find_fault, measure
@@ -52,7 +52,7 @@ class FrameResult:
     events: tuple[EmotionEvent, ...]
 
 
-class Pipeline:
+class Pipeline(Closing):
     """Frames of one source in, tracks and events out; one source after another, all in one thread.
 
     ``events`` and ``results`` take a source; ``process`` takes frames that come from elsewhere.
@@ -170,14 +170,6 @@ class Pipeline:
     def close(self) -> None:
         """Release the model; may be called twice."""
         self._classifier.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def finish(self, at: float) -> tuple[EmotionEvent, ...]:
         """The source ended or was lost at ``at``: ``left`` for those still there. Frames may follow; ids go on."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fer_edge.config import CASCADE_WINDOW, ScheduleSettings
+from fer_edge.config import CASCADE_WINDOW, WIDEST_S, ScheduleSettings
 from fer_edge.types import Box, SceneMotion, Track
 
 TILE_PX = 200
@@ -34,8 +34,6 @@ STEADY_RATIO, UNSURE_RATIO = 1.35, 1.5
 """Factor by which a face may have grown or shrunk since its last look: a face just seen, and a lost or a new one."""
 UNSURE_MARGIN = 0.8
 """Face widths by which the region of a new face is larger: nobody knows yet where it is heading."""
-WIDEST_S = 0.5
-"""Seconds without being seen after which a face's region grows no more: far from there it is for the tiles."""
 HIDDEN = 1.1
 """Side of what is hidden of a face that is followed, in face widths: eyes and mouth, without which the cascade turns
 it down at once, and which cost it more than the rest of a tile does."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy.typing as npt
 
 from fer_edge.bundle import ModelBundle
 from fer_edge.classification import EmotionClassifier
+from fer_edge.closing import Closing
 from fer_edge.config import RuntimeSettings
 from fer_edge.crop import crop_face
 from fer_edge.crop_quality import find_fault, measure
@@ -51,7 +51,7 @@ class FaceReading:
         return {label: float(value) for label, value in zip(self.labels, self.probabilities.values, strict=True)}
 
 
-class FaceReader:
+class FaceReader(Closing):
     """Finds and classifies every face of a picture, as ``fer-edge predict`` does. Not for two threads at once."""
 
     def __init__(
@@ -81,14 +81,6 @@ class FaceReader:
     def close(self) -> None:
         """Release the model; may be called twice."""
         self._classifier.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read(self, gray: UInt8Array, face: Face) -> FaceReading:
         crop = crop_face(gray, face, self._classifier.crop_spec)

@@ -8,16 +8,16 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
+from fer_edge.closing import Closing
 from fer_edge.errors import OutputError
 from fer_edge.files import PendingFile
 from fer_edge.pipeline import FrameResult
 from fer_edge.types import RuntimeStatus
 
 
-class TraceWriter:
+class TraceWriter(Closing):
     """Writes ``{"frame": 17, "t": 1.133, "tracks": [{"id", "box", "emotion", "confidence"}]}`` for each frame.
 
     ``t`` is the source's clock in seconds. The file takes its name on ``close``, whole lines only, also when the
@@ -55,14 +55,6 @@ class TraceWriter:
         except OSError as error:
             raise self._failed(error) from error
         self._file.commit()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _failed(self, error: OSError) -> OutputError:
         stream, self._stream = self._stream, None

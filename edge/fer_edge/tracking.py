@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from fer_edge.config import TrackingSettings
+from fer_edge.config import WIDEST_S, TrackingSettings
 from fer_edge.types import Box, Face, Track
 
 MIN_IOU = 0.15
@@ -18,7 +18,6 @@ MIN_IOU = 0.15
 REACH, WIDEST_REACH = 0.8, 1.4
 """Where they overlap less: least distance of the centres, in mean box widths, that no longer joins them. It grows with
 the time for which a track's place was not known, over ``WIDEST_S``, as the region does in which it is looked for."""
-WIDEST_S = 0.5
 MAX_SIZE_RATIO = 1.8
 """Boxes whose widths differ by more than this are not joined by distance."""
 POSITION_GAIN = 0.7

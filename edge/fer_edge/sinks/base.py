@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
+from fer_edge.closing import Closing
 from fer_edge.types import EmotionEvent
 
 
@@ -26,16 +27,8 @@ class Sink(Protocol):
     ) -> None: ...
 
 
-class ClosingSink:
+class ClosingSink(Closing):
     """A context manager that calls ``close`` at its end."""
 
     def close(self) -> None:
         """Let go of what the sink holds; harmless when called again."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -6,6 +6,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Protocol, Self
 
+from fer_edge.closing import Closing
 from fer_edge.types import Frame
 
 DEFAULT_FPS = 25.0
@@ -54,21 +55,13 @@ class FrameSource(Protocol):
     ) -> None: ...
 
 
-class ClosingSource:
+class ClosingSource(Closing):
     """A context manager that calls ``close`` at its end; no still, unless it says so."""
 
     still = False
 
     def close(self) -> None:
         """Let go of what the source holds; harmless when called again."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def glass_time(told_s: float, now: float) -> float:
