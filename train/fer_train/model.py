@@ -41,7 +41,8 @@ def build_model(
             x = blocks.add(settings.block, x, channels, first_stride if block == 0 else 1, f"s{stage}b{block}")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = keras.layers.Dropout(settings.dropout, name="dropout")(x)
-    logits = keras.layers.Dense(labels, name="logits")(x)
+    # Where layers compute in bfloat16, 8 bits are too few for logits and for the softmax of the loss.
+    logits = keras.layers.Dense(labels, dtype="float32", name="logits")(x)
     return keras.Model(pixels, logits, name="fer_edge")
 
 

@@ -113,7 +113,8 @@ def _splits(
 
 def _compiled(recipe: Recipe, labels: int) -> Any:
     """The model for images of any size, with its optimizer built, so that a checkpoint can be put into it."""
-    model = build_model(recipe.model, labels, norm=_fast_norm())
+    with _precision(recipe.loop.precision):
+        model = build_model(recipe.model, labels, norm=_fast_norm())
     optimizer = _optimizer(recipe.loop)
     # BatchNorm's scale and offset and the biases are not decayed: pulling them to 0 only hurts.
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
@@ -125,6 +126,17 @@ def _compiled(recipe: Recipe, labels: int) -> Any:
         jit_compile=keras.backend.backend() == "jax",
     )
     return model
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+    """Layers made in this block compute in ``name``, and keep float32 variables."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if name == "bfloat16" else name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _fast_norm() -> Callable[..., Any] | None:
