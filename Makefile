@@ -133,9 +133,9 @@ lock: $(VENV)/.python
 	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(PIP) install uv
 	$(COMPILE) --universal --python-version 3.11 --extra dev --output-file locks/dev.txt
 	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --output-file locks/edge.txt
-	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --output-file locks/pi-bookworm.txt
-	$(COMPILE) $(PI_LEGACY) --python-version 3.11 --extra legacy --constraint locks/pi-bookworm.txt --output-file locks/pi-bookworm-legacy.txt
-	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --output-file locks/pi-trixie.txt
+	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --extra mqtt --extra web --output-file locks/pi-bookworm.txt
+	$(COMPILE) $(PI_LEGACY) --python-version 3.11 --extra legacy --constraint locks/pi-bookworm.txt --extra mqtt --extra web --output-file locks/pi-bookworm-legacy.txt
+	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --extra mqtt --extra web --output-file locks/pi-trixie.txt
 
 clean:
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -15,6 +15,15 @@ from typing import Any, Literal
 
 from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
+from fer_edge.service_config import (
+    ChipSettings,
+    MqttSettings,
+    OutputSettings,
+    RecoverySettings,
+    WebhookSettings,
+    WebSettings,
+    require,
+)
 
 ENVIRONMENT_PREFIX = "FER_EDGE_"
 
@@ -58,12 +67,12 @@ class DetectorSettings:
     """Threads of OpenCV in the whole process, for searches as for resizing."""
 
     def __post_init__(self) -> None:
-        _require(8 <= self.min_face <= 8192, "min_face must be between 8 and 8192 pixels")
-        _require(1.01 <= self.scale_factor <= 2.0, "scale_factor must be between 1.01 and 2")
-        _require(0 <= self.min_neighbors <= 50, "min_neighbors must be between 0 and 50")
-        _require(1.01 <= self.known_scale_factor <= 2.0, "known_scale_factor must be between 1.01 and 2")
-        _require(0 <= self.known_min_neighbors <= 50, "known_min_neighbors must be between 0 and 50")
-        _require(1 <= self.threads <= MOST_THREADS, f"threads must be between 1 and {MOST_THREADS}")
+        require(8 <= self.min_face <= 8192, "min_face must be between 8 and 8192 pixels")
+        require(1.01 <= self.scale_factor <= 2.0, "scale_factor must be between 1.01 and 2")
+        require(0 <= self.min_neighbors <= 50, "min_neighbors must be between 0 and 50")
+        require(1.01 <= self.known_scale_factor <= 2.0, "known_scale_factor must be between 1.01 and 2")
+        require(0 <= self.known_min_neighbors <= 50, "known_min_neighbors must be between 0 and 50")
+        require(1 <= self.threads <= MOST_THREADS, f"threads must be between 1 and {MOST_THREADS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +103,16 @@ class ScheduleSettings:
     """Face widths by which that side grows for each second that the face was not seen, for half a second."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.acquire_within_s <= 3600, "acquire_within_s must be between 0 and 3600")
-        _require(0.01 <= self.budget_share <= 1, "budget_share must be between 0.01 and 1")
-        _require(self.budget_ms is None or self.budget_ms > 0, "budget_ms must be above 0")
-        _require(48 <= self.full_search_width <= 16384, "full_search_width must be between 48 and 16384 pixels")
-        _require(CASCADE_WINDOW <= self.face_px <= 500, f"face_px must be between {CASCADE_WINDOW} and 500")
-        _require(0 <= self.look_every_s <= 3600, "look_every_s must be between 0 and 3600")
-        _require(0 <= self.still_look_s <= 3600, "still_look_s must be between 0 and 3600")
-        _require(0 <= self.motion_threshold <= 255, "motion_threshold must be between 0 and 255")
-        _require(1.2 <= self.region_margin <= 100, "region_margin must be between 1.2 and 100")
-        _require(0 <= self.region_growth <= 1000, "region_growth must be between 0 and 1000")
+        require(0 <= self.acquire_within_s <= 3600, "acquire_within_s must be between 0 and 3600")
+        require(0.01 <= self.budget_share <= 1, "budget_share must be between 0.01 and 1")
+        require(self.budget_ms is None or self.budget_ms > 0, "budget_ms must be above 0")
+        require(48 <= self.full_search_width <= 16384, "full_search_width must be between 48 and 16384 pixels")
+        require(CASCADE_WINDOW <= self.face_px <= 500, f"face_px must be between {CASCADE_WINDOW} and 500")
+        require(0 <= self.look_every_s <= 3600, "look_every_s must be between 0 and 3600")
+        require(0 <= self.still_look_s <= 3600, "still_look_s must be between 0 and 3600")
+        require(0 <= self.motion_threshold <= 255, "motion_threshold must be between 0 and 255")
+        require(1.2 <= self.region_margin <= 100, "region_margin must be between 1.2 and 100")
+        require(0 <= self.region_growth <= 1000, "region_growth must be between 0 and 1000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +127,9 @@ class TrackingSettings:
     """Seconds for which a track that is not found is still shown, at the place where it should be."""
 
     def __post_init__(self) -> None:
-        _require(self.confirm_hits >= 1, "confirm_hits must be at least 1")
-        _require(self.left_after_s >= 0, "left_after_s must not be negative")
-        _require(self.coast_s >= 0, "coast_s must not be negative")
+        require(self.confirm_hits >= 1, "confirm_hits must be at least 1")
+        require(self.left_after_s >= 0, "left_after_s must not be negative")
+        require(self.coast_s >= 0, "coast_s must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +150,12 @@ class QualitySettings:
     """Largest sharpness, 0..2: sensor noise has more (white noise 1.73)."""
 
     def __post_init__(self) -> None:
-        _require(0 <= self.min_face_px <= 8192, "min_face_px must be between 0 and 8192 pixels")
-        _require(0 <= self.min_inside <= 1, "min_inside must be between 0 and 1")
-        _require(0 <= self.max_overexposed <= 1, "max_overexposed must be between 0 and 1")
-        _require(0 <= self.min_contrast <= 128, "min_contrast must be between 0 and 128")
-        _require(0 <= self.min_sharpness <= 2, "min_sharpness must be between 0 and 2")
-        _require(self.min_sharpness <= self.max_sharpness <= 2, "max_sharpness must be between min_sharpness and 2")
+        require(0 <= self.min_face_px <= 8192, "min_face_px must be between 0 and 8192 pixels")
+        require(0 <= self.min_inside <= 1, "min_inside must be between 0 and 1")
+        require(0 <= self.max_overexposed <= 1, "max_overexposed must be between 0 and 1")
+        require(0 <= self.min_contrast <= 128, "min_contrast must be between 0 and 128")
+        require(0 <= self.min_sharpness <= 2, "min_sharpness must be between 0 and 2")
+        require(self.min_sharpness <= self.max_sharpness <= 2, "max_sharpness must be between min_sharpness and 2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +179,13 @@ class EmotionSettings:
     """Seconds between heartbeat events; 0 is off."""
 
     def __post_init__(self) -> None:
-        _require(self.smoothing_s >= 0, "smoothing_s must not be negative")
-        _require(self.classify_every_s >= 0, "classify_every_s must not be negative")
-        _require(0 < self.enter <= 1, "enter must be above 0 and at most 1")
-        _require(0 <= self.exit <= self.enter, "exit must be between 0 and enter")
-        _require(0 <= self.lead <= 1, "lead must be between 0 and 1")
-        _require(self.min_dwell_s >= 0, "min_dwell_s must not be negative")
-        _require(self.heartbeat_s >= 0, "heartbeat_s must not be negative")
+        require(self.smoothing_s >= 0, "smoothing_s must not be negative")
+        require(self.classify_every_s >= 0, "classify_every_s must not be negative")
+        require(0 < self.enter <= 1, "enter must be above 0 and at most 1")
+        require(0 <= self.exit <= self.enter, "exit must be between 0 and enter")
+        require(0 <= self.lead <= 1, "lead must be between 0 and 1")
+        require(self.min_dwell_s >= 0, "min_dwell_s must not be negative")
+        require(self.heartbeat_s >= 0, "heartbeat_s must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,36 +232,22 @@ class SourceSettings:
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("height", self.height)):
-            _require(value is None or 16 <= value <= MOST_PIXELS, f"{name} must be between 16 and {MOST_PIXELS} pixels")
+            require(value is None or 16 <= value <= MOST_PIXELS, f"{name} must be between 16 and {MOST_PIXELS} pixels")
         for name, rate in (("fps", self.fps), ("max_fps", self.max_fps)):
-            _require(rate is None or 0.01 <= rate <= 1000, f"{name} must be between 0.01 and 1000")
+            require(rate is None or 0.01 <= rate <= 1000, f"{name} must be between 0.01 and 1000")
         if self.region:
-            _require(len(self.region) == 4, "region must be [x, y, width, height]")
+            require(len(self.region) == 4, "region must be [x, y, width, height]")
             _check_zone("region", self.region)
         for zone in self.mask:
             polygon = len(zone) >= 6 and len(zone) % 2 == 0
-            _require(len(zone) == 4 or polygon, "mask: a zone must be [x, y, width, height] or 3 points or more")
+            require(len(zone) == 4 or polygon, "mask: a zone must be [x, y, width, height] or 3 points or more")
             _check_zone("mask", zone)
-        _require(self.exposure_us is None or 1 <= self.exposure_us <= 10**9, "exposure_us must be between 1 and 10^9")
-        _require(self.gain is None or 0 <= self.gain <= 10_000, "gain must be between 0 and 10000")
-        _require(self.ev is None or -8 <= self.ev <= 8, "ev must be between -8 and 8")
-        _require(self.lens_position is None or 0 <= self.lens_position <= 32, "lens_position must be between 0 and 32")
-        _require(not (self.autofocus and self.lens_position is not None), "lens_position needs autofocus off")
-        _require(0.1 <= self.timeout_s <= 3600, "timeout_s must be between 0.1 and 3600 seconds")
-
-
-@dataclass(frozen=True, slots=True)
-class OutputSettings:
-    """``[output]``: what is written, and where; nothing but events on the console unless named here."""
-
-    events: str | None = None
-    """File to which events are appended as JSON lines; ``-`` is standard output."""
-    trace: str | None = None
-    """File for one JSON object for each processed frame."""
-    stats: str | None = None
-    """File for the figures of the whole run, written at its end."""
-    annotate: str | None = None
-    """Video (.mp4) with boxes and labels drawn in. This records people: it is off unless named."""
+        require(self.exposure_us is None or 1 <= self.exposure_us <= 10**9, "exposure_us must be between 1 and 10^9")
+        require(self.gain is None or 0 <= self.gain <= 10_000, "gain must be between 0 and 10000")
+        require(self.ev is None or -8 <= self.ev <= 8, "ev must be between -8 and 8")
+        require(self.lens_position is None or 0 <= self.lens_position <= 32, "lens_position must be between 0 and 32")
+        require(not (self.autofocus and self.lens_position is not None), "lens_position needs autofocus off")
+        require(0.1 <= self.timeout_s <= 3600, "timeout_s must be between 0.1 and 3600 seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +264,7 @@ class ModelSettings:
     """Threads of one inference; more helped nothing at this size of model."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.threads <= MOST_THREADS, f"threads must be between 1 and {MOST_THREADS}")
+        require(1 <= self.threads <= MOST_THREADS, f"threads must be between 1 and {MOST_THREADS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +279,11 @@ class RuntimeSettings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
     emotion: EmotionSettings = field(default_factory=EmotionSettings)
+    recovery: RecoverySettings = field(default_factory=RecoverySettings)
+    mqtt: MqttSettings = field(default_factory=MqttSettings)
+    webhook: WebhookSettings = field(default_factory=WebhookSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    chip: ChipSettings = field(default_factory=ChipSettings)
 
     def for_still(self) -> RuntimeSettings:
         """These settings for a single picture: no second frame comes to confirm a face or to find a small one.
@@ -366,16 +366,11 @@ def _merge(base: Mapping[str, Any], layer: Mapping[str, Mapping[str, Any]]) -> d
     return merged
 
 
-def _require(condition: bool, problem: str) -> None:
-    if not condition:
-        raise ValueError(problem)
-
-
 def _check_zone(name: str, zone: tuple[float, ...]) -> None:
     """Shares of the picture where all are at most 1, else whole pixels; a rectangle (4 values) is not empty."""
-    _require(all(0 <= value <= MOST_PIXELS for value in zone), f"{name} must hold numbers from 0 to {MOST_PIXELS}")
+    require(all(0 <= value <= MOST_PIXELS for value in zone), f"{name} must hold numbers from 0 to {MOST_PIXELS}")
     shares = max(zone) <= 1
     whole = all(value == int(value) for value in zone)
-    _require(shares or whole, f"{name} must hold whole pixels, or shares that are all at most 1")
+    require(shares or whole, f"{name} must hold whole pixels, or shares that are all at most 1")
     if len(zone) == 4:
-        _require(zone[2] > 0 and zone[3] > 0, f"{name} must be wider and higher than 0")
+        require(zone[2] > 0 and zone[3] > 0, f"{name} must be wider and higher than 0")

@@ -183,6 +183,8 @@ def event_to_json(event: EmotionEvent) -> dict[str, Any]:
         "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "mono": round(event.mono, 3),
     }
+    if event.reason is not None:
+        line["reason"] = event.reason
     synced = clock_synced()
     return line if synced is None else {**line, "clock_synced": synced}
 

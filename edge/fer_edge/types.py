@@ -261,7 +261,8 @@ class EmotionEvent:
     """Something worth telling the outside world; one JSON line each (``schema/event.schema.json``).
 
     ``at`` is wall-clock seconds since the epoch (UTC), ``mono`` the source's own clock in seconds.
-    ``track_id``, ``emotion``, ``previous`` and ``confidence`` are None where the kind has none.
+    ``track_id``, ``emotion``, ``previous`` and ``confidence`` are None where the kind has none; ``reason`` says, of a
+    source that was lost, why.
     """
 
     kind: EventKind
@@ -272,6 +273,7 @@ class EmotionEvent:
     emotion: str | None = None
     previous: str | None = None
     confidence: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

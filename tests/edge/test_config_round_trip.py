@@ -15,7 +15,6 @@ from fer_edge.config import (
     DetectorSettings,
     EmotionSettings,
     ModelSettings,
-    OutputSettings,
     QualitySettings,
     RuntimeSettings,
     ScheduleSettings,
@@ -23,6 +22,15 @@ from fer_edge.config import (
     TrackingSettings,
 )
 from fer_edge.errors import ConfigError
+from fer_edge.service_config import (
+    LONGEST_S,
+    ChipSettings,
+    MqttSettings,
+    OutputSettings,
+    RecoverySettings,
+    WebhookSettings,
+    WebSettings,
+)
 
 
 def parse(table: Mapping[str, Any]) -> RuntimeSettings:
@@ -58,7 +66,19 @@ SECTIONS = {
         interpreter=st.sampled_from(["auto", "ai-edge-litert", "tflite-runtime"]),
         threads=st.integers(1, 64),
     ),
-    "output": st.builds(OutputSettings, events=TEXT, trace=TEXT, stats=TEXT, annotate=TEXT),
+    "output": st.builds(
+        OutputSettings,
+        events=TEXT,
+        trace=TEXT,
+        stats=TEXT,
+        annotate=TEXT,
+        events_max_mib=st.none() | st.floats(0.01, 1e6),
+        events_keep=st.integers(1, 1000),
+        events_gather_s=st.floats(0, 3600),
+        hold=st.integers(1, 1_000_000),
+        privacy=st.sampled_from(["events", "aggregate"]),
+        aggregate_s=st.floats(1, 86_400),
+    ),
     "detector": st.builds(
         DetectorSettings,
         min_face=st.integers(8, 8192),
@@ -104,6 +124,54 @@ SECTIONS = {
         lead=st.floats(0, 1),
         min_dwell_s=st.floats(0, allow_nan=False),
         heartbeat_s=st.floats(0, allow_nan=False),
+    ),
+    "recovery": st.builds(
+        RecoverySettings,
+        reconnect=st.booleans(),
+        retry_after_s=st.floats(0.1, 10),
+        retry_most_s=st.floats(10, 3600),
+        black_after_s=st.floats(0, LONGEST_S),
+        frozen_after_s=st.floats(0, LONGEST_S),
+    ),
+    "mqtt": st.builds(
+        MqttSettings,
+        host=st.none() | st.text(),
+        port=st.none() | st.integers(1, 65_535),
+        tls=st.just(True),
+        ca_file=st.none() | st.text(),
+        username=st.none() | st.text(),
+        device=st.none() | st.sampled_from(["door", "Tür 2"]),
+        topic=st.sampled_from(["fer-edge", "house/cameras"]),
+        keepalive_s=st.integers(5, 3600),
+        hold=st.integers(1, 1_000_000),
+        home_assistant=st.booleans(),
+        discovery_prefix=st.sampled_from(["homeassistant", "ha/discovery"]),
+    ),
+    "webhook": st.builds(
+        WebhookSettings,
+        url=st.none() | st.sampled_from(["http://host/path", "https://host:8443/?a=b"]),
+        token_file=st.none() | st.text(),
+        ca_file=st.none() | st.text(),
+        timeout_s=st.floats(0.1, 300),
+        retry_most_s=st.floats(1, 3600),
+        hold=st.integers(1, 1_000_000),
+    ),
+    "web": st.builds(
+        WebSettings,
+        enabled=st.booleans(),
+        host=st.sampled_from(["127.0.0.1", "::", "0.0.0.0"]),
+        port=st.integers(0, 65_535),
+        token_file=st.none() | st.text(),
+        allowed_hosts=st.lists(st.text(min_size=1)).map(tuple),
+        preview=st.booleans(),
+    ),
+    "chip": st.builds(
+        ChipSettings,
+        look_every_s=st.floats(0, 3600),
+        warm_c=st.floats(-50, 70),
+        hot_c=st.floats(71, 150),
+        least_share=st.floats(0.01, 1),
+        sysfs=st.text(),
     ),
 }
 

@@ -1,0 +1,47 @@
+"""Secrets, which stand in files of their own: passwords and tokens."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from fer_edge.errors import ConfigError
+
+_LONGEST = 4096
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what ``LoadCredential=`` names; see systemd.exec(5)."""
+
+
+def read_secret(name: str, key: str) -> str:
+    """The secret in the file ``name``, without the end of its line; ``key`` names the setting in errors.
+
+    A name without a folder is a systemd credential where the process was given one by that name. Any other file is
+    refused when others than its owner may read it. Raises ConfigError.
+    """
+    path = _credential(name) or Path(name)
+    try:
+        with path.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            data = stream.read(_LONGEST + 1)
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
+    if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH) and path != _credential(name):
+        raise ConfigError(f"{key}: others may read {path}, which holds a secret: chmod 600 {path}")
+    try:
+        secret = data.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{key}: {path} holds no text") from None
+    if not secret or len(data) > _LONGEST or not secret.isprintable():
+        raise ConfigError(
+            f"{key}: {path} must hold the secret on one line of at most {_LONGEST} bytes, and nothing else"
+        )
+    return secret
+
+
+def _credential(name: str) -> Path | None:
+    folder = os.environ.get(_CREDENTIALS)
+    if folder is None or os.sep in name:
+        return None
+    path = Path(folder) / name
+    return path if path.is_file() else None
