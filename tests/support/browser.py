@@ -82,7 +82,11 @@ class Browser:
 
     def text(self, selector: str) -> str:
         """The text that is shown of the first match of ``selector``; empty where there is none."""
-        return str(self.run("const found = document.querySelector(arguments[0]); return found ? found.innerText : ''", selector))
+        return str(
+            self.run(
+                "const found = document.querySelector(arguments[0]); return found ? found.innerText : ''", selector
+            )
+        )
 
     def keys(self, selector: str, text: str) -> None:
         """Type ``text`` into the first match of ``selector``; U+E007 is Enter, U+E004 Tab."""
@@ -115,9 +119,7 @@ class Browser:
 
     def _ask(self, method: str, path: str, content: object = None) -> Any:
         data = None if method == "GET" else json.dumps(content or {}).encode()
-        request = urllib.request.Request(
-            self._base + path, data, {"Content-Type": "application/json"}, method=method
-        )
+        request = urllib.request.Request(self._base + path, data, {"Content-Type": "application/json"}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=90) as answer:
                 return json.load(answer)["value"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from itertools import chain
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -46,11 +47,21 @@ class BoardMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics now."""
         status = self._board.snapshot()
-        yield from _of_program(status, self._stale_after_s)
-        yield from _of_chip(status)
-        yield from _of_sources(status, self._stale_after_s)
-        yield from _of_pipelines([(source.name, source.runtime) for source in status.sources if source.runtime])
-        yield from _of_sinks(status)
+        runtimes = [(source.name, source.runtime) for source in status.sources if source.runtime]
+        for metric in chain(
+            _of_program(status, self._stale_after_s),
+            _of_chip(status),
+            _of_sources(status, self._stale_after_s),
+            _of_pipelines(runtimes),
+            _of_sinks(status),
+        ):
+            metric.samples = [sample._replace(labels=_as_text(sample.labels)) for sample in metric.samples]
+            yield metric
+
+
+def _as_text(labels: dict[str, str]) -> dict[str, str]:
+    """Names of files may hold bytes that are no text."""
+    return {name: value.encode("utf-8", "replace").decode("utf-8") for name, value in labels.items()}
 
 
 def _of_program(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:

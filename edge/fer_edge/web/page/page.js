@@ -111,10 +111,11 @@ function newCamera(source) {
   const outage = make("p", "outage bad", make("strong"), make("span"));
   const picture = make("img", "picture");
   picture.alt = `What ${source.name} sees, with boxes around faces`;
+  const nothing = make("p", "picture nothing", "No picture");
   const facts = make("dl", "facts");
   const faces = make("ul", "faces");
   faces.setAttribute("aria-label", "Faces in sight");
-  card.append(make("div", "head", title, pill), make("div", "inside", outage, picture, facts, faces));
+  card.append(make("div", "head", title, pill), make("div", "inside", outage, picture, nothing, facts, faces));
   return card;
 }
 
@@ -143,7 +144,7 @@ function outageText(source) {
 function outageWhy(source) {
   const tries = source.attempts && source.state === "lost" ? `Tried again ${count(source.attempts)} times.` : "";
   const reason = source.reason ? `${source.reason.replace(/[.\s]+$/, "")}.` : "";
-  return [capital(reason), tries].filter(Boolean).join(" ");
+  return [reason, tries].filter(Boolean).join(" ");
 }
 
 function updateCamera(card, source, status) {
@@ -166,7 +167,8 @@ function updateCamera(card, source, status) {
     fact("Newest frame", age === null ? "–" : age < 10 ? `${age.toFixed(1)} s` : duration(age), age === null ? "" : "ago"),
   ]);
   updateFaces(card.querySelector(".faces"), source, status);
-  updatePicture(card.querySelector(".picture"), source, status.preview && !out);
+  updatePicture(card.querySelector("img"), source, status.preview && !out);
+  show(card.querySelector(".nothing"), status.preview && out);
 }
 
 function updateFaces(parent, source, status) {
@@ -305,7 +307,7 @@ function updateStages(status) {
     const known = Object.keys(STAGES);
     const names = Object.keys(source.stages).sort((a, b) => (known.indexOf(a) + 99) % 99 - (known.indexOf(b) + 99) % 99);
     const rows = names.map((name) => ({ name, values: source.stages[name] }));
-    if (several) rows.unshift({ name: "", group: source.name });
+    if (several && rows.length) rows.unshift({ name: "", group: source.name });
     list(bodies[number], rows, (row) => row.name, (row) => {
       const head = make("th", row.group ? "group" : "", row.group || STAGES[row.name] || capital(row.name));
       head.scope = row.group ? "rowgroup" : "row";
