@@ -125,12 +125,18 @@ class Pipeline(Closing):
         with source:
             yield from self.watch(source, self._limits(), stop or threading.Event())
 
-    def watch(self, source: FrameSource, limits: Limits, stop: threading.Event) -> Generator[FrameResult, None, None]:
-        """``results`` within ``limits``, for who closes ``source``; nobody is known at first, ids start at 1."""
-        self._begin(
-            self._asked.for_still() if source.still else self._asked,
-            adapt_to_cost=source.live or self._asked.source.realtime,
-        )
+    def watch(
+        self, source: FrameSource, limits: Limits, stop: threading.Event, *, again: bool = False
+    ) -> Generator[FrameResult, None, None]:
+        """``results`` within ``limits``, for who closes ``source``; nobody is known at first, ids start at 1.
+
+        ``again`` is for a source that was lost, and told of by ``finish``, and is back: ids go on.
+        """
+        if not again:
+            self._begin(
+                self._asked.for_still() if source.still else self._asked,
+                adapt_to_cost=source.live or self._asked.source.realtime,
+            )
         dropped, watched = 0, self._tracker
         try:
             for frame in frames_within(limits, source, stop):
