@@ -48,6 +48,13 @@ class Notifier:
             self._pinged_at = now
         return sent
 
+    def extend_watchdog(self, least_s: float) -> bool:
+        """Give what may take ``least_s`` that time, where the unit gives less; where it has no watchdog, nothing."""
+        if self.watchdog_s is None or self.watchdog_s >= least_s:
+            return False
+        self.watchdog_s = least_s
+        return self._send(f"WATCHDOG_USEC={round(least_s * 1e6)}")
+
     def reloading(self) -> bool:
         """The settings are being read again; ``ready`` tells the end of it."""
         # The time lets systemd tell this message from one that was under way before it asked for the reload.

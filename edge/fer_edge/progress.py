@@ -1,4 +1,4 @@
-"""Progress feeds the watchdog, and nothing else does: who hangs is killed by systemd, however alive other threads are."""
+"""Progress feeds the watchdog, and nothing else does: who hangs is ended by systemd, however alive the others are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ class Progress:
     is called from the workers' threads, at most once every ``every_s``.
     """
 
-    def __init__(self, workers: Iterable[str], feed: Callable[[], None], within_s: float, every_s: float = 1.0) -> None:
+    def __init__(
+        self, workers: Iterable[str], feed: Callable[[], object], within_s: float, every_s: float = 1.0
+    ) -> None:
         now = time.monotonic()
         self._lock = threading.Lock()
         self._at = dict.fromkeys(workers, now)
@@ -26,9 +28,7 @@ class Progress:
         now = time.monotonic()
         with self._lock:
             self._at[worker] = now
-            due = now - self._fed_at >= self._every_s and all(
-                now - at <= self._within_s for at in self._at.values()
-            )
+            due = now - self._fed_at >= self._every_s and all(now - at <= self._within_s for at in self._at.values())
             if due:
                 self._fed_at = now
         if due:

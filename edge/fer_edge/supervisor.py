@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fer_edge.errors import InputError, SourceLostError
@@ -40,18 +40,20 @@ class Surroundings:
 
     A driver has ``deadline_s`` to come back from a call; ``on_hung`` is told of one that does not. ``on_lost`` is told
     of a source that is lost, with True when that is for good, and ``on_progress`` is given the source's name for each
-    frame processed and each attempt to open it that is over. All are called from the sources' threads.
+    frame processed and each attempt to open it that is over; ``on_ended`` is told when there will be no more. All are
+    called from the sources' threads.
     """
 
     outputs: Takers
-    board: StatusBoard
-    limits: Limits
-    recovery: RecoverySettings
-    deadline_s: float
     stop: threading.Event
-    on_lost: Callable[[Lost, bool], None]
-    on_progress: Callable[[str], None]
-    on_hung: Callable[[str], None]
+    limits: Limits = field(default_factory=Limits)
+    recovery: RecoverySettings = field(default_factory=RecoverySettings)
+    deadline_s: float = math.inf
+    board: StatusBoard = field(default_factory=StatusBoard)
+    on_lost: Callable[[Lost, bool], None] = lambda error, final: None
+    on_progress: Callable[[str], None] = lambda name: None
+    on_ended: Callable[[str], None] = lambda name: None
+    on_hung: Callable[[str], None] = lambda name: None
 
 
 class Supervisor:
@@ -74,6 +76,12 @@ class Supervisor:
 
     def run(self) -> None:
         """Until the source ends, a limit is reached or ``stop`` is set. Raises what ended it, if that was a failure."""
+        try:
+            self._run()
+        finally:
+            self._around.on_ended(self.name)
+
+    def _run(self) -> None:
         while True:
             try:
                 self._watch_once()
@@ -108,9 +116,7 @@ class Supervisor:
         if not again:
             self._live, self._began = source.live, time.monotonic()
         if source.live and self._around.recovery.reconnect:
-            source = WatchedSource(
-                source, self._around.recovery, unproven=self._lost, on_proven=self._tell_watching
-            )
+            source = WatchedSource(source, self._around.recovery, unproven=self._lost, on_proven=self._tell_watching)
         else:
             self._tell_watching()
         last_at: float | None = None

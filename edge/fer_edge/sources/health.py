@@ -54,7 +54,7 @@ class PictureHealth:
 
 
 class WatchedSource(ClosingSource):
-    """``inner``, a camera or stream, with its pictures looked at: SourceLostError tells what is wrong, or that it ended.
+    """``inner``, a camera or stream, with its pictures looked at: SourceLostError tells what is wrong, or its end.
 
     ``unproven`` holds back what comes until one picture has proven good: so a camera that was lost for black pictures
     is not back with the next black one. ``on_proven`` is told once, before that picture is given.
@@ -91,8 +91,8 @@ class WatchedSource(ClosingSource):
             return NoFrame.NOT_YET
         self._waiting = False
         if self._on_proven is not None:
-            self._on_proven, told = None, self._on_proven
-            told()
+            self._on_proven()
+            self._on_proven = None
         return frame
 
     def close(self) -> None:

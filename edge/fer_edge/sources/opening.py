@@ -38,8 +38,8 @@ class Opening:
         self._settled = threading.Event()
         self._busy = self._given_up = False
         self._result: FrameSource | Exception | None = None
-        if self._unopened is not None:
-            self._begin(self._unopened)
+        if isinstance(source, Unopened):
+            self._begin(source)
         else:
             self._until = math.inf
             self._result = source
