@@ -147,9 +147,9 @@ class Supervisor:
         return wait_s if left_s is None else min(wait_s, left_s)
 
     def _check_driver(self) -> None:
-        """The thread that reads a source ends when that is closed, unless it hangs in a call of the driver."""
+        """The threads that read and stop a source end once it is closed, unless they hang in a call of the driver."""
         for thread in threading.enumerate():
-            if thread.name == f"read {self.name}":
+            if thread.name in (f"read {self.name}", f"stop {self.name}"):
                 thread.join(self._around.deadline_s)
                 if thread.is_alive():
                     self._around.on_hung(self.name)
