@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from fer_edge.bundle import ModelBundle, load_bundle
+from fer_edge.chip import ChipCare
 from fer_edge.config import RuntimeSettings
 from fer_edge.daemon import StopRequest, run_supervisors
 from fer_edge.errors import InputError, OutputError, SourceLostError
@@ -23,7 +25,7 @@ from fer_edge.sinks.jsonl import STANDARD_OUTPUT
 from fer_edge.sources import Opening, first_to_open, open_sources, source_names
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.sources.limits import Limits
-from fer_edge.status import DaemonStatus, ModelStatus, SourceState, StatusBoard
+from fer_edge.status import ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.supervisor import Supervisor, Surroundings
 from fer_edge.telemetry import Telemetry
 from fer_edge.trace import StatsWriter, combined_stats
@@ -62,6 +64,11 @@ class Equipment:
             self._made[name] = pipeline, telemetry
             self._board.watch_runtime(name, telemetry.snapshot)
         return self._made[name][0]
+
+    def spare(self, share: float) -> None:
+        """Leave all pipelines ``share``, 0..1, of their budget for searches."""
+        for pipeline, _ in list(self._made.values()):
+            pipeline.spare(share)
 
     def statuses(self) -> dict[str, RuntimeStatus]:
         """What was counted and timed so far, by the names of the sources, in the order of the URIs."""
@@ -162,17 +169,23 @@ class Session:
         )
         for name in names:
             self._board.source(name)
+        care = ChipCare(self._settings.chip, self._board.set_chip)
+
+        def between() -> None:
+            equip.spare(care.poll(time.monotonic()).budget_share)
+            self._tell_status()
+            self._meanwhile()
+
         self._board.set_ready()
         self._notifier.ready()
         supervisors = [Supervisor(opening, equip, around) for opening in openings]
-        return run_supervisors(supervisors, self._stop.asked, self._between) or next(iter(self._lost), None)
+        return run_supervisors(supervisors, self._stop.asked, between) or next(iter(self._lost), None)
 
-    def _between(self) -> None:
-        status = status_line(self._board.snapshot())
+    def _tell_status(self) -> None:
+        status = status_line(*self._board.states())
         if status != self._told_status:
             self._told_status = status
             self._notifier.status(status)
-        self._meanwhile()
 
     def _on_lost(self, error: Exception, final: bool) -> None:
         if final:
@@ -200,15 +213,15 @@ class Session:
         return self._several and isinstance(failure, InputError | SourceLostError)
 
 
-def status_line(status: DaemonStatus) -> str:
+def status_line(sources: Sequence[SourceStatus], sinks: Sequence[SinkStatus]) -> str:
     """How the sources are, in one line: ``1 of 2 sources watched; door lost: nothing listens at …``."""
-    watched = sum(source.state is SourceState.WATCHING for source in status.sources)
-    parts = [f"{watched} of {len(status.sources)} {'source' if len(status.sources) == 1 else 'sources'} watched"]
-    for source in status.sources:
+    watched = sum(source.state is SourceState.WATCHING for source in sources)
+    parts = [f"{watched} of {len(sources)} {'source' if len(sources) == 1 else 'sources'} watched"]
+    for source in sources:
         if source.state is not SourceState.WATCHING:
             reason = (source.reason or "").removeprefix(f"{source.name}: ")
             parts.append(f"{source.name} {source.state.value}" + (f": {reason}" if reason else ""))
-    parts += [f"{sink.name}: {sink.problem}" for sink in status.sinks if not sink.working and sink.problem]
+    parts += [f"{sink.name}: {sink.problem}" for sink in sinks if not sink.working and sink.problem]
     return "; ".join(parts)
 
 

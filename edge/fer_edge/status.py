@@ -155,6 +155,12 @@ class StatusBoard:
         with self._lock:
             self._recent.append(event)
 
+    def states(self) -> tuple[tuple[SourceStatus, ...], tuple[SinkStatus, ...]]:
+        """How sources and outputs are, without the counts and times of the sources: for who asks often."""
+        with self._lock:
+            sources, sinks = tuple(self._sources.values()), list(self._sinks)
+        return sources, tuple(status() for status in sinks)
+
     def snapshot(self) -> DaemonStatus:
         """All of it now."""
         with self._lock:
