@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         table = strict_toml.to_table(settings)
         table["source"]["uris"] = [redacted(uri) for uri in settings.source.uris]
+        if settings.webhook.url is not None:
+            table["webhook"]["url"] = redacted(settings.webhook.url)
         sys.stdout.write(strict_toml.dump(table).lstrip("\n"))
         return 0
     _check(settings, arguments.config)

@@ -67,6 +67,7 @@ def running_daemon(
     """``fer-edge run --config`` with ``config`` as its file; killed at the end of the block if it still runs."""
     (folder / "c.toml").write_text(config)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, (folder / "stderr").open("w") as errors:
+        (folder / "notify").unlink(missing_ok=True)
         listener.bind(str(folder / "notify"))
         process = subprocess.Popen(
             command_line("run", "--config", "c.toml"),
