@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.config import EmotionSettings
-from fer_edge.events import EventTeller, Hysteresis, clock_synced, event_to_json
+from fer_edge.event_json import clock_synced, event_to_json
+from fer_edge.events import EventTeller, Hysteresis
 from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EmotionProbabilities, EventKind, Track, TrackReading
 
 LABELS = ("happy", "sad", "neutral")
