@@ -19,7 +19,7 @@ from fer_edge.one_line import say
 from fer_edge.outputs import Outputs, open_outputs
 from fer_edge.pipeline import Pipeline
 from fer_edge.progress import Progress
-from fer_edge.sinks.jsonl import STANDARD_OUTPUT
+from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import Opening, first_to_open, open_sources, source_names
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.sources.limits import Limits
@@ -168,7 +168,7 @@ class Session:
         return run_supervisors(supervisors, self._stop.asked, self._between) or next(iter(self._lost), None)
 
     def _between(self) -> None:
-        status = status_line(self._board.snapshot())
+        status = status_line(self._board.snapshot(with_runtimes=False))
         if status != self._told_status:
             self._told_status = status
             self._notifier.status(status)

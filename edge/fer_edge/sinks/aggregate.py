@@ -22,7 +22,8 @@ class _Interval:
     def __init__(self, start: float) -> None:
         self.start = start
         self._shown: dict[int, tuple[str, float]] = {}
-        self._begin()
+        self._appeared = self._most = 0
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def take(self, event: EmotionEvent, now: float) -> None:
         track = event.track_id
@@ -44,14 +45,9 @@ class _Interval:
         """The counts up to ``end``; what follows belongs to the next interval."""
         self._pause_all(end)
         counts = FaceCounts(length_s, self._appeared, self._most, dict(self._seconds))
-        self.start = end
-        self._begin()
+        self.start, self._appeared, self._most = end, 0, len(self._shown)
+        self._seconds.clear()
         return counts
-
-    def _begin(self) -> None:
-        self._appeared = 0
-        self._most = len(self._shown)
-        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def _pause_all(self, now: float) -> None:
         for track, (emotion, _) in list(self._shown.items()):

@@ -8,9 +8,9 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 
-import fer_edge
 from fer_edge.sinks.jsonl import json_line
 from fer_edge.sinks.mqtt_topics import Topics
 from fer_edge.status import ModelStatus
@@ -95,7 +95,10 @@ class _Entities:
     """Configurations of entities of one device, by their topics."""
 
     def __init__(self, prefix: str, topics: Topics, model: ModelStatus) -> None:
+        from importlib.metadata import version
+
         self.payloads: dict[str, bytes] = {}
+        ours = version("fer-edge")
         self._prefix = prefix
         self._id = f"fer-edge_{_identifier(topics.device)}"
         self._common: dict[str, object] = {
@@ -106,9 +109,9 @@ class _Entities:
                 "name": topics.device,
                 "manufacturer": "FER-Edge",
                 "model": f"{model.name} {model.version} {model.variant}".strip() or "FER-Edge",
-                "sw_version": fer_edge.__version__,
+                "sw_version": ours,
             },
-            "origin": {"name": "FER-Edge", "sw_version": fer_edge.__version__},
+            "origin": {"name": "FER-Edge", "sw_version": ours},
         }
 
     def add(self, component: str, entity: str, name: str, config: Mapping[str, object]) -> None:
@@ -121,10 +124,4 @@ class _Entities:
 def _identifier(name: str) -> str:
     """``name`` in the letters that Home Assistant takes in a discovery topic; distinct names stay distinct."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
-    return plain if plain == name else f"{plain}-{_checksum(name):08x}"
-
-
-def _checksum(name: str) -> int:
-    import zlib
-
-    return zlib.crc32(name.encode("utf-8", "backslashreplace"))
+    return plain if plain == name else f"{plain}-{zlib.crc32(name.encode('utf-8', 'backslashreplace')):08x}"

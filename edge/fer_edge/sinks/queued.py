@@ -270,7 +270,13 @@ class DirectSink(ClosingSink, Generic[Item]):
 
 
 def managed(
-    carrier: Carrier[Item], name: str, settings: RuntimeSettings, board: StatusBoard, *, live: bool, gather_s: float = 0.0
+    carrier: Carrier[Item],
+    name: str,
+    settings: RuntimeSettings,
+    board: StatusBoard,
+    *,
+    live: bool,
+    gather_s: float = 0.0,
 ) -> ManagedSink:
     """``carrier`` as it suits what is watched, told to ``board`` as ``name``.
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
-import fer_edge
 from fer_edge.config import RuntimeSettings
 from fer_edge.errors import ConfigError, OutputError
 from fer_edge.event_json import event_to_json
@@ -43,7 +42,7 @@ class Webhook(ClosingSink):
         self._url = _split(settings.url, self._shown)
         self._timeout_s = settings.timeout_s
         self._tls = _tls_context(settings.ca_file) if self._url.scheme == "https" else None
-        self._headers = {"Content-Type": "application/json", "User-Agent": f"fer-edge/{fer_edge.__version__}"}
+        self._headers = {"Content-Type": "application/json", "User-Agent": "fer-edge"}
         if settings.token_file is not None:
             token = read_secret(settings.token_file, "webhook.token_file")
             if not token.isascii():
@@ -83,7 +82,9 @@ class Webhook(ClosingSink):
         if 200 <= status < 300:
             return
         if 300 <= status < 400:
-            raise OutputError(f"{self._shown}: redirects elsewhere (HTTP {status}), which is not followed; set its new url")
+            raise OutputError(
+                f"{self._shown}: redirects elsewhere (HTTP {status}), which is not followed; set its new url"
+            )
         if 400 <= status < 500 and status not in _TRY_AGAIN:
             raise NotTakenError(f"{self._shown}: refuses the event (HTTP {status}), which is dropped")
         raise OutputError(f"{self._shown}: does not take the event now (HTTP {status})")
@@ -117,7 +118,9 @@ def _split(url: str, shown: str) -> SplitResult:
     except ValueError:
         good = False
     if not good or not url.isascii() or not url.isprintable() or " " in url:
-        raise ConfigError(f"webhook.url: {shown} is no address; write other marks than letters and digits as %20 and so on")
+        raise ConfigError(
+            f"webhook.url: {shown} is no address; write other marks than letters and digits as %20 and so on"
+        )
     return parts
 
 
