@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -14,11 +13,9 @@ from fer_edge.annotate import AnnotatedVideo, Annotator
 from fer_edge.board_recorder import BoardRecorder, BoardSink
 from fer_edge.config import RuntimeSettings
 from fer_edge.errors import OutputError
-from fer_edge.events import event_to_json
 from fer_edge.pipeline import FrameResult
+from fer_edge.sinks import open_sinks
 from fer_edge.sinks.base import Sink
-from fer_edge.sinks.console import ConsoleSink
-from fer_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLinesSink
 from fer_edge.status import StatusBoard
 from fer_edge.trace import TraceWriter
 from fer_edge.types import EmotionEvent
@@ -106,13 +103,9 @@ def open_outputs(
 ) -> Outputs:
     """All that the settings name; ``live`` tells that the world does not wait for them. Raises OutputError."""
     output = settings.output
-    sinks: list[Sink] = [BoardSink(board)]
     recorders: list[Recorder] = [BoardRecorder(board, anonymous=output.privacy == "aggregate")]
     with ExitStack() as opened:  # closes those already open when the next one is refused
-        if output.events is not None:
-            sinks.append(opened.enter_context(JsonLinesSink(output.events, event_to_json)))
-        if output.events != STANDARD_OUTPUT:
-            sinks.append(ConsoleSink(sys.stdout))
+        sinks = opened.enter_context(open_sinks(settings, board, live=live, also=[BoardSink(board)]))
         if output.trace is not None:
             trace = TraceWriter(Path(output.trace), name_sources=len(settings.source.uris) > 1)
             recorders.append(opened.enter_context(trace))
@@ -121,7 +114,7 @@ def open_outputs(
             video = opened.enter_context(AnnotatedVideo(Path(output.annotate), fps))
             recorders.append(VideoRecorder(video, Annotator(labels)))
         opened.pop_all()
-    return Outputs(sinks, recorders)
+    return Outputs([sinks], [*recorders, sinks])
 
 
 class VideoRecorder:

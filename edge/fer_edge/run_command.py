@@ -20,7 +20,7 @@ from fer_edge.one_line import say
 from fer_edge.opencv_setup import set_up_opencv
 from fer_edge.redaction import redacted
 from fer_edge.session import Outcome, Session
-from fer_edge.sinks.jsonl import STANDARD_OUTPUT
+from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import KNOWN_SOURCES
 from fer_edge.sources.limits import Limits
 from fer_edge.sources.synthetic import DEMO_URI
@@ -129,6 +129,10 @@ def _check(settings: RuntimeSettings, config: Path | None) -> None:
         raise ConfigError(f"no source: name one ({KNOWN_SOURCES}), or set [source] uris in the config")
     if settings.output.annotate is not None and len(uris) > 1:
         raise ConfigError("--annotate takes one source; run the others without it, or each in a run of its own")
+    if settings.output.privacy == "aggregate":
+        for flag in ("trace", "annotate"):  # both show what each person does
+            if getattr(settings.output, flag) is not None:
+                raise ConfigError(f'--{flag} does not go with output.privacy = "aggregate"; leave out one of the two')
     _check_paths(settings, config)
 
 

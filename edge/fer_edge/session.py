@@ -21,11 +21,11 @@ from fer_edge.one_line import say
 from fer_edge.outputs import Outputs, open_outputs
 from fer_edge.pipeline import Pipeline
 from fer_edge.progress import Progress
-from fer_edge.sinks.jsonl import STANDARD_OUTPUT
+from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import Opening, first_to_open, open_sources, source_names
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.sources.limits import Limits
-from fer_edge.status import ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
+from fer_edge.status import DaemonStatus, ModelStatus, SourceState, StatusBoard
 from fer_edge.supervisor import Supervisor, Surroundings
 from fer_edge.telemetry import Telemetry
 from fer_edge.trace import StatsWriter, combined_stats
@@ -182,7 +182,7 @@ class Session:
         return run_supervisors(supervisors, self._stop.asked, between) or next(iter(self._lost), None)
 
     def _tell_status(self) -> None:
-        status = status_line(*self._board.states())
+        status = status_line(self._board.snapshot(with_runtimes=False))
         if status != self._told_status:
             self._told_status = status
             self._notifier.status(status)
@@ -213,15 +213,15 @@ class Session:
         return self._several and isinstance(failure, InputError | SourceLostError)
 
 
-def status_line(sources: Sequence[SourceStatus], sinks: Sequence[SinkStatus]) -> str:
+def status_line(status: DaemonStatus) -> str:
     """How the sources are, in one line: ``1 of 2 sources watched; door lost: nothing listens at …``."""
-    watched = sum(source.state is SourceState.WATCHING for source in sources)
-    parts = [f"{watched} of {len(sources)} {'source' if len(sources) == 1 else 'sources'} watched"]
-    for source in sources:
+    watched = sum(source.state is SourceState.WATCHING for source in status.sources)
+    parts = [f"{watched} of {len(status.sources)} {'source' if len(status.sources) == 1 else 'sources'} watched"]
+    for source in status.sources:
         if source.state is not SourceState.WATCHING:
             reason = (source.reason or "").removeprefix(f"{source.name}: ")
             parts.append(f"{source.name} {source.state.value}" + (f": {reason}" if reason else ""))
-    parts += [f"{sink.name}: {sink.problem}" for sink in sinks if not sink.working and sink.problem]
+    parts += [f"{sink.name}: {sink.problem}" for sink in status.sinks if not sink.working and sink.problem]
     return "; ".join(parts)
 
 

@@ -254,6 +254,21 @@ class EventKind(StrEnum):
     HEARTBEAT = "heartbeat"
     SOURCE_LOST = "source_lost"
     SOURCE_BACK = "source_back"
+    COUNTS = "counts"
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCounts:
+    """What was seen in an interval of ``interval_s`` seconds, added up over everybody.
+
+    ``appeared`` is how many faces came into the picture, ``most_at_once`` how many there were at most, ``emotion_s``
+    the seconds for which each emotion was told (``UNCERTAIN`` too), summed over all faces.
+    """
+
+    interval_s: float
+    appeared: int = 0
+    most_at_once: int = 0
+    emotion_s: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +277,7 @@ class EmotionEvent:
 
     ``at`` is wall-clock seconds since the epoch (UTC), ``mono`` the source's own clock in seconds.
     ``track_id``, ``emotion``, ``previous`` and ``confidence`` are None where the kind has none; ``reason`` says, of a
-    source that was lost, why.
+    source that was lost, why; ``counts`` belongs to the kind of that name.
     """
 
     kind: EventKind
@@ -274,6 +289,7 @@ class EmotionEvent:
     previous: str | None = None
     confidence: float | None = None
     reason: str | None = None
+    counts: FaceCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
