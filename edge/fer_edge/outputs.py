@@ -99,11 +99,17 @@ class Outputs:
 
 
 def open_outputs(
-    settings: RuntimeSettings, board: StatusBoard, source_fps: float, labels: Sequence[str], *, live: bool
+    settings: RuntimeSettings,
+    board: StatusBoard,
+    source_fps: float,
+    labels: Sequence[str],
+    *,
+    live: bool,
+    also: Sequence[Recorder] = (),
 ) -> Outputs:
-    """All that the settings name; ``live`` tells that the world does not wait for them. Raises OutputError."""
+    """All that the settings name, and ``also``; ``live`` tells that the world does not wait. Raises OutputError."""
     output = settings.output
-    recorders: list[Recorder] = [BoardRecorder(board, anonymous=output.privacy == "aggregate")]
+    recorders: list[Recorder] = [BoardRecorder(board, anonymous=output.privacy == "aggregate"), *also]
     with ExitStack() as opened:  # closes those already open when the next one is refused
         sinks = opened.enter_context(open_sinks(settings, board, live=live, also=[BoardSink(board)]))
         if output.trace is not None:

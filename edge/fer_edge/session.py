@@ -18,7 +18,7 @@ from fer_edge.daemon import StopRequest, run_supervisors
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.notify import Notifier
 from fer_edge.one_line import say
-from fer_edge.outputs import Outputs, open_outputs
+from fer_edge.outputs import Outputs, Recorder, open_outputs
 from fer_edge.pipeline import Pipeline
 from fer_edge.progress import Progress
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
@@ -112,12 +112,15 @@ class Session:
             if not openings:
                 return self._none_left()
             self._board.set_model(_model_status(bundle, settings.model.variant))
+            page = self._open_page(stack)
             stats = None
             if settings.output.stats is not None:
                 stats = StatsWriter(Path(settings.output.stats))
                 stack.callback(stats.close)
             live = settings.source.realtime or any(opening.reopens for opening in openings)
-            outputs = stack.enter_context(open_outputs(settings, self._board, fps, bundle.manifest.labels, live=live))
+            outputs = stack.enter_context(
+                open_outputs(settings, self._board, fps, bundle.manifest.labels, live=live, also=page)
+            )
             failure = self._supervise(openings, equip, outputs)
             return self._finish(failure, outputs, stats, equip)
 
@@ -136,6 +139,22 @@ class Session:
             return [], fps
         equip(first.name)
         return left, first.fps
+
+    def _open_page(self, stack: ExitStack) -> list[Recorder]:
+        """The status page, where it is wanted; what feeds it."""
+        settings, aggregate = self._settings, self._settings.output.privacy == "aggregate"
+        if not settings.web.enabled:
+            return []
+        from fer_edge.web import History, PageRecorder, Previews, open_web, stale_after
+
+        history = History(settings.output.aggregate_s, finished_only=True) if aggregate else History()
+        previews = Previews(self._board.snapshot().model.labels) if settings.web.preview else None
+        stale_after_s = stale_after(settings.source)
+        server = stack.enter_context(
+            open_web(settings.web, self._board, history, previews, stale_after_s=stale_after_s)
+        )
+        say(f"status page at {server.url}")
+        return [PageRecorder(history, previews)]
 
     def _none_left(self) -> Outcome:
         if self._stop.asked.is_set():

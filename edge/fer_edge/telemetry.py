@@ -6,16 +6,19 @@ import math
 import threading
 import time
 from collections import defaultdict
+from itertools import accumulate
 from types import TracebackType
 from typing import Self
 
 from fer_edge.process_memory import resident_mib
-from fer_edge.types import CropFault, InterpreterInfo, RuntimeStatus, StageLatency
+from fer_edge.types import LATENCY_LIMITS_S, CropFault, InterpreterInfo, RuntimeStatus, StageLatency
 
 _GROWTH = 1.04
 """Ratio of neighbouring bucket limits: a percentile is off by 2 % at most."""
 _SHORTEST_S, _LONGEST_S = 1e-6, 1e3
 _BUCKETS = math.ceil(math.log(_LONGEST_S / _SHORTEST_S) / math.log(_GROWTH))
+_LIMITS = tuple(round(math.log(limit / _SHORTEST_S) / math.log(_GROWTH)) for limit in LATENCY_LIMITS_S)
+"""Buckets that end nearest to the limits of ``StageLatency.within``, which are so met within 2 %."""
 
 
 class LatencyHistogram:
@@ -23,6 +26,7 @@ class LatencyHistogram:
 
     def __init__(self) -> None:
         self.calls = 0
+        self.total_s = 0.0
         self._counts = [0] * (_BUCKETS + 1)
 
     def add(self, seconds: float) -> None:
@@ -32,6 +36,7 @@ class LatencyHistogram:
         within = min(max(seconds, _SHORTEST_S), _LONGEST_S)
         self._counts[int(math.log(within / _SHORTEST_S) / math.log(_GROWTH))] += 1
         self.calls += 1
+        self.total_s += within
 
     def percentile(self, share: float) -> float:
         """Seconds below which ``share`` (0..1) of the durations lie, within 2 %; NaN when there are none."""
@@ -43,9 +48,10 @@ class LatencyHistogram:
         return math.nan
 
     def latency(self) -> StageLatency:
-        """The summary in milliseconds."""
+        """The summary."""
         p50, p95, p99 = (round(1e3 * self.percentile(share), 4) for share in (0.50, 0.95, 0.99))
-        return StageLatency(p50, p95, p99, self.calls)
+        summed = tuple(accumulate(self._counts))
+        return StageLatency(p50, p95, p99, self.calls, self.total_s, tuple(summed[limit - 1] for limit in _LIMITS))
 
 
 class Telemetry:

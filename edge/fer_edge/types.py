@@ -292,14 +292,24 @@ class EmotionEvent:
     counts: FaceCounts | None = None
 
 
+LATENCY_LIMITS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds by which stages are counted for monitoring, beside their percentiles."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageLatency:
-    """Latency of one pipeline stage in milliseconds; ``calls`` is how often it ran."""
+    """Latency of one pipeline stage in milliseconds; ``calls`` is how often it ran.
+
+    ``total_s`` is what all calls took together, seconds; ``within`` counts those that took no longer than each of
+    ``LATENCY_LIMITS_S``, in their order.
+    """
 
     p50_ms: float
     p95_ms: float
     p99_ms: float
     calls: int
+    total_s: float = 0.0
+    within: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fer_edge.process_memory import resident_mib
 from fer_edge.telemetry import LatencyHistogram, StageTimer, Telemetry
-from fer_edge.types import CropFault
+from fer_edge.types import LATENCY_LIMITS_S, CropFault
 
 
 @given(st.lists(st.floats(2e-6, 500.0), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99]))
@@ -26,6 +26,18 @@ def test_percentiles_are_within_two_percent(durations: list[float], share: float
     exact = float(np.percentile(durations, 100 * share, method="inverted_cdf"))
     assert histogram.percentile(share) == pytest.approx(exact, rel=0.021)
     assert histogram.calls == len(durations)
+
+
+@given(st.lists(st.floats(1e-6, 10.0), max_size=100))
+def test_what_monitoring_counts_adds_up(durations: list[float]) -> None:
+    histogram = LatencyHistogram()
+    for duration in durations:
+        histogram.add(duration)
+    latency = histogram.latency()
+    assert latency.total_s == pytest.approx(sum(durations))
+    for limit, within in zip(LATENCY_LIMITS_S, latency.within, strict=True):
+        surely, perhaps = (sum(duration <= limit * off for duration in durations) for off in (0.979, 1.021))
+        assert surely <= within <= perhaps
 
 
 @given(st.lists(st.floats(), max_size=20))

@@ -1,0 +1,133 @@
+"""What the page shows, and programs may read: ``schema/status.schema.json`` and the history, as JSON objects."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from fer_edge.redaction import redacted
+from fer_edge.status import DaemonStatus, SinkStatus, SourceStatus
+from fer_edge.types import EmotionEvent, RuntimeStatus, TrackedEmotion
+from fer_edge.web.health import Condition, condition, health
+from fer_edge.web.history import Interval
+
+_EVENTS = 50
+"""Recent events that are told of, the newest first."""
+
+
+def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) -> dict[str, Any]:
+    """All of ``status`` but what privacy keeps: in ``aggregate``, nothing of any one face."""
+    well = health(status, stale_after_s)
+    told = [event for event in reversed(status.recent) if status.privacy != "aggregate" or event.track_id is None]
+    runtimes = [source.runtime for source in status.sources if source.runtime]
+    memory = [runtime.rss_mb for runtime in runtimes if not math.isnan(runtime.rss_mb)]
+    return {
+        "v": 1,
+        "host": socket.gethostname(),
+        "version": version("fer-edge"),
+        "uptime_s": round(status.uptime_s, 1),
+        "ready": status.ready,
+        "healthy": well.healthy,
+        "reasons": list(well.reasons),
+        "privacy": status.privacy,
+        "preview": preview,
+        "model": {**asdict(status.model), "labels": list(status.model.labels)},
+        "interpreter": next((asdict(runtime.interpreter) for runtime in runtimes if runtime.interpreter), None),
+        "memory_bytes": round(max(memory) * 2**20) if memory else None,
+        "chip": {
+            "temperature_c": status.chip.temperature_c,
+            "throttled": list(status.chip.throttled),
+            "throttled_before": list(status.chip.throttled_before),
+            "budget_share": round(status.chip.budget_share, 3),
+        },
+        "sources": [_source(source, status, stale_after_s) for source in status.sources],
+        "sinks": [_sink(sink) for sink in status.sinks],
+        "events": [_event(event) for event in told[:_EVENTS]],
+    }
+
+
+def history_object(intervals: Sequence[Interval], interval_s: float, labels: Sequence[str]) -> dict[str, Any]:
+    """The last hour: for each interval, oldest first, seconds of each emotion summed over all faces."""
+    seen = {emotion for interval in intervals for emotion in interval.seconds}
+    emotions = [*labels, *sorted(seen - set(labels))]
+    return {
+        "v": 1,
+        "interval_s": interval_s,
+        "emotions": emotions,
+        "intervals": [
+            {
+                "ended_ago_s": round(interval.ended_ago_s, 1),
+                "watched_s": round(interval.watched_s, 1),
+                "seconds": [round(interval.seconds.get(emotion, 0.0), 1) for emotion in emotions],
+            }
+            for interval in intervals
+        ],
+    }
+
+
+def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) -> dict[str, Any]:
+    found = condition(source, status.mono, stale_after_s)
+    watching = found is Condition.WATCHING
+    newest = source.last_frame_at
+    # A stalled source is out since its last frame, whatever is said of it.
+    since = newest if found is Condition.STALLED and newest is not None else source.since
+    faces = [_face(track) for track in source.tracks] if watching else []
+    return {
+        "name": source.name,
+        "state": found.value,
+        "since_s": round(max(0.0, status.mono - since), 1),
+        "reason": redacted(source.reason) if source.reason else None,
+        "lost": source.lost,
+        "attempts": source.attempts,
+        "size": list(source.size) if source.size else None,
+        "last_frame_age_s": None if newest is None else round(max(0.0, status.mono - newest), 2),
+        "fps": round(source.fps, 2) if watching else 0.0,
+        "faces": None if status.privacy == "aggregate" else faces,
+        **_counts(source.runtime),
+    }
+
+
+def _counts(runtime: RuntimeStatus | None) -> dict[str, Any]:
+    if runtime is None:
+        return {"frames": 0, "dropped": 0, "events": 0, "refused": {}, "stages": {}}
+    return {
+        "frames": runtime.frames,
+        "dropped": runtime.dropped,
+        "events": runtime.events,
+        "refused": dict(runtime.refused),
+        "stages": {
+            name: {
+                "p50_ms": round(stage.p50_ms, 3),
+                "p95_ms": round(stage.p95_ms, 3),
+                "p99_ms": round(stage.p99_ms, 3),
+                "calls": stage.calls,
+            }
+            for name, stage in runtime.stages.items()
+        },
+    }
+
+
+def _face(track: TrackedEmotion) -> dict[str, Any]:
+    return {"track": track.track_id, "emotion": track.emotion, "confidence": round(track.confidence, 3)}
+
+
+def _sink(sink: SinkStatus) -> dict[str, Any]:
+    return {**asdict(sink), "name": redacted(sink.name), "problem": redacted(sink.problem) if sink.problem else None}
+
+
+def _event(event: EmotionEvent) -> dict[str, Any]:
+    return {
+        "kind": event.kind.value,
+        "source": event.source,
+        "track": event.track_id,
+        "emotion": event.emotion,
+        "previous": event.previous,
+        "confidence": None if event.confidence is None else round(event.confidence, 3),
+        "reason": redacted(event.reason) if event.reason else None,
+        "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }

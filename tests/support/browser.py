@@ -1,0 +1,127 @@
+"""Headless Chromium, driven by Debian's chromedriver over the W3C WebDriver protocol: plain HTTP, no library."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fer_edge.errors import FerEdgeError
+
+
+def browser_is_missing() -> str | None:
+    """Why no browser can be had here; None where one can."""
+    absent = [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]
+    return f"{' and '.join(absent)} is not installed: apt-get install chromium-driver" if absent else None
+
+
+class Browser:
+    """One window; closes it, and ends both programs, at the end of the block."""
+
+    def __init__(self, folder: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
+        self._folder, self._dark = folder, dark
+        self._size = width, height
+
+    def __enter__(self) -> Self:
+        self._driver = subprocess.Popen(
+            ["chromedriver", "--port=0", "--log-level=SEVERE"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self._folder,
+        )
+        assert self._driver.stdout is not None
+        told = next(line for line in self._driver.stdout if "successfully on port" in line)
+        self._base = f"http://127.0.0.1:{re.findall(r'port ([0-9]+)', told)[-1]}"
+        width, height = self._size
+        options = {
+            "args": [
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--hide-scrollbars",
+                f"--user-data-dir={self._folder / 'profile'}",
+                f"--window-size={width},{height}",
+            ]
+        }
+        capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        found = self._ask("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
+        self._session = f"/session/{found['sessionId']}"
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self._devtools("Emulation.setDeviceMetricsOverride", **metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if self._dark else "light"}
+        self._devtools("Emulation.setEmulatedMedia", features=[scheme])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._ask("DELETE", self._session)
+        finally:
+            self._driver.terminate()
+            self._driver.wait(20)
+
+    def open(self, url: str) -> None:
+        """Go to ``url``, and wait until it is loaded."""
+        self._ask("POST", f"{self._session}/url", {"url": url})
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """What ``script``, the body of a function, returns."""
+        return self._ask("POST", f"{self._session}/execute/sync", {"script": script, "args": arguments})
+
+    def text(self, selector: str) -> str:
+        """The text that is shown of the first match of ``selector``; empty where there is none."""
+        return str(
+            self.run(
+                "const found = document.querySelector(arguments[0]); return found ? found.innerText : ''", selector
+            )
+        )
+
+    def keys(self, selector: str, text: str) -> None:
+        """Type ``text`` into the first match of ``selector``; U+E007 is Enter, U+E004 Tab."""
+        found = self._ask("POST", f"{self._session}/element", {"using": "css selector", "value": selector})
+        element = next(iter(found.values()))
+        self._ask("POST", f"{self._session}/element/{element}/value", {"text": text})
+
+    def cookies(self) -> list[dict[str, Any]]:
+        """The cookies of the page."""
+        return list(self._ask("GET", f"{self._session}/cookie"))
+
+    def console(self) -> list[str]:
+        """What stood in the console since it was asked for last: errors, and what a policy kept from loading."""
+        return [entry["message"] for entry in self._ask("POST", f"{self._session}/se/log", {"type": "browser"})]
+
+    def picture(self, path: Path, *, whole: bool = True) -> None:
+        """Write what the window shows, or the ``whole`` page, as PNG."""
+        found = self._devtools("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(found["data"]))
+
+    def wait(self, what: str, condition: Callable[[], object], seconds: float = 30.0) -> None:
+        """Wait until ``condition`` is true; fails with ``what`` when it takes too long."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}; page: {self.text('body')}"
+            time.sleep(0.1)
+
+    def _devtools(self, command: str, **parameters: object) -> Any:
+        return self._ask("POST", f"{self._session}/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def _ask(self, method: str, path: str, content: object = None) -> Any:
+        data = None if method == "GET" else json.dumps(content or {}).encode()
+        request = urllib.request.Request(self._base + path, data, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=90) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise FerEdgeError(f"{method} {path}: {error.read().decode()[:500]}") from None
