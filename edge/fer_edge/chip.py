@@ -42,8 +42,26 @@ def read_chip(sysfs: Path, mailbox: Path | None = None) -> ChipStatus:
     ``sysfs`` is where the kernel tells of itself, ``mailbox`` the device by which the firmware of a Pi is asked. Never
     raises for what is missing or damaged there. Reading the files of sysfs may take a millisecond or two.
     """
-    bits = _read_throttled(sysfs, mailbox)
+    bits = read_throttled(sysfs, mailbox) or 0
     return ChipStatus(_read_temperature(sysfs), named_flags(bits), named_flags(bits >> 16))
+
+
+def read_throttled(sysfs: Path, mailbox: Path | None = None) -> int | None:
+    """The firmware's flags, from the first that knows them; None where nobody does. See ``read_chip``."""
+    asked = None if mailbox is None else ask_throttled(mailbox)
+    if asked is not None:
+        return asked
+    # After the mailbox: where this file still exists, the kernel logs a warning of a page when it is read first.
+    for pattern in _FIRMWARE_FILES:
+        for path in _matching(sysfs, pattern):
+            bits = parse_throttled(_read(path) or "")
+            if bits is not None:
+                return bits
+    # The kernel's own driver knows of voltage alone: it was too low within the last two seconds.
+    for monitor in _matching(sysfs / "class" / "hwmon", "hwmon*"):
+        if (_read(monitor / "name") or "").strip() == "rpi_volt":
+            return int((_read(monitor / "in0_lcrit_alarm") or "").strip() == "1")
+    return None
 
 
 def named_flags(bits: int) -> tuple[str, ...]:
@@ -165,24 +183,6 @@ def _unlikely(kind: str) -> int:
     if kind == "cpu-thermal":
         return 0
     return 1 if re.search(r"cpu|soc|x86_pkg|coretemp", kind) else 2
-
-
-def _read_throttled(sysfs: Path, mailbox: Path | None) -> int:
-    """The firmware's flags, from the first that knows them; 0 where nobody does."""
-    asked = None if mailbox is None else ask_throttled(mailbox)
-    if asked is not None:
-        return asked
-    # After the mailbox: where this file still exists, the kernel logs a warning of a page when it is read first.
-    for pattern in _FIRMWARE_FILES:
-        for path in _matching(sysfs, pattern):
-            bits = parse_throttled(_read(path) or "")
-            if bits is not None:
-                return bits
-    # The kernel's own driver knows of voltage alone: it was too low within the last two seconds.
-    for monitor in _matching(sysfs / "class" / "hwmon", "hwmon*"):
-        if (_read(monitor / "name") or "").strip() == "rpi_volt":
-            return int((_read(monitor / "in0_lcrit_alarm") or "").strip() == "1")
-    return 0
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:

@@ -86,6 +86,33 @@ def _demo(arguments: argparse.Namespace) -> int:
     return demo_command.run(arguments)
 
 
+def _configure_notice(parser: argparse.ArgumentParser) -> None:
+    languages = sorted(path.stem for path in (Path(__file__).parent / "notices").glob("*.toml"))
+    parser.add_argument("--lang", choices=languages, default="en", help="language of the notice (default: en)")
+    parser.add_argument("--config", type=Path, metavar="F", help="settings that the device runs with, in TOML")
+    parser.add_argument("--operator", default="", metavar="NAME", help="who runs it; left blank without")
+    parser.add_argument("--contact", default="", metavar="ADDRESS", help="where to ask; left blank without")
+    parser.add_argument("--purpose", default="", metavar="TEXT", help="what it is for; left blank without")
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write a page to print, in place of plain text")
+
+
+def _notice(arguments: argparse.Namespace) -> int:
+    from fer_edge import notice
+
+    return notice.run(arguments)
+
+
+def _configure_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="F", help="settings that the device runs with, in TOML")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from fer_edge.doctor import command
+
+    return command.run(arguments)
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", metavar="DIR|ZIP", help="model bundle (default: the one in the package)")
     parser.add_argument("--variant", metavar="NAME", help="variant of the bundle (default: int8)")
@@ -94,3 +121,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 RUN = Command("watch cameras or files and tell emotions as events", _configure_run, _run)
 PREDICT = Command("find and classify every face in images", _configure_predict, _predict)
 DEMO = Command("run the pipeline on a built-in scene and show the result", _configure_demo, _demo)
+NOTICE = Command(
+    "print a notice for the people in front of the camera, as the settings make it", _configure_notice, _notice
+)
+DOCTOR = Command(
+    "look for what could keep the program from its work here, and tell what mends it", _configure_doctor, _doctor
+)

@@ -180,10 +180,9 @@ class Pipeline(Closing):
         It is the budget of searches alone, which take most of a frame's time: frames go on being read, followed and
         classified as before. Known faces are looked for later, new ones are found later. The least is 1 % of a core.
         A file that is not paced like a camera is searched as before, so that it gives the same tracks on any machine.
+        May be called from any thread.
         """
-        if share != self._share:
-            self._share = share
-            self._search_settings = self._affordable()
+        self._share = share
 
     def close(self) -> None:
         """Release the model; may be called twice."""
@@ -200,7 +199,7 @@ class Pipeline(Closing):
     def _begin(self, settings: RuntimeSettings, adapt_to_cost: bool) -> None:
         self._settings = settings
         self._adapt_to_cost = adapt_to_cost
-        self._search_settings = self._affordable()
+        self._afforded: tuple[float, ScheduleSettings] = (1.0, settings.schedule)
         given = self._given_detector
         self._detector: FaceDetector = self._haar(settings.detector) if given is None else given
         self._tracker = Tracker(settings.tracking)
@@ -218,10 +217,11 @@ class Pipeline(Closing):
 
     def _affordable(self) -> ScheduleSettings:
         """The settings of the schedule, with what ``spare`` leaves of the budget."""
-        settings = self._settings.schedule
-        if not self._adapt_to_cost:
-            return settings
-        return replace(settings, budget_share=max(LEAST_BUDGET, settings.budget_share * self._share))
+        share = self._share if self._adapt_to_cost else 1.0
+        if share != self._afforded[0]:
+            settings = self._settings.schedule
+            self._afforded = share, replace(settings, budget_share=max(LEAST_BUDGET, settings.budget_share * share))
+        return self._afforded[1]
 
     def _limits(self) -> Limits:
         return Limits(max_fps=self._asked.source.max_fps)
@@ -247,7 +247,7 @@ class Pipeline(Closing):
         return tuple(emotion for emotion in emotions if emotion.track_id in recent)
 
     def _plan(self, frame: Frame, tracks: Sequence[Track], now: float) -> tuple[Search, ...]:
-        settings = self._search_settings
+        settings = self._affordable()
         with self._telemetry.stage("plan"):
             watched = [track.box.grown(WATCHED) for track in tracks if track.confirmed]
             motion = self._motion.update(frame.gray, now, watched)

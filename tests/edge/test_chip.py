@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import subprocess
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,7 @@ from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.service_config import ChipSettings
 from fer_edge.status import ChipStatus, StatusBoard
 from fer_edge.telemetry import Telemetry
+from support.edge_command import clean_environment, command_line
 from support.scenes import demo_frames
 from support.sysfs import FakeSysfs
 
@@ -244,21 +247,21 @@ def test_of_many_threads_one_looks(sysfs: FakeSysfs) -> None:
 
 
 def searches(*, live: bool, share: float) -> tuple[int, list[FrameResult]]:
-    """Searches made in five seconds of a scene in which a face moves, and what came of its frames."""
+    """Searches made in three seconds of a scene in which a face moves, and what came of its frames."""
     telemetry = Telemetry()
     # Little enough for any machine to reach it.
     settings = RuntimeSettings(schedule=ScheduleSettings(budget_share=0.05))
     pipeline = Pipeline.from_bundle(load_bundle(), settings, telemetry=telemetry, adapt_to_cost=live)
     pipeline.spare(share)
     with pipeline:
-        results = [pipeline.process(frame) for frame, _ in demo_frames(2.0, 7.0)]
+        results = [pipeline.process(frame) for frame, _ in demo_frames(2.0, 5.0)]
     stages = telemetry.snapshot().stages
     return sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages), results
 
 
 def test_a_lowered_budget_means_fewer_searches() -> None:
     whole, results = searches(live=True, share=1.0)
-    least, lowered = searches(live=True, share=0.2)
+    least, lowered = searches(live=True, share=0.1)
     assert 0 < least < whole / 2
     assert len(results) == len(lowered)  # every frame is dealt with all the same
     assert any(result.tracks for result in lowered)
@@ -269,3 +272,47 @@ def test_a_file_is_searched_as_before() -> None:
     least, same = searches(live=False, share=0.2)
     assert whole == least
     assert [result.tracks for result in results] == [result.tracks for result in same]
+
+
+# The running program
+
+
+def start_demo(folder: Path, sysfs: FakeSysfs) -> subprocess.Popen[str]:
+    """Five seconds of the demo scene, paced like a camera, on a machine whose /sys is ``sysfs``."""
+    folder.mkdir()
+    settings = {
+        "FER_EDGE_CHIP_SYSFS": str(sysfs.root),
+        "FER_EDGE_CHIP_LOOK_EVERY_S": "0.2",
+        "FER_EDGE_CHIP_LEAST_SHARE": "0.02",
+    }
+    return subprocess.Popen(
+        command_line("run", "demo", "--realtime", "--duration", 5, "--stats", "stats.json"),
+        cwd=folder,
+        env={**clean_environment(), **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def searches_told(folder: Path) -> float:
+    """Searches for each processed frame, as ``--stats`` tells them."""
+    stats = json.loads((folder / "stats.json").read_text())
+    stages = stats["stages"]
+    return float(sum(stages[name]["calls"] for name in stages if name.startswith("detect_")) / stats["frames"])
+
+
+def test_the_running_program_says_that_it_got_hot_and_searches_less(tmp_path: Path) -> None:
+    cool, hot = FakeSysfs(tmp_path / "cool"), FakeSysfs(tmp_path / "hot")
+    for sysfs in (cool, hot):
+        sysfs.set_temperature(45)
+    runs = [start_demo(tmp_path / f"run-{sysfs.root.name}", sysfs) for sysfs in (cool, hot)]
+    assert runs[1].stdout is not None
+    assert "appeared" in runs[1].stdout.readline()  # it runs, and was cool so far
+    hot.set_temperature(79)
+    hot.set_throttled(0x8)
+    (_, cool_errors), (_, hot_errors) = (process.communicate(timeout=120) for process in runs)
+    assert [process.returncode for process in runs] == [0, 0]
+    assert cool_errors == ""
+    assert hot_errors.startswith("fer-edge: the chip is at 79.0 °C") and hot_errors.count("\n") == 1
+    assert searches_told(tmp_path / "run-hot") < 0.8 * searches_told(tmp_path / "run-cool")
