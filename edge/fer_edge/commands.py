@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fer_edge.argument_types import count, positive
-from fer_edge.cli import Command
+from fer_edge.cli import Command, add_subcommands
 
 _DEMO_SECONDS = 20.0
 
@@ -113,6 +113,66 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return command.run(arguments)
 
 
+def _configure_service(parser: argparse.ArgumentParser) -> None:
+    add_subcommands(
+        parser,
+        {
+            "install": Command("install the systemd unit, enable it and start it", _configure_install, _install),
+            "remove": Command("stop the service and remove it; settings and events stay", _configure_remove, _remove),
+            "status": Command("say how the service is; exit 1 when it is not active", _configure_status, _status),
+        },
+    )
+
+
+def _configure_install(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="F", help="settings (default: /etc/fer-edge/config.toml, made if there is none)"
+    )
+    parser.add_argument(
+        "--command",
+        dest="command_path",  # "command" is where argparse puts the subcommand
+        type=Path,
+        metavar="FILE",
+        help="the fer-edge that the service starts, for an image (default: this one)",
+    )
+    _add_plan(parser)
+
+
+def _configure_remove(parser: argparse.ArgumentParser) -> None:
+    _add_plan(parser)
+
+
+def _configure_status(parser: argparse.ArgumentParser) -> None:
+    """There is nothing to choose."""
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="show what would be written and run, and stop")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="work on the system below DIR, such as an image's")
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from fer_edge.service.install import install
+
+    return install(arguments)
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from fer_edge.service.install import remove
+
+    return remove(arguments)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from fer_edge.service.state import status
+
+    return status(arguments)
+
+
+def _no_subcommand(arguments: argparse.Namespace) -> int:
+    raise AssertionError("argparse demands a subcommand")
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", metavar="DIR|ZIP", help="model bundle (default: the one in the package)")
     parser.add_argument("--variant", metavar="NAME", help="variant of the bundle (default: int8)")
@@ -127,3 +187,4 @@ NOTICE = Command(
 DOCTOR = Command(
     "look for what could keep the program from its work here, and tell what mends it", _configure_doctor, _doctor
 )
+SERVICE = Command("run as a systemd service: install, remove, status", _configure_service, _no_subcommand)

@@ -82,7 +82,7 @@ def look_at_disk(case: Case) -> Finding:
 
 def look_at_clock(case: Case) -> Finding:
     """Whether the times of events can be trusted."""
-    from fer_edge.events import clock_synced
+    from fer_edge.event_json import clock_synced
 
     synced = clock_synced()
     if synced is None:
