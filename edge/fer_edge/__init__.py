@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fer_edge.crop import crop_face
     from fer_edge.detection import HaarFaceDetector
     from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError, SourceLostError
-    from fer_edge.events import event_to_json
+    from fer_edge.event_json import event_to_json
     from fer_edge.gray import to_gray
     from fer_edge.opencv_setup import set_up_opencv
     from fer_edge.pipeline import FaceDetector, FrameResult, Pipeline
@@ -111,7 +111,7 @@ if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mi
         "crop": ("crop_face",),
         "detection": ("HaarFaceDetector",),
         "errors": ("FerEdgeError", "InputError", "ModelError", "OutputError", "SourceLostError"),
-        "events": ("event_to_json",),
+        "event_json": ("event_to_json",),
         "gray": ("to_gray",),
         "opencv_setup": ("set_up_opencv",),
         "pipeline": ("FaceDetector", "FrameResult", "Pipeline"),

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fer_edge.argument_types import count, positive
-from fer_edge.cli import Command
+from fer_edge.cli import Command, add_subcommands
 
 _DEMO_SECONDS = 20.0
 
@@ -86,6 +86,93 @@ def _demo(arguments: argparse.Namespace) -> int:
     return demo_command.run(arguments)
 
 
+def _configure_notice(parser: argparse.ArgumentParser) -> None:
+    languages = sorted(path.stem for path in (Path(__file__).parent / "notices").glob("*.toml"))
+    parser.add_argument("--lang", choices=languages, default="en", help="language of the notice (default: en)")
+    parser.add_argument("--config", type=Path, metavar="F", help="settings that the device runs with, in TOML")
+    parser.add_argument("--operator", default="", metavar="NAME", help="who runs it; left blank without")
+    parser.add_argument("--contact", default="", metavar="ADDRESS", help="where to ask; left blank without")
+    parser.add_argument("--purpose", default="", metavar="TEXT", help="what it is for; left blank without")
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write a page to print, in place of plain text")
+
+
+def _notice(arguments: argparse.Namespace) -> int:
+    from fer_edge import notice
+
+    return notice.run(arguments)
+
+
+def _configure_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="F", help="settings that the device runs with, in TOML")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from fer_edge.doctor import command
+
+    return command.run(arguments)
+
+
+def _configure_service(parser: argparse.ArgumentParser) -> None:
+    add_subcommands(
+        parser,
+        {
+            "install": Command("install the systemd unit, enable it and start it", _configure_install, _install),
+            "remove": Command("stop the service and remove it; settings and events stay", _configure_remove, _remove),
+            "status": Command("say how the service is; exit 1 when it is not active", _configure_status, _status),
+        },
+    )
+
+
+def _configure_install(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="F", help="settings (default: /etc/fer-edge/config.toml, made if there is none)"
+    )
+    parser.add_argument(
+        "--command",
+        dest="command_path",  # "command" is where argparse puts the subcommand
+        type=Path,
+        metavar="FILE",
+        help="the fer-edge that the service starts, for an image (default: this one)",
+    )
+    _add_plan(parser)
+
+
+def _configure_remove(parser: argparse.ArgumentParser) -> None:
+    _add_plan(parser)
+
+
+def _configure_status(parser: argparse.ArgumentParser) -> None:
+    """There is nothing to choose."""
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="show what would be written and run, and stop")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="work on the system below DIR, such as an image's")
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from fer_edge.service.install import install
+
+    return install(arguments)
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from fer_edge.service.install import remove
+
+    return remove(arguments)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from fer_edge.service.state import status
+
+    return status(arguments)
+
+
+def _no_subcommand(arguments: argparse.Namespace) -> int:
+    raise AssertionError("argparse demands a subcommand")
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", metavar="DIR|ZIP", help="model bundle (default: the one in the package)")
     parser.add_argument("--variant", metavar="NAME", help="variant of the bundle (default: int8)")
@@ -94,3 +181,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 RUN = Command("watch cameras or files and tell emotions as events", _configure_run, _run)
 PREDICT = Command("find and classify every face in images", _configure_predict, _predict)
 DEMO = Command("run the pipeline on a built-in scene and show the result", _configure_demo, _demo)
+NOTICE = Command(
+    "print a notice for the people in front of the camera, as the settings make it", _configure_notice, _notice
+)
+DOCTOR = Command(
+    "look for what could keep the program from its work here, and tell what mends it", _configure_doctor, _doctor
+)
+SERVICE = Command("run as a systemd service: install, remove, status", _configure_service, _no_subcommand)

@@ -39,6 +39,9 @@ MOST_PIXELS = 16384
 MOST_THREADS = 64
 """Threads that settings may ask for: beyond a machine's cores they only take memory."""
 
+LEAST_BUDGET = 0.01
+"""Least share of a core's time for the search for faces: below it, nobody would ever be found."""
+
 STILL_SEARCH_PX = 1280
 """Longer side in pixels to which a still picture is reduced for the search: a phone's 12 megapixels would take many
 seconds, and a face that is smaller than the detector's least there would give the classifier little to see."""
@@ -104,7 +107,7 @@ class ScheduleSettings:
 
     def __post_init__(self) -> None:
         require(0 <= self.acquire_within_s <= 3600, "acquire_within_s must be between 0 and 3600")
-        require(0.01 <= self.budget_share <= 1, "budget_share must be between 0.01 and 1")
+        require(LEAST_BUDGET <= self.budget_share <= 1, "budget_share must be between 0.01 and 1")
         require(self.budget_ms is None or self.budget_ms > 0, "budget_ms must be above 0")
         require(48 <= self.full_search_width <= 16384, "full_search_width must be between 48 and 16384 pixels")
         require(CASCADE_WINDOW <= self.face_px <= 500, f"face_px must be between {CASCADE_WINDOW} and 500")

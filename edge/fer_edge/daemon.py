@@ -1,61 +1,43 @@
-"""The loop that carries frames from sources through pipelines to sinks, until an end, a limit or a signal."""
+"""The running program: its signals, and the threads of its supervisors."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from fer_edge.errors import InputError, OutputError, SourceLostError
-from fer_edge.pipeline import FrameResult, Pipeline
-from fer_edge.sinks.base import Sink
-from fer_edge.sources import FrameSource, Opening
-from fer_edge.sources.limits import Limits
-from fer_edge.types import EmotionEvent
+from fer_edge.errors import InputError, SourceLostError
+from fer_edge.supervisor import Supervisor
 
-_STUCK_S = 5.0
-"""How long closing waits for an output that is being written to."""
 _POLL_S = 0.2
 """How long a wait for a thread lasts before signals are looked at again."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Stream:
-    """One source, which may still have to open, and what gives it a pipeline of its own once it did.
+class StopRequest:
+    """Signals, turned into polite requests while the block runs.
 
-    ``equip`` is called in the stream's thread.
+    SIGINT and SIGTERM set ``asked``; a second one ends the program at once. SIGHUP, where ``reloads``, sets
+    ``reload_asked``: what reads the settings again clears it.
     """
 
-    opening: Opening
-    equip: Callable[[FrameSource], Pipeline]
-
-
-class Recorder(Protocol):
-    """Takes the result of every processed frame: the trace, the annotated video."""
-
-    def record(self, result: FrameResult) -> None:
-        """Take in one result. Raises OutputError."""
-        ...
-
-    def close(self) -> None:
-        """Finish what was recorded."""
-        ...
-
-
-class StopRequest:
-    """SIGINT and SIGTERM, turned into a polite request while the block runs; a second one ends at once."""
-
-    def __init__(self) -> None:
+    def __init__(self, *, reloads: bool = False) -> None:
         self.asked = threading.Event()
-        self.interrupted = False
+        self.interrupted = self.terminated = False
+        self.reload_asked = False
+        self._numbers = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if reloads else ()))
         self._previous: dict[signal.Signals, object] = {}
 
+    def restart(self) -> bool:
+        """Take back what was asked so that a new round may begin; False when a signal asked for the end meanwhile."""
+        self.asked.clear()
+        if self.terminated:  # looked at afterwards: a signal may come between the two
+            self.asked.set()
+        return not self.terminated
+
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in self._numbers:
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -66,129 +48,46 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() itself returned
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self.reload_asked = True
+            return
+        self.terminated = True
         self.interrupted = self.interrupted or number == signal.SIGINT
         self.asked.set()
         # Whoever asks again means it: Python's own answer to Ctrl-C, and the system's to SIGTERM.
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-class Outputs:
-    """Everything that takes results, behind one lock, so that several streams can share it.
-
-    A context manager: each output is closed, also when another one fails to.
-    """
-
-    def __init__(self, sinks: Sequence[Sink] = (), recorders: Sequence[Recorder] = ()) -> None:
-        self._sinks, self._recorders = tuple(sinks), tuple(recorders)
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def deliver(self, result: FrameResult) -> None:
-        """Hand one frame's result to the recorders and its events to the sinks. Raises OutputError."""
-        with self._lock:
-            if not self._closed:
-                for recorder in self._recorders:
-                    recorder.record(result)
-        self.emit(result.events)
-
-    def emit(self, events: Iterable[EmotionEvent]) -> None:
-        """Hand events to the sinks. Raises OutputError."""
-        with self._lock:
-            if not self._closed:
-                for event in events:
-                    for sink in self._sinks:
-                        sink.emit(event)
-
-    def close(self) -> None:
-        """Close every output; the first failure is raised after all were tried."""
-        failure = self.finish(None)
-        if failure is not None:
-            raise failure
-
-    def finish(self, failure: Exception | None) -> Exception | None:
-        """Close every output, and return what failed first: ``failure``, if given, or else the first to close."""
-        if not self._lock.acquire(timeout=_STUCK_S):
-            return failure or OutputError("an output takes nothing more, as a pipe that nobody reads: given up")
-        try:
-            if self._closed:
-                return failure
-            self._closed = True
-            closers = [recorder.close for recorder in self._recorders] + [sink.close for sink in self._sinks]
-            for close in closers:
-                try:
-                    close()
-                except Exception as error:  # noqa: BLE001 - returned, for the caller to raise
-                    failure = failure or error
-        finally:
-            self._lock.release()
-        return failure
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # What ended the block is what matters; a failure to close comes after it.
-        with suppress(*(() if error is None else (OSError,))):
-            self.close()
-
-
-def run_streams(
-    streams: Sequence[Stream],
-    outputs: Outputs,
-    limits: Limits,
-    stop: StopRequest,
-    on_lost: Callable[[Exception], None] | None = None,
+def run_supervisors(
+    supervisors: Sequence[Supervisor], stop: threading.Event, meanwhile: Callable[[], None] = lambda: None
 ) -> Exception | None:
-    """Run each stream in a thread of its own, from when its source is open, until all have ended and are closed.
+    """Run each in a thread of its own until all have ended and their sources are closed.
 
-    A source that does not open, or fails, ends its own stream alone: ``on_lost`` is told at once, from that thread,
-    and the others go on. Any other failure, such as of an output that all share, ends them all. Returns what is worst
-    of all, after everyone still in the picture has been told as left, for the caller to raise once the outputs are
-    closed: what was recorded before a camera was lost is worth keeping.
+    A source that is lost for good ends its own supervisor alone, and the others go on. Any other failure, such as of
+    an output that all share, sets ``stop`` and so ends them all. ``meanwhile`` is called a few times a second, in the
+    calling thread. Returns what is worst of all, after everyone still in the picture has been told as left, for the
+    caller to raise once the outputs are closed: what was recorded before a camera was lost is worth keeping.
     """
     lost: list[Exception] = []
     failures: list[Exception] = []
 
-    def work(stream: Stream) -> None:
-        with closing(stream.opening):  # last of all: a camera that hangs takes seconds to close
-            try:
-                source = stream.opening.wait(stop.asked)
-                if source is not None:
-                    _run_stream(source, stream.equip(source), outputs, limits, stop.asked)
-            except (InputError, SourceLostError) as error:
-                lost.append(error)
-                if on_lost is not None:
-                    on_lost(error)
-            except Exception as error:  # noqa: BLE001 - carried to the main thread, which raises it
-                failures.append(error)
-                stop.asked.set()
+    def work(supervisor: Supervisor) -> None:
+        try:
+            supervisor.run()
+        except (InputError, SourceLostError) as error:
+            lost.append(error)
+        except Exception as error:  # noqa: BLE001 - carried to the main thread, which raises it
+            failures.append(error)
+            stop.set()
 
     threads = [
-        threading.Thread(target=work, args=(stream,), name=f"stream {stream.opening.name}", daemon=True)
-        for stream in streams
+        threading.Thread(target=work, args=(supervisor,), name=f"stream {supervisor.name}", daemon=True)
+        for supervisor in supervisors
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         while thread.is_alive():
             thread.join(_POLL_S)  # with a timeout, so that signals are handled meanwhile
+            meanwhile()
     return next(iter(failures + lost), None)
-
-
-def _run_stream(
-    source: FrameSource, pipeline: Pipeline, outputs: Outputs, limits: Limits, stop: threading.Event
-) -> None:
-    last_at = 0.0
-    lost: Exception | None = None
-    try:
-        with closing(pipeline.watch(source, limits, stop)) as results:
-            for result in results:
-                last_at = result.frame.captured_at
-                outputs.deliver(result)
-    except (InputError, SourceLostError) as error:
-        lost = error
-    outputs.emit(pipeline.finish(last_at))
-    if lost is not None:
-        raise lost

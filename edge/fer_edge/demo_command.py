@@ -11,15 +11,16 @@ from pathlib import Path
 from fer_edge.annotate import AnnotatedVideo, Annotator, contact_sheet, fitted
 from fer_edge.bundle import load_bundle
 from fer_edge.config import load_settings
-from fer_edge.daemon import Outputs, StopRequest, Stream, run_streams
+from fer_edge.daemon import StopRequest, run_supervisors
 from fer_edge.errors import OutputError
 from fer_edge.image_files import write_image
 from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.outputs import Outputs
 from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.sinks.console import ConsoleSink
 from fer_edge.sources import Opening
-from fer_edge.sources.limits import Limits
 from fer_edge.sources.synthetic import DemoSource
+from fer_edge.supervisor import Supervisor, Surroundings
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import RuntimeStatus, UInt8Array
 
@@ -73,9 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
         video = stack.enter_context(AnnotatedVideo(out / CLIP_NAME, source.fps))
         recorder = DemoRecorder(video, Annotator(manifest.labels), source.frame_count)
         began = time.monotonic()
-        stream = Stream(Opening(source.name, source), lambda _: pipeline)
         with Outputs([ConsoleSink(sys.stdout)], [recorder]) as outputs:
-            failure = run_streams([stream], outputs, Limits(), stop)
+            around = Surroundings(outputs, stop.asked)
+            supervisor = Supervisor(Opening(source.name, source), lambda _: pipeline, around)
+            failure = run_supervisors([supervisor], stop.asked)
             failure = outputs.finish(failure)
             took_s = time.monotonic() - began
         if failure is not None:

@@ -5,11 +5,8 @@ All times are seconds on a clock that does not go back; only ``at`` is wall-cloc
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Any
 
 from fer_edge.config import EmotionSettings
 from fer_edge.types import (
@@ -20,9 +17,6 @@ from fer_edge.types import (
     TrackedEmotion,
     TrackReading,
 )
-
-_TIME_ERROR = 5
-"""What adjtimex(2) returns while the clock is not synchronized."""
 
 
 class Hysteresis:
@@ -165,39 +159,3 @@ def _confidence(probabilities: EmotionProbabilities | None, label: int | None) -
     if probabilities is None:
         return 0.0
     return float(probabilities.values[probabilities.top if label is None else label])
-
-
-def event_to_json(event: EmotionEvent) -> dict[str, Any]:
-    """The event as the JSON object of ``schema/event.schema.json``; call it when the event is made.
-
-    ``clock_synced`` says whether ``at`` can be trusted, and is left out where the system does not tell.
-    """
-    line: dict[str, Any] = {
-        "v": 1,
-        "kind": event.kind.value,
-        "source": event.source,
-        "track": event.track_id,
-        "emotion": event.emotion,
-        "previous": event.previous,
-        "confidence": None if event.confidence is None else round(event.confidence, 4),
-        "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "mono": round(event.mono, 3),
-    }
-    if event.reason is not None:
-        line["reason"] = event.reason
-    synced = clock_synced()
-    return line if synced is None else {**line, "clock_synced": synced}
-
-
-def clock_synced() -> bool | None:
-    """Whether the kernel holds the wall clock for synchronized (by NTP or PTP); None where it cannot be asked.
-
-    Asks adjtimex(2) without changing anything: systemd-timesyncd, chrony and ntpd all report there, and the
-    kernel itself takes it back when they fall silent.
-    """
-    try:
-        # Zeroed, and larger than any struct timex (208 bytes): modes 0 means read only.
-        code = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)))
-    except (OSError, AttributeError, TypeError):  # no libc by that name, or not Linux
-        return None
-    return None if code < 0 else code != _TIME_ERROR

@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import cv2
@@ -16,7 +16,7 @@ from fer_edge.bundle import ModelBundle
 from fer_edge.classification import EmotionClassifier
 from fer_edge.clock import SteadyClock
 from fer_edge.closing import Closing
-from fer_edge.config import RuntimeSettings
+from fer_edge.config import LEAST_BUDGET, RuntimeSettings, ScheduleSettings
 from fer_edge.crop import CropSpec, crop_face
 from fer_edge.crop_quality import find_fault, measure
 from fer_edge.detection import HaarFaceDetector, suppress_overlaps
@@ -78,6 +78,7 @@ class Pipeline(Closing):
         self._given_detector = detector
         # A still is searched more strictly than a stream: each of the two is loaded once, and when it is needed.
         self._haar = functools.cache(HaarFaceDetector)
+        self._share = 1.0
         self._begin(self._asked, adapt_to_cost)
 
     @classmethod
@@ -125,12 +126,18 @@ class Pipeline(Closing):
         with source:
             yield from self.watch(source, self._limits(), stop or threading.Event())
 
-    def watch(self, source: FrameSource, limits: Limits, stop: threading.Event) -> Generator[FrameResult, None, None]:
-        """``results`` within ``limits``, for who closes ``source``; nobody is known at first, ids start at 1."""
-        self._begin(
-            self._asked.for_still() if source.still else self._asked,
-            adapt_to_cost=source.live or self._asked.source.realtime,
-        )
+    def watch(
+        self, source: FrameSource, limits: Limits, stop: threading.Event, *, again: bool = False
+    ) -> Generator[FrameResult, None, None]:
+        """``results`` within ``limits``, for who closes ``source``; nobody is known at first, ids start at 1.
+
+        ``again`` is for a source that was lost, and told of by ``finish``, and is back: ids go on.
+        """
+        if not again:
+            self._begin(
+                self._asked.for_still() if source.still else self._asked,
+                adapt_to_cost=source.live or self._asked.source.realtime,
+            )
         dropped, watched = 0, self._tracker
         try:
             for frame in frames_within(limits, source, stop):
@@ -167,6 +174,16 @@ class Pipeline(Closing):
         self._telemetry.count(frames=1, faces=len(faces), events=len(events))
         return FrameResult(frame, self._shown(emotions, tracks, now), events)
 
+    def spare(self, share: float) -> None:
+        """From now on take ``share``, 0..1, of the budget for searches that the settings give: for a chip that is hot.
+
+        It is the budget of searches alone, which take most of a frame's time: frames go on being read, followed and
+        classified as before. Known faces are looked for later, new ones are found later. The least is 1 % of a core.
+        A file that is not paced like a camera is searched as before, so that it gives the same tracks on any machine.
+        May be called from any thread.
+        """
+        self._share = share
+
     def close(self) -> None:
         """Release the model; may be called twice."""
         self._classifier.close()
@@ -182,6 +199,7 @@ class Pipeline(Closing):
     def _begin(self, settings: RuntimeSettings, adapt_to_cost: bool) -> None:
         self._settings = settings
         self._adapt_to_cost = adapt_to_cost
+        self._afforded: tuple[float, ScheduleSettings] = (1.0, settings.schedule)
         given = self._given_detector
         self._detector: FaceDetector = self._haar(settings.detector) if given is None else given
         self._tracker = Tracker(settings.tracking)
@@ -196,6 +214,14 @@ class Pipeline(Closing):
         self._appearance = AppearanceFollower()
         self._motion = MotionGate(self._settings.schedule)
         self._schedule = ScheduleState()
+
+    def _affordable(self) -> ScheduleSettings:
+        """The settings of the schedule, with what ``spare`` leaves of the budget."""
+        share = self._share if self._adapt_to_cost else 1.0
+        if share != self._afforded[0]:
+            settings = self._settings.schedule
+            self._afforded = share, replace(settings, budget_share=max(LEAST_BUDGET, settings.budget_share * share))
+        return self._afforded[1]
 
     def _limits(self) -> Limits:
         return Limits(max_fps=self._asked.source.max_fps)
@@ -221,7 +247,7 @@ class Pipeline(Closing):
         return tuple(emotion for emotion in emotions if emotion.track_id in recent)
 
     def _plan(self, frame: Frame, tracks: Sequence[Track], now: float) -> tuple[Search, ...]:
-        settings = self._settings.schedule
+        settings = self._affordable()
         with self._telemetry.stage("plan"):
             watched = [track.box.grown(WATCHED) for track in tracks if track.confirmed]
             motion = self._motion.update(frame.gray, now, watched)

@@ -4,50 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from fer_edge import strict_toml
-from fer_edge.annotate import AnnotatedVideo, Annotator
-from fer_edge.bundle import DEFAULT_BUNDLE, ModelBundle, load_bundle
+from fer_edge.bundle import DEFAULT_BUNDLE, load_bundle
 from fer_edge.config import RuntimeSettings, load_settings
-from fer_edge.daemon import Outputs, Recorder, StopRequest, Stream, run_streams
-from fer_edge.errors import ConfigError, InputError, OutputError, SourceLostError
-from fer_edge.events import event_to_json
+from fer_edge.daemon import StopRequest
+from fer_edge.errors import ConfigError, FerEdgeError
 from fer_edge.files import file_identity
 from fer_edge.image_files import IMAGE_SUFFIXES
+from fer_edge.notify import Notifier
 from fer_edge.one_line import say
 from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.redaction import redacted
-from fer_edge.sinks.base import Sink
-from fer_edge.sinks.console import ConsoleSink
-from fer_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLinesSink
-from fer_edge.sources import KNOWN_SOURCES, FrameSource, first_to_open, open_sources, source_names
+from fer_edge.session import Outcome, Session
+from fer_edge.sinks.line_file import STANDARD_OUTPUT
+from fer_edge.sources import KNOWN_SOURCES
 from fer_edge.sources.limits import Limits
 from fer_edge.sources.synthetic import DEMO_URI
-from fer_edge.telemetry import Telemetry
-from fer_edge.trace import StatsWriter, TraceWriter, combined_stats
-from fer_edge.types import InterpreterInfo, RuntimeStatus
 
 EXIT_INTERRUPTED = 130
-
-
-class VideoRecorder:
-    """Draws each result and adds it to an annotated video."""
-
-    def __init__(self, video: AnnotatedVideo, annotator: Annotator) -> None:
-        self._video, self._annotator = video, annotator
-
-    def record(self, result: FrameResult) -> None:
-        """Add one frame."""
-        self._video.write(self._annotator.draw(result), result.frame.captured_at)
-
-    def close(self) -> None:
-        """Finish the video."""
-        self._video.close()
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,108 +34,76 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         table = strict_toml.to_table(settings)
         table["source"]["uris"] = [redacted(uri) for uri in settings.source.uris]
+        if settings.webhook.url is not None:
+            table["webhook"]["url"] = redacted(settings.webhook.url)
         sys.stdout.write(strict_toml.dump(table).lstrip("\n"))
         return 0
     _check(settings, arguments.config)
-    set_up_opencv(settings.detector.threads)
-    limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
-    with StopRequest() as stop:
-        failure, statuses = _run(settings, limits, stop)
-    if failure is not None:
-        if not _told(failure, settings):
-            raise failure
-        return failure.exit_code
-    frames = sum(status.frames for status in statuses)
+    notifier = Notifier()
+    with StopRequest(reloads=arguments.config is not None) as stop:
+        outcome = _run_sessions(arguments, settings, stop, notifier)
+        notifier.stopping()
+    if outcome.failure is not None:
+        if not outcome.told:
+            raise outcome.failure
+        return getattr(outcome.failure, "exit_code", FerEdgeError.exit_code)
+    frames = sum(status.frames for status in outcome.statuses)
     return EXIT_INTERRUPTED if stop.interrupted and frames == 0 else 0
 
 
-class Equipment:
-    """Gives each source that opens a pipeline of its own, from any thread, and the same one again."""
+class Reload:
+    """Reads the settings again when SIGHUP asks for it; a bad file is told of, and all goes on as before."""
 
-    def __init__(self, settings: RuntimeSettings, bundle: ModelBundle) -> None:
-        self._settings, self._bundle = settings, bundle
-        self._made: dict[str, tuple[Pipeline, Telemetry]] = {}
+    def __init__(self, arguments: argparse.Namespace, stop: StopRequest, notifier: Notifier) -> None:
+        self._arguments, self._stop, self._notifier = arguments, stop, notifier
+        self.settings: RuntimeSettings | None = None
+        """What was read, once it is good; then the session is asked to end."""
 
-    def __call__(self, source: FrameSource) -> Pipeline:
-        """The pipeline for ``source``. Raises ModelError."""
-        if source.name not in self._made:
-            telemetry = Telemetry()
-            pipeline = Pipeline.from_bundle(self._bundle, self._settings, telemetry=telemetry)
-            self._made[source.name] = pipeline, telemetry
-        return self._made[source.name][0]
+    def __call__(self) -> None:
+        """Look whether it was asked for."""
+        if not self._stop.reload_asked:
+            return
+        self._stop.reload_asked = False
+        self._notifier.reloading()
+        try:
+            self.settings = _accepted(self._arguments)
+        except FerEdgeError as error:
+            say(f"not reloaded, all goes on as before: {error}")
+            self._notifier.ready()
+        else:
+            self._stop.asked.set()
 
-    def statuses(self) -> dict[str, RuntimeStatus]:
-        """What was counted and timed so far, by the names of the sources that did open, in the order of the URIs."""
-        names = [name for name in source_names(self._settings.source.uris) if name in self._made]
-        return {name: self._made[name][1].snapshot() for name in names}
+
+def _run_sessions(
+    arguments: argparse.Namespace, settings: RuntimeSettings, stop: StopRequest, notifier: Notifier
+) -> Outcome:
+    """One session, and another one after each reload. Raises FerEdgeError when the first is refused."""
+    reload = Reload(arguments, stop, notifier)
+    before: RuntimeSettings | None = None
+    while True:
+        set_up_opencv(settings.detector.threads)
+        limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
+        try:
+            outcome = Session(settings, limits, stop, notifier, reload).run()
+        except FerEdgeError as error:
+            if before is None:
+                raise
+            say(f"the new settings do not work, back to those before: {error}")
+            settings, before = before, None
+            continue
+        if reload.settings is None or outcome.failure is not None or not stop.restart():
+            return outcome
+        before, settings, reload.settings = settings, reload.settings, None
+        say("reloaded")
 
 
-def _run(
-    settings: RuntimeSettings, limits: Limits, stop: StopRequest
-) -> tuple[Exception | None, Sequence[RuntimeStatus]]:
-    several = len(settings.source.uris) > 1
-    lost: list[Exception] = []
-
-    def on_lost(error: Exception) -> None:
-        lost.append(error)
-        if several:
-            say(str(error))
-
-    with ExitStack() as stack:
-        # All that can be refused comes before the first output is touched, and before a camera keeps one waiting.
-        openings = open_sources(settings.source.uris, settings.source, realtime=settings.source.realtime)
-        for opening in openings:
-            stack.callback(opening.close)
-        bundle = stack.enter_context(load_bundle(Path(settings.model.bundle) if settings.model.bundle else None))
+def _accepted(arguments: argparse.Namespace) -> RuntimeSettings:
+    """The settings as they are now. Raises FerEdgeError when they, or the model that they name, are refused."""
+    settings = load_settings(arguments.config, _overrides(arguments))
+    _check(settings, arguments.config)
+    with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
         bundle.variant(settings.model.variant)
-        equip = Equipment(settings, bundle)
-        first, openings = first_to_open(openings, stop.asked, on_lost)
-        if first is None:
-            return None if stop.asked.is_set() else lost[0], []
-        equip(first)
-        stats = None
-        if settings.output.stats is not None:
-            stats = StatsWriter(Path(settings.output.stats))
-            stack.callback(stats.close)
-        outputs = stack.enter_context(_open_outputs(settings, first.fps, bundle.manifest.labels))
-        streams = [Stream(opening, equip) for opening in openings]
-        failure = run_streams(streams, outputs, limits, stop, on_lost) or next(iter(lost), None)
-        statuses = equip.statuses()
-        # What has been told already must not hide that an output could not be finished.
-        failure = outputs.finish(None if _told(failure, settings) else failure) or failure
-        if stats is not None:
-            try:
-                stats.write(combined_stats(statuses, by_source=several))
-            except OutputError as error:
-                failure = error if failure is None or _told(failure, settings) else failure
-        if settings.output.events != STANDARD_OUTPUT and (failure is None or _told(failure, settings)):
-            sys.stdout.write(_summary(list(statuses.values())))
-    return failure, list(statuses.values())
-
-
-def _told(failure: Exception | None, settings: RuntimeSettings) -> TypeGuard[InputError | SourceLostError]:
-    """Whether it was told when it happened: the loss of one source of several, which ended no other."""
-    return len(settings.source.uris) > 1 and isinstance(failure, InputError | SourceLostError)
-
-
-def _open_outputs(settings: RuntimeSettings, source_fps: float, labels: Sequence[str]) -> Outputs:
-    output = settings.output
-    sinks: list[Sink] = []
-    recorders: list[Recorder] = []
-    with ExitStack() as opened:  # closes those already open when the next one is refused
-        if output.events is not None:
-            sinks.append(opened.enter_context(JsonLinesSink(output.events, event_to_json)))
-        if output.events != STANDARD_OUTPUT:
-            sinks.append(ConsoleSink(sys.stdout))
-        if output.trace is not None:
-            trace = TraceWriter(Path(output.trace), name_sources=len(settings.source.uris) > 1)
-            recorders.append(opened.enter_context(trace))
-        if output.annotate is not None:
-            fps = min(source_fps, settings.source.max_fps or source_fps)
-            video = opened.enter_context(AnnotatedVideo(Path(output.annotate), fps))
-            recorders.append(VideoRecorder(video, Annotator(labels)))
-        opened.pop_all()
-    return Outputs(sinks, recorders)
+    return settings
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -183,6 +129,10 @@ def _check(settings: RuntimeSettings, config: Path | None) -> None:
         raise ConfigError(f"no source: name one ({KNOWN_SOURCES}), or set [source] uris in the config")
     if settings.output.annotate is not None and len(uris) > 1:
         raise ConfigError("--annotate takes one source; run the others without it, or each in a run of its own")
+    if settings.output.privacy == "aggregate":
+        for flag in ("trace", "annotate"):  # both show what each person does
+            if getattr(settings.output, flag) is not None:
+                raise ConfigError(f'--{flag} does not go with output.privacy = "aggregate"; leave out one of the two')
     _check_paths(settings, config)
 
 
@@ -221,21 +171,3 @@ def _files_in(folder: Path) -> list[Path]:
     with suppress(OSError, ValueError):  # no folder, or one that may not be read: opening it tells
         return list(folder.iterdir())
     return []
-
-
-def _summary(statuses: Sequence[RuntimeStatus]) -> str:
-    frames, dropped, faces, events = (
-        sum(getattr(status, name) for status in statuses) for name in ("frames", "dropped", "faces", "events")
-    )
-    wall_s = max(status.wall_s for status in statuses)
-    counts = f"{frames} frames, {dropped} dropped, {faces} faces found, {events} events in {wall_s:.1f} s\n"
-    return counts + _interpreter_line(statuses[0].interpreter)
-
-
-def _interpreter_line(info: InterpreterInfo | None) -> str:
-    """What ran the classifier; the same for all sources."""
-    if info is None:
-        return ""
-    taken = f"{info.delegate or 'no delegate'} took {info.delegated_nodes} of {info.nodes} nodes"
-    threads = "1 thread" if info.threads == 1 else f"{info.threads} threads"
-    return f"{info.name} {info.version}, {threads}" + ("\n" if info.nodes is None else f"; {taken}\n")

@@ -155,14 +155,14 @@ class StatusBoard:
         with self._lock:
             self._recent.append(event)
 
-    def snapshot(self) -> DaemonStatus:
-        """All of it now."""
+    def snapshot(self, *, with_runtimes: bool = True) -> DaemonStatus:
+        """All of it now; counts and times of the sources, which take milliseconds to sum up, only if wanted."""
         with self._lock:
             sources, runtimes, sinks = list(self._sources.values()), dict(self._runtimes), list(self._sinks)
             model, chip, ready, recent = self._model, self._chip, self._ready, tuple(self._recent)
         # Asked outside the lock: they have locks of their own.
         sources = [
-            replace(source, runtime=runtimes[source.name]()) if source.name in runtimes else source
+            replace(source, runtime=runtimes[source.name]()) if with_runtimes and source.name in runtimes else source
             for source in sources
         ]
         now = time.monotonic()

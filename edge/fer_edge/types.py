@@ -254,6 +254,21 @@ class EventKind(StrEnum):
     HEARTBEAT = "heartbeat"
     SOURCE_LOST = "source_lost"
     SOURCE_BACK = "source_back"
+    COUNTS = "counts"
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCounts:
+    """What was seen in an interval of ``interval_s`` seconds, added up over everybody.
+
+    ``appeared`` is how many faces came into the picture, ``most_at_once`` how many there were at most, ``emotion_s``
+    the seconds for which each emotion was told (``UNCERTAIN`` too), summed over all faces.
+    """
+
+    interval_s: float
+    appeared: int = 0
+    most_at_once: int = 0
+    emotion_s: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +277,7 @@ class EmotionEvent:
 
     ``at`` is wall-clock seconds since the epoch (UTC), ``mono`` the source's own clock in seconds.
     ``track_id``, ``emotion``, ``previous`` and ``confidence`` are None where the kind has none; ``reason`` says, of a
-    source that was lost, why.
+    source that was lost, why; ``counts`` belongs to the kind of that name.
     """
 
     kind: EventKind
@@ -274,6 +289,7 @@ class EmotionEvent:
     previous: str | None = None
     confidence: float | None = None
     reason: str | None = None
+    counts: FaceCounts | None = None
 
 
 LATENCY_LIMITS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

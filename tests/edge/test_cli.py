@@ -137,7 +137,7 @@ def test_debug_shows_where_it_failed(tmp_path: Path) -> None:
 def test_help_lists_the_rest(plugins: Path) -> None:
     result = run("--help", plugins=plugins)
     assert (result.returncode, result.stderr) == (0, "")
-    for name in ("run", "predict", "demo", "data", "forever"):
+    for name in ("run", "predict", "demo", "doctor", "notice", "data", "forever"):
         assert f"\n    {name} " in result.stdout
     assert result.stdout.count("(cannot be loaded)") == 2
 

@@ -92,6 +92,6 @@ def test_the_package_alone_and_its_errors_load_nothing_heavy(tmp_path: Path) -> 
 
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
-    for arguments in (("--help",), ("run", "--help"), ("predict", "--help"), ("demo", "--help")):
-        loaded = modules_after(command(*arguments), tmp_path)
+    for arguments in ((), ("run",), ("predict",), ("demo",), ("doctor",), ("notice",)):
+        loaded = modules_after(command(*arguments, "--help"), tmp_path)
         assert not loaded & (HOST_ONLY | {"cv2", "numpy", "ai_edge_litert"})

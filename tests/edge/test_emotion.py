@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from fer_edge.clock import SteadyClock
 from fer_edge.config import EmotionSettings
 from fer_edge.emotion import EmotionSmoother
-from fer_edge.events import EventTeller, event_to_json
+from fer_edge.event_json import event_to_json
+from fer_edge.events import EventTeller
 from fer_edge.types import UNCERTAIN, Box, EmotionProbabilities, EventKind, Face, Float32Array, Track
 
 SCHEMA = json.loads((files("fer_edge") / "schema" / "event.schema.json").read_text(encoding="utf-8"))

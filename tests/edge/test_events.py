@@ -13,8 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.config import EmotionSettings
-from fer_edge.events import EventTeller, Hysteresis, clock_synced, event_to_json
-from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EmotionProbabilities, EventKind, Track, TrackReading
+from fer_edge.event_json import clock_synced, event_to_json
+from fer_edge.events import EventTeller, Hysteresis
+from fer_edge.types import (
+    UNCERTAIN,
+    Box,
+    EmotionEvent,
+    EmotionProbabilities,
+    EventKind,
+    FaceCounts,
+    Track,
+    TrackReading,
+)
 
 LABELS = ("happy", "sad", "neutral")
 SETTINGS = EmotionSettings(enter=0.5, exit=0.35, lead=0.1, min_dwell_s=0.5)
@@ -187,6 +197,7 @@ def test_every_kind_keeps_the_schema(kind: EventKind) -> None:
         "sad" if kind in (EventKind.APPEARED, EventKind.CHANGED) else None,
         "happy" if kind in (EventKind.CHANGED, EventKind.LEFT) else None,
         0.5 if kind in (EventKind.APPEARED, EventKind.CHANGED) else None,
+        counts=FaceCounts(60.0, 2, 1, {"happy": 3.0}) if kind is EventKind.COUNTS else None,
     )
     line = json.loads(json.dumps(event_to_json(event)))
     jsonschema.Draft202012Validator(_schema()).validate(line)

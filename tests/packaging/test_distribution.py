@@ -21,7 +21,7 @@ from support.fer2013 import write_mini_fer2013
 from support.fresh_install import CHECKOUT, make_base_environment, run_installed
 
 PACKAGES = ("fer_edge", "fer_flash", "fer_train", "fer_bench", "fer_convert")
-COMMANDS = ("run", "predict", "demo", "data", "train", "evaluate", "bench", "convert", "flash")
+COMMANDS = ("run", "predict", "demo", "service", "data", "train", "evaluate", "bench", "convert", "flash")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ def test_the_wheel_holds_the_packages_and_what_they_read(distribution: Distribut
         "fer_edge/default_bundle/int8.tflite",
         "fer_edge/assets/astronaut.jpg",
         "fer_edge/schema/event.schema.json",
+        "fer_edge/service/fer-edge.service",
+        "fer_edge/service/config.toml",
         "fer_bench/schema/report.schema.json",
         "fer_train/fer2013_rows.npy",
         "fer_convert/calibration_fer2013.json",

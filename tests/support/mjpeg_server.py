@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import cv2
+import numpy as np
 
+from fer_edge.types import UInt8Array
 from support.edge_command import FACE_AT_S
 from support.scenes import demo_frames
 
@@ -25,11 +27,13 @@ FPS = 10.0
 class MjpegServer:
     """``/stream`` for ever, ``/short`` ends after five frames, ``/stall`` falls silent after five, ``/page`` is HTML,
     ``/private`` is ``/stream`` with a password (Basic), ``/film.mp4`` is ``film``, ``/silent`` never answers.
+    ``/moody`` is as ``mood`` says: ``well`` as ``/stream``, ``black`` pictures, one ``frozen`` picture, or ``silent``.
     """
 
     port: int
     asked: list[str] = field(default_factory=list)
     film: Path | None = None
+    mood: str = "well"
     closing: threading.Event = field(default_factory=threading.Event)
 
     def url(self, path: str, login: str = "") -> str:
@@ -38,9 +42,9 @@ class MjpegServer:
 
 
 @contextlib.contextmanager
-def mjpeg_server(film: Path | None = None) -> Iterator[MjpegServer]:
-    """Serve until the block ends; every open stream is then broken off."""
-    http = _Http(("127.0.0.1", 0), _Camera)
+def mjpeg_server(film: Path | None = None, port: int = 0) -> Iterator[MjpegServer]:
+    """Serve until the block ends; every open stream is then broken off. ``port`` 0 takes a free one."""
+    http = _Http(("127.0.0.1", port), _Camera)
     server = http.camera = MjpegServer(http.server_address[1], film=film)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -54,9 +58,11 @@ def mjpeg_server(film: Path | None = None) -> Iterator[MjpegServer]:
 
 
 def _pictures() -> list[bytes]:
-    return [
-        cv2.imencode(".jpg", frame.gray)[1].tobytes() for frame, _ in demo_frames(FACE_AT_S, FACE_AT_S + 0.5, fps=FPS)
-    ]
+    return [_encoded(frame.gray) for frame, _ in demo_frames(FACE_AT_S, FACE_AT_S + 0.5, fps=FPS)]
+
+
+def _encoded(gray: UInt8Array) -> bytes:
+    return cv2.imencode(".jpg", gray)[1].tobytes()
 
 
 class _Http(ThreadingHTTPServer):
@@ -77,6 +83,7 @@ class _Camera(BaseHTTPRequestHandler):
             "short": lambda: self._stream(frames=5),
             "stall": lambda: self._stream(frames=5, then_wait=True),
             "private": self._private,
+            "moody": self._moody,
             "silent": lambda: here.closing.wait(60),
             "page": lambda: self._send("text/html", b"<html>Camera</html>"),
         }
@@ -112,19 +119,36 @@ class _Camera(BaseHTTPRequestHandler):
 
     def _stream(self, frames: int | None = None, *, then_wait: bool = False) -> None:
         closing = self.server.camera.closing
+        pictures = self._begin_stream()
+        sent = 0
+        while (frames is None or sent < frames) and not closing.wait(1 / FPS):
+            self._send_picture(pictures[sent % len(pictures)])
+            sent += 1
+        if then_wait:
+            closing.wait(60)
+
+    def _moody(self) -> None:
+        here = self.server.camera
+        pictures = self._begin_stream()
+        black = _encoded(np.zeros((480, 640), np.uint8))
+        sent = 0
+        while not here.closing.wait(1 / FPS):
+            moods = {"well": pictures[sent % len(pictures)], "black": black, "frozen": pictures[0]}
+            if here.mood in moods:
+                self._send_picture(moods[here.mood])
+                sent += 1
+
+    def _begin_stream(self) -> list[bytes]:
         if not _Camera.pictures:
             _Camera.pictures = _pictures()
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
-        sent = 0
-        while (frames is None or sent < frames) and not closing.wait(1 / FPS):
-            picture = self.pictures[sent % len(self.pictures)]
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-            self.wfile.write(head.encode() + picture + b"\r\n")
-            sent += 1
-        if then_wait:
-            closing.wait(60)
+        return _Camera.pictures
+
+    def _send_picture(self, picture: bytes) -> None:
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+        self.wfile.write(head.encode() + picture + b"\r\n")
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

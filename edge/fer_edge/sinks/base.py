@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from fer_edge.closing import Closing
-from fer_edge.types import EmotionEvent
+from fer_edge.types import EmotionEvent, Frame
 
 
 class Sink(Protocol):
@@ -32,3 +32,24 @@ class ClosingSink(Closing):
 
     def close(self) -> None:
         """Let go of what the sink holds; harmless when called again."""
+
+
+class ProcessedFrame(Protocol):
+    """What a sink needs of the result of a frame: its source and its time."""
+
+    @property
+    def frame(self) -> Frame:
+        """The frame."""
+        ...
+
+
+class ManagedSink(Sink, Protocol):
+    """A sink as ``open_sinks`` holds it: it works on in the background, and is told of each frame."""
+
+    def record(self, result: ProcessedFrame) -> None:
+        """A frame was processed, with events or without. Raises what ended the sink, such as OutputError."""
+        ...
+
+    def start_closing(self) -> None:
+        """Nothing more comes: finish meanwhile; ``close`` waits for it."""
+        ...

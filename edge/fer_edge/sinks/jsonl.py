@@ -3,75 +3,65 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fer_edge.errors import OutputError
-from fer_edge.sinks.base import ClosingSink
+from fer_edge.config import RuntimeSettings
+from fer_edge.event_json import event_to_json
+from fer_edge.sinks.base import ClosingSink, ManagedSink
+from fer_edge.sinks.line_file import LineFile
+from fer_edge.sinks.queued import managed
+from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent
 
-STANDARD_OUTPUT = "-"
+_MIB = 2**20
 
 
 class JsonLinesSink(ClosingSink):
     """Appends to ``target`` (a file, or ``-``); ``encode`` turns an event into the object to write.
 
-    Each line is one write to the file, so that a reader never sees half of one; when the disk is full the
-    part that was written is taken back. Raises OutputError.
+    ``max_bytes`` and ``keep`` bound the file and those put aside, as ``LineFile`` has it. Raises OutputError.
     """
 
-    def __init__(self, target: str, encode: Callable[[EmotionEvent], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        target: str,
+        encode: Callable[[EmotionEvent], Mapping[str, Any]],
+        *,
+        max_bytes: int | None = None,
+        keep: int = 1,
+    ) -> None:
         self._encode = encode
-        self._where = "standard output" if target == STANDARD_OUTPUT else target
-        self._descriptor: int | None = None
-        if target == STANDARD_OUTPUT:
-            sys.stdout.flush()
-            self._descriptor = os.dup(sys.stdout.fileno())
-        else:
-            try:
-                self._descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            except OSError as error:
-                raise OutputError(f"{target}: cannot open it for writing: {error.strerror}") from error
-        self._regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
-        self._close_last_line(Path(target))
+        self._file = LineFile(target, max_bytes=max_bytes, keep=keep)
 
     def emit(self, event: EmotionEvent) -> None:
         """Write one line. Raises OutputError; BrokenPipeError when the reader has gone."""
-        line = json.dumps(self._encode(event), ensure_ascii=False, separators=(",", ":"))
-        self._write(line.encode("utf-8") + b"\n")
+        self.carry([self.encode(event)])
+
+    def encode(self, event: EmotionEvent) -> bytes:
+        """The line of ``event``."""
+        return json_line(self._encode(event)) + b"\n"
+
+    def carry(self, lines: Sequence[bytes]) -> int:
+        """Write the first of ``lines``; returns how many. Raises as ``emit`` does."""
+        return self._file.write(lines)
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._file.close()
 
-    def _write(self, data: bytes) -> None:
-        assert self._descriptor is not None, "the sink is closed"
-        size = os.fstat(self._descriptor).st_size if self._regular else 0
-        try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if self._regular:
-                os.ftruncate(self._descriptor, size)
-            raise OutputError(f"{self._where}: cannot write the event: {error.strerror}") from error
 
-    def _close_last_line(self, path: Path) -> None:
-        """End a line that an earlier process, cut off by a power failure, left without its end."""
-        if not self._regular or not path.is_file() or path.stat().st_size == 0:
-            return
-        try:
-            with path.open("rb") as stream:
-                stream.seek(-1, os.SEEK_END)
-                unfinished = stream.read(1) != b"\n"
-        except PermissionError:  # may be written but not read; then nothing can be known
-            return
-        if unfinished:
-            self._write(b"\n")
+def json_line(value: Mapping[str, Any]) -> bytes:
+    """``value`` as compact JSON, UTF-8; what cannot be written so, as in a file name of odd bytes, is escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def open_events_file(settings: RuntimeSettings, board: StatusBoard, live: bool) -> ManagedSink | None:
+    """What ``output.events`` names. Raises OutputError."""
+    output = settings.output
+    if output.events is None:
+        return None
+    most = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
+    sink = JsonLinesSink(output.events, event_to_json, max_bytes=most, keep=output.events_keep)
+    return managed(sink, "events", settings, board, live=live, gather_s=output.events_gather_s)

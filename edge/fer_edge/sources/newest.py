@@ -17,6 +17,8 @@ from fer_edge.types import Frame
 
 _JOIN_S = 2.0
 _PRODUCER_POLL_S = 0.2
+_WAIT_OVER_S = 0.2
+"""What a wait may take longer than it was told to, on a busy machine."""
 
 
 class NewestFrameSource(ClosingSource):
@@ -43,7 +45,7 @@ class NewestFrameSource(ClosingSource):
         self._closed = threading.Event()
         self._wanted = False
         self._thread: threading.Thread | None = None
-        self._heard_at = 0.0
+        self._silent_s = 0.0
         if inner.live:
             self._start()
 
@@ -53,20 +55,22 @@ class NewestFrameSource(ClosingSource):
             return NoFrame.ENDED
         if self._thread is None:
             self._start()
+        began = time.monotonic()
         with self._changed:
             self._wanted = True
             self._changed.wait_for(lambda: self._newest is not None or self._ended, timeout_s)
             frame, self._newest = self._newest, None
             if frame is not None:
-                self._heard_at = time.monotonic()
+                self._silent_s = 0.0
                 return frame
             if self._error is not None:
                 raise self._error
             if self._ended:
                 return NoFrame.ENDED
-        silent_s = time.monotonic() - self._heard_at
-        if self._lost_after_s is not None and silent_s > self._lost_after_s:
-            raise SourceLostError(f"{self.name}: no frame for {silent_s:.0f} s; check the camera and its cable")
+        # Time spent waiting here alone: while the process was stopped, or busy elsewhere, the camera was not silent.
+        self._silent_s += min(time.monotonic() - began, timeout_s + _WAIT_OVER_S)
+        if self._lost_after_s is not None and self._silent_s > self._lost_after_s:
+            raise SourceLostError(f"{self.name}: no frame for {self._silent_s:.0f} s; check the camera and its cable")
         return NoFrame.NOT_YET
 
     def close(self) -> None:
@@ -84,7 +88,6 @@ class NewestFrameSource(ClosingSource):
             self._thread.join(_JOIN_S)
 
     def _start(self) -> None:
-        self._heard_at = time.monotonic()
         self._thread = threading.Thread(target=self._produce, name=f"read {self.name}", daemon=True)
         self._thread.start()
         # A thread that comes back from OpenCV while the interpreter goes down would abort the process.

@@ -32,14 +32,16 @@ class Opening:
     def __init__(self, name: str, source: FrameSource | Unopened, limit_s: float = math.inf) -> None:
         """``limit_s`` is how many seconds an ``Unopened`` one may take."""
         self.name = name
-        self._until = time.monotonic() + limit_s
+        self._unopened = source if isinstance(source, Unopened) else None
+        self._limit_s = limit_s
         self._lock = threading.Lock()
         self._settled = threading.Event()
-        self._given_up = False
+        self._busy = self._given_up = False
         self._result: FrameSource | Exception | None = None
         if isinstance(source, Unopened):
-            threading.Thread(target=self._open, args=(source,), name=f"open {name}", daemon=True).start()
+            self._begin(source)
         else:
+            self._until = math.inf
             self._result = source
             self._settled.set()
 
@@ -47,6 +49,11 @@ class Opening:
     def settled(self) -> bool:
         """Whether ``wait`` would answer at once."""
         return self._settled.is_set() or time.monotonic() >= self._until
+
+    @property
+    def reopens(self) -> bool:
+        """Whether it can be opened more than once: a camera or a stream, no file."""
+        return self._unopened is not None
 
     def wait(self, stop: threading.Event) -> FrameSource | None:
         """The source, as soon as it is open; None when ``stop`` is set before. The caller closes it.
@@ -65,6 +72,14 @@ class Opening:
                 raise self._result
             return self._result
 
+    def again(self) -> None:
+        """Open it once more, after ``wait`` failed or what it gave was closed; for what ``reopens``.
+
+        A driver that still hangs in the last attempt is given the time of another one, and no second thread.
+        """
+        if self._unopened is not None:
+            self._begin(self._unopened)
+
     def close(self) -> None:
         """Close the source, or let go of it as soon as it opens; harmless when called again."""
         with self._lock:
@@ -73,6 +88,15 @@ class Opening:
         if result is not None and not isinstance(result, Exception):
             result.close()
 
+    def _begin(self, unopened: Unopened) -> None:
+        with self._lock:
+            hangs, self._busy = self._busy, True
+            self._given_up, self._result = False, None
+            self._settled.clear()
+            self._until = time.monotonic() + self._limit_s
+        if not hangs:
+            threading.Thread(target=self._open, args=(unopened,), name=f"open {self.name}", daemon=True).start()
+
     def _open(self, unopened: Unopened) -> None:
         result: FrameSource | Exception
         try:
@@ -80,12 +104,12 @@ class Opening:
         except Exception as error:  # noqa: BLE001 - carried to the thread that waits, which raises it
             result = error
         with self._lock:
-            given_up = self._given_up
+            given_up, self._busy = self._given_up, False
             if not given_up:
                 self._result = result
+                self._settled.set()
         if given_up and not isinstance(result, Exception):
             result.close()
-        self._settled.set()
 
 
 def first_to_open(

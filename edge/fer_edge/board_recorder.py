@@ -1,0 +1,78 @@
+"""Puts what comes out of the pipelines on the status board."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from fer_edge.pipeline import FrameResult
+from fer_edge.sinks.base import ClosingSink
+from fer_edge.status import StatusBoard
+from fer_edge.types import EmotionEvent
+
+_EVERY_S = 0.2
+"""Seconds between two updates of a source: nobody reads faster."""
+_FORGET_S = 2.0
+"""Time constant over which frames a second are averaged."""
+
+
+class BoardRecorder:
+    """Takes each frame's result: size, rate and time, and who is there unless ``anonymous``."""
+
+    def __init__(self, board: StatusBoard, *, anonymous: bool) -> None:
+        self._board, self._anonymous = board, anonymous
+        self._rates: dict[str, _Rate] = {}
+
+    def record(self, result: FrameResult) -> None:
+        """Tell the board, if it is time."""
+        rate = self._rates.setdefault(result.frame.source, _Rate())
+        if not rate.count(time.monotonic()):
+            return
+        status = self._board.source(result.frame.source)
+        self._board.update_source(
+            replace(
+                status,
+                size=(result.frame.width, result.frame.height),
+                last_frame_at=rate.at,
+                fps=rate.per_s,
+                tracks=() if self._anonymous else result.tracks,
+            )
+        )
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class BoardSink(ClosingSink):
+    """Keeps the newest events on the board."""
+
+    def __init__(self, board: StatusBoard) -> None:
+        self._board = board
+
+    def emit(self, event: EmotionEvent) -> None:
+        """Keep it."""
+        self._board.tell(event)
+
+
+class _Rate:
+    """Frames a second of late."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+        self.per_s = 0.0
+        self._frames = 0
+
+    def count(self, now: float) -> bool:
+        """Count one frame; True when the rate was worked out anew."""
+        self._frames += 1
+        if self.at is None:
+            self.at, self._frames = now, 0
+            return True
+        elapsed_s = now - self.at
+        if elapsed_s < _EVERY_S:
+            return False
+        newest = self._frames / elapsed_s
+        weight = min(1.0, elapsed_s / _FORGET_S) if self.per_s else 1.0
+        self.per_s += weight * (newest - self.per_s)
+        self.at, self._frames = now, 0
+        return True

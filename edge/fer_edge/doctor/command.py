@@ -1,0 +1,87 @@
+"""``fer-edge doctor``: all the checks, and a table of what they found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fer_edge.config import RuntimeSettings, load_settings
+from fer_edge.doctor import cameras, libraries, machine, network, service
+from fer_edge.doctor.checks import Case, Check, Finding, Verdict, broken, fine
+from fer_edge.doctor.examine import examine
+from fer_edge.errors import CheckFailedError, ConfigError
+
+CHECKS = (
+    Check("python", machine.look_at_python),
+    Check("cpu", machine.look_at_cpu),
+    Check("memory", machine.look_at_memory),
+    Check("disk", machine.look_at_disk),
+    Check("clock", machine.look_at_clock, apart=True),
+    Check("temperature", machine.look_at_temperature, apart=True),
+    Check("throttling", machine.look_at_throttling, apart=True),
+    Check("opencv", libraries.look_at_opencv, apart=True),
+    Check("model", libraries.look_at_model, apart=True),
+    Check("inference", libraries.look_at_inference, apart=True),
+    Check("sources", cameras.look_at_sources, apart=True),
+    Check("cameras", cameras.look_at_cameras, apart=True),
+    Check("picamera2", libraries.look_at_picamera2, apart=True),
+    Check("broker", network.look_at_broker),
+    Check("webhook", network.look_at_webhook),
+    Check("web", network.look_at_web),
+    Check("secrets", service.look_at_secrets),
+    Check("unit", service.look_at_unit),
+)
+"""In the order in which they are shown."""
+_SETTINGS = Check("settings", lambda case: fine("read"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out ``fer-edge doctor``; returns 0. Raises CheckFailedError, exit code 1, when something is bad."""
+    problem = None
+    try:
+        settings = load_settings(arguments.config)
+    except ConfigError as error:
+        settings, problem = RuntimeSettings(), str(error)
+    found = examine(Case(settings, arguments.config), CHECKS)
+    if problem is not None:
+        first = broken(
+            problem, "fer-edge run --print-config shows what is in force; the other checks go by the defaults"
+        )
+    else:
+        first = fine(str(arguments.config or "the defaults; --config F names others"))
+    found.insert(0, (_SETTINGS, first))
+    sys.stdout.write(_as_json(found) if arguments.json else _as_table(found))
+    bad = [check.name for check, finding in found if finding.verdict is Verdict.BAD]
+    if bad:
+        raise CheckFailedError(f"{len(bad)} of {len(found)} checks are bad: {', '.join(bad)}")
+    return 0
+
+
+def _as_json(found: Sequence[tuple[Check, Finding]]) -> str:
+    checks = [{"name": check.name, **asdict(finding)} for check, finding in found]
+    counts = {verdict.value: sum(entry["verdict"] == verdict for entry in checks) for verdict in Verdict}
+    return json.dumps({"checks": checks, "counts": counts}, indent=2) + "\n"
+
+
+def _as_table(found: Sequence[tuple[Check, Finding]]) -> str:
+    """Name, verdict and what was seen; below it what to do, where something is to be done."""
+    name_width = max(len(check.name) for check, _ in found)
+    verdict_width = max(len(finding.verdict) for _, finding in found)
+    indent = " " * (name_width + verdict_width + 4)
+    try:
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):  # no terminal: one line each, for who searches in it
+        columns = 10_000
+    lines = []
+    for check, finding in found:
+        head = f"{check.name:<{name_width}}  {finding.verdict:<{verdict_width}}  "
+        width = max(columns, len(indent) + 30)
+        lines += textwrap.wrap(finding.seen, width, initial_indent=head, subsequent_indent=indent) or [head]
+        if finding.mend is not None and finding.verdict in (Verdict.WARN, Verdict.BAD):
+            lines.append(f"{indent}-> {finding.mend}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,161 @@
+"""``fer-edge service install`` and ``remove``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import stat
+import sys
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from fer_edge.config import RuntimeSettings, load_settings
+from fer_edge.errors import ConfigError, FerEdgeError, InputError, MissingExtraError, OutputError
+from fer_edge.service.plan import Command, Delete, Step, System, Write
+from fer_edge.service.program import HOMES, Program, check_place, is_below, program_at, this_program
+
+UNIT = "fer-edge.service"
+USER = "fer-edge"
+CONFIG = "/etc/fer-edge/config.toml"
+EVENTS_FOLDER = "/var/lib/fer-edge"
+_UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+_USER_FILE = "/etc/sysusers.d/fer-edge.conf"
+_USER_LINE = f'u {USER} - "FER-Edge" {EVENTS_FOLDER}\n'
+_BOOTED = Path("/run/systemd/system")
+"""There where systemd is what runs this machine; see sd_booted(3)."""
+
+
+def install(arguments: argparse.Namespace) -> int:
+    """Carry out ``fer-edge service install``; returns the exit code. Raises FerEdgeError."""
+    system = System(arguments.root)
+    config: Path = arguments.config or Path(CONFIG)
+    program = program_at(arguments.command_path) if arguments.command_path else this_program()
+    check_place(config)
+    if is_below(config, HOMES):
+        raise InputError(f"{config}: the service sees nobody's home; move it to {CONFIG}")
+    there = system.path(str(config))
+    write_config = arguments.config is None and not there.exists()
+    if not write_config:
+        _check_config(there)
+    plan: list[Step] = [Write(system.path(_USER_FILE), _USER_LINE), system.tool("systemd-sysusers", "fer-edge.conf")]
+    if write_config:
+        # The group's alone: addresses of cameras hold passwords.
+        plan.append(Write(there, default_config(), 0o640, USER, system))
+    plan.append(Write(system.path(_UNIT_FILE), unit_text(program, config)))
+    if arguments.dry_run:
+        _show([*plan, *_start(system, changed=True)])
+        return 0
+    _check_rights(system)
+    changed = _carry_out(plan)
+    _carry_out(_start(system, changed=changed))
+    _tell_installed(config, write_config, started=system.root is None)
+    return 0
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    """Carry out ``fer-edge service remove``; returns the exit code. Raises FerEdgeError."""
+    system = System(arguments.root)
+    now = [] if system.root is not None else ["--now"]
+    plan: list[Step] = []
+    if system.path(_UNIT_FILE).exists():
+        plan.append(system.tool("systemctl", "disable", *now, UNIT))
+    plan += [Delete(system.path(_UNIT_FILE)), Delete(system.path(_USER_FILE))]
+    if system.root is None:
+        plan += [Command(("systemctl", "daemon-reload")), Command(("systemctl", "reset-failed", UNIT), may_fail=True)]
+    if arguments.dry_run:
+        _show(plan)
+        return 0
+    _check_rights(system)
+    _carry_out(plan)
+    kept = f"kept: {Path(CONFIG).parent}, {EVENTS_FOLDER}, the user {USER}"
+    sys.stdout.write(f"{UNIT} is removed\n{kept}; to delete these too: rm -r")
+    sys.stdout.write(f" {Path(CONFIG).parent} {EVENTS_FOLDER}; userdel {USER}\n")
+    return 0
+
+
+def unit_text(program: Program, config: Path) -> str:
+    """The unit's file for ``program``, run with the settings in ``config``."""
+    text = files(__package__).joinpath(UNIT).read_text(encoding="utf-8")
+    home = "tmpfs" if program.hidden else "yes"
+    home += "".join(f"\nBindReadOnlyPaths={folder}" for folder in program.hidden)
+    for name, value in {"COMMAND": str(program.command), "CONFIG": str(config), "PROTECT_HOME": home}.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def default_config() -> str:
+    """The settings that a service begins with: a camera of the kind, and the page, that can be had here."""
+    text = files(__package__).joinpath("config.toml").read_text(encoding="utf-8")
+    if find_spec("picamera2") is not None:
+        text = text.replace('uris = ["0"]', 'uris = ["picamera2"]')
+    if not _has_web():
+        text = text.replace("enabled = true", "# Needs: pip install 'fer-edge[web]'\nenabled = false")
+    return text
+
+
+def _check_config(path: Path) -> None:
+    """Refuse here what the service would refuse at its start. Raises ConfigError, InputError."""
+    settings: RuntimeSettings = load_settings(path, environment={})
+    if not settings.source.uris:
+        raise ConfigError(f"{path}: no source: set [source] uris")
+    if settings.web.enabled and not _has_web():
+        raise MissingExtraError("the status page's server", "web")
+    if settings.mqtt.host is not None and find_spec("paho") is None:
+        raise MissingExtraError("paho-mqtt", "mqtt")
+    status = path.stat()
+    if not status.st_mode & stat.S_IROTH and not (status.st_mode & stat.S_IRGRP and status.st_gid != 0):
+        raise InputError(f"{path}: the service's user may not read it: chgrp {USER} {path}; chmod 640 {path}")
+
+
+def _has_web() -> bool:
+    return find_spec("waitress") is not None and find_spec("prometheus_client") is not None
+
+
+def _start(system: System, *, changed: bool) -> list[Step]:
+    if system.root is not None:
+        return [system.tool("systemctl", "enable", UNIT)]
+    again = "restart" if changed else "start"
+    return [Command(("systemctl", *words)) for words in (("daemon-reload",), ("enable", UNIT), (again, UNIT))]
+
+
+def _show(plan: Sequence[Step]) -> None:
+    for step in plan:
+        sys.stdout.write(f"{step}\n")
+        if isinstance(step, Write):
+            sys.stdout.write("".join(f"    {line}".rstrip() + "\n" for line in step.text.splitlines()))
+
+
+def _check_rights(system: System) -> None:
+    if system.root is None and not _BOOTED.is_dir():
+        raise InputError("systemd does not run here, and a service needs it; fer-edge run does without")
+    if os.geteuid() != 0:
+        command = shlex.join(["sudo", *(sys.argv if sys.argv[0].endswith("fer-edge") else ["fer-edge", *sys.argv[1:]])])
+        raise InputError(f"only root may change the system's services: {command}")
+
+
+def _carry_out(plan: Sequence[Step]) -> bool:
+    """Take each step, and tell whether a file changed. Raises FerEdgeError."""
+    changed = False
+    for step in plan:
+        try:
+            done = step.carry_out()
+        except FerEdgeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"cannot {step}: {error.strerror}") from None
+        if done:
+            sys.stdout.write(f"{step}\n")
+            changed = changed or not isinstance(step, Command)
+    return changed
+
+
+def _tell_installed(config: Path, config_is_new: bool, *, started: bool) -> None:
+    if config_is_new:
+        (uri,) = tomllib.loads(default_config())["source"]["uris"]
+        sys.stdout.write(f"{config} is new: it names the camera {uri!r}; after a change: systemctl reload fer-edge\n")
+    what = "runs, and will after each start of this machine" if started else "will start with that system"
+    sys.stdout.write(f"{UNIT} {what}; to look at it: fer-edge service status\n")

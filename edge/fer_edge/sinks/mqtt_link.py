@@ -1,0 +1,103 @@
+"""The connection to a broker, in a thread of its own: made, watched, lost, and made again."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+import time
+
+from fer_edge.errors import OutputError
+from fer_edge.one_line import say
+from fer_edge.sinks.mqtt_publisher import Publisher
+from fer_edge.sinks.mqtt_session import Broker, Session
+from fer_edge.sinks.outbox import Outbox
+from fer_edge.sinks.queued import DRAIN_S, FIRST_RETRY_S
+
+_STEADY_S = 20.0
+"""A connection that lasted as long was a good one: after it, waits begin at the shortest again."""
+_GRACE_S = 1.25
+"""What the thread may take beyond the time for draining: for its goodbye."""
+
+
+class Link:
+    """Sends what is in ``outbox``, which holds ``hold`` messages, and what ``publisher`` tells.
+
+    A connection that fails or is lost is made again after 1 s, then after twice as long each time, ``retry_most_s`` at
+    most.
+    """
+
+    def __init__(self, broker: Broker, publisher: Publisher, hold: int, retry_most_s: float, *, live: bool) -> None:
+        self._broker, self._publisher, self._retry_most_s = broker, publisher, retry_most_s
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self.outbox = Outbox(hold, live=live, wake=self._wake)
+        self.problem: str | None = f"{broker.where}: not connected yet"
+        """Why nothing is sent now; None while all is well."""
+        self._told = False
+        self._closing = threading.Event()
+        self._closing_until = float("inf")
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="sink mqtt", daemon=True)
+        self._thread.start()
+
+    def start_closing(self) -> None:
+        """Take nothing more, and send what is held, for 5 s at most."""
+        if not self._closing.is_set():
+            self._closing_until = time.monotonic() + DRAIN_S
+            self._closing.set()
+            self.outbox.close()
+            self._wake()
+
+    def close(self) -> int:
+        """Wait for what is held to be sent; returns how many messages are lost."""
+        self.start_closing()
+        if self._closed:
+            return 0
+        self._closed = True
+        self._thread.join(max(0.0, self._closing_until - time.monotonic()) + _GRACE_S)
+        return self.outbox.give_up()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: it wakes up anyway
+            self._wake_writer.send(b"\0")
+
+    def _run(self) -> None:
+        pause_s = FIRST_RETRY_S
+        while True:
+            began = time.monotonic()
+            session = Session(self._broker, self._publisher, self.outbox, self._wake_reader)
+            try:
+                session.run(self._connected, self._until)
+                return
+            except OutputError as error:
+                self._tell(str(error))
+            finally:
+                self.outbox.start_again()
+            if self._closing.is_set():
+                return
+            if time.monotonic() - began > _STEADY_S:
+                pause_s = FIRST_RETRY_S
+            # Not all at once: tens of devices lose the same broker at the same moment.
+            self._closing.wait(pause_s * random.uniform(0.75, 1.0))
+            pause_s = min(2 * pause_s, self._retry_most_s)
+
+    def _until(self) -> float:
+        """When to end (monotonic seconds) where that was asked for, else infinity."""
+        return self._closing_until
+
+    def _connected(self) -> None:
+        self.problem = None
+        if self._told:
+            self._told = False
+            dropped = self.outbox.dropped
+            say(f"mqtt: {self._broker.where}: connected" + (f"; {dropped} messages dropped so far" if dropped else ""))
+
+    def _tell(self, problem: str) -> None:
+        """Once for each kind of trouble, not for each attempt."""
+        if problem != self.problem:
+            say(f"mqtt: {problem}")
+            self._told = True
+        self.problem = problem

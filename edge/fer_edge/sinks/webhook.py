@@ -1,0 +1,145 @@
+"""Each event posted as JSON to a web server."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from fer_edge.config import RuntimeSettings
+from fer_edge.errors import ConfigError, OutputError
+from fer_edge.event_json import event_to_json
+from fer_edge.redaction import redacted
+from fer_edge.secret_files import read_secret
+from fer_edge.service_config import WebhookSettings
+from fer_edge.sinks.base import ClosingSink, ManagedSink
+from fer_edge.sinks.jsonl import json_line
+from fer_edge.sinks.queued import NotTakenError, QueuedSink
+from fer_edge.status import StatusBoard
+from fer_edge.types import EmotionEvent
+
+if TYPE_CHECKING:
+    import http.client
+    import ssl
+
+_TRY_AGAIN = (408, 429)
+"""Request timeout and too many requests: of the refusals, the two that a later attempt may not meet."""
+
+
+class Webhook(ClosingSink):
+    """Posts to ``settings.url``, one event a request; a queue tries again what fails.
+
+    A redirect is not followed: the event and the token are for that address alone. Raises ConfigError for an address,
+    token or certificate that cannot be used.
+    """
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        assert settings.url is not None
+        self._shown = redacted(settings.url)
+        self._url = _split(settings.url, self._shown)
+        self._timeout_s = settings.timeout_s
+        self._tls = _tls_context(settings.ca_file) if self._url.scheme == "https" else None
+        self._headers = {"Content-Type": "application/json", "User-Agent": "fer-edge"}
+        if settings.token_file is not None:
+            token = read_secret(settings.token_file, "webhook.token_file")
+            if not token.isascii():
+                raise ConfigError(f"webhook.token_file: {settings.token_file} must hold ASCII alone")
+            self._headers["Authorization"] = f"Bearer {token}"
+        elif self._url.username is not None:
+            login = f"{unquote(self._url.username)}:{unquote(self._url.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+
+    def encode(self, event: EmotionEvent) -> bytes:
+        """The JSON object that is posted."""
+        return json_line(event_to_json(event))
+
+    def carry(self, items: Sequence[bytes]) -> int:
+        """Post the first. Raises NotTakenError when the server will never take it, else OutputError."""
+        import http.client
+
+        connection = self._connection()
+        # Each single wait has the time limit; this is the limit for all of them, against a server that drips.
+        deadline = threading.Timer(self._timeout_s, _cut, [connection])
+        deadline.daemon = True
+        try:
+            deadline.start()
+            connection.request("POST", self._target(), body=items[0], headers=self._headers)
+            status = connection.getresponse().status
+        except TimeoutError:
+            raise OutputError(f"{self._shown}: no answer within {self._timeout_s:g} s") from None
+        except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: no thread to be had
+            raise OutputError(f"{self._shown}: {_reason(error)}") from None
+        finally:
+            deadline.cancel()
+            connection.close()
+        self._judge(status)
+        return 1
+
+    def _judge(self, status: int) -> None:
+        if 200 <= status < 300:
+            return
+        if 300 <= status < 400:
+            raise OutputError(
+                f"{self._shown}: redirects elsewhere (HTTP {status}), which is not followed; set its new url"
+            )
+        if 400 <= status < 500 and status not in _TRY_AGAIN:
+            raise NotTakenError(f"{self._shown}: refuses the event (HTTP {status}), which is dropped")
+        raise OutputError(f"{self._shown}: does not take the event now (HTTP {status})")
+
+    def _connection(self) -> http.client.HTTPConnection:
+        import http.client
+
+        host, port = self._url.hostname or "", self._url.port
+        if self._tls is not None:
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
+        return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+
+    def _target(self) -> str:
+        return (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
+
+
+def open_webhook(settings: RuntimeSettings, board: StatusBoard, live: bool) -> ManagedSink | None:
+    """What ``[webhook]`` names. Raises ConfigError."""
+    hook = settings.webhook
+    if hook.url is None:
+        return None
+    sink = QueuedSink(Webhook(hook), "webhook", hold=hook.hold, live=live, retry_most_s=hook.retry_most_s)
+    board.watch_sink(sink.status)
+    return sink
+
+
+def _split(url: str, shown: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        good = bool(parts.hostname) and parts.port != 0  # the port is checked when it is read
+    except ValueError:
+        good = False
+    if not good or not url.isascii() or not url.isprintable() or " " in url:
+        raise ConfigError(
+            f"webhook.url: {shown} is no address; write other marks than letters and digits as %20 and so on"
+        )
+    return parts
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigError(f"webhook.ca_file: cannot use {ca_file}: {error.strerror or error}") from None
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    import socket
+
+    with suppress(OSError, AttributeError):  # not connected yet, or not any more
+        connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _reason(error: Exception) -> str:
+    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return text.replace("\n", " ")

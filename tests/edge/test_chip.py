@@ -1,0 +1,318 @@
+"""Temperature and throttling out of the kernel's files, and what is left of the budget for searches."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.bundle import load_bundle
+from fer_edge.chip import (
+    COOLER_C,
+    FLAGS,
+    RISE,
+    ChipCare,
+    named_flags,
+    next_share,
+    parse_temperature,
+    parse_throttled,
+    read_chip,
+)
+from fer_edge.chip_mailbox import ask_throttled, throttled_answer, throttled_request
+from fer_edge.config import RuntimeSettings, ScheduleSettings
+from fer_edge.pipeline import FrameResult, Pipeline
+from fer_edge.service_config import ChipSettings
+from fer_edge.status import ChipStatus, StatusBoard
+from fer_edge.telemetry import Telemetry
+from support.edge_command import clean_environment, command_line
+from support.scenes import demo_frames
+from support.sysfs import FakeSysfs
+
+SETTINGS = ChipSettings(warm_c=70, hot_c=80, least_share=0.1)
+DEGREES = st.none() | st.floats(-50, 150)
+SHARES = st.floats(0, 1)
+SOME_FLAGS = st.sets(st.sampled_from(FLAGS))
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path) -> FakeSysfs:
+    return FakeSysfs(tmp_path / "sys")
+
+
+# Reading
+
+
+def test_a_pi_is_read(sysfs: FakeSysfs) -> None:
+    sysfs.set_temperature(48.312)
+    sysfs.set_throttled(0x50005)
+    assert read_chip(sysfs.root) == ChipStatus(48.312, ("under-voltage", "throttled"), ("under-voltage", "throttled"))
+    sysfs.set_throttled(0x80000)
+    assert read_chip(sysfs.root) == ChipStatus(48.312, (), ("soft temperature limit",))
+
+
+def test_a_newer_kernel_tells_of_voltage_alone(sysfs: FakeSysfs) -> None:
+    sysfs.write("class/hwmon/hwmon0/name", "cpu_thermal\n")
+    sysfs.set_voltage_alarm(True)
+    assert read_chip(sysfs.root).throttled == ("under-voltage",)
+    sysfs.set_voltage_alarm(False)
+    assert read_chip(sysfs.root).throttled == ()
+
+
+def test_the_processors_temperature_comes_before_others(sysfs: FakeSysfs) -> None:
+    for number, (kind, celsius) in enumerate((("acpitz", 20), ("nvme", 30), ("x86_pkg_temp", 50), ("cpu-thermal", 60))):
+        sysfs.set_temperature(celsius, number, kind)
+    assert read_chip(sysfs.root).temperature_c == 60
+    sysfs.write("class/thermal/thermal_zone3/temp", "none\n")
+    assert read_chip(sysfs.root).temperature_c == 50
+    sysfs.write("class/thermal/thermal_zone2/temp", "999000\n")  # no chip is as hot as that
+    assert read_chip(sysfs.root).temperature_c == 20
+
+
+def test_where_nothing_is_told_nothing_is_known(sysfs: FakeSysfs) -> None:
+    assert read_chip(sysfs.root) == ChipStatus()
+    assert read_chip(Path("\0")) == ChipStatus()
+
+
+@given(damage=st.binary(max_size=80))
+def test_damaged_files_never_raise(tmp_path_factory: pytest.TempPathFactory, damage: bytes) -> None:
+    sysfs = FakeSysfs(tmp_path_factory.mktemp("damaged"))
+    sysfs.set_temperature(50)
+    sysfs.set_throttled(0)
+    sysfs.set_voltage_alarm(False)
+    for path in (path for path in sysfs.root.rglob("*") if path.is_file()):
+        path.write_bytes(damage)
+    status = read_chip(sysfs.root)
+    assert set(status.throttled) | set(status.throttled_before) <= set(FLAGS)
+    assert status.temperature_c is None or -50 <= status.temperature_c <= 150
+
+
+def test_folders_in_place_of_files_never_raise(sysfs: FakeSysfs) -> None:
+    for name in ("class/thermal/thermal_zone0/temp", "class/thermal/thermal_zonex", "class/hwmon/hwmon0/name"):
+        (sysfs.root / name).mkdir(parents=True)
+    (sysfs.root / "devices/platform/soc/soc:firmware/get_throttled").mkdir(parents=True)
+    assert read_chip(sysfs.root) == ChipStatus()
+
+
+@given(bits=st.integers(0, 2**32 - 1), form=st.sampled_from(["{:x}", "{:X}\n", "0x{:x}\n", "throttled=0x{:x}"]))
+def test_flags_are_read_in_every_form(bits: int, form: str) -> None:
+    assert parse_throttled(form.format(bits)) == bits
+    assert sum(1 << FLAGS.index(name) for name in named_flags(bits)) == bits & 0xF
+
+
+@given(text=st.text(max_size=12))
+def test_other_text_is_no_flags_and_no_temperature(text: str) -> None:
+    bits = parse_throttled(text)
+    assert bits is None or 0 <= bits < 2**32
+    degrees = parse_temperature(text)
+    assert degrees is None or -50 <= degrees <= 150
+
+
+@given(thousandths=st.integers(-(10**9), 10**9))
+def test_temperatures_are_read(thousandths: int) -> None:
+    degrees = parse_temperature(f"{thousandths}\n")
+    assert degrees == (thousandths / 1000 if -50_000 <= thousandths <= 150_000 else None)
+
+
+# The mailbox; no Pi is at hand, so it goes by the documented form of its messages.
+
+
+@given(bits=st.integers(0, 2**32 - 1))
+def test_an_answer_of_the_firmware_is_read(bits: int) -> None:
+    request = struct.unpack("=7I", throttled_request())
+    assert request == (28, 0, 0x30046, 4, 0, 0, 0)
+    assert throttled_answer(struct.pack("=7I", 28, 0x80000000, 0x30046, 4, 0x80000004, bits, 0)) == bits
+
+
+@given(message=st.binary(max_size=64))
+def test_what_is_no_answer_tells_nothing(message: bytes) -> None:
+    assert throttled_answer(message) is None
+    assert throttled_answer(throttled_request()) is None
+
+
+def test_a_file_that_is_no_mailbox_tells_nothing(tmp_path: Path) -> None:
+    (tmp_path / "vcio").write_bytes(bytes(64))
+    assert ask_throttled(tmp_path / "vcio") is None
+    assert ask_throttled(tmp_path / "nothing") is None
+    assert ask_throttled(Path("/dev/null")) is None
+    assert read_chip(tmp_path, tmp_path / "vcio") == ChipStatus()
+
+
+# The share of the budget
+
+
+@pytest.mark.parametrize(("celsius", "share"), [(20, 1), (70, 1), (75, 0.55), (80, 0.1), (95, 0.1), (None, 1)])
+def test_the_share_falls_evenly(celsius: float | None, share: float) -> None:
+    assert next_share(1.0, celsius, (), SETTINGS) == pytest.approx(share)
+
+
+@given(before=SHARES, celsius=DEGREES, flags=SOME_FLAGS)
+def test_the_share_is_always_within_its_limits(before: float, celsius: float | None, flags: set[str]) -> None:
+    share = next_share(before, celsius, flags, SETTINGS)
+    assert SETTINGS.least_share <= share <= 1
+    assert share <= max(before, SETTINGS.least_share) + RISE + 1e-3
+    assert share <= next_share(1.0, celsius, (), SETTINGS)
+    if celsius is not None:  # hotter is never more, and flags never are
+        assert next_share(before, celsius + 1, flags, SETTINGS) <= share
+    assert share <= next_share(before, celsius, (), SETTINGS)
+
+
+@given(celsius=st.floats(0, 100), wobble=st.lists(st.floats(-COOLER_C / 2, COOLER_C / 2), min_size=1))
+def test_a_temperature_that_wobbles_changes_it_one_way_only(celsius: float, wobble: list[float]) -> None:
+    share = next_share(1.0, celsius + COOLER_C / 2, (), SETTINGS)
+    for change in wobble:
+        assert next_share(share, celsius + change, (), SETTINGS) == share
+
+
+def test_it_comes_back_slowly_and_wholly() -> None:
+    share, looks = SETTINGS.least_share, 0
+    while share < 1:
+        after = next_share(share, SETTINGS.warm_c - COOLER_C - 0.1, (), SETTINGS)
+        assert share < after <= share + RISE + 1e-9
+        share, looks = after, looks + 1
+    assert looks == 9
+
+
+@pytest.mark.parametrize(
+    ("flag", "share"),
+    [("throttled", 0.1), ("frequency capped", 0.1), ("under-voltage", 0.55), ("soft temperature limit", 0.55)],
+)
+def test_the_firmwares_word_counts_whatever_the_temperature(flag: str, share: float) -> None:
+    assert next_share(1.0, 40.0, [flag], SETTINGS) == pytest.approx(share)
+    assert next_share(1.0, None, [flag], SETTINGS) == pytest.approx(share)
+
+
+# Looking now and then
+
+
+def care_for(sysfs: FakeSysfs, board: StatusBoard, every_s: float = 5.0) -> ChipCare:
+    return ChipCare(replace(SETTINGS, sysfs=str(sysfs.root), look_every_s=every_s), board.set_chip)
+
+
+def test_it_says_once_that_it_is_lowered_and_once_that_it_is_whole(
+    sysfs: FakeSysfs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = StatusBoard()
+    sysfs.set_temperature(60)
+    care = care_for(sysfs, board)
+    assert care.poll(0.0).budget_share == 1
+    sysfs.set_temperature(75)
+    assert care.poll(4.9).budget_share == 1  # not due yet
+    assert care.poll(5.0).budget_share == pytest.approx(0.55)
+    assert board.snapshot().chip == care.poll(5.1)
+    sysfs.set_temperature(79)
+    sysfs.set_throttled(0x4)
+    care.poll(10)
+    sysfs.set_temperature(50)
+    sysfs.set_throttled(0)
+    shares = [care.poll(15.0 + 5 * look).budget_share for look in range(12)]
+    assert shares == sorted(shares) and shares[-1] == 1
+    assert board.snapshot().chip == ChipStatus(50, (), ("throttled",))
+    assert capsys.readouterr().err.splitlines() == [
+        "fer-edge: the chip is at 75.0 °C: the budget for searches is lowered, to 55% so far",
+        "fer-edge: the chip is at 50.0 °C: the budget for searches is whole again",
+    ]
+
+
+def test_it_may_be_switched_off(sysfs: FakeSysfs) -> None:
+    sysfs.set_temperature(99)
+    assert care_for(sysfs, StatusBoard(), every_s=0).poll(1e9) == ChipStatus()
+
+
+def test_it_says_nothing_of_a_machine_that_tells_nothing(sysfs: FakeSysfs, capsys: pytest.CaptureFixture[str]) -> None:
+    care = care_for(sysfs, StatusBoard())
+    assert [care.poll(5.0 * look) for look in range(3)] == [ChipStatus()] * 3
+    assert capsys.readouterr().err == ""
+
+
+def test_of_many_threads_one_looks(sysfs: FakeSysfs) -> None:
+    seen: list[ChipStatus] = []
+    sysfs.set_temperature(60)
+    care = ChipCare(replace(SETTINGS, sysfs=str(sysfs.root)), seen.append)
+    threads = [threading.Thread(target=lambda: [care.poll(7.0) for _ in range(50)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 1
+
+
+# The pipeline takes less
+
+
+def searches(*, live: bool, share: float) -> tuple[int, list[FrameResult]]:
+    """Searches made in three seconds of a scene in which a face moves, and what came of its frames."""
+    telemetry = Telemetry()
+    # Little enough for any machine to reach it.
+    settings = RuntimeSettings(schedule=ScheduleSettings(budget_share=0.05))
+    pipeline = Pipeline.from_bundle(load_bundle(), settings, telemetry=telemetry, adapt_to_cost=live)
+    pipeline.spare(share)
+    with pipeline:
+        results = [pipeline.process(frame) for frame, _ in demo_frames(2.0, 5.0)]
+    stages = telemetry.snapshot().stages
+    return sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages), results
+
+
+def test_a_lowered_budget_means_fewer_searches() -> None:
+    whole, results = searches(live=True, share=1.0)
+    least, lowered = searches(live=True, share=0.1)
+    assert 0 < least < whole / 2
+    assert len(results) == len(lowered)  # every frame is dealt with all the same
+    assert any(result.tracks for result in lowered)
+
+
+def test_a_file_is_searched_as_before() -> None:
+    whole, results = searches(live=False, share=1.0)
+    least, same = searches(live=False, share=0.2)
+    assert whole == least
+    assert [result.tracks for result in results] == [result.tracks for result in same]
+
+
+# The running program
+
+
+def start_demo(folder: Path, sysfs: FakeSysfs) -> subprocess.Popen[str]:
+    """Five seconds of the demo scene, paced like a camera, on a machine whose /sys is ``sysfs``."""
+    folder.mkdir()
+    settings = {
+        "FER_EDGE_CHIP_SYSFS": str(sysfs.root),
+        "FER_EDGE_CHIP_LOOK_EVERY_S": "0.2",
+        "FER_EDGE_CHIP_LEAST_SHARE": "0.02",
+    }
+    return subprocess.Popen(
+        command_line("run", "demo", "--realtime", "--duration", 5, "--stats", "stats.json"),
+        cwd=folder,
+        env={**clean_environment(), **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def searches_told(folder: Path) -> float:
+    """Searches for each processed frame, as ``--stats`` tells them."""
+    stats = json.loads((folder / "stats.json").read_text())
+    stages = stats["stages"]
+    return float(sum(stages[name]["calls"] for name in stages if name.startswith("detect_")) / stats["frames"])
+
+
+def test_the_running_program_says_that_it_got_hot_and_searches_less(tmp_path: Path) -> None:
+    cool, hot = FakeSysfs(tmp_path / "cool"), FakeSysfs(tmp_path / "hot")
+    for sysfs in (cool, hot):
+        sysfs.set_temperature(45)
+    runs = [start_demo(tmp_path / f"run-{sysfs.root.name}", sysfs) for sysfs in (cool, hot)]
+    assert runs[1].stdout is not None
+    assert "appeared" in runs[1].stdout.readline()  # it runs, and was cool so far
+    hot.set_temperature(79)
+    hot.set_throttled(0x8)
+    (_, cool_errors), (_, hot_errors) = (process.communicate(timeout=120) for process in runs)
+    assert [process.returncode for process in runs] == [0, 0]
+    assert cool_errors == ""
+    assert hot_errors.startswith("fer-edge: the chip is at 79.0 °C") and hot_errors.count("\n") == 1
+    assert searches_told(tmp_path / "run-hot") < 0.8 * searches_told(tmp_path / "run-cool")

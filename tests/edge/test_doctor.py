@@ -1,0 +1,444 @@
+"""``fer-edge doctor``: what each check makes of a machine, and that none stops the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.bundle import DEFAULT_BUNDLE
+from fer_edge.config import RuntimeSettings, load_settings
+from fer_edge.doctor import machine, network, service
+from fer_edge.doctor.cameras import look_at_cameras, look_at_sources
+from fer_edge.doctor.checks import Case, Check, Finding, Verdict, fine
+from fer_edge.doctor.command import CHECKS
+from fer_edge.doctor.examine import examine, finding_as_line, finding_from
+from fer_edge.doctor.libraries import look_at_inference, look_at_model
+from support.broker import broker, needs_mosquitto
+from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
+from support.loopback import free_port, port_of, silent_server
+from support.sysfs import FakeSysfs
+
+OK, WARN, BAD, SKIPPED = Verdict.OK, Verdict.WARN, Verdict.BAD, Verdict.SKIPPED
+needs_paho = pytest.mark.skipif(find_spec("paho") is None, reason="needs the extra mqtt")
+
+
+def settings_of(folder: Path, toml: str) -> RuntimeSettings:
+    path = folder / "doctor.toml"
+    path.write_text(toml)
+    return load_settings(path, environment={})
+
+
+def case_of(folder: Path, toml: str = "", **changes: Any) -> Case:
+    return Case(settings_of(folder, toml), root=folder, **changes)
+
+
+def assert_found(finding: Finding, verdict: Verdict, *parts: str) -> None:
+    assert finding.verdict is verdict, finding
+    for part in parts:
+        assert part in f"{finding.seen} -> {finding.mend}"
+
+
+# The machine
+
+
+def test_this_python_will_do() -> None:
+    assert_found(machine.look_at_python(Case()), OK, "64 bit", sys.version.split()[0])
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict", "said"),
+    [
+        ("Features\t: fp asimd evtstrm aes asimdhp asimddp", OK, "dot product: int8 at its best"),
+        ("Features\t: fp asimd evtstrm crc32", OK, "no dot product"),
+        ("flags\t\t: fpu sse2 avx2 avx512_vnni", OK, "VNNI: int8 at its best"),
+        ("flags\t\t: fpu sse2 avx2", OK, "no VNNI"),
+        ("flags\t\t: fpu sse2", WARN, "slow"),
+        ("nothing", SKIPPED, "not tell"),
+    ],
+)
+def test_the_processors_instructions(tmp_path: Path, line: str, verdict: Verdict, said: str) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"processor\t: 0\n{line}\n\nprocessor\t: 1\n{line}\n")
+    assert_found(machine.look_at_cpu(case_of(tmp_path)), verdict, said)
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(60, BAD), (150, WARN), (900, OK)])
+def test_memory(tmp_path: Path, free: int, verdict: Verdict) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text(f"MemTotal: {1024 * 1000} kB\nMemAvailable:  {1024 * free} kB\nHuge: x\n")
+    assert_found(machine.look_at_memory(case_of(tmp_path)), verdict, f"{free} MiB of 1000 MiB")
+
+
+@given(content=st.binary(max_size=200))
+def test_damaged_files_of_the_kernel_end_no_check(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    root = tmp_path_factory.mktemp("proc")
+    (root / "proc").mkdir()
+    for name in ("cpuinfo", "meminfo"):
+        (root / "proc" / name).write_bytes(content)
+    assert machine.look_at_cpu(Case(root=root)).verdict in Verdict
+    assert machine.look_at_memory(Case(root=root)).verdict in Verdict
+
+
+def test_disk(tmp_path: Path) -> None:
+    assert_found(machine.look_at_disk(case_of(tmp_path)), SKIPPED)
+    assert_found(machine.look_at_disk(case_of(tmp_path, '[output]\nevents = "-"')), SKIPPED)
+    there = case_of(tmp_path, f'[output]\nevents = "{tmp_path}/e.jsonl"')
+    assert machine.look_at_disk(there).verdict in (OK, WARN)
+    missing = case_of(tmp_path, f'[output]\nevents = "{tmp_path}/none/e.jsonl"')
+    assert_found(machine.look_at_disk(missing), BAD, "no such folder", f"mkdir -p {tmp_path}/none")
+
+
+@pytest.mark.parametrize(("celsius", "verdict"), [(50, OK), (72, WARN), (85, BAD)])
+def test_temperature(tmp_path: Path, celsius: float, verdict: Verdict) -> None:
+    FakeSysfs(tmp_path).set_temperature(celsius)
+    case = case_of(tmp_path, f'[chip]\nsysfs = "{tmp_path}"')
+    assert_found(machine.look_at_temperature(case), verdict, f"{celsius:.1f} °C")
+
+
+@pytest.mark.parametrize(
+    ("bits", "verdict", "parts"),
+    [(0, OK, []), (0x10000, WARN, ["under-voltage", "power supply"]), (0x40004, BAD, ["now: throttled", "fan"])],
+)
+def test_throttling(tmp_path: Path, bits: int, verdict: Verdict, parts: list[str]) -> None:
+    case = case_of(tmp_path, f'[chip]\nsysfs = "{tmp_path}"')
+    assert_found(machine.look_at_throttling(case), SKIPPED)
+    FakeSysfs(tmp_path).set_throttled(bits)
+    assert_found(machine.look_at_throttling(case), verdict, *parts)
+
+
+# Libraries
+
+
+def test_the_released_model_is_well() -> None:
+    assert_found(look_at_model(Case()), OK, "fer-edge-s", "int8", "sha256")
+    assert_found(look_at_inference(Case()), OK, "ms a face", "nodes")
+
+
+def test_a_damaged_model_is_told(tmp_path: Path) -> None:
+    shutil.copytree(DEFAULT_BUNDLE, tmp_path / "bundle")
+    with (tmp_path / "bundle/int8.tflite").open("r+b") as stream:
+        stream.seek(1000)
+        stream.write(b"damage")
+    case = case_of(tmp_path, f'[model]\nbundle = "{tmp_path}/bundle"')
+    assert_found(look_at_model(case), BAD, "sha256")
+    assert look_at_inference(case).verdict is BAD
+    assert_found(look_at_model(case_of(tmp_path, '[model]\nbundle = "gone"')), BAD, "gone", "no such bundle")
+
+
+STAND_INS = {
+    "cv2": "import os\nos.abort()\n",
+    "picamera2": "import time\ntime.sleep(600)\n",
+}
+
+
+def test_a_library_that_crashes_or_hangs_stops_no_other_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, code in STAND_INS.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")])))
+    names = ("opencv", "model", "picamera2", "unit")
+    checks = [check for check in CHECKS if check.name in names]
+    (tmp_path / "picamera2.py").write_text(STAND_INS["picamera2"])
+    found = {check.name: finding for check, finding in examine(Case(root=tmp_path), checks, deadline_s=60)}
+    assert list(found) == list(names)
+    assert_found(found["opencv"], BAD, "SIGABRT")
+    assert_found(found["model"], OK)
+    assert_found(found["unit"], SKIPPED)
+    # With an OpenCV that only says that it is too new, and a camera's package that never ends.
+    (tmp_path / "cv2.py").write_text('__version__ = "5.0.0"\n')
+    found = {check.name: finding for check, finding in examine(Case(root=tmp_path), checks[:1], deadline_s=60)}
+    assert_found(found["opencv"], BAD, "no Haar cascade", "opencv-python-headless>=4.10,<5")
+    (tmp_path / "cv2.py").unlink()
+    found = {check.name: finding for check, finding in examine(Case(root=tmp_path), [checks[2]], deadline_s=4)}
+    assert_found(found["picamera2"], BAD, "no answer within 4 s")
+
+
+def test_picamera2_matters_where_a_source_needs_it(tmp_path: Path) -> None:
+    if find_spec("picamera2") is not None:
+        pytest.skip("picamera2 is installed here")
+    (check,) = (check for check in CHECKS if check.name == "picamera2")
+    assert_found(check.look(case_of(tmp_path)), SKIPPED)
+    needed = case_of(tmp_path, '[source]\nuris = ["demo", "picamera2"]')
+    assert_found(check.look(needed), BAD, "not installed", "sudo apt-get install python3-picamera2")
+
+
+def test_a_check_that_fails_or_hangs_stops_no_other() -> None:
+    def fail(case: Case) -> Finding:
+        raise ZeroDivisionError("division by zero")
+
+    def hang(case: Case) -> Finding:
+        Thread.join(Thread(target=lambda: None))  # raises: it was never started
+        return fine("unreachable")
+
+    with socket.socketpair()[0] as never:
+        checks = [
+            Check("fails", fail),
+            Check("raises", hang),
+            Check("hangs", lambda case: fine(repr(never.recv(1)))),
+            Check("fine", lambda case: fine("rtsp://me:secret@cam/x")),
+        ]
+        found = examine(Case(), checks, deadline_s=2)
+    assert [check.name for check, _ in found] == ["fails", "raises", "hangs", "fine"]
+    assert_found(found[0][1], BAD, "ZeroDivisionError", "defect")
+    assert_found(found[1][1], BAD, "RuntimeError")
+    assert_found(found[3][1], OK, "rtsp://me:***@cam/x")
+
+
+@given(verdict=st.sampled_from(Verdict), seen=st.text(), mend=st.none() | st.text())
+def test_findings_pass_from_process_to_process(verdict: Verdict, seen: str, mend: str | None) -> None:
+    finding = Finding(verdict, seen, mend)
+    line = finding_as_line(finding)
+    assert line.count("\n") == 1 and finding_from(line) == finding
+
+
+# Sources and cameras
+
+
+def test_sources(tmp_path: Path) -> None:
+    assert_found(look_at_sources(case_of(tmp_path)), SKIPPED)
+    (tmp_path / "a.mp4").write_bytes(b"")
+    good = case_of(tmp_path, f'[source]\nuris = ["demo", "0", "picamera2:1", "{tmp_path}", "{tmp_path}/a.mp4"]')
+    kinds = ("built-in scene", "USB camera", "Raspberry Pi camera", "folder of images", "file")
+    assert_found(look_at_sources(good), OK, *kinds)
+    assert_found(look_at_sources(case_of(tmp_path, '[source]\nuris = ["gone.mp4"]')), BAD, "gone.mp4", "no such file")
+    with silent_server() as listener:
+        there = case_of(tmp_path, f'[source]\nuris = ["rtsp://me:secret@127.0.0.1:{port_of(listener)}/x"]')
+        found = look_at_sources(there)
+        assert_found(found, OK, "network camera", "me:***@")
+    gone = case_of(tmp_path, f'[source]\nuris = ["http://me:secret@127.0.0.1:{free_port()}/x"]')
+    assert_found(look_at_sources(gone), BAD, "refused", "me:***@")
+
+
+def test_cameras(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    assert_found(look_at_cameras(case_of(tmp_path)), SKIPPED)
+    wanted = case_of(tmp_path, '[source]\nuris = ["1"]')
+    assert_found(look_at_cameras(wanted), BAD, "/dev/video1: no such camera")
+    assert_found(look_at_cameras(case_of(tmp_path, '[source]\nuris = ["picamera2"]')), BAD, "no /dev/media")
+    for name in ("video0", "video1", "media0", "video-of-mine"):
+        (tmp_path / "dev" / name).write_bytes(b"")
+    assert_found(look_at_cameras(wanted), OK, "/dev/media0, /dev/video0, /dev/video1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user for a moment, which root alone can")
+def test_cameras_that_may_not_be_opened(tmp_path: Path) -> None:
+    with TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+        root = Path(name)
+        root.chmod(0o755)
+        (root / "dev").mkdir()
+        (root / "dev/video0").write_bytes(b"")
+        (root / "dev/video0").chmod(0o600)
+        needed = Case(settings_of(tmp_path, '[source]\nuris = ["0"]'), root=root)
+        os.seteuid(65534)
+        try:
+            found, not_needed = look_at_cameras(needed), look_at_cameras(Case(root=root))
+        finally:
+            os.seteuid(0)
+    assert_found(found, BAD, "/dev/video0: may not be opened", "usermod -aG video")
+    assert not_needed.verdict is WARN
+
+
+# The network
+
+
+def with_broker(folder: Path, port: int, more: str = "", patience_s: float = 20.0) -> Case:
+    return case_of(folder, f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n{more}', patience_s=patience_s)
+
+
+def secret_file(folder: Path, name: str, secret: str) -> Path:
+    path = folder / name
+    path.write_text(f"{secret}\n")
+    path.chmod(0o600)
+    return path
+
+
+@needs_paho
+@needs_mosquitto
+def test_a_broker_that_lets_us_in(tmp_path: Path) -> None:
+    with broker(tmp_path) as port:
+        assert_found(network.look_at_broker(with_broker(tmp_path, port)), OK, "logged in")
+
+
+@needs_paho
+@needs_mosquitto
+def test_a_broker_that_wants_a_password(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "cam", "right"], check=True, capture_output=True)
+    with broker(tmp_path, "allow_anonymous false", f"password_file {passwords}") as port:
+        for secret, verdict, said in (("right", OK, "logged in"), ("not-this-one", BAD, "username and password_file")):
+            path = secret_file(tmp_path, "secret", secret)
+            found = network.look_at_broker(with_broker(tmp_path, port, f'username = "cam"\npassword_file = "{path}"\n'))
+            assert_found(found, verdict, said)
+            assert secret not in f"{found}"
+        assert_found(network.look_at_broker(with_broker(tmp_path, port)), BAD, "not authori")
+
+
+@needs_paho
+@needs_mosquitto
+def test_a_brokers_certificate_is_checked(tmp_path: Path) -> None:
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
+    files = ("-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem"))
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *subject]
+    subprocess.run(make, check=True, capture_output=True)
+    lines = ("allow_anonymous true", f"certfile {tmp_path}/cert.pem", f"keyfile {tmp_path}/key.pem")
+    with broker(tmp_path, *lines) as port:
+        trusted = with_broker(tmp_path, port, f'tls = true\nca_file = "{tmp_path}/cert.pem"\n')
+        assert_found(network.look_at_broker(trusted), OK, "with TLS", "logged in")
+        assert_found(network.look_at_broker(with_broker(tmp_path, port, "tls = true\n")), BAD, "certificate")
+
+
+@needs_paho
+def test_a_broker_that_is_not_there_or_says_nothing(tmp_path: Path) -> None:
+    assert_found(network.look_at_broker(case_of(tmp_path)), SKIPPED)
+    assert_found(network.look_at_broker(with_broker(tmp_path, free_port())), BAD, "refused", "nc -vz 127.0.0.1")
+    with silent_server() as listener:
+        case = with_broker(tmp_path, port_of(listener), patience_s=1.0)
+        assert_found(network.look_at_broker(case), BAD, "does not answer")
+
+
+def test_the_webhook(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+
+    assert_found(network.look_at_webhook(case_of(tmp_path)), SKIPPED)
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/secret-path"
+        found = network.look_at_webhook(case_of(tmp_path, f'[webhook]\nurl = "{url}"'))
+        assert_found(found, OK, "takes connections")
+        encrypted = case_of(tmp_path, f'[webhook]\nurl = "https://127.0.0.1:{server.server_port}/"', patience_s=1)
+        assert look_at_verdict(encrypted) is BAD
+        server.shutdown()
+    assert asked == [] and "secret-path" not in found.seen
+    gone = case_of(tmp_path, f'[webhook]\nurl = "http://127.0.0.1:{free_port()}/"')
+    assert_found(network.look_at_webhook(gone), BAD, "refused", "curl -v")
+
+
+def look_at_verdict(case: Case) -> Verdict:
+    return network.look_at_webhook(case).verdict
+
+
+@pytest.mark.skipif(find_spec("waitress") is None, reason="needs the extra web")
+def test_the_page(tmp_path: Path) -> None:
+    assert_found(network.look_at_web(case_of(tmp_path)), SKIPPED)
+    assert_found(network.look_at_web(case_of(tmp_path, "[web]\nenabled = true\nport = 0")), OK, "is free")
+    open_to_all = case_of(tmp_path, '[web]\nenabled = true\nhost = "0.0.0.0"\nport = 0')
+    assert_found(network.look_at_web(open_to_all), BAD, "no token", "web.token_file")
+    guarded = case_of(tmp_path, '[web]\nenabled = true\nhost = "0.0.0.0"\nport = 0\ntoken_file = "t"')
+    assert_found(network.look_at_web(guarded), OK, "a token is asked for")
+    with silent_server() as listener:
+        taken = case_of(tmp_path, f"[web]\nenabled = true\nport = {port_of(listener)}")
+        assert_found(network.look_at_web(taken), WARN, "in use", "ss -ltnp")
+
+
+# The service
+
+
+def test_secrets(tmp_path: Path) -> None:
+    assert_found(service.look_at_secrets(case_of(tmp_path)), SKIPPED)
+    path = secret_file(tmp_path, "password", "hunter2")
+    case = case_of(tmp_path, f'[mqtt]\nhost = "b"\nusername = "me"\npassword_file = "{path}"')
+    assert_found(service.look_at_secrets(case), OK, "mqtt.password_file")
+    path.chmod(0o644)
+    found = service.look_at_secrets(case)
+    assert_found(found, BAD, "others may read", f"chmod 600 {path}")
+    assert "hunter2" not in f"{found}"
+    path.unlink()
+    assert_found(service.look_at_secrets(case), BAD, "cannot read")
+    credential = case_of(tmp_path, '[web]\ntoken_file = "web-token"')
+    assert_found(service.look_at_secrets(credential), OK, "the service alone")
+    key = case_of(tmp_path, f'[mqtt]\ntls = true\ncert_file = "c.pem"\nkey_file = "{tmp_path}/key.pem"')
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\nMIIE\n")
+    (tmp_path / "key.pem").chmod(0o640)
+    assert_found(service.look_at_secrets(key), BAD, "others may read", "chmod 600")
+
+
+def test_a_config_that_holds_a_password(tmp_path: Path) -> None:
+    case = replace(case_of(tmp_path, '[source]\nuris = ["rtsp://me:pw@cam/x"]'), config=tmp_path / "doctor.toml")
+    (tmp_path / "doctor.toml").chmod(0o644)
+    assert_found(service.look_at_secrets(case), WARN, "chmod 600")
+    (tmp_path / "doctor.toml").chmod(0o600)
+    assert_found(service.look_at_secrets(case), SKIPPED)
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict", "said"),
+    [
+        ("LoadState=not-found ActiveState=inactive", SKIPPED, "not installed"),
+        ("LoadState=bad-setting", BAD, "systemd-analyze verify"),
+        ("LoadState=loaded ActiveState=active SubState=running UnitFileState=enabled NRestarts=0", OK, "running"),
+        ("LoadState=loaded ActiveState=active SubState=running NRestarts=4", WARN, "restarted 4 times"),
+        ("LoadState=loaded ActiveState=inactive SubState=dead NRestarts=0", WARN, "systemctl enable --now"),
+        ("LoadState=loaded ActiveState=failed Result=watchdog", BAD, "watchdog -> journalctl -u fer-edge"),
+        ("", BAD, "None"),
+    ],
+)
+def test_the_unit(state: str, verdict: Verdict, said: str) -> None:
+    found = service.judge_unit(dict(word.partition("=")[::2] for word in state.split()))
+    assert_found(found, verdict, said)
+
+
+# The command
+
+
+def test_the_table(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[source]\nuris = ["gone.mp4"]\n')
+    result = fer_edge("doctor", "--config", "c.toml", cwd=tmp_path)
+    assert_one_line(result, 1, "sources", "bad")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["settings", *(c.name for c in CHECKS)]
+    place = next(number for number, line in enumerate(lines) if line.startswith("sources"))
+    assert "no such file" in lines[place] and lines[place + 1].lstrip().startswith("-> ")
+
+
+def test_json_and_no_secret_anywhere(tmp_path: Path) -> None:
+    path = secret_file(tmp_path, "password", "hunter2")
+    (tmp_path / "c.toml").write_text(
+        f'[source]\nuris = ["rtsp://me:hunter2@127.0.0.1:{free_port()}/x"]\n'
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {free_port()}\nusername = "me"\npassword_file = "{path}"\n'
+        f'[webhook]\nurl = "http://me:hunter2@127.0.0.1:{free_port()}/?token=hunter2"\n'
+    )
+    result = fer_edge("doctor", "--json", "--config", "c.toml", cwd=tmp_path)
+    assert_one_line(result, 1, "sources", "webhook")
+    assert "hunter2" not in result.stdout + result.stderr
+    answer = json.loads(result.stdout)
+    assert [list(check) for check in answer["checks"]] == [["name", "verdict", "seen", "mend"]] * (len(CHECKS) + 1)
+    assert sum(answer["counts"].values()) == len(CHECKS) + 1
+    assert all(check["mend"] for check in answer["checks"] if check["verdict"] == "bad")
+
+
+def test_settings_that_cannot_be_read_are_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[sorce]\n")
+    result = fer_edge("doctor", "--config", "c.toml", cwd=tmp_path)
+    assert_one_line(result, 1, "settings")
+    assert "unknown key sorce" in result.stdout and "inference" in result.stdout
+
+
+def test_nothing_heavy_is_loaded_by_the_command_itself(tmp_path: Path) -> None:
+    code = (
+        "import sys; from fer_edge.cli import main; main(['doctor']);"
+        "print(sorted({'cv2', 'numpy', 'ai_edge_litert', 'paho'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert command_line("doctor")[-1] == "doctor"

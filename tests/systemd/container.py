@@ -1,0 +1,135 @@
+"""Debian with systemd as its first process, in a container that forgets what is done in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from arm.sandbox import run
+from fer_edge.errors import CheckFailedError, InputError
+from support.fresh_install import CHECKOUT
+
+T = TypeVar("T")
+
+SUITE, PYTHON = "bookworm", "3.11"
+ENVIRONMENT = "/opt/fer-edge"
+"""Where the container has fer-edge and its packages."""
+PATIENCE_S = 120.0
+"""How long whatever is waited for may take, on a busy machine."""
+_LOCK = CHECKOUT / "locks" / "pi-bookworm.txt"
+_DEBIAN = "systemd,systemd-sysv,dbus,udev,python3,python3-venv,ca-certificates"
+_PROGRAMS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "nsenter": "util-linux"}
+
+
+def refuse_if_something_is_missing() -> None:
+    """Raises InputError."""
+    missing = [package for program, package in _PROGRAMS.items() if shutil.which(program) is None]
+    if missing or os.geteuid() != 0:
+        raise InputError(f"needs root, and apt-get install {' '.join(missing or _PROGRAMS.values())}")
+
+
+def made_from() -> bytes:
+    """What a file system that is kept was made from."""
+    return Path(__file__).read_bytes() + _LOCK.read_bytes()
+
+
+def build(folder: Path) -> None:
+    """Make the file system below ``folder``: Debian, and the locked packages in an environment of its own."""
+    root, wheels = folder / "root", folder / "wheels"
+    print(f"Preparing {SUITE} with systemd (once)", flush=True)
+    root.mkdir()
+    archive = folder / "root.tar"
+    run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_DEBIAN}", SUITE, archive])
+    # The container makes its own devices.
+    run(["tar", "-x", "--exclude=./dev/*", "-C", root, "-f", archive])
+    archive.unlink()
+    print("… wheels", flush=True)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest", wheels]
+    platform = ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
+    platform += [f"--abi={abi}" for abi in ("cp311", "abi3", "none")]
+    platform += [f"--platform=manylinux{name}_x86_64" for name in ("2014", "_2_17", "_2_27", "_2_28")]
+    run([*pip, *platform, "-r", _LOCK])
+    shutil.move(wheels, root / "opt" / "wheels")
+    run(["chroot", root, "python3", "-m", "venv", ENVIRONMENT])
+    inside = [f"{ENVIRONMENT}/bin/pip", "install", "--quiet", "--no-index", "--no-deps"]
+    run(["chroot", root, "sh", "-c", " ".join([*inside, "/opt/wheels/*.whl"])])
+    shutil.rmtree(root / "opt" / "wheels")
+
+
+class Container:
+    """A container that runs; commands are run in it as root."""
+
+    def __init__(self, leader: int) -> None:
+        self._leader = leader
+
+    def run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, whatever that is."""
+        enter = ["nsenter", "--target", str(self._leader)]
+        enter += ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"]
+        clean = ["env", "-i", "PATH=/usr/bin:/usr/sbin:/bin:/sbin", "LANG=C.UTF-8", *words]
+        return subprocess.run(
+            [*enter, *clean], input=stdin or "", capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+
+    def must(self, *words: str, stdin: str | None = None) -> str:
+        """Run a command and give back what it printed. Raises CheckFailedError where it fails."""
+        done = self.run(*words, stdin=stdin)
+        if done.returncode:
+            said = " ".join((done.stderr or done.stdout).split())[-400:]
+            raise CheckFailedError(f"{' '.join(words)}: exit {done.returncode}: {said}")
+        return done.stdout
+
+    def write(self, path: str, text: str) -> None:
+        """Put ``text`` into a file, and make its folders."""
+        self.must("sh", "-c", 'mkdir -p "$(dirname "$0")" && cat >"$0"', path, stdin=text)
+
+
+@contextlib.contextmanager
+def booted(root: Path, shown: Path) -> Iterator[Container]:
+    """A container over ``root``, which it leaves as it is; it sees the folder ``shown`` as /mnt."""
+    command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--volatile=overlay"]
+    command += [f"--bind-ro={shown}:/mnt", "--boot", f"--directory={root}"]
+    # Its services want cgroups of the newer kind, also where this machine has both.
+    environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            container = Container(wait_for(lambda: _child_of(process), "the container to start"))
+            wait_for(lambda: _is_up(container), "systemd to be up")
+            yield container
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def wait_for(look: Callable[[], T | None], what: str) -> T:
+    """What ``look`` finds, as soon as it finds something. Raises CheckFailedError."""
+    until = time.monotonic() + PATIENCE_S
+    while not (found := look()):
+        if time.monotonic() > until:
+            raise CheckFailedError(f"waited {PATIENCE_S:.0f} s for {what}")
+        time.sleep(0.1)
+    return found
+
+
+def _child_of(process: subprocess.Popen[bytes]) -> int | None:
+    if process.poll() is not None:
+        raise CheckFailedError(f"systemd-nspawn ended at once: exit {process.returncode}")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(children[0]) if children else None
+
+
+def _is_up(container: Container) -> bool:
+    return container.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
