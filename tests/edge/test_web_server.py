@@ -18,6 +18,7 @@ from fer_edge.process_memory import resident_mib
 from fer_edge.service_config import WebSettings
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
 from fer_edge.web import WebServer, open_web, stale_after
+from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.web_client import Answer, answer_to, ask, connect
 
 TOKEN = "correct horse battery staple"
@@ -349,3 +350,32 @@ def test_only_one_request_is_answered_on_a_connection(web: WebServer) -> None:
     answer = answer_to(web, b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
     assert answer.count(b"HTTP/1.1 200 OK") == 1
     assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_the_daemon_serves_it_and_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[web]\nenabled = true\nport = 0\n")
+    process = subprocess.Popen(
+        command_line("run", "demo", "--realtime", "--config", config),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        assert told.startswith("fer-edge: status page at http://127.0.0.1:")
+        web = WebServer("", int(told.rstrip("/\n").rpartition(":")[2]), lambda: None)
+        while ask(web, "/healthz").status != 200:
+            assert process.poll() is None
+            time.sleep(0.1)
+        assert ask(web, "/readyz").status == 200
+        assert b'fer_edge_frames_total{source="demo"}' in ask(web, "/metrics").body
+        config.write_text(f"[web]\nenabled = true\nport = {web.port}\n")
+        second = fer_edge("run", "demo", "--realtime", "--config", config, cwd=tmp_path)
+        assert_one_line(second, 6, f"web.port {web.port}", "is taken")
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0

@@ -21,7 +21,7 @@ from fer_edge.pipeline import FrameResult
 from fer_edge.service_config import WebSettings
 from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.telemetry import Telemetry
-from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, Frame, TrackedEmotion
+from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, Frame, TrackedEmotion
 from fer_edge.web import History, Previews, WebServer, open_web
 from fer_edge.web.application import json_response
 from fer_edge.web.metrics import BoardMetrics
@@ -44,6 +44,7 @@ def filled_board(privacy: str = "events") -> StatusBoard:
     telemetry.record("frame", 0.004)
     telemetry.record("frame", 3600.0)
     telemetry.record("detect_full", math.nan)
+    telemetry.record("classify", 0.001)
     track = TrackedEmotion("cam0", 4, Box(1, 2, 3, 4), "happy", 0.83456, 1.0)
     board.update_source(
         SourceStatus("cam0", SourceState.WATCHING, now, None, 1, 2, (640, 480), now, 14.9, (track,)),
@@ -57,6 +58,8 @@ def filled_board(privacy: str = "events") -> StatusBoard:
     board.watch_sink(lambda: SinkStatus("mqtt", False, "Connection refused", 3, 4, 5))
     board.tell(EmotionEvent(EventKind.APPEARED, "cam0", time.time(), 1.0, 4, "happy", None, 0.83))
     board.tell(EmotionEvent(EventKind.SOURCE_LOST, odd, time.time(), 1.0, reason="no frame"))
+    counts = FaceCounts(60.0, 3, 2, {"happy": 41.5})
+    board.tell(EmotionEvent(EventKind.COUNTS, "cam0", time.time(), 60.0, counts=counts))
     board.set_ready()
     return board
 
@@ -118,12 +121,22 @@ def test_a_status_is_as_the_schema_says(web: WebServer) -> None:
     assert b"pw@" not in answer.body
 
 
+OF_FACES = ("source_faces_in_sight", "faces_detected_total", "crops_refused_total", "events_total")
+
+
 def test_an_aggregate_tells_nothing_of_any_one_face() -> None:
     with open_web(SETTINGS, filled_board("aggregate")) as web:
         status = ask(web, "/api/status").json()
         assert [source["faces"] for source in status["sources"]] == [None, None]
-        assert [event["kind"] for event in status["events"]] == ["source_lost"]
-        assert not [name for name in metrics(web) if "in_sight" in name]
+        assert [source["events"] for source in status["sources"]] == [None, None]
+        assert [set(source["stages"]) for source in status["sources"]] == [{"frame"}, set()]
+        assert [event["kind"] for event in status["events"]] == ["counts", "source_lost"]
+        told = {name.partition("{")[0] for name in metrics(web)}
+        assert not told & {f"fer_edge_{name}" for name in OF_FACES}
+        assert "classify" not in str(metrics(web))
+    with open_web(SETTINGS, filled_board()) as web:
+        told = {name.partition("{")[0] for name in metrics(web)}
+        assert told >= {f"fer_edge_{name}" for name in OF_FACES}
 
 
 def test_the_hour_comes_in_the_labels_order() -> None:
