@@ -4,7 +4,7 @@
 
 const POLL_MS = 1000;
 const HIDDEN_POLL_MS = 15000;
-const SLOWEST_POLL_MS = 10000;
+const SLOWEST_POLL_MS = 5000;
 const HISTORY_MS = 10000;
 const ANSWER_MS = 6000;
 const PICTURE_MS = 250;
