@@ -108,7 +108,7 @@ class Listener:
             sockets=[bound],
             threads=_THREADS,
             ident=None,
-            backlog=MOST_CONNECTIONS,
+            backlog=128,
             recv_bytes=4096,
             # Beyond that it goes into a temporary file; no picture is ever written to one.
             outbuf_overflow=2**30,
