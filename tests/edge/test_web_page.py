@@ -17,6 +17,16 @@ from support.web_service import DemoDaemon, lost
 
 pytestmark = pytest.mark.skipif(browser_is_missing() is not None, reason=str(browser_is_missing()))
 
+COUNT_JUMPS = """
+    window.jumps = 0;
+    window.moved = [];
+    const name = (source) => source.node && (source.node.id || source.node.className);
+    const add = (found) => found.getEntries().forEach((entry) => {
+        window.jumps += entry.value;
+        window.moved.push([entry.value, entry.sources.map(name)]);
+    });
+    new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+"""
 TOKEN = "correct horse battery staple"
 
 
@@ -39,12 +49,16 @@ def test_it_loads_moves_and_outlives_a_restart(browser: Browser) -> None:
         assert "Whole frame" in browser.text("#stages")
         browser.wait("the chart", lambda: browser.run("return document.querySelectorAll('#chart rect').length > 0"))
         assert "faces" in browser.run("return document.querySelector('#chart svg').getAttribute('aria-label')")
+        # What has come since the first picture moved nothing else; below 0.1 is good: https://web.dev/cls
+        browser.run(COUNT_JUMPS)
+        browser.wait("a count", lambda: browser.run("return performance.now()") > 6000)
+        assert browser.run("return window.jumps") < 0.1, browser.run("return window.moved")
         browser.run("document.querySelector('details').open = true")
         browser.wait("the table", lambda: "Watched" in browser.text("#hour-table"))
         calls = "return document.querySelector('#stages tr.whole td:last-child').textContent"
         before = browser.run(calls)
         browser.wait("more frames", lambda: browser.run(calls) != before)
-        # Nothing hangs over the edge of a narrow window, and what loads later moves nothing.
+        # Nothing hangs over the edge of a narrow window.
         assert browser.run("return document.documentElement.scrollWidth") <= 360
         assert browser.console() == []
     browser.wait("that it is gone", lambda: "No connection since" in browser.text("#offline"))
@@ -77,6 +91,7 @@ def test_an_outage_is_shown_as_one(browser: Browser) -> None:
 
 def test_every_control_can_be_reached_with_the_keyboard(browser: Browser) -> None:
     board = StatusBoard()
+    board.set_ready()
     with open_web(WebSettings(True, port=0), board) as web:
         browser.open(web.url)
         browser.wait("the page", lambda: browser.text("#no-cameras") != "")
@@ -93,7 +108,9 @@ def test_a_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
     secret = tmp_path / "token"
     secret.write_text(TOKEN)
     secret.chmod(0o600)
-    with open_web(WebSettings(True, port=0, token_file=str(secret)), StatusBoard()) as web:
+    board = StatusBoard()
+    board.set_ready()
+    with open_web(WebSettings(True, port=0, token_file=str(secret)), board) as web:
         browser.open(web.url)
         assert browser.run("return location.pathname") == "/login"
         browser.keys("#token", "wrong\ue007")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -145,6 +146,17 @@ def test_all_addresses_may_be_served_with_a_token(board: StatusBoard, token_file
     with open_web(replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board) as web:
         assert web.url == f"http://0.0.0.0:{web.port}/"
         assert ask(web, "/healthz", headers={"Host": "127.0.0.1", **bearer(TOKEN)}).status == 200
+
+
+def test_ipv6_is_served_as_well(board: StatusBoard) -> None:
+    try:
+        web = open_web(replace(LOCAL, host="::1"), board)
+    except OutputError:
+        pytest.skip("no IPv6 here")
+    with web, socket.create_connection(("::1", web.port), timeout=30) as connection:
+        assert web.url == f"http://[::1]:{web.port}/"
+        connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: [::1]:{web.port}\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_pictures_and_aggregate_privacy_do_not_go_together() -> None:

@@ -304,6 +304,8 @@ function updateEvents(status) {
   }, () => {});
 }
 
+const milliseconds = (ms) => (ms === undefined || ms === null ? "–" : ms < 10 ? ms.toFixed(2) : ms.toFixed(0));
+
 function updateStages(status) {
   const table = byId("stages");
   const several = status.sources.length > 1;
@@ -311,9 +313,10 @@ function updateStages(status) {
   while (bodies.length > status.sources.length) bodies.pop().remove();
   while (bodies.length < status.sources.length) bodies.push(table.createTBody());
   status.sources.forEach((source, number) => {
-    const known = Object.keys(STAGES);
-    const names = Object.keys(source.stages).sort((a, b) => (known.indexOf(a) + 99) % 99 - (known.indexOf(b) + 99) % 99);
-    const rows = names.map((name) => ({ name, values: source.stages[name] }));
+    // Rows of stages that did not run yet stand there from the start, so that nothing jumps when a face comes.
+    const known = status.privacy === "aggregate" ? [] : Object.keys(STAGES);
+    const names = new Set([...known, ...Object.keys(source.stages)]);
+    const rows = Object.keys(source.stages).length ? [...names].map((name) => ({ name, values: source.stages[name] })) : [];
     if (several && rows.length) rows.unshift({ name: "", group: source.name });
     list(bodies[number], rows, (row) => row.name, (row) => {
       const head = make("th", row.group ? "group" : "", row.group || STAGES[row.name] || capital(row.name));
@@ -323,8 +326,8 @@ function updateStages(status) {
       return make("tr", row.name === "frame" ? "whole" : "", head, ...cells);
     }, (element, row) => {
       if (row.group) return say(element.cells[0], row.group);
-      const { p50_ms: p50, p95_ms: p95, p99_ms: p99, calls } = row.values;
-      [p50, p95, p99].forEach((ms, place) => say(element.cells[place + 1], ms < 10 ? ms.toFixed(2) : ms.toFixed(0)));
+      const { p50_ms: p50, p95_ms: p95, p99_ms: p99, calls } = row.values || { calls: 0 };
+      [p50, p95, p99].forEach((ms, place) => say(element.cells[place + 1], milliseconds(ms)));
       say(element.cells[4], count(calls));
     });
   });
@@ -409,10 +412,13 @@ function updateHistory() {
   say(byId("hour-title"), history.interval_s > 3600 ? `The last ${duration(history.interval_s)}` : "The last hour");
   say(byId("hour-sum"), hourText());
   const shown = emotionsSeen().filter((one) => one.total > 0);
-  const legend = shown.map((one) => ({ name: capital(one.name), kind: colour(one.name) }));
-  if (history.intervals.some((one) => one.watched_s < 1)) legend.push({ name: "Not watching", kind: "off" });
-  list(byId("legend"), legend, (one) => one.name, (one) => make("li", "", make("span", `swatch ${one.kind}`), one.name), () => {});
   updateHistoryTable(shown);
+}
+
+function updateLegend() {
+  const legend = [...labels, "uncertain"].map((name) => ({ name: capital(name), kind: colour(name) }));
+  legend.push({ name: "Not watching", kind: "off" });
+  list(byId("legend"), legend, (one) => one.name, (one) => make("li", "", make("span", `swatch ${one.kind}`), one.name), () => {});
 }
 
 function updateHistoryTable(shown) {
@@ -457,8 +463,10 @@ function update(status) {
   updateOutputs(status);
   updateEvents(status);
   updateStages(status);
+  updateLegend();
   say(byId("privacy"), status.privacy === "aggregate" ? "Counts alone are told, nothing of single people." : "No picture is stored.");
-  document.body.classList.remove("waiting");
+  // Before that there is nothing to show, and what comes would push what stands there.
+  if (status.ready || status.sources.length) document.body.classList.remove("waiting");
 }
 
 async function ask(path) {
