@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
+from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import accumulate
 from types import TracebackType
 from typing import Self
@@ -40,18 +42,19 @@ class LatencyHistogram:
 
     def percentile(self, share: float) -> float:
         """Seconds below which ``share`` (0..1) of the durations lie, within 2 %; NaN when there are none."""
-        rank = max(1, math.ceil(share * self.calls))
-        for bucket, count in enumerate(self._counts):
-            rank -= count
-            if rank <= 0:
-                return float(_SHORTEST_S * _GROWTH ** (bucket + 0.5))
-        return math.nan
+        return self._percentile(share, list(accumulate(self._counts)))
 
     def latency(self) -> StageLatency:
         """The summary."""
-        p50, p95, p99 = (round(1e3 * self.percentile(share), 4) for share in (0.50, 0.95, 0.99))
-        summed = tuple(accumulate(self._counts))
+        summed = list(accumulate(self._counts))
+        p50, p95, p99 = (round(1e3 * self._percentile(share, summed), 4) for share in (0.50, 0.95, 0.99))
         return StageLatency(p50, p95, p99, self.calls, self.total_s, tuple(summed[limit - 1] for limit in _LIMITS))
+
+    def _percentile(self, share: float, summed: Sequence[int]) -> float:
+        if not self.calls:
+            return math.nan
+        bucket = bisect_left(summed, max(1, math.ceil(share * self.calls)))
+        return float(_SHORTEST_S * _GROWTH ** (bucket + 0.5))
 
 
 class Telemetry:

@@ -87,16 +87,16 @@ def _interfaces(
         return json_response(status_object(board.snapshot(), stale_after_s, preview=preview))
 
     def last_hour() -> Response:
-        labels = board.snapshot().model.labels
+        labels = board.snapshot(with_runtimes=False).model.labels
         return json_response(history_object(history.intervals(time.monotonic()), history.interval_s, labels))
 
     def alive() -> Response:
-        found = health(board.snapshot(), stale_after_s)
+        found = health(board.snapshot(with_runtimes=False), stale_after_s)
         code = HTTPStatus.OK if found.healthy else HTTPStatus.SERVICE_UNAVAILABLE
         return json_response({"healthy": found.healthy, "reasons": found.reasons}, code)
 
     def ready() -> Response:
-        is_ready = board.snapshot().ready
+        is_ready = board.snapshot(with_runtimes=False).ready
         reasons = () if is_ready else ("the model is not loaded yet, or not every source has its supervisor",)
         code = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return json_response({"ready": is_ready, "reasons": reasons}, code)
@@ -111,7 +111,7 @@ def _only_while_watching(
 
     def picture(name: str) -> bytes | None:
         now = time.monotonic()
-        sources = {source.name: source for source in board.snapshot().sources}
+        sources = {source.name: source for source in board.snapshot(with_runtimes=False).sources}
         watching = name in sources and condition(sources[name], now, stale_after_s) is Condition.WATCHING
         return jpeg(name) if watching else None
 
