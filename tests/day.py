@@ -1,7 +1,8 @@
 """A day of the whole daemon in minutes: ``make day`` (``ARGS='--hours 2'`` for less).
 
-A picture for every four seconds, as fast as it goes, in the real process: a file of events that is rotated, a real broker that is killed in the middle and comes back, the status page asked all the while. At the end
-nothing may have grown, and what the broker passed on must be the day's events, whole and in order.
+A picture for every four seconds, as fast as it goes, in the real process: a file of events that is rotated, a real
+broker that is killed in the middle and comes back, the status page asked all the while. At the end nothing may have
+grown, and what the broker passed on must be the day's events, whole and in order.
 """
 
 from __future__ import annotations
