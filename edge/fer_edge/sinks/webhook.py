@@ -62,15 +62,20 @@ class Webhook(ClosingSink):
 
         connection = self._connection()
         # Each single wait has the time limit; this is the limit for all of them, against a server that drips.
-        deadline = threading.Timer(self._timeout_s, _cut, [connection])
+        too_late = threading.Event()
+        deadline = threading.Timer(self._timeout_s, _cut, [connection, too_late])
         deadline.daemon = True
         try:
             deadline.start()
             connection.request("POST", self._target(), body=items[0], headers=self._headers)
             status = connection.getresponse().status
+            if too_late.is_set():  # what came of the answer may look like the whole of it
+                raise TimeoutError
         except TimeoutError:
             raise OutputError(f"{self._shown}: no answer within {self._timeout_s:g} s") from None
         except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: no thread to be had
+            if too_late.is_set():
+                raise OutputError(f"{self._shown}: no answer within {self._timeout_s:g} s") from None
             raise OutputError(f"{self._shown}: {_reason(error)}") from None
         finally:
             deadline.cancel()
@@ -133,9 +138,10 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
         raise ConfigError(f"webhook.ca_file: cannot use {ca_file}: {error.strerror or error}") from None
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
+def _cut(connection: http.client.HTTPConnection, too_late: threading.Event) -> None:
     import socket
 
+    too_late.set()
     with suppress(OSError, AttributeError):  # not connected yet, or not any more
         connection.sock.shutdown(socket.SHUT_RDWR)
 
