@@ -71,12 +71,10 @@ class Webhook(ClosingSink):
             status = connection.getresponse().status
             if too_late.is_set():  # what came of the answer may look like the whole of it
                 raise TimeoutError
-        except TimeoutError:
-            raise OutputError(f"{self._shown}: no answer within {self._timeout_s:g} s") from None
         except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: no thread to be had
-            if too_late.is_set():
-                raise OutputError(f"{self._shown}: no answer within {self._timeout_s:g} s") from None
-            raise OutputError(f"{self._shown}: {_reason(error)}") from None
+            late = too_late.is_set() or isinstance(error, TimeoutError)
+            problem = f"no answer within {self._timeout_s:g} s" if late else _reason(error)
+            raise OutputError(f"{self._shown}: {problem}") from None
         finally:
             deadline.cancel()
             connection.close()
