@@ -147,7 +147,7 @@ class Session:
             return []
         from fer_edge.web import History, PageRecorder, Previews, open_web, stale_after
 
-        history = History(settings.output.aggregate_s, finished_only=True) if aggregate else History()
+        history = History(max(60.0, settings.output.aggregate_s), finished_only=True) if aggregate else History()
         previews = Previews(self._board.snapshot().model.labels) if settings.web.preview else None
         stale_after_s = stale_after(settings.source)
         server = stack.enter_context(

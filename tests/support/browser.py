@@ -82,11 +82,8 @@ class Browser:
 
     def text(self, selector: str) -> str:
         """The text that is shown of the first match of ``selector``; empty where there is none."""
-        return str(
-            self.run(
-                "const found = document.querySelector(arguments[0]); return found ? found.innerText : ''", selector
-            )
-        )
+        script = "const e = document.querySelector(arguments[0]); return e?.checkVisibility() ? e.innerText : ''"
+        return str(self.run(script, selector))
 
     def keys(self, selector: str, text: str) -> None:
         """Type ``text`` into the first match of ``selector``; U+E007 is Enter, U+E004 Tab."""
@@ -94,9 +91,11 @@ class Browser:
         element = next(iter(found.values()))
         self._ask("POST", f"{self._session}/element/{element}/value", {"text": text})
 
-    def cookies(self) -> list[dict[str, Any]]:
-        """The cookies of the page."""
-        return list(self._ask("GET", f"{self._session}/cookie"))
+    def press_tab(self) -> None:
+        """Press the tabulator key, wherever the focus is."""
+        keys = [{"type": kind, "value": "\ue004"} for kind in ("keyDown", "keyUp")]
+        actions = [{"type": "key", "id": "keyboard", "actions": keys}]
+        self._ask("POST", f"{self._session}/actions", {"actions": actions})
 
     def console(self) -> list[str]:
         """What stood in the console since it was asked for last: errors, and what a policy kept from loading."""

@@ -1,4 +1,4 @@
-"""A status page in front of a real pipeline on the demo scene; ``python -m support.web_service`` serves one to look at."""
+"""A status page in front of a real pipeline; ``python -m support.web_service`` serves one to look at."""
 
 from __future__ import annotations
 

@@ -63,6 +63,10 @@ class WrongTokens:
         self._by_address: OrderedDict[str, deque[float]] = OrderedDict()
         self._all: deque[float] = deque(maxlen=_MOST_OF_ALL)
 
+    def __len__(self) -> int:
+        """Addresses that it remembers."""
+        return len(self._by_address)
+
     def wait_s(self, address: str) -> float:
         """Seconds for which ``address`` must wait before its token is looked at; 0 when it need not."""
         now = self._clock()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from itertools import chain
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -22,6 +23,7 @@ from prometheus_client.registry import Collector
 from fer_edge.status import DaemonStatus, SourceStatus, StatusBoard
 from fer_edge.types import LATENCY_LIMITS_S, RuntimeStatus
 from fer_edge.web.health import Condition, condition, health
+from fer_edge.web.privacy import for_eyes, is_aggregate
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MIB = 2**20
@@ -45,12 +47,22 @@ class BoardMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics now."""
-        status = self._board.snapshot()
-        yield from _of_program(status, self._stale_after_s)
-        yield from _of_chip(status)
-        yield from _of_sources(status, self._stale_after_s)
-        yield from _of_pipelines([(source.name, source.runtime) for source in status.sources if source.runtime])
-        yield from _of_sinks(status)
+        status = for_eyes(self._board.snapshot())
+        runtimes = [(source.name, source.runtime) for source in status.sources if source.runtime]
+        for metric in chain(
+            _of_program(status, self._stale_after_s),
+            _of_chip(status),
+            _of_sources(status, self._stale_after_s),
+            _of_pipelines(runtimes, faces=not is_aggregate(status)),
+            _of_sinks(status),
+        ):
+            metric.samples = [sample._replace(labels=_as_text(sample.labels)) for sample in metric.samples]
+            yield metric
+
+
+def _as_text(labels: dict[str, str]) -> dict[str, str]:
+    """Names of files may hold bytes that are no text."""
+    return {name: value.encode("utf-8", "replace").decode("utf-8") for name, value in labels.items()}
 
 
 def _of_program(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
@@ -119,17 +131,22 @@ def _of_sources(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
         attempts.add_metric(name, source.attempts)
         in_sight.add_metric(name, _faces_in_sight(source, watching))
     yield from (up, fps, age, lost, attempts)
-    if status.privacy != "aggregate":
+    if not is_aggregate(status):
         yield in_sight
 
 
-def _of_pipelines(runtimes: list[tuple[str, RuntimeStatus]]) -> Iterator[Metric]:
-    for name, what, field in (
-        ("fer_edge_frames", "Frames processed.", "frames"),
-        ("fer_edge_frames_dropped", "Frames that were overtaken by newer ones, and not processed.", "dropped"),
-        ("fer_edge_faces_detected", "Faces found by searches; a face counts each time it is found.", "faces"),
-        ("fer_edge_events", "Events made.", "events"),
-    ):
+_COUNTERS = (
+    ("fer_edge_frames", "Frames processed.", "frames"),
+    ("fer_edge_frames_dropped", "Frames that were overtaken by newer ones, and not processed.", "dropped"),
+)
+_COUNTERS_OF_FACES = (
+    ("fer_edge_faces_detected", "Faces found by searches; a face counts each time it is found.", "faces"),
+    ("fer_edge_events", "Events made.", "events"),
+)
+
+
+def _of_pipelines(runtimes: list[tuple[str, RuntimeStatus]], *, faces: bool) -> Iterator[Metric]:
+    for name, what, field in (*_COUNTERS, *(_COUNTERS_OF_FACES if faces else ())):
         counter = CounterMetricFamily(name, what, labels=["source"])
         for source, runtime in runtimes:
             counter.add_metric([source], getattr(runtime, field))
@@ -147,7 +164,8 @@ def _of_pipelines(runtimes: list[tuple[str, RuntimeStatus]]) -> Iterator[Metric]
             limits = [f"{limit:g}" for limit in LATENCY_LIMITS_S]
             buckets = [*zip(limits, map(float, latency.within), strict=True), ("+Inf", float(latency.calls))]
             stages.add_metric([source, stage], buckets, latency.total_s)
-    yield refused
+    if faces:
+        yield refused
     yield stages
 
 

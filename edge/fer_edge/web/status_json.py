@@ -15,6 +15,7 @@ from fer_edge.status import DaemonStatus, SinkStatus, SourceStatus
 from fer_edge.types import EmotionEvent, RuntimeStatus, TrackedEmotion
 from fer_edge.web.health import Condition, condition, health
 from fer_edge.web.history import Interval
+from fer_edge.web.privacy import for_eyes, is_aggregate
 
 _EVENTS = 50
 """Recent events that are told of, the newest first."""
@@ -22,8 +23,8 @@ _EVENTS = 50
 
 def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) -> dict[str, Any]:
     """All of ``status`` but what privacy keeps: in ``aggregate``, nothing of any one face."""
+    status = for_eyes(status)
     well = health(status, stale_after_s)
-    told = [event for event in reversed(status.recent) if status.privacy != "aggregate" or event.track_id is None]
     runtimes = [source.runtime for source in status.sources if source.runtime]
     memory = [runtime.rss_mb for runtime in runtimes if not math.isnan(runtime.rss_mb)]
     return {
@@ -47,7 +48,7 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
         },
         "sources": [_source(source, status, stale_after_s) for source in status.sources],
         "sinks": [_sink(sink) for sink in status.sinks],
-        "events": [_event(event) for event in told[:_EVENTS]],
+        "events": [_event(event) for event in status.recent[: -_EVENTS - 1 : -1]],
     }
 
 
@@ -87,18 +88,18 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
         "size": list(source.size) if source.size else None,
         "last_frame_age_s": None if newest is None else round(max(0.0, status.mono - newest), 2),
         "fps": round(source.fps, 2) if watching else 0.0,
-        "faces": None if status.privacy == "aggregate" else faces,
-        **_counts(source.runtime),
+        "faces": None if is_aggregate(status) else faces,
+        **_counts(source.runtime, events=not is_aggregate(status)),
     }
 
 
-def _counts(runtime: RuntimeStatus | None) -> dict[str, Any]:
+def _counts(runtime: RuntimeStatus | None, *, events: bool) -> dict[str, Any]:
     if runtime is None:
-        return {"frames": 0, "dropped": 0, "events": 0, "refused": {}, "stages": {}}
+        return {"frames": 0, "dropped": 0, "events": 0 if events else None, "refused": {}, "stages": {}}
     return {
         "frames": runtime.frames,
         "dropped": runtime.dropped,
-        "events": runtime.events,
+        "events": runtime.events if events else None,
         "refused": dict(runtime.refused),
         "stages": {
             name: {
@@ -129,5 +130,6 @@ def _event(event: EmotionEvent) -> dict[str, Any]:
         "previous": event.previous,
         "confidence": None if event.confidence is None else round(event.confidence, 3),
         "reason": redacted(event.reason) if event.reason else None,
+        "counts": asdict(event.counts) if event.counts else None,
         "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }

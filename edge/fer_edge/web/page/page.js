@@ -4,7 +4,7 @@
 
 const POLL_MS = 1000;
 const HIDDEN_POLL_MS = 15000;
-const SLOWEST_POLL_MS = 10000;
+const SLOWEST_POLL_MS = 5000;
 const HISTORY_MS = 10000;
 const ANSWER_MS = 6000;
 const PICTURE_MS = 250;
@@ -111,10 +111,11 @@ function newCamera(source) {
   const outage = make("p", "outage bad", make("strong"), make("span"));
   const picture = make("img", "picture");
   picture.alt = `What ${source.name} sees, with boxes around faces`;
+  const nothing = make("p", "picture nothing", "No picture");
   const facts = make("dl", "facts");
   const faces = make("ul", "faces");
   faces.setAttribute("aria-label", "Faces in sight");
-  card.append(make("div", "head", title, pill), make("div", "inside", outage, picture, facts, faces));
+  card.append(make("div", "head", title, pill), make("div", "inside", outage, picture, nothing, facts, faces));
   return card;
 }
 
@@ -143,7 +144,7 @@ function outageText(source) {
 function outageWhy(source) {
   const tries = source.attempts && source.state === "lost" ? `Tried again ${count(source.attempts)} times.` : "";
   const reason = source.reason ? `${source.reason.replace(/[.\s]+$/, "")}.` : "";
-  return [capital(reason), tries].filter(Boolean).join(" ");
+  return [reason, tries].filter(Boolean).join(" ");
 }
 
 function updateCamera(card, source, status) {
@@ -166,7 +167,8 @@ function updateCamera(card, source, status) {
     fact("Newest frame", age === null ? "–" : age < 10 ? `${age.toFixed(1)} s` : duration(age), age === null ? "" : "ago"),
   ]);
   updateFaces(card.querySelector(".faces"), source, status);
-  updatePicture(card.querySelector(".picture"), source, status.preview && !out);
+  updatePicture(card.querySelector("img"), source, status.preview && !out);
+  show(card.querySelector(".nothing"), status.preview && out);
 }
 
 function updateFaces(parent, source, status) {
@@ -269,9 +271,16 @@ function eventText(event) {
     case "left": return [`${who} left`, ""];
     case "heartbeat": return [`${who || "Heartbeat"}: still ${event.emotion}${sure}`, ""];
     case "source_lost": return [`Lost${event.reason ? `: ${event.reason}` : ""}`, "out"];
+    case "counts": return [countsText(event.counts), ""];
     case "source_back": return ["Back", "back"];
     default: return [capital(event.kind), ""];
   }
+}
+
+function countsText({ interval_s: interval, appeared, most_at_once: most, emotion_s: seconds }) {
+  const faces = appeared || most ? `${count(appeared)} faces appeared, ${count(most)} at once at most` : "nobody in sight";
+  const shown = Object.entries(seconds).filter(([, s]) => s >= 0.5).map(([name, s]) => `${name} ${Math.round(s)}\u00a0s`);
+  return `In ${duration(interval)}: ${[faces, ...shown].join(", ")}`;
 }
 
 function updateEvents(status) {
@@ -305,7 +314,7 @@ function updateStages(status) {
     const known = Object.keys(STAGES);
     const names = Object.keys(source.stages).sort((a, b) => (known.indexOf(a) + 99) % 99 - (known.indexOf(b) + 99) % 99);
     const rows = names.map((name) => ({ name, values: source.stages[name] }));
-    if (several) rows.unshift({ name: "", group: source.name });
+    if (several && rows.length) rows.unshift({ name: "", group: source.name });
     list(bodies[number], rows, (row) => row.name, (row) => {
       const head = make("th", row.group ? "group" : "", row.group || STAGES[row.name] || capital(row.name));
       head.scope = row.group ? "rowgroup" : "row";
@@ -330,8 +339,6 @@ function niceTop(most) {
   return Math.ceil(most / 3600) * 3600;
 }
 
-const unitOf = (interval) => (interval === 60 ? "minute" : duration(interval).replace(" 0 s", ""));
-
 function emotionsSeen() {
   return history.emotions.map((name, place) => ({
     name, place, total: history.intervals.reduce((sum, interval) => sum + interval.seconds[place], 0),
@@ -353,7 +360,8 @@ function drawChart() {
   const width = Math.max(200, box.clientWidth), height = box.clientHeight;
   const left = 40, bottom = 24, top = 10;
   const plotWidth = width - left, plotHeight = height - bottom - top;
-  const slots = Math.max(1, Math.round(3600 / history.interval_s));
+  const span = Math.max(3600, history.interval_s);
+  const slots = Math.round(span / history.interval_s);
   const step = plotWidth / slots, gap = step > 4 ? 1.5 : 0.5;
   const most = niceTop(Math.max(1, ...history.intervals.map((one) => one.seconds.reduce((a, b) => a + b, 0))));
   const y = (seconds) => top + plotHeight * (1 - seconds / most);
@@ -379,11 +387,10 @@ function drawChart() {
     title.textContent = intervalText(interval);
     svg.append(drawn("rect", { class: "hit", x, y: top, width: step, height: plotHeight }, title));
   });
-  const marks = width < 480 ? [60, 30, 0] : [60, 45, 30, 15, 0];
-  for (const minutes of marks) {
-    const anchor = minutes === 60 ? "start" : minutes ? "middle" : "end";
-    const label = drawn("text", { x: left + plotWidth * (1 - minutes / 60), y: height - 5, "text-anchor": anchor });
-    label.textContent = minutes ? `${minutes} min ago` : "now";
+  for (const share of width < 480 ? [1, 0.5, 0] : [1, 0.75, 0.5, 0.25, 0]) {
+    const anchor = share === 1 ? "start" : share ? "middle" : "end";
+    const label = drawn("text", { x: left + plotWidth * (1 - share), y: height - 5, "text-anchor": anchor });
+    label.textContent = share ? `${Math.round(share * span / 60)} min ago` : "now";
     svg.append(label);
   }
   box.replaceChildren(svg);
@@ -399,6 +406,7 @@ function hourText() {
 
 function updateHistory() {
   drawChart();
+  say(byId("hour-title"), history.interval_s > 3600 ? `The last ${duration(history.interval_s)}` : "The last hour");
   say(byId("hour-sum"), hourText());
   const shown = emotionsSeen().filter((one) => one.total > 0);
   const legend = shown.map((one) => ({ name: capital(one.name), kind: colour(one.name) }));

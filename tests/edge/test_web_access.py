@@ -1,0 +1,120 @@
+"""Names, tokens and those who guess."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.errors import ConfigError
+from fer_edge.web.access import AllowedHosts, Token, WrongTokens, host_name
+
+TOKEN = "0123456789abcdef0123"
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("localhost:8080", "localhost"),
+        ("LOCALHOST", "localhost"),
+        ("raspberrypi.local.", "raspberrypi.local"),
+        ("192.168.1.9:80", "192.168.1.9"),
+        ("[::1]:8080", "::1"),
+        ("[0:0:0:0:0:0:0:1]", "::1"),
+        ("", None),
+        ("a b", None),
+        ("localhost:", None),
+        ("localhost:80:80", None),
+        ("user@localhost", None),
+        ("localhost, evil.example", None),
+        ("localhost/", None),
+        ("..", None),
+        ("[::1", None),
+    ],
+)
+def test_a_host_header_is_a_name_or_nothing(header: str, name: str | None) -> None:
+    assert host_name(header) == name
+
+
+@given(st.text())
+def test_no_host_header_breaks_it(header: str) -> None:
+    name = host_name(header)
+    assert name is None or (name and name == name.lower())
+
+
+def test_a_foreign_name_that_leads_here_is_not_ours() -> None:
+    hosts = AllowedHosts("127.0.0.1", "127.0.0.1", ("Pi.Local", "door:8080"))
+    ours = ("localhost", "127.0.0.1", "::1", "pi.local", "door")
+    assert all(hosts.allows(name) for name in ours)
+    assert not any(hosts.allows(name) for name in ("evil.example", "192.168.1.9", "localhost.evil.example", "0.0.0.0"))
+
+
+def test_who_listens_on_all_addresses_may_be_asked_for_by_any_but_by_no_name() -> None:
+    hosts = AllowedHosts("0.0.0.0", "0.0.0.0", ())
+    assert all(hosts.allows(name) for name in ("192.168.1.9", "fd00::1", "localhost"))
+    assert not hosts.allows("evil.example")
+
+
+def test_the_address_that_it_listens_on_is_its_name() -> None:
+    hosts = AllowedHosts("raspberrypi", "192.168.1.9", ())
+    assert all(hosts.allows(name) for name in ("192.168.1.9", "raspberrypi", "localhost"))
+    assert not hosts.allows("192.168.1.10")
+
+
+def test_a_session_is_signed_ends_and_does_not_hold_the_token() -> None:
+    now = [1000.0]
+    token = Token(TOKEN, lambda: now[0])
+    session = token.session()
+    assert token.knows(session)
+    assert TOKEN not in session
+    assert Token(TOKEN, lambda: now[0]).knows(session)  # the daemon was started again
+    assert not Token("another token, as long", lambda: now[0]).knows(session)
+    expires, _, signature = session.partition(".")
+    assert not token.knows(f"{int(expires) + 1}.{signature}")
+    now[0] = int(expires)
+    assert not token.knows(session)
+
+
+@given(st.text(), st.binary())
+def test_nothing_else_is_a_session_or_the_token(text: str, data: bytes) -> None:
+    token = Token(TOKEN)
+    assert not token.knows(text)
+    assert not token.knows(f"99999999999.{text}")
+    assert token.matches(data) == (data == TOKEN.encode())
+
+
+def test_a_token_that_can_be_guessed_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 16 characters: openssl rand"):
+        Token("geheim")
+
+
+def test_who_guesses_waits_and_nobody_else_does() -> None:
+    now = [0.0]
+    wrong = WrongTokens(lambda: now[0])
+    for _ in range(5):
+        assert wrong.wait_s("10.0.0.1") == 0
+        wrong.count("10.0.0.1")
+        now[0] += 1
+    assert wrong.wait_s("10.0.0.1") == 55
+    assert wrong.wait_s("10.0.0.2") == 0
+    now[0] = 60.0
+    assert wrong.wait_s("10.0.0.1") == 0
+
+
+def test_many_who_guess_have_one_guess_each_and_a_newcomer_still_has_his() -> None:
+    wrong = WrongTokens(lambda: 0.0)
+    for number in range(50):
+        wrong.count(f"10.0.0.{number}")
+    assert wrong.wait_s("10.0.0.7") == 60
+    assert wrong.wait_s("10.0.1.1") == 0
+
+
+def test_a_network_of_ipv6_is_one_guest_and_memory_is_bounded() -> None:
+    wrong = WrongTokens(lambda: 0.0)
+    for number in range(5):
+        wrong.count(f"2001:db8::{number:x}")
+    assert wrong.wait_s("2001:db8::ffff") == 60
+    assert wrong.wait_s("::ffff:10.0.0.1") == 0
+    for number in range(5000):
+        wrong.count(f"10.{number // 250}.{number % 250}.1")
+    assert len(wrong) <= 1024

@@ -1,0 +1,114 @@
+"""The page in headless Chromium: it loads, moves, outlives restarts and shows an outage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fer_edge.service_config import WebSettings
+from fer_edge.status import SourceState, SourceStatus, StatusBoard
+from fer_edge.web import open_web
+from support.browser import Browser, browser_is_missing
+from support.web_service import DemoDaemon, lost
+
+pytestmark = pytest.mark.skipif(browser_is_missing() is not None, reason=str(browser_is_missing()))
+
+TOKEN = "correct horse battery staple"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A window as narrow as a phone's."""
+    with Browser(tmp_path_factory.mktemp("browser"), 360, 780) as browser:
+        yield browser
+
+
+def test_it_loads_moves_and_outlives_a_restart(browser: Browser) -> None:
+    with DemoDaemon(WebSettings(True, port=0)) as daemon:
+        port = daemon.web.port
+        browser.open(f"http://127.0.0.1:{port}/")
+        browser.wait("a camera that watches", lambda: browser.text(".camera .pill") == "Watching")
+        browser.wait("a face with its emotion", lambda: "Happy" in browser.text(".faces"))
+        browser.wait("an event", lambda: "appeared: happy" in browser.text("#events"))
+        assert browser.text("#overall") == "All well"
+        assert "fer-edge-s" in browser.text("#device")
+        assert "Whole frame" in browser.text("#stages")
+        browser.wait("the chart", lambda: browser.run("return document.querySelectorAll('#chart rect').length > 0"))
+        assert "faces" in browser.run("return document.querySelector('#chart svg').getAttribute('aria-label')")
+        browser.run("document.querySelector('details').open = true")
+        browser.wait("the table", lambda: "Watched" in browser.text("#hour-table"))
+        calls = "return document.querySelector('#stages tr.whole td:last-child').textContent"
+        before = browser.run(calls)
+        browser.wait("more frames", lambda: browser.run(calls) != before)
+        # Nothing hangs over the edge of a narrow window, and what loads later moves nothing.
+        assert browser.run("return document.documentElement.scrollWidth") <= 360
+        assert browser.console() == []
+    browser.wait("that it is gone", lambda: "No connection since" in browser.text("#offline"))
+    assert browser.text("#overall") == "No connection"
+    browser.console()  # the requests that failed
+    with DemoDaemon(WebSettings(True, port=port)):
+        browser.wait("that it is back", lambda: browser.text("#overall") == "All well")
+        assert browser.text("#offline") == ""
+        browser.console()
+
+
+def test_an_outage_is_shown_as_one(browser: Browser) -> None:
+    board = StatusBoard()
+    now = time.monotonic()
+    board.update_source(SourceStatus("<b>hall</b>", SourceState.WATCHING, now, last_frame_at=now, fps=9.0))
+    board.update_source(lost("door", 134, "rtsp://door/live: no frame for 10 s", 6))
+    board.set_ready()
+    with open_web(WebSettings(True, port=0), board, stale_after_s=600.0) as web:
+        browser.open(web.url)
+        browser.wait("the outage", lambda: browser.text("#overall") == "1 of 2 cameras out")
+        shown = browser.text(".camera:nth-child(2)")
+        assert "Lost" in shown and "No frames since" in shown and "for 2 min" in shown
+        assert "rtsp://door/live: no frame for 10 s. Tried again 6 times." in shown
+        assert browser.text(".camera h3") == "<b>hall</b>"  # a name, and no markup
+        board.update_source(replace(board.source("door"), state=SourceState.WATCHING, last_frame_at=time.monotonic()))
+        browser.wait("that it is back", lambda: browser.text("#overall") == "All well")
+        assert "No frames" not in browser.text("#cameras")
+        assert browser.console() == []
+
+
+def test_every_control_can_be_reached_with_the_keyboard(browser: Browser) -> None:
+    board = StatusBoard()
+    with open_web(WebSettings(True, port=0), board) as web:
+        browser.open(web.url)
+        browser.wait("the page", lambda: browser.text("#no-cameras") != "")
+        reached = []
+        for _ in range(8):
+            browser.press_tab()
+            reached.append(browser.run("const e = document.activeElement; return e.textContent.trim() || e.id"))
+        assert reached[0] == "Skip to the cameras"
+        assert "The same as a table" in reached
+        assert reached.index("Metrics") > reached.index("The same as a table")
+
+
+def test_a_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text(TOKEN)
+    secret.chmod(0o600)
+    with open_web(WebSettings(True, port=0, token_file=str(secret)), StatusBoard()) as web:
+        browser.open(web.url)
+        assert browser.run("return location.pathname") == "/login"
+        browser.keys("#token", "wrong\ue007")
+        browser.wait("the refusal", lambda: "That is not the token." in browser.text("form"))
+        browser.console()  # the 401
+        browser.keys("#token", f"{TOKEN}\ue007")
+        browser.wait("the page", lambda: browser.text("#no-cameras") != "")
+        assert browser.run("return document.cookie") == ""  # no script gets at it
+        assert browser.console() == []
+
+
+def test_pictures_are_shown_with_a_notice(browser: Browser) -> None:
+    with DemoDaemon(WebSettings(True, port=0, preview=True)) as daemon:
+        browser.open(daemon.web.url)
+        browser.wait("the notice", lambda: "Pictures of the cameras are shown" in browser.text("#pictures"))
+        width = "return document.querySelector('.camera img')?.naturalWidth"
+        browser.wait("a picture", lambda: browser.run(width) == 640)
+        assert browser.console() == []

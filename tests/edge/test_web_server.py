@@ -1,0 +1,381 @@
+"""The server over real sockets: what it serves, whom it refuses, and that nobody brings it down."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fer_edge.config import SourceSettings
+from fer_edge.errors import ConfigError, FerEdgeError, OutputError
+from fer_edge.process_memory import resident_mib
+from fer_edge.service_config import WebSettings
+from fer_edge.status import SourceState, SourceStatus, StatusBoard
+from fer_edge.web import WebServer, open_web, stale_after
+from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
+from support.web_client import Answer, answer_to, ask, connect
+
+TOKEN = "correct horse battery staple"
+LOCAL = WebSettings(True, port=0)
+
+
+@pytest.fixture
+def board() -> StatusBoard:
+    """One camera that watches, as of now."""
+    board = StatusBoard()
+    now = time.monotonic()
+    board.update_source(SourceStatus("cam0", SourceState.WATCHING, now, last_frame_at=now))
+    board.set_ready()
+    return board
+
+
+@pytest.fixture
+def web(board: StatusBoard) -> Iterator[WebServer]:
+    with open_web(LOCAL, board) as web:
+        yield web
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def guarded(board: StatusBoard, token_file: Path) -> Iterator[WebServer]:
+    with open_web(replace(LOCAL, token_file=str(token_file)), board) as web:
+        yield web
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def log_in(web: WebServer, token: str, address: str = "127.0.0.1") -> Answer:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = f"token={token.replace(' ', '+')}".encode()
+    return ask(web, "/login", "POST", form, body, address)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/page.css", "text/css; charset=utf-8"),
+        ("/page.js", "text/javascript; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
+        ("/api/status", "application/json"),
+        ("/api/history", "application/json"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/healthz", "application/json"),
+        ("/readyz", "application/json"),
+    ],
+)
+def test_everything_is_there_and_well_wrapped(web: WebServer, path: str, kind: str) -> None:
+    answer = ask(web, path)
+    assert (answer.status, answer.headers["content-type"]) == (200, kind)
+    assert len(answer.body) == int(answer.headers["content-length"]) > 0
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; ")
+    assert "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"] == "no-store"
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+    head = ask(web, path, "HEAD")
+    assert (head.status, head.headers["content-type"], head.body) == (200, kind, b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_nothing_can_be_changed(web: WebServer, method: str) -> None:
+    answer = ask(web, "/api/status", method)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/page/index.html", "/../pyproject.toml", "/%2e%2e/x", "/preview/cam0.jpg", "/%ff"]
+)
+def test_nothing_else_is_there(web: WebServer, path: str) -> None:
+    assert ask(web, path).status == 404
+
+
+def test_a_foreign_name_is_refused(web: WebServer, board: StatusBoard) -> None:
+    assert ask(web, "/api/status", headers={"Host": "evil.example"}).status == 421
+    assert ask(web, "/api/status", headers={"Host": f"127.0.0.1:{web.port}"}).status == 200
+    assert ask(web, "/api/status", headers={"Host": ""}).status == 400
+    assert b" 400 " in answer_to(web, b"GET / HTTP/1.0\r\n\r\n").splitlines()[0]
+    twice = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
+    assert b" 400 " in answer_to(web, twice).splitlines()[0]
+    with open_web(replace(LOCAL, allowed_hosts=("status.example",)), board) as other:
+        assert ask(other, headers={"Host": "Status.Example:443"}).status == 200
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(web: WebServer, board: StatusBoard) -> None:
+    with pytest.raises(OutputError, match=rf"^web.host 127.0.0.1, web.port {web.port}: .* is taken: another program"):
+        open_web(replace(LOCAL, port=web.port), board)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "a b", "256.1.1.1", "ü" * 70], ids=ascii)
+def test_an_address_that_is_none_is_refused(board: StatusBoard, host: str) -> None:
+    with pytest.raises(FerEdgeError, match=r"^(web\.)?host ") as caught:
+        open_web(WebSettings(True, host=host, port=0), board)
+    assert caught.value.exit_code in (2, 6)
+
+
+def test_an_address_of_another_machine_is_refused(board: StatusBoard, token_file: Path) -> None:
+    with pytest.raises(OutputError, match="cannot listen there: Cannot assign requested address"):
+        open_web(replace(LOCAL, host="192.0.2.1", token_file=str(token_file)), board)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_what_others_can_reach_needs_a_token(board: StatusBoard, host: str) -> None:
+    with pytest.raises(ConfigError, match=r"web.token_file is needed; or listen on 127\.0\.0\.1"):
+        open_web(replace(LOCAL, host=host), board)
+
+
+def test_all_addresses_may_be_served_with_a_token(board: StatusBoard, token_file: Path) -> None:
+    with open_web(replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board) as web:
+        assert web.url == f"http://0.0.0.0:{web.port}/"
+        assert ask(web, "/healthz", headers={"Host": "127.0.0.1", **bearer(TOKEN)}).status == 200
+
+
+def test_pictures_and_aggregate_privacy_do_not_go_together() -> None:
+    with pytest.raises(ConfigError, match="choose one"):
+        open_web(replace(LOCAL, preview=True), StatusBoard("aggregate"))
+
+
+def test_without_its_packages_it_says_what_to_install() -> None:
+    blocked = (
+        "import sys, importlib.util as u; real = u.find_spec\n"
+        "u.find_spec = lambda name, *more: None if name == 'waitress' else real(name, *more)\n"
+        "from fer_edge.web import open_web; from fer_edge.status import StatusBoard\n"
+        "from fer_edge.service_config import WebSettings\n"
+        "assert not {'waitress', 'prometheus_client'} & set(sys.modules)\n"
+        "try: open_web(WebSettings(True), StatusBoard())\n"
+        "except Exception as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=True)
+    assert done.stdout == "waitress is not installed: pip install 'fer-edge[web]'\n"
+
+
+def test_closing_is_quick_with_clients_that_hang_on_and_may_be_repeated(board: StatusBoard) -> None:
+    web = open_web(LOCAL, board)
+    with connect(web, b"GET / HT"), connect(web):
+        began = time.monotonic()
+        web.close()
+        web.close()
+        assert time.monotonic() - began < 5
+    with pytest.raises(ConnectionRefusedError):
+        connect(web)
+    with open_web(replace(LOCAL, port=web.port), board):  # the address is free at once
+        pass
+
+
+def test_the_token_is_demanded_of_everybody(guarded: WebServer) -> None:
+    for path in ("/page.js", "/api/status", "/api/history", "/metrics", "/healthz", "/readyz", "/nothing"):
+        answer = ask(guarded, path)
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="fer-edge"')
+        assert ask(guarded, path, headers=bearer(TOKEN)).status == (404 if path == "/nothing" else 200)
+    assert (ask(guarded).status, ask(guarded).headers["location"]) == (303, "/login")
+    assert b"<form" in ask(guarded, "/login").body
+
+
+def test_a_browser_logs_in_with_a_form_and_keeps_a_cookie(guarded: WebServer) -> None:
+    answer = log_in(guarded, TOKEN)
+    assert (answer.status, answer.headers["location"]) == (303, "/")
+    cookie, *rules = answer.headers["set-cookie"].split("; ")
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(rules)
+    assert TOKEN not in cookie
+    assert ask(guarded, "/api/status", headers={"Cookie": f"other=1; {cookie}"}).status == 200
+    assert ask(guarded, "/api/status", headers={"Cookie": f"{cookie[:-1]}x"}).status == 401
+
+
+def test_a_form_that_is_none_is_refused(guarded: WebServer) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for headers, body in (
+        (form, b"token=a&token=b"),
+        (form, b"other=1"),
+        (form, b"&" * 4000),
+        (form, b"\xff" * 100),
+        ({"Content-Type": "text/plain"}, f"token={TOKEN}".encode()),
+    ):
+        assert ask(guarded, "/login", "POST", headers, body).status == 400
+    assert ask(guarded, "/login", "POST", form, b"token=" + b"a" * 5000).status == 413
+
+
+def test_a_wrong_token_a_thousand_times(guarded: WebServer) -> None:
+    cookie = log_in(guarded, TOKEN).headers["set-cookie"].partition(";")[0]
+    statuses = [ask(guarded, "/api/status", headers=bearer(f"wrong {number}")).status for number in range(1000)]
+    assert statuses[:5] == [401] * 5
+    assert set(statuses[5:]) == {429}
+    refused = ask(guarded, "/api/status", headers=bearer(TOKEN))
+    assert refused.status == 429  # who guesses may not learn that he was right
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert log_in(guarded, TOKEN).status == 429
+    # Elsewhere the right token is right, and who is logged in stays so.
+    assert ask(guarded, "/api/status", headers=bearer(TOKEN), address="127.0.0.2").status == 200
+    assert log_in(guarded, TOKEN, "127.0.0.3").status == 303
+    assert ask(guarded, "/api/status", headers={"Cookie": cookie}).status == 200
+
+
+def test_wrong_tokens_from_everywhere_lock_nobody_out(guarded: WebServer) -> None:
+    for number in range(200):
+        address = f"127.0.{1 + number // 100}.{1 + number % 100}"
+        assert ask(guarded, "/healthz", headers=bearer("wrong"), address=address).status == 401
+    assert ask(guarded, "/healthz", headers=bearer("wrong"), address="127.0.2.1").status == 429
+    assert ask(guarded, "/healthz", headers=bearer(TOKEN), address="127.0.3.1").status == 200
+
+
+def test_health_tells_the_truth_while_nobody_updates_the_board(board: StatusBoard) -> None:
+    with open_web(LOCAL, board, stale_after_s=1.0) as web:
+        assert ask(web, "/healthz").json() == {"healthy": True, "reasons": []}
+        time.sleep(1.2)  # what follows the frames hangs, and the board still says watching
+        answer = ask(web, "/healthz")
+        assert (answer.status, answer.json()["healthy"]) == (503, False)
+        assert answer.json()["reasons"] == ["no source delivers frames", "cam0: stalled, no frame for 1 s"]
+        (source,) = ask(web, "/api/status").json()["sources"]
+        assert (source["state"], source["fps"], source["faces"]) == ("stalled", 0.0, [])
+        assert b'fer_edge_source_up{source="cam0"} 0.0\n' in ask(web, "/metrics").body
+
+
+def test_a_lost_camera_is_told_and_alone_makes_nothing_unhealthy(web: WebServer, board: StatusBoard) -> None:
+    reason = "rtsp://me:secret@door/live: no frame for 10 s"
+    board.update_source(SourceStatus("cam1", SourceState.LOST, time.monotonic() - 61, reason, 1, 4))
+    answer = ask(web, "/healthz")
+    assert answer.status == 200
+    assert answer.json()["reasons"] == ["cam1: lost for 61 s: rtsp://me:***@door/live: no frame for 10 s"]
+    assert b"secret" not in ask(web, "/api/status").body
+    board.update_source(SourceStatus("cam0", SourceState.ENDED, time.monotonic()))
+    answer = ask(web, "/healthz")
+    assert (answer.status, answer.json()["reasons"][0]) == (503, "no source delivers frames")
+
+
+def test_ready_means_a_model_and_supervisors() -> None:
+    board = StatusBoard()
+    with open_web(LOCAL, board) as web:
+        assert (ask(web, "/readyz").status, ask(web, "/healthz").status) == (503, 503)
+        board.set_ready()
+        assert (ask(web, "/readyz").status, ask(web, "/readyz").json()["ready"]) == (200, True)
+
+
+def test_how_old_a_frame_may_be_follows_from_the_settings() -> None:
+    assert stale_after(SourceSettings()) == 15.0
+    assert stale_after(SourceSettings(timeout_s=60.0, max_fps=0.1)) == 75.0
+
+
+MALFORMED = (
+    b"",
+    b"\r\n\r\n",
+    b"\x00\xff\x16\x03\x01\r\n\r\n",
+    b"GET\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    b"get / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET http://[bad/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET //////// HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /%ff%00%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n",
+    b"POST /login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 3\r\n\r\nabc",
+    b"GET / HTTP/1.1\r\n Host: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\nb\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 3000 + b"\r\n",
+    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b'GET / HTTP/1.1\r\nHost: localhost\r\nCookie: =;;;\xff="\r\nAuthorization: Bearer\r\n\r\n',
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200,
+)
+
+
+def test_ten_thousand_malformed_requests_neither_stop_it_nor_fill_memory(
+    web: WebServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(200):
+        answer_to(web, MALFORMED[number % len(MALFORMED)])
+    before, threads = resident_mib(), threading.active_count()
+    for number in range(10_000):
+        answer_to(web, MALFORMED[number % len(MALFORMED)])
+    assert ask(web, "/healthz").status == 200
+    assert resident_mib() < before + 8
+    assert threading.active_count() == threads
+    assert capfd.readouterr() == ("", "")  # a journal is not to be filled either
+
+
+def test_slow_clients_keep_nobody_out(web: WebServer) -> None:
+    slow = []
+    try:
+        for number in range(300):
+            slow.append(connect(web, b"GET / HTTP/1.1\r\nX-" + b"a" * (number % 50)))
+        assert ask(web, "/healthz").status == 200
+        for connection in slow[-50:]:
+            connection.sendall(b"b")
+        assert ask(web, "/healthz").status == 200
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET / HT", b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"],
+    ids=["nothing", "half a line", "no body"],
+)
+def test_who_never_finishes_is_sent_away(board: StatusBoard, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr("fer_edge.web.listener.LONGEST_S", 1.0)
+    with open_web(LOCAL, board) as web, connect(web, sent) as connection:
+        began = time.monotonic()
+        connection.settimeout(0.1)
+        while time.monotonic() < began + 20:  # a byte now and then does not help
+            try:
+                connection.sendall(b"x")
+                if connection.recv(1) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except (ConnectionResetError, BrokenPipeError):
+                break
+        assert 0.5 < time.monotonic() - began < 15
+
+
+def test_only_one_request_is_answered_on_a_connection(web: WebServer) -> None:
+    answer = answer_to(web, b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_the_daemon_serves_it_and_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[web]\nenabled = true\nport = 0\n")
+    process = subprocess.Popen(
+        command_line("run", "demo", "--realtime", "--config", config),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        assert told.startswith("fer-edge: status page at http://127.0.0.1:")
+        web = WebServer("", int(told.rstrip("/\n").rpartition(":")[2]), lambda: None)
+        while ask(web, "/healthz").status != 200:
+            assert process.poll() is None
+            time.sleep(0.1)
+        assert ask(web, "/readyz").status == 200
+        assert b'fer_edge_frames_total{source="demo"}' in ask(web, "/metrics").body
+        config.write_text(f"[web]\nenabled = true\nport = {web.port}\n")
+        second = fer_edge("run", "demo", "--realtime", "--config", config, cwd=tmp_path)
+        assert_one_line(second, 6, f"web.port {web.port}", "is taken")
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0

@@ -1,0 +1,64 @@
+"""Asking the status page over real sockets, well and badly."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fer_edge.web import WebServer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status, headers (names in small letters) and a body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+def ask(
+    web: WebServer,
+    path: str = "/",
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    address: str = "127.0.0.1",
+) -> Answer:
+    """One request; ``address`` is the loopback address (127.x.x.x) that it comes from."""
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30, source_address=(address, 0))
+    try:
+        connection.request(method, path, body, {"Host": "localhost", **(headers or {})})
+        answer = connection.getresponse()
+        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+    finally:
+        connection.close()
+
+
+def connect(web: WebServer, data: bytes = b"") -> socket.socket:
+    """A connection on which ``data`` was sent."""
+    connection = socket.create_connection(("127.0.0.1", web.port), timeout=30)
+    connection.sendall(data)
+    return connection
+
+
+def answer_to(web: WebServer, data: bytes) -> bytes:
+    """All that comes back for the bytes ``data``, after which the client sends no more."""
+    with connect(web) as connection:
+        try:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            parts = []
+            while part := connection.recv(65_536):
+                parts.append(part)
+        except OSError:  # the server has closed already, with what it did not want to read
+            return b""
+        return b"".join(parts)
