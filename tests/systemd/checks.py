@@ -12,6 +12,11 @@ from systemd.container import Container, wait_for
 from systemd.unit import CAMERA, CONFIG, EVENTS, PROGRAM, UNIT, WATCHING, Service, ensure
 
 HOME = "/home/pi"
+_ASK_PAGE = """\
+from urllib.request import urlopen
+for path in ("", "healthz", "readyz", "metrics"):
+    print(urlopen(f"http://127.0.0.1:8080/{path}").status)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,10 @@ def _no_camera(container: Container, service: Service) -> str:
 
 
 def _hardening(container: Container, service: Service) -> str:
-    service.start_with(WATCHING)
+    service.start_with(WATCHING + "[web]\nenabled = true\n")
     service.wait_until_watching()
+    answers = container.must(f"{PROGRAM.removesuffix('fer-edge')}python", "-c", _ASK_PAGE).split()
+    ensure(answers == ["200"] * 4, f"the page answers {answers}")
     status = container.must("cat", f"/proc/{service.pid}/status")
     for expected in ("NoNewPrivs:\t1", "Seccomp:\t2", "CapBnd:\t0000000000000000", "CapEff:\t0000000000000000"):
         ensure(expected in status, f"{expected} expected in:\n{status}")
@@ -52,7 +59,7 @@ def _hardening(container: Container, service: Service) -> str:
     (frames,) = re.findall(r"^(\d+) frames, .* events in", service.journal(), flags=re.MULTILINE)[-1:]
     (nodes,) = re.findall(r"XNNPACK took \d+ of \d+ nodes", service.journal())[-1:]
     ensure(int(frames) > 0, "no frame was processed")
-    return f"exposure {exposure}; seccomp, no capability, no core; {frames} frames; {nodes}"
+    return f"exposure {exposure}; seccomp, no capability, no core; {frames} frames; {nodes}; page and metrics answer"
 
 
 def _group_of_cameras(container: Container, service: Service) -> str:
@@ -82,7 +89,8 @@ def _hang(container: Container, service: Service) -> str:
     left = container.must("find", *looked, "-maxdepth", "1", "-type", "f", "-name", "core*")
     ensure(not left.strip(), f"a core dump was left: {left}")
     service.wait_until_watching()
-    return f"SIGSTOP: ended by the watchdog and active again after {took_s:.0f} s; where it hung is in the journal; no core dump"
+    seen = f"SIGSTOP: ended by the watchdog and active again after {took_s:.0f} s"
+    return f"{seen}; where it hung is in the journal; no core dump"
 
 
 def _killed(container: Container, service: Service) -> str:
