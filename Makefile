@@ -42,7 +42,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 soak legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 test-systemd soak day legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -54,6 +54,8 @@ help:
 	@echo "make fer-env    install the fer package into $(FER_VENV), 2 GB, for \`fer-edge bench pipeline\`"
 	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
 	@echo "make test-picamera2  the picamera2 source on libcamera's virtual camera (tests/virtual_camera/README.md)"
+	@echo "make test-systemd  the service's unit under systemd in a container, as root (tests/systemd/README.md)"
+	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
@@ -91,8 +93,14 @@ test-arm: $(VENV)/.dev
 test-picamera2: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m virtual_camera $(ARGS)
 
+test-systemd: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m systemd $(ARGS)
+
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)
+
+day: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m day $(ARGS)
 
 # Twenty-five minutes on two idle cores, with FER2013. The machine's kind stands in the names, so that results of others lie
 # beside ours.

@@ -14,43 +14,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.bundle import DEFAULT_BUNDLE
-from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.doctor import machine, network, service
 from fer_edge.doctor.cameras import look_at_cameras, look_at_sources
 from fer_edge.doctor.checks import Case, Check, Finding, Verdict, fine
 from fer_edge.doctor.command import CHECKS
 from fer_edge.doctor.examine import examine, finding_as_line, finding_from
 from fer_edge.doctor.libraries import look_at_inference, look_at_model
-from support.broker import broker, needs_mosquitto
-from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
+from support.edge_command import assert_one_line, clean_environment, fer_edge
+from support.findings import assert_found, case_of, secret_file, settings_of
 from support.loopback import free_port, port_of, silent_server
 from support.sysfs import FakeSysfs
 
 OK, WARN, BAD, SKIPPED = Verdict.OK, Verdict.WARN, Verdict.BAD, Verdict.SKIPPED
-needs_paho = pytest.mark.skipif(find_spec("paho") is None, reason="needs the extra mqtt")
-
-
-def settings_of(folder: Path, toml: str) -> RuntimeSettings:
-    path = folder / "doctor.toml"
-    path.write_text(toml)
-    return load_settings(path, environment={})
-
-
-def case_of(folder: Path, toml: str = "", **changes: Any) -> Case:
-    return Case(settings_of(folder, toml), root=folder, **changes)
-
-
-def assert_found(finding: Finding, verdict: Verdict, *parts: str) -> None:
-    assert finding.verdict is verdict, finding
-    for part in parts:
-        assert part in f"{finding.seen} -> {finding.mend}"
 
 
 # The machine
@@ -255,61 +236,6 @@ def test_cameras_that_may_not_be_opened(tmp_path: Path) -> None:
 # The network
 
 
-def with_broker(folder: Path, port: int, more: str = "", patience_s: float = 20.0) -> Case:
-    return case_of(folder, f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n{more}', patience_s=patience_s)
-
-
-def secret_file(folder: Path, name: str, secret: str) -> Path:
-    path = folder / name
-    path.write_text(f"{secret}\n")
-    path.chmod(0o600)
-    return path
-
-
-@needs_paho
-@needs_mosquitto
-def test_a_broker_that_lets_us_in(tmp_path: Path) -> None:
-    with broker(tmp_path) as port:
-        assert_found(network.look_at_broker(with_broker(tmp_path, port)), OK, "logged in")
-
-
-@needs_paho
-@needs_mosquitto
-def test_a_broker_that_wants_a_password(tmp_path: Path) -> None:
-    passwords = tmp_path / "passwords"
-    subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "cam", "right"], check=True, capture_output=True)
-    with broker(tmp_path, "allow_anonymous false", f"password_file {passwords}") as port:
-        for secret, verdict, said in (("right", OK, "logged in"), ("not-this-one", BAD, "username and password_file")):
-            path = secret_file(tmp_path, "secret", secret)
-            found = network.look_at_broker(with_broker(tmp_path, port, f'username = "cam"\npassword_file = "{path}"\n'))
-            assert_found(found, verdict, said)
-            assert secret not in f"{found}"
-        assert_found(network.look_at_broker(with_broker(tmp_path, port)), BAD, "not authori")
-
-
-@needs_paho
-@needs_mosquitto
-def test_a_brokers_certificate_is_checked(tmp_path: Path) -> None:
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
-    files = ("-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem"))
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *files, *subject]
-    subprocess.run(make, check=True, capture_output=True)
-    lines = ("allow_anonymous true", f"certfile {tmp_path}/cert.pem", f"keyfile {tmp_path}/key.pem")
-    with broker(tmp_path, *lines) as port:
-        trusted = with_broker(tmp_path, port, f'tls = true\nca_file = "{tmp_path}/cert.pem"\n')
-        assert_found(network.look_at_broker(trusted), OK, "with TLS", "logged in")
-        assert_found(network.look_at_broker(with_broker(tmp_path, port, "tls = true\n")), BAD, "certificate")
-
-
-@needs_paho
-def test_a_broker_that_is_not_there_or_says_nothing(tmp_path: Path) -> None:
-    assert_found(network.look_at_broker(case_of(tmp_path)), SKIPPED)
-    assert_found(network.look_at_broker(with_broker(tmp_path, free_port())), BAD, "refused", "nc -vz 127.0.0.1")
-    with silent_server() as listener:
-        case = with_broker(tmp_path, port_of(listener), patience_s=1.0)
-        assert_found(network.look_at_broker(case), BAD, "does not answer")
-
-
 def test_the_webhook(tmp_path: Path) -> None:
     asked: list[str] = []
 
@@ -441,4 +367,3 @@ def test_nothing_heavy_is_loaded_by_the_command_itself(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
-    assert command_line("doctor")[-1] == "doctor"

@@ -19,7 +19,7 @@ from support.mosquitto import wait_for
 
 
 class Store(ClosingSink):
-    """A carrier that keeps numbers, once its gate is open; ``broken`` is raised instead, ``refused`` are never taken."""
+    """A carrier that keeps numbers, once its gate is open; ``broken`` is raised instead, ``refused`` are never."""
 
     def __init__(self, *, at_once: int = 1000) -> None:
         self.numbers: list[int] = []

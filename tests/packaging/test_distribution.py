@@ -21,7 +21,20 @@ from support.fer2013 import write_mini_fer2013
 from support.fresh_install import CHECKOUT, make_base_environment, run_installed
 
 PACKAGES = ("fer_edge", "fer_flash", "fer_train", "fer_bench", "fer_convert")
-COMMANDS = ("run", "predict", "demo", "service", "data", "train", "evaluate", "bench", "convert", "flash")
+COMMANDS = (
+    "run",
+    "predict",
+    "demo",
+    "notice",
+    "doctor",
+    "service",
+    "data",
+    "train",
+    "evaluate",
+    "bench",
+    "convert",
+    "flash",
+)
 
 
 @dataclass(frozen=True)

@@ -88,10 +88,10 @@ class Broker:
 class Listener:
     """Subscribes to everything, over restarts of the broker too; ``messages`` are (topic, payload, retained)."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, name: str = "listener") -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
         subscribed = threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2, "listener", clean_session=False)
+        self._client = Client(CallbackAPIVersion.VERSION2, name, clean_session=False)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_message = self._take
         self._client.on_subscribe = lambda *_: subscribed.set()

@@ -108,6 +108,8 @@ class AggregatingSink(ClosingSink):
             if self._closing.is_set():
                 return
             self._closing.set()
+            if self._live:
+                self._advance_all()
             for source, interval in self._intervals.items():
                 # A file's end may be the moment somebody left: its last interval counts as a whole one.
                 now = self._now(interval.start + self._every_s)
@@ -136,6 +138,10 @@ class AggregatingSink(ClosingSink):
             if begun - interval.start > _MOST_AT_ONCE * self._every_s:  # a clock that jumped
                 interval.finish(begun, self._every_s)
 
+    def _advance_all(self) -> None:
+        for source in {*self._sources(), *self._intervals}:
+            self._advance(source, self._now(0.0))
+
     def _tell(self, source: str, end: float) -> None:
         interval = self._intervals[source]
         counts = interval.finish(end, end - interval.start)
@@ -148,8 +154,7 @@ class AggregatingSink(ClosingSink):
                 with self._lock:
                     if self._closing.is_set():
                         return
-                    for source in {*self._sources(), *self._intervals}:
-                        self._advance(source, self._now(0.0))
+                    self._advance_all()
         except Exception as error:  # noqa: BLE001 - carried to whoever emits next
             self._failure = error
 

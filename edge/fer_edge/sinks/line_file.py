@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fer_edge.closing import Closing
 from fer_edge.errors import OutputError
 
 STANDARD_OUTPUT = "-"
 
 
-class LineFile:
+class LineFile(Closing):
     """Appends to ``target``: a file, or ``-``, standard output. Raises OutputError where it cannot be opened.
 
     What is written at a time goes into one write, so that a reader never sees half a line; when the disk is full, the

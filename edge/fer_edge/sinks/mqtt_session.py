@@ -83,9 +83,7 @@ class Session:
                     while self._outbox.send_next(lambda message: _publish(client, message)):
                         pass
                 elif now > answer_until:
-                    raise OutputError(
-                        f"{self._broker.where}: takes the connection, but does not answer as a broker does"
-                    )
+                    raise OutputError(self._problem())
                 if now > end or (math.isfinite(end) and self._connected and len(self._outbox) == 0):
                     self._say_goodbye(client, selector)
                     return
@@ -142,9 +140,12 @@ class Session:
         if self._refused is not None:
             raise OutputError(f"{self._broker.where}: the broker refuses us: {self._refused}")
         if client.socket() is None:
-            raise OutputError(
-                f"{self._broker.where}: the connection is lost" + (f": {self._lost}" if self._lost else "")
-            )
+            raise OutputError(self._problem() + (f": {self._lost}" if self._lost else ""))
+
+    def _problem(self) -> str:
+        if self._connected:
+            return f"{self._broker.where}: the connection is lost"
+        return f"{self._broker.where}: takes the connection, but does not answer as a broker does"
 
     def _say_goodbye(self, client: Client, selector: selectors.BaseSelector) -> None:
         """In order, so that the broker does not publish the will as well; nothing can be done about a failure."""

@@ -62,16 +62,19 @@ class Webhook(ClosingSink):
 
         connection = self._connection()
         # Each single wait has the time limit; this is the limit for all of them, against a server that drips.
-        deadline = threading.Timer(self._timeout_s, _cut, [connection])
+        too_late = threading.Event()
+        deadline = threading.Timer(self._timeout_s, _cut, [connection, too_late])
         deadline.daemon = True
         try:
             deadline.start()
             connection.request("POST", self._target(), body=items[0], headers=self._headers)
             status = connection.getresponse().status
-        except TimeoutError:
-            raise OutputError(f"{self._shown}: no answer within {self._timeout_s:g} s") from None
+            if too_late.is_set():  # what came of the answer may look like the whole of it
+                raise TimeoutError
         except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: no thread to be had
-            raise OutputError(f"{self._shown}: {_reason(error)}") from None
+            late = too_late.is_set() or isinstance(error, TimeoutError)
+            problem = f"no answer within {self._timeout_s:g} s" if late else _reason(error)
+            raise OutputError(f"{self._shown}: {problem}") from None
         finally:
             deadline.cancel()
             connection.close()
@@ -133,9 +136,10 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
         raise ConfigError(f"webhook.ca_file: cannot use {ca_file}: {error.strerror or error}") from None
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
+def _cut(connection: http.client.HTTPConnection, too_late: threading.Event) -> None:
     import socket
 
+    too_late.set()
     with suppress(OSError, AttributeError):  # not connected yet, or not any more
         connection.sock.shutdown(socket.SHUT_RDWR)
 

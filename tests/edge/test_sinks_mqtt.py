@@ -1,0 +1,333 @@
+"""MQTT against a real broker: what it gets, outages, refusals, encryption, and silence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fer_edge.config import RuntimeSettings
+from fer_edge.errors import ConfigError
+from fer_edge.service_config import MqttSettings, OutputSettings, RecoverySettings
+from fer_edge.sinks import open_sinks
+from fer_edge.status import ChipStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
+from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EventKind, TrackedEmotion
+from support.edge_command import clean_environment, command_line
+from support.events import numbered, numbers_of
+from support.loopback import port_of, silent_server
+from support.mosquitto import Broker, Listener, needs_mosquitto, running, wait_for
+
+ROOT = "fer-edge/pi"
+EVENTS = f"{ROOT}/cam0/events"
+
+
+def settings_for(port: int, **mqtt: object) -> RuntimeSettings:
+    given = {"host": "127.0.0.1", "port": port, "device": "pi", "keepalive_s": 5, **mqtt}
+    return RuntimeSettings(
+        mqtt=MqttSettings(**given),  # type: ignore[arg-type]
+        recovery=RecoverySettings(reconnect=True, retry_most_s=1.0),
+    )
+
+
+def status_of(board: StatusBoard) -> SinkStatus:
+    return next(sink for sink in board.snapshot().sinks if sink.name == "mqtt")
+
+
+def watching(board: StatusBoard, *tracks: TrackedEmotion, fps: float = 15.0) -> None:
+    board.update_source(SourceStatus("cam0", SourceState.WATCHING, fps=fps, tracks=tracks))
+
+
+def track(number: int, width: int, emotion: str) -> TrackedEmotion:
+    return TrackedEmotion("cam0", number, Box(0, 0, width, width), emotion, 0.876, 0.0)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[tuple[Broker, Listener]]:
+    with running(tmp_path) as both:
+        yield both
+
+
+@needs_mosquitto
+def test_events_and_states_reach_a_broker(broker: tuple[Broker, Listener]) -> None:
+    server, listener = broker
+    board = StatusBoard()
+    watching(board, track(1, 50, "sad"), track(2, 90, "happy"))
+    board.set_chip(ChipStatus(61.24, ("frequency capped",)))
+    with open_sinks(settings_for(server.port), board, live=True) as sinks:
+        for number in range(100):
+            sinks.emit(numbered(number))
+        wait_for(lambda: len(listener.on(EVENTS)) == 100)
+        wait_for(lambda: listener.on(f"{ROOT}/cam0/state"))
+        assert json.loads(listener.on(EVENTS)[0])["emotion"] == "happy"
+        near = {"state": "watching", "fps": 15, "faces": 2, "emotion": "happy", "confidence": 0.88}
+        assert json.loads(listener.on(f"{ROOT}/cam0/state")[-1]) == near
+        device = {"fps": 15, "temperature": 61, "throttled": ["frequency capped"]}
+        assert json.loads(listener.on(f"{ROOT}/state")[-1]) == device
+        count = len(listener.on(f"{ROOT}/cam0/state"))
+        watching(board, track(1, 50, UNCERTAIN))
+        wait_for(lambda: len(listener.on(f"{ROOT}/cam0/state")) > count)
+        assert json.loads(listener.on(f"{ROOT}/cam0/state")[-1])["confidence"] is None
+        wait_for(lambda: status_of(board).sent == 100)
+        assert status_of(board).working and status_of(board).waiting == 0
+        board.update_source(SourceStatus("cam0", SourceState.ENDED))
+    wait_for(lambda: listener.on(f"{ROOT}/availability") == [b"online", b"offline"])
+    assert numbers_of(listener.on(EVENTS)) == list(range(100))
+    assert json.loads(listener.on(f"{ROOT}/cam0/state")[-1])["state"] == "ended"  # nobody is left there as happy
+    late = Listener(server, "late")
+    kept = {f"{ROOT}/availability", f"{ROOT}/state", f"{ROOT}/cam0/state"}
+    wait_for(lambda: kept <= {topic for topic, _, _ in late.messages})
+    late.close()
+    assert all(retained for _, _, retained in late.messages)
+    assert EVENTS not in {topic for topic, _, _ in late.messages}
+
+
+@needs_mosquitto
+def test_an_outage_loses_nothing_and_keeps_the_order(
+    broker: tuple[Broker, Listener], capfd: pytest.CaptureFixture[str]
+) -> None:
+    server, listener = broker
+    board = StatusBoard()
+    with open_sinks(settings_for(server.port), board, live=True) as sinks:
+        for number in range(300):
+            sinks.emit(numbered(number))
+        wait_for(lambda: len(listener.on(EVENTS)) > 50)
+        server.kill()  # with messages on their way
+        wait_for(lambda: not status_of(board).working)
+        for number in range(300, 600):
+            sinks.emit(numbered(number))
+        assert status_of(board).waiting >= 300
+        server.start()
+        wait_for(lambda: numbers_of(listener.on(EVENTS))[-1:] == [599])
+        wait_for(lambda: status_of(board).waiting == 0)
+        assert status_of(board).dropped == 0
+    numbers = numbers_of(listener.on(EVENTS))
+    firsts = list(dict.fromkeys(numbers))
+    # The broker's last moments may be lost to the listener, which they had not reached, but not to the broker: they
+    # were acknowledged. What was not comes again, in order.
+    assert firsts == sorted(firsts) and set(range(300, 600)) <= set(firsts)
+    again = [number for index, number in enumerate(numbers) if number in numbers[:index]]
+    assert len(again) <= 20
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) <= 4 and all(line.startswith("fer-edge: mqtt: 127.0.0.1:") for line in told)
+    assert told[-1].endswith("connected")
+
+
+@needs_mosquitto
+def test_the_will_tells_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    with running(tmp_path) as (server, listener):
+        config = tmp_path / "config.toml"
+        config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {server.port}\ndevice = "pi"\n')
+        command = command_line("run", "demo", "--realtime", "--config", config)
+        process = subprocess.Popen(command, env=clean_environment(), stdout=subprocess.DEVNULL)
+        wait_for(lambda: listener.on(f"{ROOT}/demo/events"))
+        process.kill()
+        process.wait()
+        wait_for(lambda: listener.on(f"{ROOT}/availability") == [b"online", b"offline"])
+
+
+@needs_mosquitto
+def test_too_long_an_outage_drops_the_oldest_and_counts(tmp_path: Path) -> None:
+    server = Broker(tmp_path)
+    board = StatusBoard()
+    try:
+        with open_sinks(settings_for(server.port, hold=50), board, live=True) as sinks:
+            for number in range(120):
+                sinks.emit(numbered(number))
+            assert (status_of(board).waiting, status_of(board).dropped) == (50, 70)
+            server.start()
+            listener = Listener(server)
+            wait_for(lambda: status_of(board).waiting == 0)
+            listener.close()
+        assert (status_of(board).sent, status_of(board).dropped) == (50, 70)
+    finally:
+        server.stop()
+
+
+@needs_mosquitto
+def test_files_wait_for_the_broker(tmp_path: Path) -> None:
+    with running(tmp_path) as (server, listener):
+        board = StatusBoard()
+        with open_sinks(settings_for(server.port, hold=10), board, live=False) as sinks:
+            for number in range(200):
+                sinks.emit(numbered(number))
+                assert status_of(board).waiting <= 10
+        wait_for(lambda: len(listener.on(EVENTS)) == 200)
+        assert numbers_of(listener.on(EVENTS)) == list(range(200))
+
+
+@needs_mosquitto
+def test_a_broker_that_hangs_is_noticed(tmp_path: Path) -> None:
+    with running(tmp_path) as (server, listener):
+        board = StatusBoard()
+        with open_sinks(settings_for(server.port), board, live=True) as sinks:
+            wait_for(lambda: status_of(board).working)
+            server.freeze()
+            sinks.emit(numbered(1))
+            wait_for(lambda: not status_of(board).working)  # after twice the keepalive of 5 s
+            assert "lost" in str(status_of(board).problem)
+            server.thaw()
+            wait_for(lambda: status_of(board).sent == 1)
+        assert 1 in numbers_of(listener.on(EVENTS))
+
+
+def test_a_server_that_never_answers_is_told_of(capfd: pytest.CaptureFixture[str]) -> None:
+    board = StatusBoard()
+    with silent_server() as server:
+        with open_sinks(settings_for(port_of(server)), board, live=True) as sinks:
+            for _ in range(20):
+                began = time.monotonic()
+                sinks.emit(numbered(1))
+                assert time.monotonic() - began < 5  # nobody waits for it
+            wait_for(lambda: "does not answer" in str(status_of(board).problem))
+        assert not status_of(board).working
+    told = capfd.readouterr().err.splitlines()
+    assert "does not answer as a broker does" in told[0]
+    assert told[-1].endswith("20 messages were not passed on") and len(told) == 2
+
+
+def test_a_name_that_nobody_knows_is_told_of() -> None:
+    board = StatusBoard()
+    with open_sinks(replace_host(settings_for(1883), "broker.invalid"), board, live=True) as sinks:
+        sinks.emit(numbered(1))
+        wait_for(lambda: "cannot connect" in str(status_of(board).problem))
+    assert status_of(board).dropped == 1
+
+
+def replace_host(settings: RuntimeSettings, host: str) -> RuntimeSettings:
+    return replace(settings, mqtt=replace(settings.mqtt, host=host))
+
+
+@needs_mosquitto
+def test_names_and_passwords(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(users), "pi", "right"], check=True)
+    server = Broker(tmp_path, "allow_anonymous false", f"password_file {users}")
+    server.start()
+    try:
+        secret = tmp_path / "password"
+        for password, works in (("wrong", False), ("right", True)):
+            secret.write_text(password + "\n")
+            secret.chmod(0o600)
+            board = StatusBoard()
+            settings = settings_for(server.port, username="pi", password_file=str(secret))
+            with open_sinks(settings, board, live=True) as sinks:
+                sinks.emit(numbered(1))
+                wait_for(lambda: status_of(board).sent == 1 if works else "refuses us" in str(status_of(board).problem))  # noqa: B023
+            assert "wrong" not in str(status_of(board))
+    finally:
+        server.stop()
+
+
+def openssl(*arguments: object) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A folder with ca.pem, another-ca.pem, and for localhost and a client each NAME.pem and NAME.key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl: apt-get install openssl")
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    for name in ("ca", "another-ca"):
+        new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+        openssl(*new, "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem")
+    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
+    for name in ("localhost", "client"):
+        key, request = folder / f"{name}.key", folder / "request"
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        sign = ["x509", "-req", "-in", request, "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-days", "2"]
+        openssl(*sign, "-CAcreateserial", "-extfile", folder / "names", "-out", folder / f"{name}.pem")
+        key.chmod(0o600)
+    return folder
+
+
+@needs_mosquitto
+def test_encryption_with_certificates_of_both_sides(tmp_path: Path, certificates: Path) -> None:
+    lines = [f"cafile {certificates}/ca.pem", f"certfile {certificates}/localhost.pem"]
+    lines += [f"keyfile {certificates}/localhost.key", "require_certificate true", "use_identity_as_username true"]
+    server = Broker(tmp_path, "allow_anonymous true", *lines)
+    server.start()
+    ours = {"cert_file": str(certificates / "client.pem"), "key_file": str(certificates / "client.key")}
+
+    def problem_with(host: str = "localhost", **mqtt: object) -> str | None:
+        board = StatusBoard()
+        settings = replace_host(settings_for(server.port, tls=True, **mqtt), host)
+        with open_sinks(settings, board, live=True) as sinks:
+            sinks.emit(numbered(1))
+            wait_for(lambda: status_of(board).sent == 1 or "not connected yet" not in str(status_of(board).problem))
+            return status_of(board).problem
+
+    try:
+        assert problem_with(ca_file=str(certificates / "ca.pem"), **ours) is None
+        assert "certificate is not accepted" in str(problem_with(ca_file=str(certificates / "another-ca.pem"), **ours))
+        assert "certificate is not accepted" in str(problem_with(**ours))  # the system knows no such authority
+        mismatch = problem_with("127.0.0.1", ca_file=str(certificates / "ca.pem"), **ours)
+        assert "not valid for '127.0.0.1'" in str(mismatch)
+        assert problem_with(ca_file=str(certificates / "ca.pem")) is not None  # no certificate of ours
+    finally:
+        server.stop()
+
+
+def test_what_can_be_refused_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("no key")
+    (tmp_path / "key").chmod(0o644)
+    for mqtt, problem in (
+        ({"username": "pi", "password_file": str(tmp_path / "missing")}, "mqtt.password_file: cannot read"),
+        ({"tls": True, "ca_file": str(tmp_path / "missing")}, "mqtt.ca_file: cannot use"),
+        ({"tls": True, "cert_file": "c", "key_file": str(tmp_path / "key")}, "others may read"),
+        (
+            {"tls": True, "cert_file": str(tmp_path / "c"), "key_file": str(tmp_path / "k")},
+            "mqtt.cert_file: cannot use",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            open_sinks(settings_for(1, **mqtt), StatusBoard(), live=True)
+
+
+@needs_mosquitto
+def test_home_assistant_gets_one_device_and_gets_it_again_at_its_birth(broker: tuple[Broker, Listener]) -> None:
+    server, listener = broker
+    board = StatusBoard()
+    watching(board)
+    with open_sinks(settings_for(server.port), board, live=True):
+        emotion = "homeassistant/sensor/fer-edge_pi/cam0_emotion/config"
+        wait_for(lambda: listener.on(emotion))
+        wait_for(lambda: listener.on(f"{ROOT}/cam0/state"))
+        configs = {topic: json.loads(data) for topic, data, _ in listener.messages if topic.endswith("/config")}
+        entities = {topic.split("/")[3] for topic in configs}
+        assert entities == {"cam0_emotion", "cam0_confidence", "cam0_faces", "cam0_fps", "temperature", "throttled"}
+        assert len({config["unique_id"] for config in configs.values()}) == 6
+        assert {json.dumps(config["device"]) for config in configs.values()} == {json.dumps(configs[emotion]["device"])}
+        assert configs[emotion]["state_topic"] == f"{ROOT}/cam0/state"
+        assert {config["availability"][0]["topic"] for config in configs.values()} == {f"{ROOT}/availability"}
+        listener.publish("homeassistant/status", b"online")
+        wait_for(lambda: len(listener.on(emotion)) == 2)
+    with open_sinks(settings_for(server.port, home_assistant=False), board, live=True):
+        wait_for(lambda: listener.on(f"{ROOT}/availability")[-1:] == [b"online"])
+    assert len(listener.on(emotion)) == 2
+
+
+@needs_mosquitto
+def test_in_aggregate_nothing_of_a_person_or_a_moment_is_published(broker: tuple[Broker, Listener]) -> None:
+    server, listener = broker
+    board = StatusBoard("aggregate")
+    watching(board, track(7, 50, "sad"))  # as if somebody had put it there
+    settings = replace(settings_for(server.port), output=OutputSettings(privacy="aggregate", aggregate_s=1.0))
+    with open_sinks(settings, board, live=True) as sinks:
+        sinks.emit(EmotionEvent(EventKind.APPEARED, "cam0", 1.7e9, 1.0, 7, "sad", None, 0.8))
+        wait_for(lambda: len(listener.on(f"{ROOT}/cam0/counts")) >= 2)
+        sinks.emit(EmotionEvent(EventKind.LEFT, "cam0", 1.7e9, 2.0, 7, None, "sad"))
+    wait_for(lambda: listener.on(f"{ROOT}/availability")[-1:] == [b"offline"])
+    assert {json.loads(line)["kind"] for line in listener.on(EVENTS)} == {"counts"}
+    assert set(json.loads(listener.on(f"{ROOT}/cam0/state")[-1])) == {"state", "fps"}
+    entities = {topic.split("/")[3] for topic, _, _ in listener.messages if topic.endswith("/config")}
+    assert entities == {"cam0_appeared", "cam0_most_at_once", "cam0_fps", "temperature", "throttled"}
+    for topic, payload, _ in listener.messages:
+        assert b'"track":7' not in payload, topic

@@ -1,0 +1,36 @@
+"""Cases for the checks of ``fer-edge doctor``, and what they find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fer_edge.config import RuntimeSettings, load_settings
+from fer_edge.doctor.checks import Case, Finding, Verdict
+
+
+def settings_of(folder: Path, toml: str) -> RuntimeSettings:
+    """The settings in ``toml``."""
+    path = folder / "doctor.toml"
+    path.write_text(toml)
+    return load_settings(path, environment={})
+
+
+def case_of(folder: Path, toml: str = "", **changes: Any) -> Case:
+    """The settings in ``toml``, on a machine whose /proc, /dev and /run are in ``folder``."""
+    return Case(settings_of(folder, toml), root=folder, **changes)
+
+
+def assert_found(finding: Finding, verdict: Verdict, *parts: str) -> None:
+    """``finding`` is a ``verdict``, and holds ``parts``."""
+    assert finding.verdict is verdict, finding
+    for part in parts:
+        assert part in f"{finding.seen} -> {finding.mend}"
+
+
+def secret_file(folder: Path, name: str, secret: str) -> Path:
+    """A file that holds ``secret``, for its owner alone."""
+    path = folder / name
+    path.write_text(f"{secret}\n")
+    path.chmod(0o600)
+    return path

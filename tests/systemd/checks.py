@@ -1,0 +1,250 @@
+"""What is provoked, what the unit promises, and how it is seen. Each check leaves the service installed."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from systemd.container import Container, wait_for
+from systemd.unit import CAMERA, CONFIG, EVENTS, PROGRAM, UNIT, WATCHING, Service, ensure
+
+HOME = "/home/pi"
+_ASK_PAGE = """\
+from urllib.request import urlopen
+for path in ("", "healthz", "readyz", "metrics"):
+    print(urlopen(f"http://127.0.0.1:8080/{path}").status)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A row of the table of faults; ``see`` provokes the fault and says what it saw. It raises CheckFailedError."""
+
+    fault: str
+    promise: str
+    see: Callable[[Container, Service], str]
+
+
+def _no_camera(container: Container, service: Service) -> str:
+    first = container.must(PROGRAM, "service", "install")
+    ensure("config.toml is new" in first, first)
+    told = service.wait_for_status("lost")
+    ensure("video0" in told, told)
+    pid = service.pid
+    service.assert_stays("ActiveState", "active", 5)
+    again = container.must(PROGRAM, "service", "install")
+    ensure("write" not in again and service.pid == pid, f"a second install changed something: {again}")
+    shown = container.must(PROGRAM, "service", "status")
+    ensure("active (running)" in shown and "0 restarts" in shown and "watchdog" in shown, shown)
+    return f"active, 0 restarts, STATUS: {told.partition(';')[0]}; video0 lost"
+
+
+def _hardening(container: Container, service: Service) -> str:
+    service.start_with(WATCHING + "[web]\nenabled = true\n")
+    service.wait_until_watching()
+    answers = container.must(f"{PROGRAM.removesuffix('fer-edge')}python", "-c", _ASK_PAGE).split()
+    ensure(answers == ["200"] * 4, f"the page answers {answers}")
+    status = container.must("cat", f"/proc/{service.pid}/status")
+    for expected in ("NoNewPrivs:\t1", "Seccomp:\t2", "CapBnd:\t0000000000000000", "CapEff:\t0000000000000000"):
+        ensure(expected in status, f"{expected} expected in:\n{status}")
+    core = re.search(r"Max core file size +(\d+) +(\d+)", container.must("cat", f"/proc/{service.pid}/limits"))
+    ensure(core is not None and core.groups() == ("0", "0"), "it may leave a core dump")
+    rated = container.must("systemd-analyze", "security", "--no-pager", UNIT).splitlines()[-1]
+    (exposure,) = re.findall(r": (\d+\.\d)", rated)
+    ensure(float(exposure) <= 2.0, rated)
+    container.must("systemctl", "stop", UNIT)
+    (frames,) = re.findall(r"^(\d+) frames, .* events in", service.journal(), flags=re.MULTILINE)[-1:]
+    (nodes,) = re.findall(r"XNNPACK took \d+ of \d+ nodes", service.journal())[-1:]
+    ensure(int(frames) > 0, "no frame was processed")
+    return f"exposure {exposure}; seccomp, no capability, no core; {frames} frames; {nodes}; page and metrics answer"
+
+
+def _group_of_cameras(container: Container, service: Service) -> str:
+    make = "import cv2, fer_edge.sources.synthetic as s; cv2.imwrite('/srv/cam/face.png', s.DemoScene().render(4.0, 0))"
+    container.must("mkdir", "-p", "/srv/cam")
+    container.must(f"{PROGRAM.removesuffix('fer-edge')}python", "-c", make)
+    container.must("chown", "-R", "root:video", "/srv/cam")
+    container.must("chmod", "-R", "u=rwX,g=rX,o=", "/srv/cam")
+    service.configure('[source]\nuris = ["/srv/cam/face.png"]\n')
+    container.run("systemctl", "restart", UNIT)
+    service.wait_for_line("face.png  face 1  appeared")
+    return "a picture that group video alone may read: a face appeared"
+
+
+def _hang(container: Container, service: Service) -> str:
+    service.start_with(WATCHING)
+    service.wait_until_watching()
+    pid, began = service.pid, time.monotonic()
+    service.signal("STOP")
+    service.wait_for_restart(after=pid)
+    took_s = time.monotonic() - began
+    journal = service.journal()
+    ensure("Watchdog timeout" in journal, "the watchdog did not say so")
+    ensure("most recent call first" in journal, "the journal does not tell where it hung")
+    ensure("status=6/ABRT" in journal and "dumped" not in journal, "not ended as it should be")
+    looked = ("/", "/tmp", "/var/tmp", "/var/lib/fer-edge", "/var/lib/systemd/coredump")
+    left = container.must("find", *looked, "-maxdepth", "1", "-type", "f", "-name", "core*")
+    ensure(not left.strip(), f"a core dump was left: {left}")
+    service.wait_until_watching()
+    seen = f"SIGSTOP: ended by the watchdog and active again after {took_s:.0f} s"
+    return f"{seen}; where it hung is in the journal; no core dump"
+
+
+def _killed(container: Container, service: Service) -> str:
+    service.start_with(WATCHING + f'[output]\nevents = "{EVENTS}"\n')
+    service.wait_for_line("appeared")
+    pid, began = service.pid, time.monotonic()
+    service.signal("KILL")
+    service.wait_for_restart(after=pid)
+    took_s = time.monotonic() - began
+    lines = container.must("cat", EVENTS).splitlines()
+    for line in lines:
+        json.loads(line)
+    return f"SIGKILL: active again after {took_s:.1f} s; {len(lines)} lines of events, each whole"
+
+
+def _camera_away(container: Container, service: Service) -> str:
+    service.start_with(WATCHING + f'[output]\nevents = "{EVENTS}"\n')
+    service.wait_until_watching()
+    pid, lines = service.pid, len(container.must("cat", EVENTS).splitlines())
+    container.must("systemctl", "stop", CAMERA)
+    told = service.wait_for_status("0 of 1 source watched")
+    ensure("127.0.0.1 lost" in told, told)
+    service.assert_stays("ActiveState", "active", 5)
+    container.must("systemctl", "start", CAMERA)
+    service.wait_until_watching()
+    events = [json.loads(line) for line in container.must("cat", EVENTS).splitlines()[lines:]]
+    kinds = [event["kind"] for event in events if event["kind"].startswith("source_")]
+    ensure(kinds == ["source_lost", "source_back"], str(kinds))
+    ensure(service.pid == pid and service.restarts == 0, "it was started again")
+    return "STATUS: 0 of 1 source watched, then 1 of 1; source_lost, source_back; 0 restarts"
+
+
+def _source_lost_for_good(container: Container, service: Service) -> str:
+    service.configure('[source]\nuris = ["rtsp://127.0.0.1:9/none"]\ntimeout_s = 1.0\n')
+    container.run("systemctl", "restart", UNIT)
+    restarts = wait_for(lambda: (n := service.restarts) >= 3 and n, "the third restart")
+    ensure("status=3" in service.journal(), "not exit 3")
+    return f"exit 3: started again, {restarts} times and on"
+
+
+def _wrong_settings(container: Container, service: Service) -> str:
+    return _stays_down(container, service, "[source]\nurls = 1\n", 2, "unknown key source.urls")
+
+
+def _refused_model(container: Container, service: Service) -> str:
+    container.write("/srv/model/manifest.json", '{"format": 999}')
+    return _stays_down(container, service, WATCHING + '[model]\nbundle = "/srv/model"\n', 4, "/srv/model")
+
+
+def _stays_down(container: Container, service: Service, settings: str, code: int, said: str) -> str:
+    service.configure(settings)
+    container.run("systemctl", "reset-failed", UNIT)
+    started = container.run("systemctl", "restart", UNIT)
+    ensure(started.returncode != 0, "systemctl restart said that all is well")
+    service.wait_for("ActiveState", "failed")
+    service.assert_stays("ActiveState", "failed", 6)  # three times RestartSec
+    ensure(service.ask("ExecMainStatus") == str(code), f"exit {service.ask('ExecMainStatus')}")
+    shown = container.run(PROGRAM, "service", "status")
+    ensure(shown.returncode == 1 and f"exit {code}" in shown.stdout and said in shown.stdout, shown.stdout)
+    return f"exit {code}: failed, not started again; fer-edge service status: exit 1, and why"
+
+
+def _reload(container: Container, service: Service) -> str:
+    service.start_with(WATCHING + '[output]\nevents = "/var/lib/fer-edge/first.jsonl"\n')
+    pid = service.pid
+    service.configure(WATCHING + '[output]\nevents = "/var/lib/fer-edge/second.jsonl"\n')
+    container.must("systemctl", "reload", UNIT)
+    service.wait_for_line("reloaded")
+    wait_for(lambda: container.run("test", "-s", "/var/lib/fer-edge/second.jsonl").returncode == 0, "an event")
+    ensure(service.pid == pid, "it was started again")
+    return "the same process, the new file of events"
+
+
+def _reload_of_wrong_settings(container: Container, service: Service) -> str:
+    service.start_with(WATCHING)
+    service.wait_until_watching()
+    pid = service.pid
+    service.configure("[source]\nurls = 1\n")
+    refused = container.run("systemctl", "reload", UNIT)
+    ensure(refused.returncode != 0, "systemctl reload said that all is well")
+    ensure(service.ask("ActiveState") == "active", "it is not active any more")
+    service.signal("HUP")  # past the unit's own look at the settings
+    service.wait_for_line("not reloaded, all goes on as before")
+    ensure(service.pid == pid and service.ask("StatusText").startswith("1 of 1"), "it did not go on")
+    return "systemctl reload fails and says so; the same process goes on with what it had"
+
+
+def _stop(container: Container, service: Service) -> str:
+    service.start_with(WATCHING)
+    service.wait_until_watching()
+    began = time.monotonic()
+    container.must("systemctl", "stop", UNIT)
+    took_s = time.monotonic() - began
+    ensure(service.ask("Result") == "success", service.ask("Result"))
+    ensure(took_s < 15, f"it took {took_s:.0f} s")
+    return f"ended well after {took_s:.1f} s"
+
+
+def _home(container: Container, service: Service) -> str:
+    environment = f"{HOME}/env"
+    container.must("mkdir", "-p", HOME)
+    container.must("python3", "-m", "venv", "--without-pip", environment)
+    packages = f"{environment}/lib/python3.11/site-packages"
+    container.write(f"{packages}/others.pth", f"{PROGRAM.removesuffix('/bin/fer-edge')}/lib/python3.11/site-packages\n")
+    install = [f"{PROGRAM.removesuffix('fer-edge')}pip", "--python", environment, "install", "--quiet"]
+    container.must("sh", "-c", " ".join([*install, "--no-index", "--no-deps", "--force-reinstall", "/mnt/*.whl"]))
+    container.write(f"{HOME}/private", "a letter\n")
+    container.must("chmod", "0700", HOME)
+    service.configure(WATCHING)
+    container.must(f"{environment}/bin/fer-edge", "service", "install")
+    service.wait_until_watching()
+    runs = container.must("cat", f"/proc/{service.pid}/cmdline")
+    ensure(runs.startswith(environment), runs)
+    enter = ["nsenter", "--target", str(service.pid), "--mount", "ls"]
+    seen = container.must(*enter, HOME).split() + container.must(*enter, "/root").split()
+    ensure(seen == ["env"], f"it sees {seen}")
+    container.must(PROGRAM, "service", "install")
+    return "watching, started from /home/pi/env, and sees nothing else there"
+
+
+def _closed_folder(container: Container, service: Service) -> str:
+    container.must("chmod", "0700", "/opt/fer-edge")
+    refused = container.run(PROGRAM, "service", "install")
+    container.must("chmod", "0755", "/opt/fer-edge")
+    ensure(refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr)
+    ensure("chmod o+rx /opt/fer-edge" in refused.stderr, refused.stderr)
+    return "exit 2 and the chmod that mends it"
+
+
+def _remove(container: Container, service: Service) -> str:
+    container.must(PROGRAM, "service", "remove")
+    ensure(service.ask("LoadState") == "not-found", "it is still there")
+    container.must("test", "-f", CONFIG)
+    container.must("test", "-d", "/var/lib/fer-edge")
+    container.must("id", "fer-edge")
+    shown = container.run(PROGRAM, "service", "status")
+    ensure(shown.returncode == 1 and "not installed" in shown.stdout, shown.stdout)
+    return "the unit is gone; settings, events and user are there"
+
+
+CHECKS = (
+    Check("no camera when the service starts", "READY; a state that STATUS names, and no restart", _no_camera),
+    Check("all that the unit forbids", "frames are processed all the same", _hardening),
+    Check("devices that group `video` alone may read", "they are read, though users are hidden", _group_of_cameras),
+    Check("the process hangs", "ended by the watchdog, started again, no core dump", _hang),
+    Check("the process is killed", "started again within seconds, events whole", _killed),
+    Check("the camera's server ends, and comes back", "a state that STATUS names, and no restart", _camera_away),
+    Check("source lost for good (`reconnect = false`)", "exit 3, started again", _source_lost_for_good),
+    Check("settings that are wrong at the start", "exit 2, and no restart", _wrong_settings),
+    Check("a model that is refused", "exit 4, and no restart", _refused_model),
+    Check("reload with good settings", "they are in force, without a new start", _reload),
+    Check("reload with wrong settings", "refused, and all goes on", _reload_of_wrong_settings),
+    Check("stop", "outputs finished within seconds", _stop),
+    Check("installed from an environment in a closed home", "it runs, and sees nothing else of the home", _home),
+    Check("installed from an environment that is closed to others", "refused with advice", _closed_folder),
+    Check("removed", "stopped; settings and events stay", _remove),
+)
