@@ -166,6 +166,7 @@ function updateCamera(card, source, status) {
     fact("Picture", source.size ? `${source.size[0]} × ${source.size[1]}` : "–"),
     fact("Newest frame", age === null ? "–" : age < 10 ? `${age.toFixed(1)} s` : duration(age), age === null ? "" : "ago"),
   ]);
+  show(card.querySelector(".faces"), !out);
   updateFaces(card.querySelector(".faces"), source, status);
   updatePicture(card.querySelector("img"), source, status.preview && !out);
   show(card.querySelector(".nothing"), status.preview && out);
