@@ -32,7 +32,7 @@ CHECKS = (
     Check("picamera2", libraries.look_at_picamera2, apart=True),
     Check("broker", network.look_at_broker),
     Check("webhook", network.look_at_webhook),
-    Check("web", network.look_at_web),
+    Check("web", network.look_at_web, apart=True),
     Check("secrets", service.look_at_secrets),
     Check("unit", service.look_at_unit),
 )
