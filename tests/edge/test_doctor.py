@@ -28,6 +28,7 @@ from fer_edge.doctor.examine import examine, finding_as_line, finding_from
 from fer_edge.doctor.libraries import look_at_inference, look_at_model
 from support.edge_command import assert_one_line, clean_environment, fer_edge
 from support.findings import assert_found, case_of, secret_file, settings_of
+from support.interpreters import HERE
 from support.loopback import free_port, port_of, silent_server
 from support.sysfs import FakeSysfs
 
@@ -84,6 +85,24 @@ def test_disk(tmp_path: Path) -> None:
     assert_found(machine.look_at_disk(missing), BAD, "no such folder", f"mkdir -p {tmp_path}/none")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user for a moment, which root alone can")
+def test_a_folder_of_the_services_user(tmp_path: Path) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "state"
+        (folder / "sub").mkdir(parents=True)
+        os.chown(folder, 1, 1)  # the user daemon, on every Debian
+        folder.chmod(0o700)
+        Path(name).chmod(0o755)
+        cases = [case_of(tmp_path, f'[output]\nevents = "{place}/e.jsonl"') for place in (folder, folder / "sub")]
+        os.seteuid(65534)
+        try:
+            found = [machine.look_at_disk(case) for case in cases]
+        finally:
+            os.seteuid(0)
+    assert_found(found[0], BAD, "may not be written to", "sudo -u daemon fer-edge doctor")
+    assert_found(found[1], BAD, "Permission denied", "sudo -u daemon fer-edge doctor")
+
+
 @pytest.mark.parametrize(("celsius", "verdict"), [(50, OK), (72, WARN), (85, BAD)])
 def test_temperature(tmp_path: Path, celsius: float, verdict: Verdict) -> None:
     FakeSysfs(tmp_path).set_temperature(celsius)
@@ -107,7 +126,9 @@ def test_throttling(tmp_path: Path, bits: int, verdict: Verdict, parts: list[str
 
 def test_the_released_model_is_well() -> None:
     assert_found(look_at_model(Case()), OK, "fer-edge-s", "int8", "sha256")
-    assert_found(look_at_inference(Case()), OK, "ms a face", "nodes")
+    inference = look_at_inference(Case())
+    # On tflite-runtime XNNPACK takes nothing of an int8 graph.
+    assert_found(inference, OK if HERE == "ai-edge-litert" else WARN, HERE, "ms a face", "nodes")
 
 
 def test_a_damaged_model_is_told(tmp_path: Path) -> None:
