@@ -8,7 +8,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
+from fer_edge.doctor.checks import Case, Finding, as_owner, broken, doubtful, fine, skipped
 from fer_edge.errors import ConfigError
 from fer_edge.secret_files import read_secret
 
@@ -35,7 +35,7 @@ def look_at_secrets(case: Case) -> Finding:
         problem = _private_key(name, key) if key == "mqtt.key_file" else _secret(name, key)
         if problem is not None:
             complaint, _, mend = problem.partition(": chmod")
-            return broken(complaint, f"chmod{mend}" if mend else None)
+            return broken(complaint, f"chmod{mend}" if mend else as_owner(Path(name)))
         told.append(f"{key} is there, for its owner alone")
     held = [uri for uri in (*settings.source.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
     if held and case.config is not None and _others_may_read(case.config):
