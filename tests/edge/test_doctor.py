@@ -326,9 +326,10 @@ def test_secrets(tmp_path: Path) -> None:
 def test_a_config_that_holds_a_password(tmp_path: Path) -> None:
     case = replace(case_of(tmp_path, '[source]\nuris = ["rtsp://me:pw@cam/x"]'), config=tmp_path / "doctor.toml")
     (tmp_path / "doctor.toml").chmod(0o644)
-    assert_found(service.look_at_secrets(case), WARN, "chmod 600")
-    (tmp_path / "doctor.toml").chmod(0o600)
-    assert_found(service.look_at_secrets(case), SKIPPED)
+    assert_found(service.look_at_secrets(case), WARN, "chmod o-r")
+    for mode in (0o600, 0o640):  # as its owner keeps it, and as fer-edge service install leaves it
+        (tmp_path / "doctor.toml").chmod(mode)
+        assert_found(service.look_at_secrets(case), SKIPPED)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,9 @@ def look_at_secrets(case: Case) -> Finding:
             return broken(complaint, f"chmod{mend}" if mend else as_owner(Path(name)))
         told.append(f"{key} is there, for its owner alone")
     held = [uri for uri in (*settings.source.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
-    if held and case.config is not None and _others_may_read(case.config):
-        return doubtful(f"others may read {case.config}, which holds a password in a URL", f"chmod 600 {case.config}")
+    # The service's group may read the settings: it is how its user comes to them.
+    if held and case.config is not None and _others_may_read(case.config, stat.S_IROTH):
+        return doubtful(f"others may read {case.config}, which holds a password in a URL", f"chmod o-r {case.config}")
     return fine(", ".join(told)) if told else skipped("the settings name none")
 
 
@@ -100,8 +101,8 @@ def _private_key(name: str, key: str) -> str | None:
     return None
 
 
-def _others_may_read(path: Path) -> bool:
+def _others_may_read(path: Path, who: int = stat.S_IRGRP | stat.S_IROTH) -> bool:
     try:
-        return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+        return bool(path.stat().st_mode & who)
     except OSError:
         return False
