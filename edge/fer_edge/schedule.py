@@ -130,11 +130,16 @@ def plan_searches(
     tiles_at = state.tiles_at if state.frame_size == motion.frame_size else (-math.inf,) * len(tiles)
 
     wanted = [
-        (_overdue(track, motion, now, elapsed, settings), _around(track, motion, now, settings)) for track in tracks
+        (late, _around(track, motion, now, settings))
+        for track in tracks
+        if (late := _overdue(track, motion, now, elapsed, settings)) >= 1
     ]
     alone = all(track.lost and not track.matched for track in tracks)
     period = (EAGER_SHARE if alone else SWEEP_SHARE) * settings.acquire_within_s
-    overdue = [_tile_overdue(*pair, motion, now, period, settings) for pair in zip(tiles, tiles_at, strict=True)]
+    newest = motion.newest_news()
+    overdue = [
+        _tile_overdue(tile, at, motion, newest, now, period, settings) for tile, at in zip(tiles, tiles_at, strict=True)
+    ]
     turns = sorted((index for index in range(len(tiles)) if overdue[index] >= 1), key=lambda index: -overdue[index])
     first = state.at is None
     most = len(tiles) if first or elapsed >= period else math.ceil(len(tiles) * elapsed / period)
@@ -146,7 +151,7 @@ def plan_searches(
         if first
         else min(state.credit_s + elapsed * settings.budget_share, max(elapsed, 0.2) * settings.budget_share)
     )
-    chosen, left = _afford([search for late, search in sorted(wanted, key=_turn) if late >= 1], cost, credit, settings)
+    chosen, left = _afford([search for _, search in sorted(wanted, key=_turn)], cost, credit, settings)
     tiles_at = tuple(now if tile in chosen else at for tile, at in zip(tiles, tiles_at, strict=True))
     if settings.acquire_within_s > 0:
         seen = tuple(track.box.grown(HIDDEN) for track in tracks if track.followed)
@@ -219,10 +224,19 @@ def _overdue(track: Track, motion: SceneMotion, now: float, elapsed: float, sett
 
 
 def _tile_overdue(
-    tile: Search, at: float, motion: SceneMotion, now: float, period: float, settings: ScheduleSettings
+    tile: Search,
+    at: float,
+    motion: SceneMotion,
+    newest: float,
+    now: float,
+    period: float,
+    settings: ScheduleSettings,
 ) -> float:
     overdue = (now - at) / max(period, 1e-3)
-    if settings.acquire_within_s > 0 and overdue >= 1 and _stands(motion.last_news(tile.region), at, settings):
+    if overdue < 1 or settings.acquire_within_s == 0:
+        return overdue
+    # Mostly there is no news anywhere, and each part need not be asked for its own.
+    if _stands(newest, at, settings) or _stands(motion.last_news(tile.region), at, settings):
         return (now - at) / max(settings.still_look_s, settings.acquire_within_s)
     return overdue
 
