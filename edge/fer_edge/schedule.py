@@ -30,8 +30,9 @@ SWEEP_SHARE, EAGER_SHARE = 0.7, 0.35
 smaller one while no face is in sight, when nothing else costs anything: two looks find what one may miss."""
 SETTLE_S = 0.5
 """Seconds for which what moved is still looked at after it stands: a search while it moved may have missed it."""
-STEADY_RATIO, UNSURE_RATIO = 1.35, 1.5
-"""Factor by which a face may have grown or shrunk since its last look: a face just seen, and a lost or a new one."""
+STEADY_RATIO, UNSURE_RATIO = 1.25, 1.5
+"""Factor by which a face may have grown or shrunk since its last look: a face just seen, and a lost or a new one. The
+narrow one leaves time for sizes that lie closer together, which finds more."""
 UNSURE_MARGIN = 0.8
 """Face widths by which the region of a new face is larger: nobody knows yet where it is heading."""
 HIDDEN = 1.1
