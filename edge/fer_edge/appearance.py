@@ -159,7 +159,7 @@ def correlate(picture: UInt8Array, look: Look) -> Float32Array:
     common = count * products - total * look.total
     likeness = common / np.sqrt(np.maximum(spread, least) * look.spread)
     likeness[spread < least] = 0.0
-    return likeness.astype(np.float32)
+    return np.asarray(likeness, dtype=np.float32)
 
 
 def _of_parts(integral: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[np.float64]:

@@ -119,7 +119,7 @@ class ScheduleSettings:
 class TrackingSettings:
     """``[tracking]``: when a face becomes a track, and when it has left."""
 
-    confirm_hits: int = 3
+    confirm_hits: int = 2
     """Times a face must be found before its track is told of."""
     left_after_s: float = 1.0
     """Seconds without being found after which a track has left."""

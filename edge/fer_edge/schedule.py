@@ -25,9 +25,10 @@ OCTAVE = 2.2
 quarter of the cost. The small surplus over 2 lets a face between the two gather its hits in one of them."""
 LAST_FINER = 1.33
 """Factor by which the last part, which looks for all larger faces at once, is reduced less: more of them are found."""
-SWEEP_SHARE, EAGER_SHARE = 0.7, 0.35
+SWEEP_SHARE, LARGE_SHARE = 0.7, 0.13
 """Share of ``acquire_within_s`` in which all tiles have their turn; the rest is for confirming what was found. The
-smaller one while no face is in sight, when nothing else costs anything: two looks find what one may miss."""
+second one is for the tiles of larger faces while no face is in sight: who is near has crossed the picture soonest, is
+looked for at the least cost, and many looks find what one may miss."""
 SETTLE_S = 0.5
 """Seconds for which what moved is still looked at after it stands: a search while it moved may have missed it."""
 STEADY_RATIO, UNSURE_RATIO = 1.25, 1.5
@@ -136,14 +137,18 @@ def plan_searches(
         if (late := _overdue(track, motion, now, elapsed, settings)) >= 1
     ]
     alone = all(track.lost and not track.matched for track in tracks)
-    period = (EAGER_SHARE if alone else SWEEP_SHARE) * settings.acquire_within_s
+    periods = [
+        settings.acquire_within_s * (LARGE_SHARE if alone and tile.scale < tiles[0].scale else SWEEP_SHARE)
+        for tile in tiles
+    ]
     newest = motion.newest_news()
     overdue = [
-        _tile_overdue(tile, at, motion, newest, now, period, settings) for tile, at in zip(tiles, tiles_at, strict=True)
+        _tile_overdue(tile, at, motion, newest, now, period, settings)
+        for tile, at, period in zip(tiles, tiles_at, periods, strict=True)
     ]
     turns = sorted((index for index in range(len(tiles)) if overdue[index] >= 1), key=lambda index: -overdue[index])
     first = state.at is None
-    most = len(tiles) if first or elapsed >= period else math.ceil(len(tiles) * elapsed / period)
+    most = len(tiles) if first else math.ceil(sum(min(1.0, elapsed / max(period, 1e-3)) for period in periods))
     wanted += [(overdue[index], tiles[index]) for index in turns[: max(1, most)]]
 
     # Credit is saved up for as long as the last frame took, and a little, not for longer: it would be spent at once.
