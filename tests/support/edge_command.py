@@ -51,11 +51,9 @@ def command_line(*arguments: object) -> list[str]:
 def clean_environment() -> dict[str, str]:
     """This process's environment without settings that would change the command's behaviour.
 
-    Those of OpenCV were left there by what a test called in this process. The chip is not looked at: the machine that
-    runs the tests may be hot, and saying so would be one line too many.
+    Those of OpenCV were left there by what a test called in this process.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FER_EDGE_", "OPENCV_"))}
-    return {**kept, "FER_EDGE_CHIP_LOOK_EVERY_S": "0"}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FER_EDGE_", "OPENCV_"))}
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
