@@ -11,12 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.client import MQTT_ERR_NO_CONN, Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from fer_edge.config import RuntimeSettings
 from fer_edge.errors import ConfigError
 from fer_edge.service_config import MqttSettings, OutputSettings, RecoverySettings
 from fer_edge.sinks import open_sinks
-from fer_edge.status import ChipStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
+from fer_edge.sinks.home_assistant import source_config
+from fer_edge.sinks.mqtt_topics import Topics
+from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EventKind, TrackedEmotion
 from support.edge_command import clean_environment, command_line
 from support.events import numbered, numbers_of
@@ -112,7 +118,7 @@ def test_an_outage_loses_nothing_and_keeps_the_order(
     # were acknowledged. What was not comes again, in order.
     assert firsts == sorted(firsts) and set(range(300, 600)) <= set(firsts)
     again = [number for index, number in enumerate(numbers) if number in numbers[:index]]
-    assert len(again) <= 20
+    assert len(again) <= 20 + 20  # what was on its way from us, and what was on its way to the listener
     told = capfd.readouterr().err.splitlines()
     assert len(told) <= 4 and all(line.startswith("fer-edge: mqtt: 127.0.0.1:") for line in told)
     assert told[-1].endswith("connected")
@@ -159,6 +165,27 @@ def test_files_wait_for_the_broker(tmp_path: Path) -> None:
                 assert status_of(board).waiting <= 10
         wait_for(lambda: len(listener.on(EVENTS)) == 200)
         assert numbers_of(listener.on(EVENTS)) == list(range(200))
+
+
+@given(st.text(min_size=1))
+def test_any_name_makes_one_level_of_a_topic(name: str) -> None:
+    topic = Topics("fer-edge", name, aggregate=False).events(name)
+    assert topic.count("/") == 3 and not set(topic) & set("+#\0")
+    client = Client(CallbackAPIVersion.VERSION2)
+    assert client.publish(topic, b"").rc == MQTT_ERR_NO_CONN  # and not refused as a topic
+    assert len(source_config("homeassistant", Topics("a", name, aggregate=False), ModelStatus(), name)) == 4
+
+
+@needs_mosquitto
+def test_two_clients_of_one_name_are_told_so(
+    broker: tuple[Broker, Listener], capfd: pytest.CaptureFixture[str]
+) -> None:
+    board = StatusBoard()
+    with open_sinks(settings_for(broker[0].port), board, live=True):
+        wait_for(lambda: status_of(board).working)
+        with open_sinks(settings_for(broker[0].port), StatusBoard(), live=True):
+            wait_for(lambda: not status_of(board).working)
+    assert "is another client called fer-edge-pi? Set mqtt.device" in capfd.readouterr().err
 
 
 @needs_mosquitto

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from fer_edge.config import RuntimeSettings
-from fer_edge.errors import ConfigError
+from fer_edge.errors import ConfigError, OutputError
 from fer_edge.event_json import event_to_json
 from fer_edge.service_config import WebhookSettings
 from fer_edge.sinks import open_sinks
@@ -110,6 +110,24 @@ def test_a_server_that_drips_is_cut_off_in_time() -> None:
             wait_for(lambda: not status_of(board).working)
             stop.set()
     assert status_of(board).sent == 0
+
+
+def test_files_wait_for_a_slow_server_to_take_everything() -> None:
+    board = StatusBoard()
+    with web_server(Answers(takes_s=0.4)) as server:
+        with open_sinks(settings_for(server.url), board, live=False) as sinks:
+            for number in range(15):
+                sinks.emit(numbered(number))
+        assert numbers_of(server.bodies) == list(range(15))
+
+
+def test_files_that_could_not_pass_on_everything_end_with_a_failure() -> None:
+    with web_server() as server:
+        url = server.url
+    sinks = open_sinks(settings_for(url), StatusBoard(), live=False)
+    sinks.emit(numbered(1))
+    with pytest.raises(OutputError, match="Connection refused; 1 event was not passed on"):
+        sinks.close()
 
 
 def test_what_is_held_is_bounded() -> None:

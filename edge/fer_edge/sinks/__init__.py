@@ -33,8 +33,14 @@ class SinkGroup(ClosingSink):
 
     def emit(self, event: EmotionEvent) -> None:
         """Hand ``event`` to each. Raises what ended one of them, such as OutputError."""
+        failures = []
         for sink in (*self._also, *self._sinks):
-            sink.emit(event)
+            try:
+                sink.emit(event)
+            except OSError as error:  # the others get it all the same
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def record(self, result: ProcessedFrame) -> None:
         """A frame was processed. Raises what ended one of them, such as OutputError."""

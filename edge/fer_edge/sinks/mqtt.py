@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_edge.config import RuntimeSettings
-from fer_edge.errors import ConfigError, MissingExtraError
+from fer_edge.errors import ConfigError, MissingExtraError, OutputError
 from fer_edge.event_json import event_to_json
 from fer_edge.one_line import say
 from fer_edge.secret_files import read_secret
@@ -36,7 +36,7 @@ class MqttSink(ClosingSink):
     """
 
     def __init__(self, settings: RuntimeSettings, board: StatusBoard, *, live: bool) -> None:
-        mqtt = settings.mqtt
+        mqtt, self._live = settings.mqtt, live
         if importlib.util.find_spec("paho") is None:
             raise MissingExtraError("paho-mqtt", "mqtt")
         self._topics = Topics(mqtt.topic, mqtt.device or socket.gethostname(), settings.output.privacy == "aggregate")
@@ -60,15 +60,21 @@ class MqttSink(ClosingSink):
         return SinkStatus("mqtt", problem is None, problem, outbox.sent, len(outbox), outbox.dropped)
 
     def start_closing(self) -> None:
-        """Take nothing more, and send what is held, for 5 s at most."""
+        """Take nothing more, and send what is held."""
         self._link.start_closing()
 
     def close(self) -> None:
-        """Send what is held, for 5 s at most, and say goodbye; what is lost then is told."""
+        """Send what is held, as ``Link.close`` does, and say goodbye; what is lost then is told.
+
+        Raises OutputError instead where that is not ``live``.
+        """
         lost = self._link.close()
         if lost:
             problem = self._link.problem or "the broker did not take all of them in time"
-            say(f"mqtt: {problem}; {lost} message{'s were' if lost > 1 else ' was'} not passed on")
+            message = f"mqtt: {problem}; {lost} message{'s were' if lost > 1 else ' was'} not passed on"
+            if not self._live:
+                raise OutputError(message)
+            say(message)
 
 
 def open_mqtt(settings: RuntimeSettings, board: StatusBoard, live: bool) -> ManagedSink | None:

@@ -33,7 +33,9 @@ class Link:
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
+        self._live = live
         self.outbox = Outbox(hold, live=live, wake=self._wake)
+        self._sent_before = 0
         self.problem: str | None = f"{broker.where}: not connected yet"
         """Why nothing is sent now; None while all is well."""
         self._told = False
@@ -44,7 +46,7 @@ class Link:
         self._thread.start()
 
     def start_closing(self) -> None:
-        """Take nothing more, and send what is held, for 5 s at most."""
+        """Take nothing more, and send what is held."""
         if not self._closing.is_set():
             self._closing_until = time.monotonic() + DRAIN_S
             self._closing.set()
@@ -52,12 +54,16 @@ class Link:
             self._wake()
 
     def close(self) -> int:
-        """Wait for what is held to be sent; returns how many messages are lost."""
+        """Wait for what is held to be sent, for 5 s at most; not ``live``, for as long as some is taken every 5 s.
+
+        Returns how many messages are lost.
+        """
         self.start_closing()
         if self._closed:
             return 0
         self._closed = True
-        self._thread.join(max(0.0, self._closing_until - time.monotonic()) + _GRACE_S)
+        while self._thread.is_alive() and (left := self._closing_until + _GRACE_S - time.monotonic()) > 0:
+            self._thread.join(left)
         return self.outbox.give_up()
 
     def _wake(self) -> None:
@@ -73,19 +79,27 @@ class Link:
                 session.run(self._connected, self._until)
                 return
             except OutputError as error:
-                self._tell(str(error))
+                lasted_s = time.monotonic() - began
+                self._tell(str(error) + self._hint(lasted_s))
             finally:
                 self.outbox.start_again()
             if self._closing.is_set():
                 return
-            if time.monotonic() - began > _STEADY_S:
+            if lasted_s > _STEADY_S:
                 pause_s = FIRST_RETRY_S
             # Not all at once: tens of devices lose the same broker at the same moment.
             self._closing.wait(pause_s * random.uniform(0.75, 1.0))
             pause_s = min(2 * pause_s, self._retry_most_s)
 
+    def _hint(self, lasted_s: float) -> str:
+        if self.problem is not None or lasted_s > _STEADY_S:  # it never was connected, or for long
+            return ""
+        return f" (soon after it was made: is another client called {self._broker.client_id}? Set mqtt.device)"
+
     def _until(self) -> float:
         """When to end (monotonic seconds) where that was asked for, else infinity."""
+        if self._closing.is_set() and not self._live and self.outbox.sent != self._sent_before:
+            self._sent_before, self._closing_until = self.outbox.sent, time.monotonic() + DRAIN_S
         return self._closing_until
 
     def _connected(self) -> None:

@@ -115,17 +115,21 @@ class QueuedSink(ClosingSink, Generic[Item]):
             return SinkStatus(self._name, self._problem is None, self._problem, self._sent, waiting, self._dropped)
 
     def start_closing(self) -> None:
-        """Take nothing more, and pass on what is held, for 5 s at most."""
+        """Take nothing more, and pass on what is held."""
         with self._changed:
             if self._closing_until is None:
                 self._closing_until = time.monotonic() + DRAIN_S
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Pass on what is held, for 5 s at most; what is lost then is told. Raises what ended the sink."""
+        """Pass on what is held, for 5 s at most; not ``live``, for as long as something is taken every 5 s.
+
+        What is lost then is told; not ``live``, OutputError is raised. Raises what ended the sink.
+        """
         self.start_closing()
         assert self._closing_until is not None
-        self._thread.join(max(0.0, self._closing_until + _LAST_RETRY_S - time.monotonic()))
+        while self._thread.is_alive() and (left := self._closing_until + _LAST_RETRY_S - time.monotonic()) > 0:
+            self._thread.join(left)
         with self._changed:
             if self._closed:
                 return
@@ -138,11 +142,12 @@ class QueuedSink(ClosingSink, Generic[Item]):
                 self._raise_failure(again=False)
                 return
             stuck = self._thread.is_alive() and self._retry_most_s is None
+            outlived = self._live and not stuck
             problem = self._problem or "takes nothing more, as a pipe that nobody reads: given up"
         if lost:
             message = f"{problem}; {lost} event{'s were' if lost > 1 else ' was'} not passed on"
             message = message if message.startswith(self._name) else f"{self._name}: {message}"
-            if stuck:
+            if not outlived:
                 raise OutputError(message)
             say(message)
 
@@ -204,6 +209,8 @@ class QueuedSink(ClosingSink, Generic[Item]):
             again, self._problem, self._pause_s = self._problem is not None, None, FIRST_RETRY_S
             self._sent += count
             self._put_back(hand[count:])
+            if self._closing_until is not None and not self._live:
+                self._closing_until = time.monotonic() + DRAIN_S
             dropped = self._dropped
         if again:
             say(f"{self._name}: works again" + (f"; {dropped} events dropped so far" if dropped else ""))
