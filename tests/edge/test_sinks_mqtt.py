@@ -26,7 +26,7 @@ from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, So
 from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EventKind, TrackedEmotion
 from support.edge_command import clean_environment, command_line
 from support.events import numbered, numbers_of
-from support.loopback import port_of, silent_server
+from support.loopback import free_port, port_of, silent_server
 from support.mosquitto import Broker, Listener, needs_mosquitto, running, wait_for
 
 ROOT = "fer-edge/pi"
@@ -137,6 +137,22 @@ def test_the_will_tells_of_a_process_that_was_killed(tmp_path: Path) -> None:
         wait_for(lambda: listener.on(f"{ROOT}/availability") == [b"online", b"offline"])
 
 
+def test_a_service_without_its_broker_ends_in_time(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {free_port()}\n[emotion]\nheartbeat_s = 0.2\n')
+    command = command_line("run", "demo", "--realtime", "--events", "events.jsonl", "--config", config)
+    environment, quiet = clean_environment(), subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=quiet, stderr=subprocess.PIPE, text=True)
+    events = tmp_path / "events.jsonl"
+    wait_for(lambda: events.exists() and events.read_bytes().count(b"\n") >= 5)
+    began = time.monotonic()
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told.count("\n")) == (0, 2)
+    assert time.monotonic() - began < 30
+    assert "Connection refused" in told and "messages were not passed on" in told
+
+
 @needs_mosquitto
 def test_too_long_an_outage_drops_the_oldest_and_counts(tmp_path: Path) -> None:
     server = Broker(tmp_path)
@@ -184,7 +200,7 @@ def test_two_clients_of_one_name_are_told_so(
     with open_sinks(settings_for(broker[0].port), board, live=True):
         wait_for(lambda: status_of(board).working)
         with open_sinks(settings_for(broker[0].port), StatusBoard(), live=True):
-            wait_for(lambda: not status_of(board).working)
+            wait_for(lambda: "another client" in str(status_of(board).problem))
     assert "is another client called fer-edge-pi? Set mqtt.device" in capfd.readouterr().err
 
 
@@ -203,27 +219,23 @@ def test_a_broker_that_hangs_is_noticed(tmp_path: Path) -> None:
         assert 1 in numbers_of(listener.on(EVENTS))
 
 
-def test_a_server_that_never_answers_is_told_of(capfd: pytest.CaptureFixture[str]) -> None:
-    board = StatusBoard()
-    with silent_server() as server:
-        with open_sinks(settings_for(port_of(server)), board, live=True) as sinks:
+def test_a_server_that_never_answers_and_a_name_nobody_knows_are_told_of(capfd: pytest.CaptureFixture[str]) -> None:
+    silent, unknown = StatusBoard(), StatusBoard()
+    with silent_server() as server, open_sinks(settings_for(port_of(server)), silent, live=True) as sinks:
+        with open_sinks(replace_host(settings_for(1883), "broker.invalid"), unknown, live=True) as others:
             for _ in range(20):
                 began = time.monotonic()
                 sinks.emit(numbered(1))
-                assert time.monotonic() - began < 5  # nobody waits for it
-            wait_for(lambda: "does not answer" in str(status_of(board).problem))
-        assert not status_of(board).working
-    told = capfd.readouterr().err.splitlines()
-    assert "does not answer as a broker does" in told[0]
-    assert told[-1].endswith("20 messages were not passed on") and len(told) == 2
-
-
-def test_a_name_that_nobody_knows_is_told_of() -> None:
-    board = StatusBoard()
-    with open_sinks(replace_host(settings_for(1883), "broker.invalid"), board, live=True) as sinks:
-        sinks.emit(numbered(1))
-        wait_for(lambda: "cannot connect" in str(status_of(board).problem))
-    assert status_of(board).dropped == 1
+                others.emit(numbered(1))
+                assert time.monotonic() - began < 5  # nobody waits for them
+            wait_for(lambda: "cannot connect" in str(status_of(unknown).problem))
+            wait_for(lambda: "does not answer" in str(status_of(silent).problem))
+            sinks.start_closing()
+        assert (status_of(silent).working, status_of(unknown).working) == (False, False)
+    assert (status_of(silent).dropped, status_of(unknown).dropped) == (20, 20)
+    told = capfd.readouterr().err
+    assert "does not answer as a broker does" in told
+    assert told.count("20 messages were not passed on") == 2 and told.count("\n") == 4
 
 
 def replace_host(settings: RuntimeSettings, host: str) -> RuntimeSettings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ class Answers:
     status: int = 204
     next_statuses: list[int] = field(default_factory=list)
     location: str | None = None
-    takes_s: float = 0.0
     bodies: list[bytes] = field(default_factory=list)
     """What was posted and taken, in order."""
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -38,7 +36,6 @@ def web_server(answers: Answers | None = None) -> Iterator[Answers]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            time.sleep(told.takes_s)
             told.requests.append((self.path, dict(self.headers)))
             status = told.next_statuses.pop(0) if told.next_statuses else told.status
             if status < 300:

@@ -38,6 +38,7 @@ class Link:
         self._sent_before = 0
         self.problem: str | None = f"{broker.where}: not connected yet"
         """Why nothing is sent now; None while all is well."""
+        self._hint = f"; is another client called {broker.client_id}? Set mqtt.device"
         self._told = False
         self._closing = threading.Event()
         self._closing_until = float("inf")
@@ -71,7 +72,7 @@ class Link:
             self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
-        pause_s = FIRST_RETRY_S
+        pause_s, short_lived = FIRST_RETRY_S, 0
         while True:
             began = time.monotonic()
             session = Session(self._broker, self._publisher, self.outbox, self._wake_reader)
@@ -80,7 +81,9 @@ class Link:
                 return
             except OutputError as error:
                 lasted_s = time.monotonic() - began
-                self._tell(str(error) + self._hint(lasted_s))
+                # Connected, and lost soon after: once may be chance.
+                short_lived = short_lived + 1 if self.problem is None and lasted_s < _STEADY_S else 0
+                self._tell(str(error) + (self._hint if short_lived > 1 else ""))
             finally:
                 self.outbox.start_again()
             if self._closing.is_set():
@@ -90,11 +93,6 @@ class Link:
             # Not all at once: tens of devices lose the same broker at the same moment.
             self._closing.wait(pause_s * random.uniform(0.75, 1.0))
             pause_s = min(2 * pause_s, self._retry_most_s)
-
-    def _hint(self, lasted_s: float) -> str:
-        if self.problem is not None or lasted_s > _STEADY_S:  # it never was connected, or for long
-            return ""
-        return f" (soon after it was made: is another client called {self._broker.client_id}? Set mqtt.device)"
 
     def _until(self) -> float:
         """When to end (monotonic seconds) where that was asked for, else infinity."""

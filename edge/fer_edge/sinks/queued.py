@@ -69,9 +69,11 @@ class QueuedSink(ClosingSink, Generic[Item]):
         live: bool,
         retry_most_s: float | None = None,
         gather_s: float = 0.0,
+        drain_s: float = DRAIN_S,
     ) -> None:
         self._carrier, self._name = carrier, name
-        self._hold, self._live, self._retry_most_s, self._gather_s = hold, live, retry_most_s, gather_s
+        self._hold, self._live, self._retry_most_s = hold, live, retry_most_s
+        self._gather_s, self._drain_s = gather_s, drain_s
         self._changed = threading.Condition()
         self._waiting: deque[Item] = deque()
         self._in_hand = 0
@@ -118,11 +120,12 @@ class QueuedSink(ClosingSink, Generic[Item]):
         """Take nothing more, and pass on what is held."""
         with self._changed:
             if self._closing_until is None:
-                self._closing_until = time.monotonic() + DRAIN_S
+                self._closing_until = time.monotonic() + self._drain_s
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Pass on what is held, for 5 s at most; not ``live``, for as long as something is taken every 5 s.
+        """Pass on what is held, for ``drain_s`` at most; not ``live``, for as long as something is taken
+        every ``drain_s``.
 
         What is lost then is told; not ``live``, OutputError is raised. Raises what ended the sink.
         """
@@ -210,7 +213,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
             self._sent += count
             self._put_back(hand[count:])
             if self._closing_until is not None and not self._live:
-                self._closing_until = time.monotonic() + DRAIN_S
+                self._closing_until = time.monotonic() + self._drain_s
             dropped = self._dropped
         if again:
             say(f"{self._name}: works again" + (f"; {dropped} events dropped so far" if dropped else ""))
