@@ -204,6 +204,19 @@ def test_two_clients_of_one_name_are_told_so(
     assert "is another client called fer-edge-pi? Set mqtt.device" in capfd.readouterr().err
 
 
+def test_a_file_without_its_broker_can_be_stopped(tmp_path: Path, clip: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {free_port()}\nhold = 1\n[emotion]\nheartbeat_s = 0.1\n')
+    command = command_line("run", clip, "--events", "events.jsonl", "--config", config)
+    environment, quiet = clean_environment(), subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=quiet, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "events.jsonl").exists() and (tmp_path / "events.jsonl").read_bytes())
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 6
+    assert told.splitlines()[-1].endswith("1 message was not passed on")
+
+
 @needs_mosquitto
 def test_a_broker_that_hangs_is_noticed(tmp_path: Path) -> None:
     with running(tmp_path) as (server, listener):

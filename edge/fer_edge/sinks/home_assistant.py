@@ -71,7 +71,7 @@ def source_config(prefix: str, topics: Topics, model: ModelStatus, source: str) 
         entities.add("sensor", f"{source}_most_at_once", f"{source} most at once", {**counts, **most})
     else:
         seen = {**here, **_while_watching(topics, source)}
-        percent = "{{ (100 * value_json.confidence) | round if value_json.confidence is not none else none }}"
+        percent = "{{ (100 * value_json.confidence) | round | int if value_json.confidence is not none else none }}"
         emotion = {"value_template": "{{ value_json.emotion }}", "icon": "mdi:emoticon-outline"}
         sure = {"value_template": percent, "unit_of_measurement": "%", "state_class": "measurement"}
         faces = {"value_template": "{{ value_json.faces }}", "state_class": "measurement", "icon": "mdi:account-group"}

@@ -13,7 +13,8 @@ from fer_edge.one_line import say
 from fer_edge.sinks.mqtt_publisher import Publisher
 from fer_edge.sinks.mqtt_session import Broker, Session
 from fer_edge.sinks.outbox import Outbox
-from fer_edge.sinks.queued import DRAIN_S, FIRST_RETRY_S
+from fer_edge.sinks.pace import Pace
+from fer_edge.sinks.queued import FIRST_RETRY_S
 
 _STEADY_S = 20.0
 """A connection that lasted as long was a good one: after it, waits begin at the shortest again."""
@@ -28,13 +29,13 @@ class Link:
     most.
     """
 
-    def __init__(self, broker: Broker, publisher: Publisher, hold: int, retry_most_s: float, *, live: bool) -> None:
+    def __init__(self, broker: Broker, publisher: Publisher, hold: int, retry_most_s: float, *, pace: Pace) -> None:
         self._broker, self._publisher, self._retry_most_s = broker, publisher, retry_most_s
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self._live = live
-        self.outbox = Outbox(hold, live=live, wake=self._wake)
+        self._pace = pace
+        self.outbox = Outbox(hold, pace=pace, wake=self._wake)
         self._sent_before = 0
         self.problem: str | None = f"{broker.where}: not connected yet"
         """Why nothing is sent now; None while all is well."""
@@ -49,13 +50,13 @@ class Link:
     def start_closing(self) -> None:
         """Take nothing more, and send what is held."""
         if not self._closing.is_set():
-            self._closing_until = time.monotonic() + DRAIN_S
+            self._closing_until = time.monotonic() + self._pace.drain_s
             self._closing.set()
             self.outbox.close()
             self._wake()
 
     def close(self) -> int:
-        """Wait for what is held to be sent, for 5 s at most; not ``live``, for as long as some is taken every 5 s.
+        """Wait for what is held to be sent, for 5 s at most; not live, for as long as some is taken every 5 s.
 
         Returns how many messages are lost.
         """
@@ -96,8 +97,8 @@ class Link:
 
     def _until(self) -> float:
         """When to end (monotonic seconds) where that was asked for, else infinity."""
-        if self._closing.is_set() and not self._live and self.outbox.sent != self._sent_before:
-            self._sent_before, self._closing_until = self.outbox.sent, time.monotonic() + DRAIN_S
+        if self._closing.is_set() and not self._pace.live and self.outbox.sent != self._sent_before:
+            self._sent_before, self._closing_until = self.outbox.sent, time.monotonic() + self._pace.drain_s
         return self._closing_until
 
     def _connected(self) -> None:
