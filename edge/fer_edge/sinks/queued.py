@@ -53,10 +53,12 @@ class QueuedSink(ClosingSink, Generic[Item]):
     """Holds at most ``hold`` events, and those being handed on (256 at most), for ``carrier``; their order is kept.
 
     For a live ``pace``, ``emit`` never waits; when full, the oldest event is dropped and counted. Otherwise it waits
-    for room, and nothing is lost. With ``retry_most_s`` a failure is an outage: what is held is tried again after 1 s, then
-    after twice as long each time, up to that many seconds. Without it, it ends the sink: the next ``emit``, ``record``
-    or ``close`` raises it; BrokenPipeError, a reader that has gone, always does. ``gather_s`` is how long events wait
-    for others to be handed on together, while there is room.
+    for room, and nothing is lost.
+
+    With ``retry_most_s`` a failure is an outage: what is held is tried again after 1 s, then after twice as long each
+    time, up to that many seconds. Without it, it ends the sink: the next ``emit``, ``record`` or ``close`` raises it;
+    BrokenPipeError, a reader that has gone, always does. ``gather_s`` is how long events wait for others to be handed
+    on together, while there is room.
     """
 
     def __init__(
