@@ -24,7 +24,7 @@ from fer_edge.sinks.line_file import LineFile
 from fer_edge.status import SinkStatus, StatusBoard
 from support.edge_command import clean_environment, command_line, lines_of
 from support.events import numbered, numbers_of
-from support.mosquitto import wait_for
+from support.waiting import wait_for
 
 
 @settings(max_examples=50)

@@ -27,7 +27,8 @@ from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EventKind, TrackedEmoti
 from support.edge_command import clean_environment, command_line
 from support.events import numbered, numbers_of
 from support.loopback import free_port, port_of, silent_server
-from support.mosquitto import Broker, Listener, needs_mosquitto, running, wait_for
+from support.mosquitto import Broker, Listener, needs_mosquitto, running
+from support.waiting import wait_for
 
 ROOT = "fer-edge/pi"
 EVENTS = f"{ROOT}/cam0/events"

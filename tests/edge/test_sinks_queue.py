@@ -16,7 +16,7 @@ from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import NotTakenError, QueuedSink
 from fer_edge.types import EmotionEvent
 from support.events import numbered
-from support.mosquitto import wait_for
+from support.waiting import wait_for
 
 
 class Store(ClosingSink):

@@ -20,7 +20,7 @@ from fer_edge.status import SinkStatus, StatusBoard
 from support.events import numbered, numbers_of
 from support.http_server import Answers, web_server
 from support.loopback import port_of
-from support.mosquitto import wait_for
+from support.waiting import wait_for
 
 
 def settings_for(url: str, **webhook: object) -> RuntimeSettings:
