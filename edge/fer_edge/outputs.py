@@ -106,12 +106,13 @@ def open_outputs(
     *,
     live: bool,
     also: Sequence[Recorder] = (),
+    stop: threading.Event | None = None,
 ) -> Outputs:
-    """All that the settings name, and ``also``; ``live`` tells that the world does not wait. Raises OutputError."""
+    """All that the settings name, and ``also``; ``live`` and ``stop`` are for ``open_sinks``. Raises OutputError."""
     output = settings.output
     recorders: list[Recorder] = [BoardRecorder(board, anonymous=output.privacy == "aggregate"), *also]
     with ExitStack() as opened:  # closes those already open when the next one is refused
-        sinks = opened.enter_context(open_sinks(settings, board, live=live, also=[BoardSink(board)]))
+        sinks = opened.enter_context(open_sinks(settings, board, live=live, also=[BoardSink(board)], stop=stop))
         if output.trace is not None:
             trace = TraceWriter(Path(output.trace), name_sources=len(settings.source.uris) > 1)
             recorders.append(opened.enter_context(trace))

@@ -120,7 +120,15 @@ class Session:
                 stack.callback(stats.close)
             live = settings.source.realtime or any(opening.reopens for opening in openings)
             outputs = stack.enter_context(
-                open_outputs(settings, self._board, fps, bundle.manifest.labels, live=live, also=page)
+                open_outputs(
+                    settings,
+                    self._board,
+                    fps,
+                    bundle.manifest.labels,
+                    live=live,
+                    also=page,
+                    stop=self._stop.asked,
+                )
             )
             failure = self._supervise(openings, equip, outputs, live=live)
             return self._finish(failure, outputs, stats, equip)

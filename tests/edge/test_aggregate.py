@@ -20,7 +20,7 @@ from fer_edge.sinks.base import ClosingSink
 from fer_edge.sinks.console import event_line
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts, Frame
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge, lines_of
-from support.mosquitto import wait_for
+from support.waiting import wait_for
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "edge/fer_edge/schema/event.schema.json").read_text())
 

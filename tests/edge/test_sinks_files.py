@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.config import RuntimeSettings
@@ -24,9 +24,10 @@ from fer_edge.sinks.line_file import LineFile
 from fer_edge.status import SinkStatus, StatusBoard
 from support.edge_command import clean_environment, command_line, lines_of
 from support.events import numbered, numbers_of
-from support.mosquitto import wait_for
+from support.waiting import wait_for
 
 
+@settings(max_examples=50)
 @given(
     sizes=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=8), max_size=20),
     max_bytes=st.integers(1, 200),
@@ -186,7 +187,7 @@ with open_sinks(load_settings(None, {"output": {"events": sys.argv[1], "events_g
 @pytest.mark.parametrize("gather_s", [0.0, 0.01])
 def test_lines_are_whole_after_a_kill_and_the_next_start(tmp_path: Path, gather_s: float) -> None:
     path, next_number = tmp_path / "events.jsonl", 0
-    for _ in range(3):
+    for _ in range(2):
         command = [sys.executable, "-c", WRITE_FOR_EVER, str(path), str(gather_s), str(next_number)]
         support = str(Path(__file__).parents[1])
         process = subprocess.Popen(

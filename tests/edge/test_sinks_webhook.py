@@ -20,7 +20,7 @@ from fer_edge.status import SinkStatus, StatusBoard
 from support.events import numbered, numbers_of
 from support.http_server import Answers, web_server
 from support.loopback import port_of
-from support.mosquitto import wait_for
+from support.waiting import wait_for
 
 
 def settings_for(url: str, **webhook: object) -> RuntimeSettings:
@@ -92,24 +92,27 @@ def test_a_redirect_is_not_followed() -> None:
 
 def test_a_server_that_drips_is_cut_off_in_time() -> None:
     """A byte of the answer now and then: no single wait is long, and the answer never comes."""
-    board, stop = StatusBoard(), threading.Event()
+    board, stop, ended = StatusBoard(), threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def drip() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
+            while not ended.is_set():
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):  # whoever waits in vain hangs up
                     connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
                     while not stop.wait(0.2):
                         connection.sendall(b".")
+                    connection.sendall(b"\r\nContent-Length: 0\r\n\r\n")
+                    ended.set()
 
         thread = threading.Thread(target=drip, daemon=True)
         thread.start()
         with open_sinks(settings_for(f"http://127.0.0.1:{port_of(listener)}"), board, live=True) as sinks:
             sinks.emit(numbered(1))
             wait_for(lambda: not status_of(board).working)
+            assert status_of(board).sent == 0  # though it looks like an answer
             stop.set()
-    assert status_of(board).sent == 0
+            wait_for(lambda: status_of(board).sent == 1)
 
 
 def test_what_is_held_is_bounded() -> None:

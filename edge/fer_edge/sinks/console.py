@@ -9,6 +9,7 @@ from fer_edge.config import RuntimeSettings
 from fer_edge.errors import OutputError
 from fer_edge.sinks.base import ClosingSink, ManagedSink
 from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
+from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import managed
 from fer_edge.status import StatusBoard
 from fer_edge.types import UNCERTAIN, EmotionEvent, FaceCounts
@@ -50,11 +51,11 @@ class ConsoleLines(ClosingSink):
         self._file.close()
 
 
-def open_console(settings: RuntimeSettings, board: StatusBoard, live: bool) -> ManagedSink | None:
+def open_console(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
     """Standard output, unless the JSON lines go there."""
     if settings.output.events == STANDARD_OUTPUT:
         return None
-    return managed(ConsoleLines(), "console", settings, board, live=live)
+    return managed(ConsoleLines(), "console", settings, board, pace=pace)
 
 
 def event_line(event: EmotionEvent) -> str:

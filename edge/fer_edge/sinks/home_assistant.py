@@ -7,6 +7,7 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from collections.abc import Mapping
@@ -70,7 +71,7 @@ def source_config(prefix: str, topics: Topics, model: ModelStatus, source: str) 
         entities.add("sensor", f"{source}_most_at_once", f"{source} most at once", {**counts, **most})
     else:
         seen = {**here, **_while_watching(topics, source)}
-        percent = "{{ (100 * value_json.confidence) | round if value_json.confidence is not none else none }}"
+        percent = "{{ (100 * value_json.confidence) | round | int if value_json.confidence is not none else none }}"
         emotion = {"value_template": "{{ value_json.emotion }}", "icon": "mdi:emoticon-outline"}
         sure = {"value_template": percent, "unit_of_measurement": "%", "state_class": "measurement"}
         faces = {"value_template": "{{ value_json.faces }}", "state_class": "measurement", "icon": "mdi:account-group"}
@@ -95,10 +96,8 @@ class _Entities:
     """Configurations of entities of one device, by their topics."""
 
     def __init__(self, prefix: str, topics: Topics, model: ModelStatus) -> None:
-        from importlib.metadata import version
-
         self.payloads: dict[str, bytes] = {}
-        ours = version("fer-edge")
+        ours = _our_version()
         self._prefix = prefix
         self._id = f"fer-edge_{_identifier(topics.device)}"
         self._common: dict[str, object] = {
@@ -119,6 +118,13 @@ class _Entities:
         key = _identifier(entity)
         whole = {"name": name, "unique_id": f"{self._id}_{key}", **self._common, **config}
         self.payloads[f"{self._prefix}/{component}/{self._id}/{key}/config"] = json_line(whole)
+
+
+@functools.cache
+def _our_version() -> str:
+    from importlib.metadata import version
+
+    return version("fer-edge")
 
 
 def _identifier(name: str) -> str:

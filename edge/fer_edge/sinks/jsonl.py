@@ -10,6 +10,7 @@ from fer_edge.config import RuntimeSettings
 from fer_edge.event_json import event_to_json
 from fer_edge.sinks.base import ClosingSink, ManagedSink
 from fer_edge.sinks.line_file import LineFile
+from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import managed
 from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent
@@ -57,11 +58,11 @@ def json_line(value: Mapping[str, Any]) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def open_events_file(settings: RuntimeSettings, board: StatusBoard, live: bool) -> ManagedSink | None:
+def open_events_file(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
     """What ``output.events`` names. Raises OutputError."""
     output = settings.output
     if output.events is None:
         return None
     most = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
     sink = JsonLinesSink(output.events, event_to_json, max_bytes=most, keep=output.events_keep)
-    return managed(sink, "events", settings, board, live=live, gather_s=output.events_gather_s)
+    return managed(sink, "events", settings, board, pace=pace, gather_s=output.events_gather_s)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_edge.config import RuntimeSettings
-from fer_edge.errors import ConfigError, MissingExtraError
+from fer_edge.errors import ConfigError, MissingExtraError, OutputError
 from fer_edge.event_json import event_to_json
 from fer_edge.one_line import say
 from fer_edge.secret_files import read_secret
@@ -21,6 +21,7 @@ from fer_edge.sinks.mqtt_publisher import Publisher
 from fer_edge.sinks.mqtt_session import Broker
 from fer_edge.sinks.mqtt_topics import Topics
 from fer_edge.sinks.outbox import Message
+from fer_edge.sinks.pace import Pace
 from fer_edge.status import SinkStatus, StatusBoard
 from fer_edge.types import EmotionEvent
 
@@ -35,14 +36,14 @@ class MqttSink(ClosingSink):
     already come again. Raises MissingExtraError, and ConfigError for a password or certificate that cannot be used.
     """
 
-    def __init__(self, settings: RuntimeSettings, board: StatusBoard, *, live: bool) -> None:
-        mqtt = settings.mqtt
+    def __init__(self, settings: RuntimeSettings, board: StatusBoard, *, pace: Pace) -> None:
+        mqtt, self._pace = settings.mqtt, pace
         if importlib.util.find_spec("paho") is None:
             raise MissingExtraError("paho-mqtt", "mqtt")
         self._topics = Topics(mqtt.topic, mqtt.device or socket.gethostname(), settings.output.privacy == "aggregate")
         prefix = mqtt.discovery_prefix if mqtt.home_assistant else None
         publisher = Publisher(self._topics, board, prefix)
-        self._link = Link(_broker(mqtt, self._topics), publisher, mqtt.hold, settings.recovery.retry_most_s, live=live)
+        self._link = Link(_broker(mqtt, self._topics), publisher, mqtt.hold, settings.recovery.retry_most_s, pace=pace)
 
     def emit(self, event: EmotionEvent) -> None:
         """Hold ``event`` until the broker has it."""
@@ -60,22 +61,28 @@ class MqttSink(ClosingSink):
         return SinkStatus("mqtt", problem is None, problem, outbox.sent, len(outbox), outbox.dropped)
 
     def start_closing(self) -> None:
-        """Take nothing more, and send what is held, for 5 s at most."""
+        """Take nothing more, and send what is held."""
         self._link.start_closing()
 
     def close(self) -> None:
-        """Send what is held, for 5 s at most, and say goodbye; what is lost then is told."""
+        """Send what is held, as ``Link.close`` does, and say goodbye; what is lost then is told.
+
+        Raises OutputError instead where the pace is not live.
+        """
         lost = self._link.close()
         if lost:
             problem = self._link.problem or "the broker did not take all of them in time"
-            say(f"mqtt: {problem}; {lost} message{'s were' if lost > 1 else ' was'} not passed on")
+            message = f"mqtt: {problem}; {lost} message{'s were' if lost > 1 else ' was'} not passed on"
+            if not self._pace.live:
+                raise OutputError(message)
+            say(message)
 
 
-def open_mqtt(settings: RuntimeSettings, board: StatusBoard, live: bool) -> ManagedSink | None:
+def open_mqtt(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
     """What ``[mqtt]`` names. Raises ConfigError and MissingExtraError."""
     if settings.mqtt.host is None:
         return None
-    sink = MqttSink(settings, board, live=live)
+    sink = MqttSink(settings, board, pace=pace)
     board.watch_sink(sink.status)
     return sink
 

@@ -13,7 +13,8 @@ from fer_edge.one_line import say
 from fer_edge.sinks.mqtt_publisher import Publisher
 from fer_edge.sinks.mqtt_session import Broker, Session
 from fer_edge.sinks.outbox import Outbox
-from fer_edge.sinks.queued import DRAIN_S, FIRST_RETRY_S
+from fer_edge.sinks.pace import Pace
+from fer_edge.sinks.queued import FIRST_RETRY_S
 
 _STEADY_S = 20.0
 """A connection that lasted as long was a good one: after it, waits begin at the shortest again."""
@@ -28,14 +29,17 @@ class Link:
     most.
     """
 
-    def __init__(self, broker: Broker, publisher: Publisher, hold: int, retry_most_s: float, *, live: bool) -> None:
+    def __init__(self, broker: Broker, publisher: Publisher, hold: int, retry_most_s: float, *, pace: Pace) -> None:
         self._broker, self._publisher, self._retry_most_s = broker, publisher, retry_most_s
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self.outbox = Outbox(hold, live=live, wake=self._wake)
+        self._pace = pace
+        self.outbox = Outbox(hold, pace=pace, wake=self._wake)
+        self._sent_before = 0
         self.problem: str | None = f"{broker.where}: not connected yet"
         """Why nothing is sent now; None while all is well."""
+        self._hint = f"; is another client called {broker.client_id}? Set mqtt.device"
         self._told = False
         self._closing = threading.Event()
         self._closing_until = float("inf")
@@ -44,20 +48,24 @@ class Link:
         self._thread.start()
 
     def start_closing(self) -> None:
-        """Take nothing more, and send what is held, for 5 s at most."""
+        """Take nothing more, and send what is held."""
         if not self._closing.is_set():
-            self._closing_until = time.monotonic() + DRAIN_S
+            self._closing_until = time.monotonic() + self._pace.drain_s
             self._closing.set()
             self.outbox.close()
             self._wake()
 
     def close(self) -> int:
-        """Wait for what is held to be sent; returns how many messages are lost."""
+        """Wait for what is held to be sent, for 5 s at most; not live, for as long as some is taken every 5 s.
+
+        Returns how many messages are lost.
+        """
         self.start_closing()
         if self._closed:
             return 0
         self._closed = True
-        self._thread.join(max(0.0, self._closing_until - time.monotonic()) + _GRACE_S)
+        while self._thread.is_alive() and (left := self._closing_until + _GRACE_S - time.monotonic()) > 0:
+            self._thread.join(left)
         return self.outbox.give_up()
 
     def _wake(self) -> None:
@@ -65,7 +73,7 @@ class Link:
             self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
-        pause_s = FIRST_RETRY_S
+        pause_s, short_lived = FIRST_RETRY_S, 0
         while True:
             began = time.monotonic()
             session = Session(self._broker, self._publisher, self.outbox, self._wake_reader)
@@ -73,12 +81,15 @@ class Link:
                 session.run(self._connected, self._until)
                 return
             except OutputError as error:
-                self._tell(str(error))
+                lasted_s = time.monotonic() - began
+                # Connected, and lost soon after: once may be chance.
+                short_lived = short_lived + 1 if self.problem is None and lasted_s < _STEADY_S else 0
+                self._tell(str(error) + (self._hint if short_lived > 1 else ""))
             finally:
                 self.outbox.start_again()
             if self._closing.is_set():
                 return
-            if time.monotonic() - began > _STEADY_S:
+            if lasted_s > _STEADY_S:
                 pause_s = FIRST_RETRY_S
             # Not all at once: tens of devices lose the same broker at the same moment.
             self._closing.wait(pause_s * random.uniform(0.75, 1.0))
@@ -86,6 +97,8 @@ class Link:
 
     def _until(self) -> float:
         """When to end (monotonic seconds) where that was asked for, else infinity."""
+        if self._closing.is_set() and not self._pace.live and self.outbox.sent != self._sent_before:
+            self._sent_before, self._closing_until = self.outbox.sent, time.monotonic() + self._pace.drain_s
         return self._closing_until
 
     def _connected(self) -> None:

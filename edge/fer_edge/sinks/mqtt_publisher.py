@@ -27,22 +27,21 @@ class Publisher:
         self.topics = topics
         self._board, self._prefix = board, discovery_prefix
         self._published: dict[str, bytes] = {}
+        self._described: object = None
         self._next_look = 0.0
 
     def begin(self, client: Client) -> None:
         """A connection was made: everything is new to it."""
         if self._prefix is not None:
             client.subscribe(home_assistant.status_topic(self._prefix), QOS)
-        self._published.clear()
+        self._forget()
         self._publish(client, {self.topics.availability: ONLINE})
-        self._next_look = 0.0
 
     def received(self, topic: str, payload: bytes) -> None:
         """A message came: that Home Assistant has started, and knows nothing."""
         birth = self._prefix is not None and topic == home_assistant.status_topic(self._prefix)
         if birth and payload == home_assistant.BIRTH:
-            self._published.clear()
-            self._next_look = 0.0
+            self._forget()
 
     def wait_s(self) -> float:
         """Seconds until the next look."""
@@ -60,12 +59,19 @@ class Publisher:
             return
         self._next_look = time.monotonic() + STATES_EVERY_S
         status = self._board.snapshot(with_runtimes=False)
-        if self._prefix is not None:
+        described = status.model, [source.name for source in status.sources]
+        if self._prefix is not None and described != self._described:
+            self._described = described
             configs = home_assistant.device_config(self._prefix, self.topics, status.model)
             for source in status.sources:
                 configs |= home_assistant.source_config(self._prefix, self.topics, status.model, source.name)
             self._publish(client, configs)
         self._publish(client, self.topics.states(status))
+
+    def _forget(self) -> None:
+        self._published.clear()
+        self._described = None
+        self._next_look = 0.0
 
     def _publish(self, client: Client, payloads: dict[str, bytes]) -> None:
         for topic, payload in payloads.items():

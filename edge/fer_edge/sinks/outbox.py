@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fer_edge.sinks.pace import POLL_S, Pace
+
 WINDOW = 20
 """Messages that may be on their way at a time."""
 
@@ -23,12 +25,12 @@ class Message:
 class Outbox:
     """Holds at most ``hold`` messages, and the 20 at most that are on their way; any thread may call it.
 
-    ``live``: when full, the oldest that is not on its way is dropped and counted; otherwise ``put`` waits for room.
+    For a live ``pace``, when full, the oldest that is not on its way is dropped and counted; otherwise ``put`` waits.
     ``wake`` is called when there is something to send.
     """
 
-    def __init__(self, hold: int, *, live: bool, wake: Callable[[], None]) -> None:
-        self._hold, self._live, self._wake = hold, live, wake
+    def __init__(self, hold: int, *, pace: Pace, wake: Callable[[], None]) -> None:
+        self._hold, self._pace, self._wake = hold, pace, wake
         self._changed = threading.Condition()
         self._messages: deque[Message] = deque()
         self._on_the_way: deque[int] = deque()
@@ -42,13 +44,13 @@ class Outbox:
     def put(self, message: Message) -> None:
         """Hold ``message`` until it is acknowledged."""
         with self._changed:
-            while not self._live and len(self._messages) >= self._hold and not self._closed:
-                self._changed.wait()
+            while len(self._messages) >= self._hold and not self._closed and self._pace.waits():
+                self._changed.wait(POLL_S)
             if self._closed:
                 self.dropped += 1
                 return
             self._messages.append(message)
-            if self._live and len(self._messages) - len(self._on_the_way) > self._hold:
+            if len(self._messages) - len(self._on_the_way) > self._hold and not self._pace.waits():
                 del self._messages[len(self._on_the_way)]
                 self.dropped += 1
         self._wake()
@@ -82,7 +84,7 @@ class Outbox:
         with self._changed:
             self._on_the_way.clear()
             self._acknowledged.clear()
-            while self._live and len(self._messages) > self._hold:
+            while len(self._messages) > self._hold and not self._pace.waits():
                 self._messages.popleft()
                 self.dropped += 1
 

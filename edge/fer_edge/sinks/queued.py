@@ -12,11 +12,10 @@ from fer_edge.config import RuntimeSettings
 from fer_edge.errors import OutputError
 from fer_edge.one_line import say
 from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame
+from fer_edge.sinks.pace import POLL_S, Pace
 from fer_edge.status import SinkStatus, StatusBoard
 from fer_edge.types import EmotionEvent
 
-DRAIN_S = 5.0
-"""How long closing waits for what is still held to be passed on."""
 FIRST_RETRY_S = 1.0
 """Wait after a first failure; each next one is twice as long."""
 _MOST_AT_ONCE = 256
@@ -53,11 +52,13 @@ class Carrier(Protocol[Item]):
 class QueuedSink(ClosingSink, Generic[Item]):
     """Holds at most ``hold`` events, and those being handed on (256 at most), for ``carrier``; their order is kept.
 
-    ``live``: ``emit`` never waits; when full, the oldest event is dropped and counted. Otherwise it waits for room,
-    and nothing is lost. With ``retry_most_s`` a failure is an outage: what is held is tried again after 1 s, then after
-    twice as long each time, up to that many seconds. Without it, it ends the sink: the next ``emit``, ``record`` or
-    ``close`` raises it; BrokenPipeError, a reader that has gone, always does. ``gather_s`` is how long events wait for
-    others to be handed on together, while there is room.
+    For a live ``pace``, ``emit`` never waits; when full, the oldest event is dropped and counted. Otherwise it waits
+    for room, and nothing is lost.
+
+    With ``retry_most_s`` a failure is an outage: what is held is tried again after 1 s, then after twice as long each
+    time, up to that many seconds. Without it, it ends the sink: the next ``emit``, ``record`` or ``close`` raises it;
+    BrokenPipeError, a reader that has gone, always does. ``gather_s`` is how long events wait for others to be handed
+    on together, while there is room.
     """
 
     def __init__(
@@ -66,12 +67,13 @@ class QueuedSink(ClosingSink, Generic[Item]):
         name: str,
         *,
         hold: int,
-        live: bool,
+        pace: Pace,
         retry_most_s: float | None = None,
         gather_s: float = 0.0,
     ) -> None:
         self._carrier, self._name = carrier, name
-        self._hold, self._live, self._retry_most_s, self._gather_s = hold, live, retry_most_s, gather_s
+        self._hold, self._pace, self._retry_most_s = hold, pace, retry_most_s
+        self._gather_s = gather_s
         self._changed = threading.Condition()
         self._waiting: deque[Item] = deque()
         self._in_hand = 0
@@ -90,8 +92,8 @@ class QueuedSink(ClosingSink, Generic[Item]):
         """Hold ``event`` until it can be passed on. Raises what ended the sink."""
         item = self._carrier.encode(event)
         with self._changed:
-            while not self._live and len(self._waiting) >= self._hold and self._works():
-                self._changed.wait()
+            while len(self._waiting) >= self._hold and self._works() and self._pace.waits():
+                self._changed.wait(POLL_S)
             self._raise_failure()
             if self._closing_until is not None:
                 self._dropped += 1
@@ -115,17 +117,22 @@ class QueuedSink(ClosingSink, Generic[Item]):
             return SinkStatus(self._name, self._problem is None, self._problem, self._sent, waiting, self._dropped)
 
     def start_closing(self) -> None:
-        """Take nothing more, and pass on what is held, for 5 s at most."""
+        """Take nothing more, and pass on what is held."""
         with self._changed:
             if self._closing_until is None:
-                self._closing_until = time.monotonic() + DRAIN_S
+                self._closing_until = time.monotonic() + self._pace.drain_s
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Pass on what is held, for 5 s at most; what is lost then is told. Raises what ended the sink."""
+        """Pass on what is held, for the pace's ``drain_s`` at most; not live, for as long as something is taken
+        every ``drain_s``.
+
+        What is lost then is told; not live, OutputError is raised. Raises what ended the sink.
+        """
         self.start_closing()
         assert self._closing_until is not None
-        self._thread.join(max(0.0, self._closing_until + _LAST_RETRY_S - time.monotonic()))
+        while self._thread.is_alive() and (left := self._closing_until + _LAST_RETRY_S - time.monotonic()) > 0:
+            self._thread.join(left)
         with self._changed:
             if self._closed:
                 return
@@ -138,11 +145,12 @@ class QueuedSink(ClosingSink, Generic[Item]):
                 self._raise_failure(again=False)
                 return
             stuck = self._thread.is_alive() and self._retry_most_s is None
+            outlived = self._pace.live and not stuck
             problem = self._problem or "takes nothing more, as a pipe that nobody reads: given up"
         if lost:
             message = f"{problem}; {lost} event{'s were' if lost > 1 else ' was'} not passed on"
             message = message if message.startswith(self._name) else f"{self._name}: {message}"
-            if stuck:
+            if not outlived:
                 raise OutputError(message)
             say(message)
 
@@ -155,7 +163,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
             raise self._failure
 
     def _drop_oldest(self) -> None:
-        while self._live and len(self._waiting) > self._hold:
+        while len(self._waiting) > self._hold and not self._pace.waits():
             self._waiting.popleft()
             self._dropped += 1
 
@@ -204,6 +212,8 @@ class QueuedSink(ClosingSink, Generic[Item]):
             again, self._problem, self._pause_s = self._problem is not None, None, FIRST_RETRY_S
             self._sent += count
             self._put_back(hand[count:])
+            if self._closing_until is not None and not self._pace.live:
+                self._closing_until = time.monotonic() + self._pace.drain_s
             dropped = self._dropped
         if again:
             say(f"{self._name}: works again" + (f"; {dropped} events dropped so far" if dropped else ""))
@@ -275,7 +285,7 @@ def managed(
     settings: RuntimeSettings,
     board: StatusBoard,
     *,
-    live: bool,
+    pace: Pace,
     gather_s: float = 0.0,
 ) -> ManagedSink:
     """``carrier`` as it suits what is watched, told to ``board`` as ``name``.
@@ -283,10 +293,10 @@ def managed(
     A camera gets a queue; with ``recovery.reconnect`` its failures are outages. Files wait for what they write.
     """
     sink: QueuedSink[Item] | DirectSink[Item]
-    if live or gather_s:
+    if pace.live or gather_s:
         retry_most_s = settings.recovery.retry_most_s if settings.recovery.reconnect else None
         hold = settings.output.hold
-        sink = QueuedSink(carrier, name, hold=hold, live=live, retry_most_s=retry_most_s, gather_s=gather_s)
+        sink = QueuedSink(carrier, name, hold=hold, pace=pace, retry_most_s=retry_most_s, gather_s=gather_s)
     else:
         sink = DirectSink(carrier, name)
     board.watch_sink(sink.status)

@@ -17,6 +17,7 @@ from fer_edge.secret_files import read_secret
 from fer_edge.service_config import WebhookSettings
 from fer_edge.sinks.base import ClosingSink, ManagedSink
 from fer_edge.sinks.jsonl import json_line
+from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import NotTakenError, QueuedSink
 from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent
@@ -104,12 +105,12 @@ class Webhook(ClosingSink):
         return (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
 
 
-def open_webhook(settings: RuntimeSettings, board: StatusBoard, live: bool) -> ManagedSink | None:
+def open_webhook(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
     """What ``[webhook]`` names. Raises ConfigError."""
     hook = settings.webhook
     if hook.url is None:
         return None
-    sink = QueuedSink(Webhook(hook), "webhook", hold=hook.hold, live=live, retry_most_s=hook.retry_most_s)
+    sink = QueuedSink(Webhook(hook), "webhook", hold=hook.hold, pace=pace, retry_most_s=hook.retry_most_s)
     board.watch_sink(sink.status)
     return sink
 
