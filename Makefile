@@ -36,7 +36,7 @@ LEGACY_PYTHON ?= $(firstword $(foreach name,$(PYTHON) python3.11,\
 # pkg_resources of an older setuptools, and lists gigabytes of PyTorch, which another detector alone would use.
 FER := tensorflow-cpu 'opencv-python-headless<5' 'setuptools<81' requests pandas matplotlib Pillow tqdm 'moviepy<2' ffmpeg-python
 
-# The Raspberry Pi OS release that `make test-arm` emulates: bookworm or trixie.
+# The Debian release that `make test-arm` emulates and `make test-systemd` starts: bookworm or trixie.
 SUITE ?= bookworm
 
 BUNDLES := fer-edge-s fer-edge-xs
@@ -54,8 +54,8 @@ help:
 	@echo "make fer-env    install the fer package into $(FER_VENV), 2 GB, for \`fer-edge bench pipeline\`"
 	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
 	@echo "make test-picamera2  the picamera2 source on libcamera's virtual camera (tests/virtual_camera/README.md)"
-	@echo "make test-systemd  the service's unit under systemd in a container, as root (tests/systemd/README.md)"
 	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
+	@echo "make test-systemd  the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
@@ -94,7 +94,7 @@ test-picamera2: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m virtual_camera $(ARGS)
 
 test-systemd: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python -m systemd $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m systemd --suite $(SUITE) $(ARGS)
 
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)

@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from fer_edge.crop import resample
 from fer_edge.types import Box, Float32Array, Track, UInt8Array
@@ -45,7 +44,7 @@ class AppearanceFollower:
     """Keeps how the faces of one source's tracks looked when they were last found."""
 
     def __init__(self) -> None:
-        self._looks: dict[int, UInt8Array] = {}
+        self._looks: dict[int, Look] = {}
 
     def find(self, gray: UInt8Array, tracks: Sequence[Track]) -> dict[int, Box]:
         """Of the confirmed ``tracks`` (with predicted boxes) those that look as before, and where in ``gray``, by id.
@@ -78,15 +77,15 @@ class AppearanceFollower:
         self._looks = {track.track_id: known[track.track_id] for track in tracks if track.track_id in known}
 
 
-def _look(gray: UInt8Array, box: Box) -> UInt8Array | None:
-    """The middle of the face in ``box``, [SIDE, SIDE]; None where it is not wholly in the picture."""
+def _look(gray: UInt8Array, box: Box) -> Look | None:
+    """The middle of the face in ``box``; None where it is not wholly in the picture."""
     core = box.grown(CORE)
     if core.area == 0 or core.clipped(gray.shape[1], gray.shape[0]) != core:
         return None
-    return _reduced(gray, core, SIDE, SIDE)
+    return Look(_reduced(gray, core, SIDE, SIDE))
 
 
-def _find(gray: UInt8Array, box: Box, look: UInt8Array) -> Box | None:
+def _find(gray: UInt8Array, box: Box, look: Look) -> Box | None:
     """Where around ``box`` the ``look`` is; None where nothing looks like it."""
     likeness, place = _best_place(gray, box, look)
     if FAINT_LIKENESS <= likeness < SURE_LIKENESS:
@@ -97,7 +96,7 @@ def _find(gray: UInt8Array, box: Box, look: UInt8Array) -> Box | None:
     return place if likeness >= LEAST_LIKENESS else None
 
 
-def _best_place(gray: UInt8Array, box: Box, look: UInt8Array) -> tuple[float, Box]:
+def _best_place(gray: UInt8Array, box: Box, look: Look) -> tuple[float, Box]:
     """The place of a face of ``box``'s size around it that is most like the ``look``, and how much it is."""
     window = box.grown(CORE + 2 * REACH).clipped(gray.shape[1], gray.shape[0])
     height = round(window.height * SIDE / (CORE * max(1, box.height)))
@@ -105,7 +104,7 @@ def _best_place(gray: UInt8Array, box: Box, look: UInt8Array) -> tuple[float, Bo
     if min(height, width) < SIDE:
         return -1.0, box
     likeness = correlate(_reduced(gray, window, height, width), look)
-    row, column = map(int, np.unravel_index(int(likeness.argmax()), likeness.shape))
+    row, column = divmod(int(likeness.argmax()), likeness.shape[1])
     x = window.x + (column + _offset(likeness[row], column) + SIDE / 2) * window.width / width
     y = window.y + (row + _offset(likeness[:, column], row) + SIDE / 2) * window.height / height
     place = Box(round(x - box.width / 2), round(y - box.height / 2), box.width, box.height)
@@ -121,32 +120,52 @@ def _offset(line: Float32Array, peak: int) -> float:
     return (before - after) / (2 * curve) if curve < 0 else 0.0
 
 
-def correlate(picture: UInt8Array, look: UInt8Array) -> Float32Array:
+class Look:
+    """A picture that is to be found again, and what every search for it needs: worked out once."""
+
+    def __init__(self, picture: UInt8Array) -> None:
+        """``picture`` is uint8 [H, W], at most 16 x 16 pixels."""
+        self.picture = picture.astype(np.float32)
+        self.total = float(picture.sum())
+        # Like all sums here a whole number below 2^53.
+        self.spread = picture.size * float(np.square(picture, dtype=np.int64).sum()) - self.total**2
+        """Variance times the square of the number of pixels."""
+
+    def in_rows_of(self, width: int) -> Float32Array:
+        """The pixels in the order in which they lie in a picture of ``width`` columns, with 0 for those between."""
+        rows, columns = self.picture.shape
+        spaced = np.zeros((rows, width), np.float32)
+        spaced[:, :columns] = self.picture
+        return spaced.reshape(-1)[: (rows - 1) * width + columns]
+
+
+def correlate(picture: UInt8Array, look: Look) -> Float32Array:
     """Normalized correlation, -1 to 1, of ``look`` with each part of ``picture`` of its size; 0 where either is flat.
 
-    Flat is what has a standard deviation below ``LEAST_CONTRAST``. Both are uint8 [H, W]; ``look`` has at most 16 x 16
-    pixels.
+    Flat is what has a standard deviation below ``LEAST_CONTRAST``. ``picture`` is uint8 [H, W].
     """
-    (height, width), count = look.shape, float(look.size)
-    sums, squares = cv2.integral2(picture, sdepth=cv2.CV_64F)
-    total, own_total = _of_parts(sums, height, width), float(look.sum())
-    # Without a copy: the parts overlap, and together hold a hundred times the picture.
-    parts = sliding_window_view(picture.astype(np.float32), look.shape)
-    products = np.einsum("ijkl,kl->ij", parts, look.astype(np.float32)).astype(np.float64)
-    # All of these are whole numbers below 2^53.
-    own_spread = count * float(np.square(look, dtype=np.int64).sum()) - own_total**2
-    spread = count * _of_parts(squares, height, width) - total**2
+    (height, width), count = look.picture.shape, float(look.picture.size)
+    places = picture.shape[0] - height + 1, picture.shape[1] - width + 1
     least = (LEAST_CONTRAST * count) ** 2
-    seen = (spread >= least) & (own_spread >= least)
-    common = count * products - total * own_total
-    likeness = np.divide(common, np.sqrt(spread * own_spread), out=np.zeros_like(common), where=seen)
+    if look.spread < least:
+        return np.zeros(places, np.float32)
+    sums, squares = cv2.integral2(picture, sdepth=cv2.CV_64F)
+    total = _of_parts(sums, height, width)
+    # A part of the picture is one stretch of its pixels, row after row, with others between: thus no copy is needed.
+    pixels, kernel = picture.astype(np.float32), look.in_rows_of(picture.shape[1])
+    parts = np.ndarray((*places, len(kernel)), np.float32, pixels, strides=(*pixels.strides, pixels.itemsize))
+    products = np.einsum("ijk,k->ij", parts, kernel).astype(np.float64)
+    spread = count * _of_parts(squares, height, width) - total**2
+    common = count * products - total * look.total
+    likeness = common / np.sqrt(np.maximum(spread, least) * look.spread)
+    likeness[spread < least] = 0.0
     return np.asarray(likeness, dtype=np.float32)
 
 
 def _of_parts(integral: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[np.float64]:
     """The sums over all parts of ``height`` x ``width`` pixels, of an integral image [H + 1, W + 1]."""
-    lower, upper = integral[height:], integral[:-height]
-    return np.asarray(lower[:, width:] - lower[:, :-width] - upper[:, width:] + upper[:, :-width])
+    rows = integral[height:] - integral[:-height]
+    return np.asarray(rows[:, width:] - rows[:, :-width])
 
 
 def _reduced(gray: UInt8Array, box: Box, height: int, width: int) -> UInt8Array:

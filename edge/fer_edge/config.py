@@ -62,8 +62,8 @@ class DetectorSettings:
     """Ratio between the sizes tried, above 1; nearer 1 finds more and costs more."""
     min_neighbors: int = 2
     """Overlapping hits that make a face; higher means fewer false faces and more missed ones."""
-    known_scale_factor: float = 1.2
-    """The same ratio where a known face is looked for again: its size is known well, so fewer are tried."""
+    known_scale_factor: float = 1.15
+    """The same ratio where a known face is looked for again; its size is known well, so few are tried."""
     known_min_neighbors: int = 1
     """Hits wanted where a known face is looked for again: it is likely to be there."""
     threads: int = 1
@@ -100,7 +100,7 @@ class ScheduleSettings:
     """Seconds between two looks where nothing moves."""
     motion_threshold: float = 4.0
     """Grey levels by which a part of the picture must change to count as moving; 0 looks at what stands still too."""
-    region_margin: float = 1.8
+    region_margin: float = 1.5
     """Side of the region around a face just seen, in face widths."""
     region_growth: float = 4.0
     """Face widths by which that side grows for each second that the face was not seen, for half a second."""
@@ -122,7 +122,7 @@ class ScheduleSettings:
 class TrackingSettings:
     """``[tracking]``: when a face becomes a track, and when it has left."""
 
-    confirm_hits: int = 3
+    confirm_hits: int = 2
     """Times a face must be found before its track is told of."""
     left_after_s: float = 1.0
     """Seconds without being found after which a track has left."""

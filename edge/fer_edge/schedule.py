@@ -25,13 +25,15 @@ OCTAVE = 2.2
 quarter of the cost. The small surplus over 2 lets a face between the two gather its hits in one of them."""
 LAST_FINER = 1.33
 """Factor by which the last part, which looks for all larger faces at once, is reduced less: more of them are found."""
-SWEEP_SHARE, EAGER_SHARE = 0.7, 0.35
+SWEEP_SHARE, LARGE_SHARE = 0.7, 0.13
 """Share of ``acquire_within_s`` in which all tiles have their turn; the rest is for confirming what was found. The
-smaller one while no face is in sight, when nothing else costs anything: two looks find what one may miss."""
+second one is for the tiles of larger faces while no face is in sight: who is near has crossed the picture soonest, is
+looked for at the least cost, and many looks find what one may miss."""
 SETTLE_S = 0.5
 """Seconds for which what moved is still looked at after it stands: a search while it moved may have missed it."""
-STEADY_RATIO, UNSURE_RATIO = 1.35, 1.5
-"""Factor by which a face may have grown or shrunk since its last look: a face just seen, and a lost or a new one."""
+STEADY_RATIO, UNSURE_RATIO = 1.25, 1.5
+"""Factor by which a face may have grown or shrunk since its last look: a face just seen, and a lost or a new one. The
+narrow one leaves time for sizes that lie closer together, which finds more."""
 UNSURE_MARGIN = 0.8
 """Face widths by which the region of a new face is larger: nobody knows yet where it is heading."""
 HIDDEN = 1.1
@@ -130,14 +132,23 @@ def plan_searches(
     tiles_at = state.tiles_at if state.frame_size == motion.frame_size else (-math.inf,) * len(tiles)
 
     wanted = [
-        (_overdue(track, motion, now, elapsed, settings), _around(track, motion, now, settings)) for track in tracks
+        (late, _around(track, motion, now, settings))
+        for track in tracks
+        if (late := _overdue(track, motion, now, elapsed, settings)) >= 1
     ]
     alone = all(track.lost and not track.matched for track in tracks)
-    period = (EAGER_SHARE if alone else SWEEP_SHARE) * settings.acquire_within_s
-    overdue = [_tile_overdue(*pair, motion, now, period, settings) for pair in zip(tiles, tiles_at, strict=True)]
+    periods = [
+        settings.acquire_within_s * (LARGE_SHARE if alone and tile.scale < tiles[0].scale else SWEEP_SHARE)
+        for tile in tiles
+    ]
+    newest = motion.newest_news()
+    overdue = [
+        _tile_overdue(tile, at, motion, newest, now, period, settings)
+        for tile, at, period in zip(tiles, tiles_at, periods, strict=True)
+    ]
     turns = sorted((index for index in range(len(tiles)) if overdue[index] >= 1), key=lambda index: -overdue[index])
     first = state.at is None
-    most = len(tiles) if first or elapsed >= period else math.ceil(len(tiles) * elapsed / period)
+    most = len(tiles) if first else math.ceil(sum(min(1.0, elapsed / max(period, 1e-3)) for period in periods))
     wanted += [(overdue[index], tiles[index]) for index in turns[: max(1, most)]]
 
     # Credit is saved up for as long as the last frame took, and a little, not for longer: it would be spent at once.
@@ -146,7 +157,7 @@ def plan_searches(
         if first
         else min(state.credit_s + elapsed * settings.budget_share, max(elapsed, 0.2) * settings.budget_share)
     )
-    chosen, left = _afford([search for late, search in sorted(wanted, key=_turn) if late >= 1], cost, credit, settings)
+    chosen, left = _afford([search for _, search in sorted(wanted, key=_turn)], cost, credit, settings)
     tiles_at = tuple(now if tile in chosen else at for tile, at in zip(tiles, tiles_at, strict=True))
     if settings.acquire_within_s > 0:
         seen = tuple(track.box.grown(HIDDEN) for track in tracks if track.followed)
@@ -219,10 +230,19 @@ def _overdue(track: Track, motion: SceneMotion, now: float, elapsed: float, sett
 
 
 def _tile_overdue(
-    tile: Search, at: float, motion: SceneMotion, now: float, period: float, settings: ScheduleSettings
+    tile: Search,
+    at: float,
+    motion: SceneMotion,
+    newest: float,
+    now: float,
+    period: float,
+    settings: ScheduleSettings,
 ) -> float:
     overdue = (now - at) / max(period, 1e-3)
-    if settings.acquire_within_s > 0 and overdue >= 1 and _stands(motion.last_news(tile.region), at, settings):
+    if overdue < 1 or settings.acquire_within_s == 0:
+        return overdue
+    # Mostly there is no news anywhere, and each part need not be asked for its own.
+    if _stands(newest, at, settings) or _stands(motion.last_news(tile.region), at, settings):
         return (now - at) / max(settings.still_look_s, settings.acquire_within_s)
     return overdue
 

@@ -121,7 +121,7 @@ class Session:
             outputs = stack.enter_context(
                 open_outputs(settings, self._board, fps, bundle.manifest.labels, live=live, also=page)
             )
-            failure = self._supervise(openings, equip, outputs)
+            failure = self._supervise(openings, equip, outputs, live=live)
             return self._finish(failure, outputs, stats, equip)
 
     def _await_sources(self, openings: list[Opening], equip: Equipment) -> tuple[list[Opening], float]:
@@ -161,7 +161,9 @@ class Session:
             return Outcome(None, False, [])
         return Outcome(self._lost[0], self._told(self._lost[0]), [])
 
-    def _supervise(self, openings: Sequence[Opening], equip: Equipment, outputs: Outputs) -> Exception | None:
+    def _supervise(
+        self, openings: Sequence[Opening], equip: Equipment, outputs: Outputs, *, live: bool
+    ) -> Exception | None:
         source, recovery, names = self._settings.source, self._settings.recovery, [o.name for o in openings]
         # Opening takes no longer than three times its timeout, silence and a driver that hangs once each.
         longest_s = 5 * source.timeout_s + recovery.retry_most_s + _BETWEEN_S
@@ -191,7 +193,8 @@ class Session:
         care = ChipCare(self._settings.chip, self._board.set_chip)
 
         def between() -> None:
-            equip.spare(care.poll(time.monotonic()).budget_share)
+            if live:  # a file takes what it takes, so that it gives the same everywhere
+                equip.spare(care.poll(time.monotonic()).budget_share)
             self._tell_status()
             self._meanwhile()
 

@@ -205,6 +205,8 @@ def _best_assignment(matrix: np.ndarray[tuple[int, int], np.dtype[np.float64]]) 
 
     Rows enter one at a time; each time the cheapest chain of changes makes room for the new one.
     """
+    if min(matrix.shape) == 1:  # mostly: one face, and the best track of it, or the other way round
+        return [divmod(int(matrix.argmax()), matrix.shape[1])]
     transposed = matrix.shape[0] > matrix.shape[1]
     cost = -(matrix.T if transposed else matrix)
     rows, columns = cost.shape

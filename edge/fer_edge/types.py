@@ -125,6 +125,10 @@ class SceneMotion:
         """When anything in ``box`` last changed that is no known face."""
         return float(self.news_at[self.cells(box)].max(initial=-np.inf))
 
+    def newest_news(self) -> float:
+        """When anything last changed that is no known face."""
+        return float(self.news_at.max(initial=-np.inf))
+
     def cells(self, box: Box) -> tuple[slice, slice]:
         """Rows and columns of the cells that ``box`` touches."""
         (width, height), (rows, columns) = self.frame_size, self.changed_at.shape

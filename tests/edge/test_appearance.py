@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.appearance import LEAST_CONTRAST, REACH, SIDE, AppearanceFollower, correlate
+from fer_edge.appearance import LEAST_CONTRAST, REACH, SIDE, AppearanceFollower, Look, correlate
 from fer_edge.types import Box, Face, Track, UInt8Array
 from support.scenes import FACE_IN_PORTRAIT, portrait
 
@@ -41,7 +41,7 @@ def _noise(generator: np.random.Generator, *shape: int) -> UInt8Array:
 def test_the_correlation_is_pearsons_of_each_part(seed: int, side: int, more: tuple[int, int]) -> None:
     generator = np.random.default_rng(seed)
     picture, look = _noise(generator, side + more[0], side + more[1]), _noise(generator, side, side)
-    likeness = correlate(picture, look)
+    likeness = correlate(picture, Look(look))
     assert likeness.shape == (more[0] + 1, more[1] + 1)
     for (row, column), found in np.ndenumerate(likeness):
         part = picture[row : row + side, column : column + side]
@@ -55,9 +55,9 @@ def test_the_correlation_is_pearsons_of_each_part(seed: int, side: int, more: tu
 def test_the_same_is_1_its_negative_minus_1_and_what_is_flat_0(seed: int, level: int) -> None:
     look = _noise(np.random.default_rng(seed), SIDE, SIDE)
     flat = np.full((SIDE, SIDE), level, np.uint8)
-    assert correlate(look, look) == pytest.approx(1.0)
-    assert correlate(255 - look, look) == pytest.approx(-1.0)
-    assert correlate(flat, look) == correlate(look, flat) == 0.0
+    assert correlate(look, Look(look)) == pytest.approx(1.0)
+    assert correlate(255 - look, Look(look)) == pytest.approx(-1.0)
+    assert correlate(flat, Look(look)) == correlate(look, Look(flat)) == 0.0
 
 
 @settings(max_examples=30)

@@ -31,7 +31,7 @@ from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.service_config import ChipSettings
 from fer_edge.status import ChipStatus, StatusBoard
 from fer_edge.telemetry import Telemetry
-from support.edge_command import clean_environment, command_line
+from support.edge_command import clean_environment, command_line, fer_edge
 from support.scenes import demo_frames
 from support.sysfs import FakeSysfs
 
@@ -316,3 +316,11 @@ def test_the_running_program_says_that_it_got_hot_and_searches_less(tmp_path: Pa
     assert cool_errors == ""
     assert hot_errors.startswith("fer-edge: the chip is at 79.0 °C") and hot_errors.count("\n") == 1
     assert searches_told(tmp_path / "run-hot") < 0.8 * searches_told(tmp_path / "run-cool")
+
+
+def test_a_file_is_not_said_to_be_spared(tmp_path: Path) -> None:
+    hot = FakeSysfs(tmp_path / "sys")
+    hot.set_temperature(90)
+    settings = {"FER_EDGE_CHIP_SYSFS": str(hot.root)}
+    result = fer_edge("run", "demo", "--max-frames", 5, cwd=tmp_path, settings=settings)
+    assert (result.returncode, result.stderr) == (0, "")

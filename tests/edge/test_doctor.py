@@ -28,6 +28,7 @@ from fer_edge.doctor.examine import examine, finding_as_line, finding_from
 from fer_edge.doctor.libraries import look_at_inference, look_at_model
 from support.edge_command import assert_one_line, clean_environment, fer_edge
 from support.findings import assert_found, case_of, secret_file, settings_of
+from support.interpreters import HERE
 from support.loopback import free_port, port_of, silent_server
 from support.sysfs import FakeSysfs
 
@@ -84,6 +85,24 @@ def test_disk(tmp_path: Path) -> None:
     assert_found(machine.look_at_disk(missing), BAD, "no such folder", f"mkdir -p {tmp_path}/none")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user for a moment, which root alone can")
+def test_a_folder_of_the_services_user(tmp_path: Path) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "state"
+        (folder / "sub").mkdir(parents=True)
+        os.chown(folder, 1, 1)  # the user daemon, on every Debian
+        folder.chmod(0o700)
+        Path(name).chmod(0o755)
+        cases = [case_of(tmp_path, f'[output]\nevents = "{place}/e.jsonl"') for place in (folder, folder / "sub")]
+        os.seteuid(65534)
+        try:
+            found = [machine.look_at_disk(case) for case in cases]
+        finally:
+            os.seteuid(0)
+    assert_found(found[0], BAD, "may not be written to", "sudo -u daemon fer-edge doctor")
+    assert_found(found[1], BAD, "Permission denied", "sudo -u daemon fer-edge doctor")
+
+
 @pytest.mark.parametrize(("celsius", "verdict"), [(50, OK), (72, WARN), (85, BAD)])
 def test_temperature(tmp_path: Path, celsius: float, verdict: Verdict) -> None:
     FakeSysfs(tmp_path).set_temperature(celsius)
@@ -107,7 +126,9 @@ def test_throttling(tmp_path: Path, bits: int, verdict: Verdict, parts: list[str
 
 def test_the_released_model_is_well() -> None:
     assert_found(look_at_model(Case()), OK, "fer-edge-s", "int8", "sha256")
-    assert_found(look_at_inference(Case()), OK, "ms a face", "nodes")
+    inference = look_at_inference(Case())
+    # On tflite-runtime XNNPACK takes nothing of an int8 graph.
+    assert_found(inference, OK if HERE == "ai-edge-litert" else WARN, HERE, "ms a face", "nodes")
 
 
 def test_a_damaged_model_is_told(tmp_path: Path) -> None:
@@ -144,8 +165,8 @@ def test_a_library_that_crashes_or_hangs_stops_no_other_check(tmp_path: Path, mo
     found = {check.name: finding for check, finding in examine(Case(root=tmp_path), checks[:1], deadline_s=60)}
     assert_found(found["opencv"], BAD, "no Haar cascade", "opencv-python-headless>=4.10,<5")
     (tmp_path / "cv2.py").unlink()
-    found = {check.name: finding for check, finding in examine(Case(root=tmp_path), [checks[2]], deadline_s=4)}
-    assert_found(found["picamera2"], BAD, "no answer within 4 s")
+    found = {check.name: finding for check, finding in examine(Case(root=tmp_path), [checks[2]], deadline_s=2)}
+    assert_found(found["picamera2"], BAD, "no answer within 2 s")
 
 
 def test_picamera2_matters_where_a_source_needs_it(tmp_path: Path) -> None:
@@ -268,8 +289,13 @@ def test_the_page(tmp_path: Path) -> None:
     assert_found(network.look_at_web(case_of(tmp_path, "[web]\nenabled = true\nport = 0")), OK, "is free")
     open_to_all = case_of(tmp_path, '[web]\nenabled = true\nhost = "0.0.0.0"\nport = 0')
     assert_found(network.look_at_web(open_to_all), BAD, "no token", "web.token_file")
-    guarded = case_of(tmp_path, '[web]\nenabled = true\nhost = "0.0.0.0"\nport = 0\ntoken_file = "t"')
+    token = secret_file(tmp_path, "token", "short")
+    guarded = case_of(tmp_path, f'[web]\nenabled = true\nhost = "0.0.0.0"\nport = 0\ntoken_file = "{token}"')
+    assert_found(network.look_at_web(guarded), BAD, "at least 16 characters")
+    secret_file(tmp_path, "token", "long-enough-to-be-one")
     assert_found(network.look_at_web(guarded), OK, "a token is asked for")
+    contrary = case_of(tmp_path, '[web]\nenabled = true\npreview = true\n[output]\nprivacy = "aggregate"')
+    assert_found(network.look_at_web(contrary), BAD, "web.preview shows people")
     with silent_server() as listener:
         taken = case_of(tmp_path, f"[web]\nenabled = true\nport = {port_of(listener)}")
         assert_found(network.look_at_web(taken), WARN, "in use", "ss -ltnp")
@@ -302,9 +328,10 @@ def test_secrets(tmp_path: Path) -> None:
 def test_a_config_that_holds_a_password(tmp_path: Path) -> None:
     case = replace(case_of(tmp_path, '[source]\nuris = ["rtsp://me:pw@cam/x"]'), config=tmp_path / "doctor.toml")
     (tmp_path / "doctor.toml").chmod(0o644)
-    assert_found(service.look_at_secrets(case), WARN, "chmod 600")
-    (tmp_path / "doctor.toml").chmod(0o600)
-    assert_found(service.look_at_secrets(case), SKIPPED)
+    assert_found(service.look_at_secrets(case), WARN, "chmod o-r")
+    for mode in (0o600, 0o640):  # as its owner keeps it, and as fer-edge service install leaves it
+        (tmp_path / "doctor.toml").chmod(mode)
+        assert_found(service.look_at_secrets(case), SKIPPED)
 
 
 @pytest.mark.parametrize(
@@ -327,16 +354,6 @@ def test_the_unit(state: str, verdict: Verdict, said: str) -> None:
 # The command
 
 
-def test_the_table(tmp_path: Path) -> None:
-    (tmp_path / "c.toml").write_text('[source]\nuris = ["gone.mp4"]\n')
-    result = fer_edge("doctor", "--config", "c.toml", cwd=tmp_path)
-    assert_one_line(result, 1, "sources", "bad")
-    lines = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["settings", *(c.name for c in CHECKS)]
-    place = next(number for number, line in enumerate(lines) if line.startswith("sources"))
-    assert "no such file" in lines[place] and lines[place + 1].lstrip().startswith("-> ")
-
-
 def test_json_and_no_secret_anywhere(tmp_path: Path) -> None:
     path = secret_file(tmp_path, "password", "hunter2")
     (tmp_path / "c.toml").write_text(
@@ -353,19 +370,22 @@ def test_json_and_no_secret_anywhere(tmp_path: Path) -> None:
     assert all(check["mend"] for check in answer["checks"] if check["verdict"] == "bad")
 
 
-def test_settings_that_cannot_be_read_are_a_finding(tmp_path: Path) -> None:
+def test_settings_that_cannot_be_read_are_a_row_of_the_table(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[sorce]\n")
     result = fer_edge("doctor", "--config", "c.toml", cwd=tmp_path)
-    assert_one_line(result, 1, "settings")
-    assert "unknown key sorce" in result.stdout and "inference" in result.stdout
+    assert_one_line(result, 1, "bad", "settings")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["settings", *(c.name for c in CHECKS)]
+    assert "unknown key sorce" in lines[0] and lines[1].lstrip().startswith("-> ")
 
 
 def test_nothing_heavy_is_loaded_by_the_command_itself(tmp_path: Path) -> None:
     code = (
-        "import sys; from fer_edge.cli import main; main(['doctor']);"
+        "import sys; from fer_edge.doctor.command import *;"
+        "examine(Case(RuntimeSettings()), [check for check in CHECKS if not check.apart]);"
         "print(sorted({'cv2', 'numpy', 'ai_edge_litert', 'paho'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stdout == "[]\n"

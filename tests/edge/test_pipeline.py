@@ -66,8 +66,9 @@ def test_a_face_is_followed_leaves_and_comes_back(tiny_bundle: Path, visit: list
     assert status.stages["frame"].calls == len(visit)
     # A face whose expression stays is not classified in each frame.
     assert len(visit) / 2 > status.stages["classify"].calls > 0
-    # Parts of the frame are searched now and then only, and a face that is there is not looked for in every frame.
-    assert status.stages["detect_full"].calls < len(visit) / 2
+    # Parts of the frame are searched now and then only, mostly the cheap ones of large faces while nobody is there; and
+    # a face that is there is not looked for in every frame.
+    assert status.stages["detect_full"].calls < len(visit) * 0.6
     assert status.stages["detect_region"].calls < len(visit) * 0.8
 
 

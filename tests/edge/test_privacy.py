@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shutil
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support.edge_command import clean_environment, command_line, lines_of
-from support.loopback import free_port
+from support.loopback import free_port, port_of
 from support.system_calls import Footprint, SystemCall, footprint, parse, parse_call, traced
 
+MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 FRAME_BYTES = 640 * 480
 """One frame of the demo scene; its faces, as the classifier sees them, have 2,304 bytes each."""
 EVENT_BYTES = 1024
 """Most bytes for an event, on the console and in a file together."""
 FIXED_BYTES = 8192
 """What a run may write beside: the figures of the whole run, what the console says at its end."""
+STATES_BYTES = 8192
+"""What a broker may be told of states, and Home Assistant of the device, in these few seconds."""
 INTERNAL = re.compile(r"/dev/null|anon_inode:\[event(fd|poll)\]")
 """Leads nowhere, or from one thread to another with a number."""
 
 
 def broken_rules(
-    seen: Footprint, folder: Path, files: Sequence[str], events: int, addresses: Sequence[str] = ()
+    seen: Footprint,
+    folder: Path,
+    files: Sequence[str],
+    events: int,
+    addresses: Sequence[str] = (),
+    more_bytes: int = 0,
 ) -> list[str]:
     """What ``seen`` did that a run may not do that writes ``files`` (patterns of names in ``folder``)."""
     allowed = re.compile("|".join(f"{re.escape(str(folder))}/(?:{name})" for name in files) or "(?!)")
@@ -32,17 +46,20 @@ def broken_rules(
     found += [f"talks with {address}" for address in seen.addresses if address not in addresses]
     found += [f"calls {name}" for name in seen.evasions]
     written = {target: count for target, count in seen.written.items() if not INTERNAL.fullmatch(target)}
-    if sum(written.values()) > FIXED_BYTES + events * EVENT_BYTES:
+    if sum(written.values()) > FIXED_BYTES + more_bytes + events * EVENT_BYTES:
         found.append(f"writes {written} bytes in {events} events")
     return sorted(found)
 
 
-def run_demo(folder: Path, *more: object) -> tuple[Footprint, int]:
-    """What four seconds of the demo scene did, in which a face appears, and the number of its events."""
+def run_demo(
+    folder: Path, *more: object, toml: str = "", meanwhile: Callable[[], None] = lambda: None
+) -> tuple[Footprint, int]:
+    """What three seconds of the demo scene did, in which a face appears, and the number of its events."""
     folder.mkdir()
-    outputs = ("--events", "e.jsonl", "--stats", "s.json")
-    command = command_line("run", "demo", "--realtime", "--duration", 4, *outputs, *more)
-    seen, _ = traced(command, folder, clean_environment())
+    (folder / "c.toml").write_text(toml)
+    outputs = ("--config", "c.toml", "--events", "e.jsonl", "--stats", "s.json")
+    command = command_line("run", "demo", "--realtime", "--duration", 3, *outputs, *more)
+    seen = traced(command, folder, clean_environment(), meanwhile)
     return seen, len(lines_of(folder / "e.jsonl"))
 
 
@@ -60,13 +77,66 @@ def test_a_run_touches_what_its_settings_name_and_nothing_else(tmp_path: Path) -
     assert FIXED_BYTES + 10 * EVENT_BYTES < FRAME_BYTES / 10
 
 
-def test_a_recording_would_be_seen(tmp_path: Path) -> None:
-    seen, events = run_demo(tmp_path / "run", "--annotate", "a.mp4")
+@pytest.mark.skipif(
+    None in (MOSQUITTO, find_spec("paho"), find_spec("waitress")), reason="needs mosquitto and the extras mqtt and web"
+)
+def test_broker_and_page_get_events_and_states_and_no_picture(tmp_path: Path) -> None:
+    from support.mosquitto import Broker
+
+    broker, page = Broker(tmp_path), unused_port()
+    broker.start()
+    try:
+        toml = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n[web]\nenabled = true\nport = {page}\n'
+        seen, events = run_demo(tmp_path / "run", toml=toml)
+    finally:
+        broker.stop()
+    # Its own end of a connection paho binds to no address.
+    addresses = [f"127.0.0.1:{broker.port}", f"127.0.0.1:{page}", "0.0.0.0:0"]
+    assert broken_rules(seen, tmp_path / "run", OUTPUTS, events, addresses, more_bytes=STATES_BYTES) == []
+    assert seen.addresses == set(addresses)
+    assert sum(to_the_network(seen).values()) > 1000  # they did get something
+    assert FIXED_BYTES + STATES_BYTES + 10 * EVENT_BYTES < FRAME_BYTES / 10
+
+
+@pytest.mark.skipif(find_spec("waitress") is None, reason="needs the extra web")
+def test_a_recording_and_a_preview_would_be_seen(tmp_path: Path) -> None:
+    page = unused_port()
+    toml = f"[web]\nenabled = true\npreview = true\nport = {page}\n"
+    pictures: list[bytes] = []
+    seen, events = run_demo(
+        *(tmp_path / "run", "--annotate", "a.mp4"),
+        toml=toml,
+        meanwhile=lambda: pictures.append(ask(f"http://127.0.0.1:{page}/preview/demo.jpg")),
+    )
     found = broken_rules(seen, tmp_path / "run", OUTPUTS, events)
-    assert any("a.mp4" in rule for rule in found)
-    # A place to write to that is allowed does not help: the bytes tell.
-    found = broken_rules(seen, tmp_path / "run", (*OUTPUTS, r"\.?a\..*mp4"), events)
-    assert len(found) == 1 and f"in {events} events" in found[0]
+    assert any("a.mp4" in rule for rule in found) and f"talks with 127.0.0.1:{page}" in found
+    # A place that is allowed does not help: the bytes tell, in a file and on the network alone.
+    both = dict(seen.written)
+    for written in (to_the_network(seen), {path: count for path, count in both.items() if "a.mp4" in path}):
+        (rule,) = broken_rules(Footprint(written=written), tmp_path / "run", OUTPUTS, events)
+        assert f"bytes in {events} events" in rule
+    assert pictures[0].startswith(b"\xff\xd8") and len(pictures[0]) > FIXED_BYTES
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return port_of(listener)
+
+
+def to_the_network(seen: Footprint) -> dict[str, int]:
+    return {target: count for target, count in seen.written.items() if target.startswith(("TCP", "UDP"))}
+
+
+def ask(url: str) -> bytes:
+    """The answer, once there is one: the program may still be starting."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                return bytes(answer.read())
+        except OSError:
+            assert time.monotonic() < until, url
+            time.sleep(0.1)
 
 
 # Reading what strace writes

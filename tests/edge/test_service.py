@@ -78,7 +78,7 @@ def test_the_unit_is_made_for_the_environment_and_the_settings() -> None:
     ):
         assert expected in told
     devices = [value for name, value in told if name == "DeviceAllow"]
-    assert devices == [f"char-{name} rw" for name in ("video4linux", "media", "dma_heap", "vcio")]
+    assert devices == [*(f"char-{name} rw" for name in ("video4linux", "media", "dma_heap")), "/dev/vcio r"]
 
 
 def test_an_environment_in_a_home_is_all_that_the_unit_shows_of_it() -> None:
@@ -150,6 +150,7 @@ def test_an_image_gets_the_service_once_and_loses_it_again(image: Path) -> None:
         (["--command", COMMAND, "--config", "/home/pi/config.toml"], f"move it to {CONFIG}"),
         (["--command", COMMAND, "--config", "/tmp/config.toml"], "temporary files"),
         (["--command", COMMAND, "--config", "/srv/none.toml"], "no such file"),
+        (["--command", COMMAND, "--root", "/no/such/image"], "no such folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

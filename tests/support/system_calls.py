@@ -6,7 +6,7 @@ import functools
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -65,25 +65,34 @@ def why_no_strace() -> str | None:
     return None if tried.returncode == 0 else f"strace may not trace here: {tried.stderr.strip()[:200]}"
 
 
-def traced(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[Footprint, str]:
-    """What ``command`` did, run in ``folder`` to its good end, its children too; and its standard output."""
+def traced(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Footprint:
+    """What ``command`` did, run in ``folder`` to its good end, and its children too. ``meanwhile`` is called once."""
     reason = why_no_strace()
     if reason is not None:
         pytest.skip(reason)
     log = folder.parent / f"{folder.name}.strace"
     strace = ["strace", "-f", "-yy", "-qq", "-s", "0", "-o", str(log), "-e", f"trace={','.join(_CALLS)}", "--"]
-    done = subprocess.run(
+    with subprocess.Popen(
         [*strace, *command],
         cwd=folder,
         # Python would put what it compiles beside the modules, as it does for any program.
         env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return footprint(parse(log.read_text(errors="surrogateescape").splitlines()), folder), done.stdout
+    ) as process:
+        try:
+            meanwhile()
+            _, errors = process.communicate(timeout=180)
+        finally:
+            process.kill()
+    assert process.returncode == 0, errors
+    return footprint(parse(log.read_text(errors="surrogateescape").splitlines()), folder)
 
 
 def footprint(calls: Iterable[SystemCall], folder: Path) -> Footprint:

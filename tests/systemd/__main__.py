@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
-from arm.rootfs import CHECKOUT, kept
+from arm.rootfs import CHECKOUT, SUITES, kept
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError, FerEdgeError
 from fer_train.readers.locate import cache_folder
@@ -25,6 +26,7 @@ _CAMERA_PROGRAM = Path(__file__).with_name("camera.py")
 def main() -> None:
     """Prepare the root once, then provoke each fault; prints a table of what was seen."""
     parser = argparse.ArgumentParser(prog="make test-systemd", description=__doc__)
+    parser.add_argument("--suite", choices=SUITES, default="bookworm")
     parser.add_argument("--cache", type=Path, default=cache_folder() / "systemd", help="where the root is kept")
     parser.add_argument("-k", dest="part", default="", metavar="WORDS", help="only the faults with WORDS in their name")
     arguments = parser.parse_args()
@@ -32,7 +34,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         refuse_if_something_is_missing()
-        with kept(arguments.cache.absolute(), "root", made_from(), build) as folder:
+        suite = SUITES[arguments.suite]
+        with kept(arguments.cache.absolute(), suite.name, made_from(suite), partial(build, suite)) as folder:
             _check(folder / "root", [check for check in CHECKS if arguments.part in check.fault])
     except FerEdgeError as error:
         print(f"make test-systemd: {error}", file=sys.stderr)

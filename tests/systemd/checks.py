@@ -12,10 +12,13 @@ from systemd.container import Container, wait_for
 from systemd.unit import CAMERA, CONFIG, EVENTS, PROGRAM, UNIT, WATCHING, Service, ensure
 
 HOME = "/home/pi"
+PYTHON = PROGRAM.replace("fer-edge/bin/fer-edge", "fer-edge/bin/python")
 _ASK_PAGE = """\
-from urllib.request import urlopen
+import sys
+from urllib.request import Request, urlopen
+token = {"Authorization": f"Bearer {sys.argv[1]}"} if sys.argv[1:] else {}
 for path in ("", "healthz", "readyz", "metrics"):
-    print(urlopen(f"http://127.0.0.1:8080/{path}").status)
+    print(urlopen(Request(f"http://127.0.0.1:8080/{path}", headers=token)).status)
 """
 
 
@@ -35,6 +38,8 @@ def _no_camera(container: Container, service: Service) -> str:
     ensure("video0" in told, told)
     pid = service.pid
     service.assert_stays("ActiveState", "active", 5)
+    enabled = container.must("systemctl", "is-enabled", UNIT).strip()
+    ensure(enabled == "enabled", f"at the next start of the machine it is {enabled}")
     again = container.must(PROGRAM, "service", "install")
     ensure("write" not in again and service.pid == pid, f"a second install changed something: {again}")
     shown = container.must(PROGRAM, "service", "status")
@@ -45,11 +50,12 @@ def _no_camera(container: Container, service: Service) -> str:
 def _hardening(container: Container, service: Service) -> str:
     service.start_with(WATCHING + "[web]\nenabled = true\n")
     service.wait_until_watching()
-    answers = container.must(f"{PROGRAM.removesuffix('fer-edge')}python", "-c", _ASK_PAGE).split()
+    answers = container.must(PYTHON, "-c", _ASK_PAGE).split()
     ensure(answers == ["200"] * 4, f"the page answers {answers}")
     status = container.must("cat", f"/proc/{service.pid}/status")
     for expected in ("NoNewPrivs:\t1", "Seccomp:\t2", "CapBnd:\t0000000000000000", "CapEff:\t0000000000000000"):
         ensure(expected in status, f"{expected} expected in:\n{status}")
+    (peak_kib,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
     core = re.search(r"Max core file size +(\d+) +(\d+)", container.must("cat", f"/proc/{service.pid}/limits"))
     ensure(core is not None and core.groups() == ("0", "0"), "it may leave a core dump")
     rated = container.must("systemd-analyze", "security", "--no-pager", UNIT).splitlines()[-1]
@@ -59,13 +65,14 @@ def _hardening(container: Container, service: Service) -> str:
     (frames,) = re.findall(r"^(\d+) frames, .* events in", service.journal(), flags=re.MULTILINE)[-1:]
     (nodes,) = re.findall(r"XNNPACK took \d+ of \d+ nodes", service.journal())[-1:]
     ensure(int(frames) > 0, "no frame was processed")
-    return f"exposure {exposure}; seccomp, no capability, no core; {frames} frames; {nodes}; page and metrics answer"
+    seen = f"exposure {exposure}; seccomp, no capability, no core; {frames} frames; {nodes}"
+    return f"{seen}; {int(peak_kib) / 1024:.0f} MiB at most; page and metrics answer"
 
 
 def _group_of_cameras(container: Container, service: Service) -> str:
     make = "import cv2, fer_edge.sources.synthetic as s; cv2.imwrite('/srv/cam/face.png', s.DemoScene().render(4.0, 0))"
     container.must("mkdir", "-p", "/srv/cam")
-    container.must(f"{PROGRAM.removesuffix('fer-edge')}python", "-c", make)
+    container.must(PYTHON, "-c", make)
     container.must("chown", "-R", "root:video", "/srv/cam")
     container.must("chmod", "-R", "u=rwX,g=rX,o=", "/srv/cam")
     service.configure('[source]\nuris = ["/srv/cam/face.png"]\n')
@@ -193,8 +200,11 @@ def _home(container: Container, service: Service) -> str:
     environment = f"{HOME}/env"
     container.must("mkdir", "-p", HOME)
     container.must("python3", "-m", "venv", "--without-pip", environment)
-    packages = f"{environment}/lib/python3.11/site-packages"
-    container.write(f"{packages}/others.pth", f"{PROGRAM.removesuffix('/bin/fer-edge')}/lib/python3.11/site-packages\n")
+    ours, theirs = (
+        container.must(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+        for python in (f"{environment}/bin/python", PYTHON)
+    )
+    container.write(f"{ours}/others.pth", f"{theirs}\n")
     install = [f"{PROGRAM.removesuffix('fer-edge')}pip", "--python", environment, "install", "--quiet"]
     container.must("sh", "-c", " ".join([*install, "--no-index", "--no-deps", "--force-reinstall", "/mnt/*.whl"]))
     container.write(f"{HOME}/private", "a letter\n")
@@ -218,6 +228,45 @@ def _closed_folder(container: Container, service: Service) -> str:
     ensure(refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr)
     ensure("chmod o+rx /opt/fer-edge" in refused.stderr, refused.stderr)
     return "exit 2 and the chmod that mends it"
+
+
+def _not_root(container: Container, service: Service) -> str:
+    for word in ("install", "remove"):
+        refused = container.run("setpriv", "--reuid=nobody", "--clear-groups", PROGRAM, "service", word)
+        ensure(refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr)
+        ensure(f"sudo {PROGRAM} service {word}" in refused.stderr, refused.stderr)
+    container.must("setpriv", "--reuid=nobody", "--clear-groups", PROGRAM, "service", "status")
+    return "exit 2 and the line with sudo; status is for everybody"
+
+
+def _secret(container: Container, service: Service) -> str:
+    container.write("/root/page", "a-token-of-many-letters\n")
+    container.must("chmod", "0600", "/root/page")
+    drop_in = f"/etc/systemd/system/{UNIT}.d/token.conf"
+    container.write(drop_in, "[Service]\nLoadCredential=web-token:/root/page\n")
+    container.must("systemctl", "daemon-reload")
+    service.start_with(WATCHING + '[web]\nenabled = true\ntoken_file = "web-token"\n')
+    service.wait_until_watching()
+    refused = container.run(PYTHON, "-c", _ASK_PAGE)
+    ensure("401" in refused.stderr, f"without the token: {refused.stdout}{refused.stderr}")
+    answers = container.must(PYTHON, "-c", _ASK_PAGE, "a-token-of-many-letters").split()
+    ensure(answers == ["200"] * 4, f"with the token the page answers {answers}")
+    shown = container.must("cat", f"/proc/{service.pid}/environ") + service.journal()
+    ensure("a-token" not in shown, "the token shows")
+    container.must("rm", drop_in)
+    container.must("systemctl", "daemon-reload")
+    return "401 without the token, 200 with it"
+
+
+def _port_taken(container: Container, service: Service) -> str:
+    service.configure(WATCHING + "[web]\nenabled = true\nport = 8090\n")
+    container.must("rm", f"/etc/systemd/system/{UNIT}")
+    failed = container.run(PROGRAM, "service", "install")
+    ensure(failed.returncode == 1 and failed.stderr.count("\n") == 1, failed.stderr)
+    ensure("fer-edge service status tells why" in failed.stderr, failed.stderr)
+    told = container.run(PROGRAM, "service", "status").stdout
+    ensure("8090" in told, told)
+    return "exit 1 and where to look; status tells of the port"
 
 
 def _remove(container: Container, service: Service) -> str:
@@ -246,5 +295,8 @@ CHECKS = (
     Check("stop", "outputs finished within seconds", _stop),
     Check("installed from an environment in a closed home", "it runs, and sees nothing else of the home", _home),
     Check("installed from an environment that is closed to others", "refused with advice", _closed_folder),
+    Check("installed by somebody who is not root", "refused with advice", _not_root),
+    Check("a secret that only root may read (`LoadCredential`)", "the program has it, and nobody sees it", _secret),
+    Check("installed with a port that is taken", "says so, and where to look", _port_taken),
     Check("removed", "stopped; settings and events stay", _remove),
 )

@@ -13,18 +13,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from arm.rootfs import Suite
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError, InputError
 from support.fresh_install import CHECKOUT
 
 T = TypeVar("T")
 
-SUITE, PYTHON = "bookworm", "3.11"
 ENVIRONMENT = "/opt/fer-edge"
 """Where the container has fer-edge and its packages."""
 PATIENCE_S = 120.0
 """How long whatever is waited for may take, on a busy machine."""
-_LOCK = CHECKOUT / "locks" / "pi-bookworm.txt"
 _DEBIAN = "systemd,systemd-sysv,dbus,udev,python3,python3-venv,ca-certificates"
 _PROGRAMS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "nsenter": "util-linux"}
 
@@ -36,32 +35,36 @@ def refuse_if_something_is_missing() -> None:
         raise InputError(f"needs root, and apt-get install {' '.join(missing or _PROGRAMS.values())}")
 
 
-def made_from() -> bytes:
+def made_from(suite: Suite) -> bytes:
     """What a file system that is kept was made from."""
-    return Path(__file__).read_bytes() + _LOCK.read_bytes()
+    return Path(__file__).read_bytes() + _lock(suite).read_bytes()
 
 
-def build(folder: Path) -> None:
+def build(suite: Suite, folder: Path) -> None:
     """Make the file system below ``folder``: Debian, and the locked packages in an environment of its own."""
     root, wheels = folder / "root", folder / "wheels"
-    print(f"Preparing {SUITE} with systemd (once)", flush=True)
+    print(f"Preparing {suite.name} with systemd (once)", flush=True)
     root.mkdir()
     archive = folder / "root.tar"
-    run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_DEBIAN}", SUITE, archive])
+    run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_DEBIAN}", suite.name, archive])
     # The container makes its own devices.
     run(["tar", "-x", "--exclude=./dev/*", "-C", root, "-f", archive])
     archive.unlink()
     print("… wheels", flush=True)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest", wheels]
-    platform = ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
-    platform += [f"--abi={abi}" for abi in ("cp311", "abi3", "none")]
+    platform = ["--only-binary=:all:", "--implementation=cp", f"--python-version={suite.python}"]
+    platform += [f"--abi={abi}" for abi in (f"cp{suite.python.replace('.', '')}", "abi3", "none")]
     platform += [f"--platform=manylinux{name}_x86_64" for name in ("2014", "_2_17", "_2_27", "_2_28")]
-    run([*pip, *platform, "-r", _LOCK])
+    run([*pip, *platform, "-r", _lock(suite)])
     shutil.move(wheels, root / "opt" / "wheels")
     run(["chroot", root, "python3", "-m", "venv", ENVIRONMENT])
     inside = [f"{ENVIRONMENT}/bin/pip", "install", "--quiet", "--no-index", "--no-deps"]
     run(["chroot", root, "sh", "-c", " ".join([*inside, "/opt/wheels/*.whl"])])
     shutil.rmtree(root / "opt" / "wheels")
+
+
+def _lock(suite: Suite) -> Path:
+    return CHECKOUT / "locks" / f"{suite.lock}.txt"
 
 
 class Container:

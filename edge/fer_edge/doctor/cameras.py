@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
+from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, may, skipped, user_name
 from fer_edge.redaction import redacted
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
@@ -30,9 +29,9 @@ def look_at_cameras(case: Case) -> Finding:
         return broken("no /dev/media*: the system sees no camera", "rpicam-hello --list-cameras; check the cable")
     if not there:
         return skipped("none here, and no source needs one")
-    closed = [f"/dev/{path.name}" for path in there if not _may_use(path)]
+    closed = [f"/dev/{path.name}" for path in there if not may(path, os.R_OK | os.W_OK)]
     if closed:
-        mend = f"sudo usermod -aG video {_user()}, then log in again"
+        mend = f"sudo usermod -aG video {user_name()}, then log in again"
         needed = needs_media or any(f"/dev/video{index}" in closed for index in indices)
         return (broken if needed else doubtful)(f"{', '.join(closed)}: may not be opened", mend)
     return fine(", ".join(f"/dev/{path.name}" for path in there))
@@ -83,14 +82,3 @@ def _why_unreachable(url: str, patience_s: float) -> str | None:
     except OSError as error:
         return f"{host} port {port}: {error.strerror or error}"
     return None
-
-
-def _may_use(path: Path) -> bool:
-    return os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a number that no user has
-        return "$USER"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -72,3 +73,31 @@ def broken(seen: str, mend: str | None = None) -> Finding:
 def skipped(why: str) -> Finding:
     """It does not matter here."""
     return Finding(Verdict.SKIPPED, why)
+
+
+def may(path: Path, mode: int) -> bool:
+    """Whether this process may use ``path`` so: ``os.R_OK | os.W_OK``."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def user_name() -> str:
+    """Who asks, in a form that a command takes."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except (ImportError, KeyError):  # no POSIX system, or a number that no user has
+        return "$USER"
+
+
+def as_owner(path: Path) -> str:
+    """What to do about ``path``, which may not be used: another user, such as the service's, may be allowed to."""
+    for place in (path, *path.parents):
+        try:
+            owner = place.owner()
+        except (OSError, KeyError):  # not to be looked at, or of a number that no user has
+            continue
+        if owner not in ("root", user_name()):
+            return f"ask as its owner: sudo -u {owner} fer-edge doctor"
+        break
+    return f"ask as the service's user, or name a place that {user_name()} may use"

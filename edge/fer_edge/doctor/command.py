@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.doctor import cameras, libraries, machine, network, service
@@ -32,11 +33,12 @@ CHECKS = (
     Check("picamera2", libraries.look_at_picamera2, apart=True),
     Check("broker", network.look_at_broker),
     Check("webhook", network.look_at_webhook),
-    Check("web", network.look_at_web),
+    Check("web", network.look_at_web, apart=True),
     Check("secrets", service.look_at_secrets),
     Check("unit", service.look_at_unit),
 )
 """In the order in which they are shown."""
+_SERVICE_CONFIG = Path("/etc/fer-edge/config.toml")
 _SETTINGS = Check("settings", lambda case: fine("read"))
 
 
@@ -53,13 +55,18 @@ def run(arguments: argparse.Namespace) -> int:
             problem, "fer-edge run --print-config shows what is in force; the other checks go by the defaults"
         )
     else:
-        first = fine(str(arguments.config or "the defaults; --config F names others"))
+        first = fine(str(arguments.config or f"the defaults; --config {_usual_config()} names others"))
     found.insert(0, (_SETTINGS, first))
     sys.stdout.write(_as_json(found) if arguments.json else _as_table(found))
     bad = [check.name for check, finding in found if finding.verdict is Verdict.BAD]
     if bad:
         raise CheckFailedError(f"{len(bad)} of {len(found)} checks are bad: {', '.join(bad)}")
     return 0
+
+
+def _usual_config() -> str:
+    """Where the service's settings are, if they are there."""
+    return str(_SERVICE_CONFIG) if _SERVICE_CONFIG.exists() else "F"
 
 
 def _as_json(found: Sequence[tuple[Check, Finding]]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import stat
 import sys
 from pathlib import Path
 
 from fer_edge.chip_mailbox import MAILBOX
-from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
+from fer_edge.doctor.checks import Case, Finding, Verdict, as_owner, broken, doubtful, fine, may, skipped, user_name
 from fer_edge.service_config import ChipSettings
 
 _PYTHONS = ((3, 11), (3, 13))
@@ -65,19 +66,28 @@ def look_at_disk(case: Case) -> Finding:
     folders = {Path(name).absolute().parent for name in names if name is not None}
     if not folders:
         return skipped("nothing is written to a file")
-    told = []
-    for folder in sorted(folders):
-        if not folder.is_dir():
-            return broken(f"{folder}: no such folder", f"mkdir -p {folder}")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            return broken(f"{folder}: may not be written to", f"sudo chown {os.getuid()} {folder}")
-        free = shutil.disk_usage(folder).free // 2**20
-        if free < _LEAST_FREE_MIB:
-            return broken(f"{folder}: {free} MiB free", f"free some space: du -xh {folder} | sort -h | tail")
-        if free < _EASY_FREE_MIB:
-            return doubtful(f"{folder}: {free} MiB free", "set output.events_max_mib, or free some space")
-        told.append(f"{folder}: {free} MiB free")
-    return fine("; ".join(told))
+    findings = [_judge_folder(folder) for folder in sorted(folders)]
+    worst = next((finding for finding in findings if finding.verdict is Verdict.BAD), None)
+    worst = worst or next((finding for finding in findings if finding.verdict is Verdict.WARN), None)
+    return worst or fine("; ".join(finding.seen for finding in findings))
+
+
+def _judge_folder(folder: Path) -> Finding:
+    try:
+        mode = folder.stat().st_mode
+    except FileNotFoundError:
+        return broken(f"{folder}: no such folder", f"mkdir -p {folder}")
+    except OSError as error:
+        return broken(f"{folder}: {error.strerror}", as_owner(folder))
+    if not stat.S_ISDIR(mode):
+        return broken(f"{folder}: is no folder", "name another file")
+    if not may(folder, os.W_OK | os.X_OK):
+        return broken(f"{folder}: may not be written to", as_owner(folder))
+    free = shutil.disk_usage(folder).free // 2**20
+    seen = f"{folder}: {free} MiB free"
+    if free < _LEAST_FREE_MIB:
+        return broken(seen, f"free some space: du -xh {folder} | sort -h | tail")
+    return doubtful(seen, "set output.events_max_mib, or free some space") if free < _EASY_FREE_MIB else fine(seen)
 
 
 def look_at_clock(case: Case) -> Finding:
@@ -115,7 +125,10 @@ def look_at_throttling(case: Case) -> Finding:
     mailbox = MAILBOX if sysfs == ChipSettings().sysfs else None
     bits = read_throttled(Path(sysfs), mailbox)
     if bits is None and mailbox is not None and mailbox.exists():
-        return doubtful(f"{mailbox} may not be opened, or does not answer", "sudo usermod -aG video $USER")
+        return doubtful(
+            f"{mailbox} may not be opened, or does not answer",
+            f"sudo usermod -aG video {user_name()}, then log in again",
+        )
     if bits is None:
         return skipped("neither kernel nor firmware tells")
     now, before = named_flags(bits), named_flags(bits >> 16)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
 from fer_edge.errors import FerEdgeError
 from fer_edge.secret_files import read_secret
-from fer_edge.service_config import MqttSettings
+from fer_edge.service_config import MqttSettings, WebSettings
 
 _LOG_IN = {"Bad user name or password", "Not authorized"}
 """What a broker says to a wrong password, in paho's words."""
@@ -113,6 +113,19 @@ def look_at_web(case: Case) -> Finding:
         return broken(
             f"{where}: others could reach it, and no token is asked for", 'set web.token_file, or host = "127.0.0.1"'
         )
+    if settings.preview and case.settings.output.privacy == "aggregate":
+        return broken("web.preview shows people, output.privacy tells nothing of them", "set one of the two otherwise")
+    if settings.token_file is not None:
+        from fer_edge.web.access import Token
+
+        try:
+            Token(read_secret(settings.token_file, "web.token_file"))
+        except FerEdgeError as error:
+            return broken(str(error), "openssl rand -hex 16 makes one; see the check of secrets, too")
+    return _judge_address(settings, where)
+
+
+def _judge_address(settings: WebSettings, where: str) -> Finding:
     try:
         family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as listener:

@@ -8,7 +8,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
+from fer_edge.doctor.checks import Case, Finding, as_owner, broken, doubtful, fine, skipped
 from fer_edge.errors import ConfigError
 from fer_edge.secret_files import read_secret, read_token
 
@@ -35,11 +35,12 @@ def look_at_secrets(case: Case) -> Finding:
         problem = _private_key(name, key) if key == "mqtt.key_file" else _secret(name, key)
         if problem is not None:
             complaint, _, mend = problem.partition(": chmod")
-            return broken(complaint, f"chmod{mend}" if mend else None)
+            return broken(complaint, f"chmod{mend}" if mend else as_owner(Path(name)))
         told.append(f"{key} is there, for its owner alone")
     held = [uri for uri in (*settings.source.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
-    if held and case.config is not None and _others_may_read(case.config):
-        return doubtful(f"others may read {case.config}, which holds a password in a URL", f"chmod 600 {case.config}")
+    # The service's group may read the settings: it is how its user comes to them.
+    if held and case.config is not None and _others_may_read(case.config, stat.S_IROTH):
+        return doubtful(f"others may read {case.config}, which holds a password in a URL", f"chmod o-r {case.config}")
     return fine(", ".join(told)) if told else skipped("the settings name none")
 
 
@@ -100,8 +101,8 @@ def _private_key(name: str, key: str) -> str | None:
     return None
 
 
-def _others_may_read(path: Path) -> bool:
+def _others_may_read(path: Path, who: int = stat.S_IRGRP | stat.S_IROTH) -> bool:
     try:
-        return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+        return bool(path.stat().st_mode & who)
     except OSError:
         return False

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fer_edge.config import RuntimeSettings, load_settings
-from fer_edge.errors import ConfigError, FerEdgeError, InputError, MissingExtraError, OutputError
+from fer_edge.errors import CheckFailedError, ConfigError, FerEdgeError, InputError, MissingExtraError, OutputError
 from fer_edge.service.plan import Command, Delete, Step, System, Write
 from fer_edge.service.program import HOMES, Program, check_place, is_below, program_at, this_program
 
@@ -31,7 +31,7 @@ _BOOTED = Path("/run/systemd/system")
 
 def install(arguments: argparse.Namespace) -> int:
     """Carry out ``fer-edge service install``; returns the exit code. Raises FerEdgeError."""
-    system = System(arguments.root)
+    system = _system(arguments)
     config: Path = arguments.config or Path(CONFIG)
     program = program_at(arguments.command_path) if arguments.command_path else this_program()
     check_place(config)
@@ -49,16 +49,19 @@ def install(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         _show([*plan, *_start(system, changed=True)])
         return 0
-    _check_rights(system)
-    changed = _carry_out(plan)
-    _carry_out(_start(system, changed=changed))
+    *before, start = _start(system, changed=_carry_out(plan))
+    _carry_out(before)
+    try:
+        _carry_out([start])
+    except CheckFailedError:
+        raise CheckFailedError(f"{UNIT} is installed, but does not start: fer-edge service status tells why") from None
     _tell_installed(config, write_config, started=system.root is None)
     return 0
 
 
 def remove(arguments: argparse.Namespace) -> int:
     """Carry out ``fer-edge service remove``; returns the exit code. Raises FerEdgeError."""
-    system = System(arguments.root)
+    system = _system(arguments)
     now = [] if system.root is not None else ["--now"]
     plan: list[Step] = []
     if system.path(_UNIT_FILE).exists():
@@ -69,7 +72,6 @@ def remove(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         _show(plan)
         return 0
-    _check_rights(system)
     _carry_out(plan)
     kept = f"kept: {Path(CONFIG).parent}, {EVENTS_FOLDER}, the user {USER}"
     sys.stdout.write(f"{UNIT} is removed\n{kept}; to delete these too: rm -r")
@@ -129,12 +131,20 @@ def _show(plan: Sequence[Step]) -> None:
             sys.stdout.write("".join(f"    {line}".rstrip() + "\n" for line in step.text.splitlines()))
 
 
-def _check_rights(system: System) -> None:
-    if system.root is None and not _BOOTED.is_dir():
+def _system(arguments: argparse.Namespace) -> System:
+    """What to work on. Raises InputError where that cannot be."""
+    if arguments.root is not None:
+        if not arguments.root.is_dir():
+            raise InputError(f"{arguments.root}: no such folder; --root takes the root of a system")
+        return System(arguments.root.absolute())
+    if arguments.dry_run:
+        return System()
+    if not _BOOTED.is_dir():
         raise InputError("systemd does not run here, and a service needs it; fer-edge run does without")
     if os.geteuid() != 0:
-        command = shlex.join(["sudo", *(sys.argv if sys.argv[0].endswith("fer-edge") else ["fer-edge", *sys.argv[1:]])])
-        raise InputError(f"only root may change the system's services: {command}")
+        words = sys.argv if sys.argv[0].endswith("fer-edge") else ["fer-edge", *sys.argv[1:]]
+        raise InputError(f"only root may change the system's services: {shlex.join(['sudo', *words])}")
+    return System()
 
 
 def _carry_out(plan: Sequence[Step]) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError, InputError
+from fer_edge.errors import CheckFailedError, InputError
 from fer_edge.files import write_text_atomically
 
 
@@ -45,14 +45,14 @@ class Command:
         return f"run {' '.join(self.words)}"
 
     def carry_out(self) -> bool:
-        """Raises InputError with the last line that it said, when it fails."""
+        """Raises CheckFailedError with the first line that it said, when it fails, InputError when there is none."""
         try:
             done = subprocess.run(self.words, capture_output=True, text=True, check=False)
         except OSError as error:
             raise InputError(f"{self.words[0]} cannot be run: {error.strerror}; a service needs systemd") from None
         if done.returncode and not self.may_fail:
             said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
-            raise FerEdgeError(f"{' '.join(self.words)}: exit {done.returncode}: {said[0]}")
+            raise CheckFailedError(f"{' '.join(self.words)}: exit {done.returncode}: {said[0]}")
         return True
 
 

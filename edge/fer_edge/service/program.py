@@ -43,7 +43,8 @@ def this_program() -> Program:
     command = Path(sysconfig.get_path("scripts")) / "fer-edge"
     if not command.is_file():
         raise InputError(f"{command}: no such file, and a service needs one to start; {_ELSEWHERE}")
-    folders = {Path(sys.prefix), Path(os.path.realpath(sys.executable)).parents[1], *_packages()}
+    python = Path(os.path.realpath(sys.executable)).parents[1]
+    folders = {Path(sys.prefix), Path(sys.base_prefix), python, *_packages()}
     for folder in (command, *folders):
         check_place(folder)
     hidden = tuple(sorted(_outermost(folder for folder in folders if is_below(folder, HOMES))))
