@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fer_edge.doctor.checks import Case, Finding, as_owner, broken, doubtful, fine, skipped
 from fer_edge.errors import ConfigError
-from fer_edge.secret_files import read_secret, read_token
+from fer_edge.secret_files import read_secret
 
 UNIT = "fer-edge.service"
 _ASKED = ("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "StatusText")
@@ -84,7 +84,7 @@ def judge_unit(state: dict[str, str]) -> Finding:
 
 def _secret(name: str, key: str) -> str | None:
     try:
-        (read_token if key == "web.token_file" else read_secret)(name, key)
+        read_secret(name, key)
     except ConfigError as error:
         return str(error)
     return None
