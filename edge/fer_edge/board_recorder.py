@@ -71,6 +71,9 @@ class _Rate:
         elapsed_s = now - self.at
         if elapsed_s < _EVERY_S:
             return False
+        if elapsed_s > _FORGET_S:  # it was away: what it gives from now on is its rate
+            self.at, self.per_s, self._frames = now, 0.0, 0
+            return True
         newest = self._frames / elapsed_s
         weight = min(1.0, elapsed_s / _FORGET_S) if self.per_s else 1.0
         self.per_s += weight * (newest - self.per_s)

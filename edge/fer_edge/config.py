@@ -231,7 +231,7 @@ class SourceSettings:
     max_fps: float | None = None
     """Process at most this many frames for each second of the source's time, and skip the others."""
     realtime: bool = False
-    """Pace files as a camera would, the newest frame winning."""
+    """Pace files as a camera would, the newest frame winning; the built-in scene then has no end."""
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("height", self.height)):

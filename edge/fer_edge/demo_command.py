@@ -35,7 +35,7 @@ _TILE_HEIGHT = 300
 class DemoRecorder:
     """Draws every result once, for the clip and for the contact sheet's evenly spaced tiles."""
 
-    def __init__(self, video: AnnotatedVideo, annotator: Annotator, frame_count: int) -> None:
+    def __init__(self, video: AnnotatedVideo, annotator: Annotator, frame_count: float) -> None:
         self._video, self._annotator = video, annotator
         # The middle of each twelfth: neither the empty first frame nor the empty last one.
         self._chosen = {int((tile + 0.5) * frame_count / _TILES) for tile in range(_TILES)}

@@ -25,6 +25,7 @@ class Notifier:
         self._address = _address(environment.get("NOTIFY_SOCKET", ""))
         self.watchdog_s = _watchdog_s(environment) if self._address else None
         """Seconds without a ``watchdog`` message after which systemd ends this process; None where it does not."""
+        self._unit_s = self.watchdog_s
         self._pinged_at: float | None = None
 
     def ready(self) -> bool:
@@ -50,10 +51,10 @@ class Notifier:
 
     def extend_watchdog(self, least_s: float) -> bool:
         """Give what may take ``least_s`` that time, where the unit gives less; where it has no watchdog, nothing."""
-        if self.watchdog_s is None or self.watchdog_s >= least_s:
+        if self._unit_s is None or self.watchdog_s == max(self._unit_s, least_s):
             return False
-        self.watchdog_s = least_s
-        return self._send(f"WATCHDOG_USEC={round(least_s * 1e6)}")
+        self.watchdog_s = max(self._unit_s, least_s)
+        return self._send(f"WATCHDOG_USEC={round(self.watchdog_s * 1e6)}")
 
     def reloading(self) -> bool:
         """The settings are being read again; ``ready`` tells the end of it."""

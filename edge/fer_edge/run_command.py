@@ -12,7 +12,7 @@ from fer_edge import strict_toml
 from fer_edge.bundle import DEFAULT_BUNDLE, load_bundle
 from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.daemon import StopRequest
-from fer_edge.errors import ConfigError, FerEdgeError
+from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, SourceLostError
 from fer_edge.files import file_identity
 from fer_edge.image_files import IMAGE_SUFFIXES
 from fer_edge.notify import Notifier
@@ -40,7 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     _check(settings, arguments.config)
     notifier = Notifier()
-    with StopRequest(reloads=arguments.config is not None) as stop:
+    # From a terminal SIGHUP tells that it was closed, and ends the program as usual.
+    reloads = arguments.config is not None and not (sys.stdin and sys.stdin.isatty())
+    with StopRequest(reloads=reloads) as stop:
         outcome = _run_sessions(arguments, settings, stop, notifier)
         notifier.stopping()
     if outcome.failure is not None:
@@ -67,7 +69,7 @@ class Reload:
         self._notifier.reloading()
         try:
             self.settings = _accepted(self._arguments)
-        except FerEdgeError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the service must not end of it
             say(f"not reloaded, all goes on as before: {error}")
             self._notifier.ready()
         else:
@@ -83,15 +85,21 @@ def _run_sessions(
     while True:
         set_up_opencv(settings.detector.threads)
         limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
+        refusal: Exception | None = None
         try:
             outcome = Session(settings, limits, stop, notifier, reload).run()
-        except FerEdgeError as error:
+            refusal = None if outcome.statuses else outcome.failure  # no source could be opened
+        except Exception as error:
             if before is None:
                 raise
-            say(f"the new settings do not work, back to those before: {error}")
+            refusal = error
+        if before is not None and refusal is not None:
+            say(f"the new settings do not work, back to those before: {refusal}")
             settings, before = before, None
             continue
-        if reload.settings is None or outcome.failure is not None or not stop.restart():
+        # Sources that were lost end no reload; an output that failed ends everything.
+        failed = outcome.failure is not None and not isinstance(outcome.failure, InputError | SourceLostError)
+        if reload.settings is None or failed or not stop.restart():
             return outcome
         before, settings, reload.settings = settings, reload.settings, None
         say("reloaded")
@@ -149,7 +157,11 @@ def _check_paths(settings: RuntimeSettings, config: Path | None) -> None:
         same = taken.get(file_identity(path))
         if same is not None:
             raise ConfigError(f"--{flag} {target}: is {same} as well; give each file a name of its own")
-        if path.is_file() or not path.exists():  # a device or a pipe may take several outputs
+        try:
+            only_one = path.is_file() or not path.exists()  # a device or a pipe may take several outputs
+        except (OSError, ValueError) as error:
+            raise OutputError(f"--{flag} {target}: cannot look at it: {error}") from None
+        if only_one:
             taken[file_identity(path)] = f"--{flag}"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -34,8 +35,8 @@ from fer_edge.types import InterpreterInfo, RuntimeStatus
 EXIT_HUNG = SourceLostError.exit_code
 """A driver that hangs cannot be taken back into order from within: systemd starts the program again."""
 
-_HUNG_GRACE_S = 1.0
-"""A driver has ``timeout_s`` to come back from a call, and this."""
+_DRIVER_S = 11.0
+"""A driver has ``timeout_s`` to come back from a call, and at least this: OpenCV waits 10 s for a V4L2 camera."""
 _BETWEEN_S = 30.0
 """Time that two signs of progress may lie apart beside all that is waited for."""
 
@@ -165,8 +166,10 @@ class Session:
         self, openings: Sequence[Opening], equip: Equipment, outputs: Outputs, *, live: bool
     ) -> Exception | None:
         source, recovery, names = self._settings.source, self._settings.recovery, [o.name for o in openings]
-        # Opening takes no longer than three times its timeout, silence and a driver that hangs once each.
-        longest_s = 5 * source.timeout_s + recovery.retry_most_s + _BETWEEN_S
+        deadline_s = max(source.timeout_s, _DRIVER_S)
+        # Opening takes no longer than three times its timeout, silence once that; what reads and what stops may hang.
+        longest_s = 4 * source.timeout_s + 2 * deadline_s + recovery.retry_most_s + _BETWEEN_S
+        longest_s += sum(1 / rate for rate in (source.fps, source.max_fps) if rate is not None)
         self._notifier.extend_watchdog(longest_s)
         progress = Progress(names, self._notifier.watchdog, longest_s)
 
@@ -181,7 +184,7 @@ class Session:
             self._stop.asked,
             self._limits,
             recovery,
-            source.timeout_s + _HUNG_GRACE_S,
+            deadline_s,
             self._board,
             self._on_lost,
             on_progress=progress.beat,
@@ -227,7 +230,7 @@ class Session:
             except OutputError as error:
                 failure = error if failure is None or self._told(failure) else failure
         if self._settings.output.events != STANDARD_OUTPUT and (failure is None or self._told(failure)):
-            sys.stdout.write(_summary(list(statuses.values())))
+            _print(_summary(list(statuses.values())))
         return Outcome(failure, self._told(failure), list(statuses.values()))
 
     def _told(self, failure: Exception | None) -> TypeGuard[InputError | SourceLostError]:
@@ -245,6 +248,15 @@ def status_line(status: DaemonStatus) -> str:
             parts.append(f"{source.name} {source.state.value}" + (f": {reason}" if reason else ""))
     parts += [f"{sink.name}: {sink.problem}" for sink in status.sinks if not sink.working and sink.problem]
     return "; ".join(parts)
+
+
+def _print(text: str) -> None:
+    """On standard output, unless nobody reads there any more: a pipe that is full would keep the program for ever."""
+    with suppress(OSError, ValueError):  # no file of the system's, as under a test: then it cannot be full
+        if not select.select([], [sys.stdout], [], 0)[1]:
+            return
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _model_status(bundle: ModelBundle, variant: str) -> ModelStatus:

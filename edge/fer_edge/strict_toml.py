@@ -112,6 +112,8 @@ def _parse_scalar(hint: Any, value: Any, where: str, path: str) -> Any:
     if type(value) is not hint:
         names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
         raise ConfigError(f"{where}: {path} must be {names.get(hint, hint)}, not {_shown(value)}")
+    if hint is str and "\0" in value:  # no name of a file or a host can hold one, and every call would refuse it late
+        raise ConfigError(f"{where}: {path} holds a NUL character")
     return value
 
 

@@ -21,6 +21,9 @@ from fer_edge.types import EmotionEvent, EventKind
 
 Lost = InputError | SourceLostError
 
+_POLL_S = 0.2
+"""How long a wait for a thread lasts before the wish to stop is looked at again."""
+
 
 class Takers(Protocol):
     """Who takes what comes out of a source; see ``daemon.Outputs``."""
@@ -40,8 +43,8 @@ class Surroundings:
 
     A driver has ``deadline_s`` to come back from a call; ``on_hung`` is told of one that does not. ``on_lost`` is told
     of a source that is lost, with True when that is for good, and ``on_progress`` is given the source's name for each
-    frame processed and each attempt to open it that is over; ``on_ended`` is told when there will be no more. All are
-    called from the sources' threads.
+    picture that it gave and each attempt to open it that is over; ``on_ended`` is told when there will be no more. All
+    are called from the sources' threads.
     """
 
     outputs: Takers
@@ -73,6 +76,7 @@ class Supervisor:
         self._frames = 0
         self._lost = False
         self._good_since = math.inf
+        self._hung_openings = 0
 
     def run(self) -> None:
         """Until the source ends, a limit is reached or ``stop`` is set. Raises what ended it, if that was a failure."""
@@ -116,7 +120,13 @@ class Supervisor:
         if not again:
             self._live, self._began = source.live, time.monotonic()
         if source.live and self._around.recovery.reconnect:
-            source = WatchedSource(source, self._around.recovery, unproven=self._lost, on_proven=self._tell_watching)
+            source = WatchedSource(
+                source,
+                self._around.recovery,
+                unproven=self._lost,
+                on_picture=lambda: self._around.on_progress(self.name),
+                on_proven=self._tell_watching,
+            )
         else:
             self._tell_watching()
         last_at: float | None = None
@@ -147,12 +157,20 @@ class Supervisor:
         return wait_s if left_s is None else min(wait_s, left_s)
 
     def _check_driver(self) -> None:
-        """The threads that read and stop a source end once it is closed, unless they hang in a call of the driver."""
+        """The threads that read and stop a source end once it is closed, unless they hang in a call of the driver.
+
+        One that opens a source is given the time of two attempts.
+        """
+        self._hung_openings = self._hung_openings + 1 if self._opening.busy else 0
+        hangs = self._hung_openings > 1
         for thread in threading.enumerate():
             if thread.name in (f"read {self.name}", f"stop {self.name}"):
-                thread.join(self._around.deadline_s)
-                if thread.is_alive():
-                    self._around.on_hung(self.name)
+                until = time.monotonic() + self._around.deadline_s
+                while thread.is_alive() and time.monotonic() < until and not self._around.stop.is_set():
+                    thread.join(_POLL_S)
+                hangs = hangs or thread.is_alive()
+        if hangs and not self._around.stop.is_set():
+            self._around.on_hung(self.name)
 
     def _tell_lost(self, error: Lost) -> None:
         self._state(SourceState.LOST, str(error))

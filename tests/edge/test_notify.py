@@ -78,11 +78,12 @@ def test_progress_is_told_once_in_a_tenth_of_the_watchdogs_time(listener: Listen
     assert quick.watchdog()
 
 
-def test_the_watchdog_can_be_given_more_time_and_never_less(listener: Listener) -> None:
+def test_the_watchdog_can_be_given_more_time_and_never_less_than_the_units(listener: Listener) -> None:
     notifier = Notifier(listener.environment(WATCHDOG_USEC="90000000"))
     assert notifier.extend_watchdog(200.5) and listener.message() == "WATCHDOG_USEC=200500000"
     assert notifier.watchdog_s == 200.5
-    assert not notifier.extend_watchdog(60)
+    assert notifier.extend_watchdog(60) and listener.message() == "WATCHDOG_USEC=90000000"
+    assert not notifier.extend_watchdog(50)
     assert not Notifier(listener.environment()).extend_watchdog(60)
     assert listener.is_empty()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import PATIENCE_S, Daemon, running_daemon
+from support.edge_command import write_video
 from support.loopback import free_port, port_of, silent_server
 from support.mjpeg_server import mjpeg_server
 from support.rtsp_server import rtsp_server, why_missing
@@ -99,8 +100,10 @@ def test_one_that_does_not_answer_holds_up_no_other(tiny_bundle: Path, tmp_path:
             assert daemon.stop() == 0
 
 
-HANGING_PICAMERA2 = """
-import threading, numpy
+FAULTY_PICAMERA2 = """
+import os, threading, numpy
+
+FAULT = os.environ["FAULT"]
 
 class MappedArray:
     def __init__(self, request, stream, reshape):
@@ -115,7 +118,10 @@ class Request:
 class Picamera2:
     camera_controls = {}
     @staticmethod
-    def global_camera_info(): return [{}]
+    def global_camera_info():
+        if FAULT == "failing": raise KeyError("a driver's own kind of error")
+        if FAULT == "opening": threading.Event().wait()
+        return [{}]
     def __init__(self, number): self.left = 20
     def create_video_configuration(self, **wanted): return wanted
     def configure(self, configuration): pass
@@ -132,15 +138,69 @@ class Picamera2:
 """
 
 
-def test_a_driver_that_never_comes_back_ends_the_process_to_be_started_again(tiny_bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "picamera2.py").write_text(HANGING_PICAMERA2)
-    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])}
+def driver(folder: Path, fault: str) -> dict[str, str]:
+    """The environment in which picamera2 has this fault."""
+    (folder / "site").mkdir()
+    (folder / "site" / "picamera2.py").write_text(FAULTY_PICAMERA2)
+    path = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
+    return {"PYTHONPATH": path, "FAULT": fault, "OPENBLAS_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize("fault", ["reading", "opening"])
+def test_a_driver_that_never_comes_back_ends_the_process_to_be_started_again(
+    fault: str, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    environment = driver(tmp_path, fault)
     with running_daemon(tmp_path, config(tiny_bundle, "picamera2", "demo"), environment=environment) as daemon:
         daemon.wait_for(lambda: daemon.process.poll() is not None, running=False)
         assert daemon.process.returncode == 3
         assert "its driver does not come back" in daemon.errors()
     assert [line["source"] for line in daemon.events("source_lost")] == ["picamera2"]
+
+
+def test_a_driver_that_fails_in_its_own_way_ends_nothing_but_its_source(tiny_bundle: Path, tmp_path: Path) -> None:
+    environment = driver(tmp_path, "failing")
+    with (
+        mjpeg_server() as server,
+        running_daemon(
+            tmp_path, config(tiny_bundle, "picamera2", server.url("stream")), environment=environment
+        ) as daemon,
+    ):
+        daemon.wait_for_events(1, "appeared")
+        (lost,) = daemon.wait_for_events(1, "source_lost")
+        assert lost["source"] == "picamera2" and "KeyError" in lost["reason"]
+        assert daemon.stop() == 0
+
+
+def test_a_camera_that_is_back_but_black_for_long_feeds_the_watchdog(tiny_bundle: Path, tmp_path: Path) -> None:
+    with mjpeg_server() as server:
+        port, url = server.port, server.url("moody")
+    patient = config(tiny_bundle, url).replace("black_after_s = 0.6", "black_after_s = 600")
+    with running_daemon(tmp_path, patient) as daemon:
+        outages(daemon, 1)
+        with mjpeg_server(port=port) as server:
+            server.mood = "black"
+            daemon.wait_for(lambda: "moody" in server.asked)
+            before = daemon.count("WATCHDOG=1")
+            daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > before + 1)
+            assert daemon.events("source_back") == []
+            server.mood = "well"
+            assert outages(daemon, 2)[-1][0] == "source_back"
+            assert daemon.stop() == 0
+
+
+def test_a_source_that_is_lost_for_good_ends_no_reload(tiny_bundle: Path, tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.avi", 20, code="MJPG")
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    with (
+        mjpeg_server() as server,
+        running_daemon(tmp_path, config(tiny_bundle, server.url("stream"), str(film))) as daemon,
+    ):
+        daemon.wait_for(lambda: "film.avi" in daemon.errors())
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for(lambda: "reloaded" in daemon.errors())
+        daemon.wait_for_events(2, "appeared")
+        assert daemon.stop() in (0, 2)
 
 
 def test_a_good_reload_begins_anew_and_a_bad_one_changes_nothing(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -69,6 +69,21 @@ def _hardening(container: Container, service: Service) -> str:
     return f"{seen}; {int(peak_kib) / 1024:.0f} MiB at most; page and metrics answer"
 
 
+def _doctor(container: Container, service: Service) -> str:
+    service.start_with(WATCHING + f'[web]\nenabled = true\n[output]\nevents = "{EVENTS}"\n')
+    service.wait_until_watching()
+    asked = container.run("runuser", "-u", "fer-edge", "--", PROGRAM, "doctor", "--json", "--config", CONFIG)
+    found = {check["name"]: check for check in json.loads(asked.stdout)["checks"]}
+    wanted = {"unit": "ok", "inference": "ok", "disk": "ok", "sources": "ok", "web": "warn"}  # its port is in use
+    ensure({name: found[name]["verdict"] for name in wanted} == wanted, asked.stdout)
+    ensure("active (running)" in found["unit"]["seen"], found["unit"]["seen"])
+    container.must("systemctl", "stop", UNIT)
+    stopped = container.run(PROGRAM, "doctor", "--json", "--config", CONFIG)
+    (unit,) = (check for check in json.loads(stopped.stdout)["checks"] if check["name"] == "unit")
+    ensure(unit["verdict"] == "warn" and "systemctl enable --now" in unit["mend"], stopped.stdout)
+    return f"{found['unit']['seen']}; stopped: {unit['seen']}"
+
+
 def _group_of_cameras(container: Container, service: Service) -> str:
     make = "import cv2, fer_edge.sources.synthetic as s; cv2.imwrite('/srv/cam/face.png', s.DemoScene().render(4.0, 0))"
     container.must("mkdir", "-p", "/srv/cam")
@@ -283,6 +298,7 @@ def _remove(container: Container, service: Service) -> str:
 CHECKS = (
     Check("no camera when the service starts", "READY; a state that STATUS names, and no restart", _no_camera),
     Check("all that the unit forbids", "frames are processed all the same", _hardening),
+    Check("none: doctor is asked, running and stopped", "it tells the state of the unit", _doctor),
     Check("devices that group `video` alone may read", "they are read, though users are hidden", _group_of_cameras),
     Check("the process hangs", "ended by the watchdog, started again, no core dump", _hang),
     Check("the process is killed", "started again within seconds, events whole", _killed),

@@ -71,7 +71,7 @@ def judge_unit(state: dict[str, str]) -> Finding:
         return broken(f"{UNIT} is {state.get('LoadState')}", f"systemd-analyze verify {UNIT}")
     active, restarts = state.get("ActiveState", "unknown"), state.get("NRestarts", "0")
     seen = f"{active} ({state.get('SubState', 'unknown')}), {state.get('UnitFileState') or 'not installed to start'}"
-    if state.get("StatusText"):
+    if state.get("StatusText") and active == "active":  # else what it said last, which is over
         seen += f": {state['StatusText']}"
     if active == "failed":
         return broken(f"{seen}; {state.get('Result', 'unknown')}", f"journalctl -u {UNIT} -n 50")

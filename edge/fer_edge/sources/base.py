@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from fer_edge.closing import Closing
+from fer_edge.errors import FerEdgeError, SourceLostError
 from fer_edge.types import Frame
 
 DEFAULT_FPS = 25.0
@@ -67,3 +68,15 @@ class ClosingSource(Closing):
 def glass_time(told_s: float, now: float) -> float:
     """When a frame was taken, monotonic seconds: what the driver told, where that can be true, else ``now``."""
     return told_s if now - _OLDEST_S <= told_s <= now else now
+
+
+def as_lost(error: Exception, name: str) -> FerEdgeError:
+    """What a thread that reads or opens the source ``name`` failed with, as one of the program's own errors.
+
+    Drivers raise whatever they like; that ends their own source, and no other.
+    """
+    if isinstance(error, FerEdgeError):
+        return error
+    lost = SourceLostError(f"{name}: its driver failed: {type(error).__name__}: {error}")
+    lost.__cause__ = error  # for --debug
+    return lost

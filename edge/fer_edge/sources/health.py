@@ -57,7 +57,8 @@ class WatchedSource(ClosingSource):
     """``inner``, a camera or stream, with its pictures looked at: SourceLostError tells what is wrong, or its end.
 
     ``unproven`` holds back what comes until one picture has proven good: so a camera that was lost for black pictures
-    is not back with the next black one. ``on_proven`` is told once, before that picture is given.
+    is not back with the next black one. ``on_picture`` is told of every picture, also of one that is held back, and
+    ``on_proven`` once, before the first one that is given.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class WatchedSource(ClosingSource):
         settings: RecoverySettings,
         *,
         unproven: bool = False,
+        on_picture: Callable[[], None] = lambda: None,
         on_proven: Callable[[], None] | None = None,
     ) -> None:
         self.name, self.fps = inner.name, inner.fps
@@ -74,7 +76,7 @@ class WatchedSource(ClosingSource):
         self._inner = inner
         self._health = PictureHealth(settings)
         self._waiting = unproven
-        self._on_proven = on_proven
+        self._on_picture, self._on_proven = on_picture, on_proven
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """The inner source's answer; NOT_YET in place of pictures that prove nothing. Raises SourceLostError."""
@@ -84,6 +86,7 @@ class WatchedSource(ClosingSource):
             raise SourceLostError(f"{self.name}: the stream ended")
         if not isinstance(frame, Frame):
             return frame
+        self._on_picture()
         problem = self._health.problem(frame.gray, frame.captured_at)
         if problem is not None:
             raise SourceLostError(f"{self.name}: {problem}")

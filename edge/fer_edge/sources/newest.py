@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 
 from fer_edge.errors import SourceLostError
-from fer_edge.sources.base import ClosingSource, FrameSource, NoFrame
+from fer_edge.sources.base import ClosingSource, FrameSource, NoFrame, as_lost
 from fer_edge.types import Frame
 
 _JOIN_S = 2.0
@@ -99,7 +99,7 @@ class NewestFrameSource(ClosingSource):
             with self._inner:
                 self._pump()
         except Exception as problem:  # noqa: BLE001 - carried to the reader's thread, which raises it
-            error = problem
+            error = as_lost(problem, self.name)
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fer_edge.errors import SourceLostError
-from fer_edge.sources.base import FrameSource
+from fer_edge.sources.base import FrameSource, as_lost
 
 _POLL_S = 0.1
 """How long a wait lasts before ``stop`` and the time are looked at again."""
@@ -49,6 +49,11 @@ class Opening:
     def settled(self) -> bool:
         """Whether ``wait`` would answer at once."""
         return self._settled.is_set() or time.monotonic() >= self._until
+
+    @property
+    def busy(self) -> bool:
+        """Whether the call that opens it has not come back."""
+        return self._busy
 
     @property
     def reopens(self) -> bool:
@@ -102,7 +107,7 @@ class Opening:
         try:
             result = unopened.open()
         except Exception as error:  # noqa: BLE001 - carried to the thread that waits, which raises it
-            result = error
+            result = as_lost(error, self.name)
         with self._lock:
             given_up, self._busy = self._given_up, False
             if not given_up:

@@ -59,12 +59,17 @@ _PATH = (
 
 
 def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | None:
-    """One round of the scene for the URI ``demo``, None for any other."""
-    return DemoSource(settings, name) if uri == DEMO_URI else None
+    """The scene for the URI ``demo``, None for any other: one round, or no end where it is paced as a camera."""
+    if uri != DEMO_URI:
+        return None
+    return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
 
 
 class DemoSource(ClosingSource):
-    """``seconds`` of the scene, 640 x 480, at ``settings.fps`` or 15 frames per second; media time."""
+    """``seconds`` (or ``math.inf``) of the scene, 640 x 480, at ``settings.fps`` or 15 frames a second; media time.
+
+    ``frame_count`` is a whole number, or ``math.inf``.
+    """
 
     live = False
     dropped = 0
@@ -72,7 +77,7 @@ class DemoSource(ClosingSource):
     def __init__(self, settings: SourceSettings, name: str = DEMO_URI, seconds: float = SCENE_S) -> None:
         self.name = name
         self.fps = settings.fps or DEMO_FPS
-        self.frame_count = max(1, round(seconds * self.fps))
+        self.frame_count = max(1, round(seconds * self.fps)) if math.isfinite(seconds) else math.inf
         self._scene = DemoScene()
         self._index = 0
 
