@@ -8,6 +8,9 @@ from pathlib import Path
 
 from fer_edge.errors import ConfigError
 
+SHORTEST_TOKEN = 16
+"""Characters of a token that strangers may try to guess."""
+
 _LONGEST = 4096
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what ``LoadCredential=`` names; see systemd.exec(5)."""
@@ -37,6 +40,14 @@ def read_secret(name: str, key: str) -> str:
             f"{key}: {path} must hold the secret on one line of at most {_LONGEST} bytes, and nothing else"
         )
     return secret
+
+
+def read_token(name: str, key: str) -> str:
+    """``read_secret`` of a token that strangers may try to guess: too short a one is refused. Raises ConfigError."""
+    token = read_secret(name, key)
+    if len(token) < SHORTEST_TOKEN:
+        raise ConfigError(f"{key}: the token must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16")
+    return token
 
 
 def _credential(name: str) -> Path | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +14,6 @@ import pytest
 
 from fer_edge.config import SourceSettings
 from fer_edge.errors import ConfigError, FerEdgeError, OutputError
-from fer_edge.process_memory import resident_mib
 from fer_edge.service_config import WebSettings
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
 from fer_edge.web import WebServer, open_web, stale_after
@@ -142,6 +140,15 @@ def test_what_others_can_reach_needs_a_token(board: StatusBoard, host: str) -> N
         open_web(replace(LOCAL, host=host), board)
 
 
+def test_a_token_that_can_be_guessed_is_refused(board: StatusBoard, token_file: Path) -> None:
+    token_file.write_text("geheim\n")
+    with pytest.raises(ConfigError, match=r"^web.token_file: .* at least 16 characters: openssl rand"):
+        open_web(replace(LOCAL, token_file=str(token_file)), board)
+    token_file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        open_web(replace(LOCAL, token_file=str(token_file)), board)
+
+
 def test_all_addresses_may_be_served_with_a_token(board: StatusBoard, token_file: Path) -> None:
     with open_web(replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board) as web:
         assert web.url == f"http://0.0.0.0:{web.port}/"
@@ -247,12 +254,13 @@ def test_wrong_tokens_from_everywhere_lock_nobody_out(guarded: WebServer) -> Non
 
 
 def test_health_tells_the_truth_while_nobody_updates_the_board(board: StatusBoard) -> None:
-    with open_web(LOCAL, board, stale_after_s=1.0) as web:
+    with open_web(LOCAL, board, stale_after_s=2.0) as web:
+        board.update_source(replace(board.source("cam0"), last_frame_at=time.monotonic()))
         assert ask(web, "/healthz").json() == {"healthy": True, "reasons": []}
-        time.sleep(1.2)  # what follows the frames hangs, and the board still says watching
+        time.sleep(2.2)  # what follows the frames hangs, and the board still says watching
         answer = ask(web, "/healthz")
         assert (answer.status, answer.json()["healthy"]) == (503, False)
-        assert answer.json()["reasons"] == ["no source delivers frames", "cam0: stalled, no frame for 1 s"]
+        assert answer.json()["reasons"] == ["no source delivers frames", "cam0: stalled, no frame for 2 s"]
         (source,) = ask(web, "/api/status").json()["sources"]
         assert (source["state"], source["fps"], source["faces"]) == ("stalled", 0.0, [])
         assert b'fer_edge_source_up{source="cam0"} 0.0\n' in ask(web, "/metrics").body
@@ -281,87 +289,6 @@ def test_ready_means_a_model_and_supervisors() -> None:
 def test_how_old_a_frame_may_be_follows_from_the_settings() -> None:
     assert stale_after(SourceSettings()) == 15.0
     assert stale_after(SourceSettings(timeout_s=60.0, max_fps=0.1)) == 75.0
-
-
-MALFORMED = (
-    b"",
-    b"\r\n\r\n",
-    b"\x00\xff\x16\x03\x01\r\n\r\n",
-    b"GET\r\n\r\n",
-    b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
-    b"get / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET http://[bad/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET //////// HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET /%ff%00%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n",
-    b"POST /login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 3\r\n\r\nabc",
-    b"GET / HTTP/1.1\r\n Host: localhost\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: a\nb\r\n\r\n",
-    b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 3000 + b"\r\n",
-    b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    b'GET / HTTP/1.1\r\nHost: localhost\r\nCookie: =;;;\xff="\r\nAuthorization: Bearer\r\n\r\n',
-    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200,
-)
-
-
-def test_ten_thousand_malformed_requests_neither_stop_it_nor_fill_memory(
-    web: WebServer, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for number in range(200):
-        answer_to(web, MALFORMED[number % len(MALFORMED)])
-    before, threads = resident_mib(), threading.active_count()
-    for number in range(10_000):
-        answer_to(web, MALFORMED[number % len(MALFORMED)])
-    assert ask(web, "/healthz").status == 200
-    assert resident_mib() < before + 8
-    assert threading.active_count() == threads
-    assert capfd.readouterr() == ("", "")  # a journal is not to be filled either
-
-
-def test_slow_clients_keep_nobody_out(web: WebServer) -> None:
-    slow = []
-    try:
-        for number in range(300):
-            slow.append(connect(web, b"GET / HTTP/1.1\r\nX-" + b"a" * (number % 50)))
-        assert ask(web, "/healthz").status == 200
-        for connection in slow[-50:]:
-            connection.sendall(b"b")
-        assert ask(web, "/healthz").status == 200
-    finally:
-        for connection in slow:
-            connection.close()
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [b"", b"GET / HT", b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"],
-    ids=["nothing", "half a line", "no body"],
-)
-def test_who_never_finishes_is_sent_away(board: StatusBoard, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr("fer_edge.web.listener.LONGEST_S", 1.0)
-    with open_web(LOCAL, board) as web, connect(web, sent) as connection:
-        began = time.monotonic()
-        connection.settimeout(0.1)
-        while time.monotonic() < began + 20:  # a byte now and then does not help
-            try:
-                connection.sendall(b"x")
-                if connection.recv(1) == b"":
-                    break
-            except TimeoutError:
-                continue
-            except (ConnectionResetError, BrokenPipeError):
-                break
-        assert 0.5 < time.monotonic() - began < 15
-
-
-def test_only_one_request_is_answered_on_a_connection(web: WebServer) -> None:
-    answer = answer_to(web, b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
-    assert answer.count(b"HTTP/1.1 200 OK") == 1
-    assert b"\r\nConnection: close\r\n" in answer
 
 
 def test_the_daemon_serves_it_and_a_taken_port_is_one_line(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class Browser:
         found = self._devtools("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
 
-    def wait(self, what: str, condition: Callable[[], object], seconds: float = 30.0) -> None:
+    def wait(self, what: str, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Wait until ``condition`` is true; fails with ``what`` when it takes too long."""
         end = time.monotonic() + seconds
         while not condition():

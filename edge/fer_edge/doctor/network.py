@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
 from fer_edge.errors import FerEdgeError
-from fer_edge.secret_files import read_secret
+from fer_edge.secret_files import read_secret, read_token
 from fer_edge.service_config import MqttSettings, WebSettings
 
 _LOG_IN = {"Bad user name or password", "Not authorized"}
@@ -116,10 +116,8 @@ def look_at_web(case: Case) -> Finding:
     if settings.preview and case.settings.output.privacy == "aggregate":
         return broken("web.preview shows people, output.privacy tells nothing of them", "set one of the two otherwise")
     if settings.token_file is not None:
-        from fer_edge.web.access import Token
-
         try:
-            Token(read_secret(settings.token_file, "web.token_file"))
+            read_token(settings.token_file, "web.token_file")
         except FerEdgeError as error:
             return broken(str(error), "openssl rand -hex 16 makes one; see the check of secrets, too")
     return _judge_address(settings, where)

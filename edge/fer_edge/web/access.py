@@ -10,10 +10,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 
-from fer_edge.errors import ConfigError
-
-SHORTEST_TOKEN = 16
-"""Characters; what is shorter could be guessed in spite of the limits below."""
 SESSION_S = 30 * 86_400
 """How long a browser stays logged in, seconds."""
 
@@ -90,14 +86,10 @@ class Token:
     """The token that is demanded of everybody, and the sessions of browsers that gave it.
 
     A session is signed with a key made from the token: it outlives a restart, ends with the token, and does not tell
-    it. Raises ConfigError for a token that is too short.
+    it.
     """
 
     def __init__(self, token: str, wall_clock: Callable[[], float] = time.time) -> None:
-        if len(token) < SHORTEST_TOKEN:
-            raise ConfigError(
-                f"web.token_file: the token must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16"
-            )
         self._wall_clock = wall_clock
         self._digest = hashlib.sha256(token.encode()).digest()
         self._key = hmac.digest(token.encode(), b"fer-edge session", "sha256")

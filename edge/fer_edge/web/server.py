@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from fer_edge.closing import Closing
 from fer_edge.errors import ConfigError, MissingExtraError, OutputError
-from fer_edge.secret_files import read_secret
+from fer_edge.secret_files import read_token
 from fer_edge.service_config import WebSettings
 from fer_edge.status import StatusBoard
 from fer_edge.web.access import AllowedHosts, Token
@@ -57,10 +57,8 @@ def open_web(
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package.replace("_", "-"), "web")
     if settings.preview and board.snapshot().privacy == "aggregate":
-        raise ConfigError(
-            'web.preview shows people, and output.privacy = "aggregate" tells nothing of them: choose one'
-        )
-    token = None if settings.token_file is None else Token(read_secret(settings.token_file, "web.token_file"))
+        raise ConfigError('web.preview shows people, which output.privacy = "aggregate" rules out: choose one')
+    token = None if settings.token_file is None else Token(read_token(settings.token_file, "web.token_file"))
     bound = _listen(settings, demands_token=token is not None)
     # Here, so that nobody who has no page pays for them.
     from fer_edge.web.listener import Listener

@@ -214,7 +214,8 @@ function overall(status) {
   const fails = status.sinks.filter((sink) => !sink.working).length;
   if (out && total === 1) return ["Camera out", "bad"];
   if (out) return [`${out} of ${total} cameras out`, out === total ? "bad" : "warn"];
-  if (!status.ready) return ["Starting", ""];
+  const begins = (source) => source.state === "opening" || (source.state === "watching" && source.last_frame_age_s === null);
+  if (!status.ready || status.sources.some(begins)) return ["Starting", ""];
   if (fails) return [fails === 1 ? "An output fails" : `${fails} outputs fail`, "warn"];
   return status.healthy ? ["All well", "good"] : ["No frames", "bad"];
 }
