@@ -16,7 +16,7 @@ from arm.rootfs import CHECKOUT, SUITES, kept
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError, FerEdgeError
 from fer_train.readers.locate import cache_folder
-from systemd.checks import CHECKS, Check
+from systemd.checks import CHECKS, INSTALLED, Check
 from systemd.container import ENVIRONMENT, Container, booted, build, made_from, refuse_if_something_is_missing
 from systemd.unit import CAMERA, CAMERA_PORT, UNIT, Service
 
@@ -36,7 +36,7 @@ def main() -> None:
         refuse_if_something_is_missing()
         suite = SUITES[arguments.suite]
         with kept(arguments.cache.absolute(), suite.name, made_from(suite), partial(build, suite)) as folder:
-            _check(folder / "root", [check for check in CHECKS if arguments.part in check.fault])
+            _check(folder / "root", [INSTALLED, *(check for check in CHECKS if arguments.part in check.fault)])
     except FerEdgeError as error:
         print(f"make test-systemd: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""What is provoked, what the unit promises, and how it is seen. Each check leaves the service installed."""
+"""What is provoked, what the unit promises, and how it is seen. All but the last leave the service installed."""
 
 from __future__ import annotations
 
@@ -235,7 +235,8 @@ def _not_root(container: Container, service: Service) -> str:
         refused = container.run("setpriv", "--reuid=nobody", "--clear-groups", PROGRAM, "service", word)
         ensure(refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr)
         ensure(f"sudo {PROGRAM} service {word}" in refused.stderr, refused.stderr)
-    container.must("setpriv", "--reuid=nobody", "--clear-groups", PROGRAM, "service", "status")
+    shown = container.must("setpriv", "--reuid=nobody", "--clear-groups", PROGRAM, "service", "status")
+    ensure("active (running)" in shown and "sudo journalctl" in shown, shown)
     return "exit 2 and the line with sudo; status is for everybody"
 
 
@@ -280,8 +281,9 @@ def _remove(container: Container, service: Service) -> str:
     return "the unit is gone; settings, events and user are there"
 
 
+INSTALLED = Check("no camera when the service starts", "READY; a state that STATUS names, and no restart", _no_camera)
+"""The first of all: the others find the service installed."""
 CHECKS = (
-    Check("no camera when the service starts", "READY; a state that STATUS names, and no restart", _no_camera),
     Check("all that the unit forbids", "frames are processed all the same", _hardening),
     Check("devices that group `video` alone may read", "they are read, though users are hidden", _group_of_cameras),
     Check("the process hangs", "ended by the watchdog, started again, no core dump", _hang),
