@@ -20,7 +20,7 @@ from systemd.checks import CHECKS, INSTALLED, Check
 from systemd.container import ENVIRONMENT, Container, booted, build, made_from, refuse_if_something_is_missing
 from systemd.unit import CAMERA, CAMERA_PORT, UNIT, Service
 
-_CAMERA_PROGRAM = Path(__file__).with_name("camera.py")
+_PROGRAMS = [Path(__file__).with_name(name) for name in ("camera.py", "hang.py")]
 
 
 def main() -> None:
@@ -49,7 +49,8 @@ def _check(root: Path, checks: list[Check]) -> None:
     with tempfile.TemporaryDirectory(prefix="fer-edge-systemd-") as folder:
         wheel = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, CHECKOUT]
         run([sys.executable, "-m", "pip", "--disable-pip-version-check", *wheel])
-        shutil.copy(_CAMERA_PROGRAM, folder)
+        for program in _PROGRAMS:
+            shutil.copy(program, folder)
         began = time.monotonic()
         with booted(root, Path(folder)) as container:
             _install(container)
@@ -71,7 +72,7 @@ def _check(root: Path, checks: list[Check]) -> None:
 def _install(container: Container) -> None:
     install = f"{ENVIRONMENT}/bin/pip install --quiet --no-index --no-deps --force-reinstall /mnt/*.whl"
     container.must("sh", "-c", install)
-    start = f"{ENVIRONMENT}/bin/python /mnt/{_CAMERA_PROGRAM.name} {CAMERA_PORT}"
+    start = f"{ENVIRONMENT}/bin/python /mnt/camera.py {CAMERA_PORT}"
     container.write(f"/etc/systemd/system/{CAMERA}", f"[Service]\nExecStart={start}\n")
     container.must("systemctl", "start", CAMERA)
 
