@@ -16,11 +16,11 @@ from arm.rootfs import CHECKOUT, SUITES, kept
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError, FerEdgeError
 from fer_train.readers.locate import cache_folder
-from systemd.checks import CHECKS, Check
+from systemd.checks import CHECKS, INSTALLED, Check
 from systemd.container import ENVIRONMENT, Container, booted, build, made_from, refuse_if_something_is_missing
 from systemd.unit import CAMERA, CAMERA_PORT, UNIT, Service
 
-_CAMERA_PROGRAM = Path(__file__).with_name("camera.py")
+_PROGRAMS = [Path(__file__).with_name(name) for name in ("camera.py", "hang.py")]
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
         refuse_if_something_is_missing()
         suite = SUITES[arguments.suite]
         with kept(arguments.cache.absolute(), suite.name, made_from(suite), partial(build, suite)) as folder:
-            _check(folder / "root", [check for check in CHECKS if arguments.part in check.fault])
+            _check(folder / "root", [INSTALLED, *(check for check in CHECKS if arguments.part in check.fault)])
     except FerEdgeError as error:
         print(f"make test-systemd: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -49,7 +49,8 @@ def _check(root: Path, checks: list[Check]) -> None:
     with tempfile.TemporaryDirectory(prefix="fer-edge-systemd-") as folder:
         wheel = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, CHECKOUT]
         run([sys.executable, "-m", "pip", "--disable-pip-version-check", *wheel])
-        shutil.copy(_CAMERA_PROGRAM, folder)
+        for program in _PROGRAMS:
+            shutil.copy(program, folder)
         began = time.monotonic()
         with booted(root, Path(folder)) as container:
             _install(container)
@@ -71,7 +72,7 @@ def _check(root: Path, checks: list[Check]) -> None:
 def _install(container: Container) -> None:
     install = f"{ENVIRONMENT}/bin/pip install --quiet --no-index --no-deps --force-reinstall /mnt/*.whl"
     container.must("sh", "-c", install)
-    start = f"{ENVIRONMENT}/bin/python /mnt/{_CAMERA_PROGRAM.name} {CAMERA_PORT}"
+    start = f"{ENVIRONMENT}/bin/python /mnt/camera.py {CAMERA_PORT}"
     container.write(f"/etc/systemd/system/{CAMERA}", f"[Service]\nExecStart={start}\n")
     container.must("systemctl", "start", CAMERA)
 

@@ -1,4 +1,4 @@
-"""What is provoked, what the unit promises, and how it is seen. Each check leaves the service installed."""
+"""What is provoked, what the unit promises, and how it is seen. All but the last leave the service installed."""
 
 from __future__ import annotations
 
@@ -97,13 +97,31 @@ def _group_of_cameras(container: Container, service: Service) -> str:
 
 
 def _hang(container: Container, service: Service) -> str:
+    took_s = _ended_by_watchdog(container, service, lambda pid: service.signal("STOP"))
+    seen = f"SIGSTOP: ended by the watchdog and active again after {took_s:.0f} s"
+    return f"{seen}; where it hung is in the journal; no core dump"
+
+
+def _threads_hang(container: Container, service: Service) -> str:
+    def hold(pid: int) -> None:
+        container.must("systemd-run", "--quiet", "--unit=hold", PYTHON, "/mnt/hang.py", str(pid))
+        wait_for(lambda: "held" in container.must("journalctl", "--unit=hold", "--output=cat"), "threads to be held")
+        states = container.must("sh", "-c", 'grep -h ^State: /proc/"$0"/task/*/status', str(pid))
+        ensure(states.count("tracing stop") == states.count("\n") - 1, states)
+
+    took_s = _ended_by_watchdog(container, service, hold)
+    return f"all threads but the first held by ptrace: ended by the watchdog and active again after {took_s:.0f} s"
+
+
+def _ended_by_watchdog(container: Container, service: Service, hang: Callable[[int], None]) -> float:
+    """Let the main process hang; gives back the seconds until another one is active. Raises CheckFailedError."""
     service.start_with(WATCHING)
     service.wait_until_watching()
-    pid, began = service.pid, time.monotonic()
-    service.signal("STOP")
+    pid, said, began = service.pid, len(service.journal()), time.monotonic()
+    hang(pid)
     service.wait_for_restart(after=pid)
     took_s = time.monotonic() - began
-    journal = service.journal()
+    journal = service.journal()[said:]
     ensure("Watchdog timeout" in journal, "the watchdog did not say so")
     ensure("most recent call first" in journal, "the journal does not tell where it hung")
     ensure("status=6/ABRT" in journal and "dumped" not in journal, "not ended as it should be")
@@ -111,8 +129,7 @@ def _hang(container: Container, service: Service) -> str:
     left = container.must("find", *looked, "-maxdepth", "1", "-type", "f", "-name", "core*")
     ensure(not left.strip(), f"a core dump was left: {left}")
     service.wait_until_watching()
-    seen = f"SIGSTOP: ended by the watchdog and active again after {took_s:.0f} s"
-    return f"{seen}; where it hung is in the journal; no core dump"
+    return took_s
 
 
 def _killed(container: Container, service: Service) -> str:
@@ -125,7 +142,7 @@ def _killed(container: Container, service: Service) -> str:
     lines = container.must("cat", EVENTS).splitlines()
     for line in lines:
         json.loads(line)
-    return f"SIGKILL: active again after {took_s:.1f} s; {len(lines)} lines of events, each whole"
+    return f"SIGKILL: active again after {took_s:.1f} s; events: {len(lines)} lines, all whole"
 
 
 def _camera_away(container: Container, service: Service) -> str:
@@ -250,7 +267,8 @@ def _not_root(container: Container, service: Service) -> str:
         refused = container.run("setpriv", "--reuid=nobody", "--clear-groups", PROGRAM, "service", word)
         ensure(refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr)
         ensure(f"sudo {PROGRAM} service {word}" in refused.stderr, refused.stderr)
-    container.must("setpriv", "--reuid=nobody", "--clear-groups", PROGRAM, "service", "status")
+    shown = container.must("setpriv", "--reuid=nobody", "--clear-groups", PROGRAM, "service", "status")
+    ensure("active (running)" in shown and "sudo journalctl" in shown, shown)
     return "exit 2 and the line with sudo; status is for everybody"
 
 
@@ -295,12 +313,14 @@ def _remove(container: Container, service: Service) -> str:
     return "the unit is gone; settings, events and user are there"
 
 
+INSTALLED = Check("no camera when the service starts", "READY; a state that STATUS names, and no restart", _no_camera)
+"""The first of all: the others find the service installed."""
 CHECKS = (
-    Check("no camera when the service starts", "READY; a state that STATUS names, and no restart", _no_camera),
     Check("all that the unit forbids", "frames are processed all the same", _hardening),
     Check("none: doctor is asked, running and stopped", "it tells the state of the unit", _doctor),
     Check("devices that group `video` alone may read", "they are read, though users are hidden", _group_of_cameras),
     Check("the process hangs", "ended by the watchdog, started again, no core dump", _hang),
+    Check("its threads hang, and the first one lives", "the same: no timer feeds the watchdog", _threads_hang),
     Check("the process is killed", "started again within seconds, events whole", _killed),
     Check("the camera's server ends, and comes back", "a state that STATUS names, and no restart", _camera_away),
     Check("source lost for good (`reconnect = false`)", "exit 3, started again", _source_lost_for_good),

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 ENVIRONMENT = "/opt/fer-edge"
 """Where the container has fer-edge and its packages."""
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """How long whatever is waited for may take, on a busy machine."""
 _DEBIAN = "systemd,systemd-sysv,dbus,udev,python3,python3-venv,ca-certificates"
 _PROGRAMS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "nsenter": "util-linux"}

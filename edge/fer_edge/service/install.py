@@ -47,14 +47,12 @@ def install(arguments: argparse.Namespace) -> int:
         plan.append(Write(there, default_config(), 0o640, USER, system))
     plan.append(Write(system.path(_UNIT_FILE), unit_text(program, config)))
     if arguments.dry_run:
-        _show([*plan, *_start(system, changed=True)])
+        _show([*plan, *_enable(system), *([] if system.root else [_starting(again=True)])])
         return 0
-    *before, start = _start(system, changed=_carry_out(plan))
-    _carry_out(before)
-    try:
-        _carry_out([start])
-    except CheckFailedError:
-        raise CheckFailedError(f"{UNIT} is installed, but does not start: fer-edge service status tells why") from None
+    changed = _carry_out(plan)
+    _carry_out(_enable(system))
+    if system.root is None:
+        _start(again=changed)
     _tell_installed(config, write_config, started=system.root is None)
     return 0
 
@@ -117,11 +115,20 @@ def _has_web() -> bool:
     return find_spec("waitress") is not None and find_spec("prometheus_client") is not None
 
 
-def _start(system: System, *, changed: bool) -> list[Step]:
-    if system.root is not None:
-        return [system.tool("systemctl", "enable", UNIT)]
-    again = "restart" if changed else "start"
-    return [Command(("systemctl", *words)) for words in (("daemon-reload",), ("enable", UNIT), (again, UNIT))]
+def _enable(system: System) -> list[Step]:
+    enable = system.tool("systemctl", "enable", UNIT)
+    return [enable] if system.root is not None else [Command(("systemctl", "daemon-reload")), enable]
+
+
+def _starting(*, again: bool) -> Command:
+    return Command(("systemctl", "restart" if again else "start", UNIT))
+
+
+def _start(*, again: bool) -> None:
+    try:
+        _carry_out([_starting(again=again)])
+    except CheckFailedError:
+        raise CheckFailedError(f"{UNIT} is installed, but does not start: fer-edge service status tells why") from None
 
 
 def _show(plan: Sequence[Step]) -> None:

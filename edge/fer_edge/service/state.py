@@ -77,8 +77,11 @@ def status(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"{UNIT} is not installed: fer-edge service install\n")
         return 1
     sys.stdout.write("".join(f"{line}\n" for line in _lines(state)))
-    for line in _ask("journalctl", f"--unit={UNIT}", f"--lines={_LINES}", "--no-pager", "--output=short-iso"):
-        sys.stdout.write(f"    {line}\n")
+    try:
+        last = _ask("journalctl", f"--unit={UNIT}", f"--lines={_LINES}", "--no-pager", "--output=short-iso")
+    except InputError:  # who is not in group adm may not read it
+        last = [f"its last lines are for others to read: sudo journalctl -u {UNIT}"]
+    sys.stdout.write("".join(f"    {line}\n" for line in last))
     return 0 if state.active else 1
 
 

@@ -1,0 +1,23 @@
+"""A program of its own, for inside the container: every thread of a process but its first is held, and stays so."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from pathlib import Path
+
+_PTRACE_ATTACH = 16
+"""Stops one thread and leaves the others alone, as no signal does; see ptrace(2)."""
+
+pid = int(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+for thread in sorted(int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()):
+    if thread != pid and libc.ptrace(_PTRACE_ATTACH, thread, None, None):
+        sys.exit(f"thread {thread}: {os.strerror(ctypes.get_errno())}")
+print("held", flush=True)
+# Its threads cannot go for good while they are held: let go of them as soon as the first has ended.
+while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+    time.sleep(0.1)
