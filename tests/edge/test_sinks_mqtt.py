@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +24,9 @@ from fer_edge.errors import ConfigError
 from fer_edge.service_config import MqttSettings, OutputSettings, RecoverySettings
 from fer_edge.sinks import open_sinks
 from fer_edge.sinks.home_assistant import source_config
+from fer_edge.sinks.mqtt import MqttSink
 from fer_edge.sinks.mqtt_topics import Topics
+from fer_edge.sinks.pace import Pace
 from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EventKind, TrackedEmotion
 from support.edge_command import clean_environment, command_line
@@ -254,6 +259,41 @@ def test_a_server_that_never_answers_and_a_name_nobody_knows_are_told_of(capfd: 
 
 def replace_host(settings: RuntimeSettings, host: str) -> RuntimeSettings:
     return replace(settings, mqtt=replace(settings.mqtt, host=host))
+
+
+LET_IN = b"\x20\x02\x00\x00"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        LET_IN + b"\x30\xff\xff\xff\xff\xff" + bytes(64),  # a length that never ends
+        LET_IN + b"\x32\x03\x00\x09x",  # a message that is shorter than its topic
+        LET_IN + b"\x90\x00" + b"\x40\x01\x00" + b"\xff" * 64,
+        LET_IN + b"\x30\x06\x00\x02\xff\xfehi",  # a topic that is no UTF-8
+        LET_IN[:-2],
+    ],
+)
+def test_a_server_that_talks_nonsense_is_tried_again(answer: bytes) -> None:
+    board, connections = StatusBoard(), []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                connections.append(connection)
+                connection.recv(1000)
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        sink = MqttSink(settings_for(port_of(server)), board, pace=Pace(live=True, drain_s=0.5))
+        wait_for(lambda: len(connections) >= 2)
+        sink.close()
+    for connection in connections:
+        connection.close()
 
 
 @needs_mosquitto

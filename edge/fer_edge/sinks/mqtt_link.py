@@ -81,12 +81,15 @@ class Link:
                 session.run(self._connected, self._until)
                 return
             except OutputError as error:
-                lasted_s = time.monotonic() - began
-                # Connected, and lost soon after: once may be chance.
-                short_lived = short_lived + 1 if self.problem is None and lasted_s < _STEADY_S else 0
-                self._tell(str(error) + (self._hint if short_lived > 1 else ""))
+                problem = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever nonsense a server talks must not end the thread
+                problem = f"{self._broker.where}: talks no MQTT that is understood: {error}"
             finally:
                 self.outbox.start_again()
+            lasted_s = time.monotonic() - began
+            # Connected, and lost soon after: once may be chance.
+            short_lived = short_lived + 1 if self.problem is None and lasted_s < _STEADY_S else 0
+            self._tell(problem + (self._hint if short_lived > 1 else ""))
             if self._closing.is_set():
                 return
             if lasted_s > _STEADY_S:
