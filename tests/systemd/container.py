@@ -106,9 +106,7 @@ def booted(root: Path, shown: Path) -> Iterator[Container]:
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            container = Container(wait_for(lambda: _child_of(process), "the container to start"))
-            wait_for(lambda: _is_up(container), "systemd to be up")
-            yield container
+            yield wait_for(lambda: _container_of(process), "systemd to be up")
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -127,12 +125,23 @@ def wait_for(look: Callable[[], T | None], what: str) -> T:
     return found
 
 
-def _child_of(process: subprocess.Popen[bytes]) -> int | None:
+def _container_of(process: subprocess.Popen[bytes]) -> Container | None:
+    """The container, once systemd is up in it; its first process is not systemd-nspawn's first child."""
     if process.poll() is not None:
         raise CheckFailedError(f"systemd-nspawn ended at once: exit {process.returncode}")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(children[0]) if children else None
+    for child in children:
+        if not _is_systemd_inside(Path("/proc") / child):
+            continue
+        container = Container(int(child))
+        if container.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"):
+            return container
+    return None
 
 
-def _is_up(container: Container) -> bool:
-    return container.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
+def _is_systemd_inside(process: Path) -> bool:
+    """Whether that is the container's first process; what is run beside another one would run outside of it."""
+    with contextlib.suppress(OSError):  # it has ended
+        outside = (process / "ns" / "pid").readlink() == Path("/proc/self/ns/pid").readlink()
+        return not outside and (process / "exe").readlink().name == "systemd"
+    return False
