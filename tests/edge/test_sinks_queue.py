@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import OutputError
 from fer_edge.sinks.base import ClosingSink
+from fer_edge.sinks.outbox import Message, Outbox
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import NotTakenError, QueuedSink
 from fer_edge.types import EmotionEvent
@@ -145,11 +146,10 @@ def test_without_retries_a_failure_ends_it() -> None:
     sink.close()  # it was told already
 
 
-@pytest.mark.parametrize("retry_most_s", [None, 1.0])
-def test_a_reader_that_has_gone_ends_it(retry_most_s: float | None) -> None:
+def test_a_reader_that_has_gone_ends_what_is_no_service() -> None:
     store = Store()
     store.broken = BrokenPipeError()
-    sink = QueuedSink(store, "store", hold=3, pace=Pace(live=True), retry_most_s=retry_most_s)
+    sink = QueuedSink(store, "store", hold=3, pace=Pace(live=True))
     sink.emit(numbered(0))
     with pytest.raises(BrokenPipeError):
         sink.close()
@@ -241,3 +241,26 @@ def test_what_is_gathered_is_written_before_it_must_be_dropped() -> None:
             sink.emit(numbered(number))
             wait_for(lambda: sink.status().waiting < 10)
     assert store.numbers == list(range(40))
+
+
+def test_what_nobody_reads_any_more_is_an_outage_of_a_service() -> None:
+    store = Store()
+    store.broken = BrokenPipeError()
+    with QueuedSink(store, "store", hold=10, pace=Pace(live=True), retry_most_s=0.1) as sink:
+        sink.emit(numbered(1))
+        wait_for(lambda: not sink.status().working)
+        assert sink.status().problem == "store: nobody reads it any more"
+        sink.emit(numbered(2))  # and the service goes on
+        store.broken = None
+        wait_for(lambda: store.numbers == [1, 2])
+
+
+def test_what_is_on_its_way_is_waited_for_and_for_how_long_is_told() -> None:
+    outbox = Outbox(10, pace=Pace(live=True), wake=lambda: None)
+    outbox.put(Message("topic", b"1"))
+    assert outbox.unanswered_s() == 0  # held, and not on its way
+    assert outbox.send_next(lambda message: 7)
+    time.sleep(0.05)
+    assert outbox.unanswered_s() >= 0.05
+    outbox.acknowledge(7)
+    assert outbox.unanswered_s() == 0

@@ -12,10 +12,11 @@ import jsonschema
 import pytest
 
 from fer_edge.config import RuntimeSettings
-from fer_edge.errors import ConfigError
+from fer_edge.errors import ConfigError, OutputError
 from fer_edge.event_json import event_to_json
 from fer_edge.service_config import WebhookSettings
 from fer_edge.sinks import open_sinks
+from fer_edge.sinks.webhook import Webhook
 from fer_edge.status import SinkStatus, StatusBoard
 from support.events import numbered, numbers_of
 from support.http_server import Answers, web_server
@@ -77,6 +78,21 @@ def test_what_is_refused_for_good_is_dropped_counted_and_told(capfd: pytest.Capt
         assert numbers_of(server.bodies) == [2, 3]
     assert (status_of(board).sent, status_of(board).dropped) == (2, 2)
     assert "refuses the event (HTTP 400), which is dropped" in capfd.readouterr().err
+
+
+def test_a_token_that_is_refused_for_now_loses_nothing() -> None:
+    board = StatusBoard()
+    with web_server(Answers(next_statuses=[401, 404])) as server:
+        with open_sinks(settings_for(server.url), board, live=True) as sinks:
+            sinks.emit(numbered(0))
+            wait_for(lambda: status_of(board).sent == 1)
+        assert numbers_of(server.bodies) == [0]
+
+
+def test_a_name_that_cannot_be_a_hosts_is_an_outage() -> None:
+    hook = Webhook(WebhookSettings(url="http://home..local/x"))
+    with pytest.raises(OutputError, match=r"home\.\.local"):
+        hook.carry([b"{}"])
 
 
 def test_a_redirect_is_not_followed() -> None:

@@ -55,9 +55,11 @@ class LineFile(Closing):
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            # A network's file system may tell only now that there was no room: what it took is gone already.
+            with suppress(OSError):
+                os.close(descriptor)
 
     def _open(self) -> None:
         self.close()

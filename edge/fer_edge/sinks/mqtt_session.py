@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _ANSWER_S = 10.0
 """How long a broker may take to let us in, and before that each to take the connection and to encrypt it."""
+_ACKNOWLEDGE_S = 30.0
+"""How long it may leave all that was published without an answer."""
 _GOODBYE_S = 1.0
 _LONGEST_WAIT_S = 1.0
 """Wait for something to happen, so that keepalive is looked at in time."""
@@ -82,6 +84,8 @@ class Session:
                     self._publisher.look(client)
                     while self._outbox.send_next(lambda message: _publish(client, message)):
                         pass
+                    if self._outbox.unanswered_s() > _ACKNOWLEDGE_S:
+                        raise OutputError(f"{self._broker.where}: does not acknowledge what is published")
                 elif now > answer_until:
                     raise OutputError(self._problem())
                 if now > end or (math.isfinite(end) and self._connected and len(self._outbox) == 0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Outbox:
         self._on_the_way: deque[int] = deque()
         self._acknowledged: set[int] = set()
         self._closed = False
+        self._moved_at = 0.0
         self.sent = self.dropped = 0
 
     def __len__(self) -> int:
@@ -64,8 +66,15 @@ class Outbox:
             count = len(self._on_the_way)
             if count >= min(WINDOW, len(self._messages)):
                 return False
+            if count == 0:
+                self._moved_at = time.monotonic()
             self._on_the_way.append(publish(self._messages[count]))
             return True
+
+    def unanswered_s(self) -> float:
+        """Seconds for which nothing of what is on its way was acknowledged; 0 when nothing is."""
+        with self._changed:
+            return time.monotonic() - self._moved_at if self._on_the_way else 0.0
 
     def acknowledge(self, number: int) -> None:
         """The broker has taken the message that was sent as ``number``."""
@@ -73,6 +82,7 @@ class Outbox:
             if number not in self._on_the_way:  # not ours, as a state that is published beside the events
                 return
             self._acknowledged.add(number)
+            self._moved_at = time.monotonic()
             while self._on_the_way and self._on_the_way[0] in self._acknowledged:
                 self._acknowledged.remove(self._on_the_way.popleft())
                 self._messages.popleft()

@@ -175,7 +175,10 @@ class QueuedSink(ClosingSink, Generic[Item]):
                 except NotTakenError as error:
                     self._refused(hand, error)
                 except BrokenPipeError:
-                    raise
+                    if self._retry_most_s is None:
+                        raise
+                    self._kept(hand, OutputError(f"{self._name}: nobody reads it any more"))
+                    self._pause(self._retry_most_s)
                 except OutputError as error:
                     if self._retry_most_s is None:
                         raise

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     import http.client
     import ssl
 
-_TRY_AGAIN = (408, 429)
-"""Request timeout and too many requests: of the refusals, the two that a later attempt may not meet."""
+_TRY_AGAIN = (401, 403, 404, 407, 408, 425, 429)
+"""Refusals that a later attempt may not meet: a token being changed, a proxy that starts, too much at once. The others
+are of the event itself."""
 
 
 class Webhook(ClosingSink):
@@ -72,7 +73,8 @@ class Webhook(ClosingSink):
             status = connection.getresponse().status
             if too_late.is_set():  # what came of the answer may look like the whole of it
                 raise TimeoutError
-        except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: no thread to be had
+        # RuntimeError: no thread to be had; ValueError: a name that cannot be a host's, a socket cut in its handshake.
+        except (OSError, http.client.HTTPException, RuntimeError, ValueError) as error:
             late = too_late.is_set() or isinstance(error, TimeoutError)
             problem = f"no answer within {self._timeout_s:g} s" if late else _reason(error)
             raise OutputError(f"{self._shown}: {problem}") from None
