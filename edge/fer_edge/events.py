@@ -18,13 +18,17 @@ from fer_edge.types import (
     TrackReading,
 )
 
+_ROUNDING_S = 1e-6
+"""Times of frames are sums of fractions: at 15 frames a second 0.2 s are three frames, however the last digit falls."""
+
 
 class Hysteresis:
     """The emotion of one track: index of a label, or None while uncertain.
 
     The first one is taken once its smoothed probability reaches ``enter``. After that the state changes once, for
     ``min_dwell_s`` without a break, one and the same other emotion has reached ``enter`` and leads by ``lead``, or its
-    own is below ``exit`` or unknown.
+    own is below ``exit`` or unknown. While the face cannot be seen nothing changes, but that time counts: who is found
+    again with another emotion need not hold it anew.
     """
 
     def __init__(self, settings: EmotionSettings) -> None:
@@ -33,16 +37,24 @@ class Hysteresis:
         self._new = True
         self._contender: int | None = None
         self._contested_since: float | None = None
+        self._unseen_since: float | None = None
+
+    def unseen(self, now: float) -> int | None:
+        """The face cannot be seen at ``now``; returns the label that it has."""
+        if self._unseen_since is None:
+            self._unseen_since = now
+        return self.label
 
     def update(self, probabilities: EmotionProbabilities | None, now: float) -> int | None:
         """Take in the smoothed probabilities at ``now`` (None: unknown); returns the label."""
         wanted = self._wanted(probabilities)
+        since, self._unseen_since = now if self._unseen_since is None else self._unseen_since, None
         if wanted == self.label:
             self._contested_since = None
             return self.label
         if self._contested_since is None or wanted != self._contender:
-            self._contender, self._contested_since = wanted, now
-        if self._new or now - self._contested_since >= self._settings.min_dwell_s:
+            self._contender, self._contested_since = wanted, since
+        if self._new or now - self._contested_since >= self._settings.min_dwell_s - _ROUNDING_S:
             self.label = wanted
             self._new = False
             self._contested_since = None
@@ -97,7 +109,7 @@ class EventTeller:
         track = reading.track
         told = self._told.get(track.track_id)
         state = told.state if told else Hysteresis(self._settings)
-        label = state.update(reading.probabilities, now)
+        label = state.update(reading.probabilities, now) if track.followed else state.unseen(now)
         emotion = UNCERTAIN if label is None else self._labels[label]
         previous = told.last.emotion if told else None
         confidence = _confidence(reading.probabilities, label)

@@ -84,6 +84,16 @@ def test_below_exit_the_track_becomes_uncertain() -> None:
     assert state.update(_probabilities(*UNSURE), 1.5) is None
 
 
+def test_the_time_out_of_sight_counts_for_who_comes_back_with_another_emotion() -> None:
+    state = Hysteresis(SETTINGS)
+    state.update(_probabilities(*HAPPY), 0.0)
+    assert [state.unseen(now) for now in (1.0, 1.4, 1.8)] == [0, 0, 0]
+    assert state.update(_probabilities(*SAD), 1.9) == 1
+    state.unseen(3.0)
+    assert state.update(_probabilities(*SAD), 4.0) == 1
+    assert state.update(_probabilities(*HAPPY), 4.1) == 1, "it was seen since"
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.lists(st.floats(0.01, 1), min_size=3, max_size=3)), min_size=1, max_size=60)
 )
@@ -123,6 +133,16 @@ def test_a_visit_from_appeared_to_left() -> None:
     assert emotions == () and left.kind is EventKind.LEFT
     assert (left.track_id, left.emotion, left.previous, left.confidence) == (1, None, "sad", None)
     assert teller.update("cam", [], 3.0)[1] == ()
+
+
+def test_nothing_new_is_told_of_a_face_that_is_looked_for_in_vain() -> None:
+    teller, out_of_sight = _teller(), Track(1, BOX, 0.0, True, last_looked=9.0)
+    teller.update("cam", [_reading(1, *HAPPY)], 0.0)
+    for now in (1.0, 2.0):
+        (told,), events = teller.update("cam", [TrackReading(out_of_sight, _probabilities(*SAD))], now)
+        assert (told.emotion, events) == ("happy", ())
+    _, (changed,) = teller.update("cam", [_reading(1, *SAD)], 2.1)
+    assert (changed.kind, changed.emotion) == (EventKind.CHANGED, "sad")
 
 
 def test_uncertain_is_a_state_with_the_best_labels_confidence() -> None:
