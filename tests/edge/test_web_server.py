@@ -69,6 +69,8 @@ def log_in(web: WebServer, token: str, address: str = "127.0.0.1") -> Answer:
     [
         ("/", "text/html; charset=utf-8"),
         ("/page.css", "text/css; charset=utf-8"),
+        ("/elements.js", "text/javascript; charset=utf-8"),
+        ("/hour.js", "text/javascript; charset=utf-8"),
         ("/page.js", "text/javascript; charset=utf-8"),
         ("/icon.svg", "image/svg+xml"),
         ("/api/status", "application/json"),

@@ -194,10 +194,13 @@ def json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> Respon
 
 def static_pages() -> dict[str, Callable[[], Response]]:
     """The files of the page, read once."""
+    script = "text/javascript; charset=utf-8"
     served = {
         "/": ("index.html", _HTML),
         "/page.css": ("page.css", "text/css; charset=utf-8"),
-        "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+        "/elements.js": ("elements.js", script),
+        "/hour.js": ("hour.js", script),
+        "/page.js": ("page.js", script),
         "/icon.svg": ("icon.svg", "image/svg+xml"),
     }
     return {path: _constant(Response(HTTPStatus.OK, _file(name), kind)) for path, (name, kind) in served.items()}

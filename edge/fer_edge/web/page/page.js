@@ -1,5 +1,4 @@
-// The status page: asks /api/status again and again, and puts what has changed into the page. Nothing is ever built from
-// markup: names and reasons come from outside.
+// The status page: asks /api/status again and again, and puts what has changed into the page.
 "use strict";
 
 const POLL_MS = 1000;
@@ -8,7 +7,6 @@ const SLOWEST_POLL_MS = 5000;
 const HISTORY_MS = 10000;
 const ANSWER_MS = 6000;
 const PICTURE_MS = 250;
-const SVG = "http://www.w3.org/2000/svg";
 const STAGES = {
   frame: "Whole frame", follow: "Follow known faces", plan: "Plan the search", detect_full: "Search the picture",
   detect_region: "Search around a face", track: "Track", crop: "Crop", classify: "Classify", events: "Tell events",
@@ -18,82 +16,6 @@ const STATES = {
   opening: ["Opening", ""], watching: ["Watching", "good"], stalled: ["Stalled", "bad"], lost: ["Lost", "bad"],
   ended: ["Ended", ""],
 };
-
-const byId = (id) => document.getElementById(id);
-
-function make(tag, className, ...children) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  element.append(...children);
-  return element;
-}
-
-function drawn(tag, attributes, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-// Writing what stands there already would make screen readers and the layout stir.
-function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function dress(element, className) {
-  if (element.className !== className) element.className = className;
-}
-
-function show(element, visible) {
-  if (element.hidden === visible) element.hidden = !visible;
-}
-
-// One child of `parent` for each item, known again by its key, in the items' order.
-function list(parent, items, key, create, update) {
-  const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
-  let place = null;
-  for (const item of items) {
-    const name = String(key(item));
-    let child = known.get(name);
-    known.delete(name);
-    if (!child) {
-      child = create(item);
-      child.dataset.key = name;
-    }
-    const wanted = place ? place.nextSibling : parent.firstChild;
-    if (child !== wanted) parent.insertBefore(child, wanted);
-    update(child, item);
-    place = child;
-  }
-  for (const child of known.values()) child.remove();
-}
-
-function duration(seconds) {
-  const s = Math.max(0, Math.round(seconds));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
-  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
-}
-
-function clock(date, withSeconds = true) {
-  const parts = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  if (withSeconds) parts.second = "2-digit";
-  return date.toLocaleTimeString([], parts);
-}
-
-const ago = (seconds) => new Date(Date.now() - seconds * 1000);
-const count = (number) => number.toLocaleString("en-GB");
-// A number and its unit stay on one line.
-const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
-const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1).replaceAll("_", " ");
-
-let labels = [];
-
-function colour(emotion) {
-  const place = labels.indexOf(emotion);
-  return place < 0 ? "eu" : `e${place % 7}`;
-}
 
 // ---- cameras
 
@@ -333,112 +255,6 @@ function updateStages(status) {
       say(element.cells[4], count(calls));
     });
   });
-}
-
-// ---- the last hour
-
-let history = null;
-
-function niceTop(most) {
-  for (const step of [15, 30, 60, 120, 180, 240, 300, 600, 900, 1800, 3600]) if (most <= step) return step;
-  return Math.ceil(most / 3600) * 3600;
-}
-
-function emotionsSeen() {
-  return history.emotions.map((name, place) => ({
-    name, place, total: history.intervals.reduce((sum, interval) => sum + interval.seconds[place], 0),
-  }));
-}
-
-function intervalText(interval) {
-  const end = clock(ago(Math.max(0, interval.ended_ago_s)), false);
-  const begin = clock(ago(interval.ended_ago_s + history.interval_s), false);
-  if (interval.watched_s < 1) return `${begin}–${end}: not watching`;
-  const parts = history.emotions.map((name, place) => [name, interval.seconds[place]]).filter(([, s]) => s >= 0.5)
-    .map(([name, s]) => `${name} ${Math.round(s)} s`);
-  return `${begin}–${end}: ${parts.join(", ") || "no faces"}`;
-}
-
-function drawChart() {
-  if (!history) return;
-  const box = byId("chart");
-  const width = Math.max(200, box.clientWidth), height = box.clientHeight;
-  const left = 40, bottom = 24, top = 10;
-  const plotWidth = width - left, plotHeight = height - bottom - top;
-  const span = Math.max(3600, history.interval_s);
-  const slots = Math.round(span / history.interval_s);
-  const step = plotWidth / slots, gap = step > 4 ? 1.5 : 0.5;
-  const most = niceTop(Math.max(1, ...history.intervals.map((one) => one.seconds.reduce((a, b) => a + b, 0))));
-  const y = (seconds) => top + plotHeight * (1 - seconds / most);
-  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": hourText() });
-  for (const share of [0, 0.5, 1]) {
-    const at = Math.round(y(most * share)) + 0.5;
-    svg.append(drawn("line", { class: "rule", x1: left, x2: width, y1: at, y2: at }));
-    const label = drawn("text", { x: left - 8, y: at + 4, "text-anchor": "end" });
-    label.textContent = share === 0 ? "0" : most >= 120 ? `${most * share / 60} min` : `${most * share} s`;
-    svg.append(label);
-  }
-  history.intervals.slice(-slots).forEach((interval, place, shown) => {
-    const x = left + (slots - shown.length + place) * step;
-    if (interval.watched_s < 1) svg.append(drawn("rect", { class: "gap", x, y: top, width: step, height: plotHeight }));
-    let base = 0;
-    interval.seconds.forEach((seconds, number) => {
-      if (seconds <= 0) return;
-      const bar = { class: colour(history.emotions[number]), x: x + gap / 2, width: Math.max(1, step - gap) };
-      svg.append(drawn("rect", { ...bar, y: y(base + seconds), height: Math.max(0.5, y(base) - y(base + seconds)) }));
-      base += seconds;
-    });
-    const title = drawn("title", {});
-    title.textContent = intervalText(interval);
-    svg.append(drawn("rect", { class: "hit", x, y: top, width: step, height: plotHeight }, title));
-  });
-  for (const share of width < 480 ? [1, 0.5, 0] : [1, 0.75, 0.5, 0.25, 0]) {
-    const anchor = share === 1 ? "start" : share ? "middle" : "end";
-    const label = drawn("text", { x: left + plotWidth * (1 - share), y: height - 5, "text-anchor": anchor });
-    label.textContent = share ? `${Math.round(share * span / 60)} min ago` : "now";
-    svg.append(label);
-  }
-  box.replaceChildren(svg);
-}
-
-function hourText() {
-  const seen = emotionsSeen().filter((one) => one.total >= 1).sort((a, b) => b.total - a.total);
-  if (!seen.length) return "No faces were seen yet.";
-  const all = seen.reduce((sum, one) => sum + one.total, 0);
-  const shares = seen.slice(0, 3).map((one) => `${one.name} ${percent(one.total / all)}`);
-  return `${duration(all)} of faces: ${shares.join(", ")}`;
-}
-
-function updateHistory() {
-  drawChart();
-  say(byId("hour-title"), history.interval_s > 3600 ? `The last ${duration(history.interval_s)}` : "The last hour");
-  say(byId("hour-sum"), hourText());
-  const shown = emotionsSeen().filter((one) => one.total > 0);
-  updateHistoryTable(shown);
-}
-
-function updateLegend() {
-  const legend = [...labels, "uncertain"].map((name) => ({ name: capital(name), kind: colour(name) }));
-  legend.push({ name: "Not watching", kind: "off" });
-  list(byId("legend"), legend, (one) => one.name, (one) => make("li", "", make("span", `swatch ${one.kind}`), one.name), () => {});
-}
-
-function updateHistoryTable(shown) {
-  const table = byId("hour-table");
-  if (!table.closest("details").open) return;
-  const names = [`From`, ...shown.map((one) => capital(one.name)), "Watched"];
-  const head = make("tr", "", ...names.map((name) => {
-    const cell = make("th", "", name);
-    cell.scope = "col";
-    return cell;
-  }));
-  table.tHead.replaceChildren(head);
-  table.tBodies[0].replaceChildren(...[...history.intervals].reverse().map((interval) => {
-    const begin = make("th", "", clock(ago(interval.ended_ago_s + history.interval_s), false));
-    begin.scope = "row";
-    const values = [...shown.map((one) => interval.seconds[one.place]), interval.watched_s];
-    return make("tr", "", begin, ...values.map((seconds) => make("td", "", `${Math.round(seconds)} s`)));
-  }));
 }
 
 // ---- asking

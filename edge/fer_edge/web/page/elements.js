@@ -1,0 +1,81 @@
+// Making elements of the page, and writing numbers, times and names. Nothing is ever built from markup: names and reasons
+// come from outside.
+"use strict";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+const byId = (id) => document.getElementById(id);
+
+function make(tag, className, ...children) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
+}
+
+function drawn(tag, attributes, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// Writing what stands there already would make screen readers and the layout stir.
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function dress(element, className) {
+  if (element.className !== className) element.className = className;
+}
+
+function show(element, visible) {
+  if (element.hidden === visible) element.hidden = !visible;
+}
+
+// One child of `parent` for each item, known again by its key, in the items' order.
+function list(parent, items, key, create, update) {
+  const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  let place = null;
+  for (const item of items) {
+    const name = String(key(item));
+    let child = known.get(name);
+    known.delete(name);
+    if (!child) {
+      child = create(item);
+      child.dataset.key = name;
+    }
+    const wanted = place ? place.nextSibling : parent.firstChild;
+    if (child !== wanted) parent.insertBefore(child, wanted);
+    update(child, item);
+    place = child;
+  }
+  for (const child of known.values()) child.remove();
+}
+
+function duration(seconds) {
+  const s = Math.max(0, Math.round(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+function clock(date, withSeconds = true) {
+  const parts = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  if (withSeconds) parts.second = "2-digit";
+  return date.toLocaleTimeString([], parts);
+}
+
+const ago = (seconds) => new Date(Date.now() - seconds * 1000);
+const count = (number) => number.toLocaleString("en-GB");
+// A number and its unit stay on one line.
+const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
+const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1).replaceAll("_", " ");
+
+let labels = [];
+
+function colour(emotion) {
+  const place = labels.indexOf(emotion);
+  return place < 0 ? "eu" : `e${place % 7}`;
+}
