@@ -25,11 +25,10 @@ OCTAVE = 2.2
 quarter of the cost. The small surplus over 2 lets a face between the two gather its hits in one of them."""
 LAST_FINER = 1.33
 """Factor by which the last part, which looks for all larger faces at once, is reduced less: more of them are found."""
-SWEEP_SHARE, ALONE_SHARE, LARGE_SHARE = 0.7, 0.5, 0.13
+SWEEP_SHARE, LARGE_SHARE = 0.7, 0.13
 """Share of ``acquire_within_s`` in which all tiles have their turn; the rest is for confirming what was found. The
-second one is while nobody is known, when nothing else costs anything. The third is for the tiles of larger faces while
-no face is in sight: who is near has crossed the picture soonest, is looked for at the least cost, and many looks find
-what one may miss."""
+second one is for the tiles of larger faces while no face is in sight: who is near has crossed the picture soonest, is
+looked for at the least cost, and many looks find what one may miss."""
 SETTLE_S = 0.5
 """Seconds for which what moved is still looked at after it stands: a search while it moved may have missed it."""
 STEADY_RATIO, UNSURE_RATIO = 1.25, 1.5
@@ -138,8 +137,10 @@ def plan_searches(
         if (late := _overdue(track, motion, now, elapsed, settings)) >= 1
     ]
     alone = all(track.lost and not track.matched for track in tracks)
-    fine, large = SWEEP_SHARE if tracks else ALONE_SHARE, LARGE_SHARE if alone else SWEEP_SHARE
-    periods = [settings.acquire_within_s * (large if tile.scale < tiles[0].scale else fine) for tile in tiles]
+    periods = [
+        settings.acquire_within_s * (LARGE_SHARE if alone and tile.scale < tiles[0].scale else SWEEP_SHARE)
+        for tile in tiles
+    ]
     newest = motion.newest_news()
     overdue = [
         _tile_overdue(tile, at, motion, newest, now, period, settings)
