@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,11 +38,13 @@ def parse(table: Mapping[str, Any]) -> RuntimeSettings:
     return strict_toml.parse(RuntimeSettings, table, "here")
 
 
-TEXT = st.none() | st.text()
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+"""What a setting may hold: no name of a file or a host has a NUL."""
+TEXT = st.none() | WORDS
 SECTIONS = {
     "source": st.builds(
         SourceSettings,
-        uris=st.lists(st.text(), max_size=3).map(tuple),
+        uris=st.lists(WORDS, max_size=3).map(tuple),
         width=st.none() | st.integers(16, 16384),
         height=st.none() | st.integers(16, 16384),
         fps=st.none() | st.floats(0.01, 1000),
@@ -62,7 +65,7 @@ SECTIONS = {
     "model": st.builds(
         ModelSettings,
         bundle=TEXT,
-        variant=st.text(),
+        variant=WORDS,
         interpreter=st.sampled_from(["auto", "ai-edge-litert", "tflite-runtime"]),
         threads=st.integers(1, 64),
     ),
@@ -135,11 +138,11 @@ SECTIONS = {
     ),
     "mqtt": st.builds(
         MqttSettings,
-        host=st.none() | st.text(),
+        host=st.none() | WORDS,
         port=st.none() | st.integers(1, 65_535),
         tls=st.just(True),
-        ca_file=st.none() | st.text(),
-        username=st.none() | st.text(),
+        ca_file=st.none() | WORDS,
+        username=st.none() | WORDS,
         device=st.none() | st.sampled_from(["door", "Tür 2"]),
         topic=st.sampled_from(["fer-edge", "house/cameras"]),
         keepalive_s=st.integers(5, 3600),
@@ -150,8 +153,8 @@ SECTIONS = {
     "webhook": st.builds(
         WebhookSettings,
         url=st.none() | st.sampled_from(["http://host/path", "https://host:8443/?a=b"]),
-        token_file=st.none() | st.text(),
-        ca_file=st.none() | st.text(),
+        token_file=st.none() | WORDS,
+        ca_file=st.none() | WORDS,
         timeout_s=st.floats(0.1, 300),
         retry_most_s=st.floats(1, 3600),
         hold=st.integers(1, 1_000_000),
@@ -161,8 +164,10 @@ SECTIONS = {
         enabled=st.booleans(),
         host=st.sampled_from(["127.0.0.1", "::", "0.0.0.0"]),
         port=st.integers(0, 65_535),
-        token_file=st.none() | st.text(),
-        allowed_hosts=st.lists(st.text(min_size=1)).map(tuple),
+        token_file=st.none() | WORDS,
+        allowed_hosts=st.lists(
+            st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
+        ).map(tuple),
         preview=st.booleans(),
     ),
     "chip": st.builds(
@@ -171,7 +176,7 @@ SECTIONS = {
         warm_c=st.floats(-50, 70),
         hot_c=st.floats(71, 150),
         least_share=st.floats(0.01, 1),
-        sysfs=st.text(),
+        sysfs=WORDS,
     ),
 }
 
@@ -180,6 +185,12 @@ SECTIONS = {
 def test_what_is_dumped_is_parsed_again(value: RuntimeSettings) -> None:
     text = strict_toml.dump(strict_toml.to_table(value))
     assert parse(tomllib.loads(text)) == value
+
+
+@pytest.mark.parametrize("table", [{"source": {"uris": ["a\0b"]}}, {"output": {"events": "a\0"}}])
+def test_a_nul_is_refused_where_it_stands(table: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="holds a NUL character"):
+        parse(table)
 
 
 def test_the_round_trip_covers_every_setting() -> None:

@@ -29,7 +29,7 @@ def test_every_committed_recipe_reads_and_writes_back(path: Path, tmp_path: Path
 
 
 @given(
-    name=st.text(min_size=1, max_size=30),
+    name=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30),
     epochs=st.integers(1, 500),
     rate=st.floats(1e-6, 1.0),
     share=st.floats(0, 0.99),
