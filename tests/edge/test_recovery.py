@@ -78,17 +78,19 @@ def test_a_server_that_dies_and_comes_back(tiny_bundle: Path, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(why_missing() is not None, reason=str(why_missing()))
-def test_an_rtsp_server_that_is_killed(tiny_bundle: Path, tmp_path: Path) -> None:
-    with (
-        rtsp_server() as (process, port),
-        running_daemon(tmp_path, config(tiny_bundle, f"rtsp://127.0.0.1:{port}/live", "demo")) as daemon,
-    ):
-        daemon.wait_for(lambda: any("2 of 2 sources watched" in told for told in daemon.notified))
-        process.kill()
-        assert outages(daemon, 1)[0][0] == "source_lost"
-        before = daemon.count("WATCHDOG=1")
-        daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > before)  # the other one goes on
-        assert daemon.stop() == 0
+def test_an_rtsp_server_that_is_killed_and_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
+    with mjpeg_server() as other, rtsp_server() as (process, port):
+        uris = (f"rtsp://127.0.0.1:{port}/live", other.url("stream"))
+        with running_daemon(tmp_path, config(tiny_bundle, *uris, timeout_s=3.0)) as daemon:
+            daemon.wait_for(lambda: any("2 of 2 sources watched" in told for told in daemon.notified))
+            process.kill()
+            process.wait()
+            assert outages(daemon, 1)[0][0] == "source_lost"
+            before = daemon.count("WATCHDOG=1")
+            daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > before)  # the other one goes on
+            with rtsp_server(port=port):
+                assert outages(daemon, 2)[-1] == ("source_back", None)
+                assert daemon.stop() == 0
 
 
 def test_one_that_does_not_answer_holds_up_no_other(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """An RTSP server on loopback: GStreamer's, under the system's own Python, which has its bindings.
 
-Run as a program it prints the port and serves ``/live``, with a password where one is given; imported, it starts
-itself in a process that a test may freeze or kill. Debian: see ``PACKAGES``.
+Run as a program, with the port or 0, it prints the port and serves ``/live``, with a password where one is given;
+imported, it starts itself in a process that a test may freeze or kill. Debian: see ``PACKAGES``.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def why_missing() -> str | None:
 
 
 @contextlib.contextmanager
-def rtsp_server(*, password: bool = False) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The server's process and port; it is killed at the end of the block."""
-    command = [_SYSTEM_PYTHON, __file__, *([f"{USER}:{PASSWORD}"] if password else [])]
+def rtsp_server(*, password: bool = False, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The server's process and port (0 takes a free one); it is killed at the end of the block."""
+    command = [_SYSTEM_PYTHON, __file__, str(port), *([f"{USER}:{PASSWORD}"] if password else [])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
@@ -50,7 +50,7 @@ def rtsp_server(*, password: bool = False) -> Iterator[tuple[subprocess.Popen[st
         process.wait()
 
 
-def _serve(login: str | None) -> None:
+def _serve(port: str, login: str | None) -> None:
     import gi
 
     gi.require_version("Gst", "1.0")
@@ -60,7 +60,7 @@ def _serve(login: str | None) -> None:
     Gst.init(None)
     server = GstRtspServer.RTSPServer.new()
     server.set_address("127.0.0.1")
-    server.set_service("0")
+    server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory.new()
     factory.set_launch(_PICTURES)
     factory.set_shared(True)
@@ -84,4 +84,4 @@ def _serve(login: str | None) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1] if len(sys.argv) > 1 else None)
+    _serve(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
