@@ -43,7 +43,7 @@ def _no_camera(container: Container, service: Service) -> str:
     again = container.must(PROGRAM, "service", "install")
     ensure("write" not in again and service.pid == pid, f"a second install changed something: {again}")
     shown = container.must(PROGRAM, "service", "status")
-    ensure("active (running)" in shown and "0 restarts" in shown and "watchdog: 1min 50s, last fed" in shown, shown)
+    ensure("active (running)" in shown and "0 restarts" in shown and "watchdog: 2min 2s, last fed" in shown, shown)
     return f"active, 0 restarts, STATUS: {told.partition(';')[0]}; video0 lost"
 
 
