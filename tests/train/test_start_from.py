@@ -229,6 +229,7 @@ def test_a_run_that_starts_at_the_end_of_its_own_hold_can_be_started_from(tmp_pa
         recipe_of({"epochs": 20, "sizes": [32, 40, 44, 48], "size_changes": [7, 8, -1]}),
         recipe_of({"epochs": 20, "sizes": [32], "size_changes": []}),
         recipe_of({"epochs": 20}, targets={"teacher": 0.5, "teacher_labels": "t.npz", "teacher_from": 6}),
+        recipe_of({"epochs": 20, "precision": "bfloat16", "precision_from": 6}),
         recipe_of({}),
     ],
 )
@@ -254,6 +255,8 @@ def test_a_teacher_may_come_to_a_crowd(tmp_path: Path) -> None:
             recipe_of({"epochs": 20, **loop})
             for loop in (
                 {"learning_rate": 1e-3},
+                {"precision": "bfloat16"},
+                {"precision": "bfloat16", "precision_from": 5},
                 {"warmup_epochs": 2.0},
                 {"warmup_epochs": 0.75},
                 {"warmup_epochs": 0.0},

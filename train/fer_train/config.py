@@ -86,6 +86,8 @@ class LoopSettings:
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; weights, BatchNorm's statistics, logits and loss stay float32. bfloat16 takes about
     half the time on a GPU and on processors that have it (avx512_bf16), and more than float32 on those that do not."""
+    precision_from: int = 0
+    """Epoch (from 0) at which ``precision`` begins; before it, the layers compute in float32."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """``sgd`` has Nesterov momentum 0.9."""
     learning_rate: float = 2e-3
@@ -112,6 +114,10 @@ class LoopSettings:
         _require(0 <= self.seed < 2**32, "seed must be in 0..4294967295")
         _require(1 <= self.epochs <= MOST, f"epochs must be in 1..{MOST}")
         _require(2 <= self.batch_size <= MOST, f"batch_size must be in 2..{MOST}")
+        _require(0 <= self.precision_from < self.epochs, "precision_from must be from 0 to below epochs")
+        _require(
+            not self.precision_from or self.precision != "float32", "precision_from needs a precision but float32"
+        )
         _require(0 < self.learning_rate < math.inf, "learning_rate must be above 0")
         _require(0 <= self.warmup_epochs <= self.epochs, "warmup_epochs must be in 0..epochs")
         _require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more")
@@ -133,6 +139,10 @@ class LoopSettings:
     def size_at(self, epoch: int) -> int:
         """Side of the training images in pixels in ``epoch`` (from 0)."""
         return self.sizes[sum(epoch >= begin for begin in self._size_begins())]
+
+    def precision_at(self, epoch: int) -> str:
+        """What the layers compute in, in ``epoch`` (from 0)."""
+        return self.precision if epoch >= self.precision_from else "float32"
 
     def rate_at(self, epochs_done: float) -> float:
         """The learning rate after so many epochs; fractions are steps within an epoch."""

@@ -138,7 +138,7 @@ def _shared_past(recipe: Recipe, start: Path) -> tuple[list[dict[str, Any]], Pat
     if not _same_past(recipe, other, len(history)):
         raise ConfigError(
             f"{start}: its first {len(history)} epochs were not trained as this recipe says: all but epochs, "
-            "cooldown_epochs, the name, and the sizes and the teacher of what follows must be the same"
+            "cooldown_epochs, the name, and the sizes, precision and teacher of what follows must be the same"
         )
     last = len(history) - 1
     return [{**line, "best": index == last} for index, line in enumerate(history)], checkpoint
@@ -148,7 +148,11 @@ def _same_past(recipe: Recipe, other: Recipe, epochs: int) -> bool:
     """Whether both recipes do the same in their first ``epochs`` epochs, in which ``other`` holds its rate."""
 
     def timeless(which: Recipe) -> Recipe:
-        loop = dataclasses.replace(which.loop, epochs=MOST, cooldown_epochs=0, sizes=(48,), size_changes=())
+        loop = dataclasses.replace(
+            which.loop,
+            **{"epochs": MOST, "cooldown_epochs": 0, "sizes": (48,), "size_changes": ()},
+            **{"precision": "float32", "precision_from": 0},
+        )
         return dataclasses.replace(which, name="", loop=loop, targets=TargetSettings())
 
     return (
@@ -156,6 +160,7 @@ def _same_past(recipe: Recipe, other: Recipe, epochs: int) -> bool:
         and recipe.loop.held_epochs >= epochs
         and all(
             recipe.loop.size_at(epoch) == other.loop.size_at(epoch)
+            and recipe.loop.precision_at(epoch) == other.loop.precision_at(epoch)
             and recipe.targets.at(epoch) == other.targets.at(epoch)
             for epoch in range(epochs)
         )

@@ -54,12 +54,16 @@ def train(
     progress = open_run(recipe, run, resume=resume, start=start)
     training_in, validation = _splits(dataset, targets)
     keras.utils.set_random_seed(recipe.loop.seed)
-    model = _compiled(recipe, len(dataset.labels))
     if progress.epoch:
-        _restore(model, run / CHECKPOINT)
         log.info("resuming after epoch %d", progress.epoch)
+    model, precision = None, ""
     for epoch in range(progress.epoch, recipe.loop.epochs):
         started = time.monotonic()
+        if recipe.loop.precision_at(epoch) != precision:
+            precision = recipe.loop.precision_at(epoch)
+            model = _compiled(recipe, len(dataset.labels), precision)
+            if epoch:
+                _restore(model, run / CHECKPOINT)
         _seed_dropout(model, recipe.loop.seed, epoch)
         training = training_in(epoch)
         batches = TrainingBatches(training, recipe, epoch)
@@ -111,9 +115,9 @@ def _splits(
     return training_in, dataset.splits[VALIDATION_SPLIT]
 
 
-def _compiled(recipe: Recipe, labels: int) -> Any:
+def _compiled(recipe: Recipe, labels: int, precision: str) -> Any:
     """The model for images of any size, with its optimizer built, so that a checkpoint can be put into it."""
-    with _precision(recipe.loop.precision):
+    with _precision(precision):
         model = build_model(recipe.model, labels, norm=_fast_norm())
     optimizer = _optimizer(recipe.loop)
     # BatchNorm's scale and offset and the biases are not decayed: pulling them to 0 only hurts.
