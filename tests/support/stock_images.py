@@ -75,12 +75,15 @@ STYLES: dict[str, StyleMarkers] = {
     "cloudinit": StyleMarkers(
         packages=("cloud-init", "rpi-cloud-init-mods", "userconf-pi"),
         cmdline="resize ds=nocloud;i=rpi-imager-1759276800",
-        boot={"user-data": "#cloud-config\n", "network-config": "network:\n  version: 2\n", "meta-data": "dsmode: local\n"},
+        boot={
+            "user-data": "#cloud-config\n",
+            "network-config": "network:\n  version: 2\n",
+            "meta-data": "dsmode: local\n",
+        },
         root={
             "etc/cloud/cloud.cfg": "# The top level settings are used as module and system configuration.\n",
             "etc/cloud/cloud.cfg.d/99_raspberry-pi.cfg": (
-                "datasource_list: [ NoCloud, None ]\n"
-                "datasource:\n  NoCloud:\n    seedfrom: file:///boot/firmware\n"
+                "datasource_list: [ NoCloud, None ]\ndatasource:\n  NoCloud:\n    seedfrom: file:///boot/firmware\n"
             ),
             "usr/bin/cloud-init": "#!/usr/bin/python3\n",
             "usr/lib/raspberrypi-sys-mods/imager_custom": "#!/bin/sh\n",
@@ -100,7 +103,7 @@ def missing_programs() -> str:
     return ", ".join(name for name in PROGRAMS if _which(name) is None)
 
 
-def make_stock_image(  # noqa: PLR0913 — each is a property of the image
+def make_stock_image(
     folder: Path,
     *,
     style: str | None = "systemd",
