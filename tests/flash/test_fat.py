@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fer_edge.errors import FerEdgeError, InputError, OutputError
 from fer_flash.image.fat import FatVolume
 from fer_flash.image.region import Region
-from support.file_systems import MIB, assert_fat_is_clean, fat_tree, needs_programs, run_program
+from support.file_systems import MIB, assert_fat_is_clean, fat_tree, flipped, needs_programs, run_program
 
 pytestmark = needs_programs
 
@@ -274,16 +274,10 @@ def test_a_fat12_is_refused(tmp_path: Path) -> None:
 @given(flips=st.lists(st.tuples(st.integers(0, 70_000), st.integers(0, 255)), min_size=1, max_size=40))
 @settings(max_examples=30)
 def test_a_damaged_fat_is_read_or_refused_in_one_line(made: Path, flips: list[tuple[int, int]]) -> None:
-    content = bytearray(made.read_bytes()[: 2 * MIB])
-    for at, value in flips:
-        # The boot sector, the first entries of the table and the folders are where it matters.
-        content[at if at % 3 else at % 512] = value
-    path = made.with_name("flipped.fat")
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.truncate(made.stat().st_size)
+    # The boot sector, the first entries of the table and the folders are where it matters.
+    changes = {at if at % 3 else at % 512: value for at, value in flips}
     try:
-        with volume(path, "r") as files:
+        with flipped(made, changes), volume(made, "r") as files:
             for name in files.listdir(""):
                 if name.isprintable():
                     _ = files.listdir(name) if name == "overlays" else files.read(name)

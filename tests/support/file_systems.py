@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,24 @@ def fat_tree(path: Path, folder: Path, offset: int = 0) -> dict[str, bytes]:
 def debugfs(path: Path, request: str, offset: int = 0) -> str:
     """What debugfs prints of the ext4 in ``path``."""
     return run_program(["debugfs", "-R", request, f"{path}?offset={offset}"])
+
+
+@contextmanager
+def flipped(path: Path, changes: Mapping[int, int]) -> Iterator[None]:
+    """The file with other bytes at these places, while the block runs."""
+    with path.open("r+b", buffering=0) as stream:
+        old = {}
+        for at, value in changes.items():
+            stream.seek(at)
+            old[at] = stream.read(1)
+            stream.seek(at)
+            stream.write(bytes([value]))
+        try:
+            yield
+        finally:
+            for at, byte in old.items():
+                stream.seek(at)
+                stream.write(byte)
 
 
 def cut_out(path: Path, out: Path, start: int, size: int) -> Path:

@@ -15,7 +15,7 @@ from fer_flash.image.region import Region
 from fer_flash.image.volume import parts_of, size_of, timestamp
 
 # Where Debian and Homebrew have it, and users' PATH may not lead.
-_MORE_FOLDERS = ("/usr/sbin", "/sbin", "/opt/homebrew/opt/e2fsprogs/sbin", "/usr/local/opt/e2fsprogs/sbin")
+MORE_FOLDERS = ("/usr/sbin", "/sbin", "/opt/homebrew/opt/e2fsprogs/sbin", "/usr/local/opt/e2fsprogs/sbin")
 _DEBUGFS_SECONDS = 600.0
 _CHUNK = 1 << 20
 
@@ -170,7 +170,7 @@ def _script(names: Sequence[str], way: Way, source: Path, mode: int) -> str:
 
 
 def _debugfs() -> str:
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_FOLDERS])
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *MORE_FOLDERS])
     found = shutil.which("debugfs", path=path)
     if found is None:
         raise InputError(
