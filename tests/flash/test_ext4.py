@@ -172,7 +172,10 @@ def test_a_file_of_this_machine_is_copied(root: Path, tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_refused_and_nothing_changes(root: Path) -> None:
     before = root.read_bytes()
-    with volume(root) as files, pytest.raises(OutputError, match=r"^x y\.img: opt/big: no room: it needs \d+ bytes, and"):
+    with (
+        volume(root) as files,
+        pytest.raises(OutputError, match=r"^x y\.img: opt/big: no room: it needs \d+ bytes, and"),
+    ):
         files.write("opt/big", bytes(files.free_bytes))
     assert root.read_bytes() == before
 
@@ -209,7 +212,9 @@ def test_what_is_not_there_or_is_no_file_cannot_be_read(made: Path) -> None:
 @pytest.mark.parametrize("request_", ["feature needs_recovery", "set_super_value state 2", "set_super_value state 0"])
 def test_what_was_in_use_is_refused(root: Path, request_: str) -> None:
     run_program(["debugfs", "-w", "-R", request_, f"{root}?offset={OFFSET}"])
-    with pytest.raises(InputError, match=rf"was in use when it was copied .*: e2fsck -f '.*x y\.img\?offset={OFFSET}'$"):
+    with pytest.raises(
+        InputError, match=rf"was in use when it was copied .*: e2fsck -f '.*x y\.img\?offset={OFFSET}'$"
+    ):
         with volume(root, "r"):
             pass
 

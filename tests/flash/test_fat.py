@@ -71,7 +71,9 @@ def assert_mtools_agrees(path: Path, folder: Path, expected: dict[str, bytes]) -
 
 def listing(path: Path) -> list[str]:
     """Every folder as mdir shows it, with sizes and dates, but for the free space."""
-    return [line for line in run_program(["mdir", "-/", "-a", "-i", str(path), "::"]).splitlines() if "free" not in line]
+    return [
+        line for line in run_program(["mdir", "-/", "-a", "-i", str(path), "::"]).splitlines() if "free" not in line
+    ]
 
 
 def test_what_mtools_wrote_is_read(made: Path, tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def test_the_second_gpt_serves_where_the_first_is_broken(tmp_path: Path, at: int
 def test_an_image_that_is_cut_off_is_refused(table: Path) -> None:
     with table.open("r+b") as stream:
         stream.truncate(ROOT.start + ROOT.size - 1)
-    with pytest.raises(InputError, match=r"partition 2 ends at byte 16777216, and the image after 16777215: it is cut off"):
+    with pytest.raises(
+        InputError, match=r"partition 2 ends at byte 16777216, and the image after 16777215: it is cut off"
+    ):
         partitions(table)
 
 

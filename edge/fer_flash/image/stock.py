@@ -61,7 +61,7 @@ def unpack(
             if head.startswith(_ZIP):
                 return _from_zip(reader, metered, out, expected, report)
             size = _copy(_unpacked(reader, head, shown), out, shown, lambda: report(metered.done))
-            _drain(reader)  # a hash is of all, padding behind the last block too
+            _drain(reader)  # a hash is of all, and what comes behind the last block would not have been read
             metered.check(expected)
             report(metered.done)
             return size
