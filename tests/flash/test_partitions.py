@@ -128,4 +128,4 @@ def test_any_table_gives_partitions_within_the_image_or_one_line(
         assert "\n" not in str(error)
         return
     assert found
-    assert all(0 < each.start and each.start + each.size <= size for each in found)
+    assert all(each.start > 0 and each.start + each.size <= size for each in found)

@@ -235,4 +235,4 @@ def test_servers_that_do_not_do_their_part(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_an_output_that_cannot_be_written(source: Path) -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OutputError, match="No space left on device"):
-        unpack(str(source), full, sha256=None)  # type: ignore[arg-type]
+        unpack(str(source), full, sha256=None)
