@@ -10,6 +10,7 @@ import pytest
 
 from fer_edge.errors import InputError, OutputError
 from fer_flash.image.card_image import CardImage
+from support.card_differences import Differences, differences
 from support.file_systems import MIB, assert_ext4_is_clean, assert_fat_is_clean, cut_out, needs_programs, run_program
 from support.stock_images import DISK_ID, STYLES, Table, make_stock_image
 
@@ -56,16 +57,21 @@ def test_both_volumes_are_written_and_all_else_stays(stock: Path, tmp_path: Path
         card.close()
     assert_fat_is_clean(path, BOOT_AT, BOOT_SIZE)
     assert_ext4_is_clean(path, ROOT_AT)
-    with stock.open("rb") as before, path.open("rb") as after:
-        assert before.read(BOOT_AT) == after.read(BOOT_AT)
-        before.seek(ROOT_AT + 64 * MIB)
-        after.seek(ROOT_AT + 64 * MIB)
-        assert before.read() == after.read()
-    with CardImage(stock) as before_card, CardImage(path) as after_card:
-        for name in before_card.boot.listdir(""):
-            if name not in ("user-data", "overlays"):
-                assert after_card.boot.read(name) == before_card.boot.read(name)
-        assert after_card.root.read("var/lib/dpkg/status") == before_card.root.read("var/lib/dpkg/status")
+    found = differences(stock, path)
+    assert found.boot == {"fer-edge/install.sh", "user-data"}
+    payload = ("opt/fer-edge", "opt/fer-edge/payload", "opt/fer-edge/payload/install.sh")
+    assert found.root == set(payload)
+    assert found.outside == ()
+
+
+def test_differences_are_seen(stock: Path, tmp_path: Path) -> None:
+    path = copy_of(stock, tmp_path)
+    run_program(["mdel", "-i", f"{path}@@{BOOT_AT}", "::issue.txt"])
+    run_program(["debugfs", "-w", "-R", "sif /etc/fstab mode 0100600", f"{path}?offset={ROOT_AT}"])
+    with path.open("r+b") as stream:
+        stream.seek(5 * MIB)
+        stream.write(b"x")
+    assert differences(stock, path) == Differences(frozenset({"issue.txt"}), frozenset({"etc/fstab"}), (5 * MIB,))
 
 
 def test_an_image_without_the_two_says_what_was_looked_for(stock: Path, tmp_path: Path) -> None:

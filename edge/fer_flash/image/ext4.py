@@ -42,6 +42,11 @@ class Ext4Volume:
             )
 
     @property
+    def start(self) -> int:
+        """Where the volume begins in the image, in bytes."""
+        return self._region.start
+
+    @property
     def free_bytes(self) -> int:
         """As ``Volume``; what is reserved for root is not counted."""
         block = self._reader.superblock
