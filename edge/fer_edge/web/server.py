@@ -103,13 +103,15 @@ def _interfaces(
 def _only_while_watching(
     board: StatusBoard, jpeg: Callable[[str], bytes | None], stale_after_s: float
 ) -> Callable[[str], bytes | None]:
-    """No picture of a source that is lost: the last one would look like now."""
+    """Nothing of a source that is lost: its last picture would look like now."""
 
     def picture(name: str) -> bytes | None:
         now = time.monotonic()
         sources = {source.name: source for source in board.snapshot(with_runtimes=False).sources}
-        watching = name in sources and condition(sources[name], now, stale_after_s) is Condition.WATCHING
-        return jpeg(name) if watching else None
+        if name not in sources:
+            return None
+        watching = condition(sources[name], now, stale_after_s) is Condition.WATCHING
+        return (jpeg(name) or b"") if watching else b""
 
     return picture
 
