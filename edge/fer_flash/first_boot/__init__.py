@@ -1,0 +1,7 @@
+"""What a stock image is given so that it customises itself, and installs FER-Edge, at its first boot."""
+
+from __future__ import annotations
+
+from fer_flash.first_boot.boot_file import BootFile
+
+__all__ = ["BootFile"]
