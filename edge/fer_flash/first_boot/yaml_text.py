@@ -1,0 +1,68 @@
+"""YAML of nested mappings, lists, strings and booleans: the little that cloud-init's files need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+Yaml = str | bool | int | Sequence["Yaml"] | Mapping[str, "Yaml"]
+
+_ESCAPES = {"\\": "\\\\", '"': '\\"'}
+
+
+def yaml_text(value: Mapping[str, Yaml]) -> str:
+    """Block style, every string and key in double quotes: what looks like a number, a date or ``no`` stays a string.
+
+    The quoting is YAML 1.2, section 7.3.1, whose ``\\xNN``, ``\\uNNNN`` and ``\\UNNNNNNNN`` 1.1 has as well.
+    """
+    return "".join(f"{line}\n" for line in _lines(value))
+
+
+def _lines(value: Yaml) -> list[str]:
+    if isinstance(value, Mapping):
+        found: list[str] = []
+        for key, item in value.items():
+            found += _entry(f"{_key(key)}:", item)
+        return found
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        found = []
+        for item in value:
+            inner = _lines(item)
+            found += [f"- {inner[0]}", *(f"  {line}" for line in inner[1:])]
+        return found
+    return [_scalar(value)]
+
+
+def _entry(head: str, item: Yaml) -> list[str]:
+    if isinstance(item, str | bool | int):
+        return [f"{head} {_scalar(item)}"]
+    if not item:
+        return [f"{head} {'{}' if isinstance(item, Mapping) else '[]'}"]
+    return [head, *(f"  {line}" for line in _lines(item))]
+
+
+def _key(name: str) -> str:
+    plain = name.replace("_", "a").replace("-", "a")
+    return name if plain.isascii() and plain.isalnum() and plain[0].isalpha() and name not in _WORDS else _scalar(name)
+
+
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+"""Words that YAML 1.1 takes for something else; keys of ours are in small letters, and others are quoted."""
+
+
+def _scalar(value: str | bool | int) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return '"' + "".join(map(_character, value)) + '"'
+
+
+def _character(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
