@@ -37,15 +37,24 @@ _BROKEN = (lzma.LZMAError, EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZi
 class ImageFile:
     """A card image as it lies on disk.
 
-    ``kind`` is raw, xz, gz or zip; ``stored`` the file's size in bytes, and ``size`` the image's, None where only
-    unpacking would tell (gz); ``member`` is the image's name in a zip.
+    ``kind`` is raw, xz, gz or zip; ``stored`` the file's size in bytes, ``changed_ns`` its time of change; ``size`` is
+    the image's own, None where only unpacking would tell (gz); ``member`` is the image's name in a zip.
     """
 
     path: Path
     kind: str
     stored: int
+    changed_ns: int
     size: int | None
     member: str | None = None
+
+    def is_unchanged(self) -> bool:
+        """Whether the file still is what was looked at, as far as its size and time tell."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.stored, self.changed_ns)
 
 
 class ImageStream:
@@ -87,18 +96,20 @@ def look_at_image(path: Path) -> ImageFile:
             raise InputError(f"{path}: {'is no file' if path.exists() else 'no such file'}; give a card image")
         with path.open("rb") as stream:
             start = stream.read(max(map(len, _MAGIC)))
-            stored = stream.seek(0, os.SEEK_END)
             kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "raw")
             announced = _ENDINGS.get(path.suffix.lower())
             if announced is not None and kind != announced:
                 raise InputError(f"{path}: is no {announced} file; download or compose it again")
-            image = ImageFile(path, kind, stored, stored)
+            status = os.fstat(stream.fileno())
+            size: int | None = status.st_size
+            member = None
             if kind == "xz":
-                image = ImageFile(path, kind, stored, xz_content_size(stream, path))
+                size = xz_content_size(stream, path)
             elif kind == "gz":
-                image = ImageFile(path, kind, stored, None)
+                size = None
             elif kind == "zip":
-                image = _look_into_zip(path, stored)
+                size, member = _look_into_zip(stream, path)
+            image = ImageFile(path, kind, status.st_size, status.st_mtime_ns, size, member)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -149,9 +160,10 @@ def damaged(path: Path, how: str) -> InputError:
     return InputError(f"{path}: damaged ({how}); download or compose it again")
 
 
-def _look_into_zip(path: Path, stored: int) -> ImageFile:
+def _look_into_zip(stream: BinaryIO, path: Path) -> tuple[int, str]:
+    """Size and name of the one image in the zip file ``stream``."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(stream) as archive:
             # What macOS adds lies in a folder of its own, with the names of the files that it tells about.
             images = [
                 entry
@@ -165,4 +177,4 @@ def _look_into_zip(path: Path, stored: int) -> ImageFile:
     (entry,) = images
     if entry.flag_bits & _ENCRYPTED or entry.compress_type not in _ZIP_METHODS:
         raise InputError(f"{path}: {entry.filename} is encrypted or packed in an unknown way; unpack it yourself")
-    return ImageFile(path, "zip", stored, entry.file_size, entry.filename)
+    return entry.file_size, entry.filename

@@ -5,8 +5,8 @@ A Raspberry Pi finds its system through the partition table in a card's first se
 
 1. the first MiB, and the last one, where an old GPT keeps its backup, become zero;
 2. all that comes after the first MiB is written, read back and compared;
-3. the rest of the first MiB is written, read back and compared;
-4. the first 4096 bytes, which make the card one, are written, and read back and compared.
+3. the first MiB, from its end on, is written, read back and compared;
+4. the first 4096 bytes, which make the card one, come last of all.
 
 Whatever ends this before step 4, be it SIGKILL or a pulled plug, leaves a card without a partition table; so does a
 comparison that fails.
@@ -14,18 +14,17 @@ comparison that fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
-from fer_flash.write.bmap import BlockMap
-from fer_flash.write.ledger import Area
+from fer_flash.write.bmap import BlockMap, MapCheck
 from fer_flash.write.medium import Medium, aligned_buffer
 from fer_flash.write.meter import Meter
-from fer_flash.write.read_ahead import FIRST_BYTES, HEAD_BYTES, Chunk, ReadAhead
+from fer_flash.write.read_ahead import FIRST_BYTES, HEAD_BYTES, Area, ReadAhead
 from fer_flash.write.stream import ImageFile, open_image
-from fer_flash.write.verifier import compare
+from fer_flash.write.verifier import Verifier
 
 _NOT_BOOTABLE = "the card is not bootable; write it again"
 _UNKNOWN = "what the card holds now is not known; write it again"
@@ -52,28 +51,24 @@ def write_image(image: ImageFile, medium: Medium, block_map: BlockMap | None, *,
     """
     with _told(_UNKNOWN):
         _erase_tables(medium)
-    head = aligned_buffer()[:HEAD_BYTES]
-    total = image.size if block_map is None else block_map.mapped_bytes
-    from_memory = 0
+    verifier = Verifier(image, medium) if verify else None
     with _told(_NOT_BOOTABLE):
-        with Meter(f"writing {medium.path}", total) as meter:
-            areas = _write_body(image, medium, block_map, head, meter)
+        with Meter(f"writing {medium.path}", image.size if block_map is None else block_map.mapped_bytes) as meter:
+            head = _write_body(image, medium, block_map, meter)
             medium.sync()
-        body = [area for area in areas if area.offset >= HEAD_BYTES]
-        rest = [area for area in areas if FIRST_BYTES <= area.offset < HEAD_BYTES]
-        first = [area for area in areas if area.offset < FIRST_BYTES]
-        if verify:
-            with Meter(f"comparing {medium.path}", sum(area.length for area in body)) as meter:
-                from_memory += compare(medium, body, image, meter)
+        in_body = meter.done - sum(len(area.data) for area in head)
+        if verifier is not None:
+            with Meter(f"comparing {medium.path}", in_body) as meter:
+                _compare_body(image, medium, block_map, verifier, meter)
         with _taken_back(medium):
-            for part in (rest, first):
-                for area in part:
-                    medium.write(area.offset, head[area.offset : area.offset + area.length])
+            for area in reversed(head):
+                medium.write(area.offset, area.data)
                 medium.sync()
-                if verify:
-                    from_memory += compare(medium, part, image, meter)
-    written = sum(area.length for area in areas)
-    return Written(written, written if verify else 0, from_memory)
+                if verifier is not None:
+                    medium.forget()
+                    verifier.compare(area)
+    written = in_body + sum(len(area.data) for area in head)
+    return Written(written, verifier.compared if verifier else 0, verifier.from_memory if verifier else 0)
 
 
 def _erase_tables(medium: Medium) -> None:
@@ -85,34 +80,46 @@ def _erase_tables(medium: Medium) -> None:
     medium.sync()
 
 
-def _write_body(
-    image: ImageFile, medium: Medium, block_map: BlockMap | None, head: memoryview, meter: Meter
-) -> Sequence[Area]:
-    """Write what lies after the head, and keep the head; the areas of both."""
-    areas: list[Area] = []
-    with open_image(image) as stream, ReadAhead(stream, block_map, medium.block) as chunks:
+def _write_body(image: ImageFile, medium: Medium, block_map: BlockMap | None, meter: Meter) -> list[Area]:
+    """Write what lies after the head; give back the head's areas, in order, in a buffer of their own."""
+    head: list[Area] = []
+    buffer = aligned_buffer()
+    check = MapCheck(block_map) if block_map is not None else None
+    with open_image(image) as stream, ReadAhead(stream, block_map, medium.block, check) as chunks:
         for chunk in chunks:
-            if chunk.offset + len(chunk.data) > medium.size:
+            if chunk.end > medium.size:
                 raise OutputError(
                     f"{medium.path}: full at byte {medium.size}, and the image goes on; take a larger card"
                 )
             for area in chunk.areas:
-                data = _data(chunk, area)
                 if area.offset < HEAD_BYTES:
-                    head[area.offset : area.offset + area.length] = data
+                    head.append(_kept(area, buffer))
                 elif area.is_zero:
-                    # Zeros are written too, be they holes of a sparse file or not: the card holds other things there.
-                    medium.zero(area.offset, area.length)
+                    # Zeros are written too, holes of a sparse image or not: the card has other things there.
+                    medium.zero(area.offset, len(area.data))
                 else:
-                    medium.write(area.offset, data)
-                meter.advance(area.length, stream.fraction())
-            areas += chunk.areas
-    return areas
+                    medium.write(area.offset, area.data)
+                meter.advance(len(area.data), stream.fraction())
+    return head
 
 
-def _data(chunk: Chunk, area: Area) -> memoryview:
-    start = area.offset - chunk.offset
-    return chunk.data[start : start + area.length]
+def _compare_body(
+    image: ImageFile, medium: Medium, block_map: BlockMap | None, verifier: Verifier, meter: Meter
+) -> None:
+    medium.forget()
+    with open_image(image) as stream, ReadAhead(stream, block_map, medium.block) as chunks:
+        for chunk in chunks:
+            for area in chunk.areas:
+                if area.offset >= HEAD_BYTES:
+                    verifier.compare(area)
+                    meter.advance(len(area.data), stream.fraction())
+
+
+def _kept(area: Area, head: memoryview) -> Area:
+    """``area`` with its data copied to its place in ``head``."""
+    data = head[area.offset : area.offset + len(area.data)]
+    data[:] = area.data
+    return Area(area.offset, data, area.is_zero)
 
 
 @contextmanager
