@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from fer_edge.cli import Command, add_subcommands
 
@@ -17,10 +18,37 @@ def _list(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _configure_write(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "image", metavar="IMAGE", type=Path, help="card image: .img, .img.xz, .img.gz, or .zip with one"
+    )
+    parser.add_argument("device", metavar="DEVICE", help="the card, such as /dev/sdb, or a file that stands for one")
+    parser.add_argument("--yes", action="store_true", help="write; without it, only say what would be written where")
+    parser.add_argument(
+        "--even-if-fixed", metavar="DEVICE", help="the device's name a second time, for a disk that is no card"
+    )
+    parser.add_argument("--sha256", metavar="HEX", help="what IMAGE must have (default: from IMAGE.sha256, if there)")
+    parser.add_argument(
+        "--no-bmap", dest="bmap", action="store_false", help="write all of the image, even if there is a block map"
+    )
+    parser.add_argument(
+        "--no-verify", dest="verify", action="store_false", help="do not read back and compare what was written"
+    )
+
+
+def _write(arguments: argparse.Namespace) -> int:
+    from fer_flash.write.command import run
+
+    return run(arguments)
+
+
 def _configure_flash(parser: argparse.ArgumentParser) -> None:
     add_subcommands(
         parser,
-        {"list": Command("show the disks, and which of them may be written as a card", _configure_list, _list)},
+        {
+            "list": Command("show the disks, and which of them may be written as a card", _configure_list, _list),
+            "write": Command("write an image to a card, read it back and compare", _configure_write, _write),
+        },
     )
 
 
@@ -28,4 +56,4 @@ def _no_subcommand(arguments: argparse.Namespace) -> int:
     raise AssertionError("argparse demands a subcommand")
 
 
-FLASH = Command("look for cards: list", _configure_flash, _no_subcommand)
+FLASH = Command("look for cards, and write them: list, write", _configure_flash, _no_subcommand)
