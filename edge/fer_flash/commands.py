@@ -18,6 +18,52 @@ def _list(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _configure_wheels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--release", choices=("bookworm", "trixie"), action="append", help="only for this one (default: for both)"
+    )
+    _add_cache(parser)
+    _add_machine(parser)
+    parser.add_argument("--force", action="store_true", help="fetch again what is there with a wrong sha256")
+
+
+def _wheels(arguments: argparse.Namespace) -> int:
+    from fer_flash.payload_commands import wheels
+
+    return wheels(arguments)
+
+
+def _configure_payload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--release", choices=("bookworm", "trixie"), required=True, help="of Raspberry Pi OS")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write it to, empty or new")
+    _add_contents(parser)
+    _add_cache(parser)
+    _add_machine(parser)
+
+
+def _payload(arguments: argparse.Namespace) -> int:
+    from fer_flash.payload_commands import payload
+
+    return payload(arguments)
+
+
+def _add_contents(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="F", help="settings of the device; files that they name lie beside it"
+    )
+    parser.add_argument("--bundle", type=Path, metavar="DIR|ZIP", help="model bundle (default: the one in the package)")
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where wheels are kept (default: the user's cache)")
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--platform", choices=("aarch64", "x86_64"), default="aarch64", help="processor (default: aarch64, the Pi's)"
+    )
+
+
 def _configure_write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "image", metavar="IMAGE", type=Path, help="card image: .img, .img.xz, .img.gz, or .zip with one"
@@ -48,6 +94,12 @@ def _configure_flash(parser: argparse.ArgumentParser) -> None:
         {
             "list": Command("show the disks, and which of them may be written as a card", _configure_list, _list),
             "write": Command("write an image to a card, read it back and compare", _configure_write, _write),
+            "wheels": Command(
+                "fetch the packages for a Pi once, so that all else needs no network", _configure_wheels, _wheels
+            ),
+            "payload": Command(
+                "write all that a Pi needs into a folder: sh install.sh there", _configure_payload, _payload
+            ),
         },
     )
 
@@ -56,4 +108,4 @@ def _no_subcommand(arguments: argparse.Namespace) -> int:
     raise AssertionError("argparse demands a subcommand")
 
 
-FLASH = Command("look for cards, and write them: list, write", _configure_flash, _no_subcommand)
+FLASH = Command("cards for a Pi, from a stock image to a written one", _configure_flash, _no_subcommand)
