@@ -60,7 +60,15 @@ class StyleMarkers:
 
 RELEASES = {"bookworm": Release("12", "bookworm", "3.11"), "trixie": Release("13", "trixie", "3.13")}
 
-COMMON_PACKAGES = ("base-files", "raspberrypi-sys-mods", "raspi-config", "systemd", "network-manager", "openssh-server")
+COMMON_PACKAGES = (
+    "base-files",
+    "dpkg",
+    "raspberrypi-sys-mods",
+    "raspi-config",
+    "systemd",
+    "network-manager",
+    "openssh-server",
+)
 
 STYLES: dict[str, StyleMarkers] = {
     "systemd": StyleMarkers(
@@ -92,7 +100,10 @@ STYLES: dict[str, StyleMarkers] = {
     "rpi-preseed": StyleMarkers(
         packages=("rpi-preseed", "userconf-pi"),
         cmdline="resize",
-        root={"usr/lib/raspberrypi-sys-mods/imager_custom": "#!/bin/sh\n"},
+        root={
+            "usr/lib/raspberrypi-sys-mods/imager_custom": "#!/bin/sh\n",
+            "usr/lib/rpi-preseed/rpi-preseed": "#!/bin/sh\n",
+        },
     ),
 }
 """The marker files and packages of each style."""
