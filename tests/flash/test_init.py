@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import re
 import select
 import subprocess
-import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,14 +27,12 @@ class Terminal:
         environment = {**clean_environment(), "LANG": "de_DE.UTF-8", "HOME": str(cwd)}
         # A session of its own with this terminal: Ctrl-C comes from there, and getpass asks there.
         self.process = subprocess.Popen(
-            command_line(*arguments),
+            ["setsid", "--ctty", *command_line(*arguments)],
             cwd=cwd,
             env=environment,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(theirs)
         self.said = ""
