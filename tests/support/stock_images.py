@@ -7,25 +7,22 @@ boot partition (stage1/00-boot-files, export-image/05-finalise). No root rights,
 
 from __future__ import annotations
 
-import os
-import shutil
 import struct
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from support.file_systems import run_program
+
 Table = Literal["mbr", "gpt"]
 
 MIB = 1 << 20
 SECTOR = 512
-PROGRAMS = ("sfdisk", "mkfs.vfat", "mcopy", "mke2fs")
 DISK_ID = "1f2e3d4c"
 """The disk identifier in the MBR: PARTUUIDs are made of it."""
 GPT_ROOT_UUID = "6c0f3a52-98d1-4f0e-8a5b-27c1d1b0e6f4"
-_EPOCH = "1759276800"  # 2025-10-01, so that images of two runs are alike
 
 
 @dataclass(frozen=True)
@@ -109,11 +106,6 @@ STYLES: dict[str, StyleMarkers] = {
 """The marker files and packages of each style."""
 
 
-def missing_programs() -> str:
-    """The programs that are needed and are not here, for a reason to skip; empty where all are."""
-    return ", ".join(name for name in PROGRAMS if _which(name) is None)
-
-
 def make_stock_image(
     folder: Path,
     *,
@@ -159,19 +151,19 @@ def _partition(path: Path, table: Table, boot: tuple[int, int], root: tuple[int,
     boot_kind, root_kind, script = kinds[table]
     for (start, size), kind in ((boot, boot_kind), (root, root_kind)):
         script += f"start={start // SECTOR}, size={size // SECTOR}, type={kind}\n"
-    _run(["sfdisk", "--quiet", str(path)], script)
+    run_program(["sfdisk", "--quiet", str(path)], script)
 
 
 def _make_boot(path: Path, start: int, size_mib: int, content: Path) -> None:
     hidden = str(start // SECTOR)
     options = ["-F", "32", "-s", "4", "-n", "bootfs", "-i", DISK_ID, "-h", hidden, "--offset", hidden]
-    _run(["mkfs.vfat", *options, str(path), str(size_mib * 1024)])
-    _run(["mcopy", "-i", f"{path}@@{start}", "-s", *map(str, sorted(content.iterdir())), "::"])
+    run_program(["mkfs.vfat", *options, str(path), str(size_mib * 1024)])
+    run_program(["mcopy", "-i", f"{path}@@{start}", "-s", *map(str, sorted(content.iterdir())), "::"])
 
 
 def _make_root(path: Path, start: int, size_mib: int, content: Path) -> None:
     options = ["-q", "-F", "-t", "ext4", "-b", "4096", "-L", "rootfs", "-O", "^64bit,^huge_file", "-d", str(content)]
-    _run(["mke2fs", *options, "-E", f"offset={start},root_owner=0:0", str(path), f"{size_mib}M"])
+    run_program(["mke2fs", *options, "-E", f"offset={start},root_owner=0:0", str(path), f"{size_mib}M"])
 
 
 def _boot_files(release: Release, markers: StyleMarkers, arch: str, partuuid: str) -> Files:
@@ -250,23 +242,3 @@ def _tree(folder: Path, files: Files) -> Path:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
             path.chmod(0o755 if name.startswith(("usr/bin/", "usr/lib/raspberrypi")) else 0o644)
     return folder
-
-
-def _run(command: list[str], text: str = "") -> None:
-    program = _which(command[0])
-    assert program, f"{command[0]} is not installed"
-    environment = {
-        **os.environ,
-        "SOURCE_DATE_EPOCH": _EPOCH,
-        "E2FSPROGS_FAKE_TIME": _EPOCH,
-        "LC_ALL": "C.UTF-8",
-    }
-    done = subprocess.run(
-        [program, *command[1:]], input=text, capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
-
-
-def _which(program: str) -> str | None:
-    """Where ``program`` is; Debian has some of them in folders that users do not search."""
-    return shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")

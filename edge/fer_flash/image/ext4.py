@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_edge.errors import InputError, OutputError
-from fer_flash.image.ext4_reader import FILE, FOLDER, Ext4Reader, Inode, Way, looks_like_ext4
+from fer_flash.image.ext4_reader import FILE, FOLDER, MAX_FILE, Ext4Reader, Inode, Way, looks_like_ext4
 from fer_flash.image.region import Region
 from fer_flash.image.volume import parts_of, size_of, timestamp
 
 # Where Debian and Homebrew have it, and users' PATH may not lead.
-_MORE_FOLDERS = ("/usr/sbin", "/sbin", "/opt/homebrew/opt/e2fsprogs/sbin", "/usr/local/opt/e2fsprogs/sbin")
+MORE_FOLDERS = ("/usr/sbin", "/sbin", "/opt/homebrew/opt/e2fsprogs/sbin", "/usr/local/opt/e2fsprogs/sbin")
 _DEBUGFS_SECONDS = 600.0
 _CHUNK = 1 << 20
 
@@ -40,6 +40,11 @@ class Ext4Volume:
                 f"{region.name}: was in use when it was copied (its journal holds changes, or errors are marked); take "
                 f"a fresh image, or repair a copy: e2fsck -f '{path}?offset={region.start}'"
             )
+
+    @property
+    def start(self) -> int:
+        """Where the volume begins in the image, in bytes."""
+        return self._region.start
 
     @property
     def free_bytes(self) -> int:
@@ -69,8 +74,9 @@ class Ext4Volume:
         """As ``Volume``; where ``path`` is a link, the file that it leads to is written."""
         way = self._reader.walk(path)
         names = (*way.names, *way.missing)
-        self._check(path, way, names)
-        self._demand_room(path, size_of(data), len(way.missing))
+        size = size_of(data)
+        self._check(path, way, names, size)
+        self._demand_room(path, size, len(way.missing))
         old = None if way.missing else way.inode
         debugfs = _debugfs()
         with tempfile.TemporaryDirectory() as scratch:
@@ -92,8 +98,10 @@ class Ext4Volume:
             raise InputError(f"{self._region.name}: {path}: no such file or folder")
         return way.inode
 
-    def _check(self, path: str, way: Way, names: Sequence[str]) -> None:
-        """Raise InputError where no file can be made."""
+    def _check(self, path: str, way: Way, names: Sequence[str], size: int) -> None:
+        """Raise InputError where no such file can be made."""
+        if size > MAX_FILE:
+            raise InputError(f"{self._region.name}: {path}: larger than {MAX_FILE >> 20} MiB, and is not taken")
         parts_of("/".join(names))  # a link may have led to "..", below what is not there
         if not names or (not way.missing and way.inode.kind != FILE):
             raise InputError(f"{self._region.name}: {path}: is no file")
@@ -156,21 +164,20 @@ class Ext4Volume:
 
 def _script(names: Sequence[str], way: Way, source: Path, mode: int) -> str:
     """What debugfs is to do, a command a line. Its parser (libss) knows double quotes, and no escapes."""
-    name, folders = names[-1], names[:-1]
-    lines = []
-    for depth in range(len(way.names), len(folders)):
-        lines.append(f'mkdir "/{"/".join(folders[: depth + 1])}"')
-    lines.append(f'cd "/{"/".join(folders)}"')
+    # Whole paths: a bare name could look like an option, or, as <12>, like an inode's number.
+    path, folders = "/" + "/".join(names), names[:-1]
+    lines = [f'mkdir "/{"/".join(folders[: depth + 1])}"' for depth in range(len(way.names), len(folders))]
     if not way.missing:
-        lines.append(f'rm "{name}"')
-    lines.append(f'write "{source}" "{name}"')
+        lines.append(f'rm "{path}"')
+    # This one alone takes nothing but a name, in the folder where debugfs is.
+    lines += [f'cd "/{"/".join(folders)}"', f'write "{source}" "{names[-1]}"']
     for field, value in (("mode", f"0{FILE | mode:o}"), ("uid", "0"), ("gid", "0")):
-        lines.append(f'set_inode_field "{name}" {field} {value}')
+        lines.append(f'set_inode_field "{path}" {field} {value}')
     return "\n".join(lines) + "\n"
 
 
 def _debugfs() -> str:
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_MORE_FOLDERS])
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *MORE_FOLDERS])
     found = shutil.which("debugfs", path=path)
     if found is None:
         raise InputError(

@@ -17,13 +17,14 @@ from fer_flash.image.volume import parts_of
 
 FOLDER, FILE, LINK = 0o040000, 0o100000, 0o120000
 """The kinds of inodes in ``Inode.kind``."""
+MAX_FILE = 1 << 28
+"""Bytes; a larger file is nothing that belongs on a card with ours, and is neither read nor written."""
 
 _SUPERBLOCK_AT, _SUPERBLOCK_BYTES, _MAGIC = 1024, 1024, b"\x53\xef"
 _ROOT_INODE, _MAX_LINKS, _MAX_DEPTH = 2, 40, 5
 _FAST_LINK = 60  # bytes; a shorter link stands in the inode itself
 _EXTENTS_MAGIC, _EXTENTS_FLAG = 0xF30A, 0x80000
 _UNWRITTEN_FROM = 32768  # an extent longer than this, minus this, reads as zeros
-_MAX_FILE = 1 << 28  # bytes; a larger one is no file that this program would look at
 
 # super.rst, "Incompatible feature set": filetype, recover, extents, 64bit, mmp, flex_bg, ea_inode, csum_seed, largedir.
 # Whoever meets one that he does not know must not go on.
@@ -198,7 +199,7 @@ class Ext4Reader:
         """All bytes of a file, a folder or a link."""
         if inode.kind == LINK and inode.size < _FAST_LINK and not inode.flags & _EXTENTS_FLAG:
             return inode.body[: inode.size]
-        if inode.size > _MAX_FILE:
+        if inode.size > MAX_FILE:
             raise InputError(f"{self._region.name}: a file of {inode.size} bytes, too large to read")
         size = self.superblock.block_bytes
         blocks = -(-inode.size // size)

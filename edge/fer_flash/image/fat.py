@@ -41,6 +41,11 @@ class FatVolume:
         self._root = _Folder(region, self._layout, self._table, self._layout.root_cluster)
 
     @property
+    def start(self) -> int:
+        """Where the volume begins in the image, in bytes."""
+        return self._region.start
+
+    @property
     def free_bytes(self) -> int:
         """As ``Volume``."""
         return self._table.free_clusters * self._layout.cluster_bytes
@@ -89,6 +94,7 @@ class FatVolume:
         new = [] if entry is not None else [*missing, parts[-1]]
         clusters = -(-size // self._layout.cluster_bytes)
         self._demand_room(path, folder, new, clusters)
+        old = self._table.chain(entry.cluster) if entry is not None and entry.cluster else []
         chain = self._table.allocate(clusters)
         try:
             self._fill(chain, data, size)
@@ -97,7 +103,6 @@ class FatVolume:
             raise
         for name in missing:
             folder = self._make_folder(folder, name)
-        old = self._table.chain(entry.cluster) if entry is not None and entry.cluster else []
         if entry is None:
             entry = folder.add(parts[-1], fat_names.ARCHIVE)
         folder.change(entry, chain[0] if chain else 0, size)

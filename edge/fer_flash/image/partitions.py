@@ -83,13 +83,11 @@ def _mbr_kind(kind: int) -> str:
 
 def _gpt(image: Region) -> tuple[Partition, ...]:
     """The partitions of the first GPT that is whole."""
-    first = "what its first says makes no sense"
     for at in (SECTOR, (image.size // SECTOR - 1) * SECTOR):
         entries = _gpt_entries(image, at)
         if entries is not None:
             return tuple(_gpt_partitions(entries))
-        first = f"neither the header at byte {SECTOR} nor that at byte {at} agrees with its checksums"
-    raise image.damaged(f"a GPT of which {first}")
+    raise image.damaged(f"a GPT of which neither header, at bytes {SECTOR} and {at}, agrees with its checksums")
 
 
 def _gpt_entries(image: Region, at: int) -> list[bytes] | None:

@@ -61,7 +61,7 @@ def unpack(
             if head.startswith(_ZIP):
                 return _from_zip(reader, metered, out, expected, report)
             size = _copy(_unpacked(reader, head, shown), out, shown, lambda: report(metered.done))
-            _drain(reader)  # a hash is of all, padding behind the last block too
+            _drain(reader)  # a hash is of all, and what comes behind the last block would not have been read
             metered.check(expected)
             report(metered.done)
             return size
@@ -152,8 +152,8 @@ def _reading(shown: str) -> Iterator[None]:
         reason = str(error.reason).partition("\n")[0]
         raise InputError(f"{shown}: the server answers {error.code}: {reason}; look at the address") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason: object = error.reason if isinstance(error, urllib.error.URLError) else error  # often an error again
-        text = (isinstance(reason, OSError) and reason.strerror) or str(reason) or type(reason).__name__
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error  # often an error again
+        text = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
         raise InputError(f"{shown}: cannot read it: {text}") from error
 
 
