@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 Yaml = str | bool | int | Sequence["Yaml"] | Mapping[str, "Yaml"]
 
 _ESCAPES = {"\\": "\\\\", '"': '\\"'}
+_PLAIN = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+"""Words that YAML 1.1 takes for something else than text."""
 
 
 def yaml_text(value: Mapping[str, Yaml]) -> str:
@@ -41,12 +45,7 @@ def _entry(head: str, item: Yaml) -> list[str]:
 
 
 def _key(name: str) -> str:
-    plain = name.replace("_", "a").replace("-", "a")
-    return name if plain.isascii() and plain.isalnum() and plain[0].isalpha() and name not in _WORDS else _scalar(name)
-
-
-_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-"""Words that YAML 1.1 takes for something else; keys of ours are in small letters, and others are quoted."""
+    return name if _PLAIN.fullmatch(name) and name not in _WORDS else _scalar(name)
 
 
 def _scalar(value: str | bool | int) -> str:
