@@ -1,6 +1,6 @@
 """The files of each style.
 
-In every style a script, setup.sh, sets what the style itself cannot, and a service, install.sh, then installs FER-Edge
+In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then installs FER-Edge
 from the payload and scrubs the secrets; both lie in ``fer-edge/first-boot`` on the boot partition. They differ in who
 makes the account, and in what starts setup.sh:
 
@@ -40,11 +40,11 @@ MOUNTED = "/boot/firmware"
 REPORT = "fer-edge-first-boot.txt"
 """What the first boot did, without secrets, on the boot partition."""
 
-_SCRIPTS = ("setup.sh", "install.sh", "fer-edge-first-boot.service")
+_SCRIPTS = ("setup.sh", "first-boot.sh", "fer-edge-first-boot.service")
 _GROUPS = "users,adm,dialout,audio,netdev,video,plugdev,cdrom,games,input,gpio,spi,i2c,render,sudo"
 """As Raspberry Pi Imager has them (src/customization_generator.cpp)."""
 _EARLY_S = 25
-"""Seconds for setup.sh under rpi-preseed, whose service has 30 in all; what it does not come to, install.sh does."""
+"""Seconds for setup.sh under rpi-preseed, whose service has 30 in all; what it does not come to, first-boot.sh does."""
 
 
 class BootPartition(Protocol):
