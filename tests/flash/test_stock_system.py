@@ -92,14 +92,14 @@ def test_what_was_looked_for_is_told_when_nothing_is_there(tmp_path: Path) -> No
 
 
 def test_a_32_bit_image_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not 64-bit .architecture armhf.: take Raspberry Pi OS Lite"):
+    with pytest.raises(InputError, match=r"not 64-bit \(architecture armhf\): take Raspberry Pi OS Lite"):
         inspect(*image(tmp_path, Style.SYSTEMD, architecture="armhf"))
 
 
 def test_an_image_without_a_64_bit_kernel_is_refused(tmp_path: Path) -> None:
     boot, root = image(tmp_path, Style.SYSTEMD)
     (boot.folder / "kernel8.img").unlink()
-    with pytest.raises(InputError, match="no kernel8.img"):
+    with pytest.raises(InputError, match=r"no kernel8\.img"):
         inspect(boot, root)
 
 

@@ -123,7 +123,10 @@ def settings_text(system: StockSystem, config: PiConfig) -> tuple[str, bool]:
         "FER_WIRED_CONNECTION": wired,
     }
     lines = (f"{name}={shlex.quote(value)}\n" for name, value in values.items())
-    head = "# Settings of the first boot, written by `fer-edge flash compose`; overwritten and removed after it.\n"
+    head = (
+        "# shellcheck shell=sh disable=SC2016,SC2034 # nothing in a value is to be expanded; setup.sh uses them all\n"
+        "# Settings of the first boot, written by `fer-edge flash compose`; overwritten and removed after it.\n"
+    )
     return head + "".join(lines), bool(password_hash or (wifi and config.wifi_key is not None))
 
 
