@@ -1,8 +1,8 @@
 """The files of each style.
 
-In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then installs FER-Edge
-from the payload and scrubs the secrets; both lie in ``fer-edge/first-boot`` on the boot partition. They differ in who
-makes the account, and in what starts setup.sh:
+In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then installs
+FER-Edge from the payload and scrubs the secrets; both lie in ``fer-edge/first-boot`` on the boot partition. They differ
+in who makes the account, and in what starts setup.sh:
 
 ``systemd``: firstrun.sh, which ``systemd.run=`` in cmdline.txt names (systemd-run-generator(8)), as Raspberry Pi Imager
 does it (src/imagewriter.cpp, src/customization_generator.cpp). A restart follows.
