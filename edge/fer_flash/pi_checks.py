@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import ipaddress
 import re
 import struct
@@ -80,9 +81,14 @@ def check_keymap(name: str) -> None:
 
 def check_timezone(name: str) -> None:
     """A name of the time zone database; only by its form where this machine has no such database."""
-    known = zoneinfo.available_timezones()
+    known = _zones()
     if not _ZONE.fullmatch(name) or (known and name not in known):
         raise ValueError("timezone must be a name such as Europe/Berlin or Etc/UTC (timedatectl list-timezones)")
+
+
+@functools.cache
+def _zones() -> set[str]:
+    return zoneinfo.available_timezones()  # it reads some hundred files
 
 
 def check_country(code: str) -> None:

@@ -184,8 +184,6 @@ class PiConfig:
             lines.append("wpa3 needs the Wi-Fi passphrase itself: it lies on the card until the first boot scrubs it")
         if wifi.security == "open" and wifi.ssid is not None:
             lines.append("the Wi-Fi network is open: everybody near it can read what is not encrypted")
-        if wifi.ssid is None and self.settings.network.interface.startswith("wl") and self.settings.network.address:
-            lines.append("network.address is for a wireless interface, but wifi.ssid is not given")
         if not self.settings.ssh.enabled:
             lines.append("ssh is off: the Pi can be reached with a screen and a keyboard only")
         if self.secret_files:
@@ -205,6 +203,7 @@ def load_pi_config(path: Path) -> PiConfig:
     keys = loader.ssh_keys(settings.ssh)
     password_hash = loader.password_hash(settings.user)
     _check_login(path, settings, keys, password_hash)
+    _check_network(path, settings)
     return PiConfig(
         settings,
         ssh_keys=keys,
@@ -214,6 +213,12 @@ def load_pi_config(path: Path) -> PiConfig:
         password_hash=password_hash,
         wifi_key=loader.wifi_key(settings.wifi),
     )
+
+
+def _check_network(path: Path, settings: PiSettings) -> None:
+    wireless = settings.network.interface.startswith("wl")
+    if settings.network.address and wireless and settings.wifi.ssid is None:
+        raise ConfigError(f"{path}: network.address is for {settings.network.interface}, which needs wifi.ssid")
 
 
 def _check_login(path: Path, settings: PiSettings, keys: tuple[str, ...], password_hash: str | None) -> None:

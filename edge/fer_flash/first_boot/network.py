@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import uuid
 
+from fer_edge.errors import InputError
 from fer_flash.first_boot.yaml_text import Yaml
 from fer_flash.pi_config import NetworkSettings, PiConfig, WifiSettings
 
 _WLAN = "wlan0"
 """What Linux calls the radio of every Pi."""
+_BYTES = re.compile(r"\s*(\d+\s*;\s*)+(\d+\s*)?")
 _NAMESPACE = uuid.UUID("8d5b8fd0-7c3a-4a2e-9b1d-3a1c7f3f5e60")  # ours: equal settings make equal files
 
 
@@ -41,8 +44,13 @@ def wired_connection(config: PiConfig) -> str:
 
 
 def netplan(config: PiConfig) -> dict[str, Yaml]:
-    """The same as cloud-init's network configuration, version 2, which is netplan's."""
+    """The same as cloud-init's network configuration, version 2, which is netplan's.
+
+    Raises InputError for a name of a network that netplan passes on as if it were bytes, such as ``49;50;``.
+    """
     network, wifi = config.settings.network, config.settings.wifi
+    if wifi.ssid is not None and _BYTES.fullmatch(wifi.ssid):
+        raise InputError(f"wifi.ssid: netplan, which this image uses, cannot have a network of the name {wifi.ssid!r}")
     wireless = network.interface.startswith("wl")
     wired = "eth0" if wireless else network.interface
     fixed = network if network.address else None
@@ -74,9 +82,14 @@ def _access_point(wifi: WifiSettings, key: str | None) -> dict[str, Yaml]:
 
 def _netplan_addresses(fixed: NetworkSettings | None) -> dict[str, Yaml]:
     if fixed is None:
-        return {"dhcp4": True, "optional": True}
+        return {"dhcp4": True, "dhcp6": True, "optional": True}
     version = ipaddress.ip_interface(fixed.address).version
-    table: dict[str, Yaml] = {"dhcp4": version == 6, "optional": True, "addresses": [fixed.address]}
+    table: dict[str, Yaml] = {
+        "dhcp4": version == 6,
+        "dhcp6": version == 4,
+        "optional": True,
+        "addresses": [fixed.address],
+    }
     if fixed.gateway:
         table["routes"] = [{"to": "default" if version == 4 else "::/0", "via": fixed.gateway}]
     if fixed.dns:

@@ -1,8 +1,8 @@
 """The files of each style.
 
-In every style a script, setup.sh, sets what the style itself cannot, and a service, install.sh, then installs FER-Edge
-from the payload and scrubs the secrets; both lie in ``fer-edge/first-boot`` on the boot partition. They differ in who
-makes the account, and in what starts setup.sh:
+In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then installs
+FER-Edge from the payload and scrubs the secrets; both lie in ``fer-edge/first-boot`` on the boot partition. They differ
+in who makes the account, and in what starts setup.sh:
 
 ``systemd``: firstrun.sh, which ``systemd.run=`` in cmdline.txt names (systemd-run-generator(8)), as Raspberry Pi Imager
 does it (src/imagewriter.cpp, src/customization_generator.cpp). A restart follows.
@@ -10,13 +10,15 @@ does it (src/imagewriter.cpp, src/customization_generator.cpp). A restart follow
 ``cloudinit``: ``bootcmd`` of user-data, which runs at every boot until the scrub takes it out. ``runcmd`` runs once for
 an instance, even where the power fails in the middle of it. cloud-init makes account and network.
 
-``rpi-preseed``: ``runcmd.early`` of rpi-preseed.toml, before the network is up and before anybody can log in. rpi-preseed
-renames the account. It gets no secret: it would write the key of the network into NetworkManager's file as it stands,
-knows no fixed address for Wi-Fi, and where it takes a password out of its file the old text stays in free blocks.
+``rpi-preseed``: ``runcmd.early`` of rpi-preseed.toml, before the network is up and before anybody can log in.
+rpi-preseed renames the account (raspberrypi/rpi-preseed: schema/rpi-preseed.schema, src/apply). It gets no secret: it
+would write the key of the network into NetworkManager's file unescaped, knows no fixed address for Wi-Fi, and where it
+takes a password out of its own file the old text stays in free blocks.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shlex
 from importlib.resources import files
@@ -38,11 +40,11 @@ MOUNTED = "/boot/firmware"
 REPORT = "fer-edge-first-boot.txt"
 """What the first boot did, without secrets, on the boot partition."""
 
-_SCRIPTS = ("setup.sh", "install.sh", "fer-edge-first-boot.service")
+_SCRIPTS = ("setup.sh", "first-boot.sh", "fer-edge-first-boot.service")
 _GROUPS = "users,adm,dialout,audio,netdev,video,plugdev,cdrom,games,input,gpio,spi,i2c,render,sudo"
 """As Raspberry Pi Imager has them (src/customization_generator.cpp)."""
 _EARLY_S = 25
-"""Seconds for setup.sh under rpi-preseed, whose service has 30 in all; what it does not come to, install.sh does."""
+"""Seconds for setup.sh under rpi-preseed, whose service has 30 in all; what it does not come to, first-boot.sh does."""
 
 
 class BootPartition(Protocol):
@@ -71,10 +73,11 @@ def first_boot_files(system: StockSystem, config: PiConfig, boot: BootPartition)
         styled, more = _cloudinit_files(config)
     else:
         styled, more = _preseed_files(system, config)
+    settings, secret = settings_text(system, config)
     stock = boot.read("config.txt") if boot.exists("config.txt") else b""
     return [
         *(BootFile(f"{FOLDER}/{name}", _script(name)) for name in _SCRIPTS),
-        BootFile(f"{FOLDER}/settings", settings_text(config).encode("utf-8"), secret=_has_secret(config)),
+        BootFile(f"{FOLDER}/settings", settings.encode("utf-8"), secret=secret),
         *styled,
         BootFile("config.txt", config_text(stock)),
         BootFile("cmdline.txt", cmdline_text(boot.read("cmdline.txt"), [*words, *more])),
@@ -95,32 +98,36 @@ def warnings(system: StockSystem, config: PiConfig) -> tuple[str, ...]:
     return (*config.notes(), once)
 
 
-def settings_text(config: PiConfig) -> str:
-    """What setup.sh reads: assignments of the shell, quoted so that nothing in a value is looked at."""
+def settings_text(system: StockSystem, config: PiConfig) -> tuple[str, bool]:
+    """What setup.sh reads, and whether it is secret: assignments of the shell, so quoted that no value is looked into.
+
+    Where cloud-init makes the account and the network, they are left out: each secret stands in one place.
+    """
     settings = config.settings
+    if system.style is Style.CLOUDINIT:
+        password_hash = wifi = wired = ""
+    else:
+        password_hash, wifi, wired = config.password_hash or "", wifi_connection(config), wired_connection(config)
     values = {
         "FER_HOSTNAME": settings.system.hostname,
         "FER_LOCALE": settings.system.locale,
         "FER_KEYMAP": settings.system.keymap,
         "FER_TIMEZONE": settings.system.timezone,
         "FER_USER": settings.user.name,
-        "FER_PASSWORD_HASH": config.password_hash or "",
+        "FER_PASSWORD_HASH": password_hash,
         "FER_SSH": "yes" if settings.ssh.enabled else "no",
         "FER_SSH_PASSWORD": "yes" if settings.ssh.password_login else "no",
         "FER_SSH_KEYS": "\n".join(config.ssh_keys),
         "FER_COUNTRY": settings.wifi.country,
-        "FER_WIFI_CONNECTION": wifi_connection(config),
-        "FER_WIRED_CONNECTION": wired_connection(config),
+        "FER_WIFI_CONNECTION": wifi,
+        "FER_WIRED_CONNECTION": wired,
     }
     lines = (f"{name}={shlex.quote(value)}\n" for name, value in values.items())
-    return (
+    head = (
+        "# shellcheck shell=sh disable=SC2016,SC2034 # nothing in a value is to be expanded; setup.sh uses them all\n"
         "# Settings of the first boot, written by `fer-edge flash compose`; overwritten and removed after it.\n"
-        + "".join(lines)
     )
-
-
-def _has_secret(config: PiConfig) -> bool:
-    return config.password_hash is not None or config.wifi_key is not None
+    return head + "".join(lines), bool(password_hash or (wifi and config.wifi_key is not None))
 
 
 def _script(name: str) -> bytes:
@@ -141,16 +148,19 @@ def _systemd_files() -> tuple[list[BootFile], list[str]]:
 def _cloudinit_files(config: PiConfig) -> tuple[list[BootFile], list[str]]:
     scrubbed = _cloud_config(_lasting(config), "What was here was done at the first boot; edits have no effect.")
     user_data = _cloud_config(_user_data(config), "Done once, at the first boot; then scrubbed.")
-    # Of what stays readable alone: a hash over the key of the network would let one try passphrases against it.
-    instance = "fer-edge-" + hashlib.sha256(scrubbed + repr(config.settings).encode("utf-8")).hexdigest()[:16]
+    # Of what is no secret alone: a hash over the key of the network would let one try passphrases against it.
+    open_part = dataclasses.replace(config, password_hash=None, wifi_key=None)
+    content = yaml_text(_user_data(open_part)) + yaml_text(netplan(open_part))
+    instance = f"fer-edge-{hashlib.sha256(content.encode('utf-8')).hexdigest()[:16]}"
     meta_data = {"dsmode": "local", "instance-id": instance, "local-hostname": config.settings.system.hostname}
-    return [
+    seed = [
         BootFile("meta-data", yaml_text(meta_data).encode("utf-8")),
-        BootFile("user-data", user_data, secret=_has_secret(config)),
+        BootFile("user-data", user_data, secret=config.password_hash is not None),
         BootFile("network-config", yaml_text(netplan(config)).encode("utf-8"), secret=config.wifi_key is not None),
         BootFile(f"{FOLDER}/user-data.scrubbed", scrubbed),
-        # As Imager does since 2.0.7 (its pull request 1529): so cloud-init knows at each boot that this instance is done.
-    ], [f"ds=nocloud;i={instance}"]
+    ]
+    # As Imager does since its pull request 1529: so cloud-init knows, at each boot, that this instance is done.
+    return seed, [f"ds=nocloud;i={instance}"]
 
 
 def _cloud_config(table: dict[str, Yaml], comment: str) -> bytes:

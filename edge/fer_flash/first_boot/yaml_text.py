@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 Yaml = str | bool | int | Sequence["Yaml"] | Mapping[str, "Yaml"]
 
 _ESCAPES = {"\\": "\\\\", '"': '\\"'}
+_PLAIN = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+"""Words that YAML 1.1 takes for something else than text."""
 
 
 def yaml_text(value: Mapping[str, Yaml]) -> str:
@@ -18,35 +22,25 @@ def yaml_text(value: Mapping[str, Yaml]) -> str:
 
 
 def _lines(value: Yaml) -> list[str]:
+    if isinstance(value, str | bool | int):
+        return [_scalar(value)]
+    if not value:
+        return ["{}" if isinstance(value, Mapping) else "[]"]
+    found: list[str] = []
     if isinstance(value, Mapping):
-        found: list[str] = []
         for key, item in value.items():
-            found += _entry(f"{_key(key)}:", item)
-        return found
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        found = []
-        for item in value:
             inner = _lines(item)
-            found += [f"- {inner[0]}", *(f"  {line}" for line in inner[1:])]
+            flat = isinstance(item, str | bool | int) or not item
+            found += [f"{_key(key)}: {inner[0]}"] if flat else [f"{_key(key)}:", *(f"  {line}" for line in inner)]
         return found
-    return [_scalar(value)]
-
-
-def _entry(head: str, item: Yaml) -> list[str]:
-    if isinstance(item, str | bool | int):
-        return [f"{head} {_scalar(item)}"]
-    if not item:
-        return [f"{head} {'{}' if isinstance(item, Mapping) else '[]'}"]
-    return [head, *(f"  {line}" for line in _lines(item))]
+    for item in value:
+        inner = _lines(item)
+        found += [f"- {inner[0]}", *(f"  {line}" for line in inner[1:])]
+    return found
 
 
 def _key(name: str) -> str:
-    plain = name.replace("_", "a").replace("-", "a")
-    return name if plain.isascii() and plain.isalnum() and plain[0].isalpha() and name not in _WORDS else _scalar(name)
-
-
-_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-"""Words that YAML 1.1 takes for something else; keys of ours are in small letters, and others are quoted."""
+    return name if _PLAIN.fullmatch(name) and name not in _WORDS else _scalar(name)
 
 
 def _scalar(value: str | bool | int) -> str:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up this Raspberry Pi at its first boot and hands over to install.sh beside it, which runs as a service.
+# Sets up this Raspberry Pi at its first boot and hands over to first-boot.sh beside it, which runs as a service.
 # Written by `fer-edge flash compose`. Run again, it does the same again. Its settings are in the file beside it.
 #
 # usage: setup.sh STYLE, one of systemd, cloudinit, rpi-preseed
@@ -163,8 +163,8 @@ MaxFileSec=1week
 set_install() {
   mkdir -p "$state"
   chmod 700 "$state"
-  cp "$here/install.sh" "$state/install.sh.tmp" && sync "$state/install.sh.tmp" &&
-    mv -f "$state/install.sh.tmp" "$state/install.sh"
+  cp "$here/first-boot.sh" "$state/first-boot.sh.tmp" && sync "$state/first-boot.sh.tmp" &&
+    mv -f "$state/first-boot.sh.tmp" "$state/first-boot.sh"
   put "$state/style" 644 "$style
 "
   if [ -e "$here/user-data.scrubbed" ]; then
