@@ -17,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from fer_edge.errors import InputError
+from fer_flash.write.compare import all_zero
 
 _VERSION = re.compile(r"2\.\d+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -98,7 +99,7 @@ class MapCheck:
             mapped = self._map.ranges[self._index] if self._index < len(self._map.ranges) else None
             if mapped is None or at < mapped.start:
                 stop = end if mapped is None else min(end, mapped.start)
-                if data[at - offset : stop - offset].tobytes() != bytes(stop - at):
+                if not all_zero(data[at - offset : stop - offset]):
                     raise self._mismatch(f"between bytes {at} and {stop} it has data that the map leaves out")
             else:
                 stop = min(end, mapped.end)

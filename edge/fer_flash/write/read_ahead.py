@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from fer_flash.write.bmap import BlockMap, MapCheck
+from fer_flash.write.compare import all_zero
 from fer_flash.write.medium import BUFFER_BYTES, aligned_buffer
 from fer_flash.write.stream import ImageStream
 
@@ -19,7 +20,6 @@ custom, nothing else: partitions begin at 1 MiB or later."""
 FIRST_BYTES = 4096
 """The part of the head that makes it one: MBR and the first sector of a GPT, in the largest block that cards have."""
 _BUFFERS = 2
-_SAMPLE_EVERY = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class ReadAhead:
         end = offset + padded
         mapped = [(offset, end)] if self._map is None else self._map.areas(offset, end)
         areas = [
-            Area(start, data, _is_zero(data))
+            Area(start, data, all_zero(data))
             for begin, finish in mapped
             for start, stop in _split(begin, finish)
             for data in [buffer[start - offset : stop - offset]]
@@ -119,8 +119,3 @@ def _split(start: int, end: int) -> Iterator[tuple[int, int]]:
         if start < stop:
             yield start, stop
             start = stop
-
-
-def _is_zero(data: memoryview) -> bool:
-    # A few bytes tell of nearly every area that it is not; only the others are looked at whole.
-    return not any(data[::_SAMPLE_EVERY]) and data.tobytes() == bytes(len(data))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from fer_edge.errors import InputError
-from fer_flash.write.xz_index import xz_content_size
+from fer_flash.write.xz import XzContent, xz_content_size
 
 # Section 2.1.1.1 of "The .xz File Format", section 2.3.1 of RFC 1952, section 4.3.7 of PKWARE's APPNOTE.TXT.
 _MAGIC = {b"\xfd7zXZ\x00": "xz", b"\x1f\x8b": "gz", b"PK\x03\x04": "zip"}
@@ -127,7 +127,7 @@ def open_image(image: ImageFile) -> Iterator[ImageStream]:
             stored = stack.enter_context(image.path.open("rb", buffering=0))
             content: BinaryIO
             if image.kind == "xz":
-                content = cast("BinaryIO", stack.enter_context(lzma.open(stored)))
+                content = cast("BinaryIO", XzContent(stored))
             elif image.kind == "gz":
                 content = cast("BinaryIO", stack.enter_context(gzip.open(stored)))
             elif image.kind == "zip":

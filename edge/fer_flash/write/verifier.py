@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fer_edge.errors import CheckFailedError, InputError
+from fer_flash.write.compare import first_difference
 from fer_flash.write.medium import Medium, aligned_buffer
 from fer_flash.write.read_ahead import Area
 from fer_flash.write.stream import ImageFile
@@ -32,15 +33,14 @@ class Verifier:
         if self._medium.in_memory(area.offset):
             self.from_memory += len(found)
         self._medium.read(area.offset, found)
-        # As bytes: views are compared element by element, many times slower.
-        if found.tobytes() != area.data.tobytes():
-            raise self._difference(area, found)
+        index = first_difference(found, area.data)
+        if index is not None:
+            raise self._difference(area, found, index)
         self.compared += len(found)
 
-    def _difference(self, area: Area, found: memoryview) -> InputError | CheckFailedError:
+    def _difference(self, area: Area, found: memoryview, index: int) -> InputError | CheckFailedError:
         if not self._image.is_unchanged():
             return InputError(f"{self._image.path}: changed while it was being written; leave it alone meanwhile")
-        index = next(index for index in range(len(found)) if found[index] != area.data[index])
         return CheckFailedError(
             f"{self._medium.path}: byte {area.offset + index} reads back as {found[index]:#04x}, where"
             f" {self._image.path} has {area.data[index]:#04x}; the card or its reader is faulty: try another"

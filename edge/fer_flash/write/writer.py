@@ -50,9 +50,10 @@ def write_image(image: ImageFile, medium: Medium, block_map: BlockMap | None, *,
     KeyboardInterrupt that comes meanwhile.
     """
     with _told(_UNKNOWN):
-        _erase_tables(medium)
+        _erase_head(medium)
     verifier = Verifier(image, medium) if verify else None
     with _told(_NOT_BOOTABLE):
+        _erase_tail(medium)
         with Meter(f"writing {medium.path}", image.size if block_map is None else block_map.mapped_bytes) as meter:
             head = _write_body(image, medium, block_map, meter)
             medium.sync()
@@ -71,13 +72,16 @@ def write_image(image: ImageFile, medium: Medium, block_map: BlockMap | None, *,
     return Written(written, verifier.compared if verifier else 0, verifier.from_memory if verifier else 0)
 
 
-def _erase_tables(medium: Medium) -> None:
+def _erase_head(medium: Medium) -> None:
     """Leave no partition table, so that nobody takes the card for what it was before."""
     medium.zero(0, min(HEAD_BYTES, medium.size))
-    # A GPT has a copy in the last 33 blocks (UEFI specification 2.10, section 5.3.1), from which tools restore it.
-    tail = max(medium.size - HEAD_BYTES, 0) // FIRST_BYTES * FIRST_BYTES
-    medium.zero(tail, medium.size - tail)
     medium.sync()
+
+
+def _erase_tail(medium: Medium) -> None:
+    """Leave no copy of a GPT, which is in the last 33 blocks (UEFI specification 2.10, section 5.3.1)."""
+    start = max(medium.size - HEAD_BYTES, 0) // FIRST_BYTES * FIRST_BYTES
+    medium.zero(start, medium.size - start)
 
 
 def _write_body(image: ImageFile, medium: Medium, block_map: BlockMap | None, meter: Meter) -> list[Area]:

@@ -1,23 +1,72 @@
-"""How large the content of an .xz file is, without unpacking it.
+"""The .xz format: how large the content is, without unpacking it, and the content itself.
 
-Each stream of the file ends in an index of its blocks with their sizes (sections 2.1.2 and 4 of "The .xz File Format",
+Each stream of a file ends in an index of its blocks with their sizes (sections 2.1.2 and 4 of "The .xz File Format",
 version 1.2.1, tukaani.org). Reading them from the end also finds a file that was cut off, before anything is written.
 """
 
 from __future__ import annotations
 
+import io
+import lzma
 import os
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from fer_edge.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
 
 _HEADER_BYTES = 12
 _FOOTER_BYTES = 12
 _FOOTER_MAGIC = b"YZ"
 _MAX_INDEX_BYTES = 1 << 26  # 64 MiB: an index has some 10 bytes for each block of megabytes
 _MAX_INTEGER_BYTES = 9
+_READ_BYTES = 1 << 18
+
+
+class XzContent(io.RawIOBase):
+    """What the .xz file ``stored`` unpacks to, all its streams; lzma.open stops where there is padding between two.
+
+    Raises lzma.LZMAError where the file is damaged, EOFError where it is cut off.
+    """
+
+    def __init__(self, stored: BinaryIO) -> None:
+        super().__init__()
+        self._stored = stored
+        self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        self._ahead = b""
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Unpack some bytes into ``buffer``; 0 at the end."""
+        view = memoryview(buffer)
+        while not self._decoder.eof or self._begin_stream():
+            data = self._decoder.decompress(self._packed(), len(view))
+            view[: len(data)] = data
+            if data:
+                return len(data)
+        return 0
+
+    def _packed(self) -> bytes:
+        """What the decoder is to see next."""
+        if not self._decoder.needs_input:
+            return b""
+        packed, self._ahead = self._ahead or self._stored.read(_READ_BYTES), b""
+        if not packed:
+            raise EOFError("it is cut off")
+        return packed
+
+    def _begin_stream(self) -> bool:
+        """Go on to the next stream, past padding; false where there is none."""
+        rest = self._decoder.unused_data.lstrip(b"\0")
+        while not rest:
+            packed = self._stored.read(_READ_BYTES)
+            if not packed:
+                return False
+            rest = packed.lstrip(b"\0")
+        self._decoder, self._ahead = lzma.LZMADecompressor(lzma.FORMAT_XZ), rest
+        return True
 
 
 def xz_content_size(stream: BinaryIO, path: Path) -> int:
