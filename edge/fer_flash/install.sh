@@ -139,6 +139,8 @@ make_release() {
         --no-warn-script-location --root-user-action=ignore --find-links "$payload/wheels" \
         --require-hashes --requirement "$payload/requirements.txt" >"$home/install.log" 2>&1 ||
         die "pip: $(grep -m 1 ERROR "$home/install.log" || tail -n 1 "$home/install.log"); see $home/install.log"
+    cp "$payload/requirements.txt" "$home/$release/requirements.txt"
+    chmod 644 "$home/$release/requirements.txt"
     if [ -d "$payload/bundle" ]; then
         cp -R "$payload/bundle" "$home/$release/bundle"
         chmod -R a+rX,u+w,go-w "$home/$release/bundle"
@@ -219,7 +221,8 @@ examine() {
     if [ -f "$settings/config.toml" ]; then
         set -- "$settings/config.toml"
     fi
-    { faults=$(clean "$home/current/bin/python3" -W ignore -m fer_flash.release_check "$@" 2>&1 >&3 | tail -n 1); } 3>&1
+    # As systemd hands the secrets to the service.
+    { faults=$(clean CREDENTIALS_DIRECTORY="$settings" "$home/current/bin/python3" -W ignore -m fer_flash.release_check "$@" 2>&1 >&3 | tail -n 1); } 3>&1
     if [ -n "$faults" ]; then
         trouble="$faults${trouble:+; $trouble}"
     fi
