@@ -18,12 +18,11 @@ from fer_flash.compose import BOOT_RESERVE, ROOT_RESERVE, place_for
 from fer_flash.image.card_image import CardImage
 from fer_flash.pi_config import wpa_key
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
-from support.stock_images import make_stock_image, missing_programs
+from support.file_systems import needs_programs
+from support.stock_images import make_stock_image
 from support.waiting import wait_for
 
-pytestmark = pytest.mark.skipif(
-    bool(missing_programs()), reason=f"needs {missing_programs()}: apt-get install mtools dosfstools e2fsprogs fdisk"
-)
+pytestmark = needs_programs
 
 PASSWORD, PASSPHRASE, TOKEN = "a password for ada", "the pass$phrase of Cafe", "token-of-sixteen-and-more"
 SSID = "Café $(reboot) 'x'"
