@@ -18,7 +18,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -82,7 +82,7 @@ class _Metered(io.RawIOBase):
     def __init__(self, raw: IO[bytes], shown: str, total: int | None, *, hashing: bool) -> None:
         self.done = 0
         self.shown, self.total = shown, total
-        self._raw = raw
+        self.raw = raw
         self._hash = hashlib.sha256() if hashing else None
 
     def readable(self) -> bool:
@@ -91,7 +91,7 @@ class _Metered(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
         with _reading(self.shown):
-            data = self._raw.read(len(view))
+            data = self.raw.read(len(view))
         view[: len(data)] = data
         self.done += len(data)
         if self._hash is not None:
@@ -172,23 +172,37 @@ def _unpacked(reader: IO[bytes], head: bytes, shown: str) -> _Readable:
 def _from_zip(
     reader: IO[bytes], metered: _Metered, out: BinaryIO, expected: str | None, report: Callable[[int], object]
 ) -> int:
-    """Unpack the one image in a zip; its list of contents is at its end, so all of it has to be here first."""
+    """Unpack the one image in a zip. What it holds is listed at its end: a download has to be here whole first."""
     shown = metered.shown
-    folder = Path(out.name).parent if isinstance(getattr(out, "name", None), str) else None
-    with tempfile.TemporaryFile(dir=folder) as whole:
-        while piece := reader.read(_CHUNK):
-            _write(whole, piece, "a temporary file")
-            report(metered.done)
+    with ExitStack() as stack:
+        if metered.raw.seekable():
+            whole = metered.raw
+            if expected is not None:
+                _drain(reader)
+        else:
+            whole = stack.enter_context(tempfile.TemporaryFile(dir=_folder_of(out)))
+            while piece := reader.read(_CHUNK):
+                _write(whole, piece, "a temporary file")
+                report(metered.done)
+            report = _reporter(None, None)  # has been told of all
         metered.check(expected)
         try:
-            with zipfile.ZipFile(whole) as archive:
-                images = [each for each in archive.infolist() if _is_image(each.filename)]
-                if len(images) != 1:
-                    names = ", ".join(each.filename for each in images[:3]) or "none"
-                    raise InputError(f"{shown}: a zip must hold one .img; it holds {len(images)} ({names})")
-                return _copy(archive.open(images[0]), out, shown, lambda: None)
+            archive = stack.enter_context(zipfile.ZipFile(whole))
+            images = [each for each in archive.infolist() if _is_image(each.filename)]
+            if len(images) != 1:
+                names = ", ".join(each.filename for each in images[:3]) or "none"
+                raise InputError(f"{shown}: a zip must hold one .img; it holds {len(images)} ({names})")
+            size = _copy(archive.open(images[0]), out, shown, lambda: report(whole.tell()))
         except _DAMAGED as error:
             raise _damaged(shown, error) from error
+        report(whole.seek(0, io.SEEK_END))
+        return size
+
+
+def _folder_of(out: BinaryIO) -> Path | None:
+    """Where ``out`` is, and so there is room; None where that cannot be told."""
+    name = getattr(out, "name", None)
+    return Path(name).parent if isinstance(name, (str, os.PathLike)) else None
 
 
 def _is_image(name: str) -> bool:
