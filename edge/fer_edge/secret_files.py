@@ -29,17 +29,41 @@ def read_secret(name: str, key: str) -> str:
             data = stream.read(_LONGEST + 1)
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
-    if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH) and path != _credential(name):
-        raise ConfigError(f"{key}: others may read {path}, which holds a secret: chmod 600 {path}")
+    if path != _credential(name):
+        _check_private(mode, path, key)
+    return secret_in(data, str(path), key)
+
+
+def secret_in(data: bytes, where: str, key: str) -> str:
+    """The secret in ``data``, which a file ``where`` holds, without the end of its line. Raises ConfigError."""
     try:
         secret = data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ConfigError(f"{key}: {path} holds no text") from None
+        raise ConfigError(f"{key}: {where} holds no text") from None
     if not secret or len(data) > _LONGEST or not secret.isprintable():
         raise ConfigError(
-            f"{key}: {path} must hold the secret on one line of at most {_LONGEST} bytes, and nothing else"
+            f"{key}: {where} must hold the secret on one line of at most {_LONGEST} bytes, and nothing else"
         )
     return secret
+
+
+def check_private_file(path: Path, key: str) -> None:
+    """Refuse a file that cannot be read or that others than its owner may read; ``key`` names the setting in errors.
+
+    For secrets of several lines, such as private keys. Raises ConfigError.
+    """
+    try:
+        with path.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
+    _check_private(mode, path, key)
+
+
+def _check_private(mode: int, path: Path, key: str) -> None:
+    # Windows has no such bits: Python makes them up there, and every file would be refused.
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise ConfigError(f"{key}: others may read {path}, which holds a secret: chmod 600 {path}")
 
 
 def read_token(name: str, key: str) -> str:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
+from fer_flash.meter import Meter, duration, size
 from fer_flash.write.bmap import BlockMap, find_block_map
 from fer_flash.write.checksum import Checksum, check_file, find_checksum
 from fer_flash.write.medium import Medium
-from fer_flash.write.meter import Meter, duration, size
 from fer_flash.write.stream import ImageFile, look_at_image
 from fer_flash.write.target import Target, check_same, check_size, choose_target
 from fer_flash.write.writer import Written, write_image

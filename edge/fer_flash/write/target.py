@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fer_edge.errors import InputError
 from fer_flash.devices import BlockDevice, read_devices, refusal
+from fer_flash.meter import size
 from fer_flash.write.medium import Medium
-from fer_flash.write.meter import size
 
 
 @dataclass(frozen=True, slots=True)

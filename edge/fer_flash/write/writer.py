@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
+from fer_flash.meter import Meter
 from fer_flash.write.bmap import BlockMap, MapCheck
 from fer_flash.write.medium import Medium, aligned_buffer
-from fer_flash.write.meter import Meter
 from fer_flash.write.read_ahead import FIRST_BYTES, HEAD_BYTES, Area, ReadAhead
 from fer_flash.write.stream import ImageFile, open_image
 from fer_flash.write.verifier import Verifier
