@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,8 @@ security = "wpa2/wpa3"
 [fer_edge]
 config = "config.toml"
 """
-SETTINGS = WATCHING + f"""\
+_OF_THE_CAMERA = "password-of-the-camera"
+_SETTINGS = WATCHING.replace("http://", f"http://viewer:{_OF_THE_CAMERA}@") + f"""\
 [output]
 events = "{EVENTS}"
 events_gather_s = 0.2
@@ -75,7 +77,7 @@ def composed(style: str, release: str, folder: Path, cache: Path) -> Card:
         (folder / name).touch(mode=0o600)
         (folder / name).write_text(f"{text}\n")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", folder / "key"], check=True)
-    (folder / "config.toml").write_text(SETTINGS)
+    (folder / "config.toml").write_text(_SETTINGS)
     (folder / "pi.toml").write_text(_PI)
     stock = make_stock_image(folder, style=style, release=release, boot_mib=_BOOT_MIB)
     image = folder / "card.img"
@@ -112,13 +114,14 @@ def _for_x86_64(folder: Path, release: str, cache: Path) -> None:
 
 
 def _secrets(boot: Path) -> tuple[bytes, ...]:
-    settings = (boot / "fer-edge" / "first-boot" / "settings").read_text()
-    password_hash = next(line for line in settings.splitlines() if line.startswith("FER_PASSWORD_HASH="))
-    found = password_hash.partition("=")[2].strip("'")
-    if not found.startswith("$6$"):
-        raise CheckFailedError("the settings of the first boot hold no hash of the password")
+    files = [*boot.iterdir(), *(boot / "fer-edge" / "first-boot").iterdir()]
+    texts = b"".join(path.read_bytes() for path in files if path.is_file())
+    hashes = set(re.findall(rb"\$6\$[$./=0-9A-Za-z]+", texts))
     # Of the passphrase, what no quoting changes.
-    return tuple(text.encode() for text in (PASSPHRASE.split()[0], found, TOKEN, PASSWORD))
+    secrets = (*hashes, *(text.encode() for text in (PASSPHRASE.split()[0], TOKEN, PASSWORD, _OF_THE_CAMERA)))
+    if len(hashes) != 1 or secrets[1] not in texts:
+        raise CheckFailedError("the card does not hold the secrets of the first boot as they were given")
+    return secrets
 
 
 def _fer_edge(*words: object) -> str:

@@ -51,6 +51,11 @@ class Machine:
         """What differs from the stand-in's root file system, seen from here."""
         return self._disk / "upper"
 
+    @property
+    def aside(self) -> Path:
+        """A folder on the same disk that the machine does not see."""
+        return self._disk / "aside"
+
     def __enter__(self) -> Machine:
         self._image.touch()
         os.truncate(self._image, _DISK_MIB << 20)
@@ -58,7 +63,7 @@ class Machine:
         self._disk.mkdir()
         self._mount()
         try:
-            for name in ("upper", "work", "root"):
+            for name in ("upper", "work", "root", "aside"):
                 (self._disk / name).mkdir()
             shutil.copytree(self._stock_boot, self.boot)
             os.sync()
@@ -96,7 +101,8 @@ class Machine:
         run(["mount", "-o", "loop", self._image, self._disk])
 
     def _unmount(self) -> None:
-        run(["umount", self._disk])
+        # What was killed may take a moment to let go of it.
+        wait_for(lambda: subprocess.run(["umount", self._disk], capture_output=True).returncode == 0, "umount", 60)
 
 
 class Started:
