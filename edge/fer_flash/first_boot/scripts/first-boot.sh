@@ -29,6 +29,12 @@ finish_setup() {
   [ -e "$first/setup.sh" ] && sh "$first/setup.sh" "$style"
 }
 
+# setup.sh's setting is read at a boot's begin, which is over.
+arm_watchdog() {
+  busctl set-property org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
+    RuntimeWatchdogUSec t 15000000 2>/dev/null || say "the hardware watchdog will be on from the next boot"
+}
+
 install_payload() {
   [ ! -e "$state/installed" ] || return 0
   count=$(cat "$state/attempts" 2>/dev/null || echo 0)
@@ -140,6 +146,7 @@ tell() {
 }
 
 finish_setup
+arm_watchdog
 install_payload
 install_rc=$?
 scrub

@@ -181,9 +181,6 @@ set_install() {
 start_services() {
   [ "$style" != systemd ] || return 0
   attempt systemctl daemon-reload
-  # The watchdog's setting is otherwise read at boot alone.
-  attempt busctl set-property org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
-    RuntimeWatchdogUSec t 15000000
   if [ "$FER_SSH" = yes ]; then
     attempt systemctl --no-block restart ssh
   else
