@@ -16,8 +16,11 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 # `make lock` keeps the pins that still fit; `make lock UPGRADE=--upgrade` takes the newest of everything.
 UPGRADE ?=
 UV := $(BIN)/python -m uv
-COMPILE := $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --no-annotate \
+PIN := $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock" --constraint locks/constraints.in $(UPGRADE)
+COMPILE := $(PIN) pyproject.toml
+# In the package, which puts what they name onto cards.
+PI_LOCKS := edge/fer_flash/locks
 PI := --python-platform aarch64-manylinux_2_28 --only-binary :all:
 # tflite-runtime asks for a later glibc than the rest; Bookworm has 2.36.
 PI_LEGACY := $(PI:%_2_28=%_2_34)
@@ -42,7 +45,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 test-systemd soak day legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 test-systemd soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -57,10 +60,11 @@ help:
 	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
 	@echo "make test-systemd  the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
+	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
-	@echo "make lock       write locks/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
+	@echo "make lock       write locks/*.txt and $(PI_LOCKS)/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
 	@echo "make build      sdist, and the wheel built from it, into dist/"
 	@echo "make clean      remove what the above left behind; make distclean: the environments too"
 
@@ -102,6 +106,9 @@ soak: $(VENV)/.dev
 day: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m day $(ARGS)
 
+bench-write: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m write_speed $(ARGS)
+
 # Twenty-five minutes on two idle cores, with FER2013. The machine's kind stands in the names, so that results of others lie
 # beside ours.
 # The table of README.md is of x86_64. What cannot be installed here is left out, and the report says so:
@@ -141,9 +148,10 @@ lock: $(VENV)/.python
 	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(PIP) install uv
 	$(COMPILE) --universal --python-version 3.11 --extra dev --output-file locks/dev.txt
 	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --output-file locks/edge.txt
-	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --extra mqtt --extra web --output-file locks/pi-bookworm.txt
-	$(COMPILE) $(PI_LEGACY) --python-version 3.11 --extra legacy --constraint locks/pi-bookworm.txt --extra mqtt --extra web --output-file locks/pi-bookworm-legacy.txt
-	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --extra mqtt --extra web --output-file locks/pi-trixie.txt
+	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --extra mqtt --extra web --output-file $(PI_LOCKS)/pi-bookworm.txt
+	$(COMPILE) $(PI_LEGACY) --python-version 3.11 --extra legacy --constraint $(PI_LOCKS)/pi-bookworm.txt --extra mqtt --extra web --output-file locks/pi-bookworm-legacy.txt
+	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --extra mqtt --extra web --output-file $(PI_LOCKS)/pi-trixie.txt
+	$(PIN) locks/pip.in $(PI) --python-version 3.11 --output-file $(PI_LOCKS)/pip.txt
 
 clean:
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -31,13 +31,18 @@ def read_secret(name: str, key: str) -> str:
         raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
     if path != _credential(name):
         _check_private(mode, path, key)
+    return secret_in(data, str(path), key)
+
+
+def secret_in(data: bytes, where: str, key: str) -> str:
+    """The secret in ``data``, which a file ``where`` holds, without the end of its line. Raises ConfigError."""
     try:
         secret = data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ConfigError(f"{key}: {path} holds no text") from None
+        raise ConfigError(f"{key}: {where} holds no text") from None
     if not secret or len(data) > _LONGEST or not secret.isprintable():
         raise ConfigError(
-            f"{key}: {path} must hold the secret on one line of at most {_LONGEST} bytes, and nothing else"
+            f"{key}: {where} must hold the secret on one line of at most {_LONGEST} bytes, and nothing else"
         )
     return secret
 

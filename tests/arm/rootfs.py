@@ -14,6 +14,7 @@ from pathlib import Path
 
 from arm.sandbox import run
 from fer_edge.errors import InputError
+from support.fresh_install import lock_path
 from support.lock_files import TEST_TOOLS, requirements
 
 CHECKOUT = Path(__file__).parents[2]
@@ -119,7 +120,7 @@ def _build(suite: Suite, folder: Path) -> None:
     print("… wheels", flush=True)
     tools = folder / "tools.txt"
     tools.write_text(_locked_tools())
-    for target, lock in ((folders.site, CHECKOUT / "locks" / f"{suite.lock}.txt"), (folders.tools, tools)):
+    for target, lock in ((folders.site, lock_path(suite.lock)), (folders.tools, tools)):
         install_wheels(target, suite.python, "aarch64", "--require-hashes", "-r", lock)
     print("… a bundle for the tests", flush=True)
     # In a process of its own: TensorFlow has much to say on stderr.
@@ -138,5 +139,5 @@ def _locked_tools() -> str:
 
 
 def _made_from(suite: Suite) -> bytes:
-    inputs = [Path(__file__), CHECKOUT / "locks" / f"{suite.lock}.txt", CHECKOUT / "tests" / "support" / "bundles.py"]
+    inputs = [Path(__file__), lock_path(suite.lock), CHECKOUT / "tests" / "support" / "bundles.py"]
     return _locked_tools().encode() + b"".join(path.read_bytes() for path in inputs)

@@ -34,6 +34,7 @@ COMMANDS = (
     "bench",
     "convert",
     "flash",
+    "deploy",
 )
 
 

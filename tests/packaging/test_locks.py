@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from support.fresh_install import CHECKOUT, locked
+from support.fresh_install import CHECKOUT, lock_path, locked
 
 LOCKS = ("edge", "dev", "pi-bookworm", "pi-bookworm-legacy", "pi-trixie")
 HOST_ONLY = {
@@ -25,7 +25,7 @@ def required(extra: str | None = None) -> set[str]:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_requirement_has_a_hash_and_no_address(lock: str) -> None:
-    text = (CHECKOUT / "locks" / f"{lock}.txt").read_text()
+    text = lock_path(lock).read_text()
     for requirement in re.split(r"\n(?=[a-z])", text)[1:]:
         assert "--hash=sha256:" in requirement, requirement.splitlines()[0]
     assert not re.search(r"://|--(extra-)?index-url|--find-links| @ ", text)

@@ -42,9 +42,15 @@ def run_installed(command: list[str | Path], cwd: Path, timeout_s: float = 120) 
     )
 
 
+def lock_path(lock: str) -> Path:
+    """The lock file of that name: those that go onto cards lie in the package that makes cards."""
+    shipped = CHECKOUT / "edge" / "fer_flash" / "locks" / f"{lock}.txt"
+    return shipped if shipped.is_file() else CHECKOUT / "locks" / f"{lock}.txt"
+
+
 def locked(lock: str) -> dict[str, str]:
-    """Name and version of each requirement in ``locks/<lock>.txt``, whatever platform it is for."""
-    text = (CHECKOUT / "locks" / f"{lock}.txt").read_text()
+    """Name and version of each requirement in the lock file ``lock``, whatever platform it is for."""
+    text = lock_path(lock).read_text()
     return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", text, flags=re.MULTILINE))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-from support.fresh_install import CHECKOUT
+from support.fresh_install import lock_path
 
 TEST_TOOLS = frozenset(
     {
@@ -17,11 +17,11 @@ TEST_TOOLS = frozenset(
 
 
 def requirements(lock: str, *, only: Set[str] | None = None, without: Set[str] = frozenset()) -> dict[str, str]:
-    """Name and text, with hashes, of each requirement of ``locks/<lock>.txt``; of those in ``only`` if given.
+    """Name and text, with hashes, of each requirement of the lock file ``lock``; of those in ``only`` if given.
 
     pip would take all of a file that is named as a constraint, hence this. Raises KeyError where one is not there.
     """
-    text = (CHECKOUT / "locks" / f"{lock}.txt").read_text()
+    text = lock_path(lock).read_text()
     blocks = re.findall(r"^[a-z0-9].*(?:\n    .*)*", text, flags=re.MULTILINE)
     found = {block.partition("==")[0]: block for block in blocks}
     chosen = found.keys() if only is None else only

@@ -16,7 +16,7 @@ from typing import TypeVar
 from arm.rootfs import Suite
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError, InputError
-from support.fresh_install import CHECKOUT
+from support.fresh_install import lock_path
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ def build(suite: Suite, folder: Path) -> None:
 
 
 def _lock(suite: Suite) -> Path:
-    return CHECKOUT / "locks" / f"{suite.lock}.txt"
+    return lock_path(suite.lock)
 
 
 class Container:

@@ -20,7 +20,7 @@ _MADE_FROM = ".made-from"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``python`` with the packages of ``locks/<lock>.txt``, but for those in ``without``.
+    """``python`` with the packages of the lock file ``lock``, but for those in ``without``.
 
     The lock files are made for aarch64; their hashes are those of every platform's wheels of a version.
     """

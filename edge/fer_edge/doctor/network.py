@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import socket
 import ssl
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
 from fer_edge.errors import FerEdgeError
+from fer_edge.extras import missing_packages
 from fer_edge.secret_files import read_secret, read_token
 from fer_edge.service_config import MqttSettings, WebSettings
 
@@ -24,9 +24,9 @@ def look_at_broker(case: Case) -> Finding:
     settings = case.settings.mqtt
     if settings.host is None:
         return skipped("no [mqtt] host in the settings")
-    if importlib.util.find_spec("paho") is None:
-        return broken("paho-mqtt is not installed", "pip install 'fer-edge[mqtt]'")
-    port = settings.port or (8883 if settings.tls else 1883)
+    if missing := missing_packages("mqtt"):
+        return broken(f"{' and '.join(missing)} not installed", "pip install 'fer-edge[mqtt]'")
+    port = settings.broker_port
     where = f"{settings.host}:{port}" + (" with TLS" if settings.tls else "")
     try:
         answer = _log_in(settings, port, case.patience_s)
@@ -105,8 +105,7 @@ def look_at_web(case: Case) -> Finding:
     settings = case.settings.web
     if not settings.enabled:
         return skipped("[web] is not enabled")
-    missing = [name for name in ("waitress", "prometheus_client") if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_packages("web"):
         return broken(f"{' and '.join(missing)} not installed", "pip install 'fer-edge[web]'")
     where = f"{settings.host}:{settings.port}"
     if not _loopback(settings.host) and settings.token_file is None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fer_edge.doctor.checks import Case, Finding, as_owner, broken, doubtful, fine, skipped
 from fer_edge.errors import ConfigError
+from fer_edge.notify import UNIT
 from fer_edge.secret_files import read_secret
 
-UNIT = "fer-edge.service"
 _ASKED = ("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "StatusText")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.labels import FER2013_LABELS
-from fer_train.readers.locate import cache_folder
+from fer_edge.user_folders import cache_folder
 from fer_train.samples import SPLIT_NAMES, Dataset, Split
 
 _LOG = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fer_edge.errors import InputError
+from fer_edge.user_folders import cache_folder
 from fer_train.readers.containers import CSV_NAMES
 
 DATA_VARIABLE = "FER_EDGE_DATA"
@@ -22,14 +23,6 @@ _FOLDERS_WITHIN = (".", "fer2013")
 
 class DatasetNotFoundError(InputError):
     """No data set was asked for, and none lies where the project looks; one that lies there broken is not this."""
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for this project: ``$XDG_CACHE_HOME/fer-edge``, else ``~/.cache/fer-edge``."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification has relative paths ignored.
-    root = Path(base) if base and Path(base).is_absolute() else Path("~/.cache").expanduser()
-    return root / "fer-edge"
 
 
 def locate(path: Path | None) -> Path:

@@ -1,0 +1,355 @@
+#!/bin/sh
+# Installs or updates FER-Edge from the payload that this file lies in. As root, without a network, as often as you like:
+#
+#   sh install.sh                   install, start the service, look whether all is well; else go back to what was before
+#   sh install.sh --first-boot      the same while the system comes up: the service starts when it may
+#   sh install.sh --replace-config  also where somebody changed the settings here (the old ones: config.toml.old)
+#   sh install.sh --remove          take it off; settings and events stay
+#   sh install.sh --remove --purge  these too
+#
+# /opt/fer-edge/releases/<id>  a virtual environment with all that it needs, and the model where the payload has one
+# /opt/fer-edge/current        the release in force: the service is started from there
+# /opt/fer-edge/previous       the one before
+# /opt/fer-edge/shipped        what we put into /etc/fer-edge: who differs from that was changed here, and is kept
+# shellcheck disable=SC2034 # some variables are install_files.sh's to use
+set -eu
+exec 8>&2
+umask 022
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+# Whoever started this may have gone: a connection that is cut must leave nothing half done.
+trap '' HUP PIPE
+
+home=/opt/fer-edge
+settings=/etc/fer-edge
+state=/var/lib/fer-edge
+unit=fer-edge.service
+drop_in=/etc/systemd/system/$unit.d/10-credentials.conf
+user_file=/etc/sysusers.d/fer-edge.conf # as `fer-edge service install` writes it
+user_line='u fer-edge - "FER-Edge" /var/lib/fer-edge'
+shipped=$home/shipped
+
+payload=$(cd "$(dirname "$0")" && pwd)
+first_boot=
+replace=
+mode=install
+purge=
+step='the beginning'
+switched=
+changed=
+touched=
+errors=
+
+say() {
+    # Nobody may be there to read it.
+    printf 'fer-edge install: %s\n' "$*" 2>/dev/null || :
+}
+
+begin() {
+    step=$1
+    say "$1"
+}
+
+die() {
+    set +e
+    trap - EXIT
+    trap '' INT TERM
+    if [ -n "$touched" ]; then
+        roll_back
+    fi
+    rm -f "$errors"
+    printf 'fer-edge install: %s\n' "$*" >&8
+    exit "${code:-1}"
+}
+
+ended() {
+    code=$?
+    [ "$code" -eq 0 ] || die "stopped ($step): $(tail -n 1 "$errors")"
+    rm -f "$errors"
+}
+
+interrupted() {
+    code=$1
+    die "interrupted ($step)"
+}
+
+clean() {
+    # Settings of whoever called this are none of the service's.
+    env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 "$@"
+}
+
+value() {
+    sed -n "s/^$1=//p" "$payload/payload.conf"
+}
+
+link_of() {
+    readlink "$home/$1" 2>/dev/null || :
+}
+
+point() { # point LINK TARGET: at one stroke, so that the link always leads somewhere
+    rm -f "$home/.$1.next"
+    ln -s "$2" "$home/.$1.next"
+    mv -T "$home/.$1.next" "$home/$1"
+}
+
+runs_systemd() {
+    [ -d /run/systemd/system ]
+}
+
+check_payload() {
+    begin 'checking the payload'
+    for name in install_files.sh payload.conf requirements.txt SHA256SUMS; do
+        [ -f "$payload/$name" ] || die "$payload: no payload: $name is missing"
+    done
+    wrong=$(cd "$payload" && sha256sum --check --quiet --strict SHA256SUMS 2>&1) ||
+        die "$payload is damaged, copy it again: $(printf '%s\n' "$wrong" | head -n 1)"
+    wanted="$(value machine) 64 $(value python)"
+    found=$(python3 -c 'import platform, struct, sys
+print(platform.machine(), 8 * struct.calcsize("P"), "%d.%d" % sys.version_info[:2])') ||
+        die 'there is no python3 here'
+    [ "$found" = "$wanted" ] ||
+        die "this payload is for Python (processor, bits, version) $wanted, and here is $found: make one for this system"
+    # Of what a release is made of; settings and secrets may change within one.
+    release=releases/$(value version)-$(sed -n '/  requirements\.txt$/p; /  bundle\//p' "$payload/SHA256SUMS" |
+        sha256sum | cut -c 1-12)
+}
+
+check_room() {
+    needed=$(value installed_kib)
+    free=$(df -Pk "$home" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge "$needed" ] ||
+        die "no room in $home: $((needed / 1024)) MiB are needed, and $((free / 1024)) MiB are free"
+}
+
+make_release() {
+    if [ -f "$home/$release/.complete" ]; then
+        say "$home/$release is there"
+        return
+    fi
+    rm -rf "${home:?}/$release"
+    check_room
+    begin "making $home/$release: some minutes"
+    mkdir -p "$home/releases"
+    # --without-pip: Debian has it in a package of its own, which may not be there.
+    python3 -m venv --without-pip --system-site-packages "$home/$release" >"$home/install.log" 2>&1 ||
+        die "python3 -m venv: $(tail -n 1 "$home/install.log")"
+    # --ignore-installed: the system may have some of these packages, in other versions or by another build.
+    PIP_CONFIG_FILE=/dev/null clean "$home/$release/bin/python3" "$(echo "$payload"/wheels/pip-*.whl)/pip" install \
+        --isolated --quiet --disable-pip-version-check --no-cache-dir --no-index --no-deps --ignore-installed \
+        --no-warn-script-location --root-user-action=ignore --find-links "$payload/wheels" \
+        --require-hashes --requirement "$payload/requirements.txt" >"$home/install.log" 2>&1 ||
+        die "pip: $(grep -m 1 ERROR "$home/install.log" || tail -n 1 "$home/install.log"); see $home/install.log"
+    cp "$payload/requirements.txt" "$home/$release/requirements.txt"
+    chmod 644 "$home/$release/requirements.txt"
+    if [ -d "$payload/bundle" ]; then
+        cp -R "$payload/bundle" "$home/$release/bundle"
+        chmod -R a+rX,u+w,go-w "$home/$release/bundle"
+    fi
+    # On the card before it counts: the power may fail.
+    sync
+    : >"$home/$release/.complete"
+}
+
+make_user() {
+    if ! printf '%s\n' "$user_line" | cmp -s - "$user_file"; then
+        mkdir -p "${user_file%/*}"
+        printf '%s\n' "$user_line" >"$user_file"
+    fi
+    getent passwd fer-edge >/dev/null || systemd-sysusers fer-edge.conf || die 'the user fer-edge cannot be made'
+}
+
+switch() {
+    current=$(link_of current)
+    earlier=$(link_of previous)
+    # To go back to: the release in force, or the one before it where that never came to be tried.
+    old=
+    if [ -e "$home/$current/.proven" ]; then
+        old=$current
+    elif [ -n "$earlier" ] && [ -e "$home/$earlier/.proven" ]; then
+        old=$earlier
+    fi
+    [ "$old" != "$release" ] || return 0
+    touched=1
+    switched=1
+    changed=1
+    [ "$current" != "$release" ] || return 0 # a run that was interrupted got as far as this
+    begin "switching ${current:+from $current }to $release"
+    if [ -n "$old" ]; then
+        point previous "$old"
+    fi
+    point current "$release"
+}
+
+service() { # service WORDS: by the release in force
+    words=$1
+    shift
+    # shellcheck disable=SC2086 # words of ours, none with a space
+    clean "$home/current/bin/fer-edge" service $words "$@"
+}
+
+install_service() {
+    set -- --command "$home/current/bin/fer-edge"
+    if [ -f "$settings/config.toml" ]; then
+        set -- "$@" --config "$settings/config.toml"
+    fi
+    if [ -n "$first_boot" ]; then
+        # It is not waited for: what it comes after may be waiting for us.
+        service 'install --root /' "$@" || return 1
+        if runs_systemd; then
+            systemctl daemon-reload
+            systemctl start --no-block "$unit" || return 1
+        fi
+        return
+    fi
+    # The unit's text names /opt/fer-edge/current: to systemd nothing is new, so it must be told.
+    if [ -n "$changed" ]; then
+        systemctl stop "$unit" 2>/dev/null || :
+    fi
+    service install "$@"
+}
+
+start_service() {
+    begin "the service"
+    told=$(install_service 2>&1) && return
+    trouble="$(printf '%s\n' "$told" | sed -n 's/^fer-edge: //p' | tail -n 1)"
+    trouble=${trouble:-$(printf '%s\n' "$told" | tail -n 1)}
+}
+
+examine() {
+    begin 'fer-edge doctor'
+    set --
+    if [ -f "$settings/config.toml" ]; then
+        set -- "$settings/config.toml"
+    fi
+    # As systemd hands the secrets to the service.
+    { faults=$(clean CREDENTIALS_DIRECTORY="$settings" "$home/current/bin/python3" -W ignore -m fer_flash.release_check "$@" 2>&1 >&3 | tail -n 1); } 3>&1
+    if [ -n "$faults" ]; then
+        trouble="$faults${trouble:+; $trouble}"
+    fi
+}
+
+look_again() { # it was active a while ago: is it still, or is it one that starts over and over?
+    [ -z "$first_boot" ] && [ -z "$trouble" ] || return 0
+    now=$(systemctl is-active "$unit" 2>/dev/null || :)
+    again=$(systemctl show --value --property=NRestarts "$unit" 2>/dev/null || :)
+    if [ "$now" != active ] || { [ -n "$changed" ] && [ "${again:-0}" != 0 ]; }; then
+        trouble="$unit is $now after ${again:-0} restarts: journalctl -u $unit"
+    fi
+}
+
+roll_back() {
+    touched=
+    first_boot=
+    changed=1
+    take_back_files
+    if [ -n "$switched" ]; then
+        if [ -n "$old" ]; then
+            point current "$old"
+        fi
+        if [ -n "$earlier" ]; then point previous "$earlier"; else rm -f "$home/previous"; fi
+    fi
+    if [ -n "${old:-}" ]; then
+        say "going back to $old"
+        if runs_systemd; then install_service >/dev/null 2>&1 || say "$unit does not start from $old either"; fi
+    elif [ -n "$switched" ]; then
+        say 'there is nothing to go back to: the service is off'
+        remove_service
+        rm -f "$home/current"
+    fi
+    if [ -n "$switched" ] && [ "$release" != "${old:-}" ]; then
+        rm -rf "${home:?}/$release"
+    fi
+}
+
+settle() {
+    : >"$home/$release/.proven"
+    for file in "$shipped"/next/*; do
+        [ -e "$file" ] || continue
+        mv -f "$file" "$shipped/proven/"
+    done
+    rm -rf "$shipped/before" "$shipped/none" "$shipped/next"
+    touched=
+    for folder in "$home"/releases/*; do
+        case releases/${folder##*/} in
+            "$release" | "$(link_of previous)") ;;
+            *) rm -rf "$folder" ;;
+        esac
+    done
+    # For the day on which it is to go; it may be running from there.
+    cmp -s "$payload/install.sh" "$home/install.sh" || put "$payload/install.sh" "$home/install.sh" root:root 755
+    rm -f "$home/install.log"
+}
+
+remove_service() {
+    if runs_systemd; then
+        systemctl disable --now "$unit" >/dev/null 2>&1 || :
+    else
+        systemctl --root=/ disable "$unit" >/dev/null 2>&1 || :
+    fi
+    rm -f "/etc/systemd/system/$unit" "$user_file" "$drop_in"
+    rmdir "${drop_in%/*}" 2>/dev/null || :
+    if runs_systemd; then
+        systemctl daemon-reload
+        systemctl reset-failed "$unit" >/dev/null 2>&1 || :
+    fi
+}
+
+remove() {
+    begin "stopping and removing $unit"
+    remove_service
+    begin "removing $home"
+    rm -rf "$home/releases" "$home/current" "$home/previous" "$shipped" "$home/payload" "$home/install.log" \
+        "$home/install.sh" "$home/.lock"
+    rmdir "$home" 2>/dev/null || : # somebody's own environment may be there too
+    if [ -n "$purge" ]; then
+        begin "removing $settings, $state and the user fer-edge"
+        rm -rf "$settings" "$state"
+        if getent passwd fer-edge >/dev/null; then userdel fer-edge 2>/dev/null || :; fi
+    else
+        say "kept: $settings, $state, the user fer-edge (--purge removes these too)"
+    fi
+    say 'removed'
+}
+
+main() {
+    for word in "$@"; do
+        case $word in
+            --first-boot) first_boot=1 ;;
+            --replace-config) replace=1 ;; # for install_files.sh
+            --remove) mode=remove ;;
+            --purge) purge=1 ;;
+            *) die "$word: no such option; there are --first-boot, --replace-config, --remove and --purge" ;;
+        esac
+    done
+    [ -z "$purge" ] || [ "$mode" = remove ] || die '--purge goes with --remove'
+    [ "$(id -u)" = 0 ] || die "only root may do that: sudo sh $0 $*"
+    errors=$(mktemp)
+    exec 2>"$errors"
+    trap ended EXIT
+    trap 'interrupted 130' INT
+    trap 'interrupted 143' TERM
+    mkdir -p "$home"
+    exec 9>"$home/.lock"
+    flock -n 9 || die 'another installation is under way'
+    if [ "$mode" = remove ]; then
+        remove
+        return
+    fi
+    [ -n "$first_boot" ] || runs_systemd || die 'systemd does not run here, and the service needs it'
+    check_payload
+    # shellcheck source-path=SCRIPTDIR source=install_files.sh
+    . "$payload/install_files.sh"
+    make_release
+    make_user
+    trouble=
+    place_files
+    switch
+    start_service
+    examine
+    look_again
+    [ -z "$trouble" ] || die "$trouble"
+    settle
+    say "done: $(value version) in $home/$release"
+}
+
+main "$@"

@@ -1,0 +1,133 @@
+"""The wheel of a package that is installed here: built from its checkout, or packed again from its files.
+
+A wheel is a zip of what it installs and a RECORD of their hashes (PyPA specifications, "Binary distribution format" and
+"Recording installed projects"); what an installer adds beside is left out again.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from fer_edge.errors import CheckFailedError, InputError, OutputError
+
+_DATE = (2020, 2, 2, 0, 0, 0)
+"""Of every file in a wheel, so that the same files give the same bytes; hatchling's default too."""
+_READABLE = 0o100644 << 16
+_BUILD_SECONDS = 600.0
+
+
+def own_wheel(folder: Path) -> Path:
+    """FER-Edge's own wheel, made in ``folder``. Raises InputError or CheckFailedError where it cannot be made."""
+    return make_wheel("fer-edge", folder)
+
+
+def make_wheel(name: str, folder: Path) -> Path:
+    """The wheel of the installed package ``name``, in ``folder``: pure Python, the same bytes for the same files.
+
+    An editable install is built from its checkout (pip and hatchling are needed), any other packed from what is
+    installed. Raises InputError where that cannot be, CheckFailedError where an installed file is not as recorded.
+    """
+    try:
+        installed = distribution(name)
+    except PackageNotFoundError:
+        raise InputError(f"{name} is not installed, only lies there: pip install it") from None
+    checkout = _checkout(installed)
+    try:
+        wheel = _pack(installed, folder) if checkout is None else _build(checkout, folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make the wheel of {name}: {error.strerror or error}") from None
+    if not wheel.name.endswith("-py3-none-any.whl"):
+        raise InputError(f"{wheel.name}: not pure Python: it would not run on another kind of processor")
+    return wheel
+
+
+def _checkout(installed: Distribution) -> Path | None:
+    """Where an editable install has its sources (PEP 610); None for any other."""
+    table = json.loads(installed.read_text("direct_url.json") or "{}")
+    if not table.get("dir_info", {}).get("editable", False):
+        return None
+    return Path(url2pathname(urlsplit(table["url"]).path))
+
+
+def _build(checkout: Path, folder: Path) -> Path:
+    if importlib.util.find_spec("pip") is None:
+        raise InputError(f"building the wheel of {checkout} needs pip: {sys.executable} -m ensurepip")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+    ]
+    if importlib.util.find_spec("hatchling") is not None:
+        command.append("--no-build-isolation")  # else pip fetches it
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as passing:
+        command += ["--wheel-dir", passing, str(checkout)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+        built = list(Path(passing).glob("*.whl"))
+        if done.returncode or len(built) != 1:
+            said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["pip says nothing why"]
+            raise InputError(f"{checkout}: no wheel can be built: {said[-1].strip()}")
+        return built[0].replace(folder / built[0].name)
+
+
+def _pack(installed: Distribution, folder: Path) -> Path:
+    files: dict[str, bytes] = {}
+    info = ""
+    for path in installed.files or ():
+        name = path.as_posix()
+        # What the installer made has no hash (bytecode) or lies elsewhere (commands), or tells of the installation.
+        if path.hash is None or ".." in path.parts:
+            continue
+        if path.parts[0].endswith(".dist-info"):
+            info = path.parts[0]
+            if path.name in ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json"):
+                continue
+        data = Path(str(path.locate())).read_bytes()
+        if path.hash.mode != "sha256" or _record_hash(data) != path.hash.value:
+            raise CheckFailedError(f"{path.locate()}: not as it was installed; install {installed.name} again")
+        files[name] = data
+    tags = [
+        line.removeprefix("Tag: ") for line in files.get(f"{info}/WHEEL", b"").decode().splitlines() if "Tag:" in line
+    ]
+    if not info or not tags:
+        raise InputError(f"{installed.name}: not installed from a wheel; install it again with pip")
+    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
+    # "py2-none-any" and "py3-none-any" are one name together.
+    tag = "py3-none-any" if "py3-none-any" in tags else tags[0]
+    wheel = folder / f"{info.removesuffix('.dist-info')}-{tag}.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        # The specification wants dist-info last.
+        for name in sorted(files, key=lambda name: (PurePosixPath(name).parts[0] == info, name)):
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, _READABLE
+            archive.writestr(entry, files[name])
+    return wheel
+
+
+def _record(files: dict[str, bytes], own_name: str) -> bytes:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerows((name, f"sha256={_record_hash(data)}", len(data)) for name, data in sorted(files.items()))
+    rows.writerow((own_name, "", ""))
+    return text.getvalue().encode()
+
+
+def _record_hash(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")

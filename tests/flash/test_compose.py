@@ -1,0 +1,257 @@
+"""``fer-edge flash compose``: what is in the new image, what stays as it was, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fer_edge.errors import InputError
+from fer_flash.compose import BOOT_RESERVE, ROOT_RESERVE, place_for
+from fer_flash.image.card_image import CardImage
+from fer_flash.pi_config import wpa_key
+from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
+from support.stock_images import make_stock_image, missing_programs
+from support.waiting import wait_for
+
+pytestmark = pytest.mark.skipif(
+    bool(missing_programs()), reason=f"needs {missing_programs()}: apt-get install mtools dosfstools e2fsprogs fdisk"
+)
+
+PASSWORD, PASSPHRASE, TOKEN = "a password for ada", "the pass$phrase of Cafe", "token-of-sixteen-and-more"
+SSID = "Café $(reboot) 'x'"
+STYLES = [("systemd", "bookworm", "mbr"), ("cloudinit", "trixie", "gpt"), ("rpi-preseed", "trixie", "mbr")]
+SEEDS = {
+    "systemd": {"firstrun.sh"},
+    "cloudinit": {"user-data", "network-config", "meta-data"},
+    "rpi-preseed": {"rpi-preseed.toml"},
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pi.toml and all that it names."""
+    folder = tmp_path_factory.mktemp("settings")
+    for name, secret in {"password": PASSWORD, "passphrase": PASSPHRASE, "web-token": TOKEN}.items():
+        (folder / name).write_text(secret + "\n")
+        (folder / name).chmod(0o600)
+    (folder / "config.toml").write_text(
+        '[source]\nuris = ["demo"]\n[web]\nenabled = true\ntoken_file = "web-token"\n'  # the token is a credential
+    )
+    (folder / "pi.toml").write_text(
+        f'[user]\nname = "ada"\npassword_file = "password"\n[wifi]\nssid = "{SSID}"\ncountry = "DE"\n'
+        'passphrase_file = "passphrase"\n[fer_edge]\nconfig = "config.toml"\n'
+    )
+    return folder
+
+
+@pytest.fixture(scope="module", params=STYLES, ids=lambda style: style[0])
+def composed(
+    request: pytest.FixtureRequest, settings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path, Path, str]]:
+    """Style, stock image, composed image, and what the command printed."""
+    style, release, table = request.param
+    folder = tmp_path_factory.mktemp(style)
+    stock = make_stock_image(folder, style=style, release=release, table=table)
+    before = hashlib.sha256(stock.read_bytes()).hexdigest()
+    out = folder / "out.img"
+    done = fer_edge("flash", "compose", "--image", stock, "--out", out, "--config", settings / "pi.toml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert hashlib.sha256(stock.read_bytes()).hexdigest() == before
+    assert sorted(path.name for path in folder.iterdir()) == sorted([stock.name, "out.img"])
+    yield style, stock, out, done.stdout + done.stderr
+
+
+def boot_files(image: Path, folder: str = "") -> dict[str, bytes]:
+    """All files of the boot partition, as mtools sees them, by their path."""
+    with CardImage(image) as card:
+        (start,) = {each.start for each in card.partitions if each.number == 1}
+    target = image.with_name(f"{image.name}.boot")
+    if not target.exists():
+        target.mkdir()
+        subprocess.run(["mcopy", "-n", "-s", "-i", f"{image}@@{start}", f"::{folder}", str(target)], check=True)
+    return {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+
+
+def extent(image: Path, number: int) -> tuple[int, int]:
+    """Start and size in bytes of a partition."""
+    with CardImage(image) as card:
+        return next((each.start, each.size) for each in card.partitions if each.number == number)
+
+
+def cut_out(image: Path, number: int, target: Path) -> Path:
+    """A partition as a file of its own."""
+    start, size = extent(image, number)
+    with image.open("rb") as stream, target.open("wb") as out:
+        stream.seek(start)
+        out.write(stream.read(size))
+    return target
+
+
+def test_both_file_systems_are_clean(composed: tuple[str, Path, Path, str], tmp_path: Path) -> None:
+    _, _, out, _ = composed
+    boot, root = cut_out(out, 1, tmp_path / "boot"), cut_out(out, 2, tmp_path / "root")
+    for check in (["fsck.fat", "-n", str(boot)], ["e2fsck", "-f", "-n", str(root)]):
+        done = subprocess.run(check, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_all_else_is_as_it_was(composed: tuple[str, Path, Path, str]) -> None:
+    style, stock, out, _ = composed
+    before, after = stock.read_bytes(), out.read_bytes()
+    start, size = extent(stock, 1)
+    assert len(before) == len(after)
+    assert before[:start] == after[:start] and before[start + size :] == after[start + size :]
+    old, new = boot_files(stock), boot_files(out)
+    changed = {"cmdline.txt", "config.txt"} | SEEDS[style]
+    assert {name for name, data in old.items() if new.get(name) != data} <= changed
+    ours = {name for name in new if not name.startswith("fer-edge/")} - set(old)
+    assert ours <= SEEDS[style]
+
+
+def test_the_payload_is_whole_and_nothing_secret_is_plain(composed: tuple[str, Path, Path, str]) -> None:
+    style, _, out, said = composed
+    files = boot_files(out)
+    for line in files["fer-edge/SHA256SUMS"].decode().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256(files[f"fer-edge/{name}"]).hexdigest() == digest
+    wheels = [name for name in files if name.endswith(".whl")]
+    assert any("aarch64" in name and "numpy" in name for name in wheels)
+    assert any("/fer_edge-" in name for name in wheels)
+    assert files["fer-edge/secrets/web-token"].decode().strip() == TOKEN
+    # What a hash serves for is nowhere in the whole image, free space included.
+    image = out.read_bytes()
+    assert PASSWORD.encode() not in image and PASSPHRASE.encode() not in image
+    key = wpa_key(PASSPHRASE, SSID)
+    holders = {name for name, data in files.items() if key.encode() in data}
+    assert holders == {"fer-edge/first-boot/settings"} | ({"network-config"} if style == "cloudinit" else set())
+    assert image.count(key.encode()) == len(holders)
+    assert image.count(TOKEN.encode()) == 1
+    for secret in (PASSWORD, PASSPHRASE, TOKEN, key, "$6$"):
+        assert secret not in said
+    assert out.stat().st_mode & 0o077 == 0
+
+
+def test_what_was_done_is_told(composed: tuple[str, Path, Path, str]) -> None:
+    style, _, out, said = composed
+    assert f"style     {style}, told by" in said and "/boot/firmware/fer-edge" in said
+    assert "settings, " in said and "secret: scrubbed after use" in said
+    assert f"{out} is written" in said
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_stock_image(tmp_path_factory.mktemp("stock"), style="cloudinit", release="trixie")
+
+
+def test_a_dry_run_tells_the_same_and_leaves_nothing(stock: Path, settings: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "stock.img.xz"
+    packed.write_bytes(lzma.compress(stock.read_bytes(), preset=0))
+    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+    arguments = ("flash", "compose", "--config", settings / "pi.toml", "--out", tmp_path / "out.img", "--dry-run")
+    for image in (("--image", stock), ("--image", packed, "--sha256", digest)):
+        done = fer_edge(*arguments, *image, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "network-config" in done.stdout and "was not written" in done.stdout
+        assert list(tmp_path.iterdir()) == [packed]
+
+
+def test_a_small_boot_partition_sends_the_payload_to_the_root(settings: Path, tmp_path: Path) -> None:
+    small = make_stock_image(tmp_path, style="cloudinit", release="trixie", boot_mib=132, root_mib=460, boot=FULL)
+    out = tmp_path / "out.img"
+    done = fer_edge("flash", "compose", "--image", small, "--out", out, "--config", settings / "pi.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the boot partition has only" in done.stdout
+    with CardImage(out) as card:
+        assert card.root.read("opt/fer-edge/payload/SHA256SUMS").count(b"\n") > 10
+        assert not card.boot.exists("fer-edge/SHA256SUMS")
+    done_check = subprocess.run(
+        ["e2fsck", "-f", "-n", str(cut_out(out, 2, tmp_path / "root"))], capture_output=True, text=True, check=False
+    )
+    assert done_check.returncode == 0, done_check.stdout
+
+
+FULL = {"filler": bytes(40 << 20)}
+
+
+def test_no_room_anywhere_is_told_with_figures(settings: Path, tmp_path: Path) -> None:
+    small = make_stock_image(tmp_path, style="cloudinit", release="trixie", boot_mib=132, boot=FULL)
+    out = tmp_path / "out.img"
+    done = fer_edge("flash", "compose", "--image", small, "--out", out, "--config", settings / "pi.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no room for the payload of" in done.stderr.splitlines()[-1]
+    assert not out.exists() and list(tmp_path.iterdir()) == [small]
+
+
+def test_place_for_keeps_its_reserves() -> None:
+    sizes = [1 << 20] * 80
+    assert place_for((80 << 20) + BOOT_RESERVE, 0, sizes).on_boot
+    assert not place_for((80 << 20) + BOOT_RESERVE - 1, (80 << 20) + ROOT_RESERVE, sizes).on_boot
+    with pytest.raises(InputError, match="no room"):
+        place_for((80 << 20) + BOOT_RESERVE - 1, (80 << 20) + ROOT_RESERVE - 1, sizes)
+
+
+def test_what_cannot_be_composed_is_refused_in_one_line(stock: Path, settings: Path, tmp_path: Path) -> None:
+    armhf = make_stock_image(tmp_path, arch="armhf")
+    bare = make_stock_image(tmp_path, style=None)
+    (tmp_path / "empty.img").touch()
+    (tmp_path / "text.img").write_text("no image\n" * 1000)
+    (tmp_path / "cut.img").write_bytes(stock.read_bytes()[: 100 << 20])
+    (tmp_path / "taken.img").write_text("mine")
+    pi, out = settings / "pi.toml", tmp_path / "out.img"
+    for image, target, config, code, said in (
+        (tmp_path / "missing.img", out, pi, 2, "missing.img"),
+        (tmp_path, out, pi, 2, str(tmp_path)),
+        (tmp_path / "empty.img", out, pi, 2, "is empty"),
+        (tmp_path / "text.img", out, pi, 2, "no card image"),
+        (tmp_path / "cut.img", out, pi, 2, "cut"),
+        (armhf, out, pi, 2, "not 64-bit"),
+        (bare, out, pi, 2, "rpi-preseed"),
+        ("http://127.0.0.1:9/stock.img", out, pi, 2, "sha256"),
+        (stock, tmp_path / "taken.img", pi, 2, "--force"),
+        (stock, tmp_path, pi, 6, "is a folder"),
+        (stock, tmp_path / "no" / "out.img", pi, 6, "out.img"),
+        (stock, out, tmp_path / "no.toml", 2, "no such file"),
+    ):
+        done = fer_edge("flash", "compose", "--image", image, "--out", target, "--config", config, cwd=tmp_path)
+        assert (done.returncode, said in done.stderr.splitlines()[-1]) == (code, True), done.stderr
+        assert "Traceback" not in done.stderr
+    assert not out.exists() and (tmp_path / "taken.img").read_text() == "mine"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_stock_image_is_never_the_output(stock: Path, settings: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.img").symlink_to(stock)
+    done = fer_edge(
+        *("flash", "compose", "--image", stock, "--out", tmp_path / "link.img", "--force"),
+        *("--config", settings / "pi.toml"),
+        cwd=tmp_path,
+    )
+    assert_one_line(done, 2, "is the stock image itself")
+
+
+def test_ctrl_c_leaves_nothing(settings: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "slow.img"
+    os.mkfifo(pipe)
+    out = tmp_path / "out.img"
+    command = command_line("flash", "compose", "--image", pipe, "--out", out, "--config", settings / "pi.toml")
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment(), stderr=subprocess.PIPE, text=True, restore_signals=True
+    )
+    with pipe.open("wb") as stream:
+        stream.write(b"\0" * 510 + b"\x55\xaa" + bytes(1 << 20))
+        stream.flush()
+        wait_for(lambda: [path for path in tmp_path.iterdir() if path.name.startswith(".")])
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == [pipe]
