@@ -44,12 +44,14 @@ install_payload() {
   for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
     if [ -f "$payload/install.sh" ]; then
       say "installing from $payload (attempt $count of $attempts)"
-      (umask 022 && sh "$payload/install.sh" --first-boot) && mark installed && return 0
+      # The journal may be gone when somebody asks: the end of this goes into the report.
+      { (umask 022 && sh "$payload/install.sh" --first-boot 2>&1); echo "$?" >"$state/result"; } | tee "$state/install.log"
+      [ "$(cat "$state/result")" -eq 0 ] && mark installed && return 0
       say "the install failed"
       return 1
     fi
   done
-  say "no payload at $boot/fer-edge nor at $root/opt/fer-edge/payload"
+  say "no payload at $boot/fer-edge nor at $root/opt/fer-edge/payload" | tee "$state/install.log"
   return 1
 }
 
@@ -134,7 +136,8 @@ scrub() {
 }
 
 tell() {
-  installed="FAILED; journalctl -u fer-edge-first-boot tells why"
+  installed="FAILED, attempt $(cat "$state/attempts") of $attempts, one a boot. The end of $state/install.log:
+$(tail -n 5 "$state/install.log" 2>/dev/null)"
   [ ! -e "$state/installed" ] || installed='done'
   scrubbed="FAILED; secrets may still lie on this partition; it is tried again at the next boot"
   [ ! -e "$state/scrubbed" ] || scrubbed="done, overwritten and removed or emptied:$(cat "$state/wiped")"
