@@ -108,7 +108,7 @@ def test_the_payload_is_whole_and_nothing_secret_is_plain(composed: tuple[str, P
     assert PASSWORD.encode() not in image and PASSPHRASE.encode() not in image
     key = wpa_key(PASSPHRASE, SSID)
     holders = {name for name, data in files.items() if key.encode() in data}
-    assert holders == {"fer-edge/first-boot/settings"} | ({"network-config"} if style == "cloudinit" else set())
+    assert holders == {"network-config" if style == "cloudinit" else "fer-edge/first-boot/settings"}
     assert image.count(key.encode()) == len(holders)
     assert image.count(TOKEN.encode()) == 1
     for secret in (PASSWORD, PASSPHRASE, TOKEN, key, "$6$"):
