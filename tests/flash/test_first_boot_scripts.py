@@ -237,7 +237,7 @@ def test_a_cloud_init_that_never_ends_does_not_keep_the_secrets(tmp_path: Path) 
 def test_secrets_go_when_the_install_fails_too(tmp_path: Path, style: Style) -> None:
     sandbox = Sandbox(tmp_path)
     config = pi_config(tmp_path)
-    compose(sandbox, style, config, "#!/bin/sh\nexit 1\n")
+    compose(sandbox, style, config, "#!/bin/sh\necho no camera >&2\nexit 1\n")
     set_up(sandbox, style)
     cloud_init_is_through(sandbox)
     script = sandbox.root / STATE / "first-boot.sh"
@@ -248,7 +248,8 @@ def test_secrets_go_when_the_install_fails_too(tmp_path: Path, style: Style) -> 
         assert ran.returncode == 1 and f"attempt {attempt} of 3" in ran.stdout, ran.stdout
         left = everything_on(sandbox.boot)
         assert config.wifi_key and config.wifi_key.encode() not in left and HASH.encode() not in left
-        assert "install: FAILED" in (sandbox.boot / REPORT).read_text()
+        report = (sandbox.boot / REPORT).read_text()
+        assert "install: FAILED" in report and "\nno camera\n" in report
     assert not wants.is_symlink()  # three boots are enough
 
 

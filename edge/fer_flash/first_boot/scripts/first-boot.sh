@@ -35,6 +35,12 @@ finish_setup() {
   [ -e "$first/setup.sh" ] && sh "$first/setup.sh" "$style"
 }
 
+# setup.sh's setting is read at a boot's begin, which is over.
+arm_watchdog() {
+  busctl set-property org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
+    RuntimeWatchdogUSec t 15000000 2>/dev/null || say "the hardware watchdog will be on from the next boot"
+}
+
 install_payload() {
   [ ! -e "$state/installed" ] || return 0
   count=$(($(tried) + 1))
@@ -43,12 +49,14 @@ install_payload() {
   for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
     if [ -f "$payload/install.sh" ]; then
       say "installing from $payload (attempt $count of $attempts)"
-      (umask 022 && sh "$payload/install.sh" --first-boot) && mark installed && return 0
+      # The journal may be gone when somebody asks: the end of this goes into the report.
+      { (umask 022 && sh "$payload/install.sh" --first-boot 2>&1); echo "$?" >"$state/result"; } | tee "$state/install.log"
+      [ "$(cat "$state/result")" -eq 0 ] && mark installed && return 0
       say "the install failed"
       return 1
     fi
   done
-  say "no payload at $boot/fer-edge nor at $root/opt/fer-edge/payload"
+  say "no payload at $boot/fer-edge nor at $root/opt/fer-edge/payload" | tee "$state/install.log"
   return 1
 }
 
@@ -148,7 +156,8 @@ scrub() {
 }
 
 tell() {
-  installed="FAILED; journalctl -u fer-edge-first-boot tells why"
+  installed="FAILED, attempt $(cat "$state/attempts") of $attempts, one a boot. The end of $state/install.log:
+$(tail -n 5 "$state/install.log" 2>/dev/null)"
   [ ! -e "$state/installed" ] || installed='done'
   scrubbed="FAILED; secrets may still lie on this partition; it is tried again at the next boot"
   [ ! -e "$state/scrubbed" ] || scrubbed="done, overwritten and removed or emptied:$(cat "$state/wiped")"
@@ -160,6 +169,7 @@ tell() {
 }
 
 finish_setup
+arm_watchdog
 install_payload
 install_rc=$?
 scrub

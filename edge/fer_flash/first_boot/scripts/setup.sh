@@ -42,15 +42,16 @@ set_hostname() {
 
 # The image's first account gets the name; only an image without any gets a new one.
 set_user() {
+  if [ -x "$userconf" ] && "$userconf" "$FER_USER" "$FER_PASSWORD_HASH"; then
+    return
+  fi
   first=$(getent passwd 1000 | cut -d: -f1)
-  if [ -x "$userconf" ]; then
-    "$userconf" "$FER_USER" "$FER_PASSWORD_HASH"
-  elif [ -z "$first" ]; then
+  if [ -z "$first" ]; then
     useradd --create-home --uid 1000 --shell /bin/bash "$FER_USER"
   elif [ "$first" != "$FER_USER" ]; then
-    usermod --login "$FER_USER" "$first"
-    usermod --move-home --home "/home/$FER_USER" "$FER_USER"
-    groupmod --new-name "$FER_USER" "$first"
+    usermod --login "$FER_USER" "$first" &&
+      usermod --move-home --home "/home/$FER_USER" "$FER_USER" &&
+      groupmod --new-name "$FER_USER" "$first"
   fi
 }
 
@@ -73,11 +74,11 @@ set_groups() {
 
 set_ssh_keys() {
   [ -n "$FER_SSH_KEYS" ] || return 0
-  home=$root$(getent passwd "$FER_USER" | cut -d: -f6)
-  install -d -m 700 "$home/.ssh"
-  put "$home/.ssh/authorized_keys" 600 "$FER_SSH_KEYS
-"
-  chown -R "$FER_USER:$FER_USER" "$home/.ssh"
+  home=$(getent passwd "$FER_USER" | cut -d: -f6)
+  [ -n "$home" ] || return 1
+  install -d -m 700 "$root$home/.ssh"
+  put "$root$home/.ssh/authorized_keys" 600 "$FER_SSH_KEYS
+" && chown -R "$FER_USER:" "$root$home/.ssh"
 }
 
 # Debian's sshd_config reads sshd_config.d first, and the first value counts. imager_custom's way, sed on the whole file,
