@@ -73,10 +73,6 @@ def test_settings_that_were_changed_there_are_kept_unless_asked_otherwise(
 ) -> None:
     there = installed.device.path(CONFIG)
     first = installed.settings
-    payload = make_payload(SETTINGS + "[detector]\nmin_face = 60\n", *default_model)
-    done = installed.deploy(payload=payload)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "min_face = 60" in installed.settings, "nobody had changed them"
     there.write_text(first + "# mine\n")
     other = make_payload(SETTINGS + "[detector]\nmin_face = 70\n", *default_model)
     done = installed.deploy(payload=other)
@@ -99,8 +95,23 @@ def test_a_release_whose_model_is_damaged_is_rolled_back(
     assert_one_line(done, 1, "device: doctor: model: ", "int8.tflite")
     assert (installed.current, installed.settings) == before
     assert installed.state == "active"
-    releases = list(installed.device.path(f"{HOME}/releases").iterdir())
-    assert [path.name for path in releases] == [Path(before[0]).name], "what failed is gone"
+    assert releases(installed) == {before[0]}, "what failed is gone"
+
+
+def test_the_release_before_is_kept_and_older_ones_go(
+    installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
+) -> None:
+    before = installed.current
+    installed.device.path(f"{HOME}/releases/0.0.1-older").mkdir()
+    (weights,) = (file for file in default_model if file.path.endswith(".tflite"))
+    (manifest,) = (file for file in default_model if file.path.endswith(".json"))
+    renamed = replace(manifest, data=manifest.read().replace(b'"name": "', b'"name": "another-', 1))
+    done = installed.deploy(payload=make_payload(SETTINGS, weights, renamed))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"release: {Path(before).name} -> " in done.stdout and "another-" in done.stdout
+    assert installed.current != before
+    assert str(installed.device.path(f"{HOME}/previous").readlink()) == before
+    assert releases(installed) == {before, installed.current}
 
 
 def test_settings_with_which_the_service_does_not_start_go_back(
@@ -113,7 +124,7 @@ def test_settings_with_which_the_service_does_not_start_go_back(
     refuse.unlink()
     assert_one_line(done, 1, "device: ", "fer-edge.service", "does not start")
     assert (installed.current, installed.settings) == before
-    assert installed.deploy().returncode == 0 and installed.state == "active"
+    assert "going back to " + before[0] in done.stdout
 
 
 def test_a_connection_that_is_cut_leaves_a_device_that_goes_on_to_the_end(
@@ -195,6 +206,10 @@ def test_what_is_removed_is_gone_and_settings_stay(installed: Target) -> None:
     again = installed.deploy("--remove", "--purge")
     assert (again.returncode, again.stderr) == (0, "")
     assert not made.path("/etc/fer-edge").exists() and made.run("getent", "passwd", "fer-edge").returncode
+
+
+def releases(target: Target) -> set[str]:
+    return {f"releases/{path.name}" for path in target.device.path(f"{HOME}/releases").iterdir()}
 
 
 def _children(name: str) -> list[int]:

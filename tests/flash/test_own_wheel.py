@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,13 +19,14 @@ from support.edge_command import clean_environment
 _MAKE = "import sys, pathlib, fer_flash.own_wheel as w; print(w.own_wheel(pathlib.Path(sys.argv[1])).name)"
 
 
-@pytest.fixture
-def installed(small_wheels: list[PayloadFile], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def installed(small_wheels: list[PayloadFile], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that FER-Edge is installed in from its wheel."""
     wheel = next(file.data for file in small_wheels if "fer_edge" in file.path)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, "--no-compile", "--target", tmp_path / "site", str(wheel)], check=True, capture_output=True)
-    return tmp_path / "site"
+    site = tmp_path_factory.mktemp("installed") / "site"
+    subprocess.run([*pip, "--no-compile", "--target", site, str(wheel)], check=True, capture_output=True)
+    return site
 
 
 def packed(site: Path, out: Path) -> subprocess.CompletedProcess[str]:
@@ -52,9 +54,10 @@ def test_what_is_installed_packs_to_the_wheel_that_it_came_from(
 
 
 def test_a_file_that_is_not_as_it_was_installed_is_refused(installed: Path, tmp_path: Path) -> None:
-    with (installed / "fer_edge" / "crop.py").open("a") as stream:
+    site = shutil.copytree(installed, tmp_path / "site")
+    with (site / "fer_edge" / "crop.py").open("a") as stream:
         stream.write("# changed\n")
-    done = packed(installed, tmp_path / "out")
+    done = packed(site, tmp_path / "out")
     assert done.returncode and "crop.py: not as it was installed" in done.stderr.splitlines()[-1]
 
 
