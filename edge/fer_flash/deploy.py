@@ -57,10 +57,11 @@ def _install(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int
     try:
         _prepare(ssh, folder, plan.delete, plan.copy)
         _send(ssh, folder, plan.send)
-        words = ["--replace-config"] if arguments.replace_config else []
-        _run_installer(ssh, state, words)
-    finally:
+    except BaseException:
         _forget_secrets(ssh, folder, payload)
+        raise
+    # From here on that is install.sh's to do, which may need them for longer than we are connected.
+    _run_installer(ssh, state, ["--forget-secrets", *(["--replace-config"] if arguments.replace_config else [])])
     _tell(f"{ssh.host}: installed")
     return 0
 

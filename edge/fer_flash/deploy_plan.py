@@ -141,7 +141,9 @@ def _changes(state: DeviceState, payload: Sequence[PayloadFile], *, replace_conf
         if digest != state.settings:
             kept = state.settings not in ("", state.shipped) and not replace_config
             told = "kept, since they were changed there (--replace-config)" if kept else "these in place of those there"
-            lines.append(f"settings: {told if state.settings else 'new, or not to be looked at without a password'}")
+            if not state.settings:
+                told = "new, or as they are: sudo would have to ask" if state.root == "password" else "new"
+            lines.append(f"settings: {told}")
     secrets = [path for path in by_path if path.startswith("secrets/")]
     return lines + ([f"secrets: {', '.join(path.removeprefix('secrets/') for path in secrets)}"] if secrets else [])
 

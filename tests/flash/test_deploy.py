@@ -127,10 +127,14 @@ def test_settings_with_which_the_service_does_not_start_go_back(
     assert "going back to " + before[0] in done.stdout
 
 
-def test_a_connection_that_is_cut_leaves_a_device_that_goes_on_to_the_end(
-    installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
+@pytest.mark.parametrize(("how", "code"), [("cut", 6), ("ctrl-c", 130)])
+def test_a_device_that_is_left_alone_goes_on_to_the_end(
+    installed: Target, make_payload: MakePayload, default_model: list[PayloadFile], how: str, code: int
 ) -> None:
-    payload = make_payload(SETTINGS + "[detector]\nmin_face = 100\n", *default_model)
+    settings = f"{SETTINGS}[detector]\nmin_face = {100 + code}\n"
+    secret = PayloadFile("secrets/web-token", b"fedcba9876543210\n", secret=True)
+    credentials = PayloadFile("credentials.conf", (installed.payload / "credentials.conf").read_bytes())
+    payload = make_payload(settings, *default_model, credentials, secret)
     slow = installed.device.path("/run/slow-start")
     slow.touch()
     command = command_line(*installed.words(payload=payload))
@@ -147,17 +151,22 @@ def test_a_connection_that_is_cut_leaves_a_device_that_goes_on_to_the_end(
         for line in running.stdout:
             if "the service" in line:
                 break
-        connections = _children(f"sshd: {installed.sshd.user}@notty")
-        assert connections
-        for process in connections:
-            os.kill(process, signal.SIGKILL)
+        if how == "cut":
+            connections = _children(f"sshd: {installed.sshd.user}@notty")
+            assert connections
+            for process in connections:
+                os.kill(process, signal.SIGKILL)
+        else:
+            os.killpg(running.pid, signal.SIGINT)
         said = running.stderr.read()
-        assert running.wait() == 6, said
-        assert "the connection was cut" in said.splitlines()[0]
+        assert running.wait() == code, said
+        assert ("the connection was cut" if how == "cut" else "goes on there to its end") in said.splitlines()[0]
     slow.unlink()
     proven = installed.device.path(f"{HOME}/shipped/proven/config.toml")
-    wait_for(lambda: "min_face = 100" in proven.read_text())
-    assert "min_face = 100" in installed.settings
+    wait_for(lambda: proven.read_text() == settings)
+    assert installed.settings == settings
+    assert installed.device.path("/etc/fer-edge/web-token").read_text() == "fedcba9876543210\n"
+    wait_for(lambda: not installed.device.path(f"{installed.staging}/secrets").exists())
 
 
 def test_an_installation_that_was_killed_is_finished_by_the_next(
