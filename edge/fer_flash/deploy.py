@@ -159,7 +159,7 @@ def _run_installer(ssh: Ssh, state: DeviceState, words: Sequence[str]) -> None:
     script = shlex.join(["sh", f"{state.staging}/install.sh", *words])
     try:
         if state.root == "password":
-            code, said = ssh.run_in_terminal(f"sudo {script}"), "see above"
+            code, said = ssh.run_in_terminal(f"sudo {script}"), "not installed, for the reason above"
         else:
             answer = ssh.follow(script if state.root == "yes" else f"sudo -n {script}", _tell)
             code, said = answer.code, (answer.stderr.splitlines() or [f"exit {answer.code}"])[-1]

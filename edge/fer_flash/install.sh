@@ -226,6 +226,9 @@ start_service() {
     told=$(install_service 2>&1) && return
     trouble="$(printf '%s\n' "$told" | sed -n 's/^fer-edge: //p' | tail -n 1)"
     trouble=${trouble:-$(printf '%s\n' "$told" | tail -n 1)}
+    # What it said itself is gone from `fer-edge service status` once the release before runs again.
+    said=$(journalctl --unit="$unit" --since=-5min --output=cat 2>/dev/null | sed -n 's/^fer-edge: //p' | tail -n 1)
+    trouble=$trouble${said:+; it said: $said}
 }
 
 examine() {
