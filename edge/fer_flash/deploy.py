@@ -57,10 +57,11 @@ def _install(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int
     try:
         _prepare(ssh, folder, plan.delete, plan.copy)
         _send(ssh, folder, plan.send)
-        words = ["--replace-config"] if arguments.replace_config else []
-        _run_installer(ssh, state, words)
-    finally:
+    except BaseException:
         _forget_secrets(ssh, folder, payload)
+        raise
+    # From here on that is install.sh's to do, which may need them for longer than we are connected.
+    _run_installer(ssh, state, ["--forget-secrets", *(["--replace-config"] if arguments.replace_config else [])])
     _tell(f"{ssh.host}: installed")
     return 0
 
@@ -158,7 +159,7 @@ def _run_installer(ssh: Ssh, state: DeviceState, words: Sequence[str]) -> None:
     script = shlex.join(["sh", f"{state.staging}/install.sh", *words])
     try:
         if state.root == "password":
-            code, said = ssh.run_in_terminal(f"sudo {script}"), "see above"
+            code, said = ssh.run_in_terminal(f"sudo {script}"), "not installed, for the reason above"
         else:
             answer = ssh.follow(script if state.root == "yes" else f"sudo -n {script}", _tell)
             code, said = answer.code, (answer.stderr.splitlines() or [f"exit {answer.code}"])[-1]

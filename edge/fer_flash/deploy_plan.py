@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from fer_edge.errors import InputError, OutputError
-from fer_flash.payload import release_id, total_bytes
+from fer_flash.payload import release_id
 from fer_flash.payload_file import PayloadFile
 from fer_flash.releases import MACHINES, RELEASES, Release
 from fer_flash.ssh import Ssh
-
-_WITH_SETTINGS = ("config.toml", "credentials.conf", "secrets/", "certificates/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +94,28 @@ class Plan:
 
 def make_plan(host: str, state: DeviceState, payload: Sequence[PayloadFile], *, replace_config: bool) -> Plan:
     """Compare. Raises OutputError where there is no room for it there."""
-    by_sum = {digest: path for path, digest in reversed(state.files.items())}
-    send, copy = [], []
+    inside = f"{state.staging}/"
+    by_sum = {digest: path for path, digest in state.files.items() if not path.startswith(inside)}
+    send, copy, needed_bytes = [], [], 0
     for file in payload:
-        target, digest = f"{state.staging}/{file.path}", file.sha256()
+        target, digest = f"{inside}{file.path}", file.sha256()
         if state.files.get(target) == digest:
             continue
+        needed_bytes += file.size
         if digest in by_sum:
             copy.append((by_sum[digest], target))
         else:
             send.append(file)
-    wanted = {f"{state.staging}/{file.path}" for file in payload}
-    delete = [path for path in state.files if path.startswith(f"{state.staging}/") and path not in wanted]
+    wanted = {f"{inside}{file.path}" for file in payload}
+    delete = [path for path in state.files if path.startswith(inside) and path not in wanted]
     facts = {file.path: file for file in payload}["payload.conf"].read().decode().splitlines()
     installed_kib = int(dict(line.split("=", 1) for line in facts)["installed_kib"])
     if release_id(payload) == state.current:
         installed_kib = 0
-    copied_kib = sum(file.size for file in payload) // 1024 if copy else total_bytes(send) // 1024
-    for place, needed, free in (
-        (state.staging, copied_kib, state.room_staging),
-        ("/opt", installed_kib + copied_kib, state.room_opt),
-    ):
+    needed_kib = needed_bytes // 1024
+    # Both may well be on one file system.
+    places = ((state.staging, needed_kib, state.room_staging), ("/opt", installed_kib + needed_kib, state.room_opt))
+    for place, needed, free in places:
         if needed > free:
             raise OutputError(f"{host}: no room in {place}: {needed // 1024} MiB are needed, {free // 1024} are free")
     return Plan(send, copy, delete, _changes(state, payload, replace_config=replace_config))
@@ -141,7 +140,9 @@ def _changes(state: DeviceState, payload: Sequence[PayloadFile], *, replace_conf
         if digest != state.settings:
             kept = state.settings not in ("", state.shipped) and not replace_config
             told = "kept, since they were changed there (--replace-config)" if kept else "these in place of those there"
-            lines.append(f"settings: {told if state.settings else 'new, or not to be looked at without a password'}")
+            if not state.settings:
+                told = "new, or as they are: sudo would have to ask" if state.root == "password" else "new"
+            lines.append(f"settings: {told}")
     secrets = [path for path in by_path if path.startswith("secrets/")]
     return lines + ([f"secrets: {', '.join(path.removeprefix('secrets/') for path in secrets)}"] if secrets else [])
 

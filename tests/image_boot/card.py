@@ -45,7 +45,9 @@ security = "wpa2/wpa3"
 config = "config.toml"
 """
 _OF_THE_CAMERA = "password-of-the-camera"
-_SETTINGS = WATCHING.replace("http://", f"http://viewer:{_OF_THE_CAMERA}@") + f"""\
+_SETTINGS = (
+    WATCHING.replace("http://", f"http://viewer:{_OF_THE_CAMERA}@")
+    + f"""\
 [output]
 events = "{EVENTS}"
 events_gather_s = 0.2
@@ -53,6 +55,7 @@ events_gather_s = 0.2
 enabled = true
 token_file = "web-token"
 """
+)
 _BOOT_MIB = 512
 """As Raspberry Pi OS has it."""
 _PLATFORM_FILES = ("wheels", "payload.conf", "requirements.txt", "SHA256SUMS")
@@ -101,7 +104,11 @@ def _for_x86_64(folder: Path, release: str, cache: Path) -> None:
               "--cache", cache, "--out", other)  # fmt: skip
     for path in other.rglob("*"):
         name = path.relative_to(other)
-        if name.parts[0] not in _PLATFORM_FILES and path.is_file() and path.read_bytes() != (composed_one / name).read_bytes():
+        if (
+            name.parts[0] not in _PLATFORM_FILES
+            and path.is_file()
+            and path.read_bytes() != (composed_one / name).read_bytes()
+        ):
             raise CheckFailedError(f"{name} of the payload is not the same for the Pi and for x86_64")
     for name in _PLATFORM_FILES:
         gone = composed_one / name

@@ -136,7 +136,9 @@ def watching(container: Container) -> str:
     ensure(service.ask("Type") == "notify" and service.ask("UnitFileState") == "enabled", "not as it should be")
     service.wait_until_watching()
     told = wait_for(lambda: [line for line in _events(container) if line["kind"] == "appeared"], "a face")
-    return f"active, {service.ask('StatusText')}; {len(_events(container))} events, a face appeared: {told[0]['emotion']}"
+    return (
+        f"active, {service.ask('StatusText')}; {len(_events(container))} events, a face appeared: {told[0]['emotion']}"
+    )
 
 
 def secrets_arrived(container: Container) -> str:

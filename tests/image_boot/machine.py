@@ -80,14 +80,27 @@ class Machine:
     def started(self) -> Iterator[Started]:
         """Switch it on, with the kernel command line that stands in cmdline.txt now; off at the end, if it still runs."""
         words = (self.boot / "cmdline.txt").read_text().split()
-        command = ["unshare", "--mount", "sh", "-c", _OVERLAID, "sh", str(self._root), str(self._disk), "systemd-nspawn"]
+        command = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            _OVERLAID,
+            "sh",
+            str(self._root),
+            str(self._disk),
+            "systemd-nspawn",
+        ]
         command += ["--quiet", "--register=no", "--keep-unit", "--private-network", f"--directory={self._disk}/root"]
         command += [f"--bind={self.boot}:/boot/firmware", f"--bind-ro={self._shown}:/mnt", "--boot"]
         command += [word for word in words if not word.startswith(_FIRMWARE_IGNORES)]
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
-        with self.console.open("ab") as console, subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console
-        ) as process:
+        with (
+            self.console.open("ab") as console,
+            subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console
+            ) as process,
+        ):
             started = Started(process, self._disk)
             try:
                 yield started

@@ -44,5 +44,9 @@ def _cut(machine: Machine, come: Callable[[], bool]) -> str:
         on.lose_power()
     report = machine.boot / seen.REPORT
     ensure(not report.exists(), "too late: the report was there")
-    there = [name for name in ("style", "set-up", "attempts", "installed") if (machine.written / seen.STATE.lstrip("/") / name).exists()]
+    there = [
+        name
+        for name in ("style", "set-up", "attempts", "installed")
+        if (machine.written / seen.STATE.lstrip("/") / name).exists()
+    ]
     return f"cut; on the disk of the state: {', '.join(there) or 'nothing'}"

@@ -52,7 +52,9 @@ def _stand_in(machine: Machine) -> None:
     (etc / "cloud/cloud-init.disabled").touch()
     wanted = tomllib.loads((machine.boot / "rpi-preseed.toml").read_text())
     early, seconds = wanted["runcmd"]["early"], wanted["runcmd"]["early_cmd_timeout"]
-    renamed = f"usermod --login {USER} --move-home --home /home/{USER} {FIRST_ACCOUNT} && groupmod -n {USER} {FIRST_ACCOUNT}"
+    renamed = (
+        f"usermod --login {USER} --move-home --home /home/{USER} {FIRST_ACCOUNT} && groupmod -n {USER} {FIRST_ACCOUNT}"
+    )
     commands = [f"/bin/sh -c {shlex.quote(renamed)}"]
     commands += [f"/usr/bin/timeout {seconds} /bin/sh -c {shlex.quote(command)}" for command in early]
     units = etc / "systemd/system"
