@@ -6,6 +6,7 @@ Always a new file; the stock image is read only. No root rights, no mounts, no l
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -171,16 +172,15 @@ def _is_raw(path: Path) -> bool:
 
 @contextmanager
 def _unpacked_for_now(stock: Stock, folder: Path) -> Iterator[Path]:
-    import tempfile
-
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".fer-edge-", suffix=".img") as file:
-            _unpack(stock, Path(file.name))
-            yield Path(file.name)
-    except FerEdgeError:
-        raise
+        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".fer-edge-")
     except OSError as error:
         raise OutputError(f"{folder}: cannot unpack the image there: {reason_of(error)}") from error
+    with scratch as name:
+        image = Path(name) / "stock.img"
+        image.touch()
+        _unpack(stock, image)
+        yield image
 
 
 def _refuse_input_as_output(stock: Stock, out: Path) -> None:
