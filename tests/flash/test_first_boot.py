@@ -69,7 +69,7 @@ def with_wifi(ssid: str, security: Any = "wpa2", key: str | None = "0" * 64, hid
     """Settings as ``load_pi_config`` gives them, made in memory."""
     wifi = WifiSettings(country="DE", ssid=ssid, passphrase_file="passphrase", security=security, hidden=hidden)
     tables = PiSettings(user=UserSettings(name="ada"), wifi=wifi)
-    return PiConfig(tables, (public_key(),), None, None, (), password_hash=HASH, wifi_key=key)
+    return PiConfig(tables, (public_key(),), None, None, password_hash=HASH, wifi_key=key)
 
 
 # All styles
@@ -174,7 +174,7 @@ def test_settings_are_read_as_they_were_meant(
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell}")
     config = with_wifi(ssid, "wpa3", passphrase)
-    config = PiConfig(config.settings, (public_key(f"'{comment}$(x)`y`"),), None, None, (), HASH, passphrase)
+    config = PiConfig(config.settings, (public_key(f"'{comment}$(x)`y`"),), None, None, HASH, passphrase)
     text, secret = settings_text(system_of(Style.SYSTEMD), config)
     assert secret
     (tmp_path / "settings").write_text(text, encoding="utf-8")
@@ -239,7 +239,7 @@ def test_network_manager_reads_the_network(
 
 def test_network_manager_reads_an_open_network(network_manager: Reader) -> None:
     tables = PiSettings(wifi=WifiSettings(country="DE", ssid="café", security="open"))
-    found = network_manager.ask(wifi_connection(PiConfig(tables, (), None, None, ())))
+    found = network_manager.ask(wifi_connection(PiConfig(tables, (), None, None)))
     assert found["valid"] and found["management"] is None
 
 
