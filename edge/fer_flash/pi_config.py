@@ -138,7 +138,7 @@ class FerEdgeSettings:
 
     config: str | None = None
     """Settings of the daemon, a file as edge/config.example.toml; the secrets that it names lie beside it. Without it,
-    the Pi's camera, and events in a file."""
+    those of `fer-edge service install`: a USB camera, and events in a file."""
     bundle: str | None = None
     """Model bundle, a folder or a zip; without it, the one that comes with FER-Edge."""
 
