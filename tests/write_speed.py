@@ -1,7 +1,7 @@
 """``make bench-write``: how fast ``fer-edge flash write`` writes, beside dd with the same flags, in turn in one run.
 
-Both write the same random image to the same loop device, as dd does with ``bs=4M oflag=direct conv=fsync``. The medians
-are compared; the exit code is 1 where ours is below 80 % of dd's. Needs root.
+Both write the same random image to the same loop device, as dd does with ``bs=4M oflag=direct conv=fsync``. Each round
+gives a ratio; the exit code is 1 where the median of them is below 80 %. Needs root.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LEAST = 0.8
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--mib", type=int, default=512, help="size of the image")
+    parser.add_argument("--mib", type=int, default=1024, help="size of the image")
     parser.add_argument("--folder", type=Path, help="where image and card lie (default: where temporary files do)")
     arguments = parser.parse_args()
     if (reason := why_no_loop_device()) is not None:
@@ -45,13 +45,14 @@ def main() -> int:
         with backing.open("wb") as stream:
             stream.truncate(arguments.mib * MIB)
         with loop_device(backing) as device:
-            by_dd(image, device)  # the backing file's blocks are there from now on
+            by_dd(image, device), by_us(image, device)  # the backing file's blocks are there from now on
             rounds = [(by_dd(image, device), *by_us(image, device)) for _ in range(arguments.rounds)]
-    dd, ours, compared = (statistics.median(speeds) for speeds in zip(*rounds, strict=True))
     for name, speeds in zip(("dd", "flash write", "flash write and compare"), zip(*rounds, strict=True), strict=True):
         print(f"{name:24} median {statistics.median(speeds):7.0f} MB/s, from {min(speeds):.0f} to {max(speeds):.0f}")
-    print(f"flash write reaches {ours / dd:.0%} of dd's speed, and {compared / dd:.0%} when it reads back and compares")
-    return 0 if ours >= LEAST * dd else 1
+    writing = statistics.median(ours / dd for dd, ours, _ in rounds)
+    comparing = statistics.median(compared / dd for dd, _, compared in rounds)
+    print(f"flash write reaches {writing:.0%} of dd's speed, and {comparing:.0%} when it reads back and compares")
+    return 0 if writing >= LEAST else 1
 
 
 def by_dd(image: Path, device: str) -> float:

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
+from fer_flash.image.xz import XzContent, xz_content_size
 from fer_flash.write.bmap import BlockMap, MapCheck, parse_block_map
+from fer_flash.write.medium import BUFFER_BYTES
 from fer_flash.write.read_ahead import FIRST_BYTES, HEAD_BYTES, ReadAhead
 from fer_flash.write.stream import look_at_image, open_image
-from fer_flash.write.xz import XzContent, xz_content_size
 from support.card_images import MIB, write_image
 
 BLOCK = 4096
@@ -209,5 +210,5 @@ def test_reading_ahead_ends_when_nobody_wants_more() -> None:
     with tempfile.TemporaryDirectory() as folder:
         image = look_at_image(write_image(Path(folder) / "os.img", 40 * MIB))
         with open_image(image) as stream, ReadAhead(stream, None, 512) as chunks:
-            assert next(iter(chunks)).end == 4 * MIB
+            assert next(iter(chunks)).end == BUFFER_BYTES
         assert stream.fraction() < 0.5

@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.redaction import redacted
+from fer_flash.image.xz import XzContent
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -57,7 +58,7 @@ def unpack(
             metered = _Metered(raw, shown, total, hashing=expected is not None)
             report = _reporter(progress, total)
             buffered = io.BufferedReader(metered, _CHUNK)
-            head, reader = buffered.peek(8), cast("IO[bytes]", buffered)
+            head, reader = buffered.peek(8), cast("BinaryIO", buffered)
             if head.startswith(_ZIP):
                 return _from_zip(reader, metered, out, expected, report)
             size = _copy(_unpacked(reader, head, shown), out, shown, lambda: report(metered.done))
@@ -157,10 +158,10 @@ def _reading(shown: str) -> Iterator[None]:
         raise InputError(f"{shown}: cannot read it: {text}") from error
 
 
-def _unpacked(reader: IO[bytes], head: bytes, shown: str) -> _Readable:
+def _unpacked(reader: BinaryIO, head: bytes, shown: str) -> _Readable:
     """The raw image in ``reader``, which begins with ``head``."""
     if head.startswith(_XZ):
-        return lzma.LZMAFile(reader)
+        return io.BufferedReader(XzContent(reader), _CHUNK)
     if head.startswith(_GZIP):
         return gzip.GzipFile(fileobj=reader)
     for magic, name in _OTHERS.items():
