@@ -20,7 +20,7 @@ from fer_flash.first_boot.boot_texts import WATCHDOG, cmdline_text, config_text
 from fer_flash.first_boot.network import netplan, wifi_connection, wired_connection
 from fer_flash.first_boot.plan import settings_text
 from fer_flash.first_boot.yaml_text import yaml_text
-from fer_flash.pi_config import PiConfig, PiSettings, SystemSettings, UserSettings, WifiSettings
+from fer_flash.pi_config import PiConfig, PiSettings, UserSettings, WifiSettings
 from fer_flash.stock_system import StockSystem, Style
 from support.pi_settings import (
     CMDLINE,
@@ -113,9 +113,6 @@ def test_a_command_line_that_was_customised_before_gets_each_word_once() -> None
     once = cmdline_text(before, words)
     assert once == CMDLINE.strip() + b" cgroup_enable=memory cfg80211.ieee80211_regdom=DE\n"
     assert cmdline_text(once, words) == once
-
-
-def test_a_damaged_command_line_is_refused() -> None:
     with pytest.raises(InputError, match=r"cmdline\.txt"):
         cmdline_text(b"\0\0\0", [])
 
@@ -401,7 +398,3 @@ def test_an_image_whose_preseed_lacks_a_key_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"does not know runcmd\.early"):
         first_boot_files(system, pi_config(tmp_path), stock_boot(tmp_path / "boot"))
-
-
-def test_system_settings_have_defaults() -> None:
-    assert SystemSettings().hostname == "fer-edge"
