@@ -47,19 +47,6 @@ def secret_in(data: bytes, where: str, key: str) -> str:
     return secret
 
 
-def check_private_file(path: Path, key: str) -> None:
-    """Refuse a file that cannot be read or that others than its owner may read; ``key`` names the setting in errors.
-
-    For secrets of several lines, such as private keys. Raises ConfigError.
-    """
-    try:
-        with path.open("rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-    except OSError as error:
-        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
-    _check_private(mode, path, key)
-
-
 def _check_private(mode: int, path: Path, key: str) -> None:
     # Windows has no such bits: Python makes them up there, and every file would be refused.
     if os.name == "posix" and stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):

@@ -7,22 +7,19 @@ Secrets stand in files of their own, or as hashes; nothing here prints them.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
-from fer_edge.secret_files import check_private_file, read_secret
+from fer_edge.secret_files import read_secret
 from fer_flash import pi_checks
 from fer_flash.sha512_crypt import is_password_hash, sha512_crypt
 
 Security = Literal["wpa2", "wpa3", "wpa2/wpa3", "open"]
 
 _SHORTEST_PASSWORD = 8
-_LARGEST_SECRET = 65_536
-_SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +137,10 @@ class FerEdgeSettings:
     """``[fer_edge]``: what runs on the Pi."""
 
     config: str | None = None
-    """Settings of the daemon, a file as edge/config.example.toml; without it, the Pi's camera and events in a file."""
+    """Settings of the daemon, a file as edge/config.example.toml; the secrets that it names lie beside it. Without it,
+    those of `fer-edge service install`: a USB camera, and events in a file."""
     bundle: str | None = None
     """Model bundle, a folder or a zip; without it, the one that comes with FER-Edge."""
-    secrets: tuple[str, ...] = ()
-    """Files of mode 0600 that the settings name without a folder, such as mqtt-password; they come to /etc/fer-edge."""
-    extras: tuple[Literal["mqtt", "web"], ...] = ("mqtt", "web")
-    """Optional parts to install: "mqtt", "web"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +167,6 @@ class PiConfig:
     ssh_keys: tuple[str, ...]
     config_file: Path | None
     bundle: Path | None
-    secret_files: tuple[Path, ...]
     password_hash: str | None = field(default=None, repr=False)
     wifi_key: str | None = field(default=None, repr=False)
 
@@ -186,8 +179,6 @@ class PiConfig:
             lines.append("the Wi-Fi network is open: everybody near it can read what is not encrypted")
         if not self.settings.ssh.enabled:
             lines.append("ssh is off: the Pi can be reached with a screen and a keyboard only")
-        if self.secret_files:
-            lines.append("files of fer_edge.secrets lie on the card until the first boot moves them to /etc/fer-edge")
         return tuple(lines)
 
 
@@ -209,7 +200,6 @@ def load_pi_config(path: Path) -> PiConfig:
         ssh_keys=keys,
         config_file=loader.file(settings.fer_edge.config, "fer_edge.config"),
         bundle=loader.existing(settings.fer_edge.bundle, "fer_edge.bundle"),
-        secret_files=loader.secret_files(settings.fer_edge.secrets),
         password_hash=password_hash,
         wifi_key=loader.wifi_key(settings.wifi),
     )
@@ -300,23 +290,6 @@ class _Loader:
         except ValueError as error:
             raise ConfigError(f"{self.where}: wifi.passphrase_file: {error}") from None
         return wpa_key(passphrase, wifi.ssid) if wifi.security == "wpa2" else passphrase
-
-    def secret_files(self, names: tuple[str, ...]) -> tuple[Path, ...]:
-        paths: list[Path] = []
-        for index, name in enumerate(names):
-            key = f"fer_edge.secrets[{index}]"
-            path = self.file(name, key)
-            assert path is not None
-            check_private_file(path, f"{self.where}: {key}")
-            if not _SECRET_NAME.fullmatch(path.name) or path.name.casefold() == "config.toml":
-                raise ConfigError(f"{self.where}: {key}: name the file with letters, digits, -, _ and . only: {path}")
-            # The boot partition is FAT, which does not tell big letters from small ones.
-            if path.name.casefold() in {other.name.casefold() for other in paths}:
-                raise ConfigError(f"{self.where}: {key}: two files of the name {path.name}")
-            if path.stat().st_size > _LARGEST_SECRET:
-                raise ConfigError(f"{self.where}: {key}: {path} has more than {_LARGEST_SECRET} bytes")
-            paths.append(path)
-        return tuple(paths)
 
 
 def tables() -> dict[str, type]:

@@ -129,13 +129,6 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert config.config_file is not None and config.config_file.read_text() == ""
 
 
-def test_a_secret_may_have_many_lines(tmp_path: Path) -> None:
-    secret_file(tmp_path / "mqtt.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
-    config = pi_config(tmp_path, {"fer_edge": {"secrets": ["mqtt.key"]}})
-    assert [path.name for path in config.secret_files] == ["mqtt.key"]
-    assert any("secrets" in note for note in config.notes())
-
-
 # What is refused
 
 REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
@@ -180,15 +173,13 @@ REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
         "wifi.ssid",
     ),
     ({"fer_edge": {"config": "nothing.toml"}}, "fer_edge.config: no such file"),
-    ({"fer_edge": {"extras": ["train"]}}, "fer_edge.extras[0] must be one of 'mqtt', 'web'"),
-    ({"fer_edge": {"secrets": ["passphrase", "sub/passphrase"]}}, "two files of the name"),
+    ({"fer_edge": {"bundle": "nothing.zip"}}, "fer_edge.bundle: no such file"),
+    ({"fer_edge": {"config": "."}}, "is no file"),
 ]
 
 
 @pytest.mark.parametrize(("changed", "said"), REFUSED)
 def test_what_is_refused_in_one_line(tmp_path: Path, changed: dict[str, dict[str, Any]], said: str) -> None:
-    (tmp_path / "sub").mkdir()
-    secret_file(tmp_path / "sub" / "passphrase", "another")
     secret_file(tmp_path / "short", "1234567")
     path = write_pi_toml(tmp_path, changed)
     with pytest.raises(ConfigError) as caught:
@@ -199,11 +190,10 @@ def test_what_is_refused_in_one_line(tmp_path: Path, changed: dict[str, dict[str
         assert secret not in message
 
 
-@pytest.mark.parametrize("name", ["password", "passphrase", "token"])
+@pytest.mark.parametrize("name", ["password", "passphrase"])
 def test_a_secret_that_others_may_read_is_refused(tmp_path: Path, name: str) -> None:
-    secret_file(tmp_path / "token", "0123456789abcdef")
     user = {"password_hash": None, "password_file": "password"}
-    path = write_pi_toml(tmp_path, {"user": user, "fer_edge": {"secrets": ["token"]}})
+    path = write_pi_toml(tmp_path, {"user": user})
     (tmp_path / name).chmod(0o644)
     with pytest.raises(ConfigError, match=f"chmod 600 .*{name}"):
         load_pi_config(path)
