@@ -10,15 +10,15 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
+from fer_edge.closing import Closing
 from fer_edge.errors import ModelError
 
 T = TypeVar("T")
 
 
-class Child:
+class Child(Closing):
     """One such process; a context manager that ends it, and whatever it started. ``close`` may be called twice."""
 
     timeout_hint = ""
@@ -82,14 +82,6 @@ class Child:
             if stream is not None:
                 with contextlib.suppress(OSError):  # what it was not there to read any more
                     stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def ended(self, code: int, last_words: str) -> str:
         """How it ended by itself; ``last_words`` is the last line on its stderr, or empty."""

@@ -20,6 +20,7 @@ from fer_bench.onnx_model import load_model
 from fer_bench.results import REFERENCE
 from fer_edge.bundle import ModelBundle, load_bundle
 from fer_edge.classification import EmotionClassifier
+from fer_edge.closing import Closing
 from fer_edge.crop import resample
 from fer_edge.errors import InputError, MissingExtraError, ModelError
 from fer_edge.types import Float32Array, UInt8Array
@@ -56,22 +57,7 @@ class ModelRunner(Protocol):
     ) -> None: ...
 
 
-class _Closing:
-    """The context manager that both runners are."""
-
-    def close(self) -> None:
-        """Release the model; may be called twice."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class BundleRunner(_Closing):
+class BundleRunner(Closing):
     """A bundle's variant through the device's own classifier, whose runtime for ``.onnx`` files is ONNX Runtime.
 
     ``owns_bundle``: ``close`` closes the bundle too.
@@ -102,7 +88,7 @@ class BundleRunner(_Closing):
             self._bundle.close()
 
 
-class KerasRunner(_Closing):
+class KerasRunner(Closing):
     """A ``.keras`` file: raw pixels 0..255 in, logits out; the backend is what KERAS_BACKEND says."""
 
     def __init__(self, path: Path) -> None:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from fer_edge.errors import ModelError, OutputError
+from fer_edge.errors import ModelError, OutputError, reason_of
 
 MAX_UNPACKED_BYTES = 256 << 20
 """Most that a bundle may unpack to: some fifty times what a classifier for a Pi takes with all its variants."""
@@ -35,7 +35,7 @@ def unpack_bundle(path: Path, folder: Path, manifest_name: str) -> None:
     try:
         archive = zipfile.ZipFile(path)
     except _UNREADABLE as error:
-        raise ModelError(f"{path}: neither a bundle folder nor a readable zip: {_reason(error)}") from None
+        raise ModelError(f"{path}: neither a bundle folder nor a readable zip: {reason_of(error)}") from None
     with archive:
         for info, name in _members(path, archive, manifest_name):
             _write(folder / name, _content(path, archive, info))
@@ -77,7 +77,7 @@ def _content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Ite
             while piece := stream.read(_PIECE_BYTES):
                 yield piece
     except _UNREADABLE as error:
-        raise ModelError(f"{path}: cannot unpack {info.filename}: {_reason(error)}") from None
+        raise ModelError(f"{path}: cannot unpack {info.filename}: {reason_of(error)}") from None
 
 
 def _write(target: Path, pieces: Iterator[bytes]) -> None:
@@ -88,8 +88,4 @@ def _write(target: Path, pieces: Iterator[bytes]) -> None:
     except ModelError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that the file system cannot encode
-        raise OutputError(f"{target}: cannot unpack the bundle there: {_reason(error)}") from None
-
-
-def _reason(error: BaseException) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        raise OutputError(f"{target}: cannot unpack the bundle there: {reason_of(error)}") from None

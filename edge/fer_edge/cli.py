@@ -120,14 +120,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own) and return the exit code."""
     _prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
+    state = ""  # what a command that was ended put into the exception: how it leaves things
     try:
         with _termination_raised():
             code = _parse_and_run(words)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-    except _Terminated:
-        code = EXIT_TERMINATED
+    except KeyboardInterrupt as error:
+        code, state = EXIT_INTERRUPTED, str(error)
+    except _Terminated as error:
+        code, state = EXIT_TERMINATED, str(error)
     except BrokenPipeError:
         # The reader (head, less) has gone: end quietly.
         _drop_unwritable_stdout()
@@ -139,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error)
     if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         _drop_unwritable_stdout()
-        say("interrupted" if code == EXIT_INTERRUPTED else "terminated")
+        say(("interrupted" if code == EXIT_INTERRUPTED else "terminated") + (state and f": {state}"))
     return code
 
 

@@ -60,3 +60,9 @@ class OutputError(FerEdgeError, OSError):
     """An output cannot be written: no permission, no such folder, disk full."""
 
     exit_code = 6
+
+
+def reason_of(error: BaseException) -> str:
+    """Why, on one line and without the errno and the path that ``str`` of an OSError repeats."""
+    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return " ".join(text.split())

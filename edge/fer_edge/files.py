@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError, OutputError
+from fer_edge.errors import FerEdgeError, OutputError, reason_of
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except FerEdgeError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise OutputError(f"{path}: cannot write there: {_reason(error)}") from error
+        raise OutputError(f"{path}: cannot write there: {reason_of(error)}") from error
     try:
         yield temporary
         if mode is not None:
@@ -35,7 +35,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except (FerEdgeError, BrokenPipeError):  # a reader that has gone is the command's to answer
         raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot write it: {_reason(error)}") from error
+        raise OutputError(f"{path}: cannot write it: {reason_of(error)}") from error
     finally:
         if final is not None:
             with suppress(OSError):  # it has its final name, or the disk takes nothing at all any more
@@ -71,10 +71,6 @@ def _create_beside(path: Path) -> Path:
         with suppress(FileExistsError):
             os.close(os.open(path.with_name(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             return path.with_name(name)
-
-
-def _reason(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 class PendingFile:

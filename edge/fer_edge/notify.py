@@ -7,6 +7,9 @@ import socket
 import time
 from collections.abc import Mapping
 
+UNIT = "fer-edge.service"
+"""What the service is called."""
+
 _LONGEST_STATUS = 400
 """Characters: what ``systemctl status`` shows on one line, with room to spare."""
 _PING_SHARE = 0.1

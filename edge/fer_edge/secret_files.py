@@ -29,8 +29,8 @@ def read_secret(name: str, key: str) -> str:
             data = stream.read(_LONGEST + 1)
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
-    if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH) and path != _credential(name):
-        raise ConfigError(f"{key}: others may read {path}, which holds a secret: chmod 600 {path}")
+    if path != _credential(name):
+        _check_private(mode, path, key)
     return secret_in(data, str(path), key)
 
 
@@ -47,12 +47,36 @@ def secret_in(data: bytes, where: str, key: str) -> str:
     return secret
 
 
+def check_private_file(path: Path, key: str) -> None:
+    """Refuse a file that cannot be read or that others than its owner may read; ``key`` names the setting in errors.
+
+    For secrets of several lines, such as private keys. Raises ConfigError.
+    """
+    try:
+        with path.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
+    _check_private(mode, path, key)
+
+
+def _check_private(mode: int, path: Path, key: str) -> None:
+    # Windows has no such bits: Python makes them up there, and every file would be refused.
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise ConfigError(f"{key}: others may read {path}, which holds a secret: chmod 600 {path}")
+
+
 def read_token(name: str, key: str) -> str:
     """``read_secret`` of a token that strangers may try to guess: too short a one is refused. Raises ConfigError."""
     token = read_secret(name, key)
     if len(token) < SHORTEST_TOKEN:
         raise ConfigError(f"{key}: the token must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16")
     return token
+
+
+def is_for_the_service_alone(name: str) -> bool:
+    """Whether ``name`` is a credential that systemd hands to the service, which this process is not."""
+    return os.sep not in name and not Path(name).exists() and _CREDENTIALS not in os.environ
 
 
 def _credential(name: str) -> Path | None:

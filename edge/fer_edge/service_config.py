@@ -102,6 +102,11 @@ class MqttSettings:
     discovery_prefix: str = "homeassistant"
     """Topic under which Home Assistant looks for devices."""
 
+    @property
+    def broker_port(self) -> int:
+        """``port``, or what stands for it where it is not set."""
+        return self.port or (8883 if self.tls else 1883)
+
     def __post_init__(self) -> None:
         require(self.port is None or 1 <= self.port <= 65_535, "port must be between 1 and 65535")
         require(not self.password_file or bool(self.username), "password_file needs a username")

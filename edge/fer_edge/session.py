@@ -157,7 +157,7 @@ class Session:
         from fer_edge.web import History, PageRecorder, Previews, open_web, stale_after
 
         history = History(max(60.0, settings.output.aggregate_s), finished_only=True) if aggregate else History()
-        previews = Previews(self._board.snapshot().model.labels) if settings.web.preview else None
+        previews = Previews(self._board.snapshot(with_runtimes=False).model.labels) if settings.web.preview else None
         stale_after_s = stale_after(settings.source)
         server = stack.enter_context(
             open_web(settings.web, self._board, history, previews, stale_after_s=stale_after_s)

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from fer_edge.backoff import Backoff
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.service_config import RecoverySettings
@@ -69,7 +70,7 @@ class Supervisor:
     def __init__(self, opening: Opening, equip: Callable[[str], Pipeline], around: Surroundings) -> None:
         self.name = opening.name
         self._opening, self._equip, self._around = opening, equip, around
-        self._retry_s = around.recovery.retry_after_s
+        self._backoff = Backoff(around.recovery.retry_after_s, around.recovery.retry_most_s)
         self._live: bool | None = None
         """Of the source; None before it was open for the first time."""
         self._began = time.monotonic()
@@ -148,11 +149,10 @@ class Supervisor:
 
     def _next_wait_s(self) -> float:
         """How long to wait before the next attempt: from the start again after one that did well for a while."""
-        if time.monotonic() - self._good_since > self._retry_s:
-            self._retry_s = self._around.recovery.retry_after_s
+        if time.monotonic() - self._good_since > self._backoff.wait_s:
+            self._backoff.reset()
         self._good_since = math.inf
-        wait_s = self._retry_s
-        self._retry_s = min(2 * wait_s, self._around.recovery.retry_most_s)
+        wait_s = self._backoff.take()
         left_s = self._left().duration_s
         return wait_s if left_s is None else min(wait_s, left_s)
 

@@ -64,11 +64,102 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _configure_write(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "image", metavar="IMAGE", type=Path, help="card image: .img, .img.xz, .img.gz, or .zip with one"
+    )
+    parser.add_argument("device", metavar="DEVICE", help="the card, such as /dev/sdb, or a file that stands for one")
+    _add_write_options(parser)
+    parser.add_argument("--sha256", metavar="HEX", help="what IMAGE must have (default: from IMAGE.sha256, if there)")
+    parser.add_argument(
+        "--no-bmap", dest="bmap", action="store_false", help="write all of the image, even if there is a block map"
+    )
+
+
+def _write(arguments: argparse.Namespace) -> int:
+    from fer_flash.write.command import run
+
+    return run(arguments)
+
+
+def _configure_compose(parser: argparse.ArgumentParser) -> None:
+    _add_stock(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT.img", help="the new image")
+    parser.add_argument("--force", action="store_true", help="replace OUT.img")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be in it")
+    _add_cache(parser)
+
+
+def _compose(arguments: argparse.Namespace) -> int:
+    from fer_flash.compose_command import run
+
+    return run(arguments)
+
+
+def _configure_card(parser: argparse.ArgumentParser) -> None:
+    _add_stock(parser)
+    parser.add_argument("--device", required=True, help="the card, such as /dev/sdb; fer-edge flash list shows them")
+    _add_write_options(parser)
+    parser.add_argument("--work", type=Path, metavar="DIR", help="where the image is made (default: the user's cache)")
+    _add_cache(parser)
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from fer_flash.card_command import run
+
+    return run(arguments)
+
+
+def _configure_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("pi.toml"), metavar="F", help="the file (default: pi.toml)")
+    parser.add_argument("--force", action="store_true", help="replace it")
+    parser.add_argument("--defaults", action="store_true", help="ask nothing; defaults stand for what no flag says")
+    parser.add_argument("--hostname", metavar="NAME", help="of the Pi (default: fer-edge)")
+    parser.add_argument("--user", metavar="NAME", help="account on it (default: yours here)")
+    parser.add_argument("--password-file", type=Path, metavar="F", help="file of mode 0600 with its password")
+    parser.add_argument("--ssh-key", type=Path, action="append", metavar="F", help="public key that may log in")
+    parser.add_argument("--wifi", metavar="SSID", help="wireless network (default: none)")
+    parser.add_argument("--wifi-country", metavar="XX", help="whose radio rules hold")
+    parser.add_argument("--wifi-passphrase-file", type=Path, metavar="F", help="file of mode 0600 with its passphrase")
+    parser.add_argument("--timezone", metavar="NAME", help="such as Europe/Berlin (default: this machine's)")
+    parser.add_argument("--locale", metavar="NAME", help="such as de_DE.UTF-8 (default: yours here)")
+    parser.add_argument("--keymap", metavar="NAME", help="keyboard layout (default: us)")
+    parser.add_argument("--settings", type=Path, metavar="F", help="settings of the daemon, its config.toml")
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from fer_flash.init_command import run
+
+    return run(arguments)
+
+
+def _add_write_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="write; without it, only say what would be written where")
+    parser.add_argument(
+        "--even-if-fixed", metavar="DEVICE", help="the device's name a second time, for a disk that is no card"
+    )
+    parser.add_argument(
+        "--no-verify", dest="verify", action="store_false", help="do not read back and compare what was written"
+    )
+
+
+def _add_stock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--image", required=True, metavar="IN", help="Raspberry Pi OS Lite, 64-bit: .img, .img.xz or .zip, or a URL"
+    )
+    parser.add_argument("--sha256", metavar="HEX", help="of IN as it is published; a URL needs it")
+    parser.add_argument("--config", type=Path, required=True, metavar="pi.toml", help="what the Pi shall be")
+
+
 def _configure_flash(parser: argparse.ArgumentParser) -> None:
     add_subcommands(
         parser,
         {
             "list": Command("show the disks, and which of them may be written as a card", _configure_list, _list),
+            "write": Command("write an image to a card, read it back and compare", _configure_write, _write),
+            "init": Command("ask a few questions, and write pi.toml", _configure_init, _init),
+            "compose": Command("make a card image of a stock one and pi.toml", _configure_compose, _compose),
+            "card": Command("compose, write and compare in one step", _configure_card, _card),
             "wheels": Command(
                 "fetch the packages for a Pi once, so that all else needs no network", _configure_wheels, _wheels
             ),
@@ -106,5 +197,5 @@ def _no_subcommand(arguments: argparse.Namespace) -> int:
     raise AssertionError("argparse demands a subcommand")
 
 
-FLASH = Command("cards for a Pi: list, wheels, payload", _configure_flash, _no_subcommand)
+FLASH = Command("cards for a Pi, from a stock image to a written one", _configure_flash, _no_subcommand)
 DEPLOY = Command("install or update FER-Edge over SSH on a Pi that runs", _configure_deploy, _deploy)

@@ -54,6 +54,11 @@ class BlockDevice:
         return self.kind == "disk" and not _VIRTUAL.match(self.name) and not _EMMC_AREA.match(self.name)
 
     @property
+    def stands_for_disk(self) -> bool:
+        """Whether this is a whole disk that lives in memory, in a file or on the network."""
+        return self.kind in ("disk", "loop") and bool(_VIRTUAL.match(self.name))
+
+    @property
     def could_be_card(self) -> bool:
         """Whether this is a whole disk, or a reader for one, that comes and goes as cards do."""
         return self.is_disk and (self.removable or self.bus in _CARD_BUSES)
@@ -64,10 +69,13 @@ class BlockDevice:
         return tuple(mount for mount in self.mounted if mount in _SYSTEM_MOUNTS)
 
 
-def refusal(device: BlockDevice) -> str | None:
-    """Why ``device`` may not be written as a card; None where it may."""
+def refusal(device: BlockDevice, *, even_if_fixed: bool = False) -> str | None:
+    """Why ``device`` may not be written as a card; None where it may.
+
+    With ``even_if_fixed``, fixed disks may be too, and what stands for a disk; nothing that is in use ever may.
+    """
     reason = None
-    if not device.is_disk:
+    if not device.is_disk and not (even_if_fixed and device.stands_for_disk):
         reason = "no whole disk" if device.kind == "disk" else f"no whole disk (type {device.kind})"
     elif device.system_mounts:
         reason = f"holds the running system ({', '.join(device.system_mounts)})"
@@ -75,7 +83,7 @@ def refusal(device: BlockDevice) -> str | None:
         reason = f"mounted at {', '.join(device.mounted)}; unmount it first"
     elif device.holders:
         reason = f"in use by {', '.join(device.holders)}"
-    elif not device.could_be_card:
+    elif not device.could_be_card and not even_if_fixed:
         reason = "a fixed disk: neither removable nor on USB or MMC"
     elif device.size == 0:
         reason = "no card in the reader"

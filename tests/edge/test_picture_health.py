@@ -101,7 +101,7 @@ def test_a_camera_that_was_not_lost_gives_its_first_picture_whatever_it_is() -> 
 
 def test_progress_feeds_only_while_all_get_on() -> None:
     fed = threading.Semaphore(0)
-    progress = Progress(["a", "b"], fed.release, within_s=0.2, every_s=0)
+    progress = Progress(["a", "b"], fed.release, within_s=0.2)
     progress.beat("a")
     assert fed.acquire(timeout=0)
     threading.Event().wait(0.3)  # "b" is stuck

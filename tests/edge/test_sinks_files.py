@@ -24,6 +24,7 @@ from fer_edge.sinks.line_file import LineFile
 from fer_edge.status import SinkStatus, StatusBoard
 from support.edge_command import clean_environment, command_line, lines_of
 from support.events import numbered, numbers_of
+from support.system_calls import why_no_strace
 from support.waiting import wait_for
 
 
@@ -184,6 +185,11 @@ with open_sinks(load_settings(None, {"output": {"events": sys.argv[1], "events_g
 """
 
 
+def size_of(path: Path) -> int:
+    """In bytes; 0 between two files, while one is put aside."""
+    return path.stat().st_size if path.exists() else 0
+
+
 @pytest.mark.parametrize("gather_s", [0.0, 0.01])
 def test_lines_are_whole_after_a_kill_and_the_next_start(tmp_path: Path, gather_s: float) -> None:
     path, next_number = tmp_path / "events.jsonl", 0
@@ -193,7 +199,7 @@ def test_lines_are_whole_after_a_kill_and_the_next_start(tmp_path: Path, gather_
         process = subprocess.Popen(
             command, env={**clean_environment(), "PYTHONPATH": support}, stdout=subprocess.DEVNULL
         )
-        wait_for(lambda: path.with_name("events.jsonl.2").exists() and path.stat().st_size)
+        wait_for(lambda: path.with_name("events.jsonl.2").exists() and size_of(path))
         process.send_signal(signal.SIGKILL)
         process.wait()
         with path.open("ab") as stream:
@@ -208,6 +214,33 @@ def test_lines_are_whole_after_a_kill_and_the_next_start(tmp_path: Path, gather_
         next_number = whole[-1] + 1
         for file in tmp_path.glob("events.jsonl.*"):
             file.unlink()
+
+
+@pytest.mark.skipif(why_no_strace() is not None, reason=str(why_no_strace()))
+def test_sigterm_in_the_middle_of_a_write_loses_nothing(tmp_path: Path) -> None:
+    """Each write to the file takes a second before it begins, and one is under way when the signal comes."""
+    path, trace = tmp_path / "events.jsonl", tmp_path / "trace"
+    path.touch()  # strace knows the file by its path
+    slow = ["strace", "-f", "-qq", "-o", str(trace), "-P", str(path), "-e", "inject=write:delay_enter=1000000"]
+    (tmp_path / "config.toml").write_text("[emotion]\nheartbeat_s = 0.2\n")
+    run = command_line(
+        "run", "demo", "--realtime", "--events", path, "--stats", "stats.json", "--config", "config.toml"
+    )
+    with subprocess.Popen([*slow, *run], cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL) as tracer:
+        wait_for(lambda: size_of(path))
+        begun = trace.read_text().count("write(")
+        wait_for(lambda: trace.read_text().count("write(") > begun)
+        written = size_of(path)
+        (traced,) = children_of(tracer.pid)
+        os.kill(traced, signal.SIGTERM)
+        assert tracer.wait(timeout=120) == 0
+    assert size_of(path) > written
+    assert len(lines_of(path)) == json.loads((tmp_path / "stats.json").read_text())["events"]
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that ``pid`` started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_stuck_reader_of_standard_output_holds_nobody_up(tmp_path: Path) -> None:

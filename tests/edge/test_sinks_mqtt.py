@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -19,37 +18,22 @@ from hypothesis import strategies as st
 from paho.mqtt.client import MQTT_ERR_NO_CONN, Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from fer_edge.config import RuntimeSettings
-from fer_edge.errors import ConfigError
-from fer_edge.service_config import MqttSettings, OutputSettings, RecoverySettings
+from fer_edge.service_config import OutputSettings
 from fer_edge.sinks import open_sinks
 from fer_edge.sinks.home_assistant import source_config
 from fer_edge.sinks.mqtt import MqttSink
 from fer_edge.sinks.mqtt_topics import Topics
-from fer_edge.sinks.outbox import WINDOW, Message, Outbox
 from fer_edge.sinks.pace import Pace
-from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
+from fer_edge.status import ChipStatus, ModelStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EventKind, TrackedEmotion
 from support.edge_command import clean_environment, command_line
 from support.events import numbered, numbers_of
 from support.loopback import free_port, port_of, silent_server
-from support.mosquitto import Broker, Listener, needs_mosquitto, running
+from support.mosquitto import Broker, Listener, needs_mosquitto, running, settings_for, status_of
 from support.waiting import wait_for
 
 ROOT = "fer-edge/pi"
 EVENTS = f"{ROOT}/cam0/events"
-
-
-def settings_for(port: int, **mqtt: object) -> RuntimeSettings:
-    given = {"host": "127.0.0.1", "port": port, "device": "pi", "keepalive_s": 5, **mqtt}
-    return RuntimeSettings(
-        mqtt=MqttSettings(**given),  # type: ignore[arg-type]
-        recovery=RecoverySettings(reconnect=True, retry_most_s=1.0),
-    )
-
-
-def status_of(board: StatusBoard) -> SinkStatus:
-    return next(sink for sink in board.snapshot().sinks if sink.name == "mqtt")
 
 
 def watching(board: StatusBoard, *tracks: TrackedEmotion, fps: float = 15.0) -> None:
@@ -127,42 +111,6 @@ def test_an_outage_loses_nothing_and_keeps_the_order(
     told = capfd.readouterr().err.splitlines()
     assert len(told) <= 4 and all(line.startswith("fer-edge: mqtt: 127.0.0.1:") for line in told)
     assert told[-1].endswith("connected")
-
-
-@given(st.lists(st.sampled_from(["put", "send", "acknowledge", "lose"]), max_size=200), st.integers(1, 30))
-def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> None:
-    outbox = Outbox(hold, pace=Pace(live=True), wake=lambda: None)
-    put, losses, arrived, numbers = 0, 0, [], []
-
-    def publish(message: Message) -> int:
-        arrived.append(int(message.payload))
-        numbers.append(len(arrived))
-        return len(arrived)
-
-    def go_on(*steps: str) -> None:
-        nonlocal put, losses
-        for step in steps:
-            if step == "put":
-                outbox.put(Message("t", b"%d" % put))
-                put += 1
-            elif step == "send":
-                outbox.send_next(publish)
-            elif step == "acknowledge" and numbers:
-                outbox.acknowledge(numbers.pop(0))
-            elif step == "lose":
-                outbox.start_again()
-                numbers.clear()
-                losses += 1
-            assert len(outbox) <= hold + WINDOW
-
-    go_on(*steps, "lose")
-    while len(outbox):
-        go_on("send", "acknowledge")
-    firsts = list(dict.fromkeys(arrived))
-    assert firsts == sorted(firsts)
-    assert len(arrived) - len(firsts) <= WINDOW * losses
-    # What was dropped may have arrived before the connection was lost.
-    assert outbox.sent + outbox.dropped == put and put - outbox.dropped <= len(firsts)
 
 
 @needs_mosquitto
@@ -276,7 +224,7 @@ def test_a_broker_that_hangs_is_noticed(tmp_path: Path) -> None:
 def test_a_server_that_never_answers_and_a_name_nobody_knows_are_told_of(capfd: pytest.CaptureFixture[str]) -> None:
     silent, unknown = StatusBoard(), StatusBoard()
     with silent_server() as server, open_sinks(settings_for(port_of(server)), silent, live=True) as sinks:
-        with open_sinks(replace_host(settings_for(1883), "broker.invalid"), unknown, live=True) as others:
+        with open_sinks(settings_for(1883, host="broker.invalid"), unknown, live=True) as others:
             for _ in range(20):
                 began = time.monotonic()
                 sinks.emit(numbered(1))
@@ -290,10 +238,6 @@ def test_a_server_that_never_answers_and_a_name_nobody_knows_are_told_of(capfd: 
     told = capfd.readouterr().err
     assert "does not answer as a broker does" in told
     assert told.count("20 messages were not passed on") == 2 and told.count("\n") == 4
-
-
-def replace_host(settings: RuntimeSettings, host: str) -> RuntimeSettings:
-    return replace(settings, mqtt=replace(settings.mqtt, host=host))
 
 
 LET_IN = b"\x20\x02\x00\x00"
@@ -329,94 +273,6 @@ def test_a_server_that_talks_nonsense_is_tried_again(answer: bytes) -> None:
         sink.close()
     for connection in connections:
         connection.close()
-
-
-@needs_mosquitto
-def test_names_and_passwords(tmp_path: Path) -> None:
-    users = tmp_path / "users"
-    subprocess.run(["mosquitto_passwd", "-b", "-c", str(users), "pi", "right"], check=True)
-    server = Broker(tmp_path, "allow_anonymous false", f"password_file {users}")
-    server.start()
-    try:
-        secret = tmp_path / "password"
-        for password, works in (("wrong", False), ("right", True)):
-            secret.write_text(password + "\n")
-            secret.chmod(0o600)
-            board = StatusBoard()
-            settings = settings_for(server.port, username="pi", password_file=str(secret))
-            with open_sinks(settings, board, live=True) as sinks:
-                sinks.emit(numbered(1))
-                wait_for(lambda: status_of(board).sent == 1 if works else "refuses us" in str(status_of(board).problem))  # noqa: B023
-            assert "wrong" not in str(status_of(board))
-    finally:
-        server.stop()
-
-
-def openssl(*arguments: object) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    """A folder with ca.pem, another-ca.pem, and for localhost and a client each NAME.pem and NAME.key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl: apt-get install openssl")
-    folder = tmp_path / "certificates"
-    folder.mkdir()
-    for name in ("ca", "another-ca"):
-        new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-        openssl(*new, "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem")
-    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
-    for name in ("localhost", "client"):
-        key, request = folder / f"{name}.key", folder / "request"
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-        sign = ["x509", "-req", "-in", request, "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-days", "2"]
-        openssl(*sign, "-CAcreateserial", "-extfile", folder / "names", "-out", folder / f"{name}.pem")
-        key.chmod(0o600)
-    return folder
-
-
-@needs_mosquitto
-def test_encryption_with_certificates_of_both_sides(tmp_path: Path, certificates: Path) -> None:
-    lines = [f"cafile {certificates}/ca.pem", f"certfile {certificates}/localhost.pem"]
-    lines += [f"keyfile {certificates}/localhost.key", "require_certificate true", "use_identity_as_username true"]
-    server = Broker(tmp_path, "allow_anonymous true", *lines)
-    server.start()
-    ours = {"cert_file": str(certificates / "client.pem"), "key_file": str(certificates / "client.key")}
-
-    def problem_with(host: str = "localhost", **mqtt: object) -> str | None:
-        board = StatusBoard()
-        settings = replace_host(settings_for(server.port, tls=True, **mqtt), host)
-        with open_sinks(settings, board, live=True) as sinks:
-            sinks.emit(numbered(1))
-            wait_for(lambda: status_of(board).sent == 1 or "not connected yet" not in str(status_of(board).problem))
-            return status_of(board).problem
-
-    try:
-        assert problem_with(ca_file=str(certificates / "ca.pem"), **ours) is None
-        assert "certificate is not accepted" in str(problem_with(ca_file=str(certificates / "another-ca.pem"), **ours))
-        assert "certificate is not accepted" in str(problem_with(**ours))  # the system knows no such authority
-        mismatch = problem_with("127.0.0.1", ca_file=str(certificates / "ca.pem"), **ours)
-        assert "not valid for '127.0.0.1'" in str(mismatch)
-        assert problem_with(ca_file=str(certificates / "ca.pem")) is not None  # no certificate of ours
-    finally:
-        server.stop()
-
-
-def test_what_can_be_refused_is_refused_at_once(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("no key")
-    (tmp_path / "key").chmod(0o644)
-    for mqtt, problem in (
-        ({"username": "pi", "password_file": str(tmp_path / "missing")}, "mqtt.password_file: cannot read"),
-        ({"tls": True, "ca_file": str(tmp_path / "missing")}, "mqtt.ca_file: cannot use"),
-        ({"tls": True, "cert_file": "c", "key_file": str(tmp_path / "key")}, "others may read"),
-        (
-            {"tls": True, "cert_file": str(tmp_path / "c"), "key_file": str(tmp_path / "k")},
-            "mqtt.cert_file: cannot use",
-        ),
-    ):
-        with pytest.raises(ConfigError, match=problem):
-            open_sinks(settings_for(1, **mqtt), StatusBoard(), live=True)
 
 
 @needs_mosquitto

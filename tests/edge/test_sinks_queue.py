@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import OutputError
 from fer_edge.sinks.base import ClosingSink
-from fer_edge.sinks.outbox import Message, Outbox
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import NotTakenError, QueuedSink
 from fer_edge.types import EmotionEvent
@@ -253,14 +252,3 @@ def test_what_nobody_reads_any_more_is_an_outage_of_a_service() -> None:
         sink.emit(numbered(2))  # and the service goes on
         store.broken = None
         wait_for(lambda: store.numbers == [1, 2])
-
-
-def test_what_is_on_its_way_is_waited_for_and_for_how_long_is_told() -> None:
-    outbox = Outbox(10, pace=Pace(live=True), wake=lambda: None)
-    outbox.put(Message("topic", b"1"))
-    assert outbox.unanswered_s() == 0  # held, and not on its way
-    assert outbox.send_next(lambda message: 7)
-    time.sleep(0.05)
-    assert outbox.unanswered_s() >= 0.05
-    outbox.acknowledge(7)
-    assert outbox.unanswered_s() == 0

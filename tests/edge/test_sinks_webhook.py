@@ -108,21 +108,23 @@ def test_a_redirect_is_not_followed() -> None:
 
 def test_a_server_that_drips_is_cut_off_in_time() -> None:
     """A byte of the answer now and then: no single wait is long, and the answer never comes."""
-    board, stop, ended = StatusBoard(), threading.Event(), threading.Event()
+    board, stop = StatusBoard(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def drip() -> None:
-            while not ended.is_set():
-                connection, _ = listener.accept()
-                with connection, suppress(OSError):  # whoever waits in vain hangs up
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-                    while not stop.wait(0.2):
-                        connection.sendall(b".")
-                    connection.sendall(b"\r\nContent-Length: 0\r\n\r\n")
-                    ended.set()
+            with suppress(OSError):  # until nobody listens any more
+                while True:
+                    answer(listener.accept()[0])
 
-        thread = threading.Thread(target=drip, daemon=True)
-        thread.start()
+        def answer(connection: socket.socket) -> None:
+            with connection, suppress(OSError):  # whoever waits in vain hangs up
+                connection.recv(65536)  # what stays unread would reset the connection, answer and all
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not stop.wait(0.2):
+                    connection.sendall(b".")
+                connection.sendall(b"\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=drip, daemon=True).start()
         with open_sinks(settings_for(f"http://127.0.0.1:{port_of(listener)}"), board, live=True) as sinks:
             sinks.emit(numbered(1))
             wait_for(lambda: not status_of(board).working)

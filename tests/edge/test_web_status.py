@@ -174,7 +174,7 @@ def test_a_picture_is_shown_only_where_that_is_wanted_and_while_it_is_of_now() -
         assert ask(web, "/preview/cam1.jpg").status == 404  # nothing is known of it
         assert ask(web, "/preview/../cam0.jpg").status == 404
         board.update_source(SourceStatus("cam0", SourceState.LOST, time.monotonic(), "gone"))
-        assert ask(web, "/preview/cam0.jpg").status == 404
+        assert ask(web, "/preview/cam0.jpg").status == 204  # nothing to see now, and no error for that
 
 
 def test_a_picture_is_made_once_and_no_wider_than_a_page() -> None:

@@ -127,6 +127,23 @@ def test_the_card_slot_is_told_from_the_soldered_memory_that_holds_the_system() 
     assert [refusal(devices[f"mmcblk0boot{area}"]) for area in (0, 1)] == ["no whole disk"] * 2
 
 
+def test_naming_a_disk_twice_lifts_that_it_is_fixed_and_nothing_else() -> None:
+    devices = {**by_name(LAPTOP), **by_name(READER), **by_name(EMMC_AND_CARD)}
+    before = {name: refusal(device) for name, device in devices.items()}
+    lifted = {
+        name for name in devices if before[name] is not None and refusal(devices[name], even_if_fixed=True) is None
+    }
+    assert "sdf" in lifted
+    for device in map(devices.__getitem__, lifted):
+        assert before[device.name] == "a fixed disk: neither removable nor on USB or MMC" or device.stands_for_disk
+        assert not device.mounted and not device.holders and not device.read_only and device.size
+    image = parse_lsblk(json.dumps({"blockdevices": [{**node("loop3"), "type": "loop"}]}))[0]
+    assert refusal(image) == "no whole disk (type loop)"
+    assert refusal(image, even_if_fixed=True) is None
+    part = parse_lsblk(json.dumps({"blockdevices": [{**node("loop3p1"), "type": "part"}]}))[0]
+    assert refusal(part, even_if_fixed=True) == "no whole disk (type part)"
+
+
 def test_what_spans_two_disks_is_told_of_once_and_keeps_both() -> None:
     array = {**node("md0"), "type": "raid1", "mountpoints": ["/srv"]}
     disks = [{**node(name), "tran": "usb", "rm": True, "children": [array]} for name in ("sda", "sdb")]

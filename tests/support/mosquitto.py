@@ -15,6 +15,9 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from fer_edge.config import RuntimeSettings
+from fer_edge.service_config import MqttSettings, RecoverySettings
+from fer_edge.status import SinkStatus, StatusBoard
 from support.waiting import wait_for
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -123,3 +126,17 @@ def running(folder: Path, *lines: str) -> Iterator[tuple[Broker, Listener]]:
             listener.close()
     finally:
         broker.stop()
+
+
+def settings_for(port: int, **mqtt: object) -> RuntimeSettings:
+    """Of a service that publishes to ``port`` of this machine, and tries again within a second."""
+    given = {"host": "127.0.0.1", "port": port, "device": "pi", "keepalive_s": 5, **mqtt}
+    return RuntimeSettings(
+        mqtt=MqttSettings(**given),  # type: ignore[arg-type]
+        recovery=RecoverySettings(reconnect=True, retry_most_s=1.0),
+    )
+
+
+def status_of(board: StatusBoard) -> SinkStatus:
+    """How MQTT is."""
+    return next(sink for sink in board.snapshot().sinks if sink.name == "mqtt")

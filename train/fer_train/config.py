@@ -115,9 +115,7 @@ class LoopSettings:
         _require(1 <= self.epochs <= MOST, f"epochs must be in 1..{MOST}")
         _require(2 <= self.batch_size <= MOST, f"batch_size must be in 2..{MOST}")
         _require(0 <= self.precision_from < self.epochs, "precision_from must be from 0 to below epochs")
-        _require(
-            not self.precision_from or self.precision != "float32", "precision_from needs a precision but float32"
-        )
+        _require(not self.precision_from or self.precision != "float32", "precision_from needs a precision but float32")
         _require(0 < self.learning_rate < math.inf, "learning_rate must be above 0")
         _require(0 <= self.warmup_epochs <= self.epochs, "warmup_epochs must be in 0..epochs")
         _require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more")

@@ -148,11 +148,8 @@ def _same_past(recipe: Recipe, other: Recipe, epochs: int) -> bool:
     """Whether both recipes do the same in their first ``epochs`` epochs, in which ``other`` holds its rate."""
 
     def timeless(which: Recipe) -> Recipe:
-        loop = dataclasses.replace(
-            which.loop,
-            **{"epochs": MOST, "cooldown_epochs": 0, "sizes": (48,), "size_changes": ()},
-            **{"precision": "float32", "precision_from": 0},
-        )
+        loop = dataclasses.replace(which.loop, epochs=MOST, cooldown_epochs=0, sizes=(48,), size_changes=())
+        loop = dataclasses.replace(loop, precision="float32", precision_from=0)
         return dataclasses.replace(which, name="", loop=loop, targets=TargetSettings())
 
     return (

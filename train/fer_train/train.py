@@ -56,7 +56,8 @@ def train(
     keras.utils.set_random_seed(recipe.loop.seed)
     if progress.epoch:
         log.info("resuming after epoch %d", progress.epoch)
-    model, precision = None, ""
+    model: Any = None
+    precision = ""
     for epoch in range(progress.epoch, recipe.loop.epochs):
         started = time.monotonic()
         if recipe.loop.precision_at(epoch) != precision:

@@ -14,11 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fer_edge.config import RuntimeSettings, load_settings
-from fer_edge.errors import CheckFailedError, ConfigError, FerEdgeError, InputError, MissingExtraError, OutputError
+from fer_edge.errors import CheckFailedError, ConfigError, FerEdgeError, InputError, OutputError
+from fer_edge.extras import demand, missing_packages
+from fer_edge.notify import UNIT
 from fer_edge.service.plan import Command, Delete, Step, System, Write
 from fer_edge.service.program import HOMES, Program, check_place, is_below, program_at, this_program
 
-UNIT = "fer-edge.service"
 USER = "fer-edge"
 CONFIG = "/etc/fer-edge/config.toml"
 EVENTS_FOLDER = "/var/lib/fer-edge"
@@ -92,7 +93,7 @@ def default_config() -> str:
     text = files(__package__).joinpath("config.toml").read_text(encoding="utf-8")
     if find_spec("picamera2") is not None:
         text = text.replace('uris = ["0"]', 'uris = ["picamera2"]')
-    if not _has_web():
+    if missing_packages("web"):
         text = text.replace("enabled = true", "# Needs: pip install 'fer-edge[web]'\nenabled = false")
     return text
 
@@ -102,17 +103,13 @@ def _check_config(path: Path) -> None:
     settings: RuntimeSettings = load_settings(path, environment={})
     if not settings.source.uris:
         raise ConfigError(f"{path}: no source: set [source] uris")
-    if settings.web.enabled and not _has_web():
-        raise MissingExtraError("the status page's server", "web")
-    if settings.mqtt.host is not None and find_spec("paho") is None:
-        raise MissingExtraError("paho-mqtt", "mqtt")
+    if settings.web.enabled:
+        demand("web")
+    if settings.mqtt.host is not None:
+        demand("mqtt")
     status = path.stat()
     if not status.st_mode & stat.S_IROTH and not (status.st_mode & stat.S_IRGRP and status.st_gid != 0):
         raise InputError(f"{path}: the service's user may not read it: chgrp {USER} {path}; chmod 640 {path}")
-
-
-def _has_web() -> bool:
-    return find_spec("waitress") is not None and find_spec("prometheus_client") is not None
 
 
 def _enable(system: System) -> list[Step]:

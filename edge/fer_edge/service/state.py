@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_edge.service.install import UNIT
+from fer_edge.notify import UNIT
 
 _PROPERTIES = (
     *("LoadState", "ActiveState", "SubState", "UnitFileState", "StateChangeTimestamp", "NRestarts", "StatusText"),

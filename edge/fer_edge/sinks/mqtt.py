@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_edge.config import RuntimeSettings
-from fer_edge.errors import ConfigError, MissingExtraError, OutputError
+from fer_edge.errors import ConfigError, OutputError
 from fer_edge.event_json import event_to_json
+from fer_edge.extras import demand
 from fer_edge.one_line import say
 from fer_edge.secret_files import read_secret
 from fer_edge.service_config import MqttSettings
@@ -38,8 +38,7 @@ class MqttSink(ClosingSink):
 
     def __init__(self, settings: RuntimeSettings, board: StatusBoard, *, pace: Pace) -> None:
         mqtt, self._pace = settings.mqtt, pace
-        if importlib.util.find_spec("paho") is None:
-            raise MissingExtraError("paho-mqtt", "mqtt")
+        demand("mqtt")
         self._topics = Topics(mqtt.topic, mqtt.device or socket.gethostname(), settings.output.privacy == "aggregate")
         prefix = mqtt.discovery_prefix if mqtt.home_assistant else None
         publisher = Publisher(self._topics, board, prefix)
@@ -93,7 +92,7 @@ def _broker(settings: MqttSettings, topics: Topics) -> Broker:
         password = read_secret(settings.password_file, "mqtt.password_file")
     return Broker(
         host=settings.host or "",
-        port=settings.port or (8883 if settings.tls else 1883),
+        port=settings.broker_port,
         # Always the same: a broker that still believes in the old connection then ends it, and its will comes first.
         client_id=f"fer-edge-{topics.device}",
         username=settings.username,

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 
+from fer_edge.backoff import Backoff
 from fer_edge.errors import OutputError
 from fer_edge.one_line import say
 from fer_edge.sinks.mqtt_publisher import Publisher
@@ -73,7 +74,7 @@ class Link:
             self._wake_writer.send(b"\0")
 
     def _run(self) -> None:
-        pause_s, short_lived = FIRST_RETRY_S, 0
+        backoff, short_lived = Backoff(FIRST_RETRY_S, self._retry_most_s), 0
         while True:
             began = time.monotonic()
             session = Session(self._broker, self._publisher, self.outbox, self._wake_reader)
@@ -93,10 +94,9 @@ class Link:
             if self._closing.is_set():
                 return
             if lasted_s > _STEADY_S:
-                pause_s = FIRST_RETRY_S
+                backoff.reset()
             # Not all at once: tens of devices lose the same broker at the same moment.
-            self._closing.wait(pause_s * random.uniform(0.75, 1.0))
-            pause_s = min(2 * pause_s, self._retry_most_s)
+            self._closing.wait(backoff.take() * random.uniform(0.75, 1.0))
 
     def _until(self) -> float:
         """When to end (monotonic seconds) where that was asked for, else infinity."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fer_edge.errors import OutputError
+from fer_edge.errors import OutputError, reason_of
 from fer_edge.sinks.mqtt_publisher import QOS, Publisher
 from fer_edge.sinks.mqtt_topics import OFFLINE
 from fer_edge.sinks.outbox import Message, Outbox
@@ -200,4 +200,4 @@ def _reason(error: Exception) -> str:
     certificate = getattr(error, "verify_message", None)
     if certificate:
         return f"its certificate is not accepted: {certificate}"
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return reason_of(error)

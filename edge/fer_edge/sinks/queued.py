@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
+from fer_edge.backoff import Backoff
 from fer_edge.config import RuntimeSettings
 from fer_edge.errors import OutputError
 from fer_edge.one_line import say
@@ -56,9 +57,9 @@ class QueuedSink(ClosingSink, Generic[Item]):
     for room, and nothing is lost.
 
     With ``retry_most_s`` a failure is an outage: what is held is tried again after 1 s, then after twice as long each
-    time, up to that many seconds. Without it, it ends the sink: the next ``emit``, ``record`` or ``close`` raises it;
-    BrokenPipeError, a reader that has gone, always does. ``gather_s`` is how long events wait for others to be handed
-    on together, while there is room.
+    time, up to that many seconds; so is a reader that has gone. Without it, it ends the sink: the next ``emit``,
+    ``record`` or ``close`` raises it. ``gather_s`` is how long events wait for others to be handed on together, while
+    there is room.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
         self._problem: str | None = None
         self._failure: Exception | None = None
         self._failure_told = False
-        self._pause_s = FIRST_RETRY_S
+        self._backoff = None if retry_most_s is None else Backoff(FIRST_RETRY_S, retry_most_s)
         self._closing_until: float | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
@@ -174,16 +175,12 @@ class QueuedSink(ClosingSink, Generic[Item]):
                     self._carried(hand, self._carrier.carry(hand))
                 except NotTakenError as error:
                     self._refused(hand, error)
-                except BrokenPipeError:
-                    if self._retry_most_s is None:
+                except (BrokenPipeError, OutputError) as error:
+                    if self._backoff is None:
                         raise
-                    self._kept(hand, OutputError(f"{self._name}: nobody reads it any more"))
-                    self._pause(self._retry_most_s)
-                except OutputError as error:
-                    if self._retry_most_s is None:
-                        raise
-                    self._kept(hand, error)
-                    self._pause(self._retry_most_s)
+                    no_reader = OutputError(f"{self._name}: nobody reads it any more")
+                    self._kept(hand, error if isinstance(error, OutputError) else no_reader)
+                    self._pause(self._backoff.take())
             self._carrier.close()
         except Exception as error:  # noqa: BLE001 - carried to whoever emits next, or closes
             with self._changed:
@@ -212,7 +209,9 @@ class QueuedSink(ClosingSink, Generic[Item]):
         with self._changed:
             if self._closed:  # given up meanwhile, and told as lost
                 return
-            again, self._problem, self._pause_s = self._problem is not None, None, FIRST_RETRY_S
+            again, self._problem = self._problem is not None, None
+            if self._backoff is not None:
+                self._backoff.reset()
             self._sent += count
             self._put_back(hand[count:])
             if self._closing_until is not None and not self._pace.live:
@@ -245,14 +244,13 @@ class QueuedSink(ClosingSink, Generic[Item]):
         if new:
             say(str(error))
 
-    def _pause(self, most_s: float) -> None:
+    def _pause(self, seconds: float) -> None:
         with self._changed:
-            until = time.monotonic() + self._pause_s
+            until = time.monotonic() + seconds
             while self._closing_until is None and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
             if self._closing_until is not None:
                 self._changed.wait(_LAST_RETRY_S)
-        self._pause_s = min(2 * self._pause_s, most_s)
 
 
 class DirectSink(ClosingSink, Generic[Item]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from fer_edge.config import RuntimeSettings
-from fer_edge.errors import ConfigError, OutputError
+from fer_edge.errors import ConfigError, OutputError, reason_of
 from fer_edge.event_json import event_to_json
 from fer_edge.redaction import redacted
 from fer_edge.secret_files import read_secret
@@ -76,7 +76,7 @@ class Webhook(ClosingSink):
         # RuntimeError: no thread to be had; ValueError: a name that cannot be a host's, a socket cut in its handshake.
         except (OSError, http.client.HTTPException, RuntimeError, ValueError) as error:
             late = too_late.is_set() or isinstance(error, TimeoutError)
-            problem = f"no answer within {self._timeout_s:g} s" if late else _reason(error)
+            problem = f"no answer within {self._timeout_s:g} s" if late else reason_of(error)
             raise OutputError(f"{self._shown}: {problem}") from None
         finally:
             deadline.cancel()
@@ -145,8 +145,3 @@ def _cut(connection: http.client.HTTPConnection, too_late: threading.Event) -> N
     too_late.set()
     with suppress(OSError, AttributeError):  # not connected yet, or not any more
         connection.sock.shutdown(socket.SHUT_RDWR)
-
-
-def _reason(error: Exception) -> str:
-    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-    return text.replace("\n", " ")

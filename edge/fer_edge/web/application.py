@@ -52,7 +52,8 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What there is to serve: for each path, what makes its answer; ``preview`` makes a source's picture, as JPEG."""
+    """What there is to serve: for each path, what makes its answer; ``preview`` makes a source's picture, as JPEG:
+    empty when there is none now, None of what is no source."""
 
     pages: Mapping[str, Callable[[], Response]]
     preview: Callable[[str], bytes | None] | None = None
@@ -77,12 +78,9 @@ class Application:
             response = Response(HTTPStatus.INTERNAL_SERVER_ERROR, b"internal error\n")
             self._tell_once(error)
         head = environ["REQUEST_METHOD"] == "HEAD"
-        headers = [
-            ("Content-Type", response.content_type),
-            ("Content-Length", str(len(response.body))),
-            *_HEADERS,
-            *response.headers,
-        ]
+        about_body = [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]
+        # Of no body, nothing may be told (RFC 9110, 8.6).
+        headers = [*([] if response.status is HTTPStatus.NO_CONTENT else about_body), *_HEADERS, *response.headers]
         start_response(f"{response.status.value} {response.status.phrase}", headers)
         return [] if head else [response.body]
 
@@ -112,7 +110,7 @@ class Application:
         if self.site.preview is not None and path.startswith("/preview/") and path.endswith(".jpg"):
             picture = self.site.preview(path.removeprefix("/preview/").removesuffix(".jpg"))
             if picture is not None:
-                return Response(HTTPStatus.OK, picture, "image/jpeg")
+                return Response(HTTPStatus.OK if picture else HTTPStatus.NO_CONTENT, picture, "image/jpeg")
         return Response(HTTPStatus.NOT_FOUND, b"not found\n")
 
     def _refuse_host(self, environ: Mapping[str, Any]) -> Response | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import ipaddress
 import socket
 import time
@@ -11,7 +10,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from fer_edge.closing import Closing
-from fer_edge.errors import ConfigError, MissingExtraError, OutputError
+from fer_edge.errors import ConfigError, OutputError
+from fer_edge.extras import demand
 from fer_edge.secret_files import read_token
 from fer_edge.service_config import WebSettings
 from fer_edge.status import StatusBoard
@@ -53,10 +53,8 @@ def open_web(
     (``health.stale_after``). Raises ConfigError for what cannot work, MissingExtraError without the extra ``web``, and
     OutputError for an address that is taken, or not there yet.
     """
-    for package in ("waitress", "prometheus_client"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package.replace("_", "-"), "web")
-    if settings.preview and board.snapshot().privacy == "aggregate":
+    demand("web")
+    if settings.preview and board.snapshot(with_runtimes=False).privacy == "aggregate":
         raise ConfigError('web.preview shows people, which output.privacy = "aggregate" rules out: choose one')
     token = None if settings.token_file is None else Token(read_token(settings.token_file, "web.token_file"))
     bound = _listen(settings, demands_token=token is not None)
@@ -105,13 +103,15 @@ def _interfaces(
 def _only_while_watching(
     board: StatusBoard, jpeg: Callable[[str], bytes | None], stale_after_s: float
 ) -> Callable[[str], bytes | None]:
-    """No picture of a source that is lost: the last one would look like now."""
+    """Nothing of a source that is lost: its last picture would look like now."""
 
     def picture(name: str) -> bytes | None:
         now = time.monotonic()
         sources = {source.name: source for source in board.snapshot(with_runtimes=False).sources}
-        watching = name in sources and condition(sources[name], now, stale_after_s) is Condition.WATCHING
-        return jpeg(name) if watching else None
+        if name not in sources:
+            return None
+        watching = condition(sources[name], now, stale_after_s) is Condition.WATCHING
+        return (jpeg(name) or b"") if watching else b""
 
     return picture
 

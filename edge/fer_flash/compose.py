@@ -1,0 +1,214 @@
+"""A card image that boots into a Pi that watches: a stock image, files of its first boot, and the payload.
+
+Always a new file; the stock image is read only. No root rights, no mounts, no loop devices.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_edge.errors import FerEdgeError, InputError, OutputError, reason_of
+from fer_edge.files import atomic_path, file_identity
+from fer_flash.first_boot import BootFile, first_boot_files, warnings
+from fer_flash.image.card_image import CardImage
+from fer_flash.image.stock import unpack
+from fer_flash.image.volume import Volume
+from fer_flash.meter import Meter
+from fer_flash.payload import PayloadFile, PayloadSettings, assemble, total_bytes
+from fer_flash.pi_config import PiConfig
+from fer_flash.stock_system import StockSystem, inspect
+
+BOOT_RESERVE = 64 << 20
+"""Bytes that stay free on the boot partition: an update puts a kernel and its initramfs beside the old ones before it
+removes those (raspi-firmware, /etc/kernel/postinst.d)."""
+ROOT_RESERVE = 256 << 20
+"""Bytes that stay free on the root file system, which grows to the whole card at the first boot only."""
+_CLUSTER = 32 << 10
+"""Bytes: a file takes whole clusters or blocks, and no larger ones are made for a partition of this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """A stock image as published: a path or an http(s) URL, and the sha256 that it must have (a URL needs it)."""
+
+    source: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the payload goes: ``folder`` on the boot partition or the root file system, seen from the Pi ``path``."""
+
+    on_boot: bool
+    folder: str
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What a composed image is made of; ``written`` are paths on the boot partition with their size in bytes."""
+
+    system: StockSystem
+    image_bytes: int
+    place: Place
+    payload_bytes: int
+    payload_files: int
+    written: tuple[tuple[str, int, bool], ...]
+    """Path, bytes, and whether it holds a secret, of each file of the first boot."""
+    notes: tuple[str, ...]
+
+
+def compose(
+    stock: Stock, out: Path, config: PiConfig, *, cache: Path | None = None, tell: Callable[[str], object]
+) -> Composition:
+    """Write the image for ``config`` to ``out``, readable by its owner alone: whole, or not at all.
+
+    ``tell`` is given a line for each step that takes long; wheels come from ``cache`` (default: the user's). Raises
+    InputError for an image that cannot be customised and for one without room, OutputError where ``out`` cannot be
+    written, and what ``assemble`` raises.
+    """
+    _refuse_input_as_output(stock, out)
+    with atomic_path(out) as temporary:
+        _unpack(stock, temporary)
+        with _written(temporary):
+            composition = _customise(temporary, config, cache, tell, write=True)
+            _sync(temporary)
+    _owner_alone(out)
+    return composition
+
+
+def plan(
+    stock: Stock, folder: Path, config: PiConfig, *, cache: Path | None = None, tell: Callable[[str], object]
+) -> Composition:
+    """What ``compose`` would do, and nothing is kept: what an image wants stands inside it, so it is unpacked into
+    ``folder`` for as long as this takes. Raises as ``compose`` does."""
+    with ExitStack() as stack:
+        raw = Path(stock.source)
+        if stock.sha256 is not None or not _is_raw(raw):
+            raw = stack.enter_context(_unpacked_for_now(stock, folder))
+        return _customise(raw, config, cache, tell, write=False)
+
+
+def place_for(boot_free: int, root_free: int, sizes: Sequence[int]) -> Place:
+    """Where files of these ``sizes`` in bytes go, given the bytes that are free.
+
+    The boot partition is preferred: every computer can look at it. Raises InputError where neither has the room.
+    """
+    needed = sum(-(-size // _CLUSTER) * _CLUSTER for size in sizes)
+    boot, root = boot_free - BOOT_RESERVE, root_free - ROOT_RESERVE
+    if needed <= boot:
+        why = f"the boot partition has {_mb(boot_free)} free, and {_mb(BOOT_RESERVE)} stay free for kernels to come"
+        return Place(True, "fer-edge", "/boot/firmware/fer-edge", why)
+    if needed <= root:
+        why = f"the boot partition has only {_mb(boot_free)} free, the root file system {_mb(root_free)}"
+        return Place(False, "opt/fer-edge/payload", "/opt/fer-edge/payload", why)
+    raise InputError(
+        f"no room for the payload of {_mb(needed)}: the boot partition has {_mb(boot_free)} free and must keep "
+        f"{_mb(BOOT_RESERVE)}, the root file system {_mb(root_free)} and {_mb(ROOT_RESERVE)}; take a stock Lite image"
+    )
+
+
+def _customise(
+    path: Path, config: PiConfig, cache: Path | None, tell: Callable[[str], object], *, write: bool
+) -> Composition:
+    with CardImage(path, writable=write) as card:
+        system = inspect(card.boot, card.root)
+        tell(f"Raspberry Pi OS {system.release}, customised by {system.style}")
+        payload = assemble(system.release, PayloadSettings(config.config_file, config.bundle), cache, tell=tell)
+        boot_files = first_boot_files(system, config, card.boot)
+        sizes = [*(file.size for file in payload), *(len(file.data) for file in boot_files)]
+        place = place_for(card.boot.free_bytes, card.root.free_bytes, sizes)
+        tell(f"payload of {_mb(total_bytes(payload))} for {place.path}: {place.why}")
+        if write:
+            _write(card, place, payload, boot_files)
+    return Composition(
+        system,
+        path.stat().st_size,
+        place,
+        total_bytes(payload),
+        len(payload),
+        tuple((file.path, len(file.data), file.secret) for file in boot_files),
+        warnings(system, config),
+    )
+
+
+def _write(card: CardImage, place: Place, payload: Sequence[PayloadFile], boot_files: Sequence[BootFile]) -> None:
+    volume: Volume = card.boot if place.on_boot else card.root
+    with Meter("writing the payload", total_bytes(payload)) as meter:
+        for file in payload:
+            mode = 0o600 if file.secret else 0o644
+            volume.write(f"{place.folder}/{file.path}", file.data, mode=mode)
+            meter.advance(file.size)
+    # Last, so that an image that was cut off here boots as a stock one.
+    for entry in boot_files:
+        card.boot.write(entry.path, entry.data)
+
+
+def _unpack(stock: Stock, out: Path) -> None:
+    total = Path(stock.source).stat().st_size if Path(stock.source).is_file() else None
+    with out.open("r+b") as stream, Meter("unpacking the image", total) as meter:
+        out.chmod(0o600)
+        unpack(
+            stock.source,
+            stream,
+            sha256=stock.sha256,
+            progress=lambda done, size: meter.advance(done - meter.done, done / size if size else None),
+        )
+
+
+def _is_raw(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(512)[510:] == b"\x55\xaa"
+    except (OSError, ValueError):
+        return False  # what it is, unpacking it tells
+
+
+@contextmanager
+def _unpacked_for_now(stock: Stock, folder: Path) -> Iterator[Path]:
+    import tempfile
+
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".fer-edge-", suffix=".img") as file:
+            _unpack(stock, Path(file.name))
+            yield Path(file.name)
+    except FerEdgeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot unpack the image there: {reason_of(error)}") from error
+
+
+def _refuse_input_as_output(stock: Stock, out: Path) -> None:
+    if "://" not in stock.source and out.exists() and file_identity(Path(stock.source)) == file_identity(out):
+        raise InputError(f"{out}: is the stock image itself, which is never changed; give another --out")
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """OutputError for what a full disk does to ``path``."""
+    try:
+        yield
+    except FerEdgeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write it: {reason_of(error)}") from error
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _owner_alone(path: Path) -> None:
+    """An image that was replaced kept its permissions; what is in this one is nobody else's."""
+    if path.is_file():
+        path.chmod(0o600)
+
+
+def _mb(count: int) -> str:
+    return f"{max(count, 0) / 1e6:.0f} MB"

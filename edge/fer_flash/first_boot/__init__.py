@@ -1,0 +1,8 @@
+"""What a stock image is given so that it customises itself, and installs FER-Edge, at its first boot."""
+
+from __future__ import annotations
+
+from fer_flash.first_boot.boot_file import BootFile
+from fer_flash.first_boot.plan import REPORT, first_boot_files, warnings
+
+__all__ = ["REPORT", "BootFile", "first_boot_files", "warnings"]

@@ -1,0 +1,129 @@
+"""The network of a Pi, as NetworkManager and as netplan have it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import uuid
+
+from fer_edge.errors import InputError
+from fer_flash.first_boot.yaml_text import Yaml
+from fer_flash.pi_config import NetworkSettings, PiConfig, WifiSettings
+
+_WLAN = "wlan0"
+"""What Linux calls the radio of every Pi."""
+_BYTES = re.compile(r"\s*(\d+\s*;\s*)+(\d+\s*)?")
+_NAMESPACE = uuid.UUID("8d5b8fd0-7c3a-4a2e-9b1d-3a1c7f3f5e60")  # ours: equal settings make equal files
+
+
+def wifi_connection(config: PiConfig) -> str:
+    """The profile of the wireless network, as in nm-settings-keyfile(5); empty where there is none."""
+    wifi = config.settings.wifi
+    if wifi.ssid is None:
+        return ""
+    network = config.settings.network
+    fixed = network if network.address and network.interface.startswith("wl") else None
+    lines = _connection("preconfigured", "wifi", fixed)
+    # As numbers, which rpi-preseed does too: any name can be written so, and none is taken for something else.
+    name = "".join(f"{byte};" for byte in wifi.ssid.encode("utf-8"))
+    lines += ["[wifi]", "mode=infrastructure", f"ssid={name}", f"hidden={'true' if wifi.hidden else 'false'}", ""]
+    if config.wifi_key is not None:
+        # "wpa-psk" is WPA2, and WPA3 beside it where the psk is a passphrase; "sae" is WPA3 alone: nm-settings(5).
+        management = "sae" if wifi.security == "wpa3" else "wpa-psk"
+        lines += ["[wifi-security]", f"key-mgmt={management}", f"psk={_keyfile_value(config.wifi_key)}", ""]
+    return "\n".join([*lines, *_addresses(fixed), ""])
+
+
+def wired_connection(config: PiConfig) -> str:
+    """The profile of a wired interface with a fixed address; empty where DHCP serves, which needs no profile."""
+    network = config.settings.network
+    if not network.address or network.interface.startswith("wl"):
+        return ""
+    lines = [*_connection("fer-edge-wired", "ethernet", network), "[ethernet]", "", *_addresses(network), ""]
+    return "\n".join(lines)
+
+
+def netplan(config: PiConfig) -> dict[str, Yaml]:
+    """The same as cloud-init's network configuration, version 2, which is netplan's.
+
+    Raises InputError for a name of a network that netplan passes on as if it were bytes, such as ``49;50;``.
+    """
+    network, wifi = config.settings.network, config.settings.wifi
+    if wifi.ssid is not None and _BYTES.fullmatch(wifi.ssid):
+        raise InputError(f"wifi.ssid: netplan, which this image uses, cannot have a network of the name {wifi.ssid!r}")
+    wireless = network.interface.startswith("wl")
+    wired = "eth0" if wireless else network.interface
+    fixed = network if network.address else None
+    tables: dict[str, Yaml] = {
+        "version": 2,
+        "ethernets": {wired: _netplan_addresses(None if wireless else fixed)},
+    }
+    if wifi.ssid is not None:
+        interface = network.interface if wireless and fixed else _WLAN
+        tables["wifis"] = {
+            interface: {
+                **_netplan_addresses(fixed if wireless else None),
+                "regulatory-domain": wifi.country,
+                "access-points": {wifi.ssid: _access_point(wifi, config.wifi_key)},
+            }
+        }
+    return {"network": tables}
+
+
+def _access_point(wifi: WifiSettings, key: str | None) -> dict[str, Yaml]:
+    point: dict[str, Yaml] = {"hidden": True} if wifi.hidden else {}
+    if key is None:
+        return {**point, "auth": {"key-management": "none"}}
+    if wifi.security == "wpa2/wpa3":
+        # The short form is netplan's for both of them (src/parse.c, handle_access_point_password); so does Imager.
+        return {**point, "password": key}
+    return {**point, "auth": {"key-management": "sae" if wifi.security == "wpa3" else "psk", "password": key}}
+
+
+def _netplan_addresses(fixed: NetworkSettings | None) -> dict[str, Yaml]:
+    if fixed is None:
+        return {"dhcp4": True, "dhcp6": True, "optional": True}
+    version = ipaddress.ip_interface(fixed.address).version
+    table: dict[str, Yaml] = {
+        "dhcp4": version == 6,
+        "dhcp6": version == 4,
+        "optional": True,
+        "addresses": [fixed.address],
+    }
+    if fixed.gateway:
+        table["routes"] = [{"to": "default" if version == 4 else "::/0", "via": fixed.gateway}]
+    if fixed.dns:
+        table["nameservers"] = {"addresses": list(fixed.dns)}
+    return table
+
+
+def _connection(name: str, kind: str, fixed: NetworkSettings | None) -> list[str]:
+    lines = ["[connection]", f"id={name}", f"uuid={uuid.uuid5(_NAMESPACE, name)}", f"type={kind}"]
+    return [*lines, *([f"interface-name={fixed.interface}"] if fixed else []), ""]
+
+
+def _addresses(fixed: NetworkSettings | None) -> list[str]:
+    version = ipaddress.ip_interface(fixed.address).version if fixed else 0
+    lines = []
+    for family in (4, 6):
+        lines += [f"[ipv{family}]"]
+        if fixed is None or family != version:
+            lines += ["method=auto", ""]
+            continue
+        lines += ["method=manual", f"address1={fixed.address}{f',{fixed.gateway}' if fixed.gateway else ''}"]
+        # Servers of the other family go to the section of their own.
+        lines += [*_servers(fixed, family), ""]
+    return lines
+
+
+def _servers(fixed: NetworkSettings, family: int) -> list[str]:
+    servers = [server for server in fixed.dns if ipaddress.ip_address(server).version == family]
+    return [f"dns={''.join(f'{server};' for server in servers)}"] if servers else []
+
+
+def _keyfile_value(text: str) -> str:
+    """A string of a GLib key file: backslashes doubled, and ``\\s`` for spaces at its ends, which would be cut off."""
+    inner = text.strip(" ")
+    before = len(text) - len(text.lstrip(" "))
+    after = len(text) - before - len(inner)
+    return "\\s" * before + inner.replace("\\", "\\\\") + "\\s" * after

@@ -1,0 +1,225 @@
+"""The files of each style.
+
+In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then installs
+FER-Edge from the payload and scrubs the secrets; both lie in ``fer-edge/first-boot`` on the boot partition. They differ
+in who makes the account, and in what starts setup.sh:
+
+``systemd``: firstrun.sh, which ``systemd.run=`` in cmdline.txt names (systemd-run-generator(8)), as Raspberry Pi Imager
+does it (src/imagewriter.cpp, src/customization_generator.cpp). A restart follows.
+
+``cloudinit``: ``bootcmd`` of user-data, which runs at every boot until the scrub takes it out. ``runcmd`` runs once for
+an instance, even where the power fails in the middle of it. cloud-init makes account and network.
+
+``rpi-preseed``: ``runcmd.early`` of rpi-preseed.toml, before the network is up and before anybody can log in.
+rpi-preseed renames the account (raspberrypi/rpi-preseed: schema/rpi-preseed.schema, src/apply). It gets no secret: it
+would write the key of the network into NetworkManager's file unescaped, knows no fixed address for Wi-Fi, and where it
+takes a password out of its own file the old text stays in free blocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+from importlib.resources import files
+from typing import Protocol
+
+from fer_edge import strict_toml
+from fer_edge.errors import InputError
+from fer_flash.first_boot.boot_file import BootFile
+from fer_flash.first_boot.boot_texts import cmdline_text, config_text
+from fer_flash.first_boot.network import netplan, wifi_connection, wired_connection
+from fer_flash.first_boot.yaml_text import Yaml, yaml_text
+from fer_flash.pi_config import PiConfig
+from fer_flash.stock_system import StockSystem, Style
+
+FOLDER = "fer-edge/first-boot"
+"""Where the scripts lie on the boot partition."""
+MOUNTED = "/boot/firmware"
+"""Where Raspberry Pi OS has its boot partition since Bookworm."""
+REPORT = "fer-edge-first-boot.txt"
+"""What the first boot did, without secrets, on the boot partition."""
+
+_SCRIPTS = ("setup.sh", "first-boot.sh", "fer-edge-first-boot.service")
+_GROUPS = "users,adm,dialout,audio,netdev,video,plugdev,cdrom,games,input,gpio,spi,i2c,render,sudo"
+"""As Raspberry Pi Imager has them (src/customization_generator.cpp)."""
+_EARLY_S = 25
+"""Seconds for setup.sh under rpi-preseed, whose service has 30 in all; what it does not come to, first-boot.sh does."""
+
+
+class BootPartition(Protocol):
+    """What is read of the image's boot partition."""
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file or folder."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The content of a file."""
+        ...
+
+
+def first_boot_files(system: StockSystem, config: PiConfig, boot: BootPartition) -> list[BootFile]:
+    """What to write to the boot partition; a file that is there already is replaced as a whole.
+
+    Raises InputError where the image lacks what the style needs.
+    """
+    words = ["cgroup_enable=memory"]  # which the firmware turns off; MemoryMax of fer-edge.service needs it
+    if config.settings.wifi.country:
+        words.append(f"cfg80211.ieee80211_regdom={config.settings.wifi.country}")
+    if system.style is Style.SYSTEMD:
+        styled, more = _systemd_files()
+    elif system.style is Style.CLOUDINIT:
+        styled, more = _cloudinit_files(config)
+    else:
+        styled, more = _preseed_files(system, config)
+    settings, secret = settings_text(system, config)
+    stock = boot.read("config.txt") if boot.exists("config.txt") else b""
+    return [
+        *(BootFile(f"{FOLDER}/{name}", _script(name)) for name in _SCRIPTS),
+        BootFile(f"{FOLDER}/settings", settings.encode("utf-8"), secret=secret),
+        *styled,
+        BootFile("config.txt", config_text(stock)),
+        BootFile("cmdline.txt", cmdline_text(boot.read("cmdline.txt"), [*words, *more])),
+    ]
+
+
+def warnings(system: StockSystem, config: PiConfig) -> tuple[str, ...]:
+    """What a person should know before the card is written, a line each."""
+    names = {
+        Style.SYSTEMD: "firstrun.sh",
+        Style.CLOUDINIT: "user-data, network-config and meta-data",
+        Style.PRESEED: "rpi-preseed.toml",
+    }
+    once = (
+        f"edits of {names[system.style]} or of {FOLDER} on the card have no effect once the Pi has booted from it: "
+        "compose and write it anew, or change the running Pi (fer-edge deploy)"
+    )
+    return (*config.notes(), once)
+
+
+def settings_text(system: StockSystem, config: PiConfig) -> tuple[str, bool]:
+    """What setup.sh reads, and whether it is secret: assignments of the shell, so quoted that no value is looked into.
+
+    Where cloud-init makes the account and the network, they are left out: each secret stands in one place.
+    """
+    settings = config.settings
+    if system.style is Style.CLOUDINIT:
+        password_hash = wifi = wired = ""
+    else:
+        password_hash, wifi, wired = config.password_hash or "", wifi_connection(config), wired_connection(config)
+    values = {
+        "FER_HOSTNAME": settings.system.hostname,
+        "FER_LOCALE": settings.system.locale,
+        "FER_KEYMAP": settings.system.keymap,
+        "FER_TIMEZONE": settings.system.timezone,
+        "FER_USER": settings.user.name,
+        "FER_PASSWORD_HASH": password_hash,
+        "FER_SSH": "yes" if settings.ssh.enabled else "no",
+        "FER_SSH_PASSWORD": "yes" if settings.ssh.password_login else "no",
+        "FER_SSH_KEYS": "\n".join(config.ssh_keys),
+        "FER_COUNTRY": settings.wifi.country,
+        "FER_WIFI_CONNECTION": wifi,
+        "FER_WIRED_CONNECTION": wired,
+    }
+    lines = (f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    head = (
+        "# shellcheck shell=sh disable=SC2016,SC2034 # nothing in a value is to be expanded; setup.sh uses them all\n"
+        "# Settings of the first boot, written by `fer-edge flash compose`; overwritten and removed after it.\n"
+    )
+    return head + "".join(lines), bool(password_hash or (wifi and config.wifi_key is not None))
+
+
+def _script(name: str) -> bytes:
+    # As text, so that a checkout with Windows' line ends does no harm.
+    text = files("fer_flash").joinpath("first_boot", "scripts", name).read_text(encoding="utf-8")
+    return text.replace("\r\n", "\n").encode("utf-8")
+
+
+def _systemd_files() -> tuple[list[BootFile], list[str]]:
+    words = [
+        f"systemd.run={MOUNTED}/firstrun.sh",
+        "systemd.run_success_action=reboot",
+        "systemd.unit=kernel-command-line.target",
+    ]
+    return [BootFile("firstrun.sh", _script("firstrun.sh"))], words
+
+
+def _cloudinit_files(config: PiConfig) -> tuple[list[BootFile], list[str]]:
+    scrubbed = _cloud_config(_lasting(config), "What was here was done at the first boot; edits have no effect.")
+    user_data = _cloud_config(_user_data(config), "Done once, at the first boot; then scrubbed.")
+    # Of what is no secret alone: a hash over the key of the network would let one try passphrases against it.
+    open_part = dataclasses.replace(config, password_hash=None, wifi_key=None)
+    content = yaml_text(_user_data(open_part)) + yaml_text(netplan(open_part))
+    instance = f"fer-edge-{hashlib.sha256(content.encode('utf-8')).hexdigest()[:16]}"
+    meta_data = {"dsmode": "local", "instance-id": instance, "local-hostname": config.settings.system.hostname}
+    seed = [
+        BootFile("meta-data", yaml_text(meta_data).encode("utf-8")),
+        BootFile("user-data", user_data, secret=config.password_hash is not None),
+        BootFile("network-config", yaml_text(netplan(config)).encode("utf-8"), secret=config.wifi_key is not None),
+        BootFile(f"{FOLDER}/user-data.scrubbed", scrubbed),
+    ]
+    # As Imager does since its pull request 1529: so cloud-init knows, at each boot, that this instance is done.
+    return seed, [f"ds=nocloud;i={instance}"]
+
+
+def _cloud_config(table: dict[str, Yaml], comment: str) -> bytes:
+    return f"#cloud-config\n# {comment}\n{yaml_text(table)}".encode()
+
+
+def _lasting(config: PiConfig) -> dict[str, Yaml]:
+    # cloud-init sets the name of the host at every boot (cc_update_hostname), so it must find it there.
+    return {"hostname": config.settings.system.hostname, "manage_etc_hosts": True}
+
+
+def _user_data(config: PiConfig) -> dict[str, Yaml]:
+    system, ssh = config.settings.system, config.settings.ssh
+    user: dict[str, Yaml] = {
+        "name": config.settings.user.name,
+        "groups": _GROUPS,
+        "shell": "/bin/bash",
+        "lock_passwd": config.password_hash is None,
+    }
+    if config.password_hash is None:
+        user["sudo"] = "ALL=(ALL) NOPASSWD:ALL"  # it would ask for a password that there is not
+    else:
+        user["hashed_passwd"] = config.password_hash  # unlike passwd, also of an account that the image has already
+    if config.ssh_keys:
+        user["ssh_authorized_keys"] = list(config.ssh_keys)
+    return {
+        **_lasting(config),
+        "locale": system.locale,
+        "keyboard": {"model": "pc105", "layout": system.keymap},
+        "timezone": system.timezone,
+        "ssh_pwauth": ssh.password_login,
+        "disable_root": True,
+        "users": [user],
+        "bootcmd": [["sh", f"{MOUNTED}/{FOLDER}/setup.sh", "cloudinit"]],
+    }
+
+
+def _preseed_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFile], list[str]]:
+    settings = config.settings
+    tables: dict[str, object] = {
+        "config_version": "1.0",
+        "system": {"hostname": settings.system.hostname},
+        "user": {"name": settings.user.name, "passwordless_sudo": config.password_hash is None},
+        # The keys are setup.sh's to write: some versions pass them to imager_custom in a way that it takes wrongly.
+        "ssh": {"enabled": settings.ssh.enabled, "password_authentication": settings.ssh.password_login},
+        "locale": {
+            "keymap": settings.system.keymap,
+            "timezone": settings.system.timezone,
+            "locales": [settings.system.locale],
+            "lang": settings.system.locale,
+        },
+        "runcmd": {"early": [f"sh {MOUNTED}/{FOLDER}/setup.sh rpi-preseed"], "early_cmd_timeout": _EARLY_S},
+    }
+    used = [
+        f"{name}.{key}" if isinstance(table, dict) else name
+        for name, table in tables.items()
+        for key in (table if isinstance(table, dict) else [name])
+    ]
+    unknown = sorted(set(used) - system.preseed_keys) if system.preseed_keys else []
+    if unknown:
+        raise InputError(f"this image's rpi-preseed does not know {', '.join(unknown)}; take a newer image")
+    return [BootFile("rpi-preseed.toml", strict_toml.dump(tables).encode("utf-8"))], []

@@ -1,0 +1,183 @@
+#!/bin/sh
+# Installs FER-Edge from the payload on the card, then takes the secrets off the boot partition and says what it did.
+# Written by `fer-edge flash compose`; setup.sh puts it in place, fer-edge-first-boot.service runs it at every boot until
+# both are done. Each step may be cut off by a loss of power, and is done again.
+#
+# ROOT is prepended to every path: empty on a Pi, a folder in tests.
+set -u
+umask 077
+
+root=${ROOT:-}
+boot=$root/boot/firmware
+state=$root/var/lib/fer-edge-first-boot
+report=$boot/fer-edge-first-boot.txt
+first=$boot/fer-edge/first-boot
+style=$(cat "$state/style" 2>/dev/null || echo unknown)
+attempts=3     # boots at which the install is tried
+wait_s=${WAIT_S:-300} # for cloud-init's last stage, which reads the seed no more
+
+say() { printf 'fer-edge first boot: %s\n' "$*"; }
+
+# mark NAME: on the medium before anything is done that relies on it.
+mark() {
+  : >"$state/$1" && sync "$state/$1"
+}
+
+# At how many boots the install was tried; nothing is left of the number where the power failed in the middle of it.
+tried() {
+  count=$(cat "$state/attempts" 2>/dev/null)
+  echo "${count:-0}"
+}
+
+# setup.sh may have been cut off, by a loss of power or by the time that rpi-preseed gives it.
+finish_setup() {
+  [ ! -e "$state/set-up" ] || return 0
+  [ -e "$first/setup.sh" ] && sh "$first/setup.sh" "$style"
+}
+
+# setup.sh's setting is read at a boot's begin, which is over.
+arm_watchdog() {
+  busctl set-property org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
+    RuntimeWatchdogUSec t 15000000 2>/dev/null || say "the hardware watchdog will be on from the next boot"
+}
+
+install_payload() {
+  [ ! -e "$state/installed" ] || return 0
+  count=$(($(tried) + 1))
+  printf '%s\n' "$count" >"$state/attempts"
+  sync "$state/attempts"
+  for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
+    if [ -f "$payload/install.sh" ]; then
+      say "installing from $payload (attempt $count of $attempts)"
+      # The journal may be gone when somebody asks: the end of this goes into the report.
+      { (umask 022 && sh "$payload/install.sh" --first-boot 2>&1); echo "$?" >"$state/result"; } | tee "$state/install.log"
+      [ "$(cat "$state/result")" -eq 0 ] && mark installed && return 0
+      say "the install failed"
+      return 1
+    fi
+  done
+  say "no payload at $boot/fer-edge nor at $root/opt/fer-edge/payload" | tee "$state/install.log"
+  return 1
+}
+
+# cloud-init goes through its stages beside this; a seed that changed under it would be half applied.
+wait_for_cloud_init() {
+  [ "$style" = cloudinit ] || return 0
+  waited=0
+  while [ ! -e "$root/var/lib/cloud/instance/boot-finished" ]; do
+    if [ "$waited" -ge "$wait_s" ]; then
+      say "cloud-init was not through after $wait_s s; scrubbing all the same"
+      return 0
+    fi
+    sleep 2
+    waited=$((waited + 2))
+  done
+}
+
+size_of() { wc -c <"$1" | tr -d ' '; }
+
+# overwrite FILE FROM: FROM's bytes in the place of FILE's, in the same blocks of the file system.
+overwrite() {
+  dd if="$2" of="$1" conv=notrunc bs=4096 2>/dev/null && sync "$1"
+}
+
+# wipe FILE: zeros over all of it, then it is removed.
+wipe() {
+  [ -f "$1" ] || return 0
+  size=$(size_of "$1")
+  head -c "$size" /dev/zero >"$state/zeros" && overwrite "$1" "$state/zeros"
+  rm -f "$1" "$state/zeros"
+  if [ -e "$1" ]; then
+    return 1
+  fi
+  wiped="$wiped ${1#"$boot"/}"
+}
+
+# cloud-init reads its seed at each boot, so there must always be one: what is left of it without the secrets goes over the
+# old text, filled up with empty lines, in one write, so that no moment is without a seed.
+scrub_user_data() {
+  [ "$style" = cloudinit ] && [ -f "$boot/user-data" ] || return 0
+  cp "$state/user-data.scrubbed" "$state/new" || return 1
+  missing=$(($(size_of "$boot/user-data") - $(size_of "$state/new")))
+  if [ "$missing" -gt 0 ]; then
+    head -c "$missing" /dev/zero | tr '\0' '\n' >>"$state/new"
+  fi
+  overwrite "$boot/user-data" "$state/new" || return 1
+  cmp -s "$boot/user-data" "$state/new" || return 1
+  rm -f "$state/new"
+  wiped="$wiped user-data"
+}
+
+# What cloud-init made of network-config stays in force: cloud-init's own switch, so that it never makes it anew.
+keep_network() {
+  [ "$style" = cloudinit ] || return 0
+  mkdir -p "$root/etc/cloud/cloud.cfg.d"
+  printf 'network: {config: disabled}\n' >"$root/etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
+  chmod 644 "$root/etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
+}
+
+# Another attempt to install needs the payload's secrets.
+scrub_payload() {
+  if [ ! -e "$state/installed" ] && [ "$(tried)" -lt "$attempts" ]; then
+    left="$left payload"
+    return
+  fi
+  for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
+    for file in "$payload"/secrets/*; do
+      wipe "$file" || left="$left ${file##*/}"
+    done
+    # Addresses of cameras may hold passwords: such settings are left out of the sums.
+    if [ -f "$payload/SHA256SUMS" ] && ! grep -q '  config\.toml$' "$payload/SHA256SUMS"; then
+      wipe "$payload/config.toml" || left="$left config.toml"
+    fi
+  done
+}
+
+scrub() {
+  [ ! -e "$state/scrubbed" ] || return 0
+  wiped='' left=''
+  wait_for_cloud_init
+  keep_network
+  for step in scrub_user_data "wipe $boot/network-config" "wipe $first/settings" "wipe $boot/firstrun.sh"; do
+    case $step in
+      *network-config) [ "$style" = cloudinit ] || continue ;;
+    esac
+    # shellcheck disable=SC2086 # a command and its argument, neither with spaces of its own
+    $step || left="$left ${step##*/}"
+  done
+  scrub_payload
+  if [ -n "$left" ]; then
+    say "could not scrub:$left"
+    return 1
+  fi
+  sync
+  printf '%s\n' "${wiped:- nothing}" >"$state/wiped"
+  mark scrubbed
+}
+
+tell() {
+  installed="FAILED, attempt $(cat "$state/attempts") of $attempts, one a boot. The end of $state/install.log:
+$(tail -n 5 "$state/install.log" 2>/dev/null)"
+  [ ! -e "$state/installed" ] || installed='done'
+  scrubbed="FAILED; secrets may still lie on this partition; it is tried again at the next boot"
+  [ ! -e "$state/scrubbed" ] || scrubbed="done, overwritten and removed or emptied:$(cat "$state/wiped")"
+  say "install: $installed"
+  say "scrub: $scrubbed"
+  printf 'FER-Edge, first boot\ninstall: %s\nscrub: %s\n%s\n' "$installed" "$scrubbed" \
+    'Changes of the first-boot files on this partition have no effect from now on.' >"$report.tmp" &&
+    sync "$report.tmp" && mv -f "$report.tmp" "$report"
+}
+
+finish_setup
+arm_watchdog
+install_payload
+install_rc=$?
+scrub
+scrub_rc=$?
+tell
+if [ "$scrub_rc" -eq 0 ] && { [ "$install_rc" -eq 0 ] || [ "$(tried)" -ge "$attempts" ]; }; then
+  mark 'done'
+  rm -f "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
+fi
+sync
+[ "$install_rc" -eq 0 ] && [ "$scrub_rc" -eq 0 ]

@@ -1,0 +1,238 @@
+#!/bin/sh
+# Sets up this Raspberry Pi at its first boot and hands over to first-boot.sh beside it, which runs as a service.
+# Written by `fer-edge flash compose`. Run again, it does the same again. Its settings are in the file beside it.
+#
+# usage: setup.sh STYLE, one of systemd, cloudinit, rpi-preseed
+# ROOT is prepended to every path: empty on a Pi, a folder in tests.
+set -u
+umask 022
+
+root=${ROOT:-}
+style=${1:?usage: setup.sh systemd|cloudinit|rpi-preseed}
+here=$(dirname "$0")
+state=$root/var/lib/fer-edge-first-boot
+imager=$root/usr/lib/raspberrypi-sys-mods/imager_custom
+userconf=$root/usr/lib/userconf-pi/userconf
+connections=$root/etc/NetworkManager/system-connections
+
+say() { printf 'fer-edge first boot: %s\n' "$*"; }
+
+# attempt COMMAND...: what fails here must not keep the rest from being done.
+attempt() {
+  "$@" || say "failed, going on: $1 ${2:-}"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# put FILE MODE TEXT: the whole file or none of it, whenever the power fails.
+put() {
+  mkdir -p "$(dirname "$1")"
+  (umask 077 && printf '%s' "$3" >"$1.tmp") && chmod "$2" "$1.tmp" && sync "$1.tmp" && mv -f "$1.tmp" "$1"
+}
+
+set_hostname() {
+  current=$(tr -d ' \t\r\n' <"$root/etc/hostname")
+  if [ -x "$imager" ]; then
+    "$imager" set_hostname "$FER_HOSTNAME" && return
+  fi
+  put "$root/etc/hostname" 644 "$FER_HOSTNAME
+"
+  sed -i "s/^127\.0\.1\.1.*${current:-raspberrypi}.*/127.0.1.1\t$FER_HOSTNAME/" "$root/etc/hosts"
+}
+
+# The image's first account gets the name; only an image without any gets a new one.
+set_user() {
+  if [ -x "$userconf" ] && "$userconf" "$FER_USER" "$FER_PASSWORD_HASH"; then
+    return
+  fi
+  first=$(getent passwd 1000 | cut -d: -f1)
+  if [ -z "$first" ]; then
+    useradd --create-home --uid 1000 --shell /bin/bash "$FER_USER"
+  elif [ "$first" != "$FER_USER" ]; then
+    usermod --login "$FER_USER" "$first" &&
+      usermod --move-home --home "/home/$FER_USER" "$FER_USER" &&
+      groupmod --new-name "$FER_USER" "$first"
+  fi
+}
+
+# No password is a field that no password fits, and not an empty one.
+set_password() {
+  printf '%s:%s\n' "$FER_USER" "${FER_PASSWORD_HASH:-*}" | chpasswd --encrypted
+}
+
+set_groups() {
+  for group in adm dialout audio netdev video plugdev input gpio spi i2c render sudo; do
+    if getent group "$group" >/dev/null; then
+      usermod --append --groups "$group" "$FER_USER"
+    fi
+  done
+  if [ -z "$FER_PASSWORD_HASH" ]; then # sudo would ask for a password that there is not
+    put "$root/etc/sudoers.d/010-fer-edge" 440 "$FER_USER ALL=(ALL) NOPASSWD: ALL
+"
+  fi
+}
+
+set_ssh_keys() {
+  [ -n "$FER_SSH_KEYS" ] || return 0
+  home=$(getent passwd "$FER_USER" | cut -d: -f6)
+  [ -n "$home" ] || return 1
+  install -d -m 700 "$root$home/.ssh"
+  put "$root$home/.ssh/authorized_keys" 600 "$FER_SSH_KEYS
+" && chown -R "$FER_USER:" "$root$home/.ssh"
+}
+
+# Debian's sshd_config reads sshd_config.d first, and the first value counts. imager_custom's way, sed on the whole file,
+# has failed in some of its versions, and so may rpi-preseed's call of it.
+set_ssh() {
+  put "$root/etc/ssh/sshd_config.d/10-fer-edge.conf" 644 "PasswordAuthentication $FER_SSH_PASSWORD
+KbdInteractiveAuthentication $FER_SSH_PASSWORD
+PermitRootLogin no
+"
+  if [ "$FER_SSH" = yes ]; then
+    attempt systemctl enable ssh
+  else
+    attempt systemctl disable ssh
+  fi
+}
+
+# Debian's locale-gen makes what stands in this file, whatever it is asked for: cloud-init asks, and then fails.
+allow_locale() {
+  sed -i "s/^# *\($FER_LOCALE .*\)/\1/" "$root/etc/locale.gen"
+}
+
+set_locale() {
+  if [ -x "$imager" ]; then
+    attempt "$imager" set_keymap "$FER_KEYMAP"
+    attempt "$imager" set_timezone "$FER_TIMEZONE"
+  else
+    put "$root/etc/timezone" 644 "$FER_TIMEZONE
+"
+    ln -sf "/usr/share/zoneinfo/$FER_TIMEZONE" "$root/etc/localtime"
+    put "$root/etc/default/keyboard" 644 "XKBMODEL=\"pc105\"
+XKBLAYOUT=\"$FER_KEYMAP\"
+XKBVARIANT=\"\"
+XKBOPTIONS=\"\"
+BACKSPACE=\"guess\"
+"
+  fi
+  if have raspi-config; then
+    attempt raspi-config nonint do_change_locale "$FER_LOCALE"
+  else
+    allow_locale
+    attempt locale-gen
+    attempt update-locale "LANG=$FER_LOCALE"
+  fi
+}
+
+# As rpi-preseed does it: profiles of NetworkManager that are written here, since imager_custom's know neither WPA3 nor
+# fixed addresses, and take some names of networks for something else.
+set_network() {
+  if [ -n "$FER_WIFI_CONNECTION" ]; then
+    put "$connections/preconfigured.nmconnection" 600 "$FER_WIFI_CONNECTION"
+  fi
+  if [ -n "$FER_WIRED_CONNECTION" ]; then
+    put "$connections/fer-edge-wired.nmconnection" 600 "$FER_WIRED_CONNECTION"
+  fi
+}
+
+# Raspberry Pi OS keeps the radio blocked until a country is set. cmdline.txt has it too, for the kernel.
+set_country() {
+  [ -n "$FER_COUNTRY" ] || return 0
+  if have raspi-config; then
+    attempt raspi-config nonint do_wifi_country "$FER_COUNTRY"
+  fi
+  if have rfkill; then
+    attempt rfkill unblock wifi
+  fi
+  for file in "$root"/var/lib/systemd/rfkill/*:wlan; do
+    if [ -e "$file" ]; then
+      echo 0 >"$file"
+    fi
+  done
+}
+
+# A Pi that hangs starts again: 15 s is the longest that its timer counts. A card stands so many writes: the journal is
+# bounded.
+set_care() {
+  put "$root/etc/systemd/system.conf.d/90-fer-edge.conf" 644 "[Manager]
+RuntimeWatchdogSec=15s
+RebootWatchdogSec=2min
+"
+  put "$root/etc/systemd/journald.conf.d/90-fer-edge.conf" 644 "[Journal]
+SystemMaxUse=64M
+RuntimeMaxUse=32M
+MaxFileSec=1week
+"
+}
+
+# The rest takes minutes and may lose its power on the way: a service, which every boot starts until it is done.
+set_install() {
+  mkdir -p "$state"
+  chmod 700 "$state"
+  cp "$here/first-boot.sh" "$state/first-boot.sh.tmp" && sync "$state/first-boot.sh.tmp" &&
+    mv -f "$state/first-boot.sh.tmp" "$state/first-boot.sh"
+  put "$state/style" 644 "$style
+"
+  if [ -e "$here/user-data.scrubbed" ]; then
+    cp "$here/user-data.scrubbed" "$state/"
+  fi
+  put "$root/etc/systemd/system/fer-edge-first-boot.service" 644 "$(cat "$here/fer-edge-first-boot.service")
+"
+  mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
+  ln -sf /etc/systemd/system/fer-edge-first-boot.service \
+    "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
+}
+
+# firstrun.sh is followed by a restart, which does all this.
+start_services() {
+  [ "$style" != systemd ] || return 0
+  attempt systemctl daemon-reload # which reads system.conf.d again, too
+  if [ "$FER_SSH" = yes ]; then
+    attempt systemctl --no-block restart ssh
+  else
+    attempt systemctl --no-block stop ssh
+  fi
+  attempt systemctl --no-block start fer-edge-first-boot.service
+}
+
+if [ ! -e "$here/settings" ]; then
+  say "set up already: $here/settings is gone"
+  exit 0
+fi
+# shellcheck source=/dev/null
+. "$here/settings"
+# First, so that what is cut off from here on is taken up again by the service.
+attempt set_install
+case $style in
+  systemd)
+    attempt set_hostname
+    attempt set_user
+    attempt set_password
+    attempt set_groups
+    attempt set_ssh_keys
+    attempt set_ssh
+    attempt set_locale
+    attempt set_network
+    ;;
+  rpi-preseed)
+    attempt set_password
+    attempt set_groups
+    attempt set_ssh_keys
+    attempt set_ssh
+    attempt set_network
+    ;;
+  cloudinit) # makes the account, and the network, by itself
+    attempt set_ssh
+    attempt allow_locale
+    ;;
+  *)
+    say "unknown style $style"
+    exit 2
+    ;;
+esac
+attempt set_country
+attempt set_care
+: >"$state/set-up"
+sync
+start_services
+say "set up ($style)"

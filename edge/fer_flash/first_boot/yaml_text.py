@@ -1,0 +1,62 @@
+"""YAML of nested mappings, lists, strings and booleans: the little that cloud-init's files need."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+Yaml = str | bool | int | Sequence["Yaml"] | Mapping[str, "Yaml"]
+
+_ESCAPES = {"\\": "\\\\", '"': '\\"'}
+_PLAIN = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+"""Words that YAML 1.1 takes for something else than text."""
+
+
+def yaml_text(value: Mapping[str, Yaml]) -> str:
+    """Block style, every string and key in double quotes: what looks like a number, a date or ``no`` stays a string.
+
+    The quoting is YAML 1.2, section 7.3.1, whose ``\\xNN``, ``\\uNNNN`` and ``\\UNNNNNNNN`` 1.1 has as well.
+    """
+    return "".join(f"{line}\n" for line in _lines(value))
+
+
+def _lines(value: Yaml) -> list[str]:
+    if isinstance(value, str | bool | int):
+        return [_scalar(value)]
+    if not value:
+        return ["{}" if isinstance(value, Mapping) else "[]"]
+    found: list[str] = []
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            inner = _lines(item)
+            flat = isinstance(item, str | bool | int) or not item
+            found += [f"{_key(key)}: {inner[0]}"] if flat else [f"{_key(key)}:", *(f"  {line}" for line in inner)]
+        return found
+    for item in value:
+        inner = _lines(item)
+        found += [f"- {inner[0]}", *(f"  {line}" for line in inner[1:])]
+    return found
+
+
+def _key(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) and name not in _WORDS else _scalar(name)
+
+
+def _scalar(value: str | bool | int) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return '"' + "".join(map(_character, value)) + '"'
+
+
+def _character(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

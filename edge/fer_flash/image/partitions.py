@@ -1,0 +1,137 @@
+"""The partitions of a raw image, from an MBR or a GPT.
+
+MBR: the table of four entries at byte 446, as UEFI 2.10, 5.2.1 tells of it; what lies in an extended partition is not
+looked for, Raspberry Pi OS has none. GPT: UEFI 2.10, 5.3; the second header, in the last sector, serves where the first
+one is broken.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fer_edge.errors import InputError
+from fer_flash.image.region import Region
+
+SECTOR = 512
+"""Bytes; cards have no other size."""
+
+_MBR_ENTRIES, _MBR_SIGNATURE = 446, b"\x55\xaa"
+_PROTECTIVE = 0xEE  # the MBR's one partition where a GPT stands behind it
+_MBR_FAT = {0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E, 0xEF}
+_MBR_LINUX = 0x83
+_GPT_SIGNATURE = b"EFI PART"
+_GPT_HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
+_GPT_ENTRY = struct.Struct("<16s16sQQQ72s")
+_MAX_ENTRY_BYTES = 1 << 20  # every program writes 128 entries of 128 bytes
+_GPT_KINDS = {
+    "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7": "fat",  # Microsoft basic data, which parted writes for FAT
+    "c12a7328-f81f-11d2-ba4b-00a0c93ec93b": "fat",  # EFI system partition
+    "0fc63daf-8483-4772-8e79-3d69d8477de4": "linux",
+    "b921b045-1df0-41c3-af44-4c6f280d3fae": "linux",  # Linux root, arm64 (Discoverable Partitions Specification)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition: ``start`` and ``size`` in bytes, ``kind`` "fat", "linux" or as the table has it: 0x82, a GUID."""
+
+    number: int
+    start: int
+    size: int
+    kind: str
+
+
+def read_partitions(image: Region) -> tuple[Partition, ...]:
+    """The partitions of a whole image, as their table has them.
+
+    Raises InputError where there is no table, where it makes no sense, or where a partition reaches beyond the image.
+    """
+    if image.size == 0:
+        raise InputError(f"{image.name}: is empty")
+    if image.size < 2 * SECTOR:
+        raise _no_table(image)
+    first = image.read(0, SECTOR)
+    if not first.endswith(_MBR_SIGNATURE):
+        raise _no_table(image)
+    entries = tuple(struct.unpack_from("<BxxxBxxxII", first, _MBR_ENTRIES + 16 * index) for index in range(4))
+    if any(kind == _PROTECTIVE for _, kind, _, _ in entries):
+        partitions = _gpt(image)
+    else:
+        # A lone FAT ends with the same signature; where a table would be, it has program text.
+        if any(status not in (0, 0x80) for status, *_ in entries):
+            raise _no_table(image)
+        partitions = tuple(
+            Partition(index + 1, start * SECTOR, size * SECTOR, _mbr_kind(kind))
+            for index, (_, kind, start, size) in enumerate(entries)
+            if kind and size
+        )
+    if not partitions:
+        raise _no_table(image)
+    _check_places(image, partitions)
+    return partitions
+
+
+def _mbr_kind(kind: int) -> str:
+    if kind in _MBR_FAT:
+        return "fat"
+    return "linux" if kind == _MBR_LINUX else f"0x{kind:02x}"
+
+
+def _gpt(image: Region) -> tuple[Partition, ...]:
+    """The partitions of the first GPT that is whole."""
+    for at in (SECTOR, (image.size // SECTOR - 1) * SECTOR):
+        entries = _gpt_entries(image, at)
+        if entries is not None:
+            return tuple(_gpt_partitions(entries))
+    raise image.damaged(f"a GPT of which neither header, at bytes {SECTOR} and {at}, agrees with its checksums")
+
+
+def _gpt_entries(image: Region, at: int) -> list[bytes] | None:
+    """The entries that the header at byte ``at`` leads to; None where it or they are broken."""
+    sector = image.read(at, SECTOR)
+    (signature, _, size, checksum, _, _, _, _, _, _, table, count, entry_size, table_checksum) = (
+        _GPT_HEADER.unpack_from(sector)
+    )
+    if signature != _GPT_SIGNATURE or not _GPT_HEADER.size <= size <= SECTOR:
+        return None
+    if zlib.crc32(sector[:16] + bytes(4) + sector[20:size]) != checksum:
+        return None
+    if entry_size < _GPT_ENTRY.size or count * entry_size > _MAX_ENTRY_BYTES:
+        return None
+    if table * SECTOR + count * entry_size > image.size:
+        return None
+    data = image.read(table * SECTOR, count * entry_size)
+    if zlib.crc32(data) != table_checksum:
+        return None
+    return [data[index * entry_size :][: _GPT_ENTRY.size] for index in range(count)]
+
+
+def _gpt_partitions(entries: list[bytes]) -> Iterator[Partition]:
+    for index, entry in enumerate(entries):
+        kind, _, first, last, _, _ = _GPT_ENTRY.unpack(entry)
+        if any(kind):  # all zero where there is none
+            guid = str(uuid.UUID(bytes_le=kind))
+            yield Partition(index + 1, first * SECTOR, (last - first + 1) * SECTOR, _GPT_KINDS.get(guid, guid))
+
+
+def _check_places(image: Region, partitions: tuple[Partition, ...]) -> None:
+    end, before = 0, 0
+    for each in sorted(partitions, key=lambda partition: partition.start):
+        if each.start + each.size > image.size:
+            raise InputError(
+                f"{image.name}: partition {each.number} ends at byte {each.start + each.size}, and the image after "
+                f"{image.size}: it is cut off; download or unpack it again"
+            )
+        if each.size <= 0 or each.start < max(end, SECTOR):
+            raise image.damaged(
+                f"partition {each.number} overlaps {f'partition {before}' if before else 'the partition table'}"
+            )
+        end, before = each.start + each.size, each.number
+
+
+def _no_table(image: Region) -> InputError:
+    return InputError(f"{image.name}: no card image: neither an MBR nor a GPT at its start")

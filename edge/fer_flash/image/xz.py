@@ -1,0 +1,132 @@
+"""The .xz format: how large the content is, without unpacking it, and the content itself.
+
+Each stream of a file ends in an index of its blocks with their sizes (sections 2.1.2 and 4 of "The .xz File Format",
+version 1.2.1, tukaani.org). Reading them from the end also finds a file that was cut off, before anything is written.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from fer_edge.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
+_HEADER_BYTES = 12
+_FOOTER_BYTES = 12
+_FOOTER_MAGIC = b"YZ"
+_MAX_INDEX_BYTES = 1 << 26  # 64 MiB: an index has some 10 bytes for each block of megabytes
+_MAX_INTEGER_BYTES = 9
+_READ_BYTES = 1 << 18
+
+
+class XzContent(io.RawIOBase):
+    """What the .xz file ``stored`` unpacks to, all its streams; lzma.open stops where there is padding between two.
+
+    Raises lzma.LZMAError where the file is damaged, EOFError where it is cut off.
+    """
+
+    def __init__(self, stored: BinaryIO) -> None:
+        super().__init__()
+        self._stored = stored
+        self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        self._ahead = b""
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Unpack some bytes into ``buffer``; 0 at the end."""
+        view = memoryview(buffer)
+        while not self._decoder.eof or self._begin_stream():
+            data = self._decoder.decompress(self._packed(), len(view))
+            view[: len(data)] = data
+            if data:
+                return len(data)
+        return 0
+
+    def _packed(self) -> bytes:
+        """What the decoder is to see next."""
+        if not self._decoder.needs_input:
+            return b""
+        packed, self._ahead = self._ahead or self._stored.read(_READ_BYTES), b""
+        if not packed:
+            raise EOFError("it is cut off")
+        return packed
+
+    def _begin_stream(self) -> bool:
+        """Go on to the next stream, past padding; false where there is none."""
+        rest = self._decoder.unused_data.lstrip(b"\0")
+        while not rest:
+            packed = self._stored.read(_READ_BYTES)
+            if not packed:
+                return False
+            rest = packed.lstrip(b"\0")
+        self._decoder, self._ahead = lzma.LZMADecompressor(lzma.FORMAT_XZ), rest
+        return True
+
+
+def xz_content_size(stream: BinaryIO, path: Path) -> int:
+    """Bytes that the .xz file ``stream`` unpacks to. Raises InputError, which names ``path``, if it is not whole."""
+    end = stream.seek(0, os.SEEK_END)
+    total = 0
+    while end > 0:
+        if end % 4 or end < _HEADER_BYTES + _FOOTER_BYTES:
+            raise _cut_off(path)
+        stream.seek(end - _FOOTER_BYTES)
+        footer = stream.read(_FOOTER_BYTES)
+        if footer[-4:] == bytes(4):  # padding after a stream comes in fours
+            end -= 4
+            continue
+        end, size = _stream_before(stream, end, footer, path)
+        total += size
+    return total
+
+
+def _stream_before(stream: BinaryIO, end: int, footer: bytes, path: Path) -> tuple[int, int]:
+    """Where the stream that ends at ``end`` begins, and the bytes in it."""
+    if footer[-2:] != _FOOTER_MAGIC or zlib.crc32(footer[4:10]) != int.from_bytes(footer[:4], "little"):
+        raise _cut_off(path)
+    index_bytes = (int.from_bytes(footer[4:8], "little") + 1) * 4
+    index_start = end - _FOOTER_BYTES - index_bytes
+    if index_bytes > _MAX_INDEX_BYTES or index_start < _HEADER_BYTES:
+        raise _cut_off(path)
+    stream.seek(index_start)
+    index = stream.read(index_bytes)
+    if index[0] != 0 or zlib.crc32(index[:-4]) != int.from_bytes(index[-4:], "little"):
+        raise _cut_off(path)
+    try:
+        count, at = _integer(index, 1)
+        packed = unpacked = 0
+        for _ in range(count):
+            block, at = _integer(index, at)
+            packed += (block + 3) // 4 * 4  # blocks are padded to fours, and the index has the size before that
+            size, at = _integer(index, at)
+            unpacked += size
+    except IndexError as error:
+        raise _cut_off(path) from error
+    start = index_start - packed - _HEADER_BYTES
+    if start < 0:
+        raise _cut_off(path)
+    return start, unpacked
+
+
+def _integer(data: bytes, at: int) -> tuple[int, int]:
+    """The number at ``at``, seven bits a byte, lowest first (section 1.2), and where the next one is."""
+    value = 0
+    for place in range(_MAX_INTEGER_BYTES):
+        value |= (data[at + place] & 0x7F) << (7 * place)
+        if not data[at + place] & 0x80:
+            return value, at + place + 1
+    raise IndexError("a number without an end")
+
+
+def _cut_off(path: Path) -> InputError:
+    return InputError(f"{path}: damaged (the end of the xz file is missing or wrong); download or compose it again")

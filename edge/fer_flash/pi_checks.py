@@ -1,0 +1,161 @@
+"""What the settings of a Pi may be: names, addresses, keys. Each check raises ValueError with one line."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import ipaddress
+import re
+import struct
+import zoneinfo
+
+_HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+# Debian's adduser: NAME_REGEX in adduser.conf(5); at most 31 so that every tool of Raspberry Pi OS takes it.
+_USER = re.compile(r"[a-z][-a-z0-9_]{0,30}")
+_TAKEN = frozenset(
+    """
+    root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd messagebus avahi
+    polkitd rpc statd systemd-network systemd-timesync _apt fer-edge rpi-first-boot-wizard sudo video netdev
+    """.split()  # noqa: SIM905 — as a list, each word would have a line of its own
+)
+"""Accounts and groups that Raspberry Pi OS or FER-Edge has for itself."""
+_LOCALE = re.compile(r"[a-z]{2,3}_[A-Z]{2}\.UTF-8(@[a-z]+)?|C\.UTF-8")
+_KEYMAP = re.compile(r"[a-z]{2,8}")
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
+_INTERFACE = re.compile(r"(eth|wlan|usb|en|wl)[a-z0-9]{1,13}")
+_KEY_KINDS = (
+    "ssh-ed25519",
+    "ssh-rsa",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+)
+"""Kinds of public keys that OpenSSH 9 takes by default: sshd_config(5), PubkeyAcceptedAlgorithms."""
+
+# ISO 3166-1 alpha-2, officially assigned.
+_COUNTRIES = frozenset(
+    """
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC
+    CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD
+    GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH
+    KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW
+    MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC
+    SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY
+    UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+    """.split()  # noqa: SIM905 — likewise
+)
+
+
+def check_hostname(name: str) -> None:
+    """One label of RFC 1123, section 2.1: letters, digits and hyphens."""
+    if not _HOSTNAME.fullmatch(name):
+        raise ValueError("hostname must be 1 to 63 letters, digits and hyphens, without a hyphen at either end")
+
+
+def check_user(name: str) -> None:
+    """A name as Debian's adduser takes it, and none that the system uses."""
+    if not name:
+        raise ValueError("name is missing: the account to make; there is no default one")
+    if not _USER.fullmatch(name):
+        raise ValueError(
+            "name must begin with a small letter and go on with small letters, digits, - and _; at most 31 characters"
+        )
+    if name in _TAKEN:
+        raise ValueError(f"name {name!r} is taken by the system; choose another")
+
+
+def check_locale(name: str) -> None:
+    """A locale of Debian's SUPPORTED list by its form, in UTF-8."""
+    if not _LOCALE.fullmatch(name):
+        raise ValueError("locale must look like en_GB.UTF-8")
+
+
+def check_keymap(name: str) -> None:
+    """A layout of xkeyboard-config by its form."""
+    if not _KEYMAP.fullmatch(name):
+        raise ValueError('keymap must be the name of a keyboard layout, such as "gb", "us" or "de"')
+
+
+def check_timezone(name: str) -> None:
+    """A name of the time zone database; only by its form where this machine has no such database."""
+    known = _zones()
+    if not _ZONE.fullmatch(name) or (known and name not in known):
+        raise ValueError("timezone must be a name such as Europe/Berlin or Etc/UTC (timedatectl list-timezones)")
+
+
+@functools.cache
+def _zones() -> set[str]:
+    return zoneinfo.available_timezones()  # it reads some hundred files
+
+
+def check_country(code: str) -> None:
+    """Two letters of ISO 3166-1."""
+    if code not in _COUNTRIES:
+        hint = "; the United Kingdom is GB" if code.upper() == "UK" else ""
+        raise ValueError(f"country must be two capital letters of ISO 3166-1, such as DE{hint}")
+
+
+def check_ssid(ssid: str) -> None:
+    """1 to 32 bytes (IEEE 802.11, 9.4.2.2), and no control characters, which no tool on the way would keep."""
+    if not 1 <= len(ssid.encode("utf-8")) <= 32:
+        raise ValueError("ssid must have 1 to 32 bytes (letters beyond ASCII take two to four)")
+    if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in ssid):
+        raise ValueError("ssid must not hold control characters")
+
+
+def check_passphrase(passphrase: str, security: str) -> None:
+    """8 to 63 printable ASCII characters (IEEE 802.11, annex J.4); WPA3 alone takes other characters too."""
+    if not 8 <= len(passphrase.encode("utf-8")) <= 63:
+        raise ValueError("the passphrase must have 8 to 63 characters")
+    if security != "wpa3" and not all(" " <= character <= "~" for character in passphrase):
+        raise ValueError("the passphrase must be of printable ASCII characters, except with security = wpa3")
+
+
+def check_interface(name: str) -> None:
+    """A name that Linux gives to a network interface of a Pi."""
+    if not _INTERFACE.fullmatch(name):
+        raise ValueError("interface must be the name of a network interface, such as eth0 or wlan0")
+
+
+def check_static(address: str, gateway: str, dns: tuple[str, ...]) -> None:
+    """``address`` with its prefix, a ``gateway`` inside that network, and servers of names."""
+    try:
+        own = ipaddress.ip_interface(address)
+    except ValueError:
+        raise ValueError("address must be an IP address with its prefix, such as 192.168.1.50/24") from None
+    if "/" not in address or own.network.num_addresses == 1:
+        raise ValueError("address needs the prefix of its network, such as the /24 of 192.168.1.50/24")
+    if own.network.prefixlen < own.max_prefixlen - 1 and own.ip in (own.network[0], own.network[-1]):
+        raise ValueError(f"address {own.ip} is the first or the last of its network, which no host may have")
+    if gateway:
+        try:
+            way = ipaddress.ip_address(gateway)
+        except ValueError:
+            raise ValueError("gateway must be an IP address, such as 192.168.1.1") from None
+        local = way.version == 6 and way.is_link_local
+        if (way not in own.network and not local) or way == own.ip:
+            raise ValueError(f"gateway must be another address in {own.network}")
+    for server in dns:
+        try:
+            ipaddress.ip_address(server)
+        except ValueError:
+            raise ValueError("dns must be IP addresses, such as 192.168.1.1") from None
+
+
+def check_ssh_key(line: str) -> None:
+    """One public key as in ``id_ed25519.pub``: kind, key, comment."""
+    if "PRIVATE KEY" in line:
+        raise ValueError("this is a private key, which never leaves its machine: give the file that ends in .pub")
+    kind, _, rest = line.partition(" ")
+    encoded = rest.split(" ", 1)[0]
+    try:
+        data = base64.b64decode(encoded, validate=True)
+        (length,) = struct.unpack(">I", data[:4])  # RFC 4253, 6.6: the kind once more, after its length
+        named = data[4 : 4 + length].decode("ascii")
+    except (binascii.Error, struct.error, ValueError):
+        named = ""
+    if kind not in _KEY_KINDS or named != kind or not line.isprintable():
+        raise ValueError("not a public key as in id_ed25519.pub: ssh-ed25519 AAAA… comment")

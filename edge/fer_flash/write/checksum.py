@@ -1,0 +1,72 @@
+"""The SHA-256 of an image file as it is downloaded, given by hand or in a file beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_edge.errors import InputError
+
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+# A line of sha256sum: the sum, a space, a space or an asterisk for binary, the name (GNU coreutils manual, "md5sum").
+_LINE = re.compile(r"([0-9a-fA-F]{64})(?: [ *](.+))?")
+_MAX_FILE_BYTES = 1 << 20
+_STEP_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """A SHA-256 in small hexadecimal letters, and where it comes from, in words."""
+
+    sha256: str
+    source: str
+
+
+def find_checksum(image: Path, given: str | None) -> Checksum | None:
+    """The sum that ``image`` should have: ``given``, or else that of ``image``.sha256 where there is such a file.
+
+    Raises InputError for what is no SHA-256, and for a file that does not tell of ``image``.
+    """
+    if given is not None:
+        if not _HEX.fullmatch(given):
+            raise InputError("--sha256: 64 hexadecimal digits are wanted, as sha256sum prints them")
+        return Checksum(given.lower(), "--sha256")
+    beside = image.with_name(f"{image.name}.sha256")
+    try:
+        with beside.open("rb") as stream:
+            text = stream.read(_MAX_FILE_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{beside}: cannot be read: {error.strerror}; remove it, or give --sha256") from error
+    for line in text.splitlines():
+        match = _LINE.fullmatch(line.strip())
+        if match and match[2] in (None, image.name):
+            return Checksum(match[1].lower(), str(beside))
+    raise InputError(f"{beside}: has no line for {image.name}; remove it, or give --sha256")
+
+
+def check_file(image: Path, expected: Checksum, progress: Callable[[int], object]) -> None:
+    """Read ``image`` and compare its SHA-256; ``progress`` hears of the bytes read so far.
+
+    Raises InputError where it differs.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_STEP_BYTES))
+    done = 0
+    try:
+        with image.open("rb", buffering=0) as stream:
+            while count := stream.readinto(buffer):
+                digest.update(buffer[:count])
+                done += count
+                progress(done)
+    except OSError as error:
+        raise InputError(f"{image}: cannot be read: {error.strerror}") from error
+    if digest.hexdigest() != expected.sha256:
+        raise InputError(
+            f"{image}: its SHA-256 is {digest.hexdigest()}, and not {expected.sha256} ({expected.source});"
+            " nothing was written; download it again"
+        )

@@ -1,0 +1,58 @@
+"""What MQTT holds until the broker has it: order, bound, and what comes twice."""
+
+from __future__ import annotations
+
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.sinks.outbox import WINDOW, Message, Outbox
+from fer_edge.sinks.pace import Pace
+
+
+@given(st.lists(st.sampled_from(["put", "send", "acknowledge", "lose"]), max_size=200), st.integers(1, 30))
+def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> None:
+    outbox = Outbox(hold, pace=Pace(live=True), wake=lambda: None)
+    put, losses, arrived, numbers = 0, 0, [], []
+
+    def publish(message: Message) -> int:
+        arrived.append(int(message.payload))
+        numbers.append(len(arrived))
+        return len(arrived)
+
+    def go_on(*steps: str) -> None:
+        nonlocal put, losses
+        for step in steps:
+            if step == "put":
+                outbox.put(Message("t", b"%d" % put))
+                put += 1
+            elif step == "send":
+                outbox.send_next(publish)
+            elif step == "acknowledge" and numbers:
+                outbox.acknowledge(numbers.pop(0))
+            elif step == "lose":
+                outbox.start_again()
+                numbers.clear()
+                losses += 1
+            assert len(outbox) <= hold + WINDOW
+
+    go_on(*steps, "lose")
+    while len(outbox):
+        go_on("send", "acknowledge")
+    firsts = list(dict.fromkeys(arrived))
+    assert firsts == sorted(firsts)
+    assert len(arrived) - len(firsts) <= WINDOW * losses
+    # What was dropped may have arrived before the connection was lost.
+    assert outbox.sent + outbox.dropped == put and put - outbox.dropped <= len(firsts)
+
+
+def test_what_is_on_its_way_is_waited_for_and_for_how_long_is_told() -> None:
+    outbox = Outbox(10, pace=Pace(live=True), wake=lambda: None)
+    outbox.put(Message("topic", b"1"))
+    assert outbox.unanswered_s() == 0  # held, and not on its way
+    assert outbox.send_next(lambda message: 7)
+    time.sleep(0.05)
+    assert outbox.unanswered_s() >= 0.05
+    outbox.acknowledge(7)
+    assert outbox.unanswered_s() == 0

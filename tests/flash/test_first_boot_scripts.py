@@ -1,0 +1,339 @@
+"""The first-boot scripts, really run: what they call, what they leave, and what stays when the power fails."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from fer_flash.first_boot import REPORT, first_boot_files
+from fer_flash.pi_config import PiConfig
+from fer_flash.stock_system import Style
+from support.first_boot_sandbox import Sandbox, have_shells
+from support.pi_settings import CMDLINE, HASH, FolderVolume, pi_config, public_key, system_of
+
+SHELLS = ("dash", "bash")
+INSTALL = '#!/bin/sh\nprintf "%s\\0" install.sh "$@" "" >>"$CALLS"\nexit "${INSTALL_RC:-0}"\n'
+SETUP = "fer-edge/first-boot/setup.sh"
+STATE = "var/lib/fer-edge-first-boot"
+
+pytestmark = pytest.mark.skipif(bool(have_shells(*SHELLS)), reason=f"no {have_shells(*SHELLS)}")
+
+
+def compose(sandbox: Sandbox, style: Style, config: PiConfig, install: str = INSTALL) -> None:
+    """Put onto the sandbox's boot partition what a card would have."""
+    boot = FolderVolume(sandbox.boot)
+    boot.put({"cmdline.txt": CMDLINE, "config.txt": "[all]\n"})
+    for file in first_boot_files(system_of(style), config, boot):
+        boot.put({file.path: file.data})
+    boot.put({"fer-edge/install.sh": install, "fer-edge/secrets/mqtt-password": "hunter22\n"})
+
+
+def everything_on(folder: Path) -> bytes:
+    return b"\0".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def set_up(sandbox: Sandbox, style: Style) -> None:
+    script = sandbox.boot / ("firstrun.sh" if style is Style.SYSTEMD else SETUP)
+    ran = sandbox.run(script, *([] if style is Style.SYSTEMD else [style]))
+    assert ran.returncode == 0 and "failed" not in ran.stdout, ran.stdout
+
+
+def first_boot(sandbox: Sandbox) -> str:
+    ran = sandbox.run(sandbox.root / STATE / "first-boot.sh")
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+def cloud_init_is_through(sandbox: Sandbox) -> None:
+    sandbox.write("var/lib/cloud/instance/boot-finished", "")
+
+
+# setup.sh
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_firstrun_sets_all_through_the_systems_own_helpers(tmp_path: Path, shell: str) -> None:
+    sandbox = Sandbox(tmp_path, shell)
+    config = pi_config(tmp_path, {"system": {"hostname": "door", "timezone": "Europe/Berlin", "keymap": "de"}})
+    compose(sandbox, Style.SYSTEMD, config)
+    set_up(sandbox, Style.SYSTEMD)
+    calls = sandbox.calls()
+    for expected in (
+        ["imager_custom", "set_hostname", "door"],
+        ["imager_custom", "set_keymap", "de"],
+        ["imager_custom", "set_timezone", "Europe/Berlin"],
+        ["userconf", "ada", HASH],
+        ["raspi-config", "nonint", "do_change_locale", "en_GB.UTF-8"],
+        ["raspi-config", "nonint", "do_wifi_country", "DE"],
+        ["systemctl", "enable", "ssh"],
+        ["usermod", "--append", "--groups", "video", "ada"],
+    ):
+        assert expected in calls, expected
+    assert not any(call[-1] == "gpio" or "gpio" in call[1:] for call in calls)  # a group that is not there
+    assert (tmp_path / "calls.stdin").read_text() == f"ada:{HASH}\n"
+    assert not any(call[:2] == ["systemctl", "--no-block"] for call in calls)  # a restart follows
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_firstrun_does_without_these_helpers(tmp_path: Path, shell: str) -> None:
+    sandbox = Sandbox(tmp_path, shell, with_helpers=False)
+    config = pi_config(tmp_path, {"system": {"hostname": "door", "locale": "de_DE.UTF-8", "keymap": "de"}})
+    compose(sandbox, Style.SYSTEMD, config)
+    set_up(sandbox, Style.SYSTEMD)
+    assert (sandbox.root / "etc/hostname").read_text() == "door\n"
+    assert (sandbox.root / "etc/hosts").read_text() == "127.0.1.1\tdoor\n"
+    assert (sandbox.root / "etc/locale.gen").read_text() == "# en_GB.UTF-8 UTF-8\nde_DE.UTF-8 UTF-8\n"
+    assert 'XKBLAYOUT="de"\n' in (sandbox.root / "etc/default/keyboard").read_text()
+    assert str((sandbox.root / "etc/localtime").readlink()) == "/usr/share/zoneinfo/Etc/UTC"
+    calls = sandbox.calls()
+    for expected in (
+        ["usermod", "--login", "ada", "pi"],
+        ["usermod", "--move-home", "--home", "/home/ada", "ada"],
+        ["groupmod", "--new-name", "ada", "pi"],
+        ["locale-gen"],
+        ["update-locale", "LANG=de_DE.UTF-8"],
+    ):
+        assert expected in calls, expected
+
+
+def test_firstrun_leaves_an_ordinary_boot_behind(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.SYSTEMD, pi_config(tmp_path))
+    set_up(sandbox, Style.SYSTEMD)
+    words = (sandbox.boot / "cmdline.txt").read_text().split()
+    assert words == [*CMDLINE.decode().split(), "cgroup_enable=memory", "cfg80211.ieee80211_regdom=DE"]
+    assert not (sandbox.boot / "firstrun.sh").exists()
+    wants = sandbox.root / "etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
+    assert wants.is_symlink() and (sandbox.root / str(wants.readlink()).lstrip("/")).is_file()
+
+
+@pytest.mark.parametrize("style", list(Style))
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_every_style_sets(tmp_path: Path, shell: str, style: Style) -> None:
+    sandbox = Sandbox(tmp_path, shell)
+    compose(sandbox, style, pi_config(tmp_path))
+    set_up(sandbox, style)
+    etc = sandbox.root / "etc"
+    assert "RuntimeWatchdogSec=15s" in (etc / "systemd/system.conf.d/90-fer-edge.conf").read_text()
+    assert "SystemMaxUse=64M" in (etc / "systemd/journald.conf.d/90-fer-edge.conf").read_text()
+    assert (etc / "ssh/sshd_config.d/10-fer-edge.conf").read_text().startswith("PasswordAuthentication no\n")
+    assert (etc / "systemd/system/fer-edge-first-boot.service").is_file()
+    if style is Style.CLOUDINIT:  # which does these itself
+        assert not (tmp_path / "calls.stdin").exists() and not (etc / "NetworkManager").exists()
+    else:
+        profile = etc / "NetworkManager/system-connections/preconfigured.nmconnection"
+        assert "key-mgmt=wpa-psk" in profile.read_text()
+        assert stat.S_IMODE(profile.stat().st_mode) == 0o600
+        keys = sandbox.root / "home/ada/.ssh/authorized_keys"
+        assert keys.read_text() == public_key() + "\n" and stat.S_IMODE(keys.stat().st_mode) == 0o600
+    if style is not Style.SYSTEMD:
+        assert sandbox.calls()[-1] == ["systemctl", "--no-block", "start", "fer-edge-first-boot.service"]
+
+
+@pytest.mark.parametrize("style", [Style.SYSTEMD, Style.PRESEED])
+def test_an_account_with_keys_alone_gets_a_password_that_nothing_fits(tmp_path: Path, style: Style) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, style, pi_config(tmp_path, {"user": {"password_hash": None}}))
+    set_up(sandbox, style)
+    assert (tmp_path / "calls.stdin").read_text() == "ada:*\n"
+    assert (sandbox.root / "etc/sudoers.d/010-fer-edge").read_text() == "ada ALL=(ALL) NOPASSWD: ALL\n"
+
+
+def test_ssh_can_be_off_or_take_passwords(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.PRESEED, pi_config(tmp_path, {"ssh": {"enabled": False, "password_login": True}}))
+    set_up(sandbox, Style.PRESEED)
+    assert ["systemctl", "disable", "ssh"] in sandbox.calls()
+    assert "PasswordAuthentication yes\n" in (sandbox.root / "etc/ssh/sshd_config.d/10-fer-edge.conf").read_text()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_any_comment_of_a_key_survives(tmp_path: Path, shell: str) -> None:
+    key = public_key('Zoë\'s "$(touch x)" `touch y` \\ 🎉')
+    sandbox = Sandbox(tmp_path, shell)
+    compose(sandbox, Style.SYSTEMD, pi_config(tmp_path, {"ssh": {"keys": [key]}}))
+    set_up(sandbox, Style.SYSTEMD)
+    assert (sandbox.root / "home/ada/.ssh/authorized_keys").read_text(encoding="utf-8") == key + "\n"
+
+
+def test_a_helper_that_fails_does_not_keep_the_rest_from_being_done(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.SYSTEMD, pi_config(tmp_path))
+    for path in ("usr/lib/raspberrypi-sys-mods/imager_custom", "usr/lib/userconf-pi/userconf"):
+        sandbox.write(path, "#!/bin/sh\nexit 1\n", 0o755)
+    ran = sandbox.run(sandbox.boot / "firstrun.sh")
+    assert ran.returncode == 0 and "failed, going on" in ran.stdout
+    assert (sandbox.root / "etc/hostname").read_text() == "fer-edge\n"
+    assert (sandbox.root / "etc/NetworkManager/system-connections/preconfigured.nmconnection").exists()
+
+
+# first-boot.sh
+
+
+@pytest.mark.parametrize("style", list(Style))
+@pytest.mark.parametrize("shell", SHELLS)
+def test_it_installs_then_scrubs_then_says_so(tmp_path: Path, shell: str, style: Style) -> None:
+    sandbox = Sandbox(tmp_path, shell)
+    config = pi_config(tmp_path)
+    assert config.wifi_key
+    compose(sandbox, style, config)
+    assert config.wifi_key.encode() in everything_on(sandbox.boot)
+    set_up(sandbox, style)
+    cloud_init_is_through(sandbox)
+    output = first_boot(sandbox)
+    assert ["install.sh", "--first-boot", ""] in sandbox.calls() or ["install.sh", "--first-boot"] in sandbox.calls()
+    left = everything_on(sandbox.boot)
+    for secret in (config.wifi_key, HASH, "hunter22"):
+        assert secret.encode() not in left
+        assert secret not in output
+    report = (sandbox.boot / REPORT).read_text()
+    assert "install: done\nscrub: done, overwritten and removed or emptied:" in report
+    assert ("user-data" if style is Style.CLOUDINIT else "settings") in report and "mqtt-password" in report
+    assert not (sandbox.root / "etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service").is_symlink()
+    assert (sandbox.root / STATE / "done").exists()  # the unit's condition
+
+
+def test_bytes_of_secrets_are_overwritten_where_they_lay(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    config = pi_config(tmp_path)
+    compose(sandbox, Style.PRESEED, config)
+    set_up(sandbox, Style.PRESEED)
+    # A second name for the same bytes, as a look at the medium would be.
+    (tmp_path / "medium").hardlink_to(sandbox.boot / "fer-edge/first-boot/settings")
+    first_boot(sandbox)
+    assert set((tmp_path / "medium").read_bytes()) == {0}
+
+
+def test_cloud_inits_seed_stays_a_seed(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.CLOUDINIT, pi_config(tmp_path))
+    meta_data = (sandbox.boot / "meta-data").read_bytes()
+    size = (sandbox.boot / "user-data").stat().st_size
+    (tmp_path / "medium").hardlink_to(sandbox.boot / "user-data")
+    set_up(sandbox, Style.CLOUDINIT)
+    cloud_init_is_through(sandbox)
+    first_boot(sandbox)
+    text = (sandbox.boot / "user-data").read_text()
+    assert text.startswith("#cloud-config\n") and 'hostname: "fer-edge"' in text and len(text) == size
+    assert (tmp_path / "medium").read_text() == text  # in the same blocks
+    assert (sandbox.boot / "meta-data").read_bytes() == meta_data
+    assert not (sandbox.boot / "network-config").exists()
+    switch = sandbox.root / "etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
+    assert switch.read_text() == "network: {config: disabled}\n"
+
+
+def test_a_cloud_init_that_never_ends_does_not_keep_the_secrets(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.CLOUDINIT, pi_config(tmp_path))
+    set_up(sandbox, Style.CLOUDINIT)
+    output = first_boot(sandbox)
+    assert "cloud-init was not through after 2 s" in output
+    assert HASH.encode() not in everything_on(sandbox.boot)
+
+
+@pytest.mark.parametrize("style", list(Style))
+def test_secrets_go_when_the_install_fails_too(tmp_path: Path, style: Style) -> None:
+    sandbox = Sandbox(tmp_path)
+    config = pi_config(tmp_path)
+    compose(sandbox, style, config, "#!/bin/sh\necho no camera >&2\nexit 1\n")
+    set_up(sandbox, style)
+    cloud_init_is_through(sandbox)
+    script = sandbox.root / STATE / "first-boot.sh"
+    wants = sandbox.root / "etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
+    for attempt in (1, 2, 3):
+        assert wants.is_symlink()
+        ran = sandbox.run(script)
+        assert ran.returncode == 1 and f"attempt {attempt} of 3" in ran.stdout, ran.stdout
+        left = everything_on(sandbox.boot)
+        assert config.wifi_key and config.wifi_key.encode() not in left and HASH.encode() not in left
+        report = (sandbox.boot / REPORT).read_text()
+        assert "install: FAILED" in report and "\nno camera\n" in report
+    assert not wants.is_symlink()  # three boots are enough
+
+
+def test_another_attempt_finds_the_payloads_secrets(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.SYSTEMD, pi_config(tmp_path), "#!/bin/sh\nexit 1\n")
+    secret = sandbox.boot / "fer-edge/secrets/mqtt-password"
+    set_up(sandbox, Style.SYSTEMD)
+    for attempts_left in (2, 1, 0):
+        assert secret.exists()
+        assert sandbox.run(sandbox.root / STATE / "first-boot.sh").returncode == 1
+        assert f"scrub: {'FAILED' if attempts_left else 'done'}" in (sandbox.boot / REPORT).read_text()
+    assert not secret.exists()
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_settings_with_a_password_in_an_address_are_wiped(tmp_path: Path, secret: bool) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.SYSTEMD, pi_config(tmp_path))
+    settings = sandbox.boot / "fer-edge/config.toml"
+    settings.write_text("uris = []\n")
+    (sandbox.boot / "fer-edge/SHA256SUMS").write_text("" if secret else f"{'0' * 64}  config.toml\n")
+    set_up(sandbox, Style.SYSTEMD)
+    first_boot(sandbox)
+    assert settings.exists() is not secret
+
+
+def test_a_payload_on_the_root_file_system_is_found(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.PRESEED, pi_config(tmp_path))
+    (sandbox.boot / "fer-edge/install.sh").unlink()
+    sandbox.write("opt/fer-edge/payload/install.sh", INSTALL)
+    secret = sandbox.write("opt/fer-edge/payload/secrets/token", "0123456789abcdef")
+    set_up(sandbox, Style.PRESEED)
+    first_boot(sandbox)
+    assert not secret.exists()
+
+
+def test_a_loss_of_power_in_firstrun_is_made_good_at_the_next_boot(tmp_path: Path) -> None:
+    """The power fails the n-th time that something is written through to the medium."""
+    config = pi_config(tmp_path)
+    for cut in range(1, 60):
+        sandbox = Sandbox(tmp_path / str(cut))
+        compose(sandbox, Style.SYSTEMD, config)
+        script = sandbox.boot / "firstrun.sh"
+        if sandbox.run(script, cut=cut).returncode != -9:
+            break
+        if script.exists():  # then cmdline.txt still names it, and what it did may have been half of it
+            assert sandbox.run(script).returncode == 0
+        assert "systemd.run" not in (sandbox.boot / "cmdline.txt").read_text()
+        assert sandbox.run(sandbox.root / STATE / "first-boot.sh").returncode == 0
+        assert "install: done\nscrub: done" in (sandbox.boot / REPORT).read_text()
+        assert (sandbox.root / "home/ada/.ssh/authorized_keys").exists()
+    assert cut > 7
+
+
+@pytest.mark.parametrize("style", [Style.CLOUDINIT, Style.PRESEED])
+def test_a_loss_of_power_later_is_made_good_at_the_next_boot(tmp_path: Path, style: Style) -> None:
+    config = pi_config(tmp_path)
+    assert config.wifi_key
+    for cut in range(1, 60):
+        sandbox = Sandbox(tmp_path / str(cut))
+        compose(sandbox, style, config)
+        set_up(sandbox, style)
+        cloud_init_is_through(sandbox)
+        service = sandbox.root / STATE / "first-boot.sh"
+        if sandbox.run(service, cut=cut).returncode != -9:
+            break
+        if style is Style.CLOUDINIT:  # there is a seed at every moment
+            assert (sandbox.boot / "user-data").read_text().startswith("#cloud-config\n")
+        assert sandbox.run(service).returncode == 0
+        left = everything_on(sandbox.boot)
+        for secret in (config.wifi_key, HASH, "hunter22"):
+            assert secret.encode() not in left, (cut, secret)
+        assert "install: done\nscrub: done" in (sandbox.boot / REPORT).read_text(), cut
+    assert cut > 7
+
+
+def test_what_the_early_phase_of_preseed_did_not_come_to_is_done_by_the_service(tmp_path: Path) -> None:
+    """rpi-preseed gives a command some seconds, and does not start it again."""
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.PRESEED, pi_config(tmp_path))
+    assert sandbox.run(sandbox.boot / SETUP, Style.PRESEED, cut=4).returncode == -9
+    keys = sandbox.root / "home/ada/.ssh/authorized_keys"
+    assert not keys.exists()
+    first_boot(sandbox)
+    assert keys.exists() and (sandbox.root / "etc/systemd/journald.conf.d/90-fer-edge.conf").exists()

@@ -1,0 +1,142 @@
+"""``fer-edge flash init``: questions and flags, and a pi.toml that compose takes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fer_flash.pi_config import load_pi_config
+from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEJk4zIUBj4Gq2JpXrUD0f2eWm8yTqUyJrKkzBd3mC5N ada@here"
+
+
+class Terminal:
+    """A process whose standard streams are a terminal of ours."""
+
+    def __init__(self, *arguments: object, cwd: Path) -> None:
+        self._ours, theirs = pty.openpty()
+        environment = {**clean_environment(), "LANG": "de_DE.UTF-8", "HOME": str(cwd)}
+        # A session of its own with this terminal: Ctrl-C comes from there, and getpass asks there.
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *command_line(*arguments)],
+            cwd=cwd,
+            env=environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        self.said = ""
+
+    def answer(self, question: str, answer: str) -> None:
+        """Wait for ``question`` and type ``answer``."""
+        self.read_until(lambda text: re.search(question, text) is not None)
+        self.said = ""
+        os.write(self._ours, answer.encode() + b"\n")
+
+    def read_until(self, is_there: Callable[[str], object], within_s: float = 60.0) -> None:
+        """Read until ``is_there`` is true of what was said since the last answer."""
+        until = time.monotonic() + within_s
+        while not is_there(self.said):
+            assert time.monotonic() < until, self.said
+            if select.select([self._ours], [], [], 0.1)[0]:
+                try:
+                    self.said += os.read(self._ours, 4096).decode(errors="replace")
+                except OSError:  # it has ended
+                    assert is_there(self.said), self.said
+
+    def end(self) -> int:
+        """Its exit code."""
+        code = self.process.wait(timeout=60)
+        while select.select([self._ours], [], [], 0)[0]:
+            try:
+                self.said += os.read(self._ours, 4096).decode(errors="replace")
+            except OSError:
+                break
+        os.close(self._ours)
+        return code
+
+
+def test_questions_make_a_file_that_compose_takes(tmp_path: Path) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_ed25519.pub").write_text(KEY + "\n")
+    terminal = Terminal("flash", "init", cwd=tmp_path)
+    terminal.answer(r"Name of the Pi in the network \[fer-edge\]: ", "no good name")
+    terminal.answer(r"Name of the Pi in the network \[fer-edge\]: ", "kitchen")
+    terminal.answer(r"Time zone \[.*\]: ", "Europe/Berlin")
+    terminal.answer(r"Language \[de_DE.UTF-8\]: ", "")
+    terminal.answer(r"Keyboard layout \[us\]: ", "de")
+    terminal.answer(r"Name of your account there \[.*\]: ", "ada")
+    terminal.answer("New password for it .*: ", "short")
+    terminal.answer("New password for it .*: ", "long enough for me")
+    terminal.answer("Once more: ", "long enough for me")
+    terminal.answer(r"May .*id_ed25519.pub log in by SSH \[yes\]: ", "")
+    terminal.answer(r"Wi-Fi network \(nothing: none\) \[\]: ", "Café")
+    terminal.answer(r"Country you are in, two letters \[\]: ", "DE")
+    terminal.answer("Passphrase of Café: ", "correct horse")
+    assert terminal.end() == 0, terminal.said
+    config = load_pi_config(tmp_path / "pi.toml")
+    settings = config.settings
+    assert (settings.system.hostname, settings.system.timezone) == ("kitchen", "Europe/Berlin")
+    assert (settings.system.locale, settings.system.keymap) == ("de_DE.UTF-8", "de")
+    assert settings.user.name == "ada" and config.ssh_keys == (KEY,)
+    assert config.password_hash is not None and config.password_hash.startswith("$6$")
+    assert settings.wifi.ssid == "Café" and config.wifi_key is not None and len(config.wifi_key) == 64
+    text = (tmp_path / "pi.toml").read_text()
+    assert "long enough" not in text and "correct horse" not in text and "correct horse" not in terminal.said
+    assert (tmp_path / "wifi-passphrase").read_text() == "correct horse\n"
+    for name in ("pi.toml", "wifi-passphrase"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_ctrl_c_at_a_question_leaves_nothing(tmp_path: Path) -> None:
+    terminal = Terminal("flash", "init", cwd=tmp_path)
+    terminal.answer(r"Name of the Pi in the network \[fer-edge\]: ", "kitchen")
+    terminal.answer(r"Time zone \[.*\]: ", "\x03")
+    assert terminal.end() == 130
+    assert "Traceback" not in terminal.said and list(tmp_path.iterdir()) == []
+
+
+def test_flags_ask_nothing(tmp_path: Path) -> None:
+    (tmp_path / "key.pub").write_text(KEY + "\n")
+    (tmp_path / "wp").write_text("correct horse\n")
+    (tmp_path / "wp").chmod(0o600)
+    flags = ("--hostname", "hall", "--user", "ada", "--ssh-key", "key.pub", "--timezone", "Etc/UTC")
+    wifi = ("--wifi", 'it\'s "mine" $1', "--wifi-country", "DE", "--wifi-passphrase-file", "wp")
+    done = fer_edge("flash", "init", *flags, *wifi, "--locale", "en_GB.UTF-8", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    settings = load_pi_config(tmp_path / "pi.toml").settings
+    assert (settings.system.hostname, settings.wifi.ssid) == ("hall", 'it\'s "mine" $1')
+    again = fer_edge("flash", "init", *flags, cwd=tmp_path)
+    assert_one_line(again, 2, "is there already", "--force")
+    forced = fer_edge("flash", "init", *flags, "--force", cwd=tmp_path)
+    assert forced.returncode == 0 and load_pi_config(tmp_path / "pi.toml").settings.wifi.ssid is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--user", "ada"), "nobody could log in"),
+        (("--user", "root", "--ssh-key", "key.pub"), "--user"),
+        (("--user", "ada", "--ssh-key", "missing.pub"), "missing.pub"),
+        (("--user", "ada", "--ssh-key", "key.pub", "--hostname", "a b"), "--hostname"),
+        (("--user", "ada", "--ssh-key", "key.pub", "--timezone", "Mars/Base"), "--timezone"),
+        (("--user", "ada", "--ssh-key", "key.pub", "--wifi", "x" * 33), "--wifi"),
+        (("--user", "ada", "--ssh-key", "key.pub", "--wifi", "x", "--wifi-country", "Germany"), "--wifi-country"),
+        (("--user", "ada", "--ssh-key", "key.pub", "--out", "no/pi.toml"), "no/pi.toml"),
+    ],
+)
+def test_what_compose_would_refuse_is_refused_here(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    (tmp_path / "key.pub").write_text(KEY + "\n")
+    done = fer_edge("flash", "init", "--locale", "en_GB.UTF-8", *flags, cwd=tmp_path)
+    assert done.returncode in (2, 6) and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["key.pub"]

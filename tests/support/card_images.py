@@ -1,0 +1,59 @@
+"""Small card images, and devices to write them to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+MIB = 1 << 20
+
+
+def partition_table(partitions: list[tuple[int, int]]) -> bytes:
+    """An MBR, 512 bytes, with Linux partitions of (first, count) sectors of 512 bytes."""
+    entries = b"".join(
+        struct.pack("<B3sB3sII", 0, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", first, count) for first, count in partitions
+    )
+    return bytes(446) + entries.ljust(64, b"\0") + b"\x55\xaa"
+
+
+def write_image(path: Path, size: int, *, seed: int = 1, zeros: tuple[tuple[int, int], ...] = ()) -> Path:
+    """An image of ``size`` bytes that begins with a partition table; ``zeros`` are its holes, as (start, end)."""
+    # Soon packed, and no two of its 4096 bytes are equal.
+    noise = random.Random(seed).randbytes(4088)
+    data = bytearray(b"".join(block.to_bytes(8, "big") + noise for block in range(size // 4096 + 1))[:size])
+    data[:512] = partition_table([(2048, max(size // 512 - 2048, 1))])
+    with path.open("wb") as stream:
+        at = 0
+        for start, end in [*sorted(zeros), (size, size)]:
+            stream.seek(at)
+            stream.write(data[at:start])
+            at = end
+        stream.truncate(size)
+    return path
+
+
+def why_no_loop_device() -> str | None:
+    """Why loop devices cannot be had here, else None."""
+    if os.geteuid() != 0:
+        return "loop devices need root"
+    if not Path("/dev/loop-control").exists():
+        return "no loop devices on this machine"
+    missing = [name for name in ("losetup", "partx", "mkfs.ext4") if shutil.which(name) is None]
+    return f"{', '.join(missing)} not installed" if missing else None
+
+
+@contextlib.contextmanager
+def loop_device(backing: Path) -> Iterator[str]:
+    """The name of a loop device over ``backing`` for the length of the block."""
+    found = subprocess.run(["losetup", "--find", "--show", backing], capture_output=True, text=True, check=True)
+    device = found.stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
