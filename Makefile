@@ -45,7 +45,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 test-systemd soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 test-systemd test-real-image soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -57,6 +57,7 @@ help:
 	@echo "make fer-env    install the fer package into $(FER_VENV), 2 GB, for \`fer-edge bench pipeline\`"
 	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
 	@echo "make test-picamera2  the picamera2 source on libcamera's virtual camera (tests/virtual_camera/README.md)"
+	@echo "make test-real-image IMAGE=raspios.img.xz  compose on a stock image that you have, and look that all else is as it was"
 	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
 	@echo "make test-systemd  the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
@@ -99,6 +100,10 @@ test-picamera2: $(VENV)/.dev
 
 test-systemd: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m systemd --suite $(SUITE) $(ARGS)
+
+# IMAGE: a stock image of Raspberry Pi OS Lite that you have, or its URL with ARGS='--sha256 …'.
+test-real-image: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m real_image $(IMAGE) $(ARGS)
 
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)

@@ -170,8 +170,32 @@ def _configure_flash(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _configure_deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("host", metavar="USER@HOST", help="a Pi that runs, as ssh takes it")
+    parser.add_argument("--port", type=int, metavar="N", help="its port of SSH (default: ssh's)")
+    parser.add_argument("--identity", type=Path, metavar="F", help="key to log in with (default: ssh's)")
+    parser.add_argument("--ssh-config", type=Path, metavar="F", help="settings of ssh (default: ssh's own)")
+    _add_contents(parser)
+    parser.add_argument("--payload", type=Path, metavar="DIR", help="install this one, which `flash payload` wrote")
+    _add_cache(parser)
+    parser.add_argument(
+        "--replace-config", action="store_true", help="also where settings were changed there; they stay as *.old"
+    )
+    parser.add_argument("--remove", action="store_true", help="take FER-Edge off; settings and events stay")
+    parser.add_argument("--purge", action="store_true", help="with --remove: settings and events go too")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and stop")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _deploy(arguments: argparse.Namespace) -> int:
+    from fer_flash.deploy import run
+
+    return run(arguments)
+
+
 def _no_subcommand(arguments: argparse.Namespace) -> int:
     raise AssertionError("argparse demands a subcommand")
 
 
 FLASH = Command("cards for a Pi, from a stock image to a written one", _configure_flash, _no_subcommand)
+DEPLOY = Command("install or update FER-Edge over SSH on a Pi that runs", _configure_deploy, _deploy)

@@ -4,6 +4,7 @@
 #   sh install.sh                   install, start the service, look whether all is well; else go back to what was before
 #   sh install.sh --first-boot      the same while the system comes up: the service starts when it may
 #   sh install.sh --replace-config  also where somebody changed the settings here (the old ones: config.toml.old)
+#   sh install.sh --forget-secrets  take what is secret out of the payload at the end, however it ends
 #   sh install.sh --remove          take it off; settings and events stay
 #   sh install.sh --remove --purge  these too
 #
@@ -32,6 +33,8 @@ shipped=$home/shipped
 payload=$(cd "$(dirname "$0")" && pwd)
 first_boot=
 replace=
+forget=
+locked=
 mode=install
 purge=
 step='the beginning'
@@ -57,14 +60,24 @@ die() {
     if [ -n "$touched" ]; then
         roll_back
     fi
+    forget_secrets
     rm -f "$errors"
     printf 'fer-edge install: %s\n' "$*" >&8
     exit "${code:-1}"
 }
 
+forget_secrets() {
+    # Those are in no list; settings are secret where they hold a password.
+    if [ -n "$forget" ] && [ -n "$locked" ]; then
+        rm -rf "$payload/secrets"
+        grep -qs '  config\.toml$' "$payload/SHA256SUMS" || rm -f "$payload/config.toml"
+    fi
+}
+
 ended() {
     code=$?
     [ "$code" -eq 0 ] || die "stopped ($step): $(tail -n 1 "$errors")"
+    forget_secrets
     rm -f "$errors"
 }
 
@@ -139,6 +152,8 @@ make_release() {
         --no-warn-script-location --root-user-action=ignore --find-links "$payload/wheels" \
         --require-hashes --requirement "$payload/requirements.txt" >"$home/install.log" 2>&1 ||
         die "pip: $(grep -m 1 ERROR "$home/install.log" || tail -n 1 "$home/install.log"); see $home/install.log"
+    cp "$payload/requirements.txt" "$home/$release/requirements.txt"
+    chmod 644 "$home/$release/requirements.txt"
     if [ -d "$payload/bundle" ]; then
         cp -R "$payload/bundle" "$home/$release/bundle"
         chmod -R a+rX,u+w,go-w "$home/$release/bundle"
@@ -211,6 +226,9 @@ start_service() {
     told=$(install_service 2>&1) && return
     trouble="$(printf '%s\n' "$told" | sed -n 's/^fer-edge: //p' | tail -n 1)"
     trouble=${trouble:-$(printf '%s\n' "$told" | tail -n 1)}
+    # What it said itself is gone from `fer-edge service status` once the release before runs again.
+    said=$(journalctl --unit="$unit" --since=-5min --output=cat 2>/dev/null | sed -n 's/^fer-edge: //p' | tail -n 1)
+    trouble=$trouble${said:+; it said: $said}
 }
 
 examine() {
@@ -219,7 +237,8 @@ examine() {
     if [ -f "$settings/config.toml" ]; then
         set -- "$settings/config.toml"
     fi
-    { faults=$(clean "$home/current/bin/python3" -W ignore -m fer_flash.release_check "$@" 2>&1 >&3 | tail -n 1); } 3>&1
+    # As systemd hands the secrets to the service.
+    { faults=$(clean CREDENTIALS_DIRECTORY="$settings" "$home/current/bin/python3" -W ignore -m fer_flash.release_check "$@" 2>&1 >&3 | tail -n 1); } 3>&1
     if [ -n "$faults" ]; then
         trouble="$faults${trouble:+; $trouble}"
     fi
@@ -313,9 +332,10 @@ main() {
         case $word in
             --first-boot) first_boot=1 ;;
             --replace-config) replace=1 ;; # for install_files.sh
+            --forget-secrets) forget=1 ;;
             --remove) mode=remove ;;
             --purge) purge=1 ;;
-            *) die "$word: no such option; there are --first-boot, --replace-config, --remove and --purge" ;;
+            *) die "$word: no such option; see the first lines of $0" ;;
         esac
     done
     [ -z "$purge" ] || [ "$mode" = remove ] || die '--purge goes with --remove'
@@ -328,6 +348,7 @@ main() {
     mkdir -p "$home"
     exec 9>"$home/.lock"
     flock -n 9 || die 'another installation is under way'
+    locked=1
     if [ "$mode" = remove ]; then
         remove
         return

@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from fer_edge.errors import CheckFailedError, InputError, OutputError
 _DATE = (2020, 2, 2, 0, 0, 0)
 """Of every file in a wheel, so that the same files give the same bytes; hatchling's default too."""
 _READABLE = 0o100644 << 16
+_OF_THE_INSTALLER = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json")
 _BUILD_SECONDS = 600.0
 
 
@@ -43,15 +45,12 @@ def make_wheel(name: str, folder: Path) -> Path:
     try:
         installed = distribution(name)
     except PackageNotFoundError:
-        raise InputError(f"{name} is not installed, only lies there: pip install it") from None
+        raise InputError(f"{name} is not installed here: pip install {name}") from None
     checkout = _checkout(installed)
     try:
-        wheel = _pack(installed, folder) if checkout is None else _build(checkout, folder)
+        return _pack(installed, folder) if checkout is None else _build(checkout, folder)
     except OSError as error:
         raise OutputError(f"{folder}: cannot make the wheel of {name}: {error.strerror or error}") from None
-    if not wheel.name.endswith("-py3-none-any.whl"):
-        raise InputError(f"{wheel.name}: not pure Python: it would not run on another kind of processor")
-    return wheel
 
 
 def _checkout(installed: Distribution) -> Path | None:
@@ -88,30 +87,17 @@ def _build(checkout: Path, folder: Path) -> Path:
 
 
 def _pack(installed: Distribution, folder: Path) -> Path:
-    files: dict[str, bytes] = {}
-    info = ""
-    for path in installed.files or ():
-        name = path.as_posix()
-        # What the installer made has no hash (bytecode) or lies elsewhere (commands), or tells of the installation.
-        if path.hash is None or ".." in path.parts:
-            continue
-        if path.parts[0].endswith(".dist-info"):
-            info = path.parts[0]
-            if path.name in ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json"):
-                continue
-        data = Path(str(path.locate())).read_bytes()
-        if path.hash.mode != "sha256" or _record_hash(data) != path.hash.value:
-            raise CheckFailedError(f"{path.locate()}: not as it was installed; install {installed.name} again")
-        files[name] = data
-    tags = [
-        line.removeprefix("Tag: ") for line in files.get(f"{info}/WHEEL", b"").decode().splitlines() if "Tag:" in line
-    ]
-    if not info or not tags:
-        raise InputError(f"{installed.name}: not installed from a wheel; install it again with pip")
+    tags = re.findall(r"^Tag: (\S+)", installed.read_text("WHEEL") or "", flags=re.MULTILINE)
+    if not tags:
+        raise InputError(f"{installed.name} was not installed from a wheel: install it again with pip")
+    if "py3-none-any" not in tags:
+        raise InputError(
+            f"{installed.name}: not pure Python ({tags[0]}): it would not run on another kind of processor"
+        )
+    files = _installed_files(installed)
+    info = next(PurePosixPath(name).parts[0] for name in files if name.endswith(".dist-info/WHEEL"))
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
-    # "py2-none-any" and "py3-none-any" are one name together.
-    tag = "py3-none-any" if "py3-none-any" in tags else tags[0]
-    wheel = folder / f"{info.removesuffix('.dist-info')}-{tag}.whl"
+    wheel = folder / f"{info.removesuffix('.dist-info')}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         # The specification wants dist-info last.
         for name in sorted(files, key=lambda name: (PurePosixPath(name).parts[0] == info, name)):
@@ -119,6 +105,24 @@ def _pack(installed: Distribution, folder: Path) -> Path:
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, _READABLE
             archive.writestr(entry, files[name])
     return wheel
+
+
+def _installed_files(installed: Distribution) -> dict[str, bytes]:
+    """What the wheel brought, each file held to its hash. Raises CheckFailedError."""
+    files = {}
+    for path in installed.files or ():
+        # What the installer made has no hash (bytecode) or lies elsewhere (commands), or tells of the installation.
+        if (
+            path.hash is None
+            or ".." in path.parts
+            or (path.parts[0].endswith(".dist-info") and path.name in _OF_THE_INSTALLER)
+        ):
+            continue
+        data = Path(str(path.locate())).read_bytes()
+        if path.hash.mode != "sha256" or _record_hash(data) != path.hash.value:
+            raise CheckFailedError(f"{path.locate()}: not as it was installed; install {installed.name} again")
+        files[path.as_posix()] = data
+    return files
 
 
 def _record(files: dict[str, bytes], own_name: str) -> bytes:

@@ -11,6 +11,8 @@ SHA256SUMS        of all but what is secret, whose hash would tell a short passw
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -19,18 +21,17 @@ from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
-from fer_edge.errors import InputError, OutputError
-from fer_edge.files import write_bytes_atomically
 from fer_flash.own_wheel import own_wheel
 from fer_flash.payload_file import PayloadFile
 from fer_flash.payload_settings import settings_files
 from fer_flash.releases import Release, release_named
 from fer_flash.wheels import collect
 
-__all__ = ["PayloadFile", "PayloadSettings", "assemble", "completed", "total_bytes", "write_payload"]
+__all__ = ["PayloadFile", "PayloadSettings", "assemble", "completed", "release_id", "total_bytes"]
 
 SCRIPTS = ("install.sh", "install_files.sh")
 """What is run on the device, from this package."""
+_MADE_OF = re.compile(r"  (requirements\.txt$|bundle/)", re.MULTILINE)
 _BLOCK = 4096
 """Bytes: a file takes whole blocks."""
 _SPARE = 64 << 20
@@ -98,27 +99,17 @@ def completed(
     return [*payload, PayloadFile("SHA256SUMS", sums.encode())]
 
 
+def release_id(payload: Iterable[PayloadFile]) -> str:
+    """The name of the release that ``install.sh`` makes of it: settings and secrets may change within one."""
+    files = {file.path: file for file in payload}
+    version = dict(line.split("=", 1) for line in files["payload.conf"].read().decode().splitlines())["version"]
+    made_of = [line for line in files["SHA256SUMS"].read().decode().splitlines(keepends=True) if _MADE_OF.search(line)]
+    return f"{version}-{hashlib.sha256(''.join(made_of).encode()).hexdigest()[:12]}"
+
+
 def total_bytes(payload: Iterable[PayloadFile]) -> int:
     """The sum of its files' sizes; a file system takes some more."""
     return sum(file.size for file in payload)
-
-
-def write_payload(payload: Iterable[PayloadFile], folder: Path) -> None:
-    """Put the payload into ``folder``, which must be empty or not there; a secret is its owner's alone.
-
-    Raises InputError for a folder that holds something, OutputError where it cannot be written.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: holds something already; name an empty folder, or one that is not there")
-    try:
-        for file in payload:
-            path = folder / file.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if file.secret:
-                path.touch(mode=0o600)  # it keeps its permissions
-            write_bytes_atomically(path, file.read())
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot write the payload there: {error.strerror or error}") from None
 
 
 def _name_and_version(wheel: PayloadFile) -> tuple[str, str]:

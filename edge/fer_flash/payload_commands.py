@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fer_flash.payload import PayloadSettings, assemble, total_bytes, write_payload
+from fer_flash.payload import PayloadSettings, assemble, total_bytes
+from fer_flash.payload_folder import write_payload
 from fer_flash.releases import RELEASES
 from fer_flash.wheels import collect, wheels_folder
 

@@ -15,7 +15,6 @@ from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.errors import ConfigError, InputError
 from fer_edge.redaction import redacted
 from fer_edge.secret_files import SHORTEST_TOKEN, secret_in
-from fer_edge.strict_toml import read_toml
 from fer_flash.payload_file import PayloadFile
 
 SETTINGS_FOLDER = PurePosixPath("/etc/fer-edge")
@@ -46,7 +45,7 @@ def settings_files(config: Path | None, bundle: Path | None) -> list[PayloadFile
         raise ConfigError(f"{config}: no source: set [source] uris")
     text = config.read_text(encoding="utf-8-sig")
     if bundle is not None:
-        text = _with_bundle(text, config)
+        text = with_bundle(text, str(config))
     elif settings.model.bundle is not None:
         raise ConfigError(
             f"{config}: model.bundle: the device has no {settings.model.bundle}; take it out, and give --bundle"
@@ -115,9 +114,9 @@ def _beside(config: Path, key: str, value: str, advice: str, *, bare: bool = Tru
     raise ConfigError(f"{config}: {key}: {name} is neither beside it nor in {config.parent / 'secrets'}: put it there")
 
 
-def _with_bundle(text: str, config: Path) -> str:
-    """The settings, naming the bundle where it will be. Raises ConfigError where they name another."""
-    table = read_toml(config)
+def with_bundle(text: str, where: str) -> str:
+    """The settings ``text``, naming the bundle where it will be. Raises ConfigError where they name another one."""
+    table = tomllib.loads(text)
     named = table.get("model", {}).get("bundle")
     if named == BUNDLE_ON_DEVICE:
         return text
@@ -131,7 +130,7 @@ def _with_bundle(text: str, config: Path) -> str:
                 return changed
         except tomllib.TOMLDecodeError:
             pass  # written in some other way that TOML has
-    raise ConfigError(f"{config}: model.bundle must be {BUNDLE_ON_DEVICE!r} for --bundle: that is where it will be")
+    raise ConfigError(f"{where}: model.bundle must be {BUNDLE_ON_DEVICE!r} for --bundle: that is where it will be")
 
 
 def _bundle_files(bundle: Path, variant: str) -> list[PayloadFile]:

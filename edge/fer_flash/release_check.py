@@ -9,8 +9,8 @@ a camera that is not plugged in yet, a broker that is away.
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import subprocess
 import sys
 
@@ -30,9 +30,11 @@ def main() -> int:
         sys.stderr.write(f"doctor gives no answer: {said[-1]}\n")
         return 1
     table = "".join(f"    {check['name']:12} {check['verdict']:8} {check['seen']}\n" for check in checks)
-    with contextlib.suppress(OSError):  # nobody may be there to read it
+    try:
         sys.stdout.write(table)
         sys.stdout.flush()
+    except OSError:  # nobody is there to read it; else the interpreter would say so at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     bad = [check for check in checks if check["verdict"] == "bad" and check["name"] in OF_THE_RELEASE]
     if bad:
         sys.stderr.write("doctor: " + "; ".join(f"{check['name']}: {check['seen']}" for check in bad) + "\n")

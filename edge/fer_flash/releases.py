@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 
 from fer_edge.errors import InputError
 
@@ -31,17 +31,22 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release of Raspberry Pi OS by Debian's name for it, and its Python as ``3.11``."""
+    """A release of Raspberry Pi OS by Debian's name for it, its Python as ``3.11``, and its lock files."""
 
     name: str
     python: str
+    locks: tuple[Path, ...]
 
     def pins(self) -> list[Pin]:
-        """What goes onto it: the lock file's packages, and pip to install them with."""
-        return [*_read_lock(f"pi-{self.name}.txt"), *_read_lock("pip.txt")]
+        """What goes onto it, pip to install it with among it."""
+        return [pin for lock in self.locks for pin in parse_lock(lock.read_text(encoding="utf-8"))]
 
 
-RELEASES = {release.name: release for release in (Release("bookworm", "3.11"), Release("trixie", "3.13"))}
+_LOCKS = Path(__file__).parent / "locks"
+RELEASES = {
+    name: Release(name, python, (_LOCKS / f"pi-{name}.txt", _LOCKS / "pip.txt"))
+    for name, python in (("bookworm", "3.11"), ("trixie", "3.13"))
+}
 
 
 def release_named(name: str) -> Release:
@@ -61,7 +66,3 @@ def parse_lock(text: str) -> list[Pin]:
     if _BLOCK.sub("", rest).strip():
         raise ValueError(f"not understood: {_BLOCK.sub('', rest).strip().splitlines()[0]}")
     return pins
-
-
-def _read_lock(name: str) -> list[Pin]:
-    return parse_lock(files(__package__).joinpath("locks", name).read_text(encoding="utf-8"))

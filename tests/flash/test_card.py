@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from support.edge_command import assert_one_line, fer_edge
-from support.stock_images import make_stock_image, missing_programs
+from support.file_systems import needs_programs
+from support.stock_images import make_stock_image
 
-pytestmark = pytest.mark.skipif(
-    bool(missing_programs()), reason=f"needs {missing_programs()}: apt-get install mtools dosfstools e2fsprogs fdisk"
-)
+pytestmark = needs_programs
 
 
 @pytest.fixture

@@ -263,6 +263,29 @@ def test_what_was_in_use_or_is_damaged_is_not_written_to(fat: Path) -> None:
             pass
 
 
+def test_one_allocation_table_may_be_in_use_alone(made: Path, tmp_path: Path) -> None:
+    content = bytearray(made.read_bytes())
+    if len(content) != BITS[32]:
+        pytest.skip("FAT32 alone can say so")
+    [reserved] = struct.unpack_from("<H", content, 14)
+    [sectors] = struct.unpack_from("<I", content, 36)
+    content[40] = 0x81  # the second one
+    first = slice(reserved * 512, (reserved + sectors) * 512)
+    content[first] = bytes(sectors * 512)
+    path = tmp_path / "x.fat"
+    path.write_bytes(content)
+    with volume(path) as files:
+        files.write("new", b"1" * 5000)
+        for name, expected in STOCK.items():
+            assert files.read(name) == expected
+    after = bytearray(path.read_bytes())
+    assert after[first] == bytes(sectors * 512)
+    after[40] = 0  # for fsck.fat, both are in use again
+    after[first] = after[first.stop : first.stop + sectors * 512]
+    path.write_bytes(after)
+    assert_fat_is_clean(path)
+
+
 def test_a_fat12_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.fat"
     path.write_bytes(bytes(MIB))

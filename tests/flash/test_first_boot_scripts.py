@@ -237,7 +237,7 @@ def test_a_cloud_init_that_never_ends_does_not_keep_the_secrets(tmp_path: Path) 
 def test_secrets_go_when_the_install_fails_too(tmp_path: Path, style: Style) -> None:
     sandbox = Sandbox(tmp_path)
     config = pi_config(tmp_path)
-    compose(sandbox, style, config, "#!/bin/sh\nexit 1\n")
+    compose(sandbox, style, config, "#!/bin/sh\necho no camera >&2\nexit 1\n")
     set_up(sandbox, style)
     cloud_init_is_through(sandbox)
     script = sandbox.root / STATE / "first-boot.sh"
@@ -248,8 +248,33 @@ def test_secrets_go_when_the_install_fails_too(tmp_path: Path, style: Style) -> 
         assert ran.returncode == 1 and f"attempt {attempt} of 3" in ran.stdout, ran.stdout
         left = everything_on(sandbox.boot)
         assert config.wifi_key and config.wifi_key.encode() not in left and HASH.encode() not in left
-        assert "install: FAILED" in (sandbox.boot / REPORT).read_text()
+        report = (sandbox.boot / REPORT).read_text()
+        assert "install: FAILED" in report and "\nno camera\n" in report
     assert not wants.is_symlink()  # three boots are enough
+
+
+def test_another_attempt_finds_the_payloads_secrets(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.SYSTEMD, pi_config(tmp_path), "#!/bin/sh\nexit 1\n")
+    secret = sandbox.boot / "fer-edge/secrets/mqtt-password"
+    set_up(sandbox, Style.SYSTEMD)
+    for attempts_left in (2, 1, 0):
+        assert secret.exists()
+        assert sandbox.run(sandbox.root / STATE / "first-boot.sh").returncode == 1
+        assert f"scrub: {'FAILED' if attempts_left else 'done'}" in (sandbox.boot / REPORT).read_text()
+    assert not secret.exists()
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_settings_with_a_password_in_an_address_are_wiped(tmp_path: Path, secret: bool) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.SYSTEMD, pi_config(tmp_path))
+    settings = sandbox.boot / "fer-edge/config.toml"
+    settings.write_text("uris = []\n")
+    (sandbox.boot / "fer-edge/SHA256SUMS").write_text("" if secret else f"{'0' * 64}  config.toml\n")
+    set_up(sandbox, Style.SYSTEMD)
+    first_boot(sandbox)
+    assert settings.exists() is not secret
 
 
 def test_a_payload_on_the_root_file_system_is_found(tmp_path: Path) -> None:

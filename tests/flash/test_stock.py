@@ -25,8 +25,8 @@ IMAGE = (
 
 
 def packed_xz() -> bytes:
-    """Two streams, as ``cat a.xz b.xz`` gives them; the format allows it."""
-    return lzma.compress(IMAGE[:MIB]) + lzma.compress(IMAGE[MIB:])
+    """Two streams and padding, as ``cat a.xz b.xz`` gives them; the format allows it."""
+    return lzma.compress(IMAGE[:MIB]) + bytes(8) + lzma.compress(IMAGE[MIB:]) + bytes(4)
 
 
 def packed_zip(folder: Path, *names: str) -> bytes:

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
+from fer_flash.image.xz import XzContent, xz_content_size
 from fer_flash.write.bmap import BlockMap, MapCheck, parse_block_map
 from fer_flash.write.medium import BUFFER_BYTES
 from fer_flash.write.read_ahead import FIRST_BYTES, HEAD_BYTES, ReadAhead
 from fer_flash.write.stream import look_at_image, open_image
-from fer_flash.write.xz import XzContent, xz_content_size
 from support.card_images import MIB, write_image
 
 BLOCK = 4096

@@ -19,7 +19,7 @@ from support.fresh_install import CHECKOUT
 
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "*/README.md", "edge/examples/*.md", "models/*/*.md")
+    for pattern in ("*.md", "*/README.md", "edge/*/*.md", "models/*/*.md")
     for path in CHECKOUT.glob(pattern)
     if not path.is_relative_to(CHECKOUT / "runs")
 )

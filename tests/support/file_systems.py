@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 MIB = 1 << 20
-_EPOCH = "1759276800"  # 2025-10-01, so that images of two runs are alike
+_EPOCH = "1759276800"  # 2025-10-01, so that nothing hangs on today's date
 _PACKAGES = {
     "sfdisk": "fdisk",
     "mkfs.vfat": "dosfstools",

@@ -7,9 +7,13 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMANDS = ("systemctl", "busctl", "raspi-config", "rfkill", "usermod", "groupmod", "useradd", "chown")
+COMMANDS = ("systemctl", "raspi-config", "rfkill", "usermod", "groupmod", "useradd", "chown")
 IMAGER = "usr/lib/raspberrypi-sys-mods/imager_custom"
 USERCONF = "usr/lib/userconf-pi/userconf"
+
+_PROGRAMS = """
+cat cp chmod cmp cut dd dirname grep head install kill ln mkdir mv printf rm sed sh sleep tail tee tr wc
+""".split()  # noqa: SIM905 — as a list, each word would have a line of its own
 
 # Each call is its name and its arguments, a NUL after each, and one more NUL.
 _NOTE = '#!/bin/sh\n{ printf \'%s\\0\' "${0##*/}" "$@"; printf \'\\0\'; } >>"$CALLS"\n'
@@ -57,9 +61,7 @@ class Sandbox:
             _program(self.root / IMAGER, _NOTE)
             _program(self.root / USERCONF, _NOTE)
         # What the scripts need of the system and no more, so that nothing here depends on what else it has.
-        for name in (
-            "cat cp chmod cmp cut dd dirname head install kill ln mkdir mv printf rm sed sh sleep tr wc".split()  # noqa: SIM905
-        ):
+        for name in _PROGRAMS:
             found = shutil.which(name)
             assert found, name
             if not (bin_folder / name).exists():

@@ -60,50 +60,80 @@ RELEASES = {"bookworm": Release("12", "bookworm", "3.11"), "trixie": Release("13
 COMMON_PACKAGES = (
     "base-files",
     "dpkg",
+    "network-manager",
+    "openssh-server",
     "raspberrypi-sys-mods",
     "raspi-config",
     "systemd",
-    "network-manager",
-    "openssh-server",
+    "userconf-pi",
 )
+_SYS_MODS: Files = {
+    "usr/lib/raspberrypi-sys-mods/firstboot": "#!/bin/bash\n",
+    "usr/lib/raspberrypi-sys-mods/imager_custom": "#!/bin/sh\n",
+    "usr/lib/userconf-pi/userconf": "#!/bin/sh\n",
+}
 
 STYLES: dict[str, StyleMarkers] = {
-    "systemd": StyleMarkers(
-        packages=("userconf-pi",),
-        cmdline="quiet init=/usr/lib/raspberrypi-sys-mods/firstboot",
-        root={
-            "usr/lib/raspberrypi-sys-mods/firstboot": "#!/bin/bash\n",
-            "usr/lib/raspberrypi-sys-mods/imager_custom": "#!/bin/sh\n",
-            "usr/lib/userconf-pi/userconf": "#!/bin/sh\n",
-        },
-    ),
+    # RPi-Distro/raspberrypi-sys-mods and RPi-Distro/pi-gen
+    "systemd": StyleMarkers(packages=(), cmdline="quiet init=/usr/lib/raspberrypi-sys-mods/firstboot", root=_SYS_MODS),
+    # RPi-Distro/pi-gen, stage2/04-cloud-init
     "cloudinit": StyleMarkers(
-        packages=("cloud-init", "rpi-cloud-init-mods", "userconf-pi"),
-        cmdline="resize ds=nocloud;i=rpi-imager-1759276800",
+        packages=("cloud-init", "rpi-cloud-init-mods"),
+        cmdline="resize",
         boot={
-            "user-data": "#cloud-config\n",
-            "network-config": "network:\n  version: 2\n",
-            "meta-data": "dsmode: local\n",
+            "user-data": "#cloud-config\n\n# hostname: raspberrypi\n",
+            "network-config": "# network:\n#   version: 2\n",
+            "meta-data": "dsmode: local\ninstance_id: rpios-image\n",
         },
         root={
-            "etc/cloud/cloud.cfg": "# The top level settings are used as module and system configuration.\n",
+            **_SYS_MODS,
+            "etc/cloud/cloud.cfg": "# modules and their order\n",
             "etc/cloud/cloud.cfg.d/99_raspberry-pi.cfg": (
                 "datasource_list: [ NoCloud, None ]\ndatasource:\n  NoCloud:\n    seedfrom: file:///boot/firmware\n"
             ),
             "usr/bin/cloud-init": "#!/usr/bin/python3\n",
-            "usr/lib/raspberrypi-sys-mods/imager_custom": "#!/bin/sh\n",
         },
     ),
+    # raspberrypi/rpi-preseed: Makefile, and schema/rpi-preseed.schema, of which these are the keys, types and classes
     "rpi-preseed": StyleMarkers(
-        packages=("rpi-preseed", "userconf-pi"),
+        packages=("rpi-preseed",),
         cmdline="resize",
         root={
-            "usr/lib/raspberrypi-sys-mods/imager_custom": "#!/bin/sh\n",
+            **_SYS_MODS,
             "usr/lib/rpi-preseed/rpi-preseed": "#!/bin/sh\n",
+            "usr/share/rpi-preseed/rpi-preseed.schema": """\
+# key type class flags
+config_version string plain required
+system.hostname string pii
+user.name string pii
+user.password string secret
+user.password_encrypted bool plain
+user.passwordless_sudo bool plain
+ssh.enabled bool plain
+ssh.password_authentication bool plain
+ssh.authorized_keys array pii
+wlan.ssid string pii
+wlan.ssid_hex string pii
+wlan.password string secret
+wlan.password_encrypted bool plain
+wlan.hidden bool plain
+wlan.country string plain
+wlan.key_mgmt enum:none,owe,wpa-psk,sae plain
+locale.keymap string plain
+locale.timezone string plain
+locale.locales array plain
+locale.lang string plain
+boot.config_txt array plain
+boot.cmdline_txt string plain
+runcmd.early array plain
+runcmd.late array plain
+runcmd.early_cmd_timeout int plain
+runcmd.late_require_time_sync bool plain
+""",
         },
     ),
 }
-"""The marker files and packages of each style."""
+"""The marker files and packages of each style; where they are known from stands above each."""
 
 
 def make_stock_image(
@@ -240,5 +270,5 @@ def _tree(folder: Path, files: Files) -> Path:
             path.symlink_to(content.target)
         else:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-            path.chmod(0o755 if name.startswith(("usr/bin/", "usr/lib/raspberrypi")) else 0o644)
+            path.chmod(0o755 if name.startswith("usr/bin/") or content[:2] in ("#!", b"#!") else 0o644)
     return folder

@@ -134,6 +134,8 @@ class FatVolume:
         return folder, []
 
     def _folder(self, entry: Entry) -> _Folder:
+        if not entry.cluster:
+            raise self._region.damaged(f"the folder {entry.name} has no clusters")
         return _Folder(self._region, self._layout, self._table, entry.cluster)
 
     def _demand_room(self, path: str, folder: _Folder, new: Sequence[str], clusters: int) -> None:

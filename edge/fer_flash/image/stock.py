@@ -18,12 +18,13 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.redaction import redacted
+from fer_flash.image.xz import XzContent
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -57,7 +58,7 @@ def unpack(
             metered = _Metered(raw, shown, total, hashing=expected is not None)
             report = _reporter(progress, total)
             buffered = io.BufferedReader(metered, _CHUNK)
-            head, reader = buffered.peek(8), cast("IO[bytes]", buffered)
+            head, reader = buffered.peek(8), cast("BinaryIO", buffered)
             if head.startswith(_ZIP):
                 return _from_zip(reader, metered, out, expected, report)
             size = _copy(_unpacked(reader, head, shown), out, shown, lambda: report(metered.done))
@@ -82,7 +83,7 @@ class _Metered(io.RawIOBase):
     def __init__(self, raw: IO[bytes], shown: str, total: int | None, *, hashing: bool) -> None:
         self.done = 0
         self.shown, self.total = shown, total
-        self._raw = raw
+        self.raw = raw
         self._hash = hashlib.sha256() if hashing else None
 
     def readable(self) -> bool:
@@ -91,7 +92,7 @@ class _Metered(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
         with _reading(self.shown):
-            data = self._raw.read(len(view))
+            data = self.raw.read(len(view))
         view[: len(data)] = data
         self.done += len(data)
         if self._hash is not None:
@@ -157,10 +158,10 @@ def _reading(shown: str) -> Iterator[None]:
         raise InputError(f"{shown}: cannot read it: {text}") from error
 
 
-def _unpacked(reader: IO[bytes], head: bytes, shown: str) -> _Readable:
+def _unpacked(reader: BinaryIO, head: bytes, shown: str) -> _Readable:
     """The raw image in ``reader``, which begins with ``head``."""
     if head.startswith(_XZ):
-        return lzma.LZMAFile(reader)
+        return io.BufferedReader(XzContent(reader), _CHUNK)
     if head.startswith(_GZIP):
         return gzip.GzipFile(fileobj=reader)
     for magic, name in _OTHERS.items():
@@ -172,23 +173,37 @@ def _unpacked(reader: IO[bytes], head: bytes, shown: str) -> _Readable:
 def _from_zip(
     reader: IO[bytes], metered: _Metered, out: BinaryIO, expected: str | None, report: Callable[[int], object]
 ) -> int:
-    """Unpack the one image in a zip; its list of contents is at its end, so all of it has to be here first."""
+    """Unpack the one image in a zip. What it holds is listed at its end: a download has to be here whole first."""
     shown = metered.shown
-    folder = Path(out.name).parent if isinstance(getattr(out, "name", None), str) else None
-    with tempfile.TemporaryFile(dir=folder) as whole:
-        while piece := reader.read(_CHUNK):
-            _write(whole, piece, "a temporary file")
-            report(metered.done)
+    with ExitStack() as stack:
+        if metered.raw.seekable():
+            whole = metered.raw
+            if expected is not None:
+                _drain(reader)
+        else:
+            whole = stack.enter_context(tempfile.TemporaryFile(dir=_folder_of(out)))
+            while piece := reader.read(_CHUNK):
+                _write(whole, piece, "a temporary file")
+                report(metered.done)
+            report = _reporter(None, None)  # has been told of all
         metered.check(expected)
         try:
-            with zipfile.ZipFile(whole) as archive:
-                images = [each for each in archive.infolist() if _is_image(each.filename)]
-                if len(images) != 1:
-                    names = ", ".join(each.filename for each in images[:3]) or "none"
-                    raise InputError(f"{shown}: a zip must hold one .img; it holds {len(images)} ({names})")
-                return _copy(archive.open(images[0]), out, shown, lambda: None)
+            archive = stack.enter_context(zipfile.ZipFile(whole))
+            images = [each for each in archive.infolist() if _is_image(each.filename)]
+            if len(images) != 1:
+                names = ", ".join(each.filename for each in images[:3]) or "none"
+                raise InputError(f"{shown}: a zip must hold one .img; it holds {len(images)} ({names})")
+            size = _copy(archive.open(images[0]), out, shown, lambda: report(whole.tell()))
         except _DAMAGED as error:
             raise _damaged(shown, error) from error
+        report(whole.seek(0, io.SEEK_END))
+        return size
+
+
+def _folder_of(out: BinaryIO) -> Path | None:
+    """Where ``out`` is, and so there is room; None where that cannot be told."""
+    name = getattr(out, "name", None)
+    return Path(name).parent if isinstance(name, (str, os.PathLike)) else None
 
 
 def _is_image(name: str) -> bool:

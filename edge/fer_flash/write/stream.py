@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from fer_edge.errors import InputError
-from fer_flash.write.xz import XzContent, xz_content_size
+from fer_flash.image.xz import XzContent, xz_content_size
 
 # Section 2.1.1.1 of "The .xz File Format", section 2.3.1 of RFC 1952, section 4.3.7 of PKWARE's APPNOTE.TXT.
 _MAGIC = {b"\xfd7zXZ\x00": "xz", b"\x1f\x8b": "gz", b"PK\x03\x04": "zip"}

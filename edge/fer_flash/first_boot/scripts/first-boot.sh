@@ -23,27 +23,40 @@ mark() {
   : >"$state/$1" && sync "$state/$1"
 }
 
+# At how many boots the install was tried; nothing is left of the number where the power failed in the middle of it.
+tried() {
+  count=$(cat "$state/attempts" 2>/dev/null)
+  echo "${count:-0}"
+}
+
 # setup.sh may have been cut off, by a loss of power or by the time that rpi-preseed gives it.
 finish_setup() {
   [ ! -e "$state/set-up" ] || return 0
   [ -e "$first/setup.sh" ] && sh "$first/setup.sh" "$style"
 }
 
+# setup.sh's setting is read at a boot's begin, which is over.
+arm_watchdog() {
+  busctl set-property org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
+    RuntimeWatchdogUSec t 15000000 2>/dev/null || say "the hardware watchdog will be on from the next boot"
+}
+
 install_payload() {
   [ ! -e "$state/installed" ] || return 0
-  count=$(cat "$state/attempts" 2>/dev/null || echo 0)
-  count=$((count + 1))
+  count=$(($(tried) + 1))
   printf '%s\n' "$count" >"$state/attempts"
   sync "$state/attempts"
   for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
     if [ -f "$payload/install.sh" ]; then
       say "installing from $payload (attempt $count of $attempts)"
-      (umask 022 && sh "$payload/install.sh" --first-boot) && mark installed && return 0
+      # The journal may be gone when somebody asks: the end of this goes into the report.
+      { (umask 022 && sh "$payload/install.sh" --first-boot 2>&1); echo "$?" >"$state/result"; } | tee "$state/install.log"
+      [ "$(cat "$state/result")" -eq 0 ] && mark installed && return 0
       say "the install failed"
       return 1
     fi
   done
-  say "no payload at $boot/fer-edge nor at $root/opt/fer-edge/payload"
+  say "no payload at $boot/fer-edge nor at $root/opt/fer-edge/payload" | tee "$state/install.log"
   return 1
 }
 
@@ -103,6 +116,23 @@ keep_network() {
   chmod 644 "$root/etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
 }
 
+# Another attempt to install needs the payload's secrets.
+scrub_payload() {
+  if [ ! -e "$state/installed" ] && [ "$(tried)" -lt "$attempts" ]; then
+    left="$left payload"
+    return
+  fi
+  for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
+    for file in "$payload"/secrets/*; do
+      wipe "$file" || left="$left ${file##*/}"
+    done
+    # Addresses of cameras may hold passwords: such settings are left out of the sums.
+    if [ -f "$payload/SHA256SUMS" ] && ! grep -q '  config\.toml$' "$payload/SHA256SUMS"; then
+      wipe "$payload/config.toml" || left="$left config.toml"
+    fi
+  done
+}
+
 scrub() {
   [ ! -e "$state/scrubbed" ] || return 0
   wiped='' left=''
@@ -115,9 +145,7 @@ scrub() {
     # shellcheck disable=SC2086 # a command and its argument, neither with spaces of its own
     $step || left="$left ${step##*/}"
   done
-  for file in "$boot"/fer-edge/secrets/* "$root"/opt/fer-edge/payload/secrets/*; do
-    wipe "$file" || left="$left ${file##*/}"
-  done
+  scrub_payload
   if [ -n "$left" ]; then
     say "could not scrub:$left"
     return 1
@@ -128,7 +156,8 @@ scrub() {
 }
 
 tell() {
-  installed="FAILED; journalctl -u fer-edge-first-boot tells why"
+  installed="FAILED, attempt $(cat "$state/attempts") of $attempts, one a boot. The end of $state/install.log:
+$(tail -n 5 "$state/install.log" 2>/dev/null)"
   [ ! -e "$state/installed" ] || installed='done'
   scrubbed="FAILED; secrets may still lie on this partition; it is tried again at the next boot"
   [ ! -e "$state/scrubbed" ] || scrubbed="done, overwritten and removed or emptied:$(cat "$state/wiped")"
@@ -140,13 +169,13 @@ tell() {
 }
 
 finish_setup
+arm_watchdog
 install_payload
 install_rc=$?
 scrub
 scrub_rc=$?
 tell
-tried=$(cat "$state/attempts" 2>/dev/null || echo 0)
-if [ "$scrub_rc" -eq 0 ] && { [ "$install_rc" -eq 0 ] || [ "$tried" -ge "$attempts" ]; }; then
+if [ "$scrub_rc" -eq 0 ] && { [ "$install_rc" -eq 0 ] || [ "$(tried)" -ge "$attempts" ]; }; then
   mark 'done'
   rm -f "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
 fi

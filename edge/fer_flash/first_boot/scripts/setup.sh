@@ -42,15 +42,16 @@ set_hostname() {
 
 # The image's first account gets the name; only an image without any gets a new one.
 set_user() {
+  if [ -x "$userconf" ] && "$userconf" "$FER_USER" "$FER_PASSWORD_HASH"; then
+    return
+  fi
   first=$(getent passwd 1000 | cut -d: -f1)
-  if [ -x "$userconf" ]; then
-    "$userconf" "$FER_USER" "$FER_PASSWORD_HASH"
-  elif [ -z "$first" ]; then
+  if [ -z "$first" ]; then
     useradd --create-home --uid 1000 --shell /bin/bash "$FER_USER"
   elif [ "$first" != "$FER_USER" ]; then
-    usermod --login "$FER_USER" "$first"
-    usermod --move-home --home "/home/$FER_USER" "$FER_USER"
-    groupmod --new-name "$FER_USER" "$first"
+    usermod --login "$FER_USER" "$first" &&
+      usermod --move-home --home "/home/$FER_USER" "$FER_USER" &&
+      groupmod --new-name "$FER_USER" "$first"
   fi
 }
 
@@ -73,11 +74,11 @@ set_groups() {
 
 set_ssh_keys() {
   [ -n "$FER_SSH_KEYS" ] || return 0
-  home=$root$(getent passwd "$FER_USER" | cut -d: -f6)
-  install -d -m 700 "$home/.ssh"
-  put "$home/.ssh/authorized_keys" 600 "$FER_SSH_KEYS
-"
-  chown -R "$FER_USER:$FER_USER" "$home/.ssh"
+  home=$(getent passwd "$FER_USER" | cut -d: -f6)
+  [ -n "$home" ] || return 1
+  install -d -m 700 "$root$home/.ssh"
+  put "$root$home/.ssh/authorized_keys" 600 "$FER_SSH_KEYS
+" && chown -R "$FER_USER:" "$root$home/.ssh"
 }
 
 # Debian's sshd_config reads sshd_config.d first, and the first value counts. imager_custom's way, sed on the whole file,
@@ -92,6 +93,11 @@ PermitRootLogin no
   else
     attempt systemctl disable ssh
   fi
+}
+
+# Debian's locale-gen makes what stands in this file, whatever it is asked for: cloud-init asks, and then fails.
+allow_locale() {
+  sed -i "s/^# *\($FER_LOCALE .*\)/\1/" "$root/etc/locale.gen"
 }
 
 set_locale() {
@@ -112,7 +118,7 @@ BACKSPACE=\"guess\"
   if have raspi-config; then
     attempt raspi-config nonint do_change_locale "$FER_LOCALE"
   else
-    sed -i "s/^# *\($FER_LOCALE .*\)/\1/" "$root/etc/locale.gen"
+    allow_locale
     attempt locale-gen
     attempt update-locale "LANG=$FER_LOCALE"
   fi
@@ -180,10 +186,7 @@ set_install() {
 # firstrun.sh is followed by a restart, which does all this.
 start_services() {
   [ "$style" != systemd ] || return 0
-  attempt systemctl daemon-reload
-  # The watchdog's setting is otherwise read at boot alone.
-  attempt busctl set-property org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
-    RuntimeWatchdogUSec t 15000000
+  attempt systemctl daemon-reload # which reads system.conf.d again, too
   if [ "$FER_SSH" = yes ]; then
     attempt systemctl --no-block restart ssh
   else
@@ -220,6 +223,7 @@ case $style in
     ;;
   cloudinit) # makes the account, and the network, by itself
     attempt set_ssh
+    attempt allow_locale
     ;;
   *)
     say "unknown style $style"

@@ -38,6 +38,10 @@ class XzContent(io.RawIOBase):
         self._decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ)
         self._ahead = b""
 
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
     def readinto(self, buffer: Buffer) -> int:
         """Unpack some bytes into ``buffer``; 0 at the end."""
         view = memoryview(buffer)

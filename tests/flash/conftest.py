@@ -1,0 +1,65 @@
+"""What the tests of the payload share: wheels that need no index, since the system they go onto has the others."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fer_edge.bundle import DEFAULT_BUNDLE
+from fer_flash.own_wheel import make_wheel
+from fer_flash.payload import completed
+from fer_flash.payload_file import PayloadFile
+from fer_flash.payload_folder import write_payload
+from support.device import MakePayload, device, this_release
+from support.sshd import sshd
+from support.target import SETTINGS, Target
+
+
+@pytest.fixture(scope="session")
+def small_wheels(tmp_path_factory: pytest.TempPathFactory) -> list[PayloadFile]:
+    """FER-Edge's own wheel and pip's."""
+    folder = tmp_path_factory.mktemp("wheels")
+    return [
+        PayloadFile(f"wheels/{wheel.name}", wheel) for wheel in (make_wheel(n, folder) for n in ("fer-edge", "pip"))
+    ]
+
+
+@pytest.fixture(scope="session")
+def default_model() -> list[PayloadFile]:
+    """The bundle of the package, as a payload has it."""
+    return [PayloadFile(f"bundle/{path.name}", path) for path in sorted(DEFAULT_BUNDLE.iterdir())]
+
+
+@pytest.fixture(scope="session")
+def make_payload(small_wheels: list[PayloadFile], tmp_path_factory: pytest.TempPathFactory) -> MakePayload:
+    """Writes a payload with ``settings`` and other files to a folder, and gives that."""
+
+    def make(settings: str, *others: PayloadFile) -> Path:
+        folder = tmp_path_factory.mktemp("payload") / "payload"
+        chosen = [PayloadFile("config.toml", settings.encode()), *others]
+        write_payload(completed(this_release(), platform.machine(), small_wheels, chosen), folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def target(
+    make_payload: MakePayload, default_model: list[PayloadFile], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Target]:
+    """A device with sshd, and the payload that it is to get first; without FER-Edge as yet."""
+    folder = tmp_path_factory.mktemp("target")
+    credentials = b"[Service]\nLoadCredential=web-token:/etc/fer-edge/web-token\n"
+    secrets = [
+        PayloadFile("credentials.conf", credentials),
+        PayloadFile("secrets/web-token", b"0123456789abcdef\n", secret=True),
+        PayloadFile("secrets/key.pem", b"a key\n", secret=True),
+    ]
+    payload = make_payload(SETTINGS, *default_model, *secrets)
+    with device(folder) as made, sshd(made, folder) as server:
+        made.path("/etc/os-release").unlink()
+        made.path("/etc/os-release").write_text(f"VERSION_CODENAME={this_release().name}\n")
+        yield Target(made, server, payload, folder)
