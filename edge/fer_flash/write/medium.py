@@ -20,8 +20,8 @@ from fer_edge.errors import CheckFailedError, InputError, OutputError
 BUFFER_BYTES = 1 << 21
 """The most that is written or read at once, and the size of ``aligned_buffer``.
 
-On a loop device 2 MiB were quicker than 4, of which two buffers leave the processor's cache; the kernel cuts either into
-what the reader takes.
+On a loop device 2 MiB were quicker than 4, of which two buffers leave the processor's cache; the kernel cuts either
+into what the reader takes.
 """
 _BLKRRPART = 0x125F
 _BLKSSZGET = 0x1268

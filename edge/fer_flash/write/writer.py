@@ -5,8 +5,8 @@ A Raspberry Pi finds its system through the partition table in a card's first se
 
 1. the first MiB, and the last one, where an old GPT keeps its backup, become zero;
 2. all that comes after the first MiB is written, read back and compared;
-3. the first MiB, from its end on, is written, read back and compared;
-4. the first 4096 bytes, which make the card one, come last of all.
+3. the rest of the first MiB is written, read back and compared;
+4. the first 4096 bytes, which make the card one, are written, read back and compared.
 
 Whatever ends this before step 4, be it SIGKILL or a pulled plug, leaves a card without a partition table; so does a
 comparison that fails.
@@ -62,12 +62,7 @@ def write_image(image: ImageFile, medium: Medium, block_map: BlockMap | None, *,
             with Meter(f"comparing {medium.path}", in_body) as meter:
                 _compare_body(image, medium, block_map, verifier, meter)
         with _taken_back(medium):
-            for area in reversed(head):
-                medium.write(area.offset, area.data)
-                medium.sync()
-                if verifier is not None:
-                    medium.forget()
-                    verifier.compare(area)
+            _write_head(medium, head, verifier)
     written = in_body + sum(len(area.data) for area in head)
     return Written(written, verifier.compared if verifier else 0, verifier.from_memory if verifier else 0)
 
@@ -117,6 +112,21 @@ def _compare_body(
                 if area.offset >= HEAD_BYTES:
                     verifier.compare(area)
                     meter.advance(len(area.data), stream.fraction())
+
+
+def _write_head(medium: Medium, head: list[Area], verifier: Verifier | None) -> None:
+    """Write the head, and its first bytes only when the rest of it is right."""
+    for part in (
+        [area for area in head if area.offset >= FIRST_BYTES],
+        [area for area in head if area.offset < FIRST_BYTES],
+    ):
+        for area in part:
+            medium.write(area.offset, area.data)
+        medium.sync()
+        if verifier is not None:
+            medium.forget()
+            for area in part:
+                verifier.compare(area)
 
 
 def _kept(area: Area, head: memoryview) -> Area:
