@@ -29,7 +29,8 @@ def check(table: Table, machine: Machine, card: Card) -> None:
     with machine.started() as on:
         container = on.container
         blocks = machine.aside  # after a loss of power, second names of files tell nothing
-        table.see("the boot after these", "comes to the end", lambda: seen.installed(machine, on), why)
+        if not table.see("the boot after these", "comes to the end", lambda: seen.installed(machine, on), why):
+            return
         table.see("account", "as pi.toml says", lambda: seen.account(container, card))
         table.see("system", "as pi.toml says", lambda: seen.system(container))
         table.see("service", "watches and tells events", lambda: seen.watching(container), why)
@@ -44,5 +45,9 @@ def _cut(machine: Machine, come: Callable[[], bool]) -> str:
         on.lose_power()
     report = machine.boot / seen.REPORT
     ensure(not report.exists(), "too late: the report was there")
-    there = [name for name in ("style", "set-up", "attempts", "installed") if (machine.written / seen.STATE.lstrip("/") / name).exists()]
+    there = [
+        name
+        for name in ("style", "set-up", "attempts", "installed")
+        if (machine.written / seen.STATE.lstrip("/") / name).exists()
+    ]
     return f"cut; on the disk of the state: {', '.join(there) or 'nothing'}"
