@@ -45,7 +45,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 test-systemd test-real-image soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 test-systemd test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -60,6 +60,7 @@ help:
 	@echo "make test-real-image IMAGE=raspios.img.xz  compose on a stock image that you have, and look that all else is as it was"
 	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
 	@echo "make test-systemd  the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)"
+	@echo "make test-image  composed card images boot, install and watch, in containers, as root (tests/image_boot/README.md)"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
@@ -104,6 +105,10 @@ test-systemd: $(VENV)/.dev
 # IMAGE: a stock image of Raspberry Pi OS Lite that you have, or its URL with ARGS='--sha256 …'.
 test-real-image: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m real_image $(IMAGE) $(ARGS)
+
+# ARGS='cloudinit power' for some of its parts.
+test-image: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m image_boot $(ARGS)
 
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)

@@ -19,7 +19,9 @@ from systemd.unit import EVENTS, WATCHING
 HOSTNAME, USER, SSID = "watcher", "maker", "Café & Söhne"
 LOCALE, TIMEZONE, KEYMAP = "de_DE.UTF-8", "Europe/Berlin", "de"
 PASSWORD = "a long pass phrase, typed once"
-PASSPHRASE = """correct-h0rse-battery $x "q" \\ it's"""
+_WORD = "correct-h0rse-battery"
+PASSPHRASE = f"""{_WORD} $x "q" \\ it's"""
+"""Its first word looks the same however it is quoted."""
 TOKEN = "0123456789abcdef-of-the-page"
 _PI = f"""\
 [system]
@@ -94,6 +96,8 @@ def composed(style: str, release: str, folder: Path, cache: Path) -> Card:
     run(["mcopy", "-s", "-n", "-i", f"{image}@@{start}", "::*", folder / "boot"])
     image.unlink()
     _for_x86_64(folder, release, cache)
+    for path in (folder / "boot").rglob("*"):
+        path.chmod(0o755)  # as a FAT is mounted with the defaults of fstab
     return Card(folder / "boot", folder / "key", _secrets(folder / "boot"), told)
 
 
@@ -124,8 +128,7 @@ def _secrets(boot: Path) -> tuple[bytes, ...]:
     files = [*boot.iterdir(), *(boot / "fer-edge" / "first-boot").iterdir()]
     texts = b"".join(path.read_bytes() for path in files if path.is_file())
     hashes = set(re.findall(rb"\$6\$[$./=0-9A-Za-z]+", texts))
-    # Of the passphrase, what no quoting changes.
-    secrets = (*hashes, *(text.encode() for text in (PASSPHRASE.split()[0], TOKEN, PASSWORD, _OF_THE_CAMERA)))
+    secrets = (*hashes, *(text.encode() for text in (_WORD, TOKEN, PASSWORD, _OF_THE_CAMERA)))
     if len(hashes) != 1 or secrets[1] not in texts:
         raise CheckFailedError("the card does not hold the secrets of the first boot as they were given")
     return secrets

@@ -20,7 +20,10 @@ def check(table: Table, machine: Machine, card: Card) -> None:
     with machine.started() as on:
         container = on.container
         why = machine.console.read_text
-        table.see("first boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why)
+        if not table.see(
+            "first boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why
+        ):
+            return
         table.see("cloud-init", "takes the seed without a complaint", lambda: _status(container), why)
         table.see("network", "none is needed", lambda: seen.offline(container))
         table.see("system", "as pi.toml says", lambda: seen.system(container))

@@ -15,10 +15,14 @@ def check(table: Table, machine: Machine, card: Card) -> None:
     seen.add_camera(machine)
     blocks = seen.blocks_of(machine)
     why = machine.console.read_text
-    table.see("first boot", "sets up, and restarts", lambda: _set_up(machine), why)
+    if not table.see("first boot", "sets up, and restarts", lambda: _set_up(machine), why):
+        return
     with machine.started() as on:
         container = on.container
-        table.see("second boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why)
+        if not table.see(
+            "second boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why
+        ):
+            return
         table.see("network", "none is needed", lambda: seen.offline(container))
         table.see("system", "as pi.toml says", lambda: seen.system(container))
         table.see("account", "as pi.toml says", lambda: seen.account(container, card))

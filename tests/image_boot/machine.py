@@ -14,7 +14,7 @@ from pathlib import Path
 
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError
-from systemd.container import Container, container_of, wait_for
+from systemd.container import container_of, wait_for
 
 _DISK_MIB = 4096
 _SHUTDOWN, _WITHOUT_THE_LOG = 0x8004587D, 2
@@ -78,7 +78,7 @@ class Machine:
 
     @contextlib.contextmanager
     def started(self) -> Iterator[Started]:
-        """Switch it on, with the kernel command line that stands in cmdline.txt now; off at the end, if it still runs."""
+        """Switch it on, with the kernel command line that stands in cmdline.txt now; at the end it is off."""
         words = (self.boot / "cmdline.txt").read_text().split()
         command = [
             "unshare",
@@ -92,6 +92,7 @@ class Machine:
             "systemd-nspawn",
         ]
         command += ["--quiet", "--register=no", "--keep-unit", "--private-network", f"--directory={self._disk}/root"]
+        command += ["--timezone=off", "--resolv-conf=off", "--link-journal=no"]  # it would put this machine's in
         command += [f"--bind={self.boot}:/boot/firmware", f"--bind-ro={self._shown}:/mnt", "--boot"]
         command += [word for word in words if not word.startswith(_FIRMWARE_IGNORES)]
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
@@ -115,7 +116,8 @@ class Machine:
 
     def _unmount(self) -> None:
         # What was killed may take a moment to let go of it.
-        wait_for(lambda: subprocess.run(["umount", self._disk], capture_output=True).returncode == 0, "umount", 60)
+        command = ["umount", self._disk]
+        wait_for(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, "umount", 60)
 
 
 class Started:

@@ -29,7 +29,8 @@ def check(table: Table, machine: Machine, card: Card) -> None:
     with machine.started() as on:
         container = on.container
         blocks = machine.aside  # after a loss of power, second names of files tell nothing
-        table.see("the boot after these", "comes to the end", lambda: seen.installed(machine, on), why)
+        if not table.see("the boot after these", "comes to the end", lambda: seen.installed(machine, on), why):
+            return
         table.see("account", "as pi.toml says", lambda: seen.account(container, card))
         table.see("system", "as pi.toml says", lambda: seen.system(container))
         table.see("service", "watches and tells events", lambda: seen.watching(container), why)

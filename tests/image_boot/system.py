@@ -1,7 +1,7 @@
-"""A root file system that stands in for Raspberry Pi OS Lite: Debian's own packages, on x86_64, laid out as pi-gen does.
+"""A root file system that stands in for Raspberry Pi OS Lite: Debian's packages, on x86_64, laid out as pi-gen does it.
 
-Raspberry Pi's own packages (raspberrypi-sys-mods, userconf-pi, raspi-config) are not Debian's: without them setup.sh goes
-its own way, and cloud-init is the one that Raspberry Pi's is made from.
+Raspberry Pi's own packages (raspberrypi-sys-mods, userconf-pi, raspi-config) are not Debian's: without them setup.sh
+goes its own way, and cloud-init is the one that Raspberry Pi's is made from.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PROGRAMS = {
     "mcopy": "mtools",
     "mke2fs": "e2fsprogs",
 }
-# python3-venv is left out: whether install.sh needs it would not show with it. python3-minimal would lack the module venv.
+# python3-venv is left out, so that it shows whether install.sh does without.
 _PACKAGES = (
     "systemd,systemd-sysv,dbus,udev,python3,openssh-server,openssh-client,sudo,locales,tzdata,console-setup,"
     "keyboard-configuration,network-manager,rfkill,iproute2,procps"

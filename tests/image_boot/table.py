@@ -28,6 +28,6 @@ class Table:
         except (CheckFailedError, subprocess.TimeoutExpired) as error:
             self.failures += 1
             seen = f"**failed**: {error}"
-            sys.stderr.write(why()[-6000:] + "\n")
+            sys.stderr.write(why().replace("\r", "")[-4000:] + "\n")
         print(f"| {what} | {promise} | {seen} |", flush=True)
         return not seen.startswith("**failed**")
