@@ -74,6 +74,11 @@ def read_token(name: str, key: str) -> str:
     return token
 
 
+def is_for_the_service_alone(name: str) -> bool:
+    """Whether ``name`` is a credential that systemd hands to the service, which this process is not."""
+    return os.sep not in name and not Path(name).exists() and _CREDENTIALS not in os.environ
+
+
 def _credential(name: str) -> Path | None:
     folder = os.environ.get(_CREDENTIALS)
     if folder is None or os.sep in name:

@@ -294,6 +294,8 @@ def test_the_page(tmp_path: Path) -> None:
     assert_found(network.look_at_web(guarded), BAD, "at least 16 characters")
     secret_file(tmp_path, "token", "long-enough-to-be-one")
     assert_found(network.look_at_web(guarded), OK, "a token is asked for")
+    credential = case_of(tmp_path, '[web]\nenabled = true\nport = 0\ntoken_file = "web-token"')
+    assert_found(network.look_at_web(credential), OK, "a token is asked for")
     contrary = case_of(tmp_path, '[web]\nenabled = true\npreview = true\n[output]\nprivacy = "aggregate"')
     assert_found(network.look_at_web(contrary), BAD, "web.preview shows people")
     with silent_server() as listener:

@@ -252,6 +252,30 @@ def test_secrets_go_when_the_install_fails_too(tmp_path: Path, style: Style) -> 
     assert not wants.is_symlink()  # three boots are enough
 
 
+def test_another_attempt_finds_the_payloads_secrets(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.SYSTEMD, pi_config(tmp_path), "#!/bin/sh\nexit 1\n")
+    secret = sandbox.boot / "fer-edge/secrets/mqtt-password"
+    set_up(sandbox, Style.SYSTEMD)
+    for attempts_left in (2, 1, 0):
+        assert secret.exists()
+        assert sandbox.run(sandbox.root / STATE / "first-boot.sh").returncode == 1
+        assert f"scrub: {'FAILED' if attempts_left else 'done'}" in (sandbox.boot / REPORT).read_text()
+    assert not secret.exists()
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_settings_with_a_password_in_an_address_are_wiped(tmp_path: Path, secret: bool) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.SYSTEMD, pi_config(tmp_path))
+    settings = sandbox.boot / "fer-edge/config.toml"
+    settings.write_text("uris = []\n")
+    (sandbox.boot / "fer-edge/SHA256SUMS").write_text("" if secret else f"{'0' * 64}  config.toml\n")
+    set_up(sandbox, Style.SYSTEMD)
+    first_boot(sandbox)
+    assert settings.exists() is not secret
+
+
 def test_a_payload_on_the_root_file_system_is_found(tmp_path: Path) -> None:
     sandbox = Sandbox(tmp_path)
     compose(sandbox, Style.PRESEED, pi_config(tmp_path))

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMANDS = ("systemctl", "busctl", "raspi-config", "rfkill", "usermod", "groupmod", "useradd", "chown")
+COMMANDS = ("systemctl", "raspi-config", "rfkill", "usermod", "groupmod", "useradd", "chown")
 IMAGER = "usr/lib/raspberrypi-sys-mods/imager_custom"
 USERCONF = "usr/lib/userconf-pi/userconf"
 
@@ -58,7 +58,7 @@ class Sandbox:
             _program(self.root / USERCONF, _NOTE)
         # What the scripts need of the system and no more, so that nothing here depends on what else it has.
         for name in (
-            "cat cp chmod cmp cut dd dirname head install kill ln mkdir mv printf rm sed sh sleep tr wc".split()  # noqa: SIM905
+            "cat cp chmod cmp cut dd dirname grep head install kill ln mkdir mv printf rm sed sh sleep tr wc".split()  # noqa: SIM905
         ):
             found = shutil.which(name)
             assert found, name

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from systemd.container import Container, wait_for
+from systemd.faults import ended_by_watchdog, started_again
 from systemd.unit import CAMERA, CONFIG, EVENTS, PROGRAM, UNIT, WATCHING, Service, ensure
 
 HOME = "/home/pi"
@@ -114,35 +115,15 @@ def _threads_hang(container: Container, service: Service) -> str:
 
 
 def _ended_by_watchdog(container: Container, service: Service, hang: Callable[[int], None]) -> float:
-    """Let the main process hang; gives back the seconds until another one is active. Raises CheckFailedError."""
     service.start_with(WATCHING)
-    service.wait_until_watching()
-    pid, said, began = service.pid, len(service.journal()), time.monotonic()
-    hang(pid)
-    service.wait_for_restart(after=pid)
-    took_s = time.monotonic() - began
-    journal = service.journal()[said:]
-    ensure("Watchdog timeout" in journal, "the watchdog did not say so")
-    ensure("most recent call first" in journal, "the journal does not tell where it hung")
-    ensure("status=6/ABRT" in journal and "dumped" not in journal, "not ended as it should be")
-    looked = ("/", "/tmp", "/var/tmp", "/var/lib/fer-edge", "/var/lib/systemd/coredump")
-    left = container.must("find", *looked, "-maxdepth", "1", "-type", "f", "-name", "core*")
-    ensure(not left.strip(), f"a core dump was left: {left}")
-    service.wait_until_watching()
-    return took_s
+    return ended_by_watchdog(container, service, hang)
 
 
 def _killed(container: Container, service: Service) -> str:
     service.start_with(WATCHING + f'[output]\nevents = "{EVENTS}"\n')
     service.wait_for_line("appeared")
-    pid, began = service.pid, time.monotonic()
-    service.signal("KILL")
-    service.wait_for_restart(after=pid)
-    took_s = time.monotonic() - began
-    lines = container.must("cat", EVENTS).splitlines()
-    for line in lines:
-        json.loads(line)
-    return f"SIGKILL: active again after {took_s:.1f} s; {len(lines)} in the file of events, all whole"
+    took_s, lines = started_again(container, service)
+    return f"SIGKILL: active again after {took_s:.1f} s; {lines} in the file of events, all whole"
 
 
 def _camera_away(container: Container, service: Service) -> str:

@@ -71,11 +71,12 @@ class Container:
     """A container that runs; commands are run in it as root."""
 
     def __init__(self, leader: int) -> None:
-        self._leader = leader
+        self.leader = leader
+        """Its first process, as this machine counts."""
 
     def run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever that is."""
-        enter = ["nsenter", "--target", str(self._leader)]
+        enter = ["nsenter", "--target", str(self.leader)]
         enter += ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"]
         clean = ["env", "-i", "PATH=/usr/bin:/usr/sbin:/bin:/sbin", "LANG=C.UTF-8", *words]
         return subprocess.run(
@@ -106,7 +107,9 @@ def booted(root: Path, shown: Path) -> Iterator[Container]:
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            yield wait_for(lambda: _container_of(process), "systemd to be up")
+            container = wait_for(lambda: container_of(process), "systemd to come up")
+            wait_for(lambda: is_up(container), "systemd to be up")
+            yield container
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -115,28 +118,30 @@ def booted(root: Path, shown: Path) -> Iterator[Container]:
                 process.kill()
 
 
-def wait_for(look: Callable[[], T | None], what: str) -> T:
+def wait_for(look: Callable[[], T | None], what: str, within_s: float = PATIENCE_S) -> T:
     """What ``look`` finds, as soon as it finds something. Raises CheckFailedError."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + within_s
     while not (found := look()):
         if time.monotonic() > until:
-            raise CheckFailedError(f"waited {PATIENCE_S:.0f} s for {what}")
+            raise CheckFailedError(f"waited {within_s:.0f} s for {what}")
         time.sleep(0.1)
     return found
 
 
-def _container_of(process: subprocess.Popen[bytes]) -> Container | None:
-    """The container, once systemd is up in it; its first process is not systemd-nspawn's first child."""
+def container_of(process: subprocess.Popen[bytes]) -> Container | None:
+    """The container of that systemd-nspawn, once systemd runs in it; that is not systemd-nspawn's first child.
+
+    Raises CheckFailedError where systemd-nspawn has ended.
+    """
     if process.poll() is not None:
         raise CheckFailedError(f"systemd-nspawn ended at once: exit {process.returncode}")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for child in children:
-        if not _is_systemd_inside(Path("/proc") / child):
-            continue
-        container = Container(int(child))
-        if container.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"):
-            return container
-    return None
+    return next((Container(int(child)) for child in children if _is_systemd_inside(Path("/proc") / child)), None)
+
+
+def is_up(container: Container) -> bool:
+    """Whether all that is started at boot has been."""
+    return container.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
 
 
 def _is_systemd_inside(process: Path) -> bool:

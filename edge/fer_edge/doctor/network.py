@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
 from fer_edge.errors import FerEdgeError
 from fer_edge.extras import missing_packages
-from fer_edge.secret_files import read_secret, read_token
+from fer_edge.secret_files import is_for_the_service_alone, read_secret, read_token
 from fer_edge.service_config import MqttSettings, WebSettings
 
 _LOG_IN = {"Bad user name or password", "Not authorized"}
@@ -29,6 +29,9 @@ def look_at_broker(case: Case) -> Finding:
     port = settings.broker_port
     where = f"{settings.host}:{port}" + (" with TLS" if settings.tls else "")
     try:
+        if settings.password_file is not None and is_for_the_service_alone(settings.password_file):
+            socket.create_connection((settings.host, port), case.patience_s).close()
+            return fine(f"{where} takes connections; the service alone can read the password, so nobody logged in")
         answer = _log_in(settings, port, case.patience_s)
     except FerEdgeError as error:
         return broken(str(error), "see the check of secrets")
@@ -114,7 +117,7 @@ def look_at_web(case: Case) -> Finding:
         )
     if settings.preview and case.settings.output.privacy == "aggregate":
         return broken("web.preview shows people, output.privacy tells nothing of them", "set one of the two otherwise")
-    if settings.token_file is not None:
+    if settings.token_file is not None and not is_for_the_service_alone(settings.token_file):
         try:
             read_token(settings.token_file, "web.token_file")
         except FerEdgeError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from fer_edge.doctor.checks import Case, Finding, as_owner, broken, doubtful, fine, skipped
 from fer_edge.errors import ConfigError
 from fer_edge.notify import UNIT
-from fer_edge.secret_files import read_secret
+from fer_edge.secret_files import is_for_the_service_alone, read_secret
 
 _ASKED = ("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "StatusText")
 
@@ -29,7 +29,7 @@ def look_at_secrets(case: Case) -> Finding:
     for key, name in names.items():
         if name is None:
             continue
-        if os.sep not in name and not Path(name).exists() and "CREDENTIALS_DIRECTORY" not in os.environ:
+        if is_for_the_service_alone(name):
             told.append(f"{key} is a credential, which the service alone can read")
             continue
         problem = _private_key(name, key) if key == "mqtt.key_file" else _secret(name, key)

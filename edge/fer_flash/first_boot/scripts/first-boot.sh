@@ -23,6 +23,12 @@ mark() {
   : >"$state/$1" && sync "$state/$1"
 }
 
+# At how many boots the install was tried; nothing is left of the number where the power failed in the middle of it.
+tried() {
+  count=$(cat "$state/attempts" 2>/dev/null)
+  echo "${count:-0}"
+}
+
 # setup.sh may have been cut off, by a loss of power or by the time that rpi-preseed gives it.
 finish_setup() {
   [ ! -e "$state/set-up" ] || return 0
@@ -31,8 +37,7 @@ finish_setup() {
 
 install_payload() {
   [ ! -e "$state/installed" ] || return 0
-  count=$(cat "$state/attempts" 2>/dev/null || echo 0)
-  count=$((count + 1))
+  count=$(($(tried) + 1))
   printf '%s\n' "$count" >"$state/attempts"
   sync "$state/attempts"
   for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
@@ -103,6 +108,23 @@ keep_network() {
   chmod 644 "$root/etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
 }
 
+# Another attempt to install needs the payload's secrets.
+scrub_payload() {
+  if [ ! -e "$state/installed" ] && [ "$(tried)" -lt "$attempts" ]; then
+    left="$left payload"
+    return
+  fi
+  for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
+    for file in "$payload"/secrets/*; do
+      wipe "$file" || left="$left ${file##*/}"
+    done
+    # Addresses of cameras may hold passwords: such settings are left out of the sums.
+    if [ -f "$payload/SHA256SUMS" ] && ! grep -q '  config\.toml$' "$payload/SHA256SUMS"; then
+      wipe "$payload/config.toml" || left="$left config.toml"
+    fi
+  done
+}
+
 scrub() {
   [ ! -e "$state/scrubbed" ] || return 0
   wiped='' left=''
@@ -115,9 +137,7 @@ scrub() {
     # shellcheck disable=SC2086 # a command and its argument, neither with spaces of its own
     $step || left="$left ${step##*/}"
   done
-  for file in "$boot"/fer-edge/secrets/* "$root"/opt/fer-edge/payload/secrets/*; do
-    wipe "$file" || left="$left ${file##*/}"
-  done
+  scrub_payload
   if [ -n "$left" ]; then
     say "could not scrub:$left"
     return 1
@@ -145,8 +165,7 @@ install_rc=$?
 scrub
 scrub_rc=$?
 tell
-tried=$(cat "$state/attempts" 2>/dev/null || echo 0)
-if [ "$scrub_rc" -eq 0 ] && { [ "$install_rc" -eq 0 ] || [ "$tried" -ge "$attempts" ]; }; then
+if [ "$scrub_rc" -eq 0 ] && { [ "$install_rc" -eq 0 ] || [ "$(tried)" -ge "$attempts" ]; }; then
   mark 'done'
   rm -f "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
 fi

@@ -94,6 +94,11 @@ PermitRootLogin no
   fi
 }
 
+# Debian's locale-gen makes what stands in this file, whatever it is asked for: cloud-init asks, and then fails.
+allow_locale() {
+  sed -i "s/^# *\($FER_LOCALE .*\)/\1/" "$root/etc/locale.gen"
+}
+
 set_locale() {
   if [ -x "$imager" ]; then
     attempt "$imager" set_keymap "$FER_KEYMAP"
@@ -112,7 +117,7 @@ BACKSPACE=\"guess\"
   if have raspi-config; then
     attempt raspi-config nonint do_change_locale "$FER_LOCALE"
   else
-    sed -i "s/^# *\($FER_LOCALE .*\)/\1/" "$root/etc/locale.gen"
+    allow_locale
     attempt locale-gen
     attempt update-locale "LANG=$FER_LOCALE"
   fi
@@ -180,10 +185,7 @@ set_install() {
 # firstrun.sh is followed by a restart, which does all this.
 start_services() {
   [ "$style" != systemd ] || return 0
-  attempt systemctl daemon-reload
-  # The watchdog's setting is otherwise read at boot alone.
-  attempt busctl set-property org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
-    RuntimeWatchdogUSec t 15000000
+  attempt systemctl daemon-reload # which reads system.conf.d again, too
   if [ "$FER_SSH" = yes ]; then
     attempt systemctl --no-block restart ssh
   else
@@ -220,6 +222,7 @@ case $style in
     ;;
   cloudinit) # makes the account, and the network, by itself
     attempt set_ssh
+    attempt allow_locale
     ;;
   *)
     say "unknown style $style"

@@ -1,0 +1,54 @@
+"""Trixie: Debian's own cloud-init reads the seed that compose wrote."""
+
+from __future__ import annotations
+
+import json
+
+from image_boot import first_boot as seen
+from image_boot.card import Card
+from image_boot.machine import Machine
+from image_boot.table import Table
+from systemd.container import Container, wait_for
+from systemd.unit import ensure
+
+
+def check(table: Table, machine: Machine, card: Card) -> None:
+    """The first boot and the second one."""
+    table.begin("Trixie, cloud-init")
+    seen.add_camera(machine)
+    blocks = seen.blocks_of(machine)
+    with machine.started() as on:
+        container = on.container
+        why = machine.console.read_text
+        table.see("first boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why)
+        table.see("cloud-init", "takes the seed without a complaint", lambda: _status(container), why)
+        table.see("network", "none is needed", lambda: seen.offline(container))
+        table.see("system", "as pi.toml says", lambda: seen.system(container))
+        table.see("account", "as pi.toml says", lambda: seen.account(container, card))
+        table.see("Wi-Fi", "as pi.toml says", lambda: seen.network(container))
+        table.see("card life", "hardware watchdog on, journal bounded", lambda: seen.care(container))
+        table.see("service", "watches and tells events", lambda: seen.watching(container), why)
+        table.see("its secrets", "reach it, and nobody else", lambda: seen.secrets_arrived(container))
+        table.see("doctor", "finds nothing bad", lambda: seen.doctor(container))
+        table.see("killed; hanging", "active again", lambda: seen.survives(container))
+        table.see(
+            "secrets", "nowhere on the boot partition", lambda: seen.secrets_gone(machine, card, container, blocks)
+        )
+    before = seen.state_of(machine)
+    with machine.started() as on:
+        container = on.container
+        table.see("second boot", "changes nothing", lambda: seen.unchanged(before, machine, container), why)
+        table.see("cloud-init again", "knows that it is done", lambda: _status(container), why)
+        table.see("Wi-Fi again", "still there", lambda: seen.network(container))
+
+
+def _status(container: Container) -> str:
+    def ended() -> dict[str, object] | None:
+        told: dict[str, object] = json.loads(container.run("cloud-init", "status", "--format=json").stdout)
+        return told if told["status"] in ("done", "error", "disabled") else None
+
+    told = wait_for(ended, "cloud-init's end")
+    trouble = {"errors": told["errors"], "recoverable_errors": told["recoverable_errors"]}
+    ensure(told["status"] == "done" and not any(trouble.values()), f"{told['status']}: {trouble}")
+    version = container.must("cloud-init", "--version").strip()
+    return f"{version}: {told['status']}, {told['detail']}"

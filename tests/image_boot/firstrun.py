@@ -1,0 +1,45 @@
+"""Bookworm: systemd's own generator starts firstrun.sh by what cmdline.txt says, and the machine restarts."""
+
+from __future__ import annotations
+
+from image_boot import first_boot as seen
+from image_boot.card import Card
+from image_boot.machine import Machine
+from image_boot.table import Table
+from systemd.unit import ensure
+
+
+def check(table: Table, machine: Machine, card: Card) -> None:
+    """The boot that sets up, the one that installs, and the one after it."""
+    table.begin("Bookworm, firstrun.sh")
+    seen.add_camera(machine)
+    blocks = seen.blocks_of(machine)
+    why = machine.console.read_text
+    table.see("first boot", "sets up, and restarts", lambda: _set_up(machine), why)
+    with machine.started() as on:
+        container = on.container
+        table.see("second boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why)
+        table.see("network", "none is needed", lambda: seen.offline(container))
+        table.see("system", "as pi.toml says", lambda: seen.system(container))
+        table.see("account", "as pi.toml says", lambda: seen.account(container, card))
+        table.see("Wi-Fi", "as pi.toml says", lambda: seen.network(container))
+        table.see("card life", "hardware watchdog on, journal bounded", lambda: seen.care(container))
+        table.see("service", "watches and tells events", lambda: seen.watching(container), why)
+        table.see("its secrets", "reach it, and nobody else", lambda: seen.secrets_arrived(container))
+        table.see("doctor", "finds nothing bad", lambda: seen.doctor(container))
+        table.see("killed; hanging", "active again", lambda: seen.survives(container))
+        table.see(
+            "secrets", "nowhere on the boot partition", lambda: seen.secrets_gone(machine, card, container, blocks)
+        )
+    before = seen.state_of(machine)
+    with machine.started() as on:
+        table.see("third boot", "changes nothing", lambda: seen.unchanged(before, machine, on.container), why)
+
+
+def _set_up(machine: Machine) -> str:
+    with machine.started() as on:
+        on.wait_for_restart()
+    words = (machine.boot / "cmdline.txt").read_text().split()
+    ensure(not any(word.startswith("systemd.") for word in words), "cmdline.txt still says so")
+    ensure(not (machine.boot / "firstrun.sh").exists(), "firstrun.sh is still there")
+    return "systemd.run= of cmdline.txt ran firstrun.sh; restarted; cmdline.txt is an ordinary one again"

@@ -1,0 +1,141 @@
+"""What stands for a Pi with a card in it: a container that starts from a disk, and a cord that can be pulled."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from arm.sandbox import run
+from fer_edge.errors import CheckFailedError
+from systemd.container import Container, container_of, wait_for
+
+_DISK_MIB = 4096
+_SHUTDOWN, _WITHOUT_THE_LOG = 0x8004587D, 2
+"""EXT4_IOC_SHUTDOWN and EXT4_GOING_FLAGS_NOLOGFLUSH (Linux, fs/ext4/ext4.h): no byte reaches the disk from then on."""
+_OVERLAID = """\
+mount -t overlay none -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root" && shift 2 && exec "$@"
+"""
+_REBOOT = 133
+"""How systemd-nspawn --keep-unit says that its container wants to start again."""
+_FIRMWARE_IGNORES = "init="
+"""Raspberry Pi OS's own first start of a card, which makes the root file system larger, restarts, and takes this word
+out of cmdline.txt (raspberrypi-sys-mods, usr/lib/raspberrypi-sys-mods/firstboot). Here it is taken as done."""
+
+
+class Machine:
+    """``root`` is a stand-in for the system, which stays as it is; ``boot`` is copied, and lives on the disk.
+
+    A context manager. What is written goes to an ext4 of its own in ``folder``, so that a loss of power can be had.
+    """
+
+    def __init__(self, root: Path, boot: Path, shown: Path, folder: Path) -> None:
+        self._root, self._stock_boot, self._shown = root, boot, shown
+        self._image, self._disk = folder / "disk.img", folder / "disk"
+        self.console = folder / "console.txt"
+        """All that was written to the console, over all starts."""
+
+    @property
+    def boot(self) -> Path:
+        """The boot partition's files, seen from here."""
+        return self._disk / "boot"
+
+    @property
+    def written(self) -> Path:
+        """What differs from the stand-in's root file system, seen from here."""
+        return self._disk / "upper"
+
+    @property
+    def aside(self) -> Path:
+        """A folder on the same disk that the machine does not see."""
+        return self._disk / "aside"
+
+    def __enter__(self) -> Machine:
+        self._image.touch()
+        os.truncate(self._image, _DISK_MIB << 20)
+        run(["mkfs.ext4", "-q", self._image])
+        self._disk.mkdir()
+        self._mount()
+        try:
+            for name in ("upper", "work", "root", "aside"):
+                (self._disk / name).mkdir()
+            shutil.copytree(self._stock_boot, self.boot)
+            os.sync()
+        except BaseException:
+            self._unmount()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unmount()
+        self._image.unlink()
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Started]:
+        """Switch it on, with the kernel command line that stands in cmdline.txt now; off at the end, if it still runs."""
+        words = (self.boot / "cmdline.txt").read_text().split()
+        command = ["unshare", "--mount", "sh", "-c", _OVERLAID, "sh", str(self._root), str(self._disk), "systemd-nspawn"]
+        command += ["--quiet", "--register=no", "--keep-unit", "--private-network", f"--directory={self._disk}/root"]
+        command += [f"--bind={self.boot}:/boot/firmware", f"--bind-ro={self._shown}:/mnt", "--boot"]
+        command += [word for word in words if not word.startswith(_FIRMWARE_IGNORES)]
+        environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+        with self.console.open("ab") as console, subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=console, stderr=console
+        ) as process:
+            started = Started(process, self._disk)
+            try:
+                yield started
+            finally:
+                started.switch_off()
+        if started.lost_power:
+            self._unmount()
+            self._mount()
+
+    def _mount(self) -> None:
+        run(["mount", "-o", "loop", self._image, self._disk])
+
+    def _unmount(self) -> None:
+        # What was killed may take a moment to let go of it.
+        wait_for(lambda: subprocess.run(["umount", self._disk], capture_output=True).returncode == 0, "umount", 60)
+
+
+class Started:
+    """A machine that is on."""
+
+    def __init__(self, process: subprocess.Popen[bytes], disk: Path) -> None:
+        self._process, self._disk = process, disk
+        self.lost_power = False
+        self.container = wait_for(lambda: container_of(process), "systemd to come up")
+
+    def wait_for_restart(self) -> None:
+        """Until it wants to start again. Raises CheckFailedError where it ends in another way, or does not."""
+        ended = wait_for(lambda: [code] if (code := self._process.poll()) is not None else None, "a restart")
+        if ended != [_REBOOT]:
+            raise CheckFailedError(f"it did not restart but end: systemd-nspawn's exit {ended[0]}")
+
+    def lose_power(self) -> None:
+        """At once: what was not yet on the disk never gets there."""
+        self.lost_power = True
+        folder = os.open(self._disk, os.O_RDONLY)
+        try:
+            fcntl.ioctl(folder, _SHUTDOWN, struct.pack("I", _WITHOUT_THE_LOG))
+        finally:
+            os.close(folder)
+        os.kill(self.container.leader, signal.SIGKILL)
+        self._process.wait()
+
+    def switch_off(self) -> None:
+        """In good order; harmless when it is off."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(120)
+        except subprocess.TimeoutExpired:
+            os.kill(self.container.leader, signal.SIGKILL)
+            self._process.wait()

@@ -1,0 +1,48 @@
+"""The power fails in the middle of the first boot: what was not on the disk is lost, and the next boot goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from image_boot import first_boot as seen
+from image_boot.card import Card
+from image_boot.machine import Machine
+from image_boot.table import Table
+from systemd.container import wait_for
+from systemd.unit import ensure
+
+
+def check(table: Table, machine: Machine, card: Card) -> None:
+    """Three losses of power on the way, and the boot that comes to the end."""
+    table.begin("Trixie, cloud-init: the power fails")
+    seen.add_camera(machine)
+    state = machine.written / seen.STATE.lstrip("/")
+    releases = machine.written / "opt/fer-edge/releases"
+    moments: dict[str, Callable[[], bool]] = {
+        "while setup.sh runs": (state / "style").exists,
+        "while pip unpacks": lambda: any(releases.glob("*/lib/python3*/site-packages/cv2/*")),
+        "when all is installed, before the scrub": (state / "installed").exists,
+    }
+    why = machine.console.read_text
+    for name, come in moments.items():
+        table.see(name, "the next boot goes on", lambda come=come: _cut(machine, come), why)  # type: ignore[misc]
+    with machine.started() as on:
+        container = on.container
+        blocks = machine.aside  # after a loss of power, second names of files tell nothing
+        table.see("the boot after these", "comes to the end", lambda: seen.installed(machine, on), why)
+        table.see("account", "as pi.toml says", lambda: seen.account(container, card))
+        table.see("system", "as pi.toml says", lambda: seen.system(container))
+        table.see("service", "watches and tells events", lambda: seen.watching(container), why)
+        table.see(
+            "secrets", "nowhere on the boot partition", lambda: seen.secrets_gone(machine, card, container, blocks)
+        )
+
+
+def _cut(machine: Machine, come: Callable[[], bool]) -> str:
+    with machine.started() as on:
+        wait_for(come, "that moment", 600)
+        on.lose_power()
+    report = machine.boot / seen.REPORT
+    ensure(not report.exists(), "too late: the report was there")
+    there = [name for name in ("style", "set-up", "attempts", "installed") if (machine.written / seen.STATE.lstrip("/") / name).exists()]
+    return f"cut; on the disk of the state: {', '.join(there) or 'nothing'}"
