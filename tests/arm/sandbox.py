@@ -110,7 +110,7 @@ class Sandbox:
             self.root / "usr": "/usr",
             self.root / "etc": "/etc",
             **dict(zip(self.packages, inside, strict=True)),
-            **self._write_board(),
+            **write_board(self.board, self.cpu),
             **shown,
         }
         command = ["bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--chdir", cwd]
@@ -123,16 +123,20 @@ class Sandbox:
             command += ["--ro-bind", str(outside), target]
         return [*command, "--bind", str(self.bytecode), "/bytecode"]
 
-    def _write_board(self) -> dict[Path, str]:
-        # QEMU's user mode shows the host's own. With these XNNPACK's cpuinfo finds no ARM core and LiteRT goes on
-        # without XNNPACK, or crashes.
-        cores = self.board / "sys" / "devices" / "system" / "cpu"
-        cores.mkdir(parents=True, exist_ok=True)
-        for name in ("possible", "present"):
-            (cores / name).write_text("0-3\n")
-        cpuinfo = self.board / self.cpu.name
-        cpuinfo.write_text(self.cpu.proc_cpuinfo())
-        return {cpuinfo: "/proc/cpuinfo", self.board / "sys": "/sys"}
+
+def write_board(board: Path, cpu: Cpu) -> dict[Path, str]:
+    """Write what tells programs of the processor to the folder ``board``; gives each path and where it is to be seen.
+
+    QEMU's user mode shows the host's own. With these XNNPACK's cpuinfo finds no ARM core and LiteRT goes on without
+    XNNPACK, or crashes.
+    """
+    cores = board / "sys" / "devices" / "system" / "cpu"
+    cores.mkdir(parents=True, exist_ok=True)
+    for name in ("possible", "present"):
+        (cores / name).write_text("0-3\n")
+    cpuinfo = board / cpu.name
+    cpuinfo.write_text(cpu.proc_cpuinfo())
+    return {cpuinfo: "/proc/cpuinfo", board / "sys": "/sys"}
 
 
 def last_line(text: bytes) -> str:

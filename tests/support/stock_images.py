@@ -7,6 +7,7 @@ boot partition (stage1/00-boot-files, export-image/05-finalise). No root rights,
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -147,11 +148,13 @@ def make_stock_image(
     root_mib: int = 64,
     boot: Files | None = None,
     root: Files | None = None,
+    system: Path | None = None,
 ) -> Path:
     """Make ``folder/NAME.img``, sparse, in about a second; give its path.
 
     ``style`` None leaves every marker out. ``boot`` and ``root`` add files or replace them, by path in the partition.
-    A boot partition below 130 MiB would be no FAT32 with the stock clusters of 2 KiB.
+    A boot partition below 130 MiB would be no FAT32 with the stock clusters of 2 KiB. ``system`` is a folder with a whole
+    system, which becomes the root file system: what it lacks of the stand-ins is added to it.
     """
     markers = STYLES[style] if style else StyleMarkers(packages=())
     path = folder / f"{release}-{style}-{arch}-{table}.img"
@@ -164,7 +167,9 @@ def make_stock_image(
         boot_files = {**_boot_files(RELEASES[release], markers, arch, partuuid), **(boot or {})}
         _make_boot(path, boot_start, boot_mib, _tree(Path(scratch, "boot"), boot_files))
         root_files = {**_root_files(RELEASES[release], markers, arch, partuuid), **(root or {})}
-        _make_root(path, root_start, root_mib, _tree(Path(scratch, "root"), root_files))
+        if system is not None:
+            root_files = {name: text for name, text in root_files.items() if not os.path.lexists(system / name)}
+        _make_root(path, root_start, root_mib, _tree(system or Path(scratch, "root"), root_files))
     return path
 
 

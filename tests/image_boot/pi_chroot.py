@@ -1,0 +1,48 @@
+"""Runs aarch64 programs in a folder that is a whole system, as root, without a network; it may change all in there.
+
+Bubblewrap mounts in a namespace of its own, so that nothing stays mounted however the run ends.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from arm.sandbox import Cpu, last_line, write_board
+from fer_edge.errors import CheckFailedError
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class PiChroot:
+    """The system in ``root`` on ``cpu``; the emulated board's files are written to the folder ``board``."""
+
+    root: Path
+    board: Path
+    cpu: Cpu
+
+    def run(self, *words: str, shown: Mapping[Path, str] | None = None) -> bytes:
+        """Run a command to its end and give back its stdout; it sees each path of ``shown`` read-only.
+
+        Raises CheckFailedError where it fails.
+        """
+        command = [*self._bubblewrap(shown or {}), *words]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if done.returncode:
+            said = last_line(done.stderr or done.stdout)
+            raise CheckFailedError(f"{self.cpu.name}: {' '.join(words)[:80]}: exit {done.returncode}: {said}")
+        return done.stdout
+
+    def _bubblewrap(self, shown: Mapping[Path, str]) -> list[str]:
+        # Not --unshare-user: files are to belong to whom install.sh says.
+        command = ["bwrap", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
+        command += ["--clearenv", "--setenv", "PATH", _PATH, "--setenv", "LANG", "C.UTF-8", "--setenv", "HOME", "/root"]
+        command += ["--setenv", "QEMU_CPU", self.cpu.name, "--chdir", "/"]
+        command += ["--bind", str(self.root), "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+        command += ["--tmpfs", "/run"]
+        for outside, inside in {**write_board(self.board, self.cpu), **shown}.items():
+            command += ["--ro-bind", str(outside), inside]
+        return command
