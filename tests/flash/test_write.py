@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import lzma
 import os
 import pty
 import shutil
@@ -17,7 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from support.card_images import MIB, loop_device, partition_table, why_no_loop_device, write_image
+from support.card_images import (
+    MIB,
+    as_it_is,
+    gz,
+    loop_device,
+    partition_table,
+    why_no_loop_device,
+    write_image,
+    xz,
+    zipped,
+)
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.road import assert_refused
 
@@ -64,33 +72,6 @@ def test_without_yes_nothing_is_written_and_all_is_said(tmp_path: Path, image: P
         "after   read back and compared",
         f"nothing was written: add --yes to write, and lose all that {card} holds",
     ]
-
-
-def as_it_is(image: Path) -> Path:
-    return image
-
-
-def xz(image: Path) -> Path:
-    path = image.with_name("os.img.xz")
-    # Two streams and padding, as `cat` and pixz leave them.
-    data = image.read_bytes()
-    path.write_bytes(lzma.compress(data[:MIB], preset=0) + bytes(8) + lzma.compress(data[MIB:], preset=0) + bytes(4))
-    return path
-
-
-def gz(image: Path) -> Path:
-    path = image.with_name("os.img.gz")
-    path.write_bytes(gzip.compress(image.read_bytes(), 1))
-    return path
-
-
-def zipped(image: Path) -> Path:
-    path = image.with_name("os.zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("__MACOSX/._os.img", "notes")
-        archive.writestr("README.txt", "read me")
-        archive.write(image, "2026/os.img")
-    return path
 
 
 PACKERS = [as_it_is, xz, gz, zipped]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import lzma
 import os
 import random
 import shutil
 import struct
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +38,36 @@ def write_image(path: Path, size: int, *, seed: int = 1, zeros: tuple[tuple[int,
             stream.write(data[at:start])
             at = end
         stream.truncate(size)
+    return path
+
+
+def as_it_is(image: Path) -> Path:
+    """The image itself."""
+    return image
+
+
+def xz(image: Path) -> Path:
+    """The image as .img.xz beside it, in two streams with padding."""
+    path = image.with_name("os.img.xz")
+    data = image.read_bytes()
+    path.write_bytes(lzma.compress(data[:MIB], preset=0) + bytes(8) + lzma.compress(data[MIB:], preset=0) + bytes(4))
+    return path
+
+
+def gz(image: Path) -> Path:
+    """The image as .img.gz beside it."""
+    path = image.with_name("os.img.gz")
+    path.write_bytes(gzip.compress(image.read_bytes(), 1))
+    return path
+
+
+def zipped(image: Path) -> Path:
+    """The image in a .zip beside it, with other files, as macOS makes one."""
+    path = image.with_name("os.zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("__MACOSX/._os.img", "notes")
+        archive.writestr("README.txt", "read me")
+        archive.write(image, "2026/os.img")
     return path
 
 
