@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from fer_flash import pi_checks
 from fer_flash.pi_config import load_pi_config
 from fer_flash.sha512_crypt import sha512_crypt
 
-_HEAD = "# What the Pi shall be, for `fer-edge flash compose` and `flash card`. All keys: edge/README.md.\n"
+_KEY = re.compile(r"(?:# )?(\w+) = ")
+_SHOWN = {("user", "name"), ("ssh", "key_files")}
+"""Keys that the example gives a value that is nobody's default."""
 _PASSPHRASE = "wifi-passphrase"
 _SHORTEST_PASSWORD = 8
 _ATTEMPTS = 3
@@ -58,19 +62,19 @@ class _Answers:
             "user": self._user(),
             "ssh": self._ssh(),
             "wifi": self._wifi(),
-            "fer_edge": {"config": str(self.arguments.settings)} if self.arguments.settings else {},
+            "fer_edge": {"config": self._path(self.arguments.settings)} if self.arguments.settings else {},
         }
 
     def _user(self) -> dict[str, Any]:
         table: dict[str, Any] = {"name": self._ask("user", "Name of your account there", _own_name(), _checked_user)}
         if self.arguments.password_file:
-            table["password_file"] = str(self.arguments.password_file)
+            table["password_file"] = self._path(self.arguments.password_file)
         elif self.interactive and (hashed := self._new_password()) is not None:
             table["password_hash"] = hashed
         return table
 
     def _ssh(self) -> dict[str, Any]:
-        keys = [str(key) for key in self.arguments.ssh_key or ()]
+        keys = [self._path(key) for key in self.arguments.ssh_key or ()]
         if not keys and not self.arguments.ssh_key and (found := _own_key()) is not None:
             keys = [found] if self._agreed(f"May {found} log in by SSH") else []
         return {"key_files": keys} if keys else {}
@@ -82,13 +86,17 @@ class _Answers:
         country = self._ask("wifi_country", "Country you are in, two letters", "", pi_checks.check_country)
         table: dict[str, Any] = {"ssid": ssid, "country": country}
         if self.arguments.wifi_passphrase_file:
-            return {**table, "passphrase_file": str(self.arguments.wifi_passphrase_file)}
+            return {**table, "passphrase_file": self._path(self.arguments.wifi_passphrase_file)}
         if self.interactive:
             self.passphrase = self._secret(
                 f"Passphrase of {ssid}", lambda text: pi_checks.check_passphrase(text, "wpa2")
             )
             return {**table, "passphrase_file": _PASSPHRASE}
         return {**table, "security": "open"}
+
+    def _path(self, path: Path) -> str:
+        """A path given here, as seen from the folder of pi.toml."""
+        return str(path) if path.is_absolute() else os.path.relpath(path, self.arguments.out.parent)
 
     def _ask(self, name: str, question: str, default: str, check: Callable[[str], object]) -> str:
         """The flag's value, or what is answered; a wrong answer is asked for again."""
@@ -161,7 +169,7 @@ def _write(out: Path, tables: dict[str, dict[str, Any]], passphrase: str | None)
                 stream.write(f"{passphrase}\n")
             beside.chmod(0o600)
         with atomic_path(out) as temporary:
-            temporary.write_text(_HEAD + "\n" + strict_toml.dump(tables), encoding="utf-8")
+            temporary.write_text(_filled_in(tables), encoding="utf-8")
             temporary.chmod(0o600)  # a hash of a password can be guessed at
             _check(temporary, out)
     except BaseException as error:
@@ -171,6 +179,22 @@ def _write(out: Path, tables: dict[str, dict[str, Any]], passphrase: str | None)
         if isinstance(error, OSError) and not isinstance(error, OutputError):
             raise OutputError(f"{beside}: cannot write it: {reason_of(error)}") from None
         raise
+
+
+def _filled_in(tables: dict[str, dict[str, Any]]) -> str:
+    """The annotated example with these values; what it has only to show how it is written becomes a comment."""
+    lines, table = [], ""
+    for line in files("fer_flash").joinpath("pi.example.toml").read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.startswith("["):
+            table = line.strip().strip("[]")
+        found = _KEY.match(line)
+        if found is None:
+            lines.append(line)
+        elif (key := found[1]) in (given := tables.get(table, {})):
+            lines.append(strict_toml.dump({key: given[key]}))
+        else:
+            lines.append(f"# {line}" if (table, key) in _SHOWN else line)
+    return "".join(lines)
 
 
 def _check(written: Path, out: Path) -> None:

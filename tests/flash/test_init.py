@@ -116,6 +116,11 @@ def test_flags_ask_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     settings = load_pi_config(tmp_path / "pi.toml").settings
     assert (settings.system.hostname, settings.wifi.ssid) == ("hall", 'it\'s "mine" $1')
+    (tmp_path / "sub").mkdir()
+    elsewhere = fer_edge(
+        "flash", "init", *flags, *wifi, "--locale", "en_GB.UTF-8", "--out", "sub/pi.toml", cwd=tmp_path
+    )
+    assert elsewhere.returncode == 0 and load_pi_config(tmp_path / "sub" / "pi.toml").ssh_keys == (KEY,)
     again = fer_edge("flash", "init", *flags, cwd=tmp_path)
     assert_one_line(again, 2, "is there already", "--force")
     forced = fer_edge("flash", "init", *flags, "--force", cwd=tmp_path)
