@@ -53,6 +53,8 @@ def test_a_broker_that_wants_a_password(tmp_path: Path) -> None:
             assert_found(found, verdict, said)
             assert secret not in f"{found}"
         assert_found(network.look_at_broker(with_broker(tmp_path, port)), BAD, "not authori")
+        credential = with_broker(tmp_path, port, 'username = "cam"\npassword_file = "mqtt-password"\n')
+        assert_found(network.look_at_broker(credential), OK, "the service alone can read the password")
 
 
 @needs_mosquitto

@@ -141,6 +141,13 @@ def test_an_account_with_keys_alone_gets_a_password_that_nothing_fits(tmp_path: 
     assert (sandbox.root / "etc/sudoers.d/010-fer-edge").read_text() == "ada ALL=(ALL) NOPASSWD: ALL\n"
 
 
+def test_cloud_init_is_allowed_the_locale_that_it_makes(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.CLOUDINIT, pi_config(tmp_path, {"system": {"locale": "de_DE.UTF-8"}}))
+    set_up(sandbox, Style.CLOUDINIT)
+    assert (sandbox.root / "etc/locale.gen").read_text() == "# en_GB.UTF-8 UTF-8\nde_DE.UTF-8 UTF-8\n"
+
+
 def test_ssh_can_be_off_or_take_passwords(tmp_path: Path) -> None:
     sandbox = Sandbox(tmp_path)
     compose(sandbox, Style.PRESEED, pi_config(tmp_path, {"ssh": {"enabled": False, "password_login": True}}))
