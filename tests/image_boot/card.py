@@ -108,19 +108,17 @@ def _for_x86_64(folder: Path, release: str, cache: Path) -> None:
               "--cache", cache, "--out", other)  # fmt: skip
     for path in other.rglob("*"):
         name = path.relative_to(other)
-        if (
-            name.parts[0] not in _PLATFORM_FILES
-            and path.is_file()
-            and path.read_bytes() != (composed_one / name).read_bytes()
-        ):
+        if path.is_dir() or name.parts[0] in _PLATFORM_FILES:
+            continue
+        if path.read_bytes() != (composed_one / name).read_bytes():
             raise CheckFailedError(f"{name} of the payload is not the same for the Pi and for x86_64")
-    for name in _PLATFORM_FILES:
-        gone = composed_one / name
+    for entry in _PLATFORM_FILES:
+        gone = composed_one / entry
         if gone.is_dir():
             shutil.rmtree(gone)
         else:
             gone.unlink()
-        (other / name).rename(gone)
+        (other / entry).rename(gone)
     shutil.rmtree(other)
 
 

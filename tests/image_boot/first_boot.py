@@ -186,6 +186,7 @@ def blocks_of(machine: Machine) -> Path:
     folder = machine.aside
     for number, path in enumerate(_files(machine.boot)):
         os.link(path, folder / f"{number}-{path.name}")
+    os.sync()
     return folder
 
 

@@ -116,7 +116,7 @@ class Machine:
 
     def _unmount(self) -> None:
         # What was killed may take a moment to let go of it.
-        command = ["umount", self._disk]
+        command = ["umount", str(self._disk)]
         wait_for(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, "umount", 60)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fer_flash.first_boot import REPORT
 from image_boot import first_boot as seen
 from image_boot.card import Card
 from image_boot.machine import Machine
@@ -23,12 +24,12 @@ def check(table: Table, machine: Machine, card: Card) -> None:
         "while pip unpacks": lambda: any(releases.glob("*/lib/python3*/site-packages/cv2/*")),
         "when all is installed, before the scrub": (state / "installed").exists,
     }
+    blocks = seen.blocks_of(machine)
     why = machine.console.read_text
     for name, come in moments.items():
         table.see(name, "the next boot goes on", lambda come=come: _cut(machine, come), why)  # type: ignore[misc]
     with machine.started() as on:
         container = on.container
-        blocks = machine.aside  # after a loss of power, second names of files tell nothing
         if not table.see("the boot after these", "comes to the end", lambda: seen.installed(machine, on), why):
             return
         table.see("account", "as pi.toml says", lambda: seen.account(container, card))
@@ -43,7 +44,7 @@ def _cut(machine: Machine, come: Callable[[], bool]) -> str:
     with machine.started() as on:
         wait_for(come, "that moment", 600)
         on.lose_power()
-    report = machine.boot / seen.REPORT
+    report = machine.boot / REPORT
     ensure(not report.exists(), "too late: the report was there")
     there = [
         name
