@@ -335,6 +335,16 @@ def test_a_loss_of_power_later_is_made_good_at_the_next_boot(tmp_path: Path, sty
     assert cut > 7
 
 
+def test_cloud_inits_modules_are_done_again_where_a_boot_did_not_come_to_its_end(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.CLOUDINIT, pi_config(tmp_path))
+    done = sandbox.write("var/lib/cloud/instance/sem/config_users_groups", "")
+    set_up(sandbox, Style.CLOUDINIT)
+    assert done.exists()
+    set_up(sandbox, Style.CLOUDINIT)
+    assert not done.exists()
+
+
 def test_what_the_early_phase_of_preseed_did_not_come_to_is_done_by_the_service(tmp_path: Path) -> None:
     """rpi-preseed gives a command some seconds, and does not start it again."""
     sandbox = Sandbox(tmp_path)

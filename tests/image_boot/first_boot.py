@@ -114,8 +114,12 @@ def system(container: Container) -> str:
 def network(container: Container) -> str:
     """NetworkManager itself tells what it made of the wireless network."""
     wait_for(lambda: container.run("nmcli", "general").returncode == 0, "NetworkManager")
-    ids = container.must("nmcli", "--get-values=UUID,TYPE", "connection").split()
-    (wifi,) = (line.partition(":")[0] for line in ids if line.endswith("wireless"))
+
+    def wireless() -> str | None:
+        lines = container.must("nmcli", "--get-values=UUID,TYPE", "connection").split()
+        return next((line.partition(":")[0] for line in lines if line.endswith("wireless")), None)
+
+    wifi = wait_for(wireless, "a wireless network in NetworkManager's list", 60)
     asked = ["nmcli", "--show-secrets", "--escape=no", "--get-values=802-11-wireless.ssid,802-11-wireless-security.psk"]
     ssid, key = container.must(*asked, "connection", "show", wifi).splitlines()
     ensure((ssid, key) == (SSID, PASSPHRASE), f"{ssid!r} with another passphrase")

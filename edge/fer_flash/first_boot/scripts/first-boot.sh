@@ -137,6 +137,8 @@ scrub() {
   [ ! -e "$state/scrubbed" ] || return 0
   wiped='' left=''
   wait_for_cloud_init
+  sync
+  mark cloud-init-done
   keep_network
   for step in scrub_user_data "wipe $boot/network-config" "wipe $first/settings" "wipe $boot/firstrun.sh"; do
     case $step in
@@ -168,6 +170,7 @@ $(tail -n 5 "$state/install.log" 2>/dev/null)"
     sync "$report.tmp" && mv -f "$report.tmp" "$report"
 }
 
+sync # what the boot has set so far
 finish_setup
 arm_watchdog
 install_payload

@@ -183,6 +183,13 @@ set_install() {
     "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
 }
 
+# cloud-init marks a module as done before it is. Where an earlier boot did not come to the scrub, all are done again.
+redo_cloud_init() {
+  if [ "$style" = cloudinit ] && [ -e "$state/style" ] && [ ! -e "$state/cloud-init-done" ]; then
+    rm -f "$root"/var/lib/cloud/instance/sem/config_*
+  fi
+}
+
 # firstrun.sh is followed by a restart, which does all this.
 start_services() {
   [ "$style" != systemd ] || return 0
@@ -201,6 +208,9 @@ if [ ! -e "$here/settings" ]; then
 fi
 # shellcheck source=/dev/null
 . "$here/settings"
+# What cloud-init wrote before is on the medium before anything of ours is: of its own files, an empty one stops it for good.
+sync
+attempt redo_cloud_init
 # First, so that what is cut off from here on is taken up again by the service.
 attempt set_install
 case $style in
