@@ -45,7 +45,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 test-systemd test-real-image soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-torch run-test-torch test-locks test-arm test-picamera2 test-systemd test-real-image boot-test soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -60,6 +60,7 @@ help:
 	@echo "make test-real-image IMAGE=raspios.img.xz  compose on a stock image that you have, and look that all else is as it was"
 	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
 	@echo "make test-systemd  the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)"
+	@echo "make boot-test  a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
@@ -104,6 +105,10 @@ test-systemd: $(VENV)/.dev
 # IMAGE: a stock image of Raspberry Pi OS Lite that you have, or its URL with ARGS='--sha256 …'.
 test-real-image: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m real_image $(IMAGE) $(ARGS)
+
+# Some ten minutes on two idle cores; the serial console is kept in ~/.cache/fer-edge/boot-test.log.
+boot-test: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m image_boot.boot_test $(ARGS)
 
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)

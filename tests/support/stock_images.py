@@ -153,8 +153,8 @@ def make_stock_image(
     """Make ``folder/NAME.img``, sparse, in about a second; give its path.
 
     ``style`` None leaves every marker out. ``boot`` and ``root`` add files or replace them, by path in the partition.
-    A boot partition below 130 MiB would be no FAT32 with the stock clusters of 2 KiB. ``system`` is a folder with a whole
-    system, which becomes the root file system: what it lacks of the stand-ins is added to it.
+    A boot partition below 130 MiB would be no FAT32 with the stock clusters of 2 KiB. ``system`` is a folder with
+    a whole system, which becomes the root file system: what it lacks of the stand-ins is added to it.
     """
     markers = STYLES[style] if style else StyleMarkers(packages=())
     path = folder / f"{release}-{style}-{arch}-{table}.img"
