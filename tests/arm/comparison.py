@@ -26,6 +26,8 @@ def compare(reference: Arrays, other: Arrays) -> str:
     """
     parts = []
     for variant, tolerance in TOLERANCE.items():
+        if variant not in reference:
+            continue
         here, there = reference[variant], other[variant]
         if here.shape != there.shape or here.dtype != there.dtype:
             raise CheckFailedError(f"{variant}: {there.dtype} {there.shape} instead of {here.dtype} {here.shape}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from arm.rootfs import SUITES, kept
 from fer_edge.errors import CheckFailedError, FerEdgeError
 from fer_edge.user_folders import cache_folder
-from image_boot import cloudinit, firstrun, power, preseed
+from image_boot import chroot, cloudinit, firstrun, power, preseed
 from image_boot.card import Card, composed
 from image_boot.machine import Machine
 from image_boot.system import build, made_from, refuse_if_something_is_missing
@@ -28,7 +28,7 @@ class Place:
     """What the parts have in common: cards and root file systems, each made once, and folders that go at the end."""
 
     def __init__(self, scratch: Path, kept_in: Path, wheels: Path, roots: contextlib.ExitStack) -> None:
-        self._scratch, self._kept_in, self._wheels, self._roots = scratch, kept_in, wheels, roots
+        self._scratch, self._kept_in, self.wheels, self._roots = scratch, kept_in, wheels, roots
         self.card = cache(self._card)
         self._root = cache(self._find_root)
 
@@ -46,7 +46,7 @@ class Place:
     def _card(self, style: str, release: str) -> Card:
         folder = self._scratch / style
         folder.mkdir()
-        return composed(style, release, folder, self._wheels)
+        return composed(style, release, folder, self.wheels)
 
     def _find_root(self, release: str) -> Path:
         suite = SUITES[release]
@@ -62,11 +62,16 @@ def _booted(check: Callable[[Table, Machine, Card], None], style: str, release: 
     return part
 
 
+def _on_arm(table: Table, place: Place) -> None:
+    chroot.check(table, place.wheels / "image-arm", place.wheels)
+
+
 PARTS: dict[str, Callable[[Table, Place], None]] = {
     "cloudinit": _booted(cloudinit.check, "cloudinit", "trixie"),
     "power": _booted(power.check, "cloudinit", "trixie"),
     "firstrun": _booted(firstrun.check, "systemd", "bookworm"),
     "preseed": _booted(preseed.check, "rpi-preseed", "trixie"),
+    "chroot": _on_arm,
 }
 
 

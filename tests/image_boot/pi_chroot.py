@@ -24,13 +24,13 @@ class PiChroot:
     board: Path
     cpu: Cpu
 
-    def run(self, *words: str, shown: Mapping[Path, str] | None = None) -> bytes:
+    def run(self, *words: str, shown: Mapping[Path, str] | None = None, stdin: bytes = b"") -> bytes:
         """Run a command to its end and give back its stdout; it sees each path of ``shown`` read-only.
 
         Raises CheckFailedError where it fails.
         """
         command = [*self._bubblewrap(shown or {}), *words]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, check=False)
         if done.returncode:
             said = last_line(done.stderr or done.stdout)
             raise CheckFailedError(f"{self.cpu.name}: {' '.join(words)[:80]}: exit {done.returncode}: {said}")
