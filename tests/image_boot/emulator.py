@@ -30,6 +30,7 @@ _CONSOLE = {"console=serial0,115200": "console=ttyAMA0,115200", "console=tty1": 
 """The names of consoles are the board's own; the last one is also /dev/console."""
 _FOR_AN_EMULATOR = (
     "systemd.default_device_timeout_sec=900",  # udev takes minutes
+    "systemd.default_timeout_start_sec=1800",
     "systemd.getty_auto=no",  # the console is for what is said, not for a login
     "systemd.show_status=no",
     "systemd.journald.forward_to_console=1",
