@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
+from fer_flash.image.packed import Form
 from fer_flash.meter import Meter, duration, size
 from fer_flash.write.bmap import BlockMap, find_block_map
 from fer_flash.write.checksum import Checksum, check_file, find_checksum
@@ -93,7 +94,7 @@ def finish(plan: Plan) -> int:
 def describe(plan: Plan) -> list[str]:
     """The plan as lines for people."""
     image, target, device = plan.image, plan.target, plan.target.device
-    packed = "" if image.kind == "raw" else f" ({image.kind}, {size(image.stored)})"
+    packed = "" if image.form is Form.RAW else f" ({image.form}, {size(image.stored)})"
     checksum = f"; SHA-256 as in {plan.checksum.source}" if plan.checksum is not None else "; no SHA-256 to check"
     known = size(image.size) if image.size is not None else "size known when unpacked"
     lines = [f"image   {image.path}: {known}{packed}{checksum}"]
