@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
+from fer_edge.one_line import printable
 from fer_flash.image.packed import Form
 from fer_flash.meter import Meter, duration, size
 from fer_flash.write.bmap import BlockMap, find_block_map
@@ -107,7 +108,7 @@ def describe(plan: Plan) -> list[str]:
         about = [size(target.size), device.model, device.bus, "removable" if device.removable else "not removable"]
         lines.append(f"target  {target.path}: {', '.join(each for each in about if each)}, not mounted")
     lines.append(f"after   {'read back and compared' if plan.verify else 'not compared (--no-verify)'}")
-    return ["".join(each if each.isprintable() else "?" for each in line) for line in lines]
+    return [printable(line) for line in lines]
 
 
 def _outcome(plan: Plan, written: Written, seconds: float) -> str:
