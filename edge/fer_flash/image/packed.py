@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
 from fer_edge.errors import InputError, reason_of
+from fer_edge.one_line import printable
 from fer_flash.image.xz import XzContent, xz_content_size
 
 HEAD_BYTES = 8
@@ -36,6 +37,7 @@ class Form(StrEnum):
 _MAGIC = {b"\xfd7zXZ\0": Form.XZ, b"\x1f\x8b": Form.GZ, b"PK\x03\x04": Form.ZIP}
 # RFC 8878, section 3.1.1; bzip2.1's file format; 7zFormat.txt of the LZMA SDK; RARLAB's technote.txt.
 _OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!": "RAR"}
+_ENCRYPTED = 1  # of a zip member's flags (APPNOTE.TXT, section 4.4.4)
 _SECTOR = 512
 # Whatever is started from a disk's first sector, an MBR or a FAT boot sector, has this at its end; the protective MBR
 # before a GPT has it too (UEFI specification 2.10, section 5.2.3).
@@ -125,7 +127,7 @@ def reading(shown: str) -> Iterator[None]:
         raise damaged(shown, reason_of(error)) from error
     except OSError as error:
         raise InputError(f"{shown}: cannot read it: {reason_of(error)}") from error
-    except RuntimeError as error:  # what zipfile says of a password, and of a method or version that it does not know
+    except RuntimeError as error:  # what zipfile says of a method or a version that it does not know
         raise InputError(f"{shown}: cannot unpack it: {reason_of(error)}; unpack it yourself") from error
 
 
@@ -135,11 +137,13 @@ def damaged(shown: str, how: str) -> InputError:
 
 
 def _image_in(archive: zipfile.ZipFile, shown: str) -> zipfile.ZipInfo:
-    """The one image in ``archive``. Raises InputError where there is none, or more."""
+    """The one image in ``archive``. Raises InputError where there is none, or more, or it needs a password."""
     images = [entry for entry in archive.infolist() if _is_image(entry.filename)]
     if len(images) != 1:
-        names = ", ".join(entry.filename for entry in images[:3]) or "none"
+        names = ", ".join(printable(entry.filename) for entry in images[:3]) or "none"
         raise InputError(f"{shown}: a zip must hold one .img; it holds {len(images)} ({names})")
+    if images[0].flag_bits & _ENCRYPTED:
+        raise InputError(f"{shown}: {printable(images[0].filename)} in it is encrypted; unpack it yourself")
     return images[0]
 
 
