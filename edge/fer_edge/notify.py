@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import Mapping
 
+from fer_edge.one_line import printable
+
 UNIT = "fer-edge.service"
 """What the service is called."""
 
@@ -37,7 +39,7 @@ class Notifier:
 
     def status(self, text: str) -> bool:
         """How it is, in one line for ``systemctl status``; a longer one is cut."""
-        line = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+        line = printable(" ".join(text.split()))
         return self._send(f"STATUS={line if len(line) <= _LONGEST_STATUS else line[: _LONGEST_STATUS - 1] + '…'}")
 
     def watchdog(self) -> bool:

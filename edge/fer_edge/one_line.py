@@ -1,4 +1,4 @@
-"""What the program says to people on standard error: one line for each thing that went wrong."""
+"""What the program says to people, in lines: on standard error one for each thing that went wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import contextlib
 import sys
 
 from fer_edge.quiet import STDERR_LOCK
+
+
+def printable(text: str) -> str:
+    """``text`` with "?" for what a terminal would obey instead of showing it: escape sequences, ends of lines."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def say(message: str) -> None:

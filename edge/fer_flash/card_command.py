@@ -13,7 +13,8 @@ from pathlib import Path
 from fer_edge.errors import OutputError, reason_of
 from fer_edge.user_folders import cache_folder
 from fer_flash.compose import Stock, compose, plan
-from fer_flash.compose_command import show, tell
+from fer_flash.compose_command import show
+from fer_flash.lines import tell
 from fer_flash.pi_config import load_pi_config
 from fer_flash.write.command import finish, make_plan
 from fer_flash.write.medium import Medium

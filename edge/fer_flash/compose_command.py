@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from fer_edge.errors import InputError, OutputError
+from fer_edge.one_line import printable
 from fer_flash.compose import Composition, Stock, compose, plan
+from fer_flash.lines import tell
 from fer_flash.meter import size
 from fer_flash.pi_config import PiConfig, load_pi_config
 
@@ -53,14 +55,4 @@ def show(composition: Composition, config: PiConfig) -> None:
         lines.append(f"            {path}, {count} bytes" + (", secret: scrubbed after use" if secret else ""))
     lines += [f"note      {note}" for note in composition.notes]
     # A network may be called anything, escape sequences too.
-    sys.stdout.write("".join(f"{_printable(line)}\n" for line in lines))
-
-
-def tell(line: str) -> None:
-    """A line for whoever waits, at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))

@@ -20,6 +20,7 @@ from typing import IO
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError, OutputError
 from fer_edge.one_line import say
 from fer_flash.deploy_plan import DeviceState, look_at, make_plan
+from fer_flash.lines import tell
 from fer_flash.payload import PayloadSettings, assemble, total_bytes
 from fer_flash.payload_file import PayloadFile
 from fer_flash.payload_folder import read_payload
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     address = Address(arguments.host, arguments.port, arguments.identity, arguments.ssh_config)
     with Ssh(address, interactive=interactive) as ssh:
         state = look_at(ssh)
-        _tell(f"{ssh.host}: {state.release.name}, {state.machine}, Python {state.release.python}")
+        tell(f"{ssh.host}: {state.release.name}, {state.machine}, Python {state.release.python}")
         _refuse_without_root(ssh.host, state, interactive=interactive)
         if arguments.remove:
             return _remove(ssh, state, arguments)
@@ -49,8 +50,8 @@ def _install(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int
     payload = _payload(ssh.host, state, arguments)
     plan = make_plan(ssh.host, state, payload, replace_config=arguments.replace_config)
     for line in plan.changes or ["nothing changes"]:
-        _tell(line)
-    _tell(f"to send: {len(plan.send)} files, {total_bytes(plan.send) / 1e6:.1f} of {total_bytes(payload) / 1e6:.1f} MB")
+        tell(line)
+    tell(f"to send: {len(plan.send)} files, {total_bytes(plan.send) / 1e6:.1f} of {total_bytes(payload) / 1e6:.1f} MB")
     if arguments.dry_run or not _agreed(arguments, f"install on {ssh.host}?"):
         return 0
     folder = state.staging
@@ -62,25 +63,25 @@ def _install(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int
         raise
     # From here on that is install.sh's to do, which may need them for longer than we are connected.
     _run_installer(ssh, state, ["--forget-secrets", *(["--replace-config"] if arguments.replace_config else [])])
-    _tell(f"{ssh.host}: installed")
+    tell(f"{ssh.host}: installed")
     return 0
 
 
 def _remove(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int:
-    _tell(f"removes {state.current or 'what there is of FER-Edge'}{' with settings and events' * arguments.purge}")
+    tell(f"removes {state.current or 'what there is of FER-Edge'}{' with settings and events' * arguments.purge}")
     if arguments.dry_run or not _agreed(arguments, f"remove FER-Edge from {ssh.host}?"):
         return 0
     _send(ssh, state.staging, [PayloadFile("install.sh", files(__package__).joinpath("install.sh").read_bytes())])
     _run_installer(ssh, state, ["--remove", *(["--purge"] if arguments.purge else [])])
     _must(ssh, f"rm -rf {shlex.quote(state.staging)}")
-    _tell(f"{ssh.host}: removed")
+    tell(f"{ssh.host}: removed")
     return 0
 
 
 def _payload(host: str, state: DeviceState, arguments: argparse.Namespace) -> list[PayloadFile]:
     if arguments.payload is None:
         chosen = PayloadSettings(arguments.config, arguments.bundle)
-        return assemble(state.release.name, chosen, arguments.cache, machine=state.machine, tell=_tell)
+        return assemble(state.release.name, chosen, arguments.cache, machine=state.machine, tell=tell)
     payload, system = read_payload(arguments.payload)
     there = {"release": state.release.name, "machine": state.machine}
     if any(system[key] != value for key, value in there.items()):
@@ -106,7 +107,7 @@ def _agreed(arguments: argparse.Namespace, question: str) -> bool:
     sys.stdout.flush()
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
-    _tell("nothing was changed")
+    tell("nothing was changed")
     return False
 
 
@@ -161,7 +162,7 @@ def _run_installer(ssh: Ssh, state: DeviceState, words: Sequence[str]) -> None:
         if state.root == "password":
             code, said = ssh.run_in_terminal(f"sudo {script}"), "not installed, for the reason above"
         else:
-            answer = ssh.follow(script if state.root == "yes" else f"sudo -n {script}", _tell)
+            answer = ssh.follow(script if state.root == "yes" else f"sudo -n {script}", tell)
             code, said = answer.code, (answer.stderr.splitlines() or [f"exit {answer.code}"])[-1]
     except KeyboardInterrupt:
         say(f"{ssh.host}: install.sh goes on there to its end; another run tells what came of it")
@@ -178,8 +179,3 @@ def _forget_secrets(ssh: Ssh, folder: str, payload: Sequence[PayloadFile]) -> No
         ssh.run(f"rm -f -- {' '.join(paths)}")
     except FerEdgeError:
         say(f"{ssh.host}: secrets may still lie in {folder}, for their owner alone: another run takes them away")
-
-
-def _tell(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

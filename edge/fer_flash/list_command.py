@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from fer_edge.one_line import printable
 from fer_flash.devices import BlockDevice, read_devices, refusal
 
 _HEADER = ("device", "size", "model", "bus", "removable", "mounted", "writable target")
@@ -51,12 +52,8 @@ def _row(device: BlockDevice) -> tuple[str, ...]:
         ", ".join(device.mounted) or "-",
         "yes" if reason is None else f"no: {reason}",
     )
-    return tuple(map(_printable, cells))
-
-
-def _printable(text: str) -> str:
     # The model and the names of mount points come from the device, which may hold anything: escape sequences too.
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return tuple(map(printable, cells))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

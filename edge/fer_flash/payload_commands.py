@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from fer_flash.lines import tell
+from fer_flash.meter import size
 from fer_flash.payload import PayloadSettings, assemble, total_bytes
 from fer_flash.payload_folder import write_payload
 from fer_flash.releases import RELEASES
@@ -15,23 +16,18 @@ def wheels(arguments: argparse.Namespace) -> int:
     """Fetch what is missing, and hold all to the lock; a line for each release. Raises what ``collect`` raises."""
     for name in arguments.release or RELEASES:
         release, cache = RELEASES[name], arguments.cache
-        found = collect(release, arguments.platform, cache=cache, force=arguments.force, tell=_tell)
-        megabytes = sum(wheel.stat().st_size for wheel in found) / 1e6
+        found = collect(release, arguments.platform, cache=cache, force=arguments.force, tell=tell)
+        total = size(sum(wheel.stat().st_size for wheel in found))
         folder = wheels_folder(release, arguments.platform, cache)
-        _tell(f"{name}: {len(found)} wheels, {megabytes:.1f} MB, as locked, in {folder}")
+        tell(f"{name}: {len(found)} wheels, {total}, as locked, in {folder}")
     return 0
 
 
 def payload(arguments: argparse.Namespace) -> int:
     """Write a payload to a folder. Raises what ``assemble`` and ``write_payload`` raise."""
     chosen = PayloadSettings(arguments.config, arguments.bundle)
-    files = assemble(arguments.release, chosen, arguments.cache, machine=arguments.platform, tell=_tell)
-    _tell(f"{len(files)} files, {total_bytes(files) / 1e6:.1f} MB")
+    files = assemble(arguments.release, chosen, arguments.cache, machine=arguments.platform, tell=tell)
+    tell(f"{len(files)} files, {size(total_bytes(files))}")
     write_payload(files, arguments.out)
-    _tell(f"written to {arguments.out}; on the device, as root: sh install.sh")
+    tell(f"written to {arguments.out}; on the device, as root: sh install.sh")
     return 0
-
-
-def _tell(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

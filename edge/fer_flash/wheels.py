@@ -19,6 +19,7 @@ from pathlib import Path
 from fer_edge.bundle import file_sha256
 from fer_edge.errors import CheckFailedError, InputError, OutputError
 from fer_edge.user_folders import cache_folder
+from fer_flash.meter import size
 from fer_flash.releases import Pin, Release
 
 _GLIBC = ("2014", "_2_17", "_2_27", "_2_28")
@@ -62,7 +63,7 @@ def collect(
             wheel = None
         if wheel is None:
             wheel = _fetch(pin, release, machine, folder)
-            tell(f"{wheel.name}: fetched, {wheel.stat().st_size / 1e6:.1f} MB")
+            tell(f"{wheel.name}: fetched, {size(wheel.stat().st_size)}")
         found.append(wheel)
     return found
 

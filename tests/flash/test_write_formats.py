@@ -165,7 +165,7 @@ def test_a_changed_map_is_refused_or_means_the_same(data: st.DataObject) -> None
 def test_xz_files_of_several_streams_are_measured_and_unpacked(streams: list[tuple[bytes, int]], step: int) -> None:
     packed = b"".join(lzma.compress(data) + bytes(4 * padding) for data, padding in streams)
     content = b"".join(data for data, _ in streams)
-    assert xz_content_size(io.BytesIO(packed), PATH) == len(content)
+    assert xz_content_size(io.BytesIO(packed)) == len(content)
     unpacked = XzContent(io.BytesIO(packed))
     found = bytearray()
     buffer = bytearray(step)
@@ -178,12 +178,12 @@ def test_xz_files_of_several_streams_are_measured_and_unpacked(streams: list[tup
 def test_an_xz_file_that_was_cut_off_or_changed_at_its_end_is_refused(content: bytes, data: st.DataObject) -> None:
     packed = lzma.compress(content)
     cut = data.draw(st.integers(1, len(packed) - 1))
-    with pytest.raises(InputError, match="damaged"):
-        xz_content_size(io.BytesIO(packed[:cut]), PATH)
+    with pytest.raises(lzma.LZMAError, match="the end of the xz file is missing or wrong"):
+        xz_content_size(io.BytesIO(packed[:cut]))
     changed = bytearray(packed)
     changed[data.draw(st.integers(1, 12)) * -1] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(InputError, match="damaged"):
-        xz_content_size(io.BytesIO(changed), PATH)
+    with pytest.raises(lzma.LZMAError, match="the end of the xz file is missing or wrong"):
+        xz_content_size(io.BytesIO(changed))
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,28 @@
 """Stock images as they are published, unpacked to raw ones while they are read, and checked.
 
-.img, .img.xz, .img.gz, or a .zip with one .img in it, told apart by their first bytes; a file, or an http(s) URL.
+In any of the forms of ``packed``; a file, or an http(s) URL.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import http.client
 import io
-import lzma
 import os
 import re
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-from fer_edge.errors import InputError, OutputError
+from fer_edge.errors import InputError, OutputError, reason_of
 from fer_edge.redaction import redacted
-from fer_flash.image.xz import XzContent
+from fer_flash.image.compare import all_zero
+from fer_flash.image.packed import HEAD_BYTES, Content, Form, form_of, open_content
+from fer_flash.image.sha256 import other_sha256, parse_sha256
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -34,11 +32,6 @@ Progress = Callable[[int, int | None], object]
 
 _CHUNK = 1 << 20
 _HOLE = 1 << 16  # zeros of this length become a hole; file systems keep holes in blocks of 4 KiB and more
-_ZEROS = bytes(_HOLE)
-_XZ, _GZIP, _ZIP = b"\xfd7zXZ\0", b"\x1f\x8b", b"PK\x03\x04"
-_OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!": "RAR"}
-# RuntimeError and NotImplementedError are what zipfile says of a password and of a method that it does not know.
-_DAMAGED = (lzma.LZMAError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, EOFError, RuntimeError)
 
 
 def unpack(
@@ -58,10 +51,11 @@ def unpack(
             metered = _Metered(raw, shown, total, hashing=expected is not None)
             report = _reporter(progress, total)
             buffered = io.BufferedReader(metered, _CHUNK)
-            head, reader = buffered.peek(8), cast("BinaryIO", buffered)
-            if head.startswith(_ZIP):
+            form, reader = form_of(buffered.peek(HEAD_BYTES), shown), cast("BinaryIO", buffered)
+            if form is Form.ZIP:
                 return _from_zip(reader, metered, out, expected, report)
-            size = _copy(_unpacked(reader, head, shown), out, shown, lambda: report(metered.done))
+            with open_content(reader, form, shown) as content:
+                size = _copy(content, out, lambda: report(metered.done))
             _drain(reader)  # a hash is of all, and what comes behind the last block would not have been read
             metered.check(expected)
             report(metered.done)
@@ -71,10 +65,6 @@ def unpack(
             out.seek(0)
             out.truncate()
         raise
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
 
 
 class _Metered(io.RawIOBase):
@@ -106,10 +96,7 @@ class _Metered(io.RawIOBase):
     def check(self, expected: str | None) -> None:
         """Raise InputError unless all that was read has this hash."""
         if self._hash is not None and self._hash.hexdigest() != expected:
-            raise InputError(
-                f"{self.shown}: its sha256 is {self._hash.hexdigest()}, not {expected}: another file, or damaged on "
-                "the way; download it again, and look the hash up where the image is published"
-            )
+            raise InputError(other_sha256(self.shown, self._hash.hexdigest(), str(expected)))
 
 
 def _expected(shown: str, sha256: str | None, is_url: bool) -> str | None:
@@ -117,9 +104,7 @@ def _expected(shown: str, sha256: str | None, is_url: bool) -> str | None:
         if is_url:
             raise InputError(f"{shown}: a download needs its sha256; it stands where the image is published")
         return None
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256.strip()):
-        raise InputError(f"{sha256!r}: no sha256, which has 64 hexadecimal digits")
-    return sha256.strip().lower()
+    return parse_sha256(sha256)
 
 
 @contextmanager
@@ -154,20 +139,8 @@ def _reading(shown: str) -> Iterator[None]:
         raise InputError(f"{shown}: the server answers {error.code}: {reason}; look at the address") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error  # often an error again
-        text = (isinstance(cause, OSError) and cause.strerror) or str(cause) or type(cause).__name__
+        text = reason_of(cause) if isinstance(cause, BaseException) else cause
         raise InputError(f"{shown}: cannot read it: {text}") from error
-
-
-def _unpacked(reader: BinaryIO, head: bytes, shown: str) -> _Readable:
-    """The raw image in ``reader``, which begins with ``head``."""
-    if head.startswith(_XZ):
-        return io.BufferedReader(XzContent(reader), _CHUNK)
-    if head.startswith(_GZIP):
-        return gzip.GzipFile(fileobj=reader)
-    for magic, name in _OTHERS.items():
-        if head.startswith(magic):
-            raise InputError(f"{shown}: packed by {name}, which is not read here; unpack it, or take an .img.xz")
-    return reader
 
 
 def _from_zip(
@@ -187,15 +160,8 @@ def _from_zip(
                 report(metered.done)
             report = _reporter(None, None)  # has been told of all
         metered.check(expected)
-        try:
-            archive = stack.enter_context(zipfile.ZipFile(whole))
-            images = [each for each in archive.infolist() if _is_image(each.filename)]
-            if len(images) != 1:
-                names = ", ".join(each.filename for each in images[:3]) or "none"
-                raise InputError(f"{shown}: a zip must hold one .img; it holds {len(images)} ({names})")
-            size = _copy(archive.open(images[0]), out, shown, lambda: report(whole.tell()))
-        except _DAMAGED as error:
-            raise _damaged(shown, error) from error
+        with open_content(cast("BinaryIO", whole), Form.ZIP, shown) as content:
+            size = _copy(content, out, lambda: report(whole.tell()))
         report(whole.seek(0, io.SEEK_END))
         return size
 
@@ -206,48 +172,28 @@ def _folder_of(out: BinaryIO) -> Path | None:
     return Path(name).parent if isinstance(name, (str, os.PathLike)) else None
 
 
-def _is_image(name: str) -> bool:
-    # What macOS adds beside a file has its name behind "._".
-    return name.lower().endswith(".img") and not Path(name).name.startswith("._")
-
-
-def _copy(image: _Readable, out: BinaryIO, shown: str, report: Callable[[], object]) -> int:
-    """Write ``image`` to ``out``, with holes; its size. Raises InputError where it is damaged, or no image at all."""
-    size = 0
-    while True:
-        try:
-            piece = image.read(_CHUNK)
-        except _DAMAGED as error:
-            raise _damaged(shown, error) from error
-        if not size:
-            _demand_image(piece, shown)
-        if not piece:
-            break
-        for start in range(0, len(piece), _HOLE):
-            part = piece[start : start + _HOLE]
-            if part == _ZEROS[: len(part)]:
+def _copy(image: Content, out: BinaryIO, report: Callable[[], object]) -> int:
+    """Write ``image`` to ``out``, with holes; its size."""
+    name, size = getattr(out, "name", "the image"), 0
+    buffer = memoryview(bytearray(_CHUNK))
+    while count := image.read_into(buffer):
+        for start in range(0, count, _HOLE):
+            part = buffer[start : min(start + _HOLE, count)]
+            if all_zero(part):
                 out.seek(len(part), io.SEEK_CUR)
             else:
-                _write(out, part, getattr(out, "name", "the image"))
-        size += len(piece)
+                _write(out, part, name)
+        size += count
         report()
     try:
         out.truncate(size)
         out.flush()
     except OSError as error:
-        raise OutputError(f"{getattr(out, 'name', 'the image')}: cannot write it: {error.strerror}") from error
+        raise OutputError(f"{name}: cannot write it: {error.strerror}") from error
     return size
 
 
-def _demand_image(first: bytes, shown: str) -> None:
-    """Raise InputError unless these first bytes could be a card's, so that gigabytes of other things are not copied."""
-    if not first:
-        raise InputError(f"{shown}: is empty")
-    if first[510:512] != b"\x55\xaa":
-        raise InputError(f"{shown}: holds no card image: there is no partition table at its start")
-
-
-def _write(out: IO[bytes], data: bytes, name: object) -> None:
+def _write(out: IO[bytes], data: bytes | memoryview, name: object) -> None:
     try:
         out.write(data)
     except OSError as error:
@@ -257,10 +203,6 @@ def _write(out: IO[bytes], data: bytes, name: object) -> None:
 def _drain(reader: IO[bytes]) -> None:
     while reader.read(_CHUNK):
         pass
-
-
-def _damaged(shown: str, error: Exception) -> InputError:
-    return InputError(f"{shown}: damaged or cut off ({str(error) or type(error).__name__}); download it again")
 
 
 def _reporter(progress: Progress | None, total: int | None) -> Callable[[int], object]:

@@ -10,10 +10,7 @@ import io
 import lzma
 import os
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-
-from fer_edge.errors import InputError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
@@ -73,35 +70,35 @@ class XzContent(io.RawIOBase):
         return True
 
 
-def xz_content_size(stream: BinaryIO, path: Path) -> int:
-    """Bytes that the .xz file ``stream`` unpacks to. Raises InputError, which names ``path``, if it is not whole."""
+def xz_content_size(stream: BinaryIO) -> int:
+    """Bytes that the .xz file ``stream`` unpacks to. Raises lzma.LZMAError where its end is missing or damaged."""
     end = stream.seek(0, os.SEEK_END)
     total = 0
     while end > 0:
         if end % 4 or end < _HEADER_BYTES + _FOOTER_BYTES:
-            raise _cut_off(path)
+            raise _cut_off()
         stream.seek(end - _FOOTER_BYTES)
         footer = stream.read(_FOOTER_BYTES)
         if footer[-4:] == bytes(4):  # padding after a stream comes in fours
             end -= 4
             continue
-        end, size = _stream_before(stream, end, footer, path)
+        end, size = _stream_before(stream, end, footer)
         total += size
     return total
 
 
-def _stream_before(stream: BinaryIO, end: int, footer: bytes, path: Path) -> tuple[int, int]:
+def _stream_before(stream: BinaryIO, end: int, footer: bytes) -> tuple[int, int]:
     """Where the stream that ends at ``end`` begins, and the bytes in it."""
     if footer[-2:] != _FOOTER_MAGIC or zlib.crc32(footer[4:10]) != int.from_bytes(footer[:4], "little"):
-        raise _cut_off(path)
+        raise _cut_off()
     index_bytes = (int.from_bytes(footer[4:8], "little") + 1) * 4
     index_start = end - _FOOTER_BYTES - index_bytes
     if index_bytes > _MAX_INDEX_BYTES or index_start < _HEADER_BYTES:
-        raise _cut_off(path)
+        raise _cut_off()
     stream.seek(index_start)
     index = stream.read(index_bytes)
     if index[0] != 0 or zlib.crc32(index[:-4]) != int.from_bytes(index[-4:], "little"):
-        raise _cut_off(path)
+        raise _cut_off()
     try:
         count, at = _integer(index, 1)
         packed = unpacked = 0
@@ -111,10 +108,10 @@ def _stream_before(stream: BinaryIO, end: int, footer: bytes, path: Path) -> tup
             size, at = _integer(index, at)
             unpacked += size
     except IndexError as error:
-        raise _cut_off(path) from error
+        raise _cut_off() from error
     start = index_start - packed - _HEADER_BYTES
     if start < 0:
-        raise _cut_off(path)
+        raise _cut_off()
     return start, unpacked
 
 
@@ -128,5 +125,5 @@ def _integer(data: bytes, at: int) -> tuple[int, int]:
     raise IndexError("a number without an end")
 
 
-def _cut_off(path: Path) -> InputError:
-    return InputError(f"{path}: damaged (the end of the xz file is missing or wrong); download or compose it again")
+def _cut_off() -> lzma.LZMAError:
+    return lzma.LZMAError("the end of the xz file is missing or wrong")

@@ -17,7 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from fer_edge.errors import InputError
-from fer_flash.write.compare import all_zero
+from fer_flash.image.compare import all_zero
 
 _VERSION = re.compile(r"2\.\d+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

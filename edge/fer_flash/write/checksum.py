@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
+from fer_flash.image.sha256 import other_sha256, parse_sha256
 
-_HEX = re.compile(r"[0-9a-fA-F]{64}")
 # A line of sha256sum: the sum, a space, a space or an asterisk for binary, the name (GNU coreutils manual, "md5sum").
 _LINE = re.compile(r"([0-9a-fA-F]{64})(?: [ *](.+))?")
 _MAX_FILE_BYTES = 1 << 20
@@ -31,9 +31,7 @@ def find_checksum(image: Path, given: str | None) -> Checksum | None:
     Raises InputError for what is no SHA-256, and for a file that does not tell of ``image``.
     """
     if given is not None:
-        if not _HEX.fullmatch(given):
-            raise InputError("--sha256: 64 hexadecimal digits are wanted, as sha256sum prints them")
-        return Checksum(given.lower(), "--sha256")
+        return Checksum(parse_sha256(given), "--sha256")
     beside = image.with_name(f"{image.name}.sha256")
     try:
         with beside.open("rb") as stream:
@@ -66,7 +64,5 @@ def check_file(image: Path, expected: Checksum, progress: Callable[[int], object
     except OSError as error:
         raise InputError(f"{image}: cannot be read: {error.strerror}") from error
     if digest.hexdigest() != expected.sha256:
-        raise InputError(
-            f"{image}: its SHA-256 is {digest.hexdigest()}, and not {expected.sha256} ({expected.source});"
-            " nothing was written; download it again"
-        )
+        wanted = f"{expected.sha256} ({expected.source})"
+        raise InputError(f"{other_sha256(image, digest.hexdigest(), wanted)}; nothing was written")

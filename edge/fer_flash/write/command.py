@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
+from fer_edge.one_line import printable
+from fer_flash.image.packed import Form
 from fer_flash.meter import Meter, duration, size
 from fer_flash.write.bmap import BlockMap, find_block_map
 from fer_flash.write.checksum import Checksum, check_file, find_checksum
@@ -93,7 +95,7 @@ def finish(plan: Plan) -> int:
 def describe(plan: Plan) -> list[str]:
     """The plan as lines for people."""
     image, target, device = plan.image, plan.target, plan.target.device
-    packed = "" if image.kind == "raw" else f" ({image.kind}, {size(image.stored)})"
+    packed = "" if image.form is Form.RAW else f" ({image.form}, {size(image.stored)})"
     checksum = f"; SHA-256 as in {plan.checksum.source}" if plan.checksum is not None else "; no SHA-256 to check"
     known = size(image.size) if image.size is not None else "size known when unpacked"
     lines = [f"image   {image.path}: {known}{packed}{checksum}"]
@@ -106,7 +108,7 @@ def describe(plan: Plan) -> list[str]:
         about = [size(target.size), device.model, device.bus, "removable" if device.removable else "not removable"]
         lines.append(f"target  {target.path}: {', '.join(each for each in about if each)}, not mounted")
     lines.append(f"after   {'read back and compared' if plan.verify else 'not compared (--no-verify)'}")
-    return ["".join(each if each.isprintable() else "?" for each in line) for line in lines]
+    return [printable(line) for line in lines]
 
 
 def _outcome(plan: Plan, written: Written, seconds: float) -> str:

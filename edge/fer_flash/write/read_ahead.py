@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from fer_flash.image.compare import all_zero
 from fer_flash.write.bmap import BlockMap, MapCheck
-from fer_flash.write.compare import all_zero
 from fer_flash.write.medium import BUFFER_BYTES, aligned_buffer
 from fer_flash.write.stream import ImageStream
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fer_edge.errors import CheckFailedError, InputError
-from fer_flash.write.compare import first_difference
+from fer_flash.image.compare import first_difference
 from fer_flash.write.medium import Medium, aligned_buffer
 from fer_flash.write.read_ahead import Area
 from fer_flash.write.stream import ImageFile

@@ -1,0 +1,161 @@
+"""Card images as they are kept and published: raw, .xz, .gz, or a .zip with one .img in it.
+
+What a file holds is told from its first bytes, not from its name, and unpacked while it is read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import BinaryIO, Protocol, cast
+
+from fer_edge.errors import InputError, reason_of
+from fer_edge.one_line import printable
+from fer_flash.image.xz import XzContent, xz_content_size
+
+HEAD_BYTES = 8
+"""Bytes at a file's beginning from which its form is told."""
+
+
+class Form(StrEnum):
+    """How an image is packed."""
+
+    RAW = "raw"
+    XZ = "xz"
+    GZ = "gz"
+    ZIP = "zip"
+
+
+# Section 2.1.1.1 of "The .xz File Format", section 2.3.1 of RFC 1952, section 4.3.7 of PKWARE's APPNOTE.TXT.
+_MAGIC = {b"\xfd7zXZ\0": Form.XZ, b"\x1f\x8b": Form.GZ, b"PK\x03\x04": Form.ZIP}
+# RFC 8878, section 3.1.1; bzip2.1's file format; 7zFormat.txt of the LZMA SDK; RARLAB's technote.txt.
+_OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!": "RAR"}
+_ENCRYPTED = 1  # of a zip member's flags (APPNOTE.TXT, section 4.4.4)
+_SECTOR = 512
+# Whatever is started from a disk's first sector, an MBR or a FAT boot sector, has this at its end; the protective MBR
+# before a GPT has it too (UEFI specification 2.10, section 5.2.3).
+_SIGNATURE = b"\x55\xaa"
+_DAMAGED = (lzma.LZMAError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, EOFError, UnicodeDecodeError)
+
+
+class _Readable(Protocol):
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+class Content:
+    """The bytes of an image, from the first to the last. Raises InputError unless it begins as a card's."""
+
+    def __init__(self, stream: _Readable, shown: str) -> None:
+        self._stream, self._shown = stream, shown
+        self._head = memoryview(b"")
+        first = memoryview(bytearray(_SECTOR))
+        first = first[: self.read_into(first)]
+        _demand_image(first, shown)
+        self._head = first
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill ``buffer``; fewer bytes than it has are there only at the end of the image.
+
+        Raises InputError where the file is damaged, cut off or cannot be read.
+        """
+        filled = min(len(buffer), len(self._head))
+        buffer[:filled], self._head = self._head[:filled], self._head[filled:]
+        with reading(self._shown):
+            while filled < len(buffer) and (count := self._stream.readinto(buffer[filled:])):
+                filled += count
+        return filled
+
+
+def form_of(head: bytes, shown: str) -> Form:
+    """How a file that begins with ``head`` is packed. Raises InputError for what is packed in a way not known here."""
+    for magic, name in _OTHERS.items():
+        if head.startswith(magic):
+            raise InputError(f"{shown}: packed by {name}, which is not read here; unpack it, or take an .img.xz")
+    return next((form for magic, form in _MAGIC.items() if head.startswith(magic)), Form.RAW)
+
+
+def content_size(stored: BinaryIO, form: Form, shown: str) -> int | None:
+    """Bytes of the image in the seekable ``stored``, without unpacking it; None where that cannot be told (gz).
+
+    Raises InputError where the file is damaged, cut off, or holds no image.
+    """
+    with reading(shown):
+        if form is Form.XZ:
+            return xz_content_size(stored)
+        if form is Form.ZIP:
+            with zipfile.ZipFile(stored) as archive:
+                return _image_in(archive, shown).file_size
+        return stored.seek(0, os.SEEK_END) if form is Form.RAW else None
+
+
+@contextmanager
+def open_content(stored: BinaryIO, form: Form, shown: str) -> Iterator[Content]:
+    """The image in ``stored``, which is at its beginning and for a zip seekable; ``shown`` is what errors call it.
+
+    Raises InputError where it is damaged, cannot be read, or is no card image.
+    """
+    with ExitStack() as stack:
+        with reading(shown):
+            stream: _Readable
+            if form is Form.XZ:
+                stream = XzContent(stored)
+            elif form is Form.GZ:
+                stream = stack.enter_context(gzip.GzipFile(fileobj=stored))
+            elif form is Form.ZIP:
+                archive = stack.enter_context(zipfile.ZipFile(stored))
+                stream = cast("_Readable", stack.enter_context(archive.open(_image_in(archive, shown))))
+            else:
+                stream = cast("_Readable", stored)
+        yield Content(stream, shown)
+
+
+@contextmanager
+def reading(shown: str) -> Iterator[None]:
+    """InputError for what goes wrong when a packed file is read; ``shown`` is what errors call it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        raise damaged(shown, reason_of(error)) from error
+    except OSError as error:
+        raise InputError(f"{shown}: cannot read it: {reason_of(error)}") from error
+    except RuntimeError as error:  # what zipfile says of a method or a version that it does not know
+        raise InputError(f"{shown}: cannot unpack it: {reason_of(error)}; unpack it yourself") from error
+
+
+def damaged(shown: str, how: str) -> InputError:
+    """The error for an image that is not whole."""
+    return InputError(f"{shown}: damaged or cut off ({how}); download or compose it again")
+
+
+def _image_in(archive: zipfile.ZipFile, shown: str) -> zipfile.ZipInfo:
+    """The one image in ``archive``. Raises InputError where there is none, or more, or it needs a password."""
+    images = [entry for entry in archive.infolist() if _is_image(entry.filename)]
+    if len(images) != 1:
+        names = ", ".join(printable(entry.filename) for entry in images[:3]) or "none"
+        raise InputError(f"{shown}: a zip must hold one .img; it holds {len(images)} ({names})")
+    if images[0].flag_bits & _ENCRYPTED:
+        raise InputError(f"{shown}: {printable(images[0].filename)} in it is encrypted; unpack it yourself")
+    return images[0]
+
+
+def _is_image(name: str) -> bool:
+    # What macOS adds lies in a folder of its own, or beside the file that it tells about, named as that with "._".
+    path = PurePosixPath(name)
+    return path.suffix.lower() == ".img" and path.parts[0] != "__MACOSX" and not path.name.startswith("._")
+
+
+def _demand_image(first: memoryview, shown: str) -> None:
+    """Raise InputError unless these first bytes could be a card's, so that gigabytes of other things are not copied."""
+    if not first:
+        raise InputError(f"{shown}: is empty")
+    if first[_SECTOR - len(_SIGNATURE) :] != _SIGNATURE:
+        raise InputError(f"{shown}: holds no card image: there is no partition table at its start; download it again")
