@@ -20,11 +20,15 @@ from fer_train.config import Recipe
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
-    """Images uint8 [N, H, W], labels [N], and what to learn of each: distributions float32 [N, labels]."""
+    """Images uint8 [N, H, W], labels [N], and what to learn of each: distributions float32 [N, labels].
+
+    ``weights``, float32 [N], is what each image counts; None: all the same.
+    """
 
     images: UInt8Array
     labels: npt.NDArray[np.integer[Any]]
     targets: Float32Array
+    weights: Float32Array | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,6 +43,9 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._training, self._recipe, self._epoch = training, recipe, epoch
         weights = class_weights(training.labels, training.targets.shape[1], recipe.loop.class_weights)
         self._weights = weights[training.labels]
+        if training.weights is not None:
+            # With a mean of 1, so that the learning rate keeps its meaning.
+            self._weights = self._weights * (training.weights / training.weights.mean())
         self._order = np.random.default_rng([recipe.loop.seed, epoch]).permutation(len(training))
 
     def __len__(self) -> int:

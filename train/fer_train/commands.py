@@ -16,11 +16,14 @@ def _add_data_source(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="PATH",
-        help="FER2013 as CSV (plain, .xz, .gz, .zip, .tar.gz), class folders, or the folder that holds it "
-        "(default: FER_EDGE_DATA, else ./data, else the user's cache folder)",
+        help="FER2013 as CSV (plain, .xz, .gz, .zip, .tar.gz), class folders, the folder that holds it, or a recipe, "
+        "for the sets of its [data] (default: FER_EDGE_DATA, else ./data, else the user's cache folder)",
     )
     parser.add_argument(
-        "--skip-bad-rows", action="store_true", help="leave malformed rows out and count them instead of stopping"
+        "--skip-bad-rows",
+        "--skip-bad",
+        action="store_true",
+        help="leave malformed rows and images out and count them instead of stopping",
     )
 
 
@@ -47,7 +50,7 @@ def _configure_soft_labels(parser: argparse.ArgumentParser) -> None:
         "teachers", nargs="+", type=Path, metavar="TEACHER", help="a run's folder, a .keras file or a bundle"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="file to write")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for the other commands)")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge data audit")
     parser.add_argument("--force", action="store_true", help="replace FILE.npz where it is there already")
     parser.add_argument(
         "--temperature", type=_temperature, default=1.0, metavar="T", help="above 1 softens the answers (default: 1)"
@@ -105,8 +108,12 @@ DATA = Command("look at FER2013 and convert it: audit, export, soft-labels", _co
 def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="F", help="the recipe, a TOML file")
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<recipe's name>)")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
-    parser.add_argument("--skip-bad-rows", action="store_true", help="leave malformed rows out instead of stopping")
+    parser.add_argument(
+        "--data", type=Path, metavar="PATH", help="FER2013, or class folders (default: as for fer-edge data)"
+    )
+    parser.add_argument(
+        "--skip-bad-rows", "--skip-bad", action="store_true", help="leave malformed rows and images out, and go on"
+    )
     beginning = parser.add_mutually_exclusive_group()
     beginning.add_argument(
         "--from",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from fer_edge import strict_toml
+from fer_train.data_config import DataSettings
 
 MOST = 1_000_000
 """Bound of counts that have no natural one; far beyond it, arithmetic on them overflows."""
@@ -193,10 +194,11 @@ class TargetSettings:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides a training run, apart from the data."""
+    """All that decides a training run, apart from the images themselves."""
 
     name: str = "unnamed"
     """Name of the run and of the bundle made from it."""
+    data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
