@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.augment import augment_batch, mix_up
+from fer_train.augment import training_batch
 from fer_train.config import Recipe
 
 
@@ -55,10 +55,9 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         loop, augment = self._recipe.loop, self._recipe.augment
         rows = self._order[step * loop.batch_size : (step + 1) * loop.batch_size]
         random = np.random.default_rng([loop.seed, self._epoch, step])
-        images = augment_batch(self._training.images[rows], loop.size_at(self._epoch), augment, random)
-        targets = self._training.targets[rows]
-        if augment.mixup_alpha:
-            images, targets = mix_up(images, targets, augment.mixup_alpha, random)
+        images, targets = training_batch(
+            self._training.images[rows], self._training.targets[rows], loop.size_at(self._epoch), augment, random
+        )
         return images, targets, self._weights[rows]
 
 

@@ -45,6 +45,16 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an earlier export in DIR")
 
 
+def _configure_explore(parser: argparse.ArgumentParser) -> None:
+    _add_data_source(parser)
+    parser.add_argument("--config", type=Path, metavar="F", help="look at the data of this recipe's [data]")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for explore.html and the PNGs")
+    parser.add_argument(
+        "--augment", type=Path, metavar="F", help="draw what this recipe's [augment] makes of images too"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the pictures in DIR")
+
+
 def _configure_soft_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "teachers", nargs="+", type=Path, metavar="TEACHER", help="a run's folder, a .keras file or a bundle"
@@ -79,6 +89,12 @@ def _export(arguments: argparse.Namespace) -> int:
     return export(arguments)
 
 
+def _explore(arguments: argparse.Namespace) -> int:
+    from fer_train.explore.command import explore
+
+    return explore(arguments)
+
+
 def _soft_labels(arguments: argparse.Namespace) -> int:
     from fer_train.data_command import soft_labels
 
@@ -90,6 +106,11 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
         parser,
         {
             "audit": Command("count, and find duplicates, leaks, label conflicts, blanks", _configure_audit, _audit),
+            "explore": Command(
+                "draw it: samples, balance, mean faces, brightness, near-duplicates, conflicts, augmentation",
+                _configure_explore,
+                _explore,
+            ),
             "export": Command("write the images out as class folders", _configure_export, _export),
             "soft-labels": Command(
                 "keep what trained models answer for Training, to train others by", _configure_soft_labels, _soft_labels
@@ -102,7 +123,11 @@ def _no_subcommand(arguments: argparse.Namespace) -> int:
     raise AssertionError("argparse demands a subcommand")
 
 
-DATA = Command("look at FER2013 and convert it: audit, export, soft-labels", _configure_data, _no_subcommand)
+DATA = Command(
+    "look at FER2013 or other data, and convert it: audit, explore, export, soft-labels",
+    _configure_data,
+    _no_subcommand,
+)
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
