@@ -45,14 +45,14 @@ def draw_augmentation(recipe: Recipe, dataset: Dataset) -> Iterator[Picture]:
         yield Picture(
             "augment-kinds",
             "Augmentation: each kind alone",
-            f"By the recipe {recipe.name}: {', '.join(f'{field} {value:g}' for field, value in values.items())}. "
+            f"By the recipe “{recipe.name}”: {', '.join(f'{field} {value:g}' for field, value in values.items())}. "
             "Where images are blended, what is to be learned of them is too.",
             _kinds(recipe, dataset, kinds),
         )
     yield Picture(
         "augment-batch",
         "Augmentation: what the network sees",
-        f"Training images as the recipe {recipe.name} shows them, with what it is to learn of each.",
+        f"Training images as the recipe “{recipe.name}” shows them, with what it is to learn of each.",
         _batch(recipe, dataset),
     )
 

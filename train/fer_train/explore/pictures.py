@@ -20,7 +20,7 @@ FIXED = ("balance", "means", "brightness", "contrast", "near-duplicates", "confl
 _SAMPLES = 5, 12
 """Rows and columns of a class's sheet."""
 _GROUPS_SHOWN = 12
-_MEMBERS_SHOWN = 6
+_MEMBERS_SHOWN = 10
 _SEED = 0
 
 
@@ -53,14 +53,14 @@ def draw_survey(survey: Survey) -> Iterator[Picture]:
         yield Picture(
             "near-duplicates",
             "Near-duplicates",
-            _groups_text(survey, survey.near, "of different images look the same (perceptual hash)"),
+            _groups_text(survey, survey.near, "of images that differ and look the same (by their perceptual hashes)"),
             _group_sheet(survey, survey.near),
         )
     if survey.conflicts:
         yield Picture(
             "conflicts",
             "Label conflicts",
-            _groups_text(survey, survey.conflicts, "of equal images carry different labels"),
+            _groups_text(survey, survey.conflicts, "of equal images with different labels"),
             _group_sheet(survey, survey.conflicts),
         )
 
@@ -130,14 +130,16 @@ def _histogram(survey: Survey, value: str) -> Any:
         palette="colorblind",
         ax=splits,
     )
-    splits.set(title="by split", xlabel=f"{value}, grey levels", ylabel="density")
+    # "best" looks for a free place among all the lines' points, which takes long and warns of it.
+    seaborn.move_legend(splits, "lower center", bbox_to_anchor=(0.5, 1), ncol=len(present), title=None, frameon=False)
+    splits.set(xlabel=f"{value}, grey levels", ylabel="density")
     seaborn.boxplot(survey.table, x=value, y="label", ax=classes, fliersize=1.5, linewidth=1, color="#9ecae1")
     classes.set(title="by class", xlim=(0, most), xlabel=f"{value}, grey levels", ylabel="")
     return figure
 
 
 def _group_sheet(survey: Survey, groups: Sequence[tuple[int, ...]]) -> Any:
-    """Groups that cross splits first, then those whose labels differ; two groups side by side where they fit."""
+    """Groups that cross splits first, then those whose labels differ; of each group, first what tells so."""
     split, label = survey.table["split"].to_numpy(), survey.table["label"].to_numpy()
     row = survey.table["row"].to_numpy()
 
@@ -147,7 +149,9 @@ def _group_sheet(survey: Survey, groups: Sequence[tuple[int, ...]]) -> Any:
 
     rows = []
     for number, group in enumerate(sorted(groups, key=rank)[:_GROUPS_SHOWN], 1):
-        shown = group[:_MEMBERS_SHOWN]
+        # The first of each split and label, or a long group would look as if all of it were in one.
+        told = {(split[at], label[at]): at for at in reversed(group)}
+        shown = sorted(sorted(group, key=lambda at: at not in told.values())[:_MEMBERS_SHOWN])
         cells = [Cell(survey.images[at], f"{label[at]}\n{split[at]}\n{row[at]}") for at in shown]
         more = f"\n+ {len(group) - len(shown)}" if len(group) > len(shown) else ""
         rows.append(Row(cells, f"{number}{more}"))
@@ -155,11 +159,10 @@ def _group_sheet(survey: Survey, groups: Sequence[tuple[int, ...]]) -> Any:
 
 
 def _groups_text(survey: Survey, groups: tuple[tuple[int, ...], ...], what: str) -> str:
-    images = sum(map(len, groups))
     return (
-        f"{len(groups):,} groups, {images:,} images in all, {what}; {survey.spread(groups):,} of them cross splits, "
-        f"{survey.disputed(groups):,} carry different labels. Up to {_GROUPS_SHOWN} are shown, those that cross splits "
-        "first, with label, split and row of each image."
+        f"{len(groups):,} groups {what}, {sum(map(len, groups)):,} images in all. {survey.spread(groups):,} groups "
+        f"cross splits, {survey.disputed(groups):,} have different labels. Up to {_GROUPS_SHOWN} are shown, those that "
+        "cross splits first, with label, split and row of each image."
     )
 
 
