@@ -9,6 +9,11 @@ import numpy as np
 
 from support.fer2013 import LABELS, mini_images
 
+THREE = ("angry", "happy", "surprise")
+FOLDERS = {"Angry": "angry", "Happy Face": "happy", "Suprise": "surprise"}
+CLASSES = {"Happy Face": "happy", "Suprise": "surprise"}
+"""What of ``FOLDERS`` has to be told; capitals do not matter."""
+
 KINDS = (".jpg", ".png", ".bmp", ".webp", ".tif", ".jpeg")
 
 

@@ -219,6 +219,10 @@ class Recipe:
             self.targets.teacher_from < self.loop.epochs,
             "targets.teacher_from must be below loop.epochs, or nobody hears it",
         )
+        _require(
+            self.data.size in (DataSettings().size, self.loop.sizes[-1]),
+            f"data.size is {self.data.size}, but loop.sizes ends with {self.loop.sizes[-1]}: they must be the same",
+        )
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,7 +63,10 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         _require(2 <= len(self.labels) <= 100, "labels must name 2 classes or more, and at most 100")
-        _require(all(self.labels) and SKIP not in self.labels, f"labels must not be empty, nor called {SKIP!r}")
+        # They name folders and files too.
+        named = all(re.fullmatch(r"\w[\w -]*", label) for label in self.labels)
+        _require(named, "labels must be words of letters, digits, blanks, - and _")
+        _require(SKIP not in self.labels, f"no label may be called {SKIP!r}, which leaves a class out")
         _require(len(set(self.labels)) == len(self.labels), "labels must differ from each other")
         _require(16 <= self.size <= 512, "size must be in 16..512")
         _require(len({each.path for each in self.sets}) == len(self.sets), "sets must have different paths")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -18,6 +19,9 @@ OTHER_NAMES = {
     "surprised": "surprise",
 }
 """Usual names of FER2013's classes, beside its own."""
+
+_MOST_LISTED = 50
+"""More are no data set's classes, but the folders of something else."""
 
 
 def label_of(name: str, labels: Sequence[str]) -> int | None:
@@ -37,8 +41,8 @@ def match_classes(
     missing = sorted(set(classes) - set(found))
     if missing:
         raise InputError(
-            f"{where}: its classes table names {', '.join(missing)}, which it does not have; "
-            f"its classes are {', '.join(found)}"
+            f"{where}: its classes table names {_listed(missing)}, which it does not have; "
+            f"its classes are {_listed(found)}"
         )
     matched: dict[str, int | None] = {}
     for name in found:
@@ -46,12 +50,18 @@ def match_classes(
         matched[name] = label_of(name, labels) if label is None else None if label == SKIP else labels.index(label)
     unknown = [name for name in found if matched[name] is None and name not in classes]
     if unknown:
-        entries = ", ".join(f'"{name}" = "{_guess(name, labels)}"' for name in unknown)
+        # JSON's strings are TOML's too.
+        entries = _listed([f'{json.dumps(name, ensure_ascii=False)} = "{_guess(name, labels)}"' for name in unknown])
         raise InputError(
-            f"{where}: classes that are no label: {', '.join(unknown)}; say what they are in the recipe's "
+            f"{where}: classes that are no label: {_listed(unknown)}; say what they are in the recipe's "
             f"[[data.sets]]: classes = {{ {entries} }} (labels: {', '.join(labels)}; {SKIP} leaves a class out)"
         )
     return matched
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def _guess(name: str, labels: Sequence[str]) -> str:
