@@ -1,4 +1,4 @@
-"""Several sets as one, with their weights; FER+'s votes as labels; and the road from other data to a measured bundle."""
+"""Several sets as one, with their weights; FER+'s votes as labels; the road from other data to a measured bundle."""
 
 from __future__ import annotations
 
