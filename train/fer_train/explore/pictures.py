@@ -132,9 +132,10 @@ def _histogram(survey: Survey, value: str) -> Any:
     )
     # "best" looks for a free place among all the lines' points, which takes long and warns of it.
     seaborn.move_legend(splits, "lower center", bbox_to_anchor=(0.5, 1), ncol=len(present), title=None, frameon=False)
-    splits.set(xlabel=f"{value}, grey levels", ylabel="density")
+    limits = (-0.02 * most, 1.02 * most)
+    splits.set(xlim=limits, xlabel=f"{value}, grey levels", ylabel="density")
     seaborn.boxplot(survey.table, x=value, y="label", ax=classes, fliersize=1.5, linewidth=1, color="#9ecae1")
-    classes.set(title="by class", xlim=(0, most), xlabel=f"{value}, grey levels", ylabel="")
+    classes.set(title="by class", xlim=limits, xlabel=f"{value}, grey levels", ylabel="")
     return figure
 
 
@@ -159,10 +160,11 @@ def _group_sheet(survey: Survey, groups: Sequence[tuple[int, ...]]) -> Any:
 
 
 def _groups_text(survey: Survey, groups: tuple[tuple[int, ...], ...], what: str) -> str:
+    disputed = survey.disputed(groups)
     return (
         f"{len(groups):,} groups {what}, {sum(map(len, groups)):,} images in all. {survey.spread(groups):,} groups "
-        f"cross splits, {survey.disputed(groups):,} have different labels. Up to {_GROUPS_SHOWN} are shown, those that "
-        "cross splits first, with label, split and row of each image."
+        f"cross splits{f', {disputed:,} have different labels' if disputed < len(groups) else ''}. "
+        f"Up to {_GROUPS_SHOWN} are shown, those that cross splits first, with label, split and row of each image."
     )
 
 
