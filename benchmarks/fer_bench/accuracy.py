@@ -79,7 +79,9 @@ def run_on_split(runner: ModelRunner, dataset: Dataset, split: str) -> Float32Ar
         return logits
     if set(runner.labels) != set(dataset.labels):
         theirs, ours = ", ".join(runner.labels), ", ".join(dataset.labels)
-        raise InputError(f"{runner.name}: its labels ({theirs}) are not the data set's ({ours})")
+        raise InputError(
+            f"{runner.name}: its labels ({theirs}) are not the data set's ({ours}); data.labels of a recipe names them"
+        )
     return logits[:, [runner.labels.index(label) for label in dataset.labels]]
 
 

@@ -194,7 +194,10 @@ _counts.__name__ = "list of counts (such as 1,2,4)"
 _engines.__name__ = f"list of engines (of {', '.join(ENGINES)})"
 _seconds.__name__ = "number of seconds"
 
-_DATA_HELP = "FER2013 as CSV, archive or folder (default: FER_EDGE_DATA, else ./data, else the user's cache)"
+_DATA_HELP = (
+    "FER2013 as CSV, archive or folder, or a recipe with other sets (default: FER_EDGE_DATA, else ./data, "
+    "else the user's cache)"
+)
 
 EVALUATE = Command(
     "accuracy, per-class scores, confusion matrix and calibration of one model",

@@ -42,7 +42,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="TOML",
         help="rules that the result must keep; when it does not, exit 1 and no bundle (convert/gate.toml is one)",
     )
-    parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge data; for other data the recipe")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
 
 

@@ -16,7 +16,7 @@ from fer_edge.crop_quality import find_fault, measure
 from fer_edge.detection import HaarFaceDetector
 from fer_edge.gray import to_gray
 from fer_edge.schedule import sweep_tiles
-from fer_edge.types import Box, CropFault, EmotionProbabilities, Face, UInt8Array
+from fer_edge.types import Box, CropFault, EmotionProbabilities, Face, UInt8Array, check_gray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +51,22 @@ class FaceReading:
         return {label: float(value) for label, value in zip(self.labels, self.probabilities.values, strict=True)}
 
 
+class StillFaceFinder:
+    """Finds the faces of a single picture, as carefully as the whole of one can be searched. Not for two threads."""
+
+    def __init__(self, settings: RuntimeSettings | None = None) -> None:
+        """Load the Haar cascade. Raises ModelError when it is missing."""
+        self._settings = (settings or RuntimeSettings()).for_still()
+        self._detector = HaarFaceDetector(self._settings.detector)
+
+    def find(self, gray: UInt8Array) -> list[Face]:
+        """The faces of ``gray``, uint8 [H, W], surest first. Raises InputError for what is no such picture."""
+        check_gray(gray)
+        height, width = gray.shape
+        (search,) = sweep_tiles((width, height), self._settings.schedule, self._settings.detector.min_face)
+        return self._detector.detect(gray, search.region, scale=search.scale, min_face=search.min_face)
+
+
 class FaceReader(Closing):
     """Finds and classifies every face of a picture, as ``fer-edge predict`` does. Not for two threads at once."""
 
@@ -64,7 +80,7 @@ class FaceReader(Closing):
         settings = settings or RuntimeSettings()
         self._settings = settings.for_still()
         self._classifier = EmotionClassifier.from_settings(bundle, settings.model, variant)
-        self._detector = HaarFaceDetector(self._settings.detector)
+        self._faces = StillFaceFinder(settings)
 
     def read(self, picture: npt.NDArray[Any]) -> tuple[FaceReading, ...]:
         """The faces of ``picture``, uint8 grey [H, W] or BGR [H, W, 3] (OpenCV's order), from left to right.
@@ -73,9 +89,7 @@ class FaceReader(Closing):
         Raises InputError for anything but such a picture.
         """
         gray = to_gray(picture)
-        height, width = gray.shape
-        (search,) = sweep_tiles((width, height), self._settings.schedule, self._settings.detector.min_face)
-        faces = self._detector.detect(gray, search.region, scale=search.scale, min_face=search.min_face)
+        faces = self._faces.find(gray)
         return tuple(self._read(gray, face) for face in sorted(faces, key=lambda face: (face.box.x, face.box.y)))
 
     def close(self) -> None:

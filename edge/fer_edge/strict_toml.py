@@ -8,6 +8,7 @@ dataclasses and ``X | None``. A dataclass may check ranges in ``__post_init__`` 
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import types
 import typing
@@ -50,16 +51,18 @@ def to_table(settings: Any) -> dict[str, Any]:
 
 
 def dump(table: Mapping[str, Any], prefix: str = "") -> str:
-    """TOML text of nested tables of bools, numbers, strings and lists of these.
+    """TOML text of nested tables of bools, numbers, strings, and lists of these or of tables.
 
     Raises ConfigError for a string that is no Unicode text, such as the name of a file in another encoding.
     """
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    lines = [f"{key} = {_literal(value)}\n" for key, value in plain.items()]
-    for key, value in nested.items():
-        path = f"{prefix}{key}"
-        lines.append(f"\n[{path}]\n{dump(value, path + '.')}")
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping) and not _tables(value)}
+    lines = [f"{_key(key)} = {_literal(value)}\n" for key, value in plain.items()]
+    for key, value in table.items():
+        path = f"{prefix}{_key(key)}"
+        if isinstance(value, Mapping):
+            lines.append(f"\n[{path}]\n{dump(value, path + '.')}")
+        elif _tables(value):
+            lines += [f"\n[[{path}]]\n{dump(item, path + '.')}" for item in value]
     return "".join(lines)
 
 
@@ -129,6 +132,15 @@ def _shown(value: Any) -> str:
     except ValueError:  # Python writes no numbers of more than some thousand digits
         return "a number of so many digits"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _tables(value: Any) -> bool:
+    """Whether ``value`` is a list of tables."""
+    return isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _literal(key)
 
 
 def _literal(value: Any) -> str:

@@ -118,7 +118,7 @@ def test_a_differing_copy_goes_as_fer2013_and_is_told(real: Dataset, tmp_path: P
         "a differing copy of FER2013: 5 of its 35884 rows are not in the one this project's numbers were measured on, "
         "and 8 of that one's 35887 rows are missing"
     )
-    assert errors == f"WARNING fer_train.dataset: {path}: {report['identity']}\n"
+    assert errors == f"WARNING fer_train.readers.fer2013: {path}: {report['identity']}\n"
     # Only the name is shared: what goes by row still asks for the very rows.
     with pytest.raises(InputError, match="known FER2013"):
         load_votes(load_dataset(path), path)

@@ -73,7 +73,7 @@ class Audit:
         self._labels = np.concatenate([part.labels for part in parts])
         self._split = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         self._row = np.concatenate([np.arange(len(part)) for part in parts])
-        self._group = _group_numbers(images)
+        self._group = group_numbers(images)
         groups = int(self._group.max(initial=-1)) + 1
         self._sizes = np.bincount(self._group, minlength=groups)
         # [groups, splits] and [groups, labels]: whether a group stands there.
@@ -143,7 +143,7 @@ def _identity(dataset: Dataset, overlap: Overlap) -> str:
     )
 
 
-def _group_numbers(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+def group_numbers(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """A number for each image [N, pixels], the same for equal images, from 0 in order of first appearance."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in images], dtype=np.int64)

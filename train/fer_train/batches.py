@@ -14,17 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.augment import augment_batch, mix_up
+from fer_train.augment import training_batch
 from fer_train.config import Recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
-    """Images uint8 [N, H, W], labels [N], and what to learn of each: distributions float32 [N, labels]."""
+    """Images uint8 [N, H, W], labels [N], and what to learn of each: distributions float32 [N, labels].
+
+    ``weights``, float32 [N], is what each image counts; None: all the same.
+    """
 
     images: UInt8Array
     labels: npt.NDArray[np.integer[Any]]
     targets: Float32Array
+    weights: Float32Array | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,6 +43,9 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._training, self._recipe, self._epoch = training, recipe, epoch
         weights = class_weights(training.labels, training.targets.shape[1], recipe.loop.class_weights)
         self._weights = weights[training.labels]
+        if training.weights is not None:
+            # With a mean of 1, so that the learning rate keeps its meaning.
+            self._weights = self._weights * (training.weights / training.weights.mean())
         self._order = np.random.default_rng([recipe.loop.seed, epoch]).permutation(len(training))
 
     def __len__(self) -> int:
@@ -48,10 +55,9 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         loop, augment = self._recipe.loop, self._recipe.augment
         rows = self._order[step * loop.batch_size : (step + 1) * loop.batch_size]
         random = np.random.default_rng([loop.seed, self._epoch, step])
-        images = augment_batch(self._training.images[rows], loop.size_at(self._epoch), augment, random)
-        targets = self._training.targets[rows]
-        if augment.mixup_alpha:
-            images, targets = mix_up(images, targets, augment.mixup_alpha, random)
+        images, targets = training_batch(
+            self._training.images[rows], self._training.targets[rows], loop.size_at(self._epoch), augment, random
+        )
         return images, targets, self._weights[rows]
 
 

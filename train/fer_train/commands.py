@@ -16,11 +16,14 @@ def _add_data_source(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=Path,
         metavar="PATH",
-        help="FER2013 as CSV (plain, .xz, .gz, .zip, .tar.gz), class folders, or the folder that holds it "
-        "(default: FER_EDGE_DATA, else ./data, else the user's cache folder)",
+        help="FER2013 as CSV (plain, .xz, .gz, .zip, .tar.gz), class folders, the folder that holds it, or a recipe, "
+        "for the sets of its [data] (default: FER_EDGE_DATA, else ./data, else the user's cache folder)",
     )
     parser.add_argument(
-        "--skip-bad-rows", action="store_true", help="leave malformed rows out and count them instead of stopping"
+        "--skip-bad-rows",
+        "--skip-bad",
+        action="store_true",
+        help="leave malformed rows and images out and count them instead of stopping",
     )
 
 
@@ -42,12 +45,22 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace an earlier export in DIR")
 
 
+def _configure_explore(parser: argparse.ArgumentParser) -> None:
+    _add_data_source(parser)
+    parser.add_argument("--config", type=Path, metavar="F", help="look at the data of this recipe's [data]")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for explore.html and the PNGs")
+    parser.add_argument(
+        "--augment", type=Path, metavar="F", help="draw what this recipe's [augment] makes of images too"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the pictures in DIR")
+
+
 def _configure_soft_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "teachers", nargs="+", type=Path, metavar="TEACHER", help="a run's folder, a .keras file or a bundle"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="file to write")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for the other commands)")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge data audit")
     parser.add_argument("--force", action="store_true", help="replace FILE.npz where it is there already")
     parser.add_argument(
         "--temperature", type=_temperature, default=1.0, metavar="T", help="above 1 softens the answers (default: 1)"
@@ -76,6 +89,12 @@ def _export(arguments: argparse.Namespace) -> int:
     return export(arguments)
 
 
+def _explore(arguments: argparse.Namespace) -> int:
+    from fer_train.explore.command import explore
+
+    return explore(arguments)
+
+
 def _soft_labels(arguments: argparse.Namespace) -> int:
     from fer_train.data_command import soft_labels
 
@@ -87,6 +106,11 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
         parser,
         {
             "audit": Command("count, and find duplicates, leaks, label conflicts, blanks", _configure_audit, _audit),
+            "explore": Command(
+                "draw it: samples, balance, mean faces, brightness, near-duplicates, conflicts, augmentation",
+                _configure_explore,
+                _explore,
+            ),
             "export": Command("write the images out as class folders", _configure_export, _export),
             "soft-labels": Command(
                 "keep what trained models answer for Training, to train others by", _configure_soft_labels, _soft_labels
@@ -99,14 +123,22 @@ def _no_subcommand(arguments: argparse.Namespace) -> int:
     raise AssertionError("argparse demands a subcommand")
 
 
-DATA = Command("look at FER2013 and convert it: audit, export, soft-labels", _configure_data, _no_subcommand)
+DATA = Command(
+    "look at FER2013 or other data, and convert it: audit, explore, export, soft-labels",
+    _configure_data,
+    _no_subcommand,
+)
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="F", help="the recipe, a TOML file")
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<recipe's name>)")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
-    parser.add_argument("--skip-bad-rows", action="store_true", help="leave malformed rows out instead of stopping")
+    parser.add_argument(
+        "--data", type=Path, metavar="PATH", help="FER2013, or class folders (default: as for fer-edge data)"
+    )
+    parser.add_argument(
+        "--skip-bad-rows", "--skip-bad", action="store_true", help="leave malformed rows and images out, and go on"
+    )
     beginning = parser.add_mutually_exclusive_group()
     beginning.add_argument(
         "--from",

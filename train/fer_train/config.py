@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from fer_edge import strict_toml
+from fer_train.data_config import DataSettings
 
 MOST = 1_000_000
 """Bound of counts that have no natural one; far beyond it, arithmetic on them overflows."""
@@ -42,7 +43,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
-    """Random changes of each training image that keep its label; all of them 0 or 1.0 leaves the image alone."""
+    """Random changes of each training image that keep its label, or share it as they do pixels; 0 turns each off."""
 
     flip: float = 0.5
     """Probability of a left-right flip."""
@@ -60,8 +61,15 @@ class AugmentSettings:
     """Probability that a rectangle is overwritten with noise (random erasing, Zhong et al., arXiv:1708.04896)."""
     erase_area: float = 0.15
     """Largest erased share of the image's area."""
+    blur: float = 0.0
+    """Largest standard deviation of a Gaussian blur, pixels of the training image; each image draws one up to it."""
+    noise: float = 0.0
+    """Largest standard deviation of Gaussian noise, as a share of the full range 255; each image draws one up to it."""
     mixup_alpha: float = 0.0
     """Parameter of the Beta distribution of mixup (Zhang et al., arXiv:1710.09412); 0 turns it off."""
+    cutmix_alpha: float = 0.0
+    """The same of cutmix (Yun et al., arXiv:1905.04899), a rectangle of another image; with mixup too, each batch has
+    one of them at random."""
 
     def __post_init__(self) -> None:
         shares = (self.flip, self.scale, self.shift, self.brightness, self.contrast)
@@ -70,7 +78,10 @@ class AugmentSettings:
         _require(0 <= self.erase_probability <= 1, "erase_probability must be in 0..1")
         _require(0 < self.erase_area < 1, "erase_area must be in 0..1")
         _require(0 <= self.rotate_degrees <= 180, "rotate_degrees must be in 0..180")
+        _require(0 <= self.blur <= 16, "blur must be in 0..16 pixels")
+        _require(0 <= self.noise <= 1, "noise must be in 0..1")
         _require(0 <= self.mixup_alpha < math.inf, "mixup_alpha must be 0 or more")
+        _require(0 <= self.cutmix_alpha < math.inf, "cutmix_alpha must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +204,11 @@ class TargetSettings:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that decides a training run, apart from the data."""
+    """All that decides a training run, apart from the images themselves."""
 
     name: str = "unnamed"
     """Name of the run and of the bundle made from it."""
+    data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
@@ -206,6 +218,10 @@ class Recipe:
         _require(
             self.targets.teacher_from < self.loop.epochs,
             "targets.teacher_from must be below loop.epochs, or nobody hears it",
+        )
+        _require(
+            self.data.size in (DataSettings().size, self.loop.sizes[-1]),
+            f"data.size is {self.data.size}, but loop.sizes ends with {self.loop.sizes[-1]}: they must be the same",
         )
 
 

@@ -1,23 +1,21 @@
-"""FER2013 as arrays: ``load_dataset`` reads any of its forms, ``leak_free_training`` says what to train on,
-``leak_free_test`` what to test on when no image may count that stands elsewhere too.
+"""What is trained on, as arrays: ``load_dataset`` reads FER2013 in any of its forms, and other sets;
+``leak_free_training`` says what to train on, ``leak_free_test`` what to test on when no image may count that stands
+elsewhere too.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-import re
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_train.identity import overlap_with_fer2013
-from fer_train.readers.cache import DecodedCache
-from fer_train.readers.class_folders import fingerprint_folders, read_class_folders
-from fer_train.readers.fer2013_csv import read_csv
-from fer_train.readers.locate import locate
+from fer_train.config import load_recipe
+from fer_train.data_config import DataSettings, SetSettings
+from fer_train.readers.fer2013 import read_fer2013
+from fer_train.readers.image_set import is_image_set
 from fer_train.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset, Split
+from fer_train.sets import load_sets
 
 __all__ = [
     "PRIVATE_TEST",
@@ -28,38 +26,33 @@ __all__ = [
     "Split",
     "leak_free_test",
     "leak_free_training",
+    "load_data",
     "load_dataset",
 ]
 
-_LOG = logging.getLogger(__name__)
-
-_FER2013 = "fer2013"
-_FILE_ENDINGS = re.compile(r"(\.(csv|xz|gz|zip|tar))+$", re.IGNORECASE)
-
 
 def load_dataset(path: Path | None = None, *, skip_bad_rows: bool = False, cache: bool = True) -> Dataset:
-    """Read FER2013 from a CSV, an archive of it or class folders.
+    """Read FER2013 from a CSV, an archive of it or class folders; or what the recipe at ``path``, a .toml, says.
 
-    ``path`` is a file or a folder; None looks in FER_EDGE_DATA, else ./data, else the user's cache folder.
+    ``path`` is a file or a folder; None looks in FER_EDGE_DATA, else ./data, else the user's cache folder. A folder of
+    other class folders is read as a recipe would have it that names this one set, and nothing else.
     With ``cache`` the decoded arrays are kept in the user's cache folder, and used again while the source's
     size and time stay the same. Raises InputError for missing or malformed data; ``skip_bad_rows`` leaves
-    malformed rows out, counts them and logs a warning. The data set's name is "fer2013" for FER2013 and nearly equal
-    copies of it, else a slug of the file's or folder's name, and never "fer2013".
+    malformed rows and images out, counts them and logs a warning. The data set's name is "fer2013" for FER2013 and
+    nearly equal copies of it, else a slug of the file's or folder's name, and never "fer2013".
     """
-    source = locate(path)
-    is_folder = source.is_dir()
-    store = DecodedCache(source, fingerprint_folders(source) if is_folder else None) if cache else None
-    dataset = store.load() if store else None
-    if dataset is None or (dataset.skipped_rows and not skip_bad_rows):
-        reader = read_class_folders if is_folder else read_csv
-        dataset = reader(source, skip_bad_rows=skip_bad_rows)
-        if store:
-            store.save(dataset)
-    if dataset.skipped_rows:
-        _LOG.warning("%s: %d malformed rows were left out", source, dataset.skipped_rows)
-    for note in dataset.notes:
-        _LOG.warning("%s: %s", source, note)
-    return _named(source, dataset)
+    if path is not None and path.suffix.lower() == ".toml" and not path.is_dir():
+        return load_sets(load_recipe(path).data, skip_bad=skip_bad_rows, cache=cache)
+    if path is not None and is_image_set(path):
+        return load_sets(DataSettings(sets=(SetSettings(path=str(path)),)), skip_bad=skip_bad_rows, cache=cache)
+    return read_fer2013(path, skip_bad_rows=skip_bad_rows, cache=cache)
+
+
+def load_data(settings: DataSettings, path: Path | None = None, *, skip_bad: bool = False) -> Dataset:
+    """What a recipe's ``[data]`` names; ``path`` is where its FER2013 lies, or other data where it names none."""
+    if settings == DataSettings():
+        return load_dataset(path, skip_bad_rows=skip_bad)
+    return load_sets(settings, path, skip_bad=skip_bad)
 
 
 def leak_free_training(dataset: Dataset) -> npt.NDArray[np.int64]:
@@ -79,21 +72,3 @@ def leak_free_test(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
             for image in dataset.splits[other].images:
                 first.pop(image.tobytes(), None)
     return np.array(list(first.values()), dtype=np.int64)
-
-
-def _named(source: Path, dataset: Dataset) -> Dataset:
-    """``dataset`` under the name its results go by; warns of FER2013 that differs, since its numbers do too."""
-    if dataset.is_known_fer2013:
-        return dataclasses.replace(dataset, name=_FER2013)
-    overlap = overlap_with_fer2013(dataset)
-    if overlap.difference:
-        _LOG.warning("%s: %s", source, overlap.difference)
-    return dataclasses.replace(dataset, name=_FER2013 if overlap.is_copy else _slug(source))
-
-
-def _slug(source: Path) -> str:
-    name = source.absolute().name
-    stem = name if source.is_dir() else _FILE_ENDINGS.sub("", name)
-    slug = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "dataset"
-    # Results under FER2013's name are compared with FER2013's: other data in a file called fer2013.csv is not that.
-    return f"other_{slug}" if slug == _FER2013 else slug

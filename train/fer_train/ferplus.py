@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,23 @@ def majority_labels(votes: Float32Array, labels: tuple[str, ...]) -> npt.NDArray
     of_answer = np.array([labels.index(word) if word in labels else -1 for word in words], dtype=np.int64)
     alone = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) == 1
     return np.where(alone, of_answer[votes.argmax(axis=1)], -1)
+
+
+def label_votes(votes: Float32Array, of_word: Mapping[str, int], label_count: int) -> tuple[Float32Array, Float32Array]:
+    """The ``votes`` [N, 10] as counts for each label, float32 [N, label_count], and for each answer that is none.
+
+    ``of_word`` gives the label of each of FER2013's words and of "contempt", -1 for none; answers that mean the same
+    label are added up. "unknown" and "NF" never mean one. The second array is [N, answers that are no label].
+    """
+    counts = np.zeros((len(votes), label_count), dtype=np.float32)
+    others = []
+    for answer, column in zip(ANSWERS, votes.T, strict=True):
+        label = of_word.get(_LABEL_OF_ANSWER.get(answer, answer), -1)
+        if label >= 0:
+            counts[:, label] += column
+        else:
+            others.append(column)
+    return counts, np.stack(others, axis=1)
 
 
 def _read(path: Path) -> dict[str, Float32Array]:

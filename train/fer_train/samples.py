@@ -21,14 +21,22 @@ FER2013_ROWS_SHA256 = "524e9eac5d41a520f3d5b5714ec736ea69b2738bc20749b46bef80421
 class Split:
     """Images and labels of one split, in the order of the file.
 
-    ``images`` is uint8 [N, H, W]; ``labels`` is int64 [N], indices into ``Dataset.labels``.
+    ``images`` is uint8 [N, H, W]; ``labels`` is int64 [N], indices into ``Dataset.labels``. ``weights``, float32 [N],
+    say what each image counts in training (None: all the same); ``shares``, float32 [N, labels], what is to be learned
+    of it where that is more than its label (None: the label alone).
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32] | None = None
+    shares: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def distributions(self, label_count: int) -> npt.NDArray[np.float32]:
+        """What is to be learned of each image: ``shares``, or all for its label; float32 [N, label_count]."""
+        return np.eye(label_count, dtype=np.float32)[self.labels] if self.shares is None else self.shares
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +86,15 @@ class RowCollector:
         self._sha256.update(bytes([label]) + split.encode() + b"\0")
         self._sha256.update(pixels)
 
-    def build(self, name: str, size: tuple[int, int], *, skipped_rows: int = 0, notes: tuple[str, ...] = ()) -> Dataset:
+    def build(
+        self,
+        name: str,
+        size: tuple[int, int],
+        *,
+        labels: tuple[str, ...] = FER2013_LABELS,
+        skipped_rows: int = 0,
+        notes: tuple[str, ...] = (),
+    ) -> Dataset:
         """The data set of all rows added; ``size`` is (height, width). ``load_dataset`` puts another name in."""
         splits = {
             split: Split(
@@ -87,4 +103,4 @@ class RowCollector:
             )
             for split in SPLIT_NAMES
         }
-        return Dataset(name, FER2013_LABELS, splits, self._sha256.hexdigest(), skipped_rows, notes)
+        return Dataset(name, labels, splits, self._sha256.hexdigest(), skipped_rows, notes)

@@ -33,7 +33,7 @@ def training_targets(
 
 def _mixed(settings: TargetSettings, dataset: Dataset, source: Path | None) -> Float32Array:
     labels = dataset.splits[TRAINING].labels
-    targets = np.eye(len(dataset.labels), dtype=np.float32)[labels] * (1 - settings.crowd - settings.teacher)
+    targets = dataset.splits[TRAINING].distributions(len(dataset.labels)) * (1 - settings.crowd - settings.teacher)
     if settings.crowd:
         targets += settings.crowd * crowd_targets(load_votes(dataset, source)[TRAINING], labels)
     if settings.teacher:

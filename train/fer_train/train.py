@@ -108,10 +108,14 @@ def _splits(
     dropped = len(everything.images) - len(kept)
     log.info("%d Training images, %d left out because they also stand in a test split", len(kept), dropped)
     images, labels = everything.images[kept], everything.labels[kept]
-    plain = np.eye(len(dataset.labels), dtype=np.float32)[labels]
+    if len(np.unique(labels)) < 2:
+        one = dataset.labels[labels[0]]
+        raise InputError(f"{dataset.name}: all Training images are of one class, {one}; training needs two or more")
+    plain = everything.distributions(len(dataset.labels))[kept]
+    weights = None if everything.weights is None else everything.weights[kept]
 
     def training_in(epoch: int) -> TrainingSet:
-        return TrainingSet(images, labels, targets(epoch)[kept] if targets else plain)
+        return TrainingSet(images, labels, targets(epoch)[kept] if targets else plain, weights)
 
     return training_in, dataset.splits[VALIDATION_SPLIT]
 

@@ -23,10 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "train")
     logging.getLogger("fer_train").setLevel(logging.INFO)
-    from fer_train.dataset import load_dataset
+    from fer_train.dataset import load_data
     from fer_train.targets import training_targets
 
-    dataset = load_dataset(arguments.data, skip_bad_rows=arguments.skip_bad_rows)
+    dataset = load_data(recipe.data, arguments.data, skip_bad=arguments.skip_bad_rows)
     targets = training_targets(recipe.targets, dataset, arguments.data)
     # Last, since it takes seconds: what is wrong with the rest is told before it.
     load_keras()

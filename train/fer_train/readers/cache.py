@@ -30,14 +30,17 @@ _FORMAT = 2
 class DecodedCache:
     """The cache of one data source: one .npz, replaced when the source's size or time differ."""
 
-    def __init__(self, source: Path, fingerprint: str | None = None) -> None:
-        """``fingerprint`` stands for the state of a folder; None takes a file's size and modification time."""
+    def __init__(self, source: Path, fingerprint: str | None = None, variant: str = "") -> None:
+        """``fingerprint`` stands for the state of a folder; None takes a file's size and modification time.
+
+        ``variant`` tells apart what is made of one source in several ways.
+        """
         if fingerprint is None:
             status = source.stat()
             fingerprint = f"{status.st_size} {status.st_mtime_ns}"
         self._fingerprint = fingerprint
         self._name = source.name
-        key = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
+        key = hashlib.sha256(os.fsencode(source.resolve()) + variant.encode()).hexdigest()[:16]
         self.path = cache_folder() / "decoded" / f"{source.name.split('.')[0]}-{key}.npz"
 
     def load(self) -> Dataset | None:
@@ -50,7 +53,7 @@ class DecodedCache:
                 splits = {name: Split(arrays[f"{name}_images"], arrays[f"{name}_labels"]) for name in SPLIT_NAMES}
                 return Dataset(
                     self._name,
-                    FER2013_LABELS,
+                    tuple(about.get("labels", FER2013_LABELS)),  # older caches do not say, and hold no others
                     splits,
                     about["rows_sha256"],
                     about["skipped_rows"],
@@ -67,6 +70,7 @@ class DecodedCache:
         about = {
             "format": _FORMAT,
             "fingerprint": self._fingerprint,
+            "labels": dataset.labels,
             "rows_sha256": dataset.rows_sha256,
             "skipped_rows": dataset.skipped_rows,
             "notes": dataset.notes,

@@ -19,6 +19,7 @@ from fer_edge.errors import InputError
 from fer_edge.image_files import read_gray
 from fer_edge.labels import FER2013_LABELS
 from fer_edge.types import UInt8Array
+from fer_train.readers.class_names import OTHER_NAMES, label_of
 from fer_train.readers.locate import CLASS_FOLDER_ROOTS
 from fer_train.readers.progress import progress
 from fer_train.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset, RowCollector
@@ -26,16 +27,14 @@ from fer_train.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, 
 _LOG = logging.getLogger(__name__)
 
 _IMAGE_ENDINGS = {".jpg", ".jpeg", ".png"}
-_OTHER_NAMES = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "happiness": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-}
 _NAMED_SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?:_(\d+))?", re.ASCII)
 _PROGRESS_EVERY = 64
+
+
+def named_split(name: str) -> str | None:
+    """The split that a file's name begins with, as in ``PrivateTest_00012.png``."""
+    match = _NAMED_SPLIT.match(name)
+    return match[1] if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,7 @@ class _ImageFile:
     @property
     def named_split(self) -> str | None:
         """The split that the file name begins with."""
-        match = _NAMED_SPLIT.match(self.path.name)
-        return match[1] if match else None
+        return named_split(self.path.name)
 
     @property
     def split(self) -> str:
@@ -106,31 +104,27 @@ def fingerprint_folders(root: Path) -> str:
 
 def _image_files(root: Path) -> Iterator[_ImageFile]:
     for name in CLASS_FOLDER_ROOTS:
-        folders = [folder for folder in _visible(root / name) if folder.is_dir()] if (root / name).is_dir() else []
-        labels = {folder: _label_of(folder) for folder in folders}
+        folders = [folder for folder in visible(root / name) if folder.is_dir()] if (root / name).is_dir() else []
+        labels = {folder: label_of(folder.name, FER2013_LABELS) for folder in folders}
         unknown = sorted(folder.name for folder, label in labels.items() if label is None)
         if unknown:
             raise InputError(
                 f"{root / name}: folders that are no class of FER2013: {', '.join(unknown)}; "
-                f"allowed: {', '.join(FER2013_LABELS)} (also {', '.join(_OTHER_NAMES)})"
+                f"allowed: {', '.join(FER2013_LABELS)} (also {', '.join(OTHER_NAMES)}); "
+                "a recipe's [[data.sets]] says what other classes are"
             )
         for folder, label in labels.items():
-            for path in _visible(folder):
+            for path in visible(folder):
                 if label is not None and path.suffix.lower() in _IMAGE_ENDINGS:
                     yield _ImageFile(path, name, label)
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """What lies in ``folder``, apart from hidden files. Raises InputError when it cannot be read."""
     try:
         return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror}") from error
-
-
-def _label_of(folder: Path) -> int | None:
-    name = folder.name.lower()
-    name = _OTHER_NAMES.get(name, name)
-    return FER2013_LABELS.index(name) if name in FER2013_LABELS else None
 
 
 def _notes(files: list[_ImageFile]) -> tuple[str, ...]:

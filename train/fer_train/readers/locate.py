@@ -43,6 +43,17 @@ def locate(path: Path | None) -> Path:
     raise DatasetNotFoundError(f"no FER2013 found in ./data or {cache_folder()}: {_how_to_get_it()}")
 
 
+def holds_fer2013(folder: Path) -> bool:
+    """Whether ``locate`` finds something to read in ``folder``."""
+    return _search(folder) is not None
+
+
+def holds_fer2013_file(folder: Path) -> bool:
+    """Whether what ``locate`` finds in ``folder`` is a file: a CSV, or an archive of one."""
+    found = _search(folder)
+    return found is not None and found.is_file()
+
+
 def _required(path: Path, called: str) -> Path:
     try:
         path.stat()

@@ -1,0 +1,88 @@
+"""Blur, noise and cutmix: what they do, that labels follow the pixels, and that what is off changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_train.augment import augment_batch, cut_mix, training_batch
+from fer_train.config import AugmentSettings
+from fer_train.explore.augmented import KINDS, alone
+from support.fer2013 import mini_images
+
+OFF = AugmentSettings(
+    flip=0, rotate_degrees=0, scale=0, shift=0, brightness=0, contrast=0, erase_probability=0, mixup_alpha=0
+)
+IMAGES = mini_images(list(range(7)), seed=3)
+TARGETS = np.eye(7, dtype=np.float32)
+
+
+def test_every_kind_has_a_name_and_each_alone_is_one_kind() -> None:
+    fields = {field.name for field in dataclasses.fields(AugmentSettings)}
+    assert {name for names in KINDS.values() for name in names} == fields - {"erase_area"}
+    strong = AugmentSettings(blur=2.0, noise=0.2, mixup_alpha=1.0, cutmix_alpha=1.0)
+    for kind, names in KINDS.items():
+        changed = alone(strong, kind)
+        assert all(bool(getattr(changed, name)) == (name in names) for name in fields - {"erase_area"}), kind
+        seen, told = training_batch(IMAGES, TARGETS, 48, changed, np.random.default_rng(5))
+        assert np.abs(seen[..., 0] - IMAGES).max() > 1, kind
+        assert (not np.array_equal(told, TARGETS)) == (kind in {"mixup", "cutmix"}), kind
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), blur=st.floats(0, 16), noise=st.floats(0, 1), size=st.integers(16, 64))
+def test_blur_and_noise_keep_pixels_and_labels_and_repeat_by_seed(
+    seed: int, blur: float, noise: float, size: int
+) -> None:
+    changed = dataclasses.replace(OFF, blur=blur, noise=noise)
+    (first, told), (second, _) = (
+        training_batch(IMAGES, TARGETS, size, changed, np.random.default_rng(seed)) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(told, TARGETS)
+    assert first.shape == (7, size, size, 1)
+    assert 0 <= first.min() <= first.max() <= 255
+
+
+def test_blur_smooths_and_noise_has_the_width_it_is_given() -> None:
+    flat = np.full((400, 48, 48), 128, np.uint8)
+    seen = augment_batch(flat, 48, dataclasses.replace(OFF, noise=0.1), np.random.default_rng(0))
+    widths = seen.std(axis=(1, 2, 3))
+    assert 24 < widths.max() < 27  # a tenth of 255, and some less
+    assert widths.mean() == pytest.approx(255 * 0.05, rel=0.1)
+    assert seen.mean() == pytest.approx(128, abs=0.5)
+    sharp = np.abs(np.diff(IMAGES.astype(np.float32), axis=2)).mean()
+    soft = augment_batch(IMAGES, 48, dataclasses.replace(OFF, blur=3.0), np.random.default_rng(0))[..., 0]
+    assert np.abs(np.diff(soft, axis=2)).mean() < sharp / 2
+    assert soft.mean() == pytest.approx(IMAGES.mean(), abs=2)
+
+
+@given(seed=st.integers(0, 2**32 - 1), alpha=st.floats(0.05, 8))
+def test_cutmix_shares_targets_as_it_shares_pixels(seed: int, alpha: float) -> None:
+    # Image n is n all over, so that each pixel tells whose it is.
+    images = np.repeat(np.arange(7, dtype=np.float32), 20 * 24).reshape(7, 20, 24, 1)
+    mixed, told = cut_mix(images, TARGETS, alpha, np.random.default_rng(seed))
+    shares = np.stack([(mixed[..., 0] == number).mean(axis=(1, 2)) for number in range(7)], axis=1)
+    np.testing.assert_allclose(told, shares, atol=1e-6)
+
+
+def test_with_mixup_and_cutmix_each_batch_has_one_of_them() -> None:
+    both = dataclasses.replace(OFF, mixup_alpha=1.0, cutmix_alpha=1.0)
+    images = np.zeros((7, 48, 48), np.uint8)
+    images[:3] = 200
+    blended = [
+        bool(np.isin(training_batch(images, TARGETS, 48, both, np.random.default_rng(seed))[0], (0, 200)).all())
+        for seed in range(30)
+    ]
+    assert 5 < sum(blended) < 25  # cutmix makes no new grey
+
+
+def test_a_kind_that_is_off_draws_nothing() -> None:
+    # A recipe from before there was that kind trains as it did: this is what the generator gave after a batch then.
+    random = np.random.default_rng(7)
+    training_batch(IMAGES, TARGETS, 48, AugmentSettings(), random)
+    assert random.random() == pytest.approx(0.752977503597754, abs=1e-12)

@@ -1,0 +1,84 @@
+"""``[data]`` of a recipe: which sets of images to train on, and what their classes are called."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fer_edge.labels import FER2013_LABELS
+
+SKIP = "skip"
+"""In a set's ``classes``: this class is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetSettings:
+    """``[[data.sets]]``: one set of images."""
+
+    path: str = ""
+    """A folder of class folders, or FER2013 in any of its forms; relative to the current folder. Empty: FER2013, where
+    ``--data`` says or the project looks for it."""
+    weight: float = 1.0
+    """What an image of this set counts in the loss, against those of the other sets."""
+    classes: dict[str, str] = field(default_factory=dict)
+    """The label of each class that the set calls otherwise, as in ``"Suprise" = "surprise"``; "skip" leaves one out."""
+    split: Literal["auto", "given", "hash", "training"] = "auto"
+    """What is tested on. ``given``: the folders ``train``, ``val`` and ``test`` say it. ``hash``: each image's pixels
+    do, so that equal images keep together and nothing depends on names or order. ``training``: nothing, all is trained
+    on. ``auto``: as given where there are such folders, else by hash."""
+    validation: float = 0.1
+    """Share of the images that ``hash`` puts into PublicTest, by which the best epoch is chosen."""
+    test: float = 0.1
+    """Share of the images that ``hash`` puts into PrivateTest, which is for final numbers."""
+    faces: Literal["whole", "detect"] = "whole"
+    """``whole``: the image is a face; its largest square about the middle is taken. ``detect``: the largest face in it
+    is looked for and cut out as the device does."""
+    no_face: Literal["skip", "whole", "refuse"] = "skip"
+    """What ``detect`` does with an image in which it finds no face: leave it out and count it, take the whole, stop."""
+    skip_bad: bool = False
+    """Leave out images and rows that cannot be read, and count them, instead of stopping at the first."""
+    votes: Literal["none", "majority", "soft"] = "none"
+    """For FER2013: the labels of Training come from FER+'s votes. ``majority``: the answer with most votes, if it names
+    a label; ``soft``: the shares of the answers that name one, where they are half of the votes or more. Other images
+    are left out. Contempt names no label unless ``labels`` has it or ``classes`` says what it is."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.weight < math.inf, "weight must be above 0")
+        _require(min(self.validation, self.test) >= 0, "validation and test must be 0 or more")
+        _require(self.validation + self.test < 1, "validation and test must leave something to train on")
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """What is trained on. Without ``sets`` it is FER2013 alone."""
+
+    labels: tuple[str, ...] = FER2013_LABELS
+    """The classes of the model, in its order."""
+    size: int = 48
+    """Side in pixels to which all images are brought: the input of the model."""
+    sets: tuple[SetSettings, ...] = ()
+    """The sets, one after the other; each may be there once."""
+
+    def __post_init__(self) -> None:
+        _require(2 <= len(self.labels) <= 100, "labels must name 2 classes or more, and at most 100")
+        # They name folders and files too.
+        named = all(re.fullmatch(r"\w[\w -]*", label) for label in self.labels)
+        _require(named, "labels must be words of letters, digits, blanks, - and _")
+        _require(SKIP not in self.labels, f"no label may be called {SKIP!r}, which leaves a class out")
+        _require(len(set(self.labels)) == len(self.labels), "labels must differ from each other")
+        _require(16 <= self.size <= 512, "size must be in 16..512")
+        _require(len({each.path for each in self.sets}) == len(self.sets), "sets must have different paths")
+        for number, each in enumerate(self.sets):
+            for name, label in each.classes.items():
+                _require(
+                    label in (*self.labels, SKIP),
+                    f"sets[{number}].classes: {name!r} is {label!r}, which is no label; "
+                    f"allowed: {', '.join(self.labels)}, or {SKIP} to leave it out",
+                )
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
