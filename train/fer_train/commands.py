@@ -107,6 +107,12 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<recipe's name>)")
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013 (default: as for fer-edge data)")
     parser.add_argument("--skip-bad-rows", action="store_true", help="leave malformed rows out instead of stopping")
+    parser.add_argument(
+        "--weights",
+        metavar="W",
+        help="what vgg16's convolutions begin with: imagenet (downloaded once), none, or the path of a copy "
+        "(default: the recipe's model.vgg16.weights)",
+    )
     beginning = parser.add_mutually_exclusive_group()
     beginning.add_argument(
         "--from",
