@@ -77,10 +77,7 @@ class Architecture:
 
     def rate_factor(self, epoch: int) -> float:
         """What the learning rate of ``epoch`` is multiplied with."""
-        own = self._settings.vgg16
-        if self.name != "vgg16" or not self.phase(epoch):
-            return 1.0
-        return own.tuned_rate if own else vgg16.Vgg16Settings().tuned_rate
+        return vgg16.rate_factor(self._settings, epoch) if self.name == "vgg16" else 1.0
 
     def _build(self, norm: Callable[..., Any] | None, size: tuple[int, int] | None = None) -> Any:
         import keras

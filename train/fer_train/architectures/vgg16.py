@@ -67,6 +67,11 @@ def phase(settings: ModelSettings, epoch: int) -> int:
     return int(epoch >= (settings.vgg16 or Vgg16Settings()).frozen_epochs)
 
 
+def rate_factor(settings: ModelSettings, epoch: int) -> float:
+    """Factor on the learning rate in ``epoch``."""
+    return (settings.vgg16 or Vgg16Settings()).tuned_rate if phase(settings, epoch) else 1.0
+
+
 def pretrained(settings: ModelSettings) -> dict[str, list[Float32Array]]:
     """Kernel and bias of each convolution, by layer, as ``weights`` says; empty for "none".
 
