@@ -9,7 +9,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,7 @@ class BundleRunner(Closing):
         spec = self._classifier.crop_spec
         rows = [
             self._classifier.logits(image)
-            for image in progress(_fitted(images, (spec.height, spec.width)), self.name, len(images))
+            for image in progress(fitted(images, (spec.height, spec.width)), self.name, len(images))
         ]
         return _checked(np.stack(rows), self._where)
 
@@ -89,9 +89,12 @@ class BundleRunner(Closing):
 
 
 class KerasRunner(Closing):
-    """A ``.keras`` file: raw pixels 0..255 in, logits out; the backend is what KERAS_BACKEND says."""
+    """A Keras model: raw pixels 0..255 in, logits out; the backend is what KERAS_BACKEND says.
 
-    def __init__(self, path: Path) -> None:
+    It is the ``.keras`` file at ``path``, or ``model``, which was made of what lies there.
+    """
+
+    def __init__(self, path: Path, model: Any = None) -> None:
         self.name = path.name
         self.labels: tuple[str, ...] | None = None
         self.temperature = 1.0
@@ -99,7 +102,7 @@ class KerasRunner(Closing):
         # Here, not above: the latency of a bundle is measured on a Pi, without the training package.
         from fer_train.backend import load_model
 
-        self._model = load_model(path)
+        self._model = load_model(path) if model is None else model
         shape = tuple(self._model.input_shape) if isinstance(self._model.input_shape, tuple) else ()
         if len(shape) != 4 or shape[3] != 1 or None in shape[1:]:
             raise ModelError(f"{path}: its input must be one grey image [N, H, W, 1], not {shape}")
@@ -110,7 +113,7 @@ class KerasRunner(Closing):
 
     def logits(self, images: UInt8Array) -> Float32Array:
         """See ``ModelRunner.logits``."""
-        pixels = _fitted(images, self._size)
+        pixels = fitted(images, self._size)
         rows = [
             np.asarray(self._model.predict_on_batch(pixels[i : i + _KERAS_BATCH, :, :, None].astype(np.float32)))
             for i in progress(range(0, len(pixels), _KERAS_BATCH), self.name)
@@ -169,7 +172,7 @@ def _problem(suffix: str) -> str | None:
     return None
 
 
-def _fitted(images: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+def fitted(images: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     """``images`` at ``size`` (height, width), resampled as the device does it."""
     if images.shape[1:] == size:
         return images

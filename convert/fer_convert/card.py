@@ -72,6 +72,9 @@ def _size(training: Mapping[str, Any]) -> str:
 
 
 def _made(training: Mapping[str, Any]) -> str:
+    if "brought" in training:
+        told = "\n".join(f"- {line}" for line in training["brought"]["told"])
+        return f"`{training['brought']['from']}`, not trained by this project. What was found and assumed:\n\n{told}"
     if "dataset" not in training:
         return "A Keras file without a record of its training."
     data = training["dataset"]

@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from fer_convert.brought.input_range import InputRange, parse_input_range
 from fer_edge.argument_types import count
 from fer_edge.cli import Command
 
@@ -15,7 +16,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         metavar="MODEL",
-        help="a .keras file, the folder of a finished run, or a bundle, whose variants are then copied",
+        help="the folder of a finished run; a .keras or .h5 file or a SavedModel from elsewhere; or a bundle, whose "
+        "variants are then copied",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to make")
     parser.add_argument(
@@ -44,12 +46,61 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge data; for other data the recipe")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
+    parser.add_argument("--license", type=_text, metavar="TEXT", help="of the weights (default of a run: Apache-2.0)")
+    brought = parser.add_argument_group("of a model that was not trained here")
+    brought.add_argument(
+        "--input-range",
+        type=_input_range,
+        metavar="RANGE",
+        help="what its training made of black and white: 0..1, -1..1, 0..255 or other numbers, or caffe or torch, "
+        "as keras.applications names them; needed where the model does not scale its pixels itself. Write "
+        "--input-range=-1..1",
+    )
+    brought.add_argument(
+        "--labels",
+        type=_labels,
+        metavar="A,B,…",
+        help="what its numbers stand for, in order (default of seven: FER2013's order)",
+    )
+    brought.add_argument(
+        "--input-size",
+        type=_size,
+        metavar="N|HxW",
+        help="height and width in pixels, where it takes images of any size",
+    )
 
 
 def _version(text: str) -> str:
     if not re.fullmatch(r"\d{1,4}\.\d{1,4}\.\d{1,4}", text, flags=re.ASCII):
         raise argparse.ArgumentTypeError(f"must be three numbers such as 1.2.0, not {text!r}")
     return text
+
+
+def _text(text: str) -> str:
+    if not text or not text.isprintable():
+        raise argparse.ArgumentTypeError("must be printable text")
+    return text
+
+
+def _input_range(text: str) -> InputRange:
+    try:
+        return parse_input_range(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    labels = tuple(label.strip().lower() for label in text.split(","))
+    if len(labels) < 2 or len(set(labels)) < len(labels) or not all(label and label.isprintable() for label in labels):
+        raise argparse.ArgumentTypeError(f"must be names parted by commas, each once, not {text!r}")
+    return labels
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", text, flags=re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"must be pixels, such as 96 or 96x128 (height x width), not {text!r}")
+    return int(found[1]), int(found[2] or found[1])
 
 
 def _floor(text: str) -> tuple[str, float]:

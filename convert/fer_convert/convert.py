@@ -14,7 +14,7 @@ from typing import Any
 
 from fer_bench.accuracy import run_on_split
 from fer_bench.metrics import fit_temperature
-from fer_bench.runners import default_variant, open_runner
+from fer_bench.runners import KerasRunner, default_variant, fitted, open_runner
 from fer_convert import gate
 from fer_convert.calibration import calibration_images
 from fer_convert.card import CARD, model_card
@@ -35,12 +35,15 @@ from fer_train.dataset import PUBLIC_TEST, Dataset, Split
 log = logging.getLogger(__name__)
 
 LICENSE = "Apache-2.0"
+"""Of what is trained here."""
+_NEAR_CHANCE = 1.5
+"""A model that answers at random may have so many times the accuracy of chance on a small test."""
 FIRST_VERSION = "1.0.0"
 
 
 @dataclass(frozen=True, slots=True)
 class BundleOptions:
-    """What a bundle is to hold; ``name`` None takes the recipe's.
+    """What a bundle is to hold; ``name`` None takes the recipe's or the file's, ``license`` None what is known of it.
 
     ``recall_floors`` maps labels to the recall (0..1) that each is to have on PublicTest: see ``recall_floor``. What
     ``gate`` refuses is not written.
@@ -49,6 +52,7 @@ class BundleOptions:
     variants: Sequence[str] = DEFAULT_VARIANTS
     name: str | None = None
     version: str = FIRST_VERSION
+    license: str | None = None
     recall_floors: Mapping[str, float] = field(default_factory=dict)
     gate: Gate | None = None
 
@@ -66,17 +70,16 @@ def convert_model(
         options.gate.judged(options.variants)
     check_target(out, force)
     split = check_data(source, dataset)
-    calibration = calibration_images(dataset)
-    with open_runner(source.path) as runner:
-        reference = runner.logits(split.images)
-    offsets = fit_offsets(reference, split.labels, source.labels, options.recall_floors)
+    calibration = fitted(calibration_images(dataset), source.size)
+    reference = _reference(source, dataset)
+    offsets = fit_offsets(reference, split.labels, dataset.labels, options.recall_floors)
     if options.recall_floors:
-        apply_offsets(source.keras, offsets)
+        apply_offsets(source.keras, offsets[[dataset.labels.index(label) for label in source.labels]])
         reference = reference + offsets
     with staged_bundle(out, force) as stage:
         manifest = _manifest(source, _export_all(source, options.variants, calibration, stage), options)
         if offsets.any():
-            told = zip(source.labels, offsets.tolist(), strict=True)
+            told = zip(dataset.labels, offsets.tolist(), strict=True)
             manifest["training"]["logit_offsets"] = {label: round(offset, 4) for label, offset in told if offset}
         manifest["training"]["calibration"] = {"images": len(calibration), "dataset": dataset.rows_sha256}
         write_manifest(stage, manifest)
@@ -90,15 +93,39 @@ def convert_model(
 
 
 def check_data(source: SourceModel, dataset: Dataset) -> Split:
-    """PublicTest of ``dataset``. Raises InputError when it is empty, or of another size or labels than the model's."""
+    """PublicTest of ``dataset``. Raises InputError when it is empty, or has other labels or sizes than the model.
+
+    A model that was not trained here may take other sizes, to which the device's resampling brings the images, and
+    have its labels in another order.
+    """
     split = dataset.splits[PUBLIC_TEST]
     if not len(split):
         raise InputError(f"{dataset.name}: holds no PublicTest images to check the conversion on")
-    if split.images.shape[1:] != source.size:
+    if source.is_ours and split.images.shape[1:] != source.size:
         raise InputError(f"{dataset.name}: its images are {split.images.shape[1:]}, the model takes {source.size}")
-    if source.labels != dataset.labels:
-        raise InputError(f"{source.path}: trained for the labels {', '.join(source.labels)}, not the data set's")
+    if set(source.labels) != set(dataset.labels) or (source.is_ours and source.labels != dataset.labels):
+        raise InputError(
+            f"{source.path}: its labels are {', '.join(source.labels)}, the data set's {', '.join(dataset.labels)}"
+        )
     return split
+
+
+def _reference(source: SourceModel, dataset: Dataset) -> Float32Array:
+    """The Keras model's logits on PublicTest [N, labels], columns in the data set's order of labels."""
+    split = dataset.splits[PUBLIC_TEST]
+    with KerasRunner(source.path, source.keras) as runner:
+        logits = runner.logits(split.images)
+    logits = logits[:, [source.labels.index(label) for label in dataset.labels]]
+    if not source.is_ours:
+        accuracy = float((logits.argmax(axis=1) == split.labels).mean())
+        log.info("%s: %.2f %% on %s's PublicTest", source.path.name, 100 * accuracy, dataset.name)
+        if accuracy < _NEAR_CHANCE / len(dataset.labels):
+            log.warning(
+                "%s: that is near chance, %.0f %%: see whether --labels and --input-range are right",
+                source.path.name,
+                100 / len(dataset.labels),
+            )
+    return logits
 
 
 def _export_all(
@@ -141,7 +168,7 @@ def _manifest(source: SourceModel, files: dict[str, Any], options: BundleOptions
         "format": FORMAT,
         "name": options.name or source.name,
         "version": options.version,
-        "license": LICENSE,
+        "license": options.license or (LICENSE if source.is_ours else "unknown"),
         "labels": list(source.labels),
         "input": {"height": height, "width": width, "channels": 1},
         "output": "logits",

@@ -7,10 +7,11 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 
+from fer_convert.brought.open_brought import BroughtOptions
 from fer_convert.convert import FIRST_VERSION, BundleOptions, convert_model
 from fer_convert.gate import read_gate
 from fer_convert.onnx_export import check_packages
-from fer_convert.source import locate_model, open_source_model
+from fer_convert.source import locate_model, open_any_model
 from fer_convert.staging import check_target
 from fer_convert.subset import copy_variants
 from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
@@ -19,11 +20,15 @@ from fer_edge.errors import InputError
 from fer_train.backend import load_keras
 from fer_train.dataset import load_dataset
 
+log = logging.getLogger(__name__)
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert and print the bundle's path."""
     if not arguments.model.exists():
-        raise InputError(f"{arguments.model}: no such model; give a .keras file, a run's folder or a bundle")
+        raise InputError(
+            f"{arguments.model}: no such model; give a .keras or .h5 file, a SavedModel, a run or a bundle"
+        )
     check_target(arguments.out, arguments.force)
     logging.getLogger("fer_convert").setLevel(logging.INFO)
     if (arguments.model / MANIFEST_NAME).is_file() or arguments.model.suffix == ".zip":
@@ -35,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _copy(arguments: argparse.Namespace) -> None:
-    for option in ("min_recall", "model_version", "name", "gate"):
+    brought = ("input_range", "input_size", "labels", "license")
+    for option in ("min_recall", "model_version", "name", "gate", *brought):
         if getattr(arguments, option):
             told = "--" + option.replace("_", "-")
             raise InputError(f"{arguments.model}: {told} is for a Keras model; a bundle's files are copied as they are")
@@ -50,6 +56,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         variants=_names(arguments.variants or DEFAULT_VARIANTS, VARIANTS),
         name=arguments.name,
         version=arguments.model_version or FIRST_VERSION,
+        license=arguments.license,
         recall_floors=dict(arguments.min_recall),
         gate=read_gate(arguments.gate) if arguments.gate else None,
     )
@@ -62,7 +69,11 @@ def _convert(arguments: argparse.Namespace) -> None:
     dataset = load_dataset(arguments.data)
     # Only TensorFlow has the converter; a model trained on another backend loads under it all the same.
     load_keras("tensorflow", extra="convert")
-    source = open_source_model(arguments.model)
+    source = open_any_model(
+        arguments.model, BroughtOptions(arguments.input_range, arguments.labels, arguments.input_size)
+    )
+    for line in source.told:
+        log.info("%s: %s", source.path.name, line)
     convert_model(source, arguments.out, dataset, options, force=arguments.force)
 
 

@@ -45,11 +45,17 @@ def round_first_convolution(model: Any, calibration: UInt8Array) -> Any:
 
 
 def first_convolution(model: Any) -> Any:
-    """The layer that is rounded: the first one with weights, where it is a convolution of one channel; else None."""
+    """The layer that is rounded: the first one with weights, where it is a convolution of one channel; else None.
+
+    One of 1x1 has nothing to round together.
+    """
     import keras
 
     layer = next((layer for layer in model.layers if layer.get_weights()), None)
-    return layer if isinstance(layer, keras.layers.Conv2D) and layer.kernel.shape[2] == 1 else None
+    if not isinstance(layer, keras.layers.Conv2D):
+        return None
+    height, width, channels, _ = layer.kernel.shape
+    return layer if channels == 1 and height * width > 1 else None
 
 
 def patch_moments(images: UInt8Array, height: int, width: int) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What is converted: a Keras file and, where it lies in a run's folder, what the run says of it."""
+"""What is converted: the model of a run and what the run says of it, or a model that was not trained here."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_convert.brought.files import check_kind
+from fer_convert.brought.open_brought import BroughtOptions, open_brought
 from fer_edge import strict_toml
 from fer_edge.errors import InputError, ModelError
 from fer_edge.labels import FER2013_LABELS
+from fer_train.architectures.custom import load_builder
 from fer_train.backend import check_model_file, load_model
 from fer_train.model import count_macs
 from fer_train.run_folder import CONFIG, MODEL, RUN
@@ -19,14 +22,17 @@ from fer_train.run_folder import CONFIG, MODEL, RUN
 class SourceModel:
     """A Keras model that keeps the contract: pixels 0..255 [N, H, W, 1] in, logits [N, labels] out.
 
-    ``training`` is what the manifest tells of its making.
+    ``params`` are its weights, those of BatchNorm included. ``training`` is what the manifest tells of its making;
+    ``told``, of a model that was not trained here, what was found and assumed, a line each.
     """
 
     path: Path
     keras: Any
     name: str
     labels: tuple[str, ...]
+    params: int
     training: dict[str, Any]
+    told: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -35,33 +41,56 @@ class SourceModel:
         return int(height), int(width)
 
     @property
-    def params(self) -> int:
-        """Weights of the Keras model, those of BatchNorm included."""
-        return int(self.keras.count_params())
+    def is_ours(self) -> bool:
+        """Whether it was trained here."""
+        return not self.told
 
 
 def locate_model(path: Path) -> Path:
-    """The ``.keras`` file that ``path``, such a file or the folder of a run, means; does not load Keras.
+    """The ``.keras`` or ``.h5`` file or SavedModel folder that ``path`` means, one of these or the folder of a run.
 
-    Raises InputError or ModelError when there is none.
+    Does not load Keras. Raises InputError or ModelError when there is none.
     """
-    if path.is_dir():
-        if not (path / MODEL).is_file():
-            raise InputError(f"{path}: holds no {MODEL}: neither a finished run nor a bundle")
+    if (path / MODEL).is_file():
         path = path / MODEL
-    check_model_file(path)
+    check_kind(path)
     return path
 
 
 def open_source_model(path: Path) -> SourceModel:
-    """Load ``path``, a ``.keras`` file or the folder of a run. Raises InputError or ModelError."""
+    """Load ``path``, a run's folder or a ``.keras`` file that keeps the contract. Raises InputError or ModelError."""
     path = locate_model(path)
-    model = load_model(path)
+    check_model_file(path)
     run = _read_run(path.parent / RUN) if path.name == MODEL else {}
+    training = _training(path.parent, run)
+    architecture = training.get("config", {}).get("model", {}).get("architecture", "")
+    if ":" in architecture:  # what its layers are made of may be registered there
+        load_builder(architecture)
+    model = load_model(path)
     labels = tuple(run.get("labels", FER2013_LABELS))
     _check_contract(path, model, labels)
-    training = {**_training(path.parent, run), "params": int(model.count_params()), "macs": count_macs(model)}
-    return SourceModel(path, model, str(run.get("name", path.stem)), labels, training)
+    params = int(model.count_params())
+    training |= {"params": params, "macs": count_macs(model)}
+    return SourceModel(path, model, str(run.get("name", path.stem)), labels, params, training)
+
+
+def open_any_model(path: Path, options: BroughtOptions) -> SourceModel:
+    """Load ``path``, the folder of a run or, by ``options``, a model that was not trained here.
+
+    Raises InputError or ModelError.
+    """
+    path = locate_model(path)
+    if path.name == MODEL and (path.parent / RUN).is_file():
+        if options.given:
+            raise InputError(f"{path.parent}: a run knows what its model takes; leave out {', '.join(options.given)}")
+        return open_source_model(path)
+    brought = open_brought(path, options)
+    training = {
+        "brought": {"from": path.name, "told": list(brought.told)},
+        "params": brought.params,
+        "macs": brought.macs,
+    }
+    return SourceModel(path, brought.keras, path.stem, brought.labels, brought.params, training, brought.told)
 
 
 def _check_contract(path: Path, model: Any, labels: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,17 @@ def export(model: Any, spec: VariantSpec, calibration: UInt8Array) -> bytes:
         with quiet_stderr():
             return bytes(converter.convert())
     except (ConverterError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise ModelError(f"{spec.name}: the converter failed: {' '.join(str(error).split())[:300]}") from error
+        raise ModelError(f"{spec.name}: {_converter_problem(str(error))}") from error
+
+
+def _converter_problem(text: str) -> str:
+    """On one line what the converter says on many."""
+    missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text)))
+    if missing:
+        return f"needs the operators {', '.join(missing)}, which TFLite has not built in: no device could run it"
+    # It says the same of every place where an operator stands.
+    lines = dict.fromkeys(" ".join(line.split()) for line in text.splitlines() if line.strip())
+    return f"the converter failed: {' '.join(lines)[:300]}"
 
 
 def make_converter(model: Any) -> Any:

@@ -139,6 +139,12 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-bad-rows", "--skip-bad", action="store_true", help="leave malformed rows and images out, and go on"
     )
+    parser.add_argument(
+        "--weights",
+        metavar="W",
+        help="what vgg16's convolutions begin with: imagenet (downloaded once), none, or the path of a copy "
+        "(default: the recipe's model.vgg16.weights)",
+    )
     beginning = parser.add_mutually_exclusive_group()
     beginning.add_argument(
         "--from",

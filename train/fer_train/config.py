@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from fer_edge import strict_toml
+from fer_edge.errors import ConfigError
 from fer_train.data_config import DataSettings
 
 MOST = 1_000_000
 """Bound of counts that have no natural one; far beyond it, arithmetic on them overflows."""
+ARCHITECTURES = ("fer_edge", "mini_xception", "vgg16")
+"""The networks that go by a name; ``module:function`` names one of somebody else's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vgg16Settings:
+    """How ``fer_train.architectures.vgg16`` is put together and tuned."""
+
+    weights: str = "imagenet"
+    """What the convolutions begin with: ``imagenet`` (Keras downloads them once), ``none`` (random), or the path of a
+    file that Keras saved of a VGG16, weights alone or the whole model."""
+    enlarge: int = 2
+    """How many times larger the picture is made, inside the graph: VGG16 halves it five times."""
+    head_width: int = 256
+    """Units of the dense layer between the features and the logits."""
+    frozen_epochs: int = 3
+    """Epochs in which the head alone learns."""
+    tuned_blocks: int = 1
+    """How many of VGG16's five blocks, from the last one, learn too after that."""
+    tuned_rate: float = 0.1
+    """Factor on the learning rate from then on."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.weights), "weights must be 'imagenet', 'none' or a path")
+        _require(1 <= self.enlarge <= 8, "enlarge must be in 1..8")
+        _require(1 <= self.head_width <= 4096, "head_width must be in 1..4096")
+        _require(0 <= self.frozen_epochs <= MOST, f"frozen_epochs must be in 0..{MOST}")
+        _require(0 <= self.tuned_blocks <= 5, "tuned_blocks must be in 0..5")
+        _require(0 < self.tuned_rate <= 1, "tuned_rate must be above 0 and at most 1")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """The network of ``fer_train.model``."""
+    """Which network, and for ours (``fer_train.model``) its measures."""
 
+    architecture: str = "fer_edge"
+    """``fer_edge``: ours; ``mini_xception``; ``vgg16``; or ``module:function`` of your own: see
+    ``fer_train.architectures``. The keys below are for ``fer_edge`` alone; ``dropout`` is for ``vgg16`` too."""
     stem_width: int = 16
     """Channels of the first convolution; a multiple of 16."""
     stem_stride: Literal[1, 2] = 1
@@ -31,14 +65,32 @@ class ModelSettings:
     """Blocks in each stage."""
     dropout: float = 0.2
     """Share of the pooled features dropped in training, 0..1."""
+    vgg16: Vgg16Settings | None = None
+    """For ``architecture = "vgg16"``."""
 
     def __post_init__(self) -> None:
+        self._check_architecture()
         _require(len(self.widths) == len(self.blocks) > 0, "widths and blocks must be equally long and not empty")
         _require(min((self.stem_width, *self.widths, *self.blocks)) >= 1, "widths and blocks must be 1 or more")
         # TensorFlow 2.21 with oneDNN on AVX-512 ends in a segmentation fault in the gradient of a 48x48 convolution
         # from 1 to 4 or 8 channels; 16, its vector width, is safe.
         _require(self.stem_width % 16 == 0, "stem_width must be a multiple of 16 (TensorFlow crashes on narrow ones)")
         _require(0 <= self.dropout < 1, "dropout must be in 0..1")
+
+    def _check_architecture(self) -> None:
+        name = self.architecture
+        _require(
+            name in ARCHITECTURES or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None,
+            f"architecture must be {', '.join(ARCHITECTURES)} or module:function, not {name!r}",
+        )
+        _require(self.vgg16 is None or name == "vgg16", f"the table vgg16 is not for architecture {name!r}")
+        if name == "fer_edge":
+            return
+        # A key that does nothing would be believed to do something.
+        for key, entry in self.__dataclass_fields__.items():
+            if key in ("architecture", "vgg16") or (key == "dropout" and name == "vgg16"):
+                continue
+            _require(getattr(self, key) == entry.default, f"{key} is for architecture 'fer_edge', not {name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +280,16 @@ class Recipe:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises ConfigError with the key's path and what is allowed."""
     return strict_toml.parse(Recipe, strict_toml.read_toml(path), str(path))
+
+
+def with_weights(recipe: Recipe, weights: str) -> Recipe:
+    """``recipe`` with other ``model.vgg16.weights``. Raises ConfigError when it trains another network."""
+    if recipe.model.architecture != "vgg16":
+        raise ConfigError(f"--weights is for architecture 'vgg16'; the recipe's is {recipe.model.architecture!r}")
+    if not weights:
+        raise ConfigError("--weights: must be imagenet, none or a path")
+    own = replace(recipe.model.vgg16 or Vgg16Settings(), weights=weights)
+    return replace(recipe, model=replace(recipe.model, vgg16=own))
 
 
 def _require(condition: bool, message: str) -> None:

@@ -7,7 +7,7 @@ raw grey pixels 0..255 go in, and scaling is one multiply without offset, so it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fer_train.blocks import Blocks
@@ -51,10 +51,21 @@ def count_macs(model: Any) -> int:
     import keras
 
     total = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            _, height, width, _ = layer.output.shape
-            total += math.prod(layer.kernel.shape) * height * width
+    for layer in every_layer(model):
+        if isinstance(layer, keras.layers.SeparableConv2D):
+            kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
+            total += kernels * math.prod(layer.output.shape[1:3])
+        elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+            total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
         elif isinstance(layer, keras.layers.Dense):
             total += math.prod(layer.kernel.shape)
     return total
+
+
+def every_layer(model: Any) -> Iterator[Any]:
+    """The layers of a Keras model, those of the models inside it too."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from every_layer(layer)
+        else:
+            yield layer

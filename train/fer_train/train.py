@@ -20,14 +20,14 @@ import numpy as np
 from fer_edge.errors import InputError, ModelError
 from fer_edge.files import atomic_path, write_text_atomically
 from fer_edge.types import Float32Array
+from fer_train.architectures.architecture import Architecture
 from fer_train.backend import predict_logits
 from fer_train.batches import TrainingBatches, TrainingSet
-from fer_train.blocks import transfer_weights
 from fer_train.config import LoopSettings, Recipe
 from fer_train.dataset import Dataset, Split, leak_free_training
-from fer_train.model import build_model, count_macs
+from fer_train.model import count_macs, every_layer
 from fer_train.provenance import git_revision
-from fer_train.run_folder import BEST, CHECKPOINT, MODEL, RUN, Progress, open_run, save_epoch
+from fer_train.run_folder import BEST, CHECKPOINT, MODEL, RUN, Progress, check_run, open_run, save_epoch
 from fer_train.torch_norm import FusedBatchNormalization
 
 log = logging.getLogger(__name__)
@@ -51,20 +51,25 @@ def train(
     ``open_run``, which says what is raised.
     """
     revision = git_revision()  # of the code that is about to run, not of what the checkout holds hours later
-    progress = open_run(recipe, run, resume=resume, start=start)
     training_in, validation = _splits(dataset, targets)
+    network = Architecture(recipe, len(dataset.labels), validation.images.shape[1:])
+    if not check_run(recipe, run, resume=resume, start=start)[0].epoch:
+        network.prepare()
+    progress = open_run(recipe, run, resume=resume, start=start)
     keras.utils.set_random_seed(recipe.loop.seed)
     if progress.epoch:
         log.info("resuming after epoch %d", progress.epoch)
     model: Any = None
-    precision = ""
+    stage: tuple[str, int] | None = None
     for epoch in range(progress.epoch, recipe.loop.epochs):
         started = time.monotonic()
-        if recipe.loop.precision_at(epoch) != precision:
-            precision = recipe.loop.precision_at(epoch)
-            model = _compiled(recipe, len(dataset.labels), precision)
+        now = (recipe.loop.precision_at(epoch), network.phase(epoch))
+        if now != stage:
+            stage = now
+            model = _compiled(network, recipe, epoch)
             if epoch:
-                _restore(model, run / CHECKPOINT)
+                # The optimizer's state is that of the layers that learned; of others it begins anew.
+                _restore(model, run / CHECKPOINT, optimizer=network.phase(epoch - 1) == network.phase(epoch))
         _seed_dropout(model, recipe.loop.seed, epoch)
         training = training_in(epoch)
         batches = TrainingBatches(training, recipe, epoch)
@@ -75,7 +80,7 @@ def train(
                 initial_epoch=epoch,
                 epochs=epoch + 1,
                 verbose=0,
-                callbacks=[_RateSchedule(recipe.loop, epoch, len(batches)), bar],
+                callbacks=[_RateSchedule(recipe.loop, epoch, len(batches), network.rate_factor(epoch)), bar],
                 shuffle=False,
             )
         line = {
@@ -91,7 +96,7 @@ def train(
         save_epoch(model, run, progress, held=falls_next)
         log.info("%s", json.dumps(line))
     images = len(training_in(recipe.loop.epochs - 1))
-    return _keep_best(recipe, dataset, run, progress, images, revision)
+    return _keep_best(recipe, network, dataset, run, progress, images, revision)
 
 
 def _splits(
@@ -120,10 +125,10 @@ def _splits(
     return training_in, dataset.splits[VALIDATION_SPLIT]
 
 
-def _compiled(recipe: Recipe, labels: int, precision: str) -> Any:
-    """The model for images of any size, with its optimizer built, so that a checkpoint can be put into it."""
-    with _precision(precision):
-        model = build_model(recipe.model, labels, norm=_fast_norm())
+def _compiled(network: Architecture, recipe: Recipe, epoch: int) -> Any:
+    """The model as it learns in ``epoch``, with its optimizer built, so that a checkpoint can be put into it."""
+    with _precision(recipe.loop.precision_at(epoch)):
+        model = network.for_training(epoch, _fast_norm())
     optimizer = _optimizer(recipe.loop)
     # BatchNorm's scale and offset and the biases are not decayed: pulling them to 0 only hurts.
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
@@ -162,19 +167,22 @@ def _optimizer(loop: LoopSettings) -> Any:
 class _RateSchedule(keras.callbacks.Callback):  # type: ignore[misc]
     """Sets the learning rate before each step: the recipe's schedule, the same on every backend."""
 
-    def __init__(self, loop: LoopSettings, epoch: int, steps: int) -> None:
+    def __init__(self, loop: LoopSettings, epoch: int, steps: int, factor: float) -> None:
         super().__init__()
-        self._loop, self._epoch, self._steps = loop, epoch, steps
+        self._loop, self._epoch, self._steps, self._factor = loop, epoch, steps, factor
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.model.optimizer.learning_rate = self._loop.rate_at(self._epoch + batch / self._steps)
+        rate = self._loop.rate_at(self._epoch + batch / self._steps)
+        self.model.optimizer.learning_rate = rate * self._factor
 
 
-def _restore(model: Any, checkpoint: Path) -> None:
-    """Put weights and optimizer state of ``checkpoint`` into ``model``."""
+def _restore(model: Any, checkpoint: Path, *, optimizer: bool) -> None:
+    """Put the weights of ``checkpoint`` into ``model``, and with ``optimizer`` that one's state too."""
     try:
         saved = keras.models.load_model(checkpoint)
         model.set_weights(saved.get_weights())
+        if not optimizer:
+            return
         for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
             variable.assign(value)
     except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -189,7 +197,7 @@ def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
 
         # There, Dropout draws from the state that all of PyTorch shares.
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-    for layer in model.layers:
+    for layer in every_layer(model):
         if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
             layer.seed_generator.state.assign([seed, epoch])
 
@@ -205,11 +213,17 @@ def _validate(model: Any, split: Split) -> dict[str, float]:
     }
 
 
-def _keep_best(recipe: Recipe, dataset: Dataset, run: Path, progress: Progress, images: int, revision: str) -> Path:
+def _keep_best(
+    recipe: Recipe,
+    network: Architecture,
+    dataset: Dataset,
+    run: Path,
+    progress: Progress,
+    images: int,
+    revision: str,
+) -> Path:
     """Write the best epoch as an inference model of fixed input size, and what the run was."""
-    height, width = dataset.splits[TRAINING_SPLIT].images.shape[1:]
-    final = build_model(recipe.model, len(dataset.labels), height, width, folded=True)
-    transfer_weights(keras.models.load_model(run / BEST, compile=False), final)
+    final = network.for_keeping(keras.models.load_model(run / BEST, compile=False))
     with atomic_path(run / MODEL) as temporary:
         final.save(temporary)
     best = progress.best

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from fer_edge.errors import MissingExtraError
 from fer_train.backend import load_keras
-from fer_train.config import load_recipe
+from fer_train.config import load_recipe, with_weights
 from fer_train.run_folder import check_run
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train as the recipe says; prints the kept model's path and its PublicTest accuracy."""
     recipe = load_recipe(arguments.config)
+    if arguments.weights is not None:
+        recipe = with_weights(recipe, arguments.weights)
     out: Path = arguments.out or Path("runs") / recipe.name
     check_run(recipe, out, resume=arguments.resume, start=arguments.start)
     for package in ("keras", "matplotlib", "sklearn", "tqdm"):

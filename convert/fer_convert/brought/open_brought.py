@@ -1,0 +1,181 @@
+"""A foreign model as one that keeps the contract: grey pixels 0..255 in, logits out; and what was assumed of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_convert.brought.files import Loaded, check_kind, load
+from fer_convert.brought.graph import FrozenGraph, freeze, own_scaling, scaled_twice
+from fer_convert.brought.input_range import RAW, InputRange
+from fer_edge.errors import InputError, ModelError
+from fer_edge.labels import FER2013_LABELS
+from fer_edge.quantization import softmax
+from fer_edge.types import Float32Array
+
+_TRIED = 8
+"""Pictures on which the model that is converted must answer as the one that was brought."""
+_LARGEST_SIDE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtOptions:
+    """What the user says of a model that was not trained here; None leaves it to be found out or assumed.
+
+    ``size`` is (height, width) in pixels.
+    """
+
+    input_range: InputRange | None = None
+    labels: tuple[str, ...] | None = None
+    size: tuple[int, int] | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The flags that were used."""
+        flags = {"--input-range": self.input_range, "--labels": self.labels, "--input-size": self.size}
+        return [flag for flag, value in flags.items() if value is not None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Brought:
+    """A Keras model of the contract, its labels, weights and multiply-accumulates, and what was ``told`` of it."""
+
+    keras: Any
+    labels: tuple[str, ...]
+    params: int
+    macs: int
+    told: tuple[str, ...]
+
+
+def open_brought(path: Path, options: BroughtOptions) -> Brought:
+    """Load ``path`` and wrap it. Raises InputError for what the user must say, ModelError for what is refused."""
+    check_kind(path)
+    loaded = load(path)
+    shape, size_told = _shape(path, loaded, options.size)
+    labels, labels_told = _labels(path, loaded.outputs, options.labels)
+    try:
+        graph = freeze(loaded.trace(shape), shape)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    scaling, range_told = _range(path, graph, options.input_range)
+    try:
+        scale, offset = (np.array(values, np.float32) for values in scaling.for_channels(shape[2]))
+    except ValueError as error:
+        raise InputError(f"--input-range: {error}") from None
+    end = (
+        f"its {graph.softmax.lower()} is left out: the runtime has its own, with a temperature"
+        if graph.softmax
+        else "its numbers are taken for logits: no softmax stands at its end"
+    )
+    raw = shape[2] == 1 and scaling == RAW and not graph.softmax and loaded.keras is not None
+    model = loaded.keras if raw and options.size is None else _wrapped(graph, len(labels), scale, offset)
+    _check_same(path, loaded, model, scale, offset, graph)
+    told = (f"{loaded.kind}, {size_told}", range_told, labels_told, end)
+    return Brought(model, labels, *graph.count(), told)
+
+
+def _shape(path: Path, loaded: Loaded, wanted: tuple[int, int] | None) -> tuple[tuple[int, int, int], str]:
+    height, width, channels = loaded.shape
+    if wanted is None and (height is None or width is None):
+        raise InputError(f"{path}: takes images of any size: say which it is to have, with --input-size 96")
+    for own, said in zip((height, width), wanted or (height, width), strict=True):
+        if own not in (None, said):
+            raise InputError(f"{path}: takes {height}x{width} pixels, not --input-size {wanted[0]}x{wanted[1]}")  # type: ignore[index]
+    height, width = wanted or (height, width)
+    if (
+        height is None
+        or width is None
+        or channels is None
+        or not 8 <= min(height, width) <= max(height, width) <= _LARGEST_SIDE
+    ):
+        raise ModelError(f"{path}: takes {height}x{width} pixels; a face crop is 8 to {_LARGEST_SIDE} pixels wide")
+    told = f"{height}x{width} pixels of " + (
+        "one channel" if channels == 1 else "three channels: each gets the grey crop"
+    )
+    return (height, width, channels), told
+
+
+def _labels(path: Path, outputs: int, given: tuple[str, ...] | None) -> tuple[tuple[str, ...], str]:
+    if given is not None:
+        if len(given) != outputs:
+            raise InputError(f"{path}: gives {outputs} numbers, and --labels names {len(given)}")
+        return given, f"its {outputs} numbers stand for {', '.join(given)}, as --labels says"
+    if outputs != len(FER2013_LABELS):
+        raise InputError(f"{path}: gives {outputs} numbers: say what they stand for, in order, with --labels a,b,…")
+    return (
+        FER2013_LABELS,
+        f"its {outputs} numbers are assumed to stand for {', '.join(FER2013_LABELS)} (else: --labels)",
+    )
+
+
+def _range(path: Path, graph: FrozenGraph, given: InputRange | None) -> tuple[InputRange, str]:
+    if given is not None:
+        low, high = given.offset[0], given.offset[0] + 255 * given.scale[0]
+        if scaled_twice(graph, low, high):
+            raise InputError(
+                f"{path}: scales its pixels itself and would make next to nothing of {given.text}: they were scaled "
+                "twice; give --input-range 0..255, or none"
+            )
+        return given, f"pixels are scaled to {given.text} inside the graph, as --input-range says"
+    own = own_scaling(graph)
+    if own is None:
+        raise InputError(
+            f"{path}: does not say what its pixels are scaled to: give --input-range, what its training made of black "
+            "and white: 0..1 (divided by 255), -1..1, 0..255, caffe or torch"
+        )
+    return RAW, f"pixels go in as 0..255: it begins by scaling them itself, to {own[0]:.4g}..{own[1]:.4g}"
+
+
+def _wrapped(graph: FrozenGraph, labels: int, scale: Float32Array, offset: Float32Array) -> Any:
+    """Grey pixels, made of as many channels and of the range that the graph takes, then the graph."""
+    import keras
+
+    from fer_convert.brought.graph_layer import GraphLayer
+
+    height, width, channels = graph.shape
+    pixels = keras.Input((height, width, 1), name="pixels")
+    x = pixels
+    if channels == 1 and not offset.any():
+        # No offset: the converter folds the factor into the first convolution.
+        x = keras.layers.Rescaling(float(scale[0]), name="scale")(x) if scale[0] != 1 else x
+    else:
+        # One operator for channels, factor and offset. Each kernel is one number, which int8 holds exactly.
+        entrance = keras.layers.Conv2D(channels, 1, name="entrance")
+        x = entrance(x)
+        entrance.set_weights([scale.reshape(1, 1, 1, channels), offset])
+    return keras.Model(pixels, GraphLayer(graph, labels)(x), name="brought")
+
+
+def _check_same(
+    path: Path, loaded: Loaded, model: Any, scale: Float32Array, offset: Float32Array, graph: FrozenGraph
+) -> None:
+    """The wrapped model must answer as the one that was brought: by other code, on noise of several brightnesses."""
+    height, width, _ = graph.shape
+    random = np.random.default_rng(0)
+    levels = np.linspace(40, 215, _TRIED).reshape(-1, 1, 1, 1)
+    pixels = np.clip(levels + random.normal(0, 40, (_TRIED, height, width, 1)), 0, 255).astype(np.float32)
+    try:
+        theirs = np.concatenate([loaded.call(picture[np.newaxis]) for picture in pixels * scale + offset])
+    except Exception as error:  # it is somebody else's graph
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: does not run on one image: {reason}") from error
+    ours = np.asarray(model.predict_on_batch(pixels), np.float32)
+    if not np.isfinite(theirs).all():
+        raise ModelError(f"{path}: answers with NaN or infinity")
+    if graph.softmax is None and np.all(theirs >= 0) and np.allclose(theirs.sum(axis=1), 1, atol=1e-3):
+        raise ModelError(
+            f"{path}: gives probabilities, and no softmax operator stands at its end that could be left out: "
+            "save it so that it gives logits"
+        )
+    if graph.softmax == "Softmax":
+        ours = softmax(ours)
+    elif graph.softmax:
+        ours = np.log(softmax(ours))
+    difference = float(np.abs(ours - theirs).max())
+    if difference > 1e-3 * max(1.0, float(np.abs(theirs).max())):
+        raise ModelError(
+            f"{path}: as a graph it answers other than before, by up to {difference:.3g}: cannot be converted"
+        )

@@ -1,0 +1,172 @@
+"""The networks a recipe can name: that each is what it says, trains and converts, and how a wrong one is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_edge import strict_toml
+from fer_edge.errors import ConfigError
+from fer_train.architectures.architecture import Architecture
+from fer_train.backend import load_keras
+from fer_train.config import LoopSettings, ModelSettings, Recipe, Vgg16Settings
+from fer_train.model import count_macs
+from support import warm
+from support.road import MiniRoad, assert_refused, fer_edge
+
+SHORT = """
+[augment]
+rotate_degrees = 2.0
+erase_probability = 0.0
+[loop]
+epochs = 1
+batch_size = 28
+learning_rate = 0.01
+sizes = [{size}]
+"""
+BUILDER = """
+import keras
+
+def small(height, width, labels):
+    pixels = keras.Input((height, width, 1))
+    x = keras.layers.Conv2D(16, 5, strides=4, activation="relu")(keras.layers.Rescaling(1 / 255)(pixels))
+    return keras.Model(pixels, keras.layers.Dense(labels)(keras.layers.Flatten()(x)))
+
+def softmax(height, width, labels):
+    model = small(height, width, labels)
+    return keras.Model(model.input, keras.layers.Softmax()(model.output))
+
+def colour(height, width, labels):
+    return keras.Sequential([keras.Input((height, width, 3)), keras.layers.Flatten(), keras.layers.Dense(labels)])
+
+def picture(height, width, labels):
+    return "a model"
+
+def broken(height, width, labels):
+    raise RuntimeError("out of order")
+"""
+
+
+def recipe(folder: Path, architecture: str, model: str = "", size: int = 48) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(f'name = "other"\n[model]\narchitecture = "{architecture}"\n{model}{SHORT.format(size=size)}')
+    return path
+
+
+def test_mini_xception_is_the_network_that_was_published() -> None:
+    load_keras()
+    kept = Architecture(Recipe(model=ModelSettings(architecture="mini_xception")), 7, (48, 48))
+    model = kept.for_training(0)
+    assert model.count_params() == 58_423  # as in the fer package, whose file this is
+    assert count_macs(kept.for_keeping(model)) == 5_520_448
+
+
+def test_mini_xception_trains_and_converts(mini_road: MiniRoad, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = warm.fer_edge(
+        "train", "--config", recipe(tmp_path, "mini_xception", size=40), "--out", run, data=mini_road.data
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "run.json").read_text())["params"] == 58_423
+    made = warm.fer_edge("convert", run, "--out", tmp_path / "bundle", "--variants", "float32", data=mini_road.data)
+    assert made.returncode == 0, made.stderr
+
+
+def test_a_builder_of_one_s_own_trains_resumes_and_converts(mini_road: MiniRoad, tmp_path: Path) -> None:
+    (tmp_path / "mynet.py").write_text(BUILDER)
+    config, run = recipe(tmp_path, "mynet:small"), tmp_path / "run"
+    done = warm.fer_edge("train", "--config", config, "--out", run, data=mini_road.data, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = warm.fer_edge(
+        "convert", run, "--out", tmp_path / "bundle", "--variants", "float32", data=mini_road.data, cwd=tmp_path
+    )
+    assert made.returncode == 0, made.stderr
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        ("mynet:softmax", ["softmax"]),
+        ("mynet:colour", ["takes (None, 48, 48, 3)", "wanted (None, 48, 48, 1)"]),
+        ("mynet:picture", ["str", "not a Keras model"]),
+        ("mynet:broken", ["RuntimeError", "out of order"]),
+        ("mynet:nothing", ["no function nothing"]),
+        ("nonet:small", ["cannot import nonet"]),
+    ],
+)
+def test_a_builder_that_cannot_be_used_is_refused_before_anything_is_written(
+    mini_road: MiniRoad, tmp_path: Path, architecture: str, words: list[str]
+) -> None:
+    (tmp_path / "mynet.py").write_text(BUILDER)
+    refused = warm.fer_edge(
+        "train", "--config", recipe(tmp_path, architecture), "--out", "run", data=mini_road.data, cwd=tmp_path
+    )
+    assert_refused(refused, 2, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_vgg16_learns_its_head_first_and_then_its_last_block() -> None:
+    load_keras()
+    own = Vgg16Settings(weights="none", enlarge=1, frozen_epochs=1, tuned_blocks=1, tuned_rate=0.5)
+    network = Architecture(
+        Recipe(model=ModelSettings(architecture="vgg16", vgg16=own), loop=LoopSettings(epochs=2)), 7, (48, 48)
+    )
+    network.prepare()
+
+    def learning(model: Any) -> set[str]:
+        return {layer.name for layer in model.layers if layer.trainable_weights}
+
+    first = network.for_training(0)
+    assert learning(first) == {"head", "logits"}
+    assert learning(network.for_training(1)) - learning(first) == {f"block5_conv{step}" for step in (1, 2, 3)}
+    assert [network.phase(epoch) for epoch in (0, 1, 2)] == [0, 1, 1]
+    assert [network.rate_factor(epoch) for epoch in (0, 1)] == [1.0, 0.5]
+    assert first.get_layer("block1_conv1").input.shape[-1] == 3
+    # Its convolutions are Keras' own, weight for weight: those of 14,714,688.
+    kernels = sum(layer.count_params() for layer in first.layers if layer.name.startswith("block"))
+    assert kernels == 14_714_688
+
+
+def test_weights_that_cannot_be_had_are_told_in_one_line(mini_road: MiniRoad, tmp_path: Path) -> None:
+    config, out = recipe(tmp_path, "vgg16"), tmp_path / "run"
+    train = ("train", "--config", config, "--out", out, "--weights")
+    assert_refused(warm.fer_edge(*train, tmp_path / "none.h5", data=mini_road.data), 2, "none.h5", "imagenet")
+    (tmp_path / "text.h5").write_text("not weights")
+    assert_refused(warm.fer_edge(*train, tmp_path / "text.h5", data=mini_road.data), 4, "text.h5", "VGG16")
+    assert not out.exists()
+    assert_refused(
+        fer_edge("train", "--config", mini_road.recipe, "--weights", "none", data=mini_road.data),
+        2,
+        "vgg16",
+        "fer_edge",
+    )
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"architecture": "resnet"},
+        {"architecture": "a b:c"},
+        {"architecture": "mini_xception", "widths": [16]},
+        {"architecture": "mini_xception", "dropout": 0.5},
+        {"architecture": "fer_edge", "vgg16": {}},
+        {"architecture": "vgg16", "vgg16": {"tuned_blocks": 6}},
+    ],
+)
+def test_a_recipe_that_says_what_would_do_nothing_is_refused(table: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="model"):
+        strict_toml.parse(Recipe, {"model": table}, "test")
+
+
+def test_a_network_of_fixed_size_is_not_trained_at_others() -> None:
+    with pytest.raises(ConfigError, match="sizes"):
+        Architecture(
+            Recipe(model=ModelSettings(architecture="my:net"), loop=LoopSettings(sizes=(32, 48), size_changes=(3,))),
+            7,
+            (48, 48),
+        )
+    assert np.isclose(Architecture(Recipe(model=ModelSettings(architecture="my:net")), 7, (48, 48)).rate_factor(0), 1)
