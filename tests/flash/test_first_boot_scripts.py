@@ -221,7 +221,9 @@ def test_cloud_inits_seed_stays_a_seed(tmp_path: Path) -> None:
     (tmp_path / "medium").hardlink_to(sandbox.boot / "user-data")
     set_up(sandbox, Style.CLOUDINIT)
     cloud_init_is_through(sandbox)
+    log = sandbox.write("var/log/cloud-init.log", "one\n{'wifis': {'access-points': {'home': 'hunter22'}}}\ntwo\n")
     first_boot(sandbox)
+    assert log.read_text() == "one\ntwo\n"
     text = (sandbox.boot / "user-data").read_text()
     assert text.startswith("#cloud-config\n") and 'hostname: "fer-edge"' in text and len(text) == size
     assert (tmp_path / "medium").read_text() == text  # in the same blocks

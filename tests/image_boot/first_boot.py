@@ -209,6 +209,7 @@ def secrets_gone(machine: Machine, card: Card, container: Container, blocks: Pat
         ways = [machine.written / parent for parent in inside.parents]
         open_to_others = path.stat().st_mode & stat.S_IROTH and all(way.stat().st_mode & stat.S_IXOTH for way in ways)
         ensure(not open_to_others, f"others may read a secret in /{inside}")
+        ensure(inside.parts[:2] != ("var", "log"), f"a secret in /{inside}")
     names = ", ".join(sorted(f"/{path.relative_to(machine.written)}" for path in keepers))
     size = sum(path.stat().st_size for path in on_boot)
     seen = f"none in {len(on_boot)} files, {size / 1e6:.0f} MB, nor in what was removed, journal and console"

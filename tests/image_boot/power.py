@@ -14,13 +14,14 @@ from systemd.unit import ensure
 
 
 def check(table: Table, machine: Machine, card: Card) -> None:
-    """Three losses of power on the way, and the boot that comes to the end."""
+    """Four losses of power on the way, and the boot that comes to the end."""
     table.begin("Trixie, cloud-init: the power fails")
     seen.add_camera(machine)
     state = machine.written / seen.STATE.lstrip("/")
     releases = machine.written / "opt/fer-edge/releases"
     moments: dict[str, Callable[[], bool]] = {
         "while setup.sh runs": (state / "style").exists,
+        "after setup.sh, while cloud-init goes on": (state / "set-up").exists,
         "while pip unpacks": lambda: any(releases.glob("*/lib/python3*/site-packages/cv2/*")),
         "when all is installed, before the scrub": (state / "installed").exists,
     }

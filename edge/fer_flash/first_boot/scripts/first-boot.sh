@@ -116,6 +116,13 @@ keep_network() {
   chmod 644 "$root/etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
 }
 
+# cloud-init's log tells the network's settings as they stand, with its key (cloudinit/stages.py, apply_network_config).
+scrub_log() {
+  log=$root/var/log/cloud-init.log
+  [ "$style" = cloudinit ] && [ -f "$log" ] || return 0
+  sed -i "/'access-points'/d" "$log"
+}
+
 # Another attempt to install needs the payload's secrets.
 scrub_payload() {
   if [ ! -e "$state/installed" ] && [ "$(tried)" -lt "$attempts" ]; then
@@ -140,7 +147,7 @@ scrub() {
   sync
   mark cloud-init-done
   keep_network
-  for step in scrub_user_data "wipe $boot/network-config" "wipe $first/settings" "wipe $boot/firstrun.sh"; do
+  for step in scrub_log scrub_user_data "wipe $boot/network-config" "wipe $first/settings" "wipe $boot/firstrun.sh"; do
     case $step in
       *network-config) [ "$style" = cloudinit ] || continue ;;
     esac

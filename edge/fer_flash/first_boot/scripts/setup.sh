@@ -199,6 +199,9 @@ start_services() {
   else
     attempt systemctl --no-block stop ssh
   fi
+  if [ "$style" = rpi-preseed ]; then # nothing keeps NetworkManager from having read its profiles before
+    attempt systemctl --no-block try-restart NetworkManager
+  fi
   attempt systemctl --no-block start fer-edge-first-boot.service
 }
 
