@@ -11,7 +11,7 @@ from fer_flash.first_boot import REPORT, first_boot_files
 from fer_flash.pi_config import PiConfig
 from fer_flash.stock_system import Style
 from support.first_boot_sandbox import Sandbox, have_shells
-from support.pi_settings import CMDLINE, HASH, FolderVolume, pi_config, public_key, system_of
+from support.pi_settings import CMDLINE, HASH, PASSPHRASE, FolderVolume, pi_config, public_key, system_of
 
 SHELLS = ("dash", "bash")
 INSTALL = '#!/bin/sh\nprintf "%s\\0" install.sh "$@" "" >>"$CALLS"\nexit "${INSTALL_RC:-0}"\n'
@@ -120,12 +120,12 @@ def test_what_every_style_sets(tmp_path: Path, shell: str, style: Style) -> None
     assert "SystemMaxUse=64M" in (etc / "systemd/journald.conf.d/90-fer-edge.conf").read_text()
     assert (etc / "ssh/sshd_config.d/10-fer-edge.conf").read_text().startswith("PasswordAuthentication no\n")
     assert (etc / "systemd/system/fer-edge-first-boot.service").is_file()
-    if style is Style.CLOUDINIT:  # which does these itself
-        assert not (tmp_path / "calls.stdin").exists() and not (etc / "NetworkManager").exists()
+    profile = etc / "NetworkManager/system-connections/preconfigured.nmconnection"
+    assert "key-mgmt=wpa-psk" in profile.read_text()
+    assert stat.S_IMODE(profile.stat().st_mode) == 0o600
+    if style is Style.CLOUDINIT:  # which makes the account itself
+        assert not (tmp_path / "calls.stdin").exists()
     else:
-        profile = etc / "NetworkManager/system-connections/preconfigured.nmconnection"
-        assert "key-mgmt=wpa-psk" in profile.read_text()
-        assert stat.S_IMODE(profile.stat().st_mode) == 0o600
         keys = sandbox.root / "home/ada/.ssh/authorized_keys"
         assert keys.read_text() == public_key() + "\n" and stat.S_IMODE(keys.stat().st_mode) == 0o600
     if style is not Style.SYSTEMD:
@@ -221,16 +221,28 @@ def test_cloud_inits_seed_stays_a_seed(tmp_path: Path) -> None:
     (tmp_path / "medium").hardlink_to(sandbox.boot / "user-data")
     set_up(sandbox, Style.CLOUDINIT)
     cloud_init_is_through(sandbox)
-    log = sandbox.write("var/log/cloud-init.log", "one\n{'wifis': {'access-points': {'home': 'hunter22'}}}\ntwo\n")
     first_boot(sandbox)
-    assert log.read_text() == "one\ntwo\n"
     text = (sandbox.boot / "user-data").read_text()
     assert text.startswith("#cloud-config\n") and 'hostname: "fer-edge"' in text and len(text) == size
     assert (tmp_path / "medium").read_text() == text  # in the same blocks
     assert (sandbox.boot / "meta-data").read_bytes() == meta_data
-    assert not (sandbox.boot / "network-config").exists()
-    switch = sandbox.root / "etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
-    assert switch.read_text() == "network: {config: disabled}\n"
+    assert (tmp_path / "calls.stdin").read_text() == f"ada:{HASH}\n"  # of the account that cloud-init has made by then
+
+
+@pytest.mark.parametrize("wired", [False, True])
+def test_cloud_init_is_told_no_secret_for_it_keeps_copies(tmp_path: Path, wired: bool) -> None:
+    network = {"interface": "eth0" if wired else "wlan0", "address": "10.0.0.2/8"}
+    config = pi_config(tmp_path, {"wifi": {"security": "wpa3"}, "network": network})
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.CLOUDINIT, config)
+    for name in ("user-data", "network-config", "meta-data"):
+        for secret in (PASSPHRASE, HASH):
+            assert secret not in (sandbox.boot / name).read_text()
+    set_up(sandbox, Style.CLOUDINIT)
+    # The wired interface is in one of the two alone.
+    assert ("10.0.0.2" in (sandbox.boot / "network-config").read_text()) == wired
+    (profile,) = (sandbox.root / "etc/NetworkManager/system-connections").iterdir()
+    assert ("10.0.0.2" in profile.read_text()) != wired and f"psk={PASSPHRASE}" in profile.read_text()
 
 
 def test_a_cloud_init_that_never_ends_does_not_keep_the_secrets(tmp_path: Path) -> None:

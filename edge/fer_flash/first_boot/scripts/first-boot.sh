@@ -93,7 +93,7 @@ wipe() {
   wiped="$wiped ${1#"$boot"/}"
 }
 
-# cloud-init reads its seed at each boot, so there must always be one: what is left of it without the secrets goes over the
+# cloud-init reads its seed at each boot, so there must always be one: what lasts of it goes over the
 # old text, filled up with empty lines, in one write, so that no moment is without a seed.
 scrub_user_data() {
   [ "$style" = cloudinit ] && [ -f "$boot/user-data" ] || return 0
@@ -106,21 +106,6 @@ scrub_user_data() {
   cmp -s "$boot/user-data" "$state/new" || return 1
   rm -f "$state/new"
   wiped="$wiped user-data"
-}
-
-# What cloud-init made of network-config stays in force: cloud-init's own switch, so that it never makes it anew.
-keep_network() {
-  [ "$style" = cloudinit ] || return 0
-  mkdir -p "$root/etc/cloud/cloud.cfg.d"
-  printf 'network: {config: disabled}\n' >"$root/etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
-  chmod 644 "$root/etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
-}
-
-# cloud-init's log tells the network's settings as they stand, with its key (cloudinit/stages.py, apply_network_config).
-scrub_log() {
-  log=$root/var/log/cloud-init.log
-  [ "$style" = cloudinit ] && [ -f "$log" ] || return 0
-  sed -i "/'access-points'/d" "$log"
 }
 
 # Another attempt to install needs the payload's secrets.
@@ -144,13 +129,12 @@ scrub() {
   [ ! -e "$state/scrubbed" ] || return 0
   wiped='' left=''
   wait_for_cloud_init
+  if [ "$style" = cloudinit ] && [ -e "$first/setup.sh" ]; then
+    sh "$first/setup.sh" cloudinit-done
+  fi
   sync
   mark cloud-init-done
-  keep_network
-  for step in scrub_log scrub_user_data "wipe $boot/network-config" "wipe $first/settings" "wipe $boot/firstrun.sh"; do
-    case $step in
-      *network-config) [ "$style" = cloudinit ] || continue ;;
-    esac
+  for step in scrub_user_data "wipe $first/settings" "wipe $boot/firstrun.sh"; do
     # shellcheck disable=SC2086 # a command and its argument, neither with spaces of its own
     $step || left="$left ${step##*/}"
   done

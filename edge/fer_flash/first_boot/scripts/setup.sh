@@ -2,13 +2,13 @@
 # Sets up this Raspberry Pi at its first boot and hands over to first-boot.sh beside it, which runs as a service.
 # Written by `fer-edge flash compose`. Run again, it does the same again. Its settings are in the file beside it.
 #
-# usage: setup.sh STYLE, one of systemd, cloudinit, rpi-preseed
+# usage: setup.sh STYLE, one of systemd, cloudinit, rpi-preseed; cloudinit-done for what comes after cloud-init
 # ROOT is prepended to every path: empty on a Pi, a folder in tests.
 set -u
 umask 022
 
 root=${ROOT:-}
-style=${1:?usage: setup.sh systemd|cloudinit|rpi-preseed}
+style=${1:?usage: setup.sh systemd|cloudinit|cloudinit-done|rpi-preseed}
 here=$(dirname "$0")
 state=$root/var/lib/fer-edge-first-boot
 imager=$root/usr/lib/raspberrypi-sys-mods/imager_custom
@@ -124,6 +124,13 @@ BACKSPACE=\"guess\"
   fi
 }
 
+# cloud-init makes the account, and may come to that after all that is set here.
+after_cloud_init() {
+  if [ -n "$FER_PASSWORD_HASH" ]; then
+    attempt set_password
+  fi
+}
+
 # As rpi-preseed does it: profiles of NetworkManager that are written here, since imager_custom's know neither WPA3 nor
 # fixed addresses, and take some names of networks for something else.
 set_network() {
@@ -199,9 +206,8 @@ start_services() {
   else
     attempt systemctl --no-block stop ssh
   fi
-  if [ "$style" = rpi-preseed ]; then # nothing keeps NetworkManager from having read its profiles before
-    attempt systemctl --no-block try-restart NetworkManager
-  fi
+  # Nothing keeps NetworkManager from having read its profiles before.
+  attempt systemctl --no-block try-restart NetworkManager
   attempt systemctl --no-block start fer-edge-first-boot.service
 }
 
@@ -211,6 +217,10 @@ if [ ! -e "$here/settings" ]; then
 fi
 # shellcheck source=/dev/null
 . "$here/settings"
+if [ "$style" = cloudinit-done ]; then
+  after_cloud_init
+  exit 0
+fi
 # What cloud-init wrote before is on the medium before anything of ours is: of its own files, an empty one stops it for good.
 sync
 attempt redo_cloud_init
@@ -234,9 +244,10 @@ case $style in
     attempt set_ssh
     attempt set_network
     ;;
-  cloudinit) # makes the account, and the network, by itself
+  cloudinit) # makes the account by itself
     attempt set_ssh
     attempt allow_locale
+    attempt set_network
     ;;
   *)
     say "unknown style $style"
