@@ -141,6 +141,25 @@ def test_an_account_with_keys_alone_gets_a_password_that_nothing_fits(tmp_path: 
     assert (sandbox.root / "etc/sudoers.d/010-fer-edge").read_text() == "ada ALL=(ALL) NOPASSWD: ALL\n"
 
 
+@pytest.mark.parametrize("style", list(Style))
+def test_a_dialog_that_nobody_answers_holds_nothing_up(tmp_path: Path, style: Style) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, style, pi_config(tmp_path))
+    sandbox.write("usr/lib/systemd/system/userconfig.service", "[Service]\n")
+    banner = sandbox.write("etc/ssh/sshd_config.d/rename_user.conf", "Banner /usr/share/userconf-pi/sshd_banner\n")
+    set_up(sandbox, style)
+    expected = ["systemctl", "--no-block", "mask", "--now", "userconfig.service"]
+    assert sandbox.calls().count(expected) == 1 and not banner.exists()
+    banner.touch()  # as rename-user does, which Raspberry Pi's cloud-init calls
+    cloud_init_is_through(sandbox)
+    first_boot(sandbox)
+    assert sandbox.calls().count(expected) == (2 if style is Style.CLOUDINIT else 1)
+    assert banner.exists() is not (style is Style.CLOUDINIT)
+    # Neither does multi-user.target wait for the service, nor the service for that.
+    unit = (sandbox.root / "etc/systemd/system/fer-edge-first-boot.service").read_text()
+    assert "\nDefaultDependencies=no\n" in unit and "After=multi-user" not in unit
+
+
 def test_cloud_init_is_allowed_the_locale_that_it_makes(tmp_path: Path) -> None:
     sandbox = Sandbox(tmp_path)
     compose(sandbox, Style.CLOUDINIT, pi_config(tmp_path, {"system": {"locale": "de_DE.UTF-8"}}))

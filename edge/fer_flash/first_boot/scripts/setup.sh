@@ -124,8 +124,19 @@ BACKSPACE=\"guess\"
   fi
 }
 
-# cloud-init makes the account, and may come to that after all that is set here.
+# On a screen that nobody looks at, userconf-pi asks for a first account, and multi-user.target waits for the answer
+# (debian/userconf-pi.userconfig.service there). The rest is as its cancel-rename does it.
+end_dialog() {
+  [ -e "$root/usr/lib/systemd/system/userconfig.service" ] || return 0
+  attempt systemctl --no-block mask --now userconfig.service
+  rm -f "$root/etc/ssh/sshd_config.d/rename_user.conf" "$root/var/lib/userconf-pi/autologin"
+  attempt systemctl --no-block enable --now getty@tty1.service
+}
+
+# cloud-init makes the account, and may come to that after all that is set here; where it is Raspberry Pi's own, it asks
+# for the dialog once more (cloudinit/distros/raspberry_pi_os.py: rename-user).
 after_cloud_init() {
+  attempt end_dialog
   if [ -n "$FER_PASSWORD_HASH" ]; then
     attempt set_password
   fi
@@ -254,6 +265,7 @@ case $style in
     exit 2
     ;;
 esac
+attempt end_dialog
 attempt set_country
 attempt set_care
 : >"$state/set-up"
