@@ -201,10 +201,11 @@ set_install() {
     "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
 }
 
-# cloud-init marks a module as done before it is. Where an earlier boot did not come to the scrub, all are done again.
+# cloud-init marks a module as done before it is. Where an earlier boot did not come to the scrub, all are done again, and
+# first-boot.sh waits for the end of that.
 redo_cloud_init() {
   if [ "$style" = cloudinit ] && [ -e "$state/style" ] && [ ! -e "$state/cloud-init-done" ]; then
-    rm -f "$root"/var/lib/cloud/instance/sem/config_*
+    rm -f "$root"/var/lib/cloud/instance/sem/config_* "$root/var/lib/cloud/instance/boot-finished"
   fi
 }
 
