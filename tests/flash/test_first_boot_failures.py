@@ -148,4 +148,4 @@ def test_secrets_go_and_it_ends_where_each_install_loses_its_power(tmp_path: Pat
     assert (tmp_path / "calls.installs").read_text() == "once\n" * 3
     assert b"hunter22" not in everything_on(sandbox.boot) and not (sandbox.root / WANTS).is_symlink()
     report = (sandbox.boot / REPORT).read_text()
-    assert "install: FAILED, attempt 3 of 3" in report and "scrub: done" in report and " mqtt-password" in report
+    assert "install: FAILED, attempt 3 of 3" in report and "scrub: done" in report and "/mqtt-password" in report
