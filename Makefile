@@ -61,6 +61,7 @@ help:
 	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
 	@echo "make test-systemd  the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)"
 	@echo "make test-image  composed card images boot, install and watch, in containers, as root (tests/image_boot/README.md)"
+	@echo "make boot-test  a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
@@ -109,6 +110,10 @@ test-real-image: $(VENV)/.dev
 # ARGS='cloudinit power' for some of its parts.
 test-image: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m image_boot $(ARGS)
+
+# Some ten minutes on two idle cores; the serial console is kept in ~/.cache/fer-edge/boot-test.log.
+boot-test: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m image_boot.boot_test $(ARGS)
 
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)

@@ -11,17 +11,23 @@ from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, OutputError, reason_of
 
+_PRIVATE, _AS_THE_UMASK_SAYS = 0o600, 0o666
+
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path`` that becomes ``path`` when the block ends well, and vanishes when not.
 
-    A link stays, and what it leads to is replaced; a file that is replaced keeps its permissions. Raises OutputError
-    when the folder is missing or not writable, or the disk is full.
+    A link stays, and what it leads to is replaced; a file that is replaced keeps its permissions. What is ``private``
+    is its owner's alone, from the first byte on, and never goes into a device or a pipe. Raises OutputError when the
+    folder is missing or not writable, or the disk is full.
     """
     try:
         final, mode = _look_at(path)
-        temporary = path if final is None else _create_beside(final)
+        if private and final is None:
+            raise OutputError(f"{path}: is no regular file; give a file's name")
+        mode = _PRIVATE if private else mode
+        temporary = path if final is None else _create_beside(final, _PRIVATE if private else _AS_THE_UMASK_SAYS)
     except FerEdgeError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -63,13 +69,13 @@ def _look_at(path: Path) -> tuple[Path | None, int | None]:
     return (None if path.exists() else Path(os.path.realpath(path))), None
 
 
-def _create_beside(path: Path) -> Path:
-    """A new file with the same ending, which some writers go by, and the permissions that the umask leaves."""
+def _create_beside(path: Path, mode: int) -> Path:
+    """A new file with the same ending, which some writers go by, and the permissions ``mode`` less the umask's."""
     while True:
         # Cut, since a name may have 255 bytes in all.
         name = f".{path.name[:40]}.{secrets.token_hex(4)}.tmp{path.suffix[:8]}"
         with suppress(FileExistsError):
-            os.close(os.open(path.with_name(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.close(os.open(path.with_name(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
             return path.with_name(name)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_edge.errors import InputError, OutputError, reason_of
+from fer_edge.errors import OutputError, reason_of
 from fer_edge.user_folders import cache_folder
 from fer_flash.compose import Stock, compose, plan
 from fer_flash.compose_command import show, tell
 from fer_flash.pi_config import load_pi_config
-from fer_flash.write import command as write
-from fer_flash.write.target import choose_target
+from fer_flash.write.command import finish, make_plan
+from fer_flash.write.medium import Medium
+from fer_flash.write.stream import look_at_image
+from fer_flash.write.target import Target, check_same, check_size, choose_target
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,14 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     What is wrong with the settings or with the card is told before anything takes long. Raises FerEdgeError.
     """
-    if not sys.platform.startswith("linux"):
-        raise InputError(
-            f"writing cards needs Linux; this is {sys.platform}: use fer-edge flash compose, and write its image with "
-            "Raspberry Pi Imager (operating system: Use custom; no customisation, since the image has it)"
-        )
     config = load_pi_config(arguments.config)
-    choose_target(arguments.device, arguments.even_if_fixed)
     stock = Stock(arguments.image, arguments.sha256)
+    target = choose_target(arguments.device, arguments.even_if_fixed)
+    _look_at_both(stock, target)
     with _work_folder(arguments.work) as folder:
         if not arguments.yes:
             show(plan(stock, folder, config, cache=arguments.cache, tell=tell), config)
@@ -39,17 +37,24 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         image = folder / "card.img"
         show(compose(stock, image, config, cache=arguments.cache, tell=tell), config)
-        return write.run(
-            argparse.Namespace(
-                image=image,
-                device=arguments.device,
-                yes=True,
-                even_if_fixed=arguments.even_if_fixed,
-                sha256=None,
-                bmap=False,
-                verify=arguments.verify,
-            )
+        writing = make_plan(
+            image,
+            arguments.device,
+            even_if_fixed=arguments.even_if_fixed,
+            sha256=None,
+            use_bmap=False,
+            verify=arguments.verify,
         )
+        return finish(writing)
+
+
+def _look_at_both(stock: Stock, target: Target) -> None:
+    """Refuse a card without the room, as far as the image's size is known, and one that cannot be had for writing."""
+    if "://" not in stock.source:
+        image = look_at_image(Path(stock.source))
+        check_size(target, image.path, image.size)
+    with Medium(target.path) as medium:
+        check_same(target, medium)
 
 
 @contextmanager
@@ -59,8 +64,17 @@ def _work_folder(wanted: Path | None) -> Iterator[Path]:
     try:
         if wanted is None:
             parent.mkdir(parents=True, exist_ok=True)
+            _sweep(parent)
         folder = tempfile.TemporaryDirectory(dir=parent, prefix=f"card-{os.getpid()}-")
     except OSError as error:
         raise OutputError(f"{parent}: cannot work there: {reason_of(error)}; name another folder: --work DIR") from None
     with folder as path:
         yield Path(path)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what a run that was killed left behind: it is large, and holds secrets."""
+    for folder in parent.glob("card-*-*"):
+        number = folder.name.split("-")[1]
+        if number.isdecimal() and not Path("/proc", number).exists():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from fer_edge.cli import Command, add_subcommands
+from fer_edge.errors import InputError
 
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +79,7 @@ def _configure_write(parser: argparse.ArgumentParser) -> None:
 
 
 def _write(arguments: argparse.Namespace) -> int:
+    _demand_linux(f"write {arguments.image}")
     from fer_flash.write.command import run
 
     return run(arguments)
@@ -105,6 +108,7 @@ def _configure_card(parser: argparse.ArgumentParser) -> None:
 
 
 def _card(arguments: argparse.Namespace) -> int:
+    _demand_linux("use fer-edge flash compose, and write its image")
     from fer_flash.card_command import run
 
     return run(arguments)
@@ -131,6 +135,15 @@ def _init(arguments: argparse.Namespace) -> int:
     from fer_flash.init_command import run
 
     return run(arguments)
+
+
+def _demand_linux(instead: str) -> None:
+    """Before anything is imported that other systems lack. Raises InputError."""
+    if not sys.platform.startswith("linux"):
+        raise InputError(
+            f"writing cards needs Linux; this is {sys.platform}: {instead} with Raspberry Pi Imager"
+            " (operating system: Use custom; no customisation, since the image has it)"
+        )
 
 
 def _add_write_options(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError, OutputError, reason_of
 from fer_edge.files import atomic_path, file_identity
+from fer_edge.redaction import redacted
 from fer_flash.first_boot import BootFile, first_boot_files, warnings
 from fer_flash.image.card_image import CardImage
 from fer_flash.image.stock import unpack
@@ -74,12 +75,10 @@ def compose(
     written, and what ``assemble`` raises.
     """
     _refuse_input_as_output(stock, out)
-    with atomic_path(out) as temporary:
+    with atomic_path(out, private=True) as temporary, _told_of(temporary, stock, out):
         _unpack(stock, temporary)
-        with _written(temporary):
-            composition = _customise(temporary, config, cache, tell, write=True)
-            _sync(temporary)
-    _owner_alone(out)
+        composition = _customise(temporary, config, cache, tell, write=True)
+        _sync(temporary)
     return composition
 
 
@@ -153,7 +152,6 @@ def _write(card: CardImage, place: Place, payload: Sequence[PayloadFile], boot_f
 def _unpack(stock: Stock, out: Path) -> None:
     total = Path(stock.source).stat().st_size if Path(stock.source).is_file() else None
     with out.open("r+b") as stream, Meter("unpacking the image", total) as meter:
-        out.chmod(0o600)
         unpack(
             stock.source,
             stream,
@@ -179,8 +177,9 @@ def _unpacked_for_now(stock: Stock, folder: Path) -> Iterator[Path]:
     with scratch as name:
         image = Path(name) / "stock.img"
         image.touch()
-        _unpack(stock, image)
-        yield image
+        with _told_of(image, stock, folder):
+            _unpack(stock, image)
+            yield image
 
 
 def _refuse_input_as_output(stock: Stock, out: Path) -> None:
@@ -189,25 +188,23 @@ def _refuse_input_as_output(stock: Stock, out: Path) -> None:
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """OutputError for what a full disk does to ``path``."""
+def _told_of(temporary: Path, stock: Stock, out: Path) -> Iterator[None]:
+    """Errors speak of what was given, not of the file in between: what is wrong in it came from the stock image."""
     try:
         yield
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(temporary), str(out))) from error
+    except InputError as error:
+        raise InputError(str(error).replace(str(temporary), redacted(stock.source))) from error
     except FerEdgeError:
         raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot write it: {reason_of(error)}") from error
+        raise OutputError(f"{out}: cannot write it: {reason_of(error)}") from error
 
 
 def _sync(path: Path) -> None:
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _owner_alone(path: Path) -> None:
-    """An image that was replaced kept its permissions; what is in this one is nobody else's."""
-    if path.is_file():
-        path.chmod(0o600)
 
 
 def _mb(count: int) -> str:

@@ -5,13 +5,15 @@ What is not certain is refused: a wrong yes costs somebody a disk.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import InputError
@@ -19,7 +21,6 @@ from fer_edge.errors import InputError
 COLUMNS = "NAME,PATH,TYPE,SIZE,MODEL,TRAN,RM,RO,MOUNTPOINTS"
 _LSBLK = ["lsblk", "--json", "--bytes", "--output", COLUMNS]
 _LSBLK_SECONDS = 30.0
-_CARD_BUSES = ("usb", "mmc")
 # Where lsblk says "disk" of what lives in memory, in a file or on the network.
 _VIRTUAL = re.compile(r"(zram|ram|loop|nbd|rbd)\d")
 # An eMMC's boot and replay-protected areas are "disks" beside its own.
@@ -33,6 +34,7 @@ class BlockDevice:
     """One device as lsblk tells of it.
 
     ``kind`` is lsblk's TYPE (disk, part, loop, lvm, ...); ``size`` is in bytes, 0 for a reader without a card;
+    ``removable`` is what the kernel says of the drive, and true of an SD card in a slot, of which it does not;
     ``mounted`` holds the mount points of the device and of all that lies on it, swap as ``[SWAP]``; ``holders`` what
     lies on it and is no partition, such as an opened encrypted volume.
     """
@@ -60,8 +62,8 @@ class BlockDevice:
 
     @property
     def could_be_card(self) -> bool:
-        """Whether this is a whole disk, or a reader for one, that comes and goes as cards do."""
-        return self.is_disk and (self.removable or self.bus in _CARD_BUSES)
+        """Whether this is a whole disk that comes and goes as cards do; an external hard disk is none."""
+        return self.is_disk and self.removable
 
     @property
     def system_mounts(self) -> tuple[str, ...]:
@@ -84,7 +86,7 @@ def refusal(device: BlockDevice, *, even_if_fixed: bool = False) -> str | None:
     elif device.holders:
         reason = f"in use by {', '.join(device.holders)}"
     elif not device.could_be_card and not even_if_fixed:
-        reason = "a fixed disk: neither removable nor on USB or MMC"
+        reason = "not removable: a fixed or an external disk, not a card"
     elif device.size == 0:
         reason = "no card in the reader"
     elif device.read_only:
@@ -111,12 +113,27 @@ def read_devices() -> tuple[BlockDevice, ...]:
         # MOUNTPOINTS came with 2.37; the older MOUNTPOINT tells of one place only.
         raise InputError(f"lsblk failed ({said}); it must be that of util-linux 2.37 or later")
     text = done.stdout.decode(errors="replace")
-    return parse_lsblk(text) if text.strip() else ()  # where there is no device, some versions print nothing
+    # Where there is no device, some versions print nothing.
+    return parse_lsblk(text, sd_cards()) if text.strip() else ()
 
 
-def parse_lsblk(text: str) -> tuple[BlockDevice, ...]:
+def sd_cards(sysfs: Path = Path("/sys")) -> frozenset[str]:
+    """Names of the disks that are SD cards in a slot, and not memory that is soldered in.
+
+    The kernel tells neither as removable; the MMC core's ``type`` is "SD" or "MMC" (Linux, drivers/mmc/core/bus.c).
+    """
+    found = set()
+    for path in sysfs.glob("block/mmcblk*/device/type"):
+        with contextlib.suppress(OSError):  # it was pulled out just now
+            if path.read_text().strip() == "SD":
+                found.add(path.parents[1].name)
+    return frozenset(found)
+
+
+def parse_lsblk(text: str, cards: Collection[str] = ()) -> tuple[BlockDevice, ...]:
     """The devices in the JSON that lsblk prints for ``COLUMNS``: each once, what lies on a device after it.
 
+    ``cards`` are the names of SD cards, as ``sd_cards`` tells them.
     Raises InputError for anything else; a value that is missing never counts as harmless.
     """
     try:
@@ -127,17 +144,19 @@ def parse_lsblk(text: str) -> tuple[BlockDevice, ...]:
         raise _not_understood("no JSON object")
     devices: dict[str, BlockDevice] = {}
     for node in _nodes(document.get("blockdevices"), "blockdevices"):
-        for device in _devices(node, 0):
+        for device in _devices(node, 0, cards):
             # What spans several disks is told of below each of them.
             devices.setdefault(device.path, device)
     return tuple(devices.values())
 
 
-def _devices(node: dict[str, Any], depth: int) -> list[BlockDevice]:
+def _devices(node: dict[str, Any], depth: int, cards: Collection[str]) -> list[BlockDevice]:
     """The device of ``node`` first, then all that lies on it."""
     if depth > _MAX_DEPTH:
         raise _not_understood(f"devices nested more than {_MAX_DEPTH} deep")
-    below = [device for child in _nodes(node.get("children", []), "children") for device in _devices(child, depth + 1)]
+    below = [
+        device for child in _nodes(node.get("children", []), "children") for device in _devices(child, depth + 1, cards)
+    ]
     name, path = _text(node, "name"), _text(node, "path")
     bus = _optional_text(node, "tran")
     if bus is None and name.startswith("mmcblk"):
@@ -150,7 +169,7 @@ def _devices(node: dict[str, Any], depth: int) -> list[BlockDevice]:
         size=_size(node),
         model=_optional_text(node, "model"),
         bus=bus,
-        removable=_flag(node, "rm"),
+        removable=_flag(node, "rm") or name in cards,
         read_only=_flag(node, "ro"),
         mounted=tuple(dict.fromkeys(mounted)),
         holders=tuple(dict.fromkeys(each.name for each in below if each.kind != "part")),

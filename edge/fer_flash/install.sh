@@ -278,6 +278,7 @@ roll_back() {
 }
 
 settle() {
+    sync # all that it stands on, before it counts
     : >"$home/$release/.proven"
     for file in "$shipped"/next/*; do
         [ -e "$file" ] || continue

@@ -12,6 +12,7 @@ put() { # put FILE PLACE OWNER MODE: whole or not at all
     (umask 077 && cp "$1" "$2.part")
     chown "$3" "$2.part"
     chmod "$4" "$2.part"
+    sync "$2.part" # or a loss of power leaves it empty under its name
     mv -f "$2.part" "$2"
 }
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
-from fer_flash.devices import BlockDevice, parse_lsblk, refusal
+from fer_flash.devices import BlockDevice, parse_lsblk, refusal, sd_cards
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 
 # As lsblk of util-linux 2.38 prints them, here with several keys a line.
@@ -114,14 +114,29 @@ def test_only_the_card_that_nothing_uses_is_offered() -> None:
         "sdc": "no card in the reader",
         "sdd": "read-only; look at the lock switch on the card's side",
         "sde": "in use by luks-1f",
-        "sdf": "a fixed disk: neither removable nor on USB or MMC",
+        "sdf": "not removable: a fixed or an external disk, not a card",
         "sr0": "no whole disk (type rom)",
     }
 
 
-def test_the_card_slot_is_told_from_the_soldered_memory_that_holds_the_system() -> None:
-    devices = by_name(EMMC_AND_CARD)
-    assert offered(EMMC_AND_CARD) == ["mmcblk1"]
+def test_an_external_disk_is_no_card_however_it_is_connected() -> None:
+    disk = {**node("sdx"), "tran": "usb", "rm": False, "size": 4 * 10**12}
+    (device,) = parse_lsblk(json.dumps({"blockdevices": [disk]}))
+    assert refusal(device) == "not removable: a fixed or an external disk, not a card"
+    assert refusal(device, even_if_fixed=True) is None
+
+
+def test_the_card_slot_is_told_from_the_soldered_memory_beside_it(tmp_path: Path) -> None:
+    for name, kind in {"mmcblk0": "MMC", "mmcblk1": "SD", "sda": "0"}.items():
+        folder = tmp_path / "block" / name / "device"
+        folder.mkdir(parents=True)
+        (folder / "type").write_text(f"{kind}\n")
+    (tmp_path / "block" / "mmcblk2").mkdir()  # pulled out meanwhile
+    cards = sd_cards(tmp_path)
+    assert cards == {"mmcblk1"}
+    devices = {device.name: device for device in parse_lsblk(EMMC_AND_CARD, cards)}
+    assert [name for name, device in devices.items() if refusal(device) is None] == ["mmcblk1"]
+    assert devices["mmcblk1"].removable
     assert devices["mmcblk1"].bus == "mmc"
     assert refusal(devices["mmcblk0"]) == "holds the running system (/boot/firmware, /)"
     assert [refusal(devices[f"mmcblk0boot{area}"]) for area in (0, 1)] == ["no whole disk"] * 2
@@ -135,7 +150,7 @@ def test_naming_a_disk_twice_lifts_that_it_is_fixed_and_nothing_else() -> None:
     }
     assert "sdf" in lifted
     for device in map(devices.__getitem__, lifted):
-        assert before[device.name] == "a fixed disk: neither removable nor on USB or MMC" or device.stands_for_disk
+        assert before[device.name] == "not removable: a fixed or an external disk, not a card" or device.stands_for_disk
         assert not device.mounted and not device.holders and not device.read_only and device.size
     image = parse_lsblk(json.dumps({"blockdevices": [{**node("loop3"), "type": "loop"}]}))[0]
     assert refusal(image) == "no whole disk (type loop)"
@@ -270,7 +285,7 @@ def test_the_json_says_why_not(tmp_path: Path) -> None:
     devices = json.loads(done.stdout)["devices"]
     assert [(device["device"], device["writable_target"], device["reason"]) for device in devices] == [
         ("/dev/mmcblk0", False, "holds the running system (/boot/firmware, /)"),
-        ("/dev/mmcblk1", True, None),
+        ("/dev/mmcblk1", False, "not removable: a fixed or an external disk, not a card"),  # sysfs knows no such slot
     ]
 
 

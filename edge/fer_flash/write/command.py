@@ -65,11 +65,6 @@ def carry_out(plan: Plan) -> Written:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; with ``--yes`` carry it out too. 0 when all that was asked for is done."""
-    if not sys.platform.startswith("linux"):
-        raise InputError(
-            f"writing cards needs Linux; this is {sys.platform}: write {arguments.image} with Raspberry Pi Imager"
-            " (operating system: Use custom; no customisation, since the image has it)"
-        )
     plan = make_plan(
         arguments.image,
         arguments.device,
@@ -84,8 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
     with suppress(BrokenPipeError) if arguments.yes else nullcontext():  # a reader that goes away ends no writing
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
-    if not arguments.yes:
-        return 0
+    return finish(plan) if arguments.yes else 0
+
+
+def finish(plan: Plan) -> int:
+    """Carry ``plan`` out and tell how it ended; the exit code."""
     started = time.monotonic()
     written = carry_out(plan)
     sys.stdout.write(f"{_outcome(plan, written, time.monotonic() - started)}\n")

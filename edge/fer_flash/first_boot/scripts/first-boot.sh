@@ -55,7 +55,7 @@ install_payload() {
       say "installing from $payload (attempt $count of $attempts)"
       # The journal may be gone when somebody asks: the end of this goes into the report.
       { (umask 022 && sh "$payload/install.sh" --first-boot 2>&1); echo "$?" >"$state/result"; } | tee "$state/install.log"
-      [ "$(cat "$state/result")" -eq 0 ] && mark installed && return 0
+      [ "$(cat "$state/result")" -eq 0 ] && sync && mark installed && return 0
       say "the install failed"
       return 1
     fi
