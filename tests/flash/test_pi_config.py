@@ -114,6 +114,12 @@ def test_wpa3_keeps_the_passphrase_and_says_so(tmp_path: Path) -> None:
     assert any("wpa3" in note for note in config.notes())
 
 
+def test_an_account_without_a_password_is_root_by_its_key_and_that_is_said(tmp_path: Path) -> None:
+    assert not any("sudo" in note for note in pi_config(tmp_path).notes())
+    (note,) = (note for note in pi_config(tmp_path, {"user": {"password_hash": None}}).notes() if "sudo" in note)
+    assert "ada has no password" in note and "\n" not in note
+
+
 def test_keys_come_from_files_too_and_once_each(tmp_path: Path) -> None:
     (tmp_path / "all.pub").write_text(f"# mine\n{public_key()}\n\n{public_key('other')}\n", encoding="utf-8")
     config = pi_config(tmp_path, {"ssh": {"key_files": ["all.pub"]}})
