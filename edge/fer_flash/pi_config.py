@@ -179,7 +179,7 @@ class PiConfig:
             lines.append("the Wi-Fi network is open: everybody near it can read what is not encrypted")
         if self.password_hash is None:
             lines.append(
-                f"{self.settings.user.name} has no password: sudo asks for none, so that whoever has the SSH key is root"
+                f"{self.settings.user.name} has no password: sudo asks for none, so whoever has the SSH key is root"
             )
         if not self.settings.ssh.enabled:
             lines.append("ssh is off: the Pi can be reached with a screen and a keyboard only")

@@ -311,7 +311,9 @@ def test_user_data(tmp_path: Path, yaml: Reader) -> None:
     assert (table["hostname"], table["keyboard"]["layout"], table["ssh_pwauth"]) == ("no", "no", True)
     assert (user["name"], user["lock_passwd"]) == ("ada", True) and "hashed_passwd" not in user
     assert user["ssh_authorized_keys"] == list(config.ssh_keys) and "sudo" not in user
-    assert table["bootcmd"] == [["sh", "/boot/firmware/fer-edge/first-boot/setup.sh", "cloudinit"]]
+    (command,) = table["bootcmd"]
+    assert command[-1].endswith("exec sh /boot/firmware/fer-edge/first-boot/setup.sh cloudinit")
+    assert subprocess.run(command, check=False).returncode == 0  # where that is gone, too
     meta = yaml.ask(found["meta-data"].data.decode())
     assert f"ds=nocloud;i={meta['instance-id']}".encode() in found["cmdline.txt"].data
     left = yaml.ask(found["fer-edge/first-boot/user-data.scrubbed"].data.decode())

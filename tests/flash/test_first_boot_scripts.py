@@ -89,8 +89,10 @@ def test_firstrun_leaves_an_ordinary_boot_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_every_style_sets(tmp_path: Path, shell: str, style: Style) -> None:
     sandbox = Sandbox(tmp_path, shell)
+    radio = sandbox.write("var/lib/NetworkManager/NetworkManager.state", "[main]\nWirelessEnabled=false\n")
     compose(sandbox, style, pi_config(tmp_path))
     set_up(sandbox, style)
+    assert radio.read_text() == "[main]\nWirelessEnabled=true\n"
     etc = sandbox.root / "etc"
     assert "RuntimeWatchdogSec=15s" in (etc / "systemd/system.conf.d/90-fer-edge.conf").read_text()
     assert "SystemMaxUse=64M" in (etc / "systemd/journald.conf.d/90-fer-edge.conf").read_text()

@@ -1,16 +1,16 @@
 """The files of each style.
 
-In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then installs
-FER-Edge from the payload and scrubs the secrets; both lie in ``fer-edge/first-boot`` on the boot partition. They differ
+In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then scrubs the
+secrets and installs FER-Edge from the payload; both lie in ``fer-edge/first-boot`` on the boot partition. They differ
 in who makes the account, and in what starts setup.sh:
 
 ``systemd``: firstrun.sh, which ``systemd.run=`` in cmdline.txt names (systemd-run-generator(8)), as Raspberry Pi Imager
 does it (src/imagewriter.cpp, src/customization_generator.cpp). A restart follows.
 
-``cloudinit``: ``bootcmd`` of user-data, which runs at every boot until the scrub takes it out. ``runcmd`` runs once for
-an instance, even where the power fails in the middle of it. cloud-init makes the account. It gets no secret, since it
-keeps copies: of the network in its log, of user-data in its instance's folder. setup.sh writes the wireless network,
-and gives the account its password once cloud-init is through.
+``cloudinit``: ``bootcmd`` of user-data, which runs at every boot; ``runcmd`` runs once for an instance, even where the
+power fails in the middle of it. cloud-init makes the account. It gets no secret, since it keeps copies: of the network
+in its log, of user-data in its instance's folder. setup.sh writes the wireless network, and gives the account its
+password once cloud-init is through.
 
 ``rpi-preseed``: ``runcmd.early`` of rpi-preseed.toml, before the network is up and before anybody can log in.
 rpi-preseed renames the account (raspberrypi/rpi-preseed: schema/rpi-preseed.schema, src/apply). It gets no secret: it
@@ -175,7 +175,7 @@ def _lasting(config: PiConfig) -> dict[str, Yaml]:
 
 
 def _user_data(config: PiConfig) -> dict[str, Yaml]:
-    system, ssh = config.settings.system, config.settings.ssh
+    system, ssh, setup = config.settings.system, config.settings.ssh, f"{MOUNTED}/{FOLDER}/setup.sh"
     user: dict[str, Yaml] = {
         "name": config.settings.user.name,
         "groups": _GROUPS,
@@ -194,7 +194,8 @@ def _user_data(config: PiConfig) -> dict[str, Yaml]:
         "ssh_pwauth": ssh.password_login,
         "disable_root": True,
         "users": [user],
-        "bootcmd": [["sh", f"{MOUNTED}/{FOLDER}/setup.sh", "cloudinit"]],
+        # cloud-init goes on asking for it by a copy of its own, also when `fer-edge deploy --remove` has taken it away.
+        "bootcmd": [["sh", "-c", f"[ ! -e {setup} ] || exec sh {setup} cloudinit"]],
     }
 
 

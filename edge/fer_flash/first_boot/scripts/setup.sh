@@ -153,7 +153,8 @@ set_network() {
   fi
 }
 
-# Raspberry Pi OS keeps the radio blocked until a country is set. cmdline.txt has it too, for the kernel.
+# Raspberry Pi OS keeps the radio blocked until a country is set, and tells NetworkManager to leave it off as well (pi-gen,
+# stage2/02-net-tweaks/01-run.sh). cmdline.txt has it too, for the kernel.
 set_country() {
   [ -n "$FER_COUNTRY" ] || return 0
   if have raspi-config; then
@@ -167,6 +168,9 @@ set_country() {
       echo 0 >"$file"
     fi
   done
+  if [ -e "$root/var/lib/NetworkManager/NetworkManager.state" ]; then
+    sed -i 's/^WirelessEnabled=false/WirelessEnabled=true/' "$root/var/lib/NetworkManager/NetworkManager.state"
+  fi
 }
 
 # A Pi that hangs starts again: 15 s is the longest that its timer counts. A card stands so many writes: the journal is
