@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from support.device import why_no_device
 from support.sshd import needs_sshd
 from support.target import CONFIG, HOME, Target
+from support.waiting import wait_for
 
 pytestmark = [needs_sshd, pytest.mark.skipif(bool(why_no_device()), reason=str(why_no_device()))]
 
@@ -70,6 +72,26 @@ def test_the_payload_of_the_card_has_had_its_turn_after_a_deploy(installed: Targ
     assert not (card / "secrets/token").exists() and "install: done\nscrub: done" in made.path(REPORT).read_text()
     assert made.run("sh", f"{STATE}/first-boot.sh").returncode == 0  # the next boot, were it not for `done`
     assert not made.path("/run/old-payload").exists() and made.path(f"{STATE}/done").exists()
+
+
+def test_what_a_killed_run_left_of_secrets_goes_at_the_next_start(installed: Target) -> None:
+    made = installed.device
+    secret, settings = f"{installed.staging}/secrets/token", f"{installed.staging}/config.toml"
+    made.run("runuser", "-u", installed.sshd.user, "--", "mkdir", "-p", f"{installed.staging}/secrets")
+    made.path(secret).write_text("0123456789abcdef\n")
+    made.path(settings).write_text("# a password of a camera\n")
+    sums = made.path(f"{installed.staging}/SHA256SUMS")
+    listed = sums.read_text()
+    sums.write_text("".join(line for line in listed.splitlines(True) if "config.toml" not in line))
+    command = made.command("flock", "--no-fork", f"{HOME}/.lock", "sleep", "60")
+    with subprocess.Popen(command) as at_work:  # an install.sh that needs it still
+        wait_for(lambda: made.run("flock", "-n", f"{HOME}/.lock", "true").returncode)
+        assert installed.deploy("--dry-run").returncode == 0 and made.path(secret).exists()
+        at_work.terminate()
+    wait_for(lambda: not made.run("flock", "-n", f"{HOME}/.lock", "true").returncode)
+    assert installed.deploy("--dry-run").returncode == 0
+    assert not made.path(secret).exists() and not made.path(settings).exists()
+    sums.write_text(listed)
 
 
 def test_a_card_is_no_more_than_a_card_after_a_removal(installed: Target, card: Path) -> None:
