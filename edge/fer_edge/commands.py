@@ -104,6 +104,9 @@ def _notice(arguments: argparse.Namespace) -> int:
 
 def _configure_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="F", help="settings that the device runs with, in TOML")
+    parser.add_argument(
+        "--patience", type=positive, default=30.0, metavar="S", help="seconds that one check may take (default: 30)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 

@@ -125,6 +125,7 @@ def _configure_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wifi", metavar="SSID", help="wireless network (default: none)")
     parser.add_argument("--wifi-country", metavar="XX", help="whose radio rules hold")
     parser.add_argument("--wifi-passphrase-file", type=Path, metavar="F", help="file of mode 0600 with its passphrase")
+    parser.add_argument("--wifi-open", action="store_true", help="the network has no passphrase")
     parser.add_argument("--timezone", metavar="NAME", help="such as Europe/Berlin (default: this machine's)")
     parser.add_argument("--locale", metavar="NAME", help="such as de_DE.UTF-8 (default: yours here)")
     parser.add_argument("--keymap", metavar="NAME", help="keyboard layout (default: us)")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge import strict_toml
-from fer_edge.errors import ConfigError, InputError, OutputError, reason_of
+from fer_edge.errors import ConfigError, InputError
 from fer_edge.files import atomic_path
 from fer_flash import pi_checks
 from fer_flash.pi_config import load_pi_config
@@ -32,15 +32,24 @@ _ATTEMPTS = 3
 def run(arguments: argparse.Namespace) -> int:
     """Ask what the flags leave open, and write the file. Raises ConfigError, InputError, OutputError."""
     out: Path = arguments.out
-    if out.exists() and not arguments.force:
-        raise InputError(f"{out}: is there already; --force replaces it")
+    _refuse_to_replace(out, arguments.force)
     answers = _Answers(arguments, interactive=sys.stdin.isatty() and not arguments.defaults)
     tables = {name: table for name, table in answers.tables().items() if table}
+    if answers.passphrase is not None:
+        _refuse_to_replace(out.parent / _PASSPHRASE, arguments.force)
     _write(out, tables, answers.passphrase)
     if answers.passphrase is not None:
         sys.stdout.write(f"{out.parent / _PASSPHRASE} holds the Wi-Fi passphrase, for you alone\n")
     sys.stdout.write(f"{out} is written. Next: fer-edge flash card --config {out} --image IMAGE --device DEVICE\n")
     return 0
+
+
+def _refuse_to_replace(path: Path, force: bool) -> None:
+    if path.is_symlink() or path.exists():
+        if not force:
+            raise InputError(f"{path}: is there already; --force replaces it")
+        if path.is_symlink() or not path.is_file():
+            raise InputError(f"{path}: is no regular file, so it is not replaced; name another")
 
 
 @dataclass(slots=True)
@@ -87,11 +96,13 @@ class _Answers:
         table: dict[str, Any] = {"ssid": ssid, "country": country}
         if self.arguments.wifi_passphrase_file:
             return {**table, "passphrase_file": self._path(self.arguments.wifi_passphrase_file)}
-        if self.interactive:
+        if self.interactive and not self.arguments.wifi_open:
             self.passphrase = self._secret(
                 f"Passphrase of {ssid}", lambda text: pi_checks.check_passphrase(text, "wpa2")
             )
             return {**table, "passphrase_file": _PASSPHRASE}
+        if not self.arguments.wifi_open:
+            raise InputError(f"--wifi {ssid}: give --wifi-passphrase-file, or --wifi-open for a network without one")
         return {**table, "security": "open"}
 
     def _path(self, path: Path) -> str:
@@ -159,26 +170,25 @@ def _checked_password(password: str) -> None:
 
 
 def _write(out: Path, tables: dict[str, dict[str, Any]], passphrase: str | None) -> None:
-    """The file, held to the rules that compose has, and the passphrase beside it: both or none."""
-    beside = out.parent / _PASSPHRASE
-    made = False
+    """The file, held to the rules that compose has, and the passphrase beside it; the file last, so it is whole."""
+    if passphrase is None:
+        with atomic_path(out, private=True) as temporary:  # a hash of a password can be guessed at
+            _fill(temporary, tables, out)
+        return
+    with atomic_path(out, private=True) as temporary, atomic_path(out.parent / _PASSPHRASE, private=True) as secret:
+        secret.write_text(f"{passphrase}\n", encoding="utf-8")
+        named = {**tables, "wifi": {**tables["wifi"], "passphrase_file": secret.name}}
+        _fill(temporary, named, out)
+        temporary.write_text(_filled_in(tables), encoding="utf-8")
+
+
+def _fill(path: Path, tables: dict[str, dict[str, Any]], out: Path) -> None:
+    """Write ``path``, which becomes ``out``, and read it as compose would. Raises ConfigError."""
+    path.write_text(_filled_in(tables), encoding="utf-8")
     try:
-        if passphrase is not None:
-            made = True
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-                stream.write(f"{passphrase}\n")
-            beside.chmod(0o600)
-        with atomic_path(out) as temporary:
-            temporary.write_text(_filled_in(tables), encoding="utf-8")
-            temporary.chmod(0o600)  # a hash of a password can be guessed at
-            _check(temporary, out)
-    except BaseException as error:
-        if made:
-            with suppress(OSError):
-                beside.unlink()
-        if isinstance(error, OSError) and not isinstance(error, OutputError):
-            raise OutputError(f"{beside}: cannot write it: {reason_of(error)}") from None
-        raise
+        load_pi_config(path)
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).replace(str(path), str(out))}; nothing was written") from None
 
 
 def _filled_in(tables: dict[str, dict[str, Any]]) -> str:
@@ -195,13 +205,6 @@ def _filled_in(tables: dict[str, dict[str, Any]]) -> str:
         else:
             lines.append(f"# {line}" if (table, key) in _SHOWN else line)
     return "".join(lines)
-
-
-def _check(written: Path, out: Path) -> None:
-    try:
-        load_pi_config(written)
-    except ConfigError as error:
-        raise ConfigError(f"{str(error).replace(str(written), str(out))}; nothing was written") from None
 
 
 def _own_name() -> str:

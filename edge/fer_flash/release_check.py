@@ -16,12 +16,15 @@ import sys
 
 OF_THE_RELEASE = frozenset({"settings", "python", "cpu", "opencv", "model", "inference", "secrets"})
 """Checks of ``fer-edge doctor`` that tell of the release and its settings."""
+_PATIENCE_S = 300
+"""For one check: it reads what was unpacked a minute ago, beside all that comes up at a first boot. A release that is
+slow to answer then is no bad one."""
 
 
 def main() -> int:
     """Ask ``fer-edge doctor`` of this environment; returns the exit code."""
     settings = [f"--config={sys.argv[1]}"] if sys.argv[1:] else []
-    command = [sys.executable, "-m", "fer_edge", "doctor", "--json", *settings]
+    command = [sys.executable, "-m", "fer_edge", "doctor", "--json", f"--patience={_PATIENCE_S}", *settings]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         checks = json.loads(asked.stdout)["checks"]

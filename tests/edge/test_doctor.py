@@ -370,6 +370,13 @@ def test_json_and_no_secret_anywhere(tmp_path: Path) -> None:
     assert all(check["mend"] for check in answer["checks"] if check["verdict"] == "bad")
 
 
+def test_how_long_a_check_may_take_is_given(tmp_path: Path) -> None:
+    result = fer_edge("doctor", "--json", "--patience", "0.001", cwd=tmp_path)
+    assert_one_line(result, 1, "opencv")
+    seen = {check["name"]: check["seen"] for check in json.loads(result.stdout)["checks"]}
+    assert seen["opencv"] == "no answer within 0.001 s"
+
+
 def test_settings_that_cannot_be_read_are_a_row_of_the_table(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[sorce]\n")
     result = fer_edge("doctor", "--config", "c.toml", cwd=tmp_path)

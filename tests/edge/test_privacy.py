@@ -8,6 +8,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -128,15 +129,14 @@ def to_the_network(seen: Footprint) -> dict[str, int]:
 
 
 def ask(url: str) -> bytes:
-    """The answer, once there is one: the program may still be starting."""
+    """The answer, once there is one: the program may still be starting, and have no picture yet."""
     until = time.monotonic() + 60
     while True:
-        try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                return bytes(answer.read())
-        except OSError:
-            assert time.monotonic() < until, url
-            time.sleep(0.1)
+        with suppress(OSError), urllib.request.urlopen(url, timeout=60) as answer:
+            if data := bytes(answer.read()):
+                return data
+        assert time.monotonic() < until, url
+        time.sleep(0.1)
 
 
 # Reading what strace writes

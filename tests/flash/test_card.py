@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from support.edge_command import assert_one_line, fer_edge
+from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.file_systems import needs_programs
 from support.stock_images import make_stock_image
 
@@ -56,5 +57,32 @@ def test_a_wrong_card_is_refused_before_anything_takes_long(pi: Path, tmp_path: 
     folder = fer_edge(*arguments, "--device", tmp_path, cwd=tmp_path)
     assert_one_line(folder, 2, "neither a disk nor a file")
     (tmp_path / "card").touch()
-    work = fer_edge(*arguments, "--device", tmp_path / "card", "--work", tmp_path / "no", cwd=tmp_path)
+    stock = make_stock_image(tmp_path, style="cloudinit", release="trixie")
+    arguments = ("flash", "card", "--image", stock, "--config", pi, "--yes", "--device", tmp_path / "card")
+    small = fer_edge(*arguments, cwd=tmp_path)
+    assert_one_line(small, 2, "too small")
+    os.truncate(tmp_path / "card", 300 << 20)
+    work = fer_edge(*arguments, "--work", tmp_path / "no", cwd=tmp_path)
     assert_one_line(work, 6, "--work")
+
+
+def test_what_a_killed_run_left_is_swept(pi: Path, tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / "card").touch()
+    cache = tmp_path / "cache" / "fer-edge"
+    for name in (f"card-{gone.pid}-x", f"card-{os.getpid()}-y", "wheels"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "card.img").touch()
+    (tmp_path / "stock.img").write_bytes(bytes(510) + b"\x55\xaa")
+    os.truncate(tmp_path / "card", 1 << 20)
+    arguments = ("--image", tmp_path / "stock.img", "--config", pi, "--device", tmp_path / "card")
+    done = subprocess.run(
+        command_line("flash", "card", *arguments),
+        env={**clean_environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert sorted(path.name for path in cache.iterdir()) == sorted([f"card-{os.getpid()}-y", "wheels"])

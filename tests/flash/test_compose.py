@@ -201,6 +201,19 @@ def test_what_cannot_be_composed_is_refused_in_one_line(stock: Path, settings: P
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_the_image_never_goes_into_a_device(stock: Path, settings: Path, tmp_path: Path) -> None:
+    """A card is written by flash write alone, which looks at it first."""
+    node = tmp_path / "node"
+    subprocess.run(["mknod", str(node), "c", "1", "3"], check=True)
+    held = node.stat().st_mode
+    done = fer_edge(
+        *("flash", "compose", "--image", stock, "--out", node, "--force", "--config", settings / "pi.toml"),
+        cwd=tmp_path,
+    )
+    assert_one_line(done, 6, "is no regular file")
+    assert node.stat().st_mode == held
+
+
 def test_the_stock_image_is_never_the_output(stock: Path, settings: Path, tmp_path: Path) -> None:
     (tmp_path / "link.img").symlink_to(stock)
     done = fer_edge(

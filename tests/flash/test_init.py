@@ -106,6 +106,33 @@ def test_ctrl_c_at_a_question_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in terminal.said and list(tmp_path.iterdir()) == []
 
 
+def test_a_passphrase_that_is_there_stays(tmp_path: Path) -> None:
+    """Neither it nor what a link of its name leads to is anything that init may lose."""
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / "wifi-passphrase").symlink_to("mine")
+    flags = (
+        "--hostname",
+        "hall",
+        "--user",
+        "ada",
+        "--timezone",
+        "Etc/UTC",
+        "--locale",
+        "en_GB.UTF-8",
+        "--keymap",
+        "us",
+    )
+    for force in ((), ("--force",)):
+        wifi = ("--wifi", "x", "--wifi-country", "DE")
+        terminal = Terminal("flash", "init", *flags, *wifi, *force, cwd=tmp_path)
+        terminal.answer("New password for it .*: ", "long enough for me")
+        terminal.answer("Once more: ", "long enough for me")
+        terminal.answer("Passphrase of x: ", "correct horse")
+        assert terminal.end() == 2, terminal.said
+        assert (tmp_path / "mine").read_text() == "mine\n"
+        assert {path.name for path in tmp_path.iterdir()} == {"mine", "wifi-passphrase"}
+
+
 def test_flags_ask_nothing(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_text(KEY + "\n")
     (tmp_path / "wp").write_text("correct horse\n")
@@ -137,6 +164,7 @@ def test_flags_ask_nothing(tmp_path: Path) -> None:
         (("--user", "ada", "--ssh-key", "key.pub", "--timezone", "Mars/Base"), "--timezone"),
         (("--user", "ada", "--ssh-key", "key.pub", "--wifi", "x" * 33), "--wifi"),
         (("--user", "ada", "--ssh-key", "key.pub", "--wifi", "x", "--wifi-country", "Germany"), "--wifi-country"),
+        (("--user", "ada", "--ssh-key", "key.pub", "--wifi", "x", "--wifi-country", "DE"), "--wifi-passphrase-file"),
         (("--user", "ada", "--ssh-key", "key.pub", "--out", "no/pi.toml"), "no/pi.toml"),
     ],
 )

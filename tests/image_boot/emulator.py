@@ -7,6 +7,7 @@ the kernel and its command line are read from the image's boot partition, at eac
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import subprocess
 import tempfile
@@ -23,13 +24,14 @@ T = TypeVar("T")
 
 PROGRAM = "qemu-system-aarch64"
 _MACHINE = (
-    "-M virt -cpu cortex-a72 -smp 2 -m 1024 -nic none -display none -monitor none -serial stdio -no-reboot "
+    "-M virt -cpu cortex-a72 -m 1024 -nic none -display none -monitor none -serial stdio -no-reboot "
     "-device nvme,drive=card,serial=card -device virtio-rng-pci"
 )
 _CONSOLE = {"console=serial0,115200": "console=ttyAMA0,115200", "console=tty1": "", "quiet": ""}
 """The names of consoles are the board's own; the last one is also /dev/console."""
 _FOR_AN_EMULATOR = (
     "systemd.default_device_timeout_sec=900",  # udev takes minutes
+    "systemd.default_timeout_start_sec=1800",
     "systemd.getty_auto=no",  # the console is for what is said, not for a login
     "systemd.show_status=no",
     "systemd.journald.forward_to_console=1",
@@ -100,7 +102,18 @@ def started(image: Path, log: Path, *, shell: bool = False) -> Iterator[Emulated
         words = [_CONSOLE.get(word, word) for word in words] + list(_FOR_AN_EMULATOR)
         if shell:
             words += ["systemd.debug_shell", "systemd.default_debug_tty=ttyAMA0"]  # systemd-debug-generator(8)
-        command = [PROGRAM, *_MACHINE.split(), "-kernel", kernel.name, "-append", " ".join(filter(None, words))]
+        # A core that waits for its turn here keeps the other one waiting.
+        cores = str(min(2, len(os.sched_getaffinity(0))))
+        command = [
+            PROGRAM,
+            *_MACHINE.split(),
+            "-smp",
+            cores,
+            "-kernel",
+            kernel.name,
+            "-append",
+            " ".join(filter(None, words)),
+        ]
         command += ["-drive", f"file={image},format=raw,if=none,id=card"]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:

@@ -33,6 +33,13 @@ sync
 echo 'stand-in of firstboot: restarting'
 exec reboot -f
 """
+# An emulated core is some fifty times slower than a Pi's, and has other work than the service.
+_PATIENCE = """\
+[Service]
+TimeoutStartSec=1h
+TimeoutStopSec=1h
+WatchdogSec=1h
+"""
 _NOT_HERE = "stand-in: not to be run\n"
 
 
@@ -48,6 +55,7 @@ def make_bootable_image(folder: Path, system: Path, kernel: Path) -> Path:
         boot={"kernel8.img": (kernel / "vmlinuz").read_bytes()},
         root={
             "etc/fstab": _FSTAB,
+            "etc/systemd/system/fer-edge.service.d/90-emulated.conf": _PATIENCE,
             "usr/lib/raspberrypi-sys-mods/firstboot": _FIRSTBOOT,
             # Not programs: setup.sh does without.
             "usr/lib/raspberrypi-sys-mods/imager_custom": _NOT_HERE,

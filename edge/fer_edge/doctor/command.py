@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = load_settings(arguments.config)
     except ConfigError as error:
         settings, problem = RuntimeSettings(), str(error)
-    found = examine(Case(settings, arguments.config), CHECKS)
+    found = examine(Case(settings, arguments.config), CHECKS, arguments.patience)
     if problem is not None:
         first = broken(
             problem, "fer-edge run --print-config shows what is in force; the other checks go by the defaults"

@@ -17,12 +17,12 @@ from fer_edge import strict_toml
 from fer_edge.doctor.checks import Case, Check, Finding, Verdict, broken
 from fer_edge.redaction import redacted
 
-DEADLINE_S = 30.0
-"""How long one check may take: loading OpenCV from a slow card takes several seconds."""
 
+def examine(case: Case, checks: Sequence[Check], deadline_s: float = 30.0) -> list[tuple[Check, Finding]]:
+    """What each of ``checks`` found, in their order; one that takes longer than ``deadline_s`` is bad.
 
-def examine(case: Case, checks: Sequence[Check], deadline_s: float = DEADLINE_S) -> list[tuple[Check, Finding]]:
-    """What each of ``checks`` found, in their order; one that takes longer than ``deadline_s`` is bad."""
+    Loading OpenCV from a slow card takes several seconds.
+    """
     answers: queue.SimpleQueue[tuple[str, Finding]] = queue.SimpleQueue()
 
     def look(check: Check) -> None:
