@@ -4,6 +4,12 @@ fact() {
 }
 staging=$HOME/.cache/fer-edge/payload
 PATH=$PATH:/usr/sbin:/sbin
+# What is secret lies there for as long as install.sh needs it; a run that was killed may have left it.
+lock=/opt/fer-edge/.lock
+if [ -d "$staging" ] && { [ ! -e "$lock" ] || flock -n "$lock" true; }; then
+    rm -rf "$staging/secrets"
+    grep -qs '  config\.toml$' "$staging/SHA256SUMS" || rm -f "$staging/config.toml"
+fi
 asked=
 if [ "$(id -u)" = 0 ]; then
     fact root yes

@@ -2,7 +2,7 @@
 # Installs or updates FER-Edge from the payload that this file lies in. As root, without a network, as often as you like:
 #
 #   sh install.sh                   install, start the service, look whether all is well; else go back to what was before
-#   sh install.sh --first-boot      the same while the system comes up: the service starts when it may
+#   sh install.sh --first-boot      the same while the system comes up; a service that does not is left as it is
 #   sh install.sh --replace-config  also where somebody changed the settings here (the old ones: config.toml.old)
 #   sh install.sh --forget-secrets  take what is secret out of the payload at the end, however it ends
 #   sh install.sh --remove          take it off; settings and events stay
@@ -12,7 +12,7 @@
 # /opt/fer-edge/current        the release in force: the service is started from there
 # /opt/fer-edge/previous       the one before
 # /opt/fer-edge/shipped        what we put into /etc/fer-edge: who differs from that was changed here, and is kept
-# shellcheck disable=SC2034 # some variables are install_files.sh's to use
+# shellcheck disable=SC2034 # some variables are install_files.sh's and install_checks.sh's to use
 set -eu
 exec 8>&2
 umask 022
@@ -29,6 +29,11 @@ drop_in=/etc/systemd/system/$unit.d/10-credentials.conf
 user_file=/etc/sysusers.d/fer-edge.conf # as `fer-edge service install` writes it
 user_line='u fer-edge - "FER-Edge" /var/lib/fer-edge'
 shipped=$home/shipped
+# What a card that `fer-edge flash` made has beside it: the payload, and what its first boot has done so far.
+card=/boot/firmware/fer-edge
+card_report=/boot/firmware/fer-edge-first-boot.txt
+first_boot_unit=fer-edge-first-boot.service
+first_boot_state=/var/lib/fer-edge-first-boot
 
 payload=$(cd "$(dirname "$0")" && pwd)
 first_boot=
@@ -111,7 +116,7 @@ runs_systemd() {
 
 check_payload() {
     begin 'checking the payload'
-    for name in install_files.sh payload.conf requirements.txt SHA256SUMS; do
+    for name in install_files.sh install_checks.sh payload.conf requirements.txt SHA256SUMS; do
         [ -f "$payload/$name" ] || die "$payload: no payload: $name is missing"
     done
     wrong=$(cd "$payload" && sha256sum --check --quiet --strict SHA256SUMS 2>&1) ||
@@ -206,7 +211,7 @@ install_service() {
         set -- "$@" --config "$settings/config.toml"
     fi
     if [ -n "$first_boot" ]; then
-        # It is not waited for: what it comes after may be waiting for us.
+        # That would wait for it without end; wait_for_service does for a while.
         service 'install --root /' "$@" || return 1
         if runs_systemd; then
             systemctl daemon-reload
@@ -229,28 +234,6 @@ start_service() {
     # What it said itself is gone from `fer-edge service status` once the release before runs again.
     said=$(journalctl --unit="$unit" --since=-5min --output=cat 2>/dev/null | sed -n 's/^fer-edge: //p' | tail -n 1)
     trouble=$trouble${said:+; it said: $said}
-}
-
-examine() {
-    begin 'fer-edge doctor'
-    set --
-    if [ -f "$settings/config.toml" ]; then
-        set -- "$settings/config.toml"
-    fi
-    # As systemd hands the secrets to the service.
-    { faults=$(clean CREDENTIALS_DIRECTORY="$settings" "$home/current/bin/python3" -W ignore -m fer_flash.release_check "$@" 2>&1 >&3 | tail -n 1); } 3>&1
-    if [ -n "$faults" ]; then
-        trouble="$faults${trouble:+; $trouble}"
-    fi
-}
-
-look_again() { # it was active a while ago: is it still, or is it one that starts over and over?
-    [ -z "$first_boot" ] && [ -z "$trouble" ] || return 0
-    now=$(systemctl is-active "$unit" 2>/dev/null || :)
-    again=$(systemctl show --value --property=NRestarts "$unit" 2>/dev/null || :)
-    if [ "$now" != active ] || { [ -n "$changed" ] && [ "${again:-0}" != 0 ]; }; then
-        trouble="$unit is $now after ${again:-0} restarts: journalctl -u $unit"
-    fi
 }
 
 roll_back() {
@@ -277,6 +260,13 @@ roll_back() {
     fi
 }
 
+end_first_boot() { # end_first_boot OPTION: its payload has had its turn; all that is left to that service is to scrub
+    [ -d "$first_boot_state" ] && [ ! -e "$first_boot_state/done" ] || return 0
+    : >"$first_boot_state/installed"
+    # shellcheck disable=SC2086 # a word or none
+    systemctl $1 start "$first_boot_unit" >/dev/null 2>&1 || say "what is secret on the card was not all scrubbed: $card_report"
+}
+
 settle() {
     sync # all that it stands on, before it counts
     : >"$home/$release/.proven"
@@ -295,6 +285,7 @@ settle() {
     # For the day on which it is to go; it may be running from there.
     cmp -s "$payload/install.sh" "$home/install.sh" || put "$payload/install.sh" "$home/install.sh" root:root 755
     rm -f "$home/install.log"
+    [ -n "$first_boot" ] || end_first_boot --no-block
 }
 
 remove_service() {
@@ -311,8 +302,20 @@ remove_service() {
     fi
 }
 
+remove_first_boot() {
+    if [ -d "$first_boot_state" ]; then
+        end_first_boot '' # waited for: it scrubs what goes below
+        systemctl disable "$first_boot_unit" >/dev/null 2>&1 || :
+        rm -rf "/etc/systemd/system/$first_boot_unit" "$first_boot_state"
+    fi
+    [ -d "$card" ] || return 0
+    begin "removing $card"
+    rm -rf "$card" "$card_report"
+}
+
 remove() {
     begin "stopping and removing $unit"
+    remove_first_boot
     remove_service
     begin "removing $home"
     rm -rf "$home/releases" "$home/current" "$home/previous" "$shipped" "$home/payload" "$home/install.log" \
@@ -325,6 +328,11 @@ remove() {
     else
         say "kept: $settings, $state, the user fer-edge (--purge removes these too)"
     fi
+    # These keep the system well, or let somebody in: they are not only ours any more.
+    for file in /etc/systemd/system.conf.d/90-fer-edge.conf /etc/systemd/journald.conf.d/90-fer-edge.conf \
+        /etc/ssh/sshd_config.d/10-fer-edge.conf /etc/sudoers.d/010-fer-edge; do
+        [ ! -e "$file" ] || say "kept: $file"
+    done
     say 'removed'
 }
 
@@ -358,6 +366,8 @@ main() {
     check_payload
     # shellcheck source-path=SCRIPTDIR source=install_files.sh
     . "$payload/install_files.sh"
+    # shellcheck source-path=SCRIPTDIR source=install_checks.sh
+    . "$payload/install_checks.sh"
     make_release
     make_user
     trouble=
@@ -367,6 +377,7 @@ main() {
     examine
     look_again
     [ -z "$trouble" ] || die "$trouble"
+    wait_for_service
     settle
     say "done: $(value version) in $home/$release"
 }

@@ -29,7 +29,7 @@ from fer_flash.wheels import collect
 
 __all__ = ["PayloadFile", "PayloadSettings", "assemble", "completed", "release_id", "total_bytes"]
 
-SCRIPTS = ("install.sh", "install_files.sh")
+SCRIPTS = ("install.sh", "install_files.sh", "install_checks.sh")
 """What is run on the device, from this package."""
 _MADE_OF = re.compile(r"  (requirements\.txt$|bundle/)", re.MULTILINE)
 _BLOCK = 4096

@@ -9,6 +9,7 @@ import ipaddress
 import re
 import struct
 import zoneinfo
+from importlib.resources import files
 
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 # Debian's adduser: NAME_REGEX in adduser.conf(5); at most 31 so that every tool of Raspberry Pi OS takes it.
@@ -16,12 +17,11 @@ _USER = re.compile(r"[a-z][-a-z0-9_]{0,30}")
 _TAKEN = frozenset(
     """
     root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd messagebus avahi
-    polkitd rpc statd systemd-network systemd-timesync _apt fer-edge rpi-first-boot-wizard sudo video netdev
+    polkitd rpc statd systemd-network systemd-timesync _apt fer-edge rpi-first-boot-wizard sudo video netdev gpio i2c
+    spi render input audio adm users tty disk dialout plugdev cdrom floppy kmem shadow staff utmp kvm crontab lpadmin
     """.split()  # noqa: SIM905 — as a list, each word would have a line of its own
 )
 """Accounts and groups that Raspberry Pi OS or FER-Edge has for itself."""
-_LOCALE = re.compile(r"[a-z]{2,3}_[A-Z]{2}\.UTF-8(@[a-z]+)?|C\.UTF-8")
-_KEYMAP = re.compile(r"[a-z]{2,8}")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
 _INTERFACE = re.compile(r"(eth|wlan|usb|en|wl)[a-z0-9]{1,13}")
 _KEY_KINDS = (
@@ -68,15 +68,28 @@ def check_user(name: str) -> None:
 
 
 def check_locale(name: str) -> None:
-    """A locale of Debian's SUPPORTED list by its form, in UTF-8."""
-    if not _LOCALE.fullmatch(name):
-        raise ValueError("locale must look like en_GB.UTF-8")
+    """A locale that Debian can make, by its name there, in UTF-8."""
+    known = _listed("locales.txt")
+    if name in known:
+        return
+    plain, dot, rest = name.partition(".")
+    others = [other for other in (f"{plain}.UTF-8", plain) if other in known and other != name]
+    hint = f"; Debian's name of it is {others[0]}" if others and dot + rest in ("", ".UTF-8", ".utf8") else ""
+    raise ValueError(f"locale must be one that Debian knows in UTF-8, such as en_GB.UTF-8 or de_DE.UTF-8{hint}")
 
 
 def check_keymap(name: str) -> None:
-    """A layout of xkeyboard-config by its form."""
-    if not _KEYMAP.fullmatch(name):
-        raise ValueError('keymap must be the name of a keyboard layout, such as "gb", "us" or "de"')
+    """A layout of xkeyboard-config."""
+    if name not in _listed("keymaps.txt"):
+        hint = "; the United Kingdom is gb" if name == "uk" else ""
+        raise ValueError(f'keymap must be the name of a keyboard layout, such as "gb", "us" or "de"{hint}')
+
+
+@functools.cache
+def _listed(name: str) -> frozenset[str]:
+    """The words of a list beside this file, whose first lines tell where they are from."""
+    lines = files(__package__).joinpath(name).read_text(encoding="utf-8").splitlines()
+    return frozenset(" ".join(line for line in lines if not line.startswith("#")).split())
 
 
 def check_timezone(name: str) -> None:

@@ -177,6 +177,10 @@ class PiConfig:
             lines.append("wpa3 needs the Wi-Fi passphrase itself: it lies on the card until the first boot scrubs it")
         if wifi.security == "open" and wifi.ssid is not None:
             lines.append("the Wi-Fi network is open: everybody near it can read what is not encrypted")
+        if self.password_hash is None:
+            lines.append(
+                f"{self.settings.user.name} has no password: sudo asks for none, so whoever has the SSH key is root"
+            )
         if not self.settings.ssh.enabled:
             lines.append("ssh is off: the Pi can be reached with a screen and a keyboard only")
         return tuple(lines)

@@ -15,7 +15,7 @@ from fer_flash.payload_file import PayloadFile
 from fer_flash.payload_folder import write_payload
 from support.device import MakePayload, device, this_release
 from support.sshd import sshd
-from support.target import SETTINGS, Target
+from support.target import HOME, SETTINGS, Target
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +63,17 @@ def target(
         made.path("/etc/os-release").unlink()
         made.path("/etc/os-release").write_text(f"VERSION_CODENAME={this_release().name}\n")
         yield Target(made, server, payload, folder)
+
+
+@pytest.fixture
+def installed(target: Target) -> Target:
+    """The device as the first payload leaves it, whatever other tests did."""
+    if not target.current:
+        # As `fer-edge flash` leaves them on a card whose boot partition has no room for them.
+        target.device.run("mkdir", "-p", f"{HOME}/payload")
+        target.device.run("cp", "-r", target.payload / "wheels", f"{HOME}/payload/")
+        done = target.deploy()
+        assert done.returncode == 0, done.stdout + done.stderr
+        files = [path for path in target.payload.rglob("*") if path.is_file() and path.suffix != ".whl"]
+        assert f"to send: {len(files)} files" in done.stdout, "the wheels were there already"
+    return target

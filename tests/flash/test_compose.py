@@ -94,7 +94,7 @@ def test_all_else_is_as_it_was_and_both_file_systems_are_clean(composed: tuple[s
 
 
 def test_the_payload_is_whole_and_nothing_secret_is_plain(composed: tuple[str, Path, Path, str]) -> None:
-    style, _, out, said = composed
+    _, _, out, said = composed
     files = boot_files(out)
     for line in files["fer-edge/SHA256SUMS"].decode().splitlines():
         digest, name = line.split("  ")
@@ -108,7 +108,7 @@ def test_the_payload_is_whole_and_nothing_secret_is_plain(composed: tuple[str, P
     assert PASSWORD.encode() not in image and PASSPHRASE.encode() not in image
     key = wpa_key(PASSPHRASE, SSID)
     holders = {name for name, data in files.items() if key.encode() in data}
-    assert holders == {"network-config" if style == "cloudinit" else "fer-edge/first-boot/settings"}
+    assert holders == {"fer-edge/first-boot/settings"}
     assert image.count(key.encode()) == len(holders)
     assert image.count(TOKEN.encode()) == 1
     for secret in (PASSWORD, PASSPHRASE, TOKEN, key, "$6$"):

@@ -22,20 +22,6 @@ from support.waiting import wait_for
 pytestmark = [needs_sshd, pytest.mark.skipif(bool(why_no_device()), reason=str(why_no_device()))]
 
 
-@pytest.fixture
-def installed(target: Target) -> Target:
-    """The device as the first payload leaves it, whatever other tests did."""
-    if not target.current:
-        # As `fer-edge flash` leaves them on a card whose boot partition has no room for them.
-        target.device.run("mkdir", "-p", f"{HOME}/payload")
-        target.device.run("cp", "-r", target.payload / "wheels", f"{HOME}/payload/")
-        done = target.deploy()
-        assert done.returncode == 0, done.stdout + done.stderr
-        files = [path for path in target.payload.rglob("*") if path.is_file() and path.suffix != ".whl"]
-        assert f"to send: {len(files)} files" in done.stdout, "the wheels were there already"
-    return target
-
-
 def test_a_device_gets_all_of_it(installed: Target) -> None:
     made = installed.device
     assert installed.state == "active"
@@ -197,29 +183,6 @@ def test_an_installation_that_was_killed_is_finished_by_the_next(
     assert "min_face = 110" not in installed.settings, "it goes back to what was before the one that was killed"
     assert installed.install(payload).returncode == 0
     assert "min_face = 110" in installed.settings and installed.state == "active"
-
-
-def test_the_first_boot_starts_nothing_that_would_be_waited_for(target: Target) -> None:
-    asked = len(target.device.asked_of_systemctl())
-    done = target.install(target.payload, "--first-boot")
-    assert done.returncode == 0, done.stderr
-    words = [line.split() for line in target.device.asked_of_systemctl()[asked:]]
-    assert [line for line in words if {"start", "restart", "stop"} & set(line)] == [
-        ["start", "--no-block", "fer-edge.service"]
-    ]
-    assert ["--root=/", "enable", "fer-edge.service"] in words
-
-
-def test_what_is_removed_is_gone_and_settings_stay(installed: Target) -> None:
-    done = installed.deploy("--remove")
-    assert (done.returncode, done.stderr) == (0, "")
-    made = installed.device
-    assert not made.path(HOME).exists() and made.path(CONFIG).exists()
-    assert not made.path("/etc/systemd/system/fer-edge.service").exists()
-    assert "disable --now fer-edge.service" in made.asked_of_systemctl()
-    again = installed.deploy("--remove", "--purge")
-    assert (again.returncode, again.stderr) == (0, "")
-    assert not made.path("/etc/fer-edge").exists() and made.run("getent", "passwd", "fer-edge").returncode
 
 
 def releases(target: Target) -> set[str]:

@@ -114,6 +114,12 @@ def test_wpa3_keeps_the_passphrase_and_says_so(tmp_path: Path) -> None:
     assert any("wpa3" in note for note in config.notes())
 
 
+def test_an_account_without_a_password_is_root_by_its_key_and_that_is_said(tmp_path: Path) -> None:
+    assert not any("sudo" in note for note in pi_config(tmp_path).notes())
+    (note,) = (note for note in pi_config(tmp_path, {"user": {"password_hash": None}}).notes() if "sudo" in note)
+    assert "ada has no password" in note and "\n" not in note
+
+
 def test_keys_come_from_files_too_and_once_each(tmp_path: Path) -> None:
     (tmp_path / "all.pub").write_text(f"# mine\n{public_key()}\n\n{public_key('other')}\n", encoding="utf-8")
     config = pi_config(tmp_path, {"ssh": {"key_files": ["all.pub"]}})
@@ -136,13 +142,20 @@ REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"system": {"hostname": "a.b"}}, "system: hostname"),
     ({"system": {"hostname": "a" * 64}}, "system: hostname"),
     ({"system": {"locale": "german"}}, "en_GB.UTF-8"),
+    ({"system": {"locale": "en_DE.UTF-8"}}, "locale must be one that Debian knows"),
+    ({"system": {"locale": "en_GB"}}, "Debian's name of it is en_GB.UTF-8"),
+    ({"system": {"locale": "en_IN.UTF-8"}}, "Debian's name of it is en_IN"),
     ({"system": {"keymap": "de;reboot"}}, "keymap"),
+    ({"system": {"keymap": "dee"}}, "keymap"),
+    ({"system": {"keymap": "uk"}}, "the United Kingdom is gb"),
     ({"system": {"timezone": "Europe/Atlantis"}}, "timezone"),
     ({"system": {"host": "x"}}, "unknown key system.host; allowed here: hostname"),
     ({"system": {"hostname": 3}}, "system.hostname must be a string"),
     ({"user": {"name": None}}, "user.name is missing"),
     ({"user": {"name": "Ada"}}, "user: name must begin"),
     ({"user": {"name": "root"}}, "taken by the system"),
+    ({"user": {"name": "gpio"}}, "taken by the system"),
+    ({"user": {"name": "users"}}, "taken by the system"),
     ({"user": {"password": "hunter22"}}, "unknown key user.password"),
     ({"user": {"password_hash": "hunter22"}}, "user: password_hash must be a hash"),
     ({"user": {"password_file": "password"}}, "give one of them"),

@@ -16,6 +16,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
     """The first boot and the second one."""
     table.begin("Trixie, cloud-init")
     seen.add_camera(machine)
+    seen.add_dialog(machine)
     blocks = seen.blocks_of(machine)
     with machine.started() as on:
         container = on.container

@@ -32,6 +32,14 @@ RestartSec=1
 [Install]
 WantedBy=multi-user.target
 """
+_DIALOG = """\
+[Service]
+Type=oneshot
+ExecStart=sleep infinity
+[Install]
+WantedBy=multi-user.target
+"""
+"""RPi-Distro/userconf-pi, debian/userconf-pi.userconfig.service: a oneshot without a limit of time."""
 _WATCHDOG_S = 10
 """Of the unit, for the test; the program asks for as much more as its settings need."""
 _ASK_PAGE = """\
@@ -52,6 +60,16 @@ def add_camera(machine: Machine) -> None:
     wants.mkdir(parents=True, exist_ok=True)
     (machine.written / "etc/systemd/system/camera.service").write_text(_CAMERA)
     (wants / "camera.service").symlink_to("/etc/systemd/system/camera.service")
+
+
+def add_dialog(machine: Machine) -> None:
+    """userconf-pi's question for an account, as Raspberry Pi OS has it: nobody is there to answer it."""
+    units = machine.written / "usr/lib/systemd/system"
+    units.mkdir(parents=True, exist_ok=True)
+    (units / "userconfig.service").write_text(_DIALOG)
+    wants = machine.written / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    (wants / "userconfig.service").symlink_to("/usr/lib/systemd/system/userconfig.service")
 
 
 def installed(machine: Machine, on: Started) -> str:

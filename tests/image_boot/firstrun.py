@@ -13,6 +13,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
     """The boot that sets up, the one that installs, and the one after it."""
     table.begin("Bookworm, firstrun.sh")
     seen.add_camera(machine)
+    seen.add_dialog(machine)
     blocks = seen.blocks_of(machine)
     why = machine.console.read_text
     if not table.see("first boot", "sets up, and restarts", lambda: _set_up(machine), why):

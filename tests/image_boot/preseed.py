@@ -30,6 +30,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
     table.begin("Trixie, rpi-preseed (a stand-in runs its runcmd.early)")
     _stand_in(machine)
     seen.add_camera(machine)
+    seen.add_dialog(machine)
     blocks = seen.blocks_of(machine)
     why = machine.console.read_text
     with machine.started() as on:

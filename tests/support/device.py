@@ -42,9 +42,10 @@ done
 mount -t tmpfs none /root
 mount -t tmpfs none /home
 mount -t tmpfs none /run
-mkdir -p /run/systemd/system /run/sshd /run/lock
+mount -t tmpfs none /boot
+mkdir -p /boot/firmware /run/systemd/system /run/sshd /run/lock
 cp "$2" /usr/bin/systemctl
-rm -rf /opt/fer-edge /etc/fer-edge /var/lib/fer-edge
+rm -rf /opt/fer-edge /etc/fer-edge /var/lib/fer-edge /var/lib/fer-edge-first-boot
 for site in /usr/local/lib/python3.*/dist-packages; do
     echo "$1/packages" >"$site/of-the-tests.pth"
 done
@@ -60,6 +61,9 @@ for word in "$@"; do
     case $word in -*) ;; *) verb=${verb:-$word} ;; esac
 done
 unit=/etc/systemd/system/fer-edge.service
+case "$verb $*" in
+    *fer-edge-first-boot.service) [ "$verb" != start ] || sh /var/lib/fer-edge-first-boot/first-boot.sh; exit ;;
+esac
 start() {
     [ ! -e /run/slow-start ] || sleep 2
     command=$(sed -n 's/^ExecStart=//p' "$unit") || exit 5
@@ -72,7 +76,7 @@ start() {
     exit 1
 }
 case $verb in
-    start | restart) start ;;
+    start | restart) case "$*" in *--no-block*) start >/dev/null 2>&1 & ;; *) start ;; esac ;;
     stop) echo inactive >/run/fer-edge.state ;;
     disable) case "$*" in *--now*) echo inactive >/run/fer-edge.state ;; esac ;;
     is-active) cat /run/fer-edge.state 2>/dev/null || echo inactive ;;

@@ -7,6 +7,16 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_flash.first_boot import first_boot_files
+from fer_flash.pi_config import PiConfig
+from fer_flash.stock_system import Style
+from support.pi_settings import CMDLINE, FolderVolume, system_of
+
+SHELLS = ("dash", "bash")
+INSTALL = '#!/bin/sh\nprintf "%s\\0" install.sh "$@" "" >>"$CALLS"\nexit "${INSTALL_RC:-0}"\n'
+SETUP = "fer-edge/first-boot/setup.sh"
+STATE = "var/lib/fer-edge-first-boot"
+
 COMMANDS = ("systemctl", "raspi-config", "rfkill", "usermod", "groupmod", "useradd", "chown")
 IMAGER = "usr/lib/raspberrypi-sys-mods/imager_custom"
 USERCONF = "usr/lib/userconf-pi/userconf"
@@ -120,3 +130,34 @@ def _program(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
+
+
+def compose(sandbox: Sandbox, style: Style, config: PiConfig, install: str = INSTALL) -> None:
+    """Put onto the sandbox's boot partition what a card would have."""
+    boot = FolderVolume(sandbox.boot)
+    boot.put({"cmdline.txt": CMDLINE, "config.txt": "[all]\n"})
+    for file in first_boot_files(system_of(style), config, boot):
+        boot.put({file.path: file.data})
+    boot.put({"fer-edge/install.sh": install, "fer-edge/secrets/mqtt-password": "hunter22\n"})
+
+
+def everything_on(folder: Path) -> bytes:
+    return b"\0".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def set_up(sandbox: Sandbox, style: Style) -> None:
+    """What the style itself runs, to its end, without a complaint."""
+    script = sandbox.boot / ("firstrun.sh" if style is Style.SYSTEMD else SETUP)
+    ran = sandbox.run(script, *([] if style is Style.SYSTEMD else [style]))
+    assert ran.returncode == 0 and "failed" not in ran.stdout, ran.stdout
+
+
+def first_boot(sandbox: Sandbox) -> str:
+    """The service, to its good end; gives what it prints."""
+    ran = sandbox.run(sandbox.root / STATE / "first-boot.sh")
+    assert ran.returncode == 0, ran.stdout
+    return ran.stdout
+
+
+def cloud_init_is_through(sandbox: Sandbox) -> None:
+    sandbox.write("var/lib/cloud/instance/boot-finished", "")

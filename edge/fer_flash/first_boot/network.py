@@ -1,18 +1,13 @@
-"""The network of a Pi, as NetworkManager and as netplan have it."""
+"""The network of a Pi, as NetworkManager has it, and for cloud-init what of it is wired, as netplan has it."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 import uuid
 
-from fer_edge.errors import InputError
 from fer_flash.first_boot.yaml_text import Yaml
-from fer_flash.pi_config import NetworkSettings, PiConfig, WifiSettings
+from fer_flash.pi_config import NetworkSettings, PiConfig
 
-_WLAN = "wlan0"
-"""What Linux calls the radio of every Pi."""
-_BYTES = re.compile(r"\s*(\d+\s*;\s*)+(\d+\s*)?")
 _NAMESPACE = uuid.UUID("8d5b8fd0-7c3a-4a2e-9b1d-3a1c7f3f5e60")  # ours: equal settings make equal files
 
 
@@ -44,40 +39,16 @@ def wired_connection(config: PiConfig) -> str:
 
 
 def netplan(config: PiConfig) -> dict[str, Yaml]:
-    """The same as cloud-init's network configuration, version 2, which is netplan's.
+    """The wired interface as cloud-init's network configuration, version 2, which is netplan's.
 
-    Raises InputError for a name of a network that netplan passes on as if it were bytes, such as ``49;50;``.
+    The wireless network is not in it: cloud-init writes what it reads here into its log and into its instance's files,
+    the key with it (cloudinit/stages.py, apply_network_config).
     """
-    network, wifi = config.settings.network, config.settings.wifi
-    if wifi.ssid is not None and _BYTES.fullmatch(wifi.ssid):
-        raise InputError(f"wifi.ssid: netplan, which this image uses, cannot have a network of the name {wifi.ssid!r}")
+    network = config.settings.network
     wireless = network.interface.startswith("wl")
+    fixed = network if network.address and not wireless else None
     wired = "eth0" if wireless else network.interface
-    fixed = network if network.address else None
-    tables: dict[str, Yaml] = {
-        "version": 2,
-        "ethernets": {wired: _netplan_addresses(None if wireless else fixed)},
-    }
-    if wifi.ssid is not None:
-        interface = network.interface if wireless and fixed else _WLAN
-        tables["wifis"] = {
-            interface: {
-                **_netplan_addresses(fixed if wireless else None),
-                "regulatory-domain": wifi.country,
-                "access-points": {wifi.ssid: _access_point(wifi, config.wifi_key)},
-            }
-        }
-    return {"network": tables}
-
-
-def _access_point(wifi: WifiSettings, key: str | None) -> dict[str, Yaml]:
-    point: dict[str, Yaml] = {"hidden": True} if wifi.hidden else {}
-    if key is None:
-        return {**point, "auth": {"key-management": "none"}}
-    if wifi.security == "wpa2/wpa3":
-        # The short form is netplan's for both of them (src/parse.c, handle_access_point_password); so does Imager.
-        return {**point, "password": key}
-    return {**point, "auth": {"key-management": "sae" if wifi.security == "wpa3" else "psk", "password": key}}
+    return {"network": {"version": 2, "ethernets": {wired: _netplan_addresses(fixed)}}}
 
 
 def _netplan_addresses(fixed: NetworkSettings | None) -> dict[str, Yaml]:

@@ -1,14 +1,16 @@
 """The files of each style.
 
-In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then installs
-FER-Edge from the payload and scrubs the secrets; both lie in ``fer-edge/first-boot`` on the boot partition. They differ
+In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then scrubs the
+secrets and installs FER-Edge from the payload; both lie in ``fer-edge/first-boot`` on the boot partition. They differ
 in who makes the account, and in what starts setup.sh:
 
 ``systemd``: firstrun.sh, which ``systemd.run=`` in cmdline.txt names (systemd-run-generator(8)), as Raspberry Pi Imager
 does it (src/imagewriter.cpp, src/customization_generator.cpp). A restart follows.
 
-``cloudinit``: ``bootcmd`` of user-data, which runs at every boot until the scrub takes it out. ``runcmd`` runs once for
-an instance, even where the power fails in the middle of it. cloud-init makes account and network.
+``cloudinit``: ``bootcmd`` of user-data, which runs at every boot; ``runcmd`` runs once for an instance, even where the
+power fails in the middle of it. cloud-init makes the account. It gets no secret, since it keeps copies: of the network
+in its log, of user-data in its instance's folder. setup.sh writes the wireless network, and gives the account its
+password once cloud-init is through.
 
 ``rpi-preseed``: ``runcmd.early`` of rpi-preseed.toml, before the network is up and before anybody can log in.
 rpi-preseed renames the account (raspberrypi/rpi-preseed: schema/rpi-preseed.schema, src/apply). It gets no secret: it
@@ -70,7 +72,7 @@ def first_boot_files(system: StockSystem, config: PiConfig, boot: BootPartition)
     if system.style is Style.SYSTEMD:
         styled, more = _systemd_files()
     elif system.style is Style.CLOUDINIT:
-        styled, more = _cloudinit_files(config)
+        styled, more = _cloudinit_files(system, config)
     else:
         styled, more = _preseed_files(system, config)
     settings, secret = settings_text(system, config)
@@ -101,13 +103,12 @@ def warnings(system: StockSystem, config: PiConfig) -> tuple[str, ...]:
 def settings_text(system: StockSystem, config: PiConfig) -> tuple[str, bool]:
     """What setup.sh reads, and whether it is secret: assignments of the shell, so quoted that no value is looked into.
 
-    Where cloud-init makes the account and the network, they are left out: each secret stands in one place.
+    Secrets stand nowhere else on the boot partition but in the payload.
     """
     settings = config.settings
-    if system.style is Style.CLOUDINIT:
-        password_hash = wifi = wired = ""
-    else:
-        password_hash, wifi, wired = config.password_hash or "", wifi_connection(config), wired_connection(config)
+    password_hash, wifi = config.password_hash or "", wifi_connection(config)
+    # cloud-init has it in its network-config.
+    wired = "" if system.style is Style.CLOUDINIT else wired_connection(config)
     values = {
         "FER_HOSTNAME": settings.system.hostname,
         "FER_LOCALE": settings.system.locale,
@@ -145,18 +146,19 @@ def _systemd_files() -> tuple[list[BootFile], list[str]]:
     return [BootFile("firstrun.sh", _script("firstrun.sh"))], words
 
 
-def _cloudinit_files(config: PiConfig) -> tuple[list[BootFile], list[str]]:
+def _cloudinit_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFile], list[str]]:
     scrubbed = _cloud_config(_lasting(config), "What was here was done at the first boot; edits have no effect.")
     user_data = _cloud_config(_user_data(config), "Done once, at the first boot; then scrubbed.")
+    network = yaml_text(netplan(config))
     # Of what is no secret alone: a hash over the key of the network would let one try passphrases against it.
-    open_part = dataclasses.replace(config, password_hash=None, wifi_key=None)
-    content = yaml_text(_user_data(open_part)) + yaml_text(netplan(open_part))
+    open_settings, _ = settings_text(system, dataclasses.replace(config, password_hash=None, wifi_key=None))
+    content = yaml_text(_user_data(config)) + network + open_settings
     instance = f"fer-edge-{hashlib.sha256(content.encode('utf-8')).hexdigest()[:16]}"
     meta_data = {"dsmode": "local", "instance-id": instance, "local-hostname": config.settings.system.hostname}
     seed = [
         BootFile("meta-data", yaml_text(meta_data).encode("utf-8")),
-        BootFile("user-data", user_data, secret=config.password_hash is not None),
-        BootFile("network-config", yaml_text(netplan(config)).encode("utf-8"), secret=config.wifi_key is not None),
+        BootFile("user-data", user_data),
+        BootFile("network-config", network.encode("utf-8")),
         BootFile(f"{FOLDER}/user-data.scrubbed", scrubbed),
     ]
     # As Imager does since its pull request 1529: so cloud-init knows, at each boot, that this instance is done.
@@ -173,17 +175,15 @@ def _lasting(config: PiConfig) -> dict[str, Yaml]:
 
 
 def _user_data(config: PiConfig) -> dict[str, Yaml]:
-    system, ssh = config.settings.system, config.settings.ssh
+    system, ssh, setup = config.settings.system, config.settings.ssh, f"{MOUNTED}/{FOLDER}/setup.sh"
     user: dict[str, Yaml] = {
         "name": config.settings.user.name,
         "groups": _GROUPS,
         "shell": "/bin/bash",
-        "lock_passwd": config.password_hash is None,
+        "lock_passwd": True,  # until setup.sh gives it one
     }
     if config.password_hash is None:
         user["sudo"] = "ALL=(ALL) NOPASSWD:ALL"  # it would ask for a password that there is not
-    else:
-        user["hashed_passwd"] = config.password_hash  # unlike passwd, also of an account that the image has already
     if config.ssh_keys:
         user["ssh_authorized_keys"] = list(config.ssh_keys)
     return {
@@ -194,7 +194,8 @@ def _user_data(config: PiConfig) -> dict[str, Yaml]:
         "ssh_pwauth": ssh.password_login,
         "disable_root": True,
         "users": [user],
-        "bootcmd": [["sh", f"{MOUNTED}/{FOLDER}/setup.sh", "cloudinit"]],
+        # cloud-init goes on asking for it by a copy of its own, also when `fer-edge deploy --remove` has taken it away.
+        "bootcmd": [["sh", "-c", f"[ ! -e {setup} ] || exec sh {setup} cloudinit"]],
     }
 
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs FER-Edge from the payload on the card, then takes the secrets off the boot partition and says what it did.
+# Takes the secrets of the settings off the boot partition, installs FER-Edge from the payload on the card, then takes the
+# payload's secrets off it too, and says what it did.
 # Written by `fer-edge flash compose`; setup.sh puts it in place, fer-edge-first-boot.service runs it at every boot until
 # both are done. Each step may be cut off by a loss of power, and is done again.
 #
@@ -15,6 +16,7 @@ first=$boot/fer-edge/first-boot
 style=$(cat "$state/style" 2>/dev/null || echo unknown)
 attempts=3     # boots at which the install is tried
 wait_s=${WAIT_S:-300} # for cloud-init's last stage, which reads the seed no more
+left='' # what could not be scrubbed
 
 say() { printf 'fer-edge first boot: %s\n' "$*"; }
 
@@ -43,6 +45,8 @@ arm_watchdog() {
 
 install_payload() {
   [ ! -e "$state/installed" ] || return 0
+  # Where each attempt ended in a loss of power, there must be an end to it too.
+  [ "$(tried)" -lt "$attempts" ] || return 1
   count=$(($(tried) + 1))
   printf '%s\n' "$count" >"$state/attempts"
   sync "$state/attempts"
@@ -76,9 +80,9 @@ wait_for_cloud_init() {
 
 size_of() { wc -c <"$1" | tr -d ' '; }
 
-# overwrite FILE FROM: FROM's bytes in the place of FILE's, in the same blocks of the file system.
+# overwrite FILE FROM: FROM's bytes in the place of FILE's, in the same blocks of the file system, in one write.
 overwrite() {
-  dd if="$2" of="$1" conv=notrunc bs=4096 2>/dev/null && sync "$1"
+  dd if="$2" of="$1" conv=notrunc bs="$(size_of "$2")" 2>/dev/null && sync "$1"
 }
 
 # wipe FILE: zeros over all of it, then it is removed.
@@ -90,10 +94,15 @@ wipe() {
   if [ -e "$1" ]; then
     return 1
   fi
-  wiped="$wiped ${1#"$boot"/}"
+  note_wiped "${1#"$boot"/}"
 }
 
-# cloud-init reads its seed at each boot, so there must always be one: what is left of it without the secrets goes over the
+# What was wiped at earlier boots is told too.
+note_wiped() {
+  printf ' %s' "$1" >>"$state/wiped"
+}
+
+# cloud-init reads its seed at each boot, so there must always be one: what lasts of it goes over the
 # old text, filled up with empty lines, in one write, so that no moment is without a seed.
 scrub_user_data() {
   [ "$style" = cloudinit ] && [ -f "$boot/user-data" ] || return 0
@@ -105,30 +114,34 @@ scrub_user_data() {
   overwrite "$boot/user-data" "$state/new" || return 1
   cmp -s "$boot/user-data" "$state/new" || return 1
   rm -f "$state/new"
-  wiped="$wiped user-data"
+  note_wiped user-data
 }
 
-# What cloud-init made of network-config stays in force: cloud-init's own switch, so that it never makes it anew.
-keep_network() {
-  [ "$style" = cloudinit ] || return 0
-  mkdir -p "$root/etc/cloud/cloud.cfg.d"
-  printf 'network: {config: disabled}\n' >"$root/etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
-  chmod 644 "$root/etc/cloud/cloud.cfg.d/99-fer-edge-network.cfg"
-}
-
-# cloud-init's log tells the network's settings as they stand, with its key (cloudinit/stages.py, apply_network_config).
-scrub_log() {
-  log=$root/var/log/cloud-init.log
-  [ "$style" = cloudinit ] && [ -f "$log" ] || return 0
-  sed -i "/'access-points'/d" "$log"
-}
-
-# Another attempt to install needs the payload's secrets.
-scrub_payload() {
-  if [ ! -e "$state/installed" ] && [ "$(tried)" -lt "$attempts" ]; then
-    left="$left payload"
-    return
+# Before the install, which needs none of this: that takes minutes, and may lose its power each time.
+scrub_settings() {
+  [ ! -e "$state/settings-scrubbed" ] || return 0
+  wait_for_cloud_init
+  if [ "$style" = cloudinit ] && [ -e "$first/setup.sh" ]; then
+    sh "$first/setup.sh" cloudinit-done
   fi
+  sync
+  mark cloud-init-done
+  for step in scrub_user_data "wipe $first/settings" "wipe $boot/firstrun.sh"; do
+    # shellcheck disable=SC2086 # a command and its argument, neither with spaces of its own
+    $step || left="$left ${step##*/}"
+  done
+  sync
+  [ -n "$left" ] || mark settings-scrubbed
+}
+
+# Another attempt to install needs them.
+keeps_payload() {
+  [ ! -e "$state/installed" ] && [ "$(tried)" -lt "$attempts" ]
+}
+
+scrub_payload() {
+  [ ! -e "$state/scrubbed" ] || return 0
+  keeps_payload && return 1
   for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
     for file in "$payload"/secrets/*; do
       wipe "$file" || left="$left ${file##*/}"
@@ -138,29 +151,11 @@ scrub_payload() {
       wipe "$payload/config.toml" || left="$left config.toml"
     fi
   done
-}
-
-scrub() {
-  [ ! -e "$state/scrubbed" ] || return 0
-  wiped='' left=''
-  wait_for_cloud_init
-  sync
-  mark cloud-init-done
-  keep_network
-  for step in scrub_log scrub_user_data "wipe $boot/network-config" "wipe $first/settings" "wipe $boot/firstrun.sh"; do
-    case $step in
-      *network-config) [ "$style" = cloudinit ] || continue ;;
-    esac
-    # shellcheck disable=SC2086 # a command and its argument, neither with spaces of its own
-    $step || left="$left ${step##*/}"
-  done
-  scrub_payload
   if [ -n "$left" ]; then
     say "could not scrub:$left"
     return 1
   fi
   sync
-  printf '%s\n' "${wiped:- nothing}" >"$state/wiped"
   mark scrubbed
 }
 
@@ -168,8 +163,15 @@ tell() {
   installed="FAILED, attempt $(cat "$state/attempts") of $attempts, one a boot. The end of $state/install.log:
 $(tail -n 5 "$state/install.log" 2>/dev/null)"
   [ ! -e "$state/installed" ] || installed='done'
-  scrubbed="FAILED; secrets may still lie on this partition; it is tried again at the next boot"
-  [ ! -e "$state/scrubbed" ] || scrubbed="done, overwritten and removed or emptied:$(cat "$state/wiped")"
+  wiped=$(cat "$state/wiped" 2>/dev/null)
+  wiped=${wiped:- nothing}
+  if [ -e "$state/scrubbed" ]; then
+    scrubbed="done, overwritten and removed or emptied:$wiped"
+  elif [ -z "$left" ]; then
+    scrubbed="the payload's secrets stay for another attempt to install; overwritten and removed or emptied:$wiped"
+  else
+    scrubbed="FAILED; secrets may still lie on this partition; it is tried again at the next boot"
+  fi
   say "install: $installed"
   say "scrub: $scrubbed"
   printf 'FER-Edge, first boot\ninstall: %s\nscrub: %s\n%s\n' "$installed" "$scrubbed" \
@@ -180,12 +182,13 @@ $(tail -n 5 "$state/install.log" 2>/dev/null)"
 sync # what the boot has set so far
 finish_setup
 arm_watchdog
+scrub_settings
 install_payload
 install_rc=$?
-scrub
+scrub_payload
 scrub_rc=$?
 tell
-if [ "$scrub_rc" -eq 0 ] && { [ "$install_rc" -eq 0 ] || [ "$(tried)" -ge "$attempts" ]; }; then
+if [ "$scrub_rc" -eq 0 ]; then # then it is installed, or there is no other attempt
   mark 'done'
   rm -f "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
 fi

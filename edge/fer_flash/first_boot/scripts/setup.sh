@@ -2,13 +2,13 @@
 # Sets up this Raspberry Pi at its first boot and hands over to first-boot.sh beside it, which runs as a service.
 # Written by `fer-edge flash compose`. Run again, it does the same again. Its settings are in the file beside it.
 #
-# usage: setup.sh STYLE, one of systemd, cloudinit, rpi-preseed
+# usage: setup.sh STYLE, one of systemd, cloudinit, rpi-preseed; cloudinit-done for what comes after cloud-init
 # ROOT is prepended to every path: empty on a Pi, a folder in tests.
 set -u
 umask 022
 
 root=${ROOT:-}
-style=${1:?usage: setup.sh systemd|cloudinit|rpi-preseed}
+style=${1:?usage: setup.sh systemd|cloudinit|cloudinit-done|rpi-preseed}
 here=$(dirname "$0")
 state=$root/var/lib/fer-edge-first-boot
 imager=$root/usr/lib/raspberrypi-sys-mods/imager_custom
@@ -124,6 +124,24 @@ BACKSPACE=\"guess\"
   fi
 }
 
+# On a screen that nobody looks at, userconf-pi asks for a first account, and multi-user.target waits for the answer
+# (debian/userconf-pi.userconfig.service there). The rest is as its cancel-rename does it.
+end_dialog() {
+  [ -e "$root/usr/lib/systemd/system/userconfig.service" ] || return 0
+  attempt systemctl --no-block mask --now userconfig.service
+  rm -f "$root/etc/ssh/sshd_config.d/rename_user.conf" "$root/var/lib/userconf-pi/autologin"
+  attempt systemctl --no-block enable --now getty@tty1.service
+}
+
+# cloud-init makes the account, and may come to that after all that is set here; where it is Raspberry Pi's own, it asks
+# for the dialog once more (cloudinit/distros/raspberry_pi_os.py: rename-user).
+after_cloud_init() {
+  attempt end_dialog
+  if [ -n "$FER_PASSWORD_HASH" ]; then
+    attempt set_password
+  fi
+}
+
 # As rpi-preseed does it: profiles of NetworkManager that are written here, since imager_custom's know neither WPA3 nor
 # fixed addresses, and take some names of networks for something else.
 set_network() {
@@ -135,7 +153,8 @@ set_network() {
   fi
 }
 
-# Raspberry Pi OS keeps the radio blocked until a country is set. cmdline.txt has it too, for the kernel.
+# Raspberry Pi OS keeps the radio blocked until a country is set, and tells NetworkManager to leave it off as well (pi-gen,
+# stage2/02-net-tweaks/01-run.sh). cmdline.txt has it too, for the kernel.
 set_country() {
   [ -n "$FER_COUNTRY" ] || return 0
   if have raspi-config; then
@@ -149,6 +168,9 @@ set_country() {
       echo 0 >"$file"
     fi
   done
+  if [ -e "$root/var/lib/NetworkManager/NetworkManager.state" ]; then
+    sed -i 's/^WirelessEnabled=false/WirelessEnabled=true/' "$root/var/lib/NetworkManager/NetworkManager.state"
+  fi
 }
 
 # A Pi that hangs starts again: 15 s is the longest that its timer counts. A card stands so many writes: the journal is
@@ -183,10 +205,11 @@ set_install() {
     "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
 }
 
-# cloud-init marks a module as done before it is. Where an earlier boot did not come to the scrub, all are done again.
+# cloud-init marks a module as done before it is. Where an earlier boot did not come to the scrub, all are done again, and
+# first-boot.sh waits for the end of that.
 redo_cloud_init() {
   if [ "$style" = cloudinit ] && [ -e "$state/style" ] && [ ! -e "$state/cloud-init-done" ]; then
-    rm -f "$root"/var/lib/cloud/instance/sem/config_*
+    rm -f "$root"/var/lib/cloud/instance/sem/config_* "$root/var/lib/cloud/instance/boot-finished"
   fi
 }
 
@@ -199,9 +222,8 @@ start_services() {
   else
     attempt systemctl --no-block stop ssh
   fi
-  if [ "$style" = rpi-preseed ]; then # nothing keeps NetworkManager from having read its profiles before
-    attempt systemctl --no-block try-restart NetworkManager
-  fi
+  # Nothing keeps NetworkManager from having read its profiles before.
+  attempt systemctl --no-block try-restart NetworkManager
   attempt systemctl --no-block start fer-edge-first-boot.service
 }
 
@@ -211,6 +233,10 @@ if [ ! -e "$here/settings" ]; then
 fi
 # shellcheck source=/dev/null
 . "$here/settings"
+if [ "$style" = cloudinit-done ]; then
+  after_cloud_init
+  exit 0
+fi
 # What cloud-init wrote before is on the medium before anything of ours is: of its own files, an empty one stops it for good.
 sync
 attempt redo_cloud_init
@@ -234,15 +260,17 @@ case $style in
     attempt set_ssh
     attempt set_network
     ;;
-  cloudinit) # makes the account, and the network, by itself
+  cloudinit) # makes the account by itself
     attempt set_ssh
     attempt allow_locale
+    attempt set_network
     ;;
   *)
     say "unknown style $style"
     exit 2
     ;;
 esac
+attempt end_dialog
 attempt set_country
 attempt set_care
 : >"$state/set-up"
