@@ -30,7 +30,7 @@ class Loaded:
     """
 
     kind: str
-    shape: tuple[int | None, int | None, int | None]
+    shape: tuple[int | None, int | None, int]
     outputs: int
     trace: Callable[[tuple[int, int, int]], Any]
     call: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -143,7 +143,7 @@ def _one(path: Path, side: str, found: list[Any]) -> Any:
     return found[0]
 
 
-def _image(path: Path, shape: Any) -> tuple[int | None, int | None, int | None]:
+def _image(path: Path, shape: Any) -> tuple[int | None, int | None, int]:
     if len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3):
         raise ModelError(f"{path}: takes {shape}, channels first, which is not supported: save it with channels last")
     if len(shape) != 4 or shape[3] not in (1, 3):

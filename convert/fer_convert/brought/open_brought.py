@@ -56,10 +56,7 @@ def open_brought(path: Path, options: BroughtOptions) -> Brought:
     loaded = load(path)
     shape, size_told = _shape(path, loaded, options.size)
     labels, labels_told = _labels(path, loaded.outputs, options.labels)
-    try:
-        graph = freeze(loaded.trace(shape), shape)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+    graph = _frozen(path, loaded, shape)
     scaling, range_told = _range(path, graph, options.input_range)
     try:
         scale, offset = (np.array(values, np.float32) for values in scaling.for_channels(shape[2]))
@@ -70,6 +67,7 @@ def open_brought(path: Path, options: BroughtOptions) -> Brought:
         if graph.softmax
         else "its numbers are taken for logits: no softmax stands at its end"
     )
+    # What keeps the contract already is converted as the Keras model that it is, layer by layer.
     raw = shape[2] == 1 and scaling == RAW and not graph.softmax and loaded.keras is not None
     model = loaded.keras if raw and options.size is None else _wrapped(graph, len(labels), scale, offset)
     _check_same(path, loaded, model, scale, offset, graph)
@@ -77,25 +75,29 @@ def open_brought(path: Path, options: BroughtOptions) -> Brought:
     return Brought(model, labels, *graph.count(), told)
 
 
+def _frozen(path: Path, loaded: Loaded, shape: tuple[int, int, int]) -> FrozenGraph:
+    try:
+        function = loaded.trace(shape)
+    except Exception as error:  # it is somebody else's graph
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path}: does not take {shape[0]}x{shape[1]} pixels: {reason}") from error
+    try:
+        return freeze(function, shape)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
 def _shape(path: Path, loaded: Loaded, wanted: tuple[int, int] | None) -> tuple[tuple[int, int, int], str]:
-    height, width, channels = loaded.shape
-    if wanted is None and (height is None or width is None):
+    own_height, own_width, channels = loaded.shape
+    height, width = wanted or (own_height, own_width)
+    if height is None or width is None:
         raise InputError(f"{path}: takes images of any size: say which it is to have, with --input-size 96")
-    for own, said in zip((height, width), wanted or (height, width), strict=True):
-        if own not in (None, said):
-            raise InputError(f"{path}: takes {height}x{width} pixels, not --input-size {wanted[0]}x{wanted[1]}")  # type: ignore[index]
-    height, width = wanted or (height, width)
-    if (
-        height is None
-        or width is None
-        or channels is None
-        or not 8 <= min(height, width) <= max(height, width) <= _LARGEST_SIDE
-    ):
-        raise ModelError(f"{path}: takes {height}x{width} pixels; a face crop is 8 to {_LARGEST_SIDE} pixels wide")
-    told = f"{height}x{width} pixels of " + (
-        "one channel" if channels == 1 else "three channels: each gets the grey crop"
-    )
-    return (height, width, channels), told
+    if own_height not in (None, height) or own_width not in (None, width):
+        raise InputError(f"{path}: takes {own_height}x{own_width} pixels, not --input-size {height}x{width}")
+    if not 8 <= min(height, width) <= max(height, width) <= _LARGEST_SIDE:
+        raise InputError(f"{path}: {height}x{width} pixels are no face crop: 8 to {_LARGEST_SIDE} on each side are")
+    told = "one channel" if channels == 1 else "three channels: each gets the grey crop"
+    return (height, width, channels), f"{height}x{width} pixels of {told}"
 
 
 def _labels(path: Path, outputs: int, given: tuple[str, ...] | None) -> tuple[tuple[str, ...], str]:
