@@ -75,8 +75,6 @@ left_after_s = 60.0
 enabled = true
 token_file = "web-token"
 """
-_EVENTS = 2
-"""How many of the daemon's events are waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +177,7 @@ def _watch(run: _Run, machine: EmulatedPi) -> None:
         run.tell(line)
     machine.wait_for(_has("Started fer-edge.service"), "the service", run.until)
     run.tell("systemd has started fer-edge.service, which has told that it is ready")
-    for _ in range(_EVENTS):
-        event = machine.wait_for(_event, "an event of the daemon", run.until)
-        run.tell(json.dumps(event))
+    run.tell(json.dumps(machine.wait_for(_event, "an event of the daemon", run.until)))
     machine.type("systemctl show fer-edge --property=ActiveState,NRestarts; systemctl poweroff")
     run.tell(machine.wait_for(_has("NRestarts="), "the service's state", run.until))
     machine.wait_until_off(run.until)
