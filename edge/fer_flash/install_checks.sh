@@ -24,7 +24,8 @@ look_again() { # it was active a while ago: is it still, or is it one that start
     fi
 }
 
-start_wait_s=150 # of TimeoutStartSec=90 of the unit, and a slow card
+start_wait_s=600 # a unit has 90 s to start, and a slow card all else to do meanwhile; one that ends is not waited for
+
 # At a first boot nothing waits for the service but this. One that does not come up stays: nothing is there to go back to,
 # it may come up later, and the next boot looks again.
 wait_for_service() {
