@@ -19,7 +19,7 @@ from fer_flash.first_boot import BootFile, first_boot_files, warnings
 from fer_flash.image.card_image import CardImage
 from fer_flash.image.stock import unpack
 from fer_flash.image.volume import Volume
-from fer_flash.meter import Meter
+from fer_flash.meter import Meter, size
 from fer_flash.payload import PayloadFile, PayloadSettings, assemble, total_bytes
 from fer_flash.pi_config import PiConfig
 from fer_flash.stock_system import StockSystem, inspect
@@ -99,17 +99,18 @@ def place_for(boot_free: int, root_free: int, sizes: Sequence[int]) -> Place:
 
     The boot partition is preferred: every computer can look at it. Raises InputError where neither has the room.
     """
-    needed = sum(-(-size // _CLUSTER) * _CLUSTER for size in sizes)
+    needed = sum(-(-each // _CLUSTER) * _CLUSTER for each in sizes)
     boot, root = boot_free - BOOT_RESERVE, root_free - ROOT_RESERVE
     if needed <= boot:
-        why = f"the boot partition has {_mb(boot_free)} free, and {_mb(BOOT_RESERVE)} stay free for kernels to come"
+        why = f"the boot partition has {size(boot_free)} free, and {size(BOOT_RESERVE)} stay free for kernels to come"
         return Place(True, "fer-edge", "/boot/firmware/fer-edge", why)
     if needed <= root:
-        why = f"the boot partition has only {_mb(boot_free)} free, the root file system {_mb(root_free)}"
+        why = f"the boot partition has only {size(boot_free)} free, the root file system {size(root_free)}"
         return Place(False, "opt/fer-edge/payload", "/opt/fer-edge/payload", why)
     raise InputError(
-        f"no room for the payload of {_mb(needed)}: the boot partition has {_mb(boot_free)} free and must keep "
-        f"{_mb(BOOT_RESERVE)}, the root file system {_mb(root_free)} and {_mb(ROOT_RESERVE)}; take a stock Lite image"
+        f"no room for the payload of {size(needed)}: the boot partition has {size(boot_free)} free and must keep "
+        f"{size(BOOT_RESERVE)}, the root file system {size(root_free)} and {size(ROOT_RESERVE)}; "
+        "take a stock Lite image"
     )
 
 
@@ -123,7 +124,7 @@ def _customise(
         boot_files = first_boot_files(system, config, card.boot)
         sizes = [*(file.size for file in payload), *(len(file.data) for file in boot_files)]
         place = place_for(card.boot.free_bytes, card.root.free_bytes, sizes)
-        tell(f"payload of {_mb(total_bytes(payload))} for {place.path}: {place.why}")
+        tell(f"payload of {size(total_bytes(payload))} for {place.path}: {place.why}")
         if write:
             _write(card, place, payload, boot_files)
     return Composition(
@@ -156,7 +157,7 @@ def _unpack(stock: Stock, out: Path) -> None:
             stock.source,
             stream,
             sha256=stock.sha256,
-            progress=lambda done, size: meter.advance(done - meter.done, done / size if size else None),
+            progress=lambda done, whole: meter.advance(done - meter.done, done / whole if whole else None),
         )
 
 
@@ -205,7 +206,3 @@ def _told_of(temporary: Path, stock: Stock, out: Path) -> Iterator[None]:
 def _sync(path: Path) -> None:
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _mb(count: int) -> str:
-    return f"{max(count, 0) / 1e6:.0f} MB"

@@ -22,6 +22,8 @@ _PROGRAMS = {
     "mkfs.vfat": "dosfstools",
     "mcopy": "mtools",
     "mke2fs": "e2fsprogs",
+    "qemu-aarch64-static": "qemu-user-static",
+    "bwrap": "bubblewrap",
 }
 # python3-venv is left out, so that it shows whether install.sh does without.
 _PACKAGES = (

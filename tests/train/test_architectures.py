@@ -76,7 +76,7 @@ def test_mini_xception_trains_and_converts(mini_road: MiniRoad, tmp_path: Path) 
     assert made.returncode == 0, made.stderr
 
 
-def test_a_builder_of_one_s_own_trains_resumes_and_converts(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_builder_of_one_s_own_trains_and_converts(mini_road: MiniRoad, tmp_path: Path) -> None:
     (tmp_path / "mynet.py").write_text(BUILDER)
     config, run = recipe(tmp_path, "mynet:small"), tmp_path / "run"
     done = warm.fer_edge("train", "--config", config, "--out", run, data=mini_road.data, cwd=tmp_path)

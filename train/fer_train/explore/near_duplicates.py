@@ -16,7 +16,7 @@ from fer_train.readers.progress import progress
 
 MOST_BITS = 4
 """Hashes that differ in no more bits are of one picture. In FER2013, of twenty pairs of each distance drawn at random,
-all were at 0, 2 and 4 bits, and fourteen at 6; no pair differs in an odd number, since half of the bits are set."""
+nearly all were at 0, 2 and 4 bits, and some at 6; no pair differs in an odd number, since half of the bits are set."""
 
 _BANDS = MOST_BITS + 1
 """Two hashes that differ in so few bits agree in one of so many bands at least."""
