@@ -172,11 +172,11 @@ def _compose(run: _Run, stock: Path, cache: Path) -> tuple[Path, dict[str, bytes
 
 def _watch(run: _Run, machine: EmulatedPi) -> None:
     """The boot that installs, up to the daemon's events; then it is switched off."""
+    machine.wait_for(_has("Started fer-edge.service"), "the service", run.until)
+    run.tell("systemd has started fer-edge.service, which has told that it is ready")
     for what in ("install: done", "scrub: done"):
         line = machine.wait_for(_has(f"fer-edge first boot: {what}"), f"the first boot's {what!r}", run.until)
         run.tell(line)
-    machine.wait_for(_has("Started fer-edge.service"), "the service", run.until)
-    run.tell("systemd has started fer-edge.service, which has told that it is ready")
     run.tell(json.dumps(machine.wait_for(_event, "an event of the daemon", run.until)))
     machine.type("systemctl show fer-edge --property=ActiveState,NRestarts; systemctl poweroff")
     run.tell(machine.wait_for(_has("NRestarts="), "the service's state", run.until))
