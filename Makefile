@@ -111,7 +111,7 @@ test-real-image: $(VENV)/.dev
 test-image: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m image_boot $(ARGS)
 
-# Some ten minutes on two idle cores; the serial console is kept in ~/.cache/fer-edge/boot-test.log.
+# Three to four minutes on two idle cores, once its parts are kept; the serial console is kept in ~/.cache/fer-edge/boot-test.log.
 boot-test: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m image_boot.boot_test $(ARGS)
 
