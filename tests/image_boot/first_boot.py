@@ -79,6 +79,8 @@ def installed(machine: Machine, on: Started) -> str:
     wait_for(path.exists, "the report of the first boot", _INSTALL_S)
     report = path.read_text()
     ensure("install: done\nscrub: done" in report, " / ".join(report.splitlines()))
+    # The report may be of an earlier boot, and systemd not listen yet.
+    wait_for(lambda: on.container.run("systemctl", "is-active", "basic.target").stdout.strip() == "active", "systemd")
     wait_for(lambda: Service(on.container).ask("ActiveState") == "active", "the service")
     wait_for(lambda: _state(on.container, FIRST_BOOT) != "activating", f"the end of {FIRST_BOOT}")
     ensure(_state(on.container, FIRST_BOOT) != "failed", f"{FIRST_BOOT} failed")
