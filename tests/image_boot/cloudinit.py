@@ -26,18 +26,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
         ):
             return
         table.see("cloud-init", "takes the seed without a complaint", lambda: _status(container), why)
-        table.see("network", "none is needed", lambda: seen.offline(container))
-        table.see("system", "as pi.toml says", lambda: seen.system(container))
-        table.see("account", "as pi.toml says", lambda: seen.account(container, card))
-        table.see("Wi-Fi", "as pi.toml says", lambda: seen.network(container))
-        table.see("card life", "hardware watchdog on, journal bounded", lambda: seen.care(container))
-        table.see("service", "watches and tells events", lambda: seen.watching(container), why)
-        table.see("its secrets", "reach it, and nobody else", lambda: seen.secrets_arrived(container))
-        table.see("doctor", "finds nothing bad", lambda: seen.doctor(container))
-        table.see("killed; hanging", "active again", lambda: seen.survives(container))
-        table.see(
-            "secrets", "nowhere on the boot partition", lambda: seen.secrets_gone(machine, card, container, blocks)
-        )
+        seen.all_of_it(table, machine, container, card, blocks)
     before = seen.state_of(machine)
     with machine.started() as on:
         container = on.container

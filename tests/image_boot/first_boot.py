@@ -13,6 +13,7 @@ from pathlib import Path
 from fer_flash.first_boot import REPORT
 from image_boot.card import HOSTNAME, LOCALE, PASSPHRASE, SSID, TIMEZONE, TOKEN, USER, Card
 from image_boot.machine import Machine, Started
+from image_boot.table import Table
 from systemd.container import Container, is_up, wait_for
 from systemd.faults import ended_by_watchdog, started_again
 from systemd.unit import CONFIG, EVENTS, UNIT, Service, ensure
@@ -85,6 +86,20 @@ def installed(machine: Machine, on: Started) -> str:
     wait_for(lambda: _state(on.container, FIRST_BOOT) != "activating", f"the end of {FIRST_BOOT}")
     ensure(_state(on.container, FIRST_BOOT) != "failed", f"{FIRST_BOOT} failed")
     return f"report on the boot partition after {time.monotonic() - began:.0f} s: {'; '.join(report.splitlines()[1:3])}"
+
+
+def all_of_it(table: Table, machine: Machine, container: Container, card: Card, blocks: Path) -> None:
+    """What an installed Pi must be, whatever the style: a row for each."""
+    table.see("network", "none is needed", lambda: offline(container))
+    table.see("system", "as pi.toml says", lambda: system(container))
+    table.see("account", "as pi.toml says", lambda: account(container, card))
+    table.see("Wi-Fi", "as pi.toml says", lambda: network(container))
+    table.see("card life", "hardware watchdog on, journal bounded", lambda: care(container))
+    table.see("service", "watches and tells events", lambda: watching(container), machine.console.read_text)
+    table.see("its secrets", "reach it, and nobody else", lambda: secrets_arrived(container))
+    table.see("doctor", "finds nothing bad", lambda: doctor(container))
+    table.see("killed; hanging", "active again", lambda: survives(container))
+    table.see("secrets", "nowhere on the boot partition", lambda: secrets_gone(machine, card, container, blocks))
 
 
 def offline(container: Container) -> str:
