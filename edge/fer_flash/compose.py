@@ -204,5 +204,5 @@ def _told_of(temporary: Path, stock: Stock, out: Path) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as stream:
+    with path.open("r+b") as stream:  # Windows syncs only what may be written
         os.fsync(stream.fileno())
