@@ -26,6 +26,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
         ):
             return
         table.see("cloud-init", "takes the seed without a complaint", lambda: _status(container), why)
+        table.see("system", "as pi.toml says", lambda: seen.system(container))
         seen.all_of_it(table, machine, container, card, blocks)
     before = seen.state_of(machine)
     with machine.started() as on:

@@ -89,9 +89,11 @@ def installed(machine: Machine, on: Started) -> str:
 
 
 def all_of_it(table: Table, machine: Machine, container: Container, card: Card, blocks: Path) -> None:
-    """What an installed Pi must be, whatever the style: a row for each."""
+    """What an installed Pi must be, whatever the style: a row for each.
+
+    ``system`` is none of them: its settings are the work of rpi-preseed itself where there is one.
+    """
     table.see("network", "none is needed", lambda: offline(container))
-    table.see("system", "as pi.toml says", lambda: system(container))
     table.see("account", "as pi.toml says", lambda: account(container, card))
     table.see("Wi-Fi", "as pi.toml says", lambda: network(container))
     table.see("card life", "hardware watchdog on, journal bounded", lambda: care(container))

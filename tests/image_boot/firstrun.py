@@ -24,6 +24,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
             "second boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why
         ):
             return
+        table.see("system", "as pi.toml says", lambda: seen.system(container))
         seen.all_of_it(table, machine, container, card, blocks)
     before = seen.state_of(machine)
     with machine.started() as on:

@@ -39,15 +39,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
             "first boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why
         ):
             return
-        table.see("network", "none is needed", lambda: seen.offline(container))
-        table.see("account", "as pi.toml says", lambda: seen.account(container, card))
-        table.see("Wi-Fi", "as pi.toml says", lambda: seen.network(container))
-        table.see("card life", "hardware watchdog on, journal bounded", lambda: seen.care(container))
-        table.see("service", "watches and tells events", lambda: seen.watching(container), why)
-        table.see("doctor", "finds nothing bad", lambda: seen.doctor(container))
-        table.see(
-            "secrets", "nowhere on the boot partition", lambda: seen.secrets_gone(machine, card, container, blocks)
-        )
+        seen.all_of_it(table, machine, container, card, blocks)
 
 
 def _stand_in(machine: Machine) -> None:
