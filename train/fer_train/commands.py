@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from fer_edge.cli import Command, add_subcommands
+from fer_edge.errors import ConfigError
 
 _SPLITS = ("Training", "PublicTest", "PrivateTest")
 
@@ -154,9 +155,34 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         help="begin where a shorter run of the same recipe stood before its rate fell (see loop.cooldown_epochs)",
     )
     beginning.add_argument("--resume", action="store_true", help="go on after the last whole epoch of the run in --out")
+    search = parser.add_argument_group("search")
+    search.add_argument(
+        "--tune",
+        action="store_true",
+        help="search the ranges of the recipe's [tune] instead, with Optuna; the same command, or one with --resume, "
+        "joins a search that is at work. --out must be on a disk of this machine, not on a network's",
+    )
+    search.add_argument(
+        "--workers",
+        type=_worker_count,
+        metavar="N",
+        help="with --tune: so many trials at once, each a process that has its share of the cores (default: 1)",
+    )
+
+
+def _worker_count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= 256:
+        raise argparse.ArgumentTypeError(f"must be a whole number in 1..256, not {text}")
+    return int(text)
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    if arguments.tune:
+        from fer_train.tune.command import run as search
+
+        return search(arguments)
+    if arguments.workers is not None:
+        raise ConfigError("--workers: is for --tune")
     from fer_train.train_command import run
 
     return run(arguments)

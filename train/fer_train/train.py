@@ -17,22 +17,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from fer_edge.errors import InputError, ModelError
+from fer_edge.errors import ModelError
 from fer_edge.files import atomic_path, write_text_atomically
 from fer_edge.types import Float32Array
 from fer_train.architectures.architecture import Architecture
 from fer_train.backend import predict_logits
 from fer_train.batches import TrainingBatches, TrainingSet
 from fer_train.config import LoopSettings, Recipe
-from fer_train.dataset import Dataset, Split, leak_free_training
+from fer_train.dataset import PUBLIC_TEST, TRAINING, Dataset, Split, trainable_rows
 from fer_train.model import count_macs, every_layer
 from fer_train.provenance import git_revision
 from fer_train.run_folder import BEST, CHECKPOINT, MODEL, RUN, Progress, check_run, open_run, save_epoch
 from fer_train.torch_norm import FusedBatchNormalization
 
 log = logging.getLogger(__name__)
-
-TRAINING_SPLIT, VALIDATION_SPLIT = "Training", "PublicTest"
 
 
 def train(
@@ -43,12 +41,14 @@ def train(
     targets: Callable[[int], Float32Array] | None = None,
     resume: bool = False,
     start: Path | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """Train ``recipe`` on ``dataset`` into the folder ``run`` and return the path of the kept model.
 
     ``targets`` tells for an epoch (from 0) the distributions to learn, float32 [Training rows, labels]; None takes
     the labels. Rows of Training whose pixels also stand in another split are left out. ``resume`` and ``start`` as for
-    ``open_run``, which says what is raised.
+    ``open_run``, which says what is raised. ``on_epoch`` gets each epoch's line of the history once that is saved; what
+    it raises ends the run there, so that it can be resumed.
     """
     revision = git_revision()  # of the code that is about to run, not of what the checkout holds hours later
     training_in, validation = _splits(dataset, targets)
@@ -95,6 +95,8 @@ def train(
         falls_next = 0 < recipe.loop.cooldown_epochs == recipe.loop.epochs - progress.epoch
         save_epoch(model, run, progress, held=falls_next)
         log.info("%s", json.dumps(line))
+        if on_epoch:
+            on_epoch(line)
     images = len(training_in(recipe.loop.epochs - 1))
     return _keep_best(recipe, network, dataset, run, progress, images, revision)
 
@@ -103,26 +105,18 @@ def _splits(
     dataset: Dataset, targets: Callable[[int], Float32Array] | None
 ) -> tuple[Callable[[int], TrainingSet], Split]:
     """What to train on in an epoch, and what to validate on."""
-    for name in (TRAINING_SPLIT, VALIDATION_SPLIT):
-        if name not in dataset.splits or not len(dataset.splits[name].images):
-            raise InputError(f"{dataset.name}: holds no {name} images; training needs Training and PublicTest")
-    kept = leak_free_training(dataset)
-    everything = dataset.splits[TRAINING_SPLIT]
-    if not len(kept):
-        raise InputError(f"{dataset.name}: every Training image also stands in another split; nothing to train on")
+    kept = trainable_rows(dataset)
+    everything = dataset.splits[TRAINING]
     dropped = len(everything.images) - len(kept)
     log.info("%d Training images, %d left out because they also stand in a test split", len(kept), dropped)
     images, labels = everything.images[kept], everything.labels[kept]
-    if len(np.unique(labels)) < 2:
-        one = dataset.labels[labels[0]]
-        raise InputError(f"{dataset.name}: all Training images are of one class, {one}; training needs two or more")
     plain = everything.distributions(len(dataset.labels))[kept]
     weights = None if everything.weights is None else everything.weights[kept]
 
     def training_in(epoch: int) -> TrainingSet:
         return TrainingSet(images, labels, targets(epoch)[kept] if targets else plain, weights)
 
-    return training_in, dataset.splits[VALIDATION_SPLIT]
+    return training_in, dataset.splits[PUBLIC_TEST]
 
 
 def _compiled(network: Architecture, recipe: Recipe, epoch: int) -> Any:
