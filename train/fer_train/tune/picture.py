@@ -75,7 +75,9 @@ def _draw_parallel(figure: Any, axes: Any, rows: Sequence[Row], search: Search) 
     for place, each in enumerate(search.ranges.values()):
         axes.axvline(place, color="0.4", linewidth=1)
         for height, text in _ticks(each):
-            axes.annotate(text, (place, height), xytext=(4, 0), textcoords="offset points", fontsize=8, va="center")
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
+            at = {"xytext": (5, 0), "textcoords": "offset points", "fontsize": 8, "va": "center"}
+            axes.annotate(text, (place, height), bbox=box, **at)
     axes.set(
         xlim=(-0.2, len(search.ranges) - 0.4), ylim=(-0.06, 1.06), yticks=[], title="settings (dashed: not completed)"
     )

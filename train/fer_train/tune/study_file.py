@@ -89,7 +89,9 @@ def _told(path: Path, error: BaseException) -> FerEdgeError:
     if code == sqlite3.SQLITE_BUSY:
         return OutputError(f"{path}: another program keeps it locked; end that one, and go on with --resume")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return InputError(f"{path}: damaged, or no study ({reason}); restore a copy of it, or choose another --out")
+        return InputError(
+            f"{path}: damaged, or no study at all ({reason}); restore a copy of it, or choose another --out"
+        )
     return OutputError(f"{path}: cannot use it ({reason}); see to space and permissions, and go on with --resume")
 
 
@@ -102,6 +104,9 @@ def _check_file(path: Path) -> None:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != ("ok",):
             raise InputError(f"{path}: damaged ({found[0]}); restore a copy of it, or choose another --out")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not {"studies", "trials", "version_info"} <= tables:  # Optuna would add what is missing
+            raise InputError(f"{path}: a database, but no study of Optuna's; choose another --out")
 
 
 def _storage(path: Path) -> Any:
@@ -118,7 +123,7 @@ def _storage(path: Path) -> Any:
 
 
 def _identity(search: Search, rows_sha256: str) -> dict[str, Any]:
-    return {"format": FORMAT, "data": {"rows_sha256": rows_sha256}, **json.loads(json.dumps(search.to_table()))}
+    return {"format": FORMAT, "rows_sha256": rows_sha256, **json.loads(json.dumps(search.to_table()))}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -104,7 +104,6 @@ def _work(job: Job) -> None:
     dataset = load_data(search.recipe.data, source, skip_bad=job.skip_bad)
     if dataset.rows_sha256 != job.rows_sha256:
         raise InputError(f"{dataset.name}: the data have changed since the search began; go on with --resume")
-    load_keras()
     queue = TrialQueue(Path(job.out), search, job.worker)
     while (claim := queue.claim()) is not None:
         _try(queue, claim, search, dataset, source)
@@ -141,8 +140,7 @@ def _train(
     metric: str,
 ) -> float:
     """The best epoch's metric. Raises _EndTrial for a trial that is pruned or diverged."""
-    import keras
-
+    keras = load_keras()  # not before there is a trial: it takes seconds
     from fer_train.train import train
 
     # Of the trial before: its graph is a hundred megabytes, and its layers would lend their names to ours.
