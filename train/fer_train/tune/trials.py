@@ -112,8 +112,7 @@ class TrialQueue:
         deaths = attempt.user_attrs.get("deaths", 0) + died
         is_latest = number and latest_attempts(self._study)[number].number == attempt.number
         if is_latest and deaths < MOST_DEATHS:
-            values = {**attempt.system_attrs.get("fixed_params", {}), **attempt.params}
-            self._study.enqueue_trial(values, user_attrs={"number": number, "deaths": deaths})
+            self._study.enqueue_trial(_kept_values(attempt), user_attrs={"number": number, "deaths": deaths})
         self._study.tell(attempt.number, state=TrialState.FAIL)
 
     def _remove_networks(self) -> None:
@@ -140,7 +139,12 @@ def ranked(latest: dict[int, Any], search: Search) -> list[Any]:
 
 def values_of(attempt: Any, search: Search) -> Values:
     """The values of a trial as the recipe has them."""
-    return {key: _as_recipe(search.ranges[key], value) for key, value in attempt.params.items()}
+    return {key: _as_recipe(search.ranges[key], value) for key, value in _kept_values(attempt).items()}
+
+
+def _kept_values(attempt: Any) -> Values:
+    """As the study has them: of one that waits to go on, those are what Optuna will give it."""
+    return {**attempt.system_attrs.get("fixed_params", {}), **attempt.params}
 
 
 def _suggest(trial: Any, key: str, each: Span | Choices) -> Any:
