@@ -32,6 +32,13 @@ def test_the_shipped_search_reads_and_survives_being_kept_in_a_study() -> None:
     assert search.ranges["model.widths"] == Choices(([16, 32], [24, 48], [16, 48]))
     assert from_table(search.to_table(), "the study") == search
     assert load_recipe(QUICK) == search.recipe  # a plain run leaves [tune] alone
+    assert search.own_values() == {
+        "loop.learning_rate": 0.004,
+        "loop.batch_size": 128,
+        "loop.label_smoothing": 0.05,
+        "augment.rotate_degrees": 10.0,
+        "model.widths": [16, 32],
+    }
 
 
 def test_each_trial_has_its_values_and_the_best_its_own_epochs(tmp_path: Path) -> None:

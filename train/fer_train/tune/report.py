@@ -61,8 +61,11 @@ class Found:
         for key, value in self.best.values.items():
             weight = f"   importance {self.importance[key]:.2f}" if key in self.importance else ""
             lines.append(f"  {key:{width}}  {shown(value):12}{weight}".rstrip())
+        own = next((row for row in self.rows if row.number == 1 and row.value is not None), None)
+        if self.search.own_values() is not None and own is not None:
+            lines.append(f"the recipe as it is: trial 1, {own.value:.4f}")
         if not self.importance:
-            lines.append(f"  (the importance of settings is told from {_ENOUGH} completed trials on)")
+            lines.append(f"(the importance of settings is told from {_ENOUGH} completed trials on)")
         return "\n".join([*lines, str(self.out / BEST)]) + "\n"
 
     def counts(self) -> str:

@@ -88,6 +88,11 @@ class Span:
         """The values at which a recipe would be the first to refuse."""
         return [self.low, self.high]
 
+    def holds(self, value: Any) -> bool:
+        """Whether ``value``, a number, is one of these."""
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
@@ -106,6 +111,10 @@ class Choices:
     def ends(self) -> list[Any]:
         """As ``Span.ends``."""
         return list(self.values)
+
+    def holds(self, value: Any) -> bool:
+        """Whether ``value`` is one of these."""
+        return value in self.values
 
     def names(self) -> list[Any]:
         """What the study calls each value: Optuna keeps no lists, so these are their text."""
@@ -127,6 +136,18 @@ class Search:
     def best_recipe(self, values: Values) -> Recipe:
         """The recipe with ``values``, and its own epochs. Raises ConfigError as ``trial_recipe`` does."""
         return self._recipe(values, f"{self.recipe.name}-tuned", 0)
+
+    def own_values(self) -> Values | None:
+        """What the recipe itself has, to compare with; None where a range leaves that out."""
+        values: Values = {}
+        for key, each in self.ranges.items():
+            inner: Any = strict_toml.to_table(self.recipe)
+            for part in key.split("."):
+                inner = inner.get(part) if isinstance(inner, Mapping) else None
+            if inner is None or not each.holds(inner):
+                return None
+            values[key] = inner
+        return values
 
     def to_table(self) -> dict[str, Any]:
         """Tables from which ``from_table`` makes the same search."""

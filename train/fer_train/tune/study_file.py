@@ -12,7 +12,7 @@ from typing import Any
 
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, reason_of
 from fer_edge.files import atomic_path
-from fer_train.tune.settings import Search
+from fer_train.tune.settings import Choices, Search, Values
 
 FORMAT = 1
 """Of what a study's attribute ``search`` holds, and of what its trials' attributes mean."""
@@ -33,6 +33,9 @@ def create_study(path: Path, search: Search, rows_sha256: str) -> None:
         direction = directions.MAXIMIZE if search.settings.metric == "accuracy" else directions.MINIMIZE
         study = optuna.create_study(storage=storage, study_name=_NAME, direction=direction)
         study.set_user_attr("search", _identity(search, rows_sha256))
+        own = search.own_values()
+        if own is not None:  # the first trial, so that the best can be held to it
+            study.enqueue_trial(study_values(search, own), user_attrs={"number": 1})
         storage.remove_session()
         storage.engine.dispose()
 
@@ -64,6 +67,15 @@ def check_same_search(path: Path, study: Any, search: Search, rows_sha256: str) 
     if differing:
         more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
         raise ConfigError(f"{path}: a study of another search: {'; '.join(differing[:3])}{more}; choose another --out")
+
+
+def study_values(search: Search, values: Values) -> Values:
+    """``values`` of a recipe as the study has them: Optuna keeps no lists."""
+    ranges = search.ranges.items()
+    return {
+        key: each.names()[each.values.index(values[key])] if isinstance(each, Choices) else values[key]
+        for key, each in ranges
+    }
 
 
 @contextlib.contextmanager
