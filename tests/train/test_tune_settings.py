@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
 from fer_train.config import Recipe, load_recipe
-from fer_train.tune.settings import Choices, Span, from_table, load_search
+from fer_train.tune.settings import Choices, Span, TuneSettings, from_table, load_search
 from support.road import assert_refused, fer_edge
 
 QUICK = Path(__file__).parents[2] / "train" / "configs" / "tune-quick.toml"
@@ -153,3 +155,9 @@ def test_the_command_refuses_before_it_makes_anything(tmp_path: Path) -> None:
     (run / "config.toml").write_text("")
     assert_refused(fer_edge("train", "--tune", "--config", QUICK, "--out", run), 2, "holds a run")
     assert not out.exists()
+
+
+def test_the_readme_lists_the_keys_and_their_defaults() -> None:
+    text = (QUICK.parents[1] / "README.md").read_text().partition("Searching for settings")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", text, flags=re.MULTILINE))
+    assert rows == {each.name: str(each.default) for each in dataclasses.fields(TuneSettings)}
