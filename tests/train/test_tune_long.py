@@ -34,6 +34,7 @@ sizes = [16]
 [tune]
 trials = 4
 startup_trials = 1
+grace_epochs = 1
 metric = "cross_entropy"
 [tune.ranges]
 """

@@ -154,7 +154,10 @@ def test_poor_trials_are_pruned_and_the_best_few_keep_their_networks(tmp_path: P
 @pytest.mark.parametrize(
     ("theirs", "words"),
     [
-        (search_of({**RANGES, "model.dropout": {"low": 0.0, "high": 0.5}}), ["tune.ranges.model.dropout", "not there"]),
+        (
+            search_of({**RANGES, "model.dropout": {"low": 0.0, "high": 0.5}}),
+            ["tune.ranges.model.dropout", "unset here"],
+        ),
         (search_of({**RANGES, "loop.batch_size": {"low": 16, "high": 32, "step": 16}}), ["high is 64", "32 there"]),
         (search_of(metric="cross_entropy"), ['tune.metric is "accuracy" here, "cross_entropy" there']),
     ],

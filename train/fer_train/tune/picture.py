@@ -45,7 +45,8 @@ def _draw_history(axes: Any, rows: Sequence[Row], search: Search) -> None:
     if done:
         better = np.maximum if search.settings.metric == "accuracy" else np.minimum
         values = better.accumulate(np.array([row.value for row in done], dtype=np.float64))
-        axes.step([row.number for row in done], values, where="post", color="tab:orange", label="best so far")
+        numbers = [*(row.number for row in done), rows[-1].number]
+        axes.step(numbers, [*values, values[-1]], where="post", color="tab:orange", label="best so far")
     axes.set(xlabel="trial", ylabel=_metric(search), title=f"{search.recipe.name}: best epoch of each trial")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)

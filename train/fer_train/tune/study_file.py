@@ -151,4 +151,4 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _shown(flat: Mapping[str, Any], key: str) -> str:
-    return json.dumps(flat[key])[:60] if key in flat else "not there"
+    return json.dumps(flat[key])[:60] if key in flat else "unset"

@@ -75,7 +75,9 @@ def _start(job: Job, workers: int) -> _Worker:
     process = subprocess.Popen(
         [sys.executable, "-m", "fer_train.tune.worker"],
         stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        # What a network of one's own prints is no result of the command.
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         env={**os.environ, **threads_of(workers)},
@@ -84,7 +86,7 @@ def _start(job: Job, workers: int) -> _Worker:
 
     def listen() -> None:
         # Whole lines, so that those of several do not mix; and a bar is drawn for a terminal alone.
-        for line in process.stderr or ():
+        for line in process.stdout or ():
             if line.startswith(_MARK):
                 complaints.append(line.removeprefix(_MARK).strip())
             else:
