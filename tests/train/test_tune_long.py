@@ -176,14 +176,16 @@ def test_trials_that_diverge_or_fail_do_not_end_the_search(recipe: Path, tmp_pat
 
 def test_a_disk_that_is_full_stops_the_search_in_one_line_and_loses_nothing(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    # Room for a study and settings, not for a network.
-    process = start(recipe, out, largest_file_kib=250)
+    large = tmp_path / "large.toml"
+    large.write_text(recipe.read_text().replace("widths = [16]", "widths = [96]"))
+    # Room for a study and settings, not for that network.
+    process = start(large, out, largest_file_kib=500)
     _, said = process.communicate(timeout=600)
     complaints = [line for line in said.splitlines() if line.startswith("fer-edge: ")]
     assert process.returncode == 6, said
     assert len(complaints) == 1 and ".keras" in complaints[0]
     assert "Traceback" not in said
-    printed = finished(start(recipe, out, "--resume"))
+    printed = finished(start(large, out, "--resume"))
     assert printed.startswith("4 trials: ")
 
 

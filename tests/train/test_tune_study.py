@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import signal
 import sqlite3
@@ -16,8 +17,9 @@ import pytest
 
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.strict_toml import to_table
-from fer_train.config import Recipe
+from fer_train.config import Recipe, load_recipe
 from fer_train.tune.locks import FileLock, is_held
+from fer_train.tune.report import write_results
 from fer_train.tune.settings import Search, from_table
 from fer_train.tune.study_file import check_same_search, create_study, open_study
 from fer_train.tune.trials import LOCK, MOST_DEATHS, STUDY, TRIALS, WORKERS, TrialQueue, latest_attempts
@@ -133,7 +135,7 @@ def test_what_is_given_back_goes_on_in_its_folder_and_draws_nothing_anew(tmp_pat
 
 
 def test_poor_trials_are_pruned_and_the_best_few_keep_their_networks(tmp_path: Path) -> None:
-    search = search_of(keep=1, grace_epochs=2)
+    search = search_of(keep=1)
     out = study_in(tmp_path / "out", search)
     queue, lock = worker_at(out, search, "a")
     for value, poor in ((0.5, False), (0.6, False), (0.2, True), (0.55, True)):
@@ -142,13 +144,32 @@ def test_poor_trials_are_pruned_and_the_best_few_keep_their_networks(tmp_path: P
         claim.folder.mkdir(parents=True)
         for name in ("best.keras", "model.keras", "config.toml"):
             (claim.folder / name).write_text("")
-        assert not queue.report(claim, 1, value / 2)  # tune.grace_epochs
+        assert not queue.report(claim, 1, value / 2)  # within tune.grace_epochs
         cut = queue.report(claim, 2, value)
         assert cut == (poor and value < 0.55)
         queue.finish(claim, "PRUNED" if cut else "COMPLETE", None if cut else value)
     lock.release()
     assert [path.parent.name for path in sorted(out.glob("trials/*/model.keras"))] == ["0002"]
     assert len(list(out.glob("trials/*/config.toml"))) == 4
+
+
+def test_the_importance_of_settings_is_told_once_there_are_enough_trials(tmp_path: Path) -> None:
+    search = search_of(trials=12, pruner="none", startup_trials=12)
+    out = study_in(tmp_path / "out", search)
+    queue, lock = worker_at(out, search, "a")
+    assert "no trial was completed" in write_results(out, search).text()
+    while claim := queue.claim():
+        value = 0.9 - abs(math.log10(claim.values["loop.learning_rate"]) + 2) / 10
+        queue.report(claim, 1, value)
+        queue.finish(claim, "COMPLETE", value)
+    lock.release()
+    found = write_results(out, search)
+    assert sum(found.importance.values()) == pytest.approx(1)
+    assert max(found.importance, key=found.importance.__getitem__) == "loop.learning_rate"  # nothing else mattered
+    assert found.best is not None and found.best.value == max(row.value or 0 for row in found.rows)
+    assert f"importance {found.importance['loop.learning_rate']:.2f}" in found.text()
+    assert load_recipe(out / "best.toml").loop.learning_rate == found.best.values["loop.learning_rate"]
+    assert len((out / "tune.csv").read_text().splitlines()) == 13
 
 
 @pytest.mark.parametrize(

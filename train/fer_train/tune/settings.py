@@ -46,8 +46,8 @@ class TuneSettings:
     in that epoch."""
     startup_trials: int = 5
     """Finished trials before any is pruned, and trials drawn at random before the sampler (TPE) learns from them."""
-    grace_epochs: int = 1
-    """Epochs that each trial is given before it may be pruned."""
+    grace_epochs: int = 2
+    """Epochs that each trial is given before it may be pruned; the first is warm-up in most recipes."""
     keep: int = 3
     """The so many best trials keep their networks; of the others, settings, history and curves stay."""
 
