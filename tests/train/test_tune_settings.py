@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +158,19 @@ def test_the_command_refuses_before_it_makes_anything(tmp_path: Path) -> None:
     (run / "config.toml").write_text("")
     assert_refused(fer_edge("train", "--tune", "--config", QUICK, "--out", run), 2, "holds a run")
     assert not out.exists()
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
+    (tmp_path / "optuna.py").write_text("raise ModuleNotFoundError('No module', name='optuna')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "fer_edge", "train", "--tune", "--config", QUICK, "--out", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_refused(done, 2, "optuna is not installed: pip install 'fer-edge[tune]'")
 
 
 def test_the_readme_lists_the_keys_and_their_defaults() -> None:

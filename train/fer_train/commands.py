@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fer_edge.argument_types import count
 from fer_edge.cli import Command, add_subcommands
 from fer_edge.errors import ConfigError
 
@@ -164,16 +165,10 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     )
     search.add_argument(
         "--workers",
-        type=_worker_count,
+        type=count,
         metavar="N",
         help="with --tune: so many trials at once, each a process that has its share of the cores (default: 1)",
     )
-
-
-def _worker_count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= 256:
-        raise argparse.ArgumentTypeError(f"must be a whole number in 1..256, not {text}")
-    return int(text)
 
 
 def _train(arguments: argparse.Namespace) -> int:

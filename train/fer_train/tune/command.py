@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import logging
 import os
@@ -24,8 +25,6 @@ from fer_train.tune.supervisor import supervise
 from fer_train.tune.trials import LOCK, STUDY, TRIALS, WORKERS
 from fer_train.tune.worker import Job
 
-_EXTRAS = {"optuna": "tune", "keras": "train", "matplotlib": "train", "sklearn": "train", "tqdm": "train"}
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Search as ``[tune]`` of the recipe says; prints what was found, and the path of ``best.toml``."""
@@ -33,9 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.start is not None:
         raise ConfigError("--from: a search begins each trial anew; leave --from or --tune out")
     _check_folder(out, resume=arguments.resume)
-    for package, extra in _EXTRAS.items():
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, extra)
+    _check_packages()
     logging.getLogger("fer_train").setLevel(logging.INFO)
     dataset = load_data(search.recipe.data, arguments.data, skip_bad=arguments.skip_bad_rows)
     trainable_rows(dataset)
@@ -51,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         worker="",
     )
     with _taking_part(out, search, rows_sha256, resume=arguments.resume):
-        _work(job, out, search, arguments.workers or 1)
+        _work(job, out, search, min(arguments.workers or 1, search.settings.trials))
     return 0
 
 
@@ -75,6 +72,18 @@ def _search(arguments: argparse.Namespace) -> tuple[Search, Path]:
         recipe = with_weights(recipe, arguments.weights)
     search = load_search(arguments.config, recipe)
     return search, arguments.out or Path("runs") / recipe.name
+
+
+def _check_packages() -> None:
+    """Raises MissingExtraError for what this process needs, and what the workers will."""
+    for package in ("optuna", "sqlalchemy", "alembic"):
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError((error.name or package).partition(".")[0], "tune") from error
+    for package in ("keras", "matplotlib", "sklearn", "tqdm"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "train")
 
 
 def _check_folder(out: Path, *, resume: bool) -> None:
