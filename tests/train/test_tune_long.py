@@ -15,7 +15,7 @@ from fer_train.tune.study_file import open_study
 from fer_train.tune.supervisor import threads_of
 from fer_train.tune.trials import STUDY
 from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.road import environment_with
+from support.road import assert_refused, environment_with
 from support.waiting import wait_for
 
 pytestmark = pytest.mark.skipif("TUNE_LONG" not in os.environ, reason="takes minutes: make test-tune")
@@ -169,7 +169,8 @@ def test_trials_that_diverge_or_fail_do_not_end_the_search(recipe: Path, tmp_pat
         text=True,
         check=False,
     )
-    assert "no such network" in process.stdout + process.stderr
+    assert_refused(process, 1, "no trial was completed")
+    assert "no such network" in process.stdout
     assert "Traceback" not in process.stderr
     assert not (tmp_path / "none" / "best.toml").exists()
 

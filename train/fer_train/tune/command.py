@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_edge.errors import ConfigError, InputError, MissingExtraError, OutputError
+from fer_edge.errors import CheckFailedError, ConfigError, InputError, MissingExtraError, OutputError
 from fer_train.config import load_recipe, with_weights
 from fer_train.dataset import load_data, trainable_rows
 from fer_train.run_folder import CONFIG
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _work(job: Job, out: Path, search: Search, workers: int) -> None:
-    from fer_train.tune.report import write_results
+    from fer_train.tune.report import MARKDOWN, write_results
 
     try:
         supervise(job, workers)
@@ -63,7 +63,10 @@ def _work(job: Job, out: Path, search: Search, workers: int) -> None:
             found = write_results(out, search)
             error.args = (f"{found.done} of {search.settings.trials} trials are done; go on with --resume --out {out}",)
         raise
-    sys.stdout.write(write_results(out, search).text())
+    found = write_results(out, search)
+    sys.stdout.write(found.text())
+    if found.best is None and found.done == len(found.rows):
+        raise CheckFailedError(f"{out}: no trial was completed; {MARKDOWN} there tells of each what became of it")
 
 
 def _search(arguments: argparse.Namespace) -> tuple[Search, Path]:
