@@ -95,7 +95,9 @@ def _place(arguments: argparse.Namespace, recipe: Recipe) -> Place | None:
     if place.processes < 2:
         raise ConfigError(f"--processes {place.processes}: must be 2 or more; without it one process trains")
     if not 0 <= place.process < place.processes:
-        raise ConfigError(f"--process {place.process}: must be in 0..{place.processes - 1}, one number for each process")
+        raise ConfigError(
+            f"--process {place.process}: must be in 0..{place.processes - 1}, one number for each process"
+        )
     if not 1 <= place.wait_s <= 86400:
         raise ConfigError(f"--wait {place.wait_s:g}: must be in 1..86400 seconds")
     if os.environ.get("KERAS_BACKEND", "jax") != "jax":
