@@ -1,7 +1,7 @@
 """Training on PyTorch (``KERAS_BACKEND=torch``): the fused BatchNorm, and a run from training to conversion.
 
-PyTorch is in no lock file: ``make test-backends`` installs it and runs these tests, which skip where it is missing. They
-run in processes of their own, for Keras has one backend a process.
+PyTorch is in no lock file: ``make test-backends`` installs it and runs these tests, which skip where it is missing.
+They run in processes of their own, for Keras has one backend a process.
 """
 
 from __future__ import annotations

@@ -80,13 +80,21 @@ def start(folder: Path, *options: str | Path, environment: dict[str, str] | None
 
 
 def start_pair(
-    folder: Path, *options: str | Path, recipes: tuple[str, str] = ("recipe.toml", "recipe.toml"), wait_s: int = 120
+    folder: Path,
+    *options: str | Path,
+    recipes: tuple[str, str] = ("recipe.toml", "recipe.toml"),
+    environments: tuple[dict[str, str], dict[str, str]] = ({}, {}),
+    wait_s: int = 120,
 ) -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
     """Two processes that train together; process 0's run is ``folder``/run, and process 1 is to write nothing."""
     port = free_port()
     meeting = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--wait", str(wait_s))
     first, second = (
-        start(folder, "--config", recipes[number], "--out", out, *meeting, "--process", str(number), *options)
+        start(
+            folder,
+            *("--config", recipes[number], "--out", out, *meeting, "--process", str(number), *options),
+            environment=environments[number],
+        )
         for number, out in enumerate(("run", "nothing"))
     )
     return first, second

@@ -1,4 +1,7 @@
-"""``fer-edge train --coordinator``: two real processes that train as one, on JAX; ``tests/backends`` has its failures."""
+"""``fer-edge train --coordinator``: two real processes that train as one, on JAX.
+
+What goes wrong between them is provoked in ``tests/backends``.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -159,5 +163,5 @@ def test_the_parts_of_a_batch_are_the_batch(images: int, processes: int, devices
     rows = list(range(images))
     parts = [rows[Part(index, processes, devices).of(images)] for index in range(processes)]
     assert len({len(part) for part in parts}) == 1
-    assert sum(parts, []) == rows[: images - images % devices]
+    assert list(chain(*parts)) == rows[: images - images % devices]
     assert sum(map(len, parts)) == Part(0, processes, devices).whole(images)

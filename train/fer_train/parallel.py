@@ -128,6 +128,7 @@ class Together(Alone):
                     )
 
     def from_first(self, make: Callable[[], Any]) -> Any:
+        """As above; the others wait for it."""
         with self.apart():
             text = json.dumps(make()).encode() if self.first else b""
         length = int(_broadcast([np.array(len(text))])[0])
@@ -138,12 +139,14 @@ class Together(Alone):
     def arrays_from_first(
         self, make: Callable[[], list[npt.NDArray[Any]]], like: Sequence[npt.NDArray[Any]]
     ) -> list[npt.NDArray[Any]]:
+        """As above; the others wait for it."""
         with self.apart():
             arrays = make() if self.first else list(like)
         return _broadcast(arrays)
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
+        """Keras' distribution is off in this block."""
         import keras
 
         ours = keras.distribution.distribution()
@@ -154,6 +157,7 @@ class Together(Alone):
             keras.distribution.set_distribution(ours)
 
     def own_copy(self, model: Any) -> Any:
+        """A model with the weights that ``model`` has now; the same one for each model."""
         import keras
 
         if self._copied is not model:

@@ -79,8 +79,8 @@ def _lost(place: Place, *, met: bool) -> str:
     who = f"process {place.process} of {place.processes}"
     if not met:
         return (
-            f"{who}: has not met the others at {place.coordinator} within {place.wait_s:.0f} s: is process 0 there, was "
-            "each started with the same --coordinator and --processes, each with a --process of its own?"
+            f"{who}: has not met the others at {place.coordinator} within {place.wait_s:.0f} s: is process 0 there, "
+            "was each started with the same --coordinator and --processes, each with a --process of its own?"
         )
     return (
         f"{who}: lost the others: one was stopped, refused or failed (it says so itself), or gave no sign of life for "
@@ -120,7 +120,7 @@ def _below(work: Work, arguments: argparse.Namespace, news: connection.Connectio
     )
     try:
         code = work(arguments, lambda: news.send("met"))
-    except Exception as error:  # whatever comes is told by the process above
+    except Exception as error:  # noqa: BLE001 - whatever comes is told by the process above
         if arguments.debug:
             traceback.print_exc()
         news.send(_told(error))
