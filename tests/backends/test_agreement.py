@@ -31,23 +31,27 @@ pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in BACKENDS),
     reason="not all backends are installed: make test-backends",
 )
-COUNTS = {"Training": 200, "PublicTest": 56, "PrivateTest": 8}
-"""Images of each label: 56 is all that PublicTest has of disgust."""
-EPOCHS = 6
+LABELS = (3, 4, 5)
+"""Happy, sad and surprise, which a small network tells apart after few epochs."""
+COUNTS = {"Training": 450, "PublicTest": 200, "PrivateTest": 8}
+"""Images of each."""
+EPOCHS = 4
 RECIPE = f"""\
 name = "small"
 [model]
 stem_stride = 2
-widths = [16, 32]
-blocks = [1, 1]
+widths = [16, 32, 64]
+blocks = [1, 1, 1]
 dropout = 0.1
 [augment]
-erase_probability = 0.1
+rotate_degrees = 5.0
+erase_probability = 0.0
 [loop]
 epochs = {EPOCHS}
-cooldown_epochs = 3
-batch_size = 64
-learning_rate = 0.01
+cooldown_epochs = 2
+batch_size = 32
+learning_rate = 0.005
+label_smoothing = 0.0
 sizes = [40, 48]
 size_changes = [2]
 """
@@ -58,17 +62,17 @@ GATE = "variants = ['int8']\n[accuracy]\nmax_loss_points = 4.0\n"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first images of each label of FER2013 as a CSV of its own; gratings where there is none."""
+    """The first images of three labels of FER2013 as a CSV of its own; gratings where there is none."""
     path = tmp_path_factory.mktemp("data") / "subset.csv"
     try:
         with users_cache():
             whole = load_dataset()
     except InputError:
-        return write_mini_fer2013(path, per_class=COUNTS["Training"], test_per_class=COUNTS["PublicTest"])
+        return write_mini_fer2013(path, per_class=COUNTS["Training"] // 2, test_per_class=COUNTS["PublicTest"] // 2)
     rows = []
     for usage in USAGES:
         split = whole.splits[usage]
-        for label in range(len(whole.labels)):
+        for label in LABELS:
             found = np.flatnonzero(split.labels == label)[: COUNTS[usage]]
             rows += [MiniRow(label, usage, split.images[index]) for index in found]
     return write_csv(path, csv_bytes(rows))
@@ -107,7 +111,7 @@ def test_all_backends_reach_the_same_accuracy(
 ) -> None:
     last = {name: lines[-1] for name, lines in runs.items()}
     accuracies = np.array([line["val_accuracy"] for line in last.values()])
-    middle, images = float(accuracies.mean()), 7 * COUNTS["PublicTest"]
+    middle, images = float(accuracies.mean()), len(LABELS) * COUNTS["PublicTest"]
     # Two sources of noise. Which images are in the test: binomial, sqrt(p (1 - p) / n); since all runs are asked about
     # the same ones this is more than it has to be. And the seed, whose spread TensorFlow's runs show; the backends
     # draw other first weights from one seed, so they differ as seeds do. The difference of two runs has twice the
@@ -122,22 +126,24 @@ def test_all_backends_reach_the_same_accuracy(
             usual = float(np.median([line["seconds"] for line in lines[1:]]))
             print(f"{name:<14}{usual:>9.1f}{lines[-1]['val_accuracy']:>14.4f}{lines[-1]['val_loss']:>10.4f}")
         print(f"binomial {binomial:.4f}, seeds {seeds:.4f}: two runs may differ by {noise:.4f}")
-    assert accuracies.min() > 1.5 / 7, "nothing was learned, so nothing is compared"
+    assert accuracies.min() > 1.3 / len(LABELS), "nothing was learned, so nothing is compared"
     assert max(abs(a - b) for a in accuracies for b in accuracies) < noise
 
 
 @pytest.mark.parametrize("first", ["tensorflow", "jax"])
 def test_from_one_checkpoint_all_backends_go_on_alike(first: str, data: Path, tmp_path: Path) -> None:
     """The same weights, optimizer, images and, without dropout, steps: what is left is rounding."""
-    recipe = RECIPE.replace("dropout = 0.1", "dropout = 0.0").replace(f"epochs = {EPOCHS}", "epochs = 4")
-    recipe = recipe.replace("cooldown_epochs = 3", "cooldown_epochs = 1")
+    recipe = RECIPE.replace("dropout = 0.1", "dropout = 0.0").replace(f"epochs = {EPOCHS}", "epochs = 2")
+    recipe = recipe.replace("cooldown_epochs = 2", "cooldown_epochs = 1").replace(
+        "size_changes = [2]", "size_changes = [1]"
+    )
     stopped = tmp_path / "stopped"
-    wanted = train(first, data, stopped, recipe)[3]
-    cut_back(stopped, 3)
+    wanted = train(first, data, stopped, recipe)[1]
+    cut_back(stopped, 1)
     for second in BACKENDS:
         run = tmp_path / second
         shutil.copytree(stopped, run)
-        line = train(second, data, run, recipe, "--resume")[3]
+        line = train(second, data, run, recipe, "--resume")[1]
         # PyTorch's BatchNorm gathers the unbiased variance, which the weights do not see and the validation does.
         for name, tolerance in (("loss", 0.01), ("val_loss", 0.05)):
             assert line[name] == pytest.approx(wanted[name], rel=tolerance), (first, second, name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.skipif(
 )
 LONG = RECIPE.replace("epochs = 3", "epochs = 60")
 NOTICED_S = 60
-"""What a process may take to notice that another has ended, and to end; mostly it is quick, and 30 s is what it says."""
+"""What one may take to notice that another has ended, and to end; 30 s is what it says, and mostly it is quick."""
 
 
 @pytest.fixture
@@ -80,6 +81,19 @@ def test_other_code_is_told_before_training(folder: Path) -> None:
     pair = start_pair(folder, environments=({}, {"PYTHONPATH": f"{copy}:{folder / 'without'}"}))
     for process in pair:
         assert_refused(ended(process), 2, "process 1 differs from process 0", "code", "v0.")
+
+
+def test_processors_that_round_differently_end_with_the_same_weights(folder: Path) -> None:
+    """One of them computes without the instructions that multiply and add in one rounding."""
+    older = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_max_isa=SSE4_2"}
+    held = []
+    for process in start_pair(folder, environments=({}, older)):
+        done = ended(process)
+        assert done.returncode == 0, done.stderr
+        assert "taking process 0's" in done.stderr
+        held.append(re.findall(r"holds the weights ([0-9a-f]{64})", done.stderr))
+    assert len(held[0]) == 3
+    assert held[0] == held[1]
 
 
 @pytest.mark.parametrize("killed", [0, 1])

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import ipaddress
 import json
 import logging
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -199,6 +201,7 @@ def join(place: Place, batch_size: int) -> Together:
     import jax
     import keras
 
+    _warn_of_loopback(place.coordinator.rpartition(":")[0])
     # It would take SIGTERM, and wait for a moment at which all processes stop together.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
@@ -253,6 +256,20 @@ def weights_digest(model: Any) -> str:
     for value in model.get_weights():
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
+
+
+def _warn_of_loopback(host: str) -> None:
+    """On CPUs JAX tells the others the address that this machine's name stands for: on Debian that is 127.0.1.1."""
+    name = socket.gethostname()
+    with contextlib.suppress(OSError, UnicodeError, ValueError):  # unknown names: joining will fail, and say so
+        own, theirs = (ipaddress.ip_address(socket.gethostbyname(each)) for each in (name, host.strip("[]")))
+        if own.is_loopback and not theirs.is_loopback:
+            log.warning(
+                "this machine's name, %s, stands for %s, where other machines cannot reach it; if they do not meet, "
+                "give it its own address in /etc/hosts",
+                name,
+                own,
+            )
 
 
 def _broadcast(arrays: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
