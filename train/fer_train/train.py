@@ -94,9 +94,23 @@ def train(
         progress.add(line)
         falls_next = 0 < recipe.loop.cooldown_epochs == recipe.loop.epochs - progress.epoch
         save_epoch(model, run, progress, held=falls_next)
-        log.info("%s", json.dumps(line))
+        _tell(line, recipe.loop.epochs)
     images = len(training_in(recipe.loop.epochs - 1))
     return _keep_best(recipe, network, dataset, run, progress, images, revision)
+
+
+def _tell(line: dict[str, Any], epochs: int) -> None:
+    """An epoch as a person wants it; ``history.jsonl`` has every digit."""
+    log.info(
+        "epoch %d of %d: loss %.4f, on PublicTest %.4f; right %.2f %%, on PublicTest %.2f %%; %.1f s",
+        line["epoch"],
+        epochs,
+        line["loss"],
+        line["val_loss"],
+        100 * line["accuracy"],
+        100 * line["val_accuracy"],
+        line["seconds"],
+    )
 
 
 def _splits(
@@ -243,6 +257,7 @@ def _keep_best(
         "public_test_accuracy": best["val_accuracy"],
     }
     write_text_atomically(run / RUN, json.dumps(summary, indent=2) + "\n")
+    log.info("kept epoch %d: %.2f %% right on PublicTest", best["epoch"], 100 * best["val_accuracy"])
     return run / MODEL
 
 
