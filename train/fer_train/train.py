@@ -101,9 +101,23 @@ def train(
         progress.add(line)
         falls_next = 0 < recipe.loop.cooldown_epochs == recipe.loop.epochs - progress.epoch
         group.from_first(lambda: save_epoch(model, run, progress, held=falls_next))  # noqa: B023
-        log.info("%s", json.dumps(line))
+        _tell(line, recipe.loop.epochs)
     about = {"training_images": len(training_in(last)), "git": revision, "processes": group.processes}
     return Path(group.from_first(lambda: str(_keep_best(recipe, network, dataset, run, progress, about))))
+
+
+def _tell(line: dict[str, Any], epochs: int) -> None:
+    """An epoch as a person wants it; ``history.jsonl`` has every digit."""
+    log.info(
+        "epoch %d of %d: loss %.4f, on PublicTest %.4f; right %.2f %%, on PublicTest %.2f %%; %.1f s",
+        line["epoch"],
+        epochs,
+        line["loss"],
+        line["val_loss"],
+        100 * line["accuracy"],
+        100 * line["val_accuracy"],
+        line["seconds"],
+    )
 
 
 def _splits(
@@ -260,6 +274,7 @@ def _keep_best(
         "public_test_accuracy": best["val_accuracy"],
     }
     write_text_atomically(run / RUN, json.dumps(summary, indent=2) + "\n")
+    log.info("kept epoch %d: %.2f %% right on PublicTest", best["epoch"], 100 * best["val_accuracy"])
     return run / MODEL
 
 
