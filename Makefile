@@ -1,7 +1,7 @@
 # One command for each thing to do; it needs GNU make and Python 3.11, 3.12 or 3.13, and nothing else.
 
 VENV := .venv
-TORCH_VENV := .venv-torch
+BACKENDS_VENV := .venv-backends
 LEGACY_VENV := .venv-legacy
 LOCKS_VENV := .venv-locks
 FER_VENV := .venv-fer
@@ -28,7 +28,7 @@ PI_LEGACY := $(PI:%_2_28=%_2_34)
 # Each of the tests' processes comes to hold TensorFlow and a model or two: 1 GB.
 TEST_PROCESSES ?= 2
 
-# PyTorch stands in no lock file, since its builds differ by machine: `make test-torch TORCH=torch==2.13.0`.
+# PyTorch stands in no lock file, since its builds differ by machine: `make test-backends TORCH=torch==2.13.0`.
 TORCH ?= torch>=2.6
 
 # tflite-runtime 2.14 has no wheel for a later Python.
@@ -45,13 +45,13 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-torch run-test-torch test-tune test-locks test-arm test-picamera2 test-systemd test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-locks test-arm test-picamera2 test-systemd test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       install what a Pi needs into $(VENV), then run the pipeline on the built-in scene"
 	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
-	@echo "make test-torch install everything and PyTorch into $(TORCH_VENV) and run the tests of training on it"
+	@echo "make test-backends  install everything and PyTorch into $(BACKENDS_VENV); training on TensorFlow, PyTorch and JAX"
 	@echo "make test-tune  searches for settings that are interrupted in every way, for some minutes"
 	@echo "make test-locks run tests/edge on the versions of each Pi lock file, and on tflite-runtime (ARGS=--quick: as CI does)"
 	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
@@ -79,12 +79,12 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 # An environment of its own, made by the rules below, so that the others stay as the lock files say.
-test-torch:
-	@$(MAKE) --no-print-directory VENV=$(TORCH_VENV) run-test-torch
+test-backends:
+	@$(MAKE) --no-print-directory VENV=$(BACKENDS_VENV) run-test-backends
 
-run-test-torch: $(VENV)/.torch
-	$(BIN)/python -c 'import torch; print("PyTorch", torch.__version__)'
-	$(BIN)/python -m pytest tests/train/test_torch.py $(ARGS)
+run-test-backends: $(VENV)/.torch
+	$(BIN)/python -c 'import jax, torch; print("PyTorch", torch.__version__, "JAX", jax.__version__)'
+	$(BIN)/python -m pytest tests/backends tests/train/test_parallel.py $(ARGS)
 
 test-tune: $(VENV)/.dev
 	TUNE_LONG=1 $(BIN)/python -m pytest tests/train/test_tune_long.py $(ARGS)
@@ -174,10 +174,10 @@ lock: $(VENV)/.python
 
 clean:
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find . \( -path ./$(VENV) -o -path ./$(TORCH_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) -o -path ./$(LOCKS_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(BACKENDS_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) -o -path ./$(LOCKS_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(TORCH_VENV) $(LEGACY_VENV) $(FER_VENV) $(LOCKS_VENV)
+	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(LOCKS_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
 $(VENV)/.python:

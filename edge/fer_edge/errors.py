@@ -6,6 +6,7 @@
     │   ├── ConfigError             2   a TOML file, a flag or an environment variable
     │   └── MissingExtraError       2   an optional dependency is not installed
     ├── SourceLostError OSError     3   a camera or stream that is gone, or never was there
+    ├── PeersLostError  OSError     3   the other processes of a training, gone or never there
     ├── ModelError      ValueError  4   a bundle or model file that is refused
     └── OutputError     OSError     6   an output that cannot be written, or a full disk
 
@@ -46,6 +47,12 @@ class MissingExtraError(InputError):
 
 class SourceLostError(FerEdgeError, OSError):
     """A camera or stream cannot be opened, or stopped for good."""
+
+    exit_code = 3
+
+
+class PeersLostError(FerEdgeError, OSError):
+    """The other processes that a training runs in cannot be reached, or ended."""
 
     exit_code = 3
 

@@ -38,7 +38,8 @@ def load_keras(backend: str | None = None, *, extra: str = "train") -> Any:
             importlib.import_module(chosen)
             return importlib.import_module("keras")
     except ModuleNotFoundError as error:
-        raise MissingExtraError((error.name or chosen).partition(".")[0], extra) from error
+        missing = (error.name or chosen).partition(".")[0]
+        raise MissingExtraError(missing, missing if missing in ("jax", "torch") else extra) from error
 
 
 def load_model(path: Path) -> Any:

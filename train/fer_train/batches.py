@@ -5,7 +5,6 @@ Order and augmentation depend on seed, epoch and step alone, so a resumed run re
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.augment import training_batch
 from fer_train.config import Recipe
+from fer_train.parallel import Part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,12 +35,16 @@ class TrainingSet:
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """One epoch's shuffled, augmented batches of images float32 [B, S, S, 1], targets [B, labels] and weights [B]."""
+    """One epoch's shuffled, augmented batches of images float32 [B, S, S, 1], targets [B, labels] and weights [B].
 
-    def __init__(self, training: TrainingSet, recipe: Recipe, epoch: int) -> None:
+    ``part`` is the part of each batch that this process trains on (default: all). It makes the whole batch even so:
+    mixup pairs images of all parts, and the random numbers of an image follow those of the one before it.
+    """
+
+    def __init__(self, training: TrainingSet, recipe: Recipe, epoch: int, part: Part | None = None) -> None:
         # One worker thread prepares the next batch while this one is trained on; OpenCV releases the GIL.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
-        self._training, self._recipe, self._epoch = training, recipe, epoch
+        self._training, self._recipe, self._epoch, self._part = training, recipe, epoch, part or Part()
         weights = class_weights(training.labels, training.targets.shape[1], recipe.loop.class_weights)
         self._weights = weights[training.labels]
         if training.weights is not None:
@@ -49,16 +53,19 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._order = np.random.default_rng([recipe.loop.seed, epoch]).permutation(len(training))
 
     def __len__(self) -> int:
-        return math.ceil(len(self._training) / self._recipe.loop.batch_size)
+        whole_batches, rest = divmod(len(self._training), self._recipe.loop.batch_size)
+        return whole_batches + (self._part.whole(rest) > 0)
 
     def __getitem__(self, step: int) -> tuple[Float32Array, Float32Array, Float32Array]:
         loop, augment = self._recipe.loop, self._recipe.augment
         rows = self._order[step * loop.batch_size : (step + 1) * loop.batch_size]
+        rows = rows[: self._part.whole(len(rows))]
         random = np.random.default_rng([loop.seed, self._epoch, step])
         images, targets = training_batch(
             self._training.images[rows], self._training.targets[rows], loop.size_at(self._epoch), augment, random
         )
-        return images, targets, self._weights[rows]
+        ours = self._part.of(len(rows))
+        return images[ours], targets[ours], self._weights[rows][ours]
 
 
 def class_weights(labels: npt.NDArray[np.integer[Any]], label_count: int, scheme: str) -> Float32Array:

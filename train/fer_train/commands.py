@@ -156,6 +156,11 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         help="begin where a shorter run of the same recipe stood before its rate fell (see loop.cooldown_epochs)",
     )
     beginning.add_argument("--resume", action="store_true", help="go on after the last whole epoch of the run in --out")
+    _add_several(parser)
+    _add_search(parser)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
     search = parser.add_argument_group("search")
     search.add_argument(
         "--tune",
@@ -169,6 +174,25 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --tune: so many trials at once, each a process that has its share of the cores (default: 1)",
     )
+
+
+def _add_several(parser: argparse.ArgumentParser) -> None:
+    several = parser.add_argument_group("several processes or machines that train as one, on JAX")
+    several.add_argument(
+        "--coordinator", type=_address, metavar="HOST:PORT", help="where process 0 is reached, and a free port there"
+    )
+    several.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    several.add_argument("--process", type=int, metavar="I", help="which one this is: 0..N-1; 0 keeps the run's folder")
+    several.add_argument(
+        "--wait", type=float, metavar="S", help="how long to wait for all to be there, seconds (default: 300)"
+    )
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise argparse.ArgumentTypeError(f"must be HOST:PORT, such as 192.168.1.10:9000, not {text!r}")
+    return text
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from fer_edge.errors import ModelError
 from fer_edge.files import atomic_path, write_text_atomically
@@ -26,6 +27,7 @@ from fer_train.batches import TrainingBatches, TrainingSet
 from fer_train.config import LoopSettings, Recipe
 from fer_train.dataset import PUBLIC_TEST, TRAINING, Dataset, Split, trainable_rows
 from fer_train.model import count_macs, every_layer
+from fer_train.parallel import Alone, facts_of
 from fer_train.provenance import git_revision
 from fer_train.run_folder import BEST, CHECKPOINT, MODEL, RUN, Progress, check_run, open_run, save_epoch
 from fer_train.torch_norm import FusedBatchNormalization
@@ -33,7 +35,7 @@ from fer_train.torch_norm import FusedBatchNormalization
 log = logging.getLogger(__name__)
 
 
-def train(
+def train(  # noqa: PLR0913 - all but three have a default, and go by their names
     recipe: Recipe,
     dataset: Dataset,
     run: Path,
@@ -41,22 +43,27 @@ def train(
     targets: Callable[[int], Float32Array] | None = None,
     resume: bool = False,
     start: Path | None = None,
+    group: Alone | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """Train ``recipe`` on ``dataset`` into the folder ``run`` and return the path of the kept model.
 
     ``targets`` tells for an epoch (from 0) the distributions to learn, float32 [Training rows, labels]; None takes
     the labels. Rows of Training whose pixels also stand in another split are left out. ``resume`` and ``start`` as for
-    ``open_run``, which says what is raised. ``on_epoch`` gets each epoch's line of the history once that is saved; what
-    it raises ends the run there, so that it can be resumed.
+    ``open_run``, which says what is raised. ``group`` is the processes that this one trains with (default: none).
+    ``on_epoch`` gets each epoch's line of the history once that is saved; what it raises ends the run there, so that it
+    can be resumed.
     """
+    group = group or Alone()
     revision = git_revision()  # of the code that is about to run, not of what the checkout holds hours later
     training_in, validation = _splits(dataset, targets)
     network = Architecture(recipe, len(dataset.labels), validation.images.shape[1:])
-    if not check_run(recipe, run, resume=resume, start=start)[0].epoch:
-        network.prepare()
-    progress = open_run(recipe, run, resume=resume, start=start)
-    keras.utils.set_random_seed(recipe.loop.seed)
+    last = recipe.loop.epochs - 1
+    group.agree(lambda: facts_of(recipe, [training_in(0), training_in(last)], revision))
+    if not group.from_first(lambda: check_run(recipe, run, resume=resume, start=start)[0].epoch):
+        with group.apart():
+            network.prepare()
+    progress = Progress(group.from_first(lambda: open_run(recipe, run, resume=resume, start=start).history))
     if progress.epoch:
         log.info("resuming after epoch %d", progress.epoch)
     model: Any = None
@@ -69,10 +76,10 @@ def train(
             model = _compiled(network, recipe, epoch)
             if epoch:
                 # The optimizer's state is that of the layers that learned; of others it begins anew.
-                _restore(model, run / CHECKPOINT, optimizer=network.phase(epoch - 1) == network.phase(epoch))
+                _restore(model, run / CHECKPOINT, group, optimizer=network.phase(epoch - 1) == network.phase(epoch))
         _seed_dropout(model, recipe.loop.seed, epoch)
         training = training_in(epoch)
-        batches = TrainingBatches(training, recipe, epoch)
+        batches = TrainingBatches(training, recipe, epoch, group.part)
         with _progress_bar(len(batches), f"epoch {epoch + 1}/{recipe.loop.epochs}") as bar:
             # shuffle=False: the batches are shuffled images already, and Keras' own order would not survive --resume.
             fitted = model.fit(
@@ -83,22 +90,37 @@ def train(
                 callbacks=[_RateSchedule(recipe.loop, epoch, len(batches), network.rate_factor(epoch)), bar],
                 shuffle=False,
             )
+        group.settle(model)
         line = {
             "epoch": epoch + 1,
             "loss": float(fitted.history["loss"][0]),
             "accuracy": float(fitted.history["accuracy"][0]),
-            **_validate(model, validation),
+            **group.from_first(lambda: _validate(group.own_copy(model), validation)),  # noqa: B023 - called at once
             "size": recipe.loop.size_at(epoch),
             "seconds": round(time.monotonic() - started, 1),
         }
         progress.add(line)
         falls_next = 0 < recipe.loop.cooldown_epochs == recipe.loop.epochs - progress.epoch
-        save_epoch(model, run, progress, held=falls_next)
-        log.info("%s", json.dumps(line))
+        group.from_first(lambda: save_epoch(model, run, progress, held=falls_next))  # noqa: B023
+        _tell(line, recipe.loop.epochs)
         if on_epoch:
             on_epoch(line)
-    images = len(training_in(recipe.loop.epochs - 1))
-    return _keep_best(recipe, network, dataset, run, progress, images, revision)
+    about = {"training_images": len(training_in(last)), "git": revision, "processes": group.processes}
+    return Path(group.from_first(lambda: str(_keep_best(recipe, network, dataset, run, progress, about))))
+
+
+def _tell(line: dict[str, Any], epochs: int) -> None:
+    """An epoch as a person wants it; ``history.jsonl`` has every digit."""
+    log.info(
+        "epoch %d of %d: loss %.4f, on PublicTest %.4f; right %.2f %%, on PublicTest %.2f %%; %.1f s",
+        line["epoch"],
+        epochs,
+        line["loss"],
+        line["val_loss"],
+        100 * line["accuracy"],
+        100 * line["val_accuracy"],
+        line["seconds"],
+    )
 
 
 def _splits(
@@ -121,6 +143,8 @@ def _splits(
 
 def _compiled(network: Architecture, recipe: Recipe, epoch: int) -> Any:
     """The model as it learns in ``epoch``, with its optimizer built, so that a checkpoint can be put into it."""
+    # Each time, so that the processes of a group begin the same whatever else one of them built.
+    keras.utils.set_random_seed(recipe.loop.seed)
     with _precision(recipe.loop.precision_at(epoch)):
         model = network.for_training(epoch, _fast_norm())
     optimizer = _optimizer(recipe.loop)
@@ -170,14 +194,18 @@ class _RateSchedule(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.optimizer.learning_rate = rate * self._factor
 
 
-def _restore(model: Any, checkpoint: Path, *, optimizer: bool) -> None:
+def _restore(model: Any, checkpoint: Path, group: Alone, *, optimizer: bool) -> None:
     """Put the weights of ``checkpoint`` into ``model``, and with ``optimizer`` that one's state too."""
+
+    def variables(of: Any) -> list[Any]:
+        return [*of.weights, *(of.optimizer.variables if optimizer else [])]
+
+    def values(of: Any) -> list[npt.NDArray[Any]]:
+        return [keras.ops.convert_to_numpy(variable) for variable in variables(of)]
+
     try:
-        saved = keras.models.load_model(checkpoint)
-        model.set_weights(saved.get_weights())
-        if not optimizer:
-            return
-        for variable, value in zip(model.optimizer.variables, saved.optimizer.variables, strict=True):
+        restored = group.arrays_from_first(lambda: values(keras.models.load_model(checkpoint)), values(model))
+        for variable, value in zip(variables(model), restored, strict=True):
             variable.assign(value)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -213,10 +241,9 @@ def _keep_best(
     dataset: Dataset,
     run: Path,
     progress: Progress,
-    images: int,
-    revision: str,
+    about: dict[str, Any],
 ) -> Path:
-    """Write the best epoch as an inference model of fixed input size, and what the run was."""
+    """Write the best epoch as an inference model of fixed input size, and what the run was: ``about`` and more."""
     final = network.for_keeping(keras.models.load_model(run / BEST, compile=False))
     with atomic_path(run / MODEL) as temporary:
         final.save(temporary)
@@ -225,11 +252,16 @@ def _keep_best(
         raise AssertionError("a run has one epoch at least")
     summary = {
         "name": recipe.name,
-        "dataset": {"name": dataset.name, "rows_sha256": dataset.rows_sha256, "training_images": images},
+        "dataset": {
+            "name": dataset.name,
+            "rows_sha256": dataset.rows_sha256,
+            "training_images": about["training_images"],
+        },
         "labels": list(dataset.labels),
-        "git": revision,
+        "git": about["git"],
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
+        "processes": about["processes"],
         "params": final.count_params(),
         "macs": count_macs(final),
         "epochs": progress.epoch,
@@ -237,6 +269,7 @@ def _keep_best(
         "public_test_accuracy": best["val_accuracy"],
     }
     write_text_atomically(run / RUN, json.dumps(summary, indent=2) + "\n")
+    log.info("kept epoch %d: %.2f %% right on PublicTest", best["epoch"], 100 * best["val_accuracy"])
     return run / MODEL
 
 

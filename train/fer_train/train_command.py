@@ -5,22 +5,56 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from fer_edge.errors import MissingExtraError
+from fer_edge.errors import ConfigError, MissingExtraError
 from fer_train.backend import load_keras
-from fer_train.config import load_recipe, with_weights
+from fer_train.config import Recipe, load_recipe, with_weights
+from fer_train.parallel import Alone, Place, join
 from fer_train.run_folder import check_run
+from fer_train.supervised import run_supervised
+
+_WAIT_S = 300.0
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train as the recipe says; prints the kept model's path and its PublicTest accuracy."""
-    recipe = load_recipe(arguments.config)
-    if arguments.weights is not None:
-        recipe = with_weights(recipe, arguments.weights)
-    out: Path = arguments.out or Path("runs") / recipe.name
-    check_run(recipe, out, resume=arguments.resume, start=arguments.start)
+    recipe = _recipe(arguments)
+    place = _place(arguments, recipe)
+    try:
+        if place is not None:
+            return run_supervised(_train_with_others, arguments, place)
+        return _train(arguments, recipe, Alone)
+    except KeyboardInterrupt:
+        where = f" --out {_out(arguments, recipe)}" if place is None or place.process == 0 else ""
+        sys.stderr.write(f"\nstopped; the last whole epoch is kept: go on with --resume{where}\n")
+        raise
+
+
+def _train_with_others(arguments: argparse.Namespace, met: Callable[[], None]) -> int:
+    """As one of several processes, below the one that ``run`` is in."""
+    recipe = _recipe(arguments)
+    place = _place(arguments, recipe)
+    if place is None:
+        raise AssertionError("these arguments are of one process")
+
+    def joined() -> Alone:
+        group = join(place, recipe.loop.batch_size)
+        met()
+        return group
+
+    return _train(arguments, recipe, joined, place)
+
+
+def _train(
+    arguments: argparse.Namespace, recipe: Recipe, make_group: Callable[[], Alone], place: Place | None = None
+) -> int:
+    out = _out(arguments, recipe)
+    if place is None or place.process == 0:
+        check_run(recipe, out, resume=arguments.resume, start=arguments.start)
     for package in ("keras", "matplotlib", "sklearn", "tqdm"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "train")
@@ -31,13 +65,48 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = load_data(recipe.data, arguments.data, skip_bad=arguments.skip_bad_rows)
     targets = training_targets(recipe.targets, dataset, arguments.data)
     # Last, since it takes seconds: what is wrong with the rest is told before it.
-    load_keras()
+    load_keras("jax" if place else None)
+    group = make_group()
     from fer_train.train import train
 
-    try:
-        model = train(recipe, dataset, out, targets=targets, resume=arguments.resume, start=arguments.start)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped; the last whole epoch is kept: go on with --resume --out {out}\n")
-        raise
-    sys.stdout.write(f"{model}\n")
+    model = train(recipe, dataset, out, targets=targets, resume=arguments.resume, start=arguments.start, group=group)
+    if group.first:
+        sys.stdout.write(f"{model}\n")
     return 0
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    recipe = load_recipe(arguments.config)
+    return recipe if arguments.weights is None else with_weights(recipe, arguments.weights)
+
+
+def _out(arguments: argparse.Namespace, recipe: Recipe) -> Path:
+    return arguments.out or Path("runs") / recipe.name
+
+
+def _place(arguments: argparse.Namespace, recipe: Recipe) -> Place | None:
+    """Which of several processes this is; None when it is to train by itself. Raises ConfigError."""
+    given = (arguments.coordinator, arguments.processes, arguments.process)
+    if given == (None, None, None) and arguments.wait is None:
+        return None
+    if None in given:
+        raise ConfigError("--coordinator, --processes and --process go together; without them one process trains")
+    place = Place(*given, wait_s=_WAIT_S if arguments.wait is None else arguments.wait)
+    if place.processes < 2:
+        raise ConfigError(f"--processes {place.processes}: must be 2 or more; without it one process trains")
+    if not 0 <= place.process < place.processes:
+        raise ConfigError(
+            f"--process {place.process}: must be in 0..{place.processes - 1}, one number for each process"
+        )
+    if not 1 <= place.wait_s <= 86400:
+        raise ConfigError(f"--wait {place.wait_s:g}: must be in 1..86400 seconds")
+    if os.environ.get("KERAS_BACKEND", "jax") != "jax":
+        raise ConfigError(
+            f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: several processes train together on JAX alone; set it to jax"
+        )
+    if recipe.loop.batch_size % place.processes:
+        raise ConfigError(
+            f"loop.batch_size {recipe.loop.batch_size} cannot be shared by {place.processes} processes: "
+            f"make it a multiple of {place.processes}"
+        )
+    return place

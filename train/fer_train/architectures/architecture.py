@@ -47,7 +47,7 @@ class Architecture:
         if self.name == "vgg16":
             self._pretrained = vgg16.pretrained(self._settings)
         elif self.is_custom:
-            self._build(None)
+            custom.check_logits(self.name, self._build(None))
 
     def for_training(self, epoch: int, norm: Callable[..., Any] | None = None) -> Any:
         """A new model that learns what ``epoch`` (from 0) is to teach; for images of any size where it can be.

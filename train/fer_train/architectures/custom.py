@@ -58,9 +58,13 @@ def build(name: str, labels: int, height: int, width: int) -> Any:
     ):
         if found != wanted:
             raise ConfigError(f"model.architecture {name}: its model {side} {found}, wanted {wanted}")
+    return model
+
+
+def check_logits(name: str, model: Any) -> None:
+    """Raise ConfigError when ``model``, which ``build`` made, answers with probabilities."""
     # On any other input, probabilities sum to 1 and logits do not.
-    noise = np.random.default_rng(0).uniform(0, 255, (4, height, width, 1)).astype(np.float32)
+    noise = np.random.default_rng(0).uniform(0, 255, (4, *model.input_shape[1:])).astype(np.float32)
     answers = np.asarray(model.predict_on_batch(noise))
     if np.all(answers >= 0) and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
         raise ConfigError(f"model.architecture {name}: its model ends in a softmax; wanted logits, so leave it out")
-    return model

@@ -31,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     search, out = _search(arguments)
     if arguments.start is not None:
         raise ConfigError("--from: a search begins each trial anew; leave --from or --tune out")
+    if any(value is not None for value in (arguments.coordinator, arguments.processes, arguments.process)):
+        raise ConfigError("--coordinator, --processes, --process: are for one run of several processes, not for --tune")
     _check_folder(out, resume=arguments.resume)
     _check_packages()
     logging.getLogger("fer_train").setLevel(logging.INFO)

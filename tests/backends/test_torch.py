@@ -1,7 +1,7 @@
 """Training on PyTorch (``KERAS_BACKEND=torch``): the fused BatchNorm, and a run from training to conversion.
 
-PyTorch is in no lock file: ``make test-torch`` installs it and runs these tests, which skip where it is missing. They
-run in processes of their own, for Keras has one backend a process.
+PyTorch is in no lock file: ``make test-backends`` installs it and runs these tests, which skip where it is missing.
+They run in processes of their own, for Keras has one backend a process.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from fer_edge.bundle import load_bundle
 from fer_train.run_folder import BEST, CHECKPOINT, HELD, HISTORY, MODEL, RUN
 from support.fer2013 import write_mini_fer2013
 from support.road import RECIPE, fer_edge
+from support.runs import cut_back
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="PyTorch is not installed: make test-torch"
+    importlib.util.find_spec("torch") is None, reason="PyTorch is not installed: make test-backends"
 )
 
 HELD_RECIPE = RECIPE.replace("size_changes = [2]", "size_changes = [-1]\ncooldown_epochs = 1")
@@ -178,15 +179,6 @@ def train(backend: str, data: Path, *options: str | Path) -> str:
 def history(run: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / HISTORY).read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def cut_back(run: Path, epochs: int) -> None:
-    """Leave ``run`` as if it had been stopped after its ``epochs`` epochs of full rate."""
-    lines = (run / HISTORY).read_text().splitlines(keepends=True)
-    (run / HISTORY).write_text("".join(lines[:epochs]))
-    shutil.copy(run / HELD, run / CHECKPOINT)
-    for name in (MODEL, RUN):
-        (run / name).unlink()
 
 
 def test_a_run_on_torch_learns(torch_run: Path) -> None:

@@ -1,0 +1,167 @@
+"""``fer-edge train --coordinator``: two real processes that train as one, on JAX.
+
+What goes wrong between them is provoked in ``tests/backends``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.bundle import load_bundle
+from fer_edge.cli import main
+from fer_train.backend import load_model
+from fer_train.parallel import Part, weights_digest
+from support import warm
+from support.parallel import RECIPE, ended, free_port, start, start_pair, write_road
+from support.road import assert_refused
+
+
+@dataclass(frozen=True)
+class Road:
+    folder: Path
+    processes: tuple[CompletedProcess[str], CompletedProcess[str]]
+    alone: CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+    """The same recipe in two processes (``run``) and in one (``alone``)."""
+    folder = tmp_path_factory.mktemp("parallel")
+    write_road(folder)
+    alone = start(folder, "--config", "recipe.toml", "--out", "alone", environment={"KERAS_BACKEND": "jax"})
+    pair = start_pair(folder)
+    return Road(folder, (ended(pair[0]), ended(pair[1])), ended(alone))
+
+
+def weights(run: Path) -> npt.NDArray[np.float64]:
+    """All weights of the last epoch, one after the other."""
+    return np.concatenate([value.ravel() for value in load_model(run / "checkpoint.keras").get_weights()])
+
+
+def history(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_end_with_identical_weights(road: Road) -> None:
+    held = []
+    for done in road.processes:
+        assert done.returncode == 0, done.stderr
+        held.append(re.findall(r"holds the weights ([0-9a-f]{64})", done.stderr))
+    assert len(held[0]) == 3
+    assert held[0] == held[1]
+    assert weights_digest(load_model(road.folder / "run/checkpoint.keras")) == held[0][-1]
+    # Process 0 alone says what was made, and alone writes.
+    assert [done.stdout for done in road.processes] == ["run/model.keras\n", ""]
+    assert not (road.folder / "nothing").exists()
+    assert json.loads((road.folder / "run/run.json").read_text())["processes"] == 2
+
+
+def test_they_end_as_one_process_with_the_same_batches_does(road: Road) -> None:
+    assert road.alone.returncode == 0, road.alone.stderr
+    together, alone = weights(road.folder / "run"), weights(road.folder / "alone")
+    # The sums over a batch are made in another order, which changes the last of float32's 24 bits; a few dozen steps
+    # carry that on. A process that learned from its half alone, or normalized by it, would be off by hundreds of times
+    # as much: its batches differ from the other's as any two do.
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-5)
+    for ours, theirs in zip(history(road.folder / "run"), history(road.folder / "alone"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-3)
+        assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.01)
+    assert history(road.folder / "run")[-1]["val_accuracy"] > 0.5
+
+
+def test_a_model_trained_on_jax_converts_under_tensorflow(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    data = road.folder / "fer2013.csv"
+    done = warm.fer_edge("convert", "run", "--out", tmp_path / "bundle", data=data, cwd=road.folder)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((road.folder / "run/run.json").read_text())
+    assert told["backend"] == "jax"
+    manifest = load_bundle(tmp_path / "bundle").manifest
+    assert set(manifest.variants) == {"float32", "int8"}
+    # Counted by another runtime: one image of the 56 may fall on the other side.
+    assert list(manifest.variants["float32"].accuracy.values()) == pytest.approx(
+        [told["public_test_accuracy"]], abs=0.02
+    )
+
+
+def test_a_process_that_nobody_meets_says_so(road: Road) -> None:
+    meeting = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process", "1", "--wait", "1")
+    done = ended(start(road.folder, "--config", "recipe.toml", *meeting))
+    assert_refused(done, 3, "process 1 of 2", "has not met", "127.0.0.1", "1 s", "--coordinator")
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+MEETING = {"--coordinator": "127.0.0.1:9999", "--processes": "2", "--process": "0"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"--process": None}, ["--process", "go together"]),
+        ({"--coordinator": None}, ["--coordinator", "go together"]),
+        ({"--coordinator": None, "--processes": None, "--process": None, "--wait": "5"}, ["go together"]),
+        ({"--coordinator": "somewhere"}, ["HOST:PORT", "somewhere"]),
+        ({"--coordinator": "somewhere:0"}, ["HOST:PORT"]),
+        ({"--processes": "1"}, ["--processes 1", "2 or more"]),
+        ({"--processes": "two"}, ["--processes", "two"]),
+        ({"--process": "2"}, ["--process 2", "0..1"]),
+        ({"--process": "-1"}, ["--process"]),
+        ({"--wait": "0"}, ["--wait", "1..86400"]),
+        ({"--wait": "nan"}, ["--wait", "1..86400"]),
+        ({"--processes": "3"}, ["loop.batch_size 32", "3 processes", "multiple of 3"]),
+    ],
+)
+def test_wrong_usage_is_refused_before_anything_is_loaded(
+    changes: dict[str, str | None],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    assert_refused(train_here(tmp_path, {**MEETING, **changes}, capsys), 2, *words)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_other_backends_are_refused(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    assert_refused(train_here(tmp_path, MEETING, capsys), 2, f"KERAS_BACKEND={backend}", "JAX alone")
+
+
+def train_here(
+    folder: Path, options: Mapping[str, str | None], capsys: pytest.CaptureFixture[str]
+) -> CompletedProcess[str]:
+    """The command in this process, for what it refuses before it starts another one."""
+    (folder / "recipe.toml").write_text(RECIPE)
+    words = ["train", "--config", str(folder / "recipe.toml"), "--out", str(folder / "run")]
+    words += [f"{name}={value}" for name, value in options.items() if value is not None]
+    code = main(words)
+    assert not (folder / "run").exists()
+    return CompletedProcess(words, code, *capsys.readouterr())
+
+
+@given(images=st.integers(0, 500), processes=st.integers(1, 9), devices_each=st.integers(1, 4))
+def test_the_parts_of_a_batch_are_the_batch(images: int, processes: int, devices_each: int) -> None:
+    devices = processes * devices_each
+    rows = list(range(images))
+    parts = [rows[Part(index, processes, devices).of(images)] for index in range(processes)]
+    assert len({len(part) for part in parts}) == 1
+    assert list(chain(*parts)) == rows[: images - images % devices]
+    assert sum(map(len, parts)) == Part(0, processes, devices).whole(images)
