@@ -94,6 +94,10 @@ class Alone:
         """What is made in this block is this process's own."""
         return nullcontext()
 
+    def shared(self, build: Callable[[], Any]) -> Any:
+        """The model that ``build`` makes, as one that all processes train, with the weights it has on process 0."""
+        return build()
+
     def own_copy(self, model: Any) -> Any:
         """``model`` as one that this process can ask without the others, ``apart``."""
         return model
@@ -157,6 +161,17 @@ class Together(Alone):
             yield
         finally:
             keras.distribution.set_distribution(ours)
+
+    def shared(self, build: Callable[[], Any]) -> Any:
+        """As above. JAX wants values that are equal to the last bit, and compiled code draws them differently."""
+        import keras
+
+        with self.apart():
+            own = build()
+            described = keras.saving.serialize_keras_object(own)
+        model = keras.saving.deserialize_keras_object(_begun_with_zeros(described))
+        model.set_weights(self.arrays_from_first(own.get_weights, own.get_weights()))
+        return model
 
     def own_copy(self, model: Any) -> Any:
         """A model with the weights that ``model`` has now; the same one for each model."""
@@ -240,6 +255,15 @@ def facts_of(recipe: Recipe, learned: Sequence[TrainingSet], revision: str) -> d
         "code": revision,
         **{f"version of {library}": version(library) for library in libraries},
     }
+
+
+def _begun_with_zeros(described: Any) -> Any:
+    """What Keras made of a model to keep it, with zeros as first values."""
+    if isinstance(described, dict):
+        if described.get("module") == "keras.initializers":
+            return {"module": "keras.initializers", "class_name": "Zeros", "config": {}, "registered_name": None}
+        return {key: _begun_with_zeros(value) for key, value in described.items()}
+    return [_begun_with_zeros(value) for value in described] if isinstance(described, list) else described
 
 
 def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

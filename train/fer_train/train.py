@@ -73,7 +73,7 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
         now = (recipe.loop.precision_at(epoch), network.phase(epoch))
         if now != stage:
             stage = now
-            model = _compiled(network, recipe, epoch)
+            model = _compiled(network, recipe, epoch, group)
             if epoch:
                 # The optimizer's state is that of the layers that learned; of others it begins anew.
                 _restore(model, run / CHECKPOINT, group, optimizer=network.phase(epoch - 1) == network.phase(epoch))
@@ -141,12 +141,12 @@ def _splits(
     return training_in, dataset.splits[PUBLIC_TEST]
 
 
-def _compiled(network: Architecture, recipe: Recipe, epoch: int) -> Any:
+def _compiled(network: Architecture, recipe: Recipe, epoch: int, group: Alone) -> Any:
     """The model as it learns in ``epoch``, with its optimizer built, so that a checkpoint can be put into it."""
     # Each time, so that the processes of a group begin the same whatever else one of them built.
     keras.utils.set_random_seed(recipe.loop.seed)
     with _precision(recipe.loop.precision_at(epoch)):
-        model = network.for_training(epoch, _fast_norm())
+        model = group.shared(lambda: network.for_training(epoch, _fast_norm()))
     optimizer = _optimizer(recipe.loop)
     # BatchNorm's scale and offset and the biases are not decayed: pulling them to 0 only hurts.
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
