@@ -141,9 +141,26 @@ def test_what_was_trained_in_mixed_precision_is_converted_in_float32(data: Path,
     finally:
         keras.config.set_dtype_policy(before)
     model.export(tmp_path / "mixed", verbose=False)
-    _, said = converted(tmp_path / "mixed", data)
+    _, said = converted(tmp_path / "mixed", data, "--variants", "float32")
     assert "computes in float16, and is converted in float32" in said
     assert "scaling them itself, to -1.7" in said
+
+
+def test_a_sequential_that_was_never_told_its_input_is_converted(data: Path, tmp_path: Path) -> None:
+    """Built by the first batch that it saw, it keeps that batch's size; one of its convolutions is grouped."""
+    import keras
+
+    layers = [
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(4, 5, strides=4),
+        keras.layers.Conv2D(8, 3, groups=2, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(7, activation="softmax"),
+    ]
+    model = keras.Sequential(layers)
+    model(np.zeros((16, 48, 48, 1), np.float32))
+    model.save(tmp_path / "sequential.keras")
+    converted(tmp_path / "sequential.keras", data)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ _SCALING = {
     "BiasAdd": np.add,
 }
 _REFUSED_ENDS = {"Sigmoid", "Relu", "Relu6", "LeakyRelu", "Tanh", "Elu", "Selu", "Softplus", "ArgMax", "TopKV2"}
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+"""Operators that are as pure as the functions that they call, which are looked at too: Keras' grouped convolution."""
 _LOOPS = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
 _LARGEST_SCALED = 16.0
 """What networks take is of the order of 1; pixels that no one has scaled go to 255."""
@@ -123,7 +125,7 @@ def _check_pure(definition: Any) -> None:
                 f"holds a loop or a branch ({node.op}), as recurrent layers such as LSTM and GRU have, which is not "
                 "supported: it cannot be made of 8-bit integers"
             )
-        if known is not None and known.is_stateful:
+        if known is not None and known.is_stateful and node.op not in _CALLS:
             raise ModelError(f"holds the operator {node.op}, which depends on or changes more than its input")
         if node.op in _MULTIPLYING and node.attr[_MULTIPLYING[node.op]].type in integers:
             raise ModelError(
