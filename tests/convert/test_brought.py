@@ -160,7 +160,7 @@ def test_a_sequential_that_was_never_told_its_input_is_converted(data: Path, tmp
     model = keras.Sequential(layers)
     model(np.zeros((16, 48, 48, 1), np.float32))
     model.save(tmp_path / "sequential.keras")
-    converted(tmp_path / "sequential.keras", data)
+    converted(tmp_path / "sequential.keras", data, "--variants", "float32")
 
 
 @pytest.fixture(scope="module")

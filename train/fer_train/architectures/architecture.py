@@ -52,7 +52,7 @@ class Architecture:
         ``norm`` takes the place of Keras' own BatchNormalization. After ``prepare`` it has the pretrained weights.
         """
         side = self.built_side(epoch)
-        model = self._build(norm, side and (side, side))
+        model = self._build(norm, None if side is None else (side, side))
         for layer, weights in self._pretrained.items():
             model.get_layer(layer).set_weights(weights)
         if self.name == "vgg16":
