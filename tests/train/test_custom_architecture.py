@@ -55,7 +55,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mynet.py").write_text(BUILDER)
     for name, function, epochs, sizes, changes in (
         ("long", "pooled", 3, [32, 48], [1]),
-        ("short", "pooled", 2, [32], []),
         ("flat", "flat", 3, [32, 48], [1]),
     ):
         text = RECIPE.format(function=function, epochs=epochs, sizes=sizes, changes=changes)
@@ -96,21 +95,15 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     (place / "mynet.py").write_text(text)
     assert_refused(refused, 2, "mynet:pooled", "another network now", "Conv2D with activation = 'relu'")
 
+    # Stopped while its rate was held, it can be started from as well.
+    onward = ("train", "--config", "long.toml", "--from", "changed", "--out", "onward")
+    started = warm.fer_edge(*onward, data=mini_road.data, cwd=place)
+    assert started.returncode == 0, started.stderr
+    assert history(place / "onward") == straight
+
     resumed = warm.fer_edge(*command, "--resume", data=mini_road.data, cwd=place)
     assert resumed.returncode == 0, resumed.stderr
     assert history(place / "stopped") == straight
-
-
-def test_a_longer_run_starts_from_a_shorter_one(
-    place: Path, straight: list[dict[str, Any]], mini_road: MiniRoad
-) -> None:
-    short = warm.fer_edge("train", "--config", "short.toml", "--out", "short", data=mini_road.data, cwd=place)
-    assert short.returncode == 0, short.stderr
-    longer = warm.fer_edge(
-        "train", "--config", "long.toml", "--from", "short", "--out", "longer", data=mini_road.data, cwd=place
-    )
-    assert longer.returncode == 0, longer.stderr
-    assert history(place / "longer") == straight
 
 
 def test_a_network_whose_weights_go_by_the_size_learns_at_one(place: Path, mini_road: MiniRoad) -> None:
