@@ -91,17 +91,19 @@ class BundleRunner(Closing):
 class KerasRunner(Closing):
     """A Keras model: raw pixels 0..255 in, logits out; the backend is what KERAS_BACKEND says.
 
-    It is the ``.keras`` file at ``path``, or ``model``, which was made of what lies there.
+    It is the ``.keras`` file at ``path``, or ``model``, which was made of what lies there. ``labels`` are those of the
+    run that the file is of; None where it is of none.
     """
 
     def __init__(self, path: Path, model: Any = None) -> None:
         self.name = path.name
-        self.labels: tuple[str, ...] | None = None
         self.temperature = 1.0
         self._path = path
         # Here, not above: the latency of a bundle is measured on a Pi, without the training package.
         from fer_train.backend import load_model
+        from fer_train.run_folder import labels_of_run
 
+        self.labels: tuple[str, ...] | None = labels_of_run(path) if model is None else None
         self._model = load_model(path) if model is None else model
         shape = tuple(self._model.input_shape) if isinstance(self._model.input_shape, tuple) else ()
         if len(shape) != 4 or shape[3] != 1 or None in shape[1:]:

@@ -12,7 +12,6 @@ from fer_convert.brought.open_brought import BroughtOptions, open_brought
 from fer_edge import strict_toml
 from fer_edge.errors import InputError, ModelError
 from fer_edge.labels import FER2013_LABELS
-from fer_train.architectures.custom import load_builder
 from fer_train.backend import check_model_file, load_model
 from fer_train.model import count_macs
 from fer_train.run_folder import CONFIG, MODEL, RUN
@@ -63,9 +62,6 @@ def open_source_model(path: Path) -> SourceModel:
     check_model_file(path)
     run = _read_run(path.parent / RUN) if path.name == MODEL else {}
     training = _training(path.parent, run)
-    architecture = training.get("config", {}).get("model", {}).get("architecture", "")
-    if ":" in architecture:  # what its layers are made of may be registered there
-        load_builder(architecture)
     model = load_model(path)
     labels = tuple(run.get("labels", FER2013_LABELS))
     _check_contract(path, model, labels)

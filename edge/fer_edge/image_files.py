@@ -77,7 +77,8 @@ def decode_gray(data: bytes, where: str) -> UInt8Array:
         with quiet_stderr():  # libpng and libjpeg complain there of damaged images
             image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:
-        raise InputError(f"{where}: cannot decode the image: {error.err or error.code}") from None
+        why = "it has more pixels than OpenCV takes" if "MAX_IMAGE_PIXELS" in str(error) else error.err or error.code
+        raise InputError(f"{where}: cannot decode the image: {why}") from None
     if image is None:
         raise InputError(f"{where}: not an image that can be read (JPEG, PNG, WebP, BMP, TIFF, PGM), or damaged")
     return np.asarray(image, dtype=np.uint8)

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from fer_bench.runners import fitted, open_runner
+from fer_convert.checks import check_logits
+from fer_convert.variants import VARIANTS
 from fer_edge.bundle import load_bundle
+from fer_edge.errors import ModelError
 from fer_edge.labels import FER2013_LABELS
 from fer_edge.quantization import softmax
 from fer_train.dataset import PUBLIC_TEST, Dataset, load_dataset
@@ -125,6 +128,41 @@ def test_a_saved_model_is_as_good(dataset: Dataset, data: Path, tmp_path: Path) 
     assert json.loads((bundle / "manifest.json").read_text())["training"]["macs"] > 100_000
 
 
+def test_what_was_trained_in_mixed_precision_is_converted_in_float32(data: Path, tmp_path: Path) -> None:
+    """And pixels that an adapted Normalization scales, whose factors are computed within the graph."""
+    import keras
+
+    adapted = keras.layers.Normalization(axis=-1, dtype="float32")
+    adapted.adapt(np.random.default_rng(0).uniform(0, 255, (40, 48, 48, 1)).astype(np.float32))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = grey_network("softmax", first=adapted)
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.export(tmp_path / "mixed", verbose=False)
+    _, said = converted(tmp_path / "mixed", data, "--variants", "float32")
+    assert "computes in float16, and is converted in float32" in said
+    assert "scaling them itself, to -1.7" in said
+
+
+def test_a_sequential_that_was_never_told_its_input_is_converted(data: Path, tmp_path: Path) -> None:
+    """Built by the first batch that it saw, it keeps that batch's size; one of its convolutions is grouped."""
+    import keras
+
+    layers = [
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(4, 5, strides=4),
+        keras.layers.Conv2D(8, 3, groups=2, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(7, activation="softmax"),
+    ]
+    model = keras.Sequential(layers)
+    model(np.zeros((16, 48, 48, 1), np.float32))
+    model.save(tmp_path / "sequential.keras")
+    converted(tmp_path / "sequential.keras", data, "--variants", "float32")
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models that are refused, and of some that need a word."""
@@ -139,6 +177,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     grey_network("softmax").save(folder / "plain.keras")
     grey_network("sigmoid").save(folder / "sigmoid.keras")
+    grey_network("hard_sigmoid").save(folder / "hard.keras")
+    grey_network("softmax", first=keras.layers.RandomFlip()).export(folder / "flips", verbose=False)
+    rows = keras.layers.LSTM(4)(keras.layers.Reshape((48, 48))(pixels := keras.Input((48, 48, 1))))
+    keras.Model(pixels, keras.layers.Dense(7)(rows)).save(folder / "lstm.keras")
+    quantized = grey_network("softmax")
+    quantized.quantize("int8")
+    quantized.save(folder / "quantized.keras")
     grey_network("softmax", outputs=5).save(folder / "five.keras")
     grey_network(first=lambda x: Secret()(x) / 255.0).save(folder / "secret.keras")
     grey_network(first=lambda x: keras.ops.erf(x / 255.0)).save(folder / "erf.keras")
@@ -172,6 +217,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("scales.keras", ["--input-range", "0..1"], 2, ["scaled twice"]),
         ("five.keras", ["--input-range", "0..1"], 2, ["5 numbers", "--labels"]),
         ("sigmoid.keras", ["--input-range", "0..1"], 4, ["Sigmoid"]),
+        ("hard.keras", ["--input-range", "0..1"], 4, ["0 to 1", "sigmoid"]),
+        ("flips", ["--input-range", "0..1"], 4, ["RandomFlip", "changes itself"]),
+        ("lstm.keras", ["--input-range", "0..1"], 4, ["LSTM", "not supported"]),
+        ("quantized.keras", ["--input-range", "0..1"], 4, ["quantized already", "before"]),
         ("secret.keras", [], 4, ["Secret", "SavedModel"]),
         ("erf.keras", [], 4, ["Erf"]),
         ("two.h5", [], 4, ["2 inputs"]),
@@ -201,3 +250,14 @@ def test_a_run_and_a_bundle_are_not_told_what_they_know(models: Path, data: Path
     assert "no softmax stands at its end" in said
     refused = warm.fer_edge("convert", bundle, "--out", tmp_path / "x", "--labels", "a,b", data=data)
     assert_refused(refused, 2, "--labels")
+
+
+def test_a_model_that_has_not_learned_is_told_apart_from_an_export_that_went_wrong() -> None:
+    """A network of random weights gives all images nearly one answer, and no 8 bits keep its labels."""
+    random = np.random.default_rng(0)
+    learned = random.normal(0, 1, (50, 7)).astype(np.float32)
+    with pytest.raises(ModelError, match=r"at least 85.0% wanted\)$"):
+        check_logits(VARIANTS["int8"], np.roll(learned, 1, axis=1), learned)
+    untaught = learned * 1e-6 + np.eye(7, dtype=np.float32)[2] * 1e-4
+    with pytest.raises(ModelError, match=r"gives 100% of them one label, as a network does that has not learned"):
+        check_logits(VARIANTS["int8"], learned * 1e-4, untaught)

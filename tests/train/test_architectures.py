@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fer_edge import strict_toml
@@ -31,10 +30,29 @@ sizes = [{size}]
 BUILDER = """
 import keras
 
-def small(height, width, labels):
+@keras.saving.register_keras_serializable("mynet")
+class Scale(keras.layers.Layer):
+    def call(self, pixels):
+        return pixels / 255
+
+class Unknown(keras.layers.Layer):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, pixels):
+        return pixels * self.factor
+
+def small(height, width, labels, scale=Scale):
     pixels = keras.Input((height, width, 1))
-    x = keras.layers.Conv2D(16, 5, strides=4, activation="relu")(keras.layers.Rescaling(1 / 255)(pixels))
+    x = keras.layers.Conv2D(16, 5, strides=4, activation="relu")(scale()(pixels))
     return keras.Model(pixels, keras.layers.Dense(labels)(keras.layers.Flatten()(x)))
+
+def unknown(height, width, labels):
+    return small(height, width, labels, lambda: Unknown(1 / 255))
+
+def code(height, width, labels):
+    return small(height, width, labels, lambda: keras.layers.Lambda(lambda pixels: pixels / 255))
 
 def softmax(height, width, labels):
     model = small(height, width, labels)
@@ -85,11 +103,16 @@ def test_a_builder_of_one_s_own_trains_and_converts(mini_road: MiniRoad, tmp_pat
         "convert", run, "--out", tmp_path / "bundle", "--variants", "float32", data=mini_road.data, cwd=tmp_path
     )
     assert made.returncode == 0, made.stderr
+    # Its own layer is found wherever the run's model is opened.
+    asked = warm.fer_edge("evaluate", run / "model.keras", data=mini_road.data, cwd=tmp_path)
+    assert asked.returncode == 0, asked.stderr
 
 
 @pytest.mark.parametrize(
     ("architecture", "words"),
     [
+        ("mynet:unknown", ["cannot be kept in a file", "register_keras_serializable"]),
+        ("mynet:code", ["cannot be kept in a file", "Lambda"]),
         ("mynet:softmax", ["softmax"]),
         ("mynet:colour", ["takes (None, 48, 48, 3)", "wanted (None, 48, 48, 1)"]),
         ("mynet:picture", ["str", "not a Keras model"]),
@@ -115,7 +138,7 @@ def test_vgg16_learns_its_head_first_and_then_its_last_block() -> None:
     network = Architecture(
         Recipe(model=ModelSettings(architecture="vgg16", vgg16=own), loop=LoopSettings(epochs=2)), 7, (48, 48)
     )
-    network.prepare()
+    network.prepare(resumed=False)
 
     def learning(model: Any) -> set[str]:
         return {layer.name for layer in model.layers if layer.trainable_weights}
@@ -160,13 +183,3 @@ def test_weights_that_cannot_be_had_are_told_in_one_line(mini_road: MiniRoad, tm
 def test_a_recipe_that_says_what_would_do_nothing_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="model"):
         strict_toml.parse(Recipe, {"model": table}, "test")
-
-
-def test_a_network_of_fixed_size_is_not_trained_at_others() -> None:
-    with pytest.raises(ConfigError, match="sizes"):
-        Architecture(
-            Recipe(model=ModelSettings(architecture="my:net"), loop=LoopSettings(sizes=(32, 48), size_changes=(3,))),
-            7,
-            (48, 48),
-        )
-    assert np.isclose(Architecture(Recipe(model=ModelSettings(architecture="my:net")), 7, (48, 48)).rate_factor(0), 1)

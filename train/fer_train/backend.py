@@ -15,6 +15,8 @@ import numpy as np
 from fer_edge.errors import ConfigError, InputError, MissingExtraError, ModelError
 from fer_edge.quiet import quiet_stderr
 from fer_edge.types import Float32Array, UInt8Array
+from fer_train.architectures.custom import import_builder_of
+from fer_train.config import RUN_CONFIG
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -46,6 +48,7 @@ def load_model(path: Path) -> Any:
     """The Keras model at ``path``, not compiled. Raises InputError when there is none, ModelError when refused."""
     check_model_file(path)
     keras = load_keras()
+    import_builder_of(path.with_name(RUN_CONFIG))
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, OSError, KeyError, AttributeError, zipfile.BadZipFile) as error:

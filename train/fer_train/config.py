@@ -15,6 +15,8 @@ from fer_train.data_config import DataSettings
 
 MOST = 1_000_000
 """Bound of counts that have no natural one; far beyond it, arithmetic on them overflows."""
+RUN_CONFIG = "config.toml"
+"""Name of the file in a run's folder that holds its recipe, every default written out."""
 ARCHITECTURES = ("fer_edge", "mini_xception", "vgg16")
 """The networks that go by a name; ``module:function`` names one of somebody else's."""
 

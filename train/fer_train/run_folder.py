@@ -21,11 +21,11 @@ from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.files import atomic_path, write_text_atomically
 from fer_train.backend import check_model_file
-from fer_train.config import MOST, Recipe, TargetSettings, load_recipe
+from fer_train.config import MOST, RUN_CONFIG, Recipe, TargetSettings, load_recipe
 from fer_train.curves import draw_curves
 
 CHECKPOINT, BEST, HELD, MODEL = "checkpoint.keras", "best.keras", "held.keras", "model.keras"
-CONFIG, HISTORY, RUN, CURVES = "config.toml", "history.jsonl", "run.json", "curves.png"
+CONFIG, HISTORY, RUN, CURVES = RUN_CONFIG, "history.jsonl", "run.json", "curves.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,18 @@ def check_run(recipe: Recipe, run: Path, *, resume: bool, start: Path | None) ->
         raise InputError(f"{run}: nothing to resume: it holds no {CONFIG}")
     history, checkpoint = _shared_past(recipe, start) if start else ([], None)
     return Progress(history), checkpoint
+
+
+def labels_of_run(model: Path) -> tuple[str, ...] | None:
+    """The labels of the finished run whose file ``model`` is, in its order; None where it lies in no such folder."""
+    record = model.with_name(RUN)
+    if not record.is_file():
+        return None
+    try:
+        labels = json.loads(record.read_text(encoding="utf-8"))["labels"]
+        return tuple(str(label) for label in labels)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{record}: not the record of a run: {error}") from None
 
 
 def _resumed(run: Path) -> Progress:

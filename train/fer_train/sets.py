@@ -57,8 +57,8 @@ def _read_set(
     settings: SetSettings, data: DataSettings, fer2013: Path | None, *, skip_bad: bool, cache: bool
 ) -> Dataset:
     path = Path(settings.path) if settings.path else fer2013
-    if settings.path and not Path(settings.path).exists():
-        raise InputError(f"{settings.path}: no such file or folder; paths of [[data.sets]] begin at the current folder")
+    if settings.path:
+        _check_there(Path(settings.path))
     if path is None or not path.is_dir() or holds_fer2013_file(path):
         return _read_table(settings, data, path, skip_bad=skip_bad, cache=cache)
     if settings.votes != "none":
@@ -73,6 +73,17 @@ def _read_set(
     for note in dataset.notes:
         _LOG.warning("%s: %s", path, note)
     return dataclasses.replace(dataset, name=slug(path))
+
+
+def _check_there(path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file or folder; paths of [[data.sets]] begin at the current folder"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _read_table(

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import ModelError
+from fer_edge.errors import ConfigError, ModelError
 from fer_edge.files import atomic_path, write_text_atomically
 from fer_edge.types import Float32Array
 from fer_train.architectures.architecture import Architecture
@@ -26,7 +26,7 @@ from fer_train.backend import predict_logits
 from fer_train.batches import TrainingBatches, TrainingSet
 from fer_train.config import LoopSettings, Recipe
 from fer_train.dataset import PUBLIC_TEST, TRAINING, Dataset, Split, trainable_rows
-from fer_train.model import count_macs, every_layer
+from fer_train.model import count_macs
 from fer_train.parallel import Alone, facts_of
 from fer_train.provenance import git_revision
 from fer_train.run_folder import BEST, CHECKPOINT, MODEL, RUN, Progress, check_run, open_run, save_epoch
@@ -60,23 +60,24 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
     network = Architecture(recipe, len(dataset.labels), validation.images.shape[1:])
     last = recipe.loop.epochs - 1
     group.agree(lambda: facts_of(recipe, [training_in(0), training_in(last)], revision))
-    if not group.from_first(lambda: check_run(recipe, run, resume=resume, start=start)[0].epoch):
-        with group.apart():
-            network.prepare()
+    resumed = group.from_first(lambda: check_run(recipe, run, resume=resume, start=start)[0].epoch) > 0
+    with group.apart():
+        network.prepare(resumed=resumed)
     progress = Progress(group.from_first(lambda: open_run(recipe, run, resume=resume, start=start).history))
     if progress.epoch:
         log.info("resuming after epoch %d", progress.epoch)
     model: Any = None
-    stage: tuple[str, int] | None = None
+    stage: tuple[str, int, int | None] | None = None
     for epoch in range(progress.epoch, recipe.loop.epochs):
         started = time.monotonic()
-        now = (recipe.loop.precision_at(epoch), network.phase(epoch))
+        now = (recipe.loop.precision_at(epoch), network.phase(epoch), network.built_side(epoch))
         if now != stage:
             stage = now
             model = _compiled(network, recipe, epoch, group)
             if epoch:
                 # The optimizer's state is that of the layers that learned; of others it begins anew.
-                _restore(model, run / CHECKPOINT, group, optimizer=network.phase(epoch - 1) == network.phase(epoch))
+                same = network.phase(epoch - 1) == network.phase(epoch)
+                _restore(network, model, run / CHECKPOINT, group, optimizer=same)
         _seed_dropout(model, recipe.loop.seed, epoch)
         training = training_in(epoch)
         batches = TrainingBatches(training, recipe, epoch, group.part)
@@ -95,7 +96,7 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
             "epoch": epoch + 1,
             "loss": float(fitted.history["loss"][0]),
             "accuracy": float(fitted.history["accuracy"][0]),
-            **group.from_first(lambda: _validate(group.own_copy(model), validation)),  # noqa: B023 - called at once
+            **group.from_first(lambda: _validate(network.for_validation(group.own_copy(model)), validation)),  # noqa: B023 - called at once
             "size": recipe.loop.size_at(epoch),
             "seconds": round(time.monotonic() - started, 1),
         }
@@ -194,7 +195,7 @@ class _RateSchedule(keras.callbacks.Callback):  # type: ignore[misc]
         self.model.optimizer.learning_rate = rate * self._factor
 
 
-def _restore(model: Any, checkpoint: Path, group: Alone, *, optimizer: bool) -> None:
+def _restore(network: Architecture, model: Any, checkpoint: Path, group: Alone, *, optimizer: bool) -> None:
     """Put the weights of ``checkpoint`` into ``model``, and with ``optimizer`` that one's state too."""
 
     def variables(of: Any) -> list[Any]:
@@ -203,25 +204,32 @@ def _restore(model: Any, checkpoint: Path, group: Alone, *, optimizer: bool) -> 
     def values(of: Any) -> list[npt.NDArray[Any]]:
         return [keras.ops.convert_to_numpy(variable) for variable in variables(of)]
 
+    def saved() -> list[npt.NDArray[Any]]:
+        found = keras.models.load_model(checkpoint)
+        network.check_same(found, model)
+        return values(found)
+
     try:
-        restored = group.arrays_from_first(lambda: values(keras.models.load_model(checkpoint)), values(model))
+        restored = group.arrays_from_first(saved, values(model))
         for variable, value in zip(variables(model), restored, strict=True):
             variable.assign(value)
+    except ConfigError:
+        raise
     except (OSError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(f"{checkpoint}: cannot resume from it: {reason}") from None
 
 
 def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
-    """Dropout's random state is no weight, so no checkpoint holds it: it begins anew from each epoch's number."""
+    """The random state of Dropout and the like is no weight, so it begins anew from each epoch's number."""
     if keras.backend.backend() == "torch":
         import torch
 
         # There, Dropout draws from the state that all of PyTorch shares.
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-    for layer in every_layer(model):
-        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
-            layer.seed_generator.state.assign([seed, epoch])
+    states = [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
+    for number, state in enumerate(states):
+        state.assign([(seed + number) % 2**32, epoch])
 
 
 def _validate(model: Any, split: Split) -> dict[str, float]:

@@ -14,7 +14,7 @@ from fer_edge.errors import ConfigError, MissingExtraError
 from fer_train.backend import load_keras
 from fer_train.config import Recipe, load_recipe, with_weights
 from fer_train.parallel import Alone, Place, join
-from fer_train.run_folder import check_run
+from fer_train.run_folder import CONFIG, check_run
 from fer_train.supervised import run_supervised
 
 _WAIT_S = 300.0
@@ -29,8 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
             return run_supervised(_train_with_others, arguments, place)
         return _train(arguments, recipe, Alone)
     except KeyboardInterrupt:
-        where = f" --out {_out(arguments, recipe)}" if place is None or place.process == 0 else ""
-        sys.stderr.write(f"\nstopped; the last whole epoch is kept: go on with --resume{where}\n")
+        out = _out(arguments, recipe)
+        if place is not None and place.process:
+            sys.stderr.write("\nstopped; the last whole epoch is kept: go on with --resume\n")
+        elif (out / CONFIG).exists():  # it does not before the first epoch, while weights are downloaded
+            sys.stderr.write(f"\nstopped; the last whole epoch is kept: go on with --resume --out {out}\n")
         raise
 
 

@@ -89,6 +89,8 @@ def _load_keras(path: Path) -> Loaded:
         raise ModelError(f"{path}: {_loading_problem(error)}") from error
     if not getattr(model, "inputs", None):
         raise ModelError(f"{path}: its file does not say what it takes: export it as a SavedModel (model.export)")
+    if _one(path, "inputs", model.inputs).shape[0] is not None:
+        model = _for_any_number(model)
     shape = _one(path, "inputs", model.inputs).shape
     result = _one(path, "outputs", model.outputs).shape
 
@@ -101,6 +103,22 @@ def _load_keras(path: Path) -> Loaded:
 
     kind = "a Keras file" if path.suffix == ".keras" else "a Keras file in HDF5"
     return Loaded(kind, _image(path, shape), _row(path, result), trace, call, model)
+
+
+def _for_any_number(model: Any) -> Any:
+    """``model`` without the batch of fixed size that a Sequential keeps whose first layer was not told its input.
+
+    As it is where its layers cannot do without it.
+    """
+    import keras
+
+    given = model.inputs[0]
+    try:
+        clone = keras.models.clone_model(model, input_tensors=keras.Input(given.shape[1:], dtype=given.dtype))
+        clone.set_weights(model.get_weights())
+    except Exception:  # noqa: BLE001  of layers that are somebody else's; the fixed batch is refused then
+        return model
+    return clone
 
 
 def _load_saved_model(path: Path) -> Loaded:
@@ -164,10 +182,10 @@ def _row(path: Path, shape: Any) -> int:
 def _loading_problem(error: Exception) -> str:
     text = str(error)
     unknown = re.search(
-        r"Could not locate (?:class|function) '([^']+)'|Unknown layer: '?(\w+)|Unknown (\w+) layer", text
+        r"Could not locate (?:class|function) '([^']+)'|Unknown layer: '?([\w>]+)|Unknown (\w+) layer", text
     )
     if unknown or "Lambda" in text:
-        part = next(filter(None, unknown.groups()), "") if unknown else "Lambda"
+        part = next(filter(None, unknown.groups()), "").rpartition(">")[2] if unknown else "Lambda"
         return (
             f"holds {part}, which is code and not in the file: where the code is, export the model as a SavedModel "
             "(model.export) and convert that"

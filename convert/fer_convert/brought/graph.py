@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fer_convert.brought.precision import widen
 from fer_edge.errors import ModelError
 
 _PASSING = {"Identity", "Cast", "StopGradient"}
@@ -20,9 +22,14 @@ _SCALING = {
     "Add": np.add,
     "BiasAdd": np.add,
 }
-_REFUSED_ENDS = {"Sigmoid", "Relu", "Relu6", "Tanh", "Elu", "Selu", "Softplus", "ArgMax", "TopKV2"}
+_REFUSED_ENDS = {"Sigmoid", "Relu", "Relu6", "LeakyRelu", "Tanh", "Elu", "Selu", "Softplus", "ArgMax", "TopKV2"}
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+"""Operators that are as pure as the functions that they call, which are looked at too: Keras' grouped convolution."""
+_LOOPS = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
 _LARGEST_SCALED = 16.0
 """What networks take is of the order of 1; pixels that no one has scaled go to 255."""
+_MOST_STEPS = 20
+"""Operators that a constant of a scaling may be computed by; Normalization takes six."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +37,7 @@ class FrozenGraph:
     """``definition`` (a GraphDef) from the tensor named ``input`` to that named ``output``, one row of logits.
 
     ``shape`` is (height, width, channels) of its input. ``softmax`` is the operator that stood behind ``output``, None
-    where there was none.
+    where there was none; ``precision`` the narrowest float that the model computed in, where the graph has float32.
     """
 
     definition: Any
@@ -38,6 +45,7 @@ class FrozenGraph:
     output: str
     shape: tuple[int, int, int]
     softmax: str | None
+    precision: str = "float32"
 
     def __call__(self, x: Any) -> Any:
         """Logits float32 [N, labels] for what the model takes, float32 [N, H, W, C], in the graph being built."""
@@ -70,9 +78,12 @@ def freeze(function: Any, shape: tuple[int, int, int]) -> FrozenGraph:
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    frozen = convert_variables_to_constants_v2(function)
+    _check_writes_nothing(function)
+    # Loops stay operators, so that they are seen.
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     definition = frozen.graph.as_graph_def()
     _check_pure(definition)
+    precision = widen(definition)
     given = [tensor for tensor in frozen.inputs if tensor.dtype.name != "resource"]
     last = frozen.outputs[0].op
     while last.type in _PASSING:
@@ -81,18 +92,45 @@ def freeze(function: Any, shape: tuple[int, int, int]) -> FrozenGraph:
         raise ModelError(f"ends in {last.type}; wanted logits, or a softmax that can be left out")
     softmax = last.type if last.type in ("Softmax", "LogSoftmax") else None
     output = last.inputs[0].name if softmax else frozen.outputs[0].name
-    return FrozenGraph(definition, given[0].name, output, shape, softmax)
+    return FrozenGraph(definition, given[0].name, output, shape, softmax, precision)
+
+
+def nodes_of(definition: Any) -> Iterator[Any]:
+    """Every node of a GraphDef, those of its functions too."""
+    yield from definition.node
+    for function in definition.library.function:
+        yield from function.node_def
+
+
+def _check_writes_nothing(function: Any) -> None:
+    """Refuse variables that are written: they cannot become constants."""
+    written = {node.op for node in nodes_of(function.graph.as_graph_def()) if node.op.startswith("Assign")}
+    if written:
+        raise ModelError(
+            f"holds the operator {min(written)}: it changes itself whenever it answers, as random layers (RandomFlip, "
+            "RandomRotation) do in an exported model: export it without them"
+        )
 
 
 def _check_pure(definition: Any) -> None:
-    """Refuse operators with effects: a graph can read files, and write them."""
+    """Refuse operators with effects, since a graph can read files and write them, and weights that are integers."""
+    import tensorflow as tf
     from tensorflow.python.framework import op_def_registry
 
-    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
-    for node in nodes:
+    integers = {dtype.as_datatype_enum for dtype in (tf.int8, tf.uint8, tf.int16, tf.int32)}
+    for node in nodes_of(definition):
         known = op_def_registry.get(node.op)
-        if known is not None and known.is_stateful:
+        if node.op in _LOOPS:
+            raise ModelError(
+                f"holds a loop or a branch ({node.op}), as recurrent layers such as LSTM and GRU have, which is not "
+                "supported: it cannot be made of 8-bit integers"
+            )
+        if known is not None and known.is_stateful and node.op not in _CALLS:
             raise ModelError(f"holds the operator {node.op}, which depends on or changes more than its input")
+        if node.op in _MULTIPLYING and node.attr[_MULTIPLYING[node.op]].type in integers:
+            raise ModelError(
+                "is quantized already: it multiplies integers; bring the model as it was before (before model.quantize)"
+            )
 
 
 def own_scaling(graph: FrozenGraph) -> tuple[float, float] | None:
@@ -132,18 +170,32 @@ def _follow(graph: FrozenGraph, values: Any) -> tuple[Any, bool]:
 
 
 def _constant(tensor: Any) -> Any:
-    """The few values of a constant as float64 [1, K]; None for anything else."""
+    """The few values of a tensor that no input has a part in, as float64 [1, K]; None for anything else."""
     import tensorflow as tf
 
-    while tensor.op.type in _PASSING:
-        tensor = tensor.op.inputs[0]
-    value = tf.get_static_value(tensor)
-    if value is None or np.size(value) > 3 or not np.issubdtype(np.asarray(value).dtype, np.floating):
+    if tensor.shape.num_elements() not in (1, 2, 3):
+        return None
+    waiting, seen = [tensor.op], set()
+    while waiting:
+        op = waiting.pop()
+        seen.add(op.name)
+        if op.type == "Placeholder" or len(seen) > _MOST_STEPS:
+            return None
+        waiting += [given.op for given in op.inputs if given.op.name not in seen]
+    with tf.compat.v1.Session(graph=tensor.graph) as session:
+        value = session.run(tensor)
+    if not np.issubdtype(np.asarray(value).dtype, np.floating):
         return None
     return np.asarray(value, np.float64).reshape(1, -1)
 
 
+_MULTIPLYING = {"Conv2D": "T", "DepthwiseConv2dNative": "T", "MatMul": "T", "BatchMatMulV2": "T", "BatchMatMulV3": "Ta"}
+"""Operators with weights, and the attribute that tells the type of what they multiply."""
+
+
 def _macs(op: Any) -> int:
+    if op.type not in _MULTIPLYING or not op.outputs[0].shape.is_fully_defined():
+        return 0
     if op.type in ("Conv2D", "DepthwiseConv2dNative"):
         return int(math.prod(op.inputs[1].shape) * math.prod(op.outputs[0].shape[1:3]))
     if op.type in ("MatMul", "BatchMatMulV2"):

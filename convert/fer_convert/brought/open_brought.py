@@ -19,6 +19,8 @@ from fer_edge.types import Float32Array
 _TRIED = 8
 """Pictures on which the model that is converted must answer as the one that was brought."""
 _LARGEST_SIDE = 512
+_ROUNDING = {"float32": 1e-3, "float64": 1e-3, "float16": 2e-2, "bfloat16": 0.1}
+"""How far, as a share of its largest answer or of 1, a model that computes in these may be from itself in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +70,31 @@ def open_brought(path: Path, options: BroughtOptions) -> Brought:
         else "its numbers are taken for logits: no softmax stands at its end"
     )
     # What keeps the contract already is converted as the Keras model that it is, layer by layer.
-    raw = shape[2] == 1 and scaling == RAW and not graph.softmax and loaded.keras is not None
-    model = loaded.keras if raw and options.size is None else _wrapped(graph, len(labels), scale, offset)
+    raw = shape[2] == 1 and scaling == RAW and not graph.softmax and graph.precision == "float32"
+    as_it_is = raw and loaded.keras is not None and options.size is None
+    model = loaded.keras if as_it_is else _wrapped(graph, len(labels), scale, offset)
     _check_same(path, loaded, model, scale, offset, graph)
-    told = (f"{loaded.kind}, {size_told}", range_told, labels_told, end)
-    return Brought(model, labels, *graph.count(), told)
+    told = [f"{loaded.kind}, {size_told}", range_told, labels_told, end]
+    if graph.precision != "float32":
+        told.append(f"it computes in {graph.precision}, and is converted in float32")
+    return Brought(model, labels, *graph.count(), tuple(told))
 
 
 def _frozen(path: Path, loaded: Loaded, shape: tuple[int, int, int]) -> FrozenGraph:
     try:
         function = loaded.trace(shape)
     except Exception as error:  # it is somebody else's graph
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: does not take {shape[0]}x{shape[1]} pixels: {reason}") from error
+        raise ModelError(f"{path}: does not take {shape[0]}x{shape[1]} pixels: {_short(error)}") from error
     try:
         return freeze(function, shape)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+    except Exception as error:  # it is somebody else's graph
+        raise ModelError(f"{path}: cannot be told without variables: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _shape(path: Path, loaded: Loaded, wanted: tuple[int, int] | None) -> tuple[tuple[int, int, int], str]:
@@ -161,23 +171,32 @@ def _check_same(
     pixels = np.clip(levels + random.normal(0, 40, (_TRIED, height, width, 1)), 0, 255).astype(np.float32)
     try:
         theirs = np.concatenate([loaded.call(picture[np.newaxis]) for picture in pixels * scale + offset])
+        ours = np.asarray(model.predict_on_batch(pixels), np.float32)
     except Exception as error:  # it is somebody else's graph
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: does not run on one image: {reason}") from error
-    ours = np.asarray(model.predict_on_batch(pixels), np.float32)
-    if not np.isfinite(theirs).all():
-        raise ModelError(f"{path}: answers with NaN or infinity")
-    if graph.softmax is None and np.all(theirs >= 0) and np.allclose(theirs.sum(axis=1), 1, atol=1e-3):
-        raise ModelError(
-            f"{path}: gives probabilities, and no softmax operator stands at its end that could be left out: "
-            "save it so that it gives logits"
-        )
+        raise ModelError(f"{path}: does not run on an image: {_short(error)}") from error
+    _check_answers(path, theirs, graph)
     if graph.softmax == "Softmax":
         ours = softmax(ours)
     elif graph.softmax:
         ours = np.log(softmax(ours))
     difference = float(np.abs(ours - theirs).max())
-    if difference > 1e-3 * max(1.0, float(np.abs(theirs).max())):
+    if difference > _ROUNDING[graph.precision] * max(1.0, float(np.abs(theirs).max())):
         raise ModelError(
             f"{path}: as a graph it answers other than before, by up to {difference:.3g}: cannot be converted"
         )
+
+
+def _check_answers(path: Path, theirs: Float32Array, graph: FrozenGraph) -> None:
+    """Refuse what a model gives, [N, labels], where it shows to be no logits."""
+    if not np.isfinite(theirs).all():
+        raise ModelError(f"{path}: answers with NaN or infinity")
+    if graph.softmax is not None or np.any((theirs < 0) | (theirs > 1)):
+        return
+    if np.allclose(theirs.sum(axis=1), 1, atol=1e-3):
+        raise ModelError(
+            f"{path}: gives probabilities, and no softmax operator stands at its end that could be left out: "
+            "save it so that it gives logits"
+        )
+    raise ModelError(
+        f"{path}: gives numbers of 0 to 1 alone, as a sigmoid does; wanted logits, or a softmax that can be left out"
+    )

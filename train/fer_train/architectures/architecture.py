@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fer_edge.errors import ConfigError
 from fer_edge.types import Float32Array
 from fer_train.architectures import custom, mini_xception, vgg16
 from fer_train.blocks import transfer_weights
@@ -17,15 +16,11 @@ class Architecture:
     """The network of ``recipe`` for ``labels`` labels and images of ``size`` (height, width)."""
 
     def __init__(self, recipe: Recipe, labels: int, size: tuple[int, int]) -> None:
-        """Builds nothing yet. Raises ConfigError and InputError for sizes that the network cannot be trained at."""
-        self._settings = recipe.model
+        """Builds nothing yet. Raises InputError for sizes that the network cannot be trained at."""
+        self._settings, self._loop = recipe.model, recipe.loop
         self._labels, self._size = labels, size
         self._pretrained: dict[str, list[Float32Array]] = {}
-        if self.is_custom and {(side, side) for side in recipe.loop.sizes} != {size}:
-            raise ConfigError(
-                f"loop.sizes {list(recipe.loop.sizes)}: {self.name} is built for the data set's images, "
-                f"{size[0]}x{size[1]}, and learns at that size alone"
-            )
+        self._at_full_size: Any = None
         if self.name == "vgg16":
             vgg16.check_size(self._settings, min(*recipe.loop.sizes, *size))
 
@@ -39,27 +34,44 @@ class Architecture:
         """Whether it is ``module:function``."""
         return ":" in self.name
 
-    def prepare(self) -> None:
-        """Get what a run from scratch needs, before anything is written: pretrained weights, a builder that works.
+    def prepare(self, *, resumed: bool) -> None:
+        """Get what a run needs, before anything is written: a builder that works; from scratch, pretrained weights.
 
-        Raises InputError or ModelError for weights that cannot be had, ConfigError for a builder that fails.
+        Raises InputError or ModelError for weights that cannot be had, ConfigError for a builder that fails, or whose
+        networks of the recipe's sizes do not share their weights.
         """
-        if self.name == "vgg16":
+        if self.is_custom:
+            sides = dict.fromkeys([self._size, *((side, side) for side in self._loop.sizes)])
+            custom.check(self.name, self._labels, list(sides))
+        elif self.name == "vgg16" and not resumed:
             self._pretrained = vgg16.pretrained(self._settings)
-        elif self.is_custom:
-            custom.check_logits(self.name, self._build(None))
 
     def for_training(self, epoch: int, norm: Callable[..., Any] | None = None) -> Any:
         """A new model that learns what ``epoch`` (from 0) is to teach; for images of any size where it can be.
 
         ``norm`` takes the place of Keras' own BatchNormalization. After ``prepare`` it has the pretrained weights.
         """
-        model = self._build(norm)
+        side = self.built_side(epoch)
+        model = self._build(norm, None if side is None else (side, side))
         for layer, weights in self._pretrained.items():
             model.get_layer(layer).set_weights(weights)
         if self.name == "vgg16":
             vgg16.freeze(model, self._settings, epoch)
         return model
+
+    def for_validation(self, trained: Any) -> Any:
+        """``trained``, or a model with its weights, that takes images at the data set's size."""
+        if not self.is_custom or trained.input_shape[1:3] == self._size:
+            return trained
+        if self._at_full_size is None:
+            self._at_full_size = self._build(None, self._size)
+        self._at_full_size.set_weights(trained.get_weights())
+        return self._at_full_size
+
+    def check_same(self, saved: Any, model: Any) -> None:
+        """Raises ConfigError when a checkpoint is of another network than ``model``: a builder may have changed."""
+        if self.is_custom:
+            custom.check_same(self.name, saved, model)
 
     def for_keeping(self, trained: Any) -> Any:
         """``trained`` as the model to convert: of fixed input size, without what only training needs."""
@@ -75,6 +87,10 @@ class Architecture:
         """A number that changes when other layers learn than before."""
         return vgg16.phase(self._settings, epoch) if self.name == "vgg16" else 0
 
+    def built_side(self, epoch: int) -> int | None:
+        """Side of the images in pixels that the model of ``epoch`` is built for; None: any."""
+        return self._loop.size_at(epoch) if self.is_custom else None
+
     def rate_factor(self, epoch: int) -> float:
         """What the learning rate of ``epoch`` is multiplied with."""
         return vgg16.rate_factor(self._settings, epoch) if self.name == "vgg16" else 1.0
@@ -89,4 +105,4 @@ class Architecture:
             return mini_xception.build(self._labels, height, width, norm or keras.layers.BatchNormalization)
         if self.name == "vgg16":
             return vgg16.build(self._settings, self._labels, height, width)
-        return custom.build(self.name, self._labels, *self._size)
+        return custom.build(self.name, self._labels, *(size or self._size))

@@ -7,6 +7,7 @@ raw grey pixels go in as with every other network here.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,16 @@ import numpy as np
 from fer_edge.errors import InputError, ModelError, reason_of
 from fer_edge.types import Float32Array
 from fer_train.config import ModelSettings, Vgg16Settings
+from fer_train.download import fetch
 
 IMAGENET_MEANS_BGR = (103.939, 116.779, 123.68)
 """What VGG16 expects to be taken from each channel: ``keras.applications.imagenet_utils``, mode "caffe"."""
+IMAGENET_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+    "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+"""The file of 59 MB that ``keras.applications.VGG16`` downloads, and below it what Keras holds it to."""
+IMAGENET_MD5 = "6d6bbae143d832006294945121d1f1fc"
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and convolutions of each block."""
 
@@ -77,21 +85,22 @@ def pretrained(settings: ModelSettings) -> dict[str, list[Float32Array]]:
 
     Raises InputError when they cannot be downloaded or there is no such file, ModelError for a file of something else.
     """
-    import keras
-
     weights = (settings.vgg16 or Vgg16Settings()).weights
     if weights == "none":
         return {}
-    if weights != "imagenet":
-        return _from_file(Path(weights))
+    return _from_file(_imagenet() if weights == "imagenet" else Path(weights))
+
+
+def _imagenet() -> Path:
+    """Keras' file of ImageNet's weights, in Keras' own cache, so that its other users find it too."""
+    cache = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
     try:
-        donor = keras.applications.VGG16(include_top=False, weights="imagenet", input_shape=(32, 32, 3))
-    except Exception as error:  # what Keras raises for a failed download is a plain Exception
+        return fetch(IMAGENET_URL, cache / IMAGENET_URL.rpartition("/")[2], md5=IMAGENET_MD5)
+    except InputError as error:
         raise InputError(
-            f"VGG16's ImageNet weights cannot be downloaded: {reason_of(error)}; give a copy of them with "
-            "--weights PATH, or train without by --weights none"
+            f"VGG16's ImageNet weights cannot be downloaded from {IMAGENET_URL}: {error}; give a copy of this file "
+            "with --weights PATH, or begin without it: --weights none"
         ) from error
-    return _convolutions(donor)
 
 
 def _from_file(path: Path) -> dict[str, list[Float32Array]]:
@@ -100,11 +109,11 @@ def _from_file(path: Path) -> dict[str, list[Float32Array]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file of weights; give --weights imagenet, none or a path")
     try:
-        if path.name.endswith(".weights.h5") or not _holds_model(path):
-            donor = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
-            donor.load_weights(path)
-        else:
+        if _holds_model(path):
             donor = keras.models.load_model(path, compile=False)
+        else:
+            donor = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
+            _load_weights(donor, path)
         return _convolutions(donor)
     except (ValueError, TypeError, OSError, KeyError, AttributeError) as error:
         raise ModelError(f"{path}: holds no weights of VGG16's convolutions: {reason_of(error)[:200]}") from error
@@ -118,6 +127,20 @@ def _holds_model(path: Path) -> bool:
 
     with h5py.File(path) as file:
         return "model_config" in file.attrs
+
+
+def _load_weights(donor: Any, path: Path) -> None:
+    """Put the weights in ``path`` into ``donor``, also those of a file that holds dense layers behind them."""
+    import h5py
+
+    with h5py.File(path) as file:
+        if "layer_names" in file.attrs:  # Keras 2's, by name
+            missing = {layer.name for layer in donor.layers if layer.weights} - set(file)
+            if missing:
+                raise ValueError(f"no layer {min(missing)} in it")
+            donor.load_weights(path, by_name=True)
+            return
+    donor.load_weights(path)
 
 
 def _convolutions(donor: Any) -> dict[str, list[Float32Array]]:

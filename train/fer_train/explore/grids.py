@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,13 @@ _POINTS = 8
 _DPI = 110
 _CHARACTER = 7.5
 """Width in pixels of an average letter of a title."""
+_LETTERS = 15
+"""So many letters of a caption are as wide as its image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
-    """An image, uint8 [H, W], and what stands below it, in as many lines as it has."""
+    """An image, uint8 [H, W], and what stands below it, in as many lines as it has; long ones are broken."""
 
     image: UInt8Array
     caption: str = ""
@@ -42,7 +45,8 @@ class Row:
 def draw_grid(rows: Sequence[Row]) -> Any:
     """A matplotlib figure of ``rows``, one below the other."""
     left = max((_text_width(row.title) for row in rows), default=0)
-    heights = [_SIDE + _GAP + _LINE * max(_lines(cell.caption) for cell in row.cells) for row in rows]
+    captions = [[_broken(cell.caption) for cell in row.cells] for row in rows]
+    heights = [_SIDE + _GAP + _LINE * max(map(len, lines)) for lines in captions]
     width = left + max(len(row.cells) for row in rows) * (_SIDE + _GAP) + _GAP
     height = sum(heights) + _GAP
     figure_type = require("matplotlib.figure").Figure
@@ -51,12 +55,12 @@ def draw_grid(rows: Sequence[Row]) -> Any:
     axes.set_axis_off()
     canvas = np.full((height, width), 255, np.uint8)
     y = _GAP
-    for row, row_height in zip(rows, heights, strict=True):
+    for row, lines, row_height in zip(rows, captions, heights, strict=True):
         axes.text(_GAP, y + _SIDE / 2, row.title, fontsize=_POINTS + 1, va="center", ha="left")
         for number, cell in enumerate(row.cells):
             x = left + _GAP + number * (_SIDE + _GAP)
             canvas[y : y + _SIDE, x : x + _SIDE] = _enlarged(cell.image)
-            axes.text(x + _SIDE / 2, y + _SIDE + 3, cell.caption, fontsize=_POINTS, va="top", ha="center")
+            axes.text(x + _SIDE / 2, y + _SIDE + 3, "\n".join(lines[number]), fontsize=_POINTS, va="top", ha="center")
         y += row_height
     axes.imshow(
         canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=(0.0, float(width), float(height), 0.0)
@@ -73,8 +77,9 @@ def _enlarged(image: UInt8Array) -> UInt8Array:
     return resample(image, _SIDE, _SIDE)
 
 
-def _lines(text: str) -> int:
-    return text.count("\n") + 1 if text else 0
+def _broken(text: str) -> list[str]:
+    """The lines of a caption, none wider than its image."""
+    return [part for line in text.split("\n") for part in textwrap.wrap(line, _LETTERS)]
 
 
 def _text_width(text: str) -> int:

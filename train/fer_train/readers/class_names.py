@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from fer_edge.errors import InputError
@@ -26,8 +27,14 @@ _MOST_LISTED = 50
 
 def label_of(name: str, labels: Sequence[str]) -> int | None:
     """The index of the label that ``name`` means without being told, in capitals or not; None where it means none."""
-    lower = {label.lower(): index for index, label in enumerate(labels)}
-    return lower.get(name.lower(), lower.get(OTHER_NAMES.get(name.lower(), "")))
+    lower = {_composed(label).lower(): index for index, label in enumerate(labels)}
+    name = _composed(name).lower()
+    return lower.get(name, lower.get(OTHER_NAMES.get(name, "")))
+
+
+def _composed(name: str) -> str:
+    """``name`` with each accent and its letter as one character: macOS keeps them apart in names of files."""
+    return unicodedata.normalize("NFC", name)
 
 
 def match_classes(
@@ -38,7 +45,8 @@ def match_classes(
     Raises InputError for names that mean no label, with what to write, and for entries of the table that name nothing.
     """
     found = sorted(set(names))
-    missing = sorted(set(classes) - set(found))
+    told = {_composed(name): label for name, label in classes.items()}
+    missing = sorted(set(told) - set(map(_composed, found)))
     if missing:
         raise InputError(
             f"{where}: its classes table names {_listed(missing)}, which it does not have; "
@@ -46,9 +54,9 @@ def match_classes(
         )
     matched: dict[str, int | None] = {}
     for name in found:
-        label = classes.get(name)
+        label = told.get(_composed(name))
         matched[name] = label_of(name, labels) if label is None else None if label == SKIP else labels.index(label)
-    unknown = [name for name in found if matched[name] is None and name not in classes]
+    unknown = [name for name in found if matched[name] is None and _composed(name) not in told]
     if unknown:
         # JSON's strings are TOML's too.
         entries = _listed([f'{json.dumps(name, ensure_ascii=False)} = "{_guess(name, labels)}"' for name in unknown])

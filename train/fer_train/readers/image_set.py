@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from fer_edge.errors import InputError
 from fer_edge.image_files import IMAGE_SUFFIXES, read_gray
 from fer_edge.types import UInt8Array
 from fer_train.data_config import SetSettings
-from fer_train.readers.class_folders import named_split, visible
+from fer_train.readers.class_folders import fingerprint, named_split, visible
 from fer_train.readers.class_names import match_classes
 from fer_train.readers.locate import holds_fer2013
 from fer_train.readers.progress import progress
@@ -54,12 +55,7 @@ class ImageSetReader:
 
     def fingerprint(self) -> str:
         """SHA-256 over path, size and modification time of every image: changes when the set does."""
-        digest = hashlib.sha256()
-        for file in self._files():
-            status = file.path.stat()
-            name = os.fsencode(file.path.relative_to(self.root))
-            digest.update(b"%b\0%d %d\n" % (name, status.st_size, status.st_mtime_ns))
-        return digest.hexdigest()
+        return fingerprint(self.root, (file.path for file in self._files()))
 
     def variant(self) -> str:
         """All that decides what is made of the images; the set's weight does not."""
@@ -108,16 +104,19 @@ class ImageSetReader:
         if face is None and self.settings.no_face == "refuse":
             raise InputError(f"{path}: no face is found in it")
 
-    def _files(self) -> list[_ImageFile]:
-        """All images, by path. Raises InputError for a class that is no label, and for one without images."""
+    def _folders(self) -> Iterator[tuple[Path, int, str | None]]:
+        """Each class folder that is not left out, its label and its split. Raises InputError for one that is none."""
         folders = _class_folders(self.root, self.settings)
         names = {folder.name for folder, _ in folders}
         matched = match_classes(names, self.settings.classes, self.labels, str(self.root))
-        files: list[_ImageFile] = []
         for folder, split in folders:
             label = matched[folder.name]
             if label is not None:
-                files += _class_files(folder, label, split)
+                yield folder, label, split
+
+    def _files(self) -> list[_ImageFile]:
+        """All images, by path. Raises InputError for a class that is no label, and for one without images."""
+        files = [file for folder, label, split in self._folders() for file in _class_files(folder, label, split)]
         if not files:
             raise InputError(f"{self.root}: all of its classes are left out")
         return files
@@ -128,11 +127,16 @@ class ImageSetReader:
             collector.add(SPLIT_NAMES[split], label, pixels)
         notes = []
         if bad:
-            named = ", ".join(str(path.relative_to(self.root)) for path in bad[:_NAMED_BAD])
+            named = ", ".join(_printable(path.relative_to(self.root)) for path in bad[:_NAMED_BAD])
             more = f" and {len(bad) - _NAMED_BAD} more" if len(bad) > _NAMED_BAD else ""
             notes.append(f"{len(bad)} images that cannot be read were left out: {named}{more}")
         if faceless:
             notes.append(f"{faceless} of {len(rows) + faceless} images were left out: no face was found in them")
+        others = [path for folder, _, _ in self._folders() for path in _files_below(folder) if not _is_image(path)]
+        if others:
+            kinds = Counter(path.suffix.lower() or path.name for path in others).most_common(_NAMED_BAD)
+            told = ", ".join(f"{count} {_printable(kind)}" for kind, count in kinds)
+            notes.append(f"{len(others)} files were passed over, of kinds that are not read: {told}")
         return collector.build(
             self.root.name,
             (self.size, self.size),
@@ -189,11 +193,27 @@ def _test_split(name: str) -> str | None:
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    return filter(_is_image, _files_below(folder))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files but hidden ones. Raises InputError for a folder that cannot be read, which would look empty."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield Path(parent, name)
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+def _printable(name: Path | str) -> str:
+    """A name that a page in UTF-8 can hold, whatever bytes it is of."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _split_folders(root: Path) -> dict[Path, str | None]:

@@ -70,12 +70,15 @@ def _required(path: Path, called: str) -> Path:
 
 
 def _search(folder: Path) -> Path | None:
-    for within in _FOLDERS_WITHIN:
-        for name in _FILE_NAMES:
-            if (folder / within / name).is_file():
-                return folder / within / name
-        if any((folder / within / root).is_dir() for root in CLASS_FOLDER_ROOTS):
-            return folder / within
+    try:
+        for within in _FOLDERS_WITHIN:
+            for name in _FILE_NAMES:
+                if (folder / within / name).is_file():
+                    return folder / within / name
+            if any((folder / within / root).is_dir() for root in CLASS_FOLDER_ROOTS):
+                return folder / within
+    except OSError as error:  # a folder that may not be looked into
+        raise InputError(f"{folder}: cannot be read: {error.strerror}") from error
     return None
 
 
