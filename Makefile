@@ -45,13 +45,14 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-locks test-arm test-picamera2 test-systemd test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-locks test-arm test-picamera2 test-systemd test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       install what a Pi needs into $(VENV), then run the pipeline on the built-in scene"
 	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
 	@echo "make test-backends  install everything and PyTorch into $(BACKENDS_VENV); training on TensorFlow, PyTorch and JAX"
+	@echo "make test-tune  searches for settings that are interrupted in every way, for some minutes"
 	@echo "make test-locks run tests/edge on the versions of each Pi lock file, and on tflite-runtime (ARGS=--quick: as CI does)"
 	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
 	@echo "make fer-env    install the fer package into $(FER_VENV), 2 GB, for \`fer-edge bench pipeline\`"
@@ -84,6 +85,9 @@ test-backends:
 run-test-backends: $(VENV)/.torch
 	$(BIN)/python -c 'import jax, torch; print("PyTorch", torch.__version__, "JAX", jax.__version__)'
 	$(BIN)/python -m pytest tests/backends tests/train/test_parallel.py $(ARGS)
+
+test-tune: $(VENV)/.dev
+	TUNE_LONG=1 $(BIN)/python -m pytest tests/train/test_tune_long.py $(ARGS)
 
 # Environments of their own in $(LOCKS_VENV); one whose Python is not here is skipped, and that is said.
 test-locks: $(VENV)/.dev

@@ -12,6 +12,9 @@ from fer_bench.results import load_report
 from fer_bench.tables import text_table
 from fer_edge.errors import CheckFailedError
 
+_MOST_TOLD = 5
+"""Of what got worse, in the line that ends the command; the table has all of it."""
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print. Raises CheckFailedError when the second report is worse, InputError for a file that is no
@@ -19,7 +22,9 @@ def run(arguments: argparse.Namespace) -> int:
     found = compare_reports(load_report(arguments.before), load_report(arguments.after))
     sys.stdout.write(_to_json(found) if arguments.as_json else _to_text(found))
     if found.worse:
-        told = "; ".join(f"{change.what} {change.change}" for change in found.worse)
+        told = "; ".join(f"{change.what} {change.change}" for change in found.worse[:_MOST_TOLD])
+        if len(found.worse) > _MOST_TOLD:
+            told += f"; and {len(found.worse) - _MOST_TOLD} more"
         raise CheckFailedError(f"{arguments.after}: worse than {arguments.before}: {told}")
     return 0
 

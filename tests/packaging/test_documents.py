@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -17,9 +18,11 @@ from fer_edge.config import RuntimeSettings
 from support.edge_command import clean_environment, face_picture, write_video
 from support.fresh_install import CHECKOUT
 
+_PROGRAM = r'(?:\.venv/bin/fer-edge|sudo "\$\(command -v fer-edge\)"|fer-edge)'
+
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "*/README.md", "edge/*/*.md", "models/*/*.md")
+    for pattern in ("*.md", "docs/[a-z]*.md", "*/README.md", "edge/*/*.md", "models/*/*.md")
     for path in CHECKOUT.glob(pattern)
     if not path.is_relative_to(CHECKOUT / "runs")
 )
@@ -59,7 +62,7 @@ def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
 def test_every_command_line_shown_is_one_that_the_program_takes(document: Path) -> None:
     # Indented or fenced lines; a line with [ or | shows a grammar, not a command.
-    for line in re.findall(r"^ *(?:\$ )?(?:\.venv/bin/)?fer-edge (.+)$", document.read_text(), flags=re.MULTILINE):
+    for line in re.findall(rf"^ *(?:\$ )?{_PROGRAM} (.+)$", document.read_text(), flags=re.MULTILINE):
         command = line.partition(" #")[0]
         if not re.search(r"[\[|…]", command):
             build_parser().parse_args(shlex.split(command))
@@ -69,6 +72,13 @@ def test_every_command_line_shown_is_one_that_the_program_takes(document: Path) 
 def test_every_recipe_that_is_named_is_there(document: Path) -> None:
     for recipe in re.findall(r"train/configs/[\w-]+\.toml", document.read_text()):
         assert (CHECKOUT / recipe).is_file(), recipe
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_extra_that_is_named_is_one(document: Path) -> None:
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for names in re.findall(r"pip install .*?(?:\.|fer-edge)\[([\w,]+)\]", document.read_text()):
+        assert set(names.split(",")) <= extras.keys(), names
 
 
 @pytest.mark.parametrize("document", ["README.md", "edge/README.md"])

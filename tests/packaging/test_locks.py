@@ -12,7 +12,7 @@ from support.fresh_install import CHECKOUT, lock_path, locked
 LOCKS = ("edge", "dev", "pi-bookworm", "pi-bookworm-legacy", "pi-trixie")
 HOST_ONLY = {
     "tensorflow", "tensorflow-cpu", "keras", "scipy", "pandas", "matplotlib", "scikit-learn", "statsmodels",
-    "onnx", "onnxruntime", "tf2onnx", "seaborn", "imagehash",
+    "onnx", "onnxruntime", "tf2onnx", "seaborn", "imagehash", "optuna", "sqlalchemy",
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_every_requirement_has_a_hash_and_no_address(lock: str) -> None:
 def test_a_lock_holds_what_the_project_asks_for(lock: str) -> None:
     assert required() <= locked(lock).keys()
     if lock == "dev":
-        for extra in ("train", "explore", "convert", "bench", "dev"):
+        for extra in ("train", "explore", "tune", "convert", "bench", "dev"):
             assert required(extra) <= locked(lock).keys(), extra
     else:
         assert not HOST_ONLY & locked(lock).keys()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fer_edge.argument_types import count
 from fer_edge.cli import Command, add_subcommands
+from fer_edge.errors import ConfigError
 
 _SPLITS = ("Training", "PublicTest", "PrivateTest")
 
@@ -155,6 +157,23 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     )
     beginning.add_argument("--resume", action="store_true", help="go on after the last whole epoch of the run in --out")
     _add_several(parser)
+    _add_search(parser)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    search = parser.add_argument_group("search")
+    search.add_argument(
+        "--tune",
+        action="store_true",
+        help="search the ranges of the recipe's [tune] instead, with Optuna; the same command, or one with --resume, "
+        "joins a search that is at work. --out must be on a disk of this machine, not on a network's",
+    )
+    search.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="with --tune: so many trials at once, each a process that has its share of the cores (default: 1)",
+    )
 
 
 def _add_several(parser: argparse.ArgumentParser) -> None:
@@ -177,6 +196,12 @@ def _address(text: str) -> str:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    if arguments.tune:
+        from fer_train.tune.command import run as search
+
+        return search(arguments)
+    if arguments.workers is not None:
+        raise ConfigError("--workers: is for --tune")
     from fer_train.train_command import run
 
     return run(arguments)

@@ -280,8 +280,12 @@ class Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe. Raises ConfigError with the key's path and what is allowed."""
-    return strict_toml.parse(Recipe, strict_toml.read_toml(path), str(path))
+    """Read a recipe. Raises ConfigError with the key's path and what is allowed.
+
+    ``[tune]`` is no part of what a run does, and is left to ``fer_train.tune``.
+    """
+    table = {key: value for key, value in strict_toml.read_toml(path).items() if key != "tune"}
+    return strict_toml.parse(Recipe, table, str(path))
 
 
 def with_weights(recipe: Recipe, weights: str) -> Recipe:

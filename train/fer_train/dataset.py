@@ -1,5 +1,5 @@
 """What is trained on, as arrays: ``load_dataset`` reads FER2013 in any of its forms, and other sets;
-``leak_free_training`` says what to train on, ``leak_free_test`` what to test on when no image may count that stands
+``trainable_rows`` says what to train on, ``leak_free_test`` what to test on when no image may count that stands
 elsewhere too.
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.errors import InputError
 from fer_train.config import load_recipe
 from fer_train.data_config import DataSettings, SetSettings
 from fer_train.readers.fer2013 import read_fer2013
@@ -28,6 +29,7 @@ __all__ = [
     "leak_free_training",
     "load_data",
     "load_dataset",
+    "trainable_rows",
 ]
 
 
@@ -60,6 +62,21 @@ def leak_free_training(dataset: Dataset) -> npt.NDArray[np.int64]:
     tested = {image.tobytes() for split in (PUBLIC_TEST, PRIVATE_TEST) for image in dataset.splits[split].images}
     images = dataset.splits[TRAINING].images
     return np.array([i for i, image in enumerate(images) if image.tobytes() not in tested], dtype=np.int64)
+
+
+def trainable_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """``leak_free_training``, looked at as training does. Raises InputError for data that nothing can be learned of."""
+    for name in (TRAINING, PUBLIC_TEST):
+        if not len(dataset.splits[name]):
+            raise InputError(f"{dataset.name}: holds no {name} images; training needs Training and PublicTest")
+    kept = leak_free_training(dataset)
+    if not len(kept):
+        raise InputError(f"{dataset.name}: every Training image also stands in another split; nothing to train on")
+    labels = np.unique(dataset.splits[TRAINING].labels[kept])
+    if len(labels) < 2:
+        one = dataset.labels[labels[0]]
+        raise InputError(f"{dataset.name}: all Training images are of one class, {one}; training needs two or more")
+    return kept
 
 
 def leak_free_test(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:

@@ -18,14 +18,14 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import ConfigError, InputError, ModelError
+from fer_edge.errors import ConfigError, ModelError
 from fer_edge.files import atomic_path, write_text_atomically
 from fer_edge.types import Float32Array
 from fer_train.architectures.architecture import Architecture
 from fer_train.backend import predict_logits
 from fer_train.batches import TrainingBatches, TrainingSet
 from fer_train.config import LoopSettings, Recipe
-from fer_train.dataset import Dataset, Split, leak_free_training
+from fer_train.dataset import PUBLIC_TEST, TRAINING, Dataset, Split, trainable_rows
 from fer_train.model import count_macs
 from fer_train.parallel import Alone, facts_of
 from fer_train.provenance import git_revision
@@ -34,10 +34,8 @@ from fer_train.torch_norm import FusedBatchNormalization
 
 log = logging.getLogger(__name__)
 
-TRAINING_SPLIT, VALIDATION_SPLIT = "Training", "PublicTest"
 
-
-def train(
+def train(  # noqa: PLR0913 - all but three have a default, and go by their names
     recipe: Recipe,
     dataset: Dataset,
     run: Path,
@@ -46,12 +44,15 @@ def train(
     resume: bool = False,
     start: Path | None = None,
     group: Alone | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """Train ``recipe`` on ``dataset`` into the folder ``run`` and return the path of the kept model.
 
     ``targets`` tells for an epoch (from 0) the distributions to learn, float32 [Training rows, labels]; None takes
     the labels. Rows of Training whose pixels also stand in another split are left out. ``resume`` and ``start`` as for
     ``open_run``, which says what is raised. ``group`` is the processes that this one trains with (default: none).
+    ``on_epoch`` gets each epoch's line of the history once that is saved; what it raises ends the run there, so that it
+    can be resumed.
     """
     group = group or Alone()
     revision = git_revision()  # of the code that is about to run, not of what the checkout holds hours later
@@ -102,35 +103,43 @@ def train(
         progress.add(line)
         falls_next = 0 < recipe.loop.cooldown_epochs == recipe.loop.epochs - progress.epoch
         group.from_first(lambda: save_epoch(model, run, progress, held=falls_next))  # noqa: B023
-        log.info("%s", json.dumps(line))
+        _tell(line, recipe.loop.epochs)
+        if on_epoch:
+            on_epoch(line)
     about = {"training_images": len(training_in(last)), "git": revision, "processes": group.processes}
     return Path(group.from_first(lambda: str(_keep_best(recipe, network, dataset, run, progress, about))))
+
+
+def _tell(line: dict[str, Any], epochs: int) -> None:
+    """An epoch as a person wants it; ``history.jsonl`` has every digit."""
+    log.info(
+        "epoch %d of %d: loss %.4f, on PublicTest %.4f; right %.2f %%, on PublicTest %.2f %%; %.1f s",
+        line["epoch"],
+        epochs,
+        line["loss"],
+        line["val_loss"],
+        100 * line["accuracy"],
+        100 * line["val_accuracy"],
+        line["seconds"],
+    )
 
 
 def _splits(
     dataset: Dataset, targets: Callable[[int], Float32Array] | None
 ) -> tuple[Callable[[int], TrainingSet], Split]:
     """What to train on in an epoch, and what to validate on."""
-    for name in (TRAINING_SPLIT, VALIDATION_SPLIT):
-        if name not in dataset.splits or not len(dataset.splits[name].images):
-            raise InputError(f"{dataset.name}: holds no {name} images; training needs Training and PublicTest")
-    kept = leak_free_training(dataset)
-    everything = dataset.splits[TRAINING_SPLIT]
-    if not len(kept):
-        raise InputError(f"{dataset.name}: every Training image also stands in another split; nothing to train on")
+    kept = trainable_rows(dataset)
+    everything = dataset.splits[TRAINING]
     dropped = len(everything.images) - len(kept)
     log.info("%d Training images, %d left out because they also stand in a test split", len(kept), dropped)
     images, labels = everything.images[kept], everything.labels[kept]
-    if len(np.unique(labels)) < 2:
-        one = dataset.labels[labels[0]]
-        raise InputError(f"{dataset.name}: all Training images are of one class, {one}; training needs two or more")
     plain = everything.distributions(len(dataset.labels))[kept]
     weights = None if everything.weights is None else everything.weights[kept]
 
     def training_in(epoch: int) -> TrainingSet:
         return TrainingSet(images, labels, targets(epoch)[kept] if targets else plain, weights)
 
-    return training_in, dataset.splits[VALIDATION_SPLIT]
+    return training_in, dataset.splits[PUBLIC_TEST]
 
 
 def _compiled(network: Architecture, recipe: Recipe, epoch: int) -> Any:
@@ -268,6 +277,7 @@ def _keep_best(
         "public_test_accuracy": best["val_accuracy"],
     }
     write_text_atomically(run / RUN, json.dumps(summary, indent=2) + "\n")
+    log.info("kept epoch %d: %.2f %% right on PublicTest", best["epoch"], 100 * best["val_accuracy"])
     return run / MODEL
 
 

@@ -1,0 +1,322 @@
+"""``[tune]`` of a recipe: how long to search, in which ranges, and the recipe of each trial. Needs no Optuna."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import json
+import math
+import random
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fer_edge import strict_toml
+from fer_edge.errors import ConfigError
+from fer_train.config import MOST, Recipe, load_recipe
+
+MOST_TRIALS = 10_000
+"""Far beyond what a file of SQLite and a sampler that looks at all trials are good for."""
+_MOST_COMBINATIONS = 512
+"""As many combinations of the ranges' ends are tried before a search; of more, a part, and each end at least once."""
+
+Values = dict[str, Any]
+"""A value of each range, by its key: bool, int, float, str, or a list of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneSettings:
+    """How to search; ``[tune.ranges]``, beside these keys, says where: see ``Search``."""
+
+    trials: int = 30
+    """How many trials are begun; those that were stopped and go on later count once."""
+    epochs: int = 0
+    """Epochs of each trial; 0: those of the recipe. ``best.toml`` has the recipe's again."""
+    metric: Literal["accuracy", "cross_entropy"] = "accuracy"
+    """What is compared, on PublicTest: the best epoch's. ``accuracy`` is what a run's best epoch is chosen by too, and
+    ``cross_entropy`` is smoother, but what is softened (label smoothing, mixup, the teacher) changes it by itself."""
+    seed: int = 1
+    """Seeds the choice of values; ``loop.seed`` is what seeds each trial."""
+    pruner: Literal["median", "none"] = "median"
+    """``median``: a trial ends after an epoch where its best so far is below the median of what the finished trials had
+    in that epoch."""
+    startup_trials: int = 5
+    """Finished trials before any is pruned, and trials drawn at random before the sampler (TPE) learns from them."""
+    grace_epochs: int = 2
+    """Epochs that each trial is given before it may be pruned; the first is warm-up in most recipes."""
+    keep: int = 3
+    """The so many best trials keep their networks; of the others, settings, history and curves stay."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.trials <= MOST_TRIALS, f"trials must be in 1..{MOST_TRIALS}")
+        _require(0 <= self.epochs <= MOST, f"epochs must be in 0..{MOST}")
+        _require(0 <= self.seed < 2**32, "seed must be in 0..4294967295")
+        _require(1 <= self.startup_trials <= MOST_TRIALS, f"startup_trials must be in 1..{MOST_TRIALS}")
+        _require(1 <= self.grace_epochs <= MOST, f"grace_epochs must be in 1..{MOST}")
+        _require(1 <= self.keep <= MOST_TRIALS, f"keep must be in 1..{MOST_TRIALS}")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Numbers from ``low`` to ``high``, both included; ``whole`` ones where the key is a whole number."""
+
+    low: float
+    high: float
+    step: float | None = None
+    """Distance of neighbouring values; None: 1 for whole numbers, else any value."""
+    log: bool = False
+    """Draw evenly by orders of magnitude."""
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        numbers = (self.low, self.high, self.step or 1)
+        _require(all(map(math.isfinite, numbers)), "low, high and step must be finite")
+        _require(self.low < self.high, f"low must be below high, and {self.low!r} is not below {self.high!r}")
+        _require(not self.log or self.low > 0, "log needs a low above 0")
+        _require(not self.log or self.step is None, "log and step exclude each other")
+        if self.step is None:
+            return
+        _require(self.step > 0, "step must be above 0")
+        steps = (self.high - self.low) / self.step
+        _require(round(steps) >= 1 and math.isclose(steps, round(steps)), "high must be low and some whole steps")
+
+    def ends(self) -> list[Any]:
+        """The values at which a recipe would be the first to refuse."""
+        return [self.low, self.high]
+
+    def holds(self, value: Any) -> bool:
+        """Whether ``value``, a number, is one of these."""
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """One of some values; a list stands for a list of the recipe."""
+
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        inner = [each for value in self.values for each in (value if isinstance(value, list) else [value])]
+        plain = all(isinstance(each, bool | int | float | str) for each in inner)
+        _require(plain, "choices must be numbers, strings, true or false, or lists of these")
+        # As text: true is equal to 1, and is another choice.
+        differ = len({json.dumps(value) for value in self.values}) == len(self.values)
+        _require(differ and len(self.values) >= 2, "choices must be two or more that differ")
+
+    def ends(self) -> list[Any]:
+        """As ``Span.ends``."""
+        return list(self.values)
+
+    def holds(self, value: Any) -> bool:
+        """Whether ``value`` is one of these."""
+        return value in self.values
+
+    def names(self) -> list[Any]:
+        """What the study calls each value: Optuna keeps no lists, so these are their text."""
+        return [json.dumps(value) if isinstance(value, list) else value for value in self.values]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A recipe, how to search, and the ranges by the recipe's keys, such as ``loop.learning_rate``."""
+
+    recipe: Recipe
+    settings: TuneSettings
+    ranges: dict[str, Span | Choices]
+
+    def trial_recipe(self, values: Values, number: int) -> Recipe:
+        """What trial ``number`` trains. Raises ConfigError when the recipe refuses the values together."""
+        return self._recipe(values, f"{self.recipe.name}-{number:04}", self.settings.epochs)
+
+    def best_recipe(self, values: Values) -> Recipe:
+        """The recipe with ``values``, and its own epochs. Raises ConfigError as ``trial_recipe`` does."""
+        return self._recipe(values, f"{self.recipe.name}-tuned", 0)
+
+    def own_values(self) -> Values | None:
+        """What the recipe itself has, to compare with; None where a range leaves that out."""
+        values: Values = {}
+        for key, each in self.ranges.items():
+            inner: Any = strict_toml.to_table(self.recipe)
+            for part in key.split("."):
+                inner = inner.get(part) if isinstance(inner, Mapping) else None
+            if inner is None or not each.holds(inner):
+                return None
+            values[key] = inner
+        return values
+
+    def to_table(self) -> dict[str, Any]:
+        """Tables from which ``from_table`` makes the same search."""
+        ranges = {key: _without_none(dataclasses.asdict(each)) for key, each in self.ranges.items()}
+        return {**strict_toml.to_table(self.recipe), "tune": {**dataclasses.asdict(self.settings), "ranges": ranges}}
+
+    def _recipe(self, values: Values, name: str, epochs: int) -> Recipe:
+        table = strict_toml.to_table(self.recipe)
+        table["name"] = name
+        shown = ", ".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
+        if epochs:
+            table["loop"]["epochs"] = epochs
+            shown += f", tune.epochs = {epochs}"
+        for key, value in values.items():
+            *path, last = key.split(".")
+            inner = table
+            for part in path:
+                inner = inner.setdefault(part, {})
+            inner[last] = copy.copy(value)
+        return strict_toml.parse(Recipe, table, f"with {shown}")
+
+
+def load_search(path: Path, recipe: Recipe | None = None) -> Search:
+    """The search that the file of a recipe names; ``recipe`` is used in place of the file's own.
+
+    Raises ConfigError, with the key, for a file without ``[tune]``, for a range of a key that is not there or of
+    another kind, and for values which the recipe would refuse.
+    """
+    table = strict_toml.read_toml(path)
+    recipe = recipe or load_recipe(path)
+    if "tune" not in table:
+        raise ConfigError(f"{path}: has no [tune]: name there what --tune is to search, as in [tune.ranges]")
+    return _parse(recipe, table["tune"], str(path))
+
+
+def from_table(table: Mapping[str, Any], where: str) -> Search:
+    """The search of which ``Search.to_table`` made ``table``. Raises ConfigError as ``load_search`` does."""
+    own = {key: value for key, value in table.items() if key != "tune"}
+    tune = {**table["tune"], "ranges": {key: _as_written(each) for key, each in table["tune"]["ranges"].items()}}
+    return _parse(strict_toml.parse(Recipe, own, where), tune, where)
+
+
+def _parse(recipe: Recipe, tune: Any, where: str) -> Search:
+    if not isinstance(tune, Mapping):
+        raise ConfigError(f"{where}: tune must be a table, not {tune!r}")
+    settings = strict_toml.parse(_Tune, {"tune": {k: v for k, v in tune.items() if k != "ranges"}}, where).tune
+    ranges = tune.get("ranges", {})
+    if not isinstance(ranges, Mapping) or not ranges:
+        raise ConfigError(f'{where}: tune.ranges must name what to search, as in "loop.learning_rate" = {{ … }}')
+    if settings.epochs and "loop.epochs" in ranges:
+        raise ConfigError(f"{where}: tune.epochs and a range of loop.epochs exclude each other")
+    search = Search(recipe, settings, {key: _range(key, each, where) for key, each in ranges.items()})
+    _check_values(search, where)
+    return search
+
+
+@dataclass(frozen=True, slots=True)
+class _Tune:
+    """The table ``tune`` by its name, so that a refusal tells it."""
+
+    tune: TuneSettings = dataclasses.field(default_factory=TuneSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class _SpanTable:
+    """What a range of numbers is written with; the numbers are kept as they are written."""
+
+    low: float = math.nan
+    high: float = math.nan
+    step: float | None = None
+    log: bool = False
+
+
+def _range(key: str, table: Any, where: str) -> Span | Choices:
+    where_key = f'{where}: tune.ranges."{key}"'
+    kind = _kind_of(key, where)
+    if not isinstance(table, Mapping) or not table:
+        raise ConfigError(f"{where_key} must be a table, as {{ low = 1, high = 2 }} or {{ choices = [1, 2] }}")
+    try:
+        if "choices" in table:
+            if len(table) > 1 or not isinstance(table["choices"], list):
+                raise ConfigError(f"{where_key}: choices must be a list, and stand alone")
+            return Choices(tuple(table["choices"]))
+        if kind not in (int, float):
+            raise ConfigError(f"{where_key}: is no number; name {{ choices = [ … ] }}")
+        written = strict_toml.parse(_SpanTable, table, where_key)
+        if "low" not in table or "high" not in table:
+            raise ConfigError(f"{where_key}: needs low and high, or choices")
+        given = {name: table.get(name) for name in ("low", "high", "step")}
+        if kind is int and any(isinstance(number, float) for number in given.values()):
+            raise ConfigError(f"{where_key}: low, high and step must be whole numbers here")
+        if kind is float:
+            given = {name: number if number is None else float(number) for name, number in given.items()}
+        return Span(**typing.cast(Any, given), log=written.log, whole=kind is int)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{where_key}: {error}") from None
+
+
+def _kind_of(key: str, where: str) -> Any:
+    """The type of the recipe's key, such as float for ``loop.learning_rate``."""
+    kind: Any = Recipe
+    for part in key.split("."):
+        if not dataclasses.is_dataclass(kind):
+            raise ConfigError(f"{where}: tune.ranges: the recipe has no {key}")
+        hints = typing.get_type_hints(kind)
+        searchable = [name for name in hints if kind is not Recipe or name not in ("name", "data")]
+        if part not in searchable:
+            raise ConfigError(f"{where}: tune.ranges: {key!r} cannot be searched; {part} is none of {searchable}")
+        kind = hints[part]
+        if typing.get_origin(kind) is types.UnionType:
+            kind = next(each for each in typing.get_args(kind) if each is not type(None))
+    if dataclasses.is_dataclass(kind):
+        raise ConfigError(
+            f'{where}: tune.ranges: {key} is a table; name a key in it, in quotes: "{key}.…" = {{ low = …, high = … }}'
+        )
+    return kind
+
+
+def _check_values(search: Search, where: str) -> None:
+    """Try the recipe with the ends of all ranges, so that no trial is the first to be refused."""
+    for values in _combinations(search.ranges):
+        try:
+            _try(search, values)
+        except ConfigError as error:
+            _blame_one(search, values, where)
+            raise ConfigError(f"{where}: tune.ranges: {error}") from None
+
+
+def _blame_one(search: Search, values: Values, where: str) -> None:
+    """Raise for the first of ``values`` that is refused alone; where none is, they are so together."""
+    for key, value in values.items():
+        try:
+            _try(search, {key: value})
+        except ConfigError as error:
+            raise ConfigError(f"{where}: tune.ranges: {error}") from None
+
+
+def _try(search: Search, values: Values) -> None:
+    search.trial_recipe(values, 1)
+    search.best_recipe(values)
+
+
+def _combinations(ranges: Mapping[str, Span | Choices]) -> Iterator[Values]:
+    ends = {key: each.ends() for key, each in ranges.items()}
+    if math.prod(len(each) for each in ends.values()) <= _MOST_COMBINATIONS:
+        for chosen in itertools.product(*ends.values()):
+            yield dict(zip(ends, chosen, strict=True))
+        return
+    draw = random.Random(0)
+    longest = max(len(each) for each in ends.values())
+    for number in range(max(longest, _MOST_COMBINATIONS)):
+        if number < longest:
+            yield {key: each[number % len(each)] for key, each in ends.items()}
+        else:
+            yield {key: draw.choice(each) for key, each in ends.items()}
+
+
+def _as_written(table: Mapping[str, Any]) -> dict[str, Any]:
+    if "values" in table:
+        return {"choices": list(table["values"])}
+    return {key: value for key, value in table.items() if key != "whole"}
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if value is not None}
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)

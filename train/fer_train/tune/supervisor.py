@@ -1,0 +1,142 @@
+"""Starts the workers of a search as processes, and stays with them until the last has ended.
+
+A worker that dies (memory, a crash in native code) takes one trial along, which another goes on with: the search lives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError
+from fer_train.tune.study_file import open_study, storage_errors
+from fer_train.tune.trials import STUDY
+from fer_train.tune.worker import Job
+
+log = logging.getLogger("fer_train.tune")
+
+_ERRORS: dict[int, type[FerEdgeError]] = {kind.exit_code: kind for kind in (InputError, ModelError, OutputError)}
+_MARK = "fer-edge: "
+_FAREWELL_S = 60.0
+"""To finish the step, the validation at most, and give the trial back; on a slow machine that takes some seconds."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+
+
+@dataclass(slots=True)
+class _Worker:
+    job: Job
+    process: subprocess.Popen[str]
+    listener: threading.Thread
+    complaints: list[str] = field(default_factory=list)
+
+
+def supervise(job: Job, workers: int) -> None:
+    """Run ``workers`` processes at ``job`` until no trial is left for them.
+
+    Raises what the first one ended with that could not go on: InputError, ModelError, OutputError. However this ends,
+    no worker is left.
+    """
+    running: list[_Worker] = []
+    try:
+        running += (_start(job, workers) for _ in range(workers))
+        while running:
+            time.sleep(0.1)
+            for worker in [each for each in running if each.process.poll() is not None]:
+                running.remove(worker)
+                if _died(worker):
+                    running.append(_start(job, workers))
+    finally:
+        _stop(running)
+
+
+def threads_of(workers: int) -> dict[str, str]:
+    """The environment in which ``workers`` processes share the cores; what the user has set stays.
+
+    Each backend makes a thread for each core by itself: of several at once, each would wait for the others' threads.
+    """
+    if workers == 1:
+        return {}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = str(max(1, cores // workers))
+    return {name: share for name in _THREADS if name not in os.environ}
+
+
+def _start(job: Job, workers: int) -> _Worker:
+    own = dataclasses.replace(job, worker=f"{os.getpid()}-{secrets.token_hex(4)}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fer_train.tune.worker"],
+        stdin=subprocess.PIPE,
+        # What a network of one's own prints is no result of the command.
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, **threads_of(workers)},
+    )
+    complaints: list[str] = []
+
+    def listen() -> None:
+        # Whole lines, so that those of several do not mix; and a bar is drawn for a terminal alone.
+        for line in process.stdout or ():
+            if line.startswith(_MARK):
+                complaints.append(line.removeprefix(_MARK).strip())
+            else:
+                sys.stderr.write(line)
+                sys.stderr.flush()
+
+    listener = threading.Thread(target=listen, name=f"listen {own.worker}", daemon=True)
+    listener.start()
+    worker = _Worker(own, process, listener, complaints)
+    if process.stdin is None:
+        raise AssertionError("it was asked for")
+    try:
+        process.stdin.write(json.dumps(dataclasses.asdict(own)) + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        log.debug("worker %s ended at once; how, its exit code tells", own.worker)
+    return worker
+
+
+def _died(worker: _Worker) -> bool:
+    """Whether another one should take its place. Raises for a worker that says why it cannot go on."""
+    code = worker.process.returncode
+    worker.listener.join(10)
+    if code == 0:
+        return False
+    if worker.complaints:
+        raise _ERRORS.get(code, FerEdgeError)(worker.complaints[0])
+    path = Path(worker.job.out) / STUDY
+    with storage_errors(path):
+        attempts = open_study(path).get_trials(deepcopy=False)
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    if not any(attempt.user_attrs.get("worker") == worker.job.worker for attempt in attempts):
+        raise FerEdgeError(f"a worker ended {how} before its first trial; does `fer-edge train` work without --tune?")
+    log.warning("a worker ended %s%s; its trial goes on in another", how, " (out of memory?)" if code == -9 else "")
+    return True
+
+
+def _stop(running: list[_Worker]) -> None:
+    """The end of its input tells each; one that does not heed it is killed, and its trial is found by the next."""
+    for worker in running:
+        if worker.process.stdin is not None:
+            worker.process.stdin.close()
+    until = time.monotonic() + _FAREWELL_S
+    try:
+        for worker in running:
+            worker.process.wait(max(0.0, until - time.monotonic()))
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        log.warning("workers that did not stop in time are killed; --resume finds their trials")
+    finally:
+        for worker in running:
+            if worker.process.poll() is None:
+                worker.process.kill()
+                worker.process.wait()
