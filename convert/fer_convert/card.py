@@ -82,9 +82,15 @@ def _made(training: Mapping[str, Any]) -> str:
     return (
         f"{data['name']}, {data['training_images']:,} Training images that stand in no other split (rows' sha256\n"
         f"`{data['rows_sha256']}`), by {recipe}, code revision `{training['git']}`,\n"
-        f"epoch {training['best_epoch']:.0f} of {training['epochs']}, chosen on PublicTest; "
+        f"{_which(training)}; "
         f"Keras {training['keras']} on {training['backend']}."
     ) + _offsets(training.get("logit_offsets", {}))
+
+
+def _which(training: Mapping[str, Any]) -> str:
+    if "averaged_epochs" in training:
+        return f"the mean of the weights of the last {training['averaged_epochs']} of {training['epochs']} epochs"
+    return f"epoch {training['best_epoch']:.0f} of {training['epochs']}, chosen on PublicTest"
 
 
 def _offsets(offsets: Mapping[str, float]) -> str:

@@ -118,7 +118,9 @@ def _training(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
     if not run:
         return {}
     kept: dict[str, Any] = {
-        key: run[key] for key in ("dataset", "git", "backend", "keras", "epochs", "best_epoch") if key in run
+        key: run[key]
+        for key in ("dataset", "git", "backend", "keras", "epochs", "best_epoch", "averaged_epochs")
+        if key in run
     }
     config = folder / CONFIG
     return {"config": strict_toml.read_toml(config), **kept} if config.is_file() else kept

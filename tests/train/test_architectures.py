@@ -10,6 +10,7 @@ import pytest
 
 from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
+from fer_edge.labels import FER2013_LABELS
 from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
 from fer_train.config import LoopSettings, ModelSettings, Recipe, Vgg16Settings
@@ -138,7 +139,7 @@ def test_vgg16_learns_its_head_first_and_then_its_last_block() -> None:
     network = Architecture(
         Recipe(model=ModelSettings(architecture="vgg16", vgg16=own), loop=LoopSettings(epochs=2)), 7, (48, 48)
     )
-    network.prepare(resumed=False)
+    network.prepare(FER2013_LABELS, resumed=False)
 
     def learning(model: Any) -> set[str]:
         return {layer.name for layer in model.layers if layer.trainable_weights}

@@ -144,8 +144,8 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="W",
-        help="what vgg16's convolutions begin with: imagenet (downloaded once), none, or the path of a copy "
-        "(default: the recipe's model.vgg16.weights)",
+        help="what the network begins with: the folder of a run or its .keras file, or none; for vgg16 imagenet "
+        "(downloaded once), none, or the path of a copy (default: as the recipe says)",
     )
     beginning = parser.add_mutually_exclusive_group()
     beginning.add_argument(

@@ -54,7 +54,8 @@ class ModelSettings:
 
     architecture: str = "fer_edge"
     """``fer_edge``: ours; ``mini_xception``; ``vgg16``; or ``module:function`` of your own: see
-    ``fer_train.architectures``. The keys below are for ``fer_edge`` alone; ``dropout`` is for ``vgg16`` too."""
+    ``fer_train.architectures``. The keys below are for ``fer_edge`` alone, but for
+    ``dropout``, which is for ``vgg16`` too, and ``weights``, which is for all but that."""
     stem_width: int = 16
     """Channels of the first convolution; a multiple of 16."""
     stem_stride: Literal[1, 2] = 1
@@ -67,6 +68,9 @@ class ModelSettings:
     """Blocks in each stage."""
     dropout: float = 0.2
     """Share of the pooled features dropped in training, 0..1."""
+    weights: str = ""
+    """What the network begins with, for fine-tuning: a ``.keras`` file of the same network, or the folder of its run.
+    Its last layer begins anew where the labels are others. Empty: random weights."""
     vgg16: Vgg16Settings | None = None
     """For ``architecture = "vgg16"``."""
 
@@ -90,7 +94,7 @@ class ModelSettings:
             return
         # A key that does nothing would be believed to do something.
         for key, entry in self.__dataclass_fields__.items():
-            if key in ("architecture", "vgg16") or (key == "dropout" and name == "vgg16"):
+            if key in ("architecture", "vgg16") or key == ("dropout" if name == "vgg16" else "weights"):
                 continue
             _require(getattr(self, key) == entry.default, f"{key} is for architecture 'fer_edge', not {name!r}")
 
@@ -163,6 +167,9 @@ class LoopSettings:
     """0: the rate falls as a cosine from the warm-up to the end. Otherwise it stays at its peak and falls, as one minus
     the square root of the share done, over the last so many epochs (Hägele et al., arXiv:2405.18392): a longer run then
     begins exactly as a shorter one does, and can start from it."""
+    averaged_epochs: int = 0
+    """0: the epoch best on PublicTest is kept. Otherwise the mean of the weights at the end of each of the last so many
+    epochs, with BatchNorm's statistics taken anew of Training images as they are: see ``fer_train.averaging``."""
     weight_decay: float = 0.05
     """Decoupled weight decay of the kernels; biases and BatchNorm parameters are left out."""
     label_smoothing: float = 0.1
@@ -193,6 +200,8 @@ class LoopSettings:
             0 <= self.cooldown_epochs <= self.epochs - self.warmup_epochs,
             "cooldown_epochs must be 0 or more and fit into epochs beside warmup_epochs",
         )
+
+        _require(0 <= self.averaged_epochs <= self.epochs, "averaged_epochs must be in 0..epochs")
 
     @property
     def held_epochs(self) -> int:
@@ -289,13 +298,18 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def with_weights(recipe: Recipe, weights: str) -> Recipe:
-    """``recipe`` with other ``model.vgg16.weights``. Raises ConfigError when it trains another network."""
-    if recipe.model.architecture != "vgg16":
-        raise ConfigError(f"--weights is for architecture 'vgg16'; the recipe's is {recipe.model.architecture!r}")
+    """``recipe`` with other weights to begin with. Raises ConfigError for what its network cannot begin with."""
     if not weights:
         raise ConfigError("--weights: must be imagenet, none or a path")
-    own = replace(recipe.model.vgg16 or Vgg16Settings(), weights=weights)
-    return replace(recipe, model=replace(recipe.model, vgg16=own))
+    if recipe.model.architecture == "vgg16":
+        own = replace(recipe.model.vgg16 or Vgg16Settings(), weights=weights)
+        return replace(recipe, model=replace(recipe.model, vgg16=own))
+    if weights == "imagenet":
+        raise ConfigError(
+            f"--weights imagenet is for architecture 'vgg16'; the recipe's is {recipe.model.architecture!r}, which "
+            "takes none or a path"
+        )
+    return replace(recipe, model=replace(recipe.model, weights="" if weights == "none" else weights))
 
 
 def _require(condition: bool, message: str) -> None:

@@ -3,7 +3,8 @@
     config.toml       the resolved recipe            history.jsonl   one line an epoch
     checkpoint.keras  the latest epoch, resumable    best.keras      the epoch best on PublicTest
     held.keras        the last epoch at full rate    curves.png      loss and accuracy by epoch
-    model.keras       the best, for one fixed input  run.json        what it was trained on, by which code
+    model.keras       what is kept, for one fixed input  run.json    what it was trained on, by which code
+    averaged.npz      the mean of the last epochs, if it is what is kept (``loop.averaged_epochs``)
 
 ``held.keras`` is there once the rate falls (``loop.cooldown_epochs``): a longer run starts from it.
 """
@@ -20,8 +21,9 @@ from typing import Any
 from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.files import atomic_path, write_text_atomically
+from fer_train.averaging import add_epoch
 from fer_train.backend import check_model_file
-from fer_train.config import MOST, RUN_CONFIG, Recipe, TargetSettings, load_recipe
+from fer_train.config import MOST, RUN_CONFIG, LoopSettings, Recipe, TargetSettings, load_recipe
 from fer_train.curves import draw_curves
 
 CHECKPOINT, BEST, HELD, MODEL = "checkpoint.keras", "best.keras", "held.keras", "model.keras"
@@ -116,17 +118,21 @@ def _resumed(run: Path) -> Progress:
     return Progress([])
 
 
-def save_epoch(model: Any, run: Path, progress: Progress, *, held: bool) -> None:
-    """Save the epoch just added; ``held``: the rate falls from here on.
+def save_epoch(model: Any, run: Path, progress: Progress, loop: LoopSettings) -> None:
+    """Save the epoch just added.
 
-    The checkpoint comes first and the history last: a run cut off between the two repeats one epoch.
+    The checkpoint comes first and the history after it: a run cut off between the two repeats one epoch. The mean comes
+    last, so that no epoch counts twice in it.
     """
-    wanted = {CHECKPOINT: True, BEST: progress.history[-1]["best"], HELD: held}
+    falls_next = 0 < loop.cooldown_epochs == loop.epochs - progress.epoch
+    wanted = {CHECKPOINT: True, BEST: progress.history[-1]["best"], HELD: falls_next}
     for name in (name for name, is_wanted in wanted.items() if is_wanted):
         with atomic_path(run / name) as temporary:
             model.save(temporary)
     _write_history(progress.history, run)
     draw_curves(progress.history, run / CURVES)
+    if progress.epoch > loop.epochs - loop.averaged_epochs:
+        add_epoch(run, model.get_weights())
 
 
 def _shared_past(recipe: Recipe, start: Path) -> tuple[list[dict[str, Any]], Path]:
@@ -150,7 +156,13 @@ def _shared_past(recipe: Recipe, start: Path) -> tuple[list[dict[str, Any]], Pat
     if not _same_past(recipe, other, len(history)):
         raise ConfigError(
             f"{start}: its first {len(history)} epochs were not trained as this recipe says: all but epochs, "
-            "cooldown_epochs, the name, and the sizes, precision and teacher of what follows must be the same"
+            "cooldown_epochs, averaged_epochs, the name, and the sizes, precision and teacher of what follows must be "
+            "the same"
+        )
+    if recipe.loop.averaged_epochs > recipe.loop.epochs - len(history):
+        raise ConfigError(
+            f"{start}: has done {len(history)} of {recipe.loop.epochs} epochs, so that the mean of the last "
+            f"{recipe.loop.averaged_epochs} cannot be had: lower loop.averaged_epochs, or raise loop.epochs"
         )
     last = len(history) - 1
     return [{**line, "best": index == last} for index, line in enumerate(history)], checkpoint
@@ -160,7 +172,9 @@ def _same_past(recipe: Recipe, other: Recipe, epochs: int) -> bool:
     """Whether both recipes do the same in their first ``epochs`` epochs, in which ``other`` holds its rate."""
 
     def timeless(which: Recipe) -> Recipe:
-        loop = dataclasses.replace(which.loop, epochs=MOST, cooldown_epochs=0, sizes=(48,), size_changes=())
+        loop = dataclasses.replace(
+            which.loop, epochs=MOST, cooldown_epochs=0, averaged_epochs=0, sizes=(48,), size_changes=()
+        )
         loop = dataclasses.replace(loop, precision="float32", precision_from=0)
         return dataclasses.replace(which, name="", loop=loop, targets=TargetSettings())
 

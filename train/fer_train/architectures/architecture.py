@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from fer_edge.types import Float32Array
 from fer_train.architectures import custom, mini_xception, vgg16
+from fer_train.architectures.fine_tuning import first_weights
 from fer_train.blocks import transfer_weights
 from fer_train.config import Recipe
 from fer_train.model import build_model
@@ -20,6 +22,7 @@ class Architecture:
         self._settings, self._loop = recipe.model, recipe.loop
         self._labels, self._size = labels, size
         self._pretrained: dict[str, list[Float32Array]] = {}
+        self._begins_with: list[Float32Array] = []
         self._at_full_size: Any = None
         if self.name == "vgg16":
             vgg16.check_size(self._settings, min(*recipe.loop.sizes, *size))
@@ -34,8 +37,8 @@ class Architecture:
         """Whether it is ``module:function``."""
         return ":" in self.name
 
-    def prepare(self, *, resumed: bool) -> None:
-        """Get what a run needs, before anything is written: a builder that works; from scratch, pretrained weights.
+    def prepare(self, labels: Sequence[str], *, resumed: bool) -> None:
+        """Get what a run needs, before anything is written: a builder that works; from scratch, weights to begin with.
 
         Raises InputError or ModelError for weights that cannot be had, ConfigError for a builder that fails, or whose
         networks of the recipe's sizes do not share their weights.
@@ -45,16 +48,20 @@ class Architecture:
             custom.check(self.name, self._labels, list(sides))
         elif self.name == "vgg16" and not resumed:
             self._pretrained = vgg16.pretrained(self._settings)
+        if self._settings.weights and not resumed:
+            self._begins_with = first_weights(Path(self._settings.weights), self._build(None), labels)
 
     def for_training(self, epoch: int, norm: Callable[..., Any] | None = None) -> Any:
         """A new model that learns what ``epoch`` (from 0) is to teach; for images of any size where it can be.
 
-        ``norm`` takes the place of Keras' own BatchNormalization. After ``prepare`` it has the pretrained weights.
+        ``norm`` takes the place of Keras' own BatchNormalization. After ``prepare`` it has the weights to begin with.
         """
         side = self.built_side(epoch)
         model = self._build(norm, None if side is None else (side, side))
         for layer, weights in self._pretrained.items():
             model.get_layer(layer).set_weights(weights)
+        if self._begins_with:
+            model.set_weights([*self._begins_with, *model.get_weights()[len(self._begins_with) :]])
         if self.name == "vgg16":
             vgg16.freeze(model, self._settings, epoch)
         return model

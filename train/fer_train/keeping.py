@@ -1,0 +1,94 @@
+"""What is left of a run: the model that is kept, how right it is, and a record of what made it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from fer_edge.files import atomic_path, write_text_atomically
+from fer_train.architectures.architecture import Architecture
+from fer_train.averaging import NORM_IMAGES, read_mean, renew_norm
+from fer_train.backend import predict_logits
+from fer_train.batches import TrainingSet
+from fer_train.config import Recipe
+from fer_train.dataset import PUBLIC_TEST, Dataset, Split
+from fer_train.model import count_macs
+from fer_train.run_folder import BEST, MODEL, RUN, Progress
+
+log = logging.getLogger(__name__)
+
+
+def validate(model: Any, split: Split) -> dict[str, float]:
+    """Loss (plain cross-entropy, no smoothing) and top-1 accuracy on unchanged images at full size."""
+    logits = predict_logits(model, split.images)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return {
+        "val_loss": float(-log_probability[np.arange(len(logits)), split.labels].mean()),
+        "val_accuracy": float((logits.argmax(axis=1) == split.labels).mean()),
+    }
+
+
+def keep(
+    recipe: Recipe,
+    network: Architecture,
+    dataset: Dataset,
+    run: Path,
+    progress: Progress,
+    training: TrainingSet,
+    about: dict[str, Any],
+) -> Path:
+    """Write the run's model for inference, of fixed input size, and ``about`` it what it was trained on and how.
+
+    ``training`` is what the last epoch learned. The model is the epoch best on PublicTest, or, with
+    ``loop.averaged_epochs``, the mean of the last ones.
+    """
+    final, which = (_averaged if recipe.loop.averaged_epochs else _best)(recipe, network, run, progress, training)
+    with atomic_path(run / MODEL) as temporary:
+        final.save(temporary)
+    right = validate(final, dataset.splits[PUBLIC_TEST])["val_accuracy"]
+    summary = {
+        "name": recipe.name,
+        "dataset": {"name": dataset.name, "rows_sha256": dataset.rows_sha256, "training_images": len(training)},
+        "labels": list(dataset.labels),
+        "backend": keras.backend.backend(),
+        "keras": keras.__version__,
+        **about,
+        "params": final.count_params(),
+        "macs": count_macs(final),
+        "epochs": progress.epoch,
+        **which,
+        "public_test_accuracy": right,
+    }
+    write_text_atomically(run / RUN, json.dumps(summary, indent=2) + "\n")
+    told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in which.items())
+    log.info("kept %s: %.2f %% right on PublicTest", told, 100 * right)
+    return run / MODEL
+
+
+def _best(
+    recipe: Recipe, network: Architecture, run: Path, progress: Progress, training: TrainingSet
+) -> tuple[Any, dict[str, int]]:
+    """The epoch best on PublicTest, and which one it is."""
+    best = progress.best
+    if best is None:
+        raise AssertionError("a run has one epoch at least")
+    return network.for_keeping(keras.models.load_model(run / BEST, compile=False)), {"best_epoch": best["epoch"]}
+
+
+def _averaged(
+    recipe: Recipe, network: Architecture, run: Path, progress: Progress, training: TrainingSet
+) -> tuple[Any, dict[str, int]]:
+    """The mean of the last epochs' weights, and of how many epochs it is."""
+    epochs, mean = read_mean(run)
+    model = network.for_training(recipe.loop.epochs - 1)
+    model.set_weights(mean)
+    chosen = np.random.default_rng(recipe.loop.seed).permutation(len(training))[:NORM_IMAGES]
+    model = network.for_validation(model)
+    renew_norm(model, training.images[np.sort(chosen)])
+    return network.for_keeping(model), {"averaged_epochs": epochs}
