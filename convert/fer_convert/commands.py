@@ -46,7 +46,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge data; for other data the recipe")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
-    parser.add_argument("--license", type=_text, metavar="TEXT", help="of the weights (default of a run: Apache-2.0)")
+    parser.add_argument("--license", type=_text, metavar="TEXT", help="of the weights (default: unknown)")
     brought = parser.add_argument_group("of a model that was not trained here")
     brought.add_argument(
         "--input-range",

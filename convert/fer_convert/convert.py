@@ -34,8 +34,8 @@ from fer_train.dataset import PUBLIC_TEST, Dataset, Split
 
 log = logging.getLogger(__name__)
 
-LICENSE = "Apache-2.0"
-"""Of what is trained here."""
+UNKNOWN = "unknown"
+"""The licence of weights that no one has named one for: it goes by what they were trained on and begun with."""
 _NEAR_CHANCE = 1.5
 """A model that answers at random may have so many times the accuracy of chance on a small test."""
 FIRST_VERSION = "1.0.0"
@@ -43,7 +43,7 @@ FIRST_VERSION = "1.0.0"
 
 @dataclass(frozen=True, slots=True)
 class BundleOptions:
-    """What a bundle is to hold; ``name`` None takes the recipe's or the file's, ``license`` None what is known of it.
+    """What a bundle is to hold; ``name`` None takes the recipe's or the file's, ``license`` None says unknown.
 
     ``recall_floors`` maps labels to the recall (0..1) that each is to have on PublicTest: see ``recall_floor``. What
     ``gate`` refuses is not written.
@@ -168,7 +168,7 @@ def _manifest(source: SourceModel, files: dict[str, Any], options: BundleOptions
         "format": FORMAT,
         "name": options.name or source.name,
         "version": options.version,
-        "license": options.license or (LICENSE if source.is_ours else "unknown"),
+        "license": options.license or UNKNOWN,
         "labels": list(source.labels),
         "input": {"height": height, "width": width, "channels": 1},
         "output": "logits",

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from fer_convert.card import model_card
 from fer_convert.checks import check_file, check_logits
 from fer_convert.tflite import operators
 from fer_convert.variants import VARIANTS
@@ -61,7 +63,30 @@ def test_a_bundle_keeps_the_contract(mini_bundle: Path, mini_road: MiniRoad) -> 
         "onnx_float32.onnx",
         "onnx_int8.onnx",
     ]
-    assert "mini" in (mini_bundle / "MODEL_CARD.md").read_text()
+    card = (mini_bundle / "MODEL_CARD.md").read_text()
+    assert "mini" in card
+    assert "FER2013 was collected by web search" in card
+    assert (manifest.license, "Weights: unknown." in card) == ("unknown", True)
+
+
+@pytest.mark.parametrize(
+    "training", [{"dataset": {"name": "faces"}}, {"brought": {"from": "a.h5", "told": ["a line"]}}]
+)
+def test_a_card_says_nothing_of_fer2013_where_other_images_were_trained_on(
+    mini_bundle: Path, training: dict[str, Any]
+) -> None:
+    manifest = json.loads((mini_bundle / "manifest.json").read_text())
+    known = manifest["training"] if "dataset" in training else {"params": 1, "macs": 1}
+    manifest["training"] = {**known, **training}
+    if "dataset" in training:
+        manifest["training"]["dataset"] = {**known["dataset"], **training["dataset"]}
+    for variant in manifest["variants"].values():
+        variant["accuracy"] = {"faces_public_test": 0.5}
+    card = model_card(manifest)
+    assert "PublicTest of `faces`" in card or "split of `faces`" in card
+    assert ("every choice was made" in card) == ("dataset" in training)
+    for wrong in ("FER2013 was collected", "Carrier", "{"):
+        assert wrong not in card
 
 
 def test_the_files_hold_integer_arithmetic_and_no_variables(mini_bundle: Path) -> None:
