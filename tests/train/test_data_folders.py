@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import InputError, OutputError
+from fer_edge.image_files import IMAGE_SUFFIXES
 from fer_train.dataset import Dataset, load_dataset
 from fer_train.export import export_class_folders
 from support.fer2013 import mini_images, write_mini_fer2013
@@ -173,11 +174,26 @@ def test_a_jpeg_cut_short_after_its_thumbnail_is_no_half_grey_face(tmp_path: Pat
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "train/happy").mkdir(parents=True)
-    with pytest.raises(InputError, match="no usable"):
+    with pytest.raises(InputError, match=r"train/happy: an empty class folder: .*; fill or remove it$"):
+        read(tmp_path)
+    (tmp_path / "train/happy").rmdir()
+    with pytest.raises(InputError, match="no usable image"):
         read(tmp_path)
     (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(InputError, match="no FER2013 in this folder"):
+    with pytest.raises(InputError, match="no FER2013 in this folder, and no class folders with images"):
         read(tmp_path / "elsewhere")
+
+
+def test_every_kind_of_image_counts_and_an_export_leaves_no_empty_folder(tmp_path: Path) -> None:
+    for suffix in sorted(IMAGE_SUFFIXES - {".jpg", ".jpeg"}):
+        path = tmp_path / f"images/train/happy/{suffix[1:]}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), cv2.merge([IMAGE] * 3) if suffix == ".ppm" else IMAGE)
+    dataset = read(tmp_path / "images")
+    assert sizes(dataset)["Training"] == len(IMAGE_SUFFIXES) - 2
+    export_class_folders(dataset, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").glob("*/*")] == ["happy"]
+    assert read(tmp_path / "out").rows_sha256 == dataset.rows_sha256
 
 
 def test_the_cache_of_class_folders_notices_a_changed_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

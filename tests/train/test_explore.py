@@ -47,9 +47,10 @@ def faulty(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two explorations of the same data, ``one`` and ``two``; made in one process, imports being slow.
+    """A folder with explorations of the same data, ``one`` and ``two``; made in one process, imports being slow.
 
-    Beside the second stand a file that it did not make, and one of an earlier exploration with more pictures.
+    Beside the second stand a file that it did not make, and one of an earlier exploration with more pictures. A third
+    one into ``full`` finds no room for its page.
     """
     folder = tmp_path_factory.mktemp("explored")
     data = faulty(folder / "fer2013.csv")
@@ -57,9 +58,14 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "two").mkdir()
     (folder / "two" / "holiday.png").write_bytes(b"mine")
     (folder / "two" / "samples-9-contempt.png").write_bytes(b"of other data")
+    (folder / "full").mkdir()
+    (folder / "full" / "samples-9-contempt.png").write_bytes(b"of other data")
     words = ["data", "explore", str(data), "--augment", str(folder / "kinds.toml"), "--force", "--out"]
     program = (
-        f"import sys; from fer_edge.cli import main\nsys.exit(main({[*words, 'one']!r}) or main({[*words, 'two']!r}))"
+        "import resource, sys; from fer_edge.cli import main\n"
+        f"done = main({[*words, 'one']!r}), main({[*words, 'two']!r})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
+        f"sys.exit((*done, main({[*words[:3], '--force', '--out', 'full']!r})) != (0, 0, 6))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -70,7 +76,8 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
         timeout=600,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"fer-edge: full/explore\.html: cannot write it: .*\n", done.stderr)
     (folder / "said").write_text(done.stdout)
     return folder
 
@@ -90,6 +97,11 @@ def test_every_picture_is_drawn_and_drawn_the_same_again(explored: Path) -> None
             picture = cv2.imread(str(explored / "one" / name), cv2.IMREAD_GRAYSCALE)
             assert min(picture.shape) > 100, name
             assert picture.std() > 5, name
+
+
+def test_a_full_disk_leaves_what_an_earlier_exploration_made(explored: Path) -> None:
+    assert (explored / "full/samples-9-contempt.png").read_bytes() == b"of other data"
+    assert not (explored / "full/explore.html").exists()
 
 
 def test_what_is_wrong_is_found_and_told(explored: Path) -> None:

@@ -91,9 +91,9 @@ def _write_images(dataset: Dataset, folder: Path, image_format: str, splits: Seq
     with progress("exporting", total, " images") as show:
         for split in splits:
             root = folder / ("train" if split == TRAINING else "test")
-            for label in dataset.labels:
-                (root / label).mkdir(parents=True, exist_ok=True)
             part = dataset.splits[split]
+            for label in set(part.labels.tolist()):  # no empty folders, which reading refuses
+                (root / dataset.labels[label]).mkdir(parents=True, exist_ok=True)
             for row, (image, label_index) in enumerate(zip(part.images, part.labels, strict=True)):
                 encoded, data = cv2.imencode(f".{image_format}", image)
                 if not encoded:

@@ -36,21 +36,27 @@ def explore(arguments: argparse.Namespace) -> int:
     _check_not_empty(dataset)
     found = survey(dataset)
     pictures = list(draw_survey(found)) + ([] if shown is None else list(draw_augmentation(shown, dataset)))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for old in (path for pattern in _OURS for path in out.glob(pattern)):
-            old.unlink()
-    except OSError as error:
-        raise OutputError(f"{out}: cannot write there: {error.strerror}") from error
-    drawn = []
-    for picture in pictures:
-        png = _png(picture.figure)
-        write_bytes_atomically(out / f"{picture.name}.png", png)
-        drawn.append((picture.name, picture.heading, picture.text, png))
-    write_text_atomically(out / NEAR_DUPLICATES, _near_csv(found))
-    write_text_atomically(out / PAGE, page.to_html(found, drawn))
+    drawn = [(picture.name, picture.heading, picture.text, _png(picture.figure)) for picture in pictures]
+    _write(out, {f"{name}.png": png for name, _, _, png in drawn}, _near_csv(found), page.to_html(found, drawn))
     sys.stdout.write("".join(f"{line}\n" for line in (*page.findings(found), str(out / PAGE))))
     return 0
+
+
+def _write(out: Path, pngs: dict[str, bytes], near: str, html: str) -> None:
+    """Write all, then remove what an earlier exploration left beside it: on a full disk nothing is gone by then."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, png in pngs.items():
+            write_bytes_atomically(out / name, png)
+        write_text_atomically(out / NEAR_DUPLICATES, near)
+        write_text_atomically(out / PAGE, html)
+        for old in {path for pattern in _OURS for path in out.glob(pattern)}:
+            if old.name not in {*pngs, NEAR_DUPLICATES, PAGE}:
+                old.unlink()
+    except OutputError:
+        raise  # names its file
+    except OSError as error:
+        raise OutputError(f"{out}: cannot write there: {error.strerror}") from error
 
 
 def _dataset(arguments: argparse.Namespace, shown: Recipe | None) -> Dataset:

@@ -1,4 +1,4 @@
-"""Reads FER2013 from class folders: ``train/<class>/*.jpg|png`` and ``test/<class>/…``.
+"""Reads FER2013 from class folders: ``train/<class>/*.png``, or another kind of image, and ``test/<class>/…``.
 
 The file name says PublicTest or PrivateTest where it begins so (``PrivateTest_00012.png``), in either folder; an
 image of ``test/`` that does not say becomes PublicTest, so that PrivateTest is never filled by a guess.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_edge.image_files import read_gray
+from fer_edge.image_files import IMAGE_SUFFIXES, read_gray
 from fer_edge.labels import FER2013_LABELS
 from fer_edge.types import UInt8Array
 from fer_train.readers.class_names import OTHER_NAMES, label_of
@@ -26,7 +26,6 @@ from fer_train.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, 
 
 _LOG = logging.getLogger(__name__)
 
-_IMAGE_ENDINGS = {".jpg", ".jpeg", ".png"}
 _NAMED_SPLIT = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?:_(\d+))?", re.ASCII)
 _PROGRESS_EVERY = 64
 
@@ -66,8 +65,9 @@ class _ImageFile:
 def read_class_folders(root: Path, *, skip_bad_rows: bool = False) -> Dataset:
     """Decode all images below ``root``; colour becomes grey.
 
-    Raises InputError for a class that FER2013 does not have, and for the first image that cannot be decoded or
-    differs in size; with ``skip_bad_rows`` such images are left out and counted in ``Dataset.skipped_rows``.
+    Raises InputError for a class that FER2013 does not have or that has no image, and for the first image that cannot
+    be decoded or differs in size; with ``skip_bad_rows`` such images are left out and counted in
+    ``Dataset.skipped_rows``.
     """
     files = sorted(_image_files(root), key=lambda file: file.order)
     rows = RowCollector()
@@ -88,7 +88,7 @@ def read_class_folders(root: Path, *, skip_bad_rows: bool = False) -> Dataset:
             if number % _PROGRESS_EVERY == 0:
                 show(number)
     if size is None:
-        raise InputError(f"{root}: no usable .jpg or .png in its class folders ({skipped} malformed)")
+        raise InputError(f"{root}: no usable image in its class folders ({skipped} malformed)")
     return rows.build(root.name, size, skipped_rows=skipped, notes=_notes(files))
 
 
@@ -122,9 +122,17 @@ def _image_files(root: Path) -> Iterator[_ImageFile]:
                 "a recipe's [[data.sets]] says what other classes are"
             )
         for folder, label in labels.items():
-            for path in visible(folder):
-                if label is not None and path.suffix.lower() in _IMAGE_ENDINGS:
+            images = [path for path in visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+            if not images:
+                raise InputError(empty_class(folder))
+            for path in images:
+                if label is not None:
                     yield _ImageFile(path, name, label)
+
+
+def empty_class(folder: Path) -> str:
+    """What is said of a class folder in which no image lies."""
+    return f"{folder}: an empty class folder: no {', '.join(sorted(IMAGE_SUFFIXES))} in it; fill or remove it"
 
 
 def visible(folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from fer_edge.errors import InputError
 from fer_edge.image_files import IMAGE_SUFFIXES, read_gray
 from fer_edge.types import UInt8Array
 from fer_train.data_config import SetSettings
-from fer_train.readers.class_folders import fingerprint, named_split, visible
+from fer_train.readers.class_folders import empty_class, fingerprint, named_split, visible
 from fer_train.readers.class_names import match_classes
 from fer_train.readers.locate import holds_fer2013
 from fer_train.readers.progress import progress
@@ -179,10 +179,7 @@ def _folders_in(parent: Path) -> list[Path]:
 def _class_files(folder: Path, label: int, split: str | None) -> list[_ImageFile]:
     found = sorted(_images_below(folder), key=lambda path: path.as_posix())
     if not found:
-        raise InputError(
-            f"{folder}: an empty class folder: no {', '.join(sorted(IMAGE_SUFFIXES))} in it; fill or remove it, "
-            'or leave its class out: classes = { … = "skip" }'
-        )
+        raise InputError(f'{empty_class(folder)}, or leave its class out: classes = {{ … = "skip" }}')
     # A name that says a test split, as those of exports do, counts where the set's own split does.
     return [_ImageFile(path, label, split and (_test_split(path.name) or split)) for path in found]
 

@@ -65,7 +65,7 @@ def _required(path: Path, called: str) -> Path:
         return path
     found = _search(path)
     if found is None:
-        raise InputError(f"{called}: no FER2013 in this folder; {_how_to_get_it()}")
+        raise InputError(f"{called}: no FER2013 in this folder, and no class folders with images; {_how_to_get_it()}")
     return found
 
 
