@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from fer_bench.accuracy import run_on_split
 from fer_bench.metrics import fit_temperature
 from fer_bench.runners import KerasRunner, default_variant, fitted, open_runner
@@ -119,13 +122,20 @@ def _reference(source: SourceModel, dataset: Dataset) -> Float32Array:
     if not source.is_ours:
         accuracy = float((logits.argmax(axis=1) == split.labels).mean())
         log.info("%s: %.2f %% on %s's PublicTest", source.path.name, 100 * accuracy, dataset.name)
-        if accuracy < _NEAR_CHANCE / len(dataset.labels):
+        if accuracy <= most_by_chance(split.labels, len(dataset.labels)):
             log.warning(
-                "%s: that is near chance, %.0f %%: see whether --labels and --input-range are right",
+                "%s: that is near chance, %.0f %%; one label for every image would reach %.0f %%: see whether --labels "
+                "and --input-range are right",
                 source.path.name,
                 100 / len(dataset.labels),
+                100 * np.bincount(split.labels).max() / len(split),
             )
     return logits
+
+
+def most_by_chance(truth: npt.NDArray[np.int64], labels: int) -> float:
+    """Share of ``truth`` [N] that a model may name rightly that sees nothing: at random, or always the same label."""
+    return max(_NEAR_CHANCE / labels, float(np.bincount(truth).max()) / len(truth))
 
 
 def _export_all(

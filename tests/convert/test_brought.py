@@ -13,6 +13,7 @@ import pytest
 
 from fer_bench.runners import fitted, open_runner
 from fer_convert.checks import check_logits
+from fer_convert.convert import most_by_chance
 from fer_convert.variants import VARIANTS
 from fer_edge.bundle import load_bundle
 from fer_edge.errors import ModelError
@@ -147,7 +148,10 @@ def test_what_was_trained_in_mixed_precision_is_converted_in_float32(data: Path,
 
 
 def test_a_sequential_that_was_never_told_its_input_is_converted(data: Path, tmp_path: Path) -> None:
-    """Built by the first batch that it saw, it keeps that batch's size; one of its convolutions is grouped."""
+    """Built by the first batch that it saw, it keeps that batch's size; one of its convolutions is grouped.
+
+    It names one label whatever it sees, which is told.
+    """
     import keras
 
     layers = [
@@ -159,8 +163,17 @@ def test_a_sequential_that_was_never_told_its_input_is_converted(data: Path, tmp
     ]
     model = keras.Sequential(layers)
     model(np.zeros((16, 48, 48, 1), np.float32))
+    layers[-1].set_weights([np.zeros((8, 7), np.float32), 2 * np.eye(7, dtype=np.float32)[3]])
     model.save(tmp_path / "sequential.keras")
-    converted(tmp_path / "sequential.keras", data, "--variants", "float32")
+    _, said = converted(tmp_path / "sequential.keras", data, "--variants", "float32")
+    assert "near chance, 14 %; one label for every image would reach" in said
+
+
+def test_one_label_for_every_image_is_no_better_than_chance() -> None:
+    """In FER2013's PublicTest a quarter is happy, which is more than chance lets expect."""
+    skewed = np.array([3] * 4 + [0, 1, 2] * 4)
+    assert most_by_chance(skewed, 3) == pytest.approx(0.5)
+    assert most_by_chance(np.array([3] * 9 + [0, 1, 2, 4, 5, 6]), 7) == pytest.approx(0.6)
 
 
 @pytest.fixture(scope="module")
