@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from fer_train.run_folder import STUDY
 from fer_train.tune.study_file import open_study
 from fer_train.tune.supervisor import threads_of
-from fer_train.tune.trials import STUDY
 from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
 from support.road import assert_refused, environment_with
 from support.waiting import wait_for

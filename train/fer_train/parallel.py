@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import strict_toml
-from fer_edge.errors import ConfigError
+from fer_edge.errors import ConfigError, reason_of
 from fer_train.config import Recipe
 
 if TYPE_CHECKING:
@@ -205,6 +205,23 @@ class Together(Alone):
         room[: len(data)] = np.frombuffer(data, np.uint8)
         gathered = np.asarray(multihost_utils.process_allgather(room))
         return [row[:length].tobytes().decode() for row, length in zip(gathered, lengths, strict=True)]
+
+
+def check_coordinator(address: str) -> None:
+    """Raise ConfigError where process 0 cannot listen at ``address``, HOST:PORT; JAX would end it without a reason."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        family, kind, protocol, _, target = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run that ended a moment ago is no hindrance
+            probe.bind(target)
+            probe.listen()
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"--coordinator {address}: process 0 cannot listen there ({reason_of(error)}): "
+            "give an address of its own machine, and a free port"
+        ) from None
 
 
 def join(place: Place, batch_size: int) -> Together:
