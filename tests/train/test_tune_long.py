@@ -230,4 +230,5 @@ def test_several_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> Non
     for workers in (2, 64):
         shares = threads_of(workers)
         assert "OMP_NUM_THREADS" not in shares  # what the user sets stays
+        assert {"TF_NUM_INTRAOP_THREADS", "NPROC"} <= set(shares)  # what TensorFlow heeds, and JAX
         assert {int(share) for share in shares.values()} == {max(1, cores // workers)}
