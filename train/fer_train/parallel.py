@@ -210,18 +210,23 @@ class Together(Alone):
 def check_coordinator(address: str) -> None:
     """Raise ConfigError where process 0 cannot listen at ``address``, HOST:PORT; JAX would end it without a reason."""
     host, _, port = address.rpartition(":")
+    reason = ""
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-        family, kind, protocol, _, target = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run that ended a moment ago is no hindrance
-            probe.bind(target)
-            probe.listen()
+        for family, kind, protocol, _, target in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
+            try:
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run that ended just now is gone
+                    probe.bind(target)
+                    probe.listen()
+                    return
+            except OSError as error:  # a name may stand for several addresses, and one of them will do
+                reason = reason_of(error)
     except (OSError, UnicodeError) as error:
-        raise ConfigError(
-            f"--coordinator {address}: process 0 cannot listen there ({reason_of(error)}): "
-            "give an address of its own machine, and a free port"
-        ) from None
+        reason = reason_of(error)
+    raise ConfigError(
+        f"--coordinator {address}: process 0 cannot listen there ({reason}): "
+        "give an address of its own machine, and a free port"
+    )
 
 
 def join(place: Place, batch_size: int) -> Together:
