@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import signal
@@ -114,6 +115,18 @@ def test_when_one_is_killed_the_other_ends_and_the_run_is_resumed(killed: int, f
     assert f"resuming after epoch {done}" in said[0]
     assert f"resuming after epoch {done}" in said[1]
     assert epochs(folder / "run") > done, said
+
+
+def test_one_that_the_system_kills_says_that_it_was_this_one(folder: Path) -> None:
+    first, second = in_the_middle(folder)
+    [below] = [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"spawn_main" in path.read_bytes() and f"\nPPid:\t{second.pid}\n" in (path.parent / "status").read_text()
+    ]
+    os.kill(below, signal.SIGKILL)
+    assert_refused(ended(second), 3, "process 1 of 2: was killed", "memory", "--resume")
+    assert_refused(ended(first), 3, "process 0 of 2: lost the others")
 
 
 def test_a_resumed_pair_ends_as_one_that_was_never_stopped(folder: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -143,6 +144,17 @@ def test_other_backends_are_refused(
 ) -> None:
     monkeypatch.setenv("KERAS_BACKEND", backend)
     assert_refused(train_here(tmp_path, MEETING, capsys), 2, f"KERAS_BACKEND={backend}", "JAX alone")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_an_address_at_which_process_0_cannot_listen_is_told_at_once(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"{host}:{other.getsockname()[1]}"
+        done = train_here(tmp_path, {**MEETING, "--coordinator": address}, capsys)
+    assert_refused(done, 2, address, "process 0 cannot listen there", "free port")
 
 
 def train_here(

@@ -1,8 +1,12 @@
-"""``fer-edge train --tune`` as processes: two commands on one study, one of them killed, and what is left to use."""
+"""``fer-edge train --tune`` as processes: two commands on one study, one of them killed, and what is left to use.
+
+On JAX, which starts soonest; ``test_tune_long.py`` searches on TensorFlow.
+"""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -14,42 +18,32 @@ from typing import Any
 import cv2
 import pytest
 
+from fer_edge.cli import main
 from fer_train.config import load_recipe
+from fer_train.run_folder import STUDY
 from fer_train.tune.settings import load_search
 from fer_train.tune.study_file import open_study
-from fer_train.tune.trials import STUDY
-from support import warm
-from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.road import assert_refused, environment_with, fer_edge
+from support.image_sets import write_image_set
+from support.parallel import RECIPE, ended, environment_of, start, write_road
+from support.road import assert_refused
 from support.waiting import wait_for
 
 TRIALS = 3
-NETWORK = """
-[model]
-stem_width = 16
-widths = [16]
-blocks = [1]
-[augment]
-erase_probability = 0.0
-[loop]
-epochs = 2
-batch_size = 16
-warmup_epochs = 0
-sizes = [16]
-"""
+JAX = {"KERAS_BACKEND": "jax"}
 TUNE = f"""
 [tune]
 trials = {TRIALS}
 startup_trials = 1
 keep = 1
 [tune.ranges]
-"loop.learning_rate" = {{ low = 1e-3, high = 3e-2, log = true }}
-"model.widths" = {{ choices = [[16], [24]] }}
+"loop.learning_rate" = {{ low = 1e-3, high = 1e-1, log = true }}
+"loop.batch_size" = {{ choices = [32, 56] }}
 """
 
 
-def command(recipe: Path, out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "fer_edge", "train", "--tune", "--config", str(recipe), "--out", str(out), *more]
+def here(words: list[str], capsys: pytest.CaptureFixture[str]) -> subprocess.CompletedProcess[str]:
+    """A command in this process, for what needs no backend."""
+    return subprocess.CompletedProcess(words, main(words), *capsys.readouterr())
 
 
 def lines_of(run: Path) -> list[dict[str, Any]]:
@@ -57,31 +51,25 @@ def lines_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def make_recipe(folder: Path) -> Path:
-    faces = write_image_set(folder / "faces", FOLDERS, count=24)
-    recipe = folder / "tune.toml"
-    data = recipe_text(faces, THREE, CLASSES).replace("[data]\n", "[data]\nsize = 16\n")
-    recipe.write_text(f'name = "mini"\n{data}{NETWORK}{TUNE}')
-    return recipe
-
-
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """Recipe and folder of a finished search, and what its command printed; another one was killed on the way."""
     folder = tmp_path_factory.mktemp("tune")
-    recipe, out = make_recipe(folder), folder / "out"
-    environment = environment_with(None)
-    killed = subprocess.Popen(command(recipe, out), env=environment, start_new_session=True, stderr=subprocess.PIPE)
-    wait_for((out / STUDY).exists, within_s=300)
-    joined = subprocess.Popen(
-        command(recipe, out), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    write_road(folder)
+    recipe, out = folder / "tune.toml", folder / "out"
+    recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 2") + TUNE)
+    command = [sys.executable, "-m", "fer_edge", "train", "--tune", "--config", str(recipe), "--out", str(out)]
+    killed = subprocess.Popen(
+        command, cwd=folder, env={**environment_of(folder), **JAX}, start_new_session=True, stderr=subprocess.PIPE
     )
+    wait_for((out / STUDY).exists, within_s=300)
+    joined = start(folder, *command[4:], environment=JAX)
     wait_for(lambda: any(lines_of(run) for run in out.glob("trials/*")), within_s=300)
     os.killpg(killed.pid, signal.SIGKILL)  # the command and its worker, at once
     killed.communicate()
-    printed, said = joined.communicate(timeout=300)
-    assert joined.returncode == 0, said
-    return recipe, out, printed
+    done = ended(joined)
+    assert done.returncode == 0, done.stderr
+    return recipe, out, done.stdout
 
 
 def test_no_trial_is_lost_or_done_twice_when_a_command_is_killed(searched: tuple[Path, Path, str]) -> None:
@@ -98,8 +86,8 @@ def test_no_trial_is_lost_or_done_twice_when_a_command_is_killed(searched: tuple
         assert epochs == list(range(1, int(row["epochs"]) + 1))  # those of before the kill were not repeated
         trained = load_recipe(run / "config.toml")
         assert trained.loop.learning_rate == pytest.approx(float(row["loop.learning_rate"]))
-        assert list(trained.model.widths) == json.loads(row["model.widths"])
-    assert (float(rows[0]["loop.learning_rate"]), rows[0]["model.widths"]) == (2e-3, "[16]")  # the recipe's own
+        assert trained.loop.batch_size == int(row["loop.batch_size"])
+    assert (float(rows[0]["loop.learning_rate"]), rows[0]["loop.batch_size"]) == (0.05, "32")  # the recipe's own
     assert "the recipe as it is: trial 1" in printed
     assert f"{TRIALS} trials: " in printed
     assert printed.splitlines()[-1] == str(out / "best.toml")
@@ -118,40 +106,52 @@ def test_the_best_is_what_its_run_reached_and_it_alone_keeps_its_networks(search
     assert f"| {best['trial']} | done |" in (out / "tune.md").read_text()
 
 
-def test_the_best_recipe_trains_unchanged_and_gives_what_the_trial_gave(
-    searched: tuple[Path, Path, str], tmp_path: Path
-) -> None:
+def test_the_best_recipe_is_what_the_best_trial_trained(searched: tuple[Path, Path, str]) -> None:
     recipe, out, _ = searched
-    done = warm.fer_edge("train", "--config", out / "best.toml", "--out", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
     [kept] = [path.parent for path in out.glob("trials/*/model.keras")]
-    again = lines_of(tmp_path / "run")
-    # But for the last bits of parallel sums; the trial had other trials before it in its process.
-    for ours, theirs in zip(again, lines_of(kept), strict=True):
-        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=0.05)
-    assert load_recipe(out / "best.toml").name == "mini-tuned"
+    best = load_recipe(out / "best.toml")
+    assert best.name == "tiny-tuned"
+    assert dataclasses.replace(best, name=f"tiny-{kept.name}") == load_recipe(kept / "config.toml")
     assert load_search(recipe).best_recipe({}).loop == load_recipe(recipe).loop
 
 
 def test_a_finished_search_is_told_again_and_no_other_one_goes_on_in_its_folder(
-    searched: tuple[Path, Path, str], tmp_path: Path
+    searched: tuple[Path, Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     recipe, out, printed = searched
+    monkeypatch.setenv("FER_EDGE_DATA", str(recipe.parent / "fer2013.csv"))
     before = (out / "tune.csv").read_bytes()
-    assert_refused(fer_edge("train", "--tune", "--config", recipe, "--out", out), 2, str(out), "--resume")
-    again = fer_edge("train", "--tune", "--config", recipe, "--out", out, "--resume")
-    assert (again.returncode, again.stdout) == (0, printed)
+    words = ["train", "--out", str(out), "--config"]
+    assert_refused(here([*words, str(recipe)], capsys), 2, str(out), "holds a search, not a run")
+    assert_refused(here([*words, str(recipe), "--tune"], capsys), 2, str(out), "--resume")
     other = tmp_path / "other.toml"
-    other.write_text(recipe.read_text().replace("high = 3e-2", "high = 1e-1"))
-    refused = fer_edge("train", "--tune", "--config", other, "--out", out, "--resume")
-    assert_refused(refused, 2, "study.db", "tune.ranges.loop.learning_rate.high is 0.1 here, 0.03 there")
+    other.write_text(recipe.read_text().replace("high = 1e-1", "high = 1.0"))
+    refused = here([*words, str(other), "--tune", "--resume"], capsys)
+    assert_refused(refused, 2, "study.db", "tune.ranges.loop.learning_rate.high is 1.0 here, 0.1 there")
     assert (out / "tune.csv").read_bytes() == before
+    again = here([*words, str(recipe), "--tune", "--resume"], capsys)
+    assert (again.returncode, again.stdout) == (0, printed)
 
 
-def test_data_that_nothing_can_be_learned_of_are_refused_before_a_study_is_made(tmp_path: Path) -> None:
-    faces = write_image_set(tmp_path / "one", {"angry": "angry"}, count=12)
-    recipe = tmp_path / "one.toml"
-    recipe.write_text(f'[data]\nsize = 16\n[[data.sets]]\npath = "{faces}"\n{NETWORK}{TUNE}')
-    refused = fer_edge("train", "--tune", "--config", recipe, "--out", tmp_path / "out")
-    assert_refused(refused, 2, "one class, angry")
+@pytest.mark.parametrize(
+    ("classes", "ranges", "words"),
+    [
+        ({"angry": "angry"}, "", ["one class, angry"]),
+        ({"angry": "angry", "happy": "happy"}, '"targets.crowd" = { low = 0.0, high = 0.5 }', ["FER+ votes"]),
+        ({}, "", ["holds no class folders"]),
+    ],
+)
+def test_data_that_trials_could_not_learn_are_refused_before_a_study_is_made(
+    classes: dict[str, str], ranges: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    write_image_set(faces, classes, count=24)
+    recipe = tmp_path / "tune.toml"
+    recipe.write_text(f'[[data.sets]]\npath = "{faces}"\n{TUNE}{ranges}\n')
+    command = ["train", "--tune", "--config", str(recipe), "--out", str(tmp_path / "out")]
+    assert_refused(here(command, capsys), 2, *words)
     assert not (tmp_path / "out").exists()

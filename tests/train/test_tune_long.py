@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from fer_train.run_folder import STUDY
 from fer_train.tune.study_file import open_study
 from fer_train.tune.supervisor import threads_of
-from fer_train.tune.trials import STUDY
 from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.road import assert_refused, environment_with
+from support.road import assert_refused, environment_with, fer_edge
 from support.waiting import wait_for
 
 pytestmark = pytest.mark.skipif("TUNE_LONG" not in os.environ, reason="takes minutes: make test-tune")
@@ -99,6 +100,36 @@ def test_a_search_repeats_by_its_seed_and_prunes(recipe: Path, straight: Path, t
     assert "pruned" in states and set(states) <= {"done", "pruned"}
     pruned = next(row for row in rows(straight) if row["state"] == "pruned")
     assert int(pruned["epochs"]) < 3
+
+
+def test_the_best_recipe_trains_unchanged_and_gives_what_the_trial_gave(straight: Path, tmp_path: Path) -> None:
+    done = fer_edge("train", "--config", straight / "best.toml", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    best = min((row for row in rows(straight) if row["state"] == "done"), key=lambda row: float(row["cross_entropy"]))
+    lines = [json.loads(line) for line in (tmp_path / "run/history.jsonl").read_text().splitlines()]
+    # But for the last bits of parallel sums; the trial had other trials before it in its process.
+    assert min(line["val_loss"] for line in lines) == pytest.approx(float(best["cross_entropy"]), rel=0.02)
+
+
+def test_a_search_that_nobody_listens_to_goes_on(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(
+        "import keras\n"
+        "def build(height, width, labels):\n"
+        "    print('word\\n' * 100_000, flush=True)  # more than a pipe holds\n"
+        "    pixels = keras.Input((height, width, 1))\n"
+        "    return keras.Model(pixels, keras.layers.Dense(labels)(keras.layers.Flatten()(pixels)))\n"
+    )
+    loud = tmp_path / "tune.toml"
+    loud.write_text(recipe.read_text().replace("widths = [16]\nblocks = [1]\n", 'architecture = "loud:build"\n'))
+    command = [sys.executable, "-m", "fer_edge", "train", "--tune", "--config", str(loud), "--out", "out"]
+    process = subprocess.Popen(
+        command, env=environment_with(None), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stderr.close()
+    printed = process.stdout.read()
+    assert process.wait(600) == 0
+    assert printed.startswith("4 trials: ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -199,4 +230,5 @@ def test_several_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> Non
     for workers in (2, 64):
         shares = threads_of(workers)
         assert "OMP_NUM_THREADS" not in shares  # what the user sets stays
+        assert {"TF_NUM_INTRAOP_THREADS", "NPROC"} <= set(shares)  # what TensorFlow heeds, and JAX
         assert {int(share) for share in shares.values()} == {max(1, cores // workers)}

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge import strict_toml
+from fer_edge.cli import main
 from fer_edge.errors import ConfigError
 from fer_train.config import Recipe, load_recipe
 from fer_train.tune.settings import Choices, Span, TuneSettings, from_table, load_search
-from support.road import assert_refused, fer_edge
+from support.road import assert_refused
 
 QUICK = Path(__file__).parents[2] / "train" / "configs" / "tune-quick.toml"
 
@@ -70,6 +71,7 @@ def test_each_trial_has_its_values_and_the_best_its_own_epochs(tmp_path: Path) -
         ('[ranges]\n"rate" = { low = 1, high = 2 }', ["rate", "loop"]),
         ('[ranges]\n"name" = { choices = ["a", "b"] }', ["name", "cannot be searched"]),
         ('[ranges]\n"data.size" = { choices = [32, 48] }', ["data", "cannot be searched"]),
+        ('[ranges]\n"loop.averaged_epochs" = { low = 1, high = 2 }', ["averaged_epochs", "best epoch"]),
         ('[ranges]\n"loop" = { low = 1, high = 2 }', ["loop is a table", '"loop.']),
         ('[ranges]\n"loop.epochs.x" = { low = 1, high = 2 }', ["no loop.epochs.x"]),
         ('[ranges]\n"loop.epochs" = 3', ["loop.epochs", "table"]),
@@ -143,21 +145,23 @@ def test_any_range_of_rates_that_rises_is_taken_as_written(low: float, high: flo
     assert search.trial_recipe({"loop.learning_rate": middle}, 1).loop.learning_rate == middle
 
 
-def test_the_command_refuses_before_it_makes_anything(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    plain = written(tmp_path, "[loop]\nepochs = 1\n")
-    assert_refused(fer_edge("train", "--tune", "--config", plain, "--out", out), 2, "tune.toml", "no [tune]")
-    assert_refused(fer_edge("train", "--workers", "2", "--config", plain, "--out", out), 2, "--tune")
-    nothing = fer_edge("train", "--tune", "--config", QUICK, "--out", out, "--resume")
-    assert_refused(nothing, 2, "nothing to resume")
-    assert_refused(
-        fer_edge("train", "--tune", "--config", QUICK, "--out", out, "--data", tmp_path / "no.csv"), 2, "no.csv"
-    )
-    run = tmp_path / "run"
+def test_the_command_refuses_before_it_makes_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, out, run = written(tmp_path, "[loop]\nepochs = 1\n"), tmp_path / "out", tmp_path / "run"
     run.mkdir()
     (run / "config.toml").write_text("")
-    assert_refused(fer_edge("train", "--tune", "--config", QUICK, "--out", run), 2, "holds a run")
-    assert not out.exists()
+    for config, options, words in (
+        (plain, ["--tune"], ["tune.toml", "no [tune]"]),
+        (plain, ["--workers", "2"], ["--tune"]),
+        (QUICK, ["--tune", "--workers", "0"], ["--workers"]),
+        (QUICK, ["--tune", "--resume"], ["nothing to resume"]),
+        (QUICK, ["--tune", "--wait", "5"], ["--wait", "not for --tune"]),
+        (QUICK, ["--tune", "--from", str(run)], ["--from"]),
+        (QUICK, ["--tune", "--data", str(tmp_path / "no.csv")], ["no.csv"]),
+        (QUICK, ["--tune", "--out", str(run)], ["holds a run"]),
+    ):
+        command = ["train", "--config", str(config), "--out", str(out), *options]
+        assert_refused(subprocess.CompletedProcess(command, main(command), *capsys.readouterr()), 2, *words)
+        assert not out.exists()
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ import pytest
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.strict_toml import to_table
 from fer_train.config import Recipe, load_recipe
+from fer_train.run_folder import STUDY
 from fer_train.tune.locks import FileLock, is_held
 from fer_train.tune.report import write_results
 from fer_train.tune.settings import Search, from_table
 from fer_train.tune.study_file import check_same_search, create_study, open_study
-from fer_train.tune.trials import LOCK, MOST_DEATHS, STUDY, TRIALS, WORKERS, TrialQueue, latest_attempts
+from fer_train.tune.trials import LOCK, MOST_DEATHS, TRIALS, WORKERS, TrialQueue, latest_attempts
 
 RANGES = {
     "loop.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -82,9 +83,18 @@ def test_processes_share_the_trials_and_the_one_of_a_killed_process_is_done_by_a
     hangs.kill()
     hangs.wait()
     hangs.communicate()
-    workers = [start(out, search, f"w{number}") for number in range(2)]
-    done = [int(line) for worker in workers for line in worker.communicate(timeout=120)[0].split()]
-    assert [worker.returncode for worker in workers] == [0, 0]
+    other = start(out, search, "other")
+    assert other.stdout is not None
+    done = [int(other.stdout.readline())]
+    queue, lock = worker_at(out, search, "here")
+    while claim := queue.claim():
+        done.append(claim.number)
+        queue.report(claim, 1, 0.5)
+        queue.finish(claim, "COMPLETE", claim.number / 100)
+    lock.release()
+    done += map(int, other.stdout.read().split())
+    other.communicate(timeout=120)
+    assert other.returncode == 0
     assert sorted(done) == list(range(1, 9))  # each once, that of the killed one too
     assert theirs == 1
     attempts = open_study(out / STUDY).get_trials()
@@ -142,14 +152,15 @@ def test_poor_trials_are_pruned_and_the_best_few_keep_their_networks(tmp_path: P
         claim = queue.claim()
         assert claim is not None
         claim.folder.mkdir(parents=True)
-        for name in ("best.keras", "model.keras", "config.toml"):
+        for name in ("best.keras", "averaged.npz", "model.keras", "config.toml"):
             (claim.folder / name).write_text("")
         assert not queue.report(claim, 1, value / 2)  # within tune.grace_epochs
         cut = queue.report(claim, 2, value)
         assert cut == (poor and value < 0.55)
         queue.finish(claim, "PRUNED" if cut else "COMPLETE", None if cut else value)
     lock.release()
-    assert [path.parent.name for path in sorted(out.glob("trials/*/model.keras"))] == ["0002"]
+    for name in ("best.keras", "averaged.npz", "model.keras"):
+        assert [path.parent.name for path in out.glob(f"trials/*/{name}")] == ["0002"]
     assert len(list(out.glob("trials/*/config.toml"))) == 4
 
 
@@ -198,6 +209,22 @@ def test_a_study_of_other_data_is_refused_and_more_trials_are_no_other_search(tm
     check_same_search(path, open_study(path), search_of(trials=99, keep=9), "the data")
     with pytest.raises(ConfigError, match="rows_sha256"):
         check_same_search(path, open_study(path), search_of(), "other data")
+
+
+def test_a_study_from_before_a_key_of_the_recipe_goes_on_while_that_has_its_default(tmp_path: Path) -> None:
+    path = study_in(tmp_path, search_of()) / STUDY
+    study = open_study(path)
+    kept = study.user_attrs["search"]
+    study.set_user_attr("search", {**kept, "loop": {k: v for k, v in kept["loop"].items() if k != "averaged_epochs"}})
+    check_same_search(path, open_study(path), search_of(), "the data")
+    changed = to_table(Recipe())
+    changed["loop"]["averaged_epochs"] = 3
+    other = from_table({**changed, "tune": search_of().to_table()["tune"]}, "test")
+    with pytest.raises(ConfigError, match=r"loop.averaged_epochs is 3 here, 0 there"):
+        check_same_search(path, open_study(path), other, "the data")
+    study.set_user_attr("search", {**kept, "loop": {**kept["loop"], "of_old": 1}})
+    with pytest.raises(ConfigError, match=r"loop.of_old is unset here, 1 there"):
+        check_same_search(path, open_study(path), search_of(), "the data")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge import strict_toml
-from fer_edge.errors import ConfigError
+from fer_edge.errors import ConfigError, reason_of
 from fer_train.config import Recipe
 
 if TYPE_CHECKING:
@@ -205,6 +205,28 @@ class Together(Alone):
         room[: len(data)] = np.frombuffer(data, np.uint8)
         gathered = np.asarray(multihost_utils.process_allgather(room))
         return [row[:length].tobytes().decode() for row, length in zip(gathered, lengths, strict=True)]
+
+
+def check_coordinator(address: str) -> None:
+    """Raise ConfigError where process 0 cannot listen at ``address``, HOST:PORT; JAX would end it without a reason."""
+    host, _, port = address.rpartition(":")
+    reason = ""
+    try:
+        for family, kind, protocol, _, target in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
+            try:
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a run that ended just now is gone
+                    probe.bind(target)
+                    probe.listen()
+                    return
+            except OSError as error:  # a name may stand for several addresses, and one of them will do
+                reason = reason_of(error)
+    except (OSError, UnicodeError) as error:
+        reason = reason_of(error)
+    raise ConfigError(
+        f"--coordinator {address}: process 0 cannot listen there ({reason}): "
+        "give an address of its own machine, and a free port"
+    )
 
 
 def join(place: Place, batch_size: int) -> Together:

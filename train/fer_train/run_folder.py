@@ -28,6 +28,8 @@ from fer_train.curves import draw_curves
 
 CHECKPOINT, BEST, HELD, MODEL = "checkpoint.keras", "best.keras", "held.keras", "model.keras"
 CONFIG, HISTORY, RUN, CURVES = RUN_CONFIG, "history.jsonl", "run.json", "curves.png"
+STUDY = "study.db"
+"""Tells the folder of a search (``fer_train.tune``) from a run's: by default both are called by the recipe's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def check_run(recipe: Recipe, run: Path, *, resume: bool, start: Path | None) ->
     Needs no Keras, so that a mistake is told at once. Raises ConfigError and InputError as ``open_run`` does.
     """
     config = run / CONFIG
+    if (run / STUDY).exists():
+        raise ConfigError(f"{run}: holds a search, not a run; choose another --out")
     if config.exists():
         if not resume:
             raise ConfigError(f"{run}: already holds a run; go on with --resume, or choose another --out")

@@ -52,7 +52,10 @@ def run_supervised(work: Work, arguments: argparse.Namespace, place: Place) -> i
         while True:
             try:
                 news = receiver.recv()
-            except EOFError:  # it was ended by JAX, or by somebody
+            except EOFError:  # it was ended by JAX, which aborts, or by somebody
+                process.join(_STOP_S)
+                if process.exitcode == -signal.SIGKILL:
+                    raise PeersLostError(_killed(place)) from None
                 raise PeersLostError(_lost(place, met=met)) from None
             if news == "met":
                 met = True
@@ -85,6 +88,13 @@ def _lost(place: Place, *, met: bool) -> str:
     return (
         f"{who}: lost the others: one was stopped, refused or failed (it says so itself), or gave no sign of life for "
         f"{LOST_AFTER_S} s; process 0 has kept the last whole epoch: start all again with --resume"
+    )
+
+
+def _killed(place: Place) -> str:
+    return (
+        f"process {place.process} of {place.processes}: was killed, for want of memory or by somebody; "
+        "process 0 has kept the last whole epoch: start all again with --resume"
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from fer_edge.errors import ConfigError, MissingExtraError
 from fer_train.backend import load_keras
 from fer_train.config import Recipe, load_recipe, with_weights
-from fer_train.parallel import Alone, Place, join
+from fer_train.parallel import Alone, Place, check_coordinator, join
 from fer_train.run_folder import CONFIG, check_run
 from fer_train.supervised import run_supervised
 
@@ -26,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     place = _place(arguments, recipe)
     try:
         if place is not None:
+            if place.process == 0:
+                check_coordinator(place.coordinator)
             return run_supervised(_train_with_others, arguments, place)
         return _train(arguments, recipe, Alone)
     except KeyboardInterrupt:

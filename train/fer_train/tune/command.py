@@ -16,13 +16,13 @@ from pathlib import Path
 from fer_edge.errors import CheckFailedError, ConfigError, InputError, MissingExtraError, OutputError
 from fer_train.config import load_recipe, with_weights
 from fer_train.dataset import load_data, trainable_rows
-from fer_train.run_folder import CONFIG
+from fer_train.run_folder import CONFIG, STUDY
 from fer_train.targets import training_targets
 from fer_train.tune.locks import FileLock, alone, is_held
 from fer_train.tune.settings import Search, load_search
 from fer_train.tune.study_file import check_same_search, create_study, open_study
 from fer_train.tune.supervisor import supervise
-from fer_train.tune.trials import LOCK, STUDY, TRIALS, WORKERS
+from fer_train.tune.trials import LOCK, TRIALS, WORKERS
 from fer_train.tune.worker import Job
 
 
@@ -31,14 +31,18 @@ def run(arguments: argparse.Namespace) -> int:
     search, out = _search(arguments)
     if arguments.start is not None:
         raise ConfigError("--from: a search begins each trial anew; leave --from or --tune out")
-    if any(value is not None for value in (arguments.coordinator, arguments.processes, arguments.process)):
-        raise ConfigError("--coordinator, --processes, --process: are for one run of several processes, not for --tune")
+    several = (arguments.coordinator, arguments.processes, arguments.process, arguments.wait)
+    if any(value is not None for value in several):
+        raise ConfigError(
+            "--coordinator, --processes, --process, --wait: are for one run of several processes, not for --tune"
+        )
     _check_folder(out, resume=arguments.resume)
     _check_packages()
     logging.getLogger("fer_train").setLevel(logging.INFO)
     dataset = load_data(search.recipe.data, arguments.data, skip_bad=arguments.skip_bad_rows)
     trainable_rows(dataset)
-    training_targets(search.recipe.targets, dataset, arguments.data)
+    for targets in search.targets():
+        training_targets(targets, dataset, arguments.data)
     rows_sha256 = dataset.rows_sha256
     del dataset  # each worker has its own, and this process is there to wait
     job = Job(

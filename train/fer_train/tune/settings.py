@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
-from fer_train.config import MOST, Recipe, load_recipe
+from fer_train.config import MOST, Recipe, TargetSettings, load_recipe
 
 MOST_TRIALS = 10_000
 """Far beyond what a file of SQLite and a sampler that looks at all trials are good for."""
@@ -137,6 +137,11 @@ class Search:
         """The recipe with ``values``, and its own epochs. Raises ConfigError as ``trial_recipe`` does."""
         return self._recipe(values, f"{self.recipe.name}-tuned", 0)
 
+    def targets(self) -> list[TargetSettings]:
+        """The ``[targets]`` that trials will have, one of each kind: with and without votes, by each teacher."""
+        found = (self.trial_recipe(values, 1).targets for values in _combinations(self.ranges))
+        return list({(bool(each.crowd), each.teacher_labels): each for each in found}.values())
+
     def own_values(self) -> Values | None:
         """What the recipe itself has, to compare with; None where a range leaves that out."""
         values: Values = {}
@@ -251,6 +256,8 @@ def _range(key: str, table: Any, where: str) -> Span | Choices:
 def _kind_of(key: str, where: str) -> Any:
     """The type of the recipe's key, such as float for ``loop.learning_rate``."""
     kind: Any = Recipe
+    if key == "loop.averaged_epochs":
+        raise ConfigError(f"{where}: tune.ranges: {key} cannot be searched: trials are compared by their best epoch")
     for part in key.split("."):
         if not dataclasses.is_dataclass(kind):
             raise ConfigError(f"{where}: tune.ranges: the recipe has no {key}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, reason_of
 from fer_edge.files import atomic_path
-from fer_train.tune.settings import Choices, Search, Values
+from fer_train.tune.settings import Choices, Search, Values, from_table
 
 FORMAT = 1
 """Of what a study's attribute ``search`` holds, and of what its trials' attributes mean."""
@@ -58,6 +58,10 @@ def check_same_search(path: Path, study: Any, search: Search, rows_sha256: str) 
         theirs = study.user_attrs.get("search")
     if not isinstance(theirs, Mapping) or theirs.get("format") != FORMAT:
         raise ConfigError(f"{path}: a study of another version of fer-edge; choose another --out")
+    # Keys that are newer than the study had their defaults in it; one that there is no more is among what differs.
+    with contextlib.suppress(ConfigError):
+        table = {key: value for key, value in theirs.items() if key not in ("format", "rows_sha256")}
+        theirs = _identity(from_table(table, str(path)), theirs.get("rows_sha256", ""))
     ours, theirs = _flat(_identity(search, rows_sha256)), _flat(theirs)
     differing = [
         f"{key} is {_shown(ours, key)} here, {_shown(theirs, key)} there"

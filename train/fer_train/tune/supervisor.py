@@ -5,6 +5,7 @@ A worker that dies (memory, a crash in native code) takes one trial along, which
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -18,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError
+from fer_train.run_folder import STUDY
 from fer_train.tune.study_file import open_study, storage_errors
-from fer_train.tune.trials import STUDY
 from fer_train.tune.worker import Job
 
 log = logging.getLogger("fer_train.tune")
@@ -28,7 +29,8 @@ _ERRORS: dict[int, type[FerEdgeError]] = {kind.exit_code: kind for kind in (Inpu
 _MARK = "fer-edge: "
 _FAREWELL_S = 60.0
 """To finish the step, the validation at most, and give the trial back; on a slow machine that takes some seconds."""
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")
+"""The last is for JAX, whose threads heed nothing else."""
 
 
 @dataclass(slots=True)
@@ -90,8 +92,9 @@ def _start(job: Job, workers: int) -> _Worker:
             if line.startswith(_MARK):
                 complaints.append(line.removeprefix(_MARK).strip())
             else:
-                sys.stderr.write(line)
-                sys.stderr.flush()
+                with contextlib.suppress(OSError, ValueError):  # nobody reads us; we must read it
+                    sys.stderr.write(line)
+                    sys.stderr.flush()
 
     listener = threading.Thread(target=listen, name=f"listen {own.worker}", daemon=True)
     listener.start()

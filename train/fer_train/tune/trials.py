@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from fer_train.run_folder import BEST, CHECKPOINT, HELD, MODEL
+from fer_train.averaging import AVERAGED
+from fer_train.run_folder import BEST, CHECKPOINT, HELD, MODEL, STUDY
 from fer_train.tune.locks import alone, is_held
 from fer_train.tune.settings import Choices, Search, Span, Values
 from fer_train.tune.study_file import open_study, storage_errors
 
-STUDY, LOCK, WORKERS, TRIALS = "study.db", "study.lock", "workers", "trials"
+LOCK, WORKERS, TRIALS = "study.lock", "workers", "trials"
 MOST_DEATHS = 3
 """A trial that took its process down so many times (memory, a crash of the backend) is not tried again."""
 
@@ -120,7 +121,7 @@ class TrialQueue:
         kept = {attempt.number for attempt in ranked(latest, self._search)[: self._search.settings.keep]}
         for number, attempt in latest.items():
             if attempt.state.is_finished() and attempt.number not in kept:
-                for name in (CHECKPOINT, BEST, HELD, MODEL):
+                for name in (CHECKPOINT, BEST, HELD, AVERAGED, MODEL):
                     (self._out / TRIALS / f"{number:04}" / name).unlink(missing_ok=True)
 
 
