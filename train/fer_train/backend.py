@@ -32,8 +32,9 @@ def load_keras(backend: str | None = None, *, extra: str = "train") -> Any:
         raise ConfigError(f"KERAS_BACKEND must be one of {', '.join(_BACKENDS)}, not {chosen!r}")
     os.environ["KERAS_BACKEND"] = chosen
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow's deprecation notes are for the authors of this package, not for its users.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # TensorFlow's notes on deprecation and retracing are for the authors of this package, not for its users.
+    for name in ("absl", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"tensorflow|keras")
     try:
         with quiet_stderr():
