@@ -16,7 +16,7 @@ from fer_train.backend import load_keras
 from fer_train.config import LoopSettings, ModelSettings, Recipe, Vgg16Settings
 from fer_train.model import count_macs
 from support import warm
-from support.road import MiniRoad, assert_refused, fer_edge
+from support.road import MiniRoad, assert_refused
 
 SHORT = """
 [augment]
@@ -162,12 +162,6 @@ def test_weights_that_cannot_be_had_are_told_in_one_line(mini_road: MiniRoad, tm
     (tmp_path / "text.h5").write_text("not weights")
     assert_refused(warm.fer_edge(*train, tmp_path / "text.h5", data=mini_road.data), 4, "text.h5", "VGG16")
     assert not out.exists()
-    assert_refused(
-        fer_edge("train", "--config", mini_road.recipe, "--weights", "none", data=mini_road.data),
-        2,
-        "vgg16",
-        "fer_edge",
-    )
 
 
 @pytest.mark.parametrize(

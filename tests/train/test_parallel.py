@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -37,13 +37,15 @@ class Road:
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    """The same recipe in two processes (``run``) and in one (``alone``)."""
+def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """The same recipe in two processes (``run``) and in one (``alone``); their network can be imported here too."""
     folder = tmp_path_factory.mktemp("parallel")
     write_road(folder)
     alone = start(folder, "--config", "recipe.toml", "--out", "alone", environment={"KERAS_BACKEND": "jax"})
     pair = start_pair(folder)
-    return Road(folder, (ended(pair[0]), ended(pair[1])), ended(alone))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield Road(folder, (ended(pair[0]), ended(pair[1])), ended(alone))
 
 
 def weights(run: Path) -> npt.NDArray[np.float64]:

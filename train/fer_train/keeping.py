@@ -66,7 +66,8 @@ def keep(
         "public_test_accuracy": right,
     }
     write_text_atomically(run / RUN, json.dumps(summary, indent=2) + "\n")
-    told = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in which.items())
+    epochs = which.get("averaged_epochs")
+    told = f"the mean of {epochs} epochs' weights" if epochs else f"epoch {which['best_epoch']}"
     log.info("kept %s: %.2f %% right on PublicTest", told, 100 * right)
     return run / MODEL
 
