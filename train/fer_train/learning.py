@@ -125,7 +125,9 @@ def _restore(network: Architecture, model: Any, checkpoint: Path, group: Alone, 
         return [keras.ops.convert_to_numpy(variable) for variable in variables(of)]
 
     def saved() -> list[npt.NDArray[Any]]:
-        found = keras.models.load_model(checkpoint)
+        # A file written under PyTorch names that backend's own class, which cannot be loaded under another.
+        optimizers = {each.__name__: each for each in (keras.optimizers.AdamW, keras.optimizers.SGD)}
+        found = keras.models.load_model(checkpoint, custom_objects=optimizers)
         network.check_same(found, model)
         return values(found)
 
