@@ -33,8 +33,9 @@ NOTICED_S = 60
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_road(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # where a run's network is looked for
     return tmp_path
 
 
