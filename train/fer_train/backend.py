@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import warnings
@@ -43,6 +44,13 @@ def load_keras(backend: str | None = None, *, extra: str = "train") -> Any:
     except ModuleNotFoundError as error:
         missing = (error.name or chosen).partition(".")[0]
         raise MissingExtraError(missing, missing if missing in ("jax", "torch") else extra) from error
+
+
+def check_packages() -> None:
+    """Raises MissingExtraError for what training needs beside a backend and is not installed; imports nothing."""
+    for package in ("keras", "matplotlib", "sklearn", "tqdm"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "train")
 
 
 def load_model(path: Path) -> Any:

@@ -48,7 +48,13 @@ def keep(
     ``training`` is what the last epoch learned. The model is the epoch best on PublicTest, or, with
     ``loop.averaged_epochs``, the mean of the last ones.
     """
-    final, which = (_averaged if recipe.loop.averaged_epochs else _best)(recipe, network, run, progress, training)
+    which: dict[str, int]
+    if recipe.loop.averaged_epochs:
+        final, epochs = _averaged(recipe, network, run, training)
+        which, told = {"averaged_epochs": epochs}, f"the mean of {epochs} epochs' weights"
+    else:
+        final, epoch = _best(network, run, progress)
+        which, told = {"best_epoch": epoch}, f"epoch {epoch}"
     with atomic_path(run / MODEL) as temporary:
         final.save(temporary)
     right = validate(final, dataset.splits[PUBLIC_TEST])["val_accuracy"]
@@ -66,25 +72,19 @@ def keep(
         "public_test_accuracy": right,
     }
     write_text_atomically(run / RUN, json.dumps(summary, indent=2) + "\n")
-    epochs = which.get("averaged_epochs")
-    told = f"the mean of {epochs} epochs' weights" if epochs else f"epoch {which['best_epoch']}"
     log.info("kept %s: %.2f %% right on PublicTest", told, 100 * right)
     return run / MODEL
 
 
-def _best(
-    recipe: Recipe, network: Architecture, run: Path, progress: Progress, training: TrainingSet
-) -> tuple[Any, dict[str, int]]:
+def _best(network: Architecture, run: Path, progress: Progress) -> tuple[Any, int]:
     """The epoch best on PublicTest, and which one it is."""
     best = progress.best
     if best is None:
         raise AssertionError("a run has one epoch at least")
-    return network.for_keeping(keras.models.load_model(run / BEST, compile=False)), {"best_epoch": best["epoch"]}
+    return network.for_keeping(keras.models.load_model(run / BEST, compile=False)), int(best["epoch"])
 
 
-def _averaged(
-    recipe: Recipe, network: Architecture, run: Path, progress: Progress, training: TrainingSet
-) -> tuple[Any, dict[str, int]]:
+def _averaged(recipe: Recipe, network: Architecture, run: Path, training: TrainingSet) -> tuple[Any, int]:
     """The mean of the last epochs' weights, and of how many epochs it is."""
     epochs, mean = read_mean(run)
     model = network.for_training(recipe.loop.epochs - 1)
@@ -92,4 +92,4 @@ def _averaged(
     chosen = np.random.default_rng(recipe.loop.seed).permutation(len(training))[:NORM_IMAGES]
     model = network.for_validation(model)
     renew_norm(model, training.images[np.sort(chosen)])
-    return network.for_keeping(model), {"averaged_epochs": epochs}
+    return network.for_keeping(model), epochs

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_edge.errors import ConfigError, MissingExtraError
-from fer_train.backend import load_keras
+from fer_edge.errors import ConfigError
+from fer_train.backend import check_packages, load_keras
 from fer_train.config import Recipe, load_recipe, with_weights
 from fer_train.parallel import Alone, Place, check_coordinator, join
 from fer_train.run_folder import CONFIG, check_run
@@ -60,9 +59,7 @@ def _train(
     out = _out(arguments, recipe)
     if place is None or place.process == 0:
         check_run(recipe, out, resume=arguments.resume, start=arguments.start)
-    for package in ("keras", "matplotlib", "sklearn", "tqdm"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "train")
+    check_packages()
     logging.getLogger("fer_train").setLevel(logging.INFO)
     from fer_train.dataset import load_data
     from fer_train.targets import training_targets

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import logging
 import os
 import secrets
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fer_edge.errors import CheckFailedError, ConfigError, InputError, MissingExtraError, OutputError
+from fer_train.backend import check_packages
 from fer_train.config import load_recipe, with_weights
 from fer_train.dataset import load_data, trainable_rows
 from fer_train.run_folder import CONFIG, STUDY
@@ -90,9 +90,7 @@ def _check_packages() -> None:
             importlib.import_module(package)
         except ModuleNotFoundError as error:
             raise MissingExtraError((error.name or package).partition(".")[0], "tune") from error
-    for package in ("keras", "matplotlib", "sklearn", "tqdm"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "train")
+    check_packages()
 
 
 def _check_folder(out: Path, *, resume: bool) -> None:

@@ -65,8 +65,6 @@ def main() -> int:
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     # What the data set's readers have to say, the command has said already.
     logging.getLogger("fer_train").setLevel(logging.ERROR)
-    # TensorFlow takes the trials for one program that makes the same graph again and again.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     log.setLevel(logging.INFO)
     lock = FileLock(Path(job.out) / WORKERS / f"{job.worker}.lock")
     try:
