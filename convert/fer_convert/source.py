@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from fer_edge.errors import InputError, ModelError
 from fer_edge.labels import FER2013_LABELS
 from fer_train.backend import check_model_file, load_model
 from fer_train.model import count_macs
-from fer_train.run_folder import CONFIG, MODEL, RUN
+from fer_train.run_folder import CONFIG, MODEL, RUN, record_of_run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +59,7 @@ def open_source_model(path: Path) -> SourceModel:
     """Load ``path``, a run's folder or a ``.keras`` file that keeps the contract. Raises InputError or ModelError."""
     path = locate_model(path)
     check_model_file(path)
-    run = _read_run(path.parent / RUN) if path.name == MODEL else {}
+    run = (record_of_run(path) if path.name == MODEL else None) or {}
     training = _training(path.parent, run)
     model = load_model(path)
     labels = tuple(run.get("labels", FER2013_LABELS))
@@ -100,18 +99,6 @@ def _check_contract(path: Path, model: Any, labels: tuple[str, ...]) -> None:
         raise ModelError(
             f"{path}: ends in {last.activation.__name__}; wanted logits, so a last layer without activation"
         )
-
-
-def _read_run(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot read it: {error}") from None
-    if not isinstance(table, dict):
-        raise InputError(f"{path}: not the record of a run")
-    return table
 
 
 def _training(folder: Path, run: dict[str, Any]) -> dict[str, Any]:

@@ -97,16 +97,26 @@ def check_run(recipe: Recipe, run: Path, *, resume: bool, start: Path | None) ->
     return Progress(history), checkpoint
 
 
-def labels_of_run(model: Path) -> tuple[str, ...] | None:
-    """The labels of the finished run whose file ``model`` is, in its order; None where it lies in no such folder."""
+def record_of_run(model: Path) -> dict[str, Any] | None:
+    """What the finished run whose file ``model`` is says of itself (run.json); None where it lies in no such folder.
+
+    Raises InputError when the record cannot be read or names no labels.
+    """
     record = model.with_name(RUN)
     if not record.is_file():
         return None
     try:
-        labels = json.loads(record.read_text(encoding="utf-8"))["labels"]
-        return tuple(str(label) for label in labels)
+        told = json.loads(record.read_text(encoding="utf-8"))
+        told["labels"] = [str(label) for label in told["labels"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{record}: not the record of a run: {error}") from None
+    return dict(told)
+
+
+def labels_of_run(model: Path) -> tuple[str, ...] | None:
+    """The labels of the finished run whose file ``model`` is, in its order; None and errors as ``record_of_run``."""
+    told = record_of_run(model)
+    return None if told is None else tuple(told["labels"])
 
 
 def _resumed(run: Path) -> Progress:
