@@ -9,9 +9,9 @@ from typing import Any
 from fer_convert.brought.files import check_kind
 from fer_convert.brought.open_brought import BroughtOptions, open_brought
 from fer_edge import strict_toml
-from fer_edge.errors import InputError, ModelError
+from fer_edge.errors import InputError
 from fer_edge.labels import FER2013_LABELS
-from fer_train.backend import check_model_file, load_model
+from fer_train.backend import check_contract, check_model_file, load_model
 from fer_train.model import count_macs
 from fer_train.run_folder import CONFIG, MODEL, RUN, record_of_run
 
@@ -63,7 +63,7 @@ def open_source_model(path: Path) -> SourceModel:
     training = _training(path.parent, run)
     model = load_model(path)
     labels = tuple(run.get("labels", FER2013_LABELS))
-    _check_contract(path, model, labels)
+    check_contract(path, model, labels)
     params = int(model.count_params())
     training |= {"params": params, "macs": count_macs(model)}
     return SourceModel(path, model, str(run.get("name", path.stem)), labels, params, training)
@@ -86,19 +86,6 @@ def open_any_model(path: Path, options: BroughtOptions) -> SourceModel:
         "macs": brought.macs,
     }
     return SourceModel(path, brought.keras, path.stem, brought.labels, brought.params, training, brought.told)
-
-
-def _check_contract(path: Path, model: Any, labels: tuple[str, ...]) -> None:
-    given, result = model.input_shape, model.output_shape
-    if not isinstance(given, tuple) or len(given) != 4 or given[3] != 1 or None in given[1:3]:
-        raise ModelError(f"{path}: takes {given}; wanted one grey input of fixed size, (None, height, width, 1)")
-    if not isinstance(result, tuple) or result != (None, len(labels)):
-        raise ModelError(f"{path}: gives {result}; wanted one logit for each of {len(labels)} labels")
-    last = model.layers[-1]
-    if getattr(getattr(last, "activation", None), "__name__", "linear") != "linear":
-        raise ModelError(
-            f"{path}: ends in {last.activation.__name__}; wanted logits, so a last layer without activation"
-        )
 
 
 def _training(folder: Path, run: dict[str, Any]) -> dict[str, Any]:

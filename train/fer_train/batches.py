@@ -16,19 +16,22 @@ from fer_edge.types import Float32Array, UInt8Array
 from fer_train.augment import training_batch
 from fer_train.config import Recipe
 from fer_train.parallel import Part
+from fer_train.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
     """Images uint8 [N, H, W], labels [N], and what to learn of each: distributions float32 [N, labels].
 
-    ``weights``, float32 [N], is what each image counts; None: all the same.
+    ``weights``, float32 [N], is what each image counts; None: all the same. ``teacher`` adds its share, which
+    ``targets`` lacks, to what is learned of each image as it is seen.
     """
 
     images: UInt8Array
     labels: npt.NDArray[np.integer[Any]]
     targets: Float32Array
     weights: Float32Array | None = None
+    teacher: Teacher | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,7 +68,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
             self._training.images[rows], self._training.targets[rows], loop.size_at(self._epoch), augment, random
         )
         ours = self._part.of(len(rows))
-        return images[ours], targets[ours], self._weights[rows][ours]
+        images, targets, teacher = images[ours], targets[ours], self._training.teacher
+        return images, teacher.teach(images, targets) if teacher else targets, self._weights[rows][ours]
 
 
 def class_weights(labels: npt.NDArray[np.integer[Any]], label_count: int, scheme: str) -> Float32Array:

@@ -241,16 +241,21 @@ class TargetSettings:
     crowd: float = 0.0
     """Share of what ten people saw in the image (FER+, Barsoum et al., arXiv:1608.01041), told in FER2013's terms."""
     teacher: float = 0.0
-    """Share of a teacher's soft labels (distillation, Hinton et al., arXiv:1503.02531)."""
+    """Share of what a teacher answers (distillation, Hinton et al., arXiv:1503.02531)."""
     teacher_labels: str = ""
     """File of the teacher's soft labels, written by ``fer-edge data soft-labels``; relative to the current folder."""
+    teacher_models: tuple[str, ...] = ()
+    """In its place, runs' folders or ``.keras`` files: they are asked about each image as it is learned, changed at
+    random, and their mean is taken (Beyer et al., arXiv:2106.05237). Takes their time on top of the network's own."""
     teacher_from: int = 0
     """Epoch (from 0) at which the teacher is first heard; before it, label and crowd take its share in proportion."""
 
     def __post_init__(self) -> None:
         _require(min(self.crowd, self.teacher) >= 0, "crowd and teacher must be 0 or more")
         _require(self.crowd + self.teacher <= 1, "crowd and teacher must not exceed 1 together")
-        _require((self.teacher > 0) == bool(self.teacher_labels), "teacher and teacher_labels go together")
+        asked = bool(self.teacher_labels) + bool(self.teacher_models)
+        _require(asked == (self.teacher > 0), "teacher goes with one of teacher_labels and teacher_models")
+        _require(all(self.teacher_models), "teacher_models must be paths")
         _require(0 <= self.teacher_from <= MOST, f"teacher_from must be in 0..{MOST}")
         _require(self.teacher > 0 or not self.teacher_from, "teacher_from needs a teacher")
         _require(

@@ -15,7 +15,7 @@ from fer_edge.files import write_text_atomically
 from fer_train.audit import Audit, AuditReport, Finding
 from fer_train.dataset import load_dataset
 from fer_train.export import check_export_target, export_class_folders
-from fer_train.run_folder import MODEL
+from fer_train.run_folder import model_file
 from fer_train.samples import TRAINING
 
 
@@ -56,7 +56,7 @@ def soft_labels(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.out}: is already there; choose another --out, or replace it with --force")
     if not arguments.out.parent.is_dir():
         raise OutputError(f"{arguments.out.parent}: no such folder to write {arguments.out.name} into")
-    models = [path / MODEL if path.is_dir() and not is_bundle(path) else path for path in arguments.teachers]
+    models = [path if is_bundle(path) else model_file(path) for path in arguments.teachers]
     dataset = load_dataset(arguments.data)
     probabilities = ask_teachers(models, dataset, arguments.temperature)
     write_soft_labels(arguments.out, probabilities, dataset)

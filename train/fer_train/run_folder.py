@@ -97,6 +97,18 @@ def check_run(recipe: Recipe, run: Path, *, resume: bool, start: Path | None) ->
     return Progress(history), checkpoint
 
 
+def model_file(path: Path) -> Path:
+    """The ``.keras`` file that ``path`` means: itself, or the kept model of the run whose folder it is.
+
+    Raises InputError for a folder without one; whether the file is there and is a model, ``load_model`` sees.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / MODEL).is_file():
+        raise InputError(f"{path}: holds no {MODEL}; give a finished run or a .keras file")
+    return path / MODEL
+
+
 def record_of_run(model: Path) -> dict[str, Any] | None:
     """What the finished run whose file ``model`` is says of itself (run.json); None where it lies in no such folder.
 

@@ -16,7 +16,7 @@ from fer_edge.errors import InputError, ModelError
 from fer_edge.files import write_bytes_atomically
 from fer_edge.quantization import softmax
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.backend import check_model_file, load_model, predict_logits
+from fer_train.backend import check_contract, check_model_file, load_model, predict_logits
 from fer_train.samples import TRAINING, Dataset
 
 
@@ -59,11 +59,9 @@ def _bundle_answers(path: Path, images: UInt8Array, dataset: Dataset, temperatur
 
 def _keras_answers(path: Path, images: UInt8Array, dataset: Dataset, temperature: float) -> Float32Array:
     model = load_model(path)
-    if model.input_shape != (None, *images.shape[1:], 1) or model.output_shape != (None, len(dataset.labels)):
-        raise ModelError(
-            f"{path}: maps {model.input_shape} to {model.output_shape}; wanted {images.shape[1:]} grey pixels "
-            f"to {len(dataset.labels)} logits"
-        )
+    check_contract(path, model, dataset.labels)
+    if model.input_shape[1:3] != images.shape[1:]:
+        raise ModelError(f"{path}: takes {model.input_shape}; wanted {images.shape[1:]} grey pixels")
     views = [softmax(predict_logits(model, view), temperature) for view in (images, images[:, :, ::-1])]
     return _mean(views)
 

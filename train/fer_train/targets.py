@@ -23,9 +23,10 @@ def training_targets(
 ) -> Callable[[int], Float32Array]:
     """What to learn in an epoch (from 0): a distribution for each row of Training, float32 [rows, labels].
 
-    Rows are in the order of the file; ``source`` is where ``dataset`` was read from. Raises InputError, before the
-    first epoch, when the FER+ votes or the teacher's soft labels that ``settings`` ask for are missing, malformed or
-    of other data.
+    Rows are in the order of the file; ``source`` is where ``dataset`` was read from. The share of
+    ``settings.teacher_models`` is missing in the distributions: these are asked later (``fer_train.teacher``). Raises
+    InputError, before the first epoch, when the FER+ votes or the teacher's soft labels that ``settings`` ask for are
+    missing, malformed or of other data.
     """
     phases = {phase: _mixed(phase, dataset, source) for phase in (settings.at(0), settings.at(settings.teacher_from))}
     return lambda epoch: phases[settings.at(epoch)]
@@ -36,7 +37,7 @@ def _mixed(settings: TargetSettings, dataset: Dataset, source: Path | None) -> F
     targets = dataset.splits[TRAINING].distributions(len(dataset.labels)) * (1 - settings.crowd - settings.teacher)
     if settings.crowd:
         targets += settings.crowd * crowd_targets(load_votes(dataset, source)[TRAINING], labels)
-    if settings.teacher:
+    if settings.teacher_labels:
         targets += settings.teacher * read_soft_labels(Path(settings.teacher_labels), dataset)
     return targets
 

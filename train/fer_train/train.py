@@ -21,6 +21,7 @@ from fer_train.learning import Learner
 from fer_train.parallel import Alone, facts_of
 from fer_train.provenance import git_revision
 from fer_train.run_folder import Progress, check_run, open_run, save_epoch
+from fer_train.teacher import Teacher, teacher_of
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,10 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
     """
     group = group or Alone()
     revision = git_revision()  # of the code that is about to run, not of what the checkout holds hours later
-    training_in, validation = _splits(dataset, targets)
+    teacher = teacher_of(recipe.targets, dataset.labels, recipe.loop.precision) if targets else None
+    training_in, validation = _splits(
+        dataset, targets, lambda epoch: teacher if epoch >= recipe.targets.teacher_from else None
+    )
     network = Architecture(recipe, len(dataset.labels), validation.images.shape[1:])
     last = recipe.loop.epochs - 1
     group.agree(lambda: facts_of(recipe, [training_in(0), training_in(last)], revision))
@@ -95,7 +99,9 @@ def _tell(line: dict[str, Any], epochs: int) -> None:
 
 
 def _splits(
-    dataset: Dataset, targets: Callable[[int], Float32Array] | None
+    dataset: Dataset,
+    targets: Callable[[int], Float32Array] | None,
+    teacher: Callable[[int], Teacher | None],
 ) -> tuple[Callable[[int], TrainingSet], Split]:
     """What to train on in an epoch, and what to validate on."""
     kept = trainable_rows(dataset)
@@ -107,6 +113,6 @@ def _splits(
     weights = None if everything.weights is None else everything.weights[kept]
 
     def training_in(epoch: int) -> TrainingSet:
-        return TrainingSet(images, labels, targets(epoch)[kept] if targets else plain, weights)
+        return TrainingSet(images, labels, targets(epoch)[kept] if targets else plain, weights, teacher(epoch))
 
     return training_in, dataset.splits[PUBLIC_TEST]

@@ -106,6 +106,11 @@ def _place(arguments: argparse.Namespace, recipe: Recipe) -> Place | None:
         raise ConfigError(
             f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: several processes train together on JAX alone; set it to jax"
         )
+    if recipe.targets.teacher_models:
+        raise ConfigError(
+            "targets.teacher_models: several processes cannot ask networks; keep their answers with `fer-edge data "
+            "soft-labels`, and name that file in targets.teacher_labels"
+        )
     if recipe.loop.batch_size % place.processes:
         raise ConfigError(
             f"loop.batch_size {recipe.loop.batch_size} cannot be shared by {place.processes} processes: "

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_edge.errors import InputError, ModelError
+from fer_edge.errors import ModelError
 from fer_edge.types import Float32Array
 from fer_train.backend import load_model
-from fer_train.run_folder import MODEL, labels_of_run
+from fer_train.run_folder import labels_of_run, model_file
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +21,7 @@ def first_weights(path: Path, model: Any, labels: Sequence[str]) -> list[Float32
     ``path`` is a ``.keras`` file or the folder of a run. Those of the last layer are left out where its labels are
     others. Raises InputError when there is no such file, ModelError when it holds another network.
     """
-    if path.is_dir() and not (path / MODEL).is_file():
-        raise InputError(f"{path}: no weights to begin with: it holds no {MODEL}; give a finished run or a .keras file")
-    file = path / MODEL if path.is_dir() else path
+    file = model_file(path)
     given: list[Float32Array] = load_model(file).get_weights()
     own: list[Float32Array] = model.get_weights()
     learned = labels_of_run(file)

@@ -140,7 +140,7 @@ class Search:
     def targets(self) -> list[TargetSettings]:
         """The ``[targets]`` that trials will have, one of each kind: with and without votes, by each teacher."""
         found = (self.trial_recipe(values, 1).targets for values in _combinations(self.ranges))
-        return list({(bool(each.crowd), each.teacher_labels): each for each in found}.values())
+        return list({(bool(each.crowd), each.teacher_labels, each.teacher_models): each for each in found}.values())
 
     def own_values(self) -> Values | None:
         """What the recipe itself has, to compare with; None where a range leaves that out."""

@@ -1,0 +1,169 @@
+"""``targets.teacher_models``: trained networks that are asked about each image as it is learned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge.labels import FER2013_LABELS
+from fer_edge.quantization import softmax
+from fer_edge.types import Float32Array
+from fer_train.backend import load_keras
+from fer_train.batches import TrainingBatches, TrainingSet
+from fer_train.config import load_recipe
+from fer_train.dataset import TRAINING, load_dataset
+from fer_train.run_folder import MODEL
+from fer_train.teacher import Teacher
+from support import warm
+from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+
+
+def keras_answers(run: Path, images: Float32Array) -> Float32Array:
+    model = load_keras().models.load_model(run / MODEL, compile=False)
+    return softmax(np.asarray(model(images, training=False)))
+
+
+def changed_copy(run: Path, folder: Path, sharpened: float = 1.0) -> Path:
+    """Another network of the same run, which is ``sharpened`` times as sure of the labels, the other way round."""
+    keras = load_keras()
+    model = keras.models.load_model(run / MODEL, compile=False)
+    model.layers[-1].set_weights([sharpened * array[..., ::-1] for array in model.layers[-1].get_weights()])
+    folder.mkdir()
+    model.save(folder / MODEL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(mini_road: MiniRoad) -> Float32Array:
+    faces = load_dataset(mini_road.data).splits[TRAINING].images[:12]
+    return faces[..., np.newaxis].astype(np.float32)
+
+
+def test_it_answers_as_its_networks_do_together(mini_road: MiniRoad, tmp_path: Path, images: Float32Array) -> None:
+    runs = [mini_road.run, changed_copy(mini_road.run, tmp_path / "other")]
+    rest = np.full((len(images), 7), 0.4 / 7, dtype=np.float32)
+    taught = Teacher(runs, 0.6, FER2013_LABELS).teach(images, rest)
+    answers = [keras_answers(run, images) for run in runs]
+    np.testing.assert_allclose(answers[1], answers[0][:, ::-1], atol=1e-5)
+    np.testing.assert_allclose(taught, rest + 0.6 * np.mean(answers, axis=0), atol=1e-5)
+    np.testing.assert_allclose(taught.sum(axis=1), 1, atol=1e-5)
+
+
+def test_images_of_another_size_are_brought_to_its_own(mini_road: MiniRoad, images: Float32Array) -> None:
+    teacher, none = Teacher([mini_road.run], 1.0, FER2013_LABELS), np.zeros((len(images), 7), dtype=np.float32)
+    larger = np.stack([cv2.resize(image, (96, 96), interpolation=cv2.INTER_NEAREST) for image in images])
+    np.testing.assert_allclose(teacher.teach(larger[..., None], none), teacher.teach(images, none), atol=1e-4)
+
+
+def test_bfloat16_changes_what_it_says_by_little(mini_road: MiniRoad, images: Float32Array) -> None:
+    none = np.zeros((len(images), 7), dtype=np.float32)
+    exact, rounded = (
+        Teacher([mini_road.run], 1.0, FER2013_LABELS, precision).teach(images, none)
+        for precision in ("float32", "bfloat16")
+    )
+    assert not np.array_equal(exact, rounded)
+    np.testing.assert_allclose(exact, rounded, atol=0.1)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_it_sees_what_the_network_sees(mini_road: MiniRoad, mixup: float) -> None:
+    """Each batch's targets are the teacher's answers about that batch's images, mixed ones too."""
+    split = load_dataset(mini_road.data).splits[TRAINING]
+    recipe = load_recipe(mini_road.recipe)
+    recipe = replace(recipe, augment=replace(recipe.augment, rotate_degrees=30.0, mixup_alpha=mixup))
+    share, rest = 0.75, 0.25 * split.distributions(7)
+
+    def batch(teacher: Teacher | None, step: int) -> Sequence[Float32Array]:
+        training = TrainingSet(split.images, split.labels, rest, None, teacher)
+        return TrainingBatches(training, recipe, 2, None)[step]
+
+    teacher = Teacher([mini_road.run], share, FER2013_LABELS)
+    (seen, targets, _), (plain, own, _) = batch(teacher, 1), batch(None, 1)
+    np.testing.assert_array_equal(seen, plain)
+    np.testing.assert_allclose(targets, own + share * keras_answers(mini_road.run, seen), atol=1e-5)
+    np.testing.assert_array_equal(targets, batch(teacher, 1)[1])
+
+
+def recipe_of(folder: Path, targets: str, text: str = RECIPE) -> Path:
+    path = folder / "taught.toml"
+    path.write_text(f"{text}[targets]\n{targets}\n")
+    return path
+
+
+def test_a_student_learns_from_it_alone_and_is_resumed(mini_road: MiniRoad, tmp_path: Path) -> None:
+    """From a teacher that turns every answer round, given as a run's folder: the labels have no say."""
+    teacher = changed_copy(mini_road.run, tmp_path / "teacher", sharpened=20.0)
+    text = RECIPE.replace("epochs = 3", "epochs = 8\naveraged_epochs = 2").replace('"mini"', '"taught"')
+    recipe = recipe_of(tmp_path, f'teacher = 1.0\nteacher_models = ["{teacher}"]', text)
+    out = tmp_path / "run"
+    done = warm.fer_edge("train", "--config", recipe, "--out", out, data=mini_road.data)
+    assert done.returncode == 0, done.stderr
+    split = load_dataset(mini_road.data).splits[TRAINING]
+    pixels = split.images[..., np.newaxis].astype(np.float32)
+    student, taught = (keras_answers(run, pixels).argmax(axis=1) for run in (out, teacher))
+    assert (student == taught).mean() > 0.8
+    assert (student == split.labels).mean() < 0.5
+    kept = (out / "history.jsonl").read_text().splitlines()
+    (out / "history.jsonl").write_text("\n".join(kept[:-1]) + "\n")
+    resumed = warm.fer_edge("train", "--config", recipe, "--out", out, "--resume", data=mini_road.data)
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((out / "run.json").read_text())["epochs"] == 8
+
+
+def test_what_can_teach_nothing_is_refused_before_the_first_epoch(mini_road: MiniRoad, tmp_path: Path) -> None:
+    keras = load_keras()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.keras").write_text("no model")
+    keras.Sequential([keras.Input((48, 48, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]).save(
+        tmp_path / "three.keras"
+    )
+    for model, code, words in (
+        ("missing", 2, ["missing", "no such model file"]),
+        ("empty", 2, ["holds no model.keras", "finished run"]),
+        ("text.keras", 4, ["text.keras", "not a Keras 3 model file"]),
+        ("three.keras", 4, ["three.keras", "wanted one logit for each of 7 labels"]),
+    ):
+        recipe = recipe_of(tmp_path, f'teacher = 0.5\nteacher_models = ["{tmp_path / model}"]')
+        done = warm.fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_road.data)
+        assert_refused(done, code, *words)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_other_labels_cannot_teach(mini_road: MiniRoad, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / MODEL).write_bytes((mini_road.run / MODEL).read_bytes())
+    told = json.loads((mini_road.run / "run.json").read_text())
+    (other / "run.json").write_text(json.dumps({**told, "labels": told["labels"][::-1]}))
+    recipe = recipe_of(tmp_path, f'teacher = 0.5\nteacher_models = ["{other}"]')
+    done = warm.fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_road.data)
+    assert_refused(done, 4, "other", "knows neutral, surprise", "wanted angry, disgust")
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        ('teacher = 0.5\nteacher_models = ["a"]\nteacher_labels = "b"', ["one of teacher_labels and teacher_models"]),
+        ('teacher_models = ["a"]', ["one of teacher_labels and teacher_models"]),
+        ("teacher = 0.5", ["one of teacher_labels and teacher_models"]),
+        ('teacher = 0.5\nteacher_models = [""]', ["teacher_models must be paths"]),
+        ('teacher = 0.5\nteacher_models = "a"', ["teacher_models"]),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, targets: str, words: list[str]) -> None:
+    done = fer_edge("train", "--config", recipe_of(tmp_path, targets), "--out", tmp_path / "run")
+    assert_refused(done, 2, "taught.toml", "targets", *words)
+
+
+def test_several_processes_cannot_ask_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    recipe = recipe_of(tmp_path, 'teacher = 0.5\nteacher_models = ["a"]')
+    place = ["--coordinator", "127.0.0.1:9", "--processes", "2", "--process", "0"]
+    done = fer_edge("train", "--config", recipe, "--out", tmp_path / "run", *place)
+    assert_refused(done, 2, "targets.teacher_models", "fer-edge data soft-labels")
