@@ -167,3 +167,10 @@ def test_several_processes_cannot_ask_it(tmp_path: Path, monkeypatch: pytest.Mon
     place = ["--coordinator", "127.0.0.1:9", "--processes", "2", "--process", "0"]
     done = fer_edge("train", "--config", recipe, "--out", tmp_path / "run", *place)
     assert_refused(done, 2, "targets.teacher_models", "fer-edge data soft-labels")
+
+
+def test_a_search_refuses_a_missing_network_before_it_begins(mini_road: MiniRoad, tmp_path: Path) -> None:
+    targets = 'teacher = 0.5\nteacher_models = ["missing"]\n[tune.ranges]\n"loop.seed" = { choices = [1, 2] }'
+    options = ["--tune", "--config", recipe_of(tmp_path, targets), "--out", tmp_path / "search"]
+    assert_refused(fer_edge("train", *options, data=mini_road.data), 2, "missing: no such model file")
+    assert not (tmp_path / "search").exists()

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.types import Float32Array
+from fer_train.backend import check_model_file
 from fer_train.config import TargetSettings
 from fer_train.ferplus import load_votes
+from fer_train.run_folder import model_file
 from fer_train.samples import TRAINING, Dataset
 from fer_train.soft_labels import read_soft_labels
 
@@ -26,8 +28,10 @@ def training_targets(
     Rows are in the order of the file; ``source`` is where ``dataset`` was read from. The share of
     ``settings.teacher_models`` is missing in the distributions: these are asked later (``fer_train.teacher``). Raises
     InputError, before the first epoch, when the FER+ votes or the teacher's soft labels that ``settings`` ask for are
-    missing, malformed or of other data.
+    missing, malformed or of other data; of the models, InputError or ModelError when there is no such file.
     """
+    for model in settings.teacher_models:
+        check_model_file(model_file(Path(model)))
     phases = {phase: _mixed(phase, dataset, source) for phase in (settings.at(0), settings.at(settings.teacher_from))}
     return lambda epoch: phases[settings.at(epoch)]
 
