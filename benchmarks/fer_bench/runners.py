@@ -100,18 +100,12 @@ class KerasRunner(Closing):
         self.temperature = 1.0
         self._path = path
         # Here, not above: the latency of a bundle is measured on a Pi, without the training package.
-        from fer_train.backend import load_model
+        from fer_train.backend import check_contract, load_model
         from fer_train.run_folder import labels_of_run
 
         self.labels: tuple[str, ...] | None = labels_of_run(path) if model is None else None
         self._model = load_model(path) if model is None else model
-        shape = tuple(self._model.input_shape) if isinstance(self._model.input_shape, tuple) else ()
-        if len(shape) != 4 or shape[3] != 1 or None in shape[1:]:
-            raise ModelError(f"{path}: its input must be one grey image [N, H, W, 1], not {shape}")
-        outputs = self._model.output_shape
-        if not isinstance(outputs, tuple) or len(outputs) != 2:
-            raise ModelError(f"{path}: its output must be one row of logits [N, labels], not {outputs}")
-        self._size = (int(shape[1]), int(shape[2]))
+        self._size = check_contract(path, self._model, self.labels)
 
     def logits(self, images: UInt8Array) -> Float32Array:
         """See ``ModelRunner.logits``."""

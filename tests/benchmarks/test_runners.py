@@ -32,14 +32,14 @@ def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
 
 
-def save_keras(path: Path, *, softmax: bool = False, channels: int = 1) -> Path:
+def save_keras(path: Path, *, softmax: bool = False, probabilities: bool = False, channels: int = 1) -> Path:
     import keras
 
     keras.utils.set_random_seed(3)
     pixels = keras.Input((48, 48, channels))
     hidden = keras.layers.AveragePooling2D(8)(keras.layers.Rescaling(1 / 255)(pixels))
     outputs = keras.layers.Dense(7, activation="softmax" if softmax else None)(keras.layers.Flatten()(hidden))
-    keras.Model(pixels, outputs).save(path)
+    keras.Model(pixels, keras.layers.Softmax()(outputs) if probabilities else outputs).save(path)
     return path
 
 
@@ -99,12 +99,14 @@ def test_keras_logits_do_not_depend_on_the_batch(tmp_path: Path):
 
 
 def test_keras_models_of_another_contract_are_refused(tmp_path: Path):
-    with (
-        open_runner(save_keras(tmp_path / "softmax.keras", softmax=True)) as runner,
+    with pytest.raises(ModelError, match="ends in softmax; wanted logits"):
+        open_runner(save_keras(tmp_path / "softmax.keras", softmax=True))
+    with (  # a layer of its own, that only its answers give away
+        open_runner(save_keras(tmp_path / "probabilities.keras", probabilities=True)) as runner,
         pytest.raises(ModelError, match="ends in a softmax"),
     ):
         runner.logits(random_faces(3))
-    with pytest.raises(ModelError, match="one grey image"):
+    with pytest.raises(ModelError, match="one grey input of fixed size"):
         open_runner(save_keras(tmp_path / "colour.keras", channels=3))
     with pytest.raises(InputError, match="leave out --variant int8"):
         open_runner(tmp_path / "softmax.keras", "int8")

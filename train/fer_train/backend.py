@@ -82,18 +82,24 @@ def check_model_file(path: Path) -> None:
         raise ModelError(f"{path}: not a Keras 3 model file (.keras): empty, truncated or of another format")
 
 
-def check_contract(path: Path, model: Any, labels: Sequence[str]) -> None:
-    """Raises ModelError unless a Keras model maps grey pixels [N, H, W, 1] of one fixed size to logits [N, labels]."""
+def check_contract(path: Path, model: Any, labels: Sequence[str] | None = None) -> tuple[int, int]:
+    """Height and width in pixels of the images that a Keras model takes.
+
+    Raises ModelError unless it maps grey pixels [N, H, W, 1] of one fixed size to logits [N, labels], one for each of
+    ``labels`` where they are known.
+    """
     given, result = model.input_shape, model.output_shape
     if not isinstance(given, tuple) or len(given) != 4 or given[3] != 1 or None in given[1:3]:
         raise ModelError(f"{path}: takes {given}; wanted one grey input of fixed size, (None, height, width, 1)")
-    if not isinstance(result, tuple) or result != (None, len(labels)):
-        raise ModelError(f"{path}: gives {result}; wanted one logit for each of {len(labels)} labels")
+    wanted = "one row of logits" if labels is None else f"one logit for each of {len(labels)} labels"
+    if not isinstance(result, tuple) or len(result) != 2 or (labels is not None and result[1] != len(labels)):
+        raise ModelError(f"{path}: gives {result}; wanted {wanted}")
     last = model.layers[-1]
     if getattr(getattr(last, "activation", None), "__name__", "linear") != "linear":
         raise ModelError(
             f"{path}: ends in {last.activation.__name__}; wanted logits, so a last layer without activation"
         )
+    return int(given[1]), int(given[2])
 
 
 def predict_logits(model: Any, images: UInt8Array, batch_size: int = 256) -> Float32Array:

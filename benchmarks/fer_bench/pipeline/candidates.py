@@ -22,7 +22,6 @@ from fer_edge.classification import EmotionClassifier
 from fer_edge.config import RuntimeSettings
 from fer_edge.crop import resample
 from fer_edge.detection import load_cascade
-from fer_edge.errors import ModelError
 from fer_edge.opencv_setup import set_up_opencv
 from fer_edge.pipeline import Pipeline
 from fer_edge.telemetry import Telemetry
@@ -108,18 +107,13 @@ class Tutorial(_Timed):
 
 
 def _keras_tutorial(path: Path, labels: tuple[str, ...]) -> Tutorial:
-    from fer_train.backend import load_model
+    from fer_train.backend import check_contract, load_model
 
     model = load_model(path)
-    shape = tuple(model.input_shape) if isinstance(model.input_shape, tuple) else ()
-    if len(shape) != 4 or shape[3] != 1 or None in shape[1:] or tuple(model.output_shape[1:]) != (len(labels),):
-        raise ModelError(
-            f"{path}: needs one grey image [N, H, W, 1] in and {len(labels)} logits out,"
-            f" not {shape} and {model.output_shape}"
-        )
+    size = check_contract(path, model, labels)
 
     def classify(face: UInt8Array) -> str:
-        small = resample(face, int(shape[1]), int(shape[2]))
+        small = resample(face, *size)
         answer = model.predict(small[None, :, :, None].astype(np.float32), verbose=0)[0]
         return labels[int(np.argmax(answer))]
 
