@@ -127,6 +127,10 @@ def _made(training: Mapping[str, Any]) -> str:
 
 
 def _which(training: Mapping[str, Any]) -> str:
+    if "mean_of" in training:
+        return (
+            f"the mean of the weights of {len(training['mean_of'])} runs, whose recipes the manifest holds (`mean_of`)"
+        )
     if "averaged_epochs" in training:
         return f"the mean of the weights of the last {training['averaged_epochs']} of {training['epochs']} epochs"
     return f"epoch {training['best_epoch']:.0f} of {training['epochs']}, chosen on PublicTest"

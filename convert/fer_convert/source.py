@@ -93,7 +93,7 @@ def _training(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
         return {}
     kept: dict[str, Any] = {
         key: run[key]
-        for key in ("dataset", "git", "backend", "keras", "epochs", "best_epoch", "averaged_epochs")
+        for key in ("dataset", "git", "backend", "keras", "epochs", "best_epoch", "averaged_epochs", "mean_of")
         if key in run
     }
     config = folder / CONFIG

@@ -1,4 +1,4 @@
-"""Arguments of ``fer-edge data`` and ``fer-edge train``; the work is imported when a command runs."""
+"""Arguments of ``fer-edge data``, ``train`` and ``average``; the work is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -208,3 +208,22 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 TRAIN = Command("train a model by a recipe", _configure_train, _train)
+
+
+def _configure_average(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs of one network; two or more"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder to make, to be converted")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge train")
+
+
+def _average(arguments: argparse.Namespace) -> int:
+    from fer_train.average_command import run
+
+    return run(arguments)
+
+
+AVERAGE = Command(
+    "make one model of the mean of several runs' weights, of runs that began alike", _configure_average, _average
+)

@@ -141,6 +141,8 @@ def _resumed(run: Path) -> Progress:
             f"{run}: cannot resume: it has done {len(history)} epochs but holds no {CHECKPOINT}; "
             "start a new run from it with --from"
         )
+    if (run / RUN).exists():
+        raise InputError(f"{run}: cannot resume: it is the mean of runs; begin with it by --weights {run}")
     return Progress([])
 
 
