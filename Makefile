@@ -139,7 +139,7 @@ bench: $(VENV)/.dev
 		$(BIN)/fer-edge bench --bundle models/$$bundle --final --rounds 10 --json benchmarks/results/$$bundle-$(MACHINE).json \
 			|| exit 1; done
 	fer=$$(ls $(FER_VENV)/.installed 2>/dev/null); $(BIN)/fer-edge bench pipeline --bundle models/fer-edge-s \
-		--keras models/checkpoints/fer-edge-s-averaged $${fer:+--fer $(FER_VENV)/bin/python} --json benchmarks/results/pipeline-$(MACHINE).json
+		--keras models/checkpoints/fer-edge-s-mean $${fer:+--fer $(FER_VENV)/bin/python} --json benchmarks/results/pipeline-$(MACHINE).json
 	$(BIN)/fer-edge bench sequence --bundle models/fer-edge-s --final --rounds 3 --json benchmarks/results/sequence-$(MACHINE).json
 	$(MAKE) --no-print-directory bench-pages
 
