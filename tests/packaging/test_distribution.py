@@ -31,6 +31,7 @@ COMMANDS = (
     "data",
     "train",
     "evaluate",
+    "average",
     "bench",
     "convert",
     "flash",
