@@ -92,7 +92,7 @@ def check_contract(path: Path, model: Any, labels: Sequence[str] | None = None) 
     if not isinstance(given, tuple) or len(given) != 4 or given[3] != 1 or None in given[1:3]:
         raise ModelError(f"{path}: takes {given}; wanted one grey input of fixed size, (None, height, width, 1)")
     wanted = "one row of logits" if labels is None else f"one logit for each of {len(labels)} labels"
-    if not isinstance(result, tuple) or len(result) != 2 or (labels is not None and result[1] != len(labels)):
+    if not isinstance(result, tuple) or len(result) != 2 or (labels is not None and result != (None, len(labels))):
         raise ModelError(f"{path}: gives {result}; wanted {wanted}")
     last = model.layers[-1]
     if getattr(getattr(last, "activation", None), "__name__", "linear") != "linear":

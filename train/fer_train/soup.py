@@ -29,8 +29,8 @@ from fer_train.run_folder import CONFIG, MODEL, RUN, model_file
 log = logging.getLogger(__name__)
 
 
-def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], dataset: Dataset, out: Path) -> float:
-    """Write the mean of ``runs``' kept models to the folder ``out``, as a run's; its top-1 accuracy on PublicTest.
+def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], dataset: Dataset, out: Path) -> None:
+    """Write the mean of ``runs``' kept models to the folder ``out``, as a run's.
 
     BatchNorm's statistics are taken anew of Training images. ``records`` are what the runs say of themselves, each with
     its recipe as "config". ``out`` holds the model, a record that has all recipes under "mean_of", and the first run's
@@ -70,7 +70,6 @@ def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], datase
     write_text_atomically(out / CONFIG, strict_toml.dump(first["config"]))
     write_text_atomically(out / RUN, json.dumps(record, indent=2) + "\n")
     log.info("the mean of %d runs: %.2f %% right on PublicTest", len(runs), 100 * right)
-    return right
 
 
 def _mean(model: Any, files: Sequence[Path]) -> list[Any]:
