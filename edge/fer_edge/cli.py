@@ -121,8 +121,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     state = ""  # what a command that was ended put into the exception: how it leaves things
+    came: list[int] = []
     try:
-        with _termination_raised():
+        with _signals_raised(came):
             code = _parse_and_run(words)
         sys.stdout.flush()
     except KeyboardInterrupt as error:
@@ -137,7 +138,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             traceback.print_exc()
         _drop_unwritable_stdout()
-        return _report(error)
+        if not came or _is_told(error):
+            return _report(error)
+        # Extension modules turn what is raised while they are loaded into an ImportError, or into worse.
+        code = EXIT_TERMINATED if came[0] == signal.SIGTERM else EXIT_INTERRUPTED
     if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         _drop_unwritable_stdout()
         say(("interrupted" if code == EXIT_INTERRUPTED else "terminated") + (state and f": {state}"))
@@ -145,20 +149,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _termination_raised() -> Iterator[None]:
-    """SIGTERM ends the block by an exception; ``fer-edge run`` has an answer of its own while it runs."""
+def _signals_raised(came: list[int]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block by an exception, and ``came`` holds their numbers.
+
+    Ctrl-C that is ignored stays so; ``fer-edge run`` has an answer of its own to both while it runs.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
+        came.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
 
     if threading.current_thread() is not threading.main_thread():  # only there may a handler be set
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parse_and_run(words: Sequence[str]) -> int:
@@ -243,11 +255,16 @@ def _drop_unwritable_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _is_told(error: Exception) -> bool:
+    """Whether there is more to say of ``error`` than that it is a defect."""
+    return isinstance(error, FerEdgeError) or (isinstance(error, OSError) and error.errno in _NO_SPACE)
+
+
 def _report(error: Exception) -> int:
     if isinstance(error, FerEdgeError):
         say(str(error))
         return error.exit_code
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+    if isinstance(error, OSError) and _is_told(error):
         where = f" {error.filename}" if error.filename else ""
         say(f"cannot write{where}: {error.strerror}; free some space or choose another place")
         return OutputError.exit_code

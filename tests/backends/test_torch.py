@@ -39,7 +39,11 @@ from pathlib import Path
 from fer_train.backend import load_keras
 keras = load_keras("torch")
 import torch
+from fer_train.blocks import LayerKinds
+from fer_train.torch_conv import DirectConv2D
 from fer_train.torch_norm import FusedBatchNormalization
+
+KINDS = LayerKinds(DirectConv2D, FusedBatchNormalization)
 
 def layers(channels=6, **options):
     '''The fused layer and Keras' own, with the same weights, none of them what they were made with.'''
@@ -114,17 +118,58 @@ np.testing.assert_allclose(*frozen, rtol=1e-4, atol=1e-4)
 """)
 
 
+def test_the_direct_convolution_answers_and_learns_as_keras_own() -> None:
+    on_torch("""
+import itertools
+
+def answers(layer, pixels):
+    pixels = torch.tensor(pixels, requires_grad=True, dtype=getattr(torch, layer.compute_dtype))
+    output = layer(pixels)
+    weights = torch.tensor(np.random.default_rng(3).normal(size=output.shape), dtype=output.dtype)
+    (output * weights).sum().backward()
+    values = [output, pixels.grad, *(weight.value.grad for weight in layer.weights)]
+    return [value.detach().numpy() for value in values]
+
+cases = [
+    dict(kernel_size=kernel, strides=stride, padding=padding, groups=groups, use_bias=bias)
+    for kernel, stride, padding, (groups, bias) in itertools.product(
+        (1, 2, 3, (5, 3)), (1, 2, 3), ("same", "valid"), ((1, False), (2, True))
+    )
+]
+cases += [dict(kernel_size=3, dilation_rate=2), dict(kernel_size=3, activation="relu")]
+for case, side in itertools.product(cases, (11, 12)):
+    made = []
+    # Keras' own in float64: in float32, PyTorch 2.13's 1x1 convolutions with strides end the process.
+    for kind, dtype in ((DirectConv2D, "float32"), (keras.layers.Conv2D, "float64")):
+        layer = kind(4, dtype=dtype, **case)
+        layer.build((None, None, None, 6))
+        random = np.random.default_rng(5)
+        layer.set_weights([random.normal(size=weight.shape) for weight in layer.get_weights()])
+        made.append(answers(layer, batch((3, side, side + 3, 6))))
+    for ours, theirs in zip(*made, strict=True):
+        assert ours.shape == theirs.shape, case
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3, err_msg=str(case))
+    assert np.abs(made[1][0]).max() > 0.1
+
+# In bfloat16 it computes in that, and its variable stays float32.
+layer = DirectConv2D(4, 3, strides=2, padding="same", dtype="mixed_bfloat16")
+output = layer(batch((3, 12, 12, 6)))
+assert output.dtype == torch.bfloat16 and layer.kernel.value.dtype == torch.float32
+""")
+
+
 def test_its_variables_are_those_of_keras_own_in_the_same_order() -> None:
     on_torch("""
 from fer_train.config import ModelSettings
 from fer_train.model import build_model
 settings = ModelSettings(stem_width=16, widths=(16, 24), blocks=(1, 2))
-fused, plain = (build_model(settings, 7, norm=norm) for norm in (FusedBatchNormalization, None))
+fused, plain = (build_model(settings, 7, kinds=kinds) for kinds in (KINDS, None))
 assert [(v.path, v.shape, v.trainable) for v in fused.weights] == [
     (v.path, v.shape, v.trainable) for v in plain.weights
 ]
 assert sum(isinstance(layer, FusedBatchNormalization) for layer in fused.layers) > 5
-assert not any(isinstance(layer, FusedBatchNormalization) for layer in plain.layers)
+assert sum(isinstance(layer, DirectConv2D) for layer in fused.layers) > 5
+assert not any(isinstance(layer, DirectConv2D | FusedBatchNormalization) for layer in plain.layers)
 plain.set_weights(fused.get_weights())
 pixels = batch((3, 48, 40, 1)) * 60 + 120
 np.testing.assert_allclose(*(m.predict(pixels, verbose=0) for m in (fused, plain)), rtol=1e-4, atol=1e-4)
@@ -136,13 +181,14 @@ def test_a_checkpoint_is_restored_with_its_optimizer(tmp_path: Path) -> None:
         """
 from fer_train.config import ModelSettings
 from fer_train.model import build_model
-model = build_model(ModelSettings(stem_width=16, widths=(16,), blocks=(1,)), 7, norm=FusedBatchNormalization)
+model = build_model(ModelSettings(stem_width=16, widths=(16,), blocks=(1,)), 7, kinds=KINDS)
 model.compile(keras.optimizers.AdamW(0.01), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
 pixels, targets = batch((16, 24, 24, 1)) * 60 + 120, np.eye(7, dtype="float32")[np.arange(16) % 7]
 model.fit(pixels, targets, batch_size=4, epochs=2, verbose=0)
 model.save(sys.argv[1])
 loaded = keras.models.load_model(sys.argv[1])
-assert any(isinstance(layer, FusedBatchNormalization) for layer in loaded.layers)
+for kind in (DirectConv2D, FusedBatchNormalization):
+    assert any(isinstance(layer, kind) for layer in loaded.layers)
 for kept, restored in ((model.weights, loaded.weights), (model.optimizer.variables, loaded.optimizer.variables)):
     assert len(kept) == len(restored) > 4
     for ours, theirs in zip(kept, restored, strict=True):
@@ -212,7 +258,8 @@ def test_the_kept_model_holds_keras_own_norm_and_converts(torch_run: Path, mini_
 
     for name in (CHECKPOINT, HELD, BEST):
         assert "FusedBatchNormalization" in config_of(name)
-    assert "FusedBatchNormalization" not in config_of(MODEL)
+        assert "DirectConv2D" in config_of(name)
+    assert "fer_train" not in config_of(MODEL)
     assert "BatchNormalization" in config_of(MODEL)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KERAS_BACKEND", raising=False)

@@ -32,9 +32,17 @@ def wait(arguments):
     time.sleep(60)
     return 0
 
+def turn_into_import_error(arguments):
+    # As pybind11 does with what is raised while it loads an extension module.
+    try:
+        wait(arguments)
+    except BaseException as error:
+        raise ImportError("initialization failed") from error
+
 defect = failing(ZeroDivisionError("division by zero"))
 full = failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/some/where"))
 forever = Command("waits", lambda parser: None, wait)
+loading = Command("loads", lambda parser: None, turn_into_import_error)
 """
 
 ENTRY_POINTS = """
@@ -44,6 +52,7 @@ renamed = fer_plugin:gone
 defect = fer_plugin:defect
 full = fer_plugin:full
 forever = fer_plugin:forever
+loading = fer_plugin:loading
 
 [fer_edge.commands.bench]
 accuracy = fer_plugin:defect
@@ -221,6 +230,20 @@ def test_ctrl_c_is_130_and_one_line(plugins: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=120) == ("", "fer-edge: interrupted\n")
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_that_a_loading_module_makes_an_import_error_of(
+    plugins: Path, number: int, code: int, word: str
+) -> None:
+    process = start(["loading"], with_plugins(plugins), plugins)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=120) == ("", f"fer-edge: {word}\n")
+    assert process.returncode == code
 
 
 def test_ctrl_c_before_run_has_begun(tmp_path: Path) -> None:

@@ -55,6 +55,16 @@ def test_it_answers_as_its_networks_do_together(mini_road: MiniRoad, tmp_path: P
     np.testing.assert_allclose(taught.sum(axis=1), 1, atol=1e-5)
 
 
+def test_mirrored_it_answers_alike_for_an_image_and_its_mirror(mini_road: MiniRoad, images: Float32Array) -> None:
+    none = np.zeros((len(images), 7), dtype=np.float32)
+    teacher = Teacher([mini_road.run], 1.0, FER2013_LABELS, mirrored=True)
+    flipped = np.ascontiguousarray(images[:, :, ::-1])
+    answers = [keras_answers(mini_road.run, view) for view in (images, flipped)]
+    assert np.abs(answers[0] - answers[1]).max() > 0.001
+    for view in (images, flipped):
+        np.testing.assert_allclose(teacher.teach(view, none), np.mean(answers, axis=0), atol=1e-5)
+
+
 def test_images_of_another_size_are_brought_to_its_own(mini_road: MiniRoad, images: Float32Array) -> None:
     teacher, none = Teacher([mini_road.run], 1.0, FER2013_LABELS), np.zeros((len(images), 7), dtype=np.float32)
     larger = np.stack([cv2.resize(image, (96, 96), interpolation=cv2.INTER_NEAREST) for image in images])
@@ -154,6 +164,7 @@ def test_a_run_of_other_labels_cannot_teach(mini_road: MiniRoad, tmp_path: Path)
         ("teacher = 0.5", ["one of teacher_labels and teacher_models"]),
         ('teacher = 0.5\nteacher_models = [""]', ["teacher_models must be paths"]),
         ('teacher = 0.5\nteacher_models = "a"', ["teacher_models"]),
+        ('teacher = 0.5\nteacher_labels = "a"\nteacher_mirrored = true', ["teacher_mirrored needs teacher_models"]),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, targets: str, words: list[str]) -> None:

@@ -11,6 +11,7 @@ Each maps [N, H, W, C] to [N, H/stride, W/stride, channels]:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,26 @@ EXPANSION = 3
 EPSILON = 1e-5
 
 
-class Blocks:
-    """Adds layers to a Keras graph; ``norm`` is the BatchNorm layer to use, ``folded`` builds RepVGG as one branch."""
+@dataclass(frozen=True, slots=True)
+class LayerKinds:
+    """What makes a network's Conv2D and BatchNormalization layers; others than Keras' own may train quicker."""
 
-    def __init__(self, norm: Callable[..., Any], *, folded: bool = False) -> None:
-        self._norm = norm
+    convolution: Callable[..., Any]
+    normalization: Callable[..., Any]
+
+
+def keras_kinds() -> LayerKinds:
+    """Keras' own layers."""
+    import keras
+
+    return LayerKinds(keras.layers.Conv2D, keras.layers.BatchNormalization)
+
+
+class Blocks:
+    """Adds layers of ``kinds`` to a Keras graph; ``folded`` builds RepVGG as one branch."""
+
+    def __init__(self, kinds: LayerKinds, *, folded: bool = False) -> None:
+        self._kinds = kinds
         self._folded = folded
 
     def add(self, kind: str, x: Any, channels: int, stride: int, name: str) -> Any:
@@ -37,9 +53,7 @@ class Blocks:
 
     def convolve(self, x: Any, channels: int, name: str, size: int = 3, stride: int = 1) -> Any:
         """Convolution without bias, then BatchNorm."""
-        import keras
-
-        x = keras.layers.Conv2D(
+        x = self._kinds.convolution(
             channels, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
         )(x)
         return self._normalize(x, name)
@@ -51,7 +65,7 @@ class Blocks:
         return keras.layers.ReLU(name=f"{name}_relu")(x)
 
     def _normalize(self, x: Any, name: str) -> Any:
-        return self._norm(momentum=0.9, epsilon=EPSILON, name=f"{name}_norm")(x)
+        return self._kinds.normalization(momentum=0.9, epsilon=EPSILON, name=f"{name}_norm")(x)
 
     def _residual(self, x: Any, channels: int, stride: int, name: str) -> Any:
         import keras

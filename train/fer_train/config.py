@@ -247,6 +247,8 @@ class TargetSettings:
     teacher_models: tuple[str, ...] = ()
     """In its place, runs' folders or ``.keras`` files: they are asked about each image as it is learned, changed at
     random, and their mean is taken (Beyer et al., arXiv:2106.05237). Takes their time on top of the network's own."""
+    teacher_mirrored: bool = False
+    """Ask ``teacher_models`` about each image's mirror image too, and take the mean: twice their time."""
     teacher_from: int = 0
     """Epoch (from 0) at which the teacher is first heard; before it, label and crowd take its share in proportion."""
 
@@ -256,6 +258,10 @@ class TargetSettings:
         asked = bool(self.teacher_labels) + bool(self.teacher_models)
         _require(asked == (self.teacher > 0), "teacher goes with one of teacher_labels and teacher_models")
         _require(all(self.teacher_models), "teacher_models must be paths")
+        _require(
+            bool(self.teacher_models) or not self.teacher_mirrored,
+            "teacher_mirrored needs teacher_models (fer-edge data soft-labels always asks about both)",
+        )
         _require(0 <= self.teacher_from <= MOST, f"teacher_from must be in 0..{MOST}")
         _require(self.teacher > 0 or not self.teacher_from, "teacher_from needs a teacher")
         _require(

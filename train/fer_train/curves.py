@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from fer_edge.files import atomic_path
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     """Draw loss and accuracy by epoch for Training (augmented) and PublicTest."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     epochs = [line["epoch"] for line in history]
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import numpy.typing as npt
 from fer_edge.errors import ConfigError, ModelError
 from fer_train.architectures.architecture import Architecture
 from fer_train.batches import TrainingBatches, TrainingSet
+from fer_train.blocks import LayerKinds
 from fer_train.config import LoopSettings, Recipe
 from fer_train.parallel import Alone
 from fer_train.run_folder import CHECKPOINT
+from fer_train.torch_conv import DirectConv2D
 from fer_train.torch_norm import FusedBatchNormalization
 
 
@@ -67,7 +69,7 @@ def _compiled(network: Architecture, recipe: Recipe, epoch: int, group: Alone) -
     # Each time, so that the processes of a group begin the same whatever else one of them built.
     keras.utils.set_random_seed(recipe.loop.seed)
     with _precision(recipe.loop.precision_at(epoch)):
-        model = group.shared(lambda: network.for_training(epoch, _fast_norm()))
+        model = group.shared(lambda: network.for_training(epoch, _fast_kinds()))
     optimizer = _optimizer(recipe.loop)
     # BatchNorm's scale and offset and the biases are not decayed: pulling them to 0 only hurts.
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
@@ -92,9 +94,9 @@ def _precision(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _fast_norm() -> Callable[..., Any] | None:
-    """A quicker BatchNormalization where Keras' own is slow: under PyTorch."""
-    return FusedBatchNormalization if keras.backend.backend() == "torch" else None
+def _fast_kinds() -> LayerKinds | None:
+    """Quicker layers where Keras' own are slow: under PyTorch."""
+    return LayerKinds(DirectConv2D, FusedBatchNormalization) if keras.backend.backend() == "torch" else None
 
 
 def _optimizer(loop: LoopSettings) -> Any:

@@ -7,10 +7,10 @@ raw grey pixels 0..255 go in, and scaling is one multiply without offset, so it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from fer_train.blocks import Blocks
+from fer_train.blocks import Blocks, LayerKinds, keras_kinds
 from fer_train.config import ModelSettings
 
 
@@ -20,18 +20,18 @@ def build_model(
     height: int | None = None,
     width: int | None = None,
     *,
-    norm: Callable[..., Any] | None = None,
+    kinds: LayerKinds | None = None,
     folded: bool = False,
 ) -> Any:
     """A Keras model from float32 [N, height, width, 1] (0..255) to float32 logits [N, labels].
 
-    ``height`` and ``width`` None make a model for images of any size; ``norm`` takes the place of Keras' own
-    BatchNormalization: the weights are the same either way. ``folded`` builds what is kept after training: one branch
+    ``height`` and ``width`` None make a model for images of any size; ``kinds`` take the place of
+    Keras' own layers: the weights are the same either way. ``folded`` builds what is kept after training: one branch
     where training has several; ``fer_train.blocks.transfer_weights`` fills it.
     """
     import keras
 
-    blocks = Blocks(norm or keras.layers.BatchNormalization, folded=folded)
+    blocks = Blocks(kinds or keras_kinds(), folded=folded)
     pixels = keras.Input((height, width, 1), name="pixels")
     x = keras.layers.Rescaling(1 / 255.0, name="scale")(pixels)
     x = blocks.activate(blocks.convolve(x, settings.stem_width, "stem", stride=settings.stem_stride), "stem")

@@ -24,7 +24,6 @@ from fer_edge.files import atomic_path, write_text_atomically
 from fer_train.averaging import add_epoch
 from fer_train.backend import check_model_file
 from fer_train.config import MOST, RUN_CONFIG, LoopSettings, Recipe, TargetSettings, load_recipe
-from fer_train.curves import draw_curves
 
 CHECKPOINT, BEST, HELD, MODEL = "checkpoint.keras", "best.keras", "held.keras", "model.keras"
 CONFIG, HISTORY, RUN, CURVES = RUN_CONFIG, "history.jsonl", "run.json", "curves.png"
@@ -158,7 +157,6 @@ def save_epoch(model: Any, run: Path, progress: Progress, loop: LoopSettings) ->
         with atomic_path(run / name) as temporary:
             model.save(temporary)
     _write_history(progress.history, run)
-    draw_curves(progress.history, run / CURVES)
     if progress.epoch > loop.epochs - loop.averaged_epochs:
         add_epoch(run, model.get_weights())
 

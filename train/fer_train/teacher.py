@@ -24,12 +24,22 @@ from fer_train.run_folder import labels_of_run, model_file
 class Teacher:
     """One or several trained networks, whose mean answer makes up ``share`` of what is to be learned."""
 
-    def __init__(self, models: Sequence[Path], share: float, labels: Sequence[str], precision: str = "float32") -> None:
+    def __init__(
+        self,
+        models: Sequence[Path],
+        share: float,
+        labels: Sequence[str],
+        precision: str = "float32",
+        *,
+        mirrored: bool = False,
+    ) -> None:
         """``models`` are runs' folders or ``.keras`` files for ``labels``; their layers compute in ``precision``.
 
-        Raises InputError or ModelError for one that is missing or is no network for these labels.
+        With ``mirrored`` each answer is the mean over an image and its mirror image. Raises InputError or ModelError
+        for one that is missing or is no network for these labels.
         """
         self.share = share
+        self._mirrored = mirrored
         self._networks = [_load(path, tuple(labels), precision) for path in models]
 
     def teach(self, images: Float32Array, targets: Float32Array) -> Float32Array:
@@ -39,14 +49,20 @@ class Teacher:
 
     def _answers(self, network: Any, images: Float32Array) -> Float32Array:
         _, height, width, _ = network.input_shape
-        return softmax(np.asarray(network.predict_on_batch(_fitted(images, height, width)), dtype=np.float32))
+        views = _fitted(images, height, width)
+        if self._mirrored:
+            views = np.concatenate([views, views[:, :, ::-1]])
+        answers = softmax(np.asarray(network.predict_on_batch(views), dtype=np.float32))
+        mean: Float32Array = answers.reshape(-1, len(images), answers.shape[1]).mean(axis=0)
+        return mean
 
 
 def teacher_of(settings: TargetSettings, labels: Sequence[str], precision: str = "float32") -> Teacher | None:
     """The networks that ``settings`` name; None where they name none. Raises as ``Teacher`` does."""
     if not settings.teacher_models:
         return None
-    return Teacher([Path(model) for model in settings.teacher_models], settings.teacher, labels, precision)
+    models = [Path(model) for model in settings.teacher_models]
+    return Teacher(models, settings.teacher, labels, precision, mirrored=settings.teacher_mirrored)
 
 
 def _load(path: Path, labels: tuple[str, ...], precision: str) -> Any:

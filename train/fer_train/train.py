@@ -15,12 +15,13 @@ from fer_edge.types import Float32Array
 from fer_train.architectures.architecture import Architecture
 from fer_train.batches import TrainingSet
 from fer_train.config import Recipe
+from fer_train.curves import draw_curves
 from fer_train.dataset import PUBLIC_TEST, TRAINING, Dataset, Split, trainable_rows
 from fer_train.keeping import keep, validate
 from fer_train.learning import Learner
 from fer_train.parallel import Alone, facts_of
 from fer_train.provenance import git_revision
-from fer_train.run_folder import Progress, check_run, open_run, save_epoch
+from fer_train.run_folder import CURVES, Progress, check_run, open_run, save_epoch
 from fer_train.teacher import Teacher, teacher_of
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,12 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
             "seconds": round(time.monotonic() - started, 1),
         }
         progress.add(line)
-        group.from_first(lambda: save_epoch(learner.model, run, progress, recipe.loop))
+
+        def saved() -> None:
+            save_epoch(learner.model, run, progress, recipe.loop)
+            draw_curves(progress.history, run / CURVES)
+
+        group.from_first(saved)
         _tell(line, recipe.loop.epochs)
         if on_epoch:
             on_epoch(line)

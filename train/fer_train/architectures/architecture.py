@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fer_edge.types import Float32Array
 from fer_train.architectures import custom, mini_xception, vgg16
 from fer_train.architectures.fine_tuning import first_weights
-from fer_train.blocks import transfer_weights
+from fer_train.blocks import LayerKinds, transfer_weights
 from fer_train.config import Recipe
 from fer_train.model import build_model
 
@@ -51,13 +51,13 @@ class Architecture:
         if self._settings.weights and not resumed:
             self._begins_with = first_weights(Path(self._settings.weights), self._build(None), labels)
 
-    def for_training(self, epoch: int, norm: Callable[..., Any] | None = None) -> Any:
+    def for_training(self, epoch: int, kinds: LayerKinds | None = None) -> Any:
         """A new model that learns what ``epoch`` (from 0) is to teach; for images of any size where it can be.
 
-        ``norm`` takes the place of Keras' own BatchNormalization. After ``prepare`` it has the weights to begin with.
+        ``kinds`` take the place of Keras' own layers. After ``prepare`` it has the weights to begin with.
         """
         side = self.built_side(epoch)
-        model = self._build(norm, None if side is None else (side, side))
+        model = self._build(kinds, None if side is None else (side, side))
         for layer, weights in self._pretrained.items():
             model.get_layer(layer).set_weights(weights)
         if self._begins_with:
@@ -102,14 +102,12 @@ class Architecture:
         """What the learning rate of ``epoch`` is multiplied with."""
         return vgg16.rate_factor(self._settings, epoch) if self.name == "vgg16" else 1.0
 
-    def _build(self, norm: Callable[..., Any] | None, size: tuple[int, int] | None = None) -> Any:
-        import keras
-
+    def _build(self, kinds: LayerKinds | None, size: tuple[int, int] | None = None) -> Any:
         height, width = size or (None, None)
         if self.name == "fer_edge":
-            return build_model(self._settings, self._labels, height, width, norm=norm)
+            return build_model(self._settings, self._labels, height, width, kinds=kinds)
         if self.name == "mini_xception":
-            return mini_xception.build(self._labels, height, width, norm or keras.layers.BatchNormalization)
+            return mini_xception.build(self._labels, height, width, kinds)
         if self.name == "vgg16":
             return vgg16.build(self._settings, self._labels, height, width)
         return custom.build(self.name, self._labels, *(size or self._size))

@@ -9,38 +9,40 @@ decay instead of an L2 term in the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
+
+from fer_train.blocks import LayerKinds, keras_kinds
 
 _WIDTHS = (16, 32, 64, 128)
 
 
-def build(labels: int, height: int | None, width: int | None, norm: Callable[..., Any]) -> Any:
-    """The Keras model, ``height`` x ``width`` pixels (None: any size); ``norm`` is its BatchNorm layer."""
+def build(labels: int, height: int | None, width: int | None, kinds: LayerKinds | None = None) -> Any:
+    """The Keras model, ``height`` x ``width`` pixels (None: any size), of layers of ``kinds`` (default: Keras' own)."""
     import keras
 
+    kinds = kinds or keras_kinds()
     pixels = keras.Input((height, width, 1), name="pixels")
     x = keras.layers.Rescaling(1 / 255.0, name="scale")(pixels)
     for name in ("base_1", "base_2"):
-        x = norm(name=f"{name}_norm")(keras.layers.Conv2D(8, 3, use_bias=False, name=name)(x))
+        x = kinds.normalization(name=f"{name}_norm")(kinds.convolution(8, 3, use_bias=False, name=name)(x))
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
     for number, channels in enumerate(_WIDTHS, start=1):
-        x = _module(x, channels, f"module_{number}", norm)
-    x = keras.layers.Conv2D(labels, 3, padding="same", name="evidence")(x)
+        x = _module(x, channels, f"module_{number}", kinds)
+    x = kinds.convolution(labels, 3, padding="same", name="evidence")(x)
     # Where layers compute in bfloat16, 8 bits are too few for logits and for the softmax of the loss.
     logits = keras.layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)
     return keras.Model(pixels, logits, name="mini_xception")
 
 
-def _module(x: Any, channels: int, name: str, norm: Callable[..., Any]) -> Any:
+def _module(x: Any, channels: int, name: str, kinds: LayerKinds) -> Any:
     """Two separable convolutions and a pooling that halves, beside a strided 1x1 shortcut."""
     import keras
 
-    shortcut = keras.layers.Conv2D(channels, 1, strides=2, padding="same", use_bias=False, name=f"{name}_shortcut")(x)
-    shortcut = norm(name=f"{name}_shortcut_norm")(shortcut)
+    shortcut = kinds.convolution(channels, 1, strides=2, padding="same", use_bias=False, name=f"{name}_shortcut")(x)
+    shortcut = kinds.normalization(name=f"{name}_shortcut_norm")(shortcut)
     for step in (1, 2):
         x = keras.layers.SeparableConv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_{step}")(x)
-        x = norm(name=f"{name}_{step}_norm")(x)
+        x = kinds.normalization(name=f"{name}_{step}_norm")(x)
         if step == 1:
             x = keras.layers.ReLU(name=f"{name}_relu")(x)
     x = keras.layers.MaxPooling2D(3, strides=2, padding="same", name=f"{name}_pool")(x)
