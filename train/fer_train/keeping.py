@@ -55,25 +55,36 @@ def keep(
     else:
         final, epoch = _best(network, run, progress)
         which, told = {"best_epoch": epoch}, f"epoch {epoch}"
+    made_by = {**about, "epochs": progress.epoch, **which}
+    right = write_model(final, run, dataset, recipe.name, len(training), made_by)
+    log.info("kept %s: %.2f %% right on PublicTest", told, 100 * right)
+    return run / MODEL
+
+
+def write_model(
+    model: Any, run: Path, dataset: Dataset, name: str, training_images: int, made_by: dict[str, Any]
+) -> float:
+    """Write the Keras ``model`` to the folder ``run`` with a record of it, and return its top-1 on PublicTest.
+
+    ``name`` is the recipe's, ``training_images`` how many images of ``dataset`` it learned, and ``made_by`` what the
+    record tells of how it was made.
+    """
     with atomic_path(run / MODEL) as temporary:
-        final.save(temporary)
-    right = validate(final, dataset.splits[PUBLIC_TEST])["val_accuracy"]
-    summary = {
-        "name": recipe.name,
-        "dataset": {"name": dataset.name, "rows_sha256": dataset.rows_sha256, "training_images": len(training)},
+        model.save(temporary)
+    right = validate(model, dataset.splits[PUBLIC_TEST])["val_accuracy"]
+    record = {
+        "name": name,
+        "dataset": {"name": dataset.name, "rows_sha256": dataset.rows_sha256, "training_images": training_images},
         "labels": list(dataset.labels),
         "backend": keras.backend.backend(),
         "keras": keras.__version__,
-        **about,
-        "params": final.count_params(),
-        "macs": count_macs(final),
-        "epochs": progress.epoch,
-        **which,
+        "params": model.count_params(),
+        "macs": count_macs(model),
+        **made_by,
         "public_test_accuracy": right,
     }
-    write_text_atomically(run / RUN, json.dumps(summary, indent=2) + "\n")
-    log.info("kept %s: %.2f %% right on PublicTest", told, 100 * right)
-    return run / MODEL
+    write_text_atomically(run / RUN, json.dumps(record, indent=2) + "\n")
+    return right
 
 
 def _best(network: Architecture, run: Path, progress: Progress) -> tuple[Any, int]:

@@ -6,25 +6,22 @@ often lower, and what each learned is there. It costs a device nothing: one netw
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from fer_edge import strict_toml
 from fer_edge.errors import ModelError, OutputError
-from fer_edge.files import atomic_path, write_text_atomically
+from fer_edge.files import write_text_atomically
 from fer_train.averaging import NORM_IMAGES, renew_norm
 from fer_train.backend import check_contract, load_model
-from fer_train.dataset import PUBLIC_TEST, TRAINING, Dataset, trainable_rows
-from fer_train.keeping import validate
-from fer_train.model import count_macs
+from fer_train.dataset import TRAINING, Dataset, trainable_rows
+from fer_train.keeping import write_model
 from fer_train.provenance import git_revision
-from fer_train.run_folder import CONFIG, MODEL, RUN, model_file
+from fer_train.run_folder import CONFIG, model_file
 
 log = logging.getLogger(__name__)
 
@@ -50,25 +47,13 @@ def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], datase
     rows = trainable_rows(dataset)
     every = max(1, len(rows) // NORM_IMAGES)
     renew_norm(model, dataset.splits[TRAINING].images[rows[::every][:NORM_IMAGES]])
-    right = validate(model, dataset.splits[PUBLIC_TEST])["val_accuracy"]
-    record = {
-        **{key: first[key] for key in ("name", "dataset", "labels")},
-        "backend": keras.backend.backend(),
-        "keras": keras.__version__,
-        "git": revision,
-        "params": model.count_params(),
-        "macs": count_macs(model),
-        "mean_of": [_ingredient(each) for each in records],
-        "public_test_accuracy": right,
-    }
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot make this folder: {error.strerror}") from error
-    with atomic_path(out / MODEL) as temporary:
-        model.save(temporary)
     write_text_atomically(out / CONFIG, strict_toml.dump(first["config"]))
-    write_text_atomically(out / RUN, json.dumps(record, indent=2) + "\n")
+    made_by = {"git": revision, "mean_of": [_ingredient(each) for each in records]}
+    right = write_model(model, out, dataset, first["name"], first["dataset"]["training_images"], made_by)
     log.info("the mean of %d runs: %.2f %% right on PublicTest", len(runs), 100 * right)
 
 

@@ -26,22 +26,17 @@ class DirectConv2D(keras.layers.Conv2D):  # type: ignore[misc]
         # Views, not copies. The type is the layer's own: in a mixed policy the variable is float32.
         pixels = keras.ops.convert_to_tensor(inputs).permute(0, 3, 1, 2)
         weights = keras.ops.convert_to_tensor(kernel).to(pixels.dtype).permute(3, 2, 0, 1)
-        strides, padding = self.strides, (0, 0)
-        if self.kernel_size == (1, 1) and strides != (1, 1):
-            # It looks at every stride-th pixel, padded or not, so it gets those alone: PyTorch's own way with strides
-            # writes past its memory (2.13: 1x1, stride 2 or 3, few channels, channels last, backward).
-            pixels = pixels[:, :, :: strides[0], :: strides[1]].contiguous(memory_format=torch.channels_last)
-            strides = (1, 1)
-        elif self.padding == "same":
+        padding = (0, 0)
+        if self.padding == "same":
             (top, bottom), (left, right) = (
-                _padding(*each) for each in zip(pixels.shape[2:], self.kernel_size, strides, strict=True)
+                _padding(*each) for each in zip(pixels.shape[2:], self.kernel_size, self.strides, strict=True)
             )
             if (top, left) == (bottom, right):
                 padding = (top, left)
             else:
                 pixels = torch.nn.functional.pad(pixels, (left, right, top, bottom))
         weights = weights.contiguous(memory_format=torch.channels_last)
-        found = torch.nn.functional.conv2d(pixels, weights, None, strides, padding, groups=self.groups)
+        found = torch.nn.functional.conv2d(pixels, weights, None, self.strides, padding, groups=self.groups)
         return found.permute(0, 2, 3, 1)
 
 
