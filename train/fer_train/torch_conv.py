@@ -1,8 +1,8 @@
 """Convolution for training on PyTorch without the copies that Keras 3.15 makes around it.
 
 Keras copies each input from NHWC to NCHW and back before PyTorch, which reads NHWC as its "channels last" format, gets
-it: a fifth of a training step (train/RESULTS.md). As with ``fer_train.torch_norm``, the kept model holds Keras' own
-layer; checkpoints hold this one, which under another backend is Keras' own.
+it: more than a tenth of a training step (train/RESULTS.md). As with ``fer_train.torch_norm``, the kept model holds
+Keras' own layer; checkpoints hold this one, which under another backend is Keras' own.
 """
 
 from __future__ import annotations
