@@ -138,8 +138,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             traceback.print_exc()
         _drop_unwritable_stdout()
-        if not came or _is_told(error):
-            return _report(error)
+        known = _known(error)
+        if known is not None or not came:
+            code, line = known or _defect(error)
+            say(line)
+            return code
         # Extension modules turn what is raised while they are loaded into an ImportError, or into worse.
         code = EXIT_TERMINATED if came[0] == signal.SIGTERM else EXIT_INTERRUPTED
     if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
@@ -255,18 +258,17 @@ def _drop_unwritable_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _is_told(error: Exception) -> bool:
-    """Whether there is more to say of ``error`` than that it is a defect."""
-    return isinstance(error, FerEdgeError) or (isinstance(error, OSError) and error.errno in _NO_SPACE)
-
-
-def _report(error: Exception) -> int:
+def _known(error: Exception) -> tuple[int, str] | None:
+    """Exit code and line for an error that says more than that there is a defect."""
     if isinstance(error, FerEdgeError):
-        say(str(error))
-        return error.exit_code
-    if isinstance(error, OSError) and _is_told(error):
+        return error.exit_code, str(error)
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
         where = f" {error.filename}" if error.filename else ""
-        say(f"cannot write{where}: {error.strerror}; free some space or choose another place")
-        return OutputError.exit_code
-    say(f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)")
-    return EXIT_INTERNAL
+        line = f"cannot write{where}: {error.strerror}; free some space or choose another place"
+        return OutputError.exit_code, line
+    return None
+
+
+def _defect(error: Exception) -> tuple[int, str]:
+    line = f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)"
+    return EXIT_INTERNAL, line

@@ -53,7 +53,7 @@ def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], datase
         raise OutputError(f"{out}: cannot make this folder: {error.strerror}") from error
     write_text_atomically(out / CONFIG, strict_toml.dump(first["config"]))
     made_by = {"git": revision, "mean_of": [_ingredient(each) for each in records]}
-    right = write_model(model, out, dataset, first["name"], first["dataset"]["training_images"], made_by)
+    right = write_model(model, out, dataset, first["name"], len(rows), made_by)
     log.info("the mean of %d runs: %.2f %% right on PublicTest", len(runs), 100 * right)
 
 

@@ -44,17 +44,13 @@ class Teacher:
 
     def teach(self, images: Float32Array, targets: Float32Array) -> Float32Array:
         """``targets`` [N, labels] with the teacher's share added, for ``images`` float32 [N, S, S, 1] in 0..255."""
-        answers = [self._answers(network, images) for network in self._networks]
+        views = [images, np.ascontiguousarray(images[:, :, ::-1])] if self._mirrored else [images]
+        answers = [self._answers(network, view) for network in self._networks for view in views]
         return np.asarray(targets + self.share * np.mean(answers, axis=0), dtype=np.float32)
 
     def _answers(self, network: Any, images: Float32Array) -> Float32Array:
         _, height, width, _ = network.input_shape
-        views = _fitted(images, height, width)
-        if self._mirrored:
-            views = np.concatenate([views, views[:, :, ::-1]])
-        answers = softmax(np.asarray(network.predict_on_batch(views), dtype=np.float32))
-        mean: Float32Array = answers.reshape(-1, len(images), answers.shape[1]).mean(axis=0)
-        return mean
+        return softmax(np.asarray(network.predict_on_batch(_fitted(images, height, width)), dtype=np.float32))
 
 
 def teacher_of(settings: TargetSettings, labels: Sequence[str], precision: str = "float32") -> Teacher | None:
