@@ -133,8 +133,8 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening, close every connection and end the threads, within some seconds."""
-        self._stop.set()
-        self._server.pull_trigger()
+        # Set by the thread that serves: set here, it may have closed the trigger's pipe before the byte is written.
+        self._server.trigger.pull_trigger(self._stop.set)  # type: ignore[attr-defined]  # no int, whatever its stub says
         self._thread.join(_CLOSE_S)
 
     def _serve(self) -> None:
