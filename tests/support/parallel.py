@@ -9,6 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from fer_edge.errors import ConfigError
+from fer_train.parallel import check_own_name
 from support.fer2013 import write_mini_fer2013
 from support.road import environment_with
 
@@ -86,7 +90,14 @@ def start_pair(
     environments: tuple[dict[str, str], dict[str, str]] = ({}, {}),
     wait_s: int = 120,
 ) -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
-    """Two processes that train together; process 0's run is ``folder``/run, and process 1 is to write nothing."""
+    """Two processes that train together; process 0's run is ``folder``/run, and process 1 is to write nothing.
+
+    Skips where JAX cannot connect processes.
+    """
+    try:
+        check_own_name()
+    except ConfigError as error:
+        pytest.skip(str(error))
     port = free_port()
     meeting = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--wait", str(wait_s))
     first, second = (

@@ -12,10 +12,11 @@ from fer_train.blocks import transfer_weights
 from fer_train.config import ModelSettings
 from fer_train.model import build_model, count_macs
 
-KINDS: tuple[Literal["residual", "inverted", "repvgg"], ...] = ("residual", "inverted", "repvgg")
+Block = Literal["residual", "inverted", "repvgg", "plain"]
+KINDS: tuple[Block, ...] = ("residual", "inverted", "repvgg", "plain")
 
 
-def settings(kind: Literal["residual", "inverted", "repvgg"], stem_stride: Literal[1, 2] = 1) -> ModelSettings:
+def settings(kind: Block, stem_stride: Literal[1, 2] = 1) -> ModelSettings:
     return ModelSettings(stem_width=16, stem_stride=stem_stride, block=kind, widths=(16, 24), blocks=(2, 2))
 
 
@@ -32,9 +33,7 @@ def scrambled(model: Any) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stem_stride", [1, 2])
 @pytest.mark.parametrize("side", [48, 40, 31])
-def test_the_kept_model_answers_as_the_trained_one(
-    kind: Literal["residual", "inverted", "repvgg"], stem_stride: Literal[1, 2], side: int
-) -> None:
+def test_the_kept_model_answers_as_the_trained_one(kind: Block, stem_stride: Literal[1, 2], side: int) -> None:
     load_keras()
     wanted = settings(kind, stem_stride)
     trained, kept = scrambled(build_model(wanted, 7)), build_model(wanted, 7, side, side, folded=True)
@@ -65,8 +64,18 @@ def test_a_depthwise_convolution_costs_one_channel_each() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_strided_stem_takes_the_place_of_the_first_stage_s_stride(
-    kind: Literal["residual", "inverted", "repvgg"],
+    kind: Block,
 ) -> None:
     load_keras()
     sides = [build_model(settings(kind, stride), 7, 48, 48).get_layer("pool").input.shape[1] for stride in (1, 2)]
     assert sides == [12, 12]
+
+
+def test_plain_blocks_after_the_stem_make_a_vgg_of_full_resolution() -> None:
+    load_keras()
+    vgg = ModelSettings(stem_width=16, stem_blocks=1, block="plain", widths=(24, 32), blocks=(2, 1))
+    kept = build_model(vgg, 7, 48, 48, folded=True)
+    # By hand: two convolutions at 48 x 48, two of 24 channels at 24 x 24, one of 32 at 12 x 12, the logits.
+    assert (
+        count_macs(kept) == 9 * ((1 + 16) * 16 * 48 * 48 + (16 * 24 + 24 * 24) * 24 * 24 + 24 * 32 * 12 * 12) + 32 * 7
+    )

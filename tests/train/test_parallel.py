@@ -6,8 +6,11 @@ What goes wrong between them is provoked in ``tests/backends``.
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -41,8 +44,8 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """The same recipe in two processes (``run``) and in one (``alone``); their network can be imported here too."""
     folder = tmp_path_factory.mktemp("parallel")
     write_road(folder)
-    alone = start(folder, "--config", "recipe.toml", "--out", "alone", environment={"KERAS_BACKEND": "jax"})
     pair = start_pair(folder)
+    alone = start(folder, "--config", "recipe.toml", "--out", "alone", environment={"KERAS_BACKEND": "jax"})
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         yield Road(folder, (ended(pair[0]), ended(pair[1])), ended(alone))
@@ -157,6 +160,45 @@ def test_an_address_at_which_process_0_cannot_listen_is_told_at_once(
         address = f"{host}:{other.getsockname()[1]}"
         done = train_here(tmp_path, {**MEETING, "--coordinator": address}, capsys)
     assert_refused(done, 2, address, "process 0 cannot listen there", "free port")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        ("127.0.0.1 localhost\n", ["has no address"]),
+        ("127.0.0.1 localhost\n192.0.2.1 fer-edge-nameless\n", ["has no address of this machine", "192.0.2.1"]),
+    ],
+)
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_machine_whose_own_name_is_not_its_own_says_so_at_once(
+    process: int, hosts: str, words: list[str], tmp_path: Path
+) -> None:
+    """The host name and /etc/hosts are another machine's, in namespaces of this process."""
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    (tmp_path / "hosts").write_text(hosts)
+    renamed = 'hostname fer-edge-nameless && mount --bind hosts /etc/hosts && exec "$0" "$@"'
+    # Root has the right without a user namespace, which a chroot may not make.
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    namespaces = ["unshare", "--uts", "--mount", *user, "sh", "-c", renamed]
+    if (why := refused_namespaces(namespaces, tmp_path)) is not None:
+        pytest.skip(why)
+    meeting = {**MEETING, "--coordinator": f"127.0.0.1:{free_port()}", "--process": str(process)}
+    train = [sys.executable, "-m", "fer_edge", "train", "--config", "recipe.toml", *chain(*meeting.items())]
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [*namespaces, *train], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert_refused(done, 2, "fer-edge-nameless", *words, "/etc/hosts")
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def refused_namespaces(command: list[str], folder: Path) -> str | None:
+    """Why a host name of its own cannot be given to a process here; None where it can."""
+    try:
+        done = subprocess.run([*command, "true"], cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        return f"needs util-linux: {error}"
+    return None if done.returncode == 0 else f"needs the right to change the host name: {done.stderr.strip()}"
 
 
 def train_here(

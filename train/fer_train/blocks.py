@@ -5,7 +5,9 @@ Each maps [N, H, W, C] to [N, H/stride, W/stride, channels]:
 - ``residual``: two 3x3 convolutions beside a shortcut (He et al., 2015, arXiv:1512.03385);
 - ``inverted``: 1x1 to three times the channels, depthwise 3x3, 1x1 back (Sandler et al., 2018, arXiv:1801.04381);
 - ``repvgg``: 3x3, 1x1 and identity side by side, which fold into one 3x3 convolution once trained
-  (Ding et al., 2021, arXiv:2101.03697).
+  (Ding et al., 2021, arXiv:2101.03697);
+- ``plain``: one 3x3 convolution, after 2x2 max pooling where the stride is 2 (VGG with BatchNorm, Simonyan and
+  Zisserman, 2014, arXiv:1409.1556).
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Blocks:
 
     def add(self, kind: str, x: Any, channels: int, stride: int, name: str) -> Any:
         """The block ``kind`` after ``x``."""
-        known = {"residual": self._residual, "inverted": self._inverted, "repvgg": self._repvgg}
+        known = {"residual": self._residual, "inverted": self._inverted, "repvgg": self._repvgg, "plain": self._plain}
         return known[kind](x, channels, stride, name)
 
     def convolve(self, x: Any, channels: int, name: str, size: int = 3, stride: int = 1) -> Any:
@@ -90,6 +92,13 @@ class Blocks:
         if stride != 1 or shortcut.shape[-1] != channels:
             return x
         return keras.layers.Add(name=f"{name}_add")([x, shortcut])
+
+    def _plain(self, x: Any, channels: int, stride: int, name: str) -> Any:
+        import keras
+
+        if stride != 1:
+            x = keras.layers.MaxPooling2D(stride, padding="same", name=f"{name}_pool")(x)
+        return self.activate(self.convolve(x, channels, name), name)
 
     def _repvgg(self, x: Any, channels: int, stride: int, name: str) -> Any:
         import keras

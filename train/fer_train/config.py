@@ -60,7 +60,9 @@ class ModelSettings:
     """Channels of the first convolution; a multiple of 16."""
     stem_stride: Literal[1, 2] = 1
     """1: the first convolution runs at full resolution; 2: it halves it, instead of the first stage."""
-    block: Literal["residual", "inverted", "repvgg"] = "residual"
+    stem_blocks: int = 0
+    """Blocks of ``stem_width`` channels after the first convolution, at its resolution."""
+    block: Literal["residual", "inverted", "repvgg", "plain"] = "residual"
     """What the stages are built of: see ``fer_train.blocks``."""
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels of each stage; every stage halves the resolution."""
@@ -78,6 +80,7 @@ class ModelSettings:
         self._check_architecture()
         _require(len(self.widths) == len(self.blocks) > 0, "widths and blocks must be equally long and not empty")
         _require(min((self.stem_width, *self.widths, *self.blocks)) >= 1, "widths and blocks must be 1 or more")
+        _require(self.stem_blocks >= 0, "stem_blocks must be 0 or more")
         # TensorFlow 2.21 with oneDNN on AVX-512 ends in a segmentation fault in the gradient of a 48x48 convolution
         # from 1 to 4 or 8 channels; 16, its vector width, is safe.
         _require(self.stem_width % 16 == 0, "stem_width must be a multiple of 16 (TensorFlow crashes on narrow ones)")

@@ -35,6 +35,8 @@ def build_model(
     pixels = keras.Input((height, width, 1), name="pixels")
     x = keras.layers.Rescaling(1 / 255.0, name="scale")(pixels)
     x = blocks.activate(blocks.convolve(x, settings.stem_width, "stem", stride=settings.stem_stride), "stem")
+    for block in range(settings.stem_blocks):
+        x = blocks.add(settings.block, x, settings.stem_width, 1, f"stem{block}")
     for stage, (channels, count) in enumerate(zip(settings.widths, settings.blocks, strict=True)):
         first_stride = 1 if stage == 0 and settings.stem_stride == 2 else 2
         for block in range(count):

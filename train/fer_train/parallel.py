@@ -13,6 +13,7 @@ import hashlib
 import ipaddress
 import json
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -229,6 +230,43 @@ def check_coordinator(address: str) -> None:
     )
 
 
+def check_own_name() -> None:
+    """Check that this machine's name resolves to an address of its own, which Gloo binds to.
+
+    JAX uses Gloo between CPUs, and starts it next to GPUs too unless ``JAX_PLATFORMS`` leaves ``cpu`` out. Where the
+    name does not resolve, Gloo fails with ``rv == 0``, after the data have been read and the processes have met.
+
+    Raises:
+        ConfigError: if the name has no address, or if none of its addresses belongs to this machine.
+    """
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    collectives = os.environ.get("JAX_CPU_COLLECTIVES_IMPLEMENTATION", "gloo")
+    if (platforms and "cpu" not in platforms.split(",")) or collectives != "gloo":
+        return
+    name = socket.gethostname()
+    fix = f"add a line with the address of this machine and {name} to /etc/hosts"
+    try:
+        addresses = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"this machine's name, {name}, has no address ({reason_of(error)}), and JAX needs one to connect the "
+            f"processes: {fix}"
+        ) from None
+    reasons = {}
+    for family, kind, protocol, _, address in addresses:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(address)
+                return
+        except OSError as error:
+            reasons[address[0]] = reason_of(error)
+    seen = ", ".join(f"{address} ({reason})" for address, reason in reasons.items())
+    raise ConfigError(
+        f"this machine's name, {name}, has no address of this machine: {seen}; JAX needs one to connect the "
+        f"processes: {fix}"
+    )
+
+
 def join(place: Place, batch_size: int) -> Together:
     """Meet the other processes; call it after ``load_keras("jax")``, before anything is computed.
 
@@ -307,7 +345,7 @@ def weights_digest(model: Any) -> str:
 def _warn_of_loopback(host: str) -> None:
     """On CPUs JAX tells the others the address that this machine's name stands for: on Debian that is 127.0.1.1."""
     name = socket.gethostname()
-    with contextlib.suppress(OSError, UnicodeError, ValueError):  # unknown names: joining will fail, and say so
+    with contextlib.suppress(OSError, UnicodeError, ValueError):  # unknown names: see check_own_name
         own, theirs = (ipaddress.ip_address(socket.gethostbyname(each)) for each in (name, host.strip("[]")))
         if own.is_loopback and not theirs.is_loopback:
             log.warning(

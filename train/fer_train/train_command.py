@@ -12,7 +12,7 @@ from pathlib import Path
 from fer_edge.errors import ConfigError
 from fer_train.backend import check_packages, load_keras
 from fer_train.config import Recipe, load_recipe, with_weights
-from fer_train.parallel import Alone, Place, check_coordinator, join
+from fer_train.parallel import Alone, Place, check_coordinator, check_own_name, join
 from fer_train.run_folder import CONFIG, check_run
 from fer_train.supervised import run_supervised
 
@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         if place is not None:
             if place.process == 0:
                 check_coordinator(place.coordinator)
+            check_own_name()
             return run_supervised(_train_with_others, arguments, place)
         return _train(arguments, recipe, Alone)
     except KeyboardInterrupt:
