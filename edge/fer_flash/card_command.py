@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fer_edge.errors import OutputError, reason_of
 from fer_edge.user_folders import cache_folder
-from fer_flash.compose import Stock, compose, plan
+from fer_flash.compose import Sources, Stock, compose, plan
 from fer_flash.compose_command import show
 from fer_flash.lines import tell
 from fer_flash.pi_config import load_pi_config
@@ -29,15 +29,16 @@ def run(arguments: argparse.Namespace) -> int:
     """
     config = load_pi_config(arguments.config)
     stock = Stock(arguments.image, arguments.sha256)
+    sources = Sources(arguments.cache, arguments.apt_online)
     target = choose_target(arguments.device, arguments.even_if_fixed)
     _look_at_both(stock, target)
     with _work_folder(arguments.work) as folder:
         if not arguments.yes:
-            show(plan(stock, folder, config, cache=arguments.cache, tell=tell), config)
+            show(plan(stock, folder, config, sources=sources, tell=tell), config)
             tell(f"nothing was written: add --yes to write, and lose all that {arguments.device} holds")
             return 0
         image = folder / "card.img"
-        show(compose(stock, image, config, cache=arguments.cache, tell=tell), config)
+        show(compose(stock, image, config, sources=sources, tell=tell), config)
         writing = make_plan(
             image,
             arguments.device,

@@ -35,6 +35,21 @@ def _wheels(arguments: argparse.Namespace) -> int:
     return wheels(arguments)
 
 
+def _configure_debs(parser: argparse.ArgumentParser) -> None:
+    _add_image(parser)
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="where the image is unpacked (default: the user's cache)"
+    )
+    _add_cache(parser)
+    parser.add_argument("--force", action="store_true", help="fetch again what is there already")
+
+
+def _debs(arguments: argparse.Namespace) -> int:
+    from fer_flash.debs_command import run
+
+    return run(arguments)
+
+
 def _configure_payload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", choices=("bookworm", "trixie"), required=True, help="of Raspberry Pi OS")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write it to, empty or new")
@@ -57,7 +72,9 @@ def _add_contents(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="where wheels are kept (default: the user's cache)")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="where wheels and packages are kept (default: the user's cache)"
+    )
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +147,7 @@ def _configure_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--locale", metavar="NAME", help="such as de_DE.UTF-8 (default: yours here)")
     parser.add_argument("--keymap", metavar="NAME", help="keyboard layout (default: us)")
     parser.add_argument("--settings", type=Path, metavar="F", help="settings of the daemon, its config.toml")
+    parser.add_argument("--source", metavar="CAMERA", help="without settings: picamera2 or 0 (default: picamera2)")
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -158,11 +176,20 @@ def _add_write_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_stock(parser: argparse.ArgumentParser) -> None:
+    _add_image(parser)
+    parser.add_argument(
+        "--apt-online",
+        action="store_true",
+        help="let the Pi fetch the system's packages that it lacks at its first boot: they are not put on the card",
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="pi.toml", help="what the Pi shall be")
+
+
+def _add_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image", required=True, metavar="IN", help="Raspberry Pi OS Lite, 64-bit: .img, .img.xz or .zip, or a URL"
     )
     parser.add_argument("--sha256", metavar="HEX", help="of IN as it is published; a URL needs it")
-    parser.add_argument("--config", type=Path, required=True, metavar="pi.toml", help="what the Pi shall be")
 
 
 def _configure_flash(parser: argparse.ArgumentParser) -> None:
@@ -176,6 +203,11 @@ def _configure_flash(parser: argparse.ArgumentParser) -> None:
             "card": Command("compose, write and compare in one step", _configure_card, _card),
             "wheels": Command(
                 "fetch the packages for a Pi once, so that all else needs no network", _configure_wheels, _wheels
+            ),
+            "debs": Command(
+                "fetch the system's packages that an image lacks for a Raspberry Pi camera, once",
+                _configure_debs,
+                _debs,
             ),
             "payload": Command(
                 "write all that a Pi needs into a folder: sh install.sh there", _configure_payload, _payload

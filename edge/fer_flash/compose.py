@@ -20,7 +20,9 @@ from fer_flash.image.card_image import CardImage
 from fer_flash.image.stock import unpack
 from fer_flash.image.volume import Volume
 from fer_flash.meter import Meter, size
+from fer_flash.packages import PICAMERA2, SystemPackages, collect_packages, read_apt_sources
 from fer_flash.payload import PayloadFile, PayloadSettings, assemble, total_bytes
+from fer_flash.payload_settings import wants_pi_camera
 from fer_flash.pi_config import PiConfig
 from fer_flash.stock_system import StockSystem, inspect
 
@@ -29,7 +31,7 @@ BOOT_RESERVE = 64 << 20
 removes those (raspi-firmware, /etc/kernel/postinst.d)."""
 ROOT_RESERVE = 256 << 20
 """Bytes that stay free on the root file system, which grows to the whole card at the first boot only."""
-_CLUSTER = 32 << 10
+CLUSTER = 32 << 10
 """Bytes: a file takes whole clusters or blocks, and no larger ones are made for a partition of this size."""
 
 
@@ -63,35 +65,59 @@ class Composition:
     written: tuple[tuple[str, int, bool], ...]
     """Path, bytes, and whether it holds a secret, of each file of the first boot."""
     notes: tuple[str, ...]
+    packages: SystemPackages | None
+    """Those of the system that the settings need and the image lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where what is not in the image comes from.
+
+    ``cache`` holds wheels and packages (default: the user's). With ``apt_online`` the Pi fetches the system's packages
+    itself at its first boot, so that they need not be in the payload.
+    """
+
+    cache: Path | None = None
+    apt_online: bool = False
 
 
 def compose(
-    stock: Stock, out: Path, config: PiConfig, *, cache: Path | None = None, tell: Callable[[str], object]
+    stock: Stock, out: Path, config: PiConfig, *, sources: Sources = Sources(), tell: Callable[[str], object]
 ) -> Composition:
     """Write the image for ``config`` to ``out``, readable by its owner alone: whole, or not at all.
 
-    ``tell`` is given a line for each step that takes long; wheels come from ``cache`` (default: the user's). Raises
-    InputError for an image that cannot be customised and for one without room, OutputError where ``out`` cannot be
-    written, and what ``assemble`` raises.
+    ``tell`` is given a line for each step that takes long. Raises InputError for an image that cannot be customised and
+    for one without room, OutputError where ``out`` cannot be written, and what ``assemble`` and ``collect_packages``
+    raise.
     """
     _refuse_input_as_output(stock, out)
     with atomic_path(out, private=True) as temporary, _told_of(temporary, stock, out):
         _unpack(stock, temporary)
-        composition = _customise(temporary, config, cache, tell, write=True)
+        composition = _customise(temporary, config, sources, tell, write=True)
         _sync(temporary)
     return composition
 
 
 def plan(
-    stock: Stock, folder: Path, config: PiConfig, *, cache: Path | None = None, tell: Callable[[str], object]
+    stock: Stock, folder: Path, config: PiConfig, *, sources: Sources = Sources(), tell: Callable[[str], object]
 ) -> Composition:
     """What ``compose`` would do, and nothing is kept: what an image wants stands inside it, so it is unpacked into
     ``folder`` for as long as this takes. Raises as ``compose`` does."""
+    with raw_image(stock, folder) as raw:
+        return _customise(raw, config, sources, tell, write=False)
+
+
+@contextmanager
+def raw_image(stock: Stock, folder: Path) -> Iterator[Path]:
+    """The image itself, or as long as the block runs what is packed in it, unpacked into ``folder``.
+
+    Raises as ``unpack`` does.
+    """
     with ExitStack() as stack:
         raw = Path(stock.source)
         if stock.sha256 is not None or not _is_raw(raw):
             raw = stack.enter_context(_unpacked_for_now(stock, folder))
-        return _customise(raw, config, cache, tell, write=False)
+        yield raw
 
 
 def place_for(boot_free: int, root_free: int, sizes: Sequence[int]) -> Place:
@@ -99,7 +125,7 @@ def place_for(boot_free: int, root_free: int, sizes: Sequence[int]) -> Place:
 
     The boot partition is preferred: every computer can look at it. Raises InputError where neither has the room.
     """
-    needed = sum(-(-each // _CLUSTER) * _CLUSTER for each in sizes)
+    needed = sum(-(-each // CLUSTER) * CLUSTER for each in sizes)
     boot, root = boot_free - BOOT_RESERVE, root_free - ROOT_RESERVE
     if needed <= boot:
         why = f"the boot partition has {size(boot_free)} free, and {size(BOOT_RESERVE)} stay free for kernels to come"
@@ -114,13 +140,36 @@ def place_for(boot_free: int, root_free: int, sizes: Sequence[int]) -> Place:
     )
 
 
+def lacking_packages(
+    system: StockSystem, root: Volume, wanted: Sequence[str], sources: Sources, tell: Callable[[str], object]
+) -> SystemPackages | None:
+    """Those of ``wanted`` that the image lacks, and what they need; None if it has them all.
+
+    Raises what ``read_apt_sources`` and ``collect_packages`` raise.
+    """
+    lacking = [name for name in wanted if name not in system.installed]
+    if not lacking:
+        return None
+    try:
+        image_sources = read_apt_sources(root)
+    except InputError as error:
+        names = " and ".join(lacking)
+        raise InputError(f"the image lacks {names}, and {error}: take a stock image of Raspberry Pi OS Lite") from None
+    if sources.apt_online:
+        return SystemPackages(tuple(lacking))
+    return collect_packages(system.release, image_sources, lacking, cache=sources.cache, tell=tell)
+
+
 def _customise(
-    path: Path, config: PiConfig, cache: Path | None, tell: Callable[[str], object], *, write: bool
+    path: Path, config: PiConfig, sources: Sources, tell: Callable[[str], object], *, write: bool
 ) -> Composition:
+    settings = PayloadSettings(config.config_file, config.bundle, config.settings.fer_edge.source)
     with CardImage(path, writable=write) as card:
         system = inspect(card.boot, card.root)
         tell(f"Raspberry Pi OS {system.release}, customised by {system.style}")
-        payload = assemble(system.release, PayloadSettings(config.config_file, config.bundle), cache, tell=tell)
+        wanted = [PICAMERA2] if wants_pi_camera(settings.config, settings.source) else []
+        packages = lacking_packages(system, card.root, wanted, sources, tell)
+        payload = assemble(system.release, settings, sources.cache, packages=packages, tell=tell)
         boot_files = first_boot_files(system, config, card.boot)
         sizes = [*(file.size for file in payload), *(len(file.data) for file in boot_files)]
         place = place_for(card.boot.free_bytes, card.root.free_bytes, sizes)
@@ -134,8 +183,16 @@ def _customise(
         total_bytes(payload),
         len(payload),
         tuple((file.path, len(file.data), file.secret) for file in boot_files),
-        warnings(system, config),
+        (*_package_notes(packages), *warnings(system, config)),
+        packages,
     )
+
+
+def _package_notes(packages: SystemPackages | None) -> tuple[str, ...]:
+    if packages is None or not packages.from_network:
+        return ()
+    names = " and ".join(packages.wanted)
+    return (f"{names}: fetched by the Pi at its first boot, which needs a network that leads to the internet then",)
 
 
 def _write(card: CardImage, place: Place, payload: Sequence[PayloadFile], boot_files: Sequence[BootFile]) -> None:

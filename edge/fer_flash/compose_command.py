@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.one_line import printable
-from fer_flash.compose import Composition, Stock, compose, plan
+from fer_flash.compose import Composition, Sources, Stock, compose, plan
 from fer_flash.lines import tell
 from fer_flash.meter import size
+from fer_flash.packages import SystemPackages
 from fer_flash.pi_config import PiConfig, load_pi_config
 
 
@@ -24,12 +25,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{out}: is there already; --force replaces it")
     config = load_pi_config(arguments.config)
     stock = Stock(arguments.image, arguments.sha256)
+    sources = Sources(arguments.cache, arguments.apt_online)
     if arguments.dry_run:
         folder = out.absolute().parent
-        show(plan(stock, folder, config, cache=arguments.cache, tell=tell), config)
+        show(plan(stock, folder, config, sources=sources, tell=tell), config)
         tell(f"dry run: {out} was not written")
         return 0
-    show(compose(stock, out, config, cache=arguments.cache, tell=tell), config)
+    show(compose(stock, out, config, sources=sources, tell=tell), config)
     tell(f"{out} is written. Next: fer-edge flash write {shlex.quote(str(out))} DEVICE")
     return 0
 
@@ -49,6 +51,7 @@ def show(composition: Composition, config: PiConfig) -> None:
         + (f"; Wi-Fi {wifi.ssid} ({wifi.country}, {wifi.security})" if wifi.ssid is not None else ""),
         f"payload   {composition.payload_files} files, {size(composition.payload_bytes)}, in {composition.place.path}:",
         f"            {composition.place.why}",
+        f"packages  {_packages(composition.packages)}",
         "first boot (on the boot partition)",
     ]
     for path, count, secret in composition.written:
@@ -56,3 +59,13 @@ def show(composition: Composition, config: PiConfig) -> None:
     lines += [f"note      {note}" for note in composition.notes]
     # A network may be called anything, escape sequences too.
     sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def _packages(packages: SystemPackages | None) -> str:
+    if packages is None:
+        return "the image has what the settings need"
+    names = " and ".join(packages.wanted)
+    if packages.from_network:
+        return f"{names}: fetched from the network at the first boot"
+    total = size(sum(deb.path.stat().st_size for deb in packages.debs))
+    return f"{names}: with what it needs {len(packages.debs)} packages, {total}, in the payload"

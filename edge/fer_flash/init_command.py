@@ -71,8 +71,12 @@ class _Answers:
             "user": self._user(),
             "ssh": self._ssh(),
             "wifi": self._wifi(),
-            "fer_edge": {"config": self._path(self.arguments.settings)} if self.arguments.settings else {},
+            "fer_edge": self._fer_edge(),
         }
+
+    def _fer_edge(self) -> dict[str, Any]:
+        table = {"config": self._path(self.arguments.settings)} if self.arguments.settings else {}
+        return {**table, **({"source": self.arguments.source} if self.arguments.source else {})}
 
     def _user(self) -> dict[str, Any]:
         table: dict[str, Any] = {"name": self._ask("user", "Name of your account there", _own_name(), _checked_user)}

@@ -12,7 +12,7 @@
 # /opt/fer-edge/current        the release in force: the service is started from there
 # /opt/fer-edge/previous       the one before
 # /opt/fer-edge/shipped        what we put into /etc/fer-edge: who differs from that was changed here, and is kept
-# shellcheck disable=SC2034 # some variables are install_files.sh's and install_checks.sh's to use
+# shellcheck disable=SC2034 # some variables are for install_packages.sh, install_files.sh and install_checks.sh
 set -eu
 exec 8>&2
 umask 022
@@ -27,6 +27,7 @@ state=/var/lib/fer-edge
 unit=fer-edge.service
 drop_in=/etc/systemd/system/$unit.d/10-credentials.conf
 user_file=/etc/sysusers.d/fer-edge.conf # as `fer-edge service install` writes it
+modules_file=/etc/modules-load.d/fer-edge.conf
 user_line='u fer-edge - "FER-Edge" /var/lib/fer-edge'
 shipped=$home/shipped
 # What a card that `fer-edge flash` made has beside it: the payload, and what its first boot has done so far.
@@ -116,7 +117,7 @@ runs_systemd() {
 
 check_payload() {
     begin 'checking the payload'
-    for name in install_files.sh install_checks.sh payload.conf requirements.txt SHA256SUMS; do
+    for name in install_packages.sh install_files.sh install_checks.sh payload.conf requirements.txt SHA256SUMS; do
         [ -f "$payload/$name" ] || die "$payload: no payload: $name is missing"
     done
     wrong=$(cd "$payload" && sha256sum --check --quiet --strict SHA256SUMS 2>&1) ||
@@ -294,7 +295,7 @@ remove_service() {
     else
         systemctl --root=/ disable "$unit" >/dev/null 2>&1 || :
     fi
-    rm -f "/etc/systemd/system/$unit" "$user_file" "$drop_in"
+    rm -f "/etc/systemd/system/$unit" "$modules_file" "$user_file" "$drop_in"
     rmdir "${drop_in%/*}" 2>/dev/null || :
     if runs_systemd; then
         systemctl daemon-reload
@@ -328,9 +329,14 @@ remove() {
     else
         say "kept: $settings, $state, the user fer-edge (--purge removes these too)"
     fi
+    # Other programs may use them by now.
+    if dpkg-query --show python3-picamera2 >/dev/null 2>&1; then
+        say "kept: the system's packages, python3-picamera2 among them"
+    fi
     # These keep the system well, or let somebody in: they are not only ours any more.
     for file in /etc/systemd/system.conf.d/90-fer-edge.conf /etc/systemd/journald.conf.d/90-fer-edge.conf \
-        /etc/ssh/sshd_config.d/10-fer-edge.conf /etc/sudoers.d/010-fer-edge; do
+        /etc/NetworkManager/conf.d/90-fer-edge.conf /etc/ssh/sshd_config.d/10-fer-edge.conf \
+        /etc/sudoers.d/010-fer-edge; do
         [ ! -e "$file" ] || say "kept: $file"
     done
     say 'removed'
@@ -364,10 +370,13 @@ main() {
     fi
     [ -n "$first_boot" ] || runs_systemd || die 'systemd does not run here, and the service needs it'
     check_payload
+    # shellcheck source-path=SCRIPTDIR source=install_packages.sh
+    . "$payload/install_packages.sh"
     # shellcheck source-path=SCRIPTDIR source=install_files.sh
     . "$payload/install_files.sh"
     # shellcheck source-path=SCRIPTDIR source=install_checks.sh
     . "$payload/install_checks.sh"
+    install_packages
     make_release
     make_user
     trouble=

@@ -15,6 +15,8 @@ from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.errors import ConfigError, InputError
 from fer_edge.redaction import redacted
 from fer_edge.secret_files import SHORTEST_TOKEN, secret_in
+from fer_edge.service.install import default_config
+from fer_edge.sources.picamera2 import camera_of
 from fer_flash.payload_file import PayloadFile
 
 SETTINGS_FOLDER = PurePosixPath("/etc/fer-edge")
@@ -31,11 +33,24 @@ _DROP_IN = """\
 """
 
 
-def settings_files(config: Path | None, bundle: Path | None) -> list[PayloadFile]:
-    """What goes into the payload for ``config`` and ``bundle``, which ``PayloadSettings`` describes.
+def wants_pi_camera(config: Path | None, source: str | None) -> bool:
+    """Return whether the settings name a Raspberry Pi camera. Raises ConfigError if ``config`` cannot be read."""
+    uris = (source or "",) if config is None else load_settings(config, environment={}).source.uris
+    return any(camera_of(uri) is not None for uri in uris)
+
+
+def settings_files(config: Path | None, bundle: Path | None, source: str | None = None) -> list[PayloadFile]:
+    """What goes into the payload for ``config``, ``bundle`` and ``source``, which ``PayloadSettings`` describes.
 
     Raises ConfigError, InputError or ModelError where the device would refuse it.
     """
+    if config is None and source is not None:
+        # All wheels of the lock go onto the device, those of the page among them.
+        text = default_config(source, page=True)
+        if bundle is None:
+            return [PayloadFile("config.toml", text.encode())]
+        written = PayloadFile("config.toml", with_bundle(text, "the settings of a new card").encode())
+        return [written, *_bundle_files(bundle, RuntimeSettings().model.variant)]
     if config is None:
         if bundle is not None:
             raise InputError(f"{bundle}: a bundle needs settings that name it: give --config too")

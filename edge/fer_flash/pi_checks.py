@@ -133,6 +133,16 @@ def check_interface(name: str) -> None:
         raise ValueError("interface must be the name of a network interface, such as eth0 or wlan0")
 
 
+def check_source(source: str) -> None:
+    """A camera as a source of the daemon; all else needs settings of its own."""
+    if not re.fullmatch(
+        r"picamera2(:\d{1,2}|:/base/[A-Za-z0-9/@._:+-]+)?|\d{1,2}|/dev/[A-Za-z0-9/._:+-]+|demo", source
+    ):
+        raise ValueError(
+            'source must be a camera: "picamera2", "picamera2:1", "0" or "/dev/…"; for any other source give config'
+        )
+
+
 def check_static(address: str, gateway: str, dns: tuple[str, ...]) -> None:
     """``address`` with its prefix, a ``gateway`` inside that network, and servers of names."""
     try:

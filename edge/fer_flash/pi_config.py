@@ -138,9 +138,17 @@ class FerEdgeSettings:
 
     config: str | None = None
     """Settings of the daemon, a file as edge/config.example.toml; the secrets that it names lie beside it. Without it,
-    those of `fer-edge service install`: a USB camera, and events in a file."""
+    those of `fer-edge service install`: the camera below, and events in a file."""
+    source: str = "picamera2"
+    """Camera to watch where there is no config: "picamera2" (Raspberry Pi camera; "picamera2:1" is the second), "0" or
+    a name below /dev such as /dev/v4l/by-id/… (USB camera)."""
     bundle: str | None = None
     """Model bundle, a folder or a zip; without it, the one that comes with FER-Edge."""
+
+    def __post_init__(self) -> None:
+        pi_checks.check_source(self.source)
+        if self.config is not None and self.source != "picamera2":
+            raise ValueError("config and source: give one of them; config names its sources itself")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ import os
 import subprocess
 import sys
 
-OF_THE_RELEASE = frozenset({"settings", "python", "cpu", "opencv", "model", "inference", "secrets"})
-"""Checks of ``fer-edge doctor`` that tell of the release and its settings."""
+OF_THE_RELEASE = frozenset({"settings", "python", "cpu", "opencv", "model", "inference", "picamera2", "secrets"})
+"""Checks of ``fer-edge doctor`` that depend on the release and its settings alone. ``picamera2`` is whether it loads in
+the release's environment; whether a camera is plugged in is ``libcamera`` and ``cameras``."""
 _PATIENCE_S = 300
 """For one check: it reads what was unpacked a minute ago, beside all that comes up at a first boot. A release that is
 slow to answer then is no bad one."""

@@ -8,12 +8,13 @@ stands beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from fer_edge.errors import InputError
+from fer_flash.packages import STATUS, InstalledPackage, installed_packages
 
 
 class Style(StrEnum):
@@ -62,7 +63,9 @@ MARKERS: dict[Style, tuple[Marker, ...]] = {
     Style.CLOUDINIT: (
         Marker("package", "cloud-init", "RPi-Distro/pi-gen, stage2/04-cloud-init/00-packages"),
         Marker(
-            "file", "etc/cloud/cloud.cfg.d/99_raspberry-pi.cfg", "RPi-Distro/pi-gen, stage2/04-cloud-init/01-run.sh"
+            "file",
+            "etc/cloud/cloud.cfg.d/99_raspberry-pi.cfg",
+            "package rpi-cloud-init-mods; until October 2025 RPi-Distro/pi-gen, stage2/04-cloud-init/files",
         ),
     ),
     Style.SYSTEMD: (
@@ -90,7 +93,8 @@ class StockSystem:
 
     ``release`` is Debian's code name, ``python`` the version of its python3 as "3.13". ``why`` holds the markers that
     told the style, each with its source. ``raspberry_pi_modules`` is whether cloud-init has Raspberry Pi's additions.
-    ``preseed_keys`` are the keys that the image's own rpi-preseed knows; empty where it does not say.
+    ``preseed_keys`` are the keys that the image's own rpi-preseed knows; empty where it does not say. ``installed`` are
+    the names of the installed packages.
     """
 
     style: Style
@@ -99,6 +103,7 @@ class StockSystem:
     python: str
     raspberry_pi_modules: bool = False
     preseed_keys: frozenset[str] = field(default_factory=frozenset)
+    installed: frozenset[str] = field(default_factory=frozenset)
 
 
 def inspect(boot: Files, root: Files) -> StockSystem:
@@ -108,7 +113,7 @@ def inspect(boot: Files, root: Files) -> StockSystem:
     """
     if not root.exists("etc/os-release"):
         raise InputError("this image is no Raspberry Pi OS: no /etc/os-release on its root file system")
-    packages = dict(_packages(_text(root, "var/lib/dpkg/status")))
+    packages = installed_packages(_text(root, STATUS))
     _refuse_32_bit(boot, packages)
     release = _release(_text(root, "etc/os-release"))
     style = _style(root, packages)
@@ -123,10 +128,11 @@ def inspect(boot: Files, root: Files) -> StockSystem:
         python=_RELEASES[release],
         raspberry_pi_modules=style is Style.CLOUDINIT and mods,
         preseed_keys=_preseed_keys(root) if style is Style.PRESEED else frozenset(),
+        installed=frozenset(packages),
     )
 
 
-def _style(root: Files, packages: dict[str, str]) -> Style:
+def _style(root: Files, packages: Mapping[str, InstalledPackage]) -> Style:
     looked_for = []
     for style, markers in MARKERS.items():
         missing = [
@@ -140,10 +146,10 @@ def _style(root: Files, packages: dict[str, str]) -> Style:
     raise InputError(f"this image takes no customisation that is known here ({'; '.join(looked_for)})")
 
 
-def _refuse_32_bit(boot: Files, packages: dict[str, str]) -> None:
-    architecture = packages.get("dpkg")
-    if architecture is None:
+def _refuse_32_bit(boot: Files, packages: Mapping[str, InstalledPackage]) -> None:
+    if "dpkg" not in packages:
         raise InputError("this image is no Raspberry Pi OS: /var/lib/dpkg/status does not list dpkg as installed")
+    architecture = packages["dpkg"].architecture
     # kernel8.img and kernel_2712.img are the 64-bit kernels: raspberrypi.com, config.txt, "kernel".
     kernel = boot.exists("kernel8.img") or boot.exists("kernel_2712.img")
     if architecture != "arm64" or not kernel:
@@ -158,15 +164,6 @@ def _release(os_release: str) -> str:
         shown = name or fields.get("PRETTY_NAME", "unknown")
         raise InputError(f"this image is of the release {shown!r}; FER-Edge knows {' and '.join(_RELEASES)}")
     return name
-
-
-def _packages(status: str) -> Iterator[tuple[str, str]]:
-    """Name and architecture of each installed package: deb822 stanzas, as in dpkg-query(1)."""
-    for stanza in re.split(r"\n\s*\n", status):
-        fields = dict(re.findall(r"^(Package|Status|Architecture):[ \t]*(.*?)[ \t\r]*$", stanza, re.MULTILINE))
-        # "hold ok installed" is installed as well.
-        if fields.get("Status", "").endswith(" ok installed") and "Package" in fields:
-            yield fields["Package"], fields.get("Architecture", "")
 
 
 def _preseed_keys(root: Files) -> frozenset[str]:

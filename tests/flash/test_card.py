@@ -21,7 +21,7 @@ def pi(tmp_path: Path) -> Path:
     path = tmp_path / "pi.toml"
     path.write_text(
         '[user]\nname = "ada"\n[ssh]\nkeys = ["ssh-ed25519 '
-        'AAAAC3NzaC1lZDI1NTE5AAAAIEJk4zIUBj4Gq2JpXrUD0f2eWm8yTqUyJrKkzBd3mC5N ada@here"]\n'
+        'AAAAC3NzaC1lZDI1NTE5AAAAIEJk4zIUBj4Gq2JpXrUD0f2eWm8yTqUyJrKkzBd3mC5N ada@here"]\n[fer_edge]\nsource = "0"\n'
     )
     return path
 

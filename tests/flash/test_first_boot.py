@@ -202,6 +202,7 @@ def answer(text):
         "valid": profile.verify(),
         "ssid": wifi and list(wifi.get_ssid().get_data()),
         "hidden": wifi and wifi.get_hidden(),
+        "power_save": wifi and wifi.get_powersave(),
         "psk": security and security.get_psk(),
         "management": security and security.get_key_mgmt(),
         "interface": profile.get_interface_name(),
@@ -231,6 +232,7 @@ def test_network_manager_reads_the_network(
     assert found["valid"] and bytes(found["ssid"]).decode() == ssid and found["hidden"] == hidden
     assert found["psk"] == passphrase and found["management"] == ("sae" if security == "wpa3" else "wpa-psk")
     assert found["methods"] == ["auto", "auto"]
+    assert found["power_save"] == 2  # NM_SETTING_WIRELESS_POWERSAVE_DISABLE
 
 
 def test_network_manager_reads_an_open_network(network_manager: Reader) -> None:

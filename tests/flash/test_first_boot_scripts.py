@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import stat
 from pathlib import Path
 
@@ -98,8 +99,12 @@ def test_what_every_style_sets(tmp_path: Path, shell: str, style: Style) -> None
     assert "SystemMaxUse=64M" in (etc / "systemd/journald.conf.d/90-fer-edge.conf").read_text()
     assert (etc / "ssh/sshd_config.d/10-fer-edge.conf").read_text().startswith("PasswordAuthentication no\n")
     assert (etc / "systemd/system/fer-edge-first-boot.service").is_file()
+    # Networks that are set up later do not save power either.
+    power = configparser.ConfigParser()
+    power.read(etc / "NetworkManager/conf.d/90-fer-edge.conf")
+    assert dict(power["connection-fer-edge"]) == {"match-device": "type:wifi", "wifi.powersave": "2"}
     profile = etc / "NetworkManager/system-connections/preconfigured.nmconnection"
-    assert "key-mgmt=wpa-psk" in profile.read_text()
+    assert "key-mgmt=wpa-psk" in profile.read_text() and "\npowersave=2\n" in profile.read_text()
     assert stat.S_IMODE(profile.stat().st_mode) == 0o600
     if style is Style.CLOUDINIT:  # which makes the account itself
         assert not (tmp_path / "calls.stdin").exists()

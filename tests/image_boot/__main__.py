@@ -15,7 +15,7 @@ from pathlib import Path
 from arm.rootfs import SUITES, kept
 from fer_edge.errors import CheckFailedError, FerEdgeError
 from fer_edge.user_folders import cache_folder
-from image_boot import chroot, cloudinit, firstrun, power, preseed
+from image_boot import camera, chroot, cloudinit, firstrun, power, preseed
 from image_boot.card import Card, composed
 from image_boot.machine import Machine
 from image_boot.system import build, made_from, refuse_if_something_is_missing
@@ -66,12 +66,17 @@ def _on_arm(table: Table, place: Place) -> None:
     chroot.check(table, place.wheels / "image-arm", place.wheels)
 
 
+def _camera(table: Table, place: Place) -> None:
+    camera.check(table, place.wheels / "image-arm", place.wheels)
+
+
 PARTS: dict[str, Callable[[Table, Place], None]] = {
     "cloudinit": _booted(cloudinit.check, "cloudinit", "trixie"),
     "power": _booted(power.check, "cloudinit", "trixie"),
     "firstrun": _booted(firstrun.check, "systemd", "bookworm"),
     "preseed": _booted(preseed.check, "rpi-preseed", "trixie"),
     "chroot": _on_arm,
+    "camera": _camera,
 }
 
 

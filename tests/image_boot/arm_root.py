@@ -61,7 +61,7 @@ def _build(suite: Suite, folder: Path) -> None:
         path = root / name
         path.unlink() if path.is_file() else shutil.rmtree(path)
     print("… accounts", flush=True)
-    _write_files(root)
+    write_files(root)
     chroot = PiChroot(root, folder / "board", CPUS[1])
     for command in (
         ("ldconfig",),
@@ -76,7 +76,7 @@ def _build(suite: Suite, folder: Path) -> None:
         (root / name).touch()
 
 
-def _write_files(root: Path) -> None:
+def write_files(root: Path) -> None:
     """What the scripts of base-passwd, mawk, libpam-runtime and systemd would have made."""
     etc = root / "etc"
     for name in ("passwd", "group"):

@@ -29,12 +29,16 @@ class PiChroot:
 
         Raises CheckFailedError where it fails.
         """
-        command = [*self._bubblewrap(shown or {}), *words]
+        command = self.command(*words, shown=shown)
         done = subprocess.run(command, input=stdin, capture_output=True, check=False)
         if done.returncode:
             said = last_line(done.stderr or done.stdout)
             raise CheckFailedError(f"{self.cpu.name}: {' '.join(words)[:80]}: exit {done.returncode}: {said}")
         return done.stdout
+
+    def command(self, *words: str, shown: Mapping[Path, str] | None = None) -> list[str]:
+        """The words that run a command there, as ``run`` does."""
+        return [*self._bubblewrap(shown or {}), *words]
 
     def _bubblewrap(self, shown: Mapping[Path, str]) -> list[str]:
         # Not --unshare-user: files are to belong to whom install.sh says.

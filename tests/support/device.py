@@ -63,6 +63,7 @@ done
 unit=/etc/systemd/system/fer-edge.service
 case "$verb $*" in
     *fer-edge-first-boot.service) [ "$verb" != start ] || sh /var/lib/fer-edge-first-boot/first-boot.sh; exit ;;
+    *systemd-modules-load.service) exit ;;
 esac
 start() {
     [ ! -e /run/slow-start ] || sleep 2

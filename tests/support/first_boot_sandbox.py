@@ -22,7 +22,7 @@ IMAGER = "usr/lib/raspberrypi-sys-mods/imager_custom"
 USERCONF = "usr/lib/userconf-pi/userconf"
 
 _PROGRAMS = """
-cat cp chmod cmp cut dd dirname grep head install kill ln mkdir mv printf rm sed sh sleep tail tee tr wc
+cat cp chmod cmp cut dd dirname grep head install ln mkdir mv printf rm sed sh sleep tail tee tr wc
 """.split()  # noqa: SIM905 — as a list, each word would have a line of its own
 
 # Each call is its name and its arguments, a NUL after each, and one more NUL.

@@ -40,6 +40,9 @@ class FolderVolume:
     def read(self, path: str) -> bytes:
         return (self.folder / path).read_bytes()
 
+    def listdir(self, path: str) -> list[str]:
+        return sorted(entry.name for entry in (self.folder / path).iterdir())
+
     def put(self, files: Mapping[str, str | bytes]) -> FolderVolume:
         for path, content in files.items():
             target = self.folder / path

@@ -1,8 +1,9 @@
 """Small stand-ins for Raspberry Pi OS images: true partition tables and file systems, stub contents.
 
 They are laid out as the project pi-gen does it (export-image/prerun.sh): a boot partition 8 MiB into the image, made by
-``mkfs.vfat -F 32 -s 4 -n bootfs``, and a root by ``mkfs.ext4 -L rootfs -O ^64bit,^huge_file``; so are the files on the
-boot partition (stage1/00-boot-files, export-image/05-finalise). No root rights, no mounts, no loop devices.
+``mkfs.vfat -F 32 -s 4 -n bootfs`` (since March 2026 ``-s 1``), and a root by ``mkfs.ext4 -L rootfs -O
+^64bit,^huge_file``; so are the files on the boot partition (stage1/00-boot-files, export-image/05-finalise). No root
+rights, no mounts, no loop devices.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Link:
 
 
 Files = Mapping[str, str | bytes | Link]
+Changes = Mapping[str, str | bytes | Link | None]
+"""Files to add or to replace; None takes one away."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +149,17 @@ def make_stock_image(
     arch: Literal["arm64", "armhf"] = "arm64",
     boot_mib: int = 136,
     root_mib: int = 64,
-    boot: Files | None = None,
-    root: Files | None = None,
+    cluster_sectors: int = 4,
+    boot: Changes | None = None,
+    root: Changes | None = None,
     system: Path | None = None,
 ) -> Path:
     """Make ``folder/NAME.img``, sparse, in about a second; give its path.
 
-    ``style`` None leaves every marker out. ``boot`` and ``root`` add files or replace them, by path in the partition.
-    A boot partition below 130 MiB would be no FAT32 with the stock clusters of 2 KiB. ``system`` is a folder with a
-    whole system, which becomes the root file system: what it lacks of the stand-ins is added to it.
+    ``style`` None leaves every marker out. ``boot`` and ``root`` change its files, by path in the partition.
+    A boot partition below 130 MiB would not be FAT32 with the default clusters of 2 KiB, which are 4 sectors; with 128
+    sectors it becomes FAT16. ``system`` is a folder with a whole system, which becomes the root file system: what it
+    lacks of the stand-ins is added to it.
     """
     markers = STYLES[style] if style else StyleMarkers(packages=())
     path = folder / f"{release}-{style}-{arch}-{table}.img"
@@ -164,13 +169,18 @@ def make_stock_image(
         stream.truncate(root_start + (root_mib + 1) * MIB)  # the last MiB has room for GPT's second header
     _partition(path, table, (boot_start, boot_mib * MIB), (root_start, root_mib * MIB))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        boot_files = {**_boot_files(RELEASES[release], markers, arch, partuuid), **(boot or {})}
-        _make_boot(path, boot_start, boot_mib, _tree(Path(scratch, "boot"), boot_files))
-        root_files = {**_root_files(RELEASES[release], markers, arch, partuuid), **(root or {})}
+        boot_files = _changed(_boot_files(RELEASES[release], markers, arch, partuuid), boot)
+        _make_boot(path, boot_start, boot_mib, cluster_sectors, _tree(Path(scratch, "boot"), boot_files))
+        root_files = _changed(_root_files(RELEASES[release], markers, arch, partuuid), root)
         if system is not None:
             root_files = {name: text for name, text in root_files.items() if not os.path.lexists(system / name)}
         _make_root(path, root_start, root_mib, _tree(system or Path(scratch, "root"), root_files))
     return path
+
+
+def _changed(files: Files, changes: Changes | None) -> dict[str, str | bytes | Link]:
+    both = {**files, **(changes or {})}
+    return {name: content for name, content in both.items() if content is not None}
 
 
 def _partition(path: Path, table: Table, boot: tuple[int, int], root: tuple[int, int]) -> None:
@@ -189,9 +199,10 @@ def _partition(path: Path, table: Table, boot: tuple[int, int], root: tuple[int,
     run_program(["sfdisk", "--quiet", str(path)], script)
 
 
-def _make_boot(path: Path, start: int, size_mib: int, content: Path) -> None:
+def _make_boot(path: Path, start: int, size_mib: int, cluster_sectors: int, content: Path) -> None:
     hidden = str(start // SECTOR)
-    options = ["-F", "32", "-s", "4", "-n", "bootfs", "-i", DISK_ID, "-h", hidden, "--offset", hidden]
+    kind = "16" if cluster_sectors == 128 else "32"
+    options = ["-F", kind, "-s", str(cluster_sectors), "-n", "bootfs", "-i", DISK_ID, "-h", hidden, "--offset", hidden]
     run_program(["mkfs.vfat", *options, str(path), str(size_mib * 1024)])
     run_program(["mcopy", "-i", f"{path}@@{start}", "-s", *map(str, sorted(content.iterdir())), "::"])
 
@@ -245,16 +256,16 @@ def _root_files(release: Release, markers: StyleMarkers, arch: str, partuuid: st
         f"usr/lib/python{release.python}/os.py": "",
         "usr/lib/systemd/systemd": _elf(arch),
         "var/lib/dpkg/arch": f"{arch}\n",
-        "var/lib/dpkg/status": "".join(_status(package, arch) for package in packages),
+        "var/lib/dpkg/status": "".join(package_status(package, arch) for package in packages),
         **markers.root,
     }
 
 
-def _status(package: str, arch: str) -> str:
+def package_status(package: str, arch: str, version: str = "1.0-1") -> str:
     """A package's paragraph in /var/lib/dpkg/status."""
     return (
         f"Package: {package}\nStatus: install ok installed\nPriority: optional\nSection: admin\n"
-        f"Maintainer: Nobody <nobody@example.org>\nArchitecture: {arch}\nVersion: 1.0-1\n"
+        f"Maintainer: Nobody <nobody@example.org>\nArchitecture: {arch}\nVersion: {version}\n"
         f"Description: stand-in\n of {package}\n\n"
     )
 

@@ -21,7 +21,8 @@ def wifi_connection(config: PiConfig) -> str:
     lines = _connection("preconfigured", "wifi", fixed)
     # As numbers, which rpi-preseed does too: any name can be written so, and none is taken for something else.
     name = "".join(f"{byte};" for byte in wifi.ssid.encode("utf-8"))
-    lines += ["[wifi]", "mode=infrastructure", f"ssid={name}", f"hidden={'true' if wifi.hidden else 'false'}", ""]
+    lines += ["[wifi]", "mode=infrastructure", f"ssid={name}", f"hidden={'true' if wifi.hidden else 'false'}"]
+    lines += ["powersave=2", ""]  # off: nm-settings(5); setup.sh says so for networks that are set up later
     if config.wifi_key is not None:
         # "wpa-psk" is WPA2, and WPA3 beside it where the psk is a passphrase; "sae" is WPA3 alone: nm-settings(5).
         management = "sae" if wifi.security == "wpa3" else "wpa-psk"

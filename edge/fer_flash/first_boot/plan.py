@@ -43,9 +43,9 @@ REPORT = "fer-edge-first-boot.txt"
 """What the first boot did, without secrets, on the boot partition."""
 
 _SCRIPTS = ("setup.sh", "first-boot.sh", "fer-edge-first-boot.service")
-_GROUPS = "users,adm,dialout,audio,netdev,video,plugdev,cdrom,games,input,gpio,spi,i2c,render,sudo"
+ACCOUNT_GROUPS = "users,adm,dialout,audio,netdev,video,plugdev,cdrom,games,input,gpio,spi,i2c,render,sudo"
 """As Raspberry Pi Imager has them (src/customization_generator.cpp)."""
-_EARLY_S = 25
+EARLY_S = 25
 """Seconds for setup.sh under rpi-preseed, whose service has 30 in all; what it does not come to, first-boot.sh does."""
 
 
@@ -178,7 +178,7 @@ def _user_data(config: PiConfig) -> dict[str, Yaml]:
     system, ssh, setup = config.settings.system, config.settings.ssh, f"{MOUNTED}/{FOLDER}/setup.sh"
     user: dict[str, Yaml] = {
         "name": config.settings.user.name,
-        "groups": _GROUPS,
+        "groups": ACCOUNT_GROUPS,
         "shell": "/bin/bash",
         "lock_passwd": True,  # until setup.sh gives it one
     }
@@ -213,7 +213,7 @@ def _preseed_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFile
             "locales": [settings.system.locale],
             "lang": settings.system.locale,
         },
-        "runcmd": {"early": [f"sh {MOUNTED}/{FOLDER}/setup.sh rpi-preseed"], "early_cmd_timeout": _EARLY_S},
+        "runcmd": {"early": [f"sh {MOUNTED}/{FOLDER}/setup.sh rpi-preseed"], "early_cmd_timeout": EARLY_S},
     }
     used = [
         f"{name}.{key}" if isinstance(table, dict) else name

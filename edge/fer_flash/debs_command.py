@@ -1,0 +1,36 @@
+"""``fer-edge flash debs``: what an image lacks for a Raspberry Pi camera, fetched once into the cache."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fer_edge.errors import OutputError, reason_of
+from fer_edge.user_folders import cache_folder
+from fer_flash.compose import Stock, raw_image
+from fer_flash.image.card_image import CardImage
+from fer_flash.lines import tell
+from fer_flash.meter import size
+from fer_flash.packages import PICAMERA2, collect_packages, packages_folder, read_apt_sources
+from fer_flash.stock_system import inspect
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fetch what is missing, and check all of it; returns 0. Raises what ``collect_packages`` raises."""
+    folder: Path = arguments.work or cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot work there: {reason_of(error)}; name another folder: --work DIR") from None
+    with raw_image(Stock(arguments.image, arguments.sha256), folder) as raw, CardImage(raw) as card:
+        system = inspect(card.boot, card.root)
+        if PICAMERA2 in system.installed:
+            tell(f"{system.release}: the image has {PICAMERA2}: nothing to fetch")
+            return 0
+        sources = read_apt_sources(card.root)
+    wanted, cache = [PICAMERA2], arguments.cache
+    found = collect_packages(system.release, sources, wanted, cache=cache, force=arguments.force, tell=tell)
+    total = size(sum(deb.path.stat().st_size for deb in found.debs))
+    kept_in = packages_folder(system.release, sources, wanted, cache)
+    tell(f"{system.release}: {len(found.debs)} packages, {total}, as recorded, in {kept_in}")
+    return 0

@@ -1,0 +1,19 @@
+"""The system's packages that FER-Edge needs and an image lacks: found out, fetched by apt, kept in a cache."""
+
+from fer_flash.packages.apt_sources import AptSources, read_apt_sources
+from fer_flash.packages.collect import PICAMERA2, SystemPackages, collect_packages, packages_folder
+from fer_flash.packages.deb import Deb
+from fer_flash.packages.dpkg_status import STATUS, InstalledPackage, installed_packages
+
+__all__ = [
+    "PICAMERA2",
+    "STATUS",
+    "AptSources",
+    "Deb",
+    "InstalledPackage",
+    "SystemPackages",
+    "collect_packages",
+    "installed_packages",
+    "packages_folder",
+    "read_apt_sources",
+]
