@@ -6,6 +6,7 @@ Precedence: flags > environment (``FER_EDGE_<SECTION>_<KEY>``) > file > the defa
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -30,6 +31,15 @@ ENVIRONMENT_PREFIX = "FER_EDGE_"
 CASCADE_WINDOW = 24
 """Side in pixels of the window that the Haar cascade was trained on: no face reduced below it can be found."""
 
+YUNET_WINDOW = 36
+"""Width in pixels to which the smallest face looked for is reduced for YuNet: it finds as many of FER2013's faces at
+36 as the cascade at 24."""
+YUNET_MIN_PX = 10
+"""Shorter side in pixels of the smallest picture that YuNet searches; it finds no smaller face."""
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+YUNET_PAGE = "https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet"
+"""Where OpenCV publishes the file."""
+
 WIDEST_S = 0.5
 """Seconds without being seen after which a face is looked for, and joined to its track, no farther away."""
 
@@ -42,6 +52,12 @@ MOST_THREADS = 64
 LEAST_BUDGET = 0.01
 """Least share of a core's time for the search for faces: below it, nobody would ever be found."""
 
+PixelFormatName = Literal[
+    "auto", "MJPG", "JPEG", "YUYV", "YVYU", "UYVY", "VYUY", "NV12", "NV21", "NV16", "YU12", "YV12", "422P",
+    "GREY", "Y10", "Y12", "Y16", "RGB3", "BGR3",
+]  # fmt: skip
+"""Formats of a V4L2 camera's pictures, by the four letters that ``v4l2-ctl --list-formats`` shows."""
+
 STILL_SEARCH_PX = 1280
 """Longer side in pixels to which a still picture is reduced for the search: a phone's 12 megapixels would take many
 seconds, and a face that is smaller than the detector's least there would give the classifier little to see."""
@@ -53,24 +69,45 @@ STILL_MIN_NEIGHBORS = 6
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """``[detector]``: how the Haar cascade looks for faces (values of OpenCV's detectMultiScale)."""
+    """``[detector]``: what looks for faces, and how."""
 
+    kind: Literal["haar", "yunet"] = "haar"
+    """``haar`` is OpenCV's cascade for upright frontal faces, ``yunet`` a small network that also finds turned ones and
+    needs ``model``."""
+    model: str | None = None
+    """YuNet's file, such as ``face_detection_yunet_2023mar.onnx``; for ``yunet`` alone."""
     min_face: int = 48
-    """Smallest face looked for in a full search, pixels of the frame; what ``full_search_width`` reduces below 24 is
-    not found."""
+    """Smallest face looked for in a full search, pixels of the frame; what ``full_search_width`` reduces below 24
+    (``yunet``: 36) is not found."""
+    min_score: float = 0.7
+    """``yunet``: least score of a face, 0..1; higher means fewer false faces and more missed ones."""
+    known_min_score: float = 0.5
+    """``yunet``: least score where a known face is looked for again: it is likely to be there."""
+    max_overlap: float = 0.3
+    """``yunet``: of two faces that overlap by more (intersection over union, 0..1), the surer one counts."""
     scale_factor: float = 1.15
-    """Ratio between the sizes tried, above 1; nearer 1 finds more and costs more."""
+    """``haar``: ratio between the sizes tried, above 1; nearer 1 finds more and costs more."""
     min_neighbors: int = 2
-    """Overlapping hits that make a face; higher means fewer false faces and more missed ones."""
+    """``haar``: overlapping hits that make a face; higher means fewer false faces and more missed ones."""
     known_scale_factor: float = 1.15
-    """The same ratio where a known face is looked for again; its size is known well, so few are tried."""
+    """``haar``: the same ratio where a known face is looked for again; its size is known well, so few are tried."""
     known_min_neighbors: int = 1
-    """Hits wanted where a known face is looked for again: it is likely to be there."""
+    """``haar``: hits wanted where a known face is looked for again: it is likely to be there."""
+    verify: bool = True
+    """Verify by a small network that what is found and followed is a face; off, a false face may be followed for
+    seconds."""
     threads: int = 1
     """Threads of OpenCV in the whole process, for searches as for resizing."""
 
     def __post_init__(self) -> None:
+        if self.kind == "yunet":
+            require(self.model is not None, f'kind = "yunet" needs model, the file {YUNET_FILE} from {YUNET_PAGE}')
+        else:
+            require(self.model is None, 'model is YuNet\'s file: set kind = "yunet" too, or take model out')
         require(8 <= self.min_face <= 8192, "min_face must be between 8 and 8192 pixels")
+        require(0.05 <= self.min_score <= 1, "min_score must be between 0.05 and 1")
+        require(0.05 <= self.known_min_score <= 1, "known_min_score must be between 0.05 and 1")
+        require(0 <= self.max_overlap <= 1, "max_overlap must be between 0 and 1")
         require(1.01 <= self.scale_factor <= 2.0, "scale_factor must be between 1.01 and 2")
         require(0 <= self.min_neighbors <= 50, "min_neighbors must be between 0 and 50")
         require(1.01 <= self.known_scale_factor <= 2.0, "known_scale_factor must be between 1.01 and 2")
@@ -91,9 +128,10 @@ class ScheduleSettings:
     """Most milliseconds that the searches of one frame should take; a single search may take more."""
     full_search_width: int = 320
     """Width in pixels to which the frame is reduced for a search of the whole of it; its longer side where
-    ``acquire_within_s`` is 0."""
+    ``acquire_within_s`` is 0. With ``yunet``, 1.5 times as much."""
     face_px: int = 48
-    """Width in pixels to which a known face is reduced before it is looked for again."""
+    """Width in pixels to which a known face is reduced before it is looked for again. With ``yunet``, 1.5 times as
+    much."""
     look_every_s: float = 0.3
     """Seconds between two searches for a face that looks as it did; another one is searched for at once."""
     still_look_s: float = 10.0
@@ -201,8 +239,14 @@ class SourceSettings:
     """Width in pixels asked of a camera; it may give its nearest. Files keep their own."""
     height: int | None = None
     """Height in pixels asked of a camera; it may give its nearest. Files keep their own."""
+    fourcc: PixelFormatName = "auto"
+    """Format of the pictures of a USB camera: ``auto`` is MJPG for more than 640x480 pixels, where the camera has it,
+    else what its driver is set to."""
     fps: float | None = None
     """Frames per second asked of a camera, and taken for images and for videos that do not tell theirs."""
+    sensor_mode: str = "full"
+    """Sensor mode of a picamera2 camera: ``full`` is the smallest that sees the whole field of view at ``fps``,
+    ``auto`` the one that picamera2 chooses for the picture's size, which may see less; ``1640x1232`` is that one."""
     rotate: Literal[0, 90, 180, 270] = 0
     """Degrees clockwise by which each frame is turned."""
     mirror: bool = False
@@ -238,6 +282,8 @@ class SourceSettings:
             require(value is None or 16 <= value <= MOST_PIXELS, f"{name} must be between 16 and {MOST_PIXELS} pixels")
         for name, rate in (("fps", self.fps), ("max_fps", self.max_fps)):
             require(rate is None or 0.01 <= rate <= 1000, f"{name} must be between 0.01 and 1000")
+        mode = re.fullmatch(r"full|auto|[1-9]\d{1,4}x[1-9]\d{1,4}", self.sensor_mode)
+        require(mode is not None, 'sensor_mode must be "full", "auto", or a size such as "1640x1232"')
         if self.region:
             require(len(self.region) == 4, "region must be [x, y, width, height]")
             _check_zone("region", self.region)

@@ -134,7 +134,8 @@ def _back(found: Any, area: Box, to_x: float, to_y: float) -> Box:
 def load_cascade() -> Any:
     """The one place that finds the class and the XML: both are gone from OpenCV 5, Debian keeps the XML apart."""
     if not hasattr(cv2, "CascadeClassifier"):
-        raise ModelError(f"OpenCV {cv2.__version__} has no CascadeClassifier: pip install 'opencv-python-headless<5'")
+        instead = "pip install 'opencv-python-headless<5', or set detector.kind = \"yunet\""
+        raise ModelError(f"OpenCV {cv2.__version__} has no CascadeClassifier: {instead}")
     data = getattr(cv2, "data", None)
     folders = [Path(data.haarcascades), _DEBIAN_CASCADES] if data else [_DEBIAN_CASCADES]
     for path in (folder / CASCADE_FILE for folder in folders):

@@ -19,12 +19,13 @@ from fer_edge.closing import Closing
 from fer_edge.config import LEAST_BUDGET, RuntimeSettings, ScheduleSettings
 from fer_edge.crop import CropSpec, crop_face
 from fer_edge.crop_quality import find_fault, measure
-from fer_edge.detection import HaarFaceDetector, suppress_overlaps
+from fer_edge.detection import suppress_overlaps
+from fer_edge.detectors import make_detector
 from fer_edge.emotion import EmotionSmoother
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.events import EventTeller
 from fer_edge.motion import MotionGate
-from fer_edge.schedule import WATCHED, ScheduleState, Search, SearchCost, plan_searches
+from fer_edge.schedule import WATCHED, Reach, ScheduleState, Search, SearchCost, plan_searches
 from fer_edge.sources.base import FrameSource
 from fer_edge.sources.limits import Limits, frames_within
 from fer_edge.telemetry import StageTimer, Telemetry
@@ -41,6 +42,7 @@ from fer_edge.types import (
     TrackedEmotion,
     UInt8Array,
 )
+from fer_edge.verification import FaceCheck, FaceReading, TrackVerifier
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +68,11 @@ class Pipeline(Closing):
         telemetry: Telemetry | None = None,
         *,
         adapt_to_cost: bool = False,
+        check: FaceReading | None = None,
     ) -> None:
-        """``detector`` None is the Haar cascade; ModelError is raised when it is missing.
+        """``detector`` None is the one that ``settings.detector`` names; ModelError is raised when it is missing.
+
+        ``check`` tells faces from clutter, unless ``detector.verify`` is off; None is the network of the package.
 
         With ``adapt_to_cost`` (frames that do not wait) the schedule follows the measured cost; without, the same
         frames always give the same tracks. A source that is given later decides that by itself.
@@ -77,7 +82,8 @@ class Pipeline(Closing):
         self._telemetry = telemetry or Telemetry()
         self._given_detector = detector
         # A still is searched more strictly than a stream: each of the two is loaded once, and when it is needed.
-        self._haar = functools.cache(HaarFaceDetector)
+        self._made = functools.cache(make_detector)
+        self._check = functools.cache(self._load_check if check is None else lambda: check)
         self._share = 1.0
         self._begin(self._asked, adapt_to_cost)
 
@@ -91,7 +97,7 @@ class Pipeline(Closing):
         *,
         adapt_to_cost: bool = False,
     ) -> Self:
-        """The pipeline with the Haar detector and a bundle's ``variant`` (default: that of the settings).
+        """The pipeline with the settings' detector and a bundle's ``variant`` (default: that of the settings).
 
         Raises ModelError when either is refused. The bundle may be closed afterwards.
         """
@@ -163,6 +169,8 @@ class Pipeline(Closing):
             with self._telemetry.stage("track"):
                 looked_for = {search.track_id for search in searches if search.track_id is not None}
                 tracks = self._tracker.update(now, faces, looked_for)
+            tracks = self._verify(frame, tracks, now)
+            with self._telemetry.stage("track"):
                 self._appearance.learn(frame.gray, tracks)
                 self._miss(known, tracks, now)
             for track_id, face in self._smoother.due(tracks, now):
@@ -185,8 +193,10 @@ class Pipeline(Closing):
         self._share = share
 
     def close(self) -> None:
-        """Release the model; may be called twice."""
+        """Release the models; may be called twice."""
         self._classifier.close()
+        if self._verifier is not None:
+            self._check().close()
 
     def finish(self, at: float) -> tuple[EmotionEvent, ...]:
         """The source ended or was lost at ``at``: ``left`` for those still there. Frames may follow; ids go on."""
@@ -201,19 +211,26 @@ class Pipeline(Closing):
         self._adapt_to_cost = adapt_to_cost
         self._afforded: tuple[float, ScheduleSettings] = (1.0, settings.schedule)
         given = self._given_detector
-        self._detector: FaceDetector = self._haar(settings.detector) if given is None else given
+        self._detector: FaceDetector = self._made(settings.detector) if given is None else given
         self._tracker = Tracker(settings.tracking)
         self._smoother = EmotionSmoother(settings.emotion)
         self._teller = EventTeller(self._classifier.labels, settings.emotion)
         self._clock = SteadyClock()
-        self._cost = SearchCost()
+        self._cost = SearchCost.nominal(settings.detector)
+        self._reach = Reach.of(settings.detector)
         self._source = ""
         self._forget_the_scene()
 
     def _forget_the_scene(self) -> None:
         self._appearance = AppearanceFollower()
+        # Where one hit is enough, as in a still picture, no further reading could correct a wrong one.
+        verify = self._settings.detector.verify and self._settings.tracking.confirm_hits > 1
+        self._verifier = TrackVerifier(self._check()) if verify else None
         self._motion = MotionGate(self._settings.schedule)
         self._schedule = ScheduleState()
+
+    def _load_check(self) -> FaceReading:
+        return FaceCheck(self._asked.model.interpreter)
 
     def _affordable(self) -> ScheduleSettings:
         """The settings of the schedule, with what ``spare`` leaves of the budget."""
@@ -252,7 +269,7 @@ class Pipeline(Closing):
             watched = [track.box.grown(WATCHED) for track in tracks if track.confirmed]
             motion = self._motion.update(frame.gray, now, watched)
             searches, self._schedule = plan_searches(
-                motion, tracks, now, self._cost, self._schedule, settings, self._settings.detector.min_face
+                motion, tracks, now, self._cost, self._schedule, settings, self._reach
             )
         return searches
 
@@ -288,6 +305,14 @@ class Pipeline(Closing):
                 seconds = (time.thread_time() - began) * max(1, cv2.getNumThreads())
                 self._cost = self._cost.measured(search, seconds)
         return suppress_overlaps(found)
+
+    def _verify(self, frame: Frame, tracks: tuple[Track, ...], now: float) -> tuple[Track, ...]:
+        """``tracks`` without those that turned out to be no faces, the doubtful ones unconfirmed."""
+        if self._verifier is None or not tracks:
+            return tracks
+        with self._telemetry.stage("verify"):
+            verdict = self._verifier.judge(frame.gray, tracks, now)
+            return self._tracker.judge(now, verdict.doubted, verdict.rejected)
 
     def _read(self, frame: Frame, face: Face) -> EmotionProbabilities | None:
         fault: CropFault | None = CropFault.CUT

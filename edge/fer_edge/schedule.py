@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fer_edge.config import CASCADE_WINDOW, WIDEST_S, ScheduleSettings
+from fer_edge.config import CASCADE_WINDOW, WIDEST_S, YUNET_MIN_PX, YUNET_WINDOW, DetectorSettings, ScheduleSettings
 from fer_edge.types import Box, SceneMotion, Track
 
 TILE_PX = 200
@@ -51,6 +51,34 @@ MOST_RISE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """Which faces a detector finds in a full search, and what parts suit it; the defaults are the Haar cascade's.
+
+    ``min_face`` is the width in pixels of the frame of the smallest face looked for, which is reduced to at least
+    ``window`` pixels. ``last_px`` is the longer side of the reduced frame in which all larger faces are looked for at
+    once, ``last_finer`` by how much less than by the next half that one is reduced, ``tile_px`` the longest side of a
+    tile of the others.
+    """
+
+    min_face: float
+    window: int = CASCADE_WINDOW
+    tile_px: int = TILE_PX
+    last_px: int = LAST_PX
+    last_finer: float = LAST_FINER
+
+    @classmethod
+    def of(cls, detector: DetectorSettings) -> Reach:
+        """The reach of the detector that ``detector`` names."""
+        if detector.kind == "yunet":
+            return cls(detector.min_face, YUNET_WINDOW, tile_px=240, last_px=240, last_finer=1.0)
+        return cls(detector.min_face)
+
+    def zoomed(self, pixels: int) -> float:
+        """``full_search_width`` or ``face_px`` of the settings for this detector: they are meant for the cascade's."""
+        return pixels * self.window / CASCADE_WINDOW
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """Look in ``region`` at ``scale`` for faces of ``min_face`` to ``max_face`` frame pixels (None: no limit).
 
@@ -78,10 +106,18 @@ class SearchCost:
 
     The defaults are nominal: what a file's searches are taken to cost, so that it gives the same trace on any machine.
     A 2 GHz x86-64 core takes about two thirds of them. A region holds a face, so it is rejected later and costs more.
+    A picture whose shorter side is below ``min_px`` is not searched at all.
     """
 
     tile: float = 0.25
     region: float = 0.6
+    min_px: int = CASCADE_WINDOW
+
+    @classmethod
+    def nominal(cls, detector: DetectorSettings) -> SearchCost:
+        """The nominal costs of the detector that ``detector`` names."""
+        # Every pixel costs YuNet the same; a region is small, and its sides are rounded up to multiples of 32.
+        return cls(0.11, 0.2, YUNET_MIN_PX) if detector.kind == "yunet" else cls()
 
     def of(self, search: Search) -> float:
         """Seconds that ``search`` should take."""
@@ -89,7 +125,7 @@ class SearchCost:
 
     def measured(self, search: Search, elapsed_s: float) -> SearchCost:
         """The costs after ``search`` took ``elapsed_s`` seconds: a running mean that follows a chip that throttles."""
-        if min(search.region.width, search.region.height) * search.scale < CASCADE_WINDOW:
+        if min(search.region.width, search.region.height) * search.scale < self.min_px:
             return self  # too small for a face: the detector does not look at all
         name = "tile" if search.track_id is None else "region"
         mean = getattr(self, name)
@@ -119,20 +155,19 @@ def plan_searches(
     cost: SearchCost,
     state: ScheduleState,
     settings: ScheduleSettings,
-    min_face: float,
+    reach: Reach,
 ) -> tuple[tuple[Search, ...], ScheduleState]:
     """The searches to make in a frame captured at ``now``, and the state for the next frame.
 
     The first frame of all is searched whole, as far as ``budget_ms`` allows: who is there then need not wait.
-    ``motion`` holds the frame's size and where it changed; ``tracks`` hold predicted boxes; ``min_face`` is the width
-    in pixels of the smallest face that a search of the whole frame looks for.
+    ``motion`` holds the frame's size and where it changed, ``tracks`` predicted boxes; ``reach`` is the detector's.
     """
     elapsed = 0.0 if state.at is None else max(0.0, now - state.at)
-    tiles = sweep_tiles(motion.frame_size, settings, min_face)
+    tiles = sweep_tiles(motion.frame_size, settings, reach)
     tiles_at = state.tiles_at if state.frame_size == motion.frame_size else (-math.inf,) * len(tiles)
 
     wanted = [
-        (late, _around(track, motion, now, settings))
+        (late, _around(track, motion, now, settings, reach))
         for track in tracks
         if (late := _overdue(track, motion, now, elapsed, settings)) >= 1
     ]
@@ -166,28 +201,28 @@ def plan_searches(
 
 
 @lru_cache(maxsize=8)
-def sweep_tiles(frame_size: tuple[int, int], settings: ScheduleSettings, min_face: float) -> tuple[Search, ...]:
+def sweep_tiles(frame_size: tuple[int, int], settings: ScheduleSettings, reach: Reach) -> tuple[Search, ...]:
     """The searches that together find a face of any size anywhere in a frame of ``frame_size`` (width, height).
 
-    No face below ``min_face`` pixels of the frame is looked for, nor one that the reduced frame shows too small.
+    No face below ``reach.min_face`` is looked for, nor one that the reduced frame shows too small.
 
     Neighbouring tiles overlap by the largest face that they look for, so that a face on a seam is whole in one.
     """
     width, height = frame_size
     if settings.acquire_within_s == 0:
         # By the longer side: searched at once, a tall picture must not cost a multiple of a wide one.
-        scale = min(1.0, settings.full_search_width / max(1, *frame_size))
-        return (Search(Box(0, 0, width, height), scale, max(CASCADE_WINDOW / scale, min_face)),)
-    scale = min(1.0, settings.full_search_width / max(1, width), CASCADE_WINDOW / min_face)
-    smallest = CASCADE_WINDOW / scale
+        scale = min(1.0, reach.zoomed(settings.full_search_width) / max(1, *frame_size))
+        return (Search(Box(0, 0, width, height), scale, max(reach.window / scale, reach.min_face)),)
+    scale = min(1.0, reach.zoomed(settings.full_search_width) / max(1, width), reach.window / reach.min_face)
+    smallest = reach.window / scale
     tiles: list[Search] = []
-    while max(width, height) * scale > LAST_PX:
+    while max(width, height) * scale > reach.last_px:
         overlap = math.ceil(OCTAVE * smallest)
-        rows, columns = (_spread(side, overlap, TILE_PX / scale) for side in (height, width))
+        rows, columns = (_spread(side, overlap, reach.tile_px / scale) for side in (height, width))
         regions = [Box(x, y, across, down) for y, down in rows for x, across in columns]
         tiles += [Search(region, scale, smallest, OCTAVE * smallest) for region in regions]
         scale, smallest = scale / 2, smallest * 2
-    return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * LAST_FINER), smallest))
+    return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * reach.last_finer), smallest))
 
 
 def _spread(side: int, overlap: int, most: float) -> list[tuple[int, int]]:
@@ -198,15 +233,15 @@ def _spread(side: int, overlap: int, most: float) -> list[tuple[int, int]]:
     return [(start, min(side, math.ceil(start + step + overlap)) - start) for start in starts]
 
 
-def _around(track: Track, motion: SceneMotion, now: float, settings: ScheduleSettings) -> Search:
+def _around(track: Track, motion: SceneMotion, now: float, settings: ScheduleSettings, reach: Reach) -> Search:
     """Where the track should be: the longer ago it was seen, the wider."""
     steady = track.followed
     unseen = min(max(0.0, now - max(track.last_seen, track.last_placed)), WIDEST_S)
     ratio = STEADY_RATIO if steady else UNSURE_RATIO
     face = max(1, track.box.width)
     margin = settings.region_margin + settings.region_growth * unseen + (0.0 if track.confirmed else UNSURE_MARGIN)
-    # The smallest face of the range may not come to lie below the cascade's window.
-    scale = min(1.0, max(settings.face_px, CASCADE_WINDOW * ratio) / face)
+    # The smallest face of the range may not come to lie below the detector's window.
+    scale = min(1.0, max(reach.zoomed(settings.face_px), reach.window * ratio) / face)
     region = track.box.grown(margin).clipped(*motion.frame_size)
     return Search(region, scale, face / ratio, face * ratio, track.track_id, track.confirmed)
 

@@ -75,6 +75,16 @@ class Tracker:
                 self._next_id += 1
         return self.predicted(now)
 
+    def judge(self, now: float, doubted: Collection[int], rejected: Collection[int]) -> tuple[Track, ...]:
+        """Hold back the ``doubted`` tracks, which are not confirmed as long as they are; end the ``rejected`` ones.
+
+        Returns the tracks that remain.
+        """
+        self._followed = [followed for followed in self._followed if followed.track_id not in rejected]
+        for followed in self._followed:
+            followed.doubted = followed.track_id in doubted
+        return self.predicted(now)
+
     def clear(self) -> None:
         """Forget all tracks, as when a source ends; ids go on counting."""
         self._followed.clear()
@@ -101,6 +111,8 @@ class _Followed:
         """When it was last known where it is."""
         self.was_found, self.matched = True, False
         """By the detector, and by its looks, in the newest frame."""
+        self.doubted = False
+        """Whether it was not verified to be a face; see ``Tracker.judge``."""
         self._x, self._y = face.box.centre
         self._width, self._height = float(face.box.width), float(face.box.height)
         self._speed_x = self._speed_y = 0.0
@@ -160,7 +172,7 @@ class _Followed:
             self.track_id,
             box,
             self.last_seen,
-            confirmed=self.hits >= confirm_hits,
+            confirmed=self.hits >= confirm_hits and not self.doubted,
             face=None if self.misses and not matched else face,
             last_looked=self.last_looked,
             last_placed=self._placed_at,

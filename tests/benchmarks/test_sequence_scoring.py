@@ -15,6 +15,7 @@ from fer_bench.sequence.scoring import (
     SETTLED_FRAMES,
     Acquired,
     Sighting,
+    Surplus,
     acquired,
     id_switches,
     judge_changes,
@@ -43,21 +44,23 @@ def visit_of(labels: list[str | None], start: int = 0) -> list[Sighting]:
 def test_found_missed_and_false():
     faces = [TrueFace(0, BOX, 1.0, 7, "happy"), TrueFace(1, Box(300, 10, 100, 100), 0.6, 8, "sad")]
     on_first, nowhere = Told(Box(14, 8, 100, 100), "happy", 3), Told(Box(200, 200, 50, 50), "sad", 4)
-    seen, false_boxes = sightings(5, faces, [nowhere, on_first])
+    seen, surplus = sightings(5, faces, [nowhere, on_first])
     assert [(sighting.number, sighting.row, sighting.told) for sighting in seen] == [(0, 7, on_first), (1, 8, None)]
-    assert false_boxes == 1
-    # A box of less than half the face's area in common is on no face; the second on one is false.
-    assert sightings(5, faces[:1], [Told(Box(60, 10, 100, 100), "happy")])[1] == 1
-    assert sightings(5, faces[:1], [on_first, Told(BOX, "happy")])[1] == 1
+    assert surplus == Surplus(false=1, ghosts=1)
+    # A box that shares less than half of its area with the face's is on no face, but no ghost; so is a second on one.
+    assert sightings(5, faces[:1], [Told(Box(60, 10, 100, 100), "happy")])[1] == Surplus(false=1)
+    assert sightings(5, faces[:1], [on_first, Told(BOX, "happy")])[1] == Surplus(false=1)
+    # A corner of the face does not make it one: 15 x 15 pixels of 2 x 10,000 are an overlap of about 0.01.
+    assert sightings(5, faces[:1], [Told(Box(95, 95, 100, 100), "happy")])[1] == Surplus(false=1, ghosts=1)
 
 
 def test_a_frame_that_was_not_shown_is_neither_missed_nor_false():
-    seen, false_boxes = sightings(5, [TrueFace(0, BOX, 1.0, 7, "happy")], None)
-    assert ([sighting.looked for sighting in seen], false_boxes) == ([False], 0)
+    seen, surplus = sightings(5, [TrueFace(0, BOX, 1.0, 7, "happy")], None)
+    assert ([sighting.looked for sighting in seen], surplus) == ([False], Surplus())
 
 
 def test_a_face_out_of_sight_can_neither_be_found_nor_missed():
-    assert sightings(5, [TrueFace(0, Box(-500, 0, 100, 100), 0.0, 7, "happy")], []) == ([], 0)
+    assert sightings(5, [TrueFace(0, Box(-500, 0, 100, 100), 0.0, 7, "happy")], []) == ([], Surplus())
 
 
 def test_a_visit_goes_on_when_the_face_was_hidden_for_a_moment():
@@ -208,6 +211,7 @@ def test_the_visible_share_is_that_of_the_pixels(box, before):
 @given(st.lists(st.tuples(BOXES, st.floats(0, 1)), max_size=4), st.lists(BOXES, max_size=4))
 def test_every_box_is_on_one_face_or_false(true, told):
     faces = [TrueFace(number, box, share, 0, "sad") for number, (box, share) in enumerate(true)]
-    seen, false_boxes = sightings(0, faces, [Told(box, "sad") for box in told])
-    assert sum(sighting.told is not None for sighting in seen) + false_boxes == len(told)
+    seen, surplus = sightings(0, faces, [Told(box, "sad") for box in told])
+    assert sum(sighting.told is not None for sighting in seen) + surplus.false == len(told)
+    assert surplus.ghosts <= surplus.false
     assert all(sighting.told.box.iou(faces[sighting.number].box) >= 0.5 for sighting in seen if sighting.told)

@@ -324,8 +324,17 @@ def test_the_example_holds_the_defaults_but_for_what_it_says() -> None:
 def test_what_the_example_leaves_out_could_be_put_in(tmp_path: Path) -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     text = text.replace("tls = false", "tls = true")  # which certificates need
+    text = text.replace('kind = "haar"', 'kind = "yunet"')  # which its model needs
     loaded = load_settings(write(tmp_path / "c.toml", text), environment={})
-    for section in (loaded.source, loaded.model, loaded.output, loaded.mqtt, loaded.webhook, loaded.web):
+    for section in (
+        loaded.source,
+        loaded.model,
+        loaded.output,
+        loaded.mqtt,
+        loaded.webhook,
+        loaded.web,
+        loaded.detector,
+    ):
         assert all(getattr(section, field.name) is not None for field in dataclasses.fields(section))
 
 

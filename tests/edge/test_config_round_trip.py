@@ -78,6 +78,7 @@ SECTIONS = {
         events_max_mib=st.none() | st.floats(0.01, 1e6),
         events_keep=st.integers(1, 1000),
         events_gather_s=st.floats(0, 3600),
+        events_sync_s=st.none() | st.floats(0, 3600),
         hold=st.integers(1, 1_000_000),
         privacy=st.sampled_from(["events", "aggregate"]),
         aggregate_s=st.floats(1, 86_400),
@@ -85,6 +86,9 @@ SECTIONS = {
     "detector": st.builds(
         DetectorSettings,
         min_face=st.integers(8, 8192),
+        min_score=st.floats(0.05, 1),
+        known_min_score=st.floats(0.05, 1),
+        max_overlap=st.floats(0, 1),
         scale_factor=st.floats(1.01, 2),
         min_neighbors=st.integers(0, 50),
         known_scale_factor=st.floats(1.01, 2),
@@ -133,7 +137,7 @@ SECTIONS = {
         reconnect=st.booleans(),
         retry_after_s=st.floats(0.1, 10),
         retry_most_s=st.floats(10, 3600),
-        black_after_s=st.floats(0, LONGEST_S),
+        dark_after_s=st.floats(0, LONGEST_S),
         frozen_after_s=st.floats(0, LONGEST_S),
     ),
     "mqtt": st.builds(

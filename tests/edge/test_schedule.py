@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.config import ScheduleSettings
-from fer_edge.schedule import HIDDEN, RETRY_S, ScheduleState, Search, SearchCost, plan_searches, sweep_tiles
+from fer_edge.schedule import HIDDEN, RETRY_S, Reach, ScheduleState, Search, SearchCost, plan_searches, sweep_tiles
 from fer_edge.types import Box, SceneMotion, Track
 
 SETTINGS = ScheduleSettings()
 SIZE = (640, 480)
-MIN_FACE = 48
+MIN_FACE = Reach(48)
 COST = SearchCost()
 FACE = Box(200, 100, 80, 80)
 TILES = sweep_tiles(SIZE, SETTINGS, MIN_FACE)
@@ -79,7 +79,7 @@ def _followed(*boxes: Box) -> tuple[Callable[[float], list[Track]], Callable[[tu
 def test_any_face_is_whole_in_a_tile_that_looks_for_its_size(
     size: tuple[int, int], width: int, min_face: int, where: tuple[float, float, float]
 ) -> None:
-    tiles = sweep_tiles(size, replace(SETTINGS, full_search_width=width), min_face)
+    tiles = sweep_tiles(size, replace(SETTINGS, full_search_width=width), Reach(min_face))
     smallest, largest = math.ceil(tiles[0].min_face), min(size)
     assert smallest >= min_face - 1 and all(24 / tile.min_face - 1e-9 <= tile.scale <= 1 for tile in tiles)
     if smallest > largest:
@@ -255,7 +255,7 @@ def test_a_face_that_is_not_there_though_nothing_moved_is_searched_for() -> None
         COST,
         ScheduleState(0.9, 1.0, (1.0,) * 6, SIZE),
         SETTINGS,
-        48,
+        MIN_FACE,
     )
     assert [search.track_id for search in searches] == [1]
 

@@ -30,6 +30,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write sequence.json, sequence.md and plots into DIR")
     parser.add_argument("--config", type=Path, metavar="F", help="settings of FER-Edge, as `run` takes them")
+    parser.add_argument(
+        "--yunet", type=Path, metavar="FILE", help="YuNet's model file (detector.model): show that detector too"
+    )
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="kinds of sequences (default: all)")
     parser.add_argument("--seconds", type=_number(4, 3600), default=24, metavar="S", help="of each (default: 24)")
     parser.add_argument("--rounds", type=_number(1, 1000), default=1, metavar="N", help="with other faces (default: 1)")

@@ -6,9 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from fer_bench.plots import BLUE, GREY, RED, new_figure
-from fer_bench.sequence.results import FER_EDGE, FULL_SEARCHES, CostCell, SequenceSection
+from fer_bench.sequence.results import (
+    FER_EDGE,
+    FER_EDGE_YUNET,
+    FULL_SEARCHES,
+    FULL_YUNET,
+    CostCell,
+    SequenceSection,
+)
 
-_COLOURS = {FER_EDGE: BLUE, **dict(zip(FULL_SEARCHES, (RED, GREY), strict=True))}
+_COLOURS = {
+    FER_EDGE: BLUE,
+    **dict(zip(FULL_SEARCHES, (RED, GREY), strict=True)),
+    FER_EDGE_YUNET: "#2f855a",
+    FULL_YUNET: "#b7791f",
+}
 _LEAST_LABEL = 0.06
 """Share of the axis that a part of a bar must fill to bear a name."""
 _ONE_SIZE = (640, 480)
@@ -57,6 +69,8 @@ def costs(section: SequenceSection) -> Any:
     figure, (by_faces, by_size) = new_figure(9.6, 4.2, columns=2)
     for name, colour in _COLOURS.items():
         cells = [cell for cell in section.costs if cell.system == name]
+        if not cells:
+            continue
         _line(by_faces, [cell for cell in cells if (cell.width, cell.height) == _ONE_SIZE], "faces", colour, name)
         for faces, style in ((1, "-"), (3, "--")):
             if name == FER_EDGE or faces == 1:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from fer_bench import output, report
 from fer_bench.accuracy import ferplus_votes, split_of
@@ -17,9 +20,16 @@ from fer_bench.runners import default_variant
 from fer_bench.sequence.cast import Cast
 from fer_bench.sequence.costs import measure_costs
 from fer_bench.sequence.measure import measure, sequences
-from fer_bench.sequence.results import FULL_SEARCHES, CastInfo, SequenceSection, SequenceSettings
+from fer_bench.sequence.results import (
+    FER_EDGE_YUNET,
+    FULL_SEARCHES,
+    FULL_YUNET,
+    CastInfo,
+    SequenceSection,
+    SequenceSettings,
+)
 from fer_bench.sequence.scenes import KINDS
-from fer_bench.sequence.systems import FerEdge, FullSearch, System
+from fer_bench.sequence.systems import FerEdge, FullSearch, System, haar_search, yunet_search
 from fer_bench.sequence.truth import CleanView, rows_of
 from fer_edge import strict_toml
 from fer_edge.bundle import ModelBundle, load_bundle
@@ -27,6 +37,7 @@ from fer_edge.classification import EmotionClassifier
 from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.errors import InputError
 from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.yunet_model import read_model
 from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
 
 _WIDTH, _HEIGHT = 640, 480
@@ -52,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.rounds,
         arguments.baseline_every,
         _fingerprint(runtime),
+        None if arguments.yunet is None else read_model(arguments.yunet).sha256,
     )
     dataset = load_dataset(arguments.data)
     split = PRIVATE_TEST if arguments.final else PUBLIC_TEST
@@ -60,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     cast = Cast(dataset, split, None if votes is None else votes[split])
     set_up_opencv()
     with load_bundle(bundle_path(arguments.bundle)) as bundle:
-        section = measure_sequences(bundle, cast, settings, runtime, costs=not arguments.no_costs)
+        systems = _systems(bundle, settings, runtime, arguments.yunet)
+        section = measure_sequences(bundle, cast, settings, systems, costs=not arguments.no_costs)
         variant = default_variant(bundle)
         found = BenchmarkReport(
             describe_host(), describe_bundle(bundle), variant_results(bundle, {variant}), sequence=section
@@ -73,17 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measure_sequences(
-    bundle: ModelBundle, cast: Cast, settings: SequenceSettings, runtime: RuntimeSettings, *, costs: bool
+    bundle: ModelBundle, cast: Cast, settings: SequenceSettings, systems: Sequence[System], *, costs: bool
 ) -> SequenceSection:
-    """Show all sequences to FER-Edge and, where ``settings`` say so, to the full searches. Raises ModelError.
+    """Show all sequences to ``systems``, of which FER-Edge is the first. Raises ModelError.
 
     With ``costs`` also what a frame costs by its size and by the number of faces.
     """
-    variant = default_variant(bundle)
-    systems: list[System] = [FerEdge(bundle, variant, runtime)]
-    if settings.baseline_every:
-        systems += [FullSearch(name, bundle, variant) for name in FULL_SEARCHES]
-    with EmotionClassifier(bundle, variant) as classifier:
+    with EmotionClassifier(bundle, default_variant(bundle)) as classifier:
         clean = CleanView(cast, classifier)
         results, stages = measure(systems, settings, cast, clean)
         rows = {row for sequence in sequences(settings, cast) for row in rows_of(sequence.parts)}
@@ -98,6 +107,22 @@ def measure_sequences(
         stages,
         cells,
     )
+
+
+def _systems(
+    bundle: ModelBundle, settings: SequenceSettings, runtime: RuntimeSettings, yunet: Path | None
+) -> list[System]:
+    """FER-Edge, the full searches where ``settings`` say so, and both with ``yunet`` where that model file is given."""
+    variant = default_variant(bundle)
+    systems: list[System] = [FerEdge(bundle, variant, runtime)]
+    if yunet is not None:
+        detector = replace(runtime.detector, kind="yunet", model=str(yunet))
+        systems.append(FerEdge(bundle, variant, replace(runtime, detector=detector), FER_EDGE_YUNET))
+    if settings.baseline_every:
+        systems += [FullSearch(name, haar_search(factor), bundle, variant) for name, factor in FULL_SEARCHES.items()]
+        if yunet is not None:
+            systems.append(FullSearch(FULL_YUNET, yunet_search(yunet), bundle, variant))
+    return systems
 
 
 def _fingerprint(runtime: RuntimeSettings) -> str | None:

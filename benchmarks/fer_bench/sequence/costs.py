@@ -42,7 +42,7 @@ class Portraits:
 
 
 def measure_costs(systems: Sequence[System], cells: Sequence[tuple[int, int, int]] = CELLS) -> tuple[CostCell, ...]:
-    """All ``cells`` for all ``systems``, of which the first is shown every frame."""
+    """All ``cells`` for all ``systems``."""
     players = Portraits()
     found: list[CostCell] = []
     for width, height, faces in progress(cells, "costs", len(cells)):
@@ -55,7 +55,7 @@ def measure_costs(systems: Sequence[System], cells: Sequence[tuple[int, int, int
 
 
 def _measure_cell(systems: Sequence[System], sequence: FaceSequence) -> Iterator[CostCell]:
-    """Full searches come between the frames of the first system, as far apart as may be."""
+    """Full searches come between the frames of the others, as far apart as may be."""
     cpu_s = {system.name: 0.0 for system in systems}
     told = {system.name: 0 for system in systems}
     frames = {system.name: 0 for system in systems}
@@ -65,7 +65,7 @@ def _measure_cell(systems: Sequence[System], sequence: FaceSequence) -> Iterator
     for index in range(_FRAMES):
         frame = Frame("costs", index, index / FPS, sequence.frame(index).gray)
         for system in systems:
-            if system is not systems[0] and (index < _ACQUIRING or index % apart):
+            if not system.every_frame and (index < _ACQUIRING or index % apart):
                 continue
             start = time.process_time()
             answers = system.process(frame)

@@ -18,6 +18,7 @@ from fer_bench.sequence.scoring import (
     LEAST_VISIBLE,
     Acquired,
     Sighting,
+    Surplus,
     acquired,
     by_number,
     id_switches,
@@ -61,7 +62,7 @@ def measure(
     cast: Cast,
     clean: CleanView,
 ) -> tuple[tuple[KindResult, ...], tuple[StageShare, ...]]:
-    """Show all sequences to all ``systems``, of which the first is shown every frame."""
+    """Show all sequences to all ``systems``."""
     scores: dict[tuple[str, str], Score] = {}
     stages: tuple[StageShare, ...] = ()
     count = settings.rounds * len(settings.kinds)
@@ -92,7 +93,7 @@ def play(
         frames = [sequence.frame(index) for index in range(start, min(start + CHUNK, sequence.frames))]
         shown = [Frame("sequence", frame.index, frame.index / FPS, frame.gray) for frame in frames]
         for system in in_turn(systems, 0, number):
-            if system is systems[0] or number in for_all:
+            if system.every_frame or number in for_all:
                 _turn(system, shown, played[system.name])
         truth.update({frame.index: frame.faces for frame in frames})
     return truth, {name: answers for name, answers in played.items() if answers.told}
@@ -129,10 +130,10 @@ def score(
     faces, in_shared = FaceFrames(), FaceFrames()
     seen: list[Sighting] = []
     for index, in_frame in truth.items():
-        found, false_boxes = sightings(index, in_frame, played.told.get(index))
+        found, surplus = sightings(index, in_frame, played.told.get(index))
         seen += found
         if index in played.told:
-            counted = _face_frames(found, false_boxes, clean)
+            counted = _face_frames(found, surplus, clean)
             faces += counted
             in_shared += counted if index in shared else FaceFrames()
     result = Score(cpu_s=played.cpu_s, faces=faces, shared=in_shared, changed_events=played.changed_events)
@@ -146,12 +147,13 @@ def score(
     return replace(result, visits=0, acquired_s=(), by_answer=by_answer, by_label=by_label)
 
 
-def _face_frames(found: Sequence[Sighting], false_boxes: int, clean: CleanView) -> FaceFrames:
+def _face_frames(found: Sequence[Sighting], surplus: Surplus, clean: CleanView) -> FaceFrames:
     counted = [sighting for sighting in found if sighting.visible >= LEAST_VISIBLE]
     findable = [sighting for sighting in counted if clean.found(sighting.row)]
     return FaceFrames(
         frames=1,
-        false_frames=int(false_boxes > 0),
+        false_frames=int(surplus.false > 0),
+        ghost_frames=int(surplus.ghosts > 0),
         shown=len(counted),
         matched=sum(sighting.told is not None for sighting in counted),
         findable_shown=len(findable),

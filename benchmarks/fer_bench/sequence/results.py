@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 FER_EDGE = "fer-edge"
 FULL_SEARCHES = {"full (1.1, 5)": 1.1, "full (1.3, 5)": 1.3}
 """Name and scale factor of detectMultiScale on the whole frame at full resolution, with 5 neighbours."""
+FER_EDGE_YUNET, FULL_YUNET = "fer-edge, yunet", "full yunet"
+"""FER-Edge with the other detector, and that one on the whole frame at full resolution, where its file is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class SequenceSettings:
     baseline_every: int
     config: str | None = None
     """SHA-256 of the settings of FER-Edge as TOML; None: its defaults."""
+    yunet: str | None = None
+    """SHA-256 of the YuNet model that was shown too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,12 @@ class CastInfo:
 class FaceFrames:
     """Faces in ``frames`` frames: ``shown``, ``matched`` by a box, and the same of images that Haar finds at all.
 
-    ``false_frames`` have a box on no face.
+    ``false_frames`` have a box on no face, or a second one on a face; ``ghost_frames`` have one on the background.
     """
 
     frames: int = 0
     false_frames: int = 0
+    ghost_frames: int = 0
     shown: int = 0
     matched: int = 0
     findable_shown: int = 0
@@ -59,6 +64,7 @@ class FaceFrames:
         return FaceFrames(
             self.frames + other.frames,
             self.false_frames + other.false_frames,
+            self.ghost_frames + other.ghost_frames,
             self.shown + other.shown,
             self.matched + other.matched,
             self.findable_shown + other.findable_shown,

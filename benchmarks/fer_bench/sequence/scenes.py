@@ -16,9 +16,10 @@ from fer_bench.pipeline.faces import FacePicture
 from fer_bench.pipeline.raster import Placement, paint, random_shares, value_noise
 from fer_bench.pipeline.scenes import FPS, background, developed, sensor_noise, sway
 from fer_bench.sequence.cast import Segment
+from fer_bench.sequence.clutter import CLUTTER
 from fer_edge.types import Box, Float32Array, UInt8Array
 
-_MOTION, _BACKGROUND, _NOISE, _CAST = 1, 2, 3, 4
+_MOTION, _BACKGROUND, _NOISE, _CAST, _CLUTTER = 1, 2, 3, 4, 5
 """Last numbers of a seed: what the random numbers are for."""
 _EXPOSURES = 4
 """Moments of a frame's exposure that are painted where motion blurs."""
@@ -46,6 +47,10 @@ class Kind:
     """The shutter is open from frame to frame."""
     post: bool = False
     """Something stands in front, half as wide as a face."""
+    clutter: str = ""
+    """What the wall is covered with (``clutter.CLUTTER``); empty: nothing."""
+    posters: int = 0
+    """How many of ``faces`` are photographs on the wall: the first ones, which neither move nor change."""
 
 
 KINDS = (
@@ -61,6 +66,12 @@ KINDS = (
     Kind("noisy", noise=16.0),
     Kind("blurred", path="across", period_s=3.0, blurred=True),
     Kind("empty", faces=0),
+    Kind("text", clutter="text"),
+    Kind("foliage", clutter="foliage"),
+    Kind("bricks", clutter="bricks"),
+    Kind("checks", clutter="checks"),
+    Kind("drawn faces", clutter="cartoons"),
+    Kind("posters", faces=4, smallest=0.26, largest=0.32, path="across", posters=3),
 )
 
 
@@ -107,13 +118,20 @@ class FaceSequence:
         self.kind, self.frames = kind, frames
         self.width, self.height = size
         self.parts: tuple[tuple[Segment, ...], ...] = tuple(
-            cast.part((*seed, number, _CAST), frames) for number in range(kind.faces)
+            _still(cast.part((*seed, number, _CAST), frames), frames)
+            if number < kind.posters
+            else cast.part((*seed, number, _CAST), frames)
+            for number in range(kind.faces)
         )
         """What each face shows."""
         self._phases = [random_shares((*seed, number, _MOTION), 5) for number in range(kind.faces)]
         self._background = _wall((*seed, _BACKGROUND), self.width, self.height)
+        if kind.clutter:
+            CLUTTER[kind.clutter](self._background, (*seed, _CLUTTER))
         self._noise = sensor_noise((*seed, _NOISE), size, kind.noise)
         self._picture = lru_cache(maxsize=64)(cast.picture)
+        for number in range(kind.posters):
+            self._hang(number)
 
     def frame(self, index: int) -> SequenceFrame:
         """Frame ``index``, counted from 0."""
@@ -162,10 +180,14 @@ class FaceSequence:
     def _place(self, number: int, face: FacePicture, at: float) -> tuple[Placement, Box]:
         """Where face ``number`` is at ``at`` seconds."""
         kind, phases = self.kind, self._phases[number]
+        if number < kind.posters:
+            at = 0.0
         side = self.height * (kind.smallest + sway(at, 7.0, phases[0]) * (kind.largest - kind.smallest))
         half = side * face.reach / 2
         left, top, right, bottom = self._lane(number)
-        if kind.path == "lanes":
+        if number < kind.posters:
+            x, y = (number + 0.5) * self.width / kind.posters, 0.25 * self.height
+        elif kind.path == "lanes":
             x = left + half + sway(at, kind.period_s, phases[1]) * max(0.0, right - left - 2 * half)
             y = top + half + sway(at, 5.0, phases[2]) * max(0.0, bottom - top - 2 * half)
         else:
@@ -177,6 +199,14 @@ class FaceSequence:
         place = Placement(x, y, side / face.side, kind.half_tilt * (2 * sway(at, 4.0, phases[3]) - 1))
         whole = round(side)
         return place, Box(round(x - side / 2), round(y - side / 2), whole, whole)
+
+    def _hang(self, number: int) -> None:
+        """Paint the white paper around photograph ``number``."""
+        face = self._shown(number, 0)
+        place, _ = self._place(number, face, 0.0)
+        half = 0.55 * place.scale * face.gray.shape[1]
+        rows = slice(max(0, round(place.y - half)), round(place.y + half))
+        self._background[rows, max(0, round(place.x - half)) : round(place.x + half)] = 225.0
 
     def _lane(self, number: int) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of the part of the picture that face ``number`` keeps to."""
@@ -191,6 +221,11 @@ class FaceSequence:
             return None
         width = round(0.5 * self.kind.largest * self.height)
         return Box(round(0.5 * self.width - width / 2), 0, width, self.height)
+
+
+def _still(part: tuple[Segment, ...], frames: int) -> tuple[Segment, ...]:
+    """The first picture of ``part``, for good."""
+    return (Segment(0, frames, part[0].label, part[0].rows[:1]),)
 
 
 def _wall(seed: Sequence[int], width: int, height: int) -> Float32Array:

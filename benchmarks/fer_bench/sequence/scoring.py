@@ -18,6 +18,9 @@ from fer_edge.types import UNCERTAIN
 
 LEAST_IOU = 0.5
 """Intersection over union from which a box lies on a face."""
+GHOST_IOU = 0.1
+"""Intersection over union with every face below which a box lies on the background: the threshold of background errors
+of Bolya et al., "TIDE", ECCV 2020. From there to ``LEAST_IOU`` it lies on a face, but badly."""
 LEAST_VISIBLE = 0.5
 """Share of a face that must be visible for it to be looked for; one that is less so is neither missed nor false."""
 LONGEST_GAP_FRAMES = 15
@@ -43,20 +46,32 @@ class Sighting:
     looked: bool = True
 
 
-def sightings(index: int, faces: Sequence[TrueFace], told: Sequence[Told] | None) -> tuple[list[Sighting], int]:
-    """A sighting for each face of frame ``index``, and the number of boxes that lie on no face, or second on one.
+@dataclass(frozen=True, slots=True)
+class Surplus:
+    """Boxes of one frame that match no face.
+
+    ``false`` ones lie on no face by ``LEAST_IOU``, or are the second on one; ``ghosts`` are those on the background.
+    """
+
+    false: int = 0
+    ghosts: int = 0
+
+
+def sightings(index: int, faces: Sequence[TrueFace], told: Sequence[Told] | None) -> tuple[list[Sighting], Surplus]:
+    """Return a sighting for each face of frame ``index``, and what was told beyond them.
 
     ``told`` is None for a frame that the system was not shown.
     """
     there = [face for face in faces if face.visible > 0]
     if told is None:
-        return [Sighting(index, face.number, face.visible, face.row, None, looked=False) for face in there], 0
+        return [Sighting(index, face.number, face.visible, face.row, None, looked=False) for face in there], Surplus()
     partner = match_boxes([face.box for face in there], [answer.box for answer in told], LEAST_IOU)
     seen = [
         Sighting(index, face.number, face.visible, face.row, told[partner[i]] if i in partner else None)
         for i, face in enumerate(there)
     ]
-    return seen, len(told) - len(partner)
+    ghosts = sum(all(face.box.iou(answer.box) < GHOST_IOU for face in there) for answer in told)
+    return seen, Surplus(len(told) - len(partner), ghosts)
 
 
 def visits(seen: Iterable[Sighting]) -> list[list[Sighting]]:

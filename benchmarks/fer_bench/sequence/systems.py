@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from fer_bench.sequence.results import FER_EDGE, FULL_SEARCHES
+from fer_bench.sequence.results import FER_EDGE
 from fer_edge.bundle import ModelBundle
 from fer_edge.classification import EmotionClassifier
-from fer_edge.config import RuntimeSettings
+from fer_edge.config import DetectorSettings, RuntimeSettings
 from fer_edge.crop import crop_face
 from fer_edge.detection import load_cascade
 from fer_edge.pipeline import Pipeline
 from fer_edge.telemetry import StageTimer, Telemetry
-from fer_edge.types import Box, EventKind, Face, Frame
+from fer_edge.types import Box, EventKind, Face, Frame, UInt8Array
+from fer_edge.yunet import MAX_FACE_PX, YuNetFaceDetector
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class System(Protocol):
     """What is measured. ``stages`` sums up the time of each stage, ``changed_events`` counts the events of a change."""
 
     name: str
+    every_frame: bool
+    """Whether it must be shown every frame, since it follows faces; others see some seconds of a sequence."""
     stages: StageSums
     changed_events: int
 
@@ -62,10 +67,10 @@ class StageSums(Telemetry):
 class FerEdge:
     """The pipeline of ``fer-edge run`` for a file, with ``settings``."""
 
-    name = FER_EDGE
+    every_frame = True
 
-    def __init__(self, bundle: ModelBundle, variant: str, settings: RuntimeSettings) -> None:
-        self._bundle, self._variant, self._settings = bundle, variant, settings
+    def __init__(self, bundle: ModelBundle, variant: str, settings: RuntimeSettings, name: str = FER_EDGE) -> None:
+        self._bundle, self._variant, self._settings, self.name = bundle, variant, settings, name
         self.stages = StageSums()
         self.changed_events = 0
         self.begin()
@@ -84,12 +89,14 @@ class FerEdge:
 class FullSearch:
     """The whole frame at full resolution, every frame, and the most probable label of each face that is found."""
 
-    def __init__(self, name: str, bundle: ModelBundle, variant: str) -> None:
+    every_frame = False
+
+    def __init__(self, name: str, find: Callable[[UInt8Array], list[Box]], bundle: ModelBundle, variant: str) -> None:
+        """``find`` returns the Haar boxes of the faces in a frame, uint8 [H, W]."""
         self.name = name
         self.stages = StageSums()
         self.changed_events = 0  # it makes no events
-        self._scale_factor = FULL_SEARCHES[name]
-        self._cascade = load_cascade()
+        self._find = find
         self._classifier = EmotionClassifier(bundle, variant)
 
     def begin(self) -> None:
@@ -100,11 +107,31 @@ class FullSearch:
         told = []
         with self.stages.stage("frame"):
             with self.stages.stage("detect_full"):
-                boxes = self._cascade.detectMultiScale(frame.gray, self._scale_factor, 5)
-            for box in (Box(*map(int, values)) for values in boxes):
+                boxes = self._find(frame.gray)
+            for box in boxes:
                 with self.stages.stage("crop"):
                     crop = crop_face(frame.gray, Face(box, 0.0), self._classifier.crop_spec)
                 with self.stages.stage("classify"):
                     top = self._classifier.classify(crop).top
                 told.append(Told(box, self._classifier.labels[top]))
         return tuple(told)
+
+
+def haar_search(scale_factor: float) -> Callable[[UInt8Array], list[Box]]:
+    """``detectMultiScale`` with 5 neighbours, for ``FullSearch``."""
+    cascade = load_cascade()
+
+    def find(gray: UInt8Array) -> list[Box]:
+        return [Box(*map(int, values)) for values in cascade.detectMultiScale(gray, scale_factor, 5)]
+
+    return find
+
+
+def yunet_search(model: Path) -> Callable[[UInt8Array], list[Box]]:
+    """One run of YuNet for a whole frame, for ``FullSearch``. Raises ModelError where ``model`` is refused."""
+    detector = YuNetFaceDetector(DetectorSettings(kind="yunet", model=str(model), min_face=24))
+
+    def find(gray: UInt8Array) -> list[Box]:
+        return [face.box for face in detector.detect(gray, max_face=MAX_FACE_PX)]
+
+    return find

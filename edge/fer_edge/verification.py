@@ -1,0 +1,144 @@
+"""Verify that what is tracked is a face: a second opinion by a small network, which sees other things than a cascade.
+
+The network reads a crop as face or clutter. For each track its answers add up to log-odds: the track is reported once
+they speak for a face, and ends when they speak against one. The result depends on the frames alone, not on the load.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fer_edge.bundle import load_bundle
+from fer_edge.closing import Closing
+from fer_edge.crop import CropSpec, crop_face
+from fer_edge.errors import ModelError
+from fer_edge.interpreter import AUTO, LiteRtModel
+from fer_edge.types import Box, Face, Track, UInt8Array
+
+MODEL = Path(__file__).parent / "face_check"
+"""The network's bundle: ``train/configs/face-check.toml`` is its recipe."""
+CROP = CropSpec(24, 24, margin=0.9)
+"""The network's input. Less than the whole box, so that what surrounds a face has no say."""
+LABELS = ("clutter", "face")
+MAX_READING = 4.0
+"""Bound of one reading's log-odds: no single crop decides on its own that a track in sight for long is no face."""
+MAX_EVIDENCE = 6.0
+"""Bound of a track's log-odds: a face that turns into a ghost is dropped after a few readings."""
+PROVEN, REJECTED = 1.5, -3.0
+"""Log-odds above which a track is a face, and at which it ends."""
+PROBATION = 6
+"""Readings after which a track that is not proven ends: each frame of waiting costs a search of the cascade."""
+MIN_OVERLAP = 0.25
+"""Intersection over union of a hit with its track's last box below which the track has jumped: maybe onto a ghost."""
+READ_EVERY_S, DOUBT_EVERY_S = 0.5, 0.4
+"""Seconds between two readings of a face that is sure or followed by its appearance, and after a doubtful reading."""
+
+
+class FaceReading(Protocol):
+    """Tells faces from clutter; see ``FaceCheck``."""
+
+    def read(self, gray: UInt8Array, face: Face) -> float:
+        """Log-odds that ``face`` in ``gray``, uint8 [H, W], is one."""
+        ...
+
+    def close(self) -> None:
+        """Release the model. Idempotent."""
+        ...
+
+
+class FaceCheck(Closing):
+    """The network that comes with the package. Not for use by two threads at once."""
+
+    def __init__(self, interpreter: str = AUTO, folder: Path = MODEL) -> None:
+        """Load it. Raises ModelError if the files are missing or damaged, or no interpreter works here."""
+        with load_bundle(folder) as bundle:
+            manifest, variant = bundle.manifest, bundle.variant("int8")
+            self._model = LiteRtModel(variant.path, interpreter=interpreter)
+        taken = self._model.input_details
+        if manifest.labels != LABELS or (taken.dtype, taken.shape) != ("uint8", (1, CROP.height, CROP.width, 1)):
+            raise ModelError(f"{folder}: not the face check of this version: install fer-edge again")
+        self._output, self._temperature = variant.io.output, manifest.temperature
+
+    def read(self, gray: UInt8Array, face: Face) -> float:
+        """Log-odds, natural logarithm, that ``face`` in ``gray``, uint8 [H, W], is a face.
+
+        A box that is empty or wholly outside of the picture gives minus infinity.
+        """
+        if face.box.grown(CROP.margin).clipped(gray.shape[1], gray.shape[0]).area == 0:
+            return -math.inf
+        pixels = crop_face(gray, face, CROP).pixels
+        logits = self._output.dequantize(self._model.invoke(pixels[np.newaxis, :, :, np.newaxis]))[0]
+        return float(logits[1] - logits[0]) / self._temperature
+
+    def close(self) -> None:
+        """Release the model. Idempotent."""
+        self._model.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Ids of the tracks that are not reported yet (``doubted``) and of those that are no faces (``rejected``)."""
+
+    doubted: frozenset[int] = frozenset()
+    rejected: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class _Evidence:
+    """What the readings of one track, whose box was ``box``, add up to; ``newest`` is what the last one added."""
+
+    box: Box
+    log_odds: float = 0.0
+    newest: float = 0.0
+    readings: int = 0
+    proven: bool = False
+    read_at: float = -math.inf
+
+    @property
+    def rejected(self) -> bool:
+        return self.log_odds <= REJECTED or (not self.proven and self.readings >= PROBATION)
+
+    def due(self, track: Track, now: float) -> bool:
+        waited = now - self.read_at >= (READ_EVERY_S if self.newest > 0 else DOUBT_EVERY_S)
+        return (track.found and (waited or self.log_odds < MAX_EVIDENCE)) or (track.matched and waited)
+
+    def add(self, reading: float, now: float) -> None:
+        self.newest = min(max(reading, -MAX_READING), MAX_READING)
+        self.log_odds = min(max(self.log_odds + self.newest, -MAX_EVIDENCE), MAX_EVIDENCE)
+        self.readings += 1
+        self.read_at = now
+        self.proven |= self.log_odds > PROVEN
+
+
+class TrackVerifier:
+    """Keeps the evidence for the tracks of one source."""
+
+    def __init__(self, check: FaceReading) -> None:
+        self._check = check
+        self._known: dict[int, _Evidence] = {}
+
+    def judge(self, gray: UInt8Array, tracks: Sequence[Track], now: float) -> Verdict:
+        """Read those of ``tracks`` whose turn it is in the frame ``gray``, uint8 [H, W], of ``now``, and judge all.
+
+        Each hit of the detector is read unless the track is sure, a face that is followed by its appearance every
+        ``READ_EVERY_S``, and both sooner after a doubtful reading. A track that jumps has to be proven again.
+        """
+        self._known = {track.track_id: self._known.get(track.track_id) or _Evidence(track.box) for track in tracks}
+        for track in tracks:
+            evidence = self._known[track.track_id]
+            if track.found and track.face is not None and track.face.box.iou(evidence.box) < MIN_OVERLAP:
+                evidence = self._known[track.track_id] = _Evidence(track.box)
+            evidence.box = track.box
+            if track.face is not None and evidence.due(track, now):
+                evidence.add(self._check.read(gray, track.face), now)
+        known = self._known.items()
+        return Verdict(
+            doubted=frozenset(track_id for track_id, evidence in known if not evidence.proven),
+            rejected=frozenset(track_id for track_id, evidence in known if evidence.rejected),
+        )

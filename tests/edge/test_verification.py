@@ -1,0 +1,156 @@
+"""The second opinion on what the cascade finds: the network, and what its readings add up to for a track."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from importlib.resources import files
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.bundle import load_bundle
+from fer_edge.config import DetectorSettings, RuntimeSettings
+from fer_edge.errors import ModelError
+from fer_edge.image_files import decode_gray
+from fer_edge.pipeline import Pipeline
+from fer_edge.sources import open_source
+from fer_edge.types import Box, Face, Track, UInt8Array
+from fer_edge.verification import MODEL, PROBATION, PROVEN, REJECTED, FaceCheck, TrackVerifier
+
+PORTRAIT = Box(177, 66, 95, 95)
+"""Where the demo's portrait has its face."""
+
+
+def portrait() -> UInt8Array:
+    return decode_gray((files("fer_edge") / "assets" / "astronaut.jpg").read_bytes(), "astronaut.jpg")
+
+
+def page() -> UInt8Array:
+    paper = np.full((240, 320), 225, np.uint8)
+    for line in range(8):
+        cv2.putText(paper, "The quick brown fox 0815", (4, 30 * line + 24), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 40, 2)
+    return paper
+
+
+class Scripted:
+    """Readings that a test says, one after the other."""
+
+    def __init__(self, *readings: float) -> None:
+        self.readings, self.asked = list(readings), 0
+
+    def read(self, gray: UInt8Array, face: Face) -> float:
+        self.asked += 1
+        return self.readings.pop(0)
+
+    def close(self) -> None:
+        pass
+
+
+def track(x: int = 100, *, now: float = 0.0, found: bool = True, matched: bool = False, number: int = 1) -> Track:
+    box = Box(x, 100, 80, 80)
+    return Track(number, box, now, confirmed=True, face=Face(box, 1.0), found=found, matched=matched)
+
+
+BLANK = np.zeros((240, 320), np.uint8)
+
+
+def test_the_network_tells_a_face_from_text_and_from_an_even_wall():
+    with FaceCheck() as check:
+        gray = portrait()
+        assert check.read(gray, Face(PORTRAIT, 1.0)) > 2
+        for text in (page(), 255 - page()):
+            readings = [check.read(text, Face(Box(x, 60, 100, 100), 1.0)) for x in range(0, 220, 20)]
+            assert sum(reading < PROVEN for reading in readings) >= 0.7 * len(readings)
+        assert check.read(np.full((240, 320), 128, np.uint8), Face(PORTRAIT, 1.0)) < 0
+
+
+@given(st.integers(-6, 6), st.integers(-6, 6), st.integers(-8, 10))
+def test_a_box_that_is_a_little_off_is_still_a_face(x: int, y: int, wider: int):
+    box = Box(PORTRAIT.x + x, PORTRAIT.y + y, PORTRAIT.width + wider, PORTRAIT.height + wider)
+    assert FACE_CHECK.read(portrait(), Face(box, 1.0)) > 0
+
+
+FACE_CHECK = FaceCheck()
+
+
+@given(st.integers(-400, 800), st.integers(-400, 800), st.integers(0, 600), st.integers(0, 600))
+def test_every_box_is_read_and_those_outside_are_no_face(x: int, y: int, width: int, height: int):
+    box = Box(x, y, width, height)
+    reading = FACE_CHECK.read(portrait(), Face(box, 1.0))
+    inside = box.grown(0.9).clipped(portrait().shape[1], portrait().shape[0]).area > 0
+    assert math.isfinite(reading) if inside else reading == -math.inf
+
+
+def test_a_track_is_reported_once_its_readings_speak_for_it():
+    verifier = TrackVerifier(Scripted(0.6, 0.6, 4.0))
+    assert verifier.judge(BLANK, [track()], 0.0).doubted == {1}
+    assert verifier.judge(BLANK, [track(now=0.1)], 0.1).doubted == {1}
+    assert verifier.judge(BLANK, [track(now=0.2)], 0.2).doubted == set()
+
+
+def test_a_ghost_ends_at_its_first_clear_reading_and_a_doubtful_one_on_probation():
+    assert TrackVerifier(Scripted(-3.5)).judge(BLANK, [track()], 0.0).rejected == {1}
+    verifier = TrackVerifier(Scripted(*[0.2] * PROBATION))
+    rejected = [verifier.judge(BLANK, [track(now=at)], at).rejected for at in range(PROBATION)]
+    assert rejected == [set()] * (PROBATION - 1) + [{1}]
+
+
+def test_a_track_in_sight_for_long_outlives_one_bad_reading_but_not_three():
+    verifier = TrackVerifier(Scripted(6.0, 6.0, 6.0, -9.0, -9.0, -9.0))
+    rejected = [verifier.judge(BLANK, [track(now=at)], at).rejected for at in range(6)]
+    assert rejected[:4] == [set()] * 4
+    assert rejected[5] == {1}
+
+
+def test_a_face_that_is_followed_by_its_appearance_is_read_now_and_then():
+    check = Scripted(*[6.0] * 20)
+    verifier = TrackVerifier(check)
+    for frame in range(31):
+        verifier.judge(BLANK, [track(now=frame / 15, found=frame == 0, matched=frame > 0)], frame / 15)
+    assert 4 <= check.asked <= 6  # 2 s
+
+
+def test_a_track_that_jumps_is_proven_anew():
+    verifier = TrackVerifier(Scripted(6.0, 6.0, 0.9))
+    verifier.judge(BLANK, [track()], 0.0)
+    assert verifier.judge(BLANK, [track(now=1.0)], 1.0).doubted == set()
+    assert verifier.judge(BLANK, [track(190, now=2.0)], 2.0).doubted == {1}
+
+
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=30))
+def test_whatever_is_read_a_verdict_follows_the_readings(readings: list[float]):
+    verifier = TrackVerifier(Scripted(*readings))
+    reported = False
+    for number in range(len(readings)):
+        verdict = verifier.judge(BLANK, [track(now=number)], float(number))
+        reported |= not verdict.doubted
+        assert verdict.doubted <= {1} and verdict.rejected <= {1}
+        if max(readings[: number + 1]) <= REJECTED:
+            assert not reported and verdict.rejected == {1}
+        if min(readings[: number + 1]) > PROVEN:
+            assert reported and not verdict.rejected
+
+
+def test_what_is_no_bundle_of_this_check_is_refused():
+    with pytest.raises(ModelError, match="face check"):
+        FaceCheck(folder=MODEL.parent / "default_bundle")
+
+
+def settings(*, verify: bool) -> RuntimeSettings:
+    return RuntimeSettings(detector=DetectorSettings(verify=verify))
+
+
+def test_a_real_face_is_followed_with_and_without_it():
+    told = {}
+    for verify in (True, False):
+        pipeline = Pipeline.from_bundle(load_bundle(), settings(verify=verify))
+        told[verify] = [len(result.tracks) for result in pipeline.results(open_source("demo"))]
+    assert sum(told[True]) >= 0.95 * sum(told[False]) > 0
+
+
+def test_settings_turn_it_off():
+    assert dataclasses.asdict(DetectorSettings())["verify"] is True
