@@ -39,13 +39,13 @@ LEGACY_PYTHON ?= $(firstword $(foreach name,$(PYTHON) python3.11,\
 # pkg_resources of an older setuptools, and lists gigabytes of PyTorch, which another detector alone would use.
 FER := tensorflow-cpu 'opencv-python-headless<5' 'setuptools<81' requests pandas matplotlib Pillow tqdm 'moviepy<2' ffmpeg-python
 
-# The Debian release that `make test-arm` emulates and `make test-systemd` starts: bookworm or trixie.
+# The Debian release that `make test-arm` emulates, `make test-systemd` starts and `make test-bare` makes: bookworm or trixie.
 SUITE ?= bookworm
 
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-locks test-arm test-picamera2 test-systemd test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -58,9 +58,11 @@ help:
 	@echo "make fer-env    install the fer package into $(FER_VENV), 2 GB, for \`fer-edge bench pipeline\`"
 	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
 	@echo "make test-picamera2  the picamera2 source on libcamera's virtual camera (tests/virtual_camera/README.md)"
-	@echo "make test-real-image IMAGE=raspios.img.xz  compose on a stock image that you have, and look that all else is as it was"
+	@echo "make test-real-image IMAGE=raspios.img.xz  check what is assumed of a stock image, and compose on it (ARGS=--assumptions: only check)"
 	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
 	@echo "make test-systemd  the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)"
+	@echo "make test-v4l2  V4L2 and USB cameras, and the service with them, in a virtual machine (tests/v4l2_vm/README.md)"
+	@echo "make test-bare  \`make test\` in a chroot with make, python3-venv and nothing else, as root (ARGS='tests/flash -n 1')"
 	@echo "make test-image  composed card images boot, install and watch, in containers, as root (tests/image_boot/README.md)"
 	@echo "make boot-test  a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
@@ -107,7 +109,15 @@ test-picamera2: $(VENV)/.dev
 test-systemd: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m systemd --suite $(SUITE) $(ARGS)
 
-# IMAGE: a stock image of Raspberry Pi OS Lite that you have, or its URL with ARGS='--sha256 …'.
+# It skips, and says why, where QEMU is not installed. ARGS='-k faces --out FOLDER': one scenario, its files kept.
+test-v4l2: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m v4l2_vm $(ARGS)
+
+# Everything is installed into a new environment there each time; ARGS='--root DIR' keeps it in DIR.
+test-bare: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m bare --suite $(SUITE) $(ARGS)
+
+# IMAGE: a stock image of Raspberry Pi OS Lite that you have, or its URL with ARGS='--sha256 …'; ARGS=--assumptions lists only.
 test-real-image: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m real_image $(IMAGE) $(ARGS)
 

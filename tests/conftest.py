@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from support.road import MiniRoad, fer_edge, make_mini_road
 # No test is a matter of time here: a slow machine must not make one fail.
 settings.register_profile("fer-edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fer-edge")
+
+# A shell without job control starts `make test &` with Ctrl-C ignored, which all programs of the tests would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fer_edge.annotate import AnnotatedVideo, Annotator
     from fer_edge.bundle import ModelBundle, load_bundle
     from fer_edge.classification import EmotionClassifier
-    from fer_edge.config import RuntimeSettings, ScheduleSettings, SourceSettings, load_settings
+    from fer_edge.config import DetectorSettings, RuntimeSettings, ScheduleSettings, SourceSettings, load_settings
     from fer_edge.crop import crop_face
     from fer_edge.detection import HaarFaceDetector
     from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError, SourceLostError
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Frame,
         TrackedEmotion,
     )
+    from fer_edge.yunet import YuNetFaceDetector
 
 __version__ = "0.1.0"
 
@@ -63,6 +64,7 @@ __all__ = [
     "Box",
     "ClosingSink",
     "ClosingSource",
+    "DetectorSettings",
     "EmotionClassifier",
     "EmotionEvent",
     "EmotionProbabilities",
@@ -91,6 +93,7 @@ __all__ = [
     "SourceSettings",
     "Telemetry",
     "TrackedEmotion",
+    "YuNetFaceDetector",
     "__version__",
     "crop_face",
     "event_line",
@@ -107,7 +110,7 @@ if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mi
         "annotate": ("AnnotatedVideo", "Annotator"),
         "bundle": ("ModelBundle", "load_bundle"),
         "classification": ("EmotionClassifier",),
-        "config": ("RuntimeSettings", "ScheduleSettings", "SourceSettings", "load_settings"),
+        "config": ("DetectorSettings", "RuntimeSettings", "ScheduleSettings", "SourceSettings", "load_settings"),
         "crop": ("crop_face",),
         "detection": ("HaarFaceDetector",),
         "errors": ("FerEdgeError", "InputError", "ModelError", "OutputError", "SourceLostError"),
@@ -133,6 +136,7 @@ if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mi
             "Frame",
             "TrackedEmotion",
         ),
+        "yunet": ("YuNetFaceDetector",),
     }
     _MODULES = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from fer_edge.chip_mailbox import MAILBOX, ask_throttled
+from fer_edge.chip_mailbox import DEVICES, ask_throttled
 from fer_edge.one_line import say
 from fer_edge.service_config import ChipSettings
 from fer_edge.status import ChipStatus
@@ -36,19 +36,19 @@ _FIRMWARE_FILES = ("devices/platform/soc/soc:firmware/get_throttled", "devices/p
 _LONGEST = 64
 
 
-def read_chip(sysfs: Path, mailbox: Path | None = None) -> ChipStatus:
+def read_chip(sysfs: Path, devices: Path | None = None) -> ChipStatus:
     """The chip now, with the whole budget; what the kernel does not tell is None, or no flag.
 
-    ``sysfs`` is where the kernel tells of itself, ``mailbox`` the device by which the firmware of a Pi is asked. Never
-    raises for what is missing or damaged there. Reading the files of sysfs may take a millisecond or two.
+    ``sysfs`` is where the kernel reports its state, ``devices`` the folder with the devices by which the firmware of a
+    Pi is asked. Never raises for what is missing or damaged there. Reading sysfs may take a millisecond or two.
     """
-    bits = read_throttled(sysfs, mailbox) or 0
+    bits = read_throttled(sysfs, devices) or 0
     return ChipStatus(_read_temperature(sysfs), named_flags(bits), named_flags(bits >> 16))
 
 
-def read_throttled(sysfs: Path, mailbox: Path | None = None) -> int | None:
+def read_throttled(sysfs: Path, devices: Path | None = None) -> int | None:
     """The firmware's flags, from the first that knows them; None where nobody does. See ``read_chip``."""
-    asked = None if mailbox is None else ask_throttled(mailbox)
+    asked = None if devices is None else ask_throttled(devices)
     if asked is not None:
         return asked
     # After the mailbox: where this file still exists, the kernel logs a warning of a page when it is read first.
@@ -122,7 +122,7 @@ class ChipCare:
         self._tell = tell or (lambda status: None)
         self._sysfs = Path(settings.sysfs)
         # Elsewhere than in /sys stands another chip than the one that would answer.
-        self._mailbox = MAILBOX if settings.sysfs == ChipSettings().sysfs else None
+        self._devices = DEVICES if settings.sysfs == ChipSettings().sysfs else None
         self._looking = threading.Lock()
         self._due = float("-inf")
         self._status = ChipStatus()
@@ -144,7 +144,7 @@ class ChipCare:
         return self._status
 
     def _look(self) -> None:
-        last, read = self._status, read_chip(self._sysfs, self._mailbox)
+        last, read = self._status, read_chip(self._sysfs, self._devices)
         share = next_share(last.budget_share, read.temperature_c, read.throttled, self._settings)
         # The kernel's own driver has the firmware forget, every two seconds, what happened before.
         before = {*last.throttled_before, *read.throttled_before, *read.throttled}

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from fer_edge import __version__
 from fer_edge.errors import FerEdgeError, InputError, OutputError
 from fer_edge.one_line import say
+from fer_edge.quiet import STDERR_LOCK
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -181,8 +182,10 @@ def _parse_and_run(words: Sequence[str]) -> int:
         arguments = build_parser().parse_args(words)
     except SystemExit as end:  # argparse has answered: help, the version, or what is wrong with the usage
         return end.code if isinstance(end.code, int) else EXIT_USAGE
+    handler = logging.StreamHandler(sys.stderr)
+    handler.lock = STDERR_LOCK  # or a line would be lost that comes while native libraries are kept quiet
     logging.basicConfig(
-        level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", handlers=[handler]
     )
     code: int = arguments.run_command(arguments)
     return code

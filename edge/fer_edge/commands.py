@@ -16,8 +16,9 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="demo, a video or image file, a folder of images, 0 or /dev/video0, picamera2, rtsp://… or http(s)://…;"
-        " several run side by side, each with its own pipeline, and their events carry its name",
+        help="demo, a video or image file, a folder of images, 0 or /dev/video0 or /dev/v4l/by-id/…, picamera2,"
+        " rtsp://… or http(s)://…; several run side by side, each with its own pipeline, and their events carry"
+        " its name",
     )
     parser.add_argument("--config", type=Path, metavar="F", help="settings in TOML; flags go before it")
     _add_model(parser)
@@ -107,7 +108,14 @@ def _configure_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patience", type=positive, default=30.0, metavar="S", help="seconds that one check may take (default: 30)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    shown.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE|-",
+        help="also try the cameras for a few seconds and time the model, and write all as JSON, without secrets",
+    )
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -101,7 +101,7 @@ def _is_whole(data: bytes) -> bool:
     """Whether a JPEG or PNG is there up to its end; True for other formats, which are left to the decoder."""
     if data.startswith(_PNG_START):
         return _png_is_whole(data)
-    return _jpeg_is_whole(data) if data.startswith(_JPEG_START) else True
+    return jpeg_is_whole(data) if data.startswith(_JPEG_START) else True
 
 
 def _png_is_whole(data: bytes) -> bool:
@@ -121,7 +121,8 @@ def _png_is_whole(data: bytes) -> bool:
     return False
 
 
-def _jpeg_is_whole(data: bytes) -> bool:
+def jpeg_is_whole(data: bytes) -> bool:
+    """Whether the JPEG ``data`` has its end marker after the start of its picture data."""
     # Walk the segments to the picture data: an embedded thumbnail has an end marker of its own.
     position = len(_JPEG_START)
     while position + 4 <= len(data) and data[position] == 0xFF:
@@ -133,4 +134,4 @@ def _jpeg_is_whole(data: bytes) -> bool:
             break
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     # Within picture data 0xFF is always followed by 0 or a restart marker: this finds the true end.
-    return data.find(_JPEG_END, position) >= 0
+    return data.rfind(_JPEG_END, position) >= 0  # from the end, where it mostly is

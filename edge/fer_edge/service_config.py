@@ -28,6 +28,9 @@ class OutputSettings:
     events_gather_s: float = 0.0
     """Seconds for which events are gathered into one write, which spares a card; 0 writes each at once. Those gathered
     are lost when the power fails."""
+    events_sync_s: float | None = None
+    """Seconds within which written events are synced to the disk (``fsync``), to outlive a power failure; 0 syncs each
+    write. Without it, the kernel writes them when it does."""
     hold: int = 10_000
     """Events that wait for an output that is slow or cannot be written; then the oldest are dropped, and counted. Files
     that are processed as fast as it goes wait instead."""
@@ -43,6 +46,8 @@ class OutputSettings:
         )
         require(1 <= self.events_keep <= 1000, "events_keep must be between 1 and 1000")
         require(0 <= self.events_gather_s <= 3600, "events_gather_s must be between 0 and 3600 seconds")
+        sync_s = self.events_sync_s
+        require(sync_s is None or 0 <= sync_s <= 3600, "events_sync_s must be between 0 and 3600 seconds")
         require(1 <= self.hold <= 1_000_000, "hold must be between 1 and 1000000")
         require(1 <= self.aggregate_s <= 86_400, "aggregate_s must be between 1 and 86400 seconds")
 
@@ -57,15 +62,16 @@ class RecoverySettings:
     """Seconds before the first attempt to open it again; each next wait is twice as long."""
     retry_most_s: float = 30.0
     """Longest of these waits, seconds."""
-    black_after_s: float = 30.0
-    """Seconds of black pictures after which a camera counts as lost; 0 never minds."""
+    dark_after_s: float = 10.0
+    """Seconds of dark pictures after which a source is in the state ``dark``: at night it stays open, and costs little;
+    0 never."""
     frozen_after_s: float = 30.0
-    """Seconds of one and the same picture, bit for bit, after which a camera counts as lost; 0 never minds."""
+    """Seconds of one and the same picture, bit for bit and not dark, after which a camera counts as lost; 0 never."""
 
     def __post_init__(self) -> None:
         require(0.1 <= self.retry_after_s <= 3600, "retry_after_s must be between 0.1 and 3600 seconds")
         require(self.retry_after_s <= self.retry_most_s <= 3600, "retry_most_s must be between retry_after_s and 3600")
-        for name, seconds in (("black_after_s", self.black_after_s), ("frozen_after_s", self.frozen_after_s)):
+        for name, seconds in (("dark_after_s", self.dark_after_s), ("frozen_after_s", self.frozen_after_s)):
             require(0 <= seconds <= LONGEST_S, f"{name} must be between 0 and {LONGEST_S:.0f} seconds")
 
 

@@ -248,7 +248,7 @@ class Session:
 
 def status_line(status: DaemonStatus) -> str:
     """How the sources are, in one line: ``1 of 2 sources watched; door lost: nothing listens at …``."""
-    watched = sum(source.state is SourceState.WATCHING for source in status.sources)
+    watched = sum(source.delivers for source in status.sources)
     parts = [f"{watched} of {len(status.sources)} {'source' if len(status.sources) == 1 else 'sources'} watched"]
     for source in status.sources:
         if source.state is not SourceState.WATCHING:

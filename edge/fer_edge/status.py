@@ -21,6 +21,8 @@ class SourceState(StrEnum):
     """Its camera or stream is being opened for the first time."""
     WATCHING = "watching"
     """Frames come."""
+    DARK = "dark"
+    """Frames come, and there is no light to see anything in them."""
     LOST = "lost"
     """No frames that are worth anything; being opened again."""
     ENDED = "ended"
@@ -47,6 +49,11 @@ class SourceStatus:
     fps: float = 0.0
     tracks: tuple[TrackedEmotion, ...] = ()
     runtime: RuntimeStatus | None = None
+
+    @property
+    def delivers(self) -> bool:
+        """Whether frames come, be they dark."""
+        return self.state in (SourceState.WATCHING, SourceState.DARK)
 
 
 @dataclass(frozen=True, slots=True)

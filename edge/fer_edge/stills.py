@@ -13,9 +13,9 @@ from fer_edge.closing import Closing
 from fer_edge.config import RuntimeSettings
 from fer_edge.crop import crop_face
 from fer_edge.crop_quality import find_fault, measure
-from fer_edge.detection import HaarFaceDetector
+from fer_edge.detectors import make_detector
 from fer_edge.gray import to_gray
-from fer_edge.schedule import sweep_tiles
+from fer_edge.schedule import Reach, sweep_tiles
 from fer_edge.types import Box, CropFault, EmotionProbabilities, Face, UInt8Array, check_gray
 
 
@@ -55,15 +55,15 @@ class StillFaceFinder:
     """Finds the faces of a single picture, as carefully as the whole of one can be searched. Not for two threads."""
 
     def __init__(self, settings: RuntimeSettings | None = None) -> None:
-        """Load the Haar cascade. Raises ModelError when it is missing."""
+        """Load the detector that the settings name. Raises ModelError when its file is missing or refused."""
         self._settings = (settings or RuntimeSettings()).for_still()
-        self._detector = HaarFaceDetector(self._settings.detector)
+        self._detector = make_detector(self._settings.detector)
 
     def find(self, gray: UInt8Array) -> list[Face]:
         """The faces of ``gray``, uint8 [H, W], surest first. Raises InputError for what is no such picture."""
         check_gray(gray)
         height, width = gray.shape
-        (search,) = sweep_tiles((width, height), self._settings.schedule, self._settings.detector.min_face)
+        (search,) = sweep_tiles((width, height), self._settings.schedule, Reach.of(self._settings.detector))
         return self._detector.detect(gray, search.region, scale=search.scale, min_face=search.min_face)
 
 
@@ -73,7 +73,7 @@ class FaceReader(Closing):
     def __init__(
         self, bundle: ModelBundle, settings: RuntimeSettings | None = None, variant: str | None = None
     ) -> None:
-        """Load the Haar cascade and a bundle's ``variant`` (default: that of the settings).
+        """Load the settings' detector and a bundle's ``variant`` (default: that of the settings).
 
         Raises ModelError when either is refused. The bundle may be closed afterwards.
         """

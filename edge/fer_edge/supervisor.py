@@ -15,7 +15,7 @@ from fer_edge.errors import InputError, SourceLostError
 from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.service_config import RecoverySettings
 from fer_edge.sources import FrameSource, Opening
-from fer_edge.sources.health import WatchedSource
+from fer_edge.sources.health import StuckInTheDarkError, WatchedSource
 from fer_edge.sources.limits import Limits
 from fer_edge.status import SourceState, StatusBoard
 from fer_edge.types import EmotionEvent, EventKind
@@ -92,6 +92,9 @@ class Supervisor:
                 self._watch_once()
                 self._state(SourceState.ENDED)
                 return
+            except StuckInTheDarkError:
+                self._opening.again()
+                continue
             except (InputError, SourceLostError) as error:
                 self._tell_lost(error)
                 if not self._worth_another(error):
@@ -125,8 +128,9 @@ class Supervisor:
                 source,
                 self._around.recovery,
                 unproven=self._lost,
+                dark=self._around.board.source(self.name).state is SourceState.DARK,
                 on_picture=lambda: self._around.on_progress(self.name),
-                on_proven=self._tell_watching,
+                on_watched=lambda dark: self._tell_watching(dark=dark),
             )
         else:
             self._tell_watching()
@@ -181,9 +185,9 @@ class Supervisor:
                 self._around.on_lost(error, False)
         self._lost = True
 
-    def _tell_watching(self) -> None:
-        self._good_since = time.monotonic()
-        self._state(SourceState.WATCHING)
+    def _tell_watching(self, *, dark: bool = False) -> None:
+        self._good_since = min(self._good_since, time.monotonic())
+        self._state(SourceState.DARK if dark else SourceState.WATCHING)
         if self._lost:
             self._lost = False
             self._event(EventKind.SOURCE_BACK)
@@ -202,7 +206,7 @@ class Supervisor:
                 since=now if changed else status.since,
                 reason=reason,
                 lost=status.lost + (changed and state is SourceState.LOST),
-                tracks=status.tracks if state is SourceState.WATCHING else (),
+                tracks=status.tracks if state in (SourceState.WATCHING, SourceState.DARK) else (),
             )
         )
 

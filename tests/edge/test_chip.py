@@ -25,7 +25,13 @@ from fer_edge.chip import (
     parse_throttled,
     read_chip,
 )
-from fer_edge.chip_mailbox import ask_throttled, throttled_answer, throttled_request
+from fer_edge.chip_mailbox import (
+    ask_throttled,
+    gencmd_answer,
+    gencmd_request,
+    throttled_answer,
+    throttled_request,
+)
 from fer_edge.config import RuntimeSettings, ScheduleSettings
 from fer_edge.pipeline import FrameResult, Pipeline
 from fer_edge.service_config import ChipSettings
@@ -120,7 +126,7 @@ def test_temperatures_are_read(thousandths: int) -> None:
     assert degrees == (thousandths / 1000 if -50_000 <= thousandths <= 150_000 else None)
 
 
-# The mailbox; no Pi is at hand, so it goes by the documented form of its messages.
+# The mailbox by the form of its messages; `make test-v4l2` has real devices for it.
 
 
 @given(bits=st.integers(0, 2**32 - 1))
@@ -134,14 +140,43 @@ def test_an_answer_of_the_firmware_is_read(bits: int) -> None:
 def test_what_is_no_answer_tells_nothing(message: bytes) -> None:
     assert throttled_answer(message) is None
     assert throttled_answer(throttled_request()) is None
+    assert gencmd_answer(message) is None
+    assert gencmd_answer(gencmd_request()) is None
 
 
-def test_a_file_that_is_no_mailbox_tells_nothing(tmp_path: Path) -> None:
-    (tmp_path / "vcio").write_bytes(bytes(64))
-    assert ask_throttled(tmp_path / "vcio") is None
-    assert ask_throttled(tmp_path / "nothing") is None
-    assert ask_throttled(Path("/dev/null")) is None
-    assert read_chip(tmp_path, tmp_path / "vcio") == ChipStatus()
+def text_answer(text: bytes, code: int = 0x80000000, error: int = 0) -> bytes:
+    return struct.pack("=6I", 1052, code, 0x30080, 1024, 0x80000000 | len(text), error) + text.ljust(1028, b"\0")
+
+
+@given(bits=st.integers(0, 2**32 - 1))
+def test_an_answer_in_text_is_read(bits: int) -> None:
+    request = gencmd_request()
+    assert struct.unpack("=6I", request[:24]) == (1052, 0, 0x30080, 1024, 0, 0)
+    assert request[24:] == b"get_throttled".ljust(1028, b"\0")
+    assert gencmd_answer(text_answer(f"throttled=0x{bits:x}".encode())) == bits
+    assert gencmd_answer(text_answer(f"throttled=0x{bits:x}\n\0rubbish".encode())) == bits
+
+
+@given(text=st.binary(max_size=1024) | st.sampled_from([b"", b"throttled=", b"throttled=0x", b"throttled=0x123456789"]))
+def test_an_answer_with_another_text_tells_nothing(text: bytes) -> None:
+    assert gencmd_answer(text_answer(text)) is None
+
+
+def test_an_answer_with_an_error_tells_nothing() -> None:
+    assert gencmd_answer(text_answer(b'error=1 error_msg="Command not registered"')) is None
+    assert gencmd_answer(text_answer(b"throttled=0x0", error=1)) is None
+    assert gencmd_answer(text_answer(b"throttled=0x0", code=0x80000001)) is None
+
+
+@pytest.mark.parametrize("name", ["vcio_gencmd", "vcio"])
+def test_a_file_that_is_no_mailbox_tells_nothing(tmp_path: Path, name: str) -> None:
+    assert ask_throttled(tmp_path) is None
+    (tmp_path / name).write_bytes(bytes(64))
+    assert ask_throttled(tmp_path) is None
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/null")
+    assert ask_throttled(tmp_path) is None
+    assert read_chip(tmp_path, tmp_path) == ChipStatus()
 
 
 # The share of the budget

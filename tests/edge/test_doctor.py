@@ -66,6 +66,28 @@ def test_memory(tmp_path: Path, free: int, verdict: Verdict) -> None:
     assert_found(machine.look_at_memory(case_of(tmp_path)), verdict, f"{free} MiB of 1000 MiB")
 
 
+@pytest.mark.parametrize(
+    ("total", "free", "source", "verdict", "words"),
+    [
+        (None, None, 'uris = ["picamera2"]', SKIPPED, ["none"]),
+        (65536, 1000, 'uris = ["0"]', OK, ["0 MiB of 64 MiB"]),
+        (262144, 82800, 'uris = ["picamera2"]', OK, ["80 MiB of 256 MiB", "at 640x480 may need 24 MiB"]),
+        (262144, 20000, 'uris = ["picamera2"]', WARN, ["19 MiB of 256 MiB", "Cannot allocate memory"]),
+        (16384, 16000, 'uris = ["picamera2:0"]', BAD, ["15 MiB of 16 MiB", "24 MiB"]),
+        (65536, 65000, 'uris = ["picamera2", "picamera2:1"]\nwidth = 1280\nheight = 960', BAD, ["2 cameras", "70 MiB"]),
+    ],
+)
+def test_contiguous_memory_for_the_camera(
+    tmp_path: Path, total: int | None, free: int | None, source: str, verdict: Verdict, words: list[str]
+) -> None:
+    """82,800 kB is what a Pi Zero 2 W reported with its camera open."""
+    (tmp_path / "proc").mkdir()
+    cma = "" if total is None else f"CmaTotal:  {total} kB\nCmaFree:    {free} kB\n"
+    (tmp_path / "proc/meminfo").write_text(f"MemTotal: 426068 kB\n{cma}")
+    case = case_of(tmp_path, f"[source]\n{source}\n")
+    assert_found(machine.look_at_camera_memory(case), verdict, *words)
+
+
 @given(content=st.binary(max_size=200))
 def test_damaged_files_of_the_kernel_end_no_check(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     root = tmp_path_factory.mktemp("proc")
@@ -74,6 +96,7 @@ def test_damaged_files_of_the_kernel_end_no_check(tmp_path_factory: pytest.TempP
         (root / "proc" / name).write_bytes(content)
     assert machine.look_at_cpu(Case(root=root)).verdict in Verdict
     assert machine.look_at_memory(Case(root=root)).verdict in Verdict
+    assert machine.look_at_camera_memory(Case(root=root)).verdict in Verdict
 
 
 def test_disk(tmp_path: Path) -> None:
@@ -119,6 +142,21 @@ def test_throttling(tmp_path: Path, bits: int, verdict: Verdict, parts: list[str
     assert_found(machine.look_at_throttling(case), SKIPPED)
     FakeSysfs(tmp_path).set_throttled(bits)
     assert_found(machine.look_at_throttling(case), verdict, *parts)
+
+
+@pytest.mark.parametrize("name", ["vcio_gencmd", "vcio"])
+def test_a_firmware_that_does_not_answer_is_reported(tmp_path: Path, name: str) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / name).write_bytes(b"")
+    assert_found(machine.look_at_throttling(Case(root=tmp_path)), WARN, name, "usermod -aG video")
+
+
+def test_a_pi_without_the_firmwares_devices_is_reported(tmp_path: Path) -> None:
+    assert_found(machine.look_at_throttling(Case(root=tmp_path)), SKIPPED)
+    model = tmp_path / "proc/device-tree/model"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\0")
+    assert_found(machine.look_at_throttling(Case(root=tmp_path)), WARN, "vcio_gencmd", "full-upgrade")
 
 
 # Libraries
@@ -234,6 +272,34 @@ def test_cameras(tmp_path: Path) -> None:
     for name in ("video0", "video1", "media0", "video-of-mine"):
         (tmp_path / "dev" / name).write_bytes(b"")
     assert_found(look_at_cameras(wanted), OK, "/dev/media0, /dev/video0, /dev/video1")
+    link = "/dev/v4l/by-id/usb-Camera-video-index0"
+    by_id = case_of(tmp_path, f'[source]\nuris = ["{link}"]')
+    assert_found(look_at_cameras(by_id), BAD, f"{link}: no such camera")
+    (tmp_path / "dev/v4l/by-id").mkdir(parents=True)
+    (tmp_path / link[1:]).symlink_to("../../video1")
+    assert_found(look_at_cameras(by_id), OK)
+
+
+def test_cameras_are_listed_by_their_lasting_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fer_edge.sources.v4l2 import devices, structs
+
+    link = "/dev/v4l/by-id/usb-C920-video-index0"
+    (tmp_path / "dev/v4l/by-id").mkdir(parents=True)
+    for name in ("video0", "video1"):
+        (tmp_path / "dev" / name).write_bytes(b"")
+    (tmp_path / link[1:]).symlink_to("../../video0")
+    powers = {"video0": 0x0420_0001, "video1": 0x04A0_0000}  # pictures, metadata; files cannot say so themselves
+
+    def ask(node: Path) -> structs.Capability:
+        return structs.Capability(b"uvcvideo", b"HD Webcam", b"usb-1", 0, 0xFFFF_FFFF, powers[node.resolve().name])
+
+    monkeypatch.setattr(devices, "ask_device", ask)
+    listed = f"HD Webcam (/dev/video0), in the settings: {link}"
+    assert_found(look_at_cameras(case_of(tmp_path)), OK, f"{listed}; other devices: /dev/video1")
+    assert_found(look_at_cameras(case_of(tmp_path, f'[source]\nuris = ["{link}"]')), OK, listed)
+    metadata = case_of(tmp_path, '[source]\nuris = ["1"]')
+    assert_found(look_at_cameras(metadata), BAD, "/dev/video1: gives no pictures", f"there is: {listed}")
+    assert_found(look_at_cameras(case_of(tmp_path, '[source]\nuris = ["7"]')), BAD, "no such camera", f"is: {listed}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user for a moment, which root alone can")

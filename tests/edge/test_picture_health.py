@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 
@@ -14,10 +15,11 @@ from fer_edge.errors import SourceLostError
 from fer_edge.progress import Progress
 from fer_edge.service_config import RecoverySettings
 from fer_edge.sources.base import ClosingSource, NoFrame
-from fer_edge.sources.health import PictureHealth, WatchedSource
+from fer_edge.sources.darkness import is_dark
+from fer_edge.sources.health import PictureHealth, StuckInTheDarkError, WatchedSource
 from fer_edge.types import Frame, UInt8Array
 
-SETTINGS = RecoverySettings(black_after_s=3.0, frozen_after_s=2.0)
+SETTINGS = RecoverySettings(dark_after_s=3.0, frozen_after_s=2.0)
 RATE = 10.0
 
 
@@ -36,16 +38,58 @@ def problems(pictures: Sequence[UInt8Array], settings: RecoverySettings = SETTIN
     return [(at, problem) for at, problem in told if problem is not None]
 
 
+def darkness(pictures: Sequence[UInt8Array], settings: RecoverySettings = SETTINGS) -> list[bool]:
+    """Whether it was called dark at each picture, none of which is a problem."""
+    health = PictureHealth(settings)
+    states = []
+    for index, picture in enumerate(pictures):
+        assert health.problem(picture, index / RATE) is None
+        states.append(health.dark)
+    return states
+
+
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=80))
 def test_pictures_that_differ_and_are_lit_are_well(seeds: list[int]) -> None:
     assert problems([lit(seed) for seed in seeds]) == []
 
 
-def test_black_is_told_in_its_time_and_not_of_a_moment() -> None:
-    (at, problem), *_ = problems([*map(lit, range(5)), *map(dark, range(60))])
-    assert (at, problem) == (3.4, "its pictures have been black for 3 s")
-    assert problems([*map(dark, range(25)), *map(lit, range(5)), *map(dark, range(25))]) == []
-    assert problems([*map(dark, range(60))], RecoverySettings(black_after_s=0)) == []
+def test_dark_is_a_state_and_no_problem() -> None:
+    states = darkness([*map(lit, range(5)), *map(dark, range(60)), lit(9), *map(dark, range(20))])
+    assert states == [False] * 34 + [True] * 31 + [False] * 21  # after 3 s; at once light again
+    assert darkness([*map(dark, range(25)), *map(lit, range(5)), *map(dark, range(25))]) == [False] * 55
+    assert not any(darkness([*map(dark, range(60))], RecoverySettings(dark_after_s=0)))
+
+
+def test_a_dark_picture_without_noise_is_dark_and_not_frozen() -> None:
+    assert darkness([np.zeros((48, 64), np.uint8)] * 100)[-1]
+    # Where nothing is called dark, the same picture is a frozen one.
+    assert problems([np.zeros((48, 64), np.uint8)] * 100, RecoverySettings(dark_after_s=0, frozen_after_s=2.0))
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        (np.full((480, 640), 16, np.uint8), True),
+        (np.random.default_rng(0).integers(0, 14, (480, 640), dtype=np.uint8), True),  # a sensor's noise
+        (np.random.default_rng(0).integers(2, 32, (480, 640), dtype=np.uint8), False),  # dim, and something is there
+        (np.full((480, 640), 40, np.uint8), False),  # fog is no night
+        (lit(1), False),
+    ],
+)
+def test_what_is_dark(picture: UInt8Array, expected: bool) -> None:
+    assert is_dark(picture) is expected
+
+
+@given(lamp=st.integers(4, 40), masked=st.integers(0, 600))
+def test_a_small_light_and_a_masked_zone_change_nothing(lamp: int, masked: int) -> None:
+    night = np.random.default_rng(3).integers(14, 19, (480, 640), dtype=np.uint8)
+    night[:, :masked] = 0
+    assert is_dark(night)
+    night[200 : 200 + lamp, 610 : 610 + lamp] = 255
+    assert is_dark(night)
+    day = np.random.default_rng(3).integers(0, 256, (480, 640), dtype=np.uint8)
+    day[:, :masked] = 0
+    assert not is_dark(day)
 
 
 def test_frozen_is_told_in_its_time_and_one_pixel_of_noise_is_life() -> None:
@@ -71,27 +115,68 @@ class Scripted(ClosingSource):
     name, live, fps, dropped = "cam", True, RATE, 0
 
     def __init__(self, pictures: Sequence[UInt8Array]) -> None:
-        self._left = list(enumerate(pictures))
+        self._left = iter(enumerate(pictures))
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        if not self._left:
+        index, picture = next(self._left, (0, None))
+        if picture is None:
             return NoFrame.ENDED
-        index, picture = self._left.pop(0)
         return Frame(self.name, index, index / RATE, picture)
 
 
-def test_a_camera_that_was_lost_is_back_with_the_first_good_picture() -> None:
-    told: list[int] = []
-    pictures = [dark(1), dark(2), lit(3), lit(4)]
-    source = WatchedSource(Scripted(pictures), SETTINGS, unproven=True, on_proven=lambda: told.append(1))
-    assert [source.read(0) for _ in range(2)] == [NoFrame.NOT_YET] * 2
+def read_all(source: WatchedSource) -> list[int]:
+    """The numbers of the frames that are given, until the source is lost."""
+    given_frames = []
+    with contextlib.suppress(SourceLostError):
+        while True:
+            frame = source.read(0)
+            if isinstance(frame, Frame):
+                given_frames.append(frame.index)
+    return given_frames
+
+
+def test_a_camera_that_was_lost_is_back_with_the_first_picture_that_proves_it() -> None:
+    told: list[bool] = []
+    pictures = [lit(1), lit(1), lit(1), lit(3), lit(4)]
+    source = WatchedSource(Scripted(pictures), SETTINGS, unproven=True, on_watched=told.append)
+    assert [source.read(0) for _ in range(3)] == [NoFrame.NOT_YET] * 3  # as frozen as it was when it was lost
     assert told == []
-    frame = source.read(0)
-    assert isinstance(frame, Frame) and frame.index == 2
-    assert isinstance(source.read(0), Frame)
-    assert told == [1]
+    assert read_all(source) == [3, 4]
+    assert told == [False]
     with pytest.raises(SourceLostError, match="cam: the stream ended"):
         source.read(0)
+
+
+def test_a_camera_that_comes_back_at_night_is_back() -> None:
+    told: list[bool] = []
+    noisy = WatchedSource(Scripted([*map(dark, range(60))]), SETTINGS, unproven=True, on_watched=told.append)
+    assert read_all(noisy)[0] == 1 and told == [False, True]
+    told.clear()
+    silent = WatchedSource(Scripted([dark(1)] * 60), SETTINGS, unproven=True, on_watched=told.append)
+    assert read_all(silent)[0] == 30 and told == [True]
+
+
+def test_in_the_dark_a_picture_a_second_is_given_and_the_first_with_light_at_once() -> None:
+    told: list[bool] = []
+    pictures = [*map(lit, range(5)), *map(dark, range(100)), *map(lit, range(5))]
+    source = WatchedSource(Scripted(pictures), SETTINGS, on_watched=told.append)
+    given_frames = read_all(source)
+    assert given_frames[:34] == [*range(34)]  # until it is called dark
+    assert given_frames[34:-5] == [*range(34, 105, 10)]
+    assert given_frames[-5:] == [*range(105, 110)]
+    assert told == [False, True, False]
+
+
+def test_one_that_may_hang_in_the_dark_is_opened_again_after_an_hour() -> None:
+    source = WatchedSource(Scripted([dark(1)] * 40_000), SETTINGS)
+    with pytest.raises(StuckInTheDarkError):
+        for _ in range(40_000):
+            source.read(0)
+    alive = [dark(index % 2) for index in range(40_000)]
+    assert len(read_all(WatchedSource(Scripted(alive), SETTINGS))) > 3600
+    told: list[bool] = []
+    again = WatchedSource(Scripted([dark(1)] * 3), SETTINGS, dark=True, on_watched=told.append)
+    assert read_all(again) == [0] and told == [True]  # it was dark, and still is
 
 
 def test_a_camera_that_was_not_lost_gives_its_first_picture_whatever_it_is() -> None:

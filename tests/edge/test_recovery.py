@@ -20,7 +20,7 @@ RECOVERY = """
 reconnect = true
 retry_after_s = 0.1
 retry_most_s = 0.5
-black_after_s = 0.6
+dark_after_s = 0.6
 frozen_after_s = 0.6
 """
 
@@ -39,7 +39,7 @@ def outages(daemon: Daemon, count: int) -> list[tuple[str, str | None]]:
 
 
 def test_a_camera_is_lost_for_each_reason_and_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
-    reasons = {"black": "black for", "frozen": "same for", "silent": "no frame for"}
+    reasons = {"frozen": "same for", "silent": "no frame for"}
     with mjpeg_server() as server, running_daemon(tmp_path, config(tiny_bundle, server.url("moody"))) as daemon:
         daemon.wait_for_events(1, "appeared")
         for number, mood in enumerate(reasons):
@@ -119,6 +119,7 @@ class Request:
 
 class Picamera2:
     camera_controls = {}
+    camera_properties = {}
     @staticmethod
     def global_camera_info():
         if FAULT == "failing": raise KeyError("a driver's own kind of error")
@@ -174,20 +175,35 @@ def test_a_driver_that_fails_in_its_own_way_ends_nothing_but_its_source(tiny_bun
         assert daemon.stop() == 0
 
 
-def test_a_camera_that_is_back_but_black_for_long_feeds_the_watchdog(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_night_is_a_state_and_no_loss(tiny_bundle: Path, tmp_path: Path) -> None:
+    with mjpeg_server() as server, running_daemon(tmp_path, config(tiny_bundle, server.url("moody"))) as daemon:
+        daemon.wait_for_events(1, "appeared")
+        server.mood = "black"
+        daemon.wait_for(lambda: "STATUS=1 of 1 source watched; 127.0.0.1 dark" in daemon.notified)
+        daemon.wait_for_events(1, "left")
+        before = daemon.count("WATCHDOG=1")
+        daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > before + 1)
+        server.mood = "well"
+        daemon.wait_for_events(2, "appeared")
+        daemon.wait_for(
+            lambda: [told for told in daemon.notified if told.startswith("STATUS=")][-1].endswith(" watched")
+        )
+        assert daemon.stop() == 0
+    assert daemon.events("source_lost", "source_back") == []
+    assert server.asked.count("moody") == 1  # it was never opened again
+
+
+def test_a_camera_that_comes_back_at_night_is_back(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server:
         port, url = server.port, server.url("moody")
-    patient = config(tiny_bundle, url).replace("black_after_s = 0.6", "black_after_s = 600")
-    with running_daemon(tmp_path, patient) as daemon:
+    with running_daemon(tmp_path, config(tiny_bundle, url)) as daemon:
         outages(daemon, 1)
         with mjpeg_server(port=port) as server:
             server.mood = "black"
-            daemon.wait_for(lambda: "moody" in server.asked)
-            before = daemon.count("WATCHDOG=1")
-            daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > before + 1)
-            assert daemon.events("source_back") == []
-            server.mood = "well"
             assert outages(daemon, 2)[-1][0] == "source_back"
+            daemon.wait_for(lambda: any("127.0.0.1 dark" in told for told in daemon.notified))
+            server.mood = "well"
+            daemon.wait_for_events(1, "appeared")
             assert daemon.stop() == 0
 
 

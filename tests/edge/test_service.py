@@ -18,6 +18,7 @@ from support.edge_command import assert_one_line, fer_edge
 COMMAND = "/opt/fer-edge/bin/fer-edge"
 CONFIG = Path("/etc/fer-edge/config.toml")
 UNIT = Path("etc/systemd/system/fer-edge.service")
+MODULES = Path("etc/modules-load.d/fer-edge.conf")
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
@@ -78,7 +79,19 @@ def test_the_unit_is_made_for_the_environment_and_the_settings() -> None:
     ):
         assert expected in told
     devices = [value for name, value in told if name == "DeviceAllow"]
-    assert devices == [*(f"char-{name} rw" for name in ("video4linux", "media", "dma_heap")), "/dev/vcio r"]
+    # Cameras by their number: a name that is not in /proc/devices yet, when the unit starts, would never be allowed.
+    assert devices == ["char-81 rw", "char-media rw", "char-dma_heap rw", "/dev/vcio_gencmd r", "/dev/vcio r"]
+
+
+def test_the_unit_lets_the_clock_be_read_and_not_be_set() -> None:
+    told = directives(unit_text(Program(Path(COMMAND)), CONFIG))
+    filters = [value for name, value in told if name == "SystemCallFilter"]
+    assert filters[0] == "@system-service" and "adjtimex clock_adjtime" in filters[1:]
+    allowed = {word for value in filters[1:] if not value.startswith("~") for word in value.split()}
+    assert not allowed & {"@clock", "clock_settime", "settimeofday", "stime"}
+    # It would refuse adjtimex whatever the filter says.
+    assert "ProtectClock" not in dict(told)
+    assert dict(told)["CapabilityBoundingSet"] == ""
 
 
 def test_an_environment_in_a_home_is_all_that_the_unit_shows_of_it() -> None:
@@ -106,7 +119,12 @@ def test_a_dry_run_shows_each_step_and_takes_none(image: Path) -> None:
     before = sorted(image.rglob("*"))
     done = service("install", "--dry-run", "--root", image, "--command", COMMAND, cwd=image)
     assert (done.returncode, done.stderr) == (0, "")
-    for step in ("write etc/sysusers.d/fer-edge.conf", "write etc/fer-edge/config.toml", f"write {UNIT}"):
+    for step in (
+        "write etc/sysusers.d/fer-edge.conf",
+        "write etc/fer-edge/config.toml",
+        f"write {MODULES}",
+        f"write {UNIT}",
+    ):
         assert step.replace("write ", f"write {image}/") in done.stdout
     assert f"    ExecStart={COMMAND} run --config {CONFIG}\n" in done.stdout
     assert f"run systemctl --root={image} enable fer-edge.service" in done.stdout
@@ -125,6 +143,8 @@ def test_an_image_gets_the_service_once_and_loses_it_again(image: Path) -> None:
     assert (config.stat().st_mode & 0o777, config.stat().st_gid) == (0o640, int(group_id))
     wanted = image / "etc/systemd/system/multi-user.target.wants/fer-edge.service"
     assert wanted.is_symlink()
+    lines = (image / MODULES).read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["mc", "videodev"]
     config.write_text('[source]\nuris = ["demo"]\n')
     (image / UNIT).write_text("an older one\n")
     second = service(*words, cwd=image)
@@ -137,6 +157,7 @@ def test_an_image_gets_the_service_once_and_loses_it_again(image: Path) -> None:
         assert (gone.returncode, gone.stderr) == (0, "")
         assert "kept: /etc/fer-edge, /var/lib/fer-edge" in gone.stdout
         assert not (image / UNIT).exists() and not wanted.is_symlink() and config.exists()
+        assert not (image / MODULES).exists()
 
 
 @pytest.mark.parametrize(

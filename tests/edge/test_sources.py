@@ -228,6 +228,16 @@ def test_what_came_before_anybody_looked_is_neither_fresh_nor_dropped() -> None:
         camera.close()
 
 
+def test_what_the_source_itself_dropped_is_counted_too() -> None:
+    camera = FaultyCamera(5, hangs=True)
+    camera.dropped = 3  # damaged ones
+    with NewestFrameSource(camera) as source:
+        assert camera.silent.wait(60)
+        assert isinstance(source.read(60.0), Frame)
+        assert source.dropped == 3
+        camera.close()
+
+
 def test_a_camera_that_hangs_is_waited_for_once() -> None:
     camera = FaultyCamera(0, hangs=True)
     source = NewestFrameSource(camera)
@@ -284,6 +294,8 @@ def test_names_tell_sources_apart() -> None:
         "http://door.local/video": "door.local-2",
         "picamera2": "picamera2",
         "picamera2:1": "picamera2:1",
+        "picamera2:/base/soc/i2c0mux/i2c@1/imx219@10": "imx219@10",
+        "picamera2:/base/axi/pcie@1000120000/rp1/i2c@88000/imx708@1a": "imx708@1a",
     }
     assert dict(zip(named, source_names(list(named)), strict=True)) == named
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.config import SourceSettings
-from fer_edge.sources.picamera2 import camera_controls, y_plane
+from fer_edge.sources.picamera2 import camera_controls, camera_of, frame_rate, y_plane
 from support.edge_command import assert_one_line, clean_environment, fer_edge
 
 
@@ -48,6 +48,35 @@ def test_controls_are_libcameras_and_nothing_is_set_that_was_not_asked_for() -> 
     assert camera_controls(SourceSettings(autofocus=False)) == {"AfMode": 0}
 
 
+@pytest.mark.parametrize(
+    ("uri", "which"),
+    [
+        ("picamera2", 0),
+        ("picamera2:1", 1),
+        ("picamera2:Virtual0", "Virtual0"),
+        ("picamera2:/base/soc/i2c0mux/i2c@1/imx219@10", "/base/soc/i2c0mux/i2c@1/imx219@10"),
+        (
+            "picamera2:/base/soc/usb@7e980000/usb1@1-1.2:1.0-32e4:9422",
+            "/base/soc/usb@7e980000/usb1@1-1.2:1.0-32e4:9422",
+        ),
+        ("picamera2:", None),
+        ("picamera2:123", None),
+        ("picamera22", None),
+        ("0", None),
+    ],
+)
+def test_a_camera_is_named_by_number_or_by_libcameras_id(uri: str, which: int | str | None) -> None:
+    assert camera_of(uri) == which
+
+
+def test_the_rate_told_is_within_the_sensor_modes_limits() -> None:
+    limits = (23_894, 11_767_556)  # an imx219's at 1640x1232
+    assert frame_rate((33_333, 33_333), limits) == pytest.approx(30, abs=0.01)
+    assert frame_rate((16_667, 16_667), limits) == pytest.approx(41.85, abs=0.01)
+    assert frame_rate((20_000_000, 20_000_000), limits) == pytest.approx(0.085, abs=0.001)
+    assert frame_rate((33_333, 33_333), (16_667, 0)) == pytest.approx(30, abs=0.01)  # no longest is told
+
+
 @pytest.mark.skipif(find_spec("picamera2") is not None, reason="picamera2 is installed here")
 def test_a_missing_package_is_one_line_with_what_to_do(tmp_path: Path) -> None:
     for uri in ("picamera2", "picamera2:1"):
@@ -71,6 +100,44 @@ def test_a_package_that_does_not_load_is_one_line(tmp_path: Path) -> None:
         check=False,
     )
     assert_one_line(result, 2, "does not load", "numpy.dtype size changed")
+
+
+OLD_PICAMERA2 = """
+class Picamera2:
+    def wait(self, job): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "code", "said"),
+    [
+        ("0.3.12", "raise ImportError('of no use with this libcamera')\n", "version 0.3.12 is too old"),
+        ("0.3.16-1", OLD_PICAMERA2, "version 0.3.16-1 is too old"),
+        (None, OLD_PICAMERA2, "version of unknown number is too old"),
+    ],
+)
+def test_a_version_whose_wait_has_no_timeout_is_refused(
+    version: str | None, code: str, said: str, tmp_path: Path
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "picamera2.py").write_text(code)
+    if version is not None:
+        (site / "picamera2.egg-info").mkdir()  # as Debian's packages have it
+        (site / "picamera2.egg-info/PKG-INFO").write_text(
+            f"Metadata-Version: 1.2\nName: picamera2\nVersion: {version}\n"
+        )
+    for arguments in (["run", "picamera2"], ["run", "picamera2:/base/soc/i2c0mux/i2c@1/imx219@10"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "fer_edge", *arguments],
+            cwd=tmp_path,
+            env={**clean_environment(), "PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert_one_line(result, 2, said, "0.3.17 or newer is needed", "--only-upgrade python3-picamera2")
 
 
 def test_picamera2_is_imported_only_when_it_is_chosen() -> None:

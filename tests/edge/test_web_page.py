@@ -85,6 +85,10 @@ def test_an_outage_is_shown_as_one(browser: Browser) -> None:
         assert browser.text(".camera h3") == "<b>hall</b>"  # a name, and no markup
         board.update_source(replace(board.source("door"), state=SourceState.WATCHING, last_frame_at=time.monotonic()))
         browser.wait("that it is back", lambda: browser.text("#overall") == "All well")
+        night = replace(board.source("door"), state=SourceState.DARK, last_frame_at=time.monotonic())
+        board.update_source(night)
+        browser.wait("night", lambda: "Too dark to see anybody." in browser.text(".camera:nth-child(2)"))
+        assert browser.text("#overall") == "All well"
         assert "No frames" not in browser.text("#cameras")
         assert browser.console() == []
 

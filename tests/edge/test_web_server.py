@@ -280,6 +280,22 @@ def test_a_lost_camera_is_told_and_alone_makes_nothing_unhealthy(web: WebServer,
     assert (answer.status, answer.json()["reasons"][0]) == (503, "no source delivers frames")
 
 
+def test_a_dark_camera_is_well_and_shown_as_dark(web: WebServer, board: StatusBoard) -> None:
+    now = time.monotonic()
+    board.update_source(SourceStatus("cam0", SourceState.DARK, now - 3600, last_frame_at=now, fps=1.0))
+    answer = ask(web, "/healthz")
+    assert (answer.status, answer.json()) == (200, {"healthy": True, "reasons": []})
+    status = ask(web, "/api/status").json()
+    assert (status["sources"][0]["state"], status["sources"][0]["fps"]) == ("dark", 1.0)
+    metrics = ask(web, "/metrics").body
+    assert b'fer_edge_source_up{source="cam0"} 1.0\n' in metrics
+    assert b'fer_edge_source_dark{source="cam0"} 1.0\n' in metrics
+    # Without frames for long, it has stalled like any other.
+    board.update_source(SourceStatus("cam0", SourceState.DARK, now - 3600, last_frame_at=now - 60))
+    assert ask(web, "/healthz").json()["reasons"][1] == "cam0: stalled, no frame for 60 s"
+    assert b'fer_edge_source_dark{source="cam0"} 0.0\n' in ask(web, "/metrics").body
+
+
 def test_ready_means_a_model_and_supervisors() -> None:
     board = StatusBoard()
     with open_web(LOCAL, board) as web:

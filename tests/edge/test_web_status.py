@@ -24,6 +24,7 @@ from fer_edge.telemetry import Telemetry
 from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, Frame, TrackedEmotion
 from fer_edge.web import History, Previews, WebServer, open_web
 from fer_edge.web.application import json_response
+from fer_edge.web.health import Condition
 from fer_edge.web.metrics import BoardMetrics
 from fer_edge.web.status_json import status_object
 from support.web_client import ask
@@ -118,6 +119,7 @@ def test_metrics_tell_what_the_board_holds() -> None:
 def test_a_status_is_as_the_schema_says(web: WebServer) -> None:
     answer = ask(web, "/api/status")
     jsonschema.validate(answer.json(), SCHEMA)
+    assert {*SCHEMA["$defs"]["source"]["properties"]["state"]["enum"]} == {*Condition}
     assert b"pw@" not in answer.body
 
 

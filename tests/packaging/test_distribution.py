@@ -86,6 +86,8 @@ def test_the_wheel_holds_the_packages_and_what_they_read(distribution: Distribut
     needed = [f"{package}/py.typed" for package in PACKAGES] + [
         "fer_edge/default_bundle/manifest.json",
         "fer_edge/default_bundle/int8.tflite",
+        "fer_edge/face_check/manifest.json",
+        "fer_edge/face_check/int8.tflite",
         "fer_edge/assets/astronaut.jpg",
         "fer_edge/schema/event.schema.json",
         "fer_edge/service/fer-edge.service",
@@ -106,7 +108,7 @@ def test_no_test_no_data_and_no_model_but_the_default_one_is_shipped(distributio
         path = PurePosixPath(name)
         assert not {"tests", "data", "runs", "__pycache__"} & set(path.parts), name
         assert path.suffix not in {".csv", ".xz", ".keras", ".npz", ".pyc"}, name
-        assert path.suffix != ".tflite" or path.parent.name == "default_bundle", name
+        assert path.suffix != ".tflite" or path.parent.name in {"default_bundle", "face_check"}, name
 
 
 def test_the_sdist_holds_the_examples(distribution: Distribution) -> None:

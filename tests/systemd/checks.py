@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from systemd.container import Container, wait_for
+from systemd.container import ENVIRONMENT, Container, wait_for
 from systemd.faults import ended_by_watchdog, started_again
 from systemd.unit import CAMERA, CONFIG, EVENTS, PROGRAM, UNIT, WATCHING, Service, ensure
 
@@ -283,6 +283,29 @@ def _port_taken(container: Container, service: Service) -> str:
     return "exit 1 and where to look; status tells of the port"
 
 
+def _upgraded(container: Container, service: Service) -> str:
+    """The packages' folder is of 3.10 then, as it would be after an upgrade from that."""
+    container.must("cp", "-a", ENVIRONMENT, "/srv/other")
+    packages = container.must("sh", "-c", f"echo {ENVIRONMENT}/lib/python3.*").strip()
+    older = f"{ENVIRONMENT}/lib/python3.10"
+    container.must("systemctl", "stop", UNIT)
+    container.must("mv", packages, older)
+    container.run("systemctl", "start", UNIT)
+    service.wait_for("ActiveState", "inactive")
+    service.assert_stays("ActiveState", "inactive", 6)  # three times RestartSec
+    ensure(service.ask("Result") == "exec-condition", f"Result={service.ask('Result')}")
+    said = f"fer-edge: {ENVIRONMENT} was made with another Python (it is {packages.rpartition('/')[2]} now)"
+    service.wait_for_line(said)
+    ensure(service.journal().count(said) == 1, "said more than once")
+    ensure(said in container.run("systemctl", "status", "--lines=3", UNIT).stdout, "systemctl status does not show it")
+    shown = container.run("/srv/other/bin/python3", "-m", "fer_edge", "service", "status")
+    ensure(shown.returncode == 1 and "was made with python3.10: it is" in shown.stdout, shown.stdout + shown.stderr)
+    container.must("mv", older, packages)
+    service.start_with(WATCHING)
+    service.wait_until_watching()
+    return "not started, no restart; one line in the journal and in systemctl status; runs again once put right"
+
+
 def _remove(container: Container, service: Service) -> str:
     container.must(PROGRAM, "service", "remove")
     ensure(service.ask("LoadState") == "not-found", "it is still there")
@@ -315,5 +338,6 @@ CHECKS = (
     Check("installed by somebody who is not root", "refused with advice", _not_root),
     Check("a secret that only root may read (`LoadCredential`)", "the program has it, and nobody sees it", _secret),
     Check("installed with a port that is taken", "says so, and where to look", _port_taken),
+    Check("the system's Python is another since an upgrade", "not started, and it says why", _upgraded),
     Check("removed", "stopped; settings and events stay", _remove),
 )

@@ -18,11 +18,12 @@ from pathlib import Path
 from arm.sandbox import run
 from fer_edge.errors import FerEdgeError
 from support.fresh_install import CHECKOUT
+from support.yunet import VARIABLE, find_yunet
 from version_locks.environments import TARGETS, Target, build_wheel, find_python, install_wheel, make_environment
 
 QUICK = (
     *("appearance", "classification", "cli_imports", "detection", "footprint", "image_files", "interpreter"),
-    *("pipeline", "run_interpreter", "sources"),
+    *("pipeline", "run_interpreter", "sources", "v4l2_formats", "yunet"),
 )
 """Files of tests/edge in which a version of NumPy, OpenCV or the interpreter shows; what CI has the time for."""
 
@@ -81,6 +82,12 @@ def prepare(environments: Path, wheel: Path, target: Target) -> Path | None:
     return python
 
 
+def _yunet() -> dict[str, str]:
+    """Names the detector's file, which comes with a package of the development lock alone."""
+    path = find_yunet()
+    return {} if path is None else {VARIABLE: str(path)}
+
+
 def test(target: Target, python: Path | None, bundle: Path, arguments: list[str]) -> int:
     """Run pytest with ``arguments`` in the environment of ``target``; 1 where it fails, 0 where it passes or cannot."""
     if python is None:
@@ -94,7 +101,7 @@ def test(target: Target, python: Path | None, bundle: Path, arguments: list[str]
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=CHECKOUT,
-        env={**environment, "TINY_BUNDLE": str(bundle)},
+        env={**environment, "TINY_BUNDLE": str(bundle), **_yunet()},
         check=False,
     )
     return int(done.returncode != 0)  # below 0 where a signal ended it

@@ -15,26 +15,48 @@ _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
 def look_at_cameras(case: Case) -> Finding:
-    """The devices of cameras, whether they may be opened, and whether those that the settings name are there."""
-    from fer_edge.sources.opencv import camera_index
+    """The cameras with their lasting names, whether they may be opened, and whether those of the settings are there."""
+    from fer_edge.sources.camera import camera_device
+    from fer_edge.sources.v4l2.devices import list_cameras
 
     devices = case.root / "dev"
-    indices = [index for index in map(camera_index, case.settings.source.uris) if index is not None]
+    named = [device for device in map(camera_device, case.settings.source.uris) if device is not None]
     needs_media = any(uri.startswith("picamera2") for uri in case.settings.source.uris)
     there = sorted(path for path in devices.glob("*") if re.fullmatch(r"(video|media)\d+", path.name))
-    missing = [f"/dev/video{index}" for index in indices if devices / f"video{index}" not in there]
+    cameras = list_cameras(case.root)
+    listed = "; ".join(f"{camera.model} ({camera.node}), in the settings: {camera.lasting_name}" for camera in cameras)
+    missing = [str(device) for device in named if not _below(case.root, device).exists()]
     if missing:
-        return broken(f"{', '.join(missing)}: no such camera", "v4l2-ctl --list-devices tells which there are")
+        mend = f"there is: {listed}" if listed else "is it plugged in? lsusb shows what is"
+        return broken(f"{', '.join(missing)}: no such camera", mend)
     if needs_media and not any(path.name.startswith("media") for path in there):
         return broken("no /dev/media*: the system sees no camera", "rpicam-hello --list-cameras; check the cable")
     if not there:
         return skipped("none here, and no source needs one")
-    closed = [f"/dev/{path.name}" for path in there if not may(path, os.R_OK | os.W_OK)]
+    used = {_below(case.root, device).resolve() for device in named}
+    closed = [path for path in there if not may(path, os.R_OK | os.W_OK)]
     if closed:
         mend = f"sudo usermod -aG video {user_name()}, then log in again"
-        needed = needs_media or any(f"/dev/video{index}" in closed for index in indices)
-        return (broken if needed else doubtful)(f"{', '.join(closed)}: may not be opened", mend)
-    return fine(", ".join(f"/dev/{path.name}" for path in there))
+        needed = needs_media or any(path.resolve() in used for path in closed)
+        names = ", ".join(f"/dev/{path.name}" for path in closed)
+        return (broken if needed else doubtful)(f"{names}: may not be opened", mend)
+    others = [f"/dev/{path.name}" for path in there if f"/dev/{path.name}" not in {camera.node for camera in cameras}]
+    wrong = [str(device) for device in named if _gives_no_pictures(_below(case.root, device))]
+    if wrong:
+        return broken(f"{', '.join(wrong)}: gives no pictures", f"there is: {listed or 'no camera'}")
+    return fine("; ".join(filter(None, (listed, f"other devices: {', '.join(others)}" if others else ""))))
+
+
+def _below(root: Path, device: Path) -> Path:
+    return root / device.relative_to("/")
+
+
+def _gives_no_pictures(node: Path) -> bool:
+    """Whether the device says so itself: the second node of a USB camera gives metadata, other nodes are codecs."""
+    from fer_edge.sources.v4l2.devices import ask_device, is_camera
+
+    capability = ask_device(node)
+    return capability is not None and not is_camera(capability)
 
 
 def look_at_sources(case: Case) -> Finding:
@@ -54,14 +76,15 @@ def look_at_sources(case: Case) -> Finding:
 
 def _source(uri: str, case: Case) -> tuple[str, str | None]:
     """The kind of a source in words, and what is wrong with it."""
-    from fer_edge.sources.opencv import camera_index
+    from fer_edge.sources.camera import camera_device
+    from fer_edge.sources.picamera2 import camera_of
     from fer_edge.sources.synthetic import DEMO_URI
 
     if uri == DEMO_URI:
         return "built-in scene", None
-    if camera_index(uri) is not None:
+    if camera_device(uri) is not None:
         return "USB camera", None
-    if re.fullmatch(r"picamera2(:\d{1,2})?", uri):
+    if camera_of(uri) is not None:
         return "Raspberry Pi camera", None
     if "://" in uri:
         return "network camera", _why_unreachable(uri, case.patience_s)

@@ -16,21 +16,25 @@ from fer_edge.doctor import cameras, libraries, machine, network, service
 from fer_edge.doctor.checks import Case, Check, Finding, Verdict, broken, fine
 from fer_edge.doctor.examine import examine
 from fer_edge.errors import CheckFailedError, ConfigError
+from fer_edge.one_line import say
 
 CHECKS = (
     Check("python", machine.look_at_python),
     Check("cpu", machine.look_at_cpu),
     Check("memory", machine.look_at_memory),
+    Check("cma", machine.look_at_camera_memory),
     Check("disk", machine.look_at_disk),
     Check("clock", machine.look_at_clock, apart=True),
     Check("temperature", machine.look_at_temperature, apart=True),
     Check("throttling", machine.look_at_throttling, apart=True),
     Check("opencv", libraries.look_at_opencv, apart=True),
+    Check("detector", libraries.look_at_detector, apart=True),
     Check("model", libraries.look_at_model, apart=True),
     Check("inference", libraries.look_at_inference, apart=True),
     Check("sources", cameras.look_at_sources, apart=True),
     Check("cameras", cameras.look_at_cameras, apart=True),
     Check("picamera2", libraries.look_at_picamera2, apart=True),
+    Check("libcamera", libraries.look_at_libcamera, apart=True),
     Check("broker", network.look_at_broker),
     Check("webhook", network.look_at_webhook),
     Check("web", network.look_at_web, apart=True),
@@ -38,6 +42,7 @@ CHECKS = (
     Check("unit", service.look_at_unit),
 )
 """In the order in which they are shown."""
+_STANDARD_OUTPUT = Path("-")
 _SERVICE_CONFIG = Path("/etc/fer-edge/config.toml")
 _SETTINGS = Check("settings", lambda case: fine("read"))
 
@@ -57,11 +62,27 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         first = fine(str(arguments.config or f"the defaults; --config {_usual_config()} names others"))
     found.insert(0, (_SETTINGS, first))
-    sys.stdout.write(_as_json(found) if arguments.json else _as_table(found))
+    if arguments.report is not None:
+        _write_report(arguments.report, Case(settings, arguments.config), found, arguments.patience)
+    if arguments.report != _STANDARD_OUTPUT:
+        sys.stdout.write(_as_json(found) if arguments.json else _as_table(found))
     bad = [check.name for check, finding in found if finding.verdict is Verdict.BAD]
     if bad:
         raise CheckFailedError(f"{len(bad)} of {len(found)} checks are bad: {', '.join(bad)}")
     return 0
+
+
+def _write_report(path: Path, case: Case, found: Sequence[tuple[Check, Finding]], deadline_s: float) -> None:
+    from fer_edge.doctor.report import make_report
+    from fer_edge.files import atomic_path
+
+    text = json.dumps(make_report(case, found, deadline_s), indent=2, ensure_ascii=False) + "\n"
+    if path == _STANDARD_OUTPUT:
+        sys.stdout.write(text)
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    say(f"{path} is written; read it before you pass it on")
 
 
 def _usual_config() -> str:

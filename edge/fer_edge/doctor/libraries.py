@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 import time
+from pathlib import Path
 
+from fer_edge.config import YUNET_FILE, YUNET_PAGE
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
 from fer_edge.errors import FerEdgeError
 
-_PICAMERA2 = re.compile(r"picamera2(?::(\d{1,2}))?")
 _LEAST_OPENCV = (4, 10)
 _INSTALL_OPENCV = "pip install 'opencv-python-headless>=4.10,<5'"
 _RUNS = 20
+_SEARCHES = 5
 
 
 def look_at_opencv(case: Case) -> Finding:
-    """Its version, and whether the cascade is there: OpenCV 5 has none."""
+    """Its version, and whether the cascade is there if it is what looks for faces: OpenCV 5 has none."""
     import cv2
 
     version = str(cv2.__version__)
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if case.settings.detector.kind == "yunet":
+        seen = f"{version} from {cv2.__file__}"
+        return (
+            doubtful(f"{seen}; nobody has tried below 4.10", _INSTALL_OPENCV) if numbers < _LEAST_OPENCV else fine(seen)
+        )
     if numbers >= (5,):
-        return broken(f"{version}: OpenCV 5 has no Haar cascade", _INSTALL_OPENCV)
+        return broken(f"{version}: OpenCV 5 has no Haar cascade", f'{_INSTALL_OPENCV}, or detector.kind = "yunet"')
     from fer_edge.detection import load_cascade
 
     try:
@@ -31,6 +39,38 @@ def look_at_opencv(case: Case) -> Finding:
         return broken(str(error), _INSTALL_OPENCV)
     seen = f"{version} from {cv2.__file__}, cascade loaded"
     return doubtful(f"{seen}; nobody has tried below 4.10", _INSTALL_OPENCV) if numbers < _LEAST_OPENCV else fine(seen)
+
+
+def look_at_detector(case: Case) -> Finding:
+    """What looks for faces, and whether YuNet's file, if it is to, is the published one and finds a face."""
+    import numpy as np
+
+    from fer_edge.yunet import YuNetFaceDetector
+    from fer_edge.yunet_model import STRIDE, read_model, try_apart
+
+    detector = case.settings.detector
+    if detector.kind != "yunet" or detector.model is None:
+        return fine(f"Haar cascade; for turned faces there is YuNet: {YUNET_FILE} from {YUNET_PAGE}")
+    try:
+        file = read_model(Path(detector.model))
+        try_apart(file)
+        finder = YuNetFaceDetector(detector)
+    except FerEdgeError as error:
+        complaint, _, _ = str(error).partition(f"; take {YUNET_FILE}")
+        return broken(complaint, f"download {YUNET_FILE} from {YUNET_PAGE}")
+    blank = np.full((10 * STRIDE, 10 * STRIDE), 128, dtype=np.uint8)
+    finder.detect(blank)
+    began = time.perf_counter()
+    for _ in range(_SEARCHES):
+        finder.detect(blank)
+    took_ms = 1e3 * (time.perf_counter() - began) / _SEARCHES
+    seen = f"sha256 {file.sha256[:12]}…, finds the face of a test picture; {took_ms:.1f} ms for 320x320 pixels"
+    if file.name is None:
+        return doubtful(
+            f"{file.path} is no published YuNet model that this version knows: {seen}",
+            f"if that is not intended: {YUNET_FILE} from {YUNET_PAGE}",
+        )
+    return fine(f"{file.name}: {seen}")
 
 
 def look_at_model(case: Case) -> Finding:
@@ -79,23 +119,49 @@ def look_at_inference(case: Case) -> Finding:
 
 
 def look_at_picamera2(case: Case) -> Finding:
-    """Whether it loads in this very environment, and has the cameras that the settings name."""
-    numbers = [int(match.group(1) or 0) for match in map(_PICAMERA2.fullmatch, case.settings.source.uris) if match]
-    if not numbers and importlib.util.find_spec("picamera2") is None:
-        return skipped("not installed here, and no source needs it")
-    from fer_edge.sources.picamera2 import open_picamera2
+    """Whether it loads in this very environment: a fact of the installation, whatever is plugged in."""
+    from fer_edge.sources.picamera2 import import_picamera2
 
+    named = _pi_cameras(case)
+    if not named and importlib.util.find_spec("picamera2") is None:
+        return skipped("not installed here, and no source needs it")
     try:
-        open_picamera2("picamera2", case.settings.source, "doctor")  # imports the package, and opens no camera yet
+        import_picamera2()
     except FerEdgeError as error:
         complaint, _, mend = str(error).partition(": sudo ")
-        finding = broken if numbers else doubtful
+        finding = broken if named else doubtful
         return finding(complaint, f"sudo {mend}" if mend else "see locks/ for the versions that go together")
-    from picamera2 import Picamera2
+    try:
+        version = f"{importlib.metadata.version('picamera2')} "
+    except importlib.metadata.PackageNotFoundError:  # copied in by hand
+        version = ""
+    return fine(f"{version}loads in this environment")
 
-    cameras = Picamera2.global_camera_info()
-    named = ", ".join(str(camera.get("Model", "?")) for camera in cameras)
-    seen = f"loads; libcamera sees {len(cameras)} cameras" + (f": {named}" if named else "")
-    if numbers and max(numbers) >= len(cameras):
-        return broken(f"{seen}, and there is no camera {max(numbers)}", "rpicam-hello --list-cameras; check the cable")
+
+def look_at_libcamera(case: Case) -> Finding:
+    """Whether libcamera sees the cameras that the settings name; without picamera2 there is no way to ask."""
+    from fer_edge.sources.picamera2 import import_picamera2
+
+    try:
+        package = import_picamera2()
+    except FerEdgeError:  # why, the check picamera2 says
+        return skipped("picamera2 does not load here")
+    cameras = package.Picamera2.global_camera_info()
+    ids = [str(camera.get("Id", "?")) for camera in cameras]
+    listed = ", ".join(
+        f'{camera.get("Model", "?")} as "picamera2:{known}"' for camera, known in zip(cameras, ids, strict=True)
+    )
+    seen = f"sees {len(cameras)} cameras" + (f": {listed}" if listed else "")
+    missing = [
+        which for which in _pi_cameras(case) if (which not in ids if isinstance(which, str) else which >= len(ids))
+    ]
+    if missing:
+        return broken(f"{seen}, and there is no camera {missing[0]}", "rpicam-hello --list-cameras; check the cable")
     return fine(seen)
+
+
+def _pi_cameras(case: Case) -> list[int | str]:
+    """The Raspberry Pi cameras that the settings name: their numbers, or libcamera's ids."""
+    from fer_edge.sources.picamera2 import camera_of
+
+    return [which for which in map(camera_of, case.settings.source.uris) if which is not None]

@@ -9,7 +9,7 @@ import stat
 import sys
 from pathlib import Path
 
-from fer_edge.chip_mailbox import MAILBOX
+from fer_edge.chip_mailbox import GENCMD, MAILBOX, ask_throttled
 from fer_edge.doctor.checks import Case, Finding, Verdict, as_owner, broken, doubtful, fine, may, skipped, user_name
 from fer_edge.service_config import ChipSettings
 
@@ -17,6 +17,11 @@ _PYTHONS = ((3, 11), (3, 13))
 _NEEDED_MIB, _EASY_MIB = 110, 200
 """A run on one camera takes some 90 MiB; twice that leaves room for a page, a broker and the system's own."""
 _LEAST_FREE_MIB, _EASY_FREE_MIB = 10, 200
+_RAW_CAMERA_MIB = 20
+"""libcamera has at least four raw buffers (pipeline/rpi/vc4); the HQ camera's 2028x1520 at 12 bit take 4.5 MiB each."""
+_STREAM_BYTES_PER_PIXEL = 12
+"""Two YUV420 streams (1.5 bytes) of four buffers each."""
+_PI_CAMERA_SIZE = (640, 480)
 
 
 def look_at_python(case: Case) -> Finding:
@@ -57,6 +62,33 @@ def look_at_memory(case: Case) -> Finding:
     if free < _EASY_MIB:
         return doubtful(f"{seen}, which is little", "stop other programs: ps aux --sort -rss | head")
     return fine(seen)
+
+
+def look_at_camera_memory(case: Case) -> Finding:
+    """Report the contiguous memory (CMA), from which the buffers of a Raspberry Pi camera come."""
+    table = _numbers(case.root / "proc" / "meminfo")
+    if "CmaTotal" not in table or "CmaFree" not in table:
+        return skipped("this kernel reports none; only a Raspberry Pi camera needs it")
+    free, total = table["CmaFree"] // 1024, table["CmaTotal"] // 1024
+    seen = f"{free} MiB of {total} MiB free"
+    source = case.settings.source
+    cameras = sum(uri.partition(":")[0] == "picamera2" for uri in source.uris)
+    if not cameras:
+        return fine(f"{seen}; only a Raspberry Pi camera needs it")
+    width, height = source.width or _PI_CAMERA_SIZE[0], source.height or _PI_CAMERA_SIZE[1]
+    needed = cameras * (_RAW_CAMERA_MIB + -(-_STREAM_BYTES_PER_PIXEL * width * height // 2**20))
+    wanted = f"{'a camera' if cameras == 1 else f'{cameras} cameras'} at {width}x{height} may need {needed} MiB"
+    if total < needed:
+        return broken(
+            f"{seen}; {wanted}",
+            "give dtoverlay=vc4-kms-v3d the parameter cma-128 in /boot/firmware/config.txt, and restart",
+        )
+    if free < needed:
+        return doubtful(
+            f"{seen}; {wanted}, and opening it may fail with 'Cannot allocate memory'",
+            "nothing if the camera is open already; else stop other programs that use a camera or the display",
+        )
+    return fine(f"{seen}; {wanted}")
 
 
 def look_at_disk(case: Case) -> Finding:
@@ -121,14 +153,22 @@ def look_at_throttling(case: Case) -> Finding:
     """What the firmware of a Raspberry Pi slows down for."""
     from fer_edge.chip import UNDER_VOLTAGE, named_flags, read_throttled
 
-    sysfs = case.settings.chip.sysfs
-    mailbox = MAILBOX if sysfs == ChipSettings().sysfs else None
-    bits = read_throttled(Path(sysfs), mailbox)
-    if bits is None and mailbox is not None and mailbox.exists():
-        return doubtful(
-            f"{mailbox} may not be opened, or does not answer",
-            f"sudo usermod -aG video {user_name()}, then log in again",
-        )
+    sysfs, devices = case.settings.chip.sysfs, case.root / "dev"
+    asked = None
+    if sysfs == ChipSettings().sysfs:
+        asked = ask_throttled(devices)
+        there = [str(devices / name) for name in (GENCMD, MAILBOX) if (devices / name).exists()]
+        if asked is None and there:
+            return doubtful(
+                f"the firmware does not answer: {' and '.join(there)} cannot be opened, or refused",
+                f"sudo usermod -aG video {user_name()}, then log in again",
+            )
+        if asked is None and _is_a_pi(case):
+            return doubtful(
+                f"the firmware cannot be asked: this Pi has neither {devices / GENCMD} nor {devices / MAILBOX}",
+                "sudo apt full-upgrade, then restart; in a container, pass the device in",
+            )
+    bits = asked if asked is not None else read_throttled(Path(sysfs))
     if bits is None:
         return skipped("neither kernel nor firmware tells")
     now, before = named_flags(bits), named_flags(bits >> 16)
@@ -139,6 +179,13 @@ def look_at_throttling(case: Case) -> Finding:
     if before:
         return doubtful(f"since it was switched on: {', '.join(before)}", mend)
     return fine("nothing slows it down")
+
+
+def _is_a_pi(case: Case) -> bool:
+    try:
+        return b"Raspberry Pi" in (case.root / "proc" / "device-tree" / "model").read_bytes()
+    except OSError:
+        return False
 
 
 def _processor_words(path: Path) -> set[str] | None:

@@ -11,8 +11,12 @@ from fer_edge.doctor.checks import Case, Finding, as_owner, broken, doubtful, fi
 from fer_edge.errors import ConfigError
 from fer_edge.notify import UNIT
 from fer_edge.secret_files import is_for_the_service_alone, read_secret
+from fer_edge.unit_environment import unit_problem
 
-_ASKED = ("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "StatusText")
+_ASKED = (
+    *("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "StatusText"),
+    "FragmentPath",
+)
 
 
 def look_at_secrets(case: Case) -> Finding:
@@ -59,6 +63,9 @@ def look_at_unit(case: Case) -> Finding:
         return doubtful(
             f"systemctl does not tell: {done.stderr.strip() or done.returncode}", f"systemctl status {UNIT}"
         )
+    problem = unit_problem(Path(state["FragmentPath"])) if state.get("FragmentPath") else None
+    if problem is not None:
+        return broken(problem, "install FER-Edge again, in a new environment, then fer-edge service install")
     return judge_unit(state)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import stat
@@ -26,8 +27,18 @@ EVENTS_FOLDER = "/var/lib/fer-edge"
 _UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 _USER_FILE = "/etc/sysusers.d/fer-edge.conf"
 _USER_LINE = f'u {USER} - "FER-Edge" {EVENTS_FOLDER}\n'
+CAMERA_MODULES = ("mc", "videodev")
+"""Modules of the kernel that register the devices of cameras."""
+_MODULES_FILE = "/etc/modules-load.d/fer-edge.conf"
+_MODULES_TEXT = """\
+# Written by `fer-edge service install`: registers the devices of cameras before the service starts, so that systemd
+# finds the names in the unit's DeviceAllow=. Without this a camera whose driver loads later could stay refused.
+""" + "".join(f"{name}\n" for name in CAMERA_MODULES)
 _BOOTED = Path("/run/systemd/system")
 """There where systemd is what runs this machine; see sd_booted(3)."""
+
+_LOAD_MODULES = Command(("systemctl", "restart", "systemd-modules-load.service"), may_fail=True)
+"""Done at each start of the machine too; it may fail, since a kernel without these modules has no cameras either."""
 
 
 def install(arguments: argparse.Namespace) -> int:
@@ -46,13 +57,16 @@ def install(arguments: argparse.Namespace) -> int:
     if write_config:
         # The group's alone: addresses of cameras hold passwords.
         plan.append(Write(there, default_config(), 0o640, USER, system))
+    plan.append(Write(system.path(_MODULES_FILE), _MODULES_TEXT))
     plan.append(Write(system.path(_UNIT_FILE), unit_text(program, config)))
     if arguments.dry_run:
-        _show([*plan, *_enable(system), *([] if system.root else [_starting(again=True)])])
+        _show([*plan, *_enable(system), *([] if system.root else [_LOAD_MODULES, _starting(again=True)])])
         return 0
     changed = _carry_out(plan)
     _carry_out(_enable(system))
     if system.root is None:
+        if changed:
+            _carry_out([_LOAD_MODULES])
         _start(again=changed)
     _tell_installed(config, write_config, started=system.root is None)
     return 0
@@ -65,7 +79,7 @@ def remove(arguments: argparse.Namespace) -> int:
     plan: list[Step] = []
     if system.path(_UNIT_FILE).exists():
         plan.append(system.tool("systemctl", "disable", *now, UNIT))
-    plan += [Delete(system.path(_UNIT_FILE)), Delete(system.path(_USER_FILE))]
+    plan += [Delete(system.path(name)) for name in (_UNIT_FILE, _MODULES_FILE, _USER_FILE)]
     if system.root is None:
         plan += [Command(("systemctl", "daemon-reload")), Command(("systemctl", "reset-failed", UNIT), may_fail=True)]
     if arguments.dry_run:
@@ -88,12 +102,18 @@ def unit_text(program: Program, config: Path) -> str:
     return text
 
 
-def default_config() -> str:
-    """The settings that a service begins with: a camera of the kind, and the page, that can be had here."""
+def default_config(source: str | None = None, *, page: bool | None = None) -> str:
+    """Return the settings that a service begins with, as TOML.
+
+    ``source`` is what it watches and ``page`` whether it serves the page; by default a camera of the kind that can be
+    had here, and the page if its packages are installed here.
+    """
     text = files(__package__).joinpath("config.toml").read_text(encoding="utf-8")
-    if find_spec("picamera2") is not None:
-        text = text.replace('uris = ["0"]', 'uris = ["picamera2"]')
-    if missing_packages("web"):
+    if source is None and find_spec("picamera2") is not None:
+        source = "picamera2"
+    if source is not None:
+        text = text.replace('uris = ["0"]', f"uris = {json.dumps([source])}")
+    if missing_packages("web") if page is None else not page:
         text = text.replace("enabled = true", "# Needs: pip install 'fer-edge[web]'\nenabled = false")
     return text
 

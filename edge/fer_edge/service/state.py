@@ -12,10 +12,11 @@ from pathlib import Path
 
 from fer_edge.errors import InputError
 from fer_edge.notify import UNIT
+from fer_edge.unit_environment import unit_problem
 
 _PROPERTIES = (
     *("LoadState", "ActiveState", "SubState", "UnitFileState", "StateChangeTimestamp", "NRestarts", "StatusText"),
-    *("WatchdogUSec", "WatchdogTimestampMonotonic", "Result", "ExecMainStatus"),
+    *("WatchdogUSec", "WatchdogTimestampMonotonic", "Result", "ExecMainStatus", "FragmentPath"),
 )
 _CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
 _LINES = 10
@@ -27,7 +28,8 @@ class ServiceState:
 
     ``since`` is seconds since the epoch, ``watchdog`` its time (``1min 30s``), None where it is off; ``fed_s`` are the
     seconds since it was fed. ``exit_status`` is how the process ended last, 0 while it has not. ``limits_memory`` is
-    whether this kernel can hold the unit to its limits of memory.
+    whether this kernel can hold the unit to its limits of memory. ``environment_problem`` is why the unit's environment
+    no longer fits the system's Python.
     """
 
     installed: bool
@@ -42,6 +44,7 @@ class ServiceState:
     result: str
     exit_status: int
     limits_memory: bool
+    environment_problem: str | None = None
 
 
 def read_state() -> ServiceState:
@@ -67,6 +70,7 @@ def read_state() -> ServiceState:
         result=told.get("Result", ""),
         exit_status=int(told.get("ExecMainStatus") or 0),
         limits_memory=_limits_memory(),
+        environment_problem=unit_problem(Path(told["FragmentPath"])) if told.get("FragmentPath") else None,
     )
 
 
@@ -91,6 +95,8 @@ def _lines(state: ServiceState) -> list[str]:
     lines = [f"{UNIT}: {state.state}{since}, {restarts}"]
     if state.says:
         lines.append(f"it says: {state.says}")
+    if state.environment_problem is not None:
+        lines.append(f"{state.environment_problem}; install FER-Edge again, in a new environment")
     if not state.active:
         lines.append(f"the last run ended: {state.result}, exit {state.exit_status}")
     if state.active and state.watchdog is not None:

@@ -87,7 +87,7 @@ def _while_watching(topics: Topics, source: str) -> dict[str, object]:
     """An outage of the camera is shown as one: then its values are not available, as when the device is gone."""
     watching = {
         "topic": topics.source_state(source),
-        "value_template": "{{ 'online' if value_json.state == 'watching' else 'offline' }}",
+        "value_template": "{{ 'online' if value_json.state in ['watching', 'dark'] else 'offline' }}",
     }
     return {"availability": [{"topic": topics.availability}, watching], "availability_mode": "all"}
 

@@ -11,7 +11,7 @@ from fer_edge.event_json import event_to_json
 from fer_edge.sinks.base import ClosingSink, ManagedSink
 from fer_edge.sinks.line_file import LineFile
 from fer_edge.sinks.pace import Pace
-from fer_edge.sinks.queued import managed
+from fer_edge.sinks.queued import Sync, managed
 from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent
 
@@ -21,7 +21,8 @@ _MIB = 2**20
 class JsonLinesSink(ClosingSink):
     """Appends to ``target`` (a file, or ``-``); ``encode`` turns an event into the object to write.
 
-    ``max_bytes`` and ``keep`` bound the file and those put aside, as ``LineFile`` has it. Raises OutputError.
+    ``max_bytes`` and ``keep`` bound the file and those put aside, and ``synced`` says that ``sync`` will be called, as
+    ``LineFile`` has it. Raises OutputError.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class JsonLinesSink(ClosingSink):
         *,
         max_bytes: int | None = None,
         keep: int = 1,
+        synced: bool = False,
     ) -> None:
         self._encode = encode
-        self._file = LineFile(target, max_bytes=max_bytes, keep=keep)
+        self._file = LineFile(target, max_bytes=max_bytes, keep=keep, synced=synced)
 
     def emit(self, event: EmotionEvent) -> None:
         """Write one line. Raises OutputError; BrokenPipeError when the reader has gone."""
@@ -46,6 +48,10 @@ class JsonLinesSink(ClosingSink):
     def carry(self, lines: Sequence[bytes]) -> int:
         """Write the first of ``lines``; returns how many. Raises as ``emit`` does."""
         return self._file.write(lines)
+
+    def sync(self) -> None:
+        """Return once the written lines are on the disk. Raises OutputError."""
+        self._file.sync()
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
@@ -64,5 +70,7 @@ def open_events_file(settings: RuntimeSettings, board: StatusBoard, pace: Pace) 
     if output.events is None:
         return None
     most = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
-    sink = JsonLinesSink(output.events, event_to_json, max_bytes=most, keep=output.events_keep)
-    return managed(sink, "events", settings, board, pace=pace, gather_s=output.events_gather_s)
+    synced = output.events_sync_s is not None
+    sink = JsonLinesSink(output.events, event_to_json, max_bytes=most, keep=output.events_keep, synced=synced)
+    sync = None if output.events_sync_s is None else Sync(sink.sync, output.events_sync_s)
+    return managed(sink, "events", settings, board, pace=pace, gather_s=output.events_gather_s, sync=sync)

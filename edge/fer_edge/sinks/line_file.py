@@ -24,13 +24,16 @@ class LineFile(Closing):
 
     A file that would grow beyond ``max_bytes`` is renamed to ``<name>.1``, which was renamed to ``<name>.2`` before,
     and so on; ``keep`` of these are kept. Only a line longer than ``max_bytes`` makes a larger one.
+
+    ``synced``: the caller calls ``sync`` now and then, and a file that is rotated before is synced first.
     """
 
-    def __init__(self, target: str, *, max_bytes: int | None = None, keep: int = 1) -> None:
+    def __init__(self, target: str, *, max_bytes: int | None = None, keep: int = 1, synced: bool = False) -> None:
         self._standard = target == STANDARD_OUTPUT
         self._where = "standard output" if self._standard else target
         self._path = Path(os.path.realpath(target))  # a link stays, and what it leads to is put aside
-        self._max_bytes, self._keep = max_bytes, keep
+        self._max_bytes, self._keep, self._synced = max_bytes, keep, synced
+        self._lines_to_sync = self._name_to_sync = False
         self._descriptor: int | None = None
         self._regular = False
         self._open()
@@ -42,6 +45,7 @@ class LineFile(Closing):
         """
         try:
             if self._descriptor is None or self._put_aside_by_another():
+                self._sync_lines()
                 self._open()
             count = self._how_many(lines)
             self._append(b"".join(lines[:count]))
@@ -52,6 +56,23 @@ class LineFile(Closing):
                 self.close()
             raise OutputError(f"{self._where}: cannot write the event: {error.strerror}") from error
         return count
+
+    def sync(self) -> None:
+        """Return once the written lines and the file's name are on the disk; a pipe or a terminal is left alone.
+
+        Raises:
+            OutputError: if the disk refuses. What it had not written by then may be lost, and no later sync tells.
+        """
+        try:
+            self._sync_lines()
+            if self._name_to_sync:
+                _sync_folder(self._path.parent)
+                self._name_to_sync = False
+        except OSError as error:
+            self.close()
+            raise OutputError(
+                f"{self._where}: cannot sync it to the disk: {error.strerror}; its last lines may be lost"
+            ) from error
 
     def close(self) -> None:
         """Close the file; standard output stays open."""
@@ -73,6 +94,8 @@ class LineFile(Closing):
         except OSError as error:
             raise OutputError(f"{self._where}: cannot open it for writing: {error.strerror}") from error
         self._regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._lines_to_sync = False
+        self._name_to_sync = self._regular and not self._standard
         try:
             self._close_last_line()
         except OSError as error:
@@ -97,6 +120,7 @@ class LineFile(Closing):
 
     def _put_aside(self) -> None:
         """Each step is one rename, and a step that was done before an interruption is not missed by the next time."""
+        self._sync_lines()
         names = [self._path.with_name(f"{self._path.name}.{number}") for number in range(self._keep, 0, -1)]
         for older, newer in zip(names, [*names[1:], self._path], strict=True):
             with suppress(FileNotFoundError):
@@ -106,6 +130,7 @@ class LineFile(Closing):
     def _append(self, data: bytes) -> None:
         assert self._descriptor is not None, "the file is closed"
         size = self._size() if self._regular else 0
+        self._lines_to_sync = self._regular
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]
@@ -115,6 +140,11 @@ class LineFile(Closing):
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, size)
             raise
+
+    def _sync_lines(self) -> None:
+        if self._synced and self._lines_to_sync and self._descriptor is not None:
+            os.fsync(self._descriptor)
+            self._lines_to_sync = False
 
     def _size(self) -> int:
         assert self._descriptor is not None, "the file is closed"
@@ -141,3 +171,14 @@ class LineFile(Closing):
             return
         if unfinished:
             self._append(b"\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the names in ``folder`` to the disk: a new file's name is not in the file."""
+    if os.name == "nt":  # Windows opens no folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

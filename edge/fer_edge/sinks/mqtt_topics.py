@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from fer_edge.sinks.jsonl import json_line
-from fer_edge.status import ChipStatus, DaemonStatus, SourceState, SourceStatus
+from fer_edge.status import ChipStatus, DaemonStatus, SourceStatus
 from fer_edge.types import UNCERTAIN
 
 ONLINE, OFFLINE = b"online", b"offline"
@@ -65,7 +65,7 @@ def topic_level(name: str) -> str:
 
 def _source_state(source: SourceStatus, *, aggregate: bool) -> dict[str, object]:
     """The emotion is that of the largest face, most likely the nearest."""
-    watching = source.state is SourceState.WATCHING
+    watching = source.delivers
     state: dict[str, object] = {"state": source.state.value, "fps": round(source.fps) if watching else 0}
     if aggregate:
         return state
@@ -78,6 +78,6 @@ def _source_state(source: SourceStatus, *, aggregate: bool) -> dict[str, object]
 
 
 def _device_state(sources: tuple[SourceStatus, ...], chip: ChipStatus) -> dict[str, object]:
-    fps = sum(source.fps for source in sources if source.state is SourceState.WATCHING)
+    fps = sum(source.fps for source in sources if source.delivers)
     temperature = None if chip.temperature_c is None else round(chip.temperature_c)
     return {"fps": round(fps), "temperature": temperature, "throttled": list(chip.throttled)}

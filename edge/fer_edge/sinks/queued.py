@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from fer_edge.backoff import Backoff
@@ -50,6 +51,17 @@ class Carrier(Protocol[Item]):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """``carry_out`` makes what a carrier took outlive a power failure, or raises OutputError.
+
+    The queue's thread calls it at most ``max_delay_s`` seconds after the carrier took something, 0 being at once.
+    """
+
+    carry_out: Callable[[], None]
+    max_delay_s: float
+
+
 class QueuedSink(ClosingSink, Generic[Item]):
     """Holds at most ``hold`` events, and those being handed on (256 at most), for ``carrier``; their order is kept.
 
@@ -59,7 +71,8 @@ class QueuedSink(ClosingSink, Generic[Item]):
     With ``retry_most_s`` a failure is an outage: what is held is tried again after 1 s, then after twice as long each
     time, up to that many seconds; so is a reader that has gone. Without it, it ends the sink: the next ``emit``,
     ``record`` or ``close`` raises it. ``gather_s`` is how long events wait for others to be handed on together, while
-    there is room.
+    there is room. ``sync`` is carried out by the queue's thread too, so that a disk that does not answer fills the
+    queue and does not make ``emit`` wait.
     """
 
     def __init__(
@@ -71,10 +84,14 @@ class QueuedSink(ClosingSink, Generic[Item]):
         pace: Pace,
         retry_most_s: float | None = None,
         gather_s: float = 0.0,
+        sync: Sync | None = None,
     ) -> None:
         self._carrier, self._name = carrier, name
         self._hold, self._pace, self._retry_most_s = hold, pace, retry_most_s
-        self._gather_s = gather_s
+        self._gather_s, self._sync = gather_s, sync
+        # Of the queue's thread alone.
+        self._sync_by: float | None = None
+        self._sync_failed = False
         self._changed = threading.Condition()
         self._waiting: deque[Item] = deque()
         self._in_hand = 0
@@ -170,7 +187,10 @@ class QueuedSink(ClosingSink, Generic[Item]):
 
     def _run(self) -> None:
         try:
-            while hand := self._take():
+            while (hand := self._take()) is not None:
+                if not hand:
+                    self._carry_out_sync()
+                    continue
                 try:
                     self._carried(hand, self._carrier.carry(hand))
                 except NotTakenError as error:
@@ -187,14 +207,20 @@ class QueuedSink(ClosingSink, Generic[Item]):
                 self._failure, self._problem = error, str(error)
                 self._changed.notify_all()
 
-    def _take(self) -> list[Item]:
-        """What is to be handed on next; nothing at the end."""
+    def _take(self) -> list[Item] | None:
+        """What is to be handed on next; empty where it is time to sync, None at the end."""
         with self._changed:
-            while self._closing_until is None and not self._worth_handing_on():
-                gathering = self._waiting and self._gather_s
-                self._changed.wait(self._oldest_at + self._gather_s - time.monotonic() if gathering else None)
+            while self._closing_until is None and not self._worth_handing_on() and not self._sync_is_due():
+                deadlines = [] if self._sync_by is None else [self._sync_by]
+                if self._waiting and self._gather_s:
+                    deadlines.append(self._oldest_at + self._gather_s)
+                self._changed.wait(max(0.0, min(deadlines) - time.monotonic()) if deadlines else None)
             if self._closing_until is not None and time.monotonic() > self._closing_until:
+                return None
+            if self._sync_is_due():
                 return []
+            if not self._waiting:
+                return None
             hand = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
             self._in_hand = len(hand)
             self._changed.notify_all()
@@ -205,11 +231,39 @@ class QueuedSink(ClosingSink, Generic[Item]):
         full = 2 * len(self._waiting) >= min(self._hold, 2 * _MOST_AT_ONCE)
         return bool(self._waiting) and (full or time.monotonic() >= self._oldest_at + self._gather_s)
 
+    def _sync_is_due(self) -> bool:
+        if self._sync_by is None:
+            return False
+        at_the_end = self._closing_until is not None and not self._waiting
+        return at_the_end or time.monotonic() >= self._sync_by
+
+    def _carry_out_sync(self) -> None:
+        """Sync what was handed on. A failure is reported once, and over when a sync succeeds."""
+        assert self._sync is not None, "nothing to sync with"
+        self._sync_by = None  # what a disk refused once is not written by asking again
+        try:
+            self._sync.carry_out()
+        except OutputError as error:
+            if self._backoff is None:
+                raise
+            self._sync_failed = True
+            self._tell(error)
+            return
+        self._sync_failed = False
+        with self._changed:
+            outage = bool(self._waiting)  # of what is still to be written
+        if not outage:
+            self._carried([], 0)
+
     def _carried(self, hand: list[Item], count: int) -> None:
+        if hand and self._sync is not None and self._sync_by is None:
+            self._sync_by = time.monotonic() + self._sync.max_delay_s
         with self._changed:
             if self._closed:  # given up meanwhile, and told as lost
                 return
-            again, self._problem = self._problem is not None, None
+            again = self._problem is not None and not self._sync_failed
+            if again:
+                self._problem = None
             if self._backoff is not None:
                 self._backoff.reset()
             self._sent += count
@@ -288,16 +342,17 @@ def managed(
     *,
     pace: Pace,
     gather_s: float = 0.0,
+    sync: Sync | None = None,
 ) -> ManagedSink:
     """``carrier`` as it suits what is watched, told to ``board`` as ``name``.
 
     A camera gets a queue; with ``recovery.reconnect`` its failures are outages. Files wait for what they write.
     """
     sink: QueuedSink[Item] | DirectSink[Item]
-    if pace.live or gather_s:
+    if pace.live or gather_s or sync is not None:
         retry_most_s = settings.recovery.retry_most_s if settings.recovery.reconnect else None
         hold = settings.output.hold
-        sink = QueuedSink(carrier, name, hold=hold, pace=pace, retry_most_s=retry_most_s, gather_s=gather_s)
+        sink = QueuedSink(carrier, name, hold=hold, pace=pace, retry_most_s=retry_most_s, gather_s=gather_s, sync=sync)
     else:
         sink = DirectSink(carrier, name)
     board.watch_sink(sink.status)

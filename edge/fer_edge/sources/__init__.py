@@ -15,18 +15,21 @@ from urllib.parse import urlsplit
 from fer_edge.config import SourceSettings
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.redaction import redacted
-from fer_edge.sources import folder, network, opencv, picamera2, synthetic
+from fer_edge.sources import camera, folder, network, opencv, picamera2, synthetic
 from fer_edge.sources.base import FrameSource, NoFrame
 from fer_edge.sources.newest import NewestFrameSource
 from fer_edge.sources.opening import Opening, Unopened, first_to_open
 from fer_edge.sources.view import adjusted
 
-KNOWN_SOURCES = "demo, a video or image file, a folder of images, 0 or /dev/video0, picamera2, rtsp://… or http(s)://…"
+KNOWN_SOURCES = (
+    "demo, a video or image file, a folder of images, 0 or /dev/video0 or /dev/v4l/by-id/…, picamera2,"
+    " rtsp://… or http(s)://…"
+)
 """What a user may name, in words."""
 
 _OPENERS: tuple[Callable[[str, SourceSettings, str], FrameSource | Unopened | None], ...] = (
     synthetic.open_demo,
-    opencv.open_camera,
+    camera.open_camera,
     picamera2.open_picamera2,
     network.open_stream,
     folder.open_images,
@@ -106,9 +109,9 @@ def source_names(uris: Sequence[str]) -> list[str]:
 
 
 def _short_name(uri: str) -> str:
-    index = opencv.camera_index(uri)
-    if index is not None:
-        return f"video{index}"
+    device = camera.camera_device(uri)
+    if device is not None:
+        return camera.camera_name(device)
     shown = redacted(uri)
     if "://" in shown:
         try:

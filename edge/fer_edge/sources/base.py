@@ -29,7 +29,7 @@ class FrameSource(Protocol):
 
     ``live`` tells that ``captured_at`` is the monotonic clock and that the world does not wait; otherwise it is
     media time in seconds from 0. ``still`` tells that it is one picture, which no other frame follows. ``fps`` is
-    the nominal rate. ``dropped`` counts frames that were overtaken.
+    the nominal rate. ``dropped`` counts frames that were overtaken or damaged.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """A source read in a thread of its own, of which only the newest frame is kept.
 
 So a slow pipeline never blocks a camera, and no queue can grow: the slot holds one frame, a newer one
-replaces it, and what was replaced is counted in ``dropped``.
+replaces it, and what was replaced is counted in ``dropped``, with the damaged frames that the source itself dropped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NewestFrameSource(ClosingSource):
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:
         self.name, self.fps = inner.name, inner.fps
         self.live, self.still = inner.live, inner.still
-        self.dropped = 0
+        self.dropped = self._overtaken = 0
         self._inner = inner
         self._paced = paced
         self._lost_after_s = lost_after_s
@@ -108,6 +108,7 @@ class NewestFrameSource(ClosingSource):
         started: float | None = None
         while not self._closed.is_set():
             frame = self._inner.read(_PRODUCER_POLL_S)
+            self.dropped = self._overtaken + self._inner.dropped
             if frame is NoFrame.ENDED:
                 return
             if not isinstance(frame, Frame):
@@ -120,6 +121,7 @@ class NewestFrameSource(ClosingSource):
                 self._closed.wait(max(0.0, glass_at - now))
             frame = replace(frame, glass_at=glass_at)
             with self._changed:
-                self.dropped += self._wanted and self._newest is not None
+                self._overtaken += self._wanted and self._newest is not None
                 self._newest = frame
+                self.dropped = self._overtaken + self._inner.dropped
                 self._changed.notify_all()

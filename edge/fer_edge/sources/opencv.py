@@ -1,27 +1,26 @@
-"""Video files, and cameras behind V4L2 (USB), through OpenCV."""
+"""Video files through OpenCV, and cameras where V4L2's own interface does not serve."""
 
 from __future__ import annotations
 
 import logging
 import math
-import re
 import sys
 import time
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from fer_edge.config import SourceSettings
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
 from fer_edge.gray import to_gray
 from fer_edge.image_files import check_readable
 from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, glass_time
-from fer_edge.sources.opening import Unopened
-from fer_edge.types import Frame, UInt8Array
+from fer_edge.types import Frame, UInt8Array, described
 
 _log = logging.getLogger(__name__)
-_DEVICE = re.compile(r"(?:/dev/video)?(\d{1,3})")
 _PLAUSIBLE_FPS = (0.1, 1000.0)
 _V4L2_MANUAL = 1
 """V4L2_EXPOSURE_MANUAL, a value of V4L2_CID_EXPOSURE_AUTO,
@@ -29,18 +28,6 @@ https://docs.kernel.org/userspace-api/media/v4l/ext-ctrls-camera.html"""
 _CUT_SHORT = 0.9
 """A video whose pictures end before this share of the length its container tells is damaged. Containers round,
 and sound may outlast the picture a little, hence not 1."""
-
-
-def open_camera(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
-    """The camera of ``0`` or ``/dev/video0``; None for any other URI."""
-    index = camera_index(uri)
-    return None if index is None else Unopened(partial(CameraSource, index, settings, name))
-
-
-def camera_index(uri: str) -> int | None:
-    """3 for ``3`` and for ``/dev/video3``, None for what is no camera."""
-    match = _DEVICE.fullmatch(uri)
-    return int(match.group(1)) if match else None
 
 
 def open_video(uri: str, settings: SourceSettings, name: str) -> VideoFileSource | None:
@@ -114,10 +101,11 @@ class VideoFileSource(ClosingSource):
             )
 
 
-class CameraSource(ClosingSource):
-    """A V4L2 or USB camera by its index; ``read`` blocks for the next frame and stamps it with the monotonic clock.
+class OpenCVCamera(ClosingSource):
+    """A camera by its index, through OpenCV; ``read`` blocks for the next frame, stamped with the monotonic clock.
 
-    Not to be read by the pipeline's own thread: ``NewestFrameSource`` stands between. Raises SourceLostError.
+    For systems without V4L2, and for V4L2 devices whose pictures lie in several planes. Not to be read by the
+    pipeline's own thread: ``NewestFrameSource`` stands between. Raises SourceLostError.
     """
 
     live = True
@@ -126,28 +114,32 @@ class CameraSource(ClosingSource):
     def __init__(self, index: int, settings: SourceSettings, name: str) -> None:
         self.name = name
         linux = sys.platform.startswith("linux")
-        device = f"/dev/video{index}" if linux else f"camera {index}"
-        if linux and not Path(device).exists():
-            raise SourceLostError(f"{device}: there is no such camera; is it plugged in? ls /dev/video* shows them")
+        self._device = f"/dev/video{index}" if linux else f"camera {index}"
         self._capture = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
         if not self._capture.isOpened():
-            raise SourceLostError(
-                f"{device}: cannot be opened as a camera; is it in use, or are you not in the group video?"
-            )
-        self._device = device
+            raise SourceLostError(f"{self._device}: cannot be opened as a camera; is it plugged in, or in use?")
         self._set_controls(settings)
-        self._pictures = GrayReader(self._capture)
         self.fps = told_fps(self._capture, settings)
+        width, height = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH), self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        self._size = round(width), round(height)
+        self._coloured: cv2.typing.MatLike | None = None
         self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """The next frame; the driver decides how long that takes."""
-        gray = self._pictures.read()
-        if gray is None:
+        good, image = self._capture.read(self._coloured)
+        if not good:
             raise SourceLostError(f"{self._device}: the camera stopped giving frames; check its cable and power")
         # For V4L2 this is the driver's own stamp of the buffer, on the monotonic clock.
         at = glass_time(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, time.monotonic())
-        frame = Frame(self.name, self._index, at, gray)
+        picture = shaped_picture(image, *self._size)
+        if picture is None:
+            raise SourceLostError(
+                f"{self._device}: OpenCV {cv2.__version__} gives {described(image)} for pictures of"
+                f" {self._size[0]}x{self._size[1]}; choose another format with source.fourcc"
+            )
+        self._coloured = None if picture.ndim == 2 else image  # one that came in grey is given away
+        frame = Frame(self.name, self._index, at, to_gray(picture))
         self._index += 1
         return frame
 
@@ -157,7 +149,9 @@ class CameraSource(ClosingSource):
 
     def _set_controls(self, settings: SourceSettings) -> None:
         manual = None if settings.exposure_us is None else _V4L2_MANUAL
+        fourcc = None if settings.fourcc == "auto" else cv2.VideoWriter.fourcc(*settings.fourcc.ljust(4))
         for name, wanted, key in (
+            ("fourcc", fourcc, cv2.CAP_PROP_FOURCC),
             ("width", settings.width, cv2.CAP_PROP_FRAME_WIDTH),
             ("height", settings.height, cv2.CAP_PROP_FRAME_HEIGHT),
             ("fps", settings.fps, cv2.CAP_PROP_FPS),
@@ -169,9 +163,27 @@ class CameraSource(ClosingSource):
         ):
             if wanted is not None and not self._capture.set(key, float(wanted)):
                 _log.warning("%s: the camera does not take [source] %s", self._device, name)
-        for name, unknown in (("ev", settings.ev), ("lens_position", settings.lens_position)):
-            if unknown is not None:
-                _log.warning("%s: [source] %s is for picamera2 cameras", self._device, name)
+        warn_of_other_controls(self._device, settings)
+
+
+def warn_of_other_controls(device: str, settings: SourceSettings) -> None:
+    """Log the settings that only picamera2 cameras have."""
+    for name, unknown in (("ev", settings.ev), ("lens_position", settings.lens_position)):
+        if unknown is not None:
+            _log.warning("%s: [source] %s is for picamera2 cameras", device, name)
+
+
+def shaped_picture(image: npt.NDArray[Any], width: int, height: int) -> UInt8Array | None:
+    """``image`` as uint8 [height, width] or BGR [height, width, 3], None where it is not of that size.
+
+    OpenCV before 4.12 gives the bytes of some formats, BGR3 among them, as one long row: uint8 [1, bytes].
+    """
+    if image.dtype == np.uint8:
+        if image.shape[:2] == (height, width):
+            return np.asarray(image, np.uint8) if image.ndim == 2 or image.shape[2] == 3 else None
+        if image.ndim == 2 and image.shape[0] == 1 and image.size == height * width * 3:
+            return np.asarray(image, np.uint8).reshape(height, width, 3)
+    return None
 
 
 class GrayReader:

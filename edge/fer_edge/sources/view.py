@@ -15,6 +15,7 @@ import numpy as np
 from fer_edge.config import SourceSettings
 from fer_edge.errors import ConfigError
 from fer_edge.sources.base import ClosingSource, FrameSource, NoFrame
+from fer_edge.sources.darkness import is_empty
 from fer_edge.types import Box, Frame, UInt8Array
 
 _ROTATIONS = {
@@ -84,10 +85,8 @@ class View:
         if self._region is not None:
             box = self._region
             picture = picture[box.y : box.y + box.height, box.x : box.x + box.width]
-        if self._clahe is not None:
-            picture = _gray(self._clahe.apply(picture))
-        elif settings.low_light == "gamma":
-            picture = brightened(picture)
+        if settings.low_light != "off" and not is_empty(picture):  # only noise would be raised
+            picture = brightened(picture) if self._clahe is None else _gray(self._clahe.apply(picture))
         return picture if self._open is None else _gray(cv2.bitwise_and(picture, self._open))
 
     def _fit(self, width: int, height: int) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from fer_edge.config import SourceSettings
 from fer_edge.redaction import redacted
-from fer_edge.status import DaemonStatus, SourceState, SourceStatus
+from fer_edge.status import DaemonStatus, SourceStatus
 
 STALE_AFTER_S = 30.0
 """Age of a source's newest frame from which it is not believed to be watching, unless the caller knows better."""
@@ -22,8 +22,15 @@ class Condition(StrEnum):
     WATCHING = "watching"
     STALLED = "stalled"
     """Said to be watching, but its newest frame is old: what follows it stands still."""
+    DARK = "dark"
+    """Frames come, and there is no light to see anything in them."""
     LOST = "lost"
     ENDED = "ended"
+
+    @property
+    def delivers(self) -> bool:
+        """Whether frames come and are processed."""
+        return self in (Condition.WATCHING, Condition.DARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +55,19 @@ def stale_after(source: SourceSettings) -> float:
 
 def condition(source: SourceStatus, now: float, stale_after_s: float) -> Condition:
     """How ``source`` is at ``now``, monotonic seconds."""
-    if source.state is not SourceState.WATCHING:
+    if not source.delivers:
         return Condition(source.state.value)
     # Just opened, its first frame is on its way.
     newest = source.since if source.last_frame_at is None else max(source.since, source.last_frame_at)
-    return Condition.WATCHING if now - newest <= stale_after_s else Condition.STALLED
+    return Condition(source.state.value) if now - newest <= stale_after_s else Condition.STALLED
 
 
 def health(status: DaemonStatus, stale_after_s: float = STALE_AFTER_S) -> Health:
     """Whether progress is being made, by what the board holds and by how old that is."""
     conditions = [(source, condition(source, status.mono, stale_after_s)) for source in status.sources]
-    delivering = any(found is Condition.WATCHING and source.last_frame_at is not None for source, found in conditions)
+    delivering = any(found.delivers and source.last_frame_at is not None for source, found in conditions)
     stalled = any(found is Condition.STALLED for _, found in conditions)
-    reasons = [_told(source, found, status.mono) for source, found in conditions if found is not Condition.WATCHING]
+    reasons = [_told(source, found, status.mono) for source, found in conditions if not found.delivers]
     if not delivering:
         reasons.insert(0, "no source delivers frames")
     return Health(delivering and not stalled, tuple(reasons))

@@ -118,26 +118,29 @@ def _of_sources(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
     attempts = CounterMetricFamily(
         "fer_edge_source_reconnect_attempts", "How often opening it again was tried.", labels=["source"]
     )
+    dark = _by_source("fer_edge_source_dark", "Whether its pictures are dark: it delivers, and nothing can be seen.")
     in_sight = _by_source("fer_edge_source_faces_in_sight", "Faces that are in sight now.")
     for source in status.sources:
         name = [source.name]
-        watching = condition(source, status.mono, stale_after_s) is Condition.WATCHING
+        found = condition(source, status.mono, stale_after_s)
+        watching = found.delivers
         seen = source.last_frame_at
         up.add_metric(name, float(watching and seen is not None))
+        dark.add_metric(name, float(found is Condition.DARK))
         fps.add_metric(name, source.fps if watching else 0.0)
         if seen is not None:
             age.add_metric(name, max(0.0, status.mono - seen))
         lost.add_metric(name, source.lost)
         attempts.add_metric(name, source.attempts)
         in_sight.add_metric(name, _faces_in_sight(source, watching))
-    yield from (up, fps, age, lost, attempts)
+    yield from (up, dark, fps, age, lost, attempts)
     if not is_aggregate(status):
         yield in_sight
 
 
 _COUNTERS = (
     ("fer_edge_frames", "Frames processed.", "frames"),
-    ("fer_edge_frames_dropped", "Frames that were overtaken by newer ones, and not processed.", "dropped"),
+    ("fer_edge_frames_dropped", "Frames that were overtaken by newer ones or damaged, and not processed.", "dropped"),
 )
 _COUNTERS_OF_FACES = (
     ("fer_edge_faces_detected", "Faces found by searches; a face counts each time it is found.", "faces"),

@@ -17,7 +17,7 @@ from fer_edge.service_config import WebSettings
 from fer_edge.status import StatusBoard
 from fer_edge.web.access import AllowedHosts, Token
 from fer_edge.web.application import Application, Response, Site, json_response, static_pages
-from fer_edge.web.health import STALE_AFTER_S, Condition, condition, health
+from fer_edge.web.health import STALE_AFTER_S, condition, health
 from fer_edge.web.history import History
 from fer_edge.web.previews import Previews
 from fer_edge.web.status_json import history_object, status_object
@@ -110,7 +110,7 @@ def _only_while_watching(
         sources = {source.name: source for source in board.snapshot(with_runtimes=False).sources}
         if name not in sources:
             return None
-        watching = condition(sources[name], now, stale_after_s) is Condition.WATCHING
+        watching = condition(sources[name], now, stale_after_s).delivers
         return (jpeg(name) or b"") if watching else b""
 
     return picture

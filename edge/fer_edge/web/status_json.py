@@ -73,7 +73,7 @@ def history_object(intervals: Sequence[Interval], interval_s: float, labels: Seq
 
 def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) -> dict[str, Any]:
     found = condition(source, status.mono, stale_after_s)
-    watching = found is Condition.WATCHING
+    watching = found.delivers
     newest = source.last_frame_at
     # A stalled source is out since its last frame, whatever is said of it.
     since = newest if found is Condition.STALLED and newest is not None else source.since

@@ -13,9 +13,10 @@ const STAGES = {
   age: "From light to result", age_at_event: "From light to event",
 };
 const STATES = {
-  opening: ["Opening", ""], watching: ["Watching", "good"], stalled: ["Stalled", "bad"], lost: ["Lost", "bad"],
+  opening: ["Opening", ""], watching: ["Watching", "good"], dark: ["Dark", ""], stalled: ["Stalled", "bad"], lost: ["Lost", "bad"],
   ended: ["Ended", ""],
 };
+const DELIVERS = new Set(["watching", "dark"]);
 
 // ---- cameras
 
@@ -74,7 +75,7 @@ function updateCamera(card, source, status) {
   const pill = card.querySelector(".pill");
   dress(pill, `pill ${kind}`);
   say(pill.querySelector(".text"), word);
-  const out = source.state !== "watching";
+  const out = !DELIVERS.has(source.state);
   const outage = card.querySelector(".outage");
   show(outage, out);
   dress(outage, `outage ${kind || "warn"}`);
@@ -97,7 +98,7 @@ function updateCamera(card, source, status) {
 function updateFaces(parent, source, status) {
   const faces = source.faces || [];
   const nobody = status.privacy === "aggregate" ? "Nothing is told of single faces."
-    : source.state === "watching" ? "Nobody in sight." : "";
+    : source.state === "dark" ? "Too dark to see anybody." : source.state === "watching" ? "Nobody in sight." : "";
   const items = faces.length ? faces : nobody ? [{ track: "none", text: nobody }] : [];
   list(parent, items, (face) => face.track, (face) => {
     if (face.text) return make("li", "quiet none", face.text);
@@ -136,7 +137,7 @@ function overall(status) {
   const fails = status.sinks.filter((sink) => !sink.working).length;
   if (out && total === 1) return ["Camera out", "bad"];
   if (out) return [`${out} of ${total} cameras out`, out === total ? "bad" : "warn"];
-  const begins = (source) => source.state === "opening" || (source.state === "watching" && source.last_frame_age_s === null);
+  const begins = (source) => source.state === "opening" || (DELIVERS.has(source.state) && source.last_frame_age_s === null);
   if (!status.ready || status.sources.some(begins)) return ["Starting", ""];
   if (fails) return [fails === 1 ? "An output fails" : `${fails} outputs fail`, "warn"];
   return status.healthy ? ["All well", "good"] : ["No frames", "bad"];

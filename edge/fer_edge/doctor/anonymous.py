@@ -1,0 +1,158 @@
+"""Taking out of a text what tells whose device it is: names, addresses, folders, serial numbers, values of settings."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fer_edge import strict_toml
+from fer_edge.config import RuntimeSettings
+from fer_edge.redaction import redacted
+
+_SAID_BY_EVERYBODY = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
+"""Names of hosts and users that a fresh system has: they tell nothing, and commands are written with some of them."""
+_OF_A_FEW_VALUES = frozenset(
+    {
+        *("model.variant", "model.interpreter", "source.sensor_mode", "source.low_light", "source.fourcc"),
+        *("output.privacy", "detector.kind"),
+    }
+)
+"""Settings that are one of a few words: they are no secret, and their words stand elsewhere too."""
+_OWN_FOLDERS = ("/etc/fer-edge", "/var/lib/fer-edge", "/opt/fer-edge", "/run")
+_PEOPLE = range(1000, 60_000)
+"""User ids that Debian gives to people."""
+
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s,;'\")]+", re.IGNORECASE)
+_HOME = re.compile(r"(?:/home/|/Users/|/root(?=/))[^\s,:;'\")]*")
+_MAC = re.compile(r"(?<![0-9A-Fa-f:])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:])")
+_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\w)")
+_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:%\w+)?(?![\w:])")
+_USB_CAMERA = re.compile(r"/dev/v4l/by-id/[^\s,;'\")]+")
+"""A USB camera's name there holds its serial number."""
+_LOCAL_NAME = re.compile(r"(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:local|lan|home|internal|localdomain|box)(?![\w-])")
+
+
+class Anonymizer:
+    """Replaces in texts what is known of this device and of its settings by what kind of thing it was.
+
+    ``known`` are texts that stay as they are, although they look like an address: versions.
+    """
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        root: Path = Path("/"),
+        known: Iterable[str] = (),
+        config: Path | None = None,
+    ) -> None:
+        named: dict[str, str] = {}
+        for host in (socket.gethostname(), socket.gethostname().partition(".")[0]):
+            named[host] = "<host>"
+        named |= dict.fromkeys(_users(), "<user>")
+        named |= dict.fromkeys(_serials(root), "<serial>")
+        for folder, word in ((sys.prefix, "<environment>"), (str(Path.home()), "<home>")):
+            if folder.count("/") > 1 and not folder.startswith((*_OWN_FOLDERS, "/usr/")):
+                named[folder] = word
+        if config is not None and not str(config).startswith(_OWN_FOLDERS):
+            named |= dict.fromkeys((str(config), str(config.absolute())), "<config>")
+        named |= _values_of(settings)  # the last: what the settings name is told best by its key
+        self._known = frozenset(known)
+        self._named = {text: word for text, word in named.items() if text not in _SAID_BY_EVERYBODY}
+        longest_first = sorted(self._named, key=len, reverse=True)
+        # A name within a longer word is another word.
+        any_name = "|".join(re.escape(text) for text in longest_first)
+        self._names = re.compile(rf"(?<![\w-])(?:{any_name})(?![\w-])") if longest_first else None
+
+    def __call__(self, text: str) -> str:
+        """Return ``text`` without what tells whose device it is."""
+        text = redacted(text)
+        if self._names is not None:
+            text = self._names.sub(lambda found: self._named[found.group()], text)
+        text = _URL.sub("<url>", text)
+        text = _USB_CAMERA.sub("/dev/v4l/by-id/<camera>", text)
+        text = _HOME.sub("<home>", text)
+        text = _MAC.sub("<hardware address>", text)
+        text = _LOCAL_NAME.sub("<host>", text)
+        return _IPV6.sub(self._address, _IPV4.sub(self._address, text))
+
+    def _address(self, found: re.Match[str]) -> str:
+        text = found.group()
+        if text in self._known:
+            return text
+        try:
+            address = ipaddress.ip_address(text.partition("%")[0])
+        except ValueError:  # a version, or a time of day
+            return text
+        return text if address.is_loopback or address.is_unspecified else "<address>"
+
+
+def _users() -> list[str]:
+    try:
+        import pwd
+    except ImportError:  # no POSIX system
+        return []
+    return [user.pw_name for user in pwd.getpwall() if user.pw_uid in _PEOPLE]
+
+
+def _serials(root: Path) -> list[str]:
+    """Numbers that are this device's alone."""
+    found = []
+    for name in ("etc/machine-id", "proc/device-tree/serial-number"):
+        found.append(_read(root / name).strip("\0\n "))
+    found += re.findall(r"^Serial\s*:\s*(\S+)", _read(root / "proc/cpuinfo"), flags=re.MULTILINE)
+    return [serial for serial in found if len(serial) >= 8]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _values_of(settings: RuntimeSettings) -> dict[str, str]:
+    """What the settings name, and the key that stands for it."""
+    named: dict[str, str] = {}
+    defaults = strict_toml.to_table(RuntimeSettings())
+    for section, values in strict_toml.to_table(settings).items():
+        for key, value in values.items():
+            path = f"{section}.{key}"
+            if path in _OF_A_FEW_VALUES or value == defaults[section].get(key):
+                continue
+            for text in _texts(value):
+                named |= dict.fromkeys(_forms(text, path), f"<{path}>")
+    return named
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [text for part in value for text in _texts(part)] if isinstance(value, list | tuple) else []
+
+
+def _forms(text: str, path: str) -> list[str]:
+    """What of ``text``, the value of a setting, may stand in a message."""
+    if path == "source.uris" and _is_a_camera(text):
+        return []
+    if "://" in text:
+        try:
+            host = urlsplit(text).hostname
+        except ValueError:
+            host = None
+        return [text, redacted(text)] + ([host] if host else [])
+    forms = [text]
+    if "/" in text:
+        folder = str(Path(text).absolute().parent)
+        if folder.count("/") > 1 and not folder.startswith(_OWN_FOLDERS):
+            forms.append(folder)
+    return forms
+
+
+def _is_a_camera(uri: str) -> bool:
+    return uri == "demo" or re.fullmatch(r"\d{1,3}|/dev/.+|picamera2(:.*)?", uri) is not None

@@ -1,0 +1,177 @@
+"""A process that measures one thing for ``fer-edge doctor --report``: cameras and models may crash or hang it."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+from fer_edge import strict_toml
+from fer_edge.config import RuntimeSettings
+from fer_edge.doctor.examine import keep_for_findings
+from fer_edge.errors import FerEdgeError
+
+_CAMERA_S = 4.0
+"""Seconds for which a camera is watched."""
+_LONGEST_FIRST_S = 15.0
+"""Seconds within which its first frame must come."""
+_WARM_UP, _RUNS = 5, 50
+
+
+def measure(part: str, settings: RuntimeSettings, deadline_s: float, camera: str = "") -> Any:
+    """Return what a process of its own measures: ``cameras``, ``camera`` or ``model``; what went wrong as ``problem``.
+
+    ``cameras`` lists libcamera's cameras, ``camera`` watches the source ``camera`` for a few seconds, ``model`` times
+    the model.
+    """
+    order = json.dumps({"part": part, "camera": camera, "settings": strict_toml.to_table(settings)})
+    command = [sys.executable, "-P", "-m", "fer_edge.doctor.measure"]
+    try:
+        done = subprocess.run(
+            command,
+            input=order,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            timeout=deadline_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"problem": f"no answer within {deadline_s:g} s"}
+    if done.returncode != 0 or not done.stdout:
+        return {"problem": f"the process that measures ended with {done.returncode}"}
+    return json.loads(done.stdout)
+
+
+def list_cameras(settings: RuntimeSettings, _: str) -> Any:
+    """Return libcamera's version and cameras; none where picamera2 is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("picamera2") is None:
+        return {"libcamera": None, "cameras": []}
+    from fer_edge.sources.picamera2 import import_picamera2
+
+    package = import_picamera2()
+    import libcamera
+
+    found = package.Picamera2.global_camera_info()
+    version = str(libcamera.CameraManager.singleton().version)
+    cameras = [{"source": f"picamera2:{camera['Id']}", "model": str(camera.get("Model", ""))} for camera in found]
+    return {"libcamera": version, "cameras": cameras}
+
+
+def watch_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
+    """Return how the camera ``uri`` does for a few seconds; no picture, but its mean grey level."""
+    from fer_edge.sources.camera import open_camera
+    from fer_edge.sources.picamera2 import open_picamera2
+    from fer_edge.types import Frame
+
+    began = time.monotonic()
+    unopened = open_picamera2(uri, settings.source, "report") or open_camera(uri, settings.source, "report")
+    assert unopened is not None, uri
+    source = unopened.open()
+    opened = time.monotonic()
+    frames: list[Frame] = []
+    ages_s: list[float] = []
+    until = opened + _LONGEST_FIRST_S
+    while time.monotonic() < until:
+        frame = source.read(0.2)
+        if not isinstance(frame, Frame):
+            continue
+        if not frames:
+            first, until = time.monotonic(), time.monotonic() + _CAMERA_S
+        ages_s.append(time.monotonic() - frame.captured_at)
+        frames = [*frames[:1], frame]
+    seen = time.monotonic()
+    source.close()
+    told: dict[str, Any] = {"opened_s": round(opened - began, 3), "close_s": round(time.monotonic() - seen, 3)}
+    mode, modes = getattr(source, "mode", None), getattr(source, "modes", [])
+    told |= {
+        "sensor_mode": str(mode) if mode else None,
+        "sensor_modes": [
+            {
+                "size": list(one.size),
+                "bit_depth": one.bit_depth,
+                "max_fps": round(one.max_fps, 2),
+                "crop": list(one.crop),
+            }
+            for one in modes
+        ],
+        "fps_told": round(source.fps, 2),
+        "frames": len(ages_s),
+    }
+    if not frames:
+        return told | {"problem": f"no frame within {_LONGEST_FIRST_S:g} s"}
+    last = frames[-1]
+    spanned_s = last.captured_at - frames[0].captured_at
+    return told | {
+        "first_frame_s": round(first - opened, 3),
+        "fps_measured": round((len(ages_s) - 1) / spanned_s, 2) if spanned_s > 0 else None,
+        "age_ms": round(1e3 * statistics.median(ages_s), 1),
+        "width": last.gray.shape[1],
+        "height": last.gray.shape[0],
+        "mean_grey": round(float(last.gray.mean()), 1),
+    }
+
+
+def time_model(settings: RuntimeSettings, _: str) -> dict[str, Any]:
+    """Return what runs the model, and how long one face takes."""
+    import numpy as np
+
+    from fer_edge.bundle import load_bundle
+    from fer_edge.classification import EmotionClassifier
+
+    with load_bundle(settings.model.bundle) as bundle:
+        manifest = bundle.manifest
+        classifier = EmotionClassifier.from_settings(bundle, settings.model)
+    with classifier:
+        size = classifier.crop_spec
+        crop = np.random.default_rng(0).integers(0, 256, (size.height, size.width), dtype=np.uint8)
+        took_ms = []
+        for _run in range(_WARM_UP + _RUNS):
+            began = time.perf_counter()
+            classifier.logits(crop)
+            took_ms.append(1e3 * (time.perf_counter() - began))
+        info = classifier.interpreter
+    measured = sorted(took_ms[_WARM_UP:])
+    return {
+        # A bundle of the user's own may be called anything.
+        "name": manifest.name if settings.model.bundle is None else None,
+        "version": manifest.version if settings.model.bundle is None else None,
+        "variant": settings.model.variant,
+        "interpreter": info.name,
+        "interpreter_version": info.version,
+        "nodes": info.nodes,
+        "delegated_nodes": info.delegated_nodes,
+        "runs": _RUNS,
+        "median_ms": round(statistics.median(measured), 3),
+        "p95_ms": round(measured[int(0.95 * _RUNS)], 3),
+    }
+
+
+_PARTS = {"cameras": list_cameras, "camera": watch_camera, "model": time_model}
+
+
+def main() -> None:
+    """Read an order from standard input, and write what was measured."""
+    output = keep_for_findings()
+    order = json.load(sys.stdin)
+    settings = strict_toml.parse(RuntimeSettings, order["settings"], "report")
+    try:
+        told = _PARTS[order["part"]](settings, order["camera"])
+    except FerEdgeError as error:
+        told = {"problem": " ".join(str(error).split())}
+    except Exception as error:  # noqa: BLE001 - a driver raises whatever it likes, and the report goes on
+        told = {"problem": f"{type(error).__name__}: {error}"}
+    os.write(output, json.dumps(told).encode())
+    # At once: what was loaded, cameras among it, may hang on its way down.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""``fer-edge doctor --report``: what the checks found and what was measured, to be sent to somebody or compared.
+
+It holds no secret and nothing that tells whose device it is; see ``anonymous``. Its schema is
+``schema/report.schema.json``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fer_edge import strict_toml
+from fer_edge.config import RuntimeSettings
+from fer_edge.doctor.anonymous import Anonymizer
+from fer_edge.doctor.checks import Case, Check, Finding, Verdict
+from fer_edge.doctor.measure import measure
+
+FORMAT = 1
+_PACKAGES = (
+    *("numpy", "opencv-python-headless", "ai-edge-litert", "tflite-runtime", "msgspec", "picamera2", "simplejpeg"),
+    *("paho-mqtt", "waitress", "prometheus-client"),
+)
+"""Python packages whose versions are told, where they are installed."""
+_DEBIAN = (
+    *("libcamera*", "python3-libcamera", "python3-picamera2", "python3-simplejpeg", "rpicam-apps*", "cloud-init"),
+    *("raspberrypi-sys-mods", "raspi-firmware", "rpi-preseed*", "linux-image-rpi-*", "systemd", "network-manager"),
+)
+"""Debian packages whose versions are told; the names are dpkg-query's patterns."""
+_DEVICES = ("vcio", "vcio_gencmd", "video*", "media*", "v4l-subdev*", "dma_heap/*", "dri/*", "udmabuf")
+"""In /dev: what a camera and the firmware are reached by."""
+_MAX_DEVICES = 80
+_MAX_CAMERAS = 4
+_STATUS_TEXT = re.compile(r": (?:(\d+ of \d+ sources? watched)|.)*?(?=(?:, restarted \d+ times)?$)")
+"""In what the check of the unit saw: the service's own words, which may name its sources; how many it watches stays."""
+
+
+def make_report(case: Case, found: Sequence[tuple[Check, Finding]], deadline_s: float) -> dict[str, Any]:
+    """Return the report on ``case``, in which the checks ``found`` this; measuring takes up to half a minute.
+
+    Each measurement may take ``deadline_s`` and some seconds for the camera.
+    """
+    packages = _packages()
+    listed = measure("cameras", case.settings, deadline_s)
+    cameras = [
+        camera | measure("camera", case.settings, deadline_s + 30, camera["source"])
+        for camera in _cameras(case.settings, listed)[:_MAX_CAMERAS]
+    ]
+    timed = measure("model", case.settings, deadline_s)
+    known = [*packages["python"].values(), *packages["debian"].values(), platform.release()]
+    anonymous = Anonymizer(case.settings, case.root, known, case.config)
+    checks = [
+        {
+            "name": check.name,
+            "verdict": finding.verdict.value,
+            "seen": anonymous(_publishable(check, finding)),
+            "mend": None if finding.mend is None else anonymous(finding.mend),
+        }
+        for check, finding in found
+    ]
+    return {
+        "format": FORMAT,
+        "fer_edge": _version("fer-edge"),
+        "system": _system(case.root),
+        "packages": packages,
+        "changed_settings": _changed(case.settings),
+        "devices": _devices(case.root),
+        "libcamera": _or_problem(listed, listed.get("libcamera"), anonymous),
+        "cameras": [_or_problem(camera, camera, anonymous) for camera in cameras],
+        "model": _or_problem(timed, timed, anonymous),
+        "checks": checks,
+        "counts": {verdict.value: sum(one["verdict"] == verdict for one in checks) for verdict in Verdict},
+    }
+
+
+def _publishable(check: Check, finding: Finding) -> str:
+    if check.name == "unit":
+        return _STATUS_TEXT.sub(lambda said: f": {said[1]}" if said[1] else "", finding.seen, count=1)
+    if check.name == "settings" and finding.verdict is Verdict.BAD:
+        return "the settings are refused; what is wrong in them stays here"
+    return finding.seen
+
+
+def _or_problem(told: dict[str, Any], value: Any, anonymous: Anonymizer) -> Any:
+    """Return ``value``, or ``told`` where that holds a problem, whose text may name anything."""
+    if "problem" not in told:
+        return value
+    return told | {"problem": anonymous(str(told["problem"]))}
+
+
+def _system(root: Path) -> dict[str, Any]:
+    memory = {
+        name: int(kib) // 1024
+        for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", _read(root / "proc/meminfo"), flags=re.MULTILINE)
+    }
+    release = dict(re.findall(r'^(\w+)="?(.*?)"?$', _read(root / "etc/os-release"), flags=re.MULTILINE))
+    revision = re.search(r"^Revision\s*:\s*([0-9a-f]{4,8})$", _read(root / "proc/cpuinfo"), flags=re.MULTILINE)
+    image = re.match(r"Raspberry Pi reference (\d{4}-\d\d-\d\d)", _read(root / "etc/rpi-issue"))
+    return {
+        "model": _read(root / "proc/device-tree/model").strip("\0\n ")[:100] or None,
+        "revision": revision.group(1) if revision else None,
+        "os": release.get("PRETTY_NAME"),
+        "image": image.group(1) if image else None,
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "environment": "virtual" if sys.prefix != sys.base_prefix else "system",
+        "user": "root" if _user_id() == 0 else "other",
+        "memory_mib": memory.get("MemTotal"),
+        "available_mib": memory.get("MemAvailable"),
+        "cma_mib": memory.get("CmaTotal"),
+        "cma_free_mib": memory.get("CmaFree"),
+    }
+
+
+def _user_id() -> int | None:
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
+def _packages() -> dict[str, dict[str, str]]:
+    python = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+    debian: dict[str, str] = {}
+    if shutil.which("dpkg-query"):
+        done = subprocess.run(
+            ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\n", *_DEBIAN],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,  # it complains of each pattern that matches nothing
+        )
+        rows = [line.split() for line in done.stdout.splitlines()]
+        debian = {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == "installed"}
+    return {"python": python, "debian": debian}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _changed(settings: RuntimeSettings) -> list[str]:
+    """The keys of the settings that are not the defaults; their values stay here."""
+    defaults = strict_toml.to_table(RuntimeSettings())
+    return sorted(
+        f"{section}.{key}"
+        for section, values in strict_toml.to_table(settings).items()
+        for key, value in values.items()
+        if value != defaults[section].get(key)
+    )
+
+
+def _devices(root: Path) -> list[dict[str, Any]]:
+    """What is in /dev for cameras and firmware: numbers, permissions and groups, and the drivers' own names."""
+    rows = []
+    for path in sorted({path for pattern in _DEVICES for path in (root / "dev").glob(pattern)})[:_MAX_DEVICES]:
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        if not stat.S_ISCHR(status.st_mode):
+            continue
+        name = path.relative_to(root / "dev").as_posix()
+        rows.append(
+            {
+                "device": f"/dev/{name}",
+                "number": f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}",
+                "mode": stat.filemode(status.st_mode),
+                "group": _group(status.st_gid),
+                "name": _read(root / "sys/class/video4linux" / name / "name").strip()[:60] or None,
+            }
+        )
+    return rows
+
+
+def _group(number: int) -> str:
+    """The name of a system group; of another one only its number, since a person's has the person's name."""
+    import grp
+
+    try:
+        return grp.getgrgid(number).gr_name if number < 1000 else str(number)
+    except KeyError:
+        return str(number)
+
+
+def _cameras(settings: RuntimeSettings, listed: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cameras to try: all of libcamera's, and those behind V4L2 that the settings name."""
+    from fer_edge.sources.camera import camera_device
+
+    cameras = [dict(camera) for camera in listed.get("cameras", [])]
+    sources = [_without_serial(device) for device in map(camera_device, settings.source.uris) if device is not None]
+    return cameras + [{"source": source, "model": None} for source in dict.fromkeys(sources)]
+
+
+def _without_serial(device: Path) -> str:
+    """The device without the name of a link to it, which holds the camera's serial number."""
+    if device.exists():
+        return str(device.resolve())
+    return str(device.parent / "<camera>") if device.is_relative_to("/dev/v4l") else str(device)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,182 @@
+"""Structures and request numbers of V4L2, as linux/videodev2.h has them on 64-bit systems.
+
+https://docs.kernel.org/userspace-api/media/v4l/user-func.html
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import ClassVar
+
+_U8, _U32, _S32, _LONG = ctypes.c_uint8, ctypes.c_uint32, ctypes.c_int32, ctypes.c_int64
+
+CAPTURE = 1
+"""V4L2_BUF_TYPE_VIDEO_CAPTURE"""
+MEMORY_MMAP = 1
+FIELD_NONE = 1
+"""Progressive pictures."""
+
+CAN_CAPTURE = 0x0000_0001
+CAN_CAPTURE_PLANES = 0x0000_1000
+"""Pictures whose planes lie in memories of their own; no USB camera has them."""
+CAN_CONVERT = 0x0000_4000 | 0x0000_8000
+"""Memory to memory: a codec or a scaler, which has no picture of its own to give."""
+CAN_CAPTURE_METADATA = 0x0080_0000
+CAN_STREAM = 0x0400_0000
+HAS_DEVICE_CAPS = 0x8000_0000
+
+BUFFER_ERROR = 0x0000_0040
+"""The driver knows that this picture is damaged."""
+
+EXPOSURE_AUTO = 0x009A_0901
+EXPOSURE_MANUAL = 1
+"""Value of EXPOSURE_AUTO, https://docs.kernel.org/userspace-api/media/v4l/ext-ctrls-camera.html"""
+EXPOSURE_ABSOLUTE = 0x009A_0902
+"""In steps of 100 microseconds."""
+FOCUS_AUTO = 0x009A_090C
+GAIN = 0x0098_0913
+
+
+class Capability(ctypes.Structure):
+    """struct v4l2_capability"""
+
+    _fields_: ClassVar = [
+        ("driver", ctypes.c_char * 16),
+        ("card", ctypes.c_char * 32),
+        ("bus_info", ctypes.c_char * 32),
+        ("version", _U32),
+        ("capabilities", _U32),
+        ("device_caps", _U32),
+        ("reserved", _U32 * 3),
+    ]
+
+
+class FormatDescription(ctypes.Structure):
+    """struct v4l2_fmtdesc"""
+
+    _fields_: ClassVar = [
+        ("index", _U32),
+        ("type", _U32),
+        ("flags", _U32),
+        ("description", ctypes.c_char * 32),
+        ("pixelformat", _U32),
+        ("mbus_code", _U32),
+        ("reserved", _U32 * 3),
+    ]
+
+
+class Format(ctypes.Structure):
+    """struct v4l2_format with its member ``pix``, a struct v4l2_pix_format; the union holds pointers elsewhere."""
+
+    _fields_: ClassVar = [
+        ("type", _U32),
+        ("alignment", _U32),
+        ("width", _U32),
+        ("height", _U32),
+        ("pixelformat", _U32),
+        ("field", _U32),
+        ("bytesperline", _U32),
+        ("sizeimage", _U32),
+        ("colorspace", _U32),
+        ("priv", _U32),
+        ("flags", _U32),
+        ("ycbcr_enc", _U32),
+        ("quantization", _U32),
+        ("xfer_func", _U32),
+        ("rest", _U8 * (200 - 48)),
+    ]
+
+
+class RequestBuffers(ctypes.Structure):
+    """struct v4l2_requestbuffers"""
+
+    _fields_: ClassVar = [
+        ("count", _U32),
+        ("type", _U32),
+        ("memory", _U32),
+        ("capabilities", _U32),
+        ("flags", _U8),
+        ("reserved", _U8 * 3),
+    ]
+
+
+class Buffer(ctypes.Structure):
+    """struct v4l2_buffer, its union ``m`` as the offset of a mapped buffer."""
+
+    _fields_: ClassVar = [
+        ("index", _U32),
+        ("type", _U32),
+        ("bytesused", _U32),
+        ("flags", _U32),
+        ("field", _U32),
+        ("seconds", _LONG),
+        ("microseconds", _LONG),
+        ("timecode", _U8 * 16),
+        ("sequence", _U32),
+        ("memory", _U32),
+        ("offset", _U32),
+        ("offset_rest", _U32),
+        ("length", _U32),
+        ("reserved", _U32),
+        ("request", _S32),
+    ]
+
+
+class StreamParameters(ctypes.Structure):
+    """struct v4l2_streamparm with its member ``capture``."""
+
+    _fields_: ClassVar = [
+        ("type", _U32),
+        ("capability", _U32),
+        ("capturemode", _U32),
+        ("numerator", _U32),
+        ("denominator", _U32),
+        ("rest", _U8 * (200 - 16)),
+    ]
+
+
+class Control(ctypes.Structure):
+    """struct v4l2_control"""
+
+    _fields_: ClassVar = [("id", _U32), ("value", _S32)]
+
+
+_WRITE, _READ = 1, 2
+
+
+def _request(direction: int, number: int, argument: type[ctypes.Structure] | type[ctypes.c_int]) -> int:
+    """The kernel's _IOC('V', …); both directions have these bits on every machine that this program runs on."""
+    return direction << 30 | ctypes.sizeof(argument) << 16 | ord("V") << 8 | number
+
+
+QUERYCAP = _request(_READ, 0, Capability)
+ENUM_FMT = _request(_READ | _WRITE, 2, FormatDescription)
+G_FMT = _request(_READ | _WRITE, 4, Format)
+S_FMT = _request(_READ | _WRITE, 5, Format)
+REQBUFS = _request(_READ | _WRITE, 8, RequestBuffers)
+QUERYBUF = _request(_READ | _WRITE, 9, Buffer)
+QBUF = _request(_READ | _WRITE, 15, Buffer)
+DQBUF = _request(_READ | _WRITE, 17, Buffer)
+STREAMON = _request(_WRITE, 18, ctypes.c_int)
+STREAMOFF = _request(_WRITE, 19, ctypes.c_int)
+G_PARM = _request(_READ | _WRITE, 21, StreamParameters)
+S_PARM = _request(_READ | _WRITE, 22, StreamParameters)
+S_CTRL = _request(_READ | _WRITE, 28, Control)
+
+
+def device_powers(capability: Capability) -> int:
+    """What this device node can do; ``capabilities`` is what all nodes of its driver can."""
+    whole = int(capability.capabilities)
+    return int(capability.device_caps) if whole & HAS_DEVICE_CAPS else whole
+
+
+def fourcc_name(code: int) -> str:
+    """The four letters of a pixel format, without the blanks at their end: ``YUYV``, ``Y16``."""
+    letters = (code & 0x7FFF_FFFF).to_bytes(4, "little").decode("ascii", "replace").rstrip()
+    return f"{letters}-BE" if code & 0x8000_0000 else letters
+
+
+def fourcc_code(name: str) -> int:
+    """The number of a pixel format that ``fourcc_name`` gives."""
+    letters = name.removesuffix("-BE")
+    return int.from_bytes(letters.ljust(4).encode("ascii"), "little") | (0x8000_0000 if letters != name else 0)

@@ -1,0 +1,256 @@
+"""V4L2 cameras without one: their names, what opening them says where it fails, and that failing leaves nothing.
+
+What they do with a camera is seen in the virtual machine of tests/v4l2_vm.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.config import SourceSettings
+from fer_edge.errors import SourceLostError
+from fer_edge.process_memory import resident_mib
+from fer_edge.sources import Opening, open_source, open_sources, source_names
+from fer_edge.sources.camera import camera_device
+from fer_edge.sources.opencv import shaped_picture
+from fer_edge.sources.opening import Unopened
+from fer_edge.types import UInt8Array
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="V4L2 is Linux' own")
+
+if sys.platform.startswith("linux"):
+    from fer_edge.sources.v4l2 import devices as devices_module
+    from fer_edge.sources.v4l2 import structs
+    from fer_edge.sources.v4l2.camera import open_v4l2
+    from fer_edge.sources.v4l2.devices import list_cameras
+
+SETTINGS = SourceSettings()
+BY_ID = "/dev/v4l/by-id/usb-046d_HD_Pro_Webcam_C920_1A2B-video-index0"
+BY_PATH = "/dev/v4l/by-path/platform-fd500000.pcie-pci-0000:01:00.0-usb-0:1.3:1.0-video-index0"
+
+
+# Names
+
+
+def test_a_camera_has_several_names() -> None:
+    devices = {
+        "0": "/dev/video0",
+        "/dev/video12": "/dev/video12",
+        BY_ID: BY_ID,  # there or not: it may be plugged in later
+        BY_PATH: BY_PATH,
+    }
+    assert {uri: str(camera_device(uri)) for uri in devices} == devices
+    for other in ("picamera2", "video0", "/dev/video", "/dev/v4l/by-id/", "/dev/null", "/dev/v4l/by-id/../x", "demo"):
+        assert camera_device(other) is None, other
+
+
+@given(st.text(max_size=40))
+def test_no_text_breaks_the_question(text: str) -> None:
+    device = camera_device(text)
+    assert device is None or str(device).startswith("/dev/")
+
+
+def test_links_give_short_names_that_stay() -> None:
+    named = {
+        BY_ID: "046d_HD_Pro_Webcam_C920_1A2B",
+        BY_PATH: "platform-fd500000.pcie-pci-0000:01:00.0-usb-0:1.3:1.0",
+        "2": "video2",
+    }
+    assert dict(zip(named, source_names(list(named)), strict=True)) == named
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+def test_the_structures_are_the_kernels(tmp_path: Path) -> None:
+    names = {
+        "Capability": "v4l2_capability",
+        "FormatDescription": "v4l2_fmtdesc",
+        "Format": "v4l2_format",
+        "RequestBuffers": "v4l2_requestbuffers",
+        "Buffer": "v4l2_buffer",
+        "StreamParameters": "v4l2_streamparm",
+        "Control": "v4l2_control",
+    }
+    requests = ("QUERYCAP", "ENUM_FMT", "G_FMT", "S_FMT", "REQBUFS", "QUERYBUF", "QBUF", "DQBUF")
+    requests += ("STREAMON", "STREAMOFF", "G_PARM", "S_PARM", "S_CTRL")
+    places = {
+        ("Capability", "device_caps"): "struct v4l2_capability, device_caps",
+        ("FormatDescription", "pixelformat"): "struct v4l2_fmtdesc, pixelformat",
+        ("Format", "width"): "struct v4l2_format, fmt.pix.width",
+        ("Format", "bytesperline"): "struct v4l2_format, fmt.pix.bytesperline",
+        ("Buffer", "seconds"): "struct v4l2_buffer, timestamp.tv_sec",
+        ("Buffer", "offset"): "struct v4l2_buffer, m.offset",
+        ("Buffer", "length"): "struct v4l2_buffer, length",
+        ("StreamParameters", "denominator"): "struct v4l2_streamparm, parm.capture.timeperframe.denominator",
+    }
+    printed = [f"sizeof(struct {name})" for name in names.values()]
+    printed += [f"(unsigned long)VIDIOC_{name}" for name in requests]
+    printed += [f"offsetof({place})" for place in places.values()]
+    lines = "".join(f'printf("%lu\\n", {value});' for value in printed)
+    source = tmp_path / "sizes.c"
+    source.write_text(f"#include <linux/videodev2.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(){{{lines}}}\n")
+    compiled = subprocess.run(["cc", source, "-o", tmp_path / "sizes"], capture_output=True, text=True, check=False)
+    if "videodev2.h" in compiled.stderr:
+        pytest.skip("the kernel's headers are not here")
+    assert compiled.returncode == 0, compiled.stderr
+    kernels = [int(line) for line in subprocess.check_output([tmp_path / "sizes"]).split()]
+    ours = [ctypes.sizeof(getattr(structs, name)) for name in names]
+    ours += [getattr(structs, name) for name in requests]
+    ours += [getattr(getattr(structs, name), member).offset for name, member in places]
+    assert ours == kernels
+
+
+@given(st.text("ABCDEFGHYUVMJPG0123456789", min_size=1, max_size=4), st.booleans())
+def test_a_formats_name_and_number_belong_together(letters: str, big_endian: bool) -> None:
+    name = letters + "-BE" * big_endian
+    assert structs.fourcc_name(structs.fourcc_code(name)) == name
+
+
+# Which devices are cameras
+
+
+def capability(driver: str, model: str, powers: int) -> structs.Capability:
+    whole = 0xFFFF_FFFF  # what all nodes of the driver can do together
+    return structs.Capability(driver.encode(), model.encode(), b"usb-1", 0, whole, powers)
+
+
+DEVICES = {
+    "video0": capability("uvcvideo", "HD Pro Webcam C920", 0x0420_0001),
+    "video1": capability("uvcvideo", "HD Pro Webcam C920", 0x04A0_0000),  # its metadata
+    "video2": capability("uvcvideo", "Other Camera", 0x0420_0001),
+    "video10": capability("bcm2835-codec", "bcm2835-codec-decode", 0x0400_4000),
+    "video13": capability("bcm2835-isp", "bcm2835-isp", 0x0420_0001),
+    "video14": capability("unicam", "unicam", 0x0420_0001),
+    "video20": capability("rockchip", "with planes", 0x0420_1000),
+}
+
+
+def test_cameras_and_their_lasting_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = tmp_path / "dev"
+    for kind in ("by-id", "by-path"):
+        (devices / "v4l" / kind).mkdir(parents=True)
+    for name in (*DEVICES, "video3"):
+        (devices / name).write_bytes(b"")
+    index = "video-index"
+    for node, link in ((0, f"usb-C920-{index}0"), (1, f"usb-C920-{index}1"), (2, f"usb-Other-{index}0")):
+        (devices / "v4l/by-id" / link).symlink_to(f"../../video{node}")
+    (devices / f"v4l/by-path/pci-usb-0:1-{index}0").symlink_to("../../video0")
+    (devices / f"v4l/by-path/pci-usb-0:9-{index}0").symlink_to("../../video9")  # one that is gone
+    assert list_cameras(tmp_path) == []  # asked for real: these are files
+    monkeypatch.setattr(devices_module, "ask_device", lambda node: DEVICES.get(node.name))
+    found = list_cameras(tmp_path)
+    assert [(camera.node, camera.model, camera.lasting_name) for camera in found] == [
+        ("/dev/video0", "HD Pro Webcam C920", f"/dev/v4l/by-id/usb-C920-{index}0"),
+        ("/dev/video2", "Other Camera", f"/dev/v4l/by-id/usb-Other-{index}0"),
+        ("/dev/video20", "with planes", "/dev/video20"),
+    ]
+    assert found[0].links[1] == f"/dev/v4l/by-path/pci-usb-0:1-{index}0"
+
+
+# Opening
+
+
+def test_what_cannot_be_opened_is_one_line_that_names_it(tmp_path: Path) -> None:
+    said = {
+        BY_ID: "no such camera",
+        "/dev/null": "not a camera",
+        str(tmp_path): "cannot be opened: Is a directory",
+    }
+    for name, words in said.items():
+        with pytest.raises(SourceLostError, match=words) as raised:
+            open_v4l2(Path(name), SETTINGS, "cam")
+        assert str(raised.value).startswith(name) and "\n" not in str(raised.value)
+    link = tmp_path / "camera"
+    link.symlink_to("/dev/null")
+    with pytest.raises(SourceLostError, match=r"camera \(null\): not a camera"):
+        open_v4l2(link, SETTINGS, "cam")
+
+
+def test_a_link_is_resolved_at_each_opening(tmp_path: Path) -> None:
+    link = tmp_path / "usb-C920-video-index0"
+    said = []
+    for target in ("video97", "video98"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"/dev/{target}")
+        with pytest.raises(SourceLostError) as raised:
+            open_v4l2(link, SETTINGS, "cam")
+        said.append(str(raised.value))
+    assert "(video97)" in said[0] and "(video98)" in said[1]
+
+
+def used() -> tuple[int, int, float]:
+    """Open descriptors, threads, and MiB resident."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("open "):  # it has its result, and is about to end
+            thread.join(30)
+    gc.collect()
+    return sum(1 for _ in Path("/proc/self/fd").iterdir()), threading.active_count(), resident_mib()
+
+
+def reopened(opening: Opening, times: int) -> None:
+    """Let ``opening`` fail so often, as it does for a camera that is away."""
+    stop = threading.Event()
+    for number in range(times):
+        if number:
+            opening.again()
+        with pytest.raises(SourceLostError):
+            opening.wait(stop)
+
+
+@pytest.mark.parametrize("where", ["absent", "not a camera"])
+def test_ten_thousand_failed_openings_leave_nothing(where: str, tmp_path: Path) -> None:
+    """As the daemon does it: in a thread for each, through all that lies around the device."""
+    if where == "absent":
+        (opening,) = open_sources(["/dev/v4l/by-id/usb-away-video-index0"], SETTINGS)
+    else:
+        link = tmp_path / "camera"
+        link.symlink_to("/dev/null")
+        opening = Opening("cam", Unopened(partial(open_v4l2, link, SETTINGS, "cam")))
+    reopened(opening, 500)
+    before = used()
+    reopened(opening, 10_000)
+    after = used()
+    opening.close()
+    assert after[:2] == before[:2]
+    assert after[2] - before[2] < 1.0, (before, after)
+
+
+def test_a_camera_is_refused_by_its_name_through_the_whole_of_it() -> None:
+    with pytest.raises(SourceLostError, match="no such camera"):
+        open_source(BY_ID)
+
+
+# Pictures that OpenCV gives where V4L2 is not used directly
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_a_picture_of_opencv_is_of_the_size_that_was_agreed_on(width: int, height: int) -> None:
+    coloured = np.zeros((height, width, 3), np.uint8)
+    gray: UInt8Array = coloured[:, :, 0]
+    assert shaped_picture(coloured, width, height) is coloured
+    good = shaped_picture(gray, width, height)
+    assert good is not None and good.shape == (height, width)
+    as_row = shaped_picture(coloured.reshape(1, -1), width, height)  # OpenCV 4.11, BGR3
+    assert as_row is not None and as_row.shape in ((height, width, 3), (1, width * 3))
+    assert shaped_picture(np.zeros((height, width, 2), np.uint8), width, height) is None
+    assert shaped_picture(coloured.astype(np.float32), width, height) is None
+    assert shaped_picture(np.zeros((height + 1, width, 3), np.uint8), width, height) is None
+    assert shaped_picture(np.zeros((1, height * width * 3 + 1), np.uint8), width, height) is None
+
+
+def test_the_row_of_opencv_4_11_becomes_a_picture() -> None:
+    row = np.arange(480 * 640 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, -1)
+    picture = shaped_picture(row, 640, 480)
+    assert picture is not None and picture.shape == (480, 640, 3)
+    assert np.array_equal(picture.reshape(1, -1), row)

@@ -1,0 +1,112 @@
+"""What the virtual machine starts from: Debian's kernel and a few of its packages, unpacked and never installed.
+
+apt finds and downloads them, and checks their signatures; that needs no root. They are kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from arm.rootfs import kept
+from arm.sandbox import run
+from fer_edge.errors import InputError
+from v4l2_vm.initramfs import build_initramfs
+
+QEMU = "qemu-system-x86_64"
+_KERNEL = "linux-image-amd64"
+"""Names the newest ``linux-image-VERSION-amd64``. The kernel for clouds has no media drivers."""
+_LAYER = ("kmod", "udev")
+"""Put over the host's root in the machine, since a container often has neither."""
+_BUSYBOX = "busybox-static"
+_NOT_NEEDED = (
+    "gpu",
+    "net",
+    "scsi",
+    "infiniband",
+    "iio",
+    "hwmon",
+    "staging",
+    "isdn",
+    "ata",
+    "md",
+    "mtd",
+    "edac",
+    "crypto",
+)
+"""Folders of drivers that no test loads: three quarters of the package."""
+_RECIPE = 1
+"""Increased when what is kept is made in another way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The kernel, the RAM disk that mounts the root, the modules in ``modules/VERSION``, a tar file to unpack there."""
+
+    kernel: Path
+    initramfs: Path
+    modules: Path
+    layer: Path
+
+
+def machine_parts(cache: Path) -> Parts:
+    """Return the parts, prepared once and kept below ``cache``.
+
+    Raises:
+        InputError: if QEMU is not installed, or a package cannot be downloaded.
+    """
+    if shutil.which(QEMU) is None:
+        raise InputError(f"{QEMU} is not here: apt-get install qemu-system-x86")
+    source = Path(__file__).with_name("initramfs.py").read_bytes()
+    with kept(cache, "parts", b"%d" % _RECIPE + source, _build) as folder:
+        return Parts(folder / "vmlinuz", folder / "initramfs", folder / "modules", folder / "layer.tar")
+
+
+def _build(folder: Path) -> None:
+    print("Preparing the virtual machine (once): Debian's kernel", flush=True)
+    layer, tools = folder / "layer", folder / "tools"
+    kernel = next((line.split()[-1] for line in _apt("apt-cache", "depends", _KERNEL) if "Depends:" in line), None)
+    if kernel is None:
+        raise InputError(f"apt does not know {_KERNEL}: apt-get update, on a Debian")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        for package in (kernel, _BUSYBOX, *_LAYER):
+            _apt("apt-get", "download", "-q", package, folder=Path(scratch))
+        for package in _LAYER:
+            run(["dpkg-deb", "-x", *Path(scratch).glob(f"{package}_*.deb"), layer])
+        # On a host with a merged /usr the layer's own /bin would hide the host's link of that name.
+        for name in ("bin", "sbin", "lib"):
+            shutil.copytree(layer / name, layer / "usr" / name, symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(layer / name)
+        run(["dpkg-deb", "-x", *Path(scratch).glob(f"{_BUSYBOX}_*.deb"), tools])
+        left_out = [f"--exclude=*/kernel/drivers/{name}" for name in _NOT_NEEDED]
+        unpack = 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --exclude=\'./usr\' "${@:3}"'
+        (archive,) = Path(scratch).glob(f"{kernel}_*.deb")
+        run(["bash", "-o", "pipefail", "-c", unpack, "-", archive, folder, *left_out])
+    (version,) = (path.name for path in (folder / "lib" / "modules").iterdir())
+    # As the package's script would: without it modprobe finds nothing.
+    run(["bash", "-c", 'exec -a depmod "$0" "$@"', layer / "usr" / "bin" / "kmod", "-b", folder, version])
+    shutil.move(folder / "boot" / f"vmlinuz-{version}", folder / "vmlinuz")
+    shutil.move(folder / "lib" / "modules", folder / "modules")
+    shutil.rmtree(folder / "boot")
+    # Unpacked in the machine: a folder below the host's root cannot be a layer over that root.
+    shutil.rmtree(layer / "usr" / "lib" / "udev" / "hwdb.d")
+    shutil.rmtree(layer / "usr" / "share")
+    run(["tar", "-c", "--owner=0", "--group=0", "-C", layer, "-f", folder / "layer.tar", "."])
+    shutil.rmtree(layer)
+    shutil.rmtree(tools / "usr")
+    build_initramfs(folder / "initramfs", tools / "bin" / "busybox", folder / "modules" / version)
+
+
+def _apt(*words: str, folder: Path | None = None) -> list[str]:
+    """Run a command of apt and return its lines."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
+    except OSError:
+        raise InputError(f"{words[0]} is not here: the virtual machine's kernel comes from Debian's packages") from None
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        raise InputError(f"{' '.join(words)}: {said}")
+    return done.stdout.splitlines()

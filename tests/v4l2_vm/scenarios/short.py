@@ -1,0 +1,26 @@
+"""The short form: fer-edge waits for a camera that is not there yet; it comes, shows a face, and is unplugged."""
+
+from __future__ import annotations
+
+from v4l2_vm.checks import seen, watching
+from v4l2_vm.vivid import load_vivid, showing
+
+SETTINGS = """\
+[source]
+timeout_s = 5.0
+[recovery]
+reconnect = true
+retry_after_s = 0.5
+retry_most_s = 0.5
+"""
+
+with watching("/dev/video0", settings=SETTINGS) as run:
+    lost = run.wait_for_event("source_lost")
+    (camera,) = load_vivid()
+    with showing(camera):
+        back = run.wait_for_event("source_back", after=lost)
+        first = run.wait_for_event("appeared", after=back)
+        seen(f"a camera that came late: source_back, {run.events()[first - 1]['emotion']}")
+        camera.disconnect()
+        run.wait_for_event("source_lost", after=first)
+        seen("unplugged: source_lost")

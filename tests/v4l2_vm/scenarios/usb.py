@@ -1,0 +1,41 @@
+"""A USB camera: plugged in while fer-edge waits for it, pulled out, plugged in again, in both of its formats."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from v4l2_vm.checks import ensure, seen, watching
+from v4l2_vm.usb_camera import UsbCamera
+
+DEVICE = Path("/dev/video0")
+SETTINGS = f"""\
+[source]
+uris = ["{DEVICE}"]
+timeout_s = 10.0
+[recovery]
+reconnect = true
+retry_after_s = 1.0
+retry_most_s = 1.0
+"""
+
+camera = UsbCamera()
+with watching(settings=SETTINGS) as run:
+    lost = run.wait_for_event("source_lost")
+    device = camera.plug_in()
+    ensure(device == DEVICE, f"the camera is {device}")
+    back = run.wait_for_event("source_back", after=lost)
+    first = run.wait_for_event("appeared", after=back)
+    seen(f"plugged in while waited for: source_back, {run.events()[first - 1]['emotion']}")
+    pulled = time.monotonic()
+    camera.pull_out()
+    lost = run.wait_for_event("source_lost", after=first)
+    seen(f"pulled out: source_lost after {time.monotonic() - pulled:.1f} s")
+    ensure(not DEVICE.exists(), f"{DEVICE} is still there")
+    # Half of all cameras offer one format only.
+    camera = UsbCamera({"MJPG": [(640, 480)]})
+    ensure(camera.plug_in() == DEVICE, "it came back under another name")
+    back = run.wait_for_event("source_back", after=lost)
+    again = run.wait_for_event("appeared", after=back)
+    seen(f"plugged in again, with MJPG alone: source_back, {run.events()[again - 1]['emotion']}")
+    camera.pull_out()

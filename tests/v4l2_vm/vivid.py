@@ -1,0 +1,112 @@
+"""vivid, the kernel's driver for test cameras, as cameras that show the film: for programs in the virtual machine.
+
+Each camera is an HDMI input that vivid connects to its own HDMI output, to which the film is written. Both must have
+the same pixel format; with another one the camera shows noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from v4l2_vm.film import HEIGHT, WIDTH, film, widened
+from v4l2_vm.video import Film, set_control, set_vga_timings
+
+_BASE = 0x00F0_F000
+LOOP_VIDEO, PERCENT_DROPPED, DISCONNECT = _BASE + 37, _BASE + 64, _BASE + 65
+"""Controls: the connection of output and input; buffers dropped, percent; unplug the device (set to 1)."""
+_FIRST_OUTPUT = 10
+_HALF = 50
+"""Percent of the frames of HDMI that are dropped from the start: 30 a second are left, as cameras have."""
+_CAPTURE_AND_OUTPUT, _HDMI_INPUT, _HDMI_OUTPUT = "0x101", "3", "1"
+
+
+@dataclass(frozen=True, slots=True)
+class VividCamera:
+    """``device`` is the camera, ``output`` what the film is written to."""
+
+    device: Path
+    output: Path
+
+    def drop(self, percent: int) -> None:
+        """Let the driver drop that many percent of its frames from now on."""
+        set_control(self.device, PERCENT_DROPPED, percent)
+
+    def disconnect(self) -> None:
+        """Unplug the camera: the device answers ENODEV from now on. ``reload_vivid`` plugs it in again."""
+        set_control(self.device, DISCONNECT, 1)
+
+
+def load_vivid(cameras: int = 1, *, wide: bool = False) -> list[VividCamera]:
+    """Load the module with ``cameras`` cameras, /dev/video0 and on, and connect their outputs to them.
+
+    They have 640 x 480 pixels; if ``wide`` 1280 x 720, whatever is asked for.
+    """
+    each = {
+        "node_types": _CAPTURE_AND_OUTPUT,
+        "num_inputs": "1",
+        "input_types": _HDMI_INPUT,
+        "num_outputs": "1",
+        "output_types": _HDMI_OUTPUT,
+        # Neither crops, composes nor scales: a camera with one size.
+        "ccs_cap_mode": "0",
+        "ccs_out_mode": "0",
+    }
+    numbers = {"vid_cap_nr": 0, "vid_out_nr": _FIRST_OUTPUT}
+    words = [f"n_devs={cameras}"]
+    words += [f"{name}={','.join([value] * cameras)}" for name, value in each.items()]
+    words += [f"{name}={','.join(str(at + index) for index in range(cameras))}" for name, at in numbers.items()]
+    found = [
+        VividCamera(Path(f"/dev/video{index}"), Path(f"/dev/video{_FIRST_OUTPUT + index}")) for index in range(cameras)
+    ]
+    # Who waits for the camera would capture before it is set up, and vivid then refuses other timings.
+    with _fer_edge_stopped():
+        subprocess.run(["modprobe", "vivid", *words], check=True)
+        for camera in found:
+            if not wide:  # else it is what vivid begins with
+                set_vga_timings(camera.device)
+                set_vga_timings(camera.output)
+            set_control(camera.device, LOOP_VIDEO, 1)
+            camera.drop(_HALF)
+    return found
+
+
+@contextlib.contextmanager
+def _fer_edge_stopped() -> Iterator[None]:
+    """Stop each ``python -m fer_edge`` and ``…/bin/fer-edge`` while the block runs."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else []
+            if b"fer_edge" in words or any(word.endswith(b"/bin/fer-edge") for word in words):
+                os.kill(int(folder.name), signal.SIGSTOP)
+                found.append(int(folder.name))
+    try:
+        yield
+    finally:
+        for process in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
+
+
+def unload_vivid() -> None:
+    """Remove the module, as if the cameras were unplugged for good; nothing may have them open."""
+    subprocess.run(["modprobe", "-r", "vivid"], check=True)
+
+
+@contextlib.contextmanager
+def showing(camera: VividCamera, fourcc: str = "YUYV", *, wide: bool = False) -> Iterator[VividCamera]:
+    """Let ``camera`` show the film while the block runs; it must be captured in the format ``fourcc``.
+
+    YUYV is what vivid is set to when it is loaded. ``wide`` is as for ``load_vivid``.
+    """
+    frames, size = film(fourcc), (WIDTH, HEIGHT)
+    if wide:
+        frames, size = [widened(frame) for frame in frames], (1280, 720)
+    with Film(camera.output, frames, fourcc, size):
+        yield camera
