@@ -109,7 +109,7 @@ test-picamera2: $(VENV)/.dev
 test-systemd: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m systemd --suite $(SUITE) $(ARGS)
 
-# It skips, and says why, where QEMU is not installed. ARGS='-k faces --out FOLDER': one scenario, its files kept.
+# It skips, and says why, where QEMU is not installed. ARGS='-k usb --out FOLDER': one scenario, its files kept.
 test-v4l2: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m v4l2_vm $(ARGS)
 

@@ -23,7 +23,7 @@ FLAGS = (UNDER_VOLTAGE, CAPPED, THROTTLED, SOFT_LIMIT) = (
     "throttled",
     "soft temperature limit",
 )
-"""Bits 0 to 3 of what the firmware tells; bits 16 to 19 are the same since the chip was switched on,
+"""Bits 0 to 3 of the firmware's flags; bits 16 to 19 are the same since the chip was switched on,
 https://www.raspberrypi.com/documentation/computers/os.html#get_throttled"""
 
 COOLER_C = 3.0
@@ -37,7 +37,7 @@ _LONGEST = 64
 
 
 def read_chip(sysfs: Path, devices: Path | None = None) -> ChipStatus:
-    """The chip now, with the whole budget; what the kernel does not tell is None, or no flag.
+    """The chip now, with the whole budget; what the kernel does not report is None, or no flag.
 
     ``sysfs`` is where the kernel reports its state, ``devices`` the folder with the devices by which the firmware of a
     Pi is asked. Never raises for what is missing or damaged there. Reading sysfs may take a millisecond or two.
@@ -47,7 +47,7 @@ def read_chip(sysfs: Path, devices: Path | None = None) -> ChipStatus:
 
 
 def read_throttled(sysfs: Path, devices: Path | None = None) -> int | None:
-    """The firmware's flags, from the first that knows them; None where nobody does. See ``read_chip``."""
+    """The firmware's flags, from the first that knows them; None if none does. See ``read_chip``."""
     asked = None if devices is None else ask_throttled(devices)
     if asked is not None:
         return asked
@@ -76,7 +76,7 @@ def parse_throttled(text: str) -> int | None:
 
 
 def parse_temperature(text: str) -> float | None:
-    """°C of ``text`` in thousandths, ``48312``; None for what is no temperature of a chip."""
+    """°C of ``text`` in thousandths, ``48312``; None for what is not a chip's temperature."""
     match = re.fullmatch(r"\s*(-?[0-9]{1,7})\s*", text, flags=re.ASCII)
     degrees = int(match.group(1)) / 1000 if match else _PLAUSIBLE_C[1] + 1
     return degrees if _PLAUSIBLE_C[0] <= degrees <= _PLAUSIBLE_C[1] else None

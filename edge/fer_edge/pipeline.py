@@ -193,9 +193,9 @@ class Pipeline(Closing):
         self._share = share
 
     def close(self) -> None:
-        """Release the models; may be called twice."""
+        """Release the models. Idempotent."""
         self._classifier.close()
-        if self._verifier is not None:
+        if self._check.cache_info().currsize:  # also where the last source was a still, which is not verified
             self._check().close()
 
     def finish(self, at: float) -> tuple[EmotionEvent, ...]:

@@ -1,4 +1,4 @@
-"""One source for as long as the program runs: opened, watched, lost, told of, and opened again."""
+"""One source for as long as the program runs: opened, watched, reported when it is lost, and opened again."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Takers(Protocol):
 class Surroundings:
     """What all supervisors of a program share.
 
-    A driver has ``deadline_s`` to come back from a call; ``on_hung`` is told of one that does not. ``on_lost`` is told
-    of a source that is lost, with True when that is for good, and ``on_progress`` is given the source's name for each
-    picture that it gave and each attempt to open it that is over; ``on_ended`` is told when there will be no more. All
-    are called from the sources' threads.
+    A driver call may block for at most ``deadline_s`` seconds; ``on_hung(name)`` is called for a source in which one
+    takes longer. ``on_lost(error, final)`` is called when a source is lost; ``final`` is true if it will not be
+    reopened. ``on_progress(name)`` is called for each picture and after each attempt to open the source,
+    ``on_ended(name)`` when there will be no more. All are called from the sources' threads.
     """
 
     outputs: Takers

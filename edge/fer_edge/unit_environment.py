@@ -11,12 +11,12 @@ _PYTHON = re.compile(r"python3\.\d+")
 
 
 def unit_problem(unit_file: Path) -> str | None:
-    """Return why the environment that ``unit_file`` starts cannot run, None if it can or if the file tells nothing."""
+    """Return why the environment that ``unit_file`` starts cannot run, None if it can or if that is not known."""
     try:
         found = _EXEC_START.search(unit_file.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
+        return None if found is None else environment_problem(Path(found[1]))
+    except OSError:  # also where another user's home holds the environment
         return None
-    return None if found is None else environment_problem(Path(found[1]))
 
 
 def environment_problem(command: Path) -> str | None:

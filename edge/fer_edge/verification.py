@@ -27,7 +27,7 @@ CROP = CropSpec(24, 24, margin=0.9)
 """The network's input. Less than the whole box, so that what surrounds a face has no say."""
 LABELS = ("clutter", "face")
 MAX_READING = 4.0
-"""Bound of one reading's log-odds: no single crop decides on its own that a track in sight for long is no face."""
+"""Bound of one reading's log-odds: a single crop cannot end a track that has been in sight for long."""
 MAX_EVIDENCE = 6.0
 """Bound of a track's log-odds: a face that turns into a ghost is dropped after a few readings."""
 PROVEN, REJECTED = 1.5, -3.0
@@ -41,10 +41,10 @@ READ_EVERY_S, DOUBT_EVERY_S = 0.5, 0.4
 
 
 class FaceReading(Protocol):
-    """Tells faces from clutter; see ``FaceCheck``."""
+    """Tell a face from clutter; see ``FaceCheck``."""
 
     def read(self, gray: UInt8Array, face: Face) -> float:
-        """Log-odds that ``face`` in ``gray``, uint8 [H, W], is one."""
+        """Return the log-odds that ``face`` in ``gray``, uint8 [H, W], is a face."""
         ...
 
     def close(self) -> None:
@@ -56,7 +56,11 @@ class FaceCheck(Closing):
     """The network that comes with the package. Not for use by two threads at once."""
 
     def __init__(self, interpreter: str = AUTO, folder: Path = MODEL) -> None:
-        """Load it. Raises ModelError if the files are missing or damaged, or no interpreter works here."""
+        """Load the bundle in ``folder``.
+
+        Raises:
+            ModelError: if a file is missing or damaged, or if no interpreter works here.
+        """
         with load_bundle(folder) as bundle:
             manifest, variant = bundle.manifest, bundle.variant("int8")
             self._model = LiteRtModel(variant.path, interpreter=interpreter)
@@ -66,9 +70,9 @@ class FaceCheck(Closing):
         self._output, self._temperature = variant.io.output, manifest.temperature
 
     def read(self, gray: UInt8Array, face: Face) -> float:
-        """Log-odds, natural logarithm, that ``face`` in ``gray``, uint8 [H, W], is a face.
+        """Return the log-odds (natural logarithm) that ``face`` in ``gray``, uint8 [H, W], is a face.
 
-        A box that is empty or wholly outside of the picture gives minus infinity.
+        They are minus infinity for a box that is empty or wholly outside the picture.
         """
         if face.box.grown(CROP.margin).clipped(gray.shape[1], gray.shape[0]).area == 0:
             return -math.inf
@@ -83,7 +87,7 @@ class FaceCheck(Closing):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Ids of the tracks that are not reported yet (``doubted``) and of those that are no faces (``rejected``)."""
+    """Ids of the tracks that are not proven yet (``doubted``) and of those that end (``rejected``)."""
 
     doubted: frozenset[int] = frozenset()
     rejected: frozenset[int] = frozenset()
@@ -117,14 +121,14 @@ class _Evidence:
 
 
 class TrackVerifier:
-    """Keeps the evidence for the tracks of one source."""
+    """Keep the evidence for the tracks of one source."""
 
     def __init__(self, check: FaceReading) -> None:
         self._check = check
         self._known: dict[int, _Evidence] = {}
 
     def judge(self, gray: UInt8Array, tracks: Sequence[Track], now: float) -> Verdict:
-        """Read those of ``tracks`` whose turn it is in the frame ``gray``, uint8 [H, W], of ``now``, and judge all.
+        """Read those of ``tracks`` that are due at ``now`` in the frame ``gray``, uint8 [H, W], and judge all of them.
 
         Each hit of the detector is read unless the track is sure, a face that is followed by its appearance every
         ``READ_EVERY_S``, and both sooner after a doubtful reading. A track that jumps has to be proven again.

@@ -33,7 +33,7 @@ STRIDE = 32
 _MAX_BYTES = 16 << 20
 """The published files have 0.1 to 0.3 MiB; a larger file is another model."""
 _MAX_NETWORKS = 4
-"""Networks kept, one per picture size: with another size than in its last run, one takes 0.5 ms longer in OpenCV 4.
+"""Networks kept, one per picture size: a change of size costs a network 0.5 ms in OpenCV 4.
 A source has two or three sizes of tile, and its regions mostly one; each network holds 1 to 4 MiB."""
 _NMS_CANDIDATES = 500
 _COLUMNS = 15
@@ -63,16 +63,18 @@ def read_model(path: Path) -> ModelFile:
         # O_NONBLOCK: opening a FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ModelError(f"{path}: detector.model must be a file, {YUNET_FILE} from {YUNET_PAGE}")
-            with open(descriptor, "rb", closefd=False) as stream:
-                data = stream.read(_MAX_BYTES + 1)
+            regular, data = stat.S_ISREG(os.fstat(descriptor).st_mode), b""
+            if regular:
+                with open(descriptor, "rb", closefd=False) as stream:
+                    data = stream.read(_MAX_BYTES + 1)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; detector.model is {YUNET_FILE} from {YUNET_PAGE}") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ModelError(f"{path}: cannot read detector.model: {reason_of(error)}") from None
+    if not regular:
+        raise ModelError(f"{path}: detector.model must be a file, {YUNET_FILE} from {YUNET_PAGE}")
     if not 0 < len(data) <= _MAX_BYTES:
         size = "is empty" if not data else f"has more than {_MAX_BYTES >> 20} MiB"
         raise ModelError(f"{path}: {size}, so it is not a YuNet model: take {YUNET_FILE} from {YUNET_PAGE}")

@@ -1,4 +1,4 @@
-"""``fer-edge flash debs``: what an image lacks for a Raspberry Pi camera, fetched once into the cache."""
+"""``fer-edge flash debs``: fetch into the cache what an image lacks for a Raspberry Pi camera."""
 
 from __future__ import annotations
 

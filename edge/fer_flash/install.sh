@@ -320,7 +320,7 @@ remove() {
     remove_service
     begin "removing $home"
     rm -rf "$home/releases" "$home/current" "$home/previous" "$shipped" "$home/payload" "$home/install.log" \
-        "$home/install.sh" "$home/.lock"
+        "$home/install.sh" "$home/automatic-packages" "$home/.lock"
     rmdir "$home" 2>/dev/null || : # somebody's own environment may be there too
     if [ -n "$purge" ]; then
         begin "removing $settings, $state and the user fer-edge"

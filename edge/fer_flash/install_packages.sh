@@ -1,9 +1,12 @@
 #!/bin/sh
-# The part of install.sh that installs packages of the system which the settings need and this system lacks: from the
-# payload, without a network, or with payload.conf's packages_from=network from the system's own sources.
+# The part of install.sh that installs the system packages that the settings need and this system lacks: from the payload,
+# without a network, or from the system's own sources if payload.conf has packages_from=network.
 # shellcheck disable=SC2154 # variables of install.sh
 
-network_wait_s=${NETWORK_WAIT_S:-900} # for a network, and for the clock that signatures need: a Pi has none of its own
+# Wait for a network, and for the correct time, which signatures need: most Pis have no battery-backed clock.
+network_wait_s=${NETWORK_WAIT_S:-900}
+network_pause_s=${NETWORK_PAUSE_S:-15}
+automatic=$home/automatic-packages # to mark as automatically installed, also after a loss of power
 
 apt() { # apt WORDS: apt-get, asking nothing and removing nothing
     # DPKG_DEB_THREADS_MAX: several threads of xz need more memory than a Pi Zero 2 W has; apt-listchanges would page.
@@ -18,10 +21,14 @@ apt_said() {
 
 version_here() { # version_here NAME: of a package that is installed as a whole, else nothing
     # shellcheck disable=SC2016 # dpkg-query expands it
-    told=$(dpkg-query --show --showformat '${db:Status-Abbrev}${Version}' "$1" 2>/dev/null) || return 0
-    case $told in
-        ?'i '*) printf '%s\n' "${told#???}" ;;
+    shown=$(dpkg-query --show --showformat '${db:Status-Abbrev}${Version}' "$1" 2>/dev/null) || return 0
+    case $shown in
+        ?'i '*) printf '%s\n' "${shown#???}" ;;
     esac
+}
+
+uptime_s() {
+    cut -d . -f 1 /proc/uptime
 }
 
 lacking() { # NAME FILE VERSION-HERE of each package of the payload that is not here in that version or a later one
@@ -36,7 +43,7 @@ lacking() { # NAME FILE VERSION-HERE of each package of the payload that is not 
 install_packages() {
     wanted=$(value packages)
     [ -n "$wanted" ] || return 0
-    # dpkg takes up what a loss of power interrupted; what is in a worse state, apt installs again below.
+    # dpkg finishes what a loss of power interrupted; apt reinstalls below what dpkg cannot finish.
     clean DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a >"$home/install.log" 2>&1 || :
     case $(value packages_from) in
         network) fetch_packages ;;
@@ -44,9 +51,32 @@ install_packages() {
     esac
 }
 
+# What install is given as files, apt marks as manually installed: then autoremove never removes the dependencies.
+# Only the first run knows which packages were not here before.
+note_automatic() {
+    [ ! -e "$automatic" ] || return 0
+    printf '%s\n' "$todo" | while read -r name file here; do
+        case " $wanted " in
+            *" ${name%:*} "*) ;;
+            *) [ "$here" != new ] || printf '%s\n' "$name" ;;
+        esac
+    done >"$automatic.part"
+    sync "$automatic.part"
+    mv -f "$automatic.part" "$automatic"
+}
+
+mark_automatic() {
+    [ -e "$automatic" ] || return 0
+    while read -r name; do
+        apt-mark auto "$name" >/dev/null 2>&1 || :
+    done <"$automatic"
+    rm -f "$automatic"
+}
+
 unpack_packages() {
     todo=$(lacking)
     if [ -z "$todo" ]; then
+        mark_automatic
         say "$wanted: there already"
         return 0
     fi
@@ -55,24 +85,19 @@ unpack_packages() {
     [ "$free" -ge "$needed" ] ||
         die "no room for $wanted: $((needed / 1024)) MiB are needed in /usr, and $((free / 1024)) MiB are free"
     begin "installing $wanted and what it needs, $(printf '%s\n' "$todo" | grep -c .) packages: some minutes"
+    note_automatic
     set --
     while read -r name file here; do
         set -- "$@" "$payload/debs/$file"
     done <<END
 $todo
 END
-    # No sources: all that is needed is in the payload, whose hashes were checked.
+    # Without sources: everything needed is in the payload, whose hashes were checked.
     apt -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= install "$@" ||
         die "apt: $(apt_said); see $home/install.log"
     [ -z "$(lacking)" ] || die "apt did not install all of $wanted: see $home/install.log"
-    # apt takes what it is given by file for wanted; what is there for another's sake may go with that one day.
-    printf '%s\n' "$todo" | while read -r name file here; do
-        case " $wanted " in
-            *" ${name%:*} "*) ;;
-            *) [ "$here" != new ] || apt-mark auto "$name" >/dev/null 2>&1 || : ;;
-        esac
-    done
+    mark_automatic
     sync
 }
 
@@ -86,14 +111,15 @@ fetch_packages() {
         return 0
     fi
     begin "fetching$todo from the network"
-    waited=0
-    until apt -o APT::Update::Error-Mode=any update; do
-        [ "$waited" -lt "$network_wait_s" ] ||
+    # By the uptime, which setting the clock does not change. A try takes long where nothing answers: no retries within it.
+    deadline=$(($(uptime_s) + network_wait_s))
+    until apt -o APT::Update::Error-Mode=any -o Acquire::Retries=0 update; do
+        [ "$(uptime_s)" -lt "$deadline" ] ||
             die "apt-get update: $(apt_said); this card fetches packages: it needs a network that leads to the internet"
-        sleep 15
-        waited=$((waited + 15))
+        sleep "$network_pause_s"
     done
-    # shellcheck disable=SC2086 # names of packages, none with a space
-    apt install $todo || die "apt: $(apt_said); see $home/install.log"
+    # packages_with: what must be of the same version, which apt does not see (see packages/collect.py).
+    # shellcheck disable=SC2046,SC2086 # names of packages, none with a space
+    apt install $todo $(value packages_with) || die "apt: $(apt_said); see $home/install.log"
     sync
 }

@@ -23,7 +23,7 @@ from io import BytesIO
 from pathlib import Path
 
 from fer_flash.own_wheel import own_wheel
-from fer_flash.packages import SystemPackages
+from fer_flash.packages import SystemPackages, companions
 from fer_flash.payload_file import PayloadFile
 from fer_flash.payload_settings import settings_files
 from fer_flash.releases import Release, release_named
@@ -129,7 +129,11 @@ def _package_facts(packages: SystemPackages | None) -> dict[str, str]:
     """What install_packages.sh reads in ``payload.conf``."""
     if packages is None:
         return {}
-    facts = {"packages": " ".join(packages.wanted), "packages_from": "network" if packages.from_network else "payload"}
+    facts = {
+        "packages": " ".join(packages.wanted),
+        "packages_with": " ".join(companions(packages.wanted)),
+        "packages_from": "network" if packages.from_network else "payload",
+    }
     return {**facts, "packages_kib": str(sum(deb.installed_kib for deb in packages.debs) + _SPARE // 1024)}
 
 

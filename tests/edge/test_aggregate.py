@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from fer_edge.sinks.aggregate import AggregatingSink
 from fer_edge.sinks.base import ClosingSink
 from fer_edge.sinks.console import event_line
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts, Frame
-from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge, lines_of
+from support.daemon import running_daemon
+from support.edge_command import assert_one_line, fer_edge, lines_of
 from support.waiting import wait_for
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "edge/fer_edge/schema/event.schema.json").read_text())
@@ -142,12 +142,9 @@ def test_the_command_tells_counts_alone(tmp_path: Path) -> None:
 
 
 def test_the_last_counts_are_told_when_the_service_ends(tmp_path: Path) -> None:
-    settings = {"FER_EDGE_OUTPUT_PRIVACY": "aggregate"}
-    command = command_line("run", "demo", "--realtime", "--events", "events.jsonl")
-    environment = {**clean_environment(), **settings}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-    wait_for((tmp_path / "events.jsonl").exists)
-    process.terminate()
-    assert process.wait(60) == 0
+    config = '[source]\nuris = ["demo"]\nrealtime = true\n[output]\nprivacy = "aggregate"\nevents = "events.jsonl"\n'
+    with running_daemon(tmp_path, config) as daemon:
+        daemon.wait_for(lambda: daemon.count("WATCHDOG=1"))  # a frame was processed
+        assert daemon.stop() == 0
     (line,) = lines_of(tmp_path / "events.jsonl")
     assert line["kind"] == "counts" and 0 < line["counts"]["interval_s"] < 60

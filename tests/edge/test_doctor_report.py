@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -77,10 +76,6 @@ def test_what_is_planted_in_the_settings_is_not_in_the_report(tmp_path: Path) ->
     planted = ["hunter22", "tok-4711", "ada", "Ada", "lovelace", "attic", "Attic", "192.168.77.12", "film", "house"]
     found = [word for word in (*planted, str(tmp_path)) if word in text]
     assert not found, [line for line in text.splitlines() if any(word in line for word in found)]
-    host = socket.gethostname()
-    assert host in ("localhost", "raspberrypi", "fer-edge") or not re.search(
-        rf"(?<![\w-]){re.escape(host)}(?![\w-])", text
-    )
     report = json.loads(text)
     VALIDATOR.validate(report)
     assert [check["name"] for check in report["checks"]] == ["settings", *(check.name for check in CHECKS)]
@@ -113,6 +108,15 @@ def test_a_pi_is_described_without_its_serial_number(tmp_path: Path) -> None:
     assert report["checks"][2]["seen"] == "/dev/v4l/by-id/<camera>, /dev/video0"
     assert report["model"]["runs"] == 50 and 0 < report["model"]["median_ms"] <= report["model"]["p95_ms"]
     assert report["cameras"] == [] and report["counts"] == {"ok": 2, "warn": 1, "bad": 0, "skipped": 0}
+
+
+def test_the_name_of_a_users_own_model_stays_out(tmp_path: Path) -> None:
+    settings = f'[model]\nbundle = "{tmp_path}/none"\n'
+    for name, seen in (("attic model", "<model.bundle>"), ("fer-edge-xs", "fer-edge-xs")):
+        finding = Finding(Verdict.OK, f"{name} 1.2.0, int8, sha256 0123456789ab… as it should be")
+        report = report_on(case_of(tmp_path, settings), ("model", finding))
+        assert report["checks"][0]["seen"] == f"{seen} 1.2.0, int8, sha256 0123456789ab… as it should be"
+        assert "attic" not in json.dumps(report)
 
 
 def test_what_is_wrong_in_refused_settings_stays_out(tmp_path: Path) -> None:
@@ -179,6 +183,14 @@ def test_no_address_stays(before: str, address: IPv4Address | IPv6Address, after
 def test_no_hardware_address_stays(numbers: list[int], separator: str, form: str) -> None:
     address = separator.join(f"{number:{form}}" for number in numbers)
     assert Anonymizer(RuntimeSettings())(f"wlan0 is {address}.") == "wlan0 is <hardware address>."
+
+
+def test_the_hosts_own_name_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "attic-pi.ada.example and attic-pi: refused; attic-pic stays"
+    monkeypatch.setattr(socket, "gethostname", lambda: "attic-pi.ada.example")
+    assert Anonymizer(RuntimeSettings())(text) == "<host> and <host>: refused; attic-pic stays"
+    monkeypatch.setattr(socket, "gethostname", lambda: "raspberrypi")
+    assert Anonymizer(RuntimeSettings())("on raspberrypi") == "on raspberrypi"
 
 
 def test_what_tells_nothing_stays(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import SourceLostError
+from fer_edge.pipeline import FrameResult
 from fer_edge.progress import Progress
 from fer_edge.service_config import RecoverySettings
+from fer_edge.sources import FrameSource, Opening, health
 from fer_edge.sources.base import ClosingSource, NoFrame
 from fer_edge.sources.darkness import is_dark
 from fer_edge.sources.health import PictureHealth, StuckInTheDarkError, WatchedSource
-from fer_edge.types import Frame, UInt8Array
+from fer_edge.sources.limits import Limits
+from fer_edge.sources.opening import Unopened
+from fer_edge.status import SourceState, SourceStatus, StatusBoard
+from fer_edge.supervisor import Supervisor, Surroundings
+from fer_edge.types import EmotionEvent, Frame, UInt8Array
 
 SETTINGS = RecoverySettings(dark_after_s=3.0, frozen_after_s=2.0)
 RATE = 10.0
@@ -177,6 +185,51 @@ def test_one_that_may_hang_in_the_dark_is_opened_again_after_an_hour() -> None:
     told: list[bool] = []
     again = WatchedSource(Scripted([dark(1)] * 3), SETTINGS, dark=True, on_watched=told.append)
     assert read_all(again) == [0] and told == [True]  # it was dark, and still is
+
+
+class Unending:
+    """A pipeline that reads its source until it is lost, and finds nothing in it."""
+
+    def watch(
+        self, source: FrameSource, limits: Limits, stop: threading.Event, *, again: bool
+    ) -> Iterator[FrameResult]:
+        with source:
+            while not stop.is_set():
+                source.read(0)
+        yield from ()
+
+
+class NoOutput:
+    """Fails on whatever is delivered."""
+
+    def deliver(self, result: FrameResult) -> None:
+        raise AssertionError(result)
+
+    def emit(self, events: tuple[EmotionEvent, ...]) -> None:
+        raise AssertionError(events)
+
+
+def test_opening_it_again_in_the_dark_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_STUCK_AFTER_S", 60.0)
+    stop, board, opened = threading.Event(), StatusBoard(), 0
+
+    def connect() -> FrameSource:
+        nonlocal opened
+        opened += 1
+        if opened == 3:
+            stop.set()
+        return Scripted([dark(1)] * 1000)
+
+    around = Surroundings(NoOutput(), stop, recovery=replace(SETTINGS, reconnect=True), board=board)
+    equip: Any = lambda name: Unending()  # noqa: E731
+    states: list[SourceState] = []
+    board.update_source(SourceStatus("cam"))
+    around = replace(around, on_progress=lambda name: states.append(board.source("cam").state))
+    Supervisor(Opening("cam", Unopened(connect)), equip, around).run()
+    status = board.source("cam")
+    assert (opened, status.lost, status.attempts) == (3, 0, 0)
+    dark_on = states[states.index(SourceState.DARK) : -1]
+    assert len(dark_on) > 1000 and set(dark_on) == {SourceState.DARK}  # through both openings, until it ends
 
 
 def test_a_camera_that_was_not_lost_gives_its_first_picture_whatever_it_is() -> None:

@@ -98,7 +98,7 @@ def test_one_that_does_not_answer_holds_up_no_other(tiny_bundle: Path, tmp_path:
         uris = (f"rtsp://127.0.0.1:{port_of(listener)}/a", server.url("stream"))
         with running_daemon(tmp_path, config(tiny_bundle, *uris, timeout_s=5.0)) as daemon:
             daemon.wait_for_events(1, "appeared")
-            assert daemon.count("READY=1") == 1
+            daemon.wait_for(lambda: daemon.count("READY=1") == 1)
             assert daemon.stop() == 0
 
 

@@ -298,7 +298,8 @@ def test_home_assistant_gets_one_device_and_gets_it_again_at_its_birth(broker: t
         listener.publish("homeassistant/status", b"online")
         wait_for(lambda: len(listener.on(emotion)) == 2)
     with open_sinks(settings_for(server.port, home_assistant=False), board, live=True):
-        wait_for(lambda: listener.on(f"{ROOT}/availability")[-1:] == [b"online"])
+        wait_for(lambda: listener.on(f"{ROOT}/availability") == [b"online", b"offline", b"online"])
+    wait_for(lambda: listener.on(f"{ROOT}/availability")[3:] == [b"offline"])
     assert len(listener.on(emotion)) == 2
 
 

@@ -1,11 +1,12 @@
 """V4L2 cameras without one: their names, what opening them says where it fails, and that failing leaves nothing.
 
-What they do with a camera is seen in the virtual machine of tests/v4l2_vm.
+What they do with a camera is seen in the virtual machine of tests/v4l2_vm; here, only what a camera there does not do.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import shutil
 import subprocess
@@ -20,17 +21,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.config import SourceSettings
-from fer_edge.errors import SourceLostError
+from fer_edge.errors import InputError, SourceLostError
 from fer_edge.process_memory import resident_mib
-from fer_edge.sources import Opening, open_source, open_sources, source_names
+from fer_edge.sources import NoFrame, Opening, open_source, open_sources, source_names
 from fer_edge.sources.camera import camera_device
 from fer_edge.sources.opencv import shaped_picture
 from fer_edge.sources.opening import Unopened
-from fer_edge.types import UInt8Array
+from fer_edge.types import Frame, UInt8Array
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="V4L2 is Linux' own")
 
 if sys.platform.startswith("linux"):
+    import fcntl
+
     from fer_edge.sources.v4l2 import devices as devices_module
     from fer_edge.sources.v4l2 import structs
     from fer_edge.sources.v4l2.camera import open_v4l2
@@ -229,6 +232,114 @@ def test_ten_thousand_failed_openings_leave_nothing(where: str, tmp_path: Path) 
 def test_a_camera_is_refused_by_its_name_through_the_whole_of_it() -> None:
     with pytest.raises(SourceLostError, match="no such camera"):
         open_source(BY_ID)
+
+
+# A driver that fails in the middle of its work
+
+WIDTH, HEIGHT = 32, 16
+
+
+class FakeDriver:
+    """Answers the ioctls of a YUYV camera whose memory is a file; rows are longer than the picture's.
+
+    ``bytes_used`` is what it says that each buffer holds, ``flags`` what it says of the pictures, and ``takes_back``
+    whether a buffer can be given back while it streams.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.node = folder / "video0"
+        self.stride = 2 * WIDTH + 32
+        self.size = -(-self.stride * HEIGHT // 4096) * 4096
+        self.node.write_bytes(bytes(4 * self.size))
+        self.bytes_used, self.flags, self.takes_back = self.stride * HEIGHT, 0, True
+        self.driver, self.format = b"uvcvideo", "YUYV"
+        self.queued: list[int] = []
+        self.streaming = False
+
+    def ioctl(self, descriptor: int, request: int, argument: ctypes.Structure) -> int:
+        """What fcntl.ioctl does."""
+        if isinstance(argument, structs.Capability):
+            argument.driver, argument.capabilities = self.driver, structs.CAN_CAPTURE | structs.CAN_STREAM
+        elif isinstance(argument, structs.FormatDescription):
+            if argument.index:
+                raise OSError(errno.EINVAL, "no more")
+            argument.pixelformat = structs.fourcc_code(self.format)
+        elif isinstance(argument, structs.Format):
+            argument.pixelformat = structs.fourcc_code(self.format)
+            argument.width, argument.height, argument.bytesperline = WIDTH, HEIGHT, self.stride
+        elif isinstance(argument, structs.StreamParameters):
+            argument.numerator, argument.denominator = 1, 30
+        elif request in (structs.STREAMON, structs.STREAMOFF):
+            self.streaming = request == structs.STREAMON
+        elif isinstance(argument, structs.Buffer):
+            self._buffer(request, argument)
+        return 0
+
+    def _buffer(self, request: int, buffer: structs.Buffer) -> None:
+        if request == structs.QUERYBUF:
+            buffer.length, buffer.offset = self.size, buffer.index * self.size
+        elif request == structs.QBUF:
+            if self.streaming and not self.takes_back:
+                raise OSError(errno.ENODEV, "No such device")
+            self.queued.append(buffer.index)
+        elif not self.queued:
+            raise BlockingIOError(errno.EAGAIN, "nothing yet")
+        else:
+            buffer.index, buffer.bytesused, buffer.flags = self.queued.pop(0), self.bytes_used, self.flags
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    fake = FakeDriver(tmp_path)
+    monkeypatch.setattr(fcntl, "ioctl", fake.ioctl)
+    return fake
+
+
+def opened_descriptors(path: Path) -> int:
+    return [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()].count(path)
+
+
+def mappings(path: Path) -> int:
+    return Path("/proc/self/maps").read_text().count(str(path))
+
+
+def test_frames_come_without_the_padding_and_every_buffer_goes_back(driver: FakeDriver) -> None:
+    with driver.node.open("r+b") as memory:
+        memory.write(bytes(range(driver.stride)) * HEIGHT)
+    with open_v4l2(driver.node, SETTINGS, "cam") as source:
+        for number in range(12):
+            frame = source.read(1.0)
+            assert isinstance(frame, Frame) and frame.index == number
+            assert sorted(driver.queued) == [0, 1, 2, 3]
+            if number % 4 == 0:  # the first buffer, filled above
+                assert np.array_equal(frame.gray, np.tile(np.arange(0, 2 * WIDTH, 2), (HEIGHT, 1)))
+    assert (opened_descriptors(driver.node), mappings(driver.node), driver.streaming) == (0, 0, False)
+
+
+@pytest.mark.parametrize("failure", ["flagged", "short", "gone"])
+def test_a_camera_lost_with_a_picture_in_hand_is_let_go_of(driver: FakeDriver, failure: str) -> None:
+    """The error that says so must not keep the buffer, or the device would stay open and busy."""
+    said = {"flagged": "its driver calls damaged", "short": "64 bytes, where", "gone": "the camera is gone"}[failure]
+    source = open_v4l2(driver.node, SETTINGS, "cam")
+    assert isinstance(source.read(1.0), Frame)
+    driver.flags = structs.BUFFER_ERROR if failure == "flagged" else 0
+    driver.bytes_used = 64 if failure == "short" else driver.bytes_used
+    driver.takes_back = failure != "gone"
+    with pytest.raises(SourceLostError, match=said) as raised, source:
+        for _ in range(100):
+            assert source.read(1.0) is NoFrame.NOT_YET
+    assert raised.value.__traceback__ is not None  # it is still there, with all that it refers to
+    assert source.dropped == (0 if failure == "gone" else 30)
+    assert (opened_descriptors(driver.node), mappings(driver.node), driver.streaming) == (0, 0, False)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, SourceSettings(fourcc="YUYV")])
+def test_the_node_of_a_raspberry_pi_camera_says_what_to_use(driver: FakeDriver, settings: SourceSettings) -> None:
+    driver.driver, driver.format = b"unicam", "pBAA"
+    error = SourceLostError if settings.fourcc == "auto" else InputError
+    with pytest.raises(error, match=r'pBAA.*; a Raspberry Pi camera \(unicam\) is the source "picamera2"'):
+        open_v4l2(driver.node, settings, "cam")
+    assert opened_descriptors(driver.node) == 0
 
 
 # Pictures that OpenCV gives where V4L2 is not used directly

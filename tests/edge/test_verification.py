@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from importlib.resources import files
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.bundle import load_bundle
+from fer_edge.classification import EmotionClassifier
 from fer_edge.config import DetectorSettings, RuntimeSettings
 from fer_edge.errors import ModelError
 from fer_edge.image_files import decode_gray
@@ -40,14 +41,14 @@ class Scripted:
     """Readings that a test says, one after the other."""
 
     def __init__(self, *readings: float) -> None:
-        self.readings, self.asked = list(readings), 0
+        self.readings, self.asked, self.closed = list(readings), 0, False
 
     def read(self, gray: UInt8Array, face: Face) -> float:
         self.asked += 1
         return self.readings.pop(0)
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
 
 def track(x: int = 100, *, now: float = 0.0, found: bool = True, matched: bool = False, number: int = 1) -> Track:
@@ -114,7 +115,7 @@ def test_a_face_that_is_followed_by_its_appearance_is_read_now_and_then():
     assert 4 <= check.asked <= 6  # 2 s
 
 
-def test_a_track_that_jumps_is_proven_anew():
+def test_a_track_that_jumps_has_to_be_proven_again():
     verifier = TrackVerifier(Scripted(6.0, 6.0, 0.9))
     verifier.judge(BLANK, [track()], 0.0)
     assert verifier.judge(BLANK, [track(now=1.0)], 1.0).doubted == set()
@@ -152,5 +153,20 @@ def test_a_real_face_is_followed_with_and_without_it():
     assert sum(told[True]) >= 0.95 * sum(told[False]) > 0
 
 
-def test_settings_turn_it_off():
-    assert dataclasses.asdict(DetectorSettings())["verify"] is True
+@pytest.mark.parametrize("verify", [True, False])
+def test_settings_turn_it_off(verify: bool):
+    assert DetectorSettings().verify
+    check = Scripted(*[6.0] * 1000)
+    with load_bundle() as bundle:
+        pipeline = Pipeline(None, EmotionClassifier(bundle, "int8"), settings(verify=verify), check=check)
+    assert any(result.tracks for result in pipeline.results(open_source("demo")))
+    assert (check.asked > 0) == verify
+
+
+def test_closing_a_pipeline_closes_the_network_even_after_a_still():
+    check = Scripted(*[6.0] * 1000)
+    with load_bundle() as bundle, Pipeline(None, EmotionClassifier(bundle, "int8"), check=check) as pipeline:
+        portrait_file = Path(str(files("fer_edge") / "assets" / "astronaut.jpg"))
+        assert [len(result.tracks) for result in pipeline.results(open_source(str(portrait_file)))] == [1]
+        assert not check.closed
+    assert check.closed

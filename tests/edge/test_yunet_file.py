@@ -38,10 +38,11 @@ def refused(model: object, cwd: Path, *parts: str) -> None:
     error = str(caught.value)
     assert "\n" not in error and len(error) < 600, error
     assert all(part in error for part in (str(model), *parts)), error
+    assert error.count("detector.model") <= 1, error
 
 
 def republished(path: Path) -> Path:
-    """The model with a comment (ModelProto.doc_string) more: it works, and nobody knows its hash."""
+    """The model with a comment (ModelProto.doc_string) more: it works, and its hash is not a known one."""
     path.write_bytes(yunet_file().read_bytes() + b"\x32\x05later")
     return path
 

@@ -36,6 +36,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
     made = Repository(tmp_path_factory.mktemp("archive") / "archive")
     make_deb(made.pool, PICAMERA2, "0.3.31-1", depends="python3-libcamera")
     make_deb(made.pool, "python3-libcamera", "1:0.5.2+rpt~1", architecture="arm64", depends="dpkg")
+    make_deb(made.pool, "libcamera-ipa", "1:0.5.2+rpt~1", architecture="arm64")
     made.publish()
     with served(made):
         yield made
@@ -92,7 +93,7 @@ def test_the_payload_carries_what_the_image_lacks(
 ) -> None:
     done = fer_edge(*words(stock, pi, cache), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"packages  {PICAMERA2}: with what it needs 2 packages" in done.stdout
+    assert f"packages  {PICAMERA2}: with what it needs 3 packages" in done.stdout
     payload = payload_of(tmp_path / "out.img")
     debs = {name: data for name, data in payload.items() if name.startswith("debs/")}
     assert {name.removeprefix("debs/"): data for name, data in debs.items()} == {
@@ -102,6 +103,7 @@ def test_the_payload_carries_what_the_image_lacks(
     for name, data in {**debs, "packages.txt": payload["packages.txt"]}.items():
         assert sums[name] == hashlib.sha256(data).hexdigest()
     assert payload["packages.txt"].decode().splitlines() == [
+        "libcamera-ipa:arm64 1:0.5.2+rpt~1 libcamera-ipa_1%3a0.5.2+rpt~1_arm64.deb",
         "python3-libcamera:arm64 1:0.5.2+rpt~1 python3-libcamera_1%3a0.5.2+rpt~1_arm64.deb",
         "python3-picamera2 0.3.31-1 python3-picamera2_0.3.31-1_all.deb",
     ]
@@ -168,7 +170,7 @@ def test_a_small_boot_partition_sends_them_to_the_root(
     done = fer_edge(*words(small, pi, cache), cwd=tmp_path)
     assert done.returncode == 0 and "the boot partition has only" in done.stdout, done.stderr
     with CardImage(tmp_path / "out.img") as card:
-        assert len(card.root.listdir("opt/fer-edge/payload/debs")) == 2
+        assert len(card.root.listdir("opt/fer-edge/payload/debs")) == 3
     cramped = make_stock_image(
         tmp_path, style="systemd", release="trixie", boot_mib=132, boot=full, root=archive.on_image()
     )
@@ -207,7 +209,7 @@ def test_debs_fetches_once_and_again_when_asked(
 ) -> None:
     command = ("flash", "debs", "--image", stock, "--cache", cache, "--work", tmp_path)
     first = fer_edge(*command, cwd=tmp_path)
-    assert first.returncode == 0 and "trixie: 2 packages" in first.stdout, first.stderr
+    assert first.returncode == 0 and "trixie: 3 packages" in first.stdout, first.stderr
     archive.requests.clear()
     assert fer_edge(*command, cwd=tmp_path).returncode == 0 and not archive.requests
     (deb,) = cache.glob(f"debs/*/{PICAMERA2}*.deb")

@@ -152,6 +152,7 @@ OTHERS = [
     Other("rule-media", root={f"{RULES}/50-udev-default.rules": DEFAULT_RULES.replace("media", "cec")}),
     Other("rule-dma-heap", root={f"{RULES}/60-dma-heap.rules": '# SUBSYSTEM=="dma_heap", GROUP="video"\n'}),
     Other("rule-vcio", root={f"{RULES}/10-vc.rules": 'KERNEL=="vcio", MODE="0600"\n'}),
+    Other("rule-vcio", root={"etc/udev/rules.d/10-vc.rules": "# hides the file of this name in /usr/lib\n"}),
     Other("rule-v4l-names", root={f"{RULES}/60-persistent-v4l.rules": V4L_RULES.replace("by-path", "by-port")}),
     Other("modules", root={f"usr/lib/modules/{KERNEL}/modules.dep": "kernel/drivers/media/mc/mc.ko.xz:\n"}),
     Other("modules", root={"usr/lib/modules/6.18.1+rpt-rpi-2712/modules.dep": ""}),

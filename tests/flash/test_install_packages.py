@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import shutil
+import signal
+import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +23,7 @@ from fer_flash.payload_file import PayloadFile
 from fer_flash.payload_folder import write_payload
 from support.apt_repository import Repository, make_deb, needs_apt, served
 from support.device import Device, device, this_release, why_no_device
+from support.programs import assert_ends
 from support.waiting import wait_for
 
 pytestmark = [needs_apt, pytest.mark.skipif(bool(why_no_device()), reason=str(why_no_device()))]
@@ -90,13 +97,26 @@ def debs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }  # fmt: skip
 
 
+def kill_session(leader: int) -> None:
+    """Kill all processes of the session ``leader`` at once, as a power cut does, and wait for their ends."""
+    killed = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and os.getsid(int(folder.name)) == leader:
+                os.kill(int(folder.name), signal.SIGKILL)
+                killed.append(int(folder.name))
+    assert leader in killed
+    for pid in killed:
+        assert_ends(pid)
+
+
 def test_they_are_installed_before_the_program_whatever_became_of_the_power(pi: Pi, debs: dict[str, Path]) -> None:
     payload = pi.payload(*debs.values())
     pi.device.path("/run/slow-postinst").touch()
     command = pi.device.command("setsid", "sh", payload / "install.sh", "--first-boot")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_for(pi.device.path("/run/in-postinst").exists)
-        pi.device.run("pkill", "-KILL", "--session", str(process.pid))
+        kill_session(process.pid)
     assert "python3-libcamera" in pi.device.run("dpkg", "--audit").stdout
     pi.device.path("/run/slow-postinst").unlink()
     done = pi.install(payload)
@@ -104,6 +124,9 @@ def test_they_are_installed_before_the_program_whatever_became_of_the_power(pi: 
     assert pi.device.run("dpkg", "--audit").stdout == ""
     assert done.stdout.index("python3-picamera2") < done.stdout.index("making /opt/fer-edge/releases")
     assert (pi.version(PICAMERA2), pi.version("python3-libcamera")) == ("0.3.31-1", "1:0.5.2+rpt~1-1")
+    # Only the first run knew that it was not there before.
+    assert pi.device.run("apt-mark", "showauto", "python3-libcamera").stdout.strip() == "python3-libcamera"
+    assert not pi.device.path(f"{HOME}/automatic-packages").exists()
     # The release's own check imports it in the service's environment.
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("    ")}
     assert "loads in this environment" in rows["picamera2"] and " ok " in rows["picamera2"]
@@ -186,6 +209,7 @@ def archive(tmp_path: Path, pi: Pi, debs: dict[str, Path]) -> Iterator[Repositor
     made = Repository(tmp_path / "archive", architecture.stdout.strip())
     for deb in debs.values():
         shutil.copy(deb, made.pool)
+    make_deb(made.pool, "libcamera-ipa", "1:0.5.2+rpt~1-1")
     made.publish()
     with served(made):
         pi.device.run("sh", "-c", "rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*")
@@ -195,22 +219,56 @@ def archive(tmp_path: Path, pi: Pi, debs: dict[str, Path]) -> Iterator[Repositor
     made.close()
 
 
-def test_with_apt_online_the_device_fetches_them(pi: Pi, archive: Repository) -> None:
+def asks(pi: Pi, archive: Repository, port: int) -> None:
+    """Let the device's source name another port."""
+    source = pi.device.path("/etc/apt/sources.list.d/test.sources")
+    source.write_text(source.read_text().replace(f":{archive.port}", f":{port}"))
+
+
+def test_with_apt_online_the_device_fetches_them(pi: Pi, archive: Repository, tmp_path: Path) -> None:
+    older = make_deb(tmp_path, "libcamera-ipa", "1:0.5.0-1")
+    assert pi.device.run("dpkg", "--install", older).returncode == 0
     payload = pi.payload(network=True)
     assert not (payload / "debs").exists()
     done = pi.packages(payload)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "fetching python3-picamera2 from the network" in done.stdout and pi.version("python3-libcamera")
+    assert pi.version("libcamera-ipa") == "1:0.5.2+rpt~1-1"
     archive.requests.clear()
     assert pi.packages(payload).returncode == 0 and not archive.requests
 
 
-def test_without_a_network_it_waits_and_then_says_what_it_needs(pi: Pi, archive: Repository) -> None:
-    source = pi.device.path("/etc/apt/sources.list.d/test.sources")
-    source.write_text(source.read_text().replace(f":{archive.port}", ":9"))
+def test_without_a_network_it_says_what_it_needs(pi: Pi, archive: Repository) -> None:
+    asks(pi, archive, 9)
     done = pi.packages(pi.payload(network=True), "NETWORK_WAIT_S=0")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "apt-get update: E: " in done.stderr and "it needs a network that leads to the internet" in done.stderr
+
+
+def test_a_network_that_comes_later_is_waited_for(pi: Pi, archive: Repository) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    asks(pi, archive, port)
+    archive.port = port
+    log = pi.device.path(f"{HOME}/install.log")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(pi.packages, pi.payload(network=True), "NETWORK_WAIT_S=60", "NETWORK_PAUSE_S=1")
+        wait_for(lambda: log.exists() and "\nE: " in log.read_text())
+        assert not running.done()
+        with served(archive):
+            done = running.result()
+    assert done.returncode == 0 and pi.version(PICAMERA2), done.stderr
+
+
+def test_a_network_in_which_nothing_answers_ends_the_wait_in_time(pi: Pi, archive: Repository) -> None:
+    """The time that each try takes counts."""
+    pi.device.path("/etc/apt/apt.conf.d/99-test").write_text('Acquire::http::Timeout "2";\n')
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asks(pi, archive, silent.getsockname()[1])
+        began = time.monotonic()
+        done = pi.packages(pi.payload(network=True), "NETWORK_WAIT_S=3", "NETWORK_PAUSE_S=0")
+    assert done.returncode == 1 and "it needs a network that leads to the internet" in done.stderr
+    assert time.monotonic() - began < 15
 
 
 def test_a_device_checks_signatures_too(pi: Pi, archive: Repository) -> None:

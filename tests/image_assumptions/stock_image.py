@@ -17,7 +17,8 @@ from fer_flash.image.region import Region
 from fer_flash.packages import STATUS, InstalledPackage, installed_packages
 from fer_flash.stock_system import StockSystem, Style, inspect
 
-_RULES = ("usr/lib/udev/rules.d", "lib/udev/rules.d", "etc/udev/rules.d")
+_RULES = ("etc/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
+"""By precedence (udev(7)). On merged systems the last one is a link to the one before it."""
 _MODULES = "usr/lib/modules"
 _GPT_SIGNATURE = b"EFI PART"
 _SUPERBLOCK_AT = 1024
@@ -93,11 +94,9 @@ class StockImage:
     def udev_rules(self) -> list[str]:
         """The lines of all udev rules, without comments; a continued line is one line."""
         lines: list[str] = []
-        # "lib" is a link to "usr/lib": a file that is read twice does no harm.
-        for folder in _RULES:
-            for text in self.root_texts(folder, ending=".rules").values():
-                joined = text.replace("\\\n", " ").splitlines()
-                lines += [line for line in joined if line.strip() and not line.startswith("#")]
+        for text in self.root_texts(*_RULES, ending=".rules").values():
+            joined = text.replace("\\\n", " ").splitlines()
+            lines += [line for line in joined if line.strip() and not line.startswith("#")]
         return lines
 
     @cached_property

@@ -58,6 +58,7 @@ print(json.dumps({
     "picamera2": picamera2.__file__,
     "libcamera": getattr(libcamera, "__version__", "stand-in"),
     "numpy": numpy.__version__,
+    "numpy_file": numpy.__file__,
     "prefix": sys.prefix,
 }))
 """
@@ -164,6 +165,9 @@ class _Card:
         found = json.loads(told.splitlines()[-1])
         if not found["prefix"].startswith("/opt/fer-edge/") or "dist-packages" not in found["picamera2"]:
             raise CheckFailedError(told)
+        # Without the environment's own numpy the other wheels of the lock would run on Debian's.
+        if not found["numpy_file"].startswith("/opt/fer-edge/"):
+            raise CheckFailedError(f"numpy is {found['numpy_file']}")
         auto = self._chroot.run("apt-mark", "showauto").decode().split()
         manual = self._chroot.run("apt-mark", "showmanual").decode().split()
         if "python3-numpy" not in auto or "python3-picamera2" not in manual:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-_PROGRAMS = ("apt-get", "dpkg-deb", "gpg")
+_PROGRAMS = ("apt-get", "dpkg-deb", "gpg", "gpg-agent")
 MISSING = ", ".join(name for name in _PROGRAMS if shutil.which(name) is None)
-needs_apt = pytest.mark.skipif(bool(MISSING), reason=f"no {MISSING}: apt-get install apt dpkg gpg")
+needs_apt = pytest.mark.skipif(bool(MISSING), reason=f"no {MISSING}: apt-get install apt dpkg gpg gpg-agent")
 
 KEYRING = "usr/share/keyrings/test-archive-keyring.pgp"
 """Where an image has the key of the repository."""

@@ -96,7 +96,11 @@ def running_daemon(
 
 
 def _read(listener: socket.socket, notified: list[str], over: threading.Event) -> None:
+    """Read messages until ``over`` is set and none is left: the last ones may still be in the socket then."""
     listener.settimeout(0.05)
-    while not over.is_set():
-        with contextlib.suppress(TimeoutError):
+    while True:
+        try:
             notified.extend(listener.recv(4096).decode().splitlines())
+        except TimeoutError:
+            if over.is_set():
+                return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ _NOT_NEEDED = (
     "crypto",
 )
 """Folders of drivers that no test loads: three quarters of the package."""
+_NOT_SEEN = ("/tmp", "/run", "/dev", "/proc", "/sys")
+"""Folders that the machine has of its own, instead of the host's."""
 _RECIPE = 1
 """Increased when what is kept is made in another way."""
 
@@ -56,10 +59,13 @@ def machine_parts(cache: Path) -> Parts:
     """Return the parts, prepared once and kept below ``cache``.
 
     Raises:
-        InputError: if QEMU is not installed, or a package cannot be downloaded.
+        InputError: if QEMU is not installed, a package cannot be downloaded, or the machine would not see its files.
     """
     if shutil.which(QEMU) is None:
         raise InputError(f"{QEMU} is not here: apt-get install qemu-system-x86")
+    for path in (Path(__file__).absolute(), Path(sys.prefix), cache.absolute()):
+        if any(path.is_relative_to(folder) for folder in _NOT_SEEN):
+            raise InputError(f"{path} is in a folder that the virtual machine has of its own ({', '.join(_NOT_SEEN)})")
     source = Path(__file__).with_name("initramfs.py").read_bytes()
     with kept(cache, "parts", b"%d" % _RECIPE + source, _build) as folder:
         return Parts(folder / "vmlinuz", folder / "initramfs", folder / "modules", folder / "layer.tar")

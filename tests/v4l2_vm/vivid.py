@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from v4l2_vm.checks import wait_for
 from v4l2_vm.film import HEIGHT, WIDTH, film, widened
 from v4l2_vm.video import Film, set_control, set_vga_timings
 
@@ -64,7 +65,7 @@ def load_vivid(cameras: int = 1, *, wide: bool = False) -> list[VividCamera]:
     found = [
         VividCamera(Path(f"/dev/video{index}"), Path(f"/dev/video{_FIRST_OUTPUT + index}")) for index in range(cameras)
     ]
-    # Who waits for the camera would capture before it is set up, and vivid then refuses other timings.
+    # A daemon that waits for the camera would open it before it is set up, and vivid then refuses other timings.
     with _fer_edge_stopped():
         subprocess.run(["modprobe", "vivid", *words], check=True)
         for camera in found:
@@ -95,8 +96,12 @@ def _fer_edge_stopped() -> Iterator[None]:
 
 
 def unload_vivid() -> None:
-    """Remove the module, as if the cameras were unplugged for good; nothing may have them open."""
-    subprocess.run(["modprobe", "-r", "vivid"], check=True)
+    """Remove the module, as if the cameras were unplugged for good, once no program has them open any more."""
+
+    def removed() -> bool:
+        return subprocess.run(["modprobe", "-r", "vivid"], check=False, stderr=subprocess.DEVNULL).returncode == 0
+
+    wait_for(removed, "the cameras to be closed")
 
 
 @contextlib.contextmanager

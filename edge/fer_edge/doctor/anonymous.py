@@ -1,4 +1,4 @@
-"""Taking out of a text what tells whose device it is: names, addresses, folders, serial numbers, values of settings."""
+"""Remove personal data from a text: names, addresses, folders, serial numbers, values of settings."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fer_edge import strict_toml
 from fer_edge.config import RuntimeSettings
 from fer_edge.redaction import redacted
 
-_SAID_BY_EVERYBODY = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
-"""Names of hosts and users that a fresh system has: they tell nothing, and commands are written with some of them."""
-_OF_A_FEW_VALUES = frozenset(
+_COMMON_NAMES = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
+"""Default names of hosts and users; some of them are part of commands."""
+_ENUMERATED = frozenset(
     {
         *("model.variant", "model.interpreter", "source.sensor_mode", "source.low_light", "source.fourcc"),
         *("output.privacy", "detector.kind"),
     }
 )
-"""Settings that are one of a few words: they are no secret, and their words stand elsewhere too."""
+"""Settings with one of a few values, which are not secret and are used as words elsewhere."""
 _OWN_FOLDERS = ("/etc/fer-edge", "/var/lib/fer-edge", "/opt/fer-edge", "/run")
 _PEOPLE = range(1000, 60_000)
 """User ids that Debian gives to people."""
@@ -39,9 +39,13 @@ _LOCAL_NAME = re.compile(r"(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:local|lan|home|int
 
 
 class Anonymizer:
-    """Replaces in texts what is known of this device and of its settings by what kind of thing it was.
+    """Replace names, addresses, paths and values of the settings by placeholders such as ``<host>``.
 
-    ``known`` are texts that stay as they are, although they look like an address: versions.
+    Args:
+        settings: Their values are replaced by their keys, ``<mqtt.host>``.
+        root: Where ``/`` of the device is.
+        known: Texts that stay although they look like an address: versions.
+        config: The file of the settings.
     """
 
     def __init__(
@@ -61,16 +65,16 @@ class Anonymizer:
                 named[folder] = word
         if config is not None and not str(config).startswith(_OWN_FOLDERS):
             named |= dict.fromkeys((str(config), str(config.absolute())), "<config>")
-        named |= _values_of(settings)  # the last: what the settings name is told best by its key
+        named |= _values_of(settings)  # last: the key of a setting says more than <host>
         self._known = frozenset(known)
-        self._named = {text: word for text, word in named.items() if text not in _SAID_BY_EVERYBODY}
+        self._named = {text: word for text, word in named.items() if text not in _COMMON_NAMES}
         longest_first = sorted(self._named, key=len, reverse=True)
-        # A name within a longer word is another word.
+        # Only whole words: "ada" stays in "adapter".
         any_name = "|".join(re.escape(text) for text in longest_first)
         self._names = re.compile(rf"(?<![\w-])(?:{any_name})(?![\w-])") if longest_first else None
 
     def __call__(self, text: str) -> str:
-        """Return ``text`` without what tells whose device it is."""
+        """Return ``text`` without personal data."""
         text = redacted(text)
         if self._names is not None:
             text = self._names.sub(lambda found: self._named[found.group()], text)
@@ -101,7 +105,7 @@ def _users() -> list[str]:
 
 
 def _serials(root: Path) -> list[str]:
-    """Numbers that are this device's alone."""
+    """Return the identifiers of this device."""
     found = []
     for name in ("etc/machine-id", "proc/device-tree/serial-number"):
         found.append(_read(root / name).strip("\0\n "))
@@ -117,13 +121,13 @@ def _read(path: Path) -> str:
 
 
 def _values_of(settings: RuntimeSettings) -> dict[str, str]:
-    """What the settings name, and the key that stands for it."""
+    """Map each value of the settings to its placeholder."""
     named: dict[str, str] = {}
     defaults = strict_toml.to_table(RuntimeSettings())
     for section, values in strict_toml.to_table(settings).items():
         for key, value in values.items():
             path = f"{section}.{key}"
-            if path in _OF_A_FEW_VALUES or value == defaults[section].get(key):
+            if path in _ENUMERATED or value == defaults[section].get(key):
                 continue
             for text in _texts(value):
                 named |= dict.fromkeys(_forms(text, path), f"<{path}>")
@@ -137,7 +141,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _forms(text: str, path: str) -> list[str]:
-    """What of ``text``, the value of a setting, may stand in a message."""
+    """Return the forms in which ``text``, the value of a setting, may appear in a message."""
     if path == "source.uris" and _is_a_camera(text):
         return []
     if "://" in text:

@@ -89,9 +89,9 @@ def watch_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
         frames = [*frames[:1], frame]
     seen = time.monotonic()
     source.close()
-    told: dict[str, Any] = {"opened_s": round(opened - began, 3), "close_s": round(time.monotonic() - seen, 3)}
+    result: dict[str, Any] = {"opened_s": round(opened - began, 3), "close_s": round(time.monotonic() - seen, 3)}
     mode, modes = getattr(source, "mode", None), getattr(source, "modes", [])
-    told |= {
+    result |= {
         "sensor_mode": str(mode) if mode else None,
         "sensor_modes": [
             {
@@ -102,14 +102,14 @@ def watch_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
             }
             for one in modes
         ],
-        "fps_told": round(source.fps, 2),
+        "fps_reported": round(source.fps, 2),
         "frames": len(ages_s),
     }
     if not frames:
-        return told | {"problem": f"no frame within {_LONGEST_FIRST_S:g} s"}
+        return result | {"problem": f"no frame within {_LONGEST_FIRST_S:g} s"}
     last = frames[-1]
     spanned_s = last.captured_at - frames[0].captured_at
-    return told | {
+    return result | {
         "first_frame_s": round(first - opened, 3),
         "fps_measured": round((len(ages_s) - 1) / spanned_s, 2) if spanned_s > 0 else None,
         "age_ms": round(1e3 * statistics.median(ages_s), 1),
@@ -163,12 +163,12 @@ def main() -> None:
     order = json.load(sys.stdin)
     settings = strict_toml.parse(RuntimeSettings, order["settings"], "report")
     try:
-        told = _PARTS[order["part"]](settings, order["camera"])
+        result = _PARTS[order["part"]](settings, order["camera"])
     except FerEdgeError as error:
-        told = {"problem": " ".join(str(error).split())}
+        result = {"problem": " ".join(str(error).split())}
     except Exception as error:  # noqa: BLE001 - a driver raises whatever it likes, and the report goes on
-        told = {"problem": f"{type(error).__name__}: {error}"}
-    os.write(output, json.dumps(told).encode())
+        result = {"problem": f"{type(error).__name__}: {error}"}
+    os.write(output, json.dumps(result).encode())
     # At once: what was loaded, cameras among it, may hang on its way down.
     os._exit(0)
 

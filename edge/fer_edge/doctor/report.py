@@ -1,7 +1,6 @@
-"""``fer-edge doctor --report``: what the checks found and what was measured, to be sent to somebody or compared.
+"""``fer-edge doctor --report``: the checks and measurements of a device as JSON, to be compared with another device's.
 
-It holds no secret and nothing that tells whose device it is; see ``anonymous``. Its schema is
-``schema/report.schema.json``.
+Without secrets and personal data; see ``anonymous``. The schema is ``schema/report.schema.json``.
 """
 
 from __future__ import annotations
@@ -29,22 +28,24 @@ _PACKAGES = (
     *("numpy", "opencv-python-headless", "ai-edge-litert", "tflite-runtime", "msgspec", "picamera2", "simplejpeg"),
     *("paho-mqtt", "waitress", "prometheus-client"),
 )
-"""Python packages whose versions are told, where they are installed."""
+"""Python packages whose versions are reported, where they are installed."""
 _DEBIAN = (
     *("libcamera*", "python3-libcamera", "python3-picamera2", "python3-simplejpeg", "rpicam-apps*", "cloud-init"),
     *("raspberrypi-sys-mods", "raspi-firmware", "rpi-preseed*", "linux-image-rpi-*", "systemd", "network-manager"),
 )
-"""Debian packages whose versions are told; the names are dpkg-query's patterns."""
+"""Debian packages whose versions are reported; the names are dpkg-query's patterns."""
 _DEVICES = ("vcio", "vcio_gencmd", "video*", "media*", "v4l-subdev*", "dma_heap/*", "dri/*", "udmabuf")
 """In /dev: what a camera and the firmware are reached by."""
 _MAX_DEVICES = 80
 _MAX_CAMERAS = 4
+_OWN_MODEL = re.compile(r"^(?!fer-edge-x?s \S+,).* (?=\S+, \w+, sha256 )")
+"""In what the check of the model saw: the name of a model that is not one of ours, which may be anything."""
 _STATUS_TEXT = re.compile(r": (?:(\d+ of \d+ sources? watched)|.)*?(?=(?:, restarted \d+ times)?$)")
-"""In what the check of the unit saw: the service's own words, which may name its sources; how many it watches stays."""
+"""In what the check of the unit saw: the service's status, which may name its sources; how many it watches stays."""
 
 
 def make_report(case: Case, found: Sequence[tuple[Check, Finding]], deadline_s: float) -> dict[str, Any]:
-    """Return the report on ``case``, in which the checks ``found`` this; measuring takes up to half a minute.
+    """Return the report on ``case`` with the findings ``found``; measuring takes up to half a minute.
 
     Each measurement may take ``deadline_s`` and some seconds for the camera.
     """
@@ -61,7 +62,7 @@ def make_report(case: Case, found: Sequence[tuple[Check, Finding]], deadline_s: 
         {
             "name": check.name,
             "verdict": finding.verdict.value,
-            "seen": anonymous(_publishable(check, finding)),
+            "seen": anonymous(_publishable(check, finding, case.settings)),
             "mend": None if finding.mend is None else anonymous(finding.mend),
         }
         for check, finding in found
@@ -81,19 +82,21 @@ def make_report(case: Case, found: Sequence[tuple[Check, Finding]], deadline_s: 
     }
 
 
-def _publishable(check: Check, finding: Finding) -> str:
+def _publishable(check: Check, finding: Finding, settings: RuntimeSettings) -> str:
     if check.name == "unit":
         return _STATUS_TEXT.sub(lambda said: f": {said[1]}" if said[1] else "", finding.seen, count=1)
     if check.name == "settings" and finding.verdict is Verdict.BAD:
         return "the settings are refused; what is wrong in them stays here"
+    if check.name == "model" and settings.model.bundle is not None:
+        return _OWN_MODEL.sub("<model.bundle> ", finding.seen)
     return finding.seen
 
 
-def _or_problem(told: dict[str, Any], value: Any, anonymous: Anonymizer) -> Any:
-    """Return ``value``, or ``told`` where that holds a problem, whose text may name anything."""
-    if "problem" not in told:
+def _or_problem(result: dict[str, Any], value: Any, anonymous: Anonymizer) -> Any:
+    """Return ``value``, or ``result`` where that holds a problem, whose text may name anything."""
+    if "problem" not in result:
         return value
-    return told | {"problem": anonymous(str(told["problem"]))}
+    return result | {"problem": anonymous(str(result["problem"]))}
 
 
 def _system(root: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def install(arguments: argparse.Namespace) -> int:
     program = program_at(arguments.command_path) if arguments.command_path else this_program()
     check_place(config)
     if is_below(config, HOMES):
-        raise InputError(f"{config}: the service sees nobody's home; move it to {CONFIG}")
+        raise InputError(f"{config}: the service cannot see home folders; move it to {CONFIG}")
     there = system.path(str(config))
     write_config = arguments.config is None and not there.exists()
     if not write_config:
@@ -172,7 +172,7 @@ def _system(arguments: argparse.Namespace) -> System:
 
 
 def _carry_out(plan: Sequence[Step]) -> bool:
-    """Take each step, and tell whether a file changed. Raises FerEdgeError."""
+    """Take each step, and return whether a file changed. Raises FerEdgeError."""
     changed = False
     for step in plan:
         try:

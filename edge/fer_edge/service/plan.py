@@ -36,7 +36,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to run to its end; where ``may_fail``, its failure is nobody's business."""
+    """A program to run to its end; if ``may_fail``, its failure is ignored."""
 
     words: tuple[str, ...]
     may_fail: bool = False

@@ -34,7 +34,7 @@ def program_at(command: Path) -> Program:
     """The ``fer-edge`` at ``command``, in an image that is being made. Raises InputError for a path that cannot be."""
     check_place(command)
     if is_below(command, HOMES):
-        raise InputError(f"{command}: the service sees nobody's home; {_ELSEWHERE}")
+        raise InputError(f"{command}: the service cannot see home folders; {_ELSEWHERE}")
     return Program(command)
 
 

@@ -1,4 +1,4 @@
-"""How the service is, as systemd and the journal tell; ``fer-edge service status``."""
+"""The state of the service by systemd and the journal: ``fer-edge service status``."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _lines(state: ServiceState) -> list[str]:
         lines.append(f"it does not start with this machine: systemctl enable {UNIT}")
     if not state.limits_memory:
         lines.append(
-            "this kernel holds nobody to limits of memory, and may put pictures into swap: add cgroup_enable=memory to"
+            "this kernel does not enforce memory limits, and may swap pictures out: add cgroup_enable=memory to"
             " its command line (on Raspberry Pi OS in /boot/firmware/cmdline.txt)"
         )
     return lines

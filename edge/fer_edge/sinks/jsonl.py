@@ -21,8 +21,8 @@ _MIB = 2**20
 class JsonLinesSink(ClosingSink):
     """Appends to ``target`` (a file, or ``-``); ``encode`` turns an event into the object to write.
 
-    ``max_bytes`` and ``keep`` bound the file and those put aside, and ``synced`` says that ``sync`` will be called, as
-    ``LineFile`` has it. Raises OutputError.
+    ``max_bytes`` and ``keep`` bound the file and the rotated ones, and ``synced`` says that ``sync`` will be called, as
+    for ``LineFile``. Raises OutputError.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Whole lines at the end of a file, which is put aside when it is large enough."""
+"""Append whole lines to a file, which is rotated when it is large enough."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LineFile(Closing):
 
     What is written at a time goes into one write, so that a reader never sees half a line; when the disk is full, the
     part that was written is taken back. A line that an earlier process left unfinished is ended first. After a failure,
-    and when another program has put it aside or removed it, the file is opened anew by the next ``write``.
+    and when another program has rotated or removed it, the file is opened again by the next ``write``.
 
     A file that would grow beyond ``max_bytes`` is renamed to ``<name>.1``, which was renamed to ``<name>.2`` before,
     and so on; ``keep`` of these are kept. Only a line longer than ``max_bytes`` makes a larger one.
@@ -31,7 +31,7 @@ class LineFile(Closing):
     def __init__(self, target: str, *, max_bytes: int | None = None, keep: int = 1, synced: bool = False) -> None:
         self._standard = target == STANDARD_OUTPUT
         self._where = "standard output" if self._standard else target
-        self._path = Path(os.path.realpath(target))  # a link stays, and what it leads to is put aside
+        self._path = Path(os.path.realpath(target))  # a link stays, and its target is rotated
         self._max_bytes, self._keep, self._synced = max_bytes, keep, synced
         self._lines_to_sync = self._name_to_sync = False
         self._descriptor: int | None = None
@@ -61,7 +61,7 @@ class LineFile(Closing):
         """Return once the written lines and the file's name are on the disk; a pipe or a terminal is left alone.
 
         Raises:
-            OutputError: if the disk refuses. What it had not written by then may be lost, and no later sync tells.
+            OutputError: if the disk refuses. What it had not written by then may be lost, and no later sync reports it.
         """
         try:
             self._sync_lines()
@@ -78,7 +78,7 @@ class LineFile(Closing):
         """Close the file; standard output stays open."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            # A network's file system may tell only now that there was no room: what it took is gone already.
+            # A network's file system may report only now that there was no room: what it took is gone already.
             with suppress(OSError):
                 os.close(descriptor)
 

@@ -38,7 +38,7 @@ class Health:
     """``healthy`` when at least one source delivers frames and none has stalled; ``reasons`` say what is not well.
 
     A lost source alone makes nothing unhealthy while another one delivers: a restart would not bring it back. Its
-    reason is told all the same.
+    reason is listed all the same.
     """
 
     healthy: bool

@@ -1,7 +1,7 @@
-"""The system's packages that FER-Edge needs and an image lacks: found out, fetched by apt, kept in a cache."""
+"""Find the system packages that FER-Edge needs and an image lacks, fetch them with apt, and cache them."""
 
 from fer_flash.packages.apt_sources import AptSources, read_apt_sources
-from fer_flash.packages.collect import PICAMERA2, SystemPackages, collect_packages, packages_folder
+from fer_flash.packages.collect import PICAMERA2, SystemPackages, collect_packages, companions, packages_folder
 from fer_flash.packages.deb import Deb
 from fer_flash.packages.dpkg_status import STATUS, InstalledPackage, installed_packages
 
@@ -13,6 +13,7 @@ __all__ = [
     "InstalledPackage",
     "SystemPackages",
     "collect_packages",
+    "companions",
     "installed_packages",
     "packages_folder",
     "read_apt_sources",

@@ -1,7 +1,7 @@
-"""apt on this machine, working on an image's sources: what would be installed there, fetched and checked.
+"""Run this machine's apt on an image's package sources: resolve, fetch and verify packages.
 
 Everything that apt reads and writes is in a private folder, so that neither this machine's packages nor its sources
-matter (apt.conf(5)). Signatures and hashes are apt's own to check.
+matter (apt.conf(5)). apt checks signatures and hashes.
 """
 
 from __future__ import annotations
@@ -59,8 +59,13 @@ _UNSIGNED = re.compile(
     r"NO_PUBKEY|BADSIG|EXPKEYSIG|EXPSIG|REVKEYSIG|not signed|signatures? (?:were|was|could)|sqv|gpgv"
 )
 _DAMAGED = re.compile(r"Hash Sum mismatch|unexpected size|Undetermined Error|Size mismatch|hashsum", re.IGNORECASE)
-_NETWORK = re.compile(r"resolve|connect|unreachable|timed out|timeout|Temporary failure|404|403|50\d  ", re.IGNORECASE)
-_UNKNOWN = re.compile(r"Unable to locate package|has no installation candidate|unmet dependencies|Unable to correct")
+_CLOCK = re.compile(r"is not valid yet|is expired")
+# "404  Not Found": apt writes two spaces after a status; ports and file sizes have these digits too.
+_NETWORK = re.compile(r"resolve|connect|unreachable|timed out|timeout|Temporary failure|\b[45]\d\d  ", re.IGNORECASE)
+_UNKNOWN = re.compile(
+    r"Unable to locate package|has no installation candidate|unmet dependencies|Unable to (?:correct|satisfy)"
+)
+_REMOVES = re.compile(r"remove is disabled")
 
 
 def missing_programs() -> tuple[str, ...]:
@@ -81,13 +86,15 @@ class Apt:
         """
         self._run("update", step="its lists of packages")
 
-    def download(self, names: Sequence[str]) -> list[Path]:
+    def download(self, names: Sequence[str], more: Sequence[str] = ()) -> list[Path]:
         """Fetch ``names`` and all that they need and the image lacks, without recommended packages.
+
+        ``more`` are fetched with them, but errors do not name these.
 
         Raises InputError if a source does not have them, CheckFailedError if a file is not as the signed lists say.
         """
-        # Nothing of the image may go for it.
-        self._run("install", "--yes", "--download-only", "--no-remove", *names, step=" and ".join(names))
+        # No package of the image may be removed.
+        self._run("install", "--yes", "--download-only", "--no-remove", *names, *more, step=" and ".join(names))
         return sorted((self.root / "cache" / "archives").glob("*.deb"))
 
     def _run(self, *words: str, step: str) -> None:
@@ -118,7 +125,7 @@ def private_apt(sources: AptSources, architecture: str) -> Iterator[Apt]:
     try:
         with tempfile.TemporaryDirectory(prefix="fer-edge-apt-") as folder:
             root = Path(folder)
-            # As root, apt fetches as its user _apt, who must get here; nothing in it is secret.
+            # As root, apt fetches as the user _apt, which must be able to enter the folder.
             root.chmod(0o755)
             _fill(root, sources, architecture)
             yield Apt(root)
@@ -147,7 +154,7 @@ def _host_configuration() -> str:
 
 
 def _error(said: str, step: str, code: int) -> InputError | CheckFailedError:
-    """What apt's complaint means, in one line."""
+    """Return the error that apt's output stands for, with a message of one line."""
     lines = [line.strip() for line in said.splitlines()]
     complaints = [line[3:] for line in lines if line.startswith(("E: ", "W: "))] or [f"apt-get ended with {code}"]
 
@@ -164,6 +171,11 @@ def _error(said: str, step: str, code: int) -> InputError | CheckFailedError:
     if first(_UNKNOWN) is not None:
         lacking = next((line for line in lines if "Depends:" in line), complaints[0])
         return InputError(f"apt: the image's sources do not have {step}, or not all that it needs: {lacking}")
-    if (line := first(_NETWORK)) is not None:
-        return InputError(f"apt: {step}: cannot be fetched: {line}; look at the network, then try again")
+    for pattern, problem, advice in (
+        (_CLOCK, "", "look at this computer's date and time, then try again"),
+        (_REMOVES, "it conflicts with packages of the image: ", "take a newer image"),
+        (_NETWORK, "cannot be fetched: ", "look at the network, then try again"),
+    ):
+        if (line := first(pattern)) is not None:
+            return InputError(f"apt: {step}: {problem}{line}; {advice}")
     return InputError(f"apt: {step}: {complaints[0]}")

@@ -1,4 +1,4 @@
-"""What an image's apt would use: where its packages come from, and the keys that vouch for them."""
+"""Read from an image what its apt uses: package sources, keyrings, preferences and dpkg's status."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _with_own_keyrings(root: Root, text: str, keyrings: dict[str, str]) -> str:
         path = match[0].lstrip("/")
         if not root.exists(path):
             raise InputError(f"the image's sources of packages name the keyring /{path}, which the image does not have")
-        # By content: apt before 2.9 goes by the ending and does not know .pgp.
+        # By content: apt before 2.9 chooses the format by the file name's ending and does not know .pgp.
         ending = "asc" if root.read(path).lstrip().startswith(_ARMORED) else "gpg"
         return f"@KEYRINGS@/{keyrings.setdefault(path, f'{len(keyrings)}.{ending}')}"
 

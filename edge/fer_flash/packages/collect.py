@@ -1,4 +1,4 @@
-"""The packages that an image lacks, kept in a cache: fetched once, and held to their sha256 at every use.
+"""Fetch the packages that an image lacks once, cache them, and check their SHA-256 at every use.
 
 apt checks signatures when it fetches them (see ``apt.py``); what it fetched is recorded with its sha256. The folder's
 name is a hash of everything that the choice of packages depends on: another image has one of its own.
@@ -25,9 +25,12 @@ from fer_flash.packages.deb import Deb, deb_from_record, read_deb
 PICAMERA2 = "python3-picamera2"
 """Raspberry Pi OS's package of picamera2: desktop images have it, Lite images do not (RPi-Distro/pi-gen, stage2 and
 stage4). It is on no other package index in a form that installs: its python-prctl and pidng have no wheels."""
+COMPANIONS = {PICAMERA2: ("libcamera-ipa",)}
+"""Packages to bring to the newest version together with the wanted one. libcamera only recommends libcamera-ipa of its
+own version (Debian's control file), so that the image's older one would stay; no camera starts with that."""
 RECORD = "packages.json"
 """The file of the folder that says what belongs into it; written last."""
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class SystemPackages:
     def from_network(self) -> bool:
         """Whether the device fetches them itself."""
         return not self.debs
+
+
+def companions(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the ``COMPANIONS`` of all ``wanted`` packages."""
+    return tuple(name for each in wanted for name in COMPANIONS.get(each, ()))
 
 
 def packages_folder(release: str, sources: AptSources, wanted: Sequence[str], cache: Path | None = None) -> Path:
@@ -89,7 +97,7 @@ def collect_packages(
 
 
 def _kept(folder: Path) -> list[Deb] | None:
-    """The packages of the cache, each held to its sha256; None if there are none. Raises CheckFailedError."""
+    """Return the cached packages after checking their SHA-256; None if there are none. Raises CheckFailedError."""
     advice = "fer-edge flash debs --force fetches it again"
     try:
         table = json.loads((folder / RECORD).read_bytes())
@@ -110,7 +118,7 @@ def _fetch(
     with private_apt(sources, architecture) as apt:
         tell(f"{' and '.join(wanted)}: asking the image's sources of packages, by apt")
         apt.update()
-        fetched = [read_deb(path) for path in apt.download(wanted)]
+        fetched = [read_deb(path) for path in apt.download(wanted, companions(wanted))]
         lacking = set(wanted) - {deb.name for deb in fetched}
         if lacking:
             raise InputError(f"apt fetched no {' and '.join(sorted(lacking))}: the image has it already")

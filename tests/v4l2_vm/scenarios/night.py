@@ -59,7 +59,7 @@ def main() -> None:
         camera.disconnect()
         number = run.wait_for_event("source_lost", after=number)
         seen(f"unplugged: {run.events()[number - 1]['reason']}")
-        wait_for(unloaded, "the driver to be let go of")
+        unload_vivid()
         _, other = load_vivid(2)
         LINK.unlink()
         LINK.symlink_to("../../video1")
@@ -67,17 +67,6 @@ def main() -> None:
             number = run.wait_for_event("source_back", after=number)
             run.wait_for_event("appeared", after=number)
         seen("plugged in again as /dev/video1: found by its lasting name, faces again")
-
-
-def unloaded() -> bool:
-    """Whether the driver could be unloaded."""
-    try:
-        unload_vivid()
-    except OSError:
-        return False
-    except Exception:  # noqa: BLE001 - modprobe says that it is in use, until the daemon has closed it
-        return False
-    return True
 
 
 def night() -> list[bytes]:
@@ -99,7 +88,7 @@ def cpu_share(pid: int) -> float:
 
 
 def listen() -> list[str]:
-    """Be the service manager: what fer-edge tells it comes into the list."""
+    """Stand in for the service manager; fer-edge's notifications are added to the list."""
     told: list[str] = []
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind("/tmp/notify")

@@ -121,7 +121,7 @@ def used() -> tuple[int, int, float]:
 
 
 def compare(before: tuple[int, int, float], what: str) -> None:
-    """Print and check what is used now beside what was used before."""
+    """Print and check what is used now and what was used before."""
     after = used()
     line = f"{what}: {before[0]} descriptors, {before[1]} threads, {before[2]:.1f} MiB before; "
     seen(line + f"{after[0]}, {after[1]}, {after[2]:.1f} MiB after")

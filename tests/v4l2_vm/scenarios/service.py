@@ -145,8 +145,12 @@ def what_the_hardening_allows() -> None:
     Path(f"/etc/systemd/system/{PROBE}").write_text(unit)
     run("systemctl", "daemon-reload")
     run("systemctl", "start", PROBE)
-    said = run("journalctl", f"--unit={PROBE}", "--no-pager", "--output=cat")
-    (answer,) = (json.loads(line) for line in said.splitlines() if line.startswith("{"))
+
+    def look() -> dict[str, str] | None:
+        said = run("journalctl", f"--unit={PROBE}", "--no-pager", "--output=cat")
+        return next((json.loads(line) for line in said.splitlines() if line.startswith("{")), None)
+
+    answer = wait_for(look, "the probe's answer in the journal")  # which may be later there than the probe's end
     ensure(answer == wanted, f"wanted {wanted}, got {answer}")
     seen(f"under the unit's hardening: {answer}")
 

@@ -12,7 +12,7 @@ from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, glass_tim
 from fer_edge.sources.opencv import OpenCVCamera, warn_of_other_controls
 from fer_edge.sources.v4l2 import structs
 from fer_edge.sources.v4l2.capture import Capture, Filled
-from fer_edge.sources.v4l2.devices import device_number
+from fer_edge.sources.v4l2.devices import LIBCAMERA_DRIVERS, device_number
 from fer_edge.sources.v4l2.formats import (
     READABLE,
     DamagedPictureError,
@@ -30,9 +30,11 @@ _MAX_DAMAGED_IN_A_ROW = 30
 
 
 def open_v4l2(device: Path, settings: SourceSettings, name: str) -> V4L2Camera | OpenCVCamera:
-    """Open the camera at ``device``, a device node or a link to one, which is resolved anew. Raises SourceLostError.
+    """Open the camera at ``device``, a device node or a link to one, which is resolved again at each call.
 
-    Raises InputError where the camera does not offer the format that the settings name.
+    Raises:
+        SourceLostError: if it is not there, is not a camera or does not start.
+        InputError: if it does not offer the format that the settings name.
     """
     node = device.resolve()
     called = str(device) if node == device else f"{device} ({node.name})"
@@ -40,8 +42,12 @@ def open_v4l2(device: Path, settings: SourceSettings, name: str) -> V4L2Camera |
     try:
         if not capture.planes:
             return V4L2Camera(capture, called, settings, name)
-    except BaseException:
+    except BaseException as error:
         capture.close()
+        # Some receivers, as for HDMI, can be read like this; a sensor cannot.
+        if isinstance(error, SourceLostError | InputError) and capture.driver.startswith(LIBCAMERA_DRIVERS):
+            hint = f'{error}; a Raspberry Pi camera ({capture.driver}) is the source "picamera2"'
+            raise type(error)(hint) from None
         raise
     capture.close()
     return OpenCVCamera(device_number(node), settings, name)
@@ -75,37 +81,43 @@ class V4L2Camera(ClosingSource):
         filled = self._capture.next(timeout_s)
         if filled is None:
             return NoFrame.NOT_YET
-        try:
-            gray = self._picture(filled)
-        finally:
-            self._capture.give_back(filled.index)
-        if gray is None:
+        index, at = filled.index, filled.at
+        gray = self._picture(filled)
+        # An error's traceback keeps the variables of its functions: with the buffer among them, `close` could not unmap
+        # it, and the camera would stay busy.
+        del filled
+        self._capture.give_back(index)
+        if isinstance(gray, DamagedPictureError):
+            self._drop(str(gray))
             return NoFrame.NOT_YET
         self._damaged_in_a_row = 0
-        frame = Frame(self.name, self._index, glass_time(filled.at, time.monotonic()), gray)
+        frame = Frame(self.name, self._index, glass_time(at, time.monotonic()), gray)
         self._index += 1
         return frame
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Close the device. Idempotent."""
         self._capture.close()
 
-    def _picture(self, filled: Filled) -> UInt8Array | None:
+    def _picture(self, filled: Filled) -> UInt8Array | DamagedPictureError:
+        if filled.damaged:
+            return DamagedPictureError("a picture that its driver calls damaged")
         try:
-            if filled.damaged:
-                raise DamagedPictureError("a picture that its driver calls damaged")
             return gray_picture(filled.data, self._format, self._reduction)
         except DamagedPictureError as error:
-            self.dropped += 1
-            self._damaged_in_a_row += 1
-            if self._damaged_in_a_row >= _MAX_DAMAGED_IN_A_ROW:
-                raise SourceLostError(
-                    f"{self._called}: {self._damaged_in_a_row} damaged pictures in a row, the last {error}; check its"
-                    " cable, its power and the USB hub, or choose another source.fourcc"
-                ) from None
-            if str(self.dropped).strip("0") == "1":  # the 1st, 10th, 100th …: a bad cable must not fill the log
-                _log.warning("%s: %s; %d damaged pictures dropped so far", self._called, error, self.dropped)
-            return None
+            return DamagedPictureError(str(error))  # without the traceback, which holds the buffer
+
+    def _drop(self, problem: str) -> None:
+        """Count a damaged picture. Raises SourceLostError where there are too many in a row."""
+        self.dropped += 1
+        self._damaged_in_a_row += 1
+        if self._damaged_in_a_row >= _MAX_DAMAGED_IN_A_ROW:
+            raise SourceLostError(
+                f"{self._called}: {self._damaged_in_a_row} damaged pictures in a row, the last {problem}; check its"
+                " cable, its power and the USB hub, or choose another source.fourcc"
+            )
+        if str(self.dropped).strip("0") == "1":  # the 1st, 10th, 100th …: a bad cable must not fill the log
+            _log.warning("%s: %s; %d damaged pictures dropped so far", self._called, problem, self.dropped)
 
     def _set_controls(self, settings: SourceSettings, rate: float | None) -> None:
         taken = {"fps": settings.fps is None or rate is not None}

@@ -9,6 +9,7 @@ import mmap
 import os
 import select
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,8 @@ class Capture(Closing):
     """An open device that can give pictures, not streaming yet.
 
     ``called`` names it in errors. Raises SourceLostError where it is not there, may not be opened, or is not a camera;
-    ``planes`` is true where only the multi-planar interface reads it, which this class does not do.
+    ``planes`` is true where only the multi-planar interface reads it, which this class does not do. ``driver`` is the
+    name of its driver.
     """
 
     def __init__(self, device: Path, called: str) -> None:
@@ -53,6 +55,7 @@ class Capture(Closing):
         self._maps: list[mmap.mmap] = []
         self._views: list[UInt8Array] = []
         self._streaming = False
+        self.driver = ""
         try:
             self._descriptor: int | None = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -143,7 +146,7 @@ class Capture(Closing):
                 f"{self._called}: the camera stopped giving frames: {error.strerror}; check its cable and power"
             ) from None
         if buffer.index >= len(self._views):
-            raise SourceLostError(f"{self._called}: its driver gave a buffer that nobody asked for")
+            raise SourceLostError(f"{self._called}: its driver returned a buffer of unknown number {buffer.index}")
         damaged = bool(buffer.flags & structs.BUFFER_ERROR)
         data = self._views[buffer.index][: buffer.bytesused]
         return Filled(buffer.index, data, buffer.seconds + buffer.microseconds / 1e6, damaged)
@@ -166,7 +169,8 @@ class Capture(Closing):
         finally:
             self._views.clear()
             for mapped in self._maps:
-                mapped.close()
+                with suppress(BufferError):  # a picture is still referenced: it is unmapped with the last of them
+                    mapped.close()
             self._maps.clear()
             os.close(descriptor)
 
@@ -178,6 +182,7 @@ class Capture(Closing):
             raise SourceLostError(
                 f"{self._called}: {_gone_or(error, 'not a camera')}; fer-edge doctor lists the cameras"
             ) from None
+        self.driver = capability.driver.decode("utf-8", "replace")
         powers = structs.device_powers(capability)
         if powers & structs.CAN_CAPTURE and powers & structs.CAN_STREAM and not powers & structs.CAN_CONVERT:
             return False

@@ -14,8 +14,8 @@ from pathlib import Path
 from fer_edge.sources.v4l2 import structs
 
 _NODE = re.compile(r"video(\d{1,3})")
-_NO_CAMERAS = ("bcm2835-isp", "pispbe", "unicam", "rp1-cfe")
-"""Drivers of the Raspberry Pi's own cameras and of what processes their pictures: libcamera's, not ours."""
+LIBCAMERA_DRIVERS = ("bcm2835-isp", "pispbe", "unicam", "rp1-cfe")
+"""Drivers of the Raspberry Pi's own cameras and of what processes their pictures, which libcamera uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def is_camera(capability: structs.Capability) -> bool:
     """Whether a device gives pictures and is not a codec, and not one of those that libcamera uses."""
     powers = structs.device_powers(capability)
     gives = powers & (structs.CAN_CAPTURE | structs.CAN_CAPTURE_PLANES) and not powers & structs.CAN_CONVERT
-    return bool(gives) and not _text(capability.driver).startswith(_NO_CAMERAS)
+    return bool(gives) and not _text(capability.driver).startswith(LIBCAMERA_DRIVERS)
 
 
 def list_cameras(root: Path = Path("/")) -> list[Camera]:

@@ -40,7 +40,7 @@ _DEEP = {"Y10": 1 / 4, "Y12": 1 / 16}
 """Formats of 16 bits a pixel that use the lower ones, and what brings them to 8."""
 _REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 _PADDED_ROWS = 15
-"""JPEG is made of blocks of 16 rows; some cameras tell the rows of whole blocks, as 1088 of 1080."""
+"""JPEG is made of blocks of 16 rows; some cameras report the rows of whole blocks, as 1088 for 1080."""
 
 READABLE = (*_LUMA, *_CONVERTED, *_DEEP, *JPEGS)
 """The formats that can be read, by the names that ``structs.fourcc_name`` gives."""
