@@ -87,8 +87,9 @@ class DetectorSettings:
     """``yunet``: of two faces that overlap by more (intersection over union, 0..1), the surer one counts."""
     scale_factor: float = 1.15
     """``haar``: ratio between the sizes tried, above 1; nearer 1 finds more and costs more."""
-    min_neighbors: int = 2
-    """``haar``: overlapping hits that make a face; higher means fewer false faces and more missed ones."""
+    min_neighbors: int = 1
+    """``haar``: overlapping hits that make a face; higher means fewer false faces and more missed ones. 2 or 3 without
+    ``verify``."""
     known_scale_factor: float = 1.15
     """``haar``: the same ratio where a known face is looked for again; its size is known well, so few are tried."""
     known_min_neighbors: int = 1

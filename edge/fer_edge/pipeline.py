@@ -312,7 +312,7 @@ class Pipeline(Closing):
             return tracks
         with self._telemetry.stage("verify"):
             verdict = self._verifier.judge(frame.gray, tracks, now)
-            return self._tracker.judge(now, verdict.doubted, verdict.rejected)
+            return self._tracker.judge(now, verdict.doubted, verdict.rejected, verdict.sure)
 
     def _read(self, frame: Frame, face: Face) -> EmotionProbabilities | None:
         fault: CropFault | None = CropFault.CUT

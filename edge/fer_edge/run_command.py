@@ -12,6 +12,7 @@ from fer_edge import strict_toml
 from fer_edge.bundle import DEFAULT_BUNDLE, load_bundle
 from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.daemon import StopRequest
+from fer_edge.detectors import make_detector
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, SourceLostError
 from fer_edge.files import file_identity
 from fer_edge.image_files import IMAGE_SUFFIXES
@@ -111,6 +112,7 @@ def _accepted(arguments: argparse.Namespace) -> RuntimeSettings:
     _check(settings, arguments.config)
     with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
         bundle.variant(settings.model.variant)
+    make_detector(settings.detector)
     return settings
 
 
@@ -169,6 +171,8 @@ def _inputs(settings: RuntimeSettings, config: Path | None) -> dict[object, str]
     """What the run reads, by ``file_identity``, and how each is called in a refusal."""
     bundle = Path(settings.model.bundle) if settings.model.bundle else DEFAULT_BUNDLE
     found = [(path, "a file of the model bundle") for path in (bundle, *_files_in(bundle))]
+    if settings.detector.model is not None:
+        found.append((Path(settings.detector.model), "the model of the detector"))
     if config is not None:
         found.append((config, "the configuration"))
     for uri in settings.source.uris:

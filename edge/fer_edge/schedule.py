@@ -57,7 +57,8 @@ class Reach:
     ``min_face`` is the width in pixels of the frame of the smallest face looked for, which is reduced to at least
     ``window`` pixels. ``last_px`` is the longer side of the reduced frame in which all larger faces are looked for at
     once, ``last_finer`` by how much less than by the next half that one is reduced, ``tile_px`` the longest side of a
-    tile of the others.
+    tile of the others. Every second search of a tile is at ``between`` times its scale: a cascade tries sizes in steps,
+    and a face that stands still between two of them would never be found.
     """
 
     min_face: float
@@ -65,13 +66,14 @@ class Reach:
     tile_px: int = TILE_PX
     last_px: int = LAST_PX
     last_finer: float = LAST_FINER
+    between: float = 1.0
 
     @classmethod
     def of(cls, detector: DetectorSettings) -> Reach:
         """The reach of the detector that ``detector`` names."""
         if detector.kind == "yunet":
             return cls(detector.min_face, YUNET_WINDOW, tile_px=240, last_px=240, last_finer=1.0)
-        return cls(detector.min_face)
+        return cls(detector.min_face, between=detector.scale_factor**-0.5)
 
     def zoomed(self, pixels: int) -> float:
         """``full_search_width`` or ``face_px`` of the settings for this detector: they are meant for the cascade's."""
@@ -139,13 +141,14 @@ class ScheduleState:
     """What one plan hands to the next one.
 
     ``at`` is its time, ``credit_s`` the seconds of search that the budget has left (below 0: owed), ``tiles_at`` when
-    each tile of a frame of ``frame_size`` was last searched.
+    each tile of a frame of ``frame_size`` was last searched, ``between`` which of them come at the other scale next.
     """
 
     at: float | None = None
     credit_s: float = 0.0
     tiles_at: tuple[float, ...] = ()
     frame_size: tuple[int, int] | None = None
+    between: tuple[bool, ...] = ()
 
 
 def plan_searches(
@@ -164,7 +167,9 @@ def plan_searches(
     """
     elapsed = 0.0 if state.at is None else max(0.0, now - state.at)
     tiles = sweep_tiles(motion.frame_size, settings, reach)
-    tiles_at = state.tiles_at if state.frame_size == motion.frame_size else (-math.inf,) * len(tiles)
+    same_size = state.frame_size == motion.frame_size
+    tiles_at = state.tiles_at if same_size else (-math.inf,) * len(tiles)
+    between = (same_size and state.between) or (False,) * len(tiles)
 
     wanted = [
         (late, _around(track, motion, now, settings, reach))
@@ -184,7 +189,10 @@ def plan_searches(
     turns = sorted((index for index in range(len(tiles)) if overdue[index] >= 1), key=lambda index: -overdue[index])
     first = state.at is None
     most = len(tiles) if first else math.ceil(sum(min(1.0, elapsed / max(period, 1e-3)) for period in periods))
-    wanted += [(overdue[index], tiles[index]) for index in turns[: max(1, most)]]
+    views = tuple(_between(tile, reach) if other else tile for tile, other in zip(tiles, between, strict=True))
+    if settings.acquire_within_s == 0:
+        views = tiles  # each frame is searched whole: no face may be missed in every second one
+    wanted += [(overdue[index], views[index]) for index in turns[: max(1, most)]]
 
     # Credit is saved up for as long as the last frame took, and a little, not for longer: it would be spent at once.
     credit = (
@@ -193,11 +201,13 @@ def plan_searches(
         else min(state.credit_s + elapsed * settings.budget_share, max(elapsed, 0.2) * settings.budget_share)
     )
     chosen, left = _afford([search for _, search in sorted(wanted, key=_turn)], cost, credit, settings)
-    tiles_at = tuple(now if tile in chosen else at for tile, at in zip(tiles, tiles_at, strict=True))
+    searched = tuple(view in chosen for view in views)
+    tiles_at = tuple(now if done else at for done, at in zip(searched, tiles_at, strict=True))
+    between = tuple(done != other for done, other in zip(searched, between, strict=True))
     if settings.acquire_within_s > 0:
         seen = tuple(track.box.grown(HIDDEN) for track in tracks if track.followed)
         chosen = tuple(replace(search, hidden=seen) if search.track_id is None else search for search in chosen)
-    return chosen, ScheduleState(now, 0.0 if first else left, tiles_at, motion.frame_size)
+    return chosen, ScheduleState(now, 0.0 if first else left, tiles_at, motion.frame_size, between)
 
 
 @lru_cache(maxsize=8)
@@ -223,6 +233,10 @@ def sweep_tiles(frame_size: tuple[int, int], settings: ScheduleSettings, reach: 
         tiles += [Search(region, scale, smallest, OCTAVE * smallest) for region in regions]
         scale, smallest = scale / 2, smallest * 2
     return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * reach.last_finer), smallest))
+
+
+def _between(tile: Search, reach: Reach) -> Search:
+    return replace(tile, scale=tile.scale * reach.between, min_face=tile.min_face / reach.between)
 
 
 def _spread(side: int, overlap: int, most: float) -> list[tuple[int, int]]:

@@ -24,6 +24,11 @@ POSITION_GAIN = 0.7
 """Share of the newly found box in a track's box; a cascade's boxes jitter by some pixels from frame to frame."""
 VELOCITY_TIME_S = 0.15
 """Time constant of the velocity's smoothing, seconds."""
+STILL_PX = 1
+"""Pixels by which a place found by appearance may differ from the last one and count as the same: with a box's rounding
+the estimate of a face that stands still alternates between two pixels."""
+MIN_ELAPSED_S = 1e-3
+"""Two places closer in time say nothing of the velocity; their quotient may overflow."""
 COAST_S = 0.6
 """Longest time for which the velocity moves an unseen face on; after that the box stands still."""
 
@@ -48,7 +53,11 @@ class Tracker:
         for followed in self._followed:
             followed.was_found, followed.matched = False, followed.track_id in places
             if followed.matched:
-                followed.move(now, places[followed.track_id])
+                place, last = places[followed.track_id], followed.box_at(-math.inf)
+                if max(abs(place.x - last.x), abs(place.y - last.y)) <= STILL_PX and place.width == last.width:
+                    followed.stay(now)
+                else:
+                    followed.move(now, place)
 
     def update(self, now: float, faces: Sequence[Face], looked_for: Collection[int] | None = None) -> tuple[Track, ...]:
         """Take in the ``faces`` found at ``now``; returns the tracks that live on.
@@ -75,14 +84,18 @@ class Tracker:
                 self._next_id += 1
         return self.predicted(now)
 
-    def judge(self, now: float, doubted: Collection[int], rejected: Collection[int]) -> tuple[Track, ...]:
-        """Hold back the ``doubted`` tracks, which are not confirmed as long as they are; end the ``rejected`` ones.
+    def judge(
+        self, now: float, doubted: Collection[int], rejected: Collection[int], sure: Collection[int] = ()
+    ) -> tuple[Track, ...]:
+        """Hold back the ``doubted`` tracks, end the ``rejected`` ones, confirm the ``sure`` ones without further hits.
 
         Returns the tracks that remain.
         """
         self._followed = [followed for followed in self._followed if followed.track_id not in rejected]
         for followed in self._followed:
             followed.doubted = followed.track_id in doubted
+            if followed.track_id in sure:
+                followed.hits = max(followed.hits, self._settings.confirm_hits)
         return self.predicted(now)
 
     def clear(self) -> None:
@@ -145,11 +158,17 @@ class _Followed:
         self.last_seen = self.last_looked = now
         self._face = face
 
+    def stay(self, now: float) -> None:
+        """It is at ``now`` where it was."""
+        left = math.exp(-max(0.0, now - self._placed_at) / VELOCITY_TIME_S)
+        self._speed_x, self._speed_y = left * self._speed_x, left * self._speed_y
+        self._placed_at = now
+
     def move(self, now: float, box: Box) -> None:
         """It is in ``box`` at ``now``."""
         elapsed = max(0.0, now - self._placed_at)
         x, y = box.centre
-        if elapsed > 0:
+        if elapsed >= MIN_ELAPSED_S:
             share = 1 - math.exp(-elapsed / VELOCITY_TIME_S)
             self._speed_x += share * ((x - self._x) / elapsed - self._speed_x)
             self._speed_y += share * ((y - self._y) / elapsed - self._speed_y)

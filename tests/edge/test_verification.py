@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 
 from fer_edge.bundle import load_bundle
 from fer_edge.classification import EmotionClassifier
-from fer_edge.config import DetectorSettings, RuntimeSettings
+from fer_edge.config import DetectorSettings, RuntimeSettings, TrackingSettings
 from fer_edge.errors import ModelError
 from fer_edge.image_files import decode_gray
 from fer_edge.pipeline import Pipeline
 from fer_edge.sources import open_source
+from fer_edge.tracking import Tracker
 from fer_edge.types import Box, Face, Track, UInt8Array
-from fer_edge.verification import MODEL, PROBATION, PROVEN, REJECTED, FaceCheck, TrackVerifier
+from fer_edge.verification import MODEL, PRIOR, PROBATION, PROVEN, REJECTED, SURE, FaceCheck, TrackVerifier
 
 PORTRAIT = Box(177, 66, 95, 95)
 """Where the demo's portrait has its face."""
@@ -87,7 +89,7 @@ def test_every_box_is_read_and_those_outside_are_no_face(x: int, y: int, width: 
 
 
 def test_a_track_is_reported_once_its_readings_speak_for_it():
-    verifier = TrackVerifier(Scripted(0.6, 0.6, 4.0))
+    verifier = TrackVerifier(Scripted(2.6, 2.6, 4.0))
     assert verifier.judge(BLANK, [track()], 0.0).doubted == {1}
     assert verifier.judge(BLANK, [track(now=0.1)], 0.1).doubted == {1}
     assert verifier.judge(BLANK, [track(now=0.2)], 0.2).doubted == set()
@@ -95,7 +97,7 @@ def test_a_track_is_reported_once_its_readings_speak_for_it():
 
 def test_a_ghost_ends_at_its_first_clear_reading_and_a_doubtful_one_on_probation():
     assert TrackVerifier(Scripted(-3.5)).judge(BLANK, [track()], 0.0).rejected == {1}
-    verifier = TrackVerifier(Scripted(*[0.2] * PROBATION))
+    verifier = TrackVerifier(Scripted(*[0.2 - PRIOR] * PROBATION))
     rejected = [verifier.judge(BLANK, [track(now=at)], at).rejected for at in range(PROBATION)]
     assert rejected == [set()] * (PROBATION - 1) + [{1}]
 
@@ -116,10 +118,40 @@ def test_a_face_that_is_followed_by_its_appearance_is_read_now_and_then():
 
 
 def test_a_track_that_jumps_has_to_be_proven_again():
-    verifier = TrackVerifier(Scripted(6.0, 6.0, 0.9))
+    verifier = TrackVerifier(Scripted(6.0, 6.0, -0.5))
     verifier.judge(BLANK, [track()], 0.0)
     assert verifier.judge(BLANK, [track(now=1.0)], 1.0).doubted == set()
     assert verifier.judge(BLANK, [track(190, now=2.0)], 2.0).doubted == {1}
+
+
+def test_a_fast_face_that_jumps_from_frame_to_frame_stays_reported():
+    verifier = TrackVerifier(Scripted(*[4.0, 1.0] * 10))
+    verdicts = [verifier.judge(BLANK, [track(100 * frame, now=frame)], float(frame)) for frame in range(20)]
+    assert all(not verdict.doubted and not verdict.rejected for verdict in verdicts)
+
+
+def test_a_template_on_the_wall_ends_within_three_frames_once_the_detector_has_lost_the_face():
+    verifier = TrackVerifier(Scripted(6.0, 6.0, 6.0, *[-9.0] * 3))
+    for frame in range(3):
+        verifier.judge(BLANK, [track(now=frame)], float(frame))
+    rejected = []
+    for frame in range(3):
+        now = 2.1 + frame / 15
+        lost = replace(track(now=2.0, found=False, matched=True), last_looked=now)
+        rejected.append(verifier.judge(BLANK, [lost], now).rejected)
+    assert rejected == [set(), set(), {1}]
+
+
+def test_one_hit_confirms_a_track_where_the_reading_is_sure():
+    assert TrackVerifier(Scripted(SURE)).judge(BLANK, [track()], 0.0).sure == {1}
+    assert TrackVerifier(Scripted(SURE - 0.1)).judge(BLANK, [track()], 0.0).sure == set()
+    tracker = Tracker(TrackingSettings(confirm_hits=3))
+    (new,) = tracker.update(0.0, [Face(Box(100, 100, 80, 80), 1.0)])
+    assert not new.confirmed
+    (sure,) = tracker.judge(0.0, (), (), {new.track_id})
+    assert sure.confirmed
+    (doubted,) = tracker.judge(0.0, {new.track_id}, (), {new.track_id})
+    assert not doubted.confirmed
 
 
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=30))
@@ -132,7 +164,7 @@ def test_whatever_is_read_a_verdict_follows_the_readings(readings: list[float]):
         assert verdict.doubted <= {1} and verdict.rejected <= {1}
         if max(readings[: number + 1]) <= REJECTED:
             assert not reported and verdict.rejected == {1}
-        if min(readings[: number + 1]) > PROVEN:
+        if min(readings[: number + 1]) > PROVEN - PRIOR:
             assert reported and not verdict.rejected
 
 
