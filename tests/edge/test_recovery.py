@@ -229,6 +229,7 @@ def test_a_good_reload_begins_anew_and_a_bad_one_changes_nothing(tiny_bundle: Pa
             ("[source", "not valid TOML"),
             (config(tmp_path / "nowhere", "demo"), "nowhere"),
             ("[source]\nuris = []", "no source"),
+            (f'{config(tiny_bundle, "demo")}\n[detector]\nkind = "yunet"\nmodel = "{tmp_path / "c.toml"}"\n', "c.toml"),
         ):
             (tmp_path / "c.toml").write_text(broken)
             refused = daemon.errors().count("not reloaded")
@@ -251,7 +252,7 @@ def test_a_good_reload_begins_anew_and_a_bad_one_changes_nothing(tiny_bundle: Pa
         daemon.wait_for(lambda: "back to those before" in daemon.errors())
         daemon.wait_for_events(3, "appeared")
         assert daemon.stop() == 0
-    assert daemon.count("RELOADING=1") == 6
+    assert daemon.count("RELOADING=1") == 7
     assert "Traceback" not in daemon.errors()
 
 

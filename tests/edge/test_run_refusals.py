@@ -94,8 +94,11 @@ def test_no_output_overwrites_what_the_run_reads(tiny_bundle: Path, clip: Path, 
     cv2.imwrite(str(folder / "imgs" / "2.jpg"), face_picture())
     shutil.copytree(tiny_bundle, folder / "bundle")
     (folder / "c.toml").write_text('[source]\nuris = ["demo"]\n')
+    (folder / "yunet.onnx").write_bytes(b"model")
+    (folder / "y.toml").write_text('[detector]\nkind = "yunet"\nmodel = "yunet.onnx"\n')
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for said, arguments in {
+        "the model of the detector": ("demo", "--config", "y.toml", "--events", "./yunet.onnx"),
         "the source": ("film.mp4", "--annotate", "link.mp4"),
         "is the source": ("link.mp4", "--trace", "../here/film.mp4"),
         "the source imgs": ("imgs", "--trace", "imgs/2.jpg"),
