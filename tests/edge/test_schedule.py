@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.config import ScheduleSettings
+from fer_edge.config import DetectorSettings, ScheduleSettings
 from fer_edge.schedule import HIDDEN, RETRY_S, Reach, ScheduleState, Search, SearchCost, plan_searches, sweep_tiles
 from fer_edge.types import Box, SceneMotion, Track
 
@@ -174,6 +174,26 @@ def test_a_tracked_face_is_looked_for_around_its_place_and_size() -> None:
     assert search.scale * FACE.width == pytest.approx(SETTINGS.face_px)
     assert search.max_face is not None and search.min_face < FACE.width < search.max_face
     assert search.min_face * search.scale >= 24
+
+
+def test_every_second_search_of_a_tile_is_between_the_sizes_of_the_others() -> None:
+    reach = Reach.of(DetectorSettings(scale_factor=1.21))
+    state, scales = ScheduleState(), {}
+    for index in range(60):
+        searches, state = plan_searches(_motion(), (), index / 15, COST, state, SETTINGS, reach)
+        for search in searches:
+            scales.setdefault((search.region, search.max_face), []).append(search.scale)
+    assert len(scales) == len(sweep_tiles(SIZE, SETTINGS, reach))
+    for tried in scales.values():
+        assert len(tried) >= 3
+        assert all(min(pair) / max(pair) == pytest.approx(1 / 1.1) for pair in itertools.pairwise(tried))
+
+
+def test_where_every_frame_is_searched_whole_no_face_waits_for_the_next_one() -> None:
+    whole = replace(SETTINGS, acquire_within_s=0.0)
+    plans = [searches for _, searches in _run(15, 1, settings=whole)]
+    assert len(set(plans)) == 1
+    assert Reach.of(DetectorSettings(kind="yunet", model="m.onnx")).between == 1.0
 
 
 def test_a_tile_leaves_out_the_faces_that_are_followed_but_no_others() -> None:

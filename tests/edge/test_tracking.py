@@ -258,3 +258,24 @@ def test_association_does_not_depend_on_the_order(pairs: list[tuple[Box, Box]], 
 def test_likeness_is_symmetric_and_best_for_the_same_box(a: Box, b: Box) -> None:
     assert likeness(a, b) == likeness(b, a)
     assert 0.0 <= likeness(a, b) <= likeness(a, a) == 2.0
+
+
+def test_a_place_that_alternates_by_a_pixel_is_one_place_and_a_slow_movement_is_not() -> None:
+    tracker = Tracker(TrackingSettings(confirm_hits=1))
+    _step(tracker, 0.0, Box(100, 100, 60, 60))
+    boxes = []
+    for frame in range(1, 30):
+        tracker.place(frame / 15, {1: Box(100 + frame % 2, 100, 60, 60)})
+        boxes.append(tracker.predicted(frame / 15)[0].box)
+    assert set(boxes) == {Box(100, 100, 60, 60)}
+    for frame in range(30, 90):
+        place = Box(100 + (frame - 30) // 3, 100, 60, 60)
+        tracker.place(frame / 15, {1: place})
+        assert abs(tracker.predicted(frame / 15)[0].box.x - place.x) <= 2
+
+
+def test_two_frames_of_almost_the_same_time_tell_no_velocity() -> None:
+    tracker = Tracker(TrackingSettings(confirm_hits=1))
+    _step(tracker, 0.0, Box(0, 0, 10, 18))
+    (track,) = _step(tracker, 2.2e-308, Box(0, 0, 10, 10))
+    assert abs(track.box.x) <= 1 and tracker.predicted(0.5)[0].box.x == track.box.x
