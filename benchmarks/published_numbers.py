@@ -119,7 +119,7 @@ def _moving_faces() -> str:
     ratios = " and ".join(f"{easy[name].cpu_ms / easy[MOVING].cpu_ms:.0f}" for name in (full, coarse))
     told = percent(len(ours.by_answer.delays_s) / ours.by_answer.shown, 0)
     ghosts, false = (
-        f"{_share(counted(ours), ours)} % of the frames, against {_share(counted(theirs), theirs)} %"
+        f"{_of_frames(counted(ours), ours)} % of the frames, against {_of_frames(counted(theirs), theirs)} %"
         for counted in (lambda score: score.faces.ghost_frames, lambda score: score.faces.false_frames)
     )
     return (
@@ -137,7 +137,7 @@ def _share_found(found: FaceFrames) -> str:
     return percent(found.matched / found.shown, 0)
 
 
-def _share(frames: int, score: Score) -> str:
+def _of_frames(frames: int, score: Score) -> str:
     return percent(frames / score.faces.frames, 1)
 
 

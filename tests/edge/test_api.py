@@ -123,9 +123,20 @@ def test_results_and_events_are_those_of_the_command(tiny_bundle: Path, tmp_path
     assert telemetry.snapshot().frames == 60
 
 
+class NeverSure:
+    """A face check that takes everything for a face, but wants a second hit of the detector."""
+
+    def read(self, gray: npt.NDArray[np.uint8], face: Face) -> float:
+        return 3.9
+
+    def close(self) -> None:
+        pass
+
+
 def test_a_still_is_told_of_at_once_and_a_stream_after_it_is_none(
-    pipeline: Pipeline, frames: list[Frame], tmp_path: Path
+    tiny_bundle: Path, frames: list[Frame], tmp_path: Path
 ) -> None:
+    pipeline = Pipeline(None, EmotionClassifier(load_bundle(tiny_bundle)), check=NeverSure())
     cv2.imwrite(str(tmp_path / "photo.png"), face_picture())
     assert [e.kind for e in pipeline.events(open_source(tmp_path / "photo.png"))] == [
         EventKind.APPEARED,

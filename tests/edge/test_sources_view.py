@@ -25,7 +25,7 @@ UPSET = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTAT
 
 
 def faces(picture: UInt8Array) -> list[tuple[int, int, int, int]]:
-    found = HaarFaceDetector(DetectorSettings()).detect(picture, scale=0.5)
+    found = HaarFaceDetector(DetectorSettings(min_neighbors=2)).detect(picture, scale=0.5)
     return [(face.box.x, face.box.y, face.box.width, face.box.height) for face in found]
 
 

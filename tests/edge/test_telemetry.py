@@ -105,11 +105,18 @@ def test_a_failing_stage_is_counted_and_its_error_passes() -> None:
 
 
 def test_resident_memory_is_plausible() -> None:
-    before = resident_mib()
-    assert 10 < before < 100_000
-    block = np.ones(64 * 2**20, np.uint8)
-    assert 60 < resident_mib() - before < 70
-    del block
+    # In a process of its own: this one may be given memory that it has just freed.
+    code = """
+import numpy as np
+from fer_edge.process_memory import resident_mib
+before = resident_mib()
+block = np.ones(64 * 2**20, np.uint8)
+print(before, resident_mib())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(float, done.stdout.split())
+    assert 10 < before < 1000
+    assert 60 < after - before < 70
 
 
 def test_memory_is_read_without_heavy_imports() -> None:
