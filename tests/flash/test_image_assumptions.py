@@ -20,7 +20,7 @@ from image_assumptions import ASSUMPTIONS, Assumption, StockImage, examine
 from image_assumptions.root_system import PROGRAMS
 from image_assumptions.unit_settings import unknown_settings
 from support.edge_command import clean_environment
-from support.file_systems import run_program
+from support.file_systems import needs_programs, run_program
 from support.fresh_install import CHECKOUT
 from support.stock_images import DISK_ID, GPT_ROOT_UUID, MIB, RELEASES, SECTOR, STYLES, Changes, make_stock_image
 from support.stock_root import (
@@ -39,6 +39,8 @@ from support.stock_root import (
     V4L_RULES,
     whole_root,
 )
+
+pytestmark = needs_programs
 
 BOOT_MIB = 300
 RULES = "usr/lib/udev/rules.d"
