@@ -189,9 +189,8 @@ def plan_searches(
     turns = sorted((index for index in range(len(tiles)) if overdue[index] >= 1), key=lambda index: -overdue[index])
     first = state.at is None
     most = len(tiles) if first else math.ceil(sum(min(1.0, elapsed / max(period, 1e-3)) for period in periods))
-    views = tuple(_between(tile, reach) if other else tile for tile, other in zip(tiles, between, strict=True))
-    if settings.acquire_within_s == 0:
-        views = tiles  # each frame is searched whole: no face may be missed in every second one
+    others = _tiles_between(motion.frame_size, settings, reach)
+    views = tuple(pair[which] for pair, which in zip(zip(tiles, others, strict=True), between, strict=True))
     wanted += [(overdue[index], views[index]) for index in turns[: max(1, most)]]
 
     # Credit is saved up for as long as the last frame took, and a little, not for longer: it would be spent at once.
@@ -235,8 +234,15 @@ def sweep_tiles(frame_size: tuple[int, int], settings: ScheduleSettings, reach: 
     return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * reach.last_finer), smallest))
 
 
-def _between(tile: Search, reach: Reach) -> Search:
-    return replace(tile, scale=tile.scale * reach.between, min_face=tile.min_face / reach.between)
+@lru_cache(maxsize=8)
+def _tiles_between(frame_size: tuple[int, int], settings: ScheduleSettings, reach: Reach) -> tuple[Search, ...]:
+    """The tiles of ``sweep_tiles`` at the scale of every second search, see ``Reach``."""
+    tiles = sweep_tiles(frame_size, settings, reach)
+    if settings.acquire_within_s == 0:
+        return tiles  # each frame is searched whole: no face may be missed in every second one
+    return tuple(
+        replace(tile, scale=tile.scale * reach.between, min_face=tile.min_face / reach.between) for tile in tiles
+    )
 
 
 def _spread(side: int, overlap: int, most: float) -> list[tuple[int, int]]:
