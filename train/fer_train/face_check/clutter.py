@@ -281,7 +281,8 @@ def _font(number: int, side: int) -> Any:
     from PIL import ImageFont
 
     files = _font_files()
-    return ImageFont.truetype(str(files[number % len(files)]), side)
+    # Raqm, the default, is used only where the system has FriBidi: pages would differ between machines.
+    return ImageFont.truetype(str(files[number % len(files)]), side, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _words(random: np.random.Generator, count: int) -> str:
