@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.sources.synthetic import DemoScene
+from fer_edge.sources.demo import DemoScene
 from fer_edge.sources.v4l2.formats import PixelFormat, gray_picture
+from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import UInt8Array
 
 _FACE_AT_S = 4.0

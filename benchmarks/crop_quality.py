@@ -16,13 +16,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_edge.bundle import load_bundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import QualitySettings
-from fer_edge.crop import CropSpec, resample
-from fer_edge.crop_quality import find_fault, measure
 from fer_edge.errors import FerEdgeError
-from fer_edge.types import Box, Face, FaceCrop, UInt8Array
+from fer_edge.images.resample import resample
+from fer_edge.model.bundle import load_bundle
+from fer_edge.settings.runtime import QualitySettings
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.crop_quality import find_fault, measure
+from fer_edge.types import Box, CropSpec, Face, FaceCrop, UInt8Array
 from fer_train.dataset import PUBLIC_TEST, load_dataset
 
 HEADER = "| face | top-1 | confidence − top-1 | refused | as | less symmetric |\n|---|---|---|---|---|---|"

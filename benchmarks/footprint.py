@@ -31,12 +31,12 @@ from typing import Any, TypeVar
 
 import cv2
 
-from fer_edge.bundle import load_bundle
-from fer_edge.config import RuntimeSettings, SourceSettings
-from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
+from fer_edge.settings.runtime import RuntimeSettings, SourceSettings
 from fer_edge.sources import open_source
-from fer_edge.sources.synthetic import DemoScene
+from fer_edge.sources.demo import DemoScene
+from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame
 
 FPS = 15.0

@@ -1,7 +1,8 @@
 """How boxes of YuNet become those that the Haar cascade would draw, how well crops of either are read, and what
 searches with either cost: ``python benchmarks/yunet_boxes.py FILE``, with FER2013 in ``FER_EDGE_DATA``; ten minutes.
 
-The conversion (``fer_edge.yunet``) is fitted to Training's faces in drawn scenes, and judged on PublicTest's.
+The conversion (``fer_edge.stages.detection.yunet``) is fitted to Training's faces in drawn scenes, and judged on
+PublicTest's.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ import numpy as np
 from fer_bench.pipeline.faces import Portrait, face_picture
 from fer_bench.pipeline.raster import Placement, paint
 from fer_bench.pipeline.scenes import background, developed, make_scene, sensor_noise
-from fer_edge.bundle import load_bundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import DetectorSettings, ScheduleSettings
-from fer_edge.crop import crop_face
-from fer_edge.detectors import make_detector
-from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.schedule import Reach, sweep_tiles
+from fer_edge.model.bundle import load_bundle
+from fer_edge.settings.runtime import DetectorSettings, ScheduleSettings
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.crop import crop_face
+from fer_edge.stages.detection.choice import make_detector
+from fer_edge.stages.detection.yunet import SIDE_OF_HEIGHT, SIDE_OF_WIDTH, UP, haar_box
+from fer_edge.stages.detection.yunet_model import YuNetModel, load_model
+from fer_edge.stages.schedule import Reach, sweep_tiles
+from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Box, Face, Float32Array, UInt8Array
-from fer_edge.yunet import SIDE_OF_HEIGHT, SIDE_OF_WIDTH, UP, haar_box
-from fer_edge.yunet_model import YuNetModel, load_model
 from fer_train.dataset import PUBLIC_TEST, load_dataset
 from fer_train.samples import Split
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import cv2
 
-from fer_edge.sources.synthetic import SCENE_S, DemoScene
+from fer_edge.sources.demo import SCENE_S, DemoScene
 from support.edge_command import clean_environment, command_line
 from support.mosquitto import Broker, Listener, running
 

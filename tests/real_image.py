@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError
-from fer_edge.files import write_bytes_atomically
+from fer_edge.system.files import write_bytes_atomically
 from fer_flash.compose import Composition, Stock, compose
 from fer_flash.image.card_image import CardImage
 from fer_flash.image.stock import unpack

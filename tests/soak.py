@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fer_edge.bundle import load_bundle
-from fer_edge.config import DetectorSettings, RuntimeSettings
-from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.process_memory import resident_mib
+from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings
+from fer_edge.system.opencv_setup import set_up_opencv
+from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import Frame, UInt8Array
 from support.scenes import portrait
 

@@ -13,9 +13,9 @@ from fer_bench import metrics
 from fer_bench.metrics import ClassScore, IntArray
 from fer_bench.results import REFERENCE, AccuracyResult, ClassRecall, ReliabilityBin, ShareResult
 from fer_bench.runners import BundleRunner, ModelRunner
-from fer_edge.bundle import ModelBundle
 from fer_edge.errors import InputError, ModelError
-from fer_edge.quantization import softmax
+from fer_edge.model.bundle import ModelBundle
+from fer_edge.model.quantization import softmax
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.dataset import Dataset, leak_free_test
 from fer_train.ferplus import load_votes, majority_labels

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from fer_edge.closing import Closing
 from fer_edge.errors import ModelError
+from fer_edge.system.closing import Closing
 
 T = TypeVar("T")
 

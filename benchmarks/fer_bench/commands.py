@@ -11,8 +11,8 @@ from typing import Any
 from fer_bench.latency.engines import ENGINES
 from fer_bench.pipeline.arguments import PIPELINE
 from fer_bench.sequence.arguments import SEQUENCE
-from fer_edge.argument_types import count
-from fer_edge.cli import Command, add_subcommands
+from fer_edge.commands.argument_types import count
+from fer_edge.commands.cli import Command, add_subcommands
 
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:

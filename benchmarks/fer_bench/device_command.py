@@ -14,7 +14,7 @@ from fer_bench.pipeline.faces import Portrait
 from fer_bench.pipeline.results import SceneSettings
 from fer_bench.pipeline.scenes import FPS
 from fer_bench.results import BenchmarkReport, LatencySettings
-from fer_edge.bundle import load_bundle
+from fer_edge.model.bundle import load_bundle
 
 _SIZES, _FACES = ((320, 240), (640, 480)), (0, 1)
 _FRAMES = 45

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fer_edge.process_memory import resident_mib
+from fer_edge.system.process_memory import resident_mib
 
 
 def rss_mib() -> float:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fer_bench.extras import require
 from fer_edge.errors import ModelError
-from fer_edge.interpreter import LiteRtModel, TensorDetails, TensorModel
+from fer_edge.model.interpreter import LiteRtModel, TensorDetails, TensorModel
 from fer_edge.types import InterpreterInfo
 
 SUFFIX = ".onnx"

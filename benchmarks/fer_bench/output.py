@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from fer_edge.errors import OutputError
-from fer_edge.files import write_text_atomically
+from fer_edge.system.files import write_text_atomically
 
 STDOUT = Path("-")
 

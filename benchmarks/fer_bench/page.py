@@ -15,7 +15,7 @@ from fer_bench.results import REFERENCE, BenchmarkReport
 from fer_bench.sequence import charts as sequence_charts
 from fer_bench.sequence.results import SequenceSection
 from fer_bench.tables import Table, html_table, markdown_table
-from fer_edge.files import atomic_path, write_text_atomically
+from fer_edge.system.files import atomic_path, write_text_atomically
 
 PAGE, MARKDOWN = "report.html", "report.md"
 _DPI = 110

@@ -11,7 +11,7 @@ from fer_bench import metrics
 from fer_bench.accuracy import Evaluation
 from fer_bench.extras import require
 from fer_bench.tables import percent
-from fer_edge.files import atomic_path
+from fer_edge.system.files import atomic_path
 
 _DPI = 120
 BLUE, GREY, RED = "#2b6cb0", "#9aa5b1", "#c53030"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fer_bench.pipeline.results import PipelineSection
 from fer_bench.sequence.results import SequenceSection
-from fer_edge import strict_toml
 from fer_edge.errors import InputError
+from fer_edge.settings import strict_toml
 
 FORMAT = 3
 """2: ``leak_free``, ``ferplus`` and ``classes`` beside each accuracy; 3: ``latency`` is a list with a row for each

@@ -18,11 +18,11 @@ from fer_bench.extras import progress
 from fer_bench.onnx_model import SUFFIX as ONNX
 from fer_bench.onnx_model import load_model
 from fer_bench.results import REFERENCE
-from fer_edge.bundle import ModelBundle, load_bundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.closing import Closing
-from fer_edge.crop import resample
 from fer_edge.errors import InputError, MissingExtraError, ModelError
+from fer_edge.images.resample import resample
+from fer_edge.model.bundle import ModelBundle, load_bundle
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.system.closing import Closing
 from fer_edge.types import Float32Array, UInt8Array
 
 DEFAULT_VARIANT = "int8"

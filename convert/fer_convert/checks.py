@@ -10,9 +10,9 @@ from fer_bench import metrics
 from fer_bench.onnx_model import SUFFIX, load_model
 from fer_convert import onnx_export, tflite
 from fer_convert.variants import VariantSpec
-from fer_edge.bundle import VariantIO
 from fer_edge.errors import ModelError
-from fer_edge.interpreter import TensorModel
+from fer_edge.model.bundle import VariantIO
+from fer_edge.model.interpreter import TensorModel
 from fer_edge.types import Float32Array
 
 _OVERHEAD = 48 * 1024

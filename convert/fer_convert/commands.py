@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from fer_convert.brought.input_range import InputRange, parse_input_range
-from fer_edge.argument_types import count
-from fer_edge.cli import Command
+from fer_edge.commands.argument_types import count
+from fer_edge.commands.cli import Command
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:

@@ -29,9 +29,9 @@ from fer_convert.source import SourceModel
 from fer_convert.staging import check_target, staged_bundle
 from fer_convert.tflite import export
 from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, VariantSpec, check_variants
-from fer_edge.bundle import FORMAT, VariantIO, file_sha256, load_bundle, write_manifest
 from fer_edge.errors import InputError
-from fer_edge.files import write_bytes_atomically, write_text_atomically
+from fer_edge.model.bundle import FORMAT, VariantIO, file_sha256, load_bundle, write_manifest
+from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.dataset import PUBLIC_TEST, Dataset, Split
 

@@ -33,9 +33,9 @@ from fer_bench.latency.summary import BASELINE
 from fer_bench.metrics import IntArray, accuracy_change_interval
 from fer_bench.results import REFERENCE
 from fer_convert.checks import file_operators
-from fer_edge import strict_toml
-from fer_edge.bundle import ModelBundle
 from fer_edge.errors import CheckFailedError, ConfigError
+from fer_edge.model.bundle import ModelBundle
+from fer_edge.settings import strict_toml
 from fer_edge.types import Float32Array
 from fer_train.dataset import PUBLIC_TEST
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from fer_bench.onnx_model import SCALE, ZERO_POINT, load_model
 from fer_convert.variants import VariantSpec
 from fer_edge.errors import MissingExtraError, ModelError
-from fer_edge.interpreter import TensorDetails
-from fer_edge.quiet import quiet_stderr
+from fer_edge.model.interpreter import TensorDetails
+from fer_edge.system.quiet import quiet_stderr
 from fer_edge.types import UInt8Array
 
 OPSET = 17

@@ -20,7 +20,7 @@ from fer_convert.rounding import first_convolution, round_first_convolution
 from fer_convert.tflite import make_converter, operator_tensors
 from fer_convert.variants import VARIANTS
 from fer_edge.errors import ModelError
-from fer_edge.quiet import quiet_stderr
+from fer_edge.system.quiet import quiet_stderr
 from fer_edge.types import UInt8Array
 
 _CODE = re.compile(r"layer(\d+)x")

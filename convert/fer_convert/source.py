@@ -8,9 +8,9 @@ from typing import Any
 
 from fer_convert.brought.files import check_kind
 from fer_convert.brought.open_brought import BroughtOptions, open_brought
-from fer_edge import strict_toml
 from fer_edge.errors import InputError
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.settings import strict_toml
 from fer_train.backend import check_contract, check_model_file, load_model
 from fer_train.model import count_macs
 from fer_train.run_folder import CONFIG, MODEL, RUN, record_of_run

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fer_convert.card import CARD
-from fer_edge.bundle import MANIFEST_NAME, read_manifest
 from fer_edge.errors import InputError, ModelError, OutputError
+from fer_edge.model.bundle import MANIFEST_NAME, read_manifest
 
 
 def check_target(out: Path, force: bool) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fer_convert.staging import check_target, staged_bundle
-from fer_edge.bundle import MANIFEST_NAME, load_bundle, write_manifest
 from fer_edge.errors import ModelError
+from fer_edge.model.bundle import MANIFEST_NAME, load_bundle, write_manifest
 
 
 def copy_variants(bundle: Path, out: Path, variants: Sequence[str], *, force: bool = False) -> Path:

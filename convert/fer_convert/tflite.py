@@ -11,7 +11,7 @@ import numpy as np
 from fer_convert.rounding import round_first_convolution
 from fer_convert.variants import VariantSpec
 from fer_edge.errors import ModelError
-from fer_edge.quiet import quiet_stderr
+from fer_edge.system.quiet import quiet_stderr
 from fer_edge.types import UInt8Array
 
 

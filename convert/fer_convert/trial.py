@@ -17,7 +17,7 @@ from fer_convert.checks import check_file
 from fer_convert.convert import check_data
 from fer_convert.source import SourceModel, locate_model, open_source_model
 from fer_convert.variants import VARIANTS
-from fer_edge.interpreter import LiteRtModel
+from fer_edge.model.interpreter import LiteRtModel
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.backend import load_keras, predict_logits
 from fer_train.dataset import Dataset, load_dataset

@@ -24,23 +24,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_edge.annotate import AnnotatedVideo, Annotator
-    from fer_edge.bundle import ModelBundle, load_bundle
-    from fer_edge.classification import EmotionClassifier
-    from fer_edge.config import DetectorSettings, RuntimeSettings, ScheduleSettings, SourceSettings, load_settings
-    from fer_edge.crop import crop_face
-    from fer_edge.detection import HaarFaceDetector
     from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError, SourceLostError
-    from fer_edge.event_json import event_to_json
-    from fer_edge.gray import to_gray
-    from fer_edge.opencv_setup import set_up_opencv
+    from fer_edge.frames import ClosingSource, FrameSource, NoFrame
+    from fer_edge.images.gray import to_gray
+    from fer_edge.model.bundle import ModelBundle, load_bundle
     from fer_edge.pipeline import FaceDetector, FrameResult, Pipeline
+    from fer_edge.recording.annotate import AnnotatedVideo, Annotator
+    from fer_edge.settings.runtime import (
+        DetectorSettings,
+        RuntimeSettings,
+        ScheduleSettings,
+        SourceSettings,
+        load_settings,
+    )
     from fer_edge.sinks.base import ClosingSink, Sink
     from fer_edge.sinks.console import event_line
+    from fer_edge.sinks.event_json import event_to_json
     from fer_edge.sources import open_source
-    from fer_edge.sources.base import ClosingSource, FrameSource, NoFrame
     from fer_edge.sources.newest import NewestFrameSource
+    from fer_edge.stages.classification import EmotionClassifier
+    from fer_edge.stages.crop import crop_face
+    from fer_edge.stages.detection.haar import HaarFaceDetector
+    from fer_edge.stages.detection.yunet import YuNetFaceDetector
     from fer_edge.stills import FaceReader, FaceReading
+    from fer_edge.system.opencv_setup import set_up_opencv
     from fer_edge.telemetry import Telemetry
     from fer_edge.types import (
         UNCERTAIN,
@@ -53,7 +60,6 @@ if TYPE_CHECKING:
         Frame,
         TrackedEmotion,
     )
-    from fer_edge.yunet import YuNetFaceDetector
 
 __version__ = "0.1.0"
 
@@ -107,23 +113,30 @@ __all__ = [
 
 if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mistyped name
     _HOMES = {
-        "annotate": ("AnnotatedVideo", "Annotator"),
-        "bundle": ("ModelBundle", "load_bundle"),
-        "classification": ("EmotionClassifier",),
-        "config": ("DetectorSettings", "RuntimeSettings", "ScheduleSettings", "SourceSettings", "load_settings"),
-        "crop": ("crop_face",),
-        "detection": ("HaarFaceDetector",),
         "errors": ("FerEdgeError", "InputError", "ModelError", "OutputError", "SourceLostError"),
-        "event_json": ("event_to_json",),
-        "gray": ("to_gray",),
-        "opencv_setup": ("set_up_opencv",),
+        "frames": ("ClosingSource", "FrameSource", "NoFrame"),
+        "images.gray": ("to_gray",),
+        "model.bundle": ("ModelBundle", "load_bundle"),
         "pipeline": ("FaceDetector", "FrameResult", "Pipeline"),
+        "recording.annotate": ("AnnotatedVideo", "Annotator"),
+        "settings.runtime": (
+            "DetectorSettings",
+            "RuntimeSettings",
+            "ScheduleSettings",
+            "SourceSettings",
+            "load_settings",
+        ),
         "sinks.base": ("ClosingSink", "Sink"),
         "sinks.console": ("event_line",),
+        "sinks.event_json": ("event_to_json",),
         "sources": ("open_source",),
-        "sources.base": ("ClosingSource", "FrameSource", "NoFrame"),
         "sources.newest": ("NewestFrameSource",),
+        "stages.classification": ("EmotionClassifier",),
+        "stages.crop": ("crop_face",),
+        "stages.detection.haar": ("HaarFaceDetector",),
+        "stages.detection.yunet": ("YuNetFaceDetector",),
         "stills": ("FaceReader", "FaceReading"),
+        "system.opencv_setup": ("set_up_opencv",),
         "telemetry": ("Telemetry",),
         "types": (
             "UNCERTAIN",
@@ -136,7 +149,6 @@ if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mi
             "Frame",
             "TrackedEmotion",
         ),
-        "yunet": ("YuNetFaceDetector",),
     }
     _MODULES = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
 

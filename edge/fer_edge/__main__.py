@@ -1,5 +1,5 @@
 """``python -m fer_edge`` is ``fer-edge``."""
 
-from fer_edge.cli import program
+from fer_edge.commands.cli import program
 
 program()

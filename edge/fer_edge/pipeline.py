@@ -11,28 +11,29 @@ from typing import Protocol, Self
 
 import cv2
 
-from fer_edge.appearance import AppearanceFollower
-from fer_edge.bundle import ModelBundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.clock import SteadyClock
-from fer_edge.closing import Closing
-from fer_edge.config import LEAST_BUDGET, RuntimeSettings, ScheduleSettings
-from fer_edge.crop import CropSpec, crop_face
-from fer_edge.crop_quality import find_fault, measure
-from fer_edge.detection import suppress_overlaps
-from fer_edge.detectors import make_detector
-from fer_edge.emotion import EmotionSmoother
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.events import EventTeller
-from fer_edge.motion import MotionGate
-from fer_edge.schedule import WATCHED, Reach, ScheduleState, Search, SearchCost, plan_searches
-from fer_edge.sources.base import FrameSource
-from fer_edge.sources.limits import Limits, frames_within
+from fer_edge.frames import FrameSource, Limits, frames_within
+from fer_edge.model.bundle import ModelBundle
+from fer_edge.settings.runtime import LEAST_BUDGET, RuntimeSettings, ScheduleSettings
+from fer_edge.stages.appearance import AppearanceFollower
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.crop import crop_face
+from fer_edge.stages.crop_quality import find_fault, measure
+from fer_edge.stages.detection.choice import make_detector
+from fer_edge.stages.detection.haar import suppress_overlaps
+from fer_edge.stages.events import EventTeller
+from fer_edge.stages.motion import MotionGate
+from fer_edge.stages.schedule import WATCHED, Reach, ScheduleState, Search, SearchCost, plan_searches
+from fer_edge.stages.smoothing import EmotionSmoother
+from fer_edge.stages.tracking import Tracker
+from fer_edge.stages.verification import FaceCheck, FaceReading, TrackVerifier
+from fer_edge.system.clock import SteadyClock
+from fer_edge.system.closing import Closing
 from fer_edge.telemetry import StageTimer, Telemetry
-from fer_edge.tracking import Tracker
 from fer_edge.types import (
     Box,
     CropFault,
+    CropSpec,
     EmotionEvent,
     EmotionProbabilities,
     Face,
@@ -42,7 +43,6 @@ from fer_edge.types import (
     TrackedEmotion,
     UInt8Array,
 )
-from fer_edge.verification import FaceCheck, FaceReading, TrackVerifier
 
 
 @dataclass(frozen=True, slots=True, eq=False)

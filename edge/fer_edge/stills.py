@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fer_edge.bundle import ModelBundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.closing import Closing
-from fer_edge.config import RuntimeSettings
-from fer_edge.crop import crop_face
-from fer_edge.crop_quality import find_fault, measure
-from fer_edge.detectors import make_detector
-from fer_edge.gray import to_gray
-from fer_edge.schedule import Reach, sweep_tiles
+from fer_edge.images.gray import to_gray
+from fer_edge.model.bundle import ModelBundle
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.crop import crop_face
+from fer_edge.stages.crop_quality import find_fault, measure
+from fer_edge.stages.detection.choice import make_detector
+from fer_edge.stages.schedule import Reach, sweep_tiles
+from fer_edge.system.closing import Closing
 from fer_edge.types import Box, CropFault, EmotionProbabilities, Face, UInt8Array, check_gray
 
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 from types import TracebackType
 from typing import Self
 
-from fer_edge.process_memory import resident_mib
+from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import LATENCY_LIMITS_S, CropFault, InterpreterInfo, RuntimeStatus, StageLatency
 
 _GROWTH = 1.04

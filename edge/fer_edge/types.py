@@ -352,3 +352,16 @@ class RuntimeStatus:
     refused: dict[str, int] = field(default_factory=dict)
     interpreter: InterpreterInfo | None = None
     stages: dict[str, StageLatency] = field(default_factory=dict)
+
+
+HAAR_MARGIN = 1.08
+"""Side of the crop over side of the Haar box: the cascade's box is about 0.93 of a FER2013 crop's width."""
+
+
+@dataclass(frozen=True, slots=True)
+class CropSpec:
+    """The crop that a model takes: ``height`` x ``width`` pixels, ``margin`` times the side of the box."""
+
+    height: int
+    width: int
+    margin: float = HAAR_MARGIN

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fer_edge.errors import OutputError, reason_of
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 from fer_flash.compose import Sources, Stock, compose, plan
 from fer_flash.compose_command import show
 from fer_flash.lines import tell

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_edge.cli import Command, add_subcommands
+from fer_edge.commands.cli import Command, add_subcommands
 from fer_edge.errors import InputError
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError, OutputError, reason_of
-from fer_edge.files import atomic_path, file_identity
-from fer_edge.redaction import redacted
+from fer_edge.settings.redaction import redacted
+from fer_edge.system.files import atomic_path, file_identity
 from fer_flash.first_boot import BootFile, first_boot_files, warnings
 from fer_flash.image.card_image import CardImage
 from fer_flash.image.stock import unpack

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fer_edge.errors import OutputError, reason_of
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 from fer_flash.compose import Stock, raw_image
 from fer_flash.image.card_image import CardImage
 from fer_flash.lines import tell

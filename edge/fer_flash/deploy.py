@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError, OutputError
-from fer_edge.one_line import say
+from fer_edge.system.one_line import say
 from fer_flash.deploy_plan import DeviceState, look_at, make_plan
 from fer_flash.lines import tell
 from fer_flash.payload import PayloadSettings, assemble, total_bytes

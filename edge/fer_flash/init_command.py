@@ -14,9 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, InputError
-from fer_edge.files import atomic_path
+from fer_edge.settings import strict_toml
+from fer_edge.system.files import atomic_path
 from fer_flash import pi_checks
 from fer_flash.pi_config import load_pi_config
 from fer_flash.sha512_crypt import sha512_crypt

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.bundle import file_sha256
+from fer_edge.model.bundle import file_sha256
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
-from fer_edge.files import write_bytes_atomically
+from fer_edge.system.files import write_bytes_atomically
 from fer_flash.payload_file import PayloadFile
 
 _FACTS = frozenset({"version", "release", "machine", "installed_kib"})

@@ -10,13 +10,13 @@ import re
 import tomllib
 from pathlib import Path, PurePosixPath
 
-from fer_edge.bundle import MANIFEST_NAME, load_bundle
-from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.errors import ConfigError, InputError
-from fer_edge.redaction import redacted
-from fer_edge.secret_files import SHORTEST_TOKEN, secret_in
+from fer_edge.model.bundle import MANIFEST_NAME, load_bundle
 from fer_edge.service.install import default_config
-from fer_edge.sources.picamera2 import camera_of
+from fer_edge.settings.redaction import redacted
+from fer_edge.settings.runtime import RuntimeSettings, load_settings
+from fer_edge.settings.secret_files import SHORTEST_TOKEN, secret_in
+from fer_edge.sources.picamera.source import camera_of
 from fer_flash.payload_file import PayloadFile
 
 SETTINGS_FOLDER = PurePosixPath("/etc/fer-edge")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
-from fer_edge.secret_files import read_secret
+from fer_edge.settings import strict_toml
+from fer_edge.settings.secret_files import read_secret
 from fer_flash import pi_checks
 from fer_flash.sha512_crypt import is_password_hash, sha512_crypt
 

@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fer_edge.bundle import file_sha256
 from fer_edge.errors import CheckFailedError, InputError, OutputError
-from fer_edge.user_folders import cache_folder
+from fer_edge.model.bundle import file_sha256
+from fer_edge.system.user_folders import cache_folder
 from fer_flash.meter import size
 from fer_flash.releases import Pin, Release
 

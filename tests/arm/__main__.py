@@ -23,7 +23,7 @@ from arm.edge_checks import check_commands, check_tests
 from arm.rootfs import CHECKOUT, SUITES, Suite, install_project, prepared
 from arm.sandbox import CPUS, Cpu, Sandbox, binfmt, install_what_is_missing, last_line
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 from fer_train.dataset import load_dataset
 from fer_train.samples import PUBLIC_TEST
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.bundle import load_bundle
-from fer_edge.interpreter import LiteRtModel
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.interpreter import LiteRtModel
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.bundle import load_bundle
 from fer_edge.errors import InputError
+from fer_edge.model.bundle import load_bundle
 from fer_train.dataset import load_dataset
 from fer_train.run_folder import HISTORY, MODEL, RUN
 from support.caches import users_cache

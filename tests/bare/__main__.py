@@ -17,7 +17,7 @@ from arm.rootfs import CHECKOUT, SUITES, kept
 from arm.sandbox import run
 from bare.download_settings import download_settings
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 
 _DEBIAN = "make,python3-venv"
 """All that the README asks for."""

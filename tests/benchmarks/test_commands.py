@@ -148,7 +148,7 @@ def test_a_split_that_leaked_as_a_whole_has_no_leak_free_accuracy(tiny_bundle: P
 
 def test_bench_latency_needs_neither_data_nor_the_training_package(tiny_bundle: Path, tmp_path: Path):
     script = (
-        "import sys; from fer_edge.cli import main; "
+        "import sys; from fer_edge.commands.cli import main; "
         f"code = main(['bench', 'latency', '--bundle', {str(tiny_bundle)!r}, '--rounds', '1', '--runs', '5', "
         "'--engines', 'litert', '--threads', '1']); "
         "heavy = {'fer_train.dataset', 'fer_convert.convert', 'keras', 'tensorflow', 'sklearn', 'statsmodels'}; "

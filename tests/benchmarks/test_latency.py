@@ -18,8 +18,8 @@ from fer_bench.latency.measure import Plan, choose_configurations, measure_laten
 from fer_bench.latency.process import Configuration, EngineMissingError, Loaded, Worker
 from fer_bench.memory import rss_mib
 from fer_bench.results import LatencyRow, LatencySettings, MachineChange
-from fer_edge.bundle import load_bundle, read_manifest
 from fer_edge.errors import ModelError
+from fer_edge.model.bundle import load_bundle, read_manifest
 from support.bundles import add_onnx_variant, copy_bundle
 from support.fresh_install import CHECKOUT
 from support.machines import write_tree, write_vcgencmd

@@ -18,7 +18,7 @@ import jsonschema
 import psutil
 import pytest
 
-from fer_edge.bundle import DEFAULT_BUNDLE
+from fer_edge.model.bundle import DEFAULT_BUNDLE
 from support import road
 from support.edge_command import clean_environment, command_line, fer_edge
 from support.fer2013 import write_mini_fer2013
@@ -135,7 +135,7 @@ def test_the_tutorial_with_a_keras_model(mini_road: MiniRoad, tmp_path: Path):
 
 def test_the_parent_and_our_own_process_load_nothing_of_the_training_stack(tmp_path: Path):
     script = (
-        "import sys; from fer_edge.cli import main; "
+        "import sys; from fer_edge.commands.cli import main; "
         f"code = main({[str(word) for word in BRIEFEST]!r} + ['--faces', '0']); "
         "import fer_bench.pipeline.candidates; "
         "heavy = {'keras', 'tensorflow', 'sklearn', 'statsmodels', 'matplotlib', 'scipy'}; "

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fer_bench.pipeline.faces import Fer2013Faces, Portrait
 from fer_bench.pipeline.raster import enlarge, noise_field, random_order, random_shares, value_noise
 from fer_bench.pipeline.scenes import Scene, make_scene
-from fer_edge.detection import HaarFaceDetector
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_train.dataset import SPLIT_NAMES, Dataset, Split
 from support.fer2013 import real_fer2013
 

@@ -13,10 +13,10 @@ import pytest
 
 from fer_bench.metrics import agreement
 from fer_bench.runners import open_runner, runnable_variants
-from fer_edge.bundle import load_bundle
 from fer_edge.errors import InputError, MissingExtraError, ModelError
-from fer_edge.interpreter import LiteRtModel
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.interpreter import LiteRtModel
+from fer_edge.model.labels import FER2013_LABELS
 from support.bundles import random_faces
 
 

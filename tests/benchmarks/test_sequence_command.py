@@ -13,7 +13,7 @@ import pytest
 
 from fer_bench.results import load_report
 from fer_bench.sequence.results import FER_EDGE, FULL_SEARCHES
-from fer_edge.bundle import DEFAULT_BUNDLE
+from fer_edge.model.bundle import DEFAULT_BUNDLE
 from support import road
 from support.edge_command import assert_one_line, fer_edge
 from support.fer2013 import write_mini_fer2013

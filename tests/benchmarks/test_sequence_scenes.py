@@ -17,11 +17,11 @@ from fer_bench.sequence.results import SequenceSettings
 from fer_bench.sequence.scenes import KINDS, FaceSequence
 from fer_bench.sequence.systems import FerEdge, FullSearch, haar_search
 from fer_bench.sequence.truth import CleanView, rows_of
-from fer_edge.bundle import load_bundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import RuntimeSettings
 from fer_edge.errors import InputError
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.stages.classification import EmotionClassifier
 from fer_train.dataset import SPLIT_NAMES, Dataset, Split
 from fer_train.ferplus import ANSWERS, load_votes
 from support.fer2013 import real_fer2013

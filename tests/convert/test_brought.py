@@ -15,10 +15,10 @@ from fer_bench.runners import fitted, open_runner
 from fer_convert.checks import check_logits
 from fer_convert.convert import most_by_chance
 from fer_convert.variants import VARIANTS
-from fer_edge.bundle import load_bundle
 from fer_edge.errors import ModelError
-from fer_edge.labels import FER2013_LABELS
-from fer_edge.quantization import softmax
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.model.quantization import softmax
 from fer_train.dataset import PUBLIC_TEST, Dataset, load_dataset
 from support import warm
 from support.fer2013 import write_mini_fer2013

@@ -18,9 +18,9 @@ from fer_convert.card import model_card
 from fer_convert.checks import check_file, check_logits
 from fer_convert.tflite import operators
 from fer_convert.variants import VARIANTS
-from fer_edge.bundle import load_bundle
 from fer_edge.errors import ModelError
-from fer_edge.interpreter import LiteRtModel
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.interpreter import LiteRtModel
 from support import warm
 from support.road import MiniRoad, assert_refused, fer_edge
 

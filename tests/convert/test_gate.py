@@ -22,8 +22,8 @@ from fer_convert.gate import AccuracyRules, Exported, FileRules, Gate, LatencyRu
 from fer_convert.source import SourceModel, open_source_model
 from fer_convert.tflite import export
 from fer_convert.variants import VARIANTS
-from fer_edge.bundle import file_sha256, load_bundle
 from fer_edge.errors import CheckFailedError, ConfigError
+from fer_edge.model.bundle import file_sha256, load_bundle
 from fer_train.dataset import PUBLIC_TEST, Dataset, load_dataset
 from support import warm
 from support.fer2013 import write_mini_fer2013

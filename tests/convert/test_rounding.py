@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fer_convert.rounding import LEVELS, patch_moments, round_first_convolution, round_kernel
 from fer_convert.tflite import export
 from fer_convert.variants import VARIANTS, VariantSpec
-from fer_edge.interpreter import LiteRtModel
+from fer_edge.model.interpreter import LiteRtModel
 
 Vector = npt.NDArray[np.float64]
 

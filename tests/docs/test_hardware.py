@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fer_edge.doctor.command import CHECKS
+from fer_edge.commands.doctor import CHECKS
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = (CHECKOUT / "docs" / "hardware.md").read_text()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.cli import build_parser
+from fer_edge.commands.cli import build_parser
 from support.fresh_install import CHECKOUT
 from support.tutorials import Shell, blocks, lay_out, prints, prose, steps
 

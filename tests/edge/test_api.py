@@ -44,7 +44,7 @@ from fer_edge import (
     open_source,
     to_gray,
 )
-from fer_edge.trace import trace_entry
+from fer_edge.recording.trace import trace_entry
 from support.edge_command import clean_environment, face_picture, write_video
 from support.edge_command import fer_edge as fer_edge_command
 from support.mjpeg_server import mjpeg_server

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.appearance import LEAST_CONTRAST, REACH, SIDE, AppearanceFollower, Look, correlate
+from fer_edge.stages.appearance import LEAST_CONTRAST, REACH, SIDE, AppearanceFollower, Look, correlate
 from fer_edge.types import Box, Face, Track, UInt8Array
 from support.scenes import FACE_IN_PORTRAIT, portrait
 

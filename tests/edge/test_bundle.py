@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import pytest
 
-from fer_edge.bundle import MANIFEST_NAME, load_bundle, read_manifest, write_manifest
 from fer_edge.errors import InputError, ModelError
+from fer_edge.model.bundle import MANIFEST_NAME, load_bundle, read_manifest, write_manifest
 from support.bundles import write_tiny_manifest
 from support.edge_command import assert_one_line, face_picture, fer_edge
 from support.manifests import MODEL, TABLE, changed, make_bundle

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fer_edge import bundle_zip
-from fer_edge.bundle import MANIFEST_NAME, load_bundle
 from fer_edge.errors import ModelError, OutputError
+from fer_edge.model import archive as bundle_zip
+from fer_edge.model.bundle import MANIFEST_NAME, load_bundle
 from support.manifests import MODEL, TABLE, make_bundle
 
 

@@ -15,30 +15,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.bundle import load_bundle
-from fer_edge.chip import (
-    COOLER_C,
-    FLAGS,
-    RISE,
-    ChipCare,
-    named_flags,
-    next_share,
-    parse_temperature,
-    parse_throttled,
-    read_chip,
-)
-from fer_edge.chip_mailbox import (
+from fer_edge.chip.budget import COOLER_C, RISE, ChipCare, next_share
+from fer_edge.chip.mailbox import (
     ask_throttled,
     gencmd_answer,
     gencmd_request,
     throttled_answer,
     throttled_request,
 )
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import DetectorSettings, RuntimeSettings, ScheduleSettings
-from fer_edge.detectors import make_detector
+from fer_edge.chip.reading import FLAGS, named_flags, parse_temperature, parse_throttled, read_chip
+from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import FrameResult, Pipeline
-from fer_edge.service_config import ChipSettings
+from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings, ScheduleSettings
+from fer_edge.settings.service import ChipSettings
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.detection.choice import make_detector
 from fer_edge.status import ChipStatus, StatusBoard
 from fer_edge.types import Box, Face, UInt8Array
 from support.edge_command import clean_environment, command_line, fer_edge

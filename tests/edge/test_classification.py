@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge.bundle import load_bundle
-from fer_edge.classification import EmotionClassifier
 from fer_edge.errors import ModelError
-from fer_edge.quantization import softmax
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.quantization import softmax
+from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.types import Box, Face, FaceCrop, UInt8Array
 from support.bundles import random_faces
 

@@ -14,12 +14,12 @@ import cv2
 import pytest
 
 from fer_edge import __version__
-from fer_edge.cli import build_parser
+from fer_edge.commands.cli import build_parser
 from support.edge_command import assert_one_line, clean_environment, command_line, face_picture, fer_edge
 
 PLUGIN = """
 import errno, os, sys, time
-from fer_edge.cli import Command
+from fer_edge.commands.cli import Command
 
 def failing(problem):
     def run(arguments):
@@ -327,7 +327,7 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(words: list[str], tmp_p
 def test_a_process_does_not_wait_for_a_camera_that_hangs(tmp_path: Path, thread: str, end: str) -> None:
     """Nor goes the interpreter down under its thread, which would abort when OpenCV gives it back."""
     code = (
-        "import atexit, sys, threading; from fer_edge.cli import program;"
+        "import atexit, sys, threading; from fer_edge.commands.cli import program;"
         "atexit.register(print, 'finalized');"
         f"threading.Thread(target=threading.Event().wait, name={thread!r}, daemon=True).start();"
         "program()"

@@ -34,7 +34,7 @@ for module in pkgutil.walk_packages(fer_edge.__path__, "fer_edge."):
 """
 
 COMMAND = """
-from fer_edge.cli import main
+from fer_edge.commands.cli import main
 try:
     code = main(ARGUMENTS)
 except SystemExit as end:

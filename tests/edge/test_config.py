@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from fer_edge import strict_toml
-from fer_edge.config import (
+from fer_edge.errors import ConfigError
+from fer_edge.settings import strict_toml
+from fer_edge.settings.runtime import (
     DetectorSettings,
     EmotionSettings,
     ModelSettings,
@@ -25,7 +26,6 @@ from fer_edge.config import (
     TrackingSettings,
     load_settings,
 )
-from fer_edge.errors import ConfigError
 from support.edge_command import assert_one_line, clean_environment, command_line
 
 EXAMPLE = Path(__file__).parents[2] / "edge" / "config.example.toml"

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge import strict_toml
-from fer_edge.config import (
+from fer_edge.errors import ConfigError
+from fer_edge.settings import strict_toml
+from fer_edge.settings.runtime import (
     DetectorSettings,
     EmotionSettings,
     ModelSettings,
@@ -22,8 +23,7 @@ from fer_edge.config import (
     SourceSettings,
     TrackingSettings,
 )
-from fer_edge.errors import ConfigError
-from fer_edge.service_config import (
+from fer_edge.settings.service import (
     LONGEST_S,
     ChipSettings,
     MqttSettings,

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from fer_edge.config import QualitySettings
-from fer_edge.crop import CropSpec, crop_face
-from fer_edge.crop_quality import CropQuality, find_fault, measure
-from fer_edge.types import Box, CropFault, Face, FaceCrop, UInt8Array
+from fer_edge.settings.runtime import QualitySettings
+from fer_edge.stages.crop import crop_face
+from fer_edge.stages.crop_quality import CropQuality, find_fault, measure
+from fer_edge.types import Box, CropFault, CropSpec, Face, FaceCrop, UInt8Array
 from support.scenes import FACE_IN_PORTRAIT, portrait
 
 SPEC = CropSpec(48, 48)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge import detection
-from fer_edge.config import DetectorSettings
-from fer_edge.detection import HaarFaceDetector, suppress_overlaps
 from fer_edge.errors import ModelError
+from fer_edge.settings.runtime import DetectorSettings
+from fer_edge.stages.detection import haar as detection
+from fer_edge.stages.detection.haar import HaarFaceDetector, suppress_overlaps
 from fer_edge.types import Box, Face
 from support.scenes import FACE_IN_PORTRAIT, portrait
 

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.bundle import DEFAULT_BUNDLE
+from fer_edge.commands.doctor import CHECKS
 from fer_edge.doctor import machine, network, service
 from fer_edge.doctor.cameras import look_at_cameras, look_at_sources
 from fer_edge.doctor.checks import Case, Check, Finding, Verdict, fine
-from fer_edge.doctor.command import CHECKS
 from fer_edge.doctor.examine import examine, finding_as_line, finding_from
 from fer_edge.doctor.libraries import look_at_inference, look_at_model
+from fer_edge.model.bundle import DEFAULT_BUNDLE
 from support.edge_command import assert_one_line, clean_environment, fer_edge
 from support.findings import assert_found, case_of, secret_file, settings_of
 from support.interpreters import HERE
@@ -454,7 +454,7 @@ def test_settings_that_cannot_be_read_are_a_row_of_the_table(tmp_path: Path) -> 
 
 def test_nothing_heavy_is_loaded_by_the_command_itself(tmp_path: Path) -> None:
     code = (
-        "import sys; from fer_edge.doctor.command import *;"
+        "import sys; from fer_edge.commands.doctor import *;"
         "examine(Case(RuntimeSettings()), [check for check in CHECKS if not check.apart]);"
         "print(sorted({'cv2', 'numpy', 'ai_edge_litert', 'paho'} & set(sys.modules)))"
     )

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.config import RuntimeSettings
+from fer_edge.commands.doctor import CHECKS
 from fer_edge.doctor.anonymous import Anonymizer
 from fer_edge.doctor.checks import Case, Check, Finding, Verdict
-from fer_edge.doctor.command import CHECKS
 from fer_edge.doctor.measure import measure
 from fer_edge.doctor.report import make_report
+from fer_edge.settings.runtime import RuntimeSettings
 from support.edge_command import assert_one_line, fer_edge
 from support.findings import case_of, secret_file, settings_of
 from support.loopback import free_port

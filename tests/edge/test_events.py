@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.config import EmotionSettings
-from fer_edge.event_json import clock_synced, event_to_json
-from fer_edge.events import EventTeller, Hysteresis
+from fer_edge.settings.runtime import EmotionSettings
+from fer_edge.sinks.event_json import clock_synced, event_to_json
+from fer_edge.stages.events import EventTeller, Hysteresis
 from fer_edge.types import (
     UNCERTAIN,
     Box,

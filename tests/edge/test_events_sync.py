@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.config import RuntimeSettings
 from fer_edge.errors import OutputError
-from fer_edge.service_config import OutputSettings, RecoverySettings
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.settings.service import OutputSettings, RecoverySettings
 from fer_edge.sinks import open_sinks
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import QueuedSink, Sync

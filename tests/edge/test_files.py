@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import ModelError, OutputError, SourceLostError
-from fer_edge.files import PendingFile, atomic_path, file_identity, write_bytes_atomically, write_text_atomically
+from fer_edge.system.files import PendingFile, atomic_path, file_identity, write_bytes_atomically, write_text_atomically
 
 
 def names(folder: Path) -> list[str]:

@@ -65,7 +65,7 @@ def test_a_frame_allocates_its_own_picture_and_little_else_and_leaves_nothing(vi
 @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="numpy 1 imports all of itself at once")
 def test_a_run_imports_no_part_of_numpy_that_it_does_not_need(video: Path) -> None:
     code = (
-        "import sys; from fer_edge.cli import main;"
+        "import sys; from fer_edge.commands.cli import main;"
         "main(['run', sys.argv[1], '--max-frames', '40', '--events', '-']);"
         "sys.exit(' '.join(name for name in ('numpy.ma', 'numpy.random', 'numpy.fft') if name in sys.modules))"
     )

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.crop import CropSpec, crop_face, resample
-from fer_edge.types import Box, Face
+from fer_edge.images.resample import resample
+from fer_edge.stages.crop import crop_face
+from fer_edge.types import Box, CropSpec, Face
 
 coordinate = st.integers(-300, 300)
 side = st.integers(0, 300)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
-from fer_edge.image_files import read_gray
+from fer_edge.images.files import read_gray
 from support.edge_command import face_picture, png_chunk
 
 

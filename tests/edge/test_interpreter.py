@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import ModelError
-from fer_edge.interpreter import LITERT, LiteRtModel
+from fer_edge.model.interpreter import LITERT, LiteRtModel
 from support.interpreters import HERE, checks_files
 
 
@@ -84,7 +84,7 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_loading_says_nothing_and_leaves_stderr_open(tiny_bundle: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from fer_edge.interpreter import LiteRtModel;"
+        "import sys; from pathlib import Path; from fer_edge.model.interpreter import LiteRtModel;"
         f"LiteRtModel(Path({str(tiny_bundle / 'int8.tflite')!r})); sys.stderr.write('still here')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer_edge.bundle import MANIFEST_NAME, ModelManifest, parse_manifest, read_manifest, write_manifest
 from fer_edge.errors import ModelError
+from fer_edge.model.bundle import MANIFEST_NAME, ModelManifest, parse_manifest, read_manifest, write_manifest
 from support.manifests import IO, TABLE, changed, make_bundle, without
 
 ANYWHERE = Path("bundle")

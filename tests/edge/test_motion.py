@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.motion import MotionGate
+from fer_edge.stages.motion import MotionGate
 from fer_edge.types import Box, SceneMotion, UInt8Array
 
 SIZE = (640, 480)

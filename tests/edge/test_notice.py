@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.config import RuntimeSettings, load_settings
-from fer_edge.labels import FER2013_LABELS
-from fer_edge.notice import LANGUAGES, Wording, build_notice
+from fer_edge.commands.notice import LANGUAGES, Wording, build_notice
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from support.edge_command import assert_one_line, fer_edge
 
 CODES = sorted(path.stem for path in LANGUAGES.glob("*.toml"))

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.notify import Notifier
+from fer_edge.system.notify import Notifier
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def test_any_status_becomes_one_line_of_utf_8(text: str) -> None:
 
 def test_the_environment_of_the_process_is_used_and_kept(listener: Listener) -> None:
     code = (
-        "import os; from fer_edge.notify import Notifier; n = Notifier(); n.ready(); n.watchdog();"
+        "import os; from fer_edge.system.notify import Notifier; n = Notifier(); n.ready(); n.watchdog();"
         "print(n.watchdog_s, *sorted(k for k in os.environ if k[:5] in ('NOTIF', 'WATCH')))"
     )
     environment = {**os.environ, **listener.environment(WATCHDOG_USEC="90000000")}

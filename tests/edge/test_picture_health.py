@@ -13,18 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge.daemon.progress import Progress
+from fer_edge.daemon.supervisor import Supervisor, Surroundings
 from fer_edge.errors import SourceLostError
+from fer_edge.frames import ClosingSource, Limits, NoFrame
 from fer_edge.pipeline import FrameResult
-from fer_edge.progress import Progress
-from fer_edge.service_config import RecoverySettings
+from fer_edge.settings.service import RecoverySettings
 from fer_edge.sources import FrameSource, Opening, health
-from fer_edge.sources.base import ClosingSource, NoFrame
 from fer_edge.sources.darkness import is_dark
 from fer_edge.sources.health import PictureHealth, StuckInTheDarkError, WatchedSource
-from fer_edge.sources.limits import Limits
 from fer_edge.sources.opening import Unopened
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
-from fer_edge.supervisor import Supervisor, Surroundings
 from fer_edge.types import EmotionEvent, Frame, UInt8Array
 
 SETTINGS = RecoverySettings(dark_after_s=3.0, frozen_after_s=2.0)

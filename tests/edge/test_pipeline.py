@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_edge.bundle import load_bundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import EmotionSettings, RuntimeSettings, ScheduleSettings, TrackingSettings
-from fer_edge.detection import HaarFaceDetector
+from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import FrameResult, Pipeline
-from fer_edge.schedule import Search, SearchCost
+from fer_edge.settings.runtime import EmotionSettings, RuntimeSettings, ScheduleSettings, TrackingSettings
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.detection.haar import HaarFaceDetector
+from fer_edge.stages.schedule import Search, SearchCost
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import UNCERTAIN, Box, EventKind, Face, Frame, UInt8Array
 from support.scenes import demo_frames, portrait

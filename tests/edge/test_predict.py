@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.labels import FER2013_LABELS
 from support.edge_command import assert_one_line, face_picture, fer_edge, lines_of, undecodable_png
 from support.scenes import FACE_IN_PORTRAIT, portrait
 

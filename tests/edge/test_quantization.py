@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.quantization import Quantization, softmax
+from fer_edge.model.quantization import Quantization, softmax
 
 DTYPES = ("int8", "uint8", "int16")
 

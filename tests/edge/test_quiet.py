@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import ModelError
-from fer_edge.interpreter import LiteRtModel
-from fer_edge.quiet import quiet_stderr
+from fer_edge.model.interpreter import LiteRtModel
+from fer_edge.system.quiet import quiet_stderr
 from support.edge_command import assert_one_line, clean_environment, fer_edge, undecodable_png
 
 LOADING_FAILS = """
 import os, sys
 from pathlib import Path
 from fer_edge.errors import ModelError
-from fer_edge.interpreter import LiteRtModel
+from fer_edge.model.interpreter import LiteRtModel
 try:
     LiteRtModel(Path("broken.tflite"))
 except ModelError:
@@ -29,7 +29,7 @@ except ModelError:
 NOT_THERE = """
 import os, sys
 os.close(2)
-from fer_edge.quiet import quiet_stderr
+from fer_edge.system.quiet import quiet_stderr
 with quiet_stderr():
     pass
 sys.stdout.write("fine")
@@ -38,8 +38,8 @@ sys.stdout.write("fine")
 
 IN_TWO_THREADS = """
 import os, sys, threading
-from fer_edge.bundle import load_bundle
-from fer_edge.interpreter import LiteRtModel
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.interpreter import LiteRtModel
 path = load_bundle().variant("int8").path
 sys.setswitchinterval(1e-6)
 before, together = os.stat(2).st_ino, threading.Barrier(2)
@@ -58,8 +58,8 @@ os.write(2, b"still heard")
 
 A_LINE_MEANWHILE = """
 import threading
-from fer_edge.one_line import say
-from fer_edge.quiet import quiet_stderr
+from fer_edge.system.one_line import say
+from fer_edge.system.quiet import quiet_stderr
 hidden, told = threading.Event(), threading.Event()
 def hide():
     with quiet_stderr():

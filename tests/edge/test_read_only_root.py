@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.config import RuntimeSettings
 from fer_edge.service.install import default_config
-from fer_edge.service_config import OutputSettings, RecoverySettings
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.settings.service import OutputSettings, RecoverySettings
 from fer_edge.sinks import open_sinks
 from fer_edge.status import StatusBoard
 from support.edge_command import clean_environment, command_line, lines_of

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fer_edge.redaction import redacted
+from fer_edge.settings.redaction import redacted
 from fer_edge.sources import source_names
 
 LETTERS = string.ascii_letters + string.digits

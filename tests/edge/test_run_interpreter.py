@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fer_edge.interpreter import LITERT, TFLITE_RUNTIME, LiteRtModel
+from fer_edge.model.interpreter import LITERT, TFLITE_RUNTIME, LiteRtModel
 from support.edge_command import assert_one_line, clean_environment, fer_edge
 from support.interpreters import HERE
 
@@ -50,7 +50,7 @@ def test_an_interpreter_asked_for_by_name(tmp_path: Path) -> None:
 def test_opencv_has_as_many_threads_as_the_config_says(tmp_path: Path, threads: int) -> None:
     (tmp_path / "c.toml").write_text(f"[detector]\nthreads = {threads}\n")
     code = (
-        "import sys, cv2; from fer_edge.cli import main;"
+        "import sys, cv2; from fer_edge.commands.cli import main;"
         "main(['run', 'demo', '--config', 'c.toml', '--max-frames', '1']); sys.exit(f'{cv2.getNumThreads()} threads')"
     )
     done = subprocess.run(

@@ -12,8 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.config import DetectorSettings, ScheduleSettings
-from fer_edge.schedule import HIDDEN, RETRY_S, Reach, ScheduleState, Search, SearchCost, plan_searches, sweep_tiles
+from fer_edge.settings.runtime import DetectorSettings, ScheduleSettings
+from fer_edge.stages.schedule import (
+    HIDDEN,
+    RETRY_S,
+    Reach,
+    ScheduleState,
+    Search,
+    SearchCost,
+    plan_searches,
+    sweep_tiles,
+)
 from fer_edge.types import Box, SceneMotion, Track
 
 SETTINGS = ScheduleSettings()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.sources.sensor_modes import SensorMode, choose_mode, full_field, picture_size
+from fer_edge.sources.picamera.sensor_modes import SensorMode, choose_mode, full_field, picture_size
 from support.sensors import SENSORS, picamera2_choice
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.config import load_settings
 from fer_edge.service.install import default_config, unit_text
 from fer_edge.service.program import Program
+from fer_edge.settings.runtime import load_settings
 from support.edge_command import assert_one_line, fer_edge
 
 COMMAND = "/opt/fer-edge/bin/fer-edge"

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.config import SourceSettings
 from fer_edge.errors import SourceLostError
-from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources import FrameSource, NoFrame, Opening, first_to_open, open_sources
+from fer_edge.sources.demo import DemoSource
 from fer_edge.sources.opening import Unopened
-from fer_edge.sources.synthetic import DemoSource
+from fer_edge.system.opencv_setup import set_up_opencv
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge, lines_of
 from support.loopback import free_port, port_of, silent_server
 from support.mjpeg_server import MjpegServer, mjpeg_server

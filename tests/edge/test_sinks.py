@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import OutputError
-from fer_edge.event_json import event_to_json
 from fer_edge.sinks.console import ConsoleSink, event_line
+from fer_edge.sinks.event_json import event_to_json
 from fer_edge.sinks.jsonl import JsonLinesSink
 from fer_edge.types import EmotionEvent, EventKind
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.config import RuntimeSettings
 from fer_edge.errors import OutputError
-from fer_edge.service_config import OutputSettings, RecoverySettings
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.settings.service import OutputSettings, RecoverySettings
 from fer_edge.sinks import open_sinks
 from fer_edge.sinks.line_file import LineFile
 from fer_edge.status import SinkStatus, StatusBoard
@@ -173,7 +173,7 @@ def test_the_place_is_refused_at_once(tmp_path: Path) -> None:
 
 WRITE_FOR_EVER = """
 import sys
-from fer_edge.config import load_settings
+from fer_edge.settings.runtime import load_settings
 from fer_edge.sinks import open_sinks
 from fer_edge.status import StatusBoard
 from support.events import numbered

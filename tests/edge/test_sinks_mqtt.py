@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from paho.mqtt.client import MQTT_ERR_NO_CONN, Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from fer_edge.service_config import OutputSettings
+from fer_edge.settings.service import OutputSettings
 from fer_edge.sinks import open_sinks
-from fer_edge.sinks.home_assistant import source_config
-from fer_edge.sinks.mqtt import MqttSink
-from fer_edge.sinks.mqtt_topics import Topics
+from fer_edge.sinks.mqtt.home_assistant import source_config
+from fer_edge.sinks.mqtt.sink import MqttSink
+from fer_edge.sinks.mqtt.topics import Topics
 from fer_edge.sinks.pace import Pace
 from fer_edge.status import ChipStatus, ModelStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EventKind, TrackedEmotion

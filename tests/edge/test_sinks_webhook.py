@@ -11,11 +11,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from fer_edge.config import RuntimeSettings
 from fer_edge.errors import ConfigError, OutputError
-from fer_edge.event_json import event_to_json
-from fer_edge.service_config import WebhookSettings
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.settings.service import WebhookSettings
 from fer_edge.sinks import open_sinks
+from fer_edge.sinks.event_json import event_to_json
 from fer_edge.sinks.webhook import Webhook
 from fer_edge.status import SinkStatus, StatusBoard
 from support.events import numbered, numbers_of

@@ -12,14 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_edge.config import DetectorSettings, SourceSettings
-from fer_edge.detection import HaarFaceDetector
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.image_files import read_gray
-from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.frames import ClosingSource
+from fer_edge.images.files import read_gray
+from fer_edge.settings.runtime import DetectorSettings, SourceSettings
 from fer_edge.sources import FrameSource, NoFrame, open_source, source_names
-from fer_edge.sources.base import DEFAULT_FPS, ClosingSource
+from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.sources.newest import NewestFrameSource
+from fer_edge.stages.detection.haar import HaarFaceDetector
+from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame
 from support.edge_command import demo_pixels, face_picture, undecodable_png, write_video
 

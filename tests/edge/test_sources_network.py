@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.config import SourceSettings
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources import FrameSource, NoFrame, open_source
+from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame
 from support import mjpeg_server as mjpeg
 from support import rtsp_server as rtsp

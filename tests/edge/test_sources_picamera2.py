@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.config import SourceSettings
-from fer_edge.sources.picamera2 import camera_controls, camera_of, frame_rate, y_plane
+from fer_edge.settings.runtime import SourceSettings
+from fer_edge.sources.picamera.source import camera_controls, camera_of, frame_rate, y_plane
 from support.edge_command import assert_one_line, clean_environment, fer_edge
 
 
@@ -141,6 +141,6 @@ def test_a_version_whose_wait_has_no_timeout_is_refused(
 
 
 def test_picamera2_is_imported_only_when_it_is_chosen() -> None:
-    code = "import sys, fer_edge.sources, fer_edge.run_command; print('picamera2' in sys.modules)"
+    code = "import sys, fer_edge.sources, fer_edge.commands.run; print('picamera2' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.config import DetectorSettings, SourceSettings
-from fer_edge.detection import HaarFaceDetector
 from fer_edge.errors import ConfigError
+from fer_edge.settings.runtime import DetectorSettings, SourceSettings
 from fer_edge.sources import open_source
-from fer_edge.sources.synthetic import DemoSource
+from fer_edge.sources.demo import DemoSource
 from fer_edge.sources.view import View, adjusted, open_pixels, region_box
+from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.types import Frame, UInt8Array
 from support.edge_command import assert_one_line, face_picture, fer_edge, write_video
 

@@ -17,7 +17,7 @@ from fer_edge.doctor.checks import Case, Verdict
 from fer_edge.doctor.service import look_at_unit
 from fer_edge.service.install import unit_text
 from fer_edge.service.program import Program
-from fer_edge.unit_environment import environment_problem, unit_problem
+from fer_edge.service.unit_environment import environment_problem, unit_problem
 from support.programs import script
 from version_locks.environments import find_python
 
@@ -67,7 +67,7 @@ def system(tmp_path: Path) -> System:
     (packages / "fer_edge").symlink_to(Path(sys.modules["fer_edge"].__path__[0]))
     command = home / "bin" / "fer-edge"
     # As pip writes it.
-    command.write_text(f"#!{home}/bin/python3\nfrom fer_edge.cli import program\nprogram()\n")
+    command.write_text(f"#!{home}/bin/python3\nfrom fer_edge.commands.cli import program\nprogram()\n")
     command.chmod(0o755)
     return System(python3, command)
 

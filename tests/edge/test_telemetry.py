@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fer_edge.process_memory import resident_mib
+from fer_edge.system.process_memory import resident_mib
 from fer_edge.telemetry import LatencyHistogram, StageTimer, Telemetry
 from fer_edge.types import LATENCY_LIMITS_S, CropFault
 
@@ -108,7 +108,7 @@ def test_resident_memory_is_plausible() -> None:
     # In a process of its own: this one may be given memory that it has just freed.
     code = """
 import numpy as np
-from fer_edge.process_memory import resident_mib
+from fer_edge.system.process_memory import resident_mib
 before = resident_mib()
 block = np.ones(64 * 2**20, np.uint8)
 print(before, resident_mib())
@@ -120,7 +120,9 @@ print(before, resident_mib())
 
 
 def test_memory_is_read_without_heavy_imports() -> None:
-    code = "import sys; from fer_edge.process_memory import resident_mib; print(resident_mib(), 'numpy' in sys.modules)"
+    code = (
+        "from fer_edge.system import process_memory as p; import sys; print(p.resident_mib(), 'numpy' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     resident, heavy = done.stdout.split()
     assert 3 < float(resident) < 60

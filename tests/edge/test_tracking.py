@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.config import TrackingSettings
-from fer_edge.tracking import Tracker, associate, likeness
+from fer_edge.settings.runtime import TrackingSettings
+from fer_edge.stages.tracking import Tracker, associate, likeness
 from fer_edge.types import Box, Face, Track
 
 boxes = st.builds(Box, st.integers(0, 200), st.integers(0, 200), st.integers(10, 80), st.integers(10, 80))

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fer_edge.bundle import load_bundle
-from fer_edge.config import RuntimeSettings
+from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.trace import trace_entry
+from fer_edge.recording.trace import trace_entry
+from fer_edge.settings.runtime import RuntimeSettings
 from support.scenes import demo_frames
 
 

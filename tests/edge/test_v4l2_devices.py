@@ -20,13 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.config import SourceSettings
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.process_memory import resident_mib
+from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources import NoFrame, Opening, open_source, open_sources, source_names
 from fer_edge.sources.camera import camera_device
 from fer_edge.sources.opencv import shaped_picture
 from fer_edge.sources.opening import Unopened
+from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import Frame, UInt8Array
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="V4L2 is Linux' own")

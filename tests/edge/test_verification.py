@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.bundle import load_bundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import DetectorSettings, RuntimeSettings, TrackingSettings
 from fer_edge.errors import ModelError
-from fer_edge.image_files import decode_gray
+from fer_edge.images.files import decode_gray
+from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
+from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings, TrackingSettings
 from fer_edge.sources import open_source
-from fer_edge.tracking import Tracker
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.tracking import Tracker
+from fer_edge.stages.verification import MODEL, PRIOR, PROBATION, PROVEN, REJECTED, SURE, FaceCheck, TrackVerifier
 from fer_edge.types import Box, Face, Track, UInt8Array
-from fer_edge.verification import MODEL, PRIOR, PROBATION, PROVEN, REJECTED, SURE, FaceCheck, TrackVerifier
 
 PORTRAIT = Box(177, 66, 95, 95)
 """Where the demo's portrait has its face."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.service_config import WebSettings
+from fer_edge.settings.service import WebSettings
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
 from fer_edge.web import open_web
 from support.browser import Browser, browser_is_missing

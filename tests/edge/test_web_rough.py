@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fer_edge.process_memory import resident_mib
-from fer_edge.service_config import WebSettings
+from fer_edge.settings.service import WebSettings
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
+from fer_edge.system.process_memory import resident_mib
 from fer_edge.web import WebServer, open_web
 from support.web_client import answer_to, ask, connect
 

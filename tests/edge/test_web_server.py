@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.config import SourceSettings
 from fer_edge.errors import ConfigError, FerEdgeError, OutputError
-from fer_edge.service_config import WebSettings
+from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.service import WebSettings
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
 from fer_edge.web import WebServer, open_web, stale_after
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
@@ -179,7 +179,7 @@ def test_without_its_packages_it_says_what_to_install() -> None:
         "import sys, importlib.util as u; real = u.find_spec\n"
         "u.find_spec = lambda name, *more: None if name == 'waitress' else real(name, *more)\n"
         "from fer_edge.web import open_web; from fer_edge.status import StatusBoard\n"
-        "from fer_edge.service_config import WebSettings\n"
+        "from fer_edge.settings.service import WebSettings\n"
         "assert not {'waitress', 'prometheus_client'} & set(sys.modules)\n"
         "try: open_web(WebSettings(True), StatusBoard())\n"
         "except Exception as error: print(error)\n"

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.pipeline import FrameResult
-from fer_edge.service_config import WebSettings
+from fer_edge.settings.service import WebSettings
 from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, Frame, TrackedEmotion

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.bundle import load_bundle
-from fer_edge.config import DetectorSettings, RuntimeSettings
-from fer_edge.detection import HaarFaceDetector
-from fer_edge.detectors import make_detector
 from fer_edge.errors import ConfigError, InputError
+from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
+from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings
+from fer_edge.stages.detection.choice import make_detector
+from fer_edge.stages.detection.haar import HaarFaceDetector
+from fer_edge.stages.detection.yunet import YuNetFaceDetector, haar_box
 from fer_edge.stills import StillFaceFinder
 from fer_edge.types import Box, Face, UInt8Array
-from fer_edge.yunet import YuNetFaceDetector, haar_box
 from support.scenes import FACE_IN_PORTRAIT, demo_frames, portrait
 from support.yunet import yunet_file
 

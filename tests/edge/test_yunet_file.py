@@ -11,11 +11,11 @@ from random import Random
 import cv2
 import pytest
 
-from fer_edge.config import YUNET_PAGE, DetectorSettings, RuntimeSettings
 from fer_edge.doctor.checks import Case, Verdict
 from fer_edge.doctor.libraries import look_at_detector, look_at_opencv
 from fer_edge.errors import ModelError
-from fer_edge.yunet import YuNetFaceDetector
+from fer_edge.settings.runtime import YUNET_PAGE, DetectorSettings, RuntimeSettings
+from fer_edge.stages.detection.yunet import YuNetFaceDetector
 from support.edge_command import assert_one_line, fer_edge
 from support.findings import assert_found
 from support.scenes import FACE_IN_PORTRAIT, portrait

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.bundle import DEFAULT_BUNDLE
+from fer_edge.model.bundle import DEFAULT_BUNDLE
 from fer_flash.own_wheel import make_wheel
 from fer_flash.payload import completed
 from fer_flash.payload_file import PayloadFile

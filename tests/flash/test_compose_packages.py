@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 from fer_flash.image.card_image import CardImage
 from fer_flash.packages import PICAMERA2
 from support.apt_repository import Repository, make_deb, needs_apt, served

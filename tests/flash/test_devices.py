@@ -305,7 +305,7 @@ def test_an_lsblk_that_is_missing_or_speaks_otherwise_is_one_line(tmp_path: Path
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_elsewhere_than_on_linux_it_says_so(platform: str) -> None:
     code = (
-        "import sys; from fer_edge.cli import main; import fer_flash.list_command;"
+        "import sys; from fer_edge.commands.cli import main; import fer_flash.list_command;"
         f"sys.platform = {platform!r}; sys.exit(main(['flash', 'list']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.bundle import DEFAULT_BUNDLE, load_bundle
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
+from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
 from fer_edge.service import install as service_install
-from fer_edge.strict_toml import dump
+from fer_edge.settings.strict_toml import dump
 from fer_flash.payload import completed, release_id, total_bytes
 from fer_flash.payload_file import PayloadFile
 from fer_flash.payload_folder import read_payload, write_payload

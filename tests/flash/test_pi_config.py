@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
+from fer_edge.settings import strict_toml
 from fer_flash import pi_config as module
 from fer_flash.pi_config import PiSettings, load_pi_config, tables, wpa_key
 from fer_flash.sha512_crypt import ALPHABET, is_password_hash, sha512_crypt

@@ -360,7 +360,7 @@ def test_elsewhere_than_on_linux_it_says_what_to_use(platform: str) -> None:
     for words in (["write", "os.img", "disk2"], card):
         # What Windows lacks is missing here too.
         code = (
-            "import sys; from fer_edge.cli import main; sys.modules['fcntl'] = None;"
+            "import sys; from fer_edge.commands.cli import main; sys.modules['fcntl'] = None;"
             f"sys.platform = {platform!r}; sys.exit(main(['flash', *{words!r}]))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -77,7 +77,7 @@ DEVICES = (
     Assumption(
         "rule-vcio",
         "The group video may open /dev/vcio_gencmd or, before June 2026, /dev/vcio: they report throttling.",
-        "edge/fer_edge/chip_mailbox.py",
+        "edge/fer_edge/chip/mailbox.py",
         "RPi-Distro/raspberrypi-sys-mods, lib/udev/rules.d/10-vc.rules; raspberrypi/linux, pull request 7351",
         _group_video("KERNEL", "vcio_gencmd", "vcio"),
     ),

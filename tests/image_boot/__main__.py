@@ -14,7 +14,7 @@ from pathlib import Path
 
 from arm.rootfs import SUITES, kept
 from fer_edge.errors import CheckFailedError, FerEdgeError
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 from image_boot import camera, chroot, cloudinit, firstrun, power, preseed
 from image_boot.card import Card, composed
 from image_boot.machine import Machine

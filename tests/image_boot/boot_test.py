@@ -23,7 +23,7 @@ from typing import Any
 from arm.rootfs import SUITES
 from arm.sandbox import binfmt, last_line
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 from fer_flash.image.card_image import CardImage
 from fer_flash.pi_config import load_pi_config
 from image_boot.arm_root import arm_root, copy_of

@@ -27,8 +27,8 @@ import numpy.typing as npt
 from arm.comparison import Arrays, compare
 from arm.rootfs import CHECKOUT, SUITES, Suite
 from arm.sandbox import CPUS, Cpu, binfmt, last_line
-from fer_edge.bundle import load_bundle
 from fer_edge.errors import CheckFailedError, InputError
+from fer_edge.model.bundle import load_bundle
 from fer_train.dataset import load_dataset
 from fer_train.samples import PUBLIC_TEST
 from image_boot.arm_root import arm_root, copy_of
@@ -121,7 +121,7 @@ class _Release:
         factor = _largest_factor(_BUNDLE)
         pairs = [pair for entries in zip(sight.seen, told["images"], strict=True) for pair in _paired(*entries)]
         largest = max(_difference(here, there, factor) for here, there in pairs)
-        bundle = f"{_INSTALLED}/lib/python{self.suite.python}/site-packages/fer_edge/default_bundle"
+        bundle = f"{_INSTALLED}/lib/python{self.suite.python}/site-packages/fer_edge/model/default_bundle"
         words = (f"{_INSTALLED}/bin/python3", _PROGRAM_THERE, bundle, _RAW_WANTED)
         output = chroot.run(*words, shown={_RAW_OUTPUTS: _PROGRAM_THERE}, stdin=sight.faces)
         raw = compare(sight.raw, _arrays(output))

@@ -84,10 +84,10 @@ def test_the_wheel_holds_the_packages_and_what_they_read(distribution: Distribut
     names = distribution.wheel_names()
     assert {PurePosixPath(name).parts[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
     needed = [f"{package}/py.typed" for package in PACKAGES] + [
-        "fer_edge/default_bundle/manifest.json",
-        "fer_edge/default_bundle/int8.tflite",
-        "fer_edge/face_check/manifest.json",
-        "fer_edge/face_check/int8.tflite",
+        "fer_edge/model/default_bundle/manifest.json",
+        "fer_edge/model/default_bundle/int8.tflite",
+        "fer_edge/model/face_check/manifest.json",
+        "fer_edge/model/face_check/int8.tflite",
         "fer_edge/assets/astronaut.jpg",
         "fer_edge/schema/event.schema.json",
         "fer_edge/service/fer-edge.service",
@@ -132,7 +132,7 @@ def test_the_base_install_is_what_a_pi_needs(distribution: Distribution) -> None
 def test_the_only_command_is_fer_edge_and_its_subcommands_are_entry_points(distribution: Distribution) -> None:
     entry_points = configparser.ConfigParser()
     entry_points.read_string(distribution.wheel_text("entry_points.txt"))
-    assert dict(entry_points["console_scripts"]) == {"fer-edge": "fer_edge.cli:program"}
+    assert dict(entry_points["console_scripts"]) == {"fer-edge": "fer_edge.commands.cli:program"}
     assert set(entry_points["fer_edge.commands"]) == set(COMMANDS)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from fer_edge.cli import build_parser
-from fer_edge.config import RuntimeSettings
+from fer_edge.commands.cli import build_parser
+from fer_edge.settings.runtime import RuntimeSettings
 from support.edge_command import clean_environment, face_picture, write_video
 from support.fresh_install import CHECKOUT
 

@@ -54,17 +54,17 @@ def test_the_packages_keep_the_contracts(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("edge/fer_edge/crop.py", "import tensorflow"),
-        ("edge/fer_edge/crop.py", "from fer_train import dataset"),
-        ("edge/fer_edge/crop.py", "from fer_edge import pipeline"),
-        ("edge/fer_edge/tracking.py", "from fer_edge import detection"),
+        ("edge/fer_edge/stages/crop.py", "import tensorflow"),
+        ("edge/fer_edge/stages/crop.py", "from fer_train import dataset"),
+        ("edge/fer_edge/stages/crop.py", "from fer_edge import pipeline"),
+        ("edge/fer_edge/stages/tracking.py", "from fer_edge.stages import motion"),
         ("train/fer_train/model.py", "from fer_convert import convert"),
         ("benchmarks/fer_bench/metrics.py", "from fer_convert import convert"),
         ("edge/fer_flash/devices.py", "from fer_train import dataset"),
         ("edge/fer_flash/image/fat.py", "from fer_flash import devices"),
         ("edge/fer_flash/image/region.py", "from fer_flash.image import fat"),
         ("edge/fer_flash/devices.py", "from fer_flash import list_command"),
-        ("edge/fer_edge/run_command.py", "from fer_flash import devices"),
+        ("edge/fer_edge/commands/run.py", "from fer_flash import devices"),
         ("convert/fer_convert/convert.py", "from fer_flash import devices"),
     ],
 )

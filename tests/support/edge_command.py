@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer_edge.config import SourceSettings
+from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources import NoFrame
-from fer_edge.sources.synthetic import DemoScene, DemoSource
+from fer_edge.sources.demo import DemoScene, DemoSource
 from fer_edge.types import UInt8Array
 
 FACE_AT_S = 4.0

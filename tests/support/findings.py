@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.doctor.checks import Case, Finding, Verdict
+from fer_edge.settings.runtime import RuntimeSettings, load_settings
 
 
 def settings_of(folder: Path, toml: str) -> RuntimeSettings:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.crop import resample
+from fer_edge.images.resample import resample
 from fer_train.dataset import TRAINING, Dataset
 
 Images = npt.NDArray[np.float32]

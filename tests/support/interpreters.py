@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from fer_edge.interpreter import LITERT, TFLITE_RUNTIME
+from fer_edge.model.interpreter import LITERT, TFLITE_RUNTIME
 
 HERE = LITERT if find_spec("ai_edge_litert") else TFLITE_RUNTIME
 

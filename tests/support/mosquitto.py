@@ -15,8 +15,8 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from fer_edge.config import RuntimeSettings
-from fer_edge.service_config import MqttSettings, RecoverySettings
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.settings.service import MqttSettings, RecoverySettings
 from fer_edge.status import SinkStatus, StatusBoard
 from support.waiting import wait_for
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fer_edge import strict_toml
+from fer_edge.settings import strict_toml
 from fer_flash.pi_config import PiConfig, load_pi_config
 from fer_flash.sha512_crypt import sha512_crypt
 from fer_flash.stock_system import StockSystem, Style

@@ -77,7 +77,7 @@ def _become(job: dict[str, Any]) -> NoReturn:
         file = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(file, number)
         os.close(file)
-    from fer_edge.cli import main
+    from fer_edge.commands.cli import main
 
     sys.exit(main(job["words"]))
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from fer_edge.bundle import load_bundle
-from fer_edge.config import RuntimeSettings
+from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import FrameResult, Pipeline
-from fer_edge.service_config import WebSettings
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.settings.service import WebSettings
 from fer_edge.sources import open_source
 from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.telemetry import Telemetry

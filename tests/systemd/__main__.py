@@ -15,7 +15,7 @@ from pathlib import Path
 from arm.rootfs import CHECKOUT, SUITES, kept
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError, FerEdgeError
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 from systemd.checks import CHECKS, INSTALLED, Check
 from systemd.container import ENVIRONMENT, Container, booted, build, made_from, refuse_if_something_is_missing
 from systemd.unit import CAMERA, CAMERA_PORT, UNIT, Service

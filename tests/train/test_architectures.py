@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.settings import strict_toml
 from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
 from fer_train.config import LoopSettings, ModelSettings, Recipe, Vgg16Settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.bundle import load_bundle
+from fer_edge.model.bundle import load_bundle
 from fer_train.backend import load_keras
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_edge import strict_toml
 from fer_edge.errors import InputError
+from fer_edge.settings import strict_toml
 from fer_train.averaging import AVERAGED, add_epoch, read_mean, renew_norm
 from fer_train.backend import load_keras
 from fer_train.config import Recipe

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_edge import strict_toml
 from fer_edge.errors import InputError
-from fer_edge.image_files import read_gray
+from fer_edge.images.files import read_gray
+from fer_edge.settings import strict_toml
 from fer_train.data_config import DataSettings
 from fer_train.dataset import Dataset
 from fer_train.explore import page

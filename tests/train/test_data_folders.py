@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import InputError, OutputError
-from fer_edge.image_files import IMAGE_SUFFIXES
+from fer_edge.images.files import IMAGE_SUFFIXES
 from fer_train.dataset import Dataset, load_dataset
 from fer_train.export import export_class_folders
 from support.fer2013 import mini_images, write_mini_fer2013

@@ -62,7 +62,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "full" / "samples-9-contempt.png").write_bytes(b"of other data")
     words = ["data", "explore", str(data), "--augment", str(folder / "kinds.toml"), "--force", "--out"]
     program = (
-        "import resource, sys; from fer_edge.cli import main\n"
+        "import resource, sys; from fer_edge.commands.cli import main\n"
         f"done = main({[*words, 'one']!r}), main({[*words, 'two']!r})\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
         f"sys.exit((*done, main({[*words[:3], '--force', '--out', 'full']!r})) != (0, 0, 6))"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fer_edge.errors import InputError
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.labels import FER2013_LABELS
 from fer_train.dataset import load_dataset
 from fer_train.ferplus import ANSWERS, load_votes, majority_labels
 from fer_train.samples import SPLIT_NAMES

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.labels import FER2013_LABELS
 from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
 from fer_train.config import load_recipe, with_weights

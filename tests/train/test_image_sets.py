@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge import strict_toml
-from fer_edge.crop import CropSpec, crop_face
 from fer_edge.errors import ConfigError, InputError
-from fer_edge.image_files import read_gray
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.images.files import read_gray
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.settings import strict_toml
+from fer_edge.stages.crop import crop_face
 from fer_edge.stills import StillFaceFinder
+from fer_edge.types import CropSpec
 from fer_train.config import Recipe, load_recipe
 from fer_train.data_config import SKIP, DataSettings, SetSettings
 from fer_train.dataset import Dataset, leak_free_training, load_data, load_dataset

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge import strict_toml
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.settings import strict_toml
 from fer_train.batches import TrainingBatches, TrainingSet
 from fer_train.config import Recipe, load_recipe
 from fer_train.data_config import SKIP, DataSettings

@@ -23,8 +23,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.bundle import load_bundle
-from fer_edge.cli import main
+from fer_edge.commands.cli import main
+from fer_edge.model.bundle import load_bundle
 from fer_train.backend import load_model
 from fer_train.parallel import Part, weights_digest
 from support import warm

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
+from fer_edge.settings import strict_toml
 from fer_train.augment import augment_batch, mix_up
 from fer_train.config import AugmentSettings, LoopSettings, Recipe, load_recipe
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, FerEdgeError, InputError
+from fer_edge.settings import strict_toml
 from fer_train.config import Recipe
 from fer_train.run_folder import BEST, CHECKPOINT, CONFIG, HELD, HISTORY, open_run
 from support import warm

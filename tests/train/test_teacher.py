@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_edge.labels import FER2013_LABELS
-from fer_edge.quantization import softmax
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.model.quantization import softmax
 from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
 from fer_train.batches import TrainingBatches, TrainingSet

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import pytest
 
-from fer_edge.cli import main
+from fer_edge.commands.cli import main
 from fer_train.config import load_recipe
 from fer_train.run_folder import STUDY
 from fer_train.tune.settings import load_search

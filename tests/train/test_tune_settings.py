@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge import strict_toml
-from fer_edge.cli import main
+from fer_edge.commands.cli import main
 from fer_edge.errors import ConfigError
+from fer_edge.settings import strict_toml
 from fer_train.config import Recipe, load_recipe
 from fer_train.tune.settings import Choices, Span, TuneSettings, from_table, load_search
 from support.road import assert_refused

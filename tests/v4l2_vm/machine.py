@@ -17,7 +17,7 @@ from pathlib import Path
 
 from arm.rootfs import CHECKOUT
 from fer_edge.errors import CheckFailedError
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 from v4l2_vm.film import draw_film
 from v4l2_vm.initramfs import OUT
 from v4l2_vm.parts import QEMU, Parts, machine_parts

@@ -16,7 +16,7 @@ import jsonschema
 from arm.rootfs import CHECKOUT, extract_debian, install_project, install_wheels, kept
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 
 HERE = Path(__file__).parent
 _SUITE, _PYTHON = "trixie", "3.13"  # the first Debian whose libcamera has the virtual camera

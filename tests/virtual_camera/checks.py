@@ -14,11 +14,11 @@ from typing import Any
 import picamera2
 from sensors import SENSORS
 
-from fer_edge.config import SourceSettings
 from fer_edge.errors import InputError, SourceLostError
+from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources import open_source
-from fer_edge.sources import picamera2 as source_module
-from fer_edge.sources.picamera2 import Picamera2Source
+from fer_edge.sources.picamera import source as source_module
+from fer_edge.sources.picamera.source import Picamera2Source
 from fer_edge.types import Frame
 
 CAMERA = "picamera2:Virtual0"

@@ -71,6 +71,6 @@ if __name__ == "__main__":
 
         checks.main(arguments[1])
     else:
-        from fer_edge.cli import main
+        from fer_edge.commands.cli import main
 
         sys.exit(main(arguments))

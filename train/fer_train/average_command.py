@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_edge import strict_toml
 from fer_edge.errors import InputError, ModelError
+from fer_edge.settings import strict_toml
 from fer_train.backend import check_packages, load_keras
 from fer_train.config import load_recipe
 from fer_train.dataset import load_data

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import InputError
-from fer_edge.files import atomic_path
+from fer_edge.system.files import atomic_path
 from fer_edge.types import UInt8Array
 from fer_train.model import every_layer
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.errors import ConfigError, InputError, MissingExtraError, ModelError
-from fer_edge.quiet import quiet_stderr
+from fer_edge.system.quiet import quiet_stderr
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.architectures.custom import import_builder_of
 from fer_train.config import RUN_CONFIG

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fer_edge.argument_types import count
-from fer_edge.cli import Command, add_subcommands
+from fer_edge.commands.argument_types import count
+from fer_edge.commands.cli import Command, add_subcommands
 from fer_edge.errors import ConfigError
 
 _SPLITS = ("Training", "PublicTest", "PrivateTest")

@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
+from fer_edge.settings import strict_toml
 from fer_train.data_config import DataSettings
 
 MOST = 1_000_000

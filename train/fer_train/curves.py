@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fer_edge.files import atomic_path
+from fer_edge.system.files import atomic_path
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from fer_edge.errors import InputError, OutputError
-from fer_edge.files import write_text_atomically
+from fer_edge.system.files import write_text_atomically
 from fer_train.audit import Audit, AuditReport, Finding
 from fer_train.dataset import load_dataset
 from fer_train.export import check_export_target, export_class_folders

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fer_edge.errors import InputError, OutputError, reason_of
-from fer_edge.files import atomic_path
+from fer_edge.system.files import atomic_path
 from fer_train.readers.progress import progress
 
 log = logging.getLogger(__name__)

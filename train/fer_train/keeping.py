@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from fer_edge.files import atomic_path, write_text_atomically
+from fer_edge.system.files import atomic_path, write_text_atomically
 from fer_train.architectures.architecture import Architecture
 from fer_train.averaging import NORM_IMAGES, read_mean, renew_norm
 from fer_train.backend import predict_logits

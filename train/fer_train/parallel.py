@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, reason_of
+from fer_edge.settings import strict_toml
 from fer_train.config import Recipe
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, InputError, OutputError
-from fer_edge.files import atomic_path, write_text_atomically
+from fer_edge.settings import strict_toml
+from fer_edge.system.files import atomic_path, write_text_atomically
 from fer_train.averaging import add_epoch
 from fer_train.backend import check_model_file
 from fer_train.config import MOST, RUN_CONFIG, LoopSettings, Recipe, TargetSettings, load_recipe

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.labels import FER2013_LABELS
 
 TRAINING, PUBLIC_TEST, PRIVATE_TEST = SPLIT_NAMES = ("Training", "PublicTest", "PrivateTest")
 """The ``Usage`` values of fer2013.csv. PublicTest is for every choice, PrivateTest for reports alone."""

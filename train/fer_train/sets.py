@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.crop import resample
 from fer_edge.errors import InputError
+from fer_edge.images.resample import resample
 from fer_edge.types import UInt8Array
 from fer_train.data_config import DataSettings, SetSettings
 from fer_train.ferplus import label_votes, load_votes

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.bundle import MANIFEST_NAME, load_bundle
-from fer_edge.classification import EmotionClassifier
 from fer_edge.errors import InputError, ModelError
-from fer_edge.files import write_bytes_atomically
-from fer_edge.quantization import softmax
+from fer_edge.model.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.model.quantization import softmax
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.system.files import write_bytes_atomically
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.backend import check_contract, check_model_file, load_model, predict_logits
 from fer_train.samples import TRAINING, Dataset

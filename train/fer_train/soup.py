@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge import strict_toml
 from fer_edge.errors import ModelError, OutputError
-from fer_edge.files import write_text_atomically
+from fer_edge.settings import strict_toml
+from fer_edge.system.files import write_text_atomically
 from fer_train.averaging import NORM_IMAGES, renew_norm
 from fer_train.backend import check_contract, load_model
 from fer_train.dataset import TRAINING, Dataset, trainable_rows

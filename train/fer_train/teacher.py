@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import ModelError
-from fer_edge.quantization import softmax
+from fer_edge.model.quantization import softmax
 from fer_edge.types import Float32Array
 from fer_train.backend import check_contract, load_model
 from fer_train.config import TargetSettings

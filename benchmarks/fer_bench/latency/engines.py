@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fer_edge.interpreter import TensorModel
+    from fer_edge.model.interpreter import TensorModel
 
 LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME, ONNX_RUNTIME = "litert", "litert-noxnnpack", "tflite-runtime", "onnxruntime"
 
@@ -46,6 +46,6 @@ def open_model(engine: Engine, path: Path, threads: int) -> TensorModel:
         from fer_bench.onnx_model import OnnxModel
 
         return OnnxModel(path, threads)
-    from fer_edge.interpreter import LiteRtModel
+    from fer_edge.model.interpreter import LiteRtModel
 
     return LiteRtModel(path, threads, xnnpack=engine.name != LITERT_NO_XNNPACK, interpreter=engine.distribution)

@@ -18,8 +18,8 @@ from fer_bench.latency.process import Block, Configuration, EngineMissingError, 
 from fer_bench.latency.summary import Samples, count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
 from fer_bench.machine import ThrottleWatch, read_machine_state
 from fer_bench.results import REFERENCE, LatencyRow, LatencySettings, MachineChange
-from fer_edge.bundle import ModelBundle
 from fer_edge.errors import FerEdgeError, InputError, ModelError
+from fer_edge.model.bundle import ModelBundle
 
 LEGACY_PYTHON = Path(".venv-legacy/bin/python")
 """Where `make legacy-env` of a checkout puts the interpreter for tflite-runtime."""

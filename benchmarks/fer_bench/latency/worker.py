@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fer_bench.latency.engines import Engine
-    from fer_edge.interpreter import TensorModel
+    from fer_edge.model.interpreter import TensorModel
 
 _CROPS, _SEED = 16, 20130701
 

@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from fer_edge.cli import Command
+from fer_edge.commands.cli import Command
 
 _SMALLEST, _LARGEST = 160, 4096
 """Width and height of a frame in pixels: a face in a smaller one is too small to be found by anyone."""

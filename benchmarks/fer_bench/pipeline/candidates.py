@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 
 from fer_bench.pipeline.worker import Candidate, Picture, Seen, serve
-from fer_edge.bundle import ModelBundle, load_bundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import RuntimeSettings
-from fer_edge.crop import resample
-from fer_edge.detection import load_cascade
-from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.images.resample import resample
+from fer_edge.model.bundle import ModelBundle, load_bundle
 from fer_edge.pipeline import Pipeline
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.detection.haar import load_cascade
+from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import Frame, UInt8Array
 

@@ -19,7 +19,7 @@ from fer_bench.pipeline.results import PipelineSection, SceneSettings
 from fer_bench.pipeline.scenes import FPS
 from fer_bench.results import REFERENCE, BenchmarkReport
 from fer_bench.runners import default_variant
-from fer_edge.bundle import ModelBundle, load_bundle
+from fer_edge.model.bundle import ModelBundle, load_bundle
 
 _RUN_MODEL = "model.keras"
 """The finished model in the folder of a run of ``fer-edge train``."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fer_bench.pipeline.measure import Turn
-from fer_edge.annotate import canvas, contact_sheet, draw_box, draw_label
-from fer_edge.image_files import write_image
+from fer_edge.images.files import write_image
+from fer_edge.recording.annotate import canvas, contact_sheet, draw_box, draw_label
 from fer_edge.types import Box, UInt8Array
 
 _SHOWN = 8

@@ -12,10 +12,9 @@ import numpy as np
 
 from fer_bench.pipeline.raster import enlarge, feathered, random_order
 from fer_bench.pipeline.results import FaceSource
-from fer_edge.crop import HAAR_MARGIN
 from fer_edge.errors import InputError
-from fer_edge.image_files import decode_gray
-from fer_edge.types import Float32Array, UInt8Array
+from fer_edge.images.files import decode_gray
+from fer_edge.types import HAAR_MARGIN, Float32Array, UInt8Array
 
 if TYPE_CHECKING:
     from fer_train.dataset import Dataset

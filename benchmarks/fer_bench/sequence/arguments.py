@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_edge.cli import Command
+from fer_edge.commands.cli import Command
 
 _QUICK_SECONDS = 8
 """Enough for one change of label in every sequence."""

@@ -31,13 +31,13 @@ from fer_bench.sequence.results import (
 from fer_bench.sequence.scenes import KINDS
 from fer_bench.sequence.systems import FerEdge, FullSearch, System, haar_search, yunet_search
 from fer_bench.sequence.truth import CleanView, rows_of
-from fer_edge import strict_toml
-from fer_edge.bundle import ModelBundle, load_bundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.errors import InputError
-from fer_edge.opencv_setup import set_up_opencv
-from fer_edge.yunet_model import read_model
+from fer_edge.model.bundle import ModelBundle, load_bundle
+from fer_edge.settings import strict_toml
+from fer_edge.settings.runtime import RuntimeSettings, load_settings
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.detection.yunet_model import read_model
+from fer_edge.system.opencv_setup import set_up_opencv
 from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
 
 _WIDTH, _HEIGHT = 640, 480

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Protocol
 
 from fer_bench.sequence.results import FER_EDGE
-from fer_edge.bundle import ModelBundle
-from fer_edge.classification import EmotionClassifier
-from fer_edge.config import DetectorSettings, RuntimeSettings
-from fer_edge.crop import crop_face
-from fer_edge.detection import load_cascade
+from fer_edge.model.bundle import ModelBundle
 from fer_edge.pipeline import Pipeline
+from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.crop import crop_face
+from fer_edge.stages.detection.haar import load_cascade
+from fer_edge.stages.detection.yunet import MAX_FACE_PX, YuNetFaceDetector
 from fer_edge.telemetry import StageTimer, Telemetry
 from fer_edge.types import Box, EventKind, Face, Frame, UInt8Array
-from fer_edge.yunet import MAX_FACE_PX, YuNetFaceDetector
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ import numpy as np
 from fer_bench.pipeline.scoring import match_boxes
 from fer_bench.sequence.cast import Cast, Segment
 from fer_bench.sequence.scoring import LEAST_IOU
-from fer_edge.classification import EmotionClassifier
-from fer_edge.crop import HAAR_MARGIN, resample
-from fer_edge.detection import load_cascade
-from fer_edge.types import Box, Face, FaceCrop, Float32Array, UInt8Array
+from fer_edge.images.resample import resample
+from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.detection.haar import load_cascade
+from fer_edge.types import HAAR_MARGIN, Box, Face, FaceCrop, Float32Array, UInt8Array
 
 _SIDE = 144
 """An image of 48 pixels is enlarged to so many, of which its Haar box is 133: about an easy sequence's face."""

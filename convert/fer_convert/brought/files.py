@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import InputError, MissingExtraError, ModelError, reason_of
-from fer_edge.quiet import quiet_stderr
+from fer_edge.system.quiet import quiet_stderr
 from fer_train.backend import check_model_file
 
 HDF5_SUFFIXES = (".h5", ".hdf5")

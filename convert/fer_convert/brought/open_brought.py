@@ -12,8 +12,8 @@ from fer_convert.brought.files import Loaded, check_kind, load
 from fer_convert.brought.graph import FrozenGraph, freeze, own_scaling, scaled_twice
 from fer_convert.brought.input_range import RAW, InputRange
 from fer_edge.errors import InputError, ModelError
-from fer_edge.labels import FER2013_LABELS
-from fer_edge.quantization import softmax
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.model.quantization import softmax
 from fer_edge.types import Float32Array
 
 _TRIED = 8

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from fer_edge import strict_toml
-from fer_edge.config import RuntimeSettings
-from fer_edge.redaction import redacted
+from fer_edge.settings import strict_toml
+from fer_edge.settings.redaction import redacted
+from fer_edge.settings.runtime import RuntimeSettings
 
 _COMMON_NAMES = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
 """Default names of hosts and users; some of them are part of commands."""

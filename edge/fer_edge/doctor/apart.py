@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from fer_edge import strict_toml
-from fer_edge.config import RuntimeSettings
+from fer_edge.doctor.all_checks import CHECKS
 from fer_edge.doctor.checks import Case
-from fer_edge.doctor.command import CHECKS
 from fer_edge.doctor.examine import finding_as_line, keep_for_findings, look_at
+from fer_edge.settings import strict_toml
+from fer_edge.settings.runtime import RuntimeSettings
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, may, skipped, user_name
-from fer_edge.redaction import redacted
+from fer_edge.settings.redaction import redacted
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
@@ -77,8 +77,8 @@ def look_at_sources(case: Case) -> Finding:
 def _source(uri: str, case: Case) -> tuple[str, str | None]:
     """The kind of a source in words, and what is wrong with it."""
     from fer_edge.sources.camera import camera_device
-    from fer_edge.sources.picamera2 import camera_of
-    from fer_edge.sources.synthetic import DEMO_URI
+    from fer_edge.sources.demo import DEMO_URI
+    from fer_edge.sources.picamera.source import camera_of
 
     if uri == DEMO_URI:
         return "built-in scene", None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from fer_edge.config import RuntimeSettings
+from fer_edge.settings.runtime import RuntimeSettings
 
 
 class Verdict(StrEnum):

@@ -13,9 +13,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from fer_edge import strict_toml
 from fer_edge.doctor.checks import Case, Check, Finding, Verdict, broken
-from fer_edge.redaction import redacted
+from fer_edge.settings import strict_toml
+from fer_edge.settings.redaction import redacted
 
 
 def examine(case: Case, checks: Sequence[Check], deadline_s: float = 30.0) -> list[tuple[Check, Finding]]:

@@ -8,9 +8,9 @@ import re
 import time
 from pathlib import Path
 
-from fer_edge.config import YUNET_FILE, YUNET_PAGE
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
 from fer_edge.errors import FerEdgeError
+from fer_edge.settings.runtime import YUNET_FILE, YUNET_PAGE
 
 _LEAST_OPENCV = (4, 10)
 _INSTALL_OPENCV = "pip install 'opencv-python-headless>=4.10,<5'"
@@ -31,7 +31,7 @@ def look_at_opencv(case: Case) -> Finding:
         )
     if numbers >= (5,):
         return broken(f"{version}: OpenCV 5 has no Haar cascade", f'{_INSTALL_OPENCV}, or detector.kind = "yunet"')
-    from fer_edge.detection import load_cascade
+    from fer_edge.stages.detection.haar import load_cascade
 
     try:
         load_cascade()
@@ -45,8 +45,8 @@ def look_at_detector(case: Case) -> Finding:
     """What looks for faces, and whether YuNet's file, if it is to, is the published one and finds a face."""
     import numpy as np
 
-    from fer_edge.yunet import YuNetFaceDetector
-    from fer_edge.yunet_model import STRIDE, read_model, try_apart
+    from fer_edge.stages.detection.yunet import YuNetFaceDetector
+    from fer_edge.stages.detection.yunet_model import STRIDE, read_model, try_apart
 
     detector = case.settings.detector
     if detector.kind != "yunet" or detector.model is None:
@@ -75,7 +75,7 @@ def look_at_detector(case: Case) -> Finding:
 
 def look_at_model(case: Case) -> Finding:
     """The bundle, and the hash of the variant that is to run."""
-    from fer_edge.bundle import load_bundle
+    from fer_edge.model.bundle import load_bundle
 
     model = case.settings.model
     try:
@@ -91,8 +91,8 @@ def look_at_inference(case: Case) -> Finding:
     """The model runs, and on what: XNNPACK may have taken the graph, or nothing of it."""
     import numpy as np
 
-    from fer_edge.bundle import load_bundle
-    from fer_edge.classification import EmotionClassifier
+    from fer_edge.model.bundle import load_bundle
+    from fer_edge.stages.classification import EmotionClassifier
 
     try:
         with load_bundle(case.settings.model.bundle) as bundle:
@@ -120,7 +120,7 @@ def look_at_inference(case: Case) -> Finding:
 
 def look_at_picamera2(case: Case) -> Finding:
     """Whether it loads in this very environment: a fact of the installation, whatever is plugged in."""
-    from fer_edge.sources.picamera2 import import_picamera2
+    from fer_edge.sources.picamera.source import import_picamera2
 
     named = _pi_cameras(case)
     if not named and importlib.util.find_spec("picamera2") is None:
@@ -140,7 +140,7 @@ def look_at_picamera2(case: Case) -> Finding:
 
 def look_at_libcamera(case: Case) -> Finding:
     """Whether libcamera sees the cameras that the settings name; without picamera2 there is no way to ask."""
-    from fer_edge.sources.picamera2 import import_picamera2
+    from fer_edge.sources.picamera.source import import_picamera2
 
     try:
         package = import_picamera2()
@@ -162,6 +162,6 @@ def look_at_libcamera(case: Case) -> Finding:
 
 def _pi_cameras(case: Case) -> list[int | str]:
     """The Raspberry Pi cameras that the settings name: their numbers, or libcamera's ids."""
-    from fer_edge.sources.picamera2 import camera_of
+    from fer_edge.sources.picamera.source import camera_of
 
     return [which for which in map(camera_of, case.settings.source.uris) if which is not None]

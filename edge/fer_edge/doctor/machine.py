@@ -9,9 +9,9 @@ import stat
 import sys
 from pathlib import Path
 
-from fer_edge.chip_mailbox import GENCMD, MAILBOX, ask_throttled
+from fer_edge.chip.mailbox import GENCMD, MAILBOX, ask_throttled
 from fer_edge.doctor.checks import Case, Finding, Verdict, as_owner, broken, doubtful, fine, may, skipped, user_name
-from fer_edge.service_config import ChipSettings
+from fer_edge.settings.service import ChipSettings
 
 _PYTHONS = ((3, 11), (3, 13))
 _NEEDED_MIB, _EASY_MIB = 110, 200
@@ -124,7 +124,7 @@ def _judge_folder(folder: Path) -> Finding:
 
 def look_at_clock(case: Case) -> Finding:
     """Whether the times of events can be trusted."""
-    from fer_edge.event_json import clock_synced
+    from fer_edge.sinks.event_json import clock_synced
 
     synced = clock_synced()
     if synced is None:
@@ -136,7 +136,7 @@ def look_at_clock(case: Case) -> Finding:
 
 def look_at_temperature(case: Case) -> Finding:
     """The chip's temperature against the limits of the settings."""
-    from fer_edge.chip import read_chip
+    from fer_edge.chip.reading import read_chip
 
     chip = case.settings.chip
     celsius = read_chip(Path(chip.sysfs)).temperature_c
@@ -151,7 +151,7 @@ def look_at_temperature(case: Case) -> Finding:
 
 def look_at_throttling(case: Case) -> Finding:
     """What the firmware of a Raspberry Pi slows down for."""
-    from fer_edge.chip import UNDER_VOLTAGE, named_flags, read_throttled
+    from fer_edge.chip.reading import UNDER_VOLTAGE, named_flags, read_throttled
 
     sysfs, devices = case.settings.chip.sysfs, case.root / "dev"
     asked = None

@@ -10,10 +10,10 @@ import sys
 import time
 from typing import Any
 
-from fer_edge import strict_toml
-from fer_edge.config import RuntimeSettings
 from fer_edge.doctor.examine import keep_for_findings
 from fer_edge.errors import FerEdgeError
+from fer_edge.settings import strict_toml
+from fer_edge.settings.runtime import RuntimeSettings
 
 _CAMERA_S = 4.0
 """Seconds for which a camera is watched."""
@@ -54,7 +54,7 @@ def list_cameras(settings: RuntimeSettings, _: str) -> Any:
 
     if find_spec("picamera2") is None:
         return {"libcamera": None, "cameras": []}
-    from fer_edge.sources.picamera2 import import_picamera2
+    from fer_edge.sources.picamera.source import import_picamera2
 
     package = import_picamera2()
     import libcamera
@@ -68,7 +68,7 @@ def list_cameras(settings: RuntimeSettings, _: str) -> Any:
 def watch_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
     """Return how the camera ``uri`` does for a few seconds; no picture, but its mean grey level."""
     from fer_edge.sources.camera import open_camera
-    from fer_edge.sources.picamera2 import open_picamera2
+    from fer_edge.sources.picamera.source import open_picamera2
     from fer_edge.types import Frame
 
     began = time.monotonic()
@@ -123,8 +123,8 @@ def time_model(settings: RuntimeSettings, _: str) -> dict[str, Any]:
     """Return what runs the model, and how long one face takes."""
     import numpy as np
 
-    from fer_edge.bundle import load_bundle
-    from fer_edge.classification import EmotionClassifier
+    from fer_edge.model.bundle import load_bundle
+    from fer_edge.stages.classification import EmotionClassifier
 
     with load_bundle(settings.model.bundle) as bundle:
         manifest = bundle.manifest

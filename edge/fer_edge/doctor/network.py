@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
 from fer_edge.errors import FerEdgeError
-from fer_edge.extras import missing_packages
-from fer_edge.secret_files import is_for_the_service_alone, read_secret, read_token
-from fer_edge.service_config import MqttSettings, WebSettings
+from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret, read_token
+from fer_edge.settings.service import MqttSettings, WebSettings
+from fer_edge.system.extras import missing_packages
 
 _LOG_IN = {"Bad user name or password", "Not authorized"}
 """What a broker says to a wrong password, in paho's words."""

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_edge import strict_toml
-from fer_edge.config import RuntimeSettings
 from fer_edge.doctor.anonymous import Anonymizer
 from fer_edge.doctor.checks import Case, Check, Finding, Verdict
 from fer_edge.doctor.measure import measure
+from fer_edge.settings import strict_toml
+from fer_edge.settings.runtime import RuntimeSettings
 
 FORMAT = 1
 _PACKAGES = (

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from fer_edge.doctor.checks import Case, Finding, as_owner, broken, doubtful, fine, skipped
 from fer_edge.errors import ConfigError
-from fer_edge.notify import UNIT
-from fer_edge.secret_files import is_for_the_service_alone, read_secret
-from fer_edge.unit_environment import unit_problem
+from fer_edge.service.unit_environment import unit_problem
+from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret
+from fer_edge.system.notify import UNIT
 
 _ASKED = (
     *("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "StatusText"),

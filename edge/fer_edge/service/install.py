@@ -14,12 +14,12 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-from fer_edge.config import RuntimeSettings, load_settings
 from fer_edge.errors import CheckFailedError, ConfigError, FerEdgeError, InputError, OutputError
-from fer_edge.extras import demand, missing_packages
-from fer_edge.notify import UNIT
 from fer_edge.service.plan import Command, Delete, Step, System, Write
 from fer_edge.service.program import HOMES, Program, check_place, is_below, program_at, this_program
+from fer_edge.settings.runtime import RuntimeSettings, load_settings
+from fer_edge.system.extras import demand, missing_packages
+from fer_edge.system.notify import UNIT
 
 USER = "fer-edge"
 CONFIG = "/etc/fer-edge/config.toml"

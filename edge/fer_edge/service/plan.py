@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import CheckFailedError, InputError
-from fer_edge.files import write_text_atomically
+from fer_edge.system.files import write_text_atomically
 
 
 @dataclass(frozen=True, slots=True)

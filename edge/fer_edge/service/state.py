@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_edge.notify import UNIT
-from fer_edge.unit_environment import unit_problem
+from fer_edge.service.unit_environment import unit_problem
+from fer_edge.system.notify import UNIT
 
 _PROPERTIES = (
     *("LoadState", "ActiveState", "SubState", "UnitFileState", "StateChangeTimestamp", "NRestarts", "StatusText"),

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from fer_edge.config import RuntimeSettings
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.aggregate import AggregatingSink
 from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame, Sink
 from fer_edge.sinks.console import open_console
 from fer_edge.sinks.jsonl import open_events_file
-from fer_edge.sinks.mqtt import open_mqtt
+from fer_edge.sinks.mqtt.sink import open_mqtt
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.webhook import open_webhook
 from fer_edge.status import StatusBoard

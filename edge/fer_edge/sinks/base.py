@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
-from fer_edge.closing import Closing
+from fer_edge.system.closing import Closing
 from fer_edge.types import EmotionEvent, Frame
 
 

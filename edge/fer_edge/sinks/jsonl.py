@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fer_edge.config import RuntimeSettings
-from fer_edge.event_json import event_to_json
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.base import ClosingSink, ManagedSink
+from fer_edge.sinks.event_json import event_to_json
 from fer_edge.sinks.line_file import LineFile
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import Sync, managed

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fer_edge.closing import Closing
 from fer_edge.errors import OutputError
+from fer_edge.system.closing import Closing
 
 STANDARD_OUTPUT = "-"
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from fer_edge.backoff import Backoff
-from fer_edge.config import RuntimeSettings
 from fer_edge.errors import OutputError
-from fer_edge.one_line import say
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame
 from fer_edge.sinks.pace import POLL_S, Pace
 from fer_edge.status import SinkStatus, StatusBoard
+from fer_edge.system.backoff import Backoff
+from fer_edge.system.one_line import say
 from fer_edge.types import EmotionEvent
 
 FIRST_RETRY_S = 1.0

@@ -1,6 +1,7 @@
 """Where frames come from: ``open_source`` chooses by URI; each kind of source is one file.
 
-To add a source: write one new file with a class that fits ``base.FrameSource``, and add one line to ``_OPENERS``.
+To add a source: write one new file with a class that fits ``fer_edge.frames.FrameSource``, and add one line to
+``_OPENERS``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fer_edge.config import SourceSettings
 from fer_edge.errors import FerEdgeError, InputError
-from fer_edge.redaction import redacted
-from fer_edge.sources import camera, folder, network, opencv, picamera2, synthetic
-from fer_edge.sources.base import FrameSource, NoFrame
+from fer_edge.frames import FrameSource, NoFrame
+from fer_edge.settings.redaction import redacted
+from fer_edge.settings.runtime import SourceSettings
+from fer_edge.sources import camera, demo, folder, opencv
 from fer_edge.sources.newest import NewestFrameSource
 from fer_edge.sources.opening import Opening, Unopened, first_to_open
+from fer_edge.sources.picamera.source import open_picamera2
+from fer_edge.sources.stream.source import open_stream
 from fer_edge.sources.view import adjusted
 
 KNOWN_SOURCES = (
@@ -28,10 +31,10 @@ KNOWN_SOURCES = (
 """What a user may name, in words."""
 
 _OPENERS: tuple[Callable[[str, SourceSettings, str], FrameSource | Unopened | None], ...] = (
-    synthetic.open_demo,
+    demo.open_demo,
     camera.open_camera,
-    picamera2.open_picamera2,
-    network.open_stream,
+    open_picamera2,
+    open_stream,
     folder.open_images,
     opencv.open_video,
 )

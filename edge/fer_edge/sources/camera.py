@@ -9,8 +9,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from fer_edge.config import SourceSettings
-from fer_edge.sources.base import FrameSource
+from fer_edge.frames import FrameSource
+from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.opening import Unopened
 
 _NODE = re.compile(r"(?:/dev/video)?(\d{1,3})")

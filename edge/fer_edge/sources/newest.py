@@ -12,7 +12,8 @@ import time
 from dataclasses import replace
 
 from fer_edge.errors import SourceLostError
-from fer_edge.sources.base import ClosingSource, FrameSource, NoFrame, as_lost
+from fer_edge.frames import ClosingSource, FrameSource, NoFrame
+from fer_edge.sources.base import as_lost
 from fer_edge.types import Frame
 
 _JOIN_S = 2.0

@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.config import SourceSettings
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
-from fer_edge.gray import to_gray
-from fer_edge.image_files import check_readable
-from fer_edge.sources.base import DEFAULT_FPS, ClosingSource, NoFrame, glass_time
+from fer_edge.frames import ClosingSource, NoFrame
+from fer_edge.images.files import check_readable
+from fer_edge.images.gray import to_gray
+from fer_edge.settings.runtime import SourceSettings
+from fer_edge.sources.base import DEFAULT_FPS, glass_time
 from fer_edge.types import Frame, UInt8Array, described
 
 _log = logging.getLogger(__name__)

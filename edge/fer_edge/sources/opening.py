@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fer_edge.errors import SourceLostError
-from fer_edge.sources.base import FrameSource, as_lost
+from fer_edge.frames import FrameSource
+from fer_edge.sources.base import as_lost
 
 _POLL_S = 0.1
 """How long a wait lasts before ``stop`` and the time are looked at again."""

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse
 
-from fer_edge.one_line import say
+from fer_edge.system.one_line import say
 from fer_edge.web.access import SESSION_S, AllowedHosts, Token, WrongTokens, host_name
 
 SESSION_COOKIE = "fer_edge_session"

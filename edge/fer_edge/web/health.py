@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fer_edge.config import SourceSettings
-from fer_edge.redaction import redacted
+from fer_edge.settings.redaction import redacted
+from fer_edge.settings.runtime import SourceSettings
 from fer_edge.status import DaemonStatus, SourceStatus
 
 STALE_AFTER_S = 30.0

@@ -22,7 +22,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
-from fer_edge.one_line import say
+from fer_edge.system.one_line import say
 from fer_edge.web.application import MOST_BODY
 
 LONGEST_S = 20.0

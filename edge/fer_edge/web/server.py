@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from http import HTTPStatus
 
-from fer_edge.closing import Closing
 from fer_edge.errors import ConfigError, OutputError
-from fer_edge.extras import demand
-from fer_edge.secret_files import read_token
-from fer_edge.service_config import WebSettings
+from fer_edge.settings.secret_files import read_token
+from fer_edge.settings.service import WebSettings
 from fer_edge.status import StatusBoard
+from fer_edge.system.closing import Closing
+from fer_edge.system.extras import demand
 from fer_edge.web.access import AllowedHosts, Token
 from fer_edge.web.application import Application, Response, Site, json_response, static_pages
 from fer_edge.web.health import STALE_AFTER_S, condition, health

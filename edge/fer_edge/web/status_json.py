@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from fer_edge.redaction import redacted
+from fer_edge.settings.redaction import redacted
 from fer_edge.status import DaemonStatus, SinkStatus, SourceStatus
 from fer_edge.types import EmotionEvent, RuntimeStatus, TrackedEmotion
 from fer_edge.web.health import Condition, condition, health

@@ -26,8 +26,8 @@ import shlex
 from importlib.resources import files
 from typing import Protocol
 
-from fer_edge import strict_toml
 from fer_edge.errors import InputError
+from fer_edge.settings import strict_toml
 from fer_flash.first_boot.boot_file import BootFile
 from fer_flash.first_boot.boot_texts import cmdline_text, config_text
 from fer_flash.first_boot.network import netplan, wifi_connection, wired_connection

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.bundle import file_sha256
 from fer_edge.errors import CheckFailedError, InputError, OutputError
-from fer_edge.files import write_bytes_atomically
-from fer_edge.user_folders import cache_folder
+from fer_edge.model.bundle import file_sha256
+from fer_edge.system.files import write_bytes_atomically
+from fer_edge.system.user_folders import cache_folder
 from fer_flash.packages.apt import missing_programs, private_apt
 from fer_flash.packages.apt_sources import AptSources
 from fer_flash.packages.deb import Deb, deb_from_record, read_deb

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.bundle import file_sha256
 from fer_edge.errors import CheckFailedError
+from fer_edge.model.bundle import file_sha256
 
 _FIELDS = ("Package", "Version", "Architecture", "Installed-Size")
 # deb-control(5), deb-version(7); the file names are apt's own: a colon is written %3a.

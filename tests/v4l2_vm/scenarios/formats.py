@@ -77,11 +77,11 @@ def watch() -> None:
     import cv2
     import numpy
 
-    from fer_edge.bundle import load_bundle
-    from fer_edge.config import RuntimeSettings, SourceSettings
-    from fer_edge.opencv_setup import set_up_opencv
+    from fer_edge.model.bundle import load_bundle
     from fer_edge.pipeline import Pipeline
+    from fer_edge.settings.runtime import RuntimeSettings, SourceSettings
     from fer_edge.sources import open_source
+    from fer_edge.system.opencv_setup import set_up_opencv
     from fer_edge.types import Frame
     from v4l2_vm.film import WIDTH
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError, reason_of
+from fer_edge.settings import strict_toml
 from fer_train.model import every_layer
 
 _PASSING = {"name", "dtype", "seed", "trainable", "build_config"}

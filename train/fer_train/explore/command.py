@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import InputError, OutputError
-from fer_edge.files import write_bytes_atomically, write_text_atomically
+from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_train.config import Recipe, load_recipe
 from fer_train.dataset import Dataset, load_data, load_dataset
 from fer_train.explore import page

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.crop import resample
+from fer_edge.images.resample import resample
 from fer_edge.types import UInt8Array
 from fer_train.explore.extras import require
 

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError
-from fer_edge.opencv_setup import set_up_opencv
+from fer_edge.system.opencv_setup import set_up_opencv
 from fer_train.dataset import PUBLIC_TEST, TRAINING, load_dataset
 from fer_train.face_check.making import chunks, images_of, write
 

@@ -9,10 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fer_edge.crop import HAAR_MARGIN, crop_face
-from fer_edge.detection import load_cascade
-from fer_edge.types import Box, Face, Float32Array, UInt8Array
-from fer_edge.verification import CROP
+from fer_edge.stages.crop import crop_face
+from fer_edge.stages.detection.haar import load_cascade
+from fer_edge.stages.verification import CROP
+from fer_edge.types import HAAR_MARGIN, Box, Face, Float32Array, UInt8Array
 from fer_train.face_check.clutter import clutter_picture
 
 FRAME = (400, 300)

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.labels import FER2013_LABELS
-from fer_edge.user_folders import cache_folder
+from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.system.user_folders import cache_folder
 from fer_train.samples import SPLIT_NAMES, Dataset, Split
 
 _LOG = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_edge.image_files import IMAGE_SUFFIXES, read_gray
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.images.files import IMAGE_SUFFIXES, read_gray
+from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.types import UInt8Array
 from fer_train.readers.class_names import OTHER_NAMES, label_of
 from fer_train.readers.locate import CLASS_FOLDER_ROOTS

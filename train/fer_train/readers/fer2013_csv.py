@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_edge.labels import FER2013_LABELS
+from fer_edge.model.labels import FER2013_LABELS
 from fer_train.readers.containers import DAMAGE_ERRORS, CsvStream, open_csv
 from fer_train.readers.progress import progress
 from fer_train.samples import SPLIT_NAMES, Dataset, RowCollector

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.crop import CropSpec, crop_face, resample
 from fer_edge.errors import InputError
-from fer_edge.image_files import IMAGE_SUFFIXES, read_gray
-from fer_edge.types import UInt8Array
+from fer_edge.images.files import IMAGE_SUFFIXES, read_gray
+from fer_edge.images.resample import resample
+from fer_edge.stages.crop import crop_face
+from fer_edge.types import CropSpec, UInt8Array
 from fer_train.data_config import SetSettings
 from fer_train.readers.class_folders import empty_class, fingerprint, named_split, visible
 from fer_train.readers.class_names import match_classes

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_edge.user_folders import cache_folder
+from fer_edge.system.user_folders import cache_folder
 from fer_train.readers.containers import CSV_NAMES
 
 DATA_VARIABLE = "FER_EDGE_DATA"

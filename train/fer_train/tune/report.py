@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge import strict_toml
-from fer_edge.files import write_bytes_atomically, write_text_atomically
+from fer_edge.settings import strict_toml
+from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_train.run_folder import STUDY
 from fer_train.tune.picture import draw
 from fer_train.tune.settings import Search, Values

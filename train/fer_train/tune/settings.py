@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fer_edge import strict_toml
 from fer_edge.errors import ConfigError
+from fer_edge.settings import strict_toml
 from fer_train.config import MOST, Recipe, TargetSettings, load_recipe
 
 MOST_TRIALS = 10_000

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, reason_of
-from fer_edge.files import atomic_path
+from fer_edge.system.files import atomic_path
 from fer_train.tune.settings import Choices, Search, Values, from_table
 
 FORMAT = 1

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from fer_edge.errors import FerEdgeError, InputError, OutputError, reason_of
-from fer_edge.one_line import say
+from fer_edge.system.one_line import say
 from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
 from fer_train.config import Recipe

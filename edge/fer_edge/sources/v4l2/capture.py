@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.closing import Closing
 from fer_edge.errors import SourceLostError
 from fer_edge.sources.v4l2 import structs
 from fer_edge.sources.v4l2.formats import PixelFormat
+from fer_edge.system.closing import Closing
 from fer_edge.types import UInt8Array
 
 _BUFFERS = 4

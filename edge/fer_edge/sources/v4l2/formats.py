@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fer_edge.image_files import jpeg_is_whole
-from fer_edge.quiet import quiet_stderr
+from fer_edge.images.files import jpeg_is_whole
+from fer_edge.system.quiet import quiet_stderr
 from fer_edge.types import UInt8Array
 
 JPEGS = ("MJPG", "JPEG")

@@ -1,0 +1,1 @@
+"""Temperature and throttling of the processor, and the search budget that they leave."""

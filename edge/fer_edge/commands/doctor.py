@@ -1,0 +1,91 @@
+"""``fer-edge doctor``: all the checks, and a table of what they found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from fer_edge.doctor.all_checks import CHECKS
+from fer_edge.doctor.checks import Case, Check, Finding, Verdict, broken, fine
+from fer_edge.doctor.examine import examine
+from fer_edge.errors import CheckFailedError, ConfigError
+from fer_edge.settings.runtime import RuntimeSettings, load_settings
+from fer_edge.system.one_line import say
+
+_STANDARD_OUTPUT = Path("-")
+_SERVICE_CONFIG = Path("/etc/fer-edge/config.toml")
+_SETTINGS = Check("settings", lambda case: fine("read"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out ``fer-edge doctor``; returns 0. Raises CheckFailedError, exit code 1, when something is bad."""
+    problem = None
+    try:
+        settings = load_settings(arguments.config)
+    except ConfigError as error:
+        settings, problem = RuntimeSettings(), str(error)
+    found = examine(Case(settings, arguments.config), CHECKS, arguments.patience)
+    if problem is not None:
+        first = broken(
+            problem, "fer-edge run --print-config shows what is in force; the other checks go by the defaults"
+        )
+    else:
+        first = fine(str(arguments.config or f"the defaults; --config {_usual_config()} names others"))
+    found.insert(0, (_SETTINGS, first))
+    if arguments.report is not None:
+        _write_report(arguments.report, Case(settings, arguments.config), found, arguments.patience)
+    if arguments.report != _STANDARD_OUTPUT:
+        sys.stdout.write(_as_json(found) if arguments.json else _as_table(found))
+    bad = [check.name for check, finding in found if finding.verdict is Verdict.BAD]
+    if bad:
+        raise CheckFailedError(f"{len(bad)} of {len(found)} checks are bad: {', '.join(bad)}")
+    return 0
+
+
+def _write_report(path: Path, case: Case, found: Sequence[tuple[Check, Finding]], deadline_s: float) -> None:
+    from fer_edge.doctor.report import make_report
+    from fer_edge.system.files import atomic_path
+
+    text = json.dumps(make_report(case, found, deadline_s), indent=2, ensure_ascii=False) + "\n"
+    if path == _STANDARD_OUTPUT:
+        sys.stdout.write(text)
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    say(f"{path} is written; read it before you pass it on")
+
+
+def _usual_config() -> str:
+    """Where the service's settings are, if they are there."""
+    return str(_SERVICE_CONFIG) if _SERVICE_CONFIG.exists() else "F"
+
+
+def _as_json(found: Sequence[tuple[Check, Finding]]) -> str:
+    checks = [{"name": check.name, **asdict(finding)} for check, finding in found]
+    counts = {verdict.value: sum(entry["verdict"] == verdict for entry in checks) for verdict in Verdict}
+    return json.dumps({"checks": checks, "counts": counts}, indent=2) + "\n"
+
+
+def _as_table(found: Sequence[tuple[Check, Finding]]) -> str:
+    """Name, verdict and what was seen; below it what to do, where something is to be done."""
+    name_width = max(len(check.name) for check, _ in found)
+    verdict_width = max(len(finding.verdict) for _, finding in found)
+    indent = " " * (name_width + verdict_width + 4)
+    try:
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):  # no terminal: one line each, for who searches in it
+        columns = 10_000
+    lines = []
+    for check, finding in found:
+        head = f"{check.name:<{name_width}}  {finding.verdict:<{verdict_width}}  "
+        width = max(columns, len(indent) + 30)
+        lines += textwrap.wrap(finding.seen, width, initial_indent=head, subsequent_indent=indent) or [head]
+        if finding.mend is not None and finding.verdict in (Verdict.WARN, Verdict.BAD):
+            lines.append(f"{indent}-> {finding.mend}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,145 @@
+"""``fer-edge predict``: every face in each image, with box, label and probabilities."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_edge.errors import FerEdgeError, OutputError
+from fer_edge.images.files import check_readable, list_images, read_gray, write_image
+from fer_edge.model.bundle import ModelManifest, load_bundle
+from fer_edge.recording.annotate import Annotator, canvas, draw_box, draw_label, draw_probabilities
+from fer_edge.settings.runtime import load_settings
+from fer_edge.stills import FaceReader, FaceReading
+from fer_edge.system.files import file_identity
+from fer_edge.system.opencv_setup import set_up_opencv
+from fer_edge.types import UNCERTAIN, UInt8Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageReading:
+    """One image file, its grey pixels uint8 [H, W], and its faces from left to right."""
+
+    path: Path
+    gray: UInt8Array
+    faces: tuple[FaceReading, ...]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out ``fer-edge predict``; returns 0, also when no face was found. Raises FerEdgeError."""
+    model = {"bundle": arguments.bundle, "variant": arguments.variant}
+    settings = load_settings(overrides={"model": model})
+    set_up_opencv(settings.detector.threads)
+    paths = [found for path in arguments.images for found in (list_images(path) if path.is_dir() else [path])]
+    for path in paths:  # before any work: a mistyped name should not cost the time of the others
+        check_readable(path)
+    folder: Path | None = arguments.annotate
+    targets: list[Path | None] = [None] * len(paths)
+    if folder is not None:
+        _prepare(folder)
+        targets = [*_targets(paths, folder)]
+    entries: list[dict[str, Any]] = []
+    with (
+        load_bundle(settings.model.bundle) as bundle,
+        FaceReader(bundle, settings) as reader,
+    ):
+        manifest = bundle.manifest
+        try:
+            for path, target in zip(paths, targets, strict=True):
+                gray = read_gray(path)
+                reading = ImageReading(path, gray, reader.read(gray))
+                if target is not None:
+                    write_image(target, draw_reading(reading, manifest.labels))
+                entries.append(_entry(reading, target))
+        except FerEdgeError:
+            if entries:  # what is done is told, and then what went wrong
+                _report(entries, manifest, settings.model.variant, as_json=arguments.json)
+            raise
+        _report(entries, manifest, settings.model.variant, as_json=arguments.json)
+    return 0
+
+
+def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
+    """The image as uint8 BGR [H, W, 3] with boxes, labels, and a bar for each label's probability."""
+    annotator = Annotator(labels)
+    colours = {label: annotator.colour(label) for label in labels}
+    picture = canvas(reading.gray)
+    for item in reading.faces:
+        draw_probabilities(picture, item.box, item.by_label(), colours)
+    for item in reading.faces:
+        told = f"{item.emotion} {item.confidence:.0%}"
+        if item.fault is not None:
+            told += f" ({_in_words(item.fault)})"
+        colour = colours[item.emotion] if item.fault is None else annotator.colour(UNCERTAIN)
+        draw_box(picture, item.box, colour)
+        draw_label(picture, item.box, told, colour)
+    return picture
+
+
+def _entry(reading: ImageReading, annotated: Path | None) -> dict[str, Any]:
+    height, width = reading.gray.shape
+    faces = [
+        {
+            "box": item.box.as_list(),
+            "score": round(item.face.score, 3),
+            "emotion": item.emotion,
+            "confidence": round(item.confidence, 4),
+            "probabilities": {label: round(value, 4) for label, value in item.by_label().items()},
+            "fault": item.fault,
+        }
+        for item in reading.faces
+    ]
+    entry: dict[str, Any] = {"file": str(reading.path), "width": width, "height": height, "faces": faces}
+    return entry if annotated is None else {**entry, "annotated": str(annotated)}
+
+
+def _report(entries: Sequence[dict[str, Any]], manifest: ModelManifest, variant: str, *, as_json: bool) -> None:
+    if as_json:
+        model = {"bundle": manifest.name, "version": manifest.version, "variant": variant}
+        sys.stdout.write(json.dumps({**model, "images": entries}, indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(_table(entries, manifest.labels))
+
+
+def _table(entries: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
+    width = max(10, *(len(entry["file"]) for entry in entries))
+    heads = " ".join(f"{label[:8]:>8}" for label in labels)
+    lines = [f"{'file':<{width}}  {'box x,y,w,h':<19}  {'emotion':<10}  {heads}  fault"]
+    for entry in entries:
+        if not entry["faces"]:
+            lines.append(f"{entry['file']:<{width}}  no face found")
+        for face in entry["faces"]:
+            box = ",".join(str(value) for value in face["box"])
+            shares = " ".join(f"{face['probabilities'][label]:>8.1%}" for label in labels)
+            fault = f"  {_in_words(face['fault'])}" if face["fault"] else ""
+            lines.append(f"{entry['file']:<{width}}  {box:<19}  {face['emotion']:<10}  {shares}{fault}")
+    return "\n".join(lines) + "\n"
+
+
+def _in_words(fault: str) -> str:
+    return fault.replace("_", " ")
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make the folder: {error.strerror}") from error
+
+
+def _targets(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """``<stem>-annotated.jpg`` in ``folder`` for each path, numbered where that is an input or another's copy."""
+    taken = {file_identity(path) for path in paths}
+    targets = []
+    for path in paths:
+        target, number = folder / f"{path.stem}-annotated.jpg", 2
+        while file_identity(target) in taken:
+            target, number = folder / f"{path.stem}-annotated-{number}.jpg", number + 1
+        taken.add(file_identity(target))
+        targets.append(target)
+    return targets

@@ -1,0 +1,189 @@
+"""``fer-edge run``: sources through the pipeline to events, trace, stats and annotated video."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fer_edge.daemon.session import Outcome, Session
+from fer_edge.daemon.threads import StopRequest
+from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, SourceLostError
+from fer_edge.frames import Limits
+from fer_edge.images.files import IMAGE_SUFFIXES
+from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
+from fer_edge.settings import strict_toml
+from fer_edge.settings.redaction import redacted
+from fer_edge.settings.runtime import RuntimeSettings, load_settings
+from fer_edge.sinks.line_file import STANDARD_OUTPUT
+from fer_edge.sources import KNOWN_SOURCES
+from fer_edge.sources.demo import DEMO_URI
+from fer_edge.stages.detection.choice import make_detector
+from fer_edge.system.files import file_identity
+from fer_edge.system.notify import Notifier
+from fer_edge.system.one_line import say
+from fer_edge.system.opencv_setup import set_up_opencv
+
+EXIT_INTERRUPTED = 130
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out ``fer-edge run``; returns the exit code. Raises FerEdgeError."""
+    settings = load_settings(arguments.config, _overrides(arguments))
+    if arguments.print_config:
+        table = strict_toml.to_table(settings)
+        table["source"]["uris"] = [redacted(uri) for uri in settings.source.uris]
+        if settings.webhook.url is not None:
+            table["webhook"]["url"] = redacted(settings.webhook.url)
+        sys.stdout.write(strict_toml.dump(table).lstrip("\n"))
+        return 0
+    _check(settings, arguments.config)
+    notifier = Notifier()
+    # From a terminal SIGHUP tells that it was closed, and ends the program as usual.
+    reloads = arguments.config is not None and not (sys.stdin and sys.stdin.isatty())
+    with StopRequest(reloads=reloads) as stop:
+        outcome = _run_sessions(arguments, settings, stop, notifier)
+        notifier.stopping()
+    if outcome.failure is not None:
+        if not outcome.told:
+            raise outcome.failure
+        return getattr(outcome.failure, "exit_code", FerEdgeError.exit_code)
+    frames = sum(status.frames for status in outcome.statuses)
+    return EXIT_INTERRUPTED if stop.interrupted and frames == 0 else 0
+
+
+class Reload:
+    """Reads the settings again when SIGHUP asks for it; a bad file is told of, and all goes on as before."""
+
+    def __init__(self, arguments: argparse.Namespace, stop: StopRequest, notifier: Notifier) -> None:
+        self._arguments, self._stop, self._notifier = arguments, stop, notifier
+        self.settings: RuntimeSettings | None = None
+        """What was read, once it is good; then the session is asked to end."""
+
+    def __call__(self) -> None:
+        """Look whether it was asked for."""
+        if not self._stop.reload_asked:
+            return
+        self._stop.reload_asked = False
+        self._notifier.reloading()
+        try:
+            self.settings = _accepted(self._arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the service must not end of it
+            say(f"not reloaded, all goes on as before: {error}")
+            self._notifier.ready()
+        else:
+            self._stop.asked.set()
+
+
+def _run_sessions(
+    arguments: argparse.Namespace, settings: RuntimeSettings, stop: StopRequest, notifier: Notifier
+) -> Outcome:
+    """One session, and another one after each reload. Raises FerEdgeError when the first is refused."""
+    reload = Reload(arguments, stop, notifier)
+    before: RuntimeSettings | None = None
+    while True:
+        set_up_opencv(settings.detector.threads)
+        limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
+        refusal: Exception | None = None
+        try:
+            outcome = Session(settings, limits, stop, notifier, reload).run()
+            refusal = None if outcome.statuses else outcome.failure  # no source could be opened
+        except Exception as error:
+            if before is None:
+                raise
+            refusal = error
+        if before is not None and refusal is not None:
+            say(f"the new settings do not work, back to those before: {refusal}")
+            settings, before = before, None
+            continue
+        # Sources that were lost end no reload; an output that failed ends everything.
+        failed = outcome.failure is not None and not isinstance(outcome.failure, InputError | SourceLostError)
+        if reload.settings is None or failed or not stop.restart():
+            return outcome
+        before, settings, reload.settings = settings, reload.settings, None
+        say("reloaded")
+
+
+def _accepted(arguments: argparse.Namespace) -> RuntimeSettings:
+    """The settings as they are now. Raises FerEdgeError when they, or the model that they name, are refused."""
+    settings = load_settings(arguments.config, _overrides(arguments))
+    _check(settings, arguments.config)
+    with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
+        bundle.variant(settings.model.variant)
+    make_detector(settings.detector)
+    return settings
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    return {
+        "source": {
+            "uris": tuple(arguments.sources) or None,
+            "max_fps": arguments.max_fps,
+            "realtime": arguments.realtime or None,
+        },
+        "model": {"bundle": arguments.bundle, "variant": arguments.variant},
+        "output": {
+            "events": arguments.events,
+            "trace": arguments.trace,
+            "stats": arguments.stats,
+            "annotate": arguments.annotate,
+        },
+    }
+
+
+def _check(settings: RuntimeSettings, config: Path | None) -> None:
+    uris = settings.source.uris
+    if not uris:
+        raise ConfigError(f"no source: name one ({KNOWN_SOURCES}), or set [source] uris in the config")
+    if settings.output.annotate is not None and len(uris) > 1:
+        raise ConfigError("--annotate takes one source; run the others without it, or each in a run of its own")
+    if settings.output.privacy == "aggregate":
+        for flag in ("trace", "annotate"):  # both show what each person does
+            if getattr(settings.output, flag) is not None:
+                raise ConfigError(f'--{flag} does not go with output.privacy = "aggregate"; leave out one of the two')
+    _check_paths(settings, config)
+
+
+def _check_paths(settings: RuntimeSettings, config: Path | None) -> None:
+    """No output may overwrite what the run reads, or another output."""
+    taken = _inputs(settings, config)
+    for flag in ("events", "trace", "stats", "annotate"):
+        target = getattr(settings.output, flag)
+        if target is None or (flag == "events" and target == STANDARD_OUTPUT):
+            continue
+        if target == STANDARD_OUTPUT:
+            raise ConfigError(f"--{flag} -: only --events takes - for standard output; name a file")
+        path = Path(target)
+        same = taken.get(file_identity(path))
+        if same is not None:
+            raise ConfigError(f"--{flag} {target}: is {same} as well; give each file a name of its own")
+        try:
+            only_one = path.is_file() or not path.exists()  # a device or a pipe may take several outputs
+        except (OSError, ValueError) as error:
+            raise OutputError(f"--{flag} {target}: cannot look at it: {error}") from None
+        if only_one:
+            taken[file_identity(path)] = f"--{flag}"
+
+
+def _inputs(settings: RuntimeSettings, config: Path | None) -> dict[object, str]:
+    """What the run reads, by ``file_identity``, and how each is called in a refusal."""
+    bundle = Path(settings.model.bundle) if settings.model.bundle else DEFAULT_BUNDLE
+    found = [(path, "a file of the model bundle") for path in (bundle, *_files_in(bundle))]
+    if settings.detector.model is not None:
+        found.append((Path(settings.detector.model), "the model of the detector"))
+    if config is not None:
+        found.append((config, "the configuration"))
+    for uri in settings.source.uris:
+        if uri != DEMO_URI:
+            found.append((Path(uri), "the source"))
+            images = (path for path in _files_in(Path(uri)) if path.suffix.lower() in IMAGE_SUFFIXES)
+            found += [(path, f"an image of the source {uri}") for path in images]
+    return {file_identity(path): called for path, called in found}
+
+
+def _files_in(folder: Path) -> list[Path]:
+    with suppress(OSError, ValueError):  # no folder, or one that may not be read: opening it tells
+        return list(folder.iterdir())
+    return []

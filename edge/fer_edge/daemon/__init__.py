@@ -1,0 +1,1 @@
+"""The running program: sessions, source threads, outputs, signals, and the watchdog."""

@@ -1,0 +1,109 @@
+"""What every source of frames offers, and which of its frames are processed."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Protocol, Self
+
+from fer_edge.system.clock import SteadyClock
+from fer_edge.system.closing import Closing
+from fer_edge.types import Frame
+
+_POLL_S = 0.2
+"""How long a wait for a frame lasts before limits and the wish to stop are looked at again."""
+
+
+class NoFrame(Enum):
+    """Why ``read`` gave no frame."""
+
+    NOT_YET = "not yet"
+    ENDED = "ended"
+
+
+class FrameSource(Protocol):
+    """A source of grey frames; a context manager whose ``close`` may be called twice.
+
+    ``live`` tells that ``captured_at`` is the monotonic clock and that the world does not wait; otherwise it is
+    media time in seconds from 0. ``still`` tells that it is one picture, which no other frame follows. ``fps`` is
+    the nominal rate. ``dropped`` counts frames that were overtaken or damaged.
+    """
+
+    name: str
+    live: bool
+    still: bool
+    fps: float
+    dropped: int
+
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        """The next frame. NOT_YET when a live source has none within ``timeout_s``; ENDED after the last one.
+
+        Raises InputError for a damaged file, SourceLostError for a camera that is gone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the device, the file or the thread."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class ClosingSource(Closing):
+    """A context manager that calls ``close`` at its end; no still, unless it says so."""
+
+    still = False
+
+    def close(self) -> None:
+        """Let go of what the source holds; harmless when called again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a source is left by itself: None is never.
+
+    ``duration_s`` and ``max_fps`` go by the source's clock: media time for a file, real time for a camera.
+    """
+
+    duration_s: float | None = None
+    max_frames: int | None = None
+    max_fps: float | None = None
+
+
+def frames_within(limits: Limits, source: FrameSource, stop: threading.Event) -> Iterator[Frame]:
+    """The frames to process, until the source ends, a limit is reached or ``stop`` is set."""
+    duration_s = math.inf if limits.duration_s is None else limits.duration_s
+    most = math.inf if limits.max_frames is None else limits.max_frames
+    began = time.monotonic()
+    clock, first_at = SteadyClock(), math.nan
+    taken, last_slot = 0, -1
+    while taken < most and not stop.is_set():
+        frame = source.read(_POLL_S)
+        if frame is NoFrame.ENDED:
+            return
+        if not isinstance(frame, Frame):
+            if time.monotonic() - began >= duration_s:  # a silent camera has no clock to go by
+                return
+            continue
+        at = clock.advance(frame.captured_at)
+        first_at = at if math.isnan(first_at) else first_at
+        elapsed_s = at - first_at
+        if elapsed_s >= duration_s:
+            return
+        if limits.max_fps is not None:
+            # One frame for each slot of 1 / max_fps; the small term keeps rounding from skipping every other one.
+            slot = math.floor(elapsed_s * limits.max_fps + 1e-6)
+            if slot <= last_slot:
+                continue
+            last_slot = slot
+        taken += 1
+        yield frame

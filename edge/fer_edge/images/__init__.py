@@ -1,0 +1,1 @@
+"""Image files and arrays as uint8 grey images, and resampling."""

@@ -1,0 +1,41 @@
+"""Cut and resample grey images: the only two places where pixels are interpolated for a network."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from fer_edge.types import Box, UInt8Array
+
+
+def resample(gray: UInt8Array, height: int, width: int, out: UInt8Array | None = None) -> UInt8Array:
+    """Resize uint8 [H, W] to [height, width]: area averaging to shrink, bilinear to enlarge; a no-op at equal size.
+
+    ``out``, a contiguous uint8 [height, width], takes the result where one has to be computed.
+    """
+    if gray.shape == (height, width):
+        return np.ascontiguousarray(gray)
+    shrinking = gray.shape[0] >= height and gray.shape[1] >= width
+    method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(gray, (width, height), dst=out, interpolation=method), dtype=np.uint8)
+
+
+def cut_out(gray: UInt8Array, box: Box, height: int, width: int) -> UInt8Array:
+    """Return the part of ``gray`` (uint8 [H, W]) in ``box``, resampled to uint8 [height, width].
+
+    Parts of ``box`` outside the image repeat the image's edge. ``box`` must overlap the image.
+    """
+    frame_height, frame_width = gray.shape
+    inside = box.clipped(frame_width, frame_height)
+    patch = gray[inside.y : inside.y + inside.height, inside.x : inside.x + inside.width]
+    if inside != box:
+        patch = _pad(patch, inside, box)
+    return resample(patch, height, width)
+
+
+def _pad(patch: UInt8Array, inside: Box, wanted: Box) -> UInt8Array:
+    top, left = inside.y - wanted.y, inside.x - wanted.x
+    bottom = wanted.height - inside.height - top
+    right = wanted.width - inside.width - left
+    padded = cv2.copyMakeBorder(patch, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    return np.asarray(padded, dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""The model bundle: its manifest and files, quantization, and the TFLite interpreter."""

@@ -1,0 +1,1 @@
+"""Recorders of frame results: the trace, statistics, and annotated video."""

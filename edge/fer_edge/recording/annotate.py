@@ -1,0 +1,240 @@
+"""Drawing boxes and labels over frames: the annotated video, annotated pictures and the contact sheet."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer_edge.errors import InputError, OutputError
+from fer_edge.pipeline import FrameResult
+from fer_edge.system.closing import Closing
+from fer_edge.system.files import PendingFile
+from fer_edge.types import UNCERTAIN, Box, UInt8Array
+
+Colour = tuple[int, int, int]
+
+# BGR; told apart by people who do not see red and green apart as well: Okabe and Ito's palette,
+# https://jfly.uni-koeln.de/color/
+_PALETTE: tuple[Colour, ...] = (
+    (0, 94, 213),
+    (115, 158, 0),
+    (167, 121, 204),
+    (66, 228, 240),
+    (178, 114, 0),
+    (0, 159, 230),
+    (233, 180, 86),
+)
+_UNCERTAIN_COLOUR: Colour = (190, 190, 190)
+_INK: Colour = (20, 20, 20)
+_PAPER: Colour = (245, 245, 245)
+_FONT = cv2.FONT_HERSHEY_DUPLEX
+_TRAIL = 48
+"""Frames of confidence kept for the bars under a box."""
+_MAX_REPEAT_S = 10.0
+"""Longest gap in a live source that the annotated video fills by standing still."""
+
+
+class Annotator:
+    """Draws results over grey frames; remembers each face's last confidences for the bars under its box.
+
+    ``labels`` (the bundle's) fix the colours.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._colours = {label: _PALETTE[i % len(_PALETTE)] for i, label in enumerate(labels)}
+        self._trails: dict[int, deque[tuple[str, float]]] = {}
+
+    def colour(self, emotion: str) -> Colour:
+        """BGR colour of a label; grey when uncertain or unknown."""
+        return self._colours.get(emotion, _UNCERTAIN_COLOUR)
+
+    def draw(self, result: FrameResult) -> UInt8Array:
+        """The frame as uint8 BGR [H, W, 3] with a box, a label and the confidence of the last frames for each track."""
+        picture = canvas(result.frame.gray)
+        unit = _unit(picture)
+        seen = {track.track_id for track in result.tracks}
+        self._trails = {key: trail for key, trail in self._trails.items() if key in seen}
+        for track in result.tracks:
+            trail = self._trails.setdefault(track.track_id, deque(maxlen=_TRAIL))
+            trail.append((track.emotion, track.confidence))
+            colour = self.colour(track.emotion)
+            draw_box(picture, track.box, colour)
+            told = track.emotion if track.emotion == UNCERTAIN else f"{track.emotion} {track.confidence:.0%}"
+            draw_label(picture, track.box, f"#{track.track_id} {told}", colour)
+            self._draw_trail(picture, track.box, trail)
+        text = f"{result.frame.source}  {result.frame.captured_at:.2f} s"
+        _write(picture, text, (round(8 * unit), picture.shape[0] - round(9 * unit)), 0.45 * unit, _PAPER, outline=True)
+        return picture
+
+    def _draw_trail(self, picture: UInt8Array, box: Box, trail: Sequence[tuple[str, float]]) -> None:
+        unit = _unit(picture)
+        step = max(1.0, box.width / _TRAIL)
+        height = max(6, round(22 * unit))
+        bottom = box.y + box.height + round(4 * unit) + height
+        left = box.x + box.width - step * len(trail)
+        for number, (emotion, confidence) in enumerate(trail):
+            start = (round(left + number * step), bottom - max(1, round(confidence * height)))
+            end = (max(start[0], round(left + (number + 1) * step) - 1), bottom)
+            cv2.rectangle(picture, start, end, self.colour(emotion), cv2.FILLED)
+        cv2.line(picture, (box.x, bottom), (box.x + box.width, bottom), _PAPER, max(1, round(unit)), cv2.LINE_AA)
+
+
+def canvas(gray: UInt8Array) -> UInt8Array:
+    """uint8 BGR [H, W, 3] of a grey picture, to draw on."""
+    return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+
+
+def draw_box(picture: UInt8Array, box: Box, colour: Colour) -> None:
+    """A thin frame with strong corners, over a dark edge that keeps it visible on light ground."""
+    unit = _unit(picture)
+    thin, thick = max(1, round(2 * unit)), max(2, round(4 * unit))
+    left, top, right, bottom = box.x, box.y, box.x + box.width, box.y + box.height
+    cv2.rectangle(picture, (left, top), (right, bottom), _INK, thin + 2, cv2.LINE_AA)
+    cv2.rectangle(picture, (left, top), (right, bottom), colour, thin, cv2.LINE_AA)
+    arm = max(4, min(box.width, box.height) // 5)
+    for x, y, dx, dy in ((left, top, 1, 1), (right, top, -1, 1), (left, bottom, 1, -1), (right, bottom, -1, -1)):
+        cv2.line(picture, (x, y), (x + dx * arm, y), colour, thick, cv2.LINE_AA)
+        cv2.line(picture, (x, y), (x, y + dy * arm), colour, thick, cv2.LINE_AA)
+
+
+def draw_label(picture: UInt8Array, box: Box, text: str, colour: Colour) -> None:
+    """``text`` on a plate of ``colour`` above the box, or inside it where there is no room above."""
+    unit = _unit(picture)
+    size = 0.55 * unit
+    (width, height), base = cv2.getTextSize(text, _FONT, size, _stroke(unit))
+    pad = round(5 * unit)
+    plate_height = height + base + pad
+    left = min(max(box.x, 0), max(0, picture.shape[1] - width - 2 * pad))
+    top = box.y - plate_height - round(3 * unit)
+    top = top if top >= 0 else max(0, box.y + round(3 * unit))
+    cv2.rectangle(picture, (left, top), (left + width + 2 * pad, top + plate_height), colour, cv2.FILLED)
+    # Luma of BT.601; dark ink on light plates and the other way round.
+    bright = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2] > 110
+    _write(picture, text, (left + pad, top + pad // 2 + height), size, _INK if bright else _PAPER)
+
+
+def draw_probabilities(
+    picture: UInt8Array, box: Box, probabilities: Mapping[str, float], colours: Mapping[str, Colour]
+) -> None:
+    """One bar for each label beside the box: on its right, or on its left where that has more room."""
+    unit = min(_unit(picture), max(0.35, box.height / (len(probabilities) * 22)))
+    row, pad, reach = round(20 * unit), round(5 * unit), round(150 * unit)
+    right = box.x + box.width + round(8 * unit)
+    left = right if picture.shape[1] - right >= reach else max(0, box.x - reach - round(8 * unit))
+    top = min(max(0, box.y), max(0, picture.shape[0] - row * len(probabilities)))
+    panel = picture[top : top + row * len(probabilities), left : left + reach]
+    panel[:] = (panel * 0.35).astype(np.uint8)
+    bar_left, bar_reach = left + round(70 * unit), reach - round(70 * unit) - pad
+    for number, (label, probability) in enumerate(probabilities.items()):
+        y = top + number * row
+        _write(picture, label, (left + pad, y + round(14 * unit)), 0.4 * unit, _PAPER)
+        end = (bar_left + max(1, round(bar_reach * probability)), y + round(15 * unit))
+        cv2.rectangle(picture, (bar_left, y + round(6 * unit)), end, colours[label], cv2.FILLED)
+
+
+def contact_sheet(pictures: Sequence[UInt8Array], columns: int = 4, tile_width: int = 320) -> UInt8Array:
+    """``pictures`` (BGR, any sizes, at least one) as a grid of tiles as wide as ``tile_width``, on dark ground."""
+    if not pictures:
+        raise InputError("a contact sheet needs at least one picture")
+    gap = 6
+    tile_height = round(tile_width * pictures[0].shape[0] / pictures[0].shape[1])
+    rows = math.ceil(len(pictures) / columns)
+    sheet = np.full((rows * (tile_height + gap) + gap, columns * (tile_width + gap) + gap, 3), 28, dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        top = gap + number // columns * (tile_height + gap)
+        left = gap + number % columns * (tile_width + gap)
+        sheet[top : top + tile_height, left : left + tile_width] = fitted(picture, tile_width, tile_height)
+    return sheet
+
+
+def fitted(picture: UInt8Array, width: int, height: int) -> UInt8Array:
+    """BGR ``picture`` scaled into [height, width, 3] with its proportions kept, the rest black."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    inner = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    result = np.zeros((height, width, 3), dtype=np.uint8)
+    top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
+    result[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=method)
+    return result
+
+
+class AnnotatedVideo(Closing):
+    """An .mp4 of annotated frames at ``fps``, which takes its name on ``close`` after it was opened again and counted.
+
+    Frames that a live source dropped are made up by standing still, so that the clip's time is the world's.
+    Raises OutputError.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        if path.suffix.lower() != ".mp4":
+            raise InputError(f"{path}: an annotated video must be named .mp4")
+        self._file = PendingFile(path)
+        self._fps = fps
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._written = 0
+        self._started_at = 0.0
+
+    def write(self, picture: UInt8Array, at: float) -> None:
+        """Add a BGR picture, taken ``at`` seconds of the source's clock; later sizes are fitted into the first."""
+        if self._writer is None:
+            self._open(picture, at)
+        assert self._writer is not None
+        due = round((at - self._started_at) * self._fps) - self._written + 1
+        fitting = fitted(picture, *self._size)
+        for _ in range(min(max(1, due), round(_MAX_REPEAT_S * self._fps) + 1)):
+            self._writer.write(fitting)
+            self._written += 1
+
+    def close(self) -> None:
+        """Finish the clip; without a frame nothing is left behind. Harmless when called again."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            self._file.discard()
+            return
+        writer.release()
+        # OpenCV does not tell when a write fails, on a full disk for one: only reading it again does.
+        again = cv2.VideoCapture(str(self._file.temporary), cv2.CAP_FFMPEG)
+        readable = again.isOpened() and again.read()[0]
+        count = round(again.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
+        again.release()
+        if count < self._written:
+            self._file.discard()
+            raise OutputError(f"{self._file.path}: the video could not be written; is the disk full?")
+        self._file.commit()
+
+    def _open(self, picture: UInt8Array, at: float) -> None:
+        self._size = (max(2, picture.shape[1] // 2 * 2), max(2, picture.shape[0] // 2 * 2))  # 4:2:0 wants even sides
+        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
+        self._writer = cv2.VideoWriter(str(self._file.temporary), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
+        if not self._writer.isOpened():
+            self._writer = None
+            self._file.discard()
+            raise OutputError(f"{self._file.path}: this OpenCV cannot write the video here")
+        self._started_at = at
+
+
+def _unit(picture: UInt8Array) -> float:
+    """Size of everything drawn, 1 for a picture 480 pixels high."""
+    return float(min(max(min(picture.shape[:2]) / 480, 0.5), 4.0))
+
+
+def _stroke(unit: float) -> int:
+    return max(1, round(unit))
+
+
+def _write(
+    picture: UInt8Array, text: str, origin: tuple[int, int], size: float, colour: Colour, *, outline: bool = False
+) -> None:
+    ascii_text = text.encode("ascii", "replace").decode("ascii")  # OpenCV's fonts hold nothing else
+    stroke = _stroke(size * 1.6)
+    if outline:
+        cv2.putText(picture, ascii_text, origin, _FONT, size, _INK, stroke + 2, cv2.LINE_AA)
+    cv2.putText(picture, ascii_text, origin, _FONT, size, colour, stroke, cv2.LINE_AA)

@@ -1,0 +1,145 @@
+"""The two records of a run: ``--trace``, a line for each processed frame, and ``--stats``, its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from fer_edge.errors import OutputError
+from fer_edge.pipeline import FrameResult
+from fer_edge.system.closing import Closing
+from fer_edge.system.files import PendingFile
+from fer_edge.types import RuntimeStatus
+
+
+class TraceWriter(Closing):
+    """Writes ``{"frame": 17, "t": 1.133, "tracks": [{"id", "box", "emotion", "confidence"}]}`` for each frame.
+
+    ``t`` is the source's clock in seconds. The file takes its name on ``close``, whole lines only, also when the
+    run ends in an error. With ``name_sources`` each object has ``source`` too. Raises OutputError.
+    """
+
+    def __init__(self, path: Path, *, name_sources: bool = False) -> None:
+        self._name_sources = name_sources
+        self._file = PendingFile(path)
+        self._stream: TextIO | None = None
+        try:
+            self._stream = self._file.temporary.open("w", encoding="utf-8")
+        except OSError as error:
+            self._file.discard()
+            raise OutputError(f"{path}: cannot open it for writing: {error.strerror}") from error
+
+    def record(self, result: FrameResult) -> None:
+        """Write the line of one frame."""
+        assert self._stream is not None, "the trace is closed"
+        entry = trace_entry(result)
+        if self._name_sources:
+            entry = {"source": result.frame.source, **entry}
+        try:
+            self._stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Finish the file; harmless when called again."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        try:
+            stream.close()
+        except OSError as error:
+            raise self._failed(error) from error
+        self._file.commit()
+
+    def _failed(self, error: OSError) -> OutputError:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with suppress(OSError):  # what is still buffered cannot be written either
+                stream.close()
+        self._file.discard()
+        return OutputError(f"{self._file.path}: cannot write the trace: {error.strerror}; nothing was kept")
+
+
+def trace_entry(result: FrameResult) -> dict[str, Any]:
+    """The trace's object for one frame."""
+    tracks = [
+        {
+            "id": track.track_id,
+            "box": track.box.as_list(),
+            "emotion": track.emotion,
+            "confidence": round(track.confidence, 4),
+        }
+        for track in result.tracks
+    ]
+    return {"frame": result.frame.index, "t": round(result.frame.captured_at, 3), "tracks": tracks}
+
+
+def stats_table(status: RuntimeStatus) -> dict[str, Any]:
+    """The figures of one run as ``--stats`` writes them; milliseconds, seconds, MiB (null where unknown)."""
+    return {
+        "frames": status.frames,
+        "dropped": status.dropped,
+        "faces": status.faces,
+        "events": status.events,
+        "refused": dict(status.refused),
+        "wall_s": round(status.wall_s, 4),
+        "cpu_s": round(status.cpu_s, 4),
+        "pipeline_cpu_s": round(status.pipeline_cpu_s, 4),
+        "rss_mb": None if math.isnan(status.rss_mb) else round(status.rss_mb, 1),
+        "interpreter": status.interpreter and dataclasses.asdict(status.interpreter),
+        "stages": {
+            name: {
+                "p50_ms": round(stage.p50_ms, 3),
+                "p95_ms": round(stage.p95_ms, 3),
+                "p99_ms": round(stage.p99_ms, 3),
+                "calls": stage.calls,
+            }
+            for name, stage in status.stages.items()
+        },
+    }
+
+
+def combined_stats(statuses: Mapping[str, RuntimeStatus], *, by_source: bool) -> dict[str, Any]:
+    """One table for a run: as it is for one source; ``by_source`` the sums, and each one under ``sources``.
+
+    Stages of several sources are told apart as ``source/stage``: percentiles cannot be added up.
+    """
+    tables = {name: stats_table(status) for name, status in statuses.items()}
+    if not by_source:
+        return next(iter(tables.values()))
+    summed = ("frames", "dropped", "faces", "events", "pipeline_cpu_s")
+    total: dict[str, Any] = dict(next(iter(tables.values())))
+    total.update({key: round(sum(table[key] for table in tables.values()), 4) for key in summed})
+    total["refused"] = {fault: sum(table["refused"][fault] for table in tables.values()) for fault in total["refused"]}
+    total["wall_s"] = max(table["wall_s"] for table in tables.values())
+    total["cpu_s"] = max(table["cpu_s"] for table in tables.values())
+    total["stages"] = {
+        f"{name}/{stage}": values for name, table in tables.items() for stage, values in table["stages"].items()
+    }
+    total["sources"] = {name: {key: table[key] for key in (*summed, "refused")} for name, table in tables.items()}
+    return total
+
+
+class StatsWriter:
+    """The ``--stats`` file, whose place is taken before the run: a bad path is told at once. Raises OutputError."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = PendingFile(path)
+
+    def write(self, table: Mapping[str, Any]) -> None:
+        """Write ``table`` as indented JSON and put the file in its place."""
+        try:
+            self._file.temporary.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            self._file.discard()
+            raise OutputError(f"{self._file.path}: cannot write the stats: {error.strerror}") from error
+        self._file.commit()
+
+    def close(self) -> None:
+        """Remove what was prepared when nothing was written; harmless when called again."""
+        self._file.discard()

@@ -1,0 +1,1 @@
+"""The runtime's settings: definitions, loading from TOML, flags and environment, and secrets."""

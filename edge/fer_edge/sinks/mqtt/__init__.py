@@ -1,0 +1,1 @@
+"""Events over MQTT, with Home Assistant's discovery."""

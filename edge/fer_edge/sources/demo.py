@@ -1,0 +1,159 @@
+"""The demo source: a drawn scene in which a real portrait moves, comes nearer, leaves and comes back.
+
+It is chosen like any camera, needs no hardware, and gives the same pictures every time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from fer_edge.frames import ClosingSource, NoFrame
+from fer_edge.images.files import decode_gray
+from fer_edge.settings.runtime import SourceSettings
+from fer_edge.types import Float32Array, Frame, UInt8Array
+
+DEMO_URI = "demo"
+DEMO_FPS = 15.0
+SCENE_S = 20.0
+"""Length of the scene in seconds; a longer source repeats it, and it joins up with itself."""
+
+_WIDTH, _HEIGHT = 640, 480
+_SEED = 20260101
+_FACE_CENTRE = (224.5, 113.5)
+"""Centre of the face in assets/astronaut.jpg, pixels; a Haar box there is 95 pixels wide."""
+_NOISE_SIGMA = 4.0
+"""Grey levels, about what a small sensor shows indoors."""
+_NOISE_MARGIN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Pose:
+    """Where the face is at ``at`` seconds: centre in pixels, and ``scale`` (1 is a face 95 pixels wide)."""
+
+    at: float
+    x: float
+    y: float
+    scale: float
+
+
+# Out of the picture for some 2.5 s around 13.5 s and again where the scene joins: tracks leave and appear.
+_PATH = (
+    _Pose(0.0, -240, 265, 0.8),
+    _Pose(1.6, 200, 255, 0.8),
+    _Pose(4.5, 420, 235, 1.2),
+    _Pose(7.5, 310, 235, 2.0),
+    _Pose(10.5, 300, 300, 0.5),
+    _Pose(11.3, 370, 295, 0.5),
+    _Pose(12.6, 860, 280, 0.7),
+    _Pose(14.6, 880, 260, 1.0),
+    _Pose(15.7, 460, 240, 1.1),
+    _Pose(18.2, 380, 245, 1.0),
+    _Pose(SCENE_S, -240, 265, 0.8),
+)
+
+
+def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | None:
+    """The scene for the URI ``demo``, None for any other: one round, or no end where it is paced as a camera."""
+    if uri != DEMO_URI:
+        return None
+    return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
+
+
+class DemoSource(ClosingSource):
+    """``seconds`` (or ``math.inf``) of the scene, 640 x 480, at ``settings.fps`` or 15 frames a second; media time.
+
+    ``frame_count`` is a whole number, or ``math.inf``.
+    """
+
+    live = False
+    dropped = 0
+
+    def __init__(self, settings: SourceSettings, name: str = DEMO_URI, seconds: float = SCENE_S) -> None:
+        self.name = name
+        self.fps = settings.fps or DEMO_FPS
+        self.frame_count = max(1, round(seconds * self.fps)) if math.isfinite(seconds) else math.inf
+        self._scene = DemoScene()
+        self._index = 0
+
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        """The next frame, or ENDED."""
+        if self._index >= self.frame_count:
+            return NoFrame.ENDED
+        at = self._index / self.fps
+        gray = self._scene.render(at, self._index)
+        frame = Frame(self.name, self._index, at, gray)
+        self._index += 1
+        return frame
+
+
+class DemoScene:
+    """The picture at any time: background, portrait, drifting light and noise."""
+
+    def __init__(self) -> None:
+        assets = files("fer_edge") / "assets"
+        portrait = decode_gray((assets / "astronaut.jpg").read_bytes(), "assets/astronaut.jpg")
+        mask = decode_gray((assets / "astronaut-mask.png").read_bytes(), "assets/astronaut-mask.png")
+        random = np.random.default_rng(_SEED)
+        # Soft edges, or the cut-out would look pasted in. Both in one image, so that one warp moves them.
+        alpha = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 1.2)
+        self._cutout = np.dstack([portrait.astype(np.float32), alpha])
+        self._background = _background(random)
+        shape = (_HEIGHT + _NOISE_MARGIN, _WIDTH + _NOISE_MARGIN)
+        self._noise = (random.standard_normal(shape) * _NOISE_SIGMA).astype(np.float32)
+
+    def render(self, at: float, index: int) -> UInt8Array:
+        """The picture uint8 [480, 640] at ``at`` seconds; ``index`` chooses the noise."""
+        pose = pose_at(at)
+        matrix = _placement(pose, tilt=5 * math.sin(2 * math.pi * at / 5))
+        size = (_WIDTH, _HEIGHT)
+        # Area-averaging does not exist for warps; the portrait is smooth enough for bilinear down to half size.
+        picture, alpha = cv2.split(cv2.warpAffine(self._cutout, matrix, size, flags=cv2.INTER_LINEAR))
+        picture -= self._background
+        picture *= alpha
+        picture += self._background
+        picture *= 1 + 0.08 * math.sin(2 * math.pi * at / 9)
+        # One noise field, shifted by steps that share no factor with its margin: it looks fresh and costs nothing.
+        top, left = (index * 29) % _NOISE_MARGIN, (index * 43 + 7) % _NOISE_MARGIN
+        picture += self._noise[top : top + _HEIGHT, left : left + _WIDTH]
+        return np.asarray(cv2.convertScaleAbs(np.maximum(picture, 0, out=picture)), dtype=np.uint8)
+
+
+def pose_at(at: float) -> _Pose:
+    """Position and scale of the face at ``at`` seconds, eased between the points of the path."""
+    at = at % SCENE_S
+    for start, end in pairwise(_PATH):
+        if at <= end.at:
+            share = (at - start.at) / (end.at - start.at)
+            eased = share * share * (3 - 2 * share)
+            return _Pose(
+                at,
+                start.x + eased * (end.x - start.x),
+                start.y + eased * (end.y - start.y),
+                start.scale + eased * (end.scale - start.scale),
+            )
+    return _PATH[-1]
+
+
+def _placement(pose: _Pose, tilt: float) -> Float32Array:
+    """The 2x3 matrix that puts the portrait's face at ``pose``, tilted by ``tilt`` degrees."""
+    matrix = cv2.getRotationMatrix2D(_FACE_CENTRE, tilt, pose.scale)
+    matrix[0, 2] += pose.x - _FACE_CENTRE[0]
+    matrix[1, 2] += pose.y - _FACE_CENTRE[1]
+    return np.asarray(matrix, dtype=np.float32)
+
+
+def _background(random: np.random.Generator) -> Float32Array:
+    """A mottled studio backdrop, float32 [480, 640], darker towards the corners."""
+    picture = np.full((_HEIGHT, _WIDTH), 150, dtype=np.float32)
+    for cells, strength in ((4, 22.0), (11, 10.0), (40, 5.0)):
+        coarse = random.standard_normal((cells * 3 // 4, cells)).astype(np.float32) * strength
+        picture += cv2.resize(coarse, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
+    rows = np.linspace(-1, 1, _HEIGHT, dtype=np.float32)[:, None]
+    columns = np.linspace(-1, 1, _WIDTH, dtype=np.float32)[None, :]
+    return np.asarray(picture * (1 - 0.18 * (rows**2 + columns**2)), dtype=np.float32)

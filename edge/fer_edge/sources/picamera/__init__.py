@@ -1,0 +1,1 @@
+"""Cameras on the Pi's own connector, through picamera2."""

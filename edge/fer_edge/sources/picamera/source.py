@@ -1,0 +1,373 @@
+"""Raspberry Pi cameras through picamera2, which is imported only when such a camera is chosen.
+
+The picture is the Y plane of a small YUV420 stream that the camera's own processor makes: grey for free.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.metadata
+import inspect
+import logging
+import os
+import re
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fer_edge.errors import FerEdgeError, InputError, SourceLostError
+from fer_edge.frames import ClosingSource, NoFrame
+from fer_edge.settings.runtime import SourceSettings
+from fer_edge.sources.base import DEFAULT_FPS, glass_time
+from fer_edge.sources.opening import Unopened
+from fer_edge.sources.picamera.sensor_modes import (
+    SensorMode,
+    choose_mode,
+    full_field,
+    has_modes,
+    mode_sizes,
+    picture_size,
+    read_modes,
+)
+from fer_edge.types import Frame, UInt8Array
+
+_log = logging.getLogger(__name__)
+_URI = re.compile(r"picamera2(?::(?:(?P<number>\d{1,2})|(?P<id>(?!\d+$).+)))?")
+_MIN_VERSION = (0, 3, 17)
+"""The first whose ``wait`` takes a timeout; Bookworm's first images had 0.3.12."""
+_UPGRADE = "sudo apt-get update && sudo apt-get install --only-upgrade python3-picamera2"
+_CAMERA_FPS = 30.0
+"""Frames per second where the settings ask for none: picamera2's own default for video."""
+_BUFFERS = 4
+"""One being filled, one ready, one being read, one to spare; each costs its size of the Pi's contiguous memory."""
+_STOP_S = 1.5
+"""After an unplug picamera2's ``stop`` may block indefinitely; one that works takes a tenth of that."""
+_AF_MANUAL, _AF_CONTINUOUS = 0, 2
+"""Values of libcamera's AfModeEnum, https://libcamera.org/api-html/namespacelibcamera_1_1controls.html"""
+
+_in_use: set[str | int] = set()
+"""Cameras that this program has open. Picamera2 keeps one object for each camera: a second one for the same camera
+takes the first one's frames, even where it fails to open."""
+_in_use_lock = threading.Lock()
+_modes_of: dict[str | int, list[SensorMode]] = {}
+"""The modes of each camera opened so far: they stay the same, and reading them takes a while."""
+
+
+def open_picamera2(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
+    """Return the Raspberry Pi camera of ``picamera2``, ``picamera2:1`` or ``picamera2:ID``; None for any other URI.
+
+    A number or id is looked up at each opening.
+
+    Raises:
+        InputError: if the package is missing, does not load or is too old.
+    """
+    which = camera_of(uri)
+    return None if which is None else Unopened(partial(Picamera2Source, import_picamera2(), which, settings, name))
+
+
+def camera_of(uri: str) -> int | str | None:
+    """Return the number or the libcamera id of the camera that ``uri`` names; None if it is not a picamera2 source.
+
+    >>> camera_of("picamera2"), camera_of("picamera2:1"), camera_of("0")
+    (0, 1, None)
+    >>> camera_of("picamera2:/base/soc/i2c0mux/i2c@1/imx219@10")
+    '/base/soc/i2c0mux/i2c@1/imx219@10'
+    """
+    match = _URI.fullmatch(uri)
+    if match is None:
+        return None
+    return match["id"] or int(match["number"] or 0)
+
+
+class Picamera2Source(ClosingSource):
+    """A libcamera camera by its number or id; ``read`` waits for the next frame, stamped with the time of its exposure.
+
+    Each picture is a copy of the camera's Y plane (uint8 [H, W]), so that the camera has its buffer back at once.
+    ``package`` is the module picamera2. ``mode`` is the sensor mode, None where libcamera chose it, and ``modes`` all
+    that were read. ``fps`` is the rate that the camera gives, which may be below the one asked for.
+
+    Raises:
+        SourceLostError: if the camera is not there or does not start.
+        InputError: if it does not have the sensor mode of the settings.
+    """
+
+    live = True
+    dropped = 0
+
+    def __init__(self, package: Any, which: int | str, settings: SourceSettings, name: str) -> None:
+        self.name = name
+        self.fps = settings.fps or DEFAULT_FPS
+        self.mode: SensorMode | None = None
+        self._package = package
+        self._camera, self._key, self._called = _open_camera(self._package, which)
+        self._job: Any = None
+        self._index = 0
+        try:
+            self._start(settings)
+        except (FerEdgeError, RuntimeError, ValueError, OSError) as error:
+            self.close()
+            if isinstance(error, FerEdgeError):
+                raise
+            raise SourceLostError(f"picamera2: {self._called} cannot be started: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        """The next frame, or NOT_YET."""
+        if self._job is None:
+            self._job = self._camera.capture_request(wait=False)
+        try:
+            request = self._camera.wait(self._job, timeout=timeout_s)
+        except TimeoutError:
+            return NoFrame.NOT_YET  # the same job is waited for again: a new one would leave its frame to nobody
+        except RuntimeError as error:
+            raise SourceLostError(f"{self.name}: the camera stopped giving frames: {error}") from None
+        self._job = None
+        try:
+            width, height = self._stream["size"]
+            with self._package.MappedArray(request, "lores", reshape=False) as mapped:
+                gray = y_plane(mapped.array, width, height, self._stream["stride"]).copy()
+            told_s = request.get_metadata().get("SensorTimestamp", 0) / 1e9
+        finally:
+            request.release()
+        frame = Frame(self.name, self._index, glass_time(told_s, time.monotonic()), gray)
+        self._index += 1
+        return frame
+
+    def close(self) -> None:
+        """Stop the camera, or leave it to the end of the process when it does not stop. Idempotent."""
+        camera, self._camera = self._camera, None
+        if camera is None:
+            return
+        stopping = threading.Thread(target=self._stop, args=(camera,), name=f"stop {self.name}", daemon=True)
+        stopping.start()
+        stopping.join(_STOP_S)
+        if stopping.is_alive():
+            atexit.unregister(camera.close)  # which would block the end of the process in the same way
+            _log.warning("%s: the camera does not stop; left to the end of the process", self.name)
+
+    @property
+    def modes(self) -> list[SensorMode]:
+        """The sensor's modes, as far as they were read."""
+        return list(_modes_of.get(self._key, []))
+
+    def _stop(self, camera: Any) -> None:
+        try:
+            camera.close()
+        except Exception as error:  # noqa: BLE001 - a driver raises whatever it likes, and the source is over anyway
+            _log.warning("%s: the camera did not close well: %s: %s", self.name, type(error).__name__, error)
+        with _in_use_lock:
+            _in_use.discard(self._key)
+
+    def _start(self, settings: SourceSettings) -> None:
+        modes = self._modes(settings.sensor_mode)
+        size = picture_size(settings.width, settings.height, modes)
+        if modes:
+            self.mode = choose_mode(modes, size, settings.fps)
+            self._warn_of(self.mode, size, settings)
+        wanted = camera_controls(settings)
+        known = {key: value for key, value in wanted.items() if key in self._camera.camera_controls}
+        for key in wanted.keys() - known.keys():
+            _log.warning("%s: the camera does not take %s", self.name, key)
+        if "FrameDurationLimits" in self._camera.camera_controls:
+            known.setdefault("FrameDurationLimits", _frame_durations(_CAMERA_FPS))
+        stream = {"size": size, "format": "YUV420"}
+        configuration = self._camera.create_video_configuration(
+            main=dict(stream),
+            lores=stream,
+            # By default picamera2 adds a raw stream, which takes four pictures of the whole sensor from the Pi's
+            # contiguous memory, and lets its size, the picture's, choose the sensor mode.
+            raw=None,
+            sensor={} if self.mode is None else self.mode.as_configuration(),
+            buffer_count=_BUFFERS,
+            queue=False,
+            controls=known,
+        )
+        self._camera.configure(configuration)
+        self._stream = self._camera.camera_configuration()["lores"]
+        if "FrameDurationLimits" in known:
+            self.fps = frame_rate(known["FrameDurationLimits"], self._camera.camera_controls["FrameDurationLimits"])
+        self._camera.start()
+        _log.info(
+            "%s: %s, sensor mode %s, pictures of %dx%d, %.4g frames per second",
+            *(self.name, self._called, self.mode or "as libcamera chose it", *self._stream["size"], self.fps),
+        )
+
+    def _modes(self, wanted: str) -> list[SensorMode]:
+        """Return the modes to choose from; none where libcamera is to choose. Raises InputError."""
+        if wanted == "auto" or not has_modes(self._camera):
+            return []
+        if self._key not in _modes_of:
+            modes = read_modes(self._camera, mode_sizes(self._camera))
+            if not modes:
+                _log.warning("%s: the sensor's modes cannot be read; it may not see its whole field of view", self.name)
+                return []
+            _modes_of[self._key] = modes
+        modes = _modes_of[self._key]
+        if wanted == "full":
+            return full_field(modes)
+        fitting = [mode for mode in modes if str(mode) == wanted]
+        if not fitting:
+            there = ", ".join(dict.fromkeys(map(str, sorted(modes, key=lambda mode: mode.area))))
+            raise InputError(f"source.sensor_mode: {self._called} has no mode {wanted}; it has {there}")
+        return fitting
+
+    def _warn_of(self, mode: SensorMode, size: tuple[int, int], settings: SourceSettings) -> None:
+        """Log what the settings ask for and ``mode`` does not give."""
+        if not mode.reaches(settings.fps):
+            _log.warning(
+                "%s: sensor mode %s gives %.4g frames per second, not %g; source.sensor_mode = %s",
+                *(self.name, mode, mode.max_fps, settings.fps, '"auto" may be faster, and see less of the field'),
+            )
+        if not mode.holds(size):
+            _log.warning(
+                "%s: pictures of %dx%d are enlarged from sensor mode %s; ask for smaller ones, or for a lower rate",
+                *(self.name, *size, mode),
+            )
+
+
+def camera_controls(settings: SourceSettings) -> dict[str, Any]:
+    """libcamera's controls for what the settings name; what they do not name stays automatic."""
+    controls: dict[str, Any] = {}
+    if settings.fps is not None:
+        controls["FrameDurationLimits"] = _frame_durations(settings.fps)
+    for key, value in (
+        ("ExposureTime", settings.exposure_us),
+        ("AnalogueGain", settings.gain),
+        ("ExposureValue", settings.ev),
+    ):
+        if value is not None:
+            controls[key] = value
+    if settings.lens_position is not None:
+        controls |= {"AfMode": _AF_MANUAL, "LensPosition": settings.lens_position}
+    elif settings.autofocus is not None:
+        controls["AfMode"] = _AF_CONTINUOUS if settings.autofocus else _AF_MANUAL
+    return controls
+
+
+def frame_rate(asked_us: tuple[int, int], limits_us: tuple[int, ...]) -> float:
+    """Return the frames per second of a camera asked for frame durations ``asked_us``, shortest and longest.
+
+    ``limits_us`` begins with the shortest and the longest that its sensor mode has; libcamera keeps within them.
+    """
+    shortest_us, longest_us = limits_us[:2]
+    duration_us = max(asked_us[0], shortest_us)
+    if longest_us >= shortest_us > 0:
+        duration_us = min(duration_us, longest_us)
+    return 1e6 / max(1, duration_us)
+
+
+def y_plane(buffer: UInt8Array, width: int, height: int, stride: int) -> UInt8Array:
+    """The grey picture in a YUV420 buffer, uint8 [bytes]: a view [height, width] without the padding of its rows.
+
+    The Y plane comes first, ``stride`` bytes a row. Raises ValueError for a buffer that cannot hold it.
+    """
+    if not 0 < width <= stride or buffer.ndim != 1 or buffer.size < height * stride:
+        raise ValueError(f"{buffer.size} bytes hold no picture of {width}x{height} in rows of {stride} bytes")
+    return np.asarray(buffer[: height * stride].reshape(height, stride)[:, :width])
+
+
+def import_picamera2() -> Any:
+    """Import and return the package picamera2.
+
+    Raises:
+        InputError: if it is missing, does not load or is too old.
+    """
+    with suppress(importlib.metadata.PackageNotFoundError):
+        found = importlib.metadata.version("picamera2")
+        if tuple(int(part) for part in re.findall(r"\d+", found)[:3]) < _MIN_VERSION:
+            raise _too_old(found)  # before it is imported: an old one may not even load
+    try:
+        import picamera2
+    except ImportError as error:
+        missing = error.name or "picamera2"
+        raise InputError(
+            f"picamera2: {missing} is not installed: sudo apt-get install python3-picamera2, and make the virtual"
+            " environment with python3 -m venv --system-site-packages"
+        ) from None
+    except (ValueError, AttributeError, RuntimeError, OSError) as error:
+        # numpy 2 breaks Bookworm's simplejpeg, which picamera2 imports: "numpy.dtype size changed".
+        raise InputError(
+            f"picamera2: it is installed, but does not load: {error}; see locks/ for the versions"
+        ) from None
+    if "timeout" not in inspect.signature(picamera2.Picamera2.wait).parameters:
+        raise _too_old("of unknown number")
+    return picamera2
+
+
+def _too_old(found: str) -> InputError:
+    wanted = ".".join(map(str, _MIN_VERSION))
+    return InputError(f"picamera2: version {found} is too old, {wanted} or newer is needed: {_UPGRADE}")
+
+
+def _frame_durations(fps: float) -> tuple[int, int]:
+    frame_us = round(1e6 / fps)
+    return frame_us, frame_us
+
+
+def _open_camera(package: Any, which: int | str) -> tuple[Any, str | int, str]:
+    """Return the open camera, what it is known by in ``_in_use``, and what to call it. Raises SourceLostError."""
+    found = package.Picamera2.global_camera_info()
+    ids = [camera.get("Id", number) for number, camera in enumerate(found)]
+    if isinstance(which, str) and which not in ids:
+        there = ", ".join(f"picamera2:{known}" for known in ids) or "none"
+        raise SourceLostError(f"picamera2: there is no camera {which}; libcamera sees: {there}")
+    number = ids.index(which) if isinstance(which, str) else which
+    if number >= len(found):
+        raise SourceLostError(
+            f"picamera2: there is no camera {number}, libcamera sees {len(found)}; check the ribbon cable"
+            " (rpicam-hello --list-cameras)"
+        )
+    key, called = ids[number], f"camera {number} ({found[number].get('Model', 'unknown')})"
+    with _in_use_lock:
+        if key in _in_use:
+            raise SourceLostError(
+                f"picamera2: {called} is open in this program already, or did not stop; do source.uris name it twice?"
+            )
+        _in_use.add(key)
+    camera = package.Picamera2.__new__(package.Picamera2)
+    try:
+        camera.__init__(number)
+    except BaseException as error:
+        _let_go(camera)
+        with _in_use_lock:
+            _in_use.discard(key)
+        if not isinstance(error, RuntimeError | LookupError | OSError):
+            raise
+        raise SourceLostError(
+            f"picamera2: {called} cannot be opened: {_first_cause(error)}; is another program using it?"
+        ) from None
+    return camera, key, called
+
+
+def _let_go(camera: Any) -> None:
+    """Give back what a Picamera2 took whose ``__init__`` failed.
+
+    Its ``close`` does nothing for a camera that was never opened: the pipe made before stays, and so does the object
+    itself, in the list of cameras whose frames are passed on.
+    """
+    if getattr(camera, "is_open", False):
+        with suppress(Exception):  # the allocator, which it deletes last, is made after what may fail
+            camera.close()
+        return
+    manager = getattr(camera, "_cm", None)
+    if manager is not None:
+        with manager._lock:
+            for number in [number for number, held in manager.cameras.items() if held is camera]:
+                del manager.cameras[number]
+    with suppress(AttributeError, OSError):
+        camera.notifymeread.close()
+    with suppress(AttributeError, OSError):
+        os.close(camera.notifyme_w)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return what ``error`` was raised for: picamera2's own message only says that opening failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

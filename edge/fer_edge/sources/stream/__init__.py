@@ -1,0 +1,1 @@
+"""Network streams: RTSP and HTTP."""

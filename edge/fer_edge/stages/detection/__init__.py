@@ -1,0 +1,1 @@
+"""Face detectors: ``make_detector`` returns the one that the settings name."""

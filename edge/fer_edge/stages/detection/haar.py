@@ -1,0 +1,150 @@
+"""Frontal faces by OpenCV's Haar cascade (Viola and Jones, 2001), in any region and at any scale of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fer_edge.errors import ModelError
+from fer_edge.images.resample import resample
+from fer_edge.settings.runtime import CASCADE_WINDOW, DetectorSettings
+from fer_edge.types import Box, Face, UInt8Array, check_gray
+
+CASCADE_FILE = "haarcascade_frontalface_default.xml"
+_DEBIAN_CASCADES = Path("/usr/share/opencv4/haarcascades")
+
+
+class HaarFaceDetector:
+    """Finds upright frontal faces. Not for use by two threads at once."""
+
+    def __init__(self, settings: DetectorSettings | None = None) -> None:
+        """Load the cascade. Raises ModelError when OpenCV has no cascade classifier or its XML file is missing."""
+        self._settings = settings or DetectorSettings()
+        self._cascade = load_cascade()
+        self._reduced = np.empty(0, np.uint8)  # a buffer for pictures of any size that was needed so far
+
+    def detect(
+        self,
+        gray: UInt8Array,
+        region: Box | None = None,
+        *,
+        scale: float = 1.0,
+        min_face: float | None = None,
+        max_face: float | None = None,
+        known: bool = False,
+        hidden: Sequence[Box] = (),
+    ) -> list[Face]:
+        """Faces in ``region`` (None: all) of ``gray``, uint8 [H, W], surest first; boxes in pixels of ``gray``.
+
+        Raises InputError where ``gray`` is no such picture.
+
+        The region is searched at ``scale`` (below 1 is quicker and loses small faces) for faces between
+        ``min_face`` and ``max_face`` pixels of ``gray`` (None: as the settings say, and no upper limit).
+        ``known`` tells that a face was seen there before, so that less is enough to find it again.
+        ``hidden`` are boxes of ``gray`` that are taken for blank.
+        """
+        check_gray(gray)
+        height, width = gray.shape
+        area = Box(0, 0, width, height) if region is None else region.clipped(width, height)
+        small_width, small_height = round(area.width * scale), round(area.height * scale)
+        if min(small_width, small_height) < CASCADE_WINDOW:
+            return []
+        patch = gray[area.y : area.y + area.height, area.x : area.x + area.width]
+        low = round((self._settings.min_face if min_face is None else min_face) * scale)
+        high = 0 if max_face is None else max(CASCADE_WINDOW, round(max_face * scale))
+        settings = self._settings
+        found, _, weights = self._cascade.detectMultiScale3(
+            self._picture(gray, patch, (small_height, small_width), area, hidden),
+            scaleFactor=settings.known_scale_factor if known else settings.scale_factor,
+            minNeighbors=settings.known_min_neighbors if known else settings.min_neighbors,
+            minSize=(max(CASCADE_WINDOW, low),) * 2,
+            maxSize=(high, high),
+            outputRejectLevels=True,
+        )
+        to_x, to_y = area.width / small_width, area.height / small_height
+        faces = [
+            Face(_back(found_box, area, to_x, to_y), float(weight))
+            for found_box, weight in zip(found, np.ravel(weights), strict=True)
+        ]
+        return suppress_overlaps(faces)
+
+    def _picture(
+        self, gray: UInt8Array, patch: UInt8Array, size: tuple[int, int], area: Box, hidden: Sequence[Box]
+    ) -> UInt8Array:
+        """``patch``, which shows ``area`` of ``gray``, at ``size`` (height, width), without what is hidden."""
+        picture = resample(patch, *size, out=self._buffer(*size))
+        if hidden:
+            picture = picture.copy() if np.may_share_memory(picture, gray) else picture
+            _blank(picture, area, hidden)
+        return picture
+
+    def _buffer(self, height: int, width: int) -> UInt8Array:
+        if self._reduced.size < height * width:
+            self._reduced = np.empty(height * width, np.uint8)
+        return self._reduced[: height * width].reshape(height, width)
+
+
+def _blank(patch: UInt8Array, area: Box, hidden: Sequence[Box]) -> None:
+    """Paint the ``hidden`` boxes of the frame in ``patch``, which shows ``area`` of it, in its mean grey."""
+    height, width = patch.shape
+    mean = cv2.mean(patch)[0]
+    for box in hidden:
+        rows = _stretch(box.y - area.y, box.height, height / area.height, height)
+        columns = _stretch(box.x - area.x, box.width, width / area.width, width)
+        patch[rows, columns] = mean
+
+
+def _stretch(start: int, length: int, scale: float, most: int) -> slice:
+    return slice(max(0, round(start * scale)), min(most, round((start + length) * scale)))
+
+
+def suppress_overlaps(faces: Iterable[Face], limit: float = 0.4) -> list[Face]:
+    """``faces`` by falling score, without those whose smaller box is covered by more than ``limit`` by a surer one.
+
+    The share of the smaller box, not IoU, since a cascade also answers with a small box inside the face.
+    """
+    kept: list[Face] = []
+    # Box coordinates break ties: the cascade's threads deliver equal scores in any order.
+    for face in sorted(faces, key=lambda face: (-face.score, face.box.as_list())):
+        if all(_covered(face.box, other.box) <= limit for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _covered(box: Box, other: Box) -> float:
+    width = min(box.x + box.width, other.x + other.width) - max(box.x, other.x)
+    height = min(box.y + box.height, other.y + other.height) - max(box.y, other.y)
+    smaller = min(box.area, other.area)
+    return max(0, width) * max(0, height) / smaller if smaller else 0.0
+
+
+def _back(found: Any, area: Box, to_x: float, to_y: float) -> Box:
+    """A box found in the scaled region, in the frame's pixels and inside the region."""
+    x, y, width, height = (int(value) for value in found)
+    left, top = area.x + round(x * to_x), area.y + round(y * to_y)
+    right = min(area.x + round((x + width) * to_x), area.x + area.width)
+    bottom = min(area.y + round((y + height) * to_y), area.y + area.height)
+    return Box(left, top, right - left, bottom - top)
+
+
+def load_cascade() -> Any:
+    """The one place that finds the class and the XML: both are gone from OpenCV 5, Debian keeps the XML apart."""
+    if not hasattr(cv2, "CascadeClassifier"):
+        instead = "pip install 'opencv-python-headless<5', or set detector.kind = \"yunet\""
+        raise ModelError(f"OpenCV {cv2.__version__} has no CascadeClassifier: {instead}")
+    data = getattr(cv2, "data", None)
+    folders = [Path(data.haarcascades), _DEBIAN_CASCADES] if data else [_DEBIAN_CASCADES]
+    for path in (folder / CASCADE_FILE for folder in folders):
+        if path.is_file():
+            cascade = cv2.CascadeClassifier(str(path))
+            if cascade.empty():
+                raise ModelError(f"{path}: not a readable Haar cascade: install OpenCV again")
+            return cascade
+    looked = " and ".join(str(folder) for folder in folders)
+    raise ModelError(
+        f"{CASCADE_FILE} is neither in {looked}: pip install 'opencv-python-headless<5' or apt install opencv-data"
+    )

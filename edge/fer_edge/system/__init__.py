@@ -1,0 +1,1 @@
+"""Interfaces to the operating system and native libraries that every room shares."""
