@@ -113,7 +113,7 @@ def count_allocations(video: Path, frames: int = FRAMES) -> Allocations:
     reading, processing = (array("q", bytes(8 * (WARM_UP + frames))) for _ in range(2))  # lists would grow
     held = 0
     with load_bundle(None) as bundle, open_source(str(video), SourceSettings()) as source:
-        pipeline = Pipeline.from_bundle(bundle, RuntimeSettings())
+        run = Pipeline.from_bundle(bundle, RuntimeSettings()).open()
         tracemalloc.start()
         try:
             for index in range(WARM_UP + frames):
@@ -121,7 +121,7 @@ def count_allocations(video: Path, frames: int = FRAMES) -> Allocations:
                     held = _settled()
                 frame, reading[index] = _counted(lambda: source.read(0.0))
                 assert isinstance(frame, Frame), f"{video}: has only {index} frames"
-                _, processing[index] = _counted(partial(pipeline.process, frame))
+                _, processing[index] = _counted(partial(run.process, frame))
                 del frame, _
             kept = _settled() - held
         finally:

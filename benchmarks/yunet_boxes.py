@@ -30,7 +30,7 @@ from fer_edge.stages.detection.yunet import SIDE_OF_HEIGHT, SIDE_OF_WIDTH, UP, h
 from fer_edge.stages.detection.yunet_model import YuNetModel, load_model
 from fer_edge.stages.schedule import Reach, sweep_tiles
 from fer_edge.system.opencv_setup import set_up_opencv
-from fer_edge.types import Box, Face, Float32Array, UInt8Array
+from fer_edge.types import Box, Face, Float32Array, Search, UInt8Array
 from fer_train.dataset import PUBLIC_TEST, load_dataset
 from fer_train.samples import Split
 
@@ -109,7 +109,7 @@ def judge(model: YuNetModel, split: Split) -> None:
             boxes = {"truth": shown.box}
             if answer is not None:
                 boxes["yunet"] = haar_box(*map(float, answer[:4]))
-            for face in haar.detect(shown.gray):
+            for face in haar.detect(shown.gray, Search.whole(shown.gray)):
                 if shown.near(*face.box.centre):
                     boxes["haar"] = face.box
             for name, box in boxes.items():
@@ -138,7 +138,9 @@ def costs(detectors: dict[str, DetectorSettings]) -> None:
             for kind, searches in (("tile", tiles), ("region", (region,))):
                 began = time.thread_time()
                 for search in searches:
-                    made[name].detect(frame.gray, search.region, scale=search.scale, known=search.track_id is not None)
+                    made[name].detect(
+                        frame.gray, replace(search, min_face=None, max_face=None, known=search.track_id is not None)
+                    )
                 spent = time.thread_time() - began
                 seconds[name, kind].append(spent / sum(search.megapixels for search in searches))
     for (name, kind), values in seconds.items():

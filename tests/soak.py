@@ -50,10 +50,10 @@ def run(frames: int, every: int) -> Iterator[Sample]:
     settings = RuntimeSettings(detector=DetectorSettings(min_face=36))
     ids = events = tracks = 0
     with load_bundle(None) as bundle:
-        pipeline = Pipeline.from_bundle(bundle, settings, adapt_to_cost=True)
+        run = Pipeline.from_bundle(bundle, settings).open(live=True)
         for index in range(frames):
             frame = Frame("soak", index, index / FPS, pictures[index % len(pictures)])
-            result = pipeline.process(frame)
+            result = run.process(frame)
             ids = max([ids, *(track.track_id for track in result.tracks)])
             events += len(result.events)
             tracks = max(tracks, len(result.tracks))

@@ -11,6 +11,6 @@ path = Path(sys.argv[2] if len(sys.argv) > 2 else "seen.mp4")
 
 annotator = Annotator(bundle.manifest.labels)
 with AnnotatedVideo(path, source.fps) as film:
-    for result in Pipeline.from_bundle(bundle).results(source):
+    for result in Pipeline.from_bundle(bundle).open(source):
         film.write(annotator.draw(result), result.frame.captured_at)
 print(path)

@@ -8,10 +8,11 @@ settings = RuntimeSettings(schedule=ScheduleSettings(budget_share=0.1))
 if len(sys.argv) > 2:
     settings = load_settings(sys.argv[2])  # FER_EDGE_… in the environment goes before the file, as in fer-edge run
 telemetry = Telemetry()
-pipeline = Pipeline.from_bundle(load_bundle(), settings, telemetry=telemetry)
+pipeline = Pipeline.from_bundle(load_bundle(), settings)
 
 faces = 0
-for result in pipeline.results(open_source(sys.argv[1] if len(sys.argv) > 1 else "demo", settings.source)):
+source = open_source(sys.argv[1] if len(sys.argv) > 1 else "demo", settings.source)
+for result in pipeline.open(source, telemetry=telemetry):
     faces += len(result.tracks)
 
 status = telemetry.snapshot()

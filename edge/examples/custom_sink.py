@@ -27,5 +27,6 @@ class Times(ClosingSink):
 
 
 with Times() as sink:
-    for event in Pipeline.from_bundle(load_bundle()).events(open_source(sys.argv[1] if len(sys.argv) > 1 else "demo")):
+    source = open_source(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    for event in Pipeline.from_bundle(load_bundle()).open(source).events():
         sink.emit(event)

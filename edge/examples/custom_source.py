@@ -30,5 +30,5 @@ class RawFrames(ClosingSource):
 
 if len(sys.argv) != 3:
     sys.exit(__doc__)
-for event in Pipeline.from_bundle(load_bundle()).events(RawFrames(int(sys.argv[1]), int(sys.argv[2]))):
+for event in Pipeline.from_bundle(load_bundle()).open(RawFrames(int(sys.argv[1]), int(sys.argv[2]))).events():
     print(event_line(event))

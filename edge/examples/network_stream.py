@@ -19,7 +19,7 @@ pipeline = Pipeline.from_bundle(load_bundle())
 with contextlib.suppress(KeyboardInterrupt):
     for _ in itertools.count() if tries is None else range(tries):
         try:
-            for event in pipeline.events(open_source(url, SourceSettings(timeout_s=5))):
+            for event in pipeline.open(open_source(url, SourceSettings(timeout_s=5))).events():
                 print(event_line(event), flush=True)
         except SourceLostError as error:
             print(error, file=sys.stderr)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import cv2
 
-from fer_edge import HaarFaceDetector, to_gray
+from fer_edge import HaarFaceDetector, Search, to_gray
 
 path = Path(sys.argv[1] if len(sys.argv) > 1 else str(files("fer_edge") / "assets" / "astronaut.jpg"))
 picture = cv2.imread(str(path))
 if picture is None:
     sys.exit(f"{path}: no picture that OpenCV can read")
 
-for number, face in enumerate(HaarFaceDetector().detect(to_gray(picture)), start=1):
+gray, detector = to_gray(picture), HaarFaceDetector()
+for number, face in enumerate(detector.detect(gray, Search.whole(gray)), start=1):
     box = face.box
     print(f"{box.as_list()} score {face.score:.1f}")
     if len(sys.argv) > 2:

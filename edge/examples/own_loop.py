@@ -12,13 +12,13 @@ if not capture.isOpened():
     sys.exit("no camera 0; name a film instead")
 
 # A camera does not wait: the search for faces is to keep within its budget by what it really takes here.
-pipeline = Pipeline.from_bundle(load_bundle(), adapt_to_cost=True)
+run = Pipeline.from_bundle(load_bundle()).open(live=True)
 index = 0
 while True:
     good, picture = capture.read()
     if not good:
         break
-    result = pipeline.process(Frame("my camera", index, time.monotonic(), to_gray(picture)))
+    result = run.process(Frame("my camera", index, time.monotonic(), to_gray(picture)))
     for face in result.tracks:
         print(index, face.track_id, face.emotion, face.box.as_list())
     index += 1

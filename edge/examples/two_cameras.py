@@ -12,7 +12,7 @@ stop = threading.Event()
 def watch(number: int, uri: str, pipeline: Pipeline) -> None:
     """One source, with a pipeline of its own: a pipeline belongs to one thread."""
     try:
-        for event in pipeline.events(open_source(uri, name=f"camera {number}"), stop):
+        for event in pipeline.open(open_source(uri, name=f"camera {number}")).events(stop):
             print(event_line(event) + "\n", end="", flush=True)  # one write, so that lines stay whole
     except FerEdgeError as error:
         print(f"camera {number}: {error}", file=sys.stderr)

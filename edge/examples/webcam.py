@@ -7,7 +7,7 @@ from fer_edge import FerEdgeError, Pipeline, event_line, load_bundle, open_sourc
 set_up_opencv()  # quiet and on one thread, as in fer-edge run
 try:
     camera = open_source(sys.argv[1] if len(sys.argv) > 1 else "0")
-    for event in Pipeline.from_bundle(load_bundle()).events(camera):
+    for event in Pipeline.from_bundle(load_bundle()).open(camera).events():
         print(event_line(event), flush=True)
 except KeyboardInterrupt:
     pass

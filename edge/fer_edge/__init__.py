@@ -4,7 +4,7 @@ From another program, where ``demo`` may be a camera, a stream, a film, or a sou
 
     from fer_edge import Pipeline, load_bundle, open_source
 
-    for event in Pipeline.from_bundle(load_bundle()).events(open_source("demo")):
+    for event in Pipeline.from_bundle(load_bundle()).open(open_source("demo")).events():
         print(event.mono, event.kind, event.track_id, event.emotion)
 
 and for single pictures, NumPy arrays in grey or BGR::
@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError, SourceLostError
-    from fer_edge.frames import ClosingSource, FrameSource, NoFrame
     from fer_edge.images.gray import to_gray
     from fer_edge.model.bundle import ModelBundle, load_bundle
-    from fer_edge.pipeline import FaceDetector, FrameResult, Pipeline
+    from fer_edge.pipeline import Pipeline, SourceRun
+    from fer_edge.protocols import ClosingSource, FaceDetector, FrameSource, NoFrame
     from fer_edge.recording.annotate import AnnotatedVideo, Annotator
     from fer_edge.settings.runtime import (
         DetectorSettings,
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
         Face,
         FaceCrop,
         Frame,
+        FrameResult,
+        Search,
         TrackedEmotion,
     )
 
@@ -94,8 +96,10 @@ __all__ = [
     "Pipeline",
     "RuntimeSettings",
     "ScheduleSettings",
+    "Search",
     "Sink",
     "SourceLostError",
+    "SourceRun",
     "SourceSettings",
     "Telemetry",
     "TrackedEmotion",
@@ -114,10 +118,10 @@ __all__ = [
 if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mistyped name
     _HOMES = {
         "errors": ("FerEdgeError", "InputError", "ModelError", "OutputError", "SourceLostError"),
-        "frames": ("ClosingSource", "FrameSource", "NoFrame"),
         "images.gray": ("to_gray",),
         "model.bundle": ("ModelBundle", "load_bundle"),
-        "pipeline": ("FaceDetector", "FrameResult", "Pipeline"),
+        "pipeline": ("Pipeline", "SourceRun"),
+        "protocols": ("ClosingSource", "FaceDetector", "FrameSource", "NoFrame"),
         "recording.annotate": ("AnnotatedVideo", "Annotator"),
         "settings.runtime": (
             "DetectorSettings",
@@ -147,6 +151,8 @@ if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mi
             "Face",
             "FaceCrop",
             "Frame",
+            "FrameResult",
+            "Search",
             "TrackedEmotion",
         ),
     }

@@ -1,4 +1,4 @@
-"""What every source of frames offers, and which of its frames are processed."""
+"""Which frames of a source are processed, and until when."""
 
 from __future__ import annotations
 
@@ -7,64 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
-from types import TracebackType
-from typing import Protocol, Self
 
+from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.system.clock import SteadyClock
-from fer_edge.system.closing import Closing
 from fer_edge.types import Frame
 
 _POLL_S = 0.2
 """How long a wait for a frame lasts before limits and the wish to stop are looked at again."""
-
-
-class NoFrame(Enum):
-    """Why ``read`` gave no frame."""
-
-    NOT_YET = "not yet"
-    ENDED = "ended"
-
-
-class FrameSource(Protocol):
-    """A source of grey frames; a context manager whose ``close`` may be called twice.
-
-    ``live`` tells that ``captured_at`` is the monotonic clock and that the world does not wait; otherwise it is
-    media time in seconds from 0. ``still`` tells that it is one picture, which no other frame follows. ``fps`` is
-    the nominal rate. ``dropped`` counts frames that were overtaken or damaged.
-    """
-
-    name: str
-    live: bool
-    still: bool
-    fps: float
-    dropped: int
-
-    def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next frame. NOT_YET when a live source has none within ``timeout_s``; ENDED after the last one.
-
-        Raises InputError for a damaged file, SourceLostError for a camera that is gone.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of the device, the file or the thread."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class ClosingSource(Closing):
-    """A context manager that calls ``close`` at its end; no still, unless it says so."""
-
-    still = False
-
-    def close(self) -> None:
-        """Let go of what the source holds; harmless when called again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class StillFaceFinder:
         check_gray(gray)
         height, width = gray.shape
         (search,) = sweep_tiles((width, height), self._settings.schedule, Reach.of(self._settings.detector))
-        return self._detector.detect(gray, search.region, scale=search.scale, min_face=search.min_face)
+        return self._detector.detect(gray, search)
 
 
 class FaceReader(Closing):

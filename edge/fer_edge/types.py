@@ -365,3 +365,46 @@ class CropSpec:
     height: int
     width: int
     margin: float = HAAR_MARGIN
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where and how a detector searches a frame.
+
+    ``track_id`` is the track that is searched for, None for a tile of the whole frame; ``known`` says that it is
+    confirmed, so that weaker evidence is enough. ``hidden`` are boxes that are left out, since other searches cover
+    them.
+    """
+
+    region: Box
+    """In pixels of the frame; may reach beyond it."""
+    scale: float = 1.0
+    """The region is searched at this scale; below 1 is faster and misses small faces."""
+    min_face: float | None = None
+    """Smallest face in pixels of the frame; None: as the detector's settings say."""
+    max_face: float | None = None
+    """Largest face in pixels of the frame; None: no limit."""
+    track_id: int | None = None
+    known: bool = False
+    hidden: tuple[Box, ...] = ()
+
+    @classmethod
+    def whole(cls, gray: UInt8Array, scale: float = 1.0) -> Search:
+        """Return the search of all of ``gray``, uint8 [H, W]."""
+        check_gray(gray)
+        height, width = gray.shape
+        return cls(Box(0, 0, width, height), scale)
+
+    @property
+    def megapixels(self) -> float:
+        """Pixels searched, in millions."""
+        return self.region.area * self.scale**2 / 1e6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """What came out of one frame: the confirmed tracks in sight, and the events it caused."""
+
+    frame: Frame
+    tracks: tuple[TrackedEmotion, ...]
+    events: tuple[EmotionEvent, ...]

@@ -19,7 +19,8 @@ def frames_with_a_face(film: list[UInt8Array], *, verify: bool) -> int:
     set_up_opencv()
     settings = RuntimeSettings(detector=DetectorSettings(verify=verify))
     with Pipeline.from_bundle(load_bundle(), settings) as pipeline:
-        results = [pipeline.process(Frame("film", index, index / 15, gray)) for index, gray in enumerate(film)]
+        run = pipeline.open()
+        results = [run.process(Frame("film", index, index / 15, gray)) for index, gray in enumerate(film)]
     return sum(bool(result.tracks) for result in results)
 
 

@@ -15,6 +15,7 @@ from fer_bench.pipeline.raster import enlarge, noise_field, random_order, random
 from fer_bench.pipeline.scenes import Scene, make_scene
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.stages.detection.haar import HaarFaceDetector
+from fer_edge.types import Search
 from fer_train.dataset import SPLIT_NAMES, Dataset, Split
 from support.fer2013 import real_fer2013
 
@@ -107,7 +108,7 @@ def test_every_face_of_the_split_comes_once_before_any_comes_again():
 def test_the_cascade_sees_the_portrait_where_its_box_is():
     detector = HaarFaceDetector()
     frame = make_scene((640, 480), 3, 0, PORTRAIT, first=0).frame(10)
-    found = detector.detect(frame.gray)
+    found = detector.detect(frame.gray, Search.whole(frame.gray))
     for face in frame.faces:
         assert max(seen.box.iou(face.box) for seen in found) > 0.7
 
@@ -118,7 +119,7 @@ def test_real_faces_are_found_about_as_often_as_the_cascade_finds_such_faces():
     best = []
     for round_number in range(20):
         frame = make_scene((320, 240), 3, round_number, faces, first=3 * round_number).frame(0)
-        found = detector.detect(frame.gray)
+        found = detector.detect(frame.gray, Search.whole(frame.gray))
         best += [max((seen.box.iou(face.box) for seen in found), default=0.0) for face in frame.faces]
     found_on = [overlap for overlap in best if overlap >= 0.4]
     # Not all: they were not chosen by the detector's answer. Where it sees one, the box is the one that is told.

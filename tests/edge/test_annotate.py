@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.model.labels import FER2013_LABELS
-from fer_edge.pipeline import FrameResult
 from fer_edge.recording.annotate import AnnotatedVideo, Annotator, contact_sheet, draw_probabilities
-from fer_edge.types import UNCERTAIN, Box, Frame, TrackedEmotion
+from fer_edge.types import UNCERTAIN, Box, Frame, FrameResult, TrackedEmotion
 
 GRAY = np.full((240, 320), 90, np.uint8)
 

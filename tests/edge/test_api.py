@@ -45,6 +45,7 @@ from fer_edge import (
     to_gray,
 )
 from fer_edge.recording.trace import trace_entry
+from fer_edge.types import Search
 from support.edge_command import clean_environment, face_picture, write_video
 from support.edge_command import fer_edge as fer_edge_command
 from support.mjpeg_server import mjpeg_server
@@ -110,12 +111,12 @@ def test_results_and_events_are_those_of_the_command(tiny_bundle: Path, tmp_path
         for name in ("trace.jsonl", "events.jsonl")
     )
     telemetry = Telemetry()
-    pipeline = Pipeline.from_bundle(load_bundle(str(tiny_bundle)), telemetry=telemetry)
-    results = list(pipeline.results(open_source(film)))
+    pipeline = Pipeline.from_bundle(load_bundle(str(tiny_bundle)))
+    results = list(pipeline.open(open_source(film), telemetry=telemetry))
     assert [trace_entry(result) for result in results] == traced
     assert traced[-1]["tracks"]
     # The same pipeline again: nobody is known from before.
-    events = list(pipeline.events(open_source(str(film))))
+    events = list(pipeline.open(open_source(str(film)), telemetry=telemetry).events())
     assert [(e.kind.value, e.track_id, e.emotion) for e in events] == [
         (line["kind"], line["track"], line["emotion"]) for line in told
     ]
@@ -138,24 +139,24 @@ def test_a_still_is_told_of_at_once_and_a_stream_after_it_is_none(
 ) -> None:
     pipeline = Pipeline(None, EmotionClassifier(load_bundle(tiny_bundle)), check=NeverSure())
     cv2.imwrite(str(tmp_path / "photo.png"), face_picture())
-    assert [e.kind for e in pipeline.events(open_source(tmp_path / "photo.png"))] == [
+    assert [e.kind for e in pipeline.open(open_source(tmp_path / "photo.png")).events()] == [
         EventKind.APPEARED,
         EventKind.LEFT,
     ]
-    results = list(pipeline.results(GivenFrames(frames)))
+    results = list(pipeline.open(GivenFrames(frames)).results())
     assert results[0].tracks == ()
     assert {track.track_id for result in results for track in result.tracks} == {1}
 
 
 def test_a_source_is_closed_however_it_is_left(pipeline: Pipeline, frames: list[Frame]) -> None:
     ended, left, lost = GivenFrames(frames[:3]), GivenFrames(frames), GivenFrames(frames[:12], lost=True)
-    assert len(list(pipeline.results(ended))) == 3
-    for result in pipeline.results(left):
+    assert len(list(pipeline.open(ended).results())) == 3
+    for result in pipeline.open(left).results():
         if result.frame.index == 2:
             break
     told = []
     with pytest.raises(SourceLostError, match="given: gone"):
-        for event in pipeline.events(lost):
+        for event in pipeline.open(lost).events():
             told.append(event.kind)
     assert (told[0], told[-1]) == (EventKind.APPEARED, EventKind.LEFT)
     assert [source.closed for source in (ended, left, lost)] == [1, 1, 1]
@@ -165,7 +166,7 @@ FORGETFUL = """
 import sys
 from fer_edge import Pipeline, load_bundle, open_source
 pipeline = Pipeline.from_bundle(load_bundle())
-left_open = [pipeline.results(open_source(sys.argv[1])) for camera in range(6)]
+left_open = [pipeline.open(open_source(sys.argv[1])).results() for camera in range(6)]
 print(*(next(results).frame.width for results in left_open))
 """
 
@@ -186,7 +187,7 @@ def test_stop_ends_a_source_that_has_no_end(pipeline: Pipeline, frames: list[Fra
     stop = threading.Event()
     endless = (replace(frames[0], index=index, captured_at=index / 15) for index in itertools.count())
     source = GivenFrames(endless)  # type: ignore[arg-type]  # any iterable does here
-    for result in pipeline.results(source, stop):
+    for result in pipeline.open(source).results(stop):
         if result.frame.index == 3:
             stop.set()
         assert result.frame.index < 4
@@ -197,7 +198,7 @@ def test_settings_of_the_source_hold(tiny_bundle: Path, frames: list[Frame], tmp
     (tmp_path / "settings.toml").write_text("[source]\nmax_fps = 5\nrealtime = true\n")
     settings = load_settings(str(tmp_path / "settings.toml"))
     pipeline = Pipeline.from_bundle(load_bundle(tiny_bundle), settings)
-    assert [result.frame.index for result in pipeline.results(GivenFrames(frames[:9]))] == [0, 3, 6]
+    assert [result.frame.index for result in pipeline.open(GivenFrames(frames[:9])).results()] == [0, 3, 6]
     film = write_video(tmp_path / "film.mp4", 2)
     with open_source(film, settings.source, name="paced") as source:
         frame = source.read(60.0)
@@ -210,9 +211,9 @@ def test_settings_of_the_source_hold(tiny_bundle: Path, frames: list[Frame], tmp
 class SlowDetector(HaarFaceDetector):
     """It takes far longer than the price list of a file's searches says."""
 
-    def detect(self, gray: npt.NDArray[np.uint8], region: Box | None = None, **how: Any) -> list[Face]:
+    def detect(self, gray: npt.NDArray[np.uint8], search: Search) -> list[Face]:
         until = time.thread_time() + 0.02
-        found = super().detect(gray, region, **how)
+        found = super().detect(gray, search)
         while time.thread_time() < until:
             pass
         return found
@@ -224,8 +225,8 @@ def test_a_live_source_keeps_to_the_budget_by_what_searches_really_take(tiny_bun
         telemetry = Telemetry()
         settings = RuntimeSettings(schedule=ScheduleSettings(budget_share=0.1))
         classifier = EmotionClassifier(load_bundle(tiny_bundle))
-        pipeline = Pipeline(SlowDetector(), classifier, settings, telemetry)
-        assert len(list(pipeline.results(GivenFrames(frames, live=live)))) == len(frames)
+        pipeline = Pipeline(SlowDetector(), classifier, settings)
+        assert len(list(pipeline.open(GivenFrames(frames, live=live), telemetry=telemetry))) == len(frames)
         stages = telemetry.snapshot().stages
         searches.append(sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages))
     assert searches[1] < 0.85 * searches[0]
@@ -282,7 +283,7 @@ def test_colour_is_refused_where_grey_is_wanted(tiny_bundle: Path) -> None:
     colour = np.zeros((60, 60, 3), np.uint8)
     face = Face(Box(0, 0, 50, 50), 1.0)
     with pytest.raises(InputError, match=r"not uint8 \[60, 60, 3\]; fer_edge\.to_gray makes one"):
-        HaarFaceDetector().detect(colour)
+        HaarFaceDetector().detect(colour, Search(Box(0, 0, 60, 60)))
     with pytest.raises(InputError, match=r"fer_edge\.to_gray makes one"):
         crop_face(colour, face, EmotionClassifier(load_bundle(tiny_bundle)).crop_spec)
 

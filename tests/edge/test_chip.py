@@ -9,7 +9,6 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,13 +24,13 @@ from fer_edge.chip.mailbox import (
 )
 from fer_edge.chip.reading import FLAGS, named_flags, parse_temperature, parse_throttled, read_chip
 from fer_edge.model.bundle import load_bundle
-from fer_edge.pipeline import FrameResult, Pipeline
+from fer_edge.pipeline import Pipeline
 from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings, ScheduleSettings
 from fer_edge.settings.service import ChipSettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.status import ChipStatus, StatusBoard
-from fer_edge.types import Box, Face, UInt8Array
+from fer_edge.types import Face, FrameResult, Search, UInt8Array
 from support.edge_command import clean_environment, command_line, fer_edge
 from support.scenes import demo_frames
 from support.sysfs import FakeSysfs
@@ -288,9 +287,9 @@ class CostlyDetector:
     def thread_time(self) -> float:
         return self.searches * self.SEARCH_S
 
-    def detect(self, gray: UInt8Array, region: Box | None = None, **how: Any) -> list[Face]:
+    def detect(self, gray: UInt8Array, search: Search) -> list[Face]:
         self.searches += 1
-        return self._detector.detect(gray, region, **how)
+        return self._detector.detect(gray, search)
 
 
 def searches(monkeypatch: pytest.MonkeyPatch, *, live: bool, share: float) -> tuple[int, list[FrameResult]]:
@@ -299,9 +298,10 @@ def searches(monkeypatch: pytest.MonkeyPatch, *, live: bool, share: float) -> tu
     detector = CostlyDetector()
     monkeypatch.setattr(time, "thread_time", detector.thread_time)
     with EmotionClassifier.from_settings(load_bundle(), settings.model, None) as classifier:
-        pipeline = Pipeline(detector, classifier, settings, adapt_to_cost=live)
-        pipeline.spare(share)
-        results = [pipeline.process(frame) for frame, _ in demo_frames(2.0, 5.0)]
+        pipeline = Pipeline(detector, classifier, settings)
+        pipeline.budget_share = share
+        run = pipeline.open(live=live)
+        results = [run.process(frame) for frame, _ in demo_frames(2.0, 5.0)]
     return detector.searches, results
 
 

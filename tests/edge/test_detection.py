@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from fer_edge.errors import ModelError
 from fer_edge.settings.runtime import DetectorSettings
 from fer_edge.stages.detection import haar as detection
-from fer_edge.stages.detection.haar import HaarFaceDetector, suppress_overlaps
+from fer_edge.stages.detection.haar import HaarFaceDetector
+from fer_edge.stages.detection.overlaps import suppress_overlaps
 from fer_edge.types import Box, Face
 from support.scenes import FACE_IN_PORTRAIT, portrait
+from support.searches import find
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,7 @@ from support.scenes import FACE_IN_PORTRAIT, portrait
     ],
 )
 def test_the_face_is_found_in_frame_coordinates(region: Box | None, scale: float) -> None:
-    faces = HaarFaceDetector().detect(portrait(), region, scale=scale)
+    faces = find(HaarFaceDetector(), portrait(), region, scale=scale)
     assert faces and faces[0].box.iou(FACE_IN_PORTRAIT) > 0.75
     assert faces[0].score > 0
 
@@ -39,9 +41,9 @@ def test_the_face_is_found_in_frame_coordinates(region: Box | None, scale: float
 def test_only_the_region_is_searched() -> None:
     gray = portrait()
     detector = HaarFaceDetector()
-    assert detector.detect(gray, Box(300, 250, 180, 180)) == []
+    assert find(detector, gray, Box(300, 250, 180, 180)) == []
     for outside in (Box(9999, 0, 100, 100), Box(0, -500, 200, 200), Box(10, 10, 0, 0), Box(5, 5, 10, 10)):
-        assert detector.detect(gray, outside) == []
+        assert find(detector, gray, outside) == []
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -49,32 +51,32 @@ def test_what_is_hidden_is_not_found_and_the_frame_stays_as_it_was(scale: float)
     gray, detector = np.hstack([portrait(), portrait()]), HaarFaceDetector()
     right = replace(FACE_IN_PORTRAIT, x=FACE_IN_PORTRAIT.x + portrait().shape[1])
     before = gray.copy()
-    both = detector.detect(gray, scale=scale)
+    both = find(detector, gray, scale=scale)
     assert all(any(face.box.iou(box) > 0.75 for face in both) for box in (FACE_IN_PORTRAIT, right))
-    left_alone = detector.detect(gray, scale=scale, hidden=[right, Box(-50, -50, 60, 60), Box(5000, 0, 9, 9)])
+    left_alone = find(detector, gray, scale=scale, hidden=[right, Box(-50, -50, 60, 60), Box(5000, 0, 9, 9)])
     assert any(face.box.iou(FACE_IN_PORTRAIT) > 0.75 for face in left_alone)
     assert not any(face.box.iou(right) > 0 for face in left_alone)
-    assert detector.detect(gray, right.grown(1.5), scale=scale, hidden=[right]) == []
+    assert find(detector, gray, right.grown(1.5), scale=scale, hidden=[right]) == []
     np.testing.assert_array_equal(gray, before)
 
 
 def test_size_limits_hold_in_frame_pixels() -> None:
     gray, detector = portrait(), HaarFaceDetector()
-    assert detector.detect(gray, scale=0.5, min_face=60, max_face=160)
-    assert detector.detect(gray, scale=0.5, min_face=140) == []
-    assert detector.detect(gray, scale=0.5, max_face=60) == []
+    assert find(detector, gray, scale=0.5, min_face=60, max_face=160)
+    assert find(detector, gray, scale=0.5, min_face=140) == []
+    assert find(detector, gray, scale=0.5, max_face=60) == []
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (23, 23), (24, 24), (480, 10)])
 def test_frames_too_small_for_a_face_have_none(shape: tuple[int, int]) -> None:
-    assert HaarFaceDetector().detect(np.full(shape, 128, np.uint8)) == []
+    assert find(HaarFaceDetector(), np.full(shape, 128, np.uint8)) == []
 
 
 def test_the_same_picture_gives_the_same_faces() -> None:
     gray, detector = portrait(), HaarFaceDetector(DetectorSettings(min_neighbors=0))
-    first = detector.detect(gray, scale=0.4)
+    first = find(detector, gray, scale=0.4)
     assert len(first) >= 1
-    assert all(detector.detect(gray, scale=0.4) == first for _ in range(3))
+    assert all(find(detector, gray, scale=0.4) == first for _ in range(3))
 
 
 faces = st.lists(
@@ -120,4 +122,4 @@ def test_the_debian_folder_is_used_where_the_wheels_is_missing(monkeypatch: pyte
     (tmp_path / detection.CASCADE_FILE).write_bytes(source.read_bytes())
     monkeypatch.setattr(detection, "_DEBIAN_CASCADES", tmp_path)
     monkeypatch.delattr(cv2, "data")
-    assert HaarFaceDetector().detect(portrait(), scale=0.5)
+    assert find(HaarFaceDetector(), portrait(), scale=0.5)

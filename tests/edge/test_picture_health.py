@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from fer_edge.daemon.progress import Progress
 from fer_edge.daemon.supervisor import Supervisor, Surroundings
 from fer_edge.errors import SourceLostError
-from fer_edge.frames import ClosingSource, Limits, NoFrame
-from fer_edge.pipeline import FrameResult
+from fer_edge.frames import Limits
+from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
 from fer_edge.settings.service import RecoverySettings
-from fer_edge.sources import FrameSource, Opening, health
+from fer_edge.sources import Opening, health
 from fer_edge.sources.darkness import is_dark
 from fer_edge.sources.health import PictureHealth, StuckInTheDarkError, WatchedSource
 from fer_edge.sources.opening import Unopened
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
-from fer_edge.types import EmotionEvent, Frame, UInt8Array
+from fer_edge.types import EmotionEvent, Frame, FrameResult, UInt8Array
 
 SETTINGS = RecoverySettings(dark_after_s=3.0, frozen_after_s=2.0)
 RATE = 10.0

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from fer_edge.model.bundle import load_bundle
-from fer_edge.pipeline import FrameResult, Pipeline
+from fer_edge.pipeline import Pipeline, SourceRun
 from fer_edge.settings.runtime import EmotionSettings, RuntimeSettings, ScheduleSettings, TrackingSettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.haar import HaarFaceDetector
-from fer_edge.stages.schedule import Search, SearchCost
+from fer_edge.stages.schedule import SearchCost
 from fer_edge.telemetry import Telemetry
-from fer_edge.types import UNCERTAIN, Box, EventKind, Face, Frame, UInt8Array
+from fer_edge.types import UNCERTAIN, Box, EventKind, Face, Frame, FrameResult, Search, UInt8Array
 from support.scenes import demo_frames, portrait
 
 
@@ -30,9 +30,9 @@ def visit() -> list[tuple[Frame, Box]]:
     return demo_frames(9.0, 18.0)
 
 
-def _pipeline(bundle: Path, telemetry: Telemetry | None = None, **changes: Any) -> Pipeline:
+def _run(bundle: Path, telemetry: Telemetry | None = None, **changes: Any) -> SourceRun:
     settings = replace(RuntimeSettings(), **changes)
-    return Pipeline.from_bundle(load_bundle(bundle), settings, telemetry=telemetry)
+    return Pipeline.from_bundle(load_bundle(bundle), settings).open(telemetry=telemetry)
 
 
 def _comparable(results: list[FrameResult]) -> list[Any]:
@@ -42,8 +42,8 @@ def _comparable(results: list[FrameResult]) -> list[Any]:
 
 def test_a_face_is_followed_leaves_and_comes_back(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
     telemetry = Telemetry()
-    pipeline = _pipeline(tiny_bundle, telemetry)
-    results = [pipeline.process(frame) for frame, _ in visit]
+    run = _run(tiny_bundle, telemetry)
+    results = [run.process(frame) for frame, _ in visit]
     events = [event for result in results for event in result.events]
     comings = [(e.kind.value, e.track_id) for e in events if e.kind is not EventKind.CHANGED]
     assert comings == [("appeared", 1), ("left", 1), ("appeared", 2)]
@@ -59,7 +59,7 @@ def test_a_face_is_followed_leaves_and_comes_back(tiny_bundle: Path, visit: list
     assert max(waits) / 15 <= ScheduleSettings().acquire_within_s
     assert sum(shown) / (len(shown) - sum(waits)) > 0.9
 
-    last = pipeline.finish(visit[-1][0].captured_at)
+    last = run.finish(visit[-1][0].captured_at)
     assert [(e.kind, e.track_id) for e in last] == [(EventKind.LEFT, 2)]
     status = telemetry.snapshot()
     assert status.frames == len(visit) and status.events == len(events) + 1
@@ -78,8 +78,8 @@ def _second_visit(inside: list[tuple[FrameResult, Box]]) -> int:
 
 
 def test_no_box_is_shown_where_nobody_is(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
-    pipeline = _pipeline(tiny_bundle)
-    results = [(pipeline.process(frame), box) for frame, box in visit]
+    run = _run(tiny_bundle)
+    results = [(run.process(frame), box) for frame, box in visit]
     gone = [result for result, box in results if box.clipped(640, 480).area == 0]
     shown = [result.frame.captured_at for result in gone if result.tracks]
     left = [e.mono for result, _ in results for e in result.events if e.kind is EventKind.LEFT]
@@ -96,8 +96,8 @@ def test_the_same_frames_give_the_same_trace(tiny_bundle: Path, visit: list[tupl
     try:
         for threads in (1, 4):  # OpenCV's threads deliver a search's hits in any order
             cv2.setNumThreads(threads)
-            pipeline = _pipeline(tiny_bundle)
-            traces.append(_comparable([pipeline.process(frame) for frame in some]))
+            run = _run(tiny_bundle)
+            traces.append(_comparable([run.process(frame) for frame in some]))
     finally:
         cv2.setNumThreads(threads_before)
     assert traces[0] == traces[1] and any(tracks for _, tracks, _ in traces[0])
@@ -107,10 +107,10 @@ def test_a_blurred_face_is_counted_not_classified_and_uncertain(
     tiny_bundle: Path, visit: list[tuple[Frame, Box]]
 ) -> None:
     telemetry = Telemetry()
-    pipeline = _pipeline(tiny_bundle, telemetry, emotion=EmotionSettings(enter=0.01, exit=0.0, classify_every_s=0.0))
+    run = _run(tiny_bundle, telemetry, emotion=EmotionSettings(enter=0.01, exit=0.0, classify_every_s=0.0))
     sharp = [frame for frame, _ in visit[:10]]
     blurred = [replace(frame, gray=cv2.GaussianBlur(frame.gray, (0, 0), 4.0)) for frame, _ in visit[10:24]]
-    results = [pipeline.process(frame) for frame in [*sharp, *blurred]]
+    results = [run.process(frame) for frame in [*sharp, *blurred]]
     status = telemetry.snapshot()
     assert status.refused["blurred"] > 10  # the cascade still finds the face
     assert status.stages["classify"].calls <= len(sharp)
@@ -120,27 +120,27 @@ def test_a_blurred_face_is_counted_not_classified_and_uncertain(
 
 
 def test_an_empty_scene_tells_nothing(tiny_bundle: Path) -> None:
-    pipeline = _pipeline(tiny_bundle)
+    run = _run(tiny_bundle)
     for index in range(5):
-        result = pipeline.process(Frame("wall", index, index / 10, np.full((120, 160), 90, np.uint8)))
+        result = run.process(Frame("wall", index, index / 10, np.full((120, 160), 90, np.uint8)))
         assert result.tracks == () and result.events == ()
-    assert pipeline.finish(1.0) == ()
+    assert run.finish(1.0) == ()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 400), (30, 30)])
 def test_odd_frame_sizes_do_no_harm(tiny_bundle: Path, shape: tuple[int, int]) -> None:
     gray = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    pipeline = _pipeline(tiny_bundle)
-    assert pipeline.process(Frame("odd", 0, 0.0, gray)).events == ()
+    run = _run(tiny_bundle)
+    assert run.process(Frame("odd", 0, 0.0, gray)).events == ()
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0, 1e9, math.nan, math.inf])
 def test_a_jump_of_the_clock_breaks_nothing(tiny_bundle: Path, visit: list[tuple[Frame, Box]], jump: float) -> None:
-    pipeline = _pipeline(tiny_bundle, emotion=EmotionSettings(heartbeat_s=0.5))
+    run = _run(tiny_bundle, emotion=EmotionSettings(heartbeat_s=0.5))
     results = []
     for frame, _ in visit[:30]:
         late = frame.captured_at + jump if frame.index >= 15 else frame.captured_at
-        results.append(pipeline.process(replace(frame, captured_at=late)))
+        results.append(run.process(replace(frame, captured_at=late)))
     times = [event.mono for result in results for event in result.events]
     assert times == sorted(times) and all(map(math.isfinite, times))
     # The face was there all the time: it is one track, still told of at the end.
@@ -149,11 +149,11 @@ def test_a_jump_of_the_clock_breaks_nothing(tiny_bundle: Path, visit: list[tuple
 
 
 def test_a_lost_source_may_come_back_and_ids_go_on(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
-    pipeline = _pipeline(tiny_bundle, tracking=TrackingSettings(confirm_hits=1))
-    first = [pipeline.process(frame) for frame, _ in visit[:8]]
+    run = _run(tiny_bundle, tracking=TrackingSettings(confirm_hits=1))
+    first = [run.process(frame) for frame, _ in visit[:8]]
     assert {track.track_id for result in first for track in result.tracks} == {1}
-    assert [event.kind for event in pipeline.finish(9.6)] == [EventKind.LEFT]
-    later = [pipeline.process(replace(frame, captured_at=frame.captured_at + 0.7)) for frame, _ in visit[:8]]
+    assert [event.kind for event in run.finish(9.6)] == [EventKind.LEFT]
+    later = [run.process(replace(frame, captured_at=frame.captured_at + 0.7)) for frame, _ in visit[:8]]
     assert {track.track_id for result in later for track in result.tracks} == {2}
 
 
@@ -163,18 +163,18 @@ def _still(count: int, start: int = 0, brightness: float = 1.0) -> Iterator[Fram
 
 
 def test_who_sits_still_while_a_source_comes_back_is_seen_at_once(tiny_bundle: Path) -> None:
-    pipeline = _pipeline(tiny_bundle)
-    assert [pipeline.process(frame).tracks for frame in _still(30)][-1]
-    pipeline.finish(2.0)
-    assert [pipeline.process(frame).tracks for frame in _still(10, 30)][-1]
+    run = _run(tiny_bundle)
+    assert [run.process(frame).tracks for frame in _still(30)][-1]
+    run.finish(2.0)
+    assert [run.process(frame).tracks for frame in _still(10, 30)][-1]
 
 
 def test_a_face_that_goes_out_with_the_light_has_left(tiny_bundle: Path) -> None:
-    pipeline = _pipeline(tiny_bundle)
-    boxes = [track.box for frame in _still(60) for track in pipeline.process(frame).tracks]
+    run = _run(tiny_bundle)
+    boxes = [track.box for frame in _still(60) for track in run.process(frame).tracks]
     assert len(boxes) > 50
     assert all(box == boxes[-1] for box in boxes[-30:])  # on a still picture it does not tremble
-    dark = [event for frame in _still(60, 60, 0.02) for event in pipeline.process(frame).events]
+    dark = [event for frame in _still(60, 60, 0.02) for event in run.process(frame).events]
     assert dark[-1].kind is EventKind.LEFT
     assert dark[-1].mono < 4.0 + 2.5
 
@@ -183,9 +183,9 @@ def test_between_two_searches_a_face_is_followed_by_its_looks(
     tiny_bundle: Path, visit: list[tuple[Frame, Box]]
 ) -> None:
     telemetry = Telemetry()
-    pipeline = _pipeline(tiny_bundle, telemetry)
+    run = _run(tiny_bundle, telemetry)
     there = [(frame, box) for frame, box in visit if 9.3 < frame.captured_at < 12]
-    followed = [(pipeline.process(frame).tracks, box) for frame, box in there]
+    followed = [(run.process(frame).tracks, box) for frame, box in there]
     settled = followed[5:]
     # The scene's boxes are those of its portrait, which the cascade draws a third larger.
     hits = [any(track.box.iou(box.grown(4 / 3)) >= 0.6 for track in tracks) for tracks, box in settled]
@@ -198,11 +198,9 @@ def test_between_two_searches_a_face_is_followed_by_its_looks(
 class ThrottledDetector(HaarFaceDetector):
     """The detector on a chip that throttles: it finds the same, at four times the price that a file's searches have."""
 
-    def detect(self, gray: UInt8Array, region: Box | None = None, **how: Any) -> list[Face]:
+    def detect(self, gray: UInt8Array, search: Search) -> list[Face]:
         began = time.thread_time()
-        found = super().detect(gray, region, **how)
-        assert region is not None
-        search = Search(region, how["scale"], how["min_face"], track_id=1 if how["known"] else None)
+        found = super().detect(gray, search)
         while time.thread_time() < began + 4 * SearchCost().of(search):
             pass
         return found
@@ -215,9 +213,9 @@ def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[
         """Searches made by the end of each of the first ``frames``."""
         telemetry, made = Telemetry(), []
         classifier = EmotionClassifier(load_bundle(tiny_bundle), "int8")
-        pipeline = Pipeline(detector(), classifier, settings, telemetry, adapt_to_cost=adapt)
+        run = Pipeline(detector(), classifier, settings).open(live=adapt, telemetry=telemetry)
         for frame, _ in visit[:frames]:
-            pipeline.process(frame)
+            run.process(frame)
             stages = telemetry.snapshot().stages
             made.append(sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages))
         return made
@@ -232,11 +230,11 @@ def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[
 
 def test_a_face_on_a_still_picture_is_kept_and_seldom_looked_for(tiny_bundle: Path) -> None:
     telemetry = Telemetry()
-    pipeline = _pipeline(tiny_bundle, telemetry)
+    run = _run(tiny_bundle, telemetry)
     picture = portrait()
     noise = np.random.default_rng(0).normal(0, 4, (8, *picture.shape))
     frames = [(picture + field).clip(0, 255).astype(np.uint8) for field in noise]
-    results = [pipeline.process(Frame("still", index, index / 15, frames[index % 8])) for index in range(15 * 20)]
+    results = [run.process(Frame("still", index, index / 15, frames[index % 8])) for index in range(15 * 20)]
     shown = [[track.track_id for track in result.tracks] for result in results]
     assert shown[30:] == [[1]] * len(shown[30:])
     stages = telemetry.snapshot().stages
@@ -244,13 +242,13 @@ def test_a_face_on_a_still_picture_is_kept_and_seldom_looked_for(tiny_bundle: Pa
 
 
 def test_a_face_that_appears_slowly_on_a_still_picture_is_found(tiny_bundle: Path) -> None:
-    pipeline = _pipeline(tiny_bundle)
+    run = _run(tiny_bundle)
     face = portrait()[:320, :420].astype(np.float32)
     wall = np.full_like(face, 110)
     found = 0.0
     for index in range(15 * 12):
         share = min(1.0, index / (15 * 10))  # ten seconds: no two frames differ by more than a grey level or so
-        result = pipeline.process(Frame("slow", index, index / 15, (wall + share * (face - wall)).astype(np.uint8)))
+        result = run.process(Frame("slow", index, index / 15, (wall + share * (face - wall)).astype(np.uint8)))
         if result.tracks:
             found = share
             break
@@ -264,10 +262,10 @@ def test_a_tight_budget_makes_fewer_searches_and_still_follows(
     searches: list[list[int]] = []
     for schedule in (ScheduleSettings(acquire_within_s=0.3), replace(budget, acquire_within_s=0.3)):
         telemetry = Telemetry()
-        pipeline = _pipeline(tiny_bundle, telemetry, schedule=schedule)
+        run = _run(tiny_bundle, telemetry, schedule=schedule)
         results, of_frame = [], [0]
         for frame, _ in visit[:45]:
-            results.append(pipeline.process(frame))
+            results.append(run.process(frame))
             stages = telemetry.snapshot().stages
             done = sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages)
             of_frame.append(done - sum(of_frame))
@@ -275,3 +273,27 @@ def test_a_tight_budget_makes_fewer_searches_and_still_follows(
     assert max(searches[1]) == 1 < max(searches[0])
     assert sum(searches[1]) < sum(searches[0])
     assert any(result.tracks for result in results)
+
+
+def test_interleaved_runs_of_one_pipeline_give_what_each_gives_alone(
+    tiny_bundle: Path, visit: list[tuple[Frame, Box]]
+) -> None:
+    settings = RuntimeSettings()
+    films = [
+        [frame for frame, _ in visit[:45]],
+        [replace(frame, gray=np.ascontiguousarray(frame.gray[:, ::-1])) for frame, _ in visit[20:65]],
+        list(_still(45)),
+    ]
+    alone = []
+    for film in films:
+        with Pipeline.from_bundle(load_bundle(tiny_bundle), settings) as pipeline:
+            run = pipeline.open()
+            alone.append(_comparable([run.process(frame) for frame in film]))
+    with Pipeline.from_bundle(load_bundle(tiny_bundle), settings) as pipeline:
+        runs = [pipeline.open() for _ in films]
+        together: list[list[FrameResult]] = [[] for _ in films]
+        for frames in zip(*films, strict=True):
+            for run, results, frame in zip(runs, together, frames, strict=True):
+                results.append(run.process(frame))
+    assert [_comparable(results) for results in together] == alone
+    assert all(results[-1].tracks for results in together)

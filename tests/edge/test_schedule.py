@@ -13,17 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import DetectorSettings, ScheduleSettings
-from fer_edge.stages.schedule import (
-    HIDDEN,
-    RETRY_S,
-    Reach,
-    ScheduleState,
-    Search,
-    SearchCost,
-    plan_searches,
-    sweep_tiles,
-)
-from fer_edge.types import Box, SceneMotion, Track
+from fer_edge.stages.schedule import HIDDEN, RETRY_S, Reach, ScheduleState, SearchCost, plan_searches, sweep_tiles
+from fer_edge.types import Box, SceneMotion, Search, Track
 
 SETTINGS = ScheduleSettings()
 SIZE = (640, 480)

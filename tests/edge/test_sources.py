@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.frames import ClosingSource
 from fer_edge.images.files import read_gray
+from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
 from fer_edge.settings.runtime import DetectorSettings, SourceSettings
-from fer_edge.sources import FrameSource, NoFrame, open_source, source_names
+from fer_edge.sources import open_source, source_names
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.sources.newest import NewestFrameSource
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame
 from support.edge_command import demo_pixels, face_picture, undecodable_png, write_video
+from support.searches import find
 
 SETTINGS = SourceSettings()
 
@@ -58,7 +59,7 @@ def test_demo_shows_a_face_that_leaves_and_comes_back() -> None:
         assert isinstance(frame, Frame)
         assert frame.gray.shape == (480, 640)
         assert frame.captured_at == pytest.approx(at)
-        counts.append(len(detector.detect(frame.gray, scale=0.5)))
+        counts.append(len(find(detector, frame.gray, scale=0.5)))
     assert counts == [1, 1, 0, 1]
 
 

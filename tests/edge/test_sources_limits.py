@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from fer_edge.frames import ClosingSource, Limits, NoFrame, frames_within
+from fer_edge.frames import Limits, frames_within
+from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.types import Frame
 
 PICTURE = np.zeros((4, 4), np.uint8)

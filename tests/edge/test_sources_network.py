@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import InputError, SourceLostError
+from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
-from fer_edge.sources import FrameSource, NoFrame, open_source
+from fer_edge.sources import open_source
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame
 from support import mjpeg_server as mjpeg

@@ -19,13 +19,14 @@ from fer_edge.sources.view import View, adjusted, open_pixels, region_box
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.types import Frame, UInt8Array
 from support.edge_command import assert_one_line, face_picture, fer_edge, write_video
+from support.searches import find
 
 UPSET = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 """How a picture lies that ``rotate`` sets right."""
 
 
 def faces(picture: UInt8Array) -> list[tuple[int, int, int, int]]:
-    found = HaarFaceDetector(DetectorSettings(min_neighbors=2)).detect(picture, scale=0.5)
+    found = find(HaarFaceDetector(DetectorSettings(min_neighbors=2)), picture, scale=0.5)
     return [(face.box.x, face.box.y, face.box.width, face.box.height) for face in found]
 
 

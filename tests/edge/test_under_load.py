@@ -46,12 +46,12 @@ def test_a_scene_gives_the_same_trace_beside_processor_hogs() -> None:
     frames = [frame for frame, _ in demo_frames(11.5, 17.0)]
 
     def trace() -> list[Any]:
-        pipeline = Pipeline.from_bundle(load_bundle(None), RuntimeSettings())
+        run = Pipeline.from_bundle(load_bundle(None), RuntimeSettings()).open()
         lines: list[Any] = []
         for frame in frames:
-            result = pipeline.process(frame)
+            result = run.process(frame)
             lines.append((trace_entry(result), [replace(event, at=0.0) for event in result.events]))
-        return [*lines, [replace(event, at=0.0) for event in pipeline.finish(17.0)]]
+        return [*lines, [replace(event, at=0.0) for event in run.finish(17.0)]]
 
     alone = trace()
     assert any(entry["tracks"] for entry, _ in alone[:-1])

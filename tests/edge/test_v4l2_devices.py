@@ -21,8 +21,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import InputError, SourceLostError
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import SourceSettings
-from fer_edge.sources import NoFrame, Opening, open_source, open_sources, source_names
+from fer_edge.sources import Opening, open_source, open_sources, source_names
 from fer_edge.sources.camera import camera_device
 from fer_edge.sources.opencv import shaped_picture
 from fer_edge.sources.opening import Unopened

@@ -181,7 +181,7 @@ def test_a_real_face_is_followed_with_and_without_it():
     told = {}
     for verify in (True, False):
         pipeline = Pipeline.from_bundle(load_bundle(), settings(verify=verify))
-        told[verify] = [len(result.tracks) for result in pipeline.results(open_source("demo"))]
+        told[verify] = [len(result.tracks) for result in pipeline.open(open_source("demo"))]
     assert sum(told[True]) >= 0.95 * sum(told[False]) > 0
 
 
@@ -191,7 +191,7 @@ def test_settings_turn_it_off(verify: bool):
     check = Scripted(*[6.0] * 1000)
     with load_bundle() as bundle:
         pipeline = Pipeline(None, EmotionClassifier(bundle, "int8"), settings(verify=verify), check=check)
-    assert any(result.tracks for result in pipeline.results(open_source("demo")))
+    assert any(result.tracks for result in pipeline.open(open_source("demo")))
     assert (check.asked > 0) == verify
 
 
@@ -199,6 +199,6 @@ def test_closing_a_pipeline_closes_the_network_even_after_a_still():
     check = Scripted(*[6.0] * 1000)
     with load_bundle() as bundle, Pipeline(None, EmotionClassifier(bundle, "int8"), check=check) as pipeline:
         portrait_file = Path(str(files("fer_edge") / "assets" / "astronaut.jpg"))
-        assert [len(result.tracks) for result in pipeline.results(open_source(str(portrait_file)))] == [1]
+        assert [len(result.tracks) for result in pipeline.open(open_source(str(portrait_file)))] == [1]
         assert not check.closed
     assert check.closed

@@ -17,11 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.pipeline import FrameResult
 from fer_edge.settings.service import WebSettings
 from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.telemetry import Telemetry
-from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, Frame, TrackedEmotion
+from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, Frame, FrameResult, TrackedEmotion
 from fer_edge.web import History, Previews, WebServer, open_web
 from fer_edge.web.application import json_response
 from fer_edge.web.health import Condition

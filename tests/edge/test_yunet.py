@@ -18,8 +18,9 @@ from fer_edge.stages.detection.choice import make_detector
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.stages.detection.yunet import YuNetFaceDetector, haar_box
 from fer_edge.stills import StillFaceFinder
-from fer_edge.types import Box, Face, UInt8Array
+from fer_edge.types import Box, Face, Search, UInt8Array
 from support.scenes import FACE_IN_PORTRAIT, demo_frames, portrait
+from support.searches import find
 from support.yunet import yunet_file
 
 WITH_CASCADE = hasattr(cv2, "CascadeClassifier")
@@ -58,7 +59,7 @@ def the_one(faces: list[Face]) -> Box:
 def test_the_face_is_found_in_frame_coordinates(detector: YuNetFaceDetector, region: Box | None, scale: float) -> None:
     gray = portrait()
     before = gray.copy()
-    box = the_one(detector.detect(gray, region, scale=scale))
+    box = the_one(find(detector, gray, region, scale=scale))
     # As the cascade would draw it, which the crop's margin is measured by.
     assert box.iou(FACE_IN_PORTRAIT) > 0.75 and box.width == box.height
     np.testing.assert_array_equal(gray, before)
@@ -79,12 +80,12 @@ def test_turned_heads_are_found_which_the_cascade_misses(
     detector: YuNetFaceDetector, degrees: float, narrow: float
 ) -> None:
     gray = turned(degrees, narrow)
-    found = detector.detect(gray, scale=0.5)
+    found = find(detector, gray, scale=0.5)
     x, y = found[0].box.centre
     assert abs(x - MIDDLE[0]) < 25 and abs(y - MIDDLE[1]) < 25
     assert 0.6 * 95 < found[0].box.width < 1.5 * 95
     if WITH_CASCADE:
-        assert not any(face.box.iou(found[0].box) > 0.5 for face in HaarFaceDetector().detect(gray, scale=0.5))
+        assert not any(face.box.iou(found[0].box) > 0.5 for face in find(HaarFaceDetector(), gray, scale=0.5))
 
 
 @settings(deadline=None, max_examples=25)
@@ -96,7 +97,7 @@ def test_the_face_is_found_at_any_place_and_size(
     scale = max(scale, min(1.0, 40 / side))
     matrix = np.array([[factor, 0, x * 900 - factor * MIDDLE[0]], [0, factor, y * 700 - factor * MIDDLE[1]]])
     gray = np.asarray(cv2.warpAffine(portrait(), matrix, (900, 700), borderMode=cv2.BORDER_REPLICATE), np.uint8)
-    found = detector.detect(gray, scale=scale, min_face=20)
+    found = find(detector, gray, scale=scale, min_face=20)
     truth = Box(round(x * 900 - side / 2), round(y * 700 - side / 2), side, side)
     assert found and found[0].box.iou(truth) > 0.6
 
@@ -118,39 +119,39 @@ def test_only_the_region_is_searched(detector: YuNetFaceDetector) -> None:
         Box(10, 10, 0, 0),
         Box(5, 5, 9, 9),
     ):
-        assert detector.detect(gray, outside) == []
+        assert find(detector, gray, outside) == []
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_what_is_hidden_is_not_found(detector: YuNetFaceDetector, scale: float) -> None:
     gray = np.hstack([portrait(), portrait()])
     right = replace(FACE_IN_PORTRAIT, x=FACE_IN_PORTRAIT.x + portrait().shape[1])
-    assert len(detector.detect(gray, scale=scale)) == 2
-    box = the_one(detector.detect(gray, scale=scale, hidden=[right, Box(-50, -50, 60, 60), Box(5000, 0, 9, 9)]))
+    assert len(find(detector, gray, scale=scale)) == 2
+    box = the_one(find(detector, gray, scale=scale, hidden=[right, Box(-50, -50, 60, 60), Box(5000, 0, 9, 9)]))
     assert box.iou(FACE_IN_PORTRAIT) > 0.75
 
 
 def test_size_limits_hold_in_frame_pixels(detector: YuNetFaceDetector) -> None:
     gray = portrait()
-    assert detector.detect(gray, scale=0.5, min_face=60, max_face=160)
-    assert detector.detect(gray, scale=0.5, min_face=140) == []
-    assert detector.detect(gray, scale=0.5, max_face=60) == []
+    assert find(detector, gray, scale=0.5, min_face=60, max_face=160)
+    assert find(detector, gray, scale=0.5, min_face=140) == []
+    assert find(detector, gray, scale=0.5, max_face=60) == []
 
 
 def test_a_known_face_may_be_less_sure(yunet: DetectorSettings) -> None:
     strict = YuNetFaceDetector(replace(yunet, min_score=0.99, known_min_score=0.3))
-    assert strict.detect(portrait(), scale=0.5) == []
-    assert strict.detect(portrait(), scale=0.5, known=True)
+    assert find(strict, portrait(), scale=0.5) == []
+    assert find(strict, portrait(), scale=0.5, known=True)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (9, 9), (31, 33), (480, 10), (7, 2000)])
 def test_small_and_odd_frames(detector: YuNetFaceDetector, shape: tuple[int, int]) -> None:
-    assert detector.detect(np.full(shape, 128, np.uint8)) == []
+    assert find(detector, np.full(shape, 128, np.uint8)) == []
 
 
 def test_what_is_not_a_gray_picture_is_refused(detector: YuNetFaceDetector) -> None:
     with pytest.raises(InputError):
-        detector.detect(np.zeros((64, 64, 3), np.uint8))
+        detector.detect(np.zeros((64, 64, 3), np.uint8), Search(Box(0, 0, 64, 64)))
     with pytest.raises(ConfigError):
         YuNetFaceDetector(DetectorSettings())
 
@@ -162,11 +163,11 @@ def test_many_sizes_of_picture_change_no_answer(detector: YuNetFaceDetector, yun
     """
     gray = portrait()
     regions = [FACE_IN_PORTRAIT.grown(factor) for factor in (1.5, 1.9, 2.3, 2.7, 3.1, 3.5, 4.0)]
-    first = [YuNetFaceDetector(yunet).detect(gray, region, scale=0.6) for region in regions]
+    first = [find(YuNetFaceDetector(yunet), gray, region, scale=0.6) for region in regions]
     assert [len(faces) for faces in first] == [1] * len(regions)
     for _ in range(3):
         for region, (expected,) in zip(regions, first, strict=True):
-            (face,) = detector.detect(gray, region, scale=0.6)
+            (face,) = find(detector, gray, region, scale=0.6)
             assert face.box.iou(expected.box) > 0.97
             assert face.score == pytest.approx(expected.score, abs=1e-5)
 
@@ -202,7 +203,8 @@ def test_a_moving_face_is_followed_and_the_same_frames_give_the_same_tracks(yune
 
     def tracks() -> list[list[tuple[int, list[int]]]]:
         with load_bundle(None) as bundle, Pipeline.from_bundle(bundle, RuntimeSettings(detector=yunet)) as pipeline:
-            results = [pipeline.process(frame) for frame, _ in frames]
+            run = pipeline.open()
+            results = [run.process(frame) for frame, _ in frames]
         return [[(track.track_id, track.box.as_list()) for track in result.tracks] for result in results]
 
     found = tracks()
@@ -222,6 +224,7 @@ def test_a_moving_face_is_followed_and_the_same_frames_give_the_same_tracks(yune
 def test_it_works_where_opencv_has_no_cascade(yunet: DetectorSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)  # as in OpenCV 5
     with load_bundle(None) as bundle, Pipeline.from_bundle(bundle, RuntimeSettings(detector=yunet)) as pipeline:
+        run = pipeline.open()
         for frame, _ in demo_frames(3.0, 5.0):
-            result = pipeline.process(frame)
+            result = run.process(frame)
     assert result.tracks

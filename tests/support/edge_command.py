@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import SourceSettings
-from fer_edge.sources import NoFrame
 from fer_edge.sources.demo import DemoScene, DemoSource
 from fer_edge.types import UInt8Array
 

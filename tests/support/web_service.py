@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Self
 
 from fer_edge.model.bundle import load_bundle
-from fer_edge.pipeline import FrameResult, Pipeline
+from fer_edge.pipeline import Pipeline
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.service import WebSettings
 from fer_edge.sources import open_source
 from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.telemetry import Telemetry
-from fer_edge.types import Box, EmotionEvent, EventKind, TrackedEmotion
+from fer_edge.types import Box, EmotionEvent, EventKind, FrameResult, TrackedEmotion
 from fer_edge.web import History, Previews, WebServer, open_web
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -56,7 +56,7 @@ class DemoDaemon:
         bundle = load_bundle()
         manifest = bundle.manifest
         telemetry = Telemetry()
-        pipeline = Pipeline.from_bundle(bundle, RuntimeSettings(), telemetry=telemetry)
+        pipeline = Pipeline.from_bundle(bundle, RuntimeSettings())
         self.board.set_model(ModelStatus(manifest.name, manifest.version, "int8", manifest.labels))
         self.board.set_chip(ChipStatus(temperature_c=51.4))
         self.board.watch_runtime("demo", telemetry.snapshot)
@@ -65,7 +65,7 @@ class DemoDaemon:
         self.board.set_ready()
         times: list[float] = []
         with pipeline:
-            for result in self._results(pipeline):
+            for result in self._results(pipeline, telemetry):
                 while self._hang.is_set():
                     time.sleep(0.05)
                 now = time.monotonic()
@@ -79,10 +79,10 @@ class DemoDaemon:
                 for event in result.events:
                     self.board.tell(event)
 
-    def _results(self, pipeline: Pipeline) -> Iterator[FrameResult]:
+    def _results(self, pipeline: Pipeline, telemetry: Telemetry) -> Iterator[FrameResult]:
         """The demo scene again and again."""
         while not self._stop.is_set():
-            yield from pipeline.results(open_source("demo", realtime=True), self._stop)
+            yield from pipeline.open(open_source("demo", realtime=True), telemetry=telemetry).results(self._stop)
 
 
 def lost(name: str, ago_s: float, reason: str, attempts: int) -> SourceStatus:

@@ -61,20 +61,20 @@ class FerEdge(_Timed):
     def __init__(self, bundle: ModelBundle, variant: str) -> None:
         super().__init__()
         set_up_opencv()  # as `fer-edge run` does: one thread
-        self._bundle, self._variant = bundle, variant
         self.how = f"fer-edge run at its defaults: Haar on a schedule, {variant}.tflite, tracking and smoothing"
         self.versions = _versions("ai-edge-litert", "tflite-runtime")
+        self._pipeline = Pipeline.from_bundle(bundle, RuntimeSettings(), variant)
         self.begin(None, 1.0)  # a bundle that is refused is so here, before any scene is drawn
 
     def begin(self, scene: str | None, fps: float) -> None:
-        """A pipeline of its own for each scene: nobody is known from the last."""
+        """Start a new run: no face is known from the last scene."""
         self._begin(scene)
         self._fps = fps
-        self._pipeline = Pipeline.from_bundle(self._bundle, RuntimeSettings(), self._variant, self._telemetry)
+        self._run = self._pipeline.open(telemetry=self._telemetry)
 
     def process(self, picture: Picture, index: int) -> list[Seen]:
         """The tracks that it shows: confirmed ones, for a moment also while they are not found."""
-        result = self._pipeline.process(Frame("scene", index, index / self._fps, self._gray(picture)))
+        result = self._run.process(Frame("scene", index, index / self._fps, self._gray(picture)))
         return [[*track.box.as_list(), track.emotion] for track in result.tracks]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from fer_edge.stages.crop import crop_face
 from fer_edge.stages.detection.haar import load_cascade
 from fer_edge.stages.detection.yunet import MAX_FACE_PX, YuNetFaceDetector
 from fer_edge.telemetry import StageTimer, Telemetry
-from fer_edge.types import Box, EventKind, Face, Frame, UInt8Array
+from fer_edge.types import Box, EventKind, Face, Frame, Search, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +70,19 @@ class FerEdge:
     every_frame = True
 
     def __init__(self, bundle: ModelBundle, variant: str, settings: RuntimeSettings, name: str = FER_EDGE) -> None:
-        self._bundle, self._variant, self._settings, self.name = bundle, variant, settings, name
+        self.name = name
+        self._pipeline = Pipeline.from_bundle(bundle, settings, variant)
         self.stages = StageSums()
         self.changed_events = 0
         self.begin()
 
     def begin(self) -> None:
-        """A pipeline of its own for each sequence: nobody is known from the last."""
-        self._pipeline = Pipeline.from_bundle(self._bundle, self._settings, self._variant, self.stages)
+        """Start a new run: no face is known from the last sequence."""
+        self._run = self._pipeline.open(telemetry=self.stages)
 
     def process(self, frame: Frame) -> tuple[Told, ...]:
         """The tracks that it shows."""
-        result = self._pipeline.process(frame)
+        result = self._run.process(frame)
         self.changed_events += sum(event.kind is EventKind.CHANGED for event in result.events)
         return tuple(Told(track.box, track.emotion, track.track_id) for track in result.tracks)
 
@@ -132,6 +133,6 @@ def yunet_search(model: Path) -> Callable[[UInt8Array], list[Box]]:
     detector = YuNetFaceDetector(DetectorSettings(kind="yunet", model=str(model), min_face=24))
 
     def find(gray: UInt8Array) -> list[Box]:
-        return [face.box for face in detector.detect(gray, max_face=MAX_FACE_PX)]
+        return [face.box for face in detector.detect(gray, replace(Search.whole(gray), max_face=MAX_FACE_PX))]
 
     return find

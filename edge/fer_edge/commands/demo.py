@@ -14,7 +14,7 @@ from fer_edge.daemon.threads import StopRequest, run_supervisors
 from fer_edge.errors import OutputError
 from fer_edge.images.files import write_image
 from fer_edge.model.bundle import load_bundle
-from fer_edge.pipeline import FrameResult, Pipeline
+from fer_edge.pipeline import Pipeline
 from fer_edge.recording.annotate import AnnotatedVideo, Annotator, contact_sheet, fitted
 from fer_edge.settings.runtime import load_settings
 from fer_edge.sinks.console import ConsoleSink
@@ -22,7 +22,7 @@ from fer_edge.sources import Opening
 from fer_edge.sources.demo import DemoSource
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.telemetry import Telemetry
-from fer_edge.types import RuntimeStatus, UInt8Array
+from fer_edge.types import FrameResult, RuntimeStatus, UInt8Array
 
 EXIT_INTERRUPTED = 130
 CLIP_NAME = "demo.mp4"
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         bundle = stack.enter_context(load_bundle(settings.model.bundle))
         source = stack.enter_context(DemoSource(settings.source, seconds=arguments.seconds))
         telemetry = Telemetry()
-        pipeline = Pipeline.from_bundle(bundle, settings, telemetry=telemetry)
+        pipeline = Pipeline.from_bundle(bundle, settings)
         _make_folder(out)
         manifest = bundle.manifest
         sys.stdout.write(
@@ -76,7 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
         began = time.monotonic()
         with Outputs([ConsoleSink(sys.stdout)], [recorder]) as outputs:
             around = Surroundings(outputs, stop.asked)
-            supervisor = Supervisor(Opening(source.name, source), lambda _: pipeline, around)
+            supervisor = Supervisor(
+                Opening(source.name, source), lambda _, opened: pipeline.open(opened, telemetry=telemetry), around
+            )
             failure = run_supervisors([supervisor], stop.asked)
             failure = outputs.finish(failure)
             took_s = time.monotonic() - began

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from fer_edge.pipeline import FrameResult
 from fer_edge.sinks.base import ClosingSink
 from fer_edge.status import StatusBoard
-from fer_edge.types import EmotionEvent
+from fer_edge.types import EmotionEvent, FrameResult
 
 _EVERY_S = 0.2
 """Seconds between two updates of a source: nobody reads faster."""

@@ -11,14 +11,13 @@ from typing import Protocol, Self
 
 from fer_edge.daemon.board_recorder import BoardRecorder, BoardSink
 from fer_edge.errors import OutputError
-from fer_edge.pipeline import FrameResult
 from fer_edge.recording.annotate import AnnotatedVideo, Annotator
 from fer_edge.recording.trace import TraceWriter
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks import open_sinks
 from fer_edge.sinks.base import Sink
 from fer_edge.status import StatusBoard
-from fer_edge.types import EmotionEvent
+from fer_edge.types import EmotionEvent, FrameResult
 
 _STUCK_S = 5.0
 """How long closing waits for an output that is being written to."""

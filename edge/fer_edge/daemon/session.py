@@ -20,7 +20,8 @@ from fer_edge.daemon.threads import StopRequest, run_supervisors
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.frames import Limits
 from fer_edge.model.bundle import ModelBundle, load_bundle
-from fer_edge.pipeline import Pipeline
+from fer_edge.pipeline import Pipeline, SourceRun
+from fer_edge.protocols import FrameSource
 from fer_edge.recording.trace import StatsWriter, combined_stats
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
@@ -50,26 +51,34 @@ class Outcome:
     statuses: Sequence[RuntimeStatus]
 
 
-class Equipment:
-    """Gives each source a pipeline of its own by its name, from any thread, and the same one again."""
+class Pipelines:
+    """Loads a pipeline for each source, since each runs in a thread of its own. Its methods may be called from any."""
 
     def __init__(self, settings: RuntimeSettings, bundle: ModelBundle, board: StatusBoard) -> None:
         self._settings, self._bundle, self._board = settings, bundle, board
         self._made: dict[str, tuple[Pipeline, Telemetry]] = {}
 
-    def __call__(self, name: str) -> Pipeline:
-        """The pipeline for the source called ``name``. Raises ModelError."""
+    def load(self, name: str) -> tuple[Pipeline, Telemetry]:
+        """Load the pipeline for the source ``name``, if it is not loaded yet.
+
+        Raises:
+            ModelError: If the bundle or the detector is refused.
+        """
         if name not in self._made:
             telemetry = Telemetry()
-            pipeline = Pipeline.from_bundle(self._bundle, self._settings, telemetry=telemetry)
-            self._made[name] = pipeline, telemetry
+            self._made[name] = Pipeline.from_bundle(self._bundle, self._settings), telemetry
             self._board.watch_runtime(name, telemetry.snapshot)
-        return self._made[name][0]
+        return self._made[name]
 
-    def spare(self, share: float) -> None:
-        """Leave all pipelines ``share``, 0..1, of their budget for searches."""
+    def open(self, name: str, source: FrameSource) -> SourceRun:
+        """Return a run over ``source``, loading the pipeline if necessary. Raises as ``load``."""
+        pipeline, telemetry = self.load(name)
+        return pipeline.open(source, telemetry=telemetry)
+
+    def scale_budget(self, share: float) -> None:
+        """Leave all pipelines ``share``, 0..1, of their search budget."""
         for pipeline, _ in list(self._made.values()):
-            pipeline.spare(share)
+            pipeline.budget_share = share
 
     def statuses(self) -> dict[str, RuntimeStatus]:
         """What was counted and timed so far, by the names of the sources, in the order of the URIs."""
@@ -108,8 +117,8 @@ class Session:
             bundle = stack.enter_context(load_bundle(Path(settings.model.bundle) if settings.model.bundle else None))
             bundle.variant(settings.model.variant)
             self._board = StatusBoard(settings.output.privacy)
-            equip = Equipment(settings, bundle, self._board)
-            openings, fps = self._await_sources(openings, equip)
+            pipelines = Pipelines(settings, bundle, self._board)
+            openings, fps = self._await_sources(openings, pipelines)
             if not openings:
                 return self._none_left()
             self._board.set_model(_model_status(bundle, settings.model.variant))
@@ -130,10 +139,10 @@ class Session:
                     stop=self._stop.asked,
                 )
             )
-            failure = self._supervise(openings, equip, outputs, live=live)
-            return self._finish(failure, outputs, stats, equip)
+            failure = self._supervise(openings, pipelines, outputs, live=live)
+            return self._finish(failure, outputs, stats, pipelines)
 
-    def _await_sources(self, openings: list[Opening], equip: Equipment) -> tuple[list[Opening], float]:
+    def _await_sources(self, openings: list[Opening], pipelines: Pipelines) -> tuple[list[Opening], float]:
         """Those worth a supervisor, and the frames a second of the first.
 
         A service does not wait for any camera. Otherwise there is no use in outputs before one source is open.
@@ -141,12 +150,12 @@ class Session:
         fps = self._settings.source.fps or DEFAULT_FPS
         if self._settings.recovery.reconnect:
             for opening in openings:
-                equip(opening.name)
+                pipelines.load(opening.name)
             return openings, fps
         first, left = first_to_open(openings, self._stop.asked, lambda error: self._on_lost(error, True))
         if first is None:
             return [], fps
-        equip(first.name)
+        pipelines.load(first.name)
         return left, first.fps
 
     def _open_page(self, stack: ExitStack) -> list[Recorder]:
@@ -171,7 +180,7 @@ class Session:
         return Outcome(self._lost[0], self._told(self._lost[0]), [])
 
     def _supervise(
-        self, openings: Sequence[Opening], equip: Equipment, outputs: Outputs, *, live: bool
+        self, openings: Sequence[Opening], pipelines: Pipelines, outputs: Outputs, *, live: bool
     ) -> Exception | None:
         source, recovery, names = self._settings.source, self._settings.recovery, [o.name for o in openings]
         deadline_s = max(source.timeout_s, _DRIVER_S)
@@ -205,13 +214,13 @@ class Session:
 
         def between() -> None:
             if live:  # a file takes what it takes, so that it gives the same everywhere
-                equip.spare(care.poll(time.monotonic()).budget_share)
+                pipelines.scale_budget(care.poll(time.monotonic()).budget_share)
             self._tell_status()
             self._meanwhile()
 
         self._board.set_ready()
         self._notifier.ready()
-        supervisors = [Supervisor(opening, equip, around) for opening in openings]
+        supervisors = [Supervisor(opening, pipelines.open, around) for opening in openings]
         return run_supervisors(supervisors, self._stop.asked, between) or next(iter(self._lost), None)
 
     def _tell_status(self) -> None:
@@ -227,9 +236,9 @@ class Session:
             say(str(error))
 
     def _finish(
-        self, failure: Exception | None, outputs: Outputs, stats: StatsWriter | None, equip: Equipment
+        self, failure: Exception | None, outputs: Outputs, stats: StatsWriter | None, pipelines: Pipelines
     ) -> Outcome:
-        statuses = equip.statuses()
+        statuses = pipelines.statuses()
         # What has been told already must not hide that an output could not be finished.
         failure = outputs.finish(None if self._told(failure) else failure) or failure
         if stats is not None:

@@ -12,13 +12,14 @@ from typing import Protocol
 
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.frames import Limits
-from fer_edge.pipeline import FrameResult, Pipeline
+from fer_edge.pipeline import SourceRun
+from fer_edge.protocols import FrameSource
 from fer_edge.settings.service import RecoverySettings
-from fer_edge.sources import FrameSource, Opening
+from fer_edge.sources import Opening
 from fer_edge.sources.health import StuckInTheDarkError, WatchedSource
 from fer_edge.status import SourceState, StatusBoard
 from fer_edge.system.backoff import Backoff
-from fer_edge.types import EmotionEvent, EventKind
+from fer_edge.types import EmotionEvent, EventKind, FrameResult
 
 Lost = InputError | SourceLostError
 
@@ -67,10 +68,11 @@ class Supervisor:
     as it takes; so is one that cannot be opened at first. A file is read once.
     """
 
-    def __init__(self, opening: Opening, equip: Callable[[str], Pipeline], around: Surroundings) -> None:
+    def __init__(self, opening: Opening, equip: Callable[[str, FrameSource], SourceRun], around: Surroundings) -> None:
         self.name = opening.name
         self._opening, self._equip, self._around = opening, equip, around
         self._backoff = Backoff(around.recovery.retry_after_s, around.recovery.retry_most_s)
+        self._run_of_source: SourceRun | None = None
         self._live: bool | None = None
         """Of the source; None before it was open for the first time."""
         self._began = time.monotonic()
@@ -118,7 +120,6 @@ class Supervisor:
                 self._watch(source)
 
     def _watch(self, source: FrameSource) -> None:
-        pipeline = self._equip(self.name)
         again = self._live is not None
         limits = self._left() if again else self._around.limits
         if not again:
@@ -134,17 +135,20 @@ class Supervisor:
             )
         else:
             self._tell_watching()
-        last_at: float | None = None
+        if self._run_of_source is None:
+            self._run_of_source = self._equip(self.name, source)
+        else:
+            self._run_of_source.resume(source)
+        before = self._frames
         try:
-            with closing(pipeline.watch(source, limits, self._around.stop, again=again)) as results:
+            with closing(self._run_of_source.watch(self._around.stop, limits)) as results:
                 for result in results:
-                    last_at = result.frame.captured_at
                     self._frames += 1
                     self._around.outputs.deliver(result)
                     self._around.on_progress(self.name)
         finally:
-            if last_at is not None:
-                self._around.outputs.emit(pipeline.finish(last_at))
+            if self._frames > before:
+                self._around.outputs.emit(self._run_of_source.finish())
 
     def _worth_another(self, error: Lost) -> bool:
         """A wrong setting stays wrong, but what once worked may work again; a film that broke off began long ago."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
 from fer_edge.errors import FerEdgeError
 from fer_edge.settings.runtime import YUNET_FILE, YUNET_PAGE
+from fer_edge.types import Search
 
 _LEAST_OPENCV = (4, 10)
 _INSTALL_OPENCV = "pip install 'opencv-python-headless>=4.10,<5'"
@@ -59,10 +60,11 @@ def look_at_detector(case: Case) -> Finding:
         complaint, _, _ = str(error).partition(f"; take {YUNET_FILE}")
         return broken(complaint, f"download {YUNET_FILE} from {YUNET_PAGE}")
     blank = np.full((10 * STRIDE, 10 * STRIDE), 128, dtype=np.uint8)
-    finder.detect(blank)
+    everywhere = Search.whole(blank)
+    finder.detect(blank, everywhere)
     began = time.perf_counter()
     for _ in range(_SEARCHES):
-        finder.detect(blank)
+        finder.detect(blank, everywhere)
     took_ms = 1e3 * (time.perf_counter() - began) / _SEARCHES
     seen = f"sha256 {file.sha256[:12]}…, finds the face of a test picture; {took_ms:.1f} ms for 320x320 pixels"
     if file.name is None:

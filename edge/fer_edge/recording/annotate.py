@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import InputError, OutputError
-from fer_edge.pipeline import FrameResult
 from fer_edge.system.closing import Closing
 from fer_edge.system.files import PendingFile
-from fer_edge.types import UNCERTAIN, Box, UInt8Array
+from fer_edge.types import UNCERTAIN, Box, FrameResult, UInt8Array
 
 Colour = tuple[int, int, int]
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fer_edge.errors import OutputError
-from fer_edge.pipeline import FrameResult
 from fer_edge.system.closing import Closing
 from fer_edge.system.files import PendingFile
-from fer_edge.types import RuntimeStatus
+from fer_edge.types import FrameResult, RuntimeStatus
 
 
 class TraceWriter(Closing):

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fer_edge.errors import FerEdgeError, InputError
-from fer_edge.frames import FrameSource, NoFrame
+from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources import camera, demo, folder, opencv

@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from fer_edge.frames import FrameSource
+from fer_edge.protocols import FrameSource
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.opening import Unopened
 

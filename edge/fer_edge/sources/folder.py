@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_edge.frames import ClosingSource, NoFrame
 from fer_edge.images.files import is_image_file, list_images, read_gray
+from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.types import Frame

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fer_edge.errors import SourceLostError
-from fer_edge.frames import ClosingSource, FrameSource, NoFrame
+from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
 from fer_edge.settings.service import RecoverySettings
 from fer_edge.sources.darkness import is_dark
 from fer_edge.types import Frame, UInt8Array

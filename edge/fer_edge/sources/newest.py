@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 
 from fer_edge.errors import SourceLostError
-from fer_edge.frames import ClosingSource, FrameSource, NoFrame
+from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
 from fer_edge.sources.base import as_lost
 from fer_edge.types import Frame
 

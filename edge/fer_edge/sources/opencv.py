@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
-from fer_edge.frames import ClosingSource, NoFrame
 from fer_edge.images.files import check_readable
 from fer_edge.images.gray import to_gray
+from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS, glass_time
 from fer_edge.types import Frame, UInt8Array, described

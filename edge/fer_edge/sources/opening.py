@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fer_edge.errors import SourceLostError
-from fer_edge.frames import FrameSource
+from fer_edge.protocols import FrameSource
 from fer_edge.sources.base import as_lost
 
 _POLL_S = 0.1

@@ -21,7 +21,10 @@ from fer_edge.settings.runtime import (
     DetectorSettings,
     ScheduleSettings,
 )
-from fer_edge.types import Box, SceneMotion, Track
+from fer_edge.settings.runtime import (
+    LEAST_BUDGET as MIN_BUDGET_SHARE,
+)
+from fer_edge.types import Box, SceneMotion, Search, Track
 
 TILE_PX = 200
 """Longest side of a tile, pixels of the reduced frame: smaller ones overlap more than they spread."""
@@ -88,28 +91,6 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """Look in ``region`` at ``scale`` for faces of ``min_face`` to ``max_face`` frame pixels (None: no limit).
-
-    ``track_id`` is the track that is looked for, None for a tile of the whole frame; ``known`` tells that it is
-    confirmed. ``hidden`` are boxes in which no face is looked for, since a track's own search does.
-    """
-
-    region: Box
-    scale: float
-    min_face: float
-    max_face: float | None = None
-    track_id: int | None = None
-    known: bool = False
-    hidden: tuple[Box, ...] = ()
-
-    @property
-    def megapixels(self) -> float:
-        """Pixels searched, in millions."""
-        return self.region.area * self.scale**2 / 1e6
-
-
-@dataclass(frozen=True, slots=True)
 class SearchCost:
     """What a search costs: seconds for each megapixel that it looks at.
 
@@ -156,6 +137,43 @@ class ScheduleState:
     tiles_at: tuple[float, ...] = ()
     frame_size: tuple[int, int] | None = None
     between: tuple[bool, ...] = ()
+
+
+class Scheduler:
+    """Plans the searches of one source, frame by frame; see ``plan_searches``."""
+
+    def __init__(self, detector: DetectorSettings, settings: ScheduleSettings) -> None:
+        self._settings = self._affordable = settings
+        self._cost = SearchCost.nominal(detector)
+        self._reach = Reach.of(detector)
+        self._state = ScheduleState()
+        self._share = 1.0
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """(width, height) of the last frame, None before the first."""
+        return self._state.frame_size
+
+    def plan(
+        self, motion: SceneMotion, tracks: Sequence[Track], now: float, budget_share: float = 1.0
+    ) -> tuple[Search, ...]:
+        """Return the searches to make in the frame captured at ``now``, within ``budget_share`` of the budget."""
+        if budget_share != self._share:
+            self._share = budget_share
+            share = max(MIN_BUDGET_SHARE, self._settings.budget_share * budget_share)
+            self._affordable = replace(self._settings, budget_share=share)
+        searches, self._state = plan_searches(
+            motion, tracks, now, self._cost, self._state, self._affordable, self._reach
+        )
+        return searches
+
+    def record(self, search: Search, elapsed_s: float) -> None:
+        """Take into account that ``search`` took ``elapsed_s`` seconds of processor time."""
+        self._cost = self._cost.measured(search, elapsed_s)
+
+    def restart(self) -> None:
+        """Forget the last frame: the next one is searched whole. What searches cost stays known."""
+        self._state = ScheduleState()
 
 
 def plan_searches(
@@ -248,7 +266,8 @@ def _tiles_between(frame_size: tuple[int, int], settings: ScheduleSettings, reac
     if settings.acquire_within_s == 0:
         return tiles  # each frame is searched whole: no face may be missed in every second one
     return tuple(
-        replace(tile, scale=tile.scale * reach.between, min_face=tile.min_face / reach.between) for tile in tiles
+        replace(tile, scale=tile.scale * reach.between, min_face=(tile.min_face or 0.0) / reach.between)
+        for tile in tiles
     )
 
 

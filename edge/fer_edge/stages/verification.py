@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from fer_edge.errors import ModelError
 from fer_edge.images.resample import cut_out
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import AUTO, LiteRtModel
+from fer_edge.protocols import FaceLikelihood
 from fer_edge.system.closing import Closing
 from fer_edge.types import Box, CropSpec, Face, Track, UInt8Array
 
@@ -43,18 +43,6 @@ MIN_OVERLAP = 0.25
 """Intersection over union of a hit with its track's last box below which the track has jumped: maybe onto a ghost."""
 READ_EVERY_S, DOUBT_EVERY_S = 0.5, 0.4
 """Seconds between two readings of a face that is sure or followed by its appearance, and after a doubtful reading."""
-
-
-class FaceReading(Protocol):
-    """Tell a face from clutter; see ``FaceCheck``."""
-
-    def read(self, gray: UInt8Array, face: Face) -> float:
-        """Return the log-odds that ``face`` in ``gray``, uint8 [H, W], is a face."""
-        ...
-
-    def close(self) -> None:
-        """Release the model. Idempotent."""
-        ...
 
 
 class FaceCheck(Closing):
@@ -141,7 +129,7 @@ class _Evidence:
 class TrackVerifier:
     """Keep the evidence for the tracks of one source."""
 
-    def __init__(self, check: FaceReading) -> None:
+    def __init__(self, check: FaceLikelihood) -> None:
         self._check = check
         self._known: dict[int, _Evidence] = {}
 

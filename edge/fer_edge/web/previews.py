@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import cv2
 
-from fer_edge.pipeline import FrameResult
 from fer_edge.recording.annotate import Annotator
+from fer_edge.types import FrameResult
 
 _WIDEST = 960
 """Pixels; a page shows no more, and a small computer takes long to encode more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from fer_edge.pipeline import FrameResult
+from fer_edge.types import FrameResult
 from fer_edge.web.history import History
 from fer_edge.web.previews import Previews
 

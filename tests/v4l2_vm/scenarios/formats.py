@@ -93,7 +93,7 @@ def watch() -> None:
         for line in sys.stdin:
             device, fourcc = line.split()
             settings = RuntimeSettings(source=SourceSettings(fourcc=fourcc))  # type: ignore[arg-type]
-            pipeline = Pipeline.from_bundle(bundle, settings)
+            run = Pipeline.from_bundle(bundle, settings).open()
             frames = faces = of_the_film = 0
             emotions: set[str] = set()
             began = time.monotonic()
@@ -108,7 +108,7 @@ def watch() -> None:
                         continue
                     frames += 1
                     of_the_film += known
-                    tracks = pipeline.process(frame).tracks
+                    tracks = run.process(frame).tracks
                     faces += bool(tracks)
                     emotions |= {track.emotion for track in tracks}
             shape = list(frame.gray.shape) if isinstance(frame, Frame) else None

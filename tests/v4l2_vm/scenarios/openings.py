@@ -17,8 +17,9 @@ from pathlib import Path
 from fer_edge.doctor.cameras import look_at_cameras
 from fer_edge.doctor.checks import Case, Verdict
 from fer_edge.errors import SourceLostError
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import RuntimeSettings, SourceSettings
-from fer_edge.sources import NoFrame, open_source, open_sources
+from fer_edge.sources import open_source, open_sources
 from fer_edge.sources.v4l2.capture import Capture
 from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import Frame

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
-from fer_edge.frames import ClosingSource, NoFrame
+from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS, glass_time
 from fer_edge.sources.opening import Unopened

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import cv2
 
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.frames import ClosingSource, NoFrame
+from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.opencv import GrayReader, VideoFileSource, told_fps

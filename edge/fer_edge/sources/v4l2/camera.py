@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.frames import ClosingSource, NoFrame
+from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS, glass_time
 from fer_edge.sources.opencv import OpenCVCamera, warn_of_other_controls

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from fer_edge.errors import ModelError
 from fer_edge.images.resample import resample
 from fer_edge.settings.runtime import CASCADE_WINDOW, DetectorSettings
-from fer_edge.types import Box, Face, UInt8Array, check_gray
+from fer_edge.stages.detection.overlaps import suppress_overlaps
+from fer_edge.types import Box, Face, Search, UInt8Array, check_gray
 
 CASCADE_FILE = "haarcascade_frontalface_default.xml"
 _DEBIAN_CASCADES = Path("/usr/share/opencv4/haarcascades")
@@ -27,40 +28,26 @@ class HaarFaceDetector:
         self._cascade = load_cascade()
         self._reduced = np.empty(0, np.uint8)  # a buffer for pictures of any size that was needed so far
 
-    def detect(
-        self,
-        gray: UInt8Array,
-        region: Box | None = None,
-        *,
-        scale: float = 1.0,
-        min_face: float | None = None,
-        max_face: float | None = None,
-        known: bool = False,
-        hidden: Sequence[Box] = (),
-    ) -> list[Face]:
-        """Faces in ``region`` (None: all) of ``gray``, uint8 [H, W], surest first; boxes in pixels of ``gray``.
+    def detect(self, gray: UInt8Array, search: Search) -> list[Face]:
+        """Return the faces in ``search.region`` of ``gray``, uint8 [H, W], surest first; boxes in pixels of ``gray``.
 
-        Raises InputError where ``gray`` is no such picture.
-
-        The region is searched at ``scale`` (below 1 is quicker and loses small faces) for faces between
-        ``min_face`` and ``max_face`` pixels of ``gray`` (None: as the settings say, and no upper limit).
-        ``known`` tells that a face was seen there before, so that less is enough to find it again.
-        ``hidden`` are boxes of ``gray`` that are taken for blank.
+        Raises:
+            InputError: If ``gray`` is not a 2-D uint8 array.
         """
         check_gray(gray)
         height, width = gray.shape
-        area = Box(0, 0, width, height) if region is None else region.clipped(width, height)
+        area, scale = search.region.clipped(width, height), search.scale
         small_width, small_height = round(area.width * scale), round(area.height * scale)
         if min(small_width, small_height) < CASCADE_WINDOW:
             return []
         patch = gray[area.y : area.y + area.height, area.x : area.x + area.width]
-        low = round((self._settings.min_face if min_face is None else min_face) * scale)
-        high = 0 if max_face is None else max(CASCADE_WINDOW, round(max_face * scale))
+        low = round((self._settings.min_face if search.min_face is None else search.min_face) * scale)
+        high = 0 if search.max_face is None else max(CASCADE_WINDOW, round(search.max_face * scale))
         settings = self._settings
         found, _, weights = self._cascade.detectMultiScale3(
-            self._picture(gray, patch, (small_height, small_width), area, hidden),
-            scaleFactor=settings.known_scale_factor if known else settings.scale_factor,
-            minNeighbors=settings.known_min_neighbors if known else settings.min_neighbors,
+            self._picture(gray, patch, (small_height, small_width), area, search.hidden),
+            scaleFactor=settings.known_scale_factor if search.known else settings.scale_factor,
+            minNeighbors=settings.known_min_neighbors if search.known else settings.min_neighbors,
             minSize=(max(CASCADE_WINDOW, low),) * 2,
             maxSize=(high, high),
             outputRejectLevels=True,
@@ -100,26 +87,6 @@ def _blank(patch: UInt8Array, area: Box, hidden: Sequence[Box]) -> None:
 
 def _stretch(start: int, length: int, scale: float, most: int) -> slice:
     return slice(max(0, round(start * scale)), min(most, round((start + length) * scale)))
-
-
-def suppress_overlaps(faces: Iterable[Face], limit: float = 0.4) -> list[Face]:
-    """``faces`` by falling score, without those whose smaller box is covered by more than ``limit`` by a surer one.
-
-    The share of the smaller box, not IoU, since a cascade also answers with a small box inside the face.
-    """
-    kept: list[Face] = []
-    # Box coordinates break ties: the cascade's threads deliver equal scores in any order.
-    for face in sorted(faces, key=lambda face: (-face.score, face.box.as_list())):
-        if all(_covered(face.box, other.box) <= limit for other in kept):
-            kept.append(face)
-    return kept
-
-
-def _covered(box: Box, other: Box) -> float:
-    width = min(box.x + box.width, other.x + other.width) - max(box.x, other.x)
-    height = min(box.y + box.height, other.y + other.height) - max(box.y, other.y)
-    smaller = min(box.area, other.area)
-    return max(0, width) * max(0, height) / smaller if smaller else 0.0
 
 
 def _back(found: Any, area: Box, to_x: float, to_y: float) -> Box:

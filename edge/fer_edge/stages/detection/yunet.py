@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import numpy as np
 from fer_edge.errors import ConfigError
 from fer_edge.images.resample import resample
 from fer_edge.settings.runtime import YUNET_MIN_PX, DetectorSettings
-from fer_edge.stages.detection.haar import suppress_overlaps
+from fer_edge.stages.detection.overlaps import suppress_overlaps
 from fer_edge.stages.detection.yunet_model import STRIDE, load_model
-from fer_edge.types import Box, Face, UInt8Array, check_gray
+from fer_edge.types import Box, Face, Search, UInt8Array, check_gray
 
 MAX_FACE_PX = 300
 """Largest face in pixels of the searched picture that is found surely, by the publisher and by measurement; a larger
@@ -39,48 +39,32 @@ class YuNetFaceDetector:
         min_score = min(settings.min_score, settings.known_min_score)
         self._model = load_model(Path(settings.model), min_score, settings.max_overlap)
 
-    def detect(
-        self,
-        gray: UInt8Array,
-        region: Box | None = None,
-        *,
-        scale: float = 1.0,
-        min_face: float | None = None,
-        max_face: float | None = None,
-        known: bool = False,
-        hidden: Sequence[Box] = (),
-    ) -> list[Face]:
-        """Return the faces whose centre is in ``region`` (None: all) of ``gray``, uint8 [H, W], surest first.
+    def detect(self, gray: UInt8Array, search: Search) -> list[Face]:
+        """Return the faces whose centre is in ``search.region`` of ``gray``, uint8 [H, W], surest first.
 
-        Args:
-            gray: The frame.
-            region: Where to search; boxes are in pixels of ``gray`` all the same, and may reach beyond it.
-            scale: The region is searched at this scale; below 1 is quicker and loses small faces.
-            min_face: Smallest width of a face in pixels of ``gray``; None: as the settings say.
-            max_face: Largest width; None: no limit.
-            known: Whether a face was seen there before, so that a lower score is enough.
-            hidden: Boxes of ``gray``; no face is reported whose centre is in one.
+        Boxes are in pixels of ``gray`` and may reach beyond the region. No face is reported whose centre is in one of
+        ``search.hidden``.
 
         Raises:
-            InputError: if ``gray`` is not a grey picture.
+            InputError: If ``gray`` is not a 2-D uint8 array.
         """
         check_gray(gray)
         height, width = gray.shape
-        area = Box(0, 0, width, height) if region is None else region.clipped(width, height)
-        if min(area.width, area.height) * scale < YUNET_MIN_PX:
+        area = search.region.clipped(width, height)
+        if min(area.width, area.height) * search.scale < YUNET_MIN_PX:
             return []
         settings = self._settings
-        smallest = settings.min_face if min_face is None else min_face
-        largest = min(math.inf if max_face is None else max_face, max(area.width, area.height))
-        least_score = settings.known_min_score if known else settings.min_score
+        smallest = settings.min_face if search.min_face is None else search.min_face
+        largest = min(math.inf if search.max_face is None else search.max_face, max(area.width, area.height))
+        least_score = settings.known_min_score if search.known else settings.min_score
         faces = [
             face
-            for level in _levels(scale, largest)
+            for level in _levels(search.scale, largest)
             for face in self._search(gray, area, level)
             if face.score >= least_score
             and smallest <= face.box.width <= largest
             and _holds(area, face.box)
-            and not any(_holds(box, face.box) for box in hidden)
+            and not any(_holds(box, face.box) for box in search.hidden)
         ]
         return suppress_overlaps(faces)
 
