@@ -201,7 +201,9 @@ class SourceRun(Closing):
             SourceLostError: If a camera is gone.
         """
         with self:
-            yield from self.watch(stop, limits)
+            for result in self.watch(stop, limits):
+                yield result
+                self.telemetry.record_age(result)
 
     def events(self, stop: threading.Event | None = None) -> Generator[EmotionEvent, None, None]:
         """Yield every event of the source, also ``left`` for the faces in sight when it ends; else as ``results``."""
@@ -210,6 +212,7 @@ class SourceRun(Closing):
             try:
                 for result in self.watch(stop):
                     yield from result.events
+                    self.telemetry.record_age(result)
             except (InputError, SourceLostError) as error:
                 lost = error
             yield from self.finish()
@@ -219,7 +222,7 @@ class SourceRun(Closing):
     def watch(
         self, stop: threading.Event | None = None, limits: Limits | None = None
     ) -> Generator[FrameResult, None, None]:
-        """Yield as ``results`` does, and leave the source open."""
+        """Yield as ``results`` does, but leave the source open, and the age of the results unrecorded."""
         if self._source is None:
             raise ValueError("this run has no source: pass one to Pipeline.open, or call process for each frame")
         source, dropped = self._source, 0
@@ -228,7 +231,6 @@ class SourceRun(Closing):
             for frame in frames_within(limits, source, stop or threading.Event()):
                 result = self.process(frame)
                 yield result
-                self._record_age(result)
                 self.telemetry.count(dropped=source.dropped - dropped)
                 dropped = source.dropped
         finally:
@@ -317,12 +319,3 @@ class SourceRun(Closing):
         self._verifier = self._pipeline._verifier_for(self._settings)
         self._motion = MotionGate(self._settings.schedule)
         self._scheduler.restart()
-
-    def _record_age(self, result: FrameResult) -> None:
-        """Record how old a frame is when its result has been delivered, glass to event; a file's frames have no age."""
-        if result.frame.glass_at is None:
-            return
-        age_s = time.monotonic() - result.frame.glass_at
-        self.telemetry.record("age", age_s)
-        if result.events:
-            self.telemetry.record("age_at_event", age_s)

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from fer_edge.system.closing import Closing
-from fer_edge.types import CropSpec, EmotionProbabilities, Face, FaceCrop, Frame, Search, UInt8Array
+from fer_edge.types import CropSpec, EmotionProbabilities, Face, FaceCrop, Frame, FrameResult, Search, UInt8Array
 
 
 class NoFrame(Enum):
@@ -101,4 +101,16 @@ class FaceLikelihood(Protocol):
 
     def close(self) -> None:
         """Release the model. Idempotent."""
+        ...
+
+
+class FrameRecorder(Protocol):
+    """Takes the result of every processed frame, such as the trace and the annotated video."""
+
+    def record(self, result: FrameResult) -> None:
+        """Take one result. Raises OutputError."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was recorded. Idempotent."""
         ...

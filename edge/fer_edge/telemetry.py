@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from fer_edge.system.process_memory import resident_mib
-from fer_edge.types import LATENCY_LIMITS_S, CropFault, InterpreterInfo, RuntimeStatus, StageLatency
+from fer_edge.types import LATENCY_LIMITS_S, CropFault, FrameResult, InterpreterInfo, RuntimeStatus, StageLatency
 
 _GROWTH = 1.04
 """Ratio of neighbouring bucket limits: a percentile is off by 2 % at most."""
@@ -92,6 +92,15 @@ class Telemetry:
         with self._lock:
             self._stages[name].add(seconds)
             self._pipeline_cpu_s += thread_cpu_s
+
+    def record_age(self, result: FrameResult) -> None:
+        """Record how old the frame is, now that ``result`` has been delivered; a file's frames have no age."""
+        if result.frame.glass_at is None:
+            return
+        age_s = time.monotonic() - result.frame.glass_at
+        self.record("age", age_s)
+        if result.events:
+            self.record("age_at_event", age_s)
 
     def snapshot(self) -> RuntimeStatus:
         """The state now. ``faces`` counts detections, ``frames`` processed frames."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,8 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.daemon.progress import Progress
-from fer_edge.daemon.supervisor import Supervisor, Surroundings
+from fer_edge.daemon.loop import MainLoop, Patience, Plan
+from fer_edge.daemon.outputs import Outputs
+from fer_edge.daemon.reports import Report, SourceAlive, SourceEnded, SourceWatched
+from fer_edge.daemon.signals import StopRequest
+from fer_edge.daemon.worker import SourceWorker, WorkOrder
 from fer_edge.errors import SourceLostError
 from fer_edge.frames import Limits
 from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
@@ -23,7 +29,7 @@ from fer_edge.sources import Opening, health
 from fer_edge.sources.darkness import is_dark
 from fer_edge.sources.health import PictureHealth, StuckInTheDarkError, WatchedSource
 from fer_edge.sources.opening import Unopened
-from fer_edge.status import SourceState, SourceStatus, StatusBoard
+from fer_edge.telemetry import Telemetry
 from fer_edge.types import EmotionEvent, Frame, FrameResult, UInt8Array
 
 SETTINGS = RecoverySettings(dark_after_s=3.0, frozen_after_s=2.0)
@@ -187,30 +193,24 @@ def test_one_that_may_hang_in_the_dark_is_opened_again_after_an_hour() -> None:
 
 
 class Unending:
-    """A pipeline that reads its source until it is lost, and finds nothing in it."""
+    """A run that reads its source until it is lost, and finds nothing in it."""
 
-    def watch(
-        self, source: FrameSource, limits: Limits, stop: threading.Event, *, again: bool
-    ) -> Iterator[FrameResult]:
-        with source:
+    def __init__(self, source: FrameSource) -> None:
+        self.resume(source)
+
+    def resume(self, source: FrameSource) -> None:
+        self._source = source
+
+    def watch(self, stop: threading.Event, limits: Limits) -> Iterator[FrameResult]:
+        with self._source as source:
             while not stop.is_set():
                 source.read(0)
         yield from ()
 
 
-class NoOutput:
-    """Fails on whatever is delivered."""
-
-    def deliver(self, result: FrameResult) -> None:
-        raise AssertionError(result)
-
-    def emit(self, events: tuple[EmotionEvent, ...]) -> None:
-        raise AssertionError(events)
-
-
 def test_opening_it_again_in_the_dark_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_STUCK_AFTER_S", 60.0)
-    stop, board, opened = threading.Event(), StatusBoard(), 0
+    stop, opened = threading.Event(), 0
 
     def connect() -> FrameSource:
         nonlocal opened
@@ -219,16 +219,16 @@ def test_opening_it_again_in_the_dark_is_no_loss(monkeypatch: pytest.MonkeyPatch
             stop.set()
         return Scripted([dark(1)] * 1000)
 
-    around = Surroundings(NoOutput(), stop, recovery=replace(SETTINGS, reconnect=True), board=board)
-    equip: Any = lambda name: Unending()  # noqa: E731
-    states: list[SourceState] = []
-    board.update_source(SourceStatus("cam"))
-    around = replace(around, on_progress=lambda name: states.append(board.source("cam").state))
-    Supervisor(Opening("cam", Unopened(connect)), equip, around).run()
-    status = board.source("cam")
-    assert (opened, status.lost, status.attempts) == (3, 0, 0)
-    dark_on = states[states.index(SourceState.DARK) : -1]
-    assert len(dark_on) > 1000 and set(dark_on) == {SourceState.DARK}  # through both openings, until it ends
+    reports: queue.Queue[Report] = queue.Queue()
+    open_run: Any = lambda name, source: Unending(source)  # noqa: E731
+    order = WorkOrder(open_run, reports, stop, recovery=replace(SETTINGS, reconnect=True))
+    SourceWorker(Opening("cam", Unopened(connect)), order).run()
+    reported = list(reports.queue)
+    assert opened == 3
+    assert {type(report) for report in reported} == {SourceWatched, SourceAlive, SourceEnded}
+    watched = [report.dark for report in reported if isinstance(report, SourceWatched)]
+    assert watched[:2] == [False, True] and all(watched[1:])  # through both openings, until it ends
+    assert reported[-1] == SourceEnded("cam", None, mono=reported[-1].mono)
 
 
 def test_a_camera_that_was_not_lost_gives_its_first_picture_whatever_it_is() -> None:
@@ -236,14 +236,37 @@ def test_a_camera_that_was_not_lost_gives_its_first_picture_whatever_it_is() -> 
     assert isinstance(source.read(0), Frame)
 
 
-def test_progress_feeds_only_while_all_get_on() -> None:
-    fed = threading.Semaphore(0)
-    progress = Progress(["a", "b"], fed.release, within_s=0.2)
-    progress.beat("a")
-    assert fed.acquire(timeout=0)
-    threading.Event().wait(0.3)  # "b" is stuck
-    progress.beat("a")
-    assert not fed.acquire(timeout=0)
-    progress.ended("b")
-    progress.beat("a")
-    assert fed.acquire(timeout=0)
+class Beating:
+    """A run that gives a result every 20 ms, or hangs until it is released."""
+
+    def __init__(self, hangs: threading.Event | None) -> None:
+        self.telemetry, self._hangs = Telemetry(), hangs
+
+    def watch(self, stop: threading.Event, limits: Limits) -> Iterator[FrameResult]:
+        if self._hangs is not None:
+            self._hangs.wait()
+            return
+        for index in itertools.takewhile(lambda _: not stop.wait(0.02), itertools.count()):
+            yield FrameResult(Frame("a", index, index / 50, lit(0)), (), ())
+
+    def finish(self) -> tuple[EmotionEvent, ...]:
+        return ()
+
+
+def test_the_watchdog_is_fed_only_while_no_source_is_silent_for_too_long() -> None:
+    released, fed, now = threading.Event(), [], time.monotonic
+    began = now()
+    openings = [Opening(name, Scripted([])) for name in "ab"]
+    open_run: Any = lambda name, _: Beating(released if name == "b" else None)  # noqa: E731
+    stop = StopRequest()
+
+    def on_tick() -> None:
+        if now() - began > 1.5:
+            released.set()  # "b" ends, and is not waited for any more
+        if now() - began > 2.5:
+            stop.asked.set()
+
+    loop = MainLoop(openings, open_run, Outputs(), stop, Plan(patience=Patience(watchdog_s=0.5)))
+    assert loop.run(on_tick, lambda: fed.append(now() - began)) is None
+    assert any(at < 0.5 for at in fed) and any(at > 1.9 for at in fed)
+    assert not any(0.8 < at < 1.5 for at in fed)

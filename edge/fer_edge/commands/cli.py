@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from fer_edge import __version__
 from fer_edge.errors import FerEdgeError, InputError, OutputError
+from fer_edge.system.driver_threads import driver_threads_alive
 from fer_edge.system.one_line import say
 from fer_edge.system.quiet import STDERR_LOCK
 
@@ -36,8 +37,6 @@ EXIT_USAGE = 2
 EXIT_INTERNAL = 5
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 128 + signal.SIGTERM
-_LEFT_BEHIND = ("open ", "read ", "stream ")
-"""What the names of threads begin with that may still be inside OpenCV at the end: a camera that does not answer."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -108,7 +107,7 @@ def add_subcommands(
 def program() -> NoReturn:
     """``main`` as a process of its own, which ends here with its exit code."""
     code = main()
-    if any(thread.name.startswith(_LEFT_BEHIND) for thread in threading.enumerate()):
+    if driver_threads_alive():
         # One that comes back from OpenCV while the interpreter goes down would abort the process.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):

@@ -8,9 +8,9 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from fer_edge.daemon.loop import MainLoop
 from fer_edge.daemon.outputs import Outputs
-from fer_edge.daemon.supervisor import Supervisor, Surroundings
-from fer_edge.daemon.threads import StopRequest, run_supervisors
+from fer_edge.daemon.signals import StopRequest
 from fer_edge.errors import OutputError
 from fer_edge.images.files import write_image
 from fer_edge.model.bundle import load_bundle
@@ -75,11 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
         recorder = DemoRecorder(video, Annotator(manifest.labels), source.frame_count)
         began = time.monotonic()
         with Outputs([ConsoleSink(sys.stdout)], [recorder]) as outputs:
-            around = Surroundings(outputs, stop.asked)
-            supervisor = Supervisor(
-                Opening(source.name, source), lambda _, opened: pipeline.open(opened, telemetry=telemetry), around
-            )
-            failure = run_supervisors([supervisor], stop.asked)
+            opening = Opening(source.name, source)
+            loop = MainLoop([opening], lambda _, opened: pipeline.open(opened, telemetry=telemetry), outputs, stop)
+            failure = loop.run()
             failure = outputs.finish(failure)
             took_s = time.monotonic() - began
         if failure is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.daemon.session import Outcome, Session
-from fer_edge.daemon.threads import StopRequest
+from fer_edge.daemon.signals import StopRequest
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, SourceLostError
 from fer_edge.frames import Limits
 from fer_edge.images.files import IMAGE_SUFFIXES

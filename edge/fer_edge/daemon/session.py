@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import sys
 import time
@@ -13,15 +12,14 @@ from pathlib import Path
 from typing import TypeGuard
 
 from fer_edge.chip.budget import ChipCare
-from fer_edge.daemon.outputs import Outputs, Recorder, open_outputs
-from fer_edge.daemon.progress import Progress
-from fer_edge.daemon.supervisor import Supervisor, Surroundings
-from fer_edge.daemon.threads import StopRequest, run_supervisors
+from fer_edge.daemon.loop import DriverHungError, MainLoop, Patience, Plan
+from fer_edge.daemon.outputs import Outputs, open_outputs
+from fer_edge.daemon.signals import StopRequest
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.frames import Limits
 from fer_edge.model.bundle import ModelBundle, load_bundle
 from fer_edge.pipeline import Pipeline, SourceRun
-from fer_edge.protocols import FrameSource
+from fer_edge.protocols import FrameRecorder, FrameSource
 from fer_edge.recording.trace import StatsWriter, combined_stats
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
@@ -32,9 +30,6 @@ from fer_edge.system.notify import Notifier
 from fer_edge.system.one_line import say
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import InterpreterInfo, RuntimeStatus
-
-EXIT_HUNG = SourceLostError.exit_code
-"""A driver that hangs cannot be taken back into order from within: systemd starts the program again."""
 
 _DRIVER_S = 11.0
 """A driver has ``timeout_s`` to come back from a call, and at least this: OpenCV waits 10 s for a V4L2 camera."""
@@ -152,13 +147,13 @@ class Session:
             for opening in openings:
                 pipelines.load(opening.name)
             return openings, fps
-        first, left = first_to_open(openings, self._stop.asked, lambda error: self._on_lost(error, True))
+        first, left = first_to_open(openings, self._stop.asked, self._on_lost)
         if first is None:
             return [], fps
         pipelines.load(first.name)
         return left, first.fps
 
-    def _open_page(self, stack: ExitStack) -> list[Recorder]:
+    def _open_page(self, stack: ExitStack) -> list[FrameRecorder]:
         """The status page, where it is wanted; what feeds it."""
         settings, aggregate = self._settings, self._settings.output.privacy == "aggregate"
         if not settings.web.enabled:
@@ -182,37 +177,17 @@ class Session:
     def _supervise(
         self, openings: Sequence[Opening], pipelines: Pipelines, outputs: Outputs, *, live: bool
     ) -> Exception | None:
-        source, recovery, names = self._settings.source, self._settings.recovery, [o.name for o in openings]
-        deadline_s = max(source.timeout_s, _DRIVER_S)
-        # Opening takes no longer than three times its timeout, silence once that; what reads and what stops may hang.
-        longest_s = 4 * source.timeout_s + 2 * deadline_s + recovery.retry_most_s + _BETWEEN_S
-        longest_s += sum(1 / rate for rate in (source.fps, source.max_fps) if rate is not None)
-        self._notifier.extend_watchdog(longest_s)
-        progress = Progress(names, self._notifier.watchdog, longest_s)
-
-        def on_hung(name: str) -> None:
-            say(f"{name}: its driver does not come back from a call; ending, to be started again")
-            self._notifier.status(f"{name}: its driver hangs")
-            outputs.finish(None)
-            os._exit(EXIT_HUNG)
-
-        around = Surroundings(
-            outputs,
-            self._stop.asked,
-            self._limits,
-            recovery,
-            deadline_s,
-            self._board,
-            self._on_lost,
-            on_progress=progress.beat,
-            on_ended=progress.ended,
-            on_hung=on_hung,
-        )
-        for name in names:
-            self._board.source(name)
+        source, recovery = self._settings.source, self._settings.recovery
+        driver_s = max(source.timeout_s, _DRIVER_S)
+        # Opening takes at most three times its timeout, silence once that; what reads and what stops may hang.
+        watchdog_s = 4 * source.timeout_s + 2 * driver_s + recovery.retry_most_s + _BETWEEN_S
+        watchdog_s += sum(1 / rate for rate in (source.fps, source.max_fps) if rate is not None)
+        self._notifier.extend_watchdog(watchdog_s)
+        for opening in openings:
+            self._board.source(opening.name)
         care = ChipCare(self._settings.chip, self._board.set_chip)
 
-        def between() -> None:
+        def on_tick() -> None:
             if live:  # a file takes what it takes, so that it gives the same everywhere
                 pipelines.scale_budget(care.poll(time.monotonic()).budget_share)
             self._tell_status()
@@ -220,8 +195,10 @@ class Session:
 
         self._board.set_ready()
         self._notifier.ready()
-        supervisors = [Supervisor(opening, pipelines.open, around) for opening in openings]
-        return run_supervisors(supervisors, self._stop.asked, between) or next(iter(self._lost), None)
+        patience = Patience(driver_s, driver_s + 3 * source.timeout_s, watchdog_s)
+        plan = Plan(self._limits, recovery, patience, print_losses=self._several)
+        loop = MainLoop(openings, pipelines.open, outputs, self._stop, plan, self._board)
+        return loop.run(on_tick, self._notifier.watchdog) or next(iter(self._lost), None)
 
     def _tell_status(self) -> None:
         status = status_line(self._board.snapshot(with_runtimes=False))
@@ -229,10 +206,9 @@ class Session:
             self._told_status = status
             self._notifier.status(status)
 
-    def _on_lost(self, error: Exception, final: bool) -> None:
-        if final:
-            self._lost.append(error)
-        if self._several or not final:
+    def _on_lost(self, error: Exception) -> None:
+        self._lost.append(error)
+        if self._several:
             say(str(error))
 
     def _finish(
@@ -252,7 +228,8 @@ class Session:
 
     def _told(self, failure: Exception | None) -> TypeGuard[InputError | SourceLostError]:
         """Whether it was told when it happened: the loss of one source of several, which ended no other."""
-        return self._several and isinstance(failure, InputError | SourceLostError)
+        lost = isinstance(failure, InputError | SourceLostError) and not isinstance(failure, DriverHungError)
+        return self._several and lost
 
 
 def status_line(status: DaemonStatus) -> str:

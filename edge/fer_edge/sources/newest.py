@@ -14,6 +14,7 @@ from dataclasses import replace
 from fer_edge.errors import SourceLostError
 from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
 from fer_edge.sources.base import as_lost
+from fer_edge.system.driver_threads import DriverThread
 from fer_edge.types import Frame
 
 _JOIN_S = 2.0
@@ -45,7 +46,7 @@ class NewestFrameSource(ClosingSource):
         self._error: Exception | None = None
         self._closed = threading.Event()
         self._wanted = False
-        self._thread: threading.Thread | None = None
+        self._thread: DriverThread | None = None
         self._silent_s = 0.0
         if inner.live:
             self._start()
@@ -88,8 +89,13 @@ class NewestFrameSource(ClosingSource):
         else:
             self._thread.join(_JOIN_S)
 
+    @property
+    def busy(self) -> bool:
+        """Whether the thread that reads has not returned from the source."""
+        return (self._thread is not None and self._thread.is_alive()) or getattr(self._inner, "busy", False)
+
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._produce, name=f"read {self.name}", daemon=True)
+        self._thread = DriverThread(target=self._produce, name=f"read {self.name}")
         self._thread.start()
         # A thread that comes back from OpenCV while the interpreter goes down would abort the process.
         atexit.register(self.close)

@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from fer_edge.errors import SourceLostError
 from fer_edge.protocols import FrameSource
 from fer_edge.sources.base import as_lost
+from fer_edge.system.driver_threads import DriverThread
 
 _POLL_S = 0.1
 """How long a wait lasts before ``stop`` and the time are looked at again."""
@@ -52,9 +54,14 @@ class Opening:
         return self._settled.is_set() or time.monotonic() >= self._until
 
     @property
-    def busy(self) -> bool:
-        """Whether the call that opens it has not come back."""
+    def opening(self) -> bool:
+        """Whether the call that opens it has not returned."""
         return self._busy
+
+    @property
+    def busy(self) -> bool:
+        """Whether a driver has not returned from a call, which opens, reads or closes the source."""
+        return self._busy or getattr(self._result, "busy", False)
 
     @property
     def reopens(self) -> bool:
@@ -101,7 +108,7 @@ class Opening:
             self._settled.clear()
             self._until = time.monotonic() + self._limit_s
         if not hangs:
-            threading.Thread(target=self._open, args=(unopened,), name=f"open {self.name}", daemon=True).start()
+            DriverThread(target=partial(self._open, unopened), name=f"open {self.name}").start()
 
     def _open(self, unopened: Unopened) -> None:
         result: FrameSource | Exception

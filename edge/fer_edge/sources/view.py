@@ -61,6 +61,11 @@ class AdjustedSource(ClosingSource):
         """Close the inner source."""
         self._inner.close()
 
+    @property
+    def busy(self) -> bool:
+        """Whether the inner source's driver has not returned from a call."""
+        return getattr(self._inner, "busy", False)
+
 
 class View:
     """Turns, mirrors, cuts and masks pictures uint8 [H, W]; never writes into the picture that it is given."""

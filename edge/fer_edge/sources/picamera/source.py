@@ -33,6 +33,7 @@ from fer_edge.sources.picamera.sensor_modes import (
     picture_size,
     read_modes,
 )
+from fer_edge.system.driver_threads import DriverThread
 from fer_edge.types import Frame, UInt8Array
 
 _log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Picamera2Source(ClosingSource):
         self._package = package
         self._camera, self._key, self._called = _open_camera(self._package, which)
         self._job: Any = None
+        self._stopping: DriverThread | None = None
         self._index = 0
         try:
             self._start(settings)
@@ -144,12 +146,17 @@ class Picamera2Source(ClosingSource):
         camera, self._camera = self._camera, None
         if camera is None:
             return
-        stopping = threading.Thread(target=self._stop, args=(camera,), name=f"stop {self.name}", daemon=True)
-        stopping.start()
-        stopping.join(_STOP_S)
-        if stopping.is_alive():
+        self._stopping = DriverThread(target=partial(self._stop, camera), name=f"stop {self.name}")
+        self._stopping.start()
+        self._stopping.join(_STOP_S)
+        if self._stopping.is_alive():
             atexit.unregister(camera.close)  # which would block the end of the process in the same way
             _log.warning("%s: the camera does not stop; left to the end of the process", self.name)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the camera has not stopped yet."""
+        return self._stopping is not None and self._stopping.is_alive()
 
     @property
     def modes(self) -> list[SensorMode]:

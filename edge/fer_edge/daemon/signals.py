@@ -1,18 +1,11 @@
-"""The running program: its signals, and the threads of its supervisors."""
+"""Signals as requests to the running program."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Self
-
-from fer_edge.daemon.supervisor import Supervisor
-from fer_edge.errors import InputError, SourceLostError
-
-_POLL_S = 0.2
-"""How long a wait for a thread lasts before signals are looked at again."""
 
 
 class StopRequest:
@@ -56,38 +49,3 @@ class StopRequest:
         self.asked.set()
         # Whoever asks again means it: Python's own answer to Ctrl-C, and the system's to SIGTERM.
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-
-def run_supervisors(
-    supervisors: Sequence[Supervisor], stop: threading.Event, meanwhile: Callable[[], None] = lambda: None
-) -> Exception | None:
-    """Run each in a thread of its own until all have ended and their sources are closed.
-
-    A source that is lost for good ends its own supervisor alone, and the others go on. Any other failure, such as of
-    an output that all share, sets ``stop`` and so ends them all. ``meanwhile`` is called a few times a second, in the
-    calling thread. Returns what is worst of all, after everyone still in the picture has been told as left, for the
-    caller to raise once the outputs are closed: what was recorded before a camera was lost is worth keeping.
-    """
-    lost: list[Exception] = []
-    failures: list[Exception] = []
-
-    def work(supervisor: Supervisor) -> None:
-        try:
-            supervisor.run()
-        except (InputError, SourceLostError) as error:
-            lost.append(error)
-        except Exception as error:  # noqa: BLE001 - carried to the main thread, which raises it
-            failures.append(error)
-            stop.set()
-
-    threads = [
-        threading.Thread(target=work, args=(supervisor,), name=f"stream {supervisor.name}", daemon=True)
-        for supervisor in supervisors
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(_POLL_S)  # with a timeout, so that signals are handled meanwhile
-            meanwhile()
-    return next(iter(failures + lost), None)

@@ -1,0 +1,224 @@
+"""The main loop: the one thread that owns outputs, status, watchdog, printing and the decision to end."""
+
+from __future__ import annotations
+
+import math
+import queue
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from fer_edge.daemon.outputs import Outputs
+from fer_edge.daemon.reports import (
+    FrameProcessed,
+    Report,
+    SourceEnded,
+    SourceLost,
+    SourceReopening,
+    SourceWatched,
+    TracksEnded,
+)
+from fer_edge.daemon.signals import StopRequest
+from fer_edge.daemon.worker import SourceWorker, WorkOrder
+from fer_edge.errors import InputError, SourceLostError
+from fer_edge.frames import Limits
+from fer_edge.pipeline import SourceRun
+from fer_edge.protocols import FrameSource
+from fer_edge.settings.service import RecoverySettings
+from fer_edge.sources import Opening
+from fer_edge.status import SourceState, StatusBoard
+from fer_edge.system.one_line import say
+from fer_edge.types import EmotionEvent, EventKind
+
+_TICK_S = 0.2
+"""Seconds between two calls of ``on_tick``."""
+_REPORTS_PER_SOURCE = 2
+"""Reports that may wait for the main thread: each holds a frame, and what waits gets old."""
+
+
+class DriverHungError(SourceLostError):
+    """A driver does not return from a call, which cannot be repaired from within: systemd starts the program again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a source may be silent, in seconds.
+
+    ``driver_s`` after it was lost, until its driver has returned; ``opening_s`` if it is still being opened.
+    ``watchdog_s`` at any time: beyond it the watchdog is no longer fed, and systemd ends the program.
+    """
+
+    driver_s: float = math.inf
+    opening_s: float = math.inf
+    watchdog_s: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How sources are run: within which limits, and what happens when one is lost.
+
+    ``print_losses`` prints a source that is lost for good when it happens, since the others go on.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    recovery: RecoverySettings = field(default_factory=RecoverySettings)
+    patience: Patience = field(default_factory=Patience)
+    print_losses: bool = False
+
+
+@dataclass(slots=True)
+class _Source:
+    """What the main thread knows of a source."""
+
+    reported_at: float
+    patience_s: float = math.inf
+    lost: bool = False
+
+
+class MainLoop:
+    """Runs workers until all have ended, and deals with what they report.
+
+    A source that is lost for good ends only its own worker. Any other failure, such as of an output, ends them all.
+    """
+
+    def __init__(
+        self,
+        openings: Iterable[Opening],
+        open_run: Callable[[str, FrameSource], SourceRun],
+        outputs: Outputs,
+        stop: StopRequest,
+        plan: Plan | None = None,
+        board: StatusBoard | None = None,
+    ) -> None:
+        openings, plan = tuple(openings), plan or Plan()
+        self._reports: queue.Queue[Report] = queue.Queue(_REPORTS_PER_SOURCE * len(openings))
+        order = WorkOrder(open_run, self._reports, stop.asked, plan.limits, plan.recovery)
+        self._workers = [SourceWorker(opening, order) for opening in openings]
+        self._outputs, self._stop, self._board = outputs, stop, board or StatusBoard()
+        self._patience, self._print_losses = plan.patience, plan.print_losses
+        self._running: dict[str, _Source] = {}
+        self._failures: list[Exception] = []
+        self._losses: list[Exception] = []
+
+    def run(
+        self, on_tick: Callable[[], object] = lambda: None, feed_watchdog: Callable[[], object] = lambda: None
+    ) -> Exception | None:
+        """Run until every source has ended.
+
+        Args:
+            on_tick: Called a few times a second.
+            feed_watchdog: Called after each report while no source has been silent for too long.
+
+        Returns:
+            The worst of what went wrong, for the caller to raise once the outputs are closed, or None: everything that
+            was recorded before a camera was lost is worth keeping.
+        """
+        self._feed_watchdog = feed_watchdog
+        now = next_tick = time.monotonic()
+        self._running = {worker.name: _Source(now) for worker in self._workers}
+        for worker in self._workers:
+            worker.start()
+        while self._running:
+            with suppress(queue.Empty):
+                self._handle(self._reports.get(timeout=_TICK_S))
+            now = time.monotonic()
+            if now >= next_tick:
+                next_tick = now + _TICK_S
+                on_tick()
+                self._end_if_a_driver_hangs(now)
+        return next(iter(self._failures + self._losses), None)
+
+    def _handle(self, report: Report) -> None:
+        source = self._running.get(report.source)
+        if source is None:  # its driver hung, and returned after all
+            return
+        source.reported_at, source.patience_s = report.mono, math.inf
+        match report:
+            case FrameProcessed():
+                self._deliver(report)
+            case TracksEnded():
+                self._emit(report.events)
+            case SourceWatched():
+                self._on_watched(report, source)
+            case SourceLost():
+                self._on_lost(report, source)
+            case SourceReopening():
+                status = self._board.source(report.source)
+                self._board.update_source(replace(status, attempts=status.attempts + 1))
+            case SourceEnded():
+                self._on_ended(report)
+            case _:  # it is alive, which is noted above
+                pass
+        now = time.monotonic()
+        if all(now - other.reported_at <= self._patience.watchdog_s for other in self._running.values()):
+            self._feed_watchdog()
+
+    def _deliver(self, report: FrameProcessed) -> None:
+        try:
+            self._outputs.deliver(report.result)
+        except Exception as error:  # noqa: BLE001 - raised by the caller
+            self._fail(error)
+        report.telemetry.record_age(report.result)
+
+    def _emit(self, events: tuple[EmotionEvent, ...]) -> None:
+        try:
+            self._outputs.emit(events)
+        except Exception as error:  # noqa: BLE001 - raised by the caller
+            self._fail(error)
+
+    def _on_watched(self, report: SourceWatched, source: _Source) -> None:
+        self._set_state(report, SourceState.DARK if report.dark else SourceState.WATCHING)
+        if source.lost:
+            source.lost = False
+            self._emit((self._event(EventKind.SOURCE_BACK, report),))
+
+    def _on_lost(self, report: SourceLost, source: _Source) -> None:
+        source.patience_s = self._patience.opening_s if report.opening else self._patience.driver_s
+        self._set_state(report, SourceState.LOST, str(report.error))
+        if not source.lost and (report.reopens or report.live):
+            self._emit((self._event(EventKind.SOURCE_LOST, report, str(report.error)),))
+            if report.reopens:
+                say(str(report.error))
+        source.lost = True
+
+    def _on_ended(self, report: SourceEnded) -> None:
+        del self._running[report.source]
+        error = report.error
+        self._set_state(report, SourceState.ENDED, None if error is None else str(error))
+        if isinstance(error, InputError | SourceLostError):
+            self._losses.append(error)
+            if self._print_losses:
+                say(str(error))
+        elif error is not None:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failures.append(error)
+        self._stop.asked.set()
+
+    def _end_if_a_driver_hangs(self, now: float) -> None:
+        for name, source in list(self._running.items()):
+            if now - source.reported_at > source.patience_s and not self._stop.asked.is_set():
+                del self._running[name]
+                self._fail(
+                    DriverHungError(f"{name}: its driver does not come back from a call; ending, to be started again")
+                )
+
+    def _event(self, kind: EventKind, report: Report, reason: str | None = None) -> EmotionEvent:
+        at = time.time() - (time.monotonic() - report.mono)
+        return EmotionEvent(kind, report.source, at, report.mono, reason=reason)
+
+    def _set_state(self, report: Report, state: SourceState, reason: str | None = None) -> None:
+        status = self._board.source(report.source)
+        changed = status.state is not state
+        self._board.update_source(
+            replace(
+                status,
+                state=state,
+                since=report.mono if changed else status.since,
+                reason=reason,
+                lost=status.lost + (changed and state is SourceState.LOST),
+                tracks=status.tracks if state in (SourceState.WATCHING, SourceState.DARK) else (),
+            )
+        )
