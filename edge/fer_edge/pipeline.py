@@ -78,7 +78,9 @@ class Pipeline(Closing):
         # A still image is searched more thoroughly than a stream: each detector is loaded once, when it is needed.
         self._make_detector = functools.cache(make_detector)
         self._load_check = functools.cache(self._default_check if check is None else lambda: check)
+        # Refused now rather than with the first frame.
         self._detector_for(self.settings)
+        self._verifier_for(self.settings)
 
     @classmethod
     def from_bundle(

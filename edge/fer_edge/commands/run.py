@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         outcome = _run_sessions(arguments, settings, stop, notifier)
         notifier.stopping()
     if outcome.failure is not None:
-        if not outcome.told:
+        if not outcome.reported:
             raise outcome.failure
         return getattr(outcome.failure, "exit_code", FerEdgeError.exit_code)
     frames = sum(status.frames for status in outcome.statuses)

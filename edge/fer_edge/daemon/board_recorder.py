@@ -1,4 +1,4 @@
-"""Puts what comes out of the pipelines on the status board."""
+"""Recorder and sink that keep the status board up to date."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent, FrameResult
 
 _EVERY_S = 0.2
-"""Seconds between two updates of a source: nobody reads faster."""
+"""Seconds between two updates of a source: the page and the metrics are read less often."""
 _FORGET_S = 2.0
-"""Time constant over which frames a second are averaged."""
+"""Time constant in seconds over which the frame rate is averaged."""
 
 
 class BoardRecorder:
-    """Takes each frame's result: size, rate and time, and who is there unless ``anonymous``."""
+    """Puts size, rate and time of each source's frames on the board, and its tracks unless ``anonymous``."""
 
     def __init__(self, board: StatusBoard, *, anonymous: bool) -> None:
         self._board, self._anonymous = board, anonymous
         self._rates: dict[str, _Rate] = {}
 
     def record(self, result: FrameResult) -> None:
-        """Tell the board, if it is time."""
+        """Update the board if the last update is long enough ago."""
         rate = self._rates.setdefault(result.frame.source, _Rate())
         if not rate.count(time.monotonic()):
             return
@@ -39,22 +39,22 @@ class BoardRecorder:
         )
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: no resource is held."""
 
 
 class BoardSink(ClosingSink):
-    """Keeps the newest events on the board."""
+    """Puts the newest events on the board."""
 
     def __init__(self, board: StatusBoard) -> None:
         self._board = board
 
     def emit(self, event: EmotionEvent) -> None:
-        """Keep it."""
+        """Add ``event`` to the board."""
         self._board.tell(event)
 
 
 class _Rate:
-    """Frames a second of late."""
+    """Frame rate over the last seconds."""
 
     def __init__(self) -> None:
         self.at: float | None = None
@@ -62,7 +62,7 @@ class _Rate:
         self._frames = 0
 
     def count(self, now: float) -> bool:
-        """Count one frame; True when the rate was worked out anew."""
+        """Count one frame; return whether the rate was updated."""
         self._frames += 1
         if self.at is None:
             self.at, self._frames = now, 0
@@ -70,7 +70,7 @@ class _Rate:
         elapsed_s = now - self.at
         if elapsed_s < _EVERY_S:
             return False
-        if elapsed_s > _FORGET_S:  # it was away: what it gives from now on is its rate
+        if elapsed_s > _FORGET_S:  # the source was lost: the rate starts again
             self.at, self.per_s, self._frames = now, 0.0, 0
             return True
         newest = self._frames / elapsed_s

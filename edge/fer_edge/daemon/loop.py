@@ -58,7 +58,7 @@ class Patience:
 class Plan:
     """How sources are run: within which limits, and what happens when one is lost.
 
-    ``print_losses`` prints a source that is lost for good when it happens, since the others go on.
+    With ``print_losses``, a source that is lost permanently is printed at once, since the others continue.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -79,7 +79,7 @@ class _Source:
 class MainLoop:
     """Runs workers until all have ended, and deals with what they report.
 
-    A source that is lost for good ends only its own worker. Any other failure, such as of an output, ends them all.
+    A source that is lost permanently ends only its own worker. Any other failure, such as of an output, ends them all.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class MainLoop:
                 self._board.update_source(replace(status, attempts=status.attempts + 1))
             case SourceEnded():
                 self._on_ended(report)
-            case _:  # it is alive, which is noted above
+            case _:  # noted above
                 pass
         now = time.monotonic()
         if all(now - other.reported_at <= self._patience.watchdog_s for other in self._running.values()):

@@ -1,4 +1,4 @@
-"""Everything that takes what comes out of the pipelines: sinks take events, recorders the result of each frame."""
+"""The one place that opens, feeds and closes outputs: sinks take events, recorders the result of each frame."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What ended the block is what matters; a failure to close comes after it.
+        # The error that ended the block is more important than a failure to close.
         with suppress(*(() if error is None else (OSError,))):
             self.close()
 
@@ -79,7 +79,11 @@ def open_outputs(
     also: Sequence[FrameRecorder] = (),
     stop: threading.Event | None = None,
 ) -> Outputs:
-    """All that the settings name, and ``also``; ``live`` and ``stop`` are for ``open_sinks``. Raises OutputError."""
+    """Open every output that the settings name, and add ``also``; ``live`` and ``stop`` are passed to ``open_sinks``.
+
+    Raises:
+        OutputError: If one cannot be opened; those already open are closed.
+    """
     output = settings.output
     recorders: list[FrameRecorder] = [BoardRecorder(board, anonymous=output.privacy == "aggregate"), *also]
     with ExitStack() as opened:  # closes those already open when the next one is refused

@@ -1,12 +1,10 @@
-"""One life of the settings, from opening the sources to the figures of the run; a reload ends it and begins another."""
+"""One session: from opening the sources to the summary of the run. A reload ends it and starts another."""
 
 from __future__ import annotations
 
-import select
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -14,77 +12,42 @@ from typing import TypeGuard
 from fer_edge.chip.budget import ChipCare
 from fer_edge.daemon.loop import DriverHungError, MainLoop, Patience, Plan
 from fer_edge.daemon.outputs import Outputs, open_outputs
+from fer_edge.daemon.pipelines import Pipelines
 from fer_edge.daemon.signals import StopRequest
+from fer_edge.daemon.summary import print_if_read, run_summary, status_line
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.frames import Limits
 from fer_edge.model.bundle import ModelBundle, load_bundle
-from fer_edge.pipeline import Pipeline, SourceRun
-from fer_edge.protocols import FrameRecorder, FrameSource
+from fer_edge.protocols import FrameRecorder
 from fer_edge.recording.trace import StatsWriter, combined_stats
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
-from fer_edge.sources import Opening, first_to_open, open_sources, source_names
+from fer_edge.sources import Opening, first_to_open, open_sources
 from fer_edge.sources.base import DEFAULT_FPS
-from fer_edge.status import DaemonStatus, ModelStatus, SourceState, StatusBoard
+from fer_edge.status import ModelStatus, StatusBoard
 from fer_edge.system.notify import Notifier
 from fer_edge.system.one_line import say
-from fer_edge.telemetry import Telemetry
-from fer_edge.types import InterpreterInfo, RuntimeStatus
+from fer_edge.types import RuntimeStatus
 
-_DRIVER_S = 11.0
-"""A driver has ``timeout_s`` to come back from a call, and at least this: OpenCV waits 10 s for a V4L2 camera."""
-_BETWEEN_S = 30.0
-"""Time that two signs of progress may lie apart beside all that is waited for."""
+_MIN_DRIVER_S = 11.0
+"""A driver call may block for ``timeout_s`` seconds, and at least for this: OpenCV waits 10 s for a V4L2 camera."""
+_WATCHDOG_MARGIN_S = 30.0
+"""Seconds that the watchdog waits longer than all known waits together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a session ended: what is to be raised (or was told already), and the figures of its sources."""
+    """How a session ended: its failure, whether that was already printed, and the counts and times of its sources."""
 
     failure: Exception | None
-    told: bool
+    reported: bool
     statuses: Sequence[RuntimeStatus]
 
 
-class Pipelines:
-    """Loads a pipeline for each source, since each runs in a thread of its own. Its methods may be called from any."""
-
-    def __init__(self, settings: RuntimeSettings, bundle: ModelBundle, board: StatusBoard) -> None:
-        self._settings, self._bundle, self._board = settings, bundle, board
-        self._made: dict[str, tuple[Pipeline, Telemetry]] = {}
-
-    def load(self, name: str) -> tuple[Pipeline, Telemetry]:
-        """Load the pipeline for the source ``name``, if it is not loaded yet.
-
-        Raises:
-            ModelError: If the bundle or the detector is refused.
-        """
-        if name not in self._made:
-            telemetry = Telemetry()
-            self._made[name] = Pipeline.from_bundle(self._bundle, self._settings), telemetry
-            self._board.watch_runtime(name, telemetry.snapshot)
-        return self._made[name]
-
-    def open(self, name: str, source: FrameSource) -> SourceRun:
-        """Return a run over ``source``, loading the pipeline if necessary. Raises as ``load``."""
-        pipeline, telemetry = self.load(name)
-        return pipeline.open(source, telemetry=telemetry)
-
-    def scale_budget(self, share: float) -> None:
-        """Leave all pipelines ``share``, 0..1, of their search budget."""
-        for pipeline, _ in list(self._made.values()):
-            pipeline.budget_share = share
-
-    def statuses(self) -> dict[str, RuntimeStatus]:
-        """What was counted and timed so far, by the names of the sources, in the order of the URIs."""
-        names = [name for name in source_names(self._settings.source.uris) if name in self._made]
-        return {name: self._made[name][1].snapshot() for name in names}
-
-
 class Session:
-    """Runs ``settings`` until its sources end, ``stop`` is asked for, or ``meanwhile`` ends it.
+    """Runs the sources of ``settings`` until they end or ``stop`` is requested.
 
-    ``meanwhile`` is called a few times a second in the main thread.
+    ``on_tick`` is called a few times a second.
     """
 
     def __init__(
@@ -93,19 +56,23 @@ class Session:
         limits: Limits,
         stop: StopRequest,
         notifier: Notifier,
-        meanwhile: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._limits, self._stop = settings, limits, stop
-        self._notifier, self._meanwhile = notifier, meanwhile
+        self._notifier, self._on_tick = notifier, on_tick
         self._several = len(settings.source.uris) > 1
         self._lost: list[Exception] = []
-        self._told_status = ""
+        self._last_status_line = ""
 
     def run(self) -> Outcome:
-        """Raises FerEdgeError for what is refused before the first source runs; later failures are in the outcome."""
+        """Run the session; failures after the first source was started are in the outcome.
+
+        Raises:
+            FerEdgeError: If something is refused before that.
+        """
         settings = self._settings
         with ExitStack() as stack:
-            # All that can be refused comes before the first output is touched, and before a camera keeps one waiting.
+            # Everything that can be refused comes before the first output is opened, and before waiting for a camera.
             openings = open_sources(settings.source.uris, settings.source, realtime=settings.source.realtime)
             for opening in openings:
                 stack.callback(opening.close)
@@ -138,9 +105,9 @@ class Session:
             return self._finish(failure, outputs, stats, pipelines)
 
     def _await_sources(self, openings: list[Opening], pipelines: Pipelines) -> tuple[list[Opening], float]:
-        """Those worth a supervisor, and the frames a second of the first.
+        """Return the sources to run, and the frame rate of the first.
 
-        A service does not wait for any camera. Otherwise there is no use in outputs before one source is open.
+        A service waits for no camera. Any other run opens its outputs only once a source is open.
         """
         fps = self._settings.source.fps or DEFAULT_FPS
         if self._settings.recovery.reconnect:
@@ -154,7 +121,7 @@ class Session:
         return left, first.fps
 
     def _open_page(self, stack: ExitStack) -> list[FrameRecorder]:
-        """The status page, where it is wanted; what feeds it."""
+        """Start the status page if it is enabled; return the recorders that feed it."""
         settings, aggregate = self._settings, self._settings.output.privacy == "aggregate"
         if not settings.web.enabled:
             return []
@@ -172,15 +139,15 @@ class Session:
     def _none_left(self) -> Outcome:
         if self._stop.asked.is_set():
             return Outcome(None, False, [])
-        return Outcome(self._lost[0], self._told(self._lost[0]), [])
+        return Outcome(self._lost[0], self._reported(self._lost[0]), [])
 
     def _supervise(
         self, openings: Sequence[Opening], pipelines: Pipelines, outputs: Outputs, *, live: bool
     ) -> Exception | None:
         source, recovery = self._settings.source, self._settings.recovery
-        driver_s = max(source.timeout_s, _DRIVER_S)
-        # Opening takes at most three times its timeout, silence once that; what reads and what stops may hang.
-        watchdog_s = 4 * source.timeout_s + 2 * driver_s + recovery.retry_most_s + _BETWEEN_S
+        driver_s = max(source.timeout_s, _MIN_DRIVER_S)
+        # Opening takes at most three timeouts, silence one; reading and stopping may each hang in the driver.
+        watchdog_s = 4 * source.timeout_s + 2 * driver_s + recovery.retry_most_s + _WATCHDOG_MARGIN_S
         watchdog_s += sum(1 / rate for rate in (source.fps, source.max_fps) if rate is not None)
         self._notifier.extend_watchdog(watchdog_s)
         for opening in openings:
@@ -188,10 +155,10 @@ class Session:
         care = ChipCare(self._settings.chip, self._board.set_chip)
 
         def on_tick() -> None:
-            if live:  # a file takes what it takes, so that it gives the same everywhere
+            if live:  # a file is always searched with the whole budget, so that its trace is the same on any machine
                 pipelines.scale_budget(care.poll(time.monotonic()).budget_share)
-            self._tell_status()
-            self._meanwhile()
+            self._report_status()
+            self._on_tick()
 
         self._board.set_ready()
         self._notifier.ready()
@@ -200,10 +167,10 @@ class Session:
         loop = MainLoop(openings, pipelines.open, outputs, self._stop, plan, self._board)
         return loop.run(on_tick, self._notifier.watchdog) or next(iter(self._lost), None)
 
-    def _tell_status(self) -> None:
+    def _report_status(self) -> None:
         status = status_line(self._board.snapshot(with_runtimes=False))
-        if status != self._told_status:
-            self._told_status = status
+        if status != self._last_status_line:
+            self._last_status_line = status
             self._notifier.status(status)
 
     def _on_lost(self, error: Exception) -> None:
@@ -215,62 +182,23 @@ class Session:
         self, failure: Exception | None, outputs: Outputs, stats: StatsWriter | None, pipelines: Pipelines
     ) -> Outcome:
         statuses = pipelines.statuses()
-        # What has been told already must not hide that an output could not be finished.
-        failure = outputs.finish(None if self._told(failure) else failure) or failure
+        # A failure that was already printed must not hide that an output could not be closed.
+        failure = outputs.finish(None if self._reported(failure) else failure) or failure
         if stats is not None:
             try:
                 stats.write(combined_stats(statuses, by_source=self._several))
             except OutputError as error:
-                failure = error if failure is None or self._told(failure) else failure
-        if self._settings.output.events != STANDARD_OUTPUT and (failure is None or self._told(failure)):
-            _print(_summary(list(statuses.values())))
-        return Outcome(failure, self._told(failure), list(statuses.values()))
+                failure = error if failure is None or self._reported(failure) else failure
+        if self._settings.output.events != STANDARD_OUTPUT and (failure is None or self._reported(failure)):
+            print_if_read(run_summary(list(statuses.values())))
+        return Outcome(failure, self._reported(failure), list(statuses.values()))
 
-    def _told(self, failure: Exception | None) -> TypeGuard[InputError | SourceLostError]:
-        """Whether it was told when it happened: the loss of one source of several, which ended no other."""
+    def _reported(self, failure: Exception | None) -> TypeGuard[InputError | SourceLostError]:
+        """Return whether it was printed when it happened: one of several sources was lost, and the others went on."""
         lost = isinstance(failure, InputError | SourceLostError) and not isinstance(failure, DriverHungError)
         return self._several and lost
-
-
-def status_line(status: DaemonStatus) -> str:
-    """How the sources are, in one line: ``1 of 2 sources watched; door lost: nothing listens at …``."""
-    watched = sum(source.delivers for source in status.sources)
-    parts = [f"{watched} of {len(status.sources)} {'source' if len(status.sources) == 1 else 'sources'} watched"]
-    for source in status.sources:
-        if source.state is not SourceState.WATCHING:
-            reason = (source.reason or "").removeprefix(f"{source.name}: ")
-            parts.append(f"{source.name} {source.state.value}" + (f": {reason}" if reason else ""))
-    parts += [f"{sink.name}: {sink.problem}" for sink in status.sinks if not sink.working and sink.problem]
-    return "; ".join(parts)
-
-
-def _print(text: str) -> None:
-    """On standard output, unless nobody reads there any more: a pipe that is full would keep the program for ever."""
-    with suppress(OSError, ValueError):  # no file of the system's, as under a test: then it cannot be full
-        if not select.select([], [sys.stdout], [], 0)[1]:
-            return
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _model_status(bundle: ModelBundle, variant: str) -> ModelStatus:
     manifest = bundle.manifest
     return ModelStatus(manifest.name, manifest.version, variant, tuple(manifest.labels))
-
-
-def _summary(statuses: Sequence[RuntimeStatus]) -> str:
-    frames, dropped, faces, events = (
-        sum(getattr(status, name) for status in statuses) for name in ("frames", "dropped", "faces", "events")
-    )
-    wall_s = max(status.wall_s for status in statuses)
-    counts = f"{frames} frames, {dropped} dropped, {faces} faces found, {events} events in {wall_s:.1f} s\n"
-    return counts + _interpreter_line(statuses[0].interpreter)
-
-
-def _interpreter_line(info: InterpreterInfo | None) -> str:
-    """What ran the classifier; the same for all sources."""
-    if info is None:
-        return ""
-    taken = f"{info.delegate or 'no delegate'} took {info.delegated_nodes} of {info.nodes} nodes"
-    threads = "1 thread" if info.threads == 1 else f"{info.threads} threads"
-    return f"{info.name} {info.version}, {threads}" + ("\n" if info.nodes is None else f"; {taken}\n")

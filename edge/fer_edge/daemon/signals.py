@@ -9,10 +9,10 @@ from typing import Self
 
 
 class StopRequest:
-    """Signals, turned into polite requests while the block runs.
+    """A context manager that turns signals into requests.
 
-    SIGINT and SIGTERM set ``asked``; a second one ends the program at once. SIGHUP, where ``reloads``, sets
-    ``reload_asked``: what reads the settings again clears it.
+    SIGINT and SIGTERM set ``asked``; a second one ends the program at once. With ``reloads``, SIGHUP sets
+    ``reload_asked``, which the code that reloads the settings clears.
     """
 
     def __init__(self, *, reloads: bool = False) -> None:
@@ -23,9 +23,9 @@ class StopRequest:
         self._previous: dict[signal.Signals, object] = {}
 
     def restart(self) -> bool:
-        """Take back what was asked so that a new round may begin; False when a signal asked for the end meanwhile."""
+        """Clear the request, so that another session can start; return False if a signal came meanwhile."""
         self.asked.clear()
-        if self.terminated:  # looked at afterwards: a signal may come between the two
+        if self.terminated:  # checked afterwards: a signal may arrive between the two
             self.asked.set()
         return not self.terminated
 
@@ -47,5 +47,5 @@ class StopRequest:
         self.terminated = True
         self.interrupted = self.interrupted or number == signal.SIGINT
         self.asked.set()
-        # Whoever asks again means it: Python's own answer to Ctrl-C, and the system's to SIGTERM.
+        # A second one is not a request: Python's own reaction to Ctrl-C, and the system's to SIGTERM.
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -47,7 +47,7 @@ class WorkOrder:
 
 
 class SourceWorker:
-    """Runs one source in a thread of its own, which calls nothing of the daemon's: it only reports.
+    """Runs one source in its own thread, which calls nothing of the daemon: it only posts reports.
 
     With ``recovery.reconnect``, a camera or stream that is lost is opened again, after waits that double, for as long
     as it takes; so is one that cannot be opened at first. A file is read once. The last report is ``SourceEnded``.
@@ -98,7 +98,7 @@ class SourceWorker:
             self._post(SourceReopening(self.name))
 
     def _watch_once(self) -> None:
-        with closing(self._opening):  # last of all: a camera that hangs takes seconds to close
+        with closing(self._opening):  # after everything else: closing a camera that hangs takes seconds
             source = self._opening.wait(self._order.stop)
             if source is not None:
                 self._watch(source)

@@ -11,7 +11,6 @@ from pathlib import Path
 from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
 from fer_edge.errors import FerEdgeError
 from fer_edge.settings.runtime import YUNET_FILE, YUNET_PAGE
-from fer_edge.types import Search
 
 _LEAST_OPENCV = (4, 10)
 _INSTALL_OPENCV = "pip install 'opencv-python-headless>=4.10,<5'"
@@ -60,6 +59,8 @@ def look_at_detector(case: Case) -> Finding:
         complaint, _, _ = str(error).partition(f"; take {YUNET_FILE}")
         return broken(complaint, f"download {YUNET_FILE} from {YUNET_PAGE}")
     blank = np.full((10 * STRIDE, 10 * STRIDE), 128, dtype=np.uint8)
+    from fer_edge.types import Search
+
     everywhere = Search.whole(blank)
     finder.detect(blank, everywhere)
     began = time.perf_counter()

@@ -1,0 +1,47 @@
+"""The pipelines of a session, one for each source."""
+
+from __future__ import annotations
+
+from fer_edge.model.bundle import ModelBundle
+from fer_edge.pipeline import Pipeline, SourceRun
+from fer_edge.protocols import FrameSource
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.sources import source_names
+from fer_edge.status import StatusBoard
+from fer_edge.telemetry import Telemetry
+from fer_edge.types import RuntimeStatus
+
+
+class Pipelines:
+    """Loads a pipeline for each source, since each runs in its own thread. Safe to call from any thread."""
+
+    def __init__(self, settings: RuntimeSettings, bundle: ModelBundle, board: StatusBoard) -> None:
+        self._settings, self._bundle, self._board = settings, bundle, board
+        self._made: dict[str, tuple[Pipeline, Telemetry]] = {}
+
+    def load(self, name: str) -> tuple[Pipeline, Telemetry]:
+        """Load the pipeline for the source ``name``, if it is not loaded yet.
+
+        Raises:
+            ModelError: If the bundle or the detector is refused.
+        """
+        if name not in self._made:
+            telemetry = Telemetry()
+            self._made[name] = Pipeline.from_bundle(self._bundle, self._settings), telemetry
+            self._board.watch_runtime(name, telemetry.snapshot)
+        return self._made[name]
+
+    def open(self, name: str, source: FrameSource) -> SourceRun:
+        """Return a run over ``source``, loading the pipeline if necessary. Raises as ``load``."""
+        pipeline, telemetry = self.load(name)
+        return pipeline.open(source, telemetry=telemetry)
+
+    def scale_budget(self, share: float) -> None:
+        """Limit all pipelines to ``share``, 0..1, of their search budget."""
+        for pipeline, _ in list(self._made.values()):
+            pipeline.budget_share = share
+
+    def statuses(self) -> dict[str, RuntimeStatus]:
+        """Return the counts and times so far by source name, in the order of the URIs."""
+        names = [name for name in source_names(self._settings.source.uris) if name in self._made]
+        return {name: self._made[name][1].snapshot() for name in names}

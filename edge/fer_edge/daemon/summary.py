@@ -1,0 +1,51 @@
+"""What a run prints about itself: the status line, and the summary at its end."""
+
+from __future__ import annotations
+
+import select
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from fer_edge.status import DaemonStatus, SourceState
+from fer_edge.types import InterpreterInfo, RuntimeStatus
+
+
+def status_line(status: DaemonStatus) -> str:
+    """Return the state of the sources in one line: ``1 of 2 sources watched; door lost: nothing listens at …``."""
+    watched = sum(source.delivers for source in status.sources)
+    parts = [f"{watched} of {len(status.sources)} {'source' if len(status.sources) == 1 else 'sources'} watched"]
+    for source in status.sources:
+        if source.state is not SourceState.WATCHING:
+            reason = (source.reason or "").removeprefix(f"{source.name}: ")
+            parts.append(f"{source.name} {source.state.value}" + (f": {reason}" if reason else ""))
+    parts += [f"{sink.name}: {sink.problem}" for sink in status.sinks if not sink.working and sink.problem]
+    return "; ".join(parts)
+
+
+def print_if_read(text: str) -> None:
+    """Write ``text`` to standard output, unless that is a full pipe, which would block the program."""
+    with suppress(OSError, ValueError):  # not a file of the operating system, as under a test: it cannot be full
+        if not select.select([], [sys.stdout], [], 0)[1]:
+            return
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def run_summary(statuses: Sequence[RuntimeStatus]) -> str:
+    """Return counts over all sources, and what ran the classifier, as the lines that end a run."""
+    frames, dropped, faces, events = (
+        sum(getattr(status, name) for status in statuses) for name in ("frames", "dropped", "faces", "events")
+    )
+    wall_s = max(status.wall_s for status in statuses)
+    counts = f"{frames} frames, {dropped} dropped, {faces} faces found, {events} events in {wall_s:.1f} s\n"
+    return counts + _interpreter_line(statuses[0].interpreter)
+
+
+def _interpreter_line(info: InterpreterInfo | None) -> str:
+    """Return what ran the classifier, which is the same for all sources."""
+    if info is None:
+        return ""
+    taken = f"{info.delegate or 'no delegate'} took {info.delegated_nodes} of {info.nodes} nodes"
+    threads = "1 thread" if info.threads == 1 else f"{info.threads} threads"
+    return f"{info.name} {info.version}, {threads}" + ("\n" if info.nodes is None else f"; {taken}\n")
