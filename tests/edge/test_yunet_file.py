@@ -19,6 +19,7 @@ from fer_edge.stages.detection.yunet import YuNetFaceDetector
 from support.edge_command import assert_one_line, fer_edge
 from support.findings import assert_found
 from support.scenes import FACE_IN_PORTRAIT, portrait
+from support.searches import find
 from support.yunet import yunet_file
 
 PORTRAIT = Path(str(files("fer_edge") / "assets" / "astronaut.jpg"))
