@@ -323,13 +323,15 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(words: list[str], tmp_p
     assert "_" not in line.replace("{", "").partition("see")[0]  # no name of our own functions
 
 
-@pytest.mark.parametrize(("thread", "end"), [("open camera", ""), ("read camera", ""), ("other", "finalized\n")])
+@pytest.mark.parametrize(
+    ("thread", "end"), [("DriverThread(wait, 'read camera')", ""), ("Thread(target=wait, daemon=True)", "finalized\n")]
+)
 def test_a_process_does_not_wait_for_a_camera_that_hangs(tmp_path: Path, thread: str, end: str) -> None:
     """Nor goes the interpreter down under its thread, which would abort when OpenCV gives it back."""
     code = (
-        "import atexit, sys, threading; from fer_edge.commands.cli import program;"
-        "atexit.register(print, 'finalized');"
-        f"threading.Thread(target=threading.Event().wait, name={thread!r}, daemon=True).start();"
+        "import atexit; from threading import Event, Thread; from fer_edge.commands.cli import program;"
+        "from fer_edge.system.driver_threads import DriverThread; wait = Event().wait;"
+        f"atexit.register(print, 'finalized'); {thread}.start();"
         "program()"
     )
     done = subprocess.run(
