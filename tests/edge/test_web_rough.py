@@ -85,7 +85,7 @@ def test_slow_clients_keep_nobody_out(web: WebServer) -> None:
     ids=["nothing", "half a line", "no body"],
 )
 def test_who_never_finishes_is_sent_away(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr("fer_edge.web.listener.LONGEST_S", 1.0)
+    monkeypatch.setattr("fer_edge.web.wsgi_server.MAX_CONNECTION_S", 1.0)
     with open_web(LOCAL, StatusBoard()) as web, connect(web, sent) as connection:
         began = time.monotonic()
         connection.settimeout(0.1)

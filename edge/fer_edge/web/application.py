@@ -18,7 +18,7 @@ from fer_edge.system.one_line import say
 from fer_edge.web.access import SESSION_S, AllowedHosts, Token, WrongTokens, host_name
 
 SESSION_COOKIE = "fer_edge_session"
-MOST_BODY = 4096
+MAX_BODY_BYTES = 4096
 """Bytes of a request's body: a login form is smaller."""
 
 _HEADERS = (
@@ -236,7 +236,7 @@ def _form_field(environ: Mapping[str, Any], name: str) -> str | None:
     """The one value of ``name`` in a form, as Latin-1 text, as headers have it; None when it is not there."""
     if str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         return None
-    body: bytes = environ["wsgi.input"].read(MOST_BODY)
+    body: bytes = environ["wsgi.input"].read(MAX_BODY_BYTES)
     try:
         values = parse_qs(body.decode("ascii"), max_num_fields=8, encoding="latin-1").get(name, [])
     except ValueError:

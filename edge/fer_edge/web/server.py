@@ -59,7 +59,7 @@ def open_web(
     token = None if settings.token_file is None else Token(read_token(settings.token_file, "web.token_file"))
     bound = _listen(settings, demands_token=token is not None)
     # Here, so that nobody who has no page pays for them.
-    from fer_edge.web.listener import Listener
+    from fer_edge.web.wsgi_server import WsgiServer
     from fer_edge.web.metrics import CONTENT_TYPE, BoardMetrics
 
     metrics = BoardMetrics(board, stale_after_s)
@@ -72,8 +72,8 @@ def open_web(
     shown = previews.jpeg if previews is not None and settings.preview else None
     site = Site(pages, _only_while_watching(board, shown, stale_after_s) if shown else None)
     application = Application(site, AllowedHosts(settings.host, address, settings.allowed_hosts), token)
-    listener = Listener(application, bound)
-    return WebServer(f"http://{_in_url(address)}:{port}/", port, listener.close)
+    server = WsgiServer(application, bound)
+    return WebServer(f"http://{_in_url(address)}:{port}/", port, server.close)
 
 
 def _interfaces(

@@ -1,0 +1,97 @@
+"""waitress in a thread of its own, with the limits that a small device needs. Needs the extra ``web``.
+
+waitress limits the number of connections and the sizes of headers and bodies. Two limits are added here because
+measurements showed that waitress lacks them:
+
+- The total time of a connection. waitress counts from the last byte, so a client that sends one byte now and then keeps
+  its connection indefinitely.
+- One request per connection. waitress answers all requests that a client sends ahead: 40 clients that did not read their
+  answers took 364 MiB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from functools import partial
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import WSGITask
+
+from fer_edge.web.application import MAX_BODY_BYTES
+
+MAX_CONNECTION_S = 20.0
+_MAX_CONNECTIONS = 512
+"""Half of the usual limit of 1024 open files. Slow clients below this number do not delay others."""
+_MAX_HEADER_BYTES = 8192
+_CLOSE_TIMEOUT_S = 3
+
+
+class _SingleRequestTask(WSGITask):
+    def execute(self) -> None:
+        """Answer the request and close the connection."""
+        self.set_close_on_finish()
+        super().execute()
+
+
+class _Channel(HTTPChannel):
+    task_class = _SingleRequestTask
+
+
+class _Server(TcpWSGIServer):
+    channel_class = _Channel
+
+    def maintenance(self, now: float) -> None:
+        """Close connections older than ``MAX_CONNECTION_S``; waitress calls this every ``cleanup_interval`` seconds."""
+        # A dict, although types-waitress declares something else.
+        channels: list[HTTPChannel] = list(self.active_channels.values())  # type: ignore[attr-defined]
+        for channel in channels:
+            if channel.creation_time < now - MAX_CONNECTION_S:
+                channel.handle_close()
+
+
+class WsgiServer:
+    """Serve ``application`` on ``listening``, a listening socket, until ``close()``."""
+
+    def __init__(self, application: WSGIApplication, listening: socket.socket) -> None:
+        # waitress logs each malformed request, which would fill the journal. The application reports its own errors.
+        logging.getLogger("waitress").setLevel(logging.CRITICAL + 1)
+        adjustments = Adjustments(
+            sockets=[listening],
+            threads=2,
+            ident=None,
+            connection_limit=_MAX_CONNECTIONS,
+            cleanup_interval=1,
+            asyncore_use_poll=True,
+            outbuf_overflow=2**30,  # a larger answer would go to a temporary file, and camera images must not
+            max_request_header_size=_MAX_HEADER_BYTES,
+            max_request_body_size=MAX_BODY_BYTES,
+        )
+        self._sockets: dict[int, Any] = {}
+        self._server = _Server(
+            application,
+            self._sockets,  # type: ignore[arg-type]  # declared as a map of plain sockets
+            _sock=listening,
+            adj=adjustments,
+            sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
+            bind_socket=False,
+        )
+        self._thread = threading.Thread(target=self._server.run, name="status page", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Close the listening socket and all connections, and end the threads; takes at most a few seconds."""
+        close_all = partial(wasyncore.close_all, self._sockets, ignore_all=True)
+        # The serving thread closes the sockets: its loop ends when it has none left. It may have closed the trigger's
+        # pipe already, because another thread woke it.
+        with contextlib.suppress(OSError):
+            self._server.trigger.pull_trigger(close_all)
+        self._thread.join(_CLOSE_TIMEOUT_S)
+        self._server.task_dispatcher.shutdown(timeout=_CLOSE_TIMEOUT_S)
