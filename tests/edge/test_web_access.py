@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.web.access import AllowedHosts, Token, WrongTokens, host_name
+from fer_edge.web.access import AllowedHosts, FailedLogins, Token, host_name
 
 TOKEN = "0123456789abcdef0123"
 
@@ -64,30 +64,30 @@ def test_a_session_is_signed_ends_and_does_not_hold_the_token() -> None:
     now = [1000.0]
     token = Token(TOKEN, lambda: now[0])
     session = token.session()
-    assert token.knows(session)
+    assert token.is_valid_session(session)
     assert TOKEN not in session
-    assert Token(TOKEN, lambda: now[0]).knows(session)  # the daemon was started again
-    assert not Token("another token, as long", lambda: now[0]).knows(session)
+    assert Token(TOKEN, lambda: now[0]).is_valid_session(session)  # the daemon was started again
+    assert not Token("another token, as long", lambda: now[0]).is_valid_session(session)
     expires, _, signature = session.partition(".")
-    assert not token.knows(f"{int(expires) + 1}.{signature}")
+    assert not token.is_valid_session(f"{int(expires) + 1}.{signature}")
     now[0] = int(expires)
-    assert not token.knows(session)
+    assert not token.is_valid_session(session)
 
 
 @given(st.text(), st.binary())
 def test_nothing_else_is_a_session_or_the_token(text: str, data: bytes) -> None:
     token = Token(TOKEN)
-    assert not token.knows(text)
-    assert not token.knows(f"99999999999.{text}")
+    assert not token.is_valid_session(text)
+    assert not token.is_valid_session(f"99999999999.{text}")
     assert token.matches(data) == (data == TOKEN.encode())
 
 
 def test_who_guesses_waits_and_nobody_else_does() -> None:
     now = [0.0]
-    wrong = WrongTokens(lambda: now[0])
+    wrong = FailedLogins(lambda: now[0])
     for _ in range(5):
         assert wrong.wait_s("10.0.0.1") == 0
-        wrong.count("10.0.0.1")
+        wrong.record("10.0.0.1")
         now[0] += 1
     assert wrong.wait_s("10.0.0.1") == 55
     assert wrong.wait_s("10.0.0.2") == 0
@@ -96,19 +96,19 @@ def test_who_guesses_waits_and_nobody_else_does() -> None:
 
 
 def test_many_who_guess_have_one_guess_each_and_a_newcomer_still_has_his() -> None:
-    wrong = WrongTokens(lambda: 0.0)
+    wrong = FailedLogins(lambda: 0.0)
     for number in range(50):
-        wrong.count(f"10.0.0.{number}")
+        wrong.record(f"10.0.0.{number}")
     assert wrong.wait_s("10.0.0.7") == 60
     assert wrong.wait_s("10.0.1.1") == 0
 
 
 def test_a_network_of_ipv6_is_one_guest_and_memory_is_bounded() -> None:
-    wrong = WrongTokens(lambda: 0.0)
+    wrong = FailedLogins(lambda: 0.0)
     for number in range(5):
-        wrong.count(f"2001:db8::{number:x}")
+        wrong.record(f"2001:db8::{number:x}")
     assert wrong.wait_s("2001:db8::ffff") == 60
     assert wrong.wait_s("::ffff:10.0.0.1") == 0
     for number in range(5000):
-        wrong.count(f"10.{number // 250}.{number % 250}.1")
+        wrong.record(f"10.{number // 250}.{number % 250}.1")
     assert len(wrong) <= 1024

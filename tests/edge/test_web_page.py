@@ -44,7 +44,7 @@ def test_it_loads_moves_and_outlives_a_restart(browser: Browser) -> None:
         browser.wait("a camera that watches", lambda: browser.text(".camera .pill") == "Watching")
         browser.wait("a face with its emotion", lambda: "Happy" in browser.text(".faces"))
         browser.wait("an event", lambda: "appeared: happy" in browser.text("#events"))
-        assert browser.text("#overall") == "All well"
+        assert browser.text("#overall") == "OK"
         assert "fer-edge-s" in browser.text("#device")
         assert "Whole frame" in browser.text("#stages")
         browser.wait("the chart", lambda: browser.run("return document.querySelectorAll('#chart rect').length > 0"))
@@ -65,7 +65,7 @@ def test_it_loads_moves_and_outlives_a_restart(browser: Browser) -> None:
     assert browser.text("#overall") == "No connection"
     browser.console()  # the requests that failed
     with DemoDaemon(WebSettings(True, port=port)):
-        browser.wait("that it is back", lambda: browser.text("#overall") == "All well")
+        browser.wait("that it is back", lambda: browser.text("#overall") == "OK")
         assert browser.text("#offline") == ""
         browser.console()
 
@@ -76,7 +76,7 @@ def test_an_outage_is_shown_as_one(browser: Browser) -> None:
     board.update_source(SourceStatus("<b>hall</b>", SourceState.WATCHING, now, last_frame_at=now, fps=9.0))
     board.update_source(lost("door", 134, "rtsp://door/live: no frame for 10 s", 6))
     board.set_ready()
-    with open_web(WebSettings(True, port=0), board, stale_after_s=600.0) as web:
+    with open_web(WebSettings(True, port=0), board.snapshot, stale_after_s=600.0) as web:
         browser.open(web.url)
         browser.wait("the outage", lambda: browser.text("#overall") == "1 of 2 cameras out")
         shown = browser.text(".camera:nth-child(2)")
@@ -84,11 +84,11 @@ def test_an_outage_is_shown_as_one(browser: Browser) -> None:
         assert "rtsp://door/live: no frame for 10 s. Tried again 6 times." in shown
         assert browser.text(".camera h3") == "<b>hall</b>"  # a name, and no markup
         board.update_source(replace(board.source("door"), state=SourceState.WATCHING, last_frame_at=time.monotonic()))
-        browser.wait("that it is back", lambda: browser.text("#overall") == "All well")
+        browser.wait("that it is back", lambda: browser.text("#overall") == "OK")
         night = replace(board.source("door"), state=SourceState.DARK, last_frame_at=time.monotonic())
         board.update_source(night)
-        browser.wait("night", lambda: "Too dark to see anybody." in browser.text(".camera:nth-child(2)"))
-        assert browser.text("#overall") == "All well"
+        browser.wait("night", lambda: "Too dark to detect faces." in browser.text(".camera:nth-child(2)"))
+        assert browser.text("#overall") == "OK"
         assert "No frames" not in browser.text("#cameras")
         assert browser.console() == []
 
@@ -96,7 +96,7 @@ def test_an_outage_is_shown_as_one(browser: Browser) -> None:
 def test_every_control_can_be_reached_with_the_keyboard(browser: Browser) -> None:
     board = StatusBoard()
     board.set_ready()
-    with open_web(WebSettings(True, port=0), board) as web:
+    with open_web(WebSettings(True, port=0), board.snapshot) as web:
         browser.open(web.url)
         browser.wait("the page", lambda: browser.text("#no-cameras") != "")
         reached = []
@@ -104,8 +104,8 @@ def test_every_control_can_be_reached_with_the_keyboard(browser: Browser) -> Non
             browser.press_tab()
             reached.append(browser.run("const e = document.activeElement; return e.textContent.trim() || e.id"))
         assert reached[0] == "Skip to the cameras"
-        assert "The same as a table" in reached
-        assert reached.index("Metrics") > reached.index("The same as a table")
+        assert "Show as table" in reached
+        assert reached.index("Metrics") > reached.index("Show as table")
 
 
 def test_a_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
@@ -114,11 +114,11 @@ def test_a_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
     secret.chmod(0o600)
     board = StatusBoard()
     board.set_ready()
-    with open_web(WebSettings(True, port=0, token_file=str(secret)), board) as web:
+    with open_web(WebSettings(True, port=0, token_file=str(secret)), board.snapshot) as web:
         browser.open(web.url)
         assert browser.run("return location.pathname") == "/login"
         browser.keys("#token", "wrong\ue007")
-        browser.wait("the refusal", lambda: "That is not the token." in browser.text("form"))
+        browser.wait("the refusal", lambda: "Wrong token." in browser.text("form"))
         browser.console()  # the 401
         browser.keys("#token", f"{TOKEN}\ue007")
         browser.wait("the page", lambda: browser.text("#no-cameras") != "")
@@ -129,7 +129,7 @@ def test_a_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
 def test_pictures_are_shown_with_a_notice(browser: Browser) -> None:
     with DemoDaemon(WebSettings(True, port=0, preview=True)) as daemon:
         browser.open(daemon.web.url)
-        browser.wait("the notice", lambda: "Pictures of the cameras are shown" in browser.text("#pictures"))
+        browser.wait("the notice", lambda: "This page shows camera images" in browser.text("#pictures"))
         width = "return document.querySelector('.camera img')?.naturalWidth"
         browser.wait("a picture", lambda: browser.run(width) == 640)
         assert browser.console() == []

@@ -37,7 +37,7 @@ def board() -> StatusBoard:
 
 @pytest.fixture
 def web(board: StatusBoard) -> Iterator[WebServer]:
-    with open_web(LOCAL, board) as web:
+    with open_web(LOCAL, board.snapshot) as web:
         yield web
 
 
@@ -51,7 +51,7 @@ def token_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guarded(board: StatusBoard, token_file: Path) -> Iterator[WebServer]:
-    with open_web(replace(LOCAL, token_file=str(token_file)), board) as web:
+    with open_web(replace(LOCAL, token_file=str(token_file)), board.snapshot) as web:
         yield web
 
 
@@ -116,51 +116,54 @@ def test_a_foreign_name_is_refused(web: WebServer, board: StatusBoard) -> None:
     assert b" 400 " in answer_to(web, b"GET / HTTP/1.0\r\n\r\n").splitlines()[0]
     twice = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
     assert b" 400 " in answer_to(web, twice).splitlines()[0]
-    with open_web(replace(LOCAL, allowed_hosts=("status.example",)), board) as other:
+    with open_web(replace(LOCAL, allowed_hosts=("status.example",)), board.snapshot) as other:
         assert ask(other, headers={"Host": "Status.Example:443"}).status == 200
 
 
 def test_a_port_that_is_taken_is_told_in_a_line(web: WebServer, board: StatusBoard) -> None:
-    with pytest.raises(OutputError, match=rf"^web.host 127.0.0.1, web.port {web.port}: .* is taken: another program"):
-        open_web(replace(LOCAL, port=web.port), board)
+    with pytest.raises(
+        OutputError,
+        match=rf"^web.host 127.0.0.1, web.port {web.port}: cannot listen: the port is in use by another program",
+    ):
+        open_web(replace(LOCAL, port=web.port), board.snapshot)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a b", "256.1.1.1", "ü" * 70], ids=ascii)
 def test_an_address_that_is_none_is_refused(board: StatusBoard, host: str) -> None:
     with pytest.raises(FerEdgeError, match=r"^(web\.)?host ") as caught:
-        open_web(WebSettings(True, host=host, port=0), board)
+        open_web(WebSettings(True, host=host, port=0), board.snapshot)
     assert caught.value.exit_code in (2, 6)
 
 
 def test_an_address_of_another_machine_is_refused(board: StatusBoard, token_file: Path) -> None:
-    with pytest.raises(OutputError, match="cannot listen there: Cannot assign requested address"):
-        open_web(replace(LOCAL, host="192.0.2.1", token_file=str(token_file)), board)
+    with pytest.raises(OutputError, match="cannot listen: Cannot assign requested address"):
+        open_web(replace(LOCAL, host="192.0.2.1", token_file=str(token_file)), board.snapshot)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_what_others_can_reach_needs_a_token(board: StatusBoard, host: str) -> None:
-    with pytest.raises(ConfigError, match=r"web.token_file is needed; or listen on 127\.0\.0\.1"):
-        open_web(replace(LOCAL, host=host), board)
+    with pytest.raises(ConfigError, match=r"web.token_file, or listen on 127\.0\.0\.1"):
+        open_web(replace(LOCAL, host=host), board.snapshot)
 
 
 def test_a_token_that_can_be_guessed_is_refused(board: StatusBoard, token_file: Path) -> None:
     token_file.write_text("geheim\n")
     with pytest.raises(ConfigError, match=r"^web.token_file: .* at least 16 characters: openssl rand"):
-        open_web(replace(LOCAL, token_file=str(token_file)), board)
+        open_web(replace(LOCAL, token_file=str(token_file)), board.snapshot)
     token_file.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        open_web(replace(LOCAL, token_file=str(token_file)), board)
+        open_web(replace(LOCAL, token_file=str(token_file)), board.snapshot)
 
 
 def test_all_addresses_may_be_served_with_a_token(board: StatusBoard, token_file: Path) -> None:
-    with open_web(replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board) as web:
+    with open_web(replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board.snapshot) as web:
         assert web.url == f"http://0.0.0.0:{web.port}/"
         assert ask(web, "/healthz", headers={"Host": "127.0.0.1", **bearer(TOKEN)}).status == 200
 
 
 def test_ipv6_is_served_as_well(board: StatusBoard) -> None:
     try:
-        web = open_web(replace(LOCAL, host="::1"), board)
+        web = open_web(replace(LOCAL, host="::1"), board.snapshot)
     except OutputError:
         pytest.skip("no IPv6 here")
     with web, socket.create_connection(("::1", web.port), timeout=30) as connection:
@@ -171,7 +174,7 @@ def test_ipv6_is_served_as_well(board: StatusBoard) -> None:
 
 def test_pictures_and_aggregate_privacy_do_not_go_together() -> None:
     with pytest.raises(ConfigError, match="choose one"):
-        open_web(replace(LOCAL, preview=True), StatusBoard("aggregate"))
+        open_web(replace(LOCAL, preview=True), StatusBoard("aggregate").snapshot)
 
 
 def test_without_its_packages_it_says_what_to_install() -> None:
@@ -181,7 +184,7 @@ def test_without_its_packages_it_says_what_to_install() -> None:
         "from fer_edge.web import open_web; from fer_edge.status import StatusBoard\n"
         "from fer_edge.settings.service import WebSettings\n"
         "assert not {'waitress', 'prometheus_client'} & set(sys.modules)\n"
-        "try: open_web(WebSettings(True), StatusBoard())\n"
+        "try: open_web(WebSettings(True), StatusBoard().snapshot)\n"
         "except Exception as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=True)
@@ -189,7 +192,7 @@ def test_without_its_packages_it_says_what_to_install() -> None:
 
 
 def test_closing_is_quick_with_clients_that_hang_on_and_may_be_repeated(board: StatusBoard) -> None:
-    web = open_web(LOCAL, board)
+    web = open_web(LOCAL, board.snapshot)
     with connect(web, b"GET / HT"), connect(web):
         began = time.monotonic()
         web.close()
@@ -197,7 +200,7 @@ def test_closing_is_quick_with_clients_that_hang_on_and_may_be_repeated(board: S
         assert time.monotonic() - began < 5
     with pytest.raises(ConnectionRefusedError):
         connect(web)
-    with open_web(replace(LOCAL, port=web.port), board):  # the address is free at once
+    with open_web(replace(LOCAL, port=web.port), board.snapshot):  # the address is free at once
         pass
 
 
@@ -257,7 +260,7 @@ def test_wrong_tokens_from_everywhere_lock_nobody_out(guarded: WebServer) -> Non
 
 
 def test_health_tells_the_truth_while_nobody_updates_the_board(board: StatusBoard) -> None:
-    with open_web(LOCAL, board, stale_after_s=2.0) as web:
+    with open_web(LOCAL, board.snapshot, stale_after_s=2.0) as web:
         board.update_source(replace(board.source("cam0"), last_frame_at=time.monotonic()))
         assert ask(web, "/healthz").json() == {"healthy": True, "reasons": []}
         wait_for(lambda: ask(web, "/healthz").status == 503)  # no frame comes, and the board still says watching
@@ -300,7 +303,7 @@ def test_a_dark_camera_is_well_and_shown_as_dark(web: WebServer, board: StatusBo
 
 def test_ready_means_a_model_and_supervisors() -> None:
     board = StatusBoard()
-    with open_web(LOCAL, board) as web:
+    with open_web(LOCAL, board.snapshot) as web:
         assert (ask(web, "/readyz").status, ask(web, "/healthz").status) == (503, 503)
         board.set_ready()
         assert (ask(web, "/readyz").status, ask(web, "/readyz").json()["ready"]) == (200, True)
@@ -334,7 +337,7 @@ def test_the_daemon_serves_it_and_a_taken_port_is_one_line(tmp_path: Path) -> No
         assert b'fer_edge_frames_total{source="demo"}' in ask(web, "/metrics").body
         config.write_text(f"[web]\nenabled = true\nport = {web.port}\n")
         second = fer_edge("run", "demo", "--realtime", "--config", config, cwd=tmp_path)
-        assert_one_line(second, 6, f"web.port {web.port}", "is taken")
+        assert_one_line(second, 6, f"web.port {web.port}", "in use")
     finally:
         process.terminate()
         assert process.wait(30) == 0

@@ -24,7 +24,7 @@ from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, 
 from fer_edge.web import History, Previews, WebServer, open_web
 from fer_edge.web.application import json_response
 from fer_edge.web.health import Condition
-from fer_edge.web.metrics import BoardMetrics
+from fer_edge.web.metrics import StatusMetrics
 from fer_edge.web.status_json import status_object
 from support.web_client import ask
 from support.web_service import LABELS, DemoDaemon
@@ -66,7 +66,7 @@ def filled_board(privacy: str = "events") -> StatusBoard:
 
 @pytest.fixture(params=["events", "aggregate"])
 def web(request: pytest.FixtureRequest) -> Iterator[WebServer]:
-    with open_web(SETTINGS, filled_board(request.param)) as web:
+    with open_web(SETTINGS, filled_board(request.param).snapshot) as web:
         yield web
 
 
@@ -84,14 +84,14 @@ def test_promtool_finds_nothing_to_say(web: WebServer) -> None:
 
 @needs_promtool
 def test_promtool_takes_metrics_of_nothing_at_all() -> None:
-    with open_web(SETTINGS, StatusBoard()) as web:
+    with open_web(SETTINGS, StatusBoard().snapshot) as web:
         text = ask(web, "/metrics").body
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_metrics_tell_what_the_board_holds() -> None:
-    with open_web(SETTINGS, filled_board()) as web:
+    with open_web(SETTINGS, filled_board().snapshot) as web:
         found = metrics(web)
     assert found['fer_edge_frames_total{source="cam0"}'] == 7
     assert found['fer_edge_frames_dropped_total{source="cam0"}'] == 2
@@ -126,7 +126,7 @@ OF_FACES = ("source_faces_in_sight", "faces_detected_total", "crops_refused_tota
 
 
 def test_an_aggregate_tells_nothing_of_any_one_face() -> None:
-    with open_web(SETTINGS, filled_board("aggregate")) as web:
+    with open_web(SETTINGS, filled_board("aggregate").snapshot) as web:
         status = ask(web, "/api/status").json()
         assert [source["faces"] for source in status["sources"]] == [None, None]
         assert [source["events"] for source in status["sources"]] == [None, None]
@@ -135,7 +135,7 @@ def test_an_aggregate_tells_nothing_of_any_one_face() -> None:
         told = {name.partition("{")[0] for name in metrics(web)}
         assert not told & {f"fer_edge_{name}" for name in OF_FACES}
         assert "classify" not in str(metrics(web))
-    with open_web(SETTINGS, filled_board()) as web:
+    with open_web(SETTINGS, filled_board().snapshot) as web:
         told = {name.partition("{")[0] for name in metrics(web)}
         assert told >= {f"fer_edge_{name}" for name in OF_FACES}
 
@@ -146,7 +146,7 @@ def test_the_hour_comes_in_the_labels_order() -> None:
     track = TrackedEmotion("cam0", 4, Box(1, 2, 3, 4), "happy", 0.8, 1.0)
     history.add("cam0", [track], now - 2)
     history.add("cam0", [track], now)
-    with open_web(SETTINGS, filled_board(), history) as web:
+    with open_web(SETTINGS, filled_board().snapshot, history) as web:
         found = ask(web, "/api/history").json()
     assert (found["interval_s"], found["emotions"]) == (60.0, list(LABELS))
     assert sum(interval["seconds"][LABELS.index("happy")] for interval in found["intervals"]) == pytest.approx(
@@ -165,9 +165,9 @@ def test_a_picture_is_shown_only_where_that_is_wanted_and_while_it_is_of_now() -
     board, previews = filled_board(), Previews(LABELS)
     previews.put(result("cam0"))
     previews.put(result("cam1"))
-    with open_web(SETTINGS, board, previews=previews) as web:
+    with open_web(SETTINGS, board.snapshot, previews=previews) as web:
         assert ask(web, "/preview/cam0.jpg").status == 404
-    with open_web(WebSettings(True, port=0, preview=True), board, previews=previews) as web:
+    with open_web(WebSettings(True, port=0, preview=True), board.snapshot, previews=previews) as web:
         answer = ask(web, "/preview/cam0.jpg")
         assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
         picture = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
@@ -199,7 +199,7 @@ def test_no_name_and_no_number_breaks_the_answers(name: str, reason: str, number
     board.update_source(SourceStatus(name, SourceState.LOST, number, reason, last_frame_at=other, fps=other))
     board.set_chip(ChipStatus(number, (reason,), (), other))
     assert json.loads(json_response(status_object(board.snapshot(), 30.0, preview=False)).body)
-    assert BoardMetrics(board, 30.0).text()
+    assert StatusMetrics(board.snapshot, 30.0).text()
 
 
 def test_a_real_pipeline_fills_it() -> None:

@@ -169,7 +169,7 @@ class Session:
         previews = Previews(self._board.snapshot(with_runtimes=False).model.labels) if settings.web.preview else None
         stale_after_s = stale_after(settings.source)
         server = stack.enter_context(
-            open_web(settings.web, self._board, history, previews, stale_after_s=stale_after_s)
+            open_web(settings.web, self._board.snapshot, history, previews, stale_after_s=stale_after_s)
         )
         say(f"status page at {server.url}")
         return [PageRecorder(history, previews)]

@@ -1,12 +1,12 @@
-"""waitress in a thread of its own, with the limits that a small device needs. Needs the extra ``web``.
+"""Run waitress in a thread, with the limits that a small device needs. Needs the extra ``web``.
 
 waitress limits the number of connections and the sizes of headers and bodies. Two limits are added here because
 measurements showed that waitress lacks them:
 
-- The total time of a connection. waitress counts from the last byte, so a client that sends one byte now and then keeps
-  its connection indefinitely.
-- One request per connection. waitress answers all requests that a client sends ahead: 40 clients that did not read their
-  answers took 364 MiB.
+- The total time of a connection. waitress counts from the last byte, so a client that sends one byte now and then
+  keeps its connection indefinitely.
+- One request per connection. waitress prepares the answers to all requests that a client sends ahead: 40 clients that
+  did not read their answers took 364 MiB.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class WsgiServer:
         self._sockets: dict[int, Any] = {}
         self._server = _Server(
             application,
-            self._sockets,  # type: ignore[arg-type]  # declared as a map of plain sockets
+            self._sockets,
             _sock=listening,
             adj=adjustments,
             sockinfo=(listening.family, listening.type, listening.proto, listening.getsockname()),
@@ -92,6 +92,6 @@ class WsgiServer:
         # The serving thread closes the sockets: its loop ends when it has none left. It may have closed the trigger's
         # pipe already, because another thread woke it.
         with contextlib.suppress(OSError):
-            self._server.trigger.pull_trigger(close_all)
+            self._server.trigger.pull_trigger(close_all)  # type: ignore[attr-defined]  # declared as an int
         self._thread.join(_CLOSE_TIMEOUT_S)
         self._server.task_dispatcher.shutdown(timeout=_CLOSE_TIMEOUT_S)
