@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.commands.doctor import CHECKS
-from fer_edge.doctor.anonymous import Anonymizer
-from fer_edge.doctor.checks import Case, Check, Finding, Verdict
+from fer_edge.doctor.anonymizer import Anonymizer
+from fer_edge.doctor.checks import Check, Context, Finding, Verdict
 from fer_edge.doctor.measure import measure
 from fer_edge.doctor.report import make_report
 from fer_edge.settings.runtime import RuntimeSettings
 from support.edge_command import assert_one_line, fer_edge
-from support.findings import case_of, secret_file, settings_of
+from support.findings import context_of, secret_file, settings_of
 from support.loopback import free_port
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "edge/fer_edge/schema/report.schema.json").read_text())
@@ -47,9 +47,9 @@ def pi_root(folder: Path) -> Path:
     return folder
 
 
-def report_on(case: Case, *findings: tuple[str, Finding], deadline_s: float = 60.0) -> dict[str, Any]:
-    known = {check.name: check for check in CHECKS} | {"settings": Check("settings", lambda case: findings[0][1])}
-    report = make_report(case, [(known[name], finding) for name, finding in findings], deadline_s)
+def report_on(context: Context, *findings: tuple[str, Finding], deadline_s: float = 60.0) -> dict[str, Any]:
+    known = {check.name: check for check in CHECKS} | {"settings": Check("settings", lambda context: findings[0][1])}
+    report = make_report(context, [(known[name], finding) for name, finding in findings], deadline_s)
     VALIDATOR.validate(report)
     return report
 
@@ -92,7 +92,7 @@ def test_a_pi_is_described_without_its_serial_number(tmp_path: Path) -> None:
         Verdict.WARN, "active (running), enabled: 1 of 2 sources watched, lost: attic-cam, restarted 4 times"
     )
     report = report_on(
-        case_of(pi_root(tmp_path)),
+        context_of(pi_root(tmp_path)),
         ("unit", unit),
         ("cpu", Finding(Verdict.OK, f"serial {serial} of {machine} and 4.14.0.94", f"grep {serial}")),
         ("cameras", Finding(Verdict.OK, "/dev/v4l/by-id/usb-046d_C270_ABC12345-video-index0, /dev/video0")),
@@ -114,7 +114,7 @@ def test_the_name_of_a_users_own_model_stays_out(tmp_path: Path) -> None:
     settings = f'[model]\nbundle = "{tmp_path}/none"\n'
     for name, seen in (("attic model", "<model.bundle>"), ("fer-edge-xs", "fer-edge-xs")):
         finding = Finding(Verdict.OK, f"{name} 1.2.0, int8, sha256 0123456789ab… as it should be")
-        report = report_on(case_of(tmp_path, settings), ("model", finding))
+        report = report_on(context_of(tmp_path, settings), ("model", finding))
         assert report["checks"][0]["seen"] == f"{seen} 1.2.0, int8, sha256 0123456789ab… as it should be"
         assert "attic" not in json.dumps(report)
 
@@ -130,7 +130,7 @@ def test_what_is_wrong_in_refused_settings_stays_out(tmp_path: Path) -> None:
 
 def test_a_camera_that_is_not_there_is_a_problem_in_the_report(tmp_path: Path) -> None:
     report = report_on(
-        case_of(tmp_path, '[source]\nuris = ["97", "demo", "97", "/dev/v4l/by-id/usb-C270_A1B2-index0"]')
+        context_of(tmp_path, '[source]\nuris = ["97", "demo", "97", "/dev/v4l/by-id/usb-C270_A1B2-index0"]')
     )
     assert [camera["source"] for camera in report["cameras"]] == ["/dev/video97", "/dev/v4l/by-id/<camera>"]
     assert all(camera["source"] in camera["problem"] for camera in report["cameras"])
@@ -139,7 +139,7 @@ def test_a_camera_that_is_not_there_is_a_problem_in_the_report(tmp_path: Path) -
 
 STAND_INS = {
     "hangs": ("import time\ntime.sleep(600)\n", "no answer within"),
-    "crashes": ("import os\nos.abort()\n", "ended with -6"),
+    "crashes": ("import os\nos.abort()\n", "exited with code -6"),
     "fails": ("raise KeyError('its own kind')\n", "its own kind"),
     "too old": ("class Picamera2:\n    def wait(self, job): ...\n", "too old"),
 }

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.doctor.checks import Case, Verdict
-from fer_edge.doctor.service import look_at_unit
+from fer_edge.doctor.checks import Context, Verdict
+from fer_edge.doctor.service import check_unit
 from fer_edge.service.install import unit_text
 from fer_edge.service.program import Program
 from fer_edge.service.unit_environment import environment_problem, unit_problem
@@ -157,10 +157,10 @@ def test_doctor_and_status_name_it(system: System, tmp_path: Path, monkeypatch: 
     path = f"{tmp_path / 'tools'}:/usr/bin:/bin"
     monkeypatch.setenv("PATH", path)
     (tmp_path / "run/systemd/system").mkdir(parents=True)
-    case = Case(root=tmp_path)
-    assert look_at_unit(case).verdict is Verdict.WARN  # inactive
+    context = Context(root=tmp_path)
+    assert check_unit(context).verdict is Verdict.WARN  # inactive
     system.upgrade(system.python3.with_name("python3.10"))
-    finding = look_at_unit(case)
+    finding = check_unit(context)
     assert finding.verdict is Verdict.BAD and "python3.10 is gone" in finding.seen
     status = [sys.executable, "-m", "fer_edge", "service", "status"]
     done = subprocess.run(status, capture_output=True, text=True, check=False)

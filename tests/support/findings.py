@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fer_edge.doctor.checks import Case, Finding, Verdict
+from fer_edge.doctor.checks import Context, Finding, Verdict
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 
 
@@ -16,16 +16,16 @@ def settings_of(folder: Path, toml: str) -> RuntimeSettings:
     return load_settings(path, environment={})
 
 
-def case_of(folder: Path, toml: str = "", **changes: Any) -> Case:
+def context_of(folder: Path, toml: str = "", **changes: Any) -> Context:
     """The settings in ``toml``, on a machine whose /proc, /dev and /run are in ``folder``."""
-    return Case(settings_of(folder, toml), root=folder, **changes)
+    return Context(settings_of(folder, toml), root=folder, **changes)
 
 
 def assert_found(finding: Finding, verdict: Verdict, *parts: str) -> None:
     """``finding`` is a ``verdict``, and holds ``parts``."""
     assert finding.verdict is verdict, finding
     for part in parts:
-        assert part in f"{finding.seen} -> {finding.mend}"
+        assert part in f"{finding.seen} -> {finding.fix}"
 
 
 def secret_file(folder: Path, name: str, secret: str) -> Path:

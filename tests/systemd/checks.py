@@ -81,7 +81,7 @@ def _doctor(container: Container, service: Service) -> str:
     container.must("systemctl", "stop", UNIT)
     stopped = container.run(PROGRAM, "doctor", "--json", "--config", CONFIG)
     (unit,) = (check for check in json.loads(stopped.stdout)["checks"] if check["name"] == "unit")
-    ensure(unit["verdict"] == "warn" and "systemctl enable --now" in unit["mend"], stopped.stdout)
+    ensure(unit["verdict"] == "warn" and "systemctl enable --now" in unit["fix"], stopped.stdout)
     return f"{found['unit']['seen']}; stopped: {unit['seen']}"
 
 
