@@ -1,4 +1,4 @@
-"""``fer-edge service`` as far as it goes without systemd as first process; ``make test-systemd`` does the rest."""
+"""``fer-edge service`` without systemd as process 1; ``make test-systemd`` covers the rest."""
 
 from __future__ import annotations
 
@@ -165,13 +165,13 @@ def test_an_image_gets_the_service_once_and_loses_it_again(image: Path) -> None:
     [
         (["--command", "/tmp/env/bin/fer-edge"], "temporary files"),
         (["--command", "/home/pi/env/bin/fer-edge"], "/opt/fer-edge"),
-        (["--command", "env/bin/fer-edge"], "full path"),
-        (["--command", "/opt/fer edge/bin/fer-edge"], "full path"),
-        (["--command", "/opt/50%/fer-edge"], "full path"),
+        (["--command", "env/bin/fer-edge"], "absolute path"),
+        (["--command", "/opt/fer edge/bin/fer-edge"], "absolute path"),
+        (["--command", "/opt/50%/fer-edge"], "absolute path"),
         (["--command", COMMAND, "--config", "/home/pi/config.toml"], f"move it to {CONFIG}"),
         (["--command", COMMAND, "--config", "/tmp/config.toml"], "temporary files"),
         (["--command", COMMAND, "--config", "/srv/none.toml"], "no such file"),
-        (["--command", COMMAND, "--root", "/no/such/image"], "no such folder"),
+        (["--command", COMMAND, "--root", "/no/such/image"], "folder not found"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -1,4 +1,4 @@
-"""The system's Python is replaced by another version: the environment of the service is of one that is gone."""
+"""A system upgrade replaces the Python that the environment of the service was created with."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def test_another_version_is_reported_and_nothing_is_started(system: System, vers
     home = system.command.parents[1]
     assert done.returncode == 1
     assert done.stderr == (
-        f"fer-edge: {home} was made with another Python (it is python{version} now): install FER-Edge again\n"
+        f"fer-edge: {home} was created with another Python (python3 is now python{version}): reinstall FER-Edge\n"
     )
-    assert environment_problem(system.command) == f"{home} was made with python3.11: it is python{version} now"
+    assert environment_problem(system.command) == f"{home} was created with python3.11, but python3 is python{version}"
     # Made again, for this Python, it will do.
     subprocess.run([system.python3, "-m", "venv", "--clear", "--without-pip", home], check=True)
     assert (system.condition().returncode, environment_problem(system.command)) == (0, None)
@@ -104,10 +104,10 @@ def test_a_python_that_was_removed_is_reported(system: System) -> None:
     system.upgrade(removed)
     done = system.condition()
     assert done.returncode == 1
-    assert f"({removed} is gone): install FER-Edge again" in done.stderr and done.stderr.count("\n") == 1
+    assert f"({removed} does not exist): reinstall FER-Edge" in done.stderr and done.stderr.count("\n") == 1
     assert (
         environment_problem(system.command)
-        == f"{system.command.parents[1]} was made with another Python: {removed} is gone"
+        == f"{system.command.parents[1]} was created with another Python: {removed} does not exist"
     )
 
 
@@ -118,8 +118,8 @@ def test_the_release_in_force_is_reported_by_its_name(system: System) -> None:
     linked = System(system.python3, current / "bin" / "fer-edge")
     assert (linked.condition().returncode, environment_problem(linked.command)) == (0, None)
     system.upgrade(Path("/nowhere/python3.11"))
-    assert f"fer-edge: {current} was made" in linked.condition().stderr
-    assert str(environment_problem(linked.command)).startswith(f"{current} was made")
+    assert f"fer-edge: {current} was created" in linked.condition().stderr
+    assert str(environment_problem(linked.command)).startswith(f"{current} was created")
 
 
 @pytest.mark.parametrize("made", ["nothing", "a script alone", "an environment with a copied Python"])
@@ -161,11 +161,11 @@ def test_doctor_and_status_name_it(system: System, tmp_path: Path, monkeypatch: 
     assert check_unit(context).verdict is Verdict.WARN  # inactive
     system.upgrade(system.python3.with_name("python3.10"))
     finding = check_unit(context)
-    assert finding.verdict is Verdict.BAD and "python3.10 is gone" in finding.seen
+    assert finding.verdict is Verdict.BAD and "python3.10 does not exist" in finding.seen
     status = [sys.executable, "-m", "fer_edge", "service", "status"]
     done = subprocess.run(status, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "python3.10 is gone; install FER-Edge again, in a new environment\n" in done.stdout
+    assert "python3.10 does not exist; reinstall FER-Edge in a new environment\n" in done.stdout
 
 
 def test_a_unit_that_cannot_be_read_tells_nothing(tmp_path: Path) -> None:
