@@ -1,4 +1,4 @@
-"""Temperature and throttling out of the kernel's files, and what is left of the budget for searches."""
+"""Reading temperature and throttling, and the search budget derived from them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.chip.budget import COOLER_C, RISE, ChipCare, next_share
+from fer_edge.chip.budget import HYSTERESIS_C, MAX_RISE, ChipMonitor, next_share
 from fer_edge.chip.mailbox import (
-    ask_throttled,
     gencmd_answer,
     gencmd_request,
+    query_throttled,
     throttled_answer,
     throttled_request,
 )
@@ -164,12 +164,12 @@ def test_an_answer_with_an_error_tells_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["vcio_gencmd", "vcio"])
 def test_a_file_that_is_no_mailbox_tells_nothing(tmp_path: Path, name: str) -> None:
-    assert ask_throttled(tmp_path) is None
+    assert query_throttled(tmp_path) is None
     (tmp_path / name).write_bytes(bytes(64))
-    assert ask_throttled(tmp_path) is None
+    assert query_throttled(tmp_path) is None
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to("/dev/null")
-    assert ask_throttled(tmp_path) is None
+    assert query_throttled(tmp_path) is None
     assert read_chip(tmp_path, tmp_path) == ChipStatus()
 
 
@@ -185,16 +185,16 @@ def test_the_share_falls_evenly(celsius: float | None, share: float) -> None:
 def test_the_share_is_always_within_its_limits(before: float, celsius: float | None, flags: set[str]) -> None:
     share = next_share(before, celsius, flags, SETTINGS)
     assert SETTINGS.least_share <= share <= 1
-    assert share <= max(before, SETTINGS.least_share) + RISE + 1e-3
+    assert share <= max(before, SETTINGS.least_share) + MAX_RISE + 1e-3
     assert share <= next_share(1.0, celsius, (), SETTINGS)
     if celsius is not None:  # hotter is never more, and flags never are
         assert next_share(before, celsius + 1, flags, SETTINGS) <= share
     assert share <= next_share(before, celsius, (), SETTINGS)
 
 
-@given(celsius=st.floats(0, 100), wobble=st.lists(st.floats(-COOLER_C / 2, COOLER_C / 2), min_size=1))
+@given(celsius=st.floats(0, 100), wobble=st.lists(st.floats(-HYSTERESIS_C / 2, HYSTERESIS_C / 2), min_size=1))
 def test_a_temperature_that_wobbles_changes_it_one_way_only(celsius: float, wobble: list[float]) -> None:
-    share = next_share(1.0, celsius + COOLER_C / 2, (), SETTINGS)
+    share = next_share(1.0, celsius + HYSTERESIS_C / 2, (), SETTINGS)
     for change in wobble:
         assert next_share(share, celsius + change, (), SETTINGS) == share
 
@@ -202,8 +202,8 @@ def test_a_temperature_that_wobbles_changes_it_one_way_only(celsius: float, wobb
 def test_it_comes_back_slowly_and_wholly() -> None:
     share, looks = SETTINGS.least_share, 0
     while share < 1:
-        after = next_share(share, SETTINGS.warm_c - COOLER_C - 0.1, (), SETTINGS)
-        assert share < after <= share + RISE + 1e-9
+        after = next_share(share, SETTINGS.warm_c - HYSTERESIS_C - 0.1, (), SETTINGS)
+        assert share < after <= share + MAX_RISE + 1e-9
         share, looks = after, looks + 1
     assert looks == 9
 
@@ -220,8 +220,8 @@ def test_the_firmwares_word_counts_whatever_the_temperature(flag: str, share: fl
 # Looking now and then
 
 
-def care_for(sysfs: FakeSysfs, board: StatusBoard, every_s: float = 5.0) -> ChipCare:
-    return ChipCare(replace(SETTINGS, sysfs=str(sysfs.root), look_every_s=every_s), board.set_chip)
+def care_for(sysfs: FakeSysfs, board: StatusBoard, every_s: float = 5.0) -> ChipMonitor:
+    return ChipMonitor(replace(SETTINGS, sysfs=str(sysfs.root), look_every_s=every_s), board.set_chip)
 
 
 def test_it_says_once_that_it_is_lowered_and_once_that_it_is_whole(
@@ -244,8 +244,8 @@ def test_it_says_once_that_it_is_lowered_and_once_that_it_is_whole(
     assert shares == sorted(shares) and shares[-1] == 1
     assert board.snapshot().chip == ChipStatus(50, (), ("throttled",))
     assert capsys.readouterr().err.splitlines() == [
-        "fer-edge: the chip is at 75.0 °C: the budget for searches is lowered, to 55% so far",
-        "fer-edge: the chip is at 50.0 °C: the budget for searches is whole again",
+        "fer-edge: the chip is at 75.0 °C: search budget lowered, currently to 55%",
+        "fer-edge: the chip is at 50.0 °C: search budget restored",
     ]
 
 
@@ -263,7 +263,7 @@ def test_it_says_nothing_of_a_machine_that_tells_nothing(sysfs: FakeSysfs, capsy
 def test_of_many_threads_one_looks(sysfs: FakeSysfs) -> None:
     seen: list[ChipStatus] = []
     sysfs.set_temperature(60)
-    care = ChipCare(replace(SETTINGS, sysfs=str(sysfs.root)), seen.append)
+    care = ChipMonitor(replace(SETTINGS, sysfs=str(sysfs.root)), seen.append)
     threads = [threading.Thread(target=lambda: [care.poll(7.0) for _ in range(50)]) for _ in range(8)]
     for thread in threads:
         thread.start()

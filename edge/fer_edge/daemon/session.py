@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
-from fer_edge.chip.budget import ChipCare
+from fer_edge.chip.budget import ChipMonitor
 from fer_edge.daemon.outputs import Outputs, Recorder, open_outputs
 from fer_edge.daemon.progress import Progress
 from fer_edge.daemon.supervisor import Supervisor, Surroundings
@@ -210,7 +210,7 @@ class Session:
         )
         for name in names:
             self._board.source(name)
-        care = ChipCare(self._settings.chip, self._board.set_chip)
+        care = ChipMonitor(self._settings.chip, self._board.set_chip)
 
         def between() -> None:
             if live:  # a file takes what it takes, so that it gives the same everywhere

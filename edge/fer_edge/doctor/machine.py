@@ -9,7 +9,7 @@ import stat
 import sys
 from pathlib import Path
 
-from fer_edge.chip.mailbox import GENCMD, MAILBOX, ask_throttled
+from fer_edge.chip.mailbox import GENCMD, MAILBOX, query_throttled
 from fer_edge.doctor.checks import (
     Context,
     Finding,
@@ -171,21 +171,21 @@ def check_throttling(context: Context) -> Finding:
     from fer_edge.chip.reading import UNDER_VOLTAGE, named_flags, read_throttled
 
     sysfs, devices = context.settings.chip.sysfs, context.root / "dev"
-    asked = None
+    queried = None
     if sysfs == ChipSettings().sysfs:
-        asked = ask_throttled(devices)
+        queried = query_throttled(devices)
         there = [str(devices / name) for name in (GENCMD, MAILBOX) if (devices / name).exists()]
-        if asked is None and there:
+        if queried is None and there:
             return warn(
                 f"the firmware does not answer: {' and '.join(there)} cannot be opened or rejects the request",
                 f"sudo usermod -aG video {user_name()}, then log in again",
             )
-        if asked is None and _is_a_pi(context):
+        if queried is None and _is_a_pi(context):
             return warn(
                 f"the firmware cannot be queried: this Pi has neither {devices / GENCMD} nor {devices / MAILBOX}",
                 "sudo apt full-upgrade, then restart; in a container, map the device",
             )
-    bits = asked if asked is not None else read_throttled(Path(sysfs))
+    bits = queried if queried is not None else read_throttled(Path(sysfs))
     if bits is None:
         return skipped("neither the kernel nor the firmware reports it")
     now, before = named_flags(bits), named_flags(bits >> 16)
