@@ -1,10 +1,12 @@
 """Run waitress in a thread, with the limits that a small device needs. Needs the extra ``web``.
 
-waitress limits the number of connections and the sizes of headers and bodies. Two limits are added here because
-measurements showed that waitress lacks them:
+The limits of waitress on header and body size are sufficient. Three limits are added here because measurements showed
+that waitress lacks them:
 
 - The total time of a connection. waitress counts from the last byte, so a client that sends one byte now and then
   keeps its connection indefinitely.
+- A full server accepts new clients: the oldest connection is closed. waitress stops accepting at its limit, so that
+  300 slow clients delayed the next one by 12 s with a timeout of 3 s.
 - One request per connection. waitress prepares the answers to all requests that a client sends ahead: 40 clients that
   did not read their answers took 364 MiB.
 """
@@ -28,8 +30,7 @@ from waitress.task import WSGITask
 from fer_edge.web.application import MAX_BODY_BYTES
 
 MAX_CONNECTION_S = 20.0
-_MAX_CONNECTIONS = 512
-"""Half of the usual limit of 1024 open files. Slow clients below this number do not delay others."""
+_MAX_CONNECTIONS = 64
 _MAX_HEADER_BYTES = 8192
 _CLOSE_TIMEOUT_S = 3
 
@@ -48,13 +49,21 @@ class _Channel(HTTPChannel):
 class _Server(TcpWSGIServer):
     channel_class = _Channel
 
+    def handle_accept(self) -> None:
+        """Accept a connection; if there are too many, close the oldest."""
+        channels = self._oldest_first()
+        if len(channels) >= _MAX_CONNECTIONS:
+            channels[0].handle_close()
+        super().handle_accept()
+
     def maintenance(self, now: float) -> None:
         """Close connections older than ``MAX_CONNECTION_S``; waitress calls this every ``cleanup_interval`` seconds."""
-        # A dict, although types-waitress declares something else.
-        channels: list[HTTPChannel] = list(self.active_channels.values())  # type: ignore[attr-defined]
-        for channel in channels:
+        for channel in self._oldest_first():
             if channel.creation_time < now - MAX_CONNECTION_S:
                 channel.handle_close()
+
+    def _oldest_first(self) -> list[HTTPChannel]:
+        return list(self.active_channels.values())  # type: ignore[attr-defined]  # a dict, declared as a channel
 
 
 class WsgiServer:
@@ -67,7 +76,7 @@ class WsgiServer:
             sockets=[listening],
             threads=2,
             ident=None,
-            connection_limit=_MAX_CONNECTIONS,
+            connection_limit=2 * _MAX_CONNECTIONS,  # never reached: see handle_accept
             cleanup_interval=1,
             asyncore_use_poll=True,
             outbuf_overflow=2**30,  # a larger answer would go to a temporary file, and camera images must not
