@@ -1,4 +1,4 @@
-"""``fer-edge doctor``: what each check makes of a machine, and that none stops the others."""
+"""``fer-edge doctor``: the finding of each check, and that none stops the others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OK, WARN, BAD, SKIPPED = Verdict.OK, Verdict.WARN, Verdict.BAD, Verdict.SKIPPED
 # The machine
 
 
-def test_this_python_will_do() -> None:
+def test_this_python_is_ok() -> None:
     assert_found(machine.check_python(Context()), OK, "64 bit", sys.version.split()[0])
 
 
@@ -80,7 +80,7 @@ def test_memory(tmp_path: Path, free: int, verdict: Verdict) -> None:
 def test_contiguous_memory_for_the_camera(
     tmp_path: Path, total: int | None, free: int | None, source: str, verdict: Verdict, words: list[str]
 ) -> None:
-    """82,800 kB is what a Pi Zero 2 W reported with its camera open."""
+    """82,800 kB was reported by a Pi Zero 2 W with its camera open."""
     (tmp_path / "proc").mkdir()
     cma = "" if total is None else f"CmaTotal:  {total} kB\nCmaFree:    {free} kB\n"
     (tmp_path / "proc/meminfo").write_text(f"MemTotal: 426068 kB\n{cma}")
@@ -89,7 +89,7 @@ def test_contiguous_memory_for_the_camera(
 
 
 @given(content=st.binary(max_size=200))
-def test_damaged_files_of_the_kernel_end_no_check(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_damaged_proc_files_do_not_raise(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     root = tmp_path_factory.mktemp("proc")
     (root / "proc").mkdir()
     for name in ("cpuinfo", "meminfo"):
@@ -108,8 +108,8 @@ def test_disk(tmp_path: Path) -> None:
     assert_found(machine.check_disk(missing), BAD, "folder not found", f"mkdir -p {tmp_path}/none")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user for a moment, which root alone can")
-def test_a_folder_of_the_services_user(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change the user")
+def test_a_folder_of_another_user(tmp_path: Path) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name) / "state"
         (folder / "sub").mkdir(parents=True)
@@ -162,14 +162,14 @@ def test_a_pi_without_the_firmwares_devices_is_reported(tmp_path: Path) -> None:
 # Libraries
 
 
-def test_the_released_model_is_well() -> None:
+def test_the_released_model_is_ok() -> None:
     assert_found(check_model(Context()), OK, "fer-edge-s", "int8", "sha256")
     inference = check_inference(Context())
-    # On tflite-runtime XNNPACK takes nothing of an int8 graph.
+    # With tflite-runtime, XNNPACK does not execute int8 graphs.
     assert_found(inference, OK if HERE == "ai-edge-litert" else WARN, HERE, "ms a face", "nodes")
 
 
-def test_a_damaged_model_is_told(tmp_path: Path) -> None:
+def test_a_damaged_model_is_reported(tmp_path: Path) -> None:
     shutil.copytree(DEFAULT_BUNDLE, tmp_path / "bundle")
     with (tmp_path / "bundle/int8.tflite").open("r+b") as stream:
         stream.seek(1000)
@@ -180,25 +180,25 @@ def test_a_damaged_model_is_told(tmp_path: Path) -> None:
     assert_found(check_model(context_of(tmp_path, '[model]\nbundle = "gone"')), BAD, "gone", "no such bundle")
 
 
-STAND_INS = {
+FAKES = {
     "cv2": "import os\nos.abort()\n",
     "picamera2": "import time\ntime.sleep(600)\n",
 }
 
 
-def test_a_library_that_crashes_or_hangs_stops_no_other_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, code in STAND_INS.items():
+def test_a_library_that_crashes_or_hangs_does_not_stop_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, code in FAKES.items():
         (tmp_path / f"{name}.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")])))
     names = ("opencv", "model", "picamera2", "unit")
     checks = [check for check in CHECKS if check.name in names]
-    (tmp_path / "picamera2.py").write_text(STAND_INS["picamera2"])
+    (tmp_path / "picamera2.py").write_text(FAKES["picamera2"])
     found = {check.name: finding for check, finding in run_checks(Context(root=tmp_path), checks, deadline_s=60)}
     assert list(found) == list(names)
     assert_found(found["opencv"], BAD, "SIGABRT")
     assert_found(found["model"], OK)
     assert_found(found["unit"], SKIPPED)
-    # With an OpenCV that only says that it is too new, and a camera's package that never ends.
+    # With an OpenCV that is too new, and a picamera2 that hangs on import.
     (tmp_path / "cv2.py").write_text('__version__ = "5.0.0"\n')
     found = {check.name: finding for check, finding in run_checks(Context(root=tmp_path), checks[:1], deadline_s=60)}
     assert_found(found["opencv"], BAD, "no Haar cascade", "opencv-python-headless>=4.10,<5")
@@ -207,7 +207,7 @@ def test_a_library_that_crashes_or_hangs_stops_no_other_check(tmp_path: Path, mo
     assert_found(found["picamera2"], BAD, "no answer within 2 s")
 
 
-def test_picamera2_matters_where_a_source_needs_it(tmp_path: Path) -> None:
+def test_picamera2_is_checked_if_a_source_needs_it(tmp_path: Path) -> None:
     if find_spec("picamera2") is not None:
         pytest.skip("picamera2 is installed here")
     (check,) = (check for check in CHECKS if check.name == "picamera2")
@@ -216,7 +216,7 @@ def test_picamera2_matters_where_a_source_needs_it(tmp_path: Path) -> None:
     assert_found(check.run(needed), BAD, "not installed", "sudo apt-get install python3-picamera2")
 
 
-def test_a_check_that_fails_or_hangs_stops_no_other() -> None:
+def test_a_check_that_fails_or_hangs_does_not_stop_others() -> None:
     def fail(context: Context) -> Finding:
         raise ZeroDivisionError("division by zero")
 
@@ -239,7 +239,7 @@ def test_a_check_that_fails_or_hangs_stops_no_other() -> None:
 
 
 @given(verdict=st.sampled_from(Verdict), seen=st.text(), fix=st.none() | st.text())
-def test_findings_pass_from_process_to_process(verdict: Verdict, seen: str, fix: str | None) -> None:
+def test_findings_survive_serialization(verdict: Verdict, seen: str, fix: str | None) -> None:
     finding = Finding(verdict, seen, fix)
     line = finding_to_json(finding)
     assert line.count("\n") == 1 and finding_from_json(line) == finding
@@ -280,7 +280,7 @@ def test_cameras(tmp_path: Path) -> None:
     assert_found(check_cameras(by_id), OK)
 
 
-def test_cameras_are_listed_by_their_lasting_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cameras_are_listed_by_stable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from fer_edge.sources.v4l2 import devices, structs
 
     link = "/dev/v4l/by-id/usb-C920-video-index0"
@@ -288,7 +288,7 @@ def test_cameras_are_listed_by_their_lasting_names(tmp_path: Path, monkeypatch: 
     for name in ("video0", "video1"):
         (tmp_path / "dev" / name).write_bytes(b"")
     (tmp_path / link[1:]).symlink_to("../../video0")
-    powers = {"video0": 0x0420_0001, "video1": 0x04A0_0000}  # pictures, metadata; files cannot say so themselves
+    powers = {"video0": 0x0420_0001, "video1": 0x04A0_0000}  # capture, metadata
 
     def ask(node: Path) -> structs.Capability:
         return structs.Capability(b"uvcvideo", b"HD Webcam", b"usb-1", 0, 0xFFFF_FFFF, powers[node.resolve().name])
@@ -304,9 +304,9 @@ def test_cameras_are_listed_by_their_lasting_names(tmp_path: Path, monkeypatch: 
     )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user for a moment, which root alone can")
-def test_cameras_that_may_not_be_opened(tmp_path: Path) -> None:
-    with TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change the user")
+def test_cameras_without_permission(tmp_path: Path) -> None:
+    with TemporaryDirectory() as name:  # other users cannot enter pytest's folders
         root = Path(name)
         root.chmod(0o755)
         (root / "dev").mkdir()
@@ -393,11 +393,11 @@ def test_secrets(tmp_path: Path) -> None:
     assert_found(service.check_secrets(key), BAD, "other users can read", "chmod 600")
 
 
-def test_a_config_that_holds_a_password(tmp_path: Path) -> None:
+def test_a_config_with_a_password(tmp_path: Path) -> None:
     context = replace(context_of(tmp_path, '[source]\nuris = ["rtsp://me:pw@cam/x"]'), config=tmp_path / "doctor.toml")
     (tmp_path / "doctor.toml").chmod(0o644)
     assert_found(service.check_secrets(context), WARN, "chmod o-r")
-    for mode in (0o600, 0o640):  # as its owner keeps it, and as fer-edge service install leaves it
+    for mode in (0o600, 0o640):  # private, and as created by fer-edge service install
         (tmp_path / "doctor.toml").chmod(mode)
         assert_found(service.check_secrets(context), SKIPPED)
 
@@ -422,7 +422,7 @@ def test_the_unit(state: str, verdict: Verdict, said: str) -> None:
 # The command
 
 
-def test_json_and_no_secret_anywhere(tmp_path: Path) -> None:
+def test_json_without_secrets(tmp_path: Path) -> None:
     path = secret_file(tmp_path, "password", "hunter2")
     (tmp_path / "c.toml").write_text(
         f'[source]\nuris = ["rtsp://me:hunter2@127.0.0.1:{free_port()}/x"]\n'
@@ -438,14 +438,14 @@ def test_json_and_no_secret_anywhere(tmp_path: Path) -> None:
     assert all(check["fix"] for check in answer["checks"] if check["verdict"] == "bad")
 
 
-def test_how_long_a_check_may_take_is_given(tmp_path: Path) -> None:
+def test_the_time_limit_of_a_check(tmp_path: Path) -> None:
     result = fer_edge("doctor", "--json", "--patience", "0.001", cwd=tmp_path)
     assert_one_line(result, 1, "opencv")
     seen = {check["name"]: check["seen"] for check in json.loads(result.stdout)["checks"]}
     assert seen["opencv"] == "no answer within 0.001 s"
 
 
-def test_settings_that_cannot_be_read_are_a_row_of_the_table(tmp_path: Path) -> None:
+def test_invalid_settings_are_a_row_of_the_table(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[sorce]\n")
     result = fer_edge("doctor", "--config", "c.toml", cwd=tmp_path)
     assert_one_line(result, 1, "bad", "settings")
@@ -454,7 +454,7 @@ def test_settings_that_cannot_be_read_are_a_row_of_the_table(tmp_path: Path) -> 
     assert "unknown key sorce" in lines[0] and lines[1].lstrip().startswith("-> ")
 
 
-def test_nothing_heavy_is_loaded_by_the_command_itself(tmp_path: Path) -> None:
+def test_the_command_imports_no_heavy_libraries(tmp_path: Path) -> None:
     code = (
         "import sys; from fer_edge.commands.doctor import *;"
         "run_checks(Context(RuntimeSettings()), [check for check in CHECKS if not check.isolated]);"

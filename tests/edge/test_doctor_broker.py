@@ -1,4 +1,4 @@
-"""``fer-edge doctor`` and the broker: it logs in as the runtime would, and says what is in the way."""
+"""``fer-edge doctor`` and the MQTT broker: login, TLS and failures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OK, BAD, SKIPPED = Verdict.OK, Verdict.BAD, Verdict.SKIPPED
 
 @contextmanager
 def broker(folder: Path, *lines: str) -> Iterator[int]:
-    """The port of a broker with these ``lines`` of configuration."""
+    """Run a broker with these ``lines`` of configuration and yield its port."""
     mosquitto = Broker(folder, *lines)
     mosquitto.start()
     try:
@@ -38,13 +38,13 @@ def with_broker(folder: Path, port: int, more: str = "", timeout_s: float = 20.0
 
 
 @needs_mosquitto
-def test_a_broker_that_lets_us_in(tmp_path: Path) -> None:
+def test_login_succeeds(tmp_path: Path) -> None:
     with broker(tmp_path) as port:
         assert_found(network.check_broker(with_broker(tmp_path, port)), OK, "logged in")
 
 
 @needs_mosquitto
-def test_a_broker_that_wants_a_password(tmp_path: Path) -> None:
+def test_login_with_a_password(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "cam", "right"], check=True, capture_output=True)
     with broker(tmp_path, "allow_anonymous false", f"password_file {passwords}") as port:
@@ -59,7 +59,7 @@ def test_a_broker_that_wants_a_password(tmp_path: Path) -> None:
 
 
 @needs_mosquitto
-def test_a_brokers_certificate_is_checked(tmp_path: Path) -> None:
+def test_the_certificate_is_verified(tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl: apt-get install openssl")
     subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
@@ -73,7 +73,7 @@ def test_a_brokers_certificate_is_checked(tmp_path: Path) -> None:
         assert_found(network.check_broker(with_broker(tmp_path, port, "tls = true\n")), BAD, "certificate")
 
 
-def test_a_broker_that_is_not_there_or_says_nothing(tmp_path: Path) -> None:
+def test_a_missing_or_silent_broker(tmp_path: Path) -> None:
     assert_found(network.check_broker(context_of(tmp_path)), SKIPPED)
     assert_found(network.check_broker(with_broker(tmp_path, free_port())), BAD, "refused", "nc -vz 127.0.0.1")
     with silent_server() as listener:

@@ -76,7 +76,7 @@ class Application:
     _reported: set[str] = field(default_factory=set)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """WSGI (PEP 3333)."""
+        """Answer one request; the interface of WSGI (PEP 3333)."""
         try:
             response = self._answer(environ)
         except Exception as error:  # noqa: BLE001 - one failed request must not stop the page; reported once
@@ -113,9 +113,9 @@ class Application:
         if page is not None:
             return page()
         if self.site.preview is not None and path.startswith("/preview/") and path.endswith(".jpg"):
-            picture = self.site.preview(path.removeprefix("/preview/").removesuffix(".jpg"))
-            if picture is not None:
-                return Response(HTTPStatus.OK if picture else HTTPStatus.NO_CONTENT, picture, "image/jpeg")
+            image = self.site.preview(path.removeprefix("/preview/").removesuffix(".jpg"))
+            if image is not None:
+                return Response(HTTPStatus.OK if image else HTTPStatus.NO_CONTENT, image, "image/jpeg")
         return Response(HTTPStatus.NOT_FOUND, b"not found\n")
 
     def _check_host(self, environ: Mapping[str, Any]) -> Response | None:
@@ -125,7 +125,7 @@ class Application:
         if not self.hosts.allows(name):
             return Response(
                 HTTPStatus.MISDIRECTED_REQUEST,
-                b"unknown host name; add it to web.allowed_hosts in the settings\n",
+                b"unknown host name; allowed names are set in web.allowed_hosts\n",
             )
         return None
 
