@@ -166,7 +166,7 @@ def test_the_released_model_is_ok() -> None:
     assert_found(check_model(Context()), OK, "fer-edge-s", "int8", "sha256")
     inference = check_inference(Context())
     # With tflite-runtime, XNNPACK does not execute int8 graphs.
-    assert_found(inference, OK if HERE == "ai-edge-litert" else WARN, HERE, "ms a face", "nodes")
+    assert_found(inference, OK if HERE == "ai-edge-litert" else WARN, HERE, "ms per face", "nodes")
 
 
 def test_a_damaged_model_is_reported(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fer_edge.doctor.checks import read_text
 from fer_edge.settings import strict_toml
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
@@ -108,16 +109,9 @@ def _serials(root: Path) -> list[str]:
     """Return the serial numbers and ids of this device."""
     found = []
     for name in ("etc/machine-id", "proc/device-tree/serial-number"):
-        found.append(_read(root / name).strip("\0\n "))
-    found += re.findall(r"^Serial\s*:\s*(\S+)", _read(root / "proc/cpuinfo"), flags=re.MULTILINE)
+        found.append(read_text(root / name).strip("\0\n "))
+    found += re.findall(r"^Serial\s*:\s*(\S+)", read_text(root / "proc/cpuinfo"), flags=re.MULTILINE)
     return [serial for serial in found if len(serial) >= 8]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _values_of(settings: RuntimeSettings) -> dict[str, str]:

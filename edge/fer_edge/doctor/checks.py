@@ -73,14 +73,22 @@ def bad(seen: str, fix: str | None = None) -> Finding:
     return Finding(Verdict.BAD, seen, fix)
 
 
-def skipped(why: str) -> Finding:
+def skipped(reason: str) -> Finding:
     """Return a finding with verdict ``skipped``."""
-    return Finding(Verdict.SKIPPED, why)
+    return Finding(Verdict.SKIPPED, reason)
 
 
 def has_access(path: Path, mode: int) -> bool:
     """Return whether this process has access to ``path``; ``mode`` as in ``os.access``."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a text file, or an empty string if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def user_name() -> str:
@@ -93,7 +101,7 @@ def user_name() -> str:
         return "$USER"
 
 
-def suggest_owner(path: Path) -> str:
+def access_advice(path: Path) -> str:
     """Return advice for a ``path`` without access: run doctor as its owner, such as the service's user."""
     for place in (path, *path.parents):
         try:

@@ -17,11 +17,11 @@ from fer_edge.settings.runtime import RuntimeSettings
 def main() -> None:
     """Read the names of checks and their context from standard input, and write each finding to standard output."""
     output = redirect_stdout()
-    order = json.load(sys.stdin)
-    settings = strict_toml.parse(RuntimeSettings, order["settings"], "doctor")
-    context = Context(settings, root=Path(order["root"]), timeout_s=order["timeout_s"])
+    request = json.load(sys.stdin)
+    settings = strict_toml.parse(RuntimeSettings, request["settings"], "doctor")
+    context = Context(settings, root=Path(request["root"]), timeout_s=request["timeout_s"])
     known = {check.name: check for check in CHECKS}
-    for name in order["names"]:
+    for name in request["names"]:
         os.write(output, finding_to_json(run_check(known[name], context)).encode())
     # Exit without cleanup: a camera driver that a check has loaded may hang in it.
     os._exit(0)

@@ -24,21 +24,20 @@ def check_opencv(context: Context) -> Finding:
 
     version = str(cv2.__version__)
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if context.settings.detector.kind == "yunet":
-        seen = f"{version} from {cv2.__file__}"
-        return (
-            warn(f"{seen}; versions before 4.10 are untested", _INSTALL_OPENCV) if numbers < _MIN_OPENCV else ok(seen)
-        )
-    if numbers >= (5,):
-        return bad(f"{version}: OpenCV 5 has no Haar cascade", f'{_INSTALL_OPENCV}, or detector.kind = "yunet"')
-    from fer_edge.stages.detection.haar import load_cascade
+    seen = f"{version} from {cv2.__file__}"
+    if context.settings.detector.kind != "yunet":
+        if numbers >= (5,):
+            return bad(f"{version}: OpenCV 5 has no Haar cascade", f'{_INSTALL_OPENCV}, or detector.kind = "yunet"')
+        from fer_edge.stages.detection.haar import load_cascade
 
-    try:
-        load_cascade()
-    except FerEdgeError as error:
-        return bad(str(error), _INSTALL_OPENCV)
-    seen = f"{version} from {cv2.__file__}, cascade loaded"
-    return warn(f"{seen}; versions before 4.10 are untested", _INSTALL_OPENCV) if numbers < _MIN_OPENCV else ok(seen)
+        try:
+            load_cascade()
+        except FerEdgeError as error:
+            return bad(str(error), _INSTALL_OPENCV)
+        seen += ", cascade loaded"
+    if numbers < _MIN_OPENCV:
+        return warn(f"{seen}; versions before 4.10 are untested", _INSTALL_OPENCV)
+    return ok(seen)
 
 
 def check_detector(context: Context) -> Finding:
@@ -57,8 +56,8 @@ def check_detector(context: Context) -> Finding:
         try_apart(file)
         yunet = YuNetFaceDetector(detector)
     except FerEdgeError as error:
-        complaint, _, _ = str(error).partition(f"; take {YUNET_FILE}")
-        return bad(complaint, f"download {YUNET_FILE} from {YUNET_PAGE}")
+        message, _, _ = str(error).partition(f"; take {YUNET_FILE}")
+        return bad(message, f"download {YUNET_FILE} from {YUNET_PAGE}")
     blank = np.full((10 * STRIDE, 10 * STRIDE), 128, dtype=np.uint8)
     search = Search.whole(blank)
     yunet.detect(blank, search)
@@ -109,7 +108,7 @@ def check_inference(context: Context) -> Finding:
             classifier.logits(blank)
         took_ms = 1e3 * (time.perf_counter() - began) / _RUNS
         info = classifier.interpreter
-    seen = f"{info.name} {info.version}, {took_ms:.2f} ms a face"
+    seen = f"{info.name} {info.version}, {took_ms:.2f} ms per face"
     if info.nodes is None:
         return warn(f"{seen}; unknown whether XNNPACK is used")
     delegated = f"{seen}, XNNPACK runs {info.delegated_nodes} of {info.nodes} nodes"
@@ -130,9 +129,9 @@ def check_picamera2(context: Context) -> Finding:
     try:
         import_picamera2()
     except FerEdgeError as error:
-        complaint, _, fix = str(error).partition(": sudo ")
+        message, _, fix = str(error).partition(": sudo ")
         finding = bad if named else warn
-        return finding(complaint, f"sudo {fix}" if fix else "install the versions in locks/")
+        return finding(message, f"sudo {fix}" if fix else "install the versions in locks/")
     try:
         version = f"{importlib.metadata.version('picamera2')} "
     except importlib.metadata.PackageNotFoundError:  # installed without metadata

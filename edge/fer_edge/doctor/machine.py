@@ -14,20 +14,21 @@ from fer_edge.doctor.checks import (
     Context,
     Finding,
     Verdict,
+    access_advice,
     bad,
     has_access,
     ok,
+    read_text,
     skipped,
-    suggest_owner,
     user_name,
     warn,
 )
 from fer_edge.settings.service import ChipSettings
 
 _PYTHONS = ((3, 11), (3, 13))
-_MIN_MIB, _RECOMMENDED_MIB = 110, 200
+_MIN_MEMORY_MIB, _RECOMMENDED_MEMORY_MIB = 110, 200
 """A run with one camera needs about 90 MiB; twice that leaves room for the page, MQTT and the system."""
-_MIN_FREE_MIB, _RECOMMENDED_FREE_MIB = 10, 200
+_MIN_DISK_MIB, _RECOMMENDED_DISK_MIB = 10, 200
 _RAW_CAMERA_MIB = 20
 """libcamera allocates four raw buffers (pipeline/rpi/vc4); 2028x1520 at 12 bit (HQ camera) takes 4.5 MiB each."""
 _STREAM_BYTES_PER_PIXEL = 12
@@ -52,14 +53,10 @@ def check_cpu(context: Context) -> Finding:
     if words is None:
         return skipped("the system does not report the processor's instructions")
     for word, meaning in (
-        *(
-            ("asimddp", "NEON with dot product: full int8 speed-up"),
-            ("avx512_vnni", "AVX-512 VNNI: full int8 speed-up"),
-        ),
-        *(
-            ("avx_vnni", "AVX VNNI: full int8 speed-up"),
-            ("avx2", "AVX2 without VNNI: some int8 speed-up"),
-        ),
+        ("asimddp", "NEON with dot product: full int8 speed-up"),
+        ("avx512_vnni", "AVX-512 VNNI: full int8 speed-up"),
+        ("avx_vnni", "AVX VNNI: full int8 speed-up"),
+        ("avx2", "AVX2 without VNNI: some int8 speed-up"),
         ("asimd", "NEON without dot product (as on Pi 3, Zero 2 W and 4): some int8 speed-up"),
     ):
         if word in words:
@@ -74,9 +71,9 @@ def check_memory(context: Context) -> Finding:
         return skipped("the system does not report it")
     free, total = table["MemAvailable"] // 1024, table.get("MemTotal", 0) // 1024
     seen = f"{free} MiB of {total} MiB available"
-    if free < _MIN_MIB:
-        return bad(f"{seen}; a run needs about {_MIN_MIB}", "stop other programs: ps aux --sort -rss | head")
-    if free < _RECOMMENDED_MIB:
+    if free < _MIN_MEMORY_MIB:
+        return bad(f"{seen}; a run needs about {_MIN_MEMORY_MIB}", "stop other programs: ps aux --sort -rss | head")
+    if free < _RECOMMENDED_MEMORY_MIB:
         return warn(f"{seen}, which is low", "stop other programs: ps aux --sort -rss | head")
     return ok(seen)
 
@@ -116,8 +113,8 @@ def check_disk(context: Context) -> Finding:
     if not folders:
         return skipped("no output is written to a file")
     findings = [_check_folder(folder) for folder in sorted(folders)]
-    worst = next((finding for finding in findings if finding.verdict is Verdict.BAD), None)
-    worst = worst or next((finding for finding in findings if finding.verdict is Verdict.WARN), None)
+    worst_first = (one for verdict in (Verdict.BAD, Verdict.WARN) for one in findings if one.verdict is verdict)
+    worst = next(worst_first, None)
     return worst or ok("; ".join(finding.seen for finding in findings))
 
 
@@ -127,16 +124,16 @@ def _check_folder(folder: Path) -> Finding:
     except FileNotFoundError:
         return bad(f"{folder}: folder not found", f"mkdir -p {folder}")
     except OSError as error:
-        return bad(f"{folder}: {error.strerror}", suggest_owner(folder))
+        return bad(f"{folder}: {error.strerror}", access_advice(folder))
     if not stat.S_ISDIR(mode):
         return bad(f"{folder}: not a folder", "choose another path")
     if not has_access(folder, os.W_OK | os.X_OK):
-        return bad(f"{folder}: no write permission", suggest_owner(folder))
+        return bad(f"{folder}: no write permission", access_advice(folder))
     free = shutil.disk_usage(folder).free // 2**20
     seen = f"{folder}: {free} MiB free"
-    if free < _MIN_FREE_MIB:
+    if free < _MIN_DISK_MIB:
         return bad(seen, f"free space: du -xh {folder} | sort -h | tail")
-    return warn(seen, "set output.events_max_mib, or free space") if free < _RECOMMENDED_FREE_MIB else ok(seen)
+    return warn(seen, "set output.events_max_mib, or free space") if free < _RECOMMENDED_DISK_MIB else ok(seen)
 
 
 def check_clock(context: Context) -> Finding:
@@ -174,10 +171,10 @@ def check_throttling(context: Context) -> Finding:
     queried = None
     if sysfs == ChipSettings().sysfs:
         queried = query_throttled(devices)
-        there = [str(devices / name) for name in (GENCMD, MAILBOX) if (devices / name).exists()]
-        if queried is None and there:
+        existing = [str(devices / name) for name in (GENCMD, MAILBOX) if (devices / name).exists()]
+        if queried is None and existing:
             return warn(
-                f"the firmware does not answer: {' and '.join(there)} cannot be opened or rejects the request",
+                f"the firmware does not answer: {' and '.join(existing)} cannot be opened or rejects the request",
                 f"sudo usermod -aG video {user_name()}, then log in again",
             )
         if queried is None and _is_a_pi(context):
@@ -206,20 +203,12 @@ def _is_a_pi(context: Context) -> bool:
 
 
 def _processor_words(path: Path) -> set[str] | None:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    pairs = [line.partition(":") for line in lines]
+    pairs = [line.partition(":") for line in read_text(path).splitlines()]
     listed = [words for key, _, words in pairs if key.strip() in ("flags", "Features")]
     return set(listed[0].split()) if listed else None
 
 
 def _numbers(path: Path) -> dict[str, int]:
     """Return the values of lines such as ``Name:   123 kB`` in a file of /proc."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    pairs = [(name, rest.split()) for name, _, rest in (line.partition(":") for line in lines)]
+    pairs = [(name, rest.split()) for name, _, rest in (line.partition(":") for line in read_text(path).splitlines())]
     return {name: int(words[0]) for name, words in pairs if words and words[0].isascii() and words[0].isdigit()}

@@ -31,12 +31,12 @@ def measure(part: str, settings: RuntimeSettings, deadline_s: float, camera: str
         deadline_s: Timeout of the subprocess, seconds.
         camera: The source to read from, if ``part`` is ``camera``.
     """
-    order = json.dumps({"part": part, "camera": camera, "settings": strict_toml.to_table(settings)})
+    request = json.dumps({"part": part, "camera": camera, "settings": strict_toml.to_table(settings)})
     command = [sys.executable, "-P", "-m", "fer_edge.doctor.measure"]
     try:
         done = subprocess.run(
             command,
-            input=order,
+            input=request,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -163,10 +163,10 @@ _PARTS = {"cameras": list_cameras, "camera": measure_camera, "model": time_model
 def main() -> None:
     """Read the name of a measurement and its settings from standard input, and write the result to standard output."""
     output = redirect_stdout()
-    order = json.load(sys.stdin)
-    settings = strict_toml.parse(RuntimeSettings, order["settings"], "report")
+    request = json.load(sys.stdin)
+    settings = strict_toml.parse(RuntimeSettings, request["settings"], "report")
     try:
-        result = _PARTS[order["part"]](settings, order["camera"])
+        result = _PARTS[request["part"]](settings, request["camera"])
     except FerEdgeError as error:
         result = {"problem": " ".join(str(error).split())}
     except Exception as error:  # noqa: BLE001 - drivers raise any exception; the report lists it

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.doctor.anonymizer import Anonymizer
-from fer_edge.doctor.checks import Check, Context, Finding, Verdict
+from fer_edge.doctor.checks import Check, Context, Finding, Verdict, read_text
 from fer_edge.doctor.measure import measure
 from fer_edge.settings import strict_toml
 from fer_edge.settings.runtime import RuntimeSettings
@@ -105,13 +105,13 @@ def _or_problem(result: dict[str, Any], value: Any, anonymous: Anonymizer) -> An
 def _system(root: Path) -> dict[str, Any]:
     memory = {
         name: int(kib) // 1024
-        for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", _read(root / "proc/meminfo"), flags=re.MULTILINE)
+        for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", read_text(root / "proc/meminfo"), flags=re.MULTILINE)
     }
-    release = dict(re.findall(r'^(\w+)="?(.*?)"?$', _read(root / "etc/os-release"), flags=re.MULTILINE))
-    revision = re.search(r"^Revision\s*:\s*([0-9a-f]{4,8})$", _read(root / "proc/cpuinfo"), flags=re.MULTILINE)
-    image = re.match(r"Raspberry Pi reference (\d{4}-\d\d-\d\d)", _read(root / "etc/rpi-issue"))
+    release = dict(re.findall(r'^(\w+)="?(.*?)"?$', read_text(root / "etc/os-release"), flags=re.MULTILINE))
+    revision = re.search(r"^Revision\s*:\s*([0-9a-f]{4,8})$", read_text(root / "proc/cpuinfo"), flags=re.MULTILINE)
+    image = re.match(r"Raspberry Pi reference (\d{4}-\d\d-\d\d)", read_text(root / "etc/rpi-issue"))
     return {
-        "model": _read(root / "proc/device-tree/model").strip("\0\n ")[:100] or None,
+        "model": read_text(root / "proc/device-tree/model").strip("\0\n ")[:100] or None,
         "revision": revision.group(1) if revision else None,
         "os": release.get("PRETTY_NAME"),
         "image": image.group(1) if image else None,
@@ -183,7 +183,7 @@ def _devices(root: Path) -> list[dict[str, Any]]:
                 "number": f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}",
                 "mode": stat.filemode(status.st_mode),
                 "group": _group(status.st_gid),
-                "name": _read(root / "sys/class/video4linux" / name / "name").strip()[:60] or None,
+                "name": read_text(root / "sys/class/video4linux" / name / "name").strip()[:60] or None,
             }
         )
     return rows
@@ -213,10 +213,3 @@ def _without_serial(device: Path) -> str:
     if device.exists():
         return str(device.resolve())
     return str(device.parent / "<camera>") if device.is_relative_to("/dev/v4l") else str(device)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

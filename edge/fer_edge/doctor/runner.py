@@ -17,6 +17,9 @@ from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad
 from fer_edge.settings import strict_toml
 from fer_edge.settings.redaction import redacted
 
+_HANG_FIX = "a device or a library hangs: replug the camera, or restart the device"
+_CRASH_FIX = "a native library crashes: use 64-bit Raspberry Pi OS and the package versions in locks/"
+
 
 def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 30.0) -> list[tuple[Check, Finding]]:
     """Run ``checks`` and return their findings in the same order.
@@ -71,7 +74,7 @@ def _run_isolated(context: Context, checks: Sequence[Check], deadline_s: float) 
 
 def _run_in_subprocess(context: Context, names: Sequence[str], deadline_s: float) -> dict[str, Finding]:
     """Run the checks ``names`` in a subprocess, up to the first that crashes or hangs; that one is ``bad``."""
-    order = {
+    request = {
         "names": list(names),
         "settings": strict_toml.to_table(context.settings),
         "root": str(context.root),
@@ -88,7 +91,7 @@ def _run_in_subprocess(context: Context, names: Sequence[str], deadline_s: float
         assert child.stdin is not None
         try:
             with child.stdin as stream:
-                json.dump(order, stream)
+                json.dump(request, stream)
         except OSError:
             pass  # it has exited already; the missing lines report this
         for name in names:
@@ -96,15 +99,11 @@ def _run_in_subprocess(context: Context, names: Sequence[str], deadline_s: float
                 line = lines.get(timeout=deadline_s)
             except queue.Empty:
                 child.kill()
-                return found | {name: bad(f"no answer within {deadline_s:g} s", _HANGS)}
+                return found | {name: bad(f"no answer within {deadline_s:g} s", _HANG_FIX)}
             if not line:
-                return found | {name: bad(f"the check's process {_describe_exit(child.wait())}", _CRASHES)}
+                return found | {name: bad(f"the check's process {_describe_exit(child.wait())}", _CRASH_FIX)}
             found[name] = finding_from_json(line)
     return found
-
-
-_HANGS = "a device or a library hangs: replug the camera, or restart the device"
-_CRASHES = "a native library crashes: use 64-bit Raspberry Pi OS and the package versions in locks/"
 
 
 def _read_lines(child: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> None:
@@ -139,6 +138,6 @@ def redirect_stdout() -> int:
 
     Findings are written to it, so that output of libraries does not mix with them.
     """
-    kept = os.dup(1)
+    original = os.dup(1)
     os.dup2(2, 1)
-    return kept
+    return original

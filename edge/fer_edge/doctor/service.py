@@ -7,7 +7,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from fer_edge.doctor.checks import Context, Finding, bad, ok, skipped, suggest_owner, warn
+from fer_edge.doctor.checks import Context, Finding, access_advice, bad, ok, skipped, warn
 from fer_edge.errors import ConfigError
 from fer_edge.service.unit_environment import unit_problem
 from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret
@@ -38,7 +38,7 @@ def check_secrets(context: Context) -> Finding:
         problem = _private_key(name, key) if key == "mqtt.key_file" else _secret(name, key)
         if problem is not None:
             message, _, fix = problem.partition(": chmod")
-            return bad(message, f"chmod{fix}" if fix else suggest_owner(Path(name)))
+            return bad(message, f"chmod{fix}" if fix else access_advice(Path(name)))
         readable.append(f"{key} is readable by its owner only")
     with_password = [uri for uri in (*settings.source.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
     # Not S_IRGRP: the service reads the settings through its group.
