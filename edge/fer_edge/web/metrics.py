@@ -74,7 +74,7 @@ def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Met
             "variant": model.variant,
         },
     )
-    yield _gauge("fer_edge_ready", "Whether the model is loaded and every source is supervised.", status.ready)
+    yield _gauge("fer_edge_ready", "Whether the model is loaded and every source has been started.", status.ready)
     healthy = health(status, stale_after_s).healthy
     yield _gauge("fer_edge_healthy", "Whether frames are being processed, as in /healthz.", healthy)
     yield _gauge("fer_edge_start_time_seconds", "Start time, seconds since the epoch.", status.started_at)

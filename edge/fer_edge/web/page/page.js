@@ -33,7 +33,7 @@ function newCamera(source) {
   pill.append(dot, make("span", "text"));
   const outage = make("p", "outage bad", make("strong"), make("span"));
   const picture = make("img", "picture");
-  picture.alt = `What ${source.name} sees, with boxes around faces`;
+  picture.alt = `Image of ${source.name} with boxes around faces`;
   const noImage = make("p", "picture nothing", "No image");
   const facts = make("dl", "facts");
   const faces = make("ul", "faces");
