@@ -340,15 +340,11 @@ def test_the_webhook(tmp_path: Path) -> None:
         found = network.check_webhook(context_of(tmp_path, f'[webhook]\nurl = "{url}"'))
         assert_found(found, OK, "accepts connections")
         encrypted = context_of(tmp_path, f'[webhook]\nurl = "https://127.0.0.1:{server.server_port}/"', timeout_s=1)
-        assert look_at_verdict(encrypted) is BAD
+        assert network.check_webhook(encrypted).verdict is BAD
         server.shutdown()
     assert asked == [] and "secret-path" not in found.seen
     gone = context_of(tmp_path, f'[webhook]\nurl = "http://127.0.0.1:{free_port()}/"')
     assert_found(network.check_webhook(gone), BAD, "refused", "curl -v")
-
-
-def look_at_verdict(context: Context) -> Verdict:
-    return network.check_webhook(context).verdict
 
 
 @pytest.mark.skipif(find_spec("waitress") is None, reason="needs the extra web")

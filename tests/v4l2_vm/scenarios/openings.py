@@ -68,7 +68,7 @@ def show_doctor(camera: VividCamera) -> None:
     ensure(named.verdict is Verdict.OK and f"in the settings: {link}" in named.seen, "doctor does not list it")
     wrong = check_cameras(Context(RuntimeSettings(source=SourceSettings(uris=(str(camera.output),)))))
     seen(f"doctor: {wrong.verdict}: {wrong.seen} -> {wrong.fix}")
-    ensure(wrong.verdict is Verdict.BAD and "gives no pictures" in wrong.seen, "doctor takes an output for a camera")
+    ensure(wrong.verdict is Verdict.BAD and "not a capture device" in wrong.seen, "doctor takes an output for a camera")
     try:
         open_source(str(camera.output))
     except SourceLostError as error:
