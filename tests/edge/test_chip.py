@@ -1,4 +1,4 @@
-"""Temperature and throttling out of the kernel's files, and what is left of the budget for searches."""
+"""Reading temperature and throttling, and the search budget derived from them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.chip.budget import COOLER_C, RISE, ChipCare, next_share
+from fer_edge.chip.budget import HYSTERESIS_C, MAX_RISE, ChipMonitor, next_share
 from fer_edge.chip.mailbox import (
-    ask_throttled,
     gencmd_answer,
     gencmd_request,
+    query_throttled,
     throttled_answer,
     throttled_request,
 )
@@ -57,7 +57,7 @@ def test_a_pi_is_read(sysfs: FakeSysfs) -> None:
     assert read_chip(sysfs.root) == ChipStatus(48.312, (), ("soft temperature limit",))
 
 
-def test_a_newer_kernel_tells_of_voltage_alone(sysfs: FakeSysfs) -> None:
+def test_newer_kernels_report_only_under_voltage(sysfs: FakeSysfs) -> None:
     sysfs.write("class/hwmon/hwmon0/name", "cpu_thermal\n")
     sysfs.set_voltage_alarm(True)
     assert read_chip(sysfs.root).throttled == ("under-voltage",)
@@ -71,11 +71,11 @@ def test_the_processors_temperature_comes_before_others(sysfs: FakeSysfs) -> Non
     assert read_chip(sysfs.root).temperature_c == 60
     sysfs.write("class/thermal/thermal_zone3/temp", "none\n")
     assert read_chip(sysfs.root).temperature_c == 50
-    sysfs.write("class/thermal/thermal_zone2/temp", "999000\n")  # no chip is as hot as that
+    sysfs.write("class/thermal/thermal_zone2/temp", "999000\n")  # not plausible
     assert read_chip(sysfs.root).temperature_c == 20
 
 
-def test_where_nothing_is_told_nothing_is_known(sysfs: FakeSysfs) -> None:
+def test_missing_files_give_an_empty_status(sysfs: FakeSysfs) -> None:
     assert read_chip(sysfs.root) == ChipStatus()
     assert read_chip(Path("\0")) == ChipStatus()
 
@@ -93,7 +93,7 @@ def test_damaged_files_never_raise(tmp_path_factory: pytest.TempPathFactory, dam
     assert status.temperature_c is None or -50 <= status.temperature_c <= 150
 
 
-def test_folders_in_place_of_files_never_raise(sysfs: FakeSysfs) -> None:
+def test_folders_instead_of_files_never_raise(sysfs: FakeSysfs) -> None:
     for name in ("class/thermal/thermal_zone0/temp", "class/thermal/thermal_zonex", "class/hwmon/hwmon0/name"):
         (sysfs.root / name).mkdir(parents=True)
     (sysfs.root / "devices/platform/soc/soc:firmware/get_throttled").mkdir(parents=True)
@@ -107,7 +107,7 @@ def test_flags_are_read_in_every_form(bits: int, form: str) -> None:
 
 
 @given(text=st.text(max_size=12))
-def test_other_text_is_no_flags_and_no_temperature(text: str) -> None:
+def test_invalid_text_is_refused(text: str) -> None:
     bits = parse_throttled(text)
     assert bits is None or 0 <= bits < 2**32
     degrees = parse_temperature(text)
@@ -120,18 +120,18 @@ def test_temperatures_are_read(thousandths: int) -> None:
     assert degrees == (thousandths / 1000 if -50_000 <= thousandths <= 150_000 else None)
 
 
-# The mailbox by the form of its messages; `make test-v4l2` has real devices for it.
+# The format of mailbox messages; `make test-v4l2` tests real devices.
 
 
 @given(bits=st.integers(0, 2**32 - 1))
-def test_an_answer_of_the_firmware_is_read(bits: int) -> None:
+def test_responses_of_the_firmware_are_parsed(bits: int) -> None:
     request = struct.unpack("=7I", throttled_request())
     assert request == (28, 0, 0x30046, 4, 0, 0, 0)
     assert throttled_answer(struct.pack("=7I", 28, 0x80000000, 0x30046, 4, 0x80000004, bits, 0)) == bits
 
 
 @given(message=st.binary(max_size=64))
-def test_what_is_no_answer_tells_nothing(message: bytes) -> None:
+def test_invalid_responses_give_none(message: bytes) -> None:
     assert throttled_answer(message) is None
     assert throttled_answer(throttled_request()) is None
     assert gencmd_answer(message) is None
@@ -143,7 +143,7 @@ def text_answer(text: bytes, code: int = 0x80000000, error: int = 0) -> bytes:
 
 
 @given(bits=st.integers(0, 2**32 - 1))
-def test_an_answer_in_text_is_read(bits: int) -> None:
+def test_text_responses_are_parsed(bits: int) -> None:
     request = gencmd_request()
     assert struct.unpack("=6I", request[:24]) == (1052, 0, 0x30080, 1024, 0, 0)
     assert request[24:] == b"get_throttled".ljust(1028, b"\0")
@@ -152,24 +152,24 @@ def test_an_answer_in_text_is_read(bits: int) -> None:
 
 
 @given(text=st.binary(max_size=1024) | st.sampled_from([b"", b"throttled=", b"throttled=0x", b"throttled=0x123456789"]))
-def test_an_answer_with_another_text_tells_nothing(text: bytes) -> None:
+def test_other_text_responses_give_none(text: bytes) -> None:
     assert gencmd_answer(text_answer(text)) is None
 
 
-def test_an_answer_with_an_error_tells_nothing() -> None:
+def test_responses_with_an_error_give_none() -> None:
     assert gencmd_answer(text_answer(b'error=1 error_msg="Command not registered"')) is None
     assert gencmd_answer(text_answer(b"throttled=0x0", error=1)) is None
     assert gencmd_answer(text_answer(b"throttled=0x0", code=0x80000001)) is None
 
 
 @pytest.mark.parametrize("name", ["vcio_gencmd", "vcio"])
-def test_a_file_that_is_no_mailbox_tells_nothing(tmp_path: Path, name: str) -> None:
-    assert ask_throttled(tmp_path) is None
+def test_other_files_give_none(tmp_path: Path, name: str) -> None:
+    assert query_throttled(tmp_path) is None
     (tmp_path / name).write_bytes(bytes(64))
-    assert ask_throttled(tmp_path) is None
+    assert query_throttled(tmp_path) is None
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to("/dev/null")
-    assert ask_throttled(tmp_path) is None
+    assert query_throttled(tmp_path) is None
     assert read_chip(tmp_path, tmp_path) == ChipStatus()
 
 
@@ -177,7 +177,7 @@ def test_a_file_that_is_no_mailbox_tells_nothing(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize(("celsius", "share"), [(20, 1), (70, 1), (75, 0.55), (80, 0.1), (95, 0.1), (None, 1)])
-def test_the_share_falls_evenly(celsius: float | None, share: float) -> None:
+def test_the_share_falls_linearly(celsius: float | None, share: float) -> None:
     assert next_share(1.0, celsius, (), SETTINGS) == pytest.approx(share)
 
 
@@ -185,25 +185,25 @@ def test_the_share_falls_evenly(celsius: float | None, share: float) -> None:
 def test_the_share_is_always_within_its_limits(before: float, celsius: float | None, flags: set[str]) -> None:
     share = next_share(before, celsius, flags, SETTINGS)
     assert SETTINGS.least_share <= share <= 1
-    assert share <= max(before, SETTINGS.least_share) + RISE + 1e-3
+    assert share <= max(before, SETTINGS.least_share) + MAX_RISE + 1e-3
     assert share <= next_share(1.0, celsius, (), SETTINGS)
-    if celsius is not None:  # hotter is never more, and flags never are
+    if celsius is not None:  # the share never rises with temperature or flags
         assert next_share(before, celsius + 1, flags, SETTINGS) <= share
     assert share <= next_share(before, celsius, (), SETTINGS)
 
 
-@given(celsius=st.floats(0, 100), wobble=st.lists(st.floats(-COOLER_C / 2, COOLER_C / 2), min_size=1))
-def test_a_temperature_that_wobbles_changes_it_one_way_only(celsius: float, wobble: list[float]) -> None:
-    share = next_share(1.0, celsius + COOLER_C / 2, (), SETTINGS)
+@given(celsius=st.floats(0, 100), wobble=st.lists(st.floats(-HYSTERESIS_C / 2, HYSTERESIS_C / 2), min_size=1))
+def test_small_fluctuations_do_not_change_the_share(celsius: float, wobble: list[float]) -> None:
+    share = next_share(1.0, celsius + HYSTERESIS_C / 2, (), SETTINGS)
     for change in wobble:
         assert next_share(share, celsius + change, (), SETTINGS) == share
 
 
-def test_it_comes_back_slowly_and_wholly() -> None:
+def test_the_share_rises_slowly_back_to_1() -> None:
     share, looks = SETTINGS.least_share, 0
     while share < 1:
-        after = next_share(share, SETTINGS.warm_c - COOLER_C - 0.1, (), SETTINGS)
-        assert share < after <= share + RISE + 1e-9
+        after = next_share(share, SETTINGS.warm_c - HYSTERESIS_C - 0.1, (), SETTINGS)
+        assert share < after <= share + MAX_RISE + 1e-9
         share, looks = after, looks + 1
     assert looks == 9
 
@@ -212,59 +212,57 @@ def test_it_comes_back_slowly_and_wholly() -> None:
     ("flag", "share"),
     [("throttled", 0.1), ("frequency capped", 0.1), ("under-voltage", 0.55), ("soft temperature limit", 0.55)],
 )
-def test_the_firmwares_word_counts_whatever_the_temperature(flag: str, share: float) -> None:
+def test_flags_limit_the_share_at_any_temperature(flag: str, share: float) -> None:
     assert next_share(1.0, 40.0, [flag], SETTINGS) == pytest.approx(share)
     assert next_share(1.0, None, [flag], SETTINGS) == pytest.approx(share)
 
 
-# Looking now and then
+# Periodic readings
 
 
-def care_for(sysfs: FakeSysfs, board: StatusBoard, every_s: float = 5.0) -> ChipCare:
-    return ChipCare(replace(SETTINGS, sysfs=str(sysfs.root), look_every_s=every_s), board.set_chip)
+def monitor_for(sysfs: FakeSysfs, board: StatusBoard, every_s: float = 5.0) -> ChipMonitor:
+    return ChipMonitor(replace(SETTINGS, sysfs=str(sysfs.root), look_every_s=every_s), board.set_chip)
 
 
-def test_it_says_once_that_it_is_lowered_and_once_that_it_is_whole(
-    sysfs: FakeSysfs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lowering_and_restoring_are_each_logged_once(sysfs: FakeSysfs, capsys: pytest.CaptureFixture[str]) -> None:
     board = StatusBoard()
     sysfs.set_temperature(60)
-    care = care_for(sysfs, board)
-    assert care.poll(0.0).budget_share == 1
+    monitor = monitor_for(sysfs, board)
+    assert monitor.poll(0.0).budget_share == 1
     sysfs.set_temperature(75)
-    assert care.poll(4.9).budget_share == 1  # not due yet
-    assert care.poll(5.0).budget_share == pytest.approx(0.55)
-    assert board.snapshot().chip == care.poll(5.1)
+    assert monitor.poll(4.9).budget_share == 1  # not due yet
+    assert monitor.poll(5.0).budget_share == pytest.approx(0.55)
+    assert board.snapshot().chip == monitor.poll(5.1)
     sysfs.set_temperature(79)
     sysfs.set_throttled(0x4)
-    care.poll(10)
+    monitor.poll(10)
     sysfs.set_temperature(50)
     sysfs.set_throttled(0)
-    shares = [care.poll(15.0 + 5 * look).budget_share for look in range(12)]
+    shares = [monitor.poll(15.0 + 5 * look).budget_share for look in range(12)]
     assert shares == sorted(shares) and shares[-1] == 1
     assert board.snapshot().chip == ChipStatus(50, (), ("throttled",))
     assert capsys.readouterr().err.splitlines() == [
-        "fer-edge: the chip is at 75.0 °C: the budget for searches is lowered, to 55% so far",
-        "fer-edge: the chip is at 50.0 °C: the budget for searches is whole again",
+        "fer-edge: the chip is at 75.0 °C: search budget lowered, currently to 55%",
+        "fer-edge: the chip is at 50.0 °C: search budget restored",
     ]
 
 
-def test_it_may_be_switched_off(sysfs: FakeSysfs) -> None:
+def test_it_can_be_disabled(sysfs: FakeSysfs) -> None:
     sysfs.set_temperature(99)
-    assert care_for(sysfs, StatusBoard(), every_s=0).poll(1e9) == ChipStatus()
+    assert monitor_for(sysfs, StatusBoard(), every_s=0).poll(1e9) == ChipStatus()
 
 
-def test_it_says_nothing_of_a_machine_that_tells_nothing(sysfs: FakeSysfs, capsys: pytest.CaptureFixture[str]) -> None:
-    care = care_for(sysfs, StatusBoard())
-    assert [care.poll(5.0 * look) for look in range(3)] == [ChipStatus()] * 3
+def test_nothing_is_logged_without_data(sysfs: FakeSysfs, capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = monitor_for(sysfs, StatusBoard())
+    assert [monitor.poll(5.0 * look) for look in range(3)] == [ChipStatus()] * 3
     assert capsys.readouterr().err == ""
 
 
-def test_of_many_threads_one_looks(sysfs: FakeSysfs) -> None:
+def test_one_thread_at_a_time_reads_the_chip(sysfs: FakeSysfs) -> None:
     seen: list[ChipStatus] = []
     sysfs.set_temperature(60)
-    care = ChipCare(replace(SETTINGS, sysfs=str(sysfs.root)), seen.append)
-    threads = [threading.Thread(target=lambda: [care.poll(7.0) for _ in range(50)]) for _ in range(8)]
+    monitor = ChipMonitor(replace(SETTINGS, sysfs=str(sysfs.root)), seen.append)
+    threads = [threading.Thread(target=lambda: [monitor.poll(7.0) for _ in range(50)]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -272,11 +270,11 @@ def test_of_many_threads_one_looks(sysfs: FakeSysfs) -> None:
     assert len(seen) == 1
 
 
-# The pipeline takes less
+# The pipeline
 
 
 class CostlyDetector:
-    """The Haar detector on a clock of its own, on which every search takes ``SEARCH_S``, whatever this machine does."""
+    """The Haar detector with a simulated clock, on which every search takes ``SEARCH_S``."""
 
     SEARCH_S = 0.005
 
@@ -293,7 +291,7 @@ class CostlyDetector:
 
 
 def searches(monkeypatch: pytest.MonkeyPatch, *, live: bool, share: float) -> tuple[int, list[FrameResult]]:
-    """Searches made in three seconds of a scene in which a face moves, and what came of its frames."""
+    """Run three seconds of a scene with a moving face; return the number of searches and the results."""
     settings = RuntimeSettings(schedule=ScheduleSettings(budget_share=0.2))
     detector = CostlyDetector()
     monkeypatch.setattr(time, "thread_time", detector.thread_time)
@@ -309,11 +307,11 @@ def test_a_lowered_budget_means_fewer_searches(monkeypatch: pytest.MonkeyPatch) 
     whole, results = searches(monkeypatch, live=True, share=1.0)
     least, lowered = searches(monkeypatch, live=True, share=0.1)
     assert 0 < least < whole / 2
-    assert len(results) == len(lowered)  # every frame is dealt with all the same
+    assert len(results) == len(lowered)  # every frame is still processed
     assert any(result.tracks for result in lowered)
 
 
-def test_a_file_is_searched_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_budget_of_files_is_not_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, results = searches(monkeypatch, live=False, share=1.0)
     least, same = searches(monkeypatch, live=False, share=0.2)
     assert whole == least
@@ -324,7 +322,7 @@ def test_a_file_is_searched_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start_demo(folder: Path, sysfs: FakeSysfs) -> subprocess.Popen[str]:
-    """Five seconds of the demo scene, paced like a camera, on a machine whose /sys is ``sysfs``."""
+    """Start five seconds of the demo scene, paced like a camera, with ``sysfs`` as /sys."""
     folder.mkdir()
     settings = {
         "FER_EDGE_CHIP_SYSFS": str(sysfs.root),
@@ -341,30 +339,30 @@ def start_demo(folder: Path, sysfs: FakeSysfs) -> subprocess.Popen[str]:
     )
 
 
-def searches_told(folder: Path) -> float:
-    """Searches for each processed frame, as ``--stats`` tells them."""
+def searches_per_frame(folder: Path) -> float:
+    """Return the searches per processed frame from ``--stats``."""
     stats = json.loads((folder / "stats.json").read_text())
     stages = stats["stages"]
     return float(sum(stages[name]["calls"] for name in stages if name.startswith("detect_")) / stats["frames"])
 
 
-def test_the_running_program_says_that_it_got_hot_and_searches_less(tmp_path: Path) -> None:
+def test_the_running_program_logs_the_heat_and_searches_less(tmp_path: Path) -> None:
     cool, hot = FakeSysfs(tmp_path / "cool"), FakeSysfs(tmp_path / "hot")
     for sysfs in (cool, hot):
         sysfs.set_temperature(45)
     runs = [start_demo(tmp_path / f"run-{sysfs.root.name}", sysfs) for sysfs in (cool, hot)]
     assert runs[1].stdout is not None
-    assert "appeared" in runs[1].stdout.readline()  # it runs, and was cool so far
+    assert "appeared" in runs[1].stdout.readline()  # it is running, and still cool
     hot.set_temperature(79)
     hot.set_throttled(0x8)
     (_, cool_errors), (_, hot_errors) = (process.communicate(timeout=120) for process in runs)
     assert [process.returncode for process in runs] == [0, 0]
     assert cool_errors == ""
     assert hot_errors.startswith("fer-edge: the chip is at 79.0 °C") and hot_errors.count("\n") == 1
-    assert searches_told(tmp_path / "run-hot") < 0.8 * searches_told(tmp_path / "run-cool")
+    assert searches_per_frame(tmp_path / "run-hot") < 0.8 * searches_per_frame(tmp_path / "run-cool")
 
 
-def test_a_file_is_not_said_to_be_spared(tmp_path: Path) -> None:
+def test_a_file_run_logs_no_lowered_budget(tmp_path: Path) -> None:
     hot = FakeSysfs(tmp_path / "sys")
     hot.set_temperature(90)
     settings = {"FER_EDGE_CHIP_SYSFS": str(hot.root)}

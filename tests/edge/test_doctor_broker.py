@@ -1,4 +1,4 @@
-"""``fer-edge doctor`` and the broker: it logs in as the runtime would, and says what is in the way."""
+"""``fer-edge doctor`` and the MQTT broker: login, TLS and failures."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fer_edge.doctor import network
-from fer_edge.doctor.checks import Case, Verdict
-from support.findings import assert_found, case_of, secret_file
+from fer_edge.doctor.checks import Context, Verdict
+from support.findings import assert_found, context_of, secret_file
 from support.loopback import free_port, port_of, silent_server
 
 pytest.importorskip("paho", reason="needs the extra mqtt")
@@ -24,7 +24,7 @@ OK, BAD, SKIPPED = Verdict.OK, Verdict.BAD, Verdict.SKIPPED
 
 @contextmanager
 def broker(folder: Path, *lines: str) -> Iterator[int]:
-    """The port of a broker with these ``lines`` of configuration."""
+    """Run a broker with these ``lines`` of configuration and yield its port."""
     mosquitto = Broker(folder, *lines)
     mosquitto.start()
     try:
@@ -33,33 +33,33 @@ def broker(folder: Path, *lines: str) -> Iterator[int]:
         mosquitto.stop()
 
 
-def with_broker(folder: Path, port: int, more: str = "", patience_s: float = 20.0) -> Case:
-    return case_of(folder, f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n{more}', patience_s=patience_s)
+def with_broker(folder: Path, port: int, more: str = "", timeout_s: float = 20.0) -> Context:
+    return context_of(folder, f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n{more}', timeout_s=timeout_s)
 
 
 @needs_mosquitto
-def test_a_broker_that_lets_us_in(tmp_path: Path) -> None:
+def test_login_succeeds(tmp_path: Path) -> None:
     with broker(tmp_path) as port:
-        assert_found(network.look_at_broker(with_broker(tmp_path, port)), OK, "logged in")
+        assert_found(network.check_broker(with_broker(tmp_path, port)), OK, "logged in")
 
 
 @needs_mosquitto
-def test_a_broker_that_wants_a_password(tmp_path: Path) -> None:
+def test_login_with_a_password(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "cam", "right"], check=True, capture_output=True)
     with broker(tmp_path, "allow_anonymous false", f"password_file {passwords}") as port:
         for secret, verdict, said in (("right", OK, "logged in"), ("not-this-one", BAD, "username and password_file")):
             path = secret_file(tmp_path, "secret", secret)
-            found = network.look_at_broker(with_broker(tmp_path, port, f'username = "cam"\npassword_file = "{path}"\n'))
+            found = network.check_broker(with_broker(tmp_path, port, f'username = "cam"\npassword_file = "{path}"\n'))
             assert_found(found, verdict, said)
             assert secret not in f"{found}"
-        assert_found(network.look_at_broker(with_broker(tmp_path, port)), BAD, "not authori")
+        assert_found(network.check_broker(with_broker(tmp_path, port)), BAD, "not authori")
         credential = with_broker(tmp_path, port, 'username = "cam"\npassword_file = "mqtt-password"\n')
-        assert_found(network.look_at_broker(credential), OK, "the service alone can read the password")
+        assert_found(network.check_broker(credential), OK, "only the service can read the password")
 
 
 @needs_mosquitto
-def test_a_brokers_certificate_is_checked(tmp_path: Path) -> None:
+def test_the_certificate_is_verified(tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl: apt-get install openssl")
     subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
@@ -69,13 +69,13 @@ def test_a_brokers_certificate_is_checked(tmp_path: Path) -> None:
     lines = ("allow_anonymous true", f"certfile {tmp_path}/cert.pem", f"keyfile {tmp_path}/key.pem")
     with broker(tmp_path, *lines) as port:
         trusted = with_broker(tmp_path, port, f'tls = true\nca_file = "{tmp_path}/cert.pem"\n')
-        assert_found(network.look_at_broker(trusted), OK, "with TLS", "logged in")
-        assert_found(network.look_at_broker(with_broker(tmp_path, port, "tls = true\n")), BAD, "certificate")
+        assert_found(network.check_broker(trusted), OK, "with TLS", "logged in")
+        assert_found(network.check_broker(with_broker(tmp_path, port, "tls = true\n")), BAD, "certificate")
 
 
-def test_a_broker_that_is_not_there_or_says_nothing(tmp_path: Path) -> None:
-    assert_found(network.look_at_broker(case_of(tmp_path)), SKIPPED)
-    assert_found(network.look_at_broker(with_broker(tmp_path, free_port())), BAD, "refused", "nc -vz 127.0.0.1")
+def test_a_missing_or_silent_broker(tmp_path: Path) -> None:
+    assert_found(network.check_broker(context_of(tmp_path)), SKIPPED)
+    assert_found(network.check_broker(with_broker(tmp_path, free_port())), BAD, "refused", "nc -vz 127.0.0.1")
     with silent_server() as listener:
-        case = with_broker(tmp_path, port_of(listener), patience_s=1.0)
-        assert_found(network.look_at_broker(case), BAD, "does not answer")
+        context = with_broker(tmp_path, port_of(listener), timeout_s=1.0)
+        assert_found(network.check_broker(context), BAD, "does not answer")

@@ -1,4 +1,4 @@
-"""``fer-edge doctor --report``: a file that says much of a device and nothing of whose it is."""
+"""``fer-edge doctor --report``: a description of a device without personal data."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.commands.doctor import CHECKS
-from fer_edge.doctor.anonymous import Anonymizer
-from fer_edge.doctor.checks import Case, Check, Finding, Verdict
+from fer_edge.doctor.anonymizer import Anonymizer
+from fer_edge.doctor.checks import Check, Context, Finding, Verdict
 from fer_edge.doctor.measure import measure
 from fer_edge.doctor.report import make_report
 from fer_edge.settings.runtime import RuntimeSettings
 from support.edge_command import assert_one_line, fer_edge
-from support.findings import case_of, secret_file, settings_of
+from support.findings import context_of, secret_file, settings_of
 from support.loopback import free_port
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "edge/fer_edge/schema/report.schema.json").read_text())
@@ -40,21 +40,21 @@ PI = {
 
 
 def pi_root(folder: Path) -> Path:
-    """A folder with the files of a Raspberry Pi that say something of it."""
+    """Create the files that describe a Raspberry Pi in ``folder``."""
     for name, text in PI.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder
 
 
-def report_on(case: Case, *findings: tuple[str, Finding], deadline_s: float = 60.0) -> dict[str, Any]:
-    known = {check.name: check for check in CHECKS} | {"settings": Check("settings", lambda case: findings[0][1])}
-    report = make_report(case, [(known[name], finding) for name, finding in findings], deadline_s)
+def report_on(context: Context, *findings: tuple[str, Finding], deadline_s: float = 60.0) -> dict[str, Any]:
+    known = {check.name: check for check in CHECKS} | {"settings": Check("settings", lambda context: findings[0][1])}
+    report = make_report(context, [(known[name], finding) for name, finding in findings], deadline_s)
     VALIDATOR.validate(report)
     return report
 
 
-def test_what_is_planted_in_the_settings_is_not_in_the_report(tmp_path: Path) -> None:
+def test_values_of_settings_are_not_in_the_report(tmp_path: Path) -> None:
     folder = tmp_path / "Attic of Ada"
     folder.mkdir()
     password = secret_file(folder, "broker-of-ada", "hunter22")
@@ -92,7 +92,7 @@ def test_a_pi_is_described_without_its_serial_number(tmp_path: Path) -> None:
         Verdict.WARN, "active (running), enabled: 1 of 2 sources watched, lost: attic-cam, restarted 4 times"
     )
     report = report_on(
-        case_of(pi_root(tmp_path)),
+        context_of(pi_root(tmp_path)),
         ("unit", unit),
         ("cpu", Finding(Verdict.OK, f"serial {serial} of {machine} and 4.14.0.94", f"grep {serial}")),
         ("cameras", Finding(Verdict.OK, "/dev/v4l/by-id/usb-046d_C270_ABC12345-video-index0, /dev/video0")),
@@ -110,16 +110,16 @@ def test_a_pi_is_described_without_its_serial_number(tmp_path: Path) -> None:
     assert report["cameras"] == [] and report["counts"] == {"ok": 2, "warn": 1, "bad": 0, "skipped": 0}
 
 
-def test_the_name_of_a_users_own_model_stays_out(tmp_path: Path) -> None:
+def test_names_of_custom_models_are_removed(tmp_path: Path) -> None:
     settings = f'[model]\nbundle = "{tmp_path}/none"\n'
     for name, seen in (("attic model", "<model.bundle>"), ("fer-edge-xs", "fer-edge-xs")):
         finding = Finding(Verdict.OK, f"{name} 1.2.0, int8, sha256 0123456789ab… as it should be")
-        report = report_on(case_of(tmp_path, settings), ("model", finding))
+        report = report_on(context_of(tmp_path, settings), ("model", finding))
         assert report["checks"][0]["seen"] == f"{seen} 1.2.0, int8, sha256 0123456789ab… as it should be"
         assert "attic" not in json.dumps(report)
 
 
-def test_what_is_wrong_in_refused_settings_stays_out(tmp_path: Path) -> None:
+def test_values_of_invalid_settings_are_removed(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text('[mqtt]\nport = "hunter22"\n')
     result = fer_edge("doctor", "--config", "c.toml", "--report", "-", cwd=tmp_path)
     assert_one_line(result, 1, "settings")
@@ -128,32 +128,32 @@ def test_what_is_wrong_in_refused_settings_stays_out(tmp_path: Path) -> None:
     assert report["checks"][0]["verdict"] == "bad" and "hunter22" not in result.stdout
 
 
-def test_a_camera_that_is_not_there_is_a_problem_in_the_report(tmp_path: Path) -> None:
+def test_a_missing_camera_is_a_problem_in_the_report(tmp_path: Path) -> None:
     report = report_on(
-        case_of(tmp_path, '[source]\nuris = ["97", "demo", "97", "/dev/v4l/by-id/usb-C270_A1B2-index0"]')
+        context_of(tmp_path, '[source]\nuris = ["97", "demo", "97", "/dev/v4l/by-id/usb-C270_A1B2-index0"]')
     )
     assert [camera["source"] for camera in report["cameras"]] == ["/dev/video97", "/dev/v4l/by-id/<camera>"]
     assert all(camera["source"] in camera["problem"] for camera in report["cameras"])
     assert "A1B2" not in json.dumps(report)
 
 
-STAND_INS = {
+FAKES = {
     "hangs": ("import time\ntime.sleep(600)\n", "no answer within"),
-    "crashes": ("import os\nos.abort()\n", "ended with -6"),
+    "crashes": ("import os\nos.abort()\n", "exited with code -6"),
     "fails": ("raise KeyError('its own kind')\n", "its own kind"),
     "too old": ("class Picamera2:\n    def wait(self, job): ...\n", "too old"),
 }
 
 
-@pytest.mark.parametrize("fault", STAND_INS)
-def test_a_library_that_hangs_or_crashes_is_a_problem_too(
+@pytest.mark.parametrize("fault", FAKES)
+def test_a_library_that_hangs_or_crashes_is_a_problem(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, said = STAND_INS[fault]
+    code, said = FAKES[fault]
     (tmp_path / "picamera2.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")])))
-    told = measure("cameras", RuntimeSettings(), 3.0 if fault == "hangs" else 60.0)
-    assert list(told) == ["problem"] and said in told["problem"]
+    result = measure("cameras", RuntimeSettings(), 3.0 if fault == "hangs" else 60.0)
+    assert list(result) == ["problem"] and said in result["problem"]
 
 
 def test_outputs_and_exit_codes(tmp_path: Path) -> None:
@@ -170,22 +170,22 @@ PROSE = st.text("abc xyz,.", max_size=8)
 
 
 @given(PROSE, st.ip_addresses(v=4) | st.ip_addresses(v=6), PROSE)
-def test_no_address_stays(before: str, address: IPv4Address | IPv6Address, after: str) -> None:
+def test_addresses_are_removed(before: str, address: IPv4Address | IPv6Address, after: str) -> None:
     anonymous = Anonymizer(RuntimeSettings())
-    told = anonymous(f"{before} {address} {after}")
-    assert (str(address) in told.split()) == (address.is_loopback or address.is_unspecified)
+    text = anonymous(f"{before} {address} {after}")
+    assert (str(address) in text.split()) == (address.is_loopback or address.is_unspecified)
     assert (
         str(address) not in anonymous(f"{before} ({address}), {after}") or address.is_loopback or address.is_unspecified
     )
 
 
 @given(st.lists(st.integers(0, 255), min_size=6, max_size=6), st.sampled_from(":-"), st.sampled_from(["02x", "02X"]))
-def test_no_hardware_address_stays(numbers: list[int], separator: str, form: str) -> None:
+def test_hardware_addresses_are_removed(numbers: list[int], separator: str, form: str) -> None:
     address = separator.join(f"{number:{form}}" for number in numbers)
     assert Anonymizer(RuntimeSettings())(f"wlan0 is {address}.") == "wlan0 is <hardware address>."
 
 
-def test_the_hosts_own_name_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_name_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "attic-pi.ada.example and attic-pi: refused; attic-pic stays"
     monkeypatch.setattr(socket, "gethostname", lambda: "attic-pi.ada.example")
     assert Anonymizer(RuntimeSettings())(text) == "<host> and <host>: refused; attic-pic stays"
@@ -193,7 +193,7 @@ def test_the_hosts_own_name_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> No
     assert Anonymizer(RuntimeSettings())("on raspberrypi") == "on raspberrypi"
 
 
-def test_what_tells_nothing_stays(tmp_path: Path) -> None:
+def test_other_text_is_kept(tmp_path: Path) -> None:
     anonymous = Anonymizer(settings_of(tmp_path, '[source]\nuris = ["picamera2:/base/soc/i2c0mux/i2c@1/imx219@10"]'))
     for text in (
         'imx219 as "picamera2:/base/soc/i2c0mux/i2c@1/imx219@10"',

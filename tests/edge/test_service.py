@@ -1,4 +1,4 @@
-"""``fer-edge service`` as far as it goes without systemd as first process; ``make test-systemd`` does the rest."""
+"""``fer-edge service`` without systemd as process 1; ``make test-systemd`` covers the rest."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=f"needs {' '.join(missing)}: apt-get install systemd")
 
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes users")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to create users")
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A system that is being made, as far as it matters here."""
+    """Create a minimal root file system."""
     root = tmp_path / "image"
     (root / "etc").mkdir(parents=True)
     (root / "etc" / "group").write_text("root:x:0:\nvideo:x:44:\n")
@@ -44,31 +44,31 @@ def service(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def directives(text: str) -> list[tuple[str, str]]:
-    """What a unit file sets, in its order."""
+    """Return the directives of a unit file, in order."""
     found = re.findall(r"^(\w+)=(.*)$", text, flags=re.MULTILINE)
     return [(name, value) for name, value in found]
 
 
 @needs("systemd-analyze")
 @pytest.mark.parametrize("hidden", [(), (Path("/home/pi/env"),)], ids=["opt", "home"])
-def test_systemd_takes_the_unit_and_calls_it_safe(tmp_path: Path, hidden: tuple[Path, ...]) -> None:
+def test_systemd_accepts_the_unit_and_rates_it_safe(tmp_path: Path, hidden: tuple[Path, ...]) -> None:
     unit = tmp_path / "fer-edge.service"
-    # verify looks whether what is started is there.
+    # verify checks that the program exists.
     unit.write_text(unit_text(Program(Path("/bin/true"), hidden), CONFIG))
     verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
     assert (verified.returncode, verified.stderr) == (0, "")
-    # The threshold counts tenths: an exposure of 2.0 at most.
+    # The threshold is in tenths: an exposure of at most 2.0.
     security = ["systemd-analyze", "security", "--offline=yes", "--threshold=20", "--no-pager", unit]
     rated = subprocess.run(security, capture_output=True, text=True, check=False)
     assert rated.returncode == 0, rated.stdout.splitlines()[-1]
 
 
-def test_the_unit_is_made_for_the_environment_and_the_settings() -> None:
+def test_the_unit_names_the_program_and_the_settings() -> None:
     text = unit_text(Program(Path(COMMAND)), Path("/srv/cam.toml"))
     assert "@" not in re.sub(r"@system-service|@privileged|@resources|@…@", "", text)
-    told = directives(text)
-    assert ("ExecStart", f"{COMMAND} run --config /srv/cam.toml") in told
-    assert ("ProtectHome", "yes") in told
+    found = directives(text)
+    assert ("ExecStart", f"{COMMAND} run --config /srv/cam.toml") in found
+    assert ("ProtectHome", "yes") in found
     for expected in (
         ("Type", "notify"),
         ("StartLimitIntervalSec", "0"),
@@ -77,30 +77,30 @@ def test_the_unit_is_made_for_the_environment_and_the_settings() -> None:
         ("MemorySwapMax", "0"),
         ("WatchdogSec", "90"),
     ):
-        assert expected in told
-    devices = [value for name, value in told if name == "DeviceAllow"]
-    # Cameras by their number: a name that is not in /proc/devices yet, when the unit starts, would never be allowed.
+        assert expected in found
+    devices = [value for name, value in found if name == "DeviceAllow"]
+    # Cameras by number: a name that is not in /proc/devices when the unit starts would stay denied.
     assert devices == ["char-81 rw", "char-media rw", "char-dma_heap rw", "/dev/vcio_gencmd r", "/dev/vcio r"]
 
 
-def test_the_unit_lets_the_clock_be_read_and_not_be_set() -> None:
-    told = directives(unit_text(Program(Path(COMMAND)), CONFIG))
-    filters = [value for name, value in told if name == "SystemCallFilter"]
+def test_the_unit_allows_reading_but_not_setting_the_clock() -> None:
+    found = directives(unit_text(Program(Path(COMMAND)), CONFIG))
+    filters = [value for name, value in found if name == "SystemCallFilter"]
     assert filters[0] == "@system-service" and "adjtimex clock_adjtime" in filters[1:]
     allowed = {word for value in filters[1:] if not value.startswith("~") for word in value.split()}
     assert not allowed & {"@clock", "clock_settime", "settimeofday", "stime"}
-    # It would refuse adjtimex whatever the filter says.
-    assert "ProtectClock" not in dict(told)
-    assert dict(told)["CapabilityBoundingSet"] == ""
+    # It would deny adjtimex regardless of the filter.
+    assert "ProtectClock" not in dict(found)
+    assert dict(found)["CapabilityBoundingSet"] == ""
 
 
-def test_an_environment_in_a_home_is_all_that_the_unit_shows_of_it() -> None:
-    told = directives(unit_text(Program(Path("/home/pi/env/bin/fer-edge"), (Path("/home/pi/env"),)), CONFIG))
-    assert ("ProtectHome", "tmpfs") in told
-    assert ("BindReadOnlyPaths", "/home/pi/env") in told
+def test_the_unit_exposes_only_the_environment_of_a_home() -> None:
+    found = directives(unit_text(Program(Path("/home/pi/env/bin/fer-edge"), (Path("/home/pi/env"),)), CONFIG))
+    assert ("ProtectHome", "tmpfs") in found
+    assert ("BindReadOnlyPaths", "/home/pi/env") in found
 
 
-def test_the_settings_that_are_installed_are_those_of_a_service(tmp_path: Path) -> None:
+def test_the_initial_settings(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(default_config())
     assert fer_edge("run", "--config", config, "--print-config", cwd=tmp_path).returncode == 0
@@ -110,12 +110,12 @@ def test_the_settings_that_are_installed_are_those_of_a_service(tmp_path: Path) 
     assert (settings.web.enabled, settings.web.host, settings.web.token_file) == (True, "127.0.0.1", None)
     assert settings.output.events == "/var/lib/fer-edge/events.jsonl"
     assert settings.output.events_max_mib is not None and settings.output.events_gather_s > 0
-    # What is commented out is taken too, once the # is gone.
+    # Lines that are commented out are valid, too.
     config.write_text(re.sub(r"^# (\w+ = )", r"\1", default_config(), flags=re.MULTILINE))
     assert load_settings(config, environment={}).mqtt.host == "homeassistant.local"
 
 
-def test_a_dry_run_shows_each_step_and_takes_none(image: Path) -> None:
+def test_a_dry_run_prints_each_step_and_changes_nothing(image: Path) -> None:
     before = sorted(image.rglob("*"))
     done = service("install", "--dry-run", "--root", image, "--command", COMMAND, cwd=image)
     assert (done.returncode, done.stderr) == (0, "")
@@ -133,7 +133,7 @@ def test_a_dry_run_shows_each_step_and_takes_none(image: Path) -> None:
 
 @needs_root
 @needs("systemd-sysusers", "systemctl")
-def test_an_image_gets_the_service_once_and_loses_it_again(image: Path) -> None:
+def test_install_and_remove_in_an_image_are_idempotent(image: Path) -> None:
     words = ("install", "--root", image, "--command", COMMAND)
     first = service(*words, cwd=image)
     assert (first.returncode, first.stderr) == (0, "")
@@ -165,17 +165,17 @@ def test_an_image_gets_the_service_once_and_loses_it_again(image: Path) -> None:
     [
         (["--command", "/tmp/env/bin/fer-edge"], "temporary files"),
         (["--command", "/home/pi/env/bin/fer-edge"], "/opt/fer-edge"),
-        (["--command", "env/bin/fer-edge"], "full path"),
-        (["--command", "/opt/fer edge/bin/fer-edge"], "full path"),
-        (["--command", "/opt/50%/fer-edge"], "full path"),
+        (["--command", "env/bin/fer-edge"], "absolute path"),
+        (["--command", "/opt/fer edge/bin/fer-edge"], "absolute path"),
+        (["--command", "/opt/50%/fer-edge"], "absolute path"),
         (["--command", COMMAND, "--config", "/home/pi/config.toml"], f"move it to {CONFIG}"),
         (["--command", COMMAND, "--config", "/tmp/config.toml"], "temporary files"),
         (["--command", COMMAND, "--config", "/srv/none.toml"], "no such file"),
-        (["--command", COMMAND, "--root", "/no/such/image"], "no such folder"),
+        (["--command", COMMAND, "--root", "/no/such/image"], "folder not found"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_the_service_could_not_use_is_refused(image: Path, words: list[str], said: str) -> None:
+def test_unusable_paths_are_refused(image: Path, words: list[str], said: str) -> None:
     assert_one_line(service("install", "--dry-run", "--root", image, *words, cwd=image), 2, said)
 
 
@@ -188,9 +188,7 @@ def test_what_the_service_could_not_use_is_refused(image: Path, words: list[str]
         ('[source]\nuris = ["0"]\n', 0o600, "chmod 640"),
     ],
 )
-def test_settings_that_the_service_would_refuse_are_refused_before_anything_is_written(
-    image: Path, text: str, mode: int, said: str
-) -> None:
+def test_invalid_settings_are_refused_before_anything_is_written(image: Path, text: str, mode: int, said: str) -> None:
     config = image / "srv" / "cam.toml"
     config.parent.mkdir()
     config.write_text(text)
@@ -205,5 +203,5 @@ def test_settings_that_the_service_would_refuse_are_refused_before_anything_is_w
 @pytest.mark.parametrize(
     "words", [["install", "--command", COMMAND], ["remove"], ["status"]], ids=lambda words: words[0]
 )
-def test_without_systemd_there_is_one_line(tmp_path: Path, words: list[str]) -> None:
+def test_without_systemd_the_error_is_one_line(tmp_path: Path, words: list[str]) -> None:
     assert_one_line(service(*words, cwd=tmp_path), 2, "systemd")

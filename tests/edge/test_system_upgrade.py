@@ -1,4 +1,4 @@
-"""The system's Python is replaced by another version: the environment of the service is of one that is gone."""
+"""A system upgrade replaces the Python that the environment of the service was created with."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.doctor.checks import Case, Verdict
-from fer_edge.doctor.service import look_at_unit
+from fer_edge.doctor.checks import Context, Verdict
+from fer_edge.doctor.service import check_unit
 from fer_edge.service.install import unit_text
 from fer_edge.service.program import Program
 from fer_edge.service.unit_environment import environment_problem, unit_problem
@@ -26,18 +26,18 @@ VERSIONS = ("3.11", "3.12", "3.13")
 
 @dataclass(frozen=True)
 class System:
-    """``python3`` is the system's; ``command`` the fer-edge of a real environment that was made with it."""
+    """``python3`` is the system's Python, ``command`` the fer-edge of an environment created with it."""
 
     python3: Path
     command: Path
 
     def upgrade(self, python: Path) -> None:
-        """Let ``python3`` lead to another Python, as an upgrade of Debian does, or to one that is removed."""
+        """Link ``python3`` to another Python, as an upgrade of Debian does, or to a missing one."""
         self.python3.unlink()
         self.python3.symlink_to(python)
 
     def condition(self) -> subprocess.CompletedProcess[str]:
-        """What the unit's ExecCondition= does, as systemd would run it."""
+        """Run the unit's ExecCondition= as systemd would."""
         text = unit_text(Program(self.command), Path("/etc/fer-edge/config.toml")).replace("\\\n", "")
         (line,) = re.findall(r"^ExecCondition=(.*)$", text, flags=re.MULTILINE)
         words = shlex.split(line.replace("$$", "$").replace("%%", "%"))
@@ -45,7 +45,7 @@ class System:
 
 
 def python(version: str) -> Path:
-    """The file of that Python itself, python3.N; skips where this machine lacks it."""
+    """Return the path of python3.N itself; skip the test if it is not installed."""
     found = find_python(version)
     if found is None:
         pytest.skip(f"needs Python {version}")
@@ -76,7 +76,7 @@ def runs(command: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([command, "--version"], capture_output=True, text=True, check=False, env={"PATH": "/usr/bin"})
 
 
-def test_the_python_that_it_was_made_with_will_do(system: System) -> None:
+def test_the_original_python_is_accepted(system: System) -> None:
     assert runs(system.command).returncode == 0
     assert environment_problem(system.command) is None
     done = system.condition()
@@ -84,47 +84,47 @@ def test_the_python_that_it_was_made_with_will_do(system: System) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS[1:])
-def test_another_version_is_reported_and_nothing_is_started(system: System, version: str) -> None:
+def test_another_version_is_reported_and_not_started(system: System, version: str) -> None:
     system.upgrade(python(version))
-    assert "No module named 'fer_edge'" in runs(system.command).stderr  # what a person would see without the check
+    assert "No module named 'fer_edge'" in runs(system.command).stderr  # the error without the check
     done = system.condition()
     home = system.command.parents[1]
     assert done.returncode == 1
     assert done.stderr == (
-        f"fer-edge: {home} was made with another Python (it is python{version} now): install FER-Edge again\n"
+        f"fer-edge: {home} was created with another Python (python3 is now python{version}): reinstall FER-Edge\n"
     )
-    assert environment_problem(system.command) == f"{home} was made with python3.11: it is python{version} now"
-    # Made again, for this Python, it will do.
+    assert environment_problem(system.command) == f"{home} was created with python3.11, but python3 is python{version}"
+    # Created again for this Python, it works.
     subprocess.run([system.python3, "-m", "venv", "--clear", "--without-pip", home], check=True)
     assert (system.condition().returncode, environment_problem(system.command)) == (0, None)
 
 
-def test_a_python_that_was_removed_is_reported(system: System) -> None:
+def test_a_removed_python_is_reported(system: System) -> None:
     removed = system.python3.with_name("python3.10")
     system.upgrade(removed)
     done = system.condition()
     assert done.returncode == 1
-    assert f"({removed} is gone): install FER-Edge again" in done.stderr and done.stderr.count("\n") == 1
+    assert f"({removed} does not exist): reinstall FER-Edge" in done.stderr and done.stderr.count("\n") == 1
     assert (
         environment_problem(system.command)
-        == f"{system.command.parents[1]} was made with another Python: {removed} is gone"
+        == f"{system.command.parents[1]} was created with another Python: {removed} does not exist"
     )
 
 
-def test_the_release_in_force_is_reported_by_its_name(system: System) -> None:
-    """/opt/fer-edge/current leads to a release."""
+def test_the_message_names_the_link_to_the_release(system: System) -> None:
+    """/opt/fer-edge/current is a link to a release."""
     current = system.command.parents[1].with_name("current")
     current.symlink_to(system.command.parents[1])
     linked = System(system.python3, current / "bin" / "fer-edge")
     assert (linked.condition().returncode, environment_problem(linked.command)) == (0, None)
     system.upgrade(Path("/nowhere/python3.11"))
-    assert f"fer-edge: {current} was made" in linked.condition().stderr
-    assert str(environment_problem(linked.command)).startswith(f"{current} was made")
+    assert f"fer-edge: {current} was created" in linked.condition().stderr
+    assert str(environment_problem(linked.command)).startswith(f"{current} was created")
 
 
 @pytest.mark.parametrize("made", ["nothing", "a script alone", "an environment with a copied Python"])
-def test_what_is_no_environment_of_links_is_left_alone(tmp_path: Path, made: str) -> None:
-    """A program of the system's own package has no pyvenv.cfg, and a copied Python tells no version by its name."""
+def test_other_installations_are_accepted(tmp_path: Path, made: str) -> None:
+    """A system package has no pyvenv.cfg, and the name of a copied Python does not contain its version."""
     command = tmp_path / "bin" / "fer-edge"
     if made != "nothing":
         command.parent.mkdir()
@@ -136,8 +136,8 @@ def test_what_is_no_environment_of_links_is_left_alone(tmp_path: Path, made: str
     assert System(command, command).condition().returncode == 0
 
 
-def test_doctor_and_status_name_it(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemctl is one that knows the unit's file; the program asks from an environment of its own."""
+def test_doctor_and_status_report_it(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake systemctl knows the unit file; the program runs in another environment."""
     unit = tmp_path / "fer-edge.service"
     unit.write_text(unit_text(Program(system.command), Path("/etc/fer-edge/config.toml")))
     (tmp_path / "tools").mkdir()
@@ -157,18 +157,18 @@ def test_doctor_and_status_name_it(system: System, tmp_path: Path, monkeypatch: 
     path = f"{tmp_path / 'tools'}:/usr/bin:/bin"
     monkeypatch.setenv("PATH", path)
     (tmp_path / "run/systemd/system").mkdir(parents=True)
-    case = Case(root=tmp_path)
-    assert look_at_unit(case).verdict is Verdict.WARN  # inactive
+    context = Context(root=tmp_path)
+    assert check_unit(context).verdict is Verdict.WARN  # inactive
     system.upgrade(system.python3.with_name("python3.10"))
-    finding = look_at_unit(case)
-    assert finding.verdict is Verdict.BAD and "python3.10 is gone" in finding.seen
+    finding = check_unit(context)
+    assert finding.verdict is Verdict.BAD and "python3.10 does not exist" in finding.seen
     status = [sys.executable, "-m", "fer_edge", "service", "status"]
     done = subprocess.run(status, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "python3.10 is gone; install FER-Edge again, in a new environment\n" in done.stdout
+    assert "python3.10 does not exist; reinstall FER-Edge in a new environment\n" in done.stdout
 
 
-def test_a_unit_that_cannot_be_read_tells_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_unit_is_ignored(tmp_path: Path) -> None:
     assert unit_problem(tmp_path / "missing.service") is None
     (tmp_path / "odd.service").write_text("[Service]\nExecStart=/bin/true\n")
     assert unit_problem(tmp_path / "odd.service") is None

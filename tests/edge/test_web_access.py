@@ -1,4 +1,4 @@
-"""Names, tokens and those who guess."""
+"""Host names, tokens, sessions and the throttling of wrong tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.web.access import AllowedHosts, Token, WrongTokens, host_name
+from fer_edge.web.access import AllowedHosts, FailedLogins, Token, host_name
 
 TOKEN = "0123456789abcdef0123"
 
@@ -31,63 +31,63 @@ TOKEN = "0123456789abcdef0123"
         ("[::1", None),
     ],
 )
-def test_a_host_header_is_a_name_or_nothing(header: str, name: str | None) -> None:
+def test_host_headers_are_parsed(header: str, name: str | None) -> None:
     assert host_name(header) == name
 
 
 @given(st.text())
-def test_no_host_header_breaks_it(header: str) -> None:
+def test_no_host_header_raises(header: str) -> None:
     name = host_name(header)
     assert name is None or (name and name == name.lower())
 
 
-def test_a_foreign_name_that_leads_here_is_not_ours() -> None:
+def test_foreign_names_are_refused() -> None:
     hosts = AllowedHosts("127.0.0.1", "127.0.0.1", ("Pi.Local", "door:8080"))
     ours = ("localhost", "127.0.0.1", "::1", "pi.local", "door")
     assert all(hosts.allows(name) for name in ours)
     assert not any(hosts.allows(name) for name in ("evil.example", "192.168.1.9", "localhost.evil.example", "0.0.0.0"))
 
 
-def test_who_listens_on_all_addresses_may_be_asked_for_by_any_but_by_no_name() -> None:
+def test_listening_on_all_addresses_allows_any_address_but_no_name() -> None:
     hosts = AllowedHosts("0.0.0.0", "0.0.0.0", ())
     assert all(hosts.allows(name) for name in ("192.168.1.9", "fd00::1", "localhost"))
     assert not hosts.allows("evil.example")
 
 
-def test_the_address_that_it_listens_on_is_its_name() -> None:
+def test_the_listening_address_is_allowed() -> None:
     hosts = AllowedHosts("raspberrypi", "192.168.1.9", ())
     assert all(hosts.allows(name) for name in ("192.168.1.9", "raspberrypi", "localhost"))
     assert not hosts.allows("192.168.1.10")
 
 
-def test_a_session_is_signed_ends_and_does_not_hold_the_token() -> None:
+def test_sessions_are_signed_expire_and_do_not_contain_the_token() -> None:
     now = [1000.0]
     token = Token(TOKEN, lambda: now[0])
     session = token.session()
-    assert token.knows(session)
+    assert token.is_valid_session(session)
     assert TOKEN not in session
-    assert Token(TOKEN, lambda: now[0]).knows(session)  # the daemon was started again
-    assert not Token("another token, as long", lambda: now[0]).knows(session)
+    assert Token(TOKEN, lambda: now[0]).is_valid_session(session)  # after a restart
+    assert not Token("another token, as long", lambda: now[0]).is_valid_session(session)
     expires, _, signature = session.partition(".")
-    assert not token.knows(f"{int(expires) + 1}.{signature}")
+    assert not token.is_valid_session(f"{int(expires) + 1}.{signature}")
     now[0] = int(expires)
-    assert not token.knows(session)
+    assert not token.is_valid_session(session)
 
 
 @given(st.text(), st.binary())
-def test_nothing_else_is_a_session_or_the_token(text: str, data: bytes) -> None:
+def test_other_values_are_neither_session_nor_token(text: str, data: bytes) -> None:
     token = Token(TOKEN)
-    assert not token.knows(text)
-    assert not token.knows(f"99999999999.{text}")
+    assert not token.is_valid_session(text)
+    assert not token.is_valid_session(f"99999999999.{text}")
     assert token.matches(data) == (data == TOKEN.encode())
 
 
-def test_who_guesses_waits_and_nobody_else_does() -> None:
+def test_only_the_guessing_address_must_wait() -> None:
     now = [0.0]
-    wrong = WrongTokens(lambda: now[0])
+    wrong = FailedLogins(lambda: now[0])
     for _ in range(5):
         assert wrong.wait_s("10.0.0.1") == 0
-        wrong.count("10.0.0.1")
+        wrong.record("10.0.0.1")
         now[0] += 1
     assert wrong.wait_s("10.0.0.1") == 55
     assert wrong.wait_s("10.0.0.2") == 0
@@ -95,20 +95,20 @@ def test_who_guesses_waits_and_nobody_else_does() -> None:
     assert wrong.wait_s("10.0.0.1") == 0
 
 
-def test_many_who_guess_have_one_guess_each_and_a_newcomer_still_has_his() -> None:
-    wrong = WrongTokens(lambda: 0.0)
+def test_distributed_guessing_allows_one_guess_per_address() -> None:
+    wrong = FailedLogins(lambda: 0.0)
     for number in range(50):
-        wrong.count(f"10.0.0.{number}")
+        wrong.record(f"10.0.0.{number}")
     assert wrong.wait_s("10.0.0.7") == 60
     assert wrong.wait_s("10.0.1.1") == 0
 
 
-def test_a_network_of_ipv6_is_one_guest_and_memory_is_bounded() -> None:
-    wrong = WrongTokens(lambda: 0.0)
+def test_an_ipv6_network_counts_as_one_address_and_memory_is_bounded() -> None:
+    wrong = FailedLogins(lambda: 0.0)
     for number in range(5):
-        wrong.count(f"2001:db8::{number:x}")
+        wrong.record(f"2001:db8::{number:x}")
     assert wrong.wait_s("2001:db8::ffff") == 60
     assert wrong.wait_s("::ffff:10.0.0.1") == 0
     for number in range(5000):
-        wrong.count(f"10.{number // 250}.{number % 250}.1")
+        wrong.record(f"10.{number // 250}.{number % 250}.1")
     assert len(wrong) <= 1024

@@ -1,4 +1,4 @@
-"""The page's colours are told apart by those who see little contrast: WCAG 2.2, level AA."""
+"""The contrast of the page's colours meets WCAG 2.2, level AA."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TINTED = [(kind, f"{kind}-tint") for kind in ("good", "warn", "bad")] + [("ink",
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance; https://www.w3.org/TR/WCAG22/#dfn-relative-luminance."""
+    """Return the relative luminance; https://www.w3.org/TR/WCAG22/#dfn-relative-luminance."""
     digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
     shares = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
     red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
@@ -29,7 +29,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_text_can_be_read_and_bars_can_be_seen(colours: dict[str, str]) -> None:
+def test_contrast_is_sufficient(colours: dict[str, str]) -> None:
     assert contrast("#000", "#ffffff") == pytest.approx(21)
     for text, ground in TEXTS + TINTED:
         assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)

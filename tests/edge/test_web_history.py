@@ -1,4 +1,4 @@
-"""Seconds add up, minutes are bounded, and a clock may do what it likes."""
+"""The history of the last hour: sums, bounded memory, irregular clocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def faces(*emotions: str) -> list[TrackedEmotion]:
     return [TrackedEmotion("cam0", number, Box(0, 0, 9, 9), name, 0.9, 0.0) for number, name in enumerate(emotions)]
 
 
-def test_what_a_frame_showed_counts_until_the_next_one() -> None:
+def test_a_frame_counts_until_the_next_one() -> None:
     history = History()
     history.add("cam0", faces("happy", "happy", "sad"), 100.0)
     history.add("cam0", faces("sad"), 101.5)
@@ -27,7 +27,7 @@ def test_what_a_frame_showed_counts_until_the_next_one() -> None:
     assert (interval.watched_s, interval.ended_ago_s) == (3.0, -17.0)
 
 
-def test_seconds_go_to_the_minute_in_which_they_were() -> None:
+def test_seconds_are_split_between_intervals() -> None:
     history = History()
     history.add("cam0", faces("happy"), 119.0)
     history.add("cam0", faces("happy"), 122.0)
@@ -36,7 +36,7 @@ def test_seconds_go_to_the_minute_in_which_they_were() -> None:
     assert (first.ended_ago_s, second.ended_ago_s) == (5.0, -55.0)
 
 
-def test_an_outage_is_a_gap_and_not_a_long_smile() -> None:
+def test_an_outage_is_a_gap() -> None:
     history = History()
     history.add("cam0", faces("happy"), 600.0)
     history.add("cam0", [], 840.0)
@@ -55,7 +55,7 @@ def test_sources_are_summed() -> None:
     assert (interval.seconds, interval.watched_s) == ({"happy": 4.0}, 4.0)
 
 
-def test_an_interval_that_is_not_over_is_kept_to_itself_where_that_is_wanted() -> None:
+def test_finished_only_omits_the_running_interval() -> None:
     history = History(300.0, finished_only=True)
     history.add("cam0", faces("happy"), 298.0)
     history.add("cam0", faces("happy"), 299.0)
@@ -65,7 +65,7 @@ def test_an_interval_that_is_not_over_is_kept_to_itself_where_that_is_wanted() -
     assert interval.seconds == {"happy": 2.0}
 
 
-def test_an_hour_is_kept_and_no_more() -> None:
+def test_only_the_last_hour_is_kept() -> None:
     history = History()
     for second in range(0, 4 * 3600, 5):
         history.add("cam0", faces("happy"), float(second))
@@ -74,7 +74,7 @@ def test_an_hour_is_kept_and_no_more() -> None:
     assert sum(interval.seconds["happy"] for interval in intervals) == pytest.approx(3600 + 55)
 
 
-def test_a_clock_that_goes_back_loses_nothing_that_follows() -> None:
+def test_later_frames_count_after_the_clock_went_back() -> None:
     history = History()
     for second in range(86_400, 86_500):
         history.add("cam0", faces("happy"), float(second))
@@ -95,7 +95,7 @@ def test_a_clock_that_goes_back_loses_nothing_that_follows() -> None:
     st.floats(0, 1e6),
 )
 @example([("cam0", ["happy"], 1e300), ("cam0", ["happy"], math.nan), ("cam0", ["happy"], -1e300)], 5.0)
-def test_no_time_and_no_emotion_breaks_it(frames: list[tuple[str, list[str], float]], now: float) -> None:
+def test_no_time_and_no_emotion_raises(frames: list[tuple[str, list[str], float]], now: float) -> None:
     history = History()
     for source, emotions, at in frames:
         history.add(source, faces(*emotions), at)
@@ -119,7 +119,7 @@ def test_steady_frames_lose_no_time(steps: list[float], people: int) -> None:
     assert sum(interval.seconds.get("happy", 0) for interval in intervals) == pytest.approx(people * sum(steps))
 
 
-def test_as_many_names_as_one_likes_take_bounded_memory() -> None:
+def test_memory_is_bounded_for_arbitrary_names() -> None:
     history = History()
     for number in range(1000):
         history.add("cam0", faces(f"emotion {number}"), number * 0.01)

@@ -1,4 +1,4 @@
-"""The server over real sockets: what it serves, whom it refuses, and that nobody brings it down."""
+"""The web server over real sockets: content, access control, health, errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOCAL = WebSettings(True, port=0)
 
 @pytest.fixture
 def board() -> StatusBoard:
-    """One camera that watches, as of now."""
+    """Return a board with one watching camera."""
     board = StatusBoard()
     now = time.monotonic()
     board.update_source(SourceStatus("cam0", SourceState.WATCHING, now, last_frame_at=now))
@@ -37,7 +37,7 @@ def board() -> StatusBoard:
 
 @pytest.fixture
 def web(board: StatusBoard) -> Iterator[WebServer]:
-    with open_web(LOCAL, board) as web:
+    with open_web(LOCAL, board.snapshot) as web:
         yield web
 
 
@@ -51,7 +51,7 @@ def token_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guarded(board: StatusBoard, token_file: Path) -> Iterator[WebServer]:
-    with open_web(replace(LOCAL, token_file=str(token_file)), board) as web:
+    with open_web(replace(LOCAL, token_file=str(token_file)), board.snapshot) as web:
         yield web
 
 
@@ -81,7 +81,7 @@ def log_in(web: WebServer, token: str, address: str = "127.0.0.1") -> Answer:
         ("/readyz", "application/json"),
     ],
 )
-def test_everything_is_there_and_well_wrapped(web: WebServer, path: str, kind: str) -> None:
+def test_every_path_has_its_type_and_security_headers(web: WebServer, path: str, kind: str) -> None:
     answer = ask(web, path)
     assert (answer.status, answer.headers["content-type"]) == (200, kind)
     assert len(answer.body) == int(answer.headers["content-length"]) > 0
@@ -97,7 +97,7 @@ def test_everything_is_there_and_well_wrapped(web: WebServer, path: str, kind: s
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
-def test_nothing_can_be_changed(web: WebServer, method: str) -> None:
+def test_other_methods_are_refused(web: WebServer, method: str) -> None:
     answer = ask(web, "/api/status", method)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
@@ -105,62 +105,65 @@ def test_nothing_can_be_changed(web: WebServer, method: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/nothing", "/page/index.html", "/../pyproject.toml", "/%2e%2e/x", "/preview/cam0.jpg", "/%ff"]
 )
-def test_nothing_else_is_there(web: WebServer, path: str) -> None:
+def test_other_paths_are_not_found(web: WebServer, path: str) -> None:
     assert ask(web, path).status == 404
 
 
-def test_a_foreign_name_is_refused(web: WebServer, board: StatusBoard) -> None:
+def test_foreign_host_names_are_refused(web: WebServer, board: StatusBoard) -> None:
     assert ask(web, "/api/status", headers={"Host": "evil.example"}).status == 421
     assert ask(web, "/api/status", headers={"Host": f"127.0.0.1:{web.port}"}).status == 200
     assert ask(web, "/api/status", headers={"Host": ""}).status == 400
     assert b" 400 " in answer_to(web, b"GET / HTTP/1.0\r\n\r\n").splitlines()[0]
     twice = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
     assert b" 400 " in answer_to(web, twice).splitlines()[0]
-    with open_web(replace(LOCAL, allowed_hosts=("status.example",)), board) as other:
+    with open_web(replace(LOCAL, allowed_hosts=("status.example",)), board.snapshot) as other:
         assert ask(other, headers={"Host": "Status.Example:443"}).status == 200
 
 
-def test_a_port_that_is_taken_is_told_in_a_line(web: WebServer, board: StatusBoard) -> None:
-    with pytest.raises(OutputError, match=rf"^web.host 127.0.0.1, web.port {web.port}: .* is taken: another program"):
-        open_web(replace(LOCAL, port=web.port), board)
+def test_a_port_in_use_is_reported(web: WebServer, board: StatusBoard) -> None:
+    with pytest.raises(
+        OutputError,
+        match=rf"^web.host 127.0.0.1, web.port {web.port}: cannot listen: the port is in use by another program",
+    ):
+        open_web(replace(LOCAL, port=web.port), board.snapshot)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a b", "256.1.1.1", "ü" * 70], ids=ascii)
-def test_an_address_that_is_none_is_refused(board: StatusBoard, host: str) -> None:
+def test_invalid_hosts_are_refused(board: StatusBoard, host: str) -> None:
     with pytest.raises(FerEdgeError, match=r"^(web\.)?host ") as caught:
-        open_web(WebSettings(True, host=host, port=0), board)
+        open_web(WebSettings(True, host=host, port=0), board.snapshot)
     assert caught.value.exit_code in (2, 6)
 
 
 def test_an_address_of_another_machine_is_refused(board: StatusBoard, token_file: Path) -> None:
-    with pytest.raises(OutputError, match="cannot listen there: Cannot assign requested address"):
-        open_web(replace(LOCAL, host="192.0.2.1", token_file=str(token_file)), board)
+    with pytest.raises(OutputError, match="cannot listen: Cannot assign requested address"):
+        open_web(replace(LOCAL, host="192.0.2.1", token_file=str(token_file)), board.snapshot)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_what_others_can_reach_needs_a_token(board: StatusBoard, host: str) -> None:
-    with pytest.raises(ConfigError, match=r"web.token_file is needed; or listen on 127\.0\.0\.1"):
-        open_web(replace(LOCAL, host=host), board)
+def test_public_addresses_need_a_token(board: StatusBoard, host: str) -> None:
+    with pytest.raises(ConfigError, match=r"web.token_file, or listen on 127\.0\.0\.1"):
+        open_web(replace(LOCAL, host=host), board.snapshot)
 
 
-def test_a_token_that_can_be_guessed_is_refused(board: StatusBoard, token_file: Path) -> None:
+def test_short_tokens_are_refused(board: StatusBoard, token_file: Path) -> None:
     token_file.write_text("geheim\n")
     with pytest.raises(ConfigError, match=r"^web.token_file: .* at least 16 characters: openssl rand"):
-        open_web(replace(LOCAL, token_file=str(token_file)), board)
+        open_web(replace(LOCAL, token_file=str(token_file)), board.snapshot)
     token_file.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        open_web(replace(LOCAL, token_file=str(token_file)), board)
+        open_web(replace(LOCAL, token_file=str(token_file)), board.snapshot)
 
 
-def test_all_addresses_may_be_served_with_a_token(board: StatusBoard, token_file: Path) -> None:
-    with open_web(replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board) as web:
+def test_all_addresses_are_served_with_a_token(board: StatusBoard, token_file: Path) -> None:
+    with open_web(replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board.snapshot) as web:
         assert web.url == f"http://0.0.0.0:{web.port}/"
         assert ask(web, "/healthz", headers={"Host": "127.0.0.1", **bearer(TOKEN)}).status == 200
 
 
-def test_ipv6_is_served_as_well(board: StatusBoard) -> None:
+def test_ipv6_is_served(board: StatusBoard) -> None:
     try:
-        web = open_web(replace(LOCAL, host="::1"), board)
+        web = open_web(replace(LOCAL, host="::1"), board.snapshot)
     except OutputError:
         pytest.skip("no IPv6 here")
     with web, socket.create_connection(("::1", web.port), timeout=30) as connection:
@@ -169,27 +172,27 @@ def test_ipv6_is_served_as_well(board: StatusBoard) -> None:
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_pictures_and_aggregate_privacy_do_not_go_together() -> None:
+def test_preview_and_aggregate_privacy_are_refused() -> None:
     with pytest.raises(ConfigError, match="choose one"):
-        open_web(replace(LOCAL, preview=True), StatusBoard("aggregate"))
+        open_web(replace(LOCAL, preview=True), StatusBoard("aggregate").snapshot)
 
 
-def test_without_its_packages_it_says_what_to_install() -> None:
+def test_without_the_extra_the_error_names_it() -> None:
     blocked = (
         "import sys, importlib.util as u; real = u.find_spec\n"
         "u.find_spec = lambda name, *more: None if name == 'waitress' else real(name, *more)\n"
         "from fer_edge.web import open_web; from fer_edge.status import StatusBoard\n"
         "from fer_edge.settings.service import WebSettings\n"
         "assert not {'waitress', 'prometheus_client'} & set(sys.modules)\n"
-        "try: open_web(WebSettings(True), StatusBoard())\n"
+        "try: open_web(WebSettings(True), StatusBoard().snapshot)\n"
         "except Exception as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=True)
     assert done.stdout == "waitress is not installed: pip install 'fer-edge[web]'\n"
 
 
-def test_closing_is_quick_with_clients_that_hang_on_and_may_be_repeated(board: StatusBoard) -> None:
-    web = open_web(LOCAL, board)
+def test_close_is_quick_with_open_connections_and_idempotent(board: StatusBoard) -> None:
+    web = open_web(LOCAL, board.snapshot)
     with connect(web, b"GET / HT"), connect(web):
         began = time.monotonic()
         web.close()
@@ -197,11 +200,11 @@ def test_closing_is_quick_with_clients_that_hang_on_and_may_be_repeated(board: S
         assert time.monotonic() - began < 5
     with pytest.raises(ConnectionRefusedError):
         connect(web)
-    with open_web(replace(LOCAL, port=web.port), board):  # the address is free at once
+    with open_web(replace(LOCAL, port=web.port), board.snapshot):  # the address is available at once
         pass
 
 
-def test_the_token_is_demanded_of_everybody(guarded: WebServer) -> None:
+def test_every_request_needs_the_token(guarded: WebServer) -> None:
     for path in ("/page.js", "/api/status", "/api/history", "/metrics", "/healthz", "/readyz", "/nothing"):
         answer = ask(guarded, path)
         assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="fer-edge"')
@@ -210,7 +213,7 @@ def test_the_token_is_demanded_of_everybody(guarded: WebServer) -> None:
     assert b"<form" in ask(guarded, "/login").body
 
 
-def test_a_browser_logs_in_with_a_form_and_keeps_a_cookie(guarded: WebServer) -> None:
+def test_browsers_log_in_with_a_form_and_get_a_cookie(guarded: WebServer) -> None:
     answer = log_in(guarded, TOKEN)
     assert (answer.status, answer.headers["location"]) == (303, "/")
     cookie, *rules = answer.headers["set-cookie"].split("; ")
@@ -220,7 +223,7 @@ def test_a_browser_logs_in_with_a_form_and_keeps_a_cookie(guarded: WebServer) ->
     assert ask(guarded, "/api/status", headers={"Cookie": f"{cookie[:-1]}x"}).status == 401
 
 
-def test_a_form_that_is_none_is_refused(guarded: WebServer) -> None:
+def test_invalid_forms_are_refused(guarded: WebServer) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     for headers, body in (
         (form, b"token=a&token=b"),
@@ -248,7 +251,7 @@ def test_a_wrong_token_a_thousand_times(guarded: WebServer) -> None:
     assert ask(guarded, "/api/status", headers={"Cookie": cookie}).status == 200
 
 
-def test_wrong_tokens_from_everywhere_lock_nobody_out(guarded: WebServer) -> None:
+def test_wrong_tokens_from_many_addresses_do_not_lock_others_out(guarded: WebServer) -> None:
     for number in range(200):
         address = f"127.0.{1 + number // 100}.{1 + number % 100}"
         assert ask(guarded, "/healthz", headers=bearer("wrong"), address=address).status == 401
@@ -256,11 +259,11 @@ def test_wrong_tokens_from_everywhere_lock_nobody_out(guarded: WebServer) -> Non
     assert ask(guarded, "/healthz", headers=bearer(TOKEN), address="127.0.3.1").status == 200
 
 
-def test_health_tells_the_truth_while_nobody_updates_the_board(board: StatusBoard) -> None:
-    with open_web(LOCAL, board, stale_after_s=2.0) as web:
+def test_health_detects_a_board_without_updates(board: StatusBoard) -> None:
+    with open_web(LOCAL, board.snapshot, stale_after_s=2.0) as web:
         board.update_source(replace(board.source("cam0"), last_frame_at=time.monotonic()))
         assert ask(web, "/healthz").json() == {"healthy": True, "reasons": []}
-        wait_for(lambda: ask(web, "/healthz").status == 503)  # no frame comes, and the board still says watching
+        wait_for(lambda: ask(web, "/healthz").status == 503)  # no frames, while the state is still watching
         answer = ask(web, "/healthz")
         assert (answer.status, answer.json()["healthy"]) == (503, False)
         first, second = answer.json()["reasons"]
@@ -270,7 +273,7 @@ def test_health_tells_the_truth_while_nobody_updates_the_board(board: StatusBoar
         assert b'fer_edge_source_up{source="cam0"} 0.0\n' in ask(web, "/metrics").body
 
 
-def test_a_lost_camera_is_told_and_alone_makes_nothing_unhealthy(web: WebServer, board: StatusBoard) -> None:
+def test_a_lost_camera_is_a_reason_but_not_unhealthy(web: WebServer, board: StatusBoard) -> None:
     reason = "rtsp://me:secret@door/live: no frame for 10 s"
     board.update_source(SourceStatus("cam1", SourceState.LOST, time.monotonic() - 61, reason, 1, 4))
     answer = ask(web, "/healthz")
@@ -282,7 +285,7 @@ def test_a_lost_camera_is_told_and_alone_makes_nothing_unhealthy(web: WebServer,
     assert (answer.status, answer.json()["reasons"][0]) == (503, "no source delivers frames")
 
 
-def test_a_dark_camera_is_well_and_shown_as_dark(web: WebServer, board: StatusBoard) -> None:
+def test_a_dark_camera_is_healthy_and_shown_as_dark(web: WebServer, board: StatusBoard) -> None:
     now = time.monotonic()
     board.update_source(SourceStatus("cam0", SourceState.DARK, now - 3600, last_frame_at=now, fps=1.0))
     answer = ask(web, "/healthz")
@@ -292,26 +295,26 @@ def test_a_dark_camera_is_well_and_shown_as_dark(web: WebServer, board: StatusBo
     metrics = ask(web, "/metrics").body
     assert b'fer_edge_source_up{source="cam0"} 1.0\n' in metrics
     assert b'fer_edge_source_dark{source="cam0"} 1.0\n' in metrics
-    # Without frames for long, it has stalled like any other.
+    # Without frames it counts as stalled.
     board.update_source(SourceStatus("cam0", SourceState.DARK, now - 3600, last_frame_at=now - 60))
     assert ask(web, "/healthz").json()["reasons"][1] == "cam0: stalled, no frame for 60 s"
     assert b'fer_edge_source_dark{source="cam0"} 0.0\n' in ask(web, "/metrics").body
 
 
-def test_ready_means_a_model_and_supervisors() -> None:
+def test_readiness() -> None:
     board = StatusBoard()
-    with open_web(LOCAL, board) as web:
+    with open_web(LOCAL, board.snapshot) as web:
         assert (ask(web, "/readyz").status, ask(web, "/healthz").status) == (503, 503)
         board.set_ready()
         assert (ask(web, "/readyz").status, ask(web, "/readyz").json()["ready"]) == (200, True)
 
 
-def test_how_old_a_frame_may_be_follows_from_the_settings() -> None:
+def test_stale_after_follows_from_the_settings() -> None:
     assert stale_after(SourceSettings()) == 15.0
     assert stale_after(SourceSettings(timeout_s=60.0, max_fps=0.1)) == 75.0
 
 
-def test_the_daemon_serves_it_and_a_taken_port_is_one_line(tmp_path: Path) -> None:
+def test_the_daemon_serves_the_page_and_reports_a_port_in_use(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[web]\nenabled = true\nport = 0\n")
     process = subprocess.Popen(
@@ -324,9 +327,9 @@ def test_the_daemon_serves_it_and_a_taken_port_is_one_line(tmp_path: Path) -> No
     )
     try:
         assert process.stderr is not None
-        told = process.stderr.readline()
-        assert told.startswith("fer-edge: status page at http://127.0.0.1:")
-        web = WebServer("", int(told.rstrip("/\n").rpartition(":")[2]), lambda: None)
+        line = process.stderr.readline()
+        assert line.startswith("fer-edge: status page at http://127.0.0.1:")
+        web = WebServer("", int(line.rstrip("/\n").rpartition(":")[2]), lambda: None)
         while ask(web, "/healthz").status != 200:
             assert process.poll() is None
             time.sleep(0.1)
@@ -334,7 +337,7 @@ def test_the_daemon_serves_it_and_a_taken_port_is_one_line(tmp_path: Path) -> No
         assert b'fer_edge_frames_total{source="demo"}' in ask(web, "/metrics").body
         config.write_text(f"[web]\nenabled = true\nport = {web.port}\n")
         second = fer_edge("run", "demo", "--realtime", "--config", config, cwd=tmp_path)
-        assert_one_line(second, 6, f"web.port {web.port}", "is taken")
+        assert_one_line(second, 6, f"web.port {web.port}", "in use")
     finally:
         process.terminate()
         assert process.wait(30) == 0

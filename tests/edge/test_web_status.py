@@ -1,4 +1,4 @@
-"""Metrics that Prometheus takes, a status as its schema says, and nothing of any one face where privacy wants it so."""
+"""Metrics, status JSON and previews, and what privacy ``aggregate`` removes from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, 
 from fer_edge.web import History, Previews, WebServer, open_web
 from fer_edge.web.application import json_response
 from fer_edge.web.health import Condition
-from fer_edge.web.metrics import BoardMetrics
+from fer_edge.web.metrics import StatusMetrics
 from fer_edge.web.status_json import status_object
 from support.web_client import ask
 from support.web_service import LABELS, DemoDaemon
@@ -35,7 +35,7 @@ needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no
 
 
 def filled_board(privacy: str = "events") -> StatusBoard:
-    """A board on which everything happened."""
+    """Return a board with all kinds of data."""
     board = StatusBoard(privacy)
     now = time.monotonic()
     telemetry = Telemetry()
@@ -66,7 +66,7 @@ def filled_board(privacy: str = "events") -> StatusBoard:
 
 @pytest.fixture(params=["events", "aggregate"])
 def web(request: pytest.FixtureRequest) -> Iterator[WebServer]:
-    with open_web(SETTINGS, filled_board(request.param)) as web:
+    with open_web(SETTINGS, filled_board(request.param).snapshot) as web:
         yield web
 
 
@@ -76,22 +76,22 @@ def metrics(web: WebServer) -> dict[str, float]:
 
 
 @needs_promtool
-def test_promtool_finds_nothing_to_say(web: WebServer) -> None:
+def test_promtool_accepts_the_metrics(web: WebServer) -> None:
     text = ask(web, "/metrics").body
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 @needs_promtool
-def test_promtool_takes_metrics_of_nothing_at_all() -> None:
-    with open_web(SETTINGS, StatusBoard()) as web:
+def test_promtool_accepts_the_metrics_of_an_empty_board() -> None:
+    with open_web(SETTINGS, StatusBoard().snapshot) as web:
         text = ask(web, "/metrics").body
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_metrics_tell_what_the_board_holds() -> None:
-    with open_web(SETTINGS, filled_board()) as web:
+def test_metrics_have_the_values_of_the_board() -> None:
+    with open_web(SETTINGS, filled_board().snapshot) as web:
         found = metrics(web)
     assert found['fer_edge_frames_total{source="cam0"}'] == 7
     assert found['fer_edge_frames_dropped_total{source="cam0"}'] == 2
@@ -115,38 +115,38 @@ def test_metrics_tell_what_the_board_holds() -> None:
     assert [name for name in found if name.startswith("fer_edge_build_info{" + info)]
 
 
-def test_a_status_is_as_the_schema_says(web: WebServer) -> None:
+def test_the_status_matches_the_schema(web: WebServer) -> None:
     answer = ask(web, "/api/status")
     jsonschema.validate(answer.json(), SCHEMA)
     assert {*SCHEMA["$defs"]["source"]["properties"]["state"]["enum"]} == {*Condition}
     assert b"pw@" not in answer.body
 
 
-OF_FACES = ("source_faces_in_sight", "faces_detected_total", "crops_refused_total", "events_total")
+FACE_METRICS = ("source_faces_in_sight", "faces_detected_total", "crops_refused_total", "events_total")
 
 
-def test_an_aggregate_tells_nothing_of_any_one_face() -> None:
-    with open_web(SETTINGS, filled_board("aggregate")) as web:
+def test_aggregate_privacy_hides_single_faces() -> None:
+    with open_web(SETTINGS, filled_board("aggregate").snapshot) as web:
         status = ask(web, "/api/status").json()
         assert [source["faces"] for source in status["sources"]] == [None, None]
         assert [source["events"] for source in status["sources"]] == [None, None]
         assert [set(source["stages"]) for source in status["sources"]] == [{"frame"}, set()]
         assert [event["kind"] for event in status["events"]] == ["counts", "source_lost"]
-        told = {name.partition("{")[0] for name in metrics(web)}
-        assert not told & {f"fer_edge_{name}" for name in OF_FACES}
+        names = {name.partition("{")[0] for name in metrics(web)}
+        assert not names & {f"fer_edge_{name}" for name in FACE_METRICS}
         assert "classify" not in str(metrics(web))
-    with open_web(SETTINGS, filled_board()) as web:
-        told = {name.partition("{")[0] for name in metrics(web)}
-        assert told >= {f"fer_edge_{name}" for name in OF_FACES}
+    with open_web(SETTINGS, filled_board().snapshot) as web:
+        names = {name.partition("{")[0] for name in metrics(web)}
+        assert names >= {f"fer_edge_{name}" for name in FACE_METRICS}
 
 
-def test_the_hour_comes_in_the_labels_order() -> None:
+def test_the_history_is_in_the_order_of_the_labels() -> None:
     history = History()
     now = time.monotonic()
     track = TrackedEmotion("cam0", 4, Box(1, 2, 3, 4), "happy", 0.8, 1.0)
     history.add("cam0", [track], now - 2)
     history.add("cam0", [track], now)
-    with open_web(SETTINGS, filled_board(), history) as web:
+    with open_web(SETTINGS, filled_board().snapshot, history) as web:
         found = ask(web, "/api/history").json()
     assert (found["interval_s"], found["emotions"]) == (60.0, list(LABELS))
     assert sum(interval["seconds"][LABELS.index("happy")] for interval in found["intervals"]) == pytest.approx(
@@ -161,24 +161,24 @@ def result(source: str, width: int = 64) -> FrameResult:
     return FrameResult(Frame(source, 0, 0.0, gray), (track,), ())
 
 
-def test_a_picture_is_shown_only_where_that_is_wanted_and_while_it_is_of_now() -> None:
+def test_previews_need_the_setting_and_a_delivering_source() -> None:
     board, previews = filled_board(), Previews(LABELS)
     previews.put(result("cam0"))
     previews.put(result("cam1"))
-    with open_web(SETTINGS, board, previews=previews) as web:
+    with open_web(SETTINGS, board.snapshot, previews=previews) as web:
         assert ask(web, "/preview/cam0.jpg").status == 404
-    with open_web(WebSettings(True, port=0, preview=True), board, previews=previews) as web:
+    with open_web(WebSettings(True, port=0, preview=True), board.snapshot, previews=previews) as web:
         answer = ask(web, "/preview/cam0.jpg")
         assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
         picture = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
         assert picture is not None and picture.shape == (48, 64, 3)
-        assert ask(web, "/preview/cam1.jpg").status == 404  # nothing is known of it
+        assert ask(web, "/preview/cam1.jpg").status == 404  # not a source
         assert ask(web, "/preview/../cam0.jpg").status == 404
         board.update_source(SourceStatus("cam0", SourceState.LOST, time.monotonic(), "gone"))
-        assert ask(web, "/preview/cam0.jpg").status == 204  # nothing to see now, and no error for that
+        assert ask(web, "/preview/cam0.jpg").status == 204  # no image now, which is not an error
 
 
-def test_a_picture_is_made_once_and_no_wider_than_a_page() -> None:
+def test_previews_are_encoded_once_and_limited_in_width() -> None:
     previews = Previews(LABELS)
     previews.put(result("cam0", 1920))
     first = previews.jpeg("cam0")
@@ -194,15 +194,15 @@ ANY_TEXT = st.text(st.characters(), max_size=30)
 
 
 @given(ANY_TEXT, ANY_TEXT, st.floats(), st.floats())
-def test_no_name_and_no_number_breaks_the_answers(name: str, reason: str, number: float, other: float) -> None:
+def test_no_name_and_no_number_raises(name: str, reason: str, number: float, other: float) -> None:
     board = StatusBoard()
     board.update_source(SourceStatus(name, SourceState.LOST, number, reason, last_frame_at=other, fps=other))
     board.set_chip(ChipStatus(number, (reason,), (), other))
     assert json.loads(json_response(status_object(board.snapshot(), 30.0, preview=False)).body)
-    assert BoardMetrics(board, 30.0).text()
+    assert StatusMetrics(board.snapshot, 30.0).text()
 
 
-def test_a_real_pipeline_fills_it() -> None:
+def test_a_real_pipeline_fills_the_page() -> None:
     with DemoDaemon(SETTINGS) as daemon:
         end = time.monotonic() + 60
         while not (status := ask(daemon.web, "/api/status").json())["sources"] or not status["sources"][0]["faces"]:

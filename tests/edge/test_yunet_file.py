@@ -11,8 +11,8 @@ from random import Random
 import cv2
 import pytest
 
-from fer_edge.doctor.checks import Case, Verdict
-from fer_edge.doctor.libraries import look_at_detector, look_at_opencv
+from fer_edge.doctor.checks import Context, Verdict
+from fer_edge.doctor.libraries import check_detector, check_opencv
 from fer_edge.errors import ModelError
 from fer_edge.settings.runtime import YUNET_PAGE, DetectorSettings, RuntimeSettings
 from fer_edge.stages.detection.yunet import YuNetFaceDetector
@@ -135,25 +135,25 @@ def test_run_tells_of_the_face(tmp_path: Path) -> None:
     assert '"appeared"' in result.stdout
 
 
-def case(model: Path | None) -> Case:
+def context(model: Path | None) -> Context:
     detector = DetectorSettings() if model is None else DetectorSettings(kind="yunet", model=str(model))
-    return Case(RuntimeSettings(detector=detector))
+    return Context(RuntimeSettings(detector=detector))
 
 
 def test_doctor(tmp_path: Path) -> None:
-    assert_found(look_at_detector(case(None)), Verdict.OK, "Haar", YUNET_PAGE)
-    assert_found(look_at_detector(case(yunet_file())), Verdict.OK, "YuNet 2023mar", "8f2383e4dd3c", "finds the face")
+    assert_found(check_detector(context(None)), Verdict.OK, "Haar", YUNET_PAGE)
+    assert_found(check_detector(context(yunet_file())), Verdict.OK, "YuNet 2023mar", "8f2383e4dd3c", "detects the face")
     later = republished(tmp_path / "later.onnx")
-    assert_found(look_at_detector(case(later)), Verdict.WARN, "no published", "finds the face")
+    assert_found(check_detector(context(later)), Verdict.WARN, "not a published", "detects the face")
     later.write_bytes(b"no model")
-    found = look_at_detector(case(later))
+    found = check_detector(context(later))
     assert_found(found, Verdict.BAD, str(later))
-    assert YUNET_PAGE in str(found.mend)
-    assert_found(look_at_detector(case(tmp_path / "absent")), Verdict.BAD, "no such file")
+    assert YUNET_PAGE in str(found.fix)
+    assert_found(check_detector(context(tmp_path / "absent")), Verdict.BAD, "no such file")
 
 
 def test_doctor_minds_no_missing_cascade_where_yunet_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "__version__", "5.0.0")
     monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
-    assert_found(look_at_opencv(case(yunet_file())), Verdict.OK, "5.0.0")
-    assert_found(look_at_opencv(case(None)), Verdict.BAD, "5.0.0", "no Haar cascade")
+    assert_found(check_opencv(context(yunet_file())), Verdict.OK, "5.0.0")
+    assert_found(check_opencv(context(None)), Verdict.BAD, "5.0.0", "no Haar cascade")

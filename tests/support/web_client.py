@@ -1,4 +1,4 @@
-"""Asking the status page over real sockets, well and badly."""
+"""A client of the status page for valid and invalid requests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fer_edge.web import WebServer
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, headers (names in small letters) and a body."""
+    """A response: status, headers (names in lowercase), body."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """Return the body as JSON."""
         return json.loads(self.body)
 
 
@@ -33,7 +33,7 @@ def ask(
     body: bytes | None = None,
     address: str = "127.0.0.1",
 ) -> Answer:
-    """One request; ``address`` is the loopback address (127.x.x.x) that it comes from."""
+    """Send a request from the loopback address ``address`` (127.x.x.x)."""
     connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30, source_address=(address, 0))
     try:
         connection.request(method, path, body, {"Host": "localhost", **(headers or {})})
@@ -44,14 +44,14 @@ def ask(
 
 
 def connect(web: WebServer, data: bytes = b"") -> socket.socket:
-    """A connection on which ``data`` was sent."""
+    """Open a connection and send ``data``."""
     connection = socket.create_connection(("127.0.0.1", web.port), timeout=30)
     connection.sendall(data)
     return connection
 
 
 def answer_to(web: WebServer, data: bytes) -> bytes:
-    """All that comes back for the bytes ``data``, after which the client sends no more."""
+    """Send ``data``, close the sending side, and return everything received."""
     with connect(web) as connection:
         try:
             connection.sendall(data)
@@ -59,6 +59,6 @@ def answer_to(web: WebServer, data: bytes) -> bytes:
             parts = []
             while part := connection.recv(65_536):
                 parts.append(part)
-        except OSError:  # the server has closed already, with what it did not want to read
+        except OSError:  # the server closed the connection with unread data
             return b""
         return b"".join(parts)

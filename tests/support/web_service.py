@@ -1,4 +1,4 @@
-"""A status page in front of a real pipeline; ``python -m support.web_service`` serves one to look at."""
+"""A status page with a real pipeline. ``python -m support.web_service`` serves it for a browser."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
 class DemoDaemon:
-    """Feeds a board as the daemon does, with one camera ``demo`` in real time, and serves it."""
+    """Serve a board that is updated as by the daemon, with one camera ``demo`` in real time."""
 
     def __init__(self, settings: WebSettings, *, privacy: str = "events", stale_after_s: float = 30.0) -> None:
         self.board = StatusBoard(privacy)
         self.history = History(finished_only=privacy == "aggregate")
         self.previews = Previews(LABELS)
-        self.web: WebServer = open_web(settings, self.board, self.history, self.previews, stale_after_s=stale_after_s)
+        self.web: WebServer = open_web(
+            settings, self.board.snapshot, self.history, self.previews, stale_after_s=stale_after_s
+        )
         self._stop = threading.Event()
         self._hang = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -49,7 +51,7 @@ class DemoDaemon:
         self.web.close()
 
     def hang(self) -> None:
-        """The thread that processes frames stands still from now on; the board goes on saying what it said."""
+        """Suspend the processing of frames; the board keeps its state."""
         self._hang.set()
 
     def _watch(self) -> None:
@@ -80,13 +82,13 @@ class DemoDaemon:
                     self.board.tell(event)
 
     def _results(self, pipeline: Pipeline, telemetry: Telemetry) -> Iterator[FrameResult]:
-        """The demo scene again and again."""
+        """Repeat the demo scene."""
         while not self._stop.is_set():
             yield from pipeline.open(open_source("demo", realtime=True), telemetry=telemetry).results(self._stop)
 
 
 def lost(name: str, ago_s: float, reason: str, attempts: int) -> SourceStatus:
-    """A source that was lost ``ago_s`` seconds ago."""
+    """Return a source that was lost ``ago_s`` seconds ago."""
     now = time.monotonic()
     return SourceStatus(
         name, SourceState.LOST, now - ago_s, reason, 2, attempts, (1280, 720), last_frame_at=now - ago_s - 10
@@ -94,7 +96,7 @@ def lost(name: str, ago_s: float, reason: str, attempts: int) -> SourceStatus:
 
 
 def fill_hour(history: History, source: str) -> None:
-    """An hour of faces that come and go, with an outage, into ``history``."""
+    """Fill ``history`` with an hour of faces and an outage."""
     now = time.monotonic()
     moods = itertools.cycle(["neutral"] * 5 + ["happy"] * 3 + ["surprise", "sad", "neutral", "uncertain", "angry"])
     mood = "neutral"

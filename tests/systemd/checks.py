@@ -44,7 +44,7 @@ def _no_camera(container: Container, service: Service) -> str:
     again = container.must(PROGRAM, "service", "install")
     ensure("write" not in again and service.pid == pid, f"a second install changed something: {again}")
     shown = container.must(PROGRAM, "service", "status")
-    ensure("active (running)" in shown and "0 restarts" in shown and "watchdog: 2min 2s, last fed" in shown, shown)
+    ensure("active (running)" in shown and "0 restarts" in shown and "watchdog: 2min 2s, last notified" in shown, shown)
     return f"active, 0 restarts, STATUS: {told.partition(';')[0]}; video0 lost"
 
 
@@ -81,7 +81,7 @@ def _doctor(container: Container, service: Service) -> str:
     container.must("systemctl", "stop", UNIT)
     stopped = container.run(PROGRAM, "doctor", "--json", "--config", CONFIG)
     (unit,) = (check for check in json.loads(stopped.stdout)["checks"] if check["name"] == "unit")
-    ensure(unit["verdict"] == "warn" and "systemctl enable --now" in unit["mend"], stopped.stdout)
+    ensure(unit["verdict"] == "warn" and "systemctl enable --now" in unit["fix"], stopped.stdout)
     return f"{found['unit']['seen']}; stopped: {unit['seen']}"
 
 
@@ -169,7 +169,7 @@ def _stays_down(container: Container, service: Service, settings: str, code: int
     service.assert_stays("ActiveState", "failed", 6)  # three times RestartSec
     ensure(service.ask("ExecMainStatus") == str(code), f"exit {service.ask('ExecMainStatus')}")
     shown = container.run(PROGRAM, "service", "status")
-    ensure(shown.returncode == 1 and f"exit {code}" in shown.stdout and said in shown.stdout, shown.stdout)
+    ensure(shown.returncode == 1 and f"exit status {code}" in shown.stdout and said in shown.stdout, shown.stdout)
     return f"exit {code}: failed, not started again; fer-edge service status: exit 1, and why"
 
 
@@ -277,7 +277,7 @@ def _port_taken(container: Container, service: Service) -> str:
     container.must("rm", f"/etc/systemd/system/{UNIT}")
     failed = container.run(PROGRAM, "service", "install")
     ensure(failed.returncode == 1 and failed.stderr.count("\n") == 1, failed.stderr)
-    ensure("fer-edge service status tells why" in failed.stderr, failed.stderr)
+    ensure("see fer-edge service status" in failed.stderr, failed.stderr)
     told = container.run(PROGRAM, "service", "status").stdout
     ensure("8090" in told, told)
     return "exit 1 and where to look; status tells of the port"
@@ -294,12 +294,15 @@ def _upgraded(container: Container, service: Service) -> str:
     service.wait_for("ActiveState", "inactive")
     service.assert_stays("ActiveState", "inactive", 6)  # three times RestartSec
     ensure(service.ask("Result") == "exec-condition", f"Result={service.ask('Result')}")
-    said = f"fer-edge: {ENVIRONMENT} was made with another Python (it is {packages.rpartition('/')[2]} now)"
+    said = f"fer-edge: {ENVIRONMENT} was created with another Python (python3 is now {packages.rpartition('/')[2]})"
     service.wait_for_line(said)
     ensure(service.journal().count(said) == 1, "said more than once")
     ensure(said in container.run("systemctl", "status", "--lines=3", UNIT).stdout, "systemctl status does not show it")
     shown = container.run("/srv/other/bin/python3", "-m", "fer_edge", "service", "status")
-    ensure(shown.returncode == 1 and "was made with python3.10: it is" in shown.stdout, shown.stdout + shown.stderr)
+    ensure(
+        shown.returncode == 1 and "was created with python3.10, but python3 is" in shown.stdout,
+        shown.stdout + shown.stderr,
+    )
     container.must("mv", older, packages)
     service.start_with(WATCHING)
     service.wait_until_watching()

@@ -1,1 +1,1 @@
-"""Temperature and throttling of the processor, and the search budget that they leave."""
+"""Temperature and throttling of the chip, and the search budget derived from them."""

@@ -1,7 +1,7 @@
-"""How much of the budget for searches the processor's temperature leaves.
+"""Lower the search budget when the chip gets hot or is throttled.
 
-A processor that its firmware throttles is slow in everything: frames come late, and the camera's buffers run full.
-So the budget is lowered before, by degrees, and rises again slowly.
+A throttled chip is slow in everything: frames arrive late and camera buffers overflow. The budget is therefore lowered
+gradually before the firmware throttles the chip, and raised again slowly.
 """
 
 from __future__ import annotations
@@ -17,32 +17,43 @@ from fer_edge.settings.service import ChipSettings
 from fer_edge.status import ChipStatus
 from fer_edge.system.one_line import say
 
-COOLER_C = 3.0
-"""°C by which the chip must be cooler than when the budget was lowered, before it rises again."""
-RISE = 0.1
-"""Most by which the share rises from one look to the next: more work is what heats the chip, which takes a while."""
+HYSTERESIS_C = 3.0
+"""°C by which the chip must cool down before the share rises again."""
+MAX_RISE = 0.1
+"""Maximum rise of the share per reading: more work heats the chip, with a delay."""
 
 
 def next_share(before: float, temperature_c: float | None, flags: Iterable[str], settings: ChipSettings) -> float:
-    """The share of the budget, ``least_share`` to 1, after one of ``before``.
+    """Return the share of the search budget that follows ``before``.
 
-    Whole up to ``warm_c``, then falling evenly to ``least_share`` at ``hot_c``. It falls at once, and rises again by
-    ``RISE`` at most, and only once the chip is cooler by ``COOLER_C``: a temperature that goes up and down by less
-    changes nothing. A chip that its firmware slows down gets ``least_share``, one that is short of voltage or slowed a
-    little, half of the way to it, whatever the temperature.
+    The share is 1 up to ``warm_c`` and falls linearly to ``settings.least_share`` at ``hot_c``. It falls at once, but
+    rises by at most ``MAX_RISE``, and only when the chip is ``HYSTERESIS_C`` cooler, so that small fluctuations change
+    nothing. It is minimal while the chip is throttled or its frequency capped, and at most halfway between the minimum
+    and 1 with under-voltage or at the soft temperature limit, at any temperature.
+
+    Args:
+        before: The previous share.
+        temperature_c: The temperature of the chip in °C, None if unknown.
+        flags: The names of the flags that are set, as in ``reading.FLAGS``.
+        settings: The section ``[chip]``.
+
+    Returns:
+        A share between the minimum and 1.
     """
-    least = settings.least_share
-    told = set(flags)
-    most = 1.0
-    if told & {THROTTLED, CAPPED}:
-        most = least
-    elif told & {UNDER_VOLTAGE, SOFT_LIMIT}:
-        most = (1 + least) / 2
-    allowed = min(most, _by_temperature(temperature_c, settings))
-    again = allowed if temperature_c is None else min(most, _by_temperature(temperature_c + COOLER_C, settings))
-    before = min(max(before, least), 1.0)
-    # Rounded, or steps that add up to 1 would end a little below it.
-    return max(least, round(min(allowed, max(before, min(again, before + RISE))), 3))
+    min_share = settings.least_share
+    active = set(flags)
+    max_share = 1.0
+    if active & {THROTTLED, CAPPED}:
+        max_share = min_share
+    elif active & {UNDER_VOLTAGE, SOFT_LIMIT}:
+        max_share = (1 + min_share) / 2
+    allowed = min(max_share, _by_temperature(temperature_c, settings))
+    risen = (
+        allowed if temperature_c is None else min(max_share, _by_temperature(temperature_c + HYSTERESIS_C, settings))
+    )
+    before = min(max(before, min_share), 1.0)
+    # Rounded so that repeated steps reach exactly 1.
+    return max(min_share, round(min(allowed, max(before, min(risen, before + MAX_RISE))), 3))
 
 
 def _by_temperature(temperature_c: float | None, settings: ChipSettings) -> float:
@@ -52,53 +63,55 @@ def _by_temperature(temperature_c: float | None, settings: ChipSettings) -> floa
     return 1.0 - (1.0 - settings.least_share) * min(max(heat, 0.0), 1.0)
 
 
-class ChipCare:
-    """Looks at the chip now and then, and tells how much of the budget is left; for all threads to share.
+class ChipMonitor:
+    """Read the chip periodically and derive the share of the search budget. Thread-safe.
 
-    ``tell`` is given each new ``ChipStatus``: ``StatusBoard.set_chip``. ``settings.look_every_s`` 0 never looks.
+    Args:
+        settings: The section ``[chip]``. With ``look_every_s`` = 0 the chip is never read.
+        on_status: Called with each new ``ChipStatus``.
     """
 
-    def __init__(self, settings: ChipSettings, tell: Callable[[ChipStatus], None] | None = None) -> None:
+    def __init__(self, settings: ChipSettings, on_status: Callable[[ChipStatus], None] | None = None) -> None:
         self._settings = settings
-        self._tell = tell or (lambda status: None)
+        self._on_status = on_status or (lambda status: None)
         self._sysfs = Path(settings.sysfs)
-        # Elsewhere than in /sys stands another chip than the one that would answer.
+        # With another sysfs, such as in tests, do not mix in the firmware of this machine.
         self._devices = DEVICES if settings.sysfs == ChipSettings().sysfs else None
-        self._looking = threading.Lock()
+        self._reading = threading.Lock()
         self._due = float("-inf")
         self._status = ChipStatus()
 
     def poll(self, now: float) -> ChipStatus:
-        """The newest status; looks again where ``look_every_s`` have passed by ``now``, monotonic seconds.
+        """Return the newest status; read the chip first if ``look_every_s`` have passed by ``now``, monotonic seconds.
 
-        Says in one line when the budget is lowered, and when it is whole again. For each frame: costs next to nothing
-        but when a look is due, and then for one of the threads alone.
+        Prints a line when the budget is lowered and when it is restored. Cheap enough to be called for each frame: only
+        one thread at a time reads the chip.
         """
         every_s = self._settings.look_every_s
-        if every_s > 0 and now >= self._due and self._looking.acquire(blocking=False):
+        if every_s > 0 and now >= self._due and self._reading.acquire(blocking=False):
             try:
-                if now >= self._due:  # another thread may have looked meanwhile
+                if now >= self._due:  # another thread may have read it since the first check
                     self._due = now + every_s
-                    self._look()
+                    self._update()
             finally:
-                self._looking.release()
+                self._reading.release()
         return self._status
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         last, read = self._status, read_chip(self._sysfs, self._devices)
         share = next_share(last.budget_share, read.temperature_c, read.throttled, self._settings)
-        # The kernel's own driver has the firmware forget, every two seconds, what happened before.
+        # Flags accumulate here, because the kernel's driver clears those of the firmware every two seconds.
         before = {*last.throttled_before, *read.throttled_before, *read.throttled}
         self._status = replace(
             read, throttled_before=tuple(name for name in FLAGS if name in before), budget_share=share
         )
-        self._tell(self._status)
+        self._on_status(self._status)
         if share < 1 <= last.budget_share:
-            say(f"the chip is {_called(read)}: the budget for searches is lowered, to {share:.0%} so far")
+            say(f"the chip is {_describe(read)}: search budget lowered, currently to {share:.0%}")
         elif last.budget_share < 1 <= share:
-            say(f"the chip is {_called(read)}: the budget for searches is whole again")
+            say(f"the chip is {_describe(read)}: search budget restored")
 
 
-def _called(status: ChipStatus) -> str:
+def _describe(status: ChipStatus) -> str:
     degrees = [] if status.temperature_c is None else [f"at {status.temperature_c:.1f} °C"]
-    return ", ".join([*degrees, *status.throttled]) or "well"
+    return ", ".join([*degrees, *status.throttled]) or "not throttled"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
-from fer_edge.chip.budget import ChipCare
+from fer_edge.chip.budget import ChipMonitor
 from fer_edge.daemon.loop import DriverHungError, MainLoop, Patience, Plan
 from fer_edge.daemon.outputs import Outputs, open_outputs
 from fer_edge.daemon.pipelines import Pipelines
@@ -131,7 +131,7 @@ class Session:
         previews = Previews(self._board.snapshot(with_runtimes=False).model.labels) if settings.web.preview else None
         stale_after_s = stale_after(settings.source)
         server = stack.enter_context(
-            open_web(settings.web, self._board, history, previews, stale_after_s=stale_after_s)
+            open_web(settings.web, self._board.snapshot, history, previews, stale_after_s=stale_after_s)
         )
         say(f"status page at {server.url}")
         return [PageRecorder(history, previews)]
@@ -152,7 +152,7 @@ class Session:
         self._notifier.extend_watchdog(watchdog_s)
         for opening in openings:
             self._board.source(opening.name)
-        care = ChipCare(self._settings.chip, self._board.set_chip)
+        care = ChipMonitor(self._settings.chip, self._board.set_chip)
 
         def on_tick() -> None:
             if live:  # a file is always searched with the whole budget, so that its trace is the same on any machine

@@ -1,5 +1,5 @@
-"""``fer-edge doctor``: what could keep the program from its work on this machine, and the command that mends it.
+"""``fer-edge doctor``: checks for problems on this device, each with a command that fixes it.
 
-``checks`` says what a check is, ``examine`` runs them so that none can stop the others, ``command`` lists them all and
-shows what they found. To add one: a function in the file of its group, and a line in ``command``.
+``checks`` defines what a check is, ``all_checks`` lists them, ``runner`` runs them so that none can stop the others. To
+add one, write a function in the module of its group and add a line to ``all_checks``.
 """

@@ -1,4 +1,4 @@
-"""Every check of ``fer-edge doctor``."""
+"""The list of checks of ``fer-edge doctor``."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from fer_edge.doctor import cameras, libraries, machine, network, service
 from fer_edge.doctor.checks import Check
 
 CHECKS = (
-    Check("python", machine.look_at_python),
-    Check("cpu", machine.look_at_cpu),
-    Check("memory", machine.look_at_memory),
-    Check("cma", machine.look_at_camera_memory),
-    Check("disk", machine.look_at_disk),
-    Check("clock", machine.look_at_clock, apart=True),
-    Check("temperature", machine.look_at_temperature, apart=True),
-    Check("throttling", machine.look_at_throttling, apart=True),
-    Check("opencv", libraries.look_at_opencv, apart=True),
-    Check("detector", libraries.look_at_detector, apart=True),
-    Check("model", libraries.look_at_model, apart=True),
-    Check("inference", libraries.look_at_inference, apart=True),
-    Check("sources", cameras.look_at_sources, apart=True),
-    Check("cameras", cameras.look_at_cameras, apart=True),
-    Check("picamera2", libraries.look_at_picamera2, apart=True),
-    Check("libcamera", libraries.look_at_libcamera, apart=True),
-    Check("broker", network.look_at_broker),
-    Check("webhook", network.look_at_webhook),
-    Check("web", network.look_at_web, apart=True),
-    Check("secrets", service.look_at_secrets),
-    Check("unit", service.look_at_unit),
+    Check("python", machine.check_python),
+    Check("cpu", machine.check_cpu),
+    Check("memory", machine.check_memory),
+    Check("cma", machine.check_camera_memory),
+    Check("disk", machine.check_disk),
+    Check("clock", machine.check_clock, isolated=True),
+    Check("temperature", machine.check_temperature, isolated=True),
+    Check("throttling", machine.check_throttling, isolated=True),
+    Check("opencv", libraries.check_opencv, isolated=True),
+    Check("detector", libraries.check_detector, isolated=True),
+    Check("model", libraries.check_model, isolated=True),
+    Check("inference", libraries.check_inference, isolated=True),
+    Check("sources", cameras.check_sources, isolated=True),
+    Check("cameras", cameras.check_cameras, isolated=True),
+    Check("picamera2", libraries.check_picamera2, isolated=True),
+    Check("libcamera", libraries.check_libcamera, isolated=True),
+    Check("broker", network.check_broker),
+    Check("webhook", network.check_webhook),
+    Check("web", network.check_web, isolated=True),
+    Check("secrets", service.check_secrets),
+    Check("unit", service.check_unit),
 )
-"""In the order in which they are shown."""
+"""In the order of the output."""

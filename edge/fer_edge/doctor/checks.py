@@ -1,4 +1,4 @@
-"""What a check is: it is given a case, and finds something."""
+"""A check is a function from a context to a finding."""
 
 from __future__ import annotations
 
@@ -12,92 +12,103 @@ from fer_edge.settings.runtime import RuntimeSettings
 
 
 class Verdict(StrEnum):
-    """How bad it is."""
+    """Result of a check."""
 
     OK = "ok"
     WARN = "warn"
-    """It works, but not as it could."""
+    """It works, but should be improved."""
     BAD = "bad"
-    """Something that is configured, or needed, does not work."""
+    """Something that is configured or required does not work."""
     SKIPPED = "skipped"
-    """It does not matter with these settings, or on this machine."""
+    """Not relevant with these settings or on this device."""
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """What is examined: the settings, the file they came from, and the machine.
+class Context:
+    """Input of the checks.
 
-    ``root`` is the folder that holds the machine's /proc, /dev and /run. ``patience_s`` is how long a check may wait
-    for another machine to answer.
+    Attributes:
+        settings: The settings to check.
+        config: The file that they were read from, if any.
+        root: The folder that contains the device's /proc, /dev and /run.
+        timeout_s: How long a check waits for the answer of another machine, seconds.
     """
 
     settings: RuntimeSettings = field(default_factory=RuntimeSettings)
     config: Path | None = None
     root: Path = Path("/")
-    patience_s: float = 5.0
+    timeout_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was seen, and what to do about it (``mend``), a command where there is one. Holds no secret."""
+    """Result of a check: what was ``seen``, and how to ``fix`` it, if possible as a command. Contains no secrets."""
 
     verdict: Verdict
     seen: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at. ``apart``: in another process, since it loads native code that may crash or hang."""
+    """A named check. ``isolated`` checks run in a subprocess because they load native code that may crash or hang."""
 
     name: str
-    look: Callable[[Case], Finding]
-    apart: bool = False
+    run: Callable[[Context], Finding]
+    isolated: bool = False
 
 
-def fine(seen: str) -> Finding:
-    """All is well."""
+def ok(seen: str) -> Finding:
+    """Return a finding with verdict ``ok``."""
     return Finding(Verdict.OK, seen)
 
 
-def doubtful(seen: str, mend: str | None = None) -> Finding:
-    """It works, but."""
-    return Finding(Verdict.WARN, seen, mend)
+def warn(seen: str, fix: str | None = None) -> Finding:
+    """Return a finding with verdict ``warn``."""
+    return Finding(Verdict.WARN, seen, fix)
 
 
-def broken(seen: str, mend: str | None = None) -> Finding:
-    """It does not work."""
-    return Finding(Verdict.BAD, seen, mend)
+def bad(seen: str, fix: str | None = None) -> Finding:
+    """Return a finding with verdict ``bad``."""
+    return Finding(Verdict.BAD, seen, fix)
 
 
-def skipped(why: str) -> Finding:
-    """It does not matter here."""
-    return Finding(Verdict.SKIPPED, why)
+def skipped(reason: str) -> Finding:
+    """Return a finding with verdict ``skipped``."""
+    return Finding(Verdict.SKIPPED, reason)
 
 
-def may(path: Path, mode: int) -> bool:
-    """Whether this process may use ``path`` so: ``os.R_OK | os.W_OK``."""
+def has_access(path: Path, mode: int) -> bool:
+    """Return whether this process has access to ``path``; ``mode`` as in ``os.access``."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
+def read_text(path: Path) -> str:
+    """Return the content of a text file, or an empty string if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def user_name() -> str:
-    """Who asks, in a form that a command takes."""
+    """Return the name of the current user, or ``$USER``, for use in a command."""
     try:
         import pwd
 
         return pwd.getpwuid(os.geteuid()).pw_name
-    except (ImportError, KeyError):  # no POSIX system, or a number that no user has
+    except (ImportError, KeyError):  # not a POSIX system, or a user id without a name
         return "$USER"
 
 
-def as_owner(path: Path) -> str:
-    """What to do about ``path``, which may not be used: another user, such as the service's, may be allowed to."""
+def access_advice(path: Path) -> str:
+    """Return advice for a ``path`` without access: run doctor as its owner, such as the service's user."""
     for place in (path, *path.parents):
         try:
             owner = place.owner()
-        except (OSError, KeyError):  # not to be looked at, or of a number that no user has
+        except (OSError, KeyError):  # no permission, or a user id without a name
             continue
         if owner not in ("root", user_name()):
-            return f"ask as its owner: sudo -u {owner} fer-edge doctor"
+            return f"run it as the owner: sudo -u {owner} fer-edge doctor"
         break
-    return f"ask as the service's user, or name a place that {user_name()} may use"
+    return f"run it as the service's user, or choose a path that {user_name()} has access to"

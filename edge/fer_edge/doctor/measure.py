@@ -1,4 +1,4 @@
-"""A process that measures one thing for ``fer-edge doctor --report``: cameras and models may crash or hang it."""
+"""Measurements for ``fer-edge doctor --report``, each in a subprocess because drivers may crash or hang."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ import sys
 import time
 from typing import Any
 
-from fer_edge.doctor.examine import keep_for_findings
+from fer_edge.doctor.runner import redirect_stdout
 from fer_edge.errors import FerEdgeError
 from fer_edge.settings import strict_toml
 from fer_edge.settings.runtime import RuntimeSettings
 
 _CAMERA_S = 4.0
-"""Seconds for which a camera is watched."""
-_LONGEST_FIRST_S = 15.0
-"""Seconds within which its first frame must come."""
+"""Duration of a camera measurement, seconds."""
+_MAX_FIRST_FRAME_S = 15.0
+"""Timeout for the first frame, seconds."""
 _WARM_UP, _RUNS = 5, 50
 
 
 def measure(part: str, settings: RuntimeSettings, deadline_s: float, camera: str = "") -> Any:
-    """Return what a process of its own measures: ``cameras``, ``camera`` or ``model``; what went wrong as ``problem``.
+    """Run one measurement in a subprocess and return its result; on failure, a dict with the key ``problem``.
 
-    ``cameras`` lists libcamera's cameras, ``camera`` watches the source ``camera`` for a few seconds, ``model`` times
-    the model.
+    Args:
+        part: ``cameras`` (list libcamera's cameras), ``camera`` (read frames from one) or ``model`` (time inference).
+        settings: The settings of camera and model.
+        deadline_s: Timeout of the subprocess, seconds.
+        camera: The source to read from, if ``part`` is ``camera``.
     """
-    order = json.dumps({"part": part, "camera": camera, "settings": strict_toml.to_table(settings)})
+    request = json.dumps({"part": part, "camera": camera, "settings": strict_toml.to_table(settings)})
     command = [sys.executable, "-P", "-m", "fer_edge.doctor.measure"]
     try:
         done = subprocess.run(
             command,
-            input=order,
+            input=request,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -44,12 +47,12 @@ def measure(part: str, settings: RuntimeSettings, deadline_s: float, camera: str
     except subprocess.TimeoutExpired:
         return {"problem": f"no answer within {deadline_s:g} s"}
     if done.returncode != 0 or not done.stdout:
-        return {"problem": f"the process that measures ended with {done.returncode}"}
+        return {"problem": f"the measurement exited with code {done.returncode}"}
     return json.loads(done.stdout)
 
 
 def list_cameras(settings: RuntimeSettings, _: str) -> Any:
-    """Return libcamera's version and cameras; none where picamera2 is not installed."""
+    """Return libcamera's version and cameras; None and an empty list without picamera2."""
     from importlib.util import find_spec
 
     if find_spec("picamera2") is None:
@@ -65,8 +68,8 @@ def list_cameras(settings: RuntimeSettings, _: str) -> Any:
     return {"libcamera": version, "cameras": cameras}
 
 
-def watch_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
-    """Return how the camera ``uri`` does for a few seconds; no picture, but its mean grey level."""
+def measure_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
+    """Return timing, sensor modes and frame rate of the camera ``uri``, and the mean grey level; no image."""
     from fer_edge.sources.camera import open_camera
     from fer_edge.sources.picamera.source import open_picamera2
     from fer_edge.types import Frame
@@ -78,7 +81,7 @@ def watch_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
     opened = time.monotonic()
     frames: list[Frame] = []
     ages_s: list[float] = []
-    until = opened + _LONGEST_FIRST_S
+    until = opened + _MAX_FIRST_FRAME_S
     while time.monotonic() < until:
         frame = source.read(0.2)
         if not isinstance(frame, Frame):
@@ -106,7 +109,7 @@ def watch_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
         "frames": len(ages_s),
     }
     if not frames:
-        return result | {"problem": f"no frame within {_LONGEST_FIRST_S:g} s"}
+        return result | {"problem": f"no frame within {_MAX_FIRST_FRAME_S:g} s"}
     last = frames[-1]
     spanned_s = last.captured_at - frames[0].captured_at
     return result | {
@@ -120,7 +123,7 @@ def watch_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
 
 
 def time_model(settings: RuntimeSettings, _: str) -> dict[str, Any]:
-    """Return what runs the model, and how long one face takes."""
+    """Return the interpreter and the inference time of one face."""
     import numpy as np
 
     from fer_edge.model.bundle import load_bundle
@@ -140,7 +143,7 @@ def time_model(settings: RuntimeSettings, _: str) -> dict[str, Any]:
         info = classifier.interpreter
     measured = sorted(took_ms[_WARM_UP:])
     return {
-        # A bundle of the user's own may be called anything.
+        # The name of a user's bundle may be personal.
         "name": manifest.name if settings.model.bundle is None else None,
         "version": manifest.version if settings.model.bundle is None else None,
         "variant": settings.model.variant,
@@ -154,22 +157,22 @@ def time_model(settings: RuntimeSettings, _: str) -> dict[str, Any]:
     }
 
 
-_PARTS = {"cameras": list_cameras, "camera": watch_camera, "model": time_model}
+_PARTS = {"cameras": list_cameras, "camera": measure_camera, "model": time_model}
 
 
 def main() -> None:
-    """Read an order from standard input, and write what was measured."""
-    output = keep_for_findings()
-    order = json.load(sys.stdin)
-    settings = strict_toml.parse(RuntimeSettings, order["settings"], "report")
+    """Read the name of a measurement and its settings from standard input, and write the result to standard output."""
+    output = redirect_stdout()
+    request = json.load(sys.stdin)
+    settings = strict_toml.parse(RuntimeSettings, request["settings"], "report")
     try:
-        result = _PARTS[order["part"]](settings, order["camera"])
+        result = _PARTS[request["part"]](settings, request["camera"])
     except FerEdgeError as error:
         result = {"problem": " ".join(str(error).split())}
-    except Exception as error:  # noqa: BLE001 - a driver raises whatever it likes, and the report goes on
+    except Exception as error:  # noqa: BLE001 - drivers raise any exception; the report lists it
         result = {"problem": f"{type(error).__name__}: {error}"}
     os.write(output, json.dumps(result).encode())
-    # At once: what was loaded, cameras among it, may hang on its way down.
+    # Exit without cleanup: a camera driver may hang in it.
     os._exit(0)
 
 

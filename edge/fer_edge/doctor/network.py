@@ -1,4 +1,4 @@
-"""What is at the other end of the network: the broker, the webhook, and who may see the status page."""
+"""Checks of the network: MQTT broker, webhook, address of the status page."""
 
 from __future__ import annotations
 
@@ -9,50 +9,48 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from fer_edge.doctor.checks import Case, Finding, broken, doubtful, fine, skipped
+from fer_edge.doctor.checks import Context, Finding, bad, ok, skipped, warn
 from fer_edge.errors import FerEdgeError
 from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret, read_token
 from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.system.extras import missing_packages
 
-_LOG_IN = {"Bad user name or password", "Not authorized"}
-"""What a broker says to a wrong password, in paho's words."""
+_LOGIN_ERRORS = {"Bad user name or password", "Not authorized"}
+"""Answers to a wrong user name or password, as worded by paho."""
 
 
-def look_at_broker(case: Case) -> Finding:
-    """Connects to the broker as the runtime would, logs in, and leaves."""
-    settings = case.settings.mqtt
+def check_broker(context: Context) -> Finding:
+    """Connect to the broker with the settings of the runtime, log in and disconnect."""
+    settings = context.settings.mqtt
     if settings.host is None:
         return skipped("no [mqtt] host in the settings")
     if missing := missing_packages("mqtt"):
-        return broken(f"{' and '.join(missing)} not installed", "pip install 'fer-edge[mqtt]'")
+        return bad(f"{' and '.join(missing)} not installed", "pip install 'fer-edge[mqtt]'")
     port = settings.broker_port
     where = f"{settings.host}:{port}" + (" with TLS" if settings.tls else "")
     try:
         if settings.password_file is not None and is_for_the_service_alone(settings.password_file):
-            socket.create_connection((settings.host, port), case.patience_s).close()
-            return fine(f"{where} takes connections; the service alone can read the password, so nobody logged in")
-        answer = _log_in(settings, port, case.patience_s)
+            socket.create_connection((settings.host, port), context.timeout_s).close()
+            return ok(f"{where} accepts connections; login not tested: only the service can read the password")
+        answer = _log_in(settings, port, context.timeout_s)
     except FerEdgeError as error:
-        return broken(str(error), "see the check of secrets")
+        return bad(str(error), "see the check 'secrets'")
     except (OSError, ValueError) as error:
-        return broken(f"{where}: {_why(error)}", f"nc -vz {settings.host} {port}; is the broker running?")
-    return _judge(answer, where)
+        return bad(f"{where}: {_describe(error)}", f"nc -vz {settings.host} {port}; is the broker running?")
+    return _login_finding(answer, where)
 
 
-def _judge(answer: str | None, where: str) -> Finding:
+def _login_finding(answer: str | None, where: str) -> Finding:
     if answer == "Success":
-        return fine(f"{where}: logged in")
+        return ok(f"{where}: logged in")
     if answer is None:
-        return broken(
-            f"{where}: takes connections and does not answer", "restart the broker: systemctl restart mosquitto"
-        )
-    mend = "check [mqtt] username and password_file against the broker's" if answer in _LOG_IN else None
-    return broken(f"{where}: {answer.lower()}", mend)
+        return bad(f"{where}: accepts connections but does not answer", "systemctl restart mosquitto")
+    fix = "check [mqtt] username and password_file" if answer in _LOGIN_ERRORS else None
+    return bad(f"{where}: {answer.lower()}", fix)
 
 
-def _log_in(settings: MqttSettings, port: int, patience_s: float) -> str | None:
-    """The broker's answer in paho's words; None when there was none in time. Raises OSError, FerEdgeError."""
+def _log_in(settings: MqttSettings, port: int, timeout_s: float) -> str | None:
+    """Log in and return the broker's answer as worded by paho; None on timeout. Raises OSError, FerEdgeError."""
     from paho.mqtt import client as mqtt
     from paho.mqtt.enums import CallbackAPIVersion
 
@@ -61,82 +59,80 @@ def _log_in(settings: MqttSettings, port: int, patience_s: float) -> str | None:
     def connected(client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         answers.append(str(reason))
 
-    # A name of its own: a broker puts the older of two clients with one name out.
+    # A unique client id: a broker disconnects the older of two clients with the same id.
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"fer-edge-doctor-{time.time_ns() % 10**9}")
     client.on_connect = connected
-    client.connect_timeout = patience_s
+    client.connect_timeout = timeout_s
     if settings.username is not None:
         password = settings.password_file and read_secret(settings.password_file, "mqtt.password_file")
         client.username_pw_set(settings.username, password)
     if settings.tls:
         client.tls_set(settings.ca_file, settings.cert_file, settings.key_file)
-    until = time.monotonic() + patience_s
+    until = time.monotonic() + timeout_s
     assert settings.host is not None
-    client.connect(settings.host, port, keepalive=max(5, round(patience_s)))
+    client.connect(settings.host, port, keepalive=max(5, round(timeout_s)))
     while not answers and time.monotonic() < until and client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
         pass
     client.disconnect()
     return answers[0] if answers else None
 
 
-def look_at_webhook(case: Case) -> Finding:
-    """Whether the server of the webhook can be reached; nothing is posted."""
-    settings = case.settings.webhook
+def check_webhook(context: Context) -> Finding:
+    """Connect to the server of the webhook, without sending a request."""
+    settings = context.settings.webhook
     if settings.url is None:
         return skipped("no [webhook] url in the settings")
     try:
         parts = urlsplit(settings.url)
         host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:
-        return broken(f"{settings.url}: {error}", "correct [webhook] url")
+        return bad(f"{settings.url}: {error}", "correct [webhook] url")
     if host is None:
-        return broken(f"{settings.url}: names no server", "correct [webhook] url")
+        return bad(f"{settings.url}: has no host name", "correct [webhook] url")
     where = f"{host}:{port}"
     try:
-        with socket.create_connection((host, port), case.patience_s) as plain:
+        with socket.create_connection((host, port), context.timeout_s) as plain:
             if parts.scheme == "https":
-                context = ssl.create_default_context(cafile=settings.ca_file)
-                with context.wrap_socket(plain, server_hostname=host) as encrypted:
-                    return fine(f"{where} answers, {encrypted.version()}, certificate good")
+                tls = ssl.create_default_context(cafile=settings.ca_file)
+                with tls.wrap_socket(plain, server_hostname=host) as encrypted:
+                    return ok(f"{where} answers, {encrypted.version()}, certificate valid")
     except OSError as error:
-        return broken(f"{where}: {_why(error)}", f"curl -v {parts.scheme}://{where}/ shows more")
-    return fine(f"{where} takes connections")
+        return bad(f"{where}: {_describe(error)}", f"curl -v {parts.scheme}://{where}/ shows details")
+    return ok(f"{where} accepts connections")
 
 
-def look_at_web(case: Case) -> Finding:
-    """Whether the page can be served where the settings say, and may be."""
-    settings = case.settings.web
+def check_web(context: Context) -> Finding:
+    """Check that the page can be served at the configured address, and is protected by a token if needed."""
+    settings = context.settings.web
     if not settings.enabled:
         return skipped("[web] is not enabled")
     if missing := missing_packages("web"):
-        return broken(f"{' and '.join(missing)} not installed", "pip install 'fer-edge[web]'")
+        return bad(f"{' and '.join(missing)} not installed", "pip install 'fer-edge[web]'")
     where = f"{settings.host}:{settings.port}"
     if not _loopback(settings.host) and settings.token_file is None:
-        return broken(
-            f"{where}: others could reach it, and no token is asked for", 'set web.token_file, or host = "127.0.0.1"'
-        )
-    if settings.preview and case.settings.output.privacy == "aggregate":
-        return broken("web.preview shows people, output.privacy tells nothing of them", "set one of the two otherwise")
+        return bad(f"{where}: other machines can reach it without a token", 'set web.token_file, or host = "127.0.0.1"')
+    if settings.preview and context.settings.output.privacy == "aggregate":
+        return bad('web.preview shows people, which output.privacy = "aggregate" forbids', "change one of the two")
     if settings.token_file is not None and not is_for_the_service_alone(settings.token_file):
         try:
             read_token(settings.token_file, "web.token_file")
         except FerEdgeError as error:
-            return broken(str(error), "openssl rand -hex 16 makes one; see the check of secrets, too")
-    return _judge_address(settings, where)
+            return bad(str(error), "create one with openssl rand -hex 16; see also the check 'secrets'")
+    return _check_address(settings, where)
 
 
-def _judge_address(settings: WebSettings, where: str) -> Finding:
+def _check_address(settings: WebSettings, where: str) -> Finding:
     try:
         family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except OSError as error:
-        return doubtful(
-            f"{where}: {_why(error)}; which is as it should be where fer-edge runs already",
-            f"ss -ltnp 'sport = :{settings.port}' tells who has it",
+        return warn(
+            f"{where}: {_describe(error)}; expected if fer-edge is running already",
+            f"ss -ltnp 'sport = :{settings.port}' shows the program that uses it",
         )
-    return fine(f"{where} is free" + ("" if settings.token_file is None else ", a token is asked for"))
+    return ok(f"{where} is free" + ("" if settings.token_file is None else ", token required"))
 
 
 def _loopback(host: str) -> bool:
@@ -146,11 +142,11 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, socket.gaierror):
-        return "its name leads to no address"
+        return "host name not found"
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "timed out"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused: {error.verify_message}"
+        return f"certificate rejected: {error.verify_message}"
     return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,6 +1,6 @@
-"""``fer-edge doctor --report``: the checks and measurements of a device as JSON, to be compared with another device's.
+"""``fer-edge doctor --report``: checks and measurements of a device as JSON.
 
-Without secrets and personal data; see ``anonymous``. The schema is ``schema/report.schema.json``.
+The report contains no secrets or personal data; see ``anonymizer``. Its schema is ``schema/report.schema.json``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_edge.doctor.anonymous import Anonymizer
-from fer_edge.doctor.checks import Case, Check, Finding, Verdict
+from fer_edge.doctor.anonymizer import Anonymizer
+from fer_edge.doctor.checks import Check, Context, Finding, Verdict, read_text
 from fer_edge.doctor.measure import measure
 from fer_edge.settings import strict_toml
 from fer_edge.settings.runtime import RuntimeSettings
@@ -28,52 +28,55 @@ _PACKAGES = (
     *("numpy", "opencv-python-headless", "ai-edge-litert", "tflite-runtime", "msgspec", "picamera2", "simplejpeg"),
     *("paho-mqtt", "waitress", "prometheus-client"),
 )
-"""Python packages whose versions are reported, where they are installed."""
+"""Python packages whose versions are reported if installed."""
 _DEBIAN = (
     *("libcamera*", "python3-libcamera", "python3-picamera2", "python3-simplejpeg", "rpicam-apps*", "cloud-init"),
     *("raspberrypi-sys-mods", "raspi-firmware", "rpi-preseed*", "linux-image-rpi-*", "systemd", "network-manager"),
 )
 """Debian packages whose versions are reported; the names are dpkg-query's patterns."""
 _DEVICES = ("vcio", "vcio_gencmd", "video*", "media*", "v4l-subdev*", "dma_heap/*", "dri/*", "udmabuf")
-"""In /dev: what a camera and the firmware are reached by."""
+"""Devices of cameras and firmware in /dev."""
 _MAX_DEVICES = 80
 _MAX_CAMERAS = 4
-_OWN_MODEL = re.compile(r"^(?!fer-edge-x?s \S+,).* (?=\S+, \w+, sha256 )")
-"""In what the check of the model saw: the name of a model that is not one of ours, which may be anything."""
+_CUSTOM_MODEL = re.compile(r"^(?!fer-edge-x?s \S+,).* (?=\S+, \w+, sha256 )")
+"""Matches the name of a model other than ours in the finding of the check ``model``; it may be personal."""
 _STATUS_TEXT = re.compile(r": (?:(\d+ of \d+ sources? watched)|.)*?(?=(?:, restarted \d+ times)?$)")
-"""In what the check of the unit saw: the service's status, which may name its sources; how many it watches stays."""
+"""Matches the status text in the finding of the check ``unit``, which may name sources; their number is kept."""
 
 
-def make_report(case: Case, found: Sequence[tuple[Check, Finding]], deadline_s: float) -> dict[str, Any]:
-    """Return the report on ``case`` with the findings ``found``; measuring takes up to half a minute.
+def make_report(context: Context, found: Sequence[tuple[Check, Finding]], deadline_s: float) -> dict[str, Any]:
+    """Measure cameras and model and return the report; takes up to half a minute.
 
-    Each measurement may take ``deadline_s`` and some seconds for the camera.
+    Args:
+        context: The device and its settings.
+        found: The checks with their findings.
+        deadline_s: Timeout of each measurement, seconds; a camera may take 30 s longer.
     """
     packages = _packages()
-    listed = measure("cameras", case.settings, deadline_s)
+    listed = measure("cameras", context.settings, deadline_s)
     cameras = [
-        camera | measure("camera", case.settings, deadline_s + 30, camera["source"])
-        for camera in _cameras(case.settings, listed)[:_MAX_CAMERAS]
+        camera | measure("camera", context.settings, deadline_s + 30, camera["source"])
+        for camera in _cameras(context.settings, listed)[:_MAX_CAMERAS]
     ]
-    timed = measure("model", case.settings, deadline_s)
+    timed = measure("model", context.settings, deadline_s)
     known = [*packages["python"].values(), *packages["debian"].values(), platform.release()]
-    anonymous = Anonymizer(case.settings, case.root, known, case.config)
+    anonymous = Anonymizer(context.settings, context.root, known, context.config)
     checks = [
         {
             "name": check.name,
             "verdict": finding.verdict.value,
-            "seen": anonymous(_publishable(check, finding, case.settings)),
-            "mend": None if finding.mend is None else anonymous(finding.mend),
+            "seen": anonymous(_publishable(check, finding, context.settings)),
+            "fix": None if finding.fix is None else anonymous(finding.fix),
         }
         for check, finding in found
     ]
     return {
         "format": FORMAT,
         "fer_edge": _version("fer-edge"),
-        "system": _system(case.root),
+        "system": _system(context.root),
         "packages": packages,
-        "changed_settings": _changed(case.settings),
-        "devices": _devices(case.root),
+        "changed_settings": _changed(context.settings),
+        "devices": _devices(context.root),
         "libcamera": _or_problem(listed, listed.get("libcamera"), anonymous),
         "cameras": [_or_problem(camera, camera, anonymous) for camera in cameras],
         "model": _or_problem(timed, timed, anonymous),
@@ -84,16 +87,16 @@ def make_report(case: Case, found: Sequence[tuple[Check, Finding]], deadline_s: 
 
 def _publishable(check: Check, finding: Finding, settings: RuntimeSettings) -> str:
     if check.name == "unit":
-        return _STATUS_TEXT.sub(lambda said: f": {said[1]}" if said[1] else "", finding.seen, count=1)
+        return _STATUS_TEXT.sub(lambda match: f": {match[1]}" if match[1] else "", finding.seen, count=1)
     if check.name == "settings" and finding.verdict is Verdict.BAD:
-        return "the settings are refused; what is wrong in them stays here"
+        return "the settings are invalid; the reason is not part of the report"
     if check.name == "model" and settings.model.bundle is not None:
-        return _OWN_MODEL.sub("<model.bundle> ", finding.seen)
+        return _CUSTOM_MODEL.sub("<model.bundle> ", finding.seen)
     return finding.seen
 
 
 def _or_problem(result: dict[str, Any], value: Any, anonymous: Anonymizer) -> Any:
-    """Return ``value``, or ``result`` where that holds a problem, whose text may name anything."""
+    """Return ``value``, or ``result`` with its anonymized problem if the measurement failed."""
     if "problem" not in result:
         return value
     return result | {"problem": anonymous(str(result["problem"]))}
@@ -102,13 +105,13 @@ def _or_problem(result: dict[str, Any], value: Any, anonymous: Anonymizer) -> An
 def _system(root: Path) -> dict[str, Any]:
     memory = {
         name: int(kib) // 1024
-        for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", _read(root / "proc/meminfo"), flags=re.MULTILINE)
+        for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", read_text(root / "proc/meminfo"), flags=re.MULTILINE)
     }
-    release = dict(re.findall(r'^(\w+)="?(.*?)"?$', _read(root / "etc/os-release"), flags=re.MULTILINE))
-    revision = re.search(r"^Revision\s*:\s*([0-9a-f]{4,8})$", _read(root / "proc/cpuinfo"), flags=re.MULTILINE)
-    image = re.match(r"Raspberry Pi reference (\d{4}-\d\d-\d\d)", _read(root / "etc/rpi-issue"))
+    release = dict(re.findall(r'^(\w+)="?(.*?)"?$', read_text(root / "etc/os-release"), flags=re.MULTILINE))
+    revision = re.search(r"^Revision\s*:\s*([0-9a-f]{4,8})$", read_text(root / "proc/cpuinfo"), flags=re.MULTILINE)
+    image = re.match(r"Raspberry Pi reference (\d{4}-\d\d-\d\d)", read_text(root / "etc/rpi-issue"))
     return {
-        "model": _read(root / "proc/device-tree/model").strip("\0\n ")[:100] or None,
+        "model": read_text(root / "proc/device-tree/model").strip("\0\n ")[:100] or None,
         "revision": revision.group(1) if revision else None,
         "os": release.get("PRETTY_NAME"),
         "image": image.group(1) if image else None,
@@ -138,7 +141,7 @@ def _packages() -> dict[str, dict[str, str]]:
             capture_output=True,
             text=True,
             timeout=30,
-            check=False,  # it complains of each pattern that matches nothing
+            check=False,  # fails if a pattern matches nothing
         )
         rows = [line.split() for line in done.stdout.splitlines()]
         debian = {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == "installed"}
@@ -153,7 +156,7 @@ def _version(package: str) -> str | None:
 
 
 def _changed(settings: RuntimeSettings) -> list[str]:
-    """The keys of the settings that are not the defaults; their values stay here."""
+    """Return the keys of settings that differ from the defaults, without their values."""
     defaults = strict_toml.to_table(RuntimeSettings())
     return sorted(
         f"{section}.{key}"
@@ -164,7 +167,7 @@ def _changed(settings: RuntimeSettings) -> list[str]:
 
 
 def _devices(root: Path) -> list[dict[str, Any]]:
-    """What is in /dev for cameras and firmware: numbers, permissions and groups, and the drivers' own names."""
+    """Return numbers, permissions, groups and driver names of the devices of cameras and firmware."""
     rows = []
     for path in sorted({path for pattern in _DEVICES for path in (root / "dev").glob(pattern)})[:_MAX_DEVICES]:
         try:
@@ -180,14 +183,14 @@ def _devices(root: Path) -> list[dict[str, Any]]:
                 "number": f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}",
                 "mode": stat.filemode(status.st_mode),
                 "group": _group(status.st_gid),
-                "name": _read(root / "sys/class/video4linux" / name / "name").strip()[:60] or None,
+                "name": read_text(root / "sys/class/video4linux" / name / "name").strip()[:60] or None,
             }
         )
     return rows
 
 
 def _group(number: int) -> str:
-    """The name of a system group; of another one only its number, since a person's has the person's name."""
+    """Return the name of a system group, or the number of another group: a user's group has the user's name."""
     import grp
 
     try:
@@ -197,7 +200,7 @@ def _group(number: int) -> str:
 
 
 def _cameras(settings: RuntimeSettings, listed: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cameras to try: all of libcamera's, and those behind V4L2 that the settings name."""
+    """Return the cameras to measure: all of libcamera's, and the V4L2 cameras in the settings."""
     from fer_edge.sources.camera import camera_device
 
     cameras = [dict(camera) for camera in listed.get("cameras", [])]
@@ -206,14 +209,7 @@ def _cameras(settings: RuntimeSettings, listed: dict[str, Any]) -> list[dict[str
 
 
 def _without_serial(device: Path) -> str:
-    """The device without the name of a link to it, which holds the camera's serial number."""
+    """Return the device node, because the names of links to it contain the camera's serial number."""
     if device.exists():
         return str(device.resolve())
     return str(device.parent / "<camera>") if device.is_relative_to("/dev/v4l") else str(device)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -1,4 +1,4 @@
-"""What the service stands on: files of secrets, and the unit."""
+"""Checks of the service: files with secrets, and the systemd unit."""
 
 from __future__ import annotations
 
@@ -7,85 +7,85 @@ import stat
 import subprocess
 from pathlib import Path
 
-from fer_edge.doctor.checks import Case, Finding, as_owner, broken, doubtful, fine, skipped
+from fer_edge.doctor.checks import Context, Finding, access_advice, bad, ok, skipped, warn
 from fer_edge.errors import ConfigError
 from fer_edge.service.unit_environment import unit_problem
 from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret
 from fer_edge.system.notify import UNIT
 
-_ASKED = (
+_PROPERTIES = (
     *("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "StatusText"),
     "FragmentPath",
 )
 
 
-def look_at_secrets(case: Case) -> Finding:
-    """Whether the files of secrets can be read, by their owner alone; and the settings, where they hold a password."""
-    settings = case.settings
+def check_secrets(context: Context) -> Finding:
+    """Check that files with secrets, and settings with a password in a URL, are readable by their owner only."""
+    settings = context.settings
     names = {
         "mqtt.password_file": settings.mqtt.password_file,
         "mqtt.key_file": settings.mqtt.key_file,
         "webhook.token_file": settings.webhook.token_file,
         "web.token_file": settings.web.token_file,
     }
-    told = []
+    readable = []
     for key, name in names.items():
         if name is None:
             continue
         if is_for_the_service_alone(name):
-            told.append(f"{key} is a credential, which the service alone can read")
+            readable.append(f"{key} is a systemd credential: only the service can read it")
             continue
         problem = _private_key(name, key) if key == "mqtt.key_file" else _secret(name, key)
         if problem is not None:
-            complaint, _, mend = problem.partition(": chmod")
-            return broken(complaint, f"chmod{mend}" if mend else as_owner(Path(name)))
-        told.append(f"{key} is there, for its owner alone")
-    held = [uri for uri in (*settings.source.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
-    # The service's group may read the settings: it is how its user comes to them.
-    if held and case.config is not None and _others_may_read(case.config, stat.S_IROTH):
-        return doubtful(f"others may read {case.config}, which holds a password in a URL", f"chmod o-r {case.config}")
-    return fine(", ".join(told)) if told else skipped("the settings name none")
+            message, _, fix = problem.partition(": chmod")
+            return bad(message, f"chmod{fix}" if fix else access_advice(Path(name)))
+        readable.append(f"{key} is readable by its owner only")
+    with_password = [uri for uri in (*settings.source.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
+    # Not S_IRGRP: the service reads the settings through its group.
+    if with_password and context.config is not None and _others_may_read(context.config, stat.S_IROTH):
+        return warn(
+            f"other users can read {context.config}, which contains a password in a URL", f"chmod o-r {context.config}"
+        )
+    return ok(", ".join(readable)) if readable else skipped("no secrets configured")
 
 
-def look_at_unit(case: Case) -> Finding:
-    """The state of the service, where there is one."""
-    if shutil.which("systemctl") is None or not (case.root / "run" / "systemd" / "system").is_dir():
-        return skipped("systemd does not run here")
+def check_unit(context: Context) -> Finding:
+    """Check the state of the systemd unit, if installed."""
+    if shutil.which("systemctl") is None or not (context.root / "run" / "systemd" / "system").is_dir():
+        return skipped("systemd is not running")
     done = subprocess.run(
-        ["systemctl", "show", UNIT, f"--property={','.join(_ASKED)}"],
+        ["systemctl", "show", UNIT, f"--property={','.join(_PROPERTIES)}"],
         capture_output=True,
         text=True,
-        timeout=case.patience_s,
+        timeout=context.timeout_s,
         check=False,
     )
     state = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
     if done.returncode != 0 or not state:
-        return doubtful(
-            f"systemctl does not tell: {done.stderr.strip() or done.returncode}", f"systemctl status {UNIT}"
-        )
+        return warn(f"systemctl failed: {done.stderr.strip() or done.returncode}", f"systemctl status {UNIT}")
     problem = unit_problem(Path(state["FragmentPath"])) if state.get("FragmentPath") else None
     if problem is not None:
-        return broken(problem, "install FER-Edge again, in a new environment, then fer-edge service install")
-    return judge_unit(state)
+        return bad(problem, "reinstall FER-Edge in a new environment, then run fer-edge service install")
+    return unit_finding(state)
 
 
-def judge_unit(state: dict[str, str]) -> Finding:
-    """What the properties that ``systemctl show`` gave mean."""
+def unit_finding(state: dict[str, str]) -> Finding:
+    """Return the finding for the properties printed by ``systemctl show``."""
     if state.get("LoadState") == "not-found":
         return skipped(f"{UNIT} is not installed")
     if state.get("LoadState") != "loaded":
-        return broken(f"{UNIT} is {state.get('LoadState')}", f"systemd-analyze verify {UNIT}")
+        return bad(f"{UNIT} is {state.get('LoadState')}", f"systemd-analyze verify {UNIT}")
     active, restarts = state.get("ActiveState", "unknown"), state.get("NRestarts", "0")
-    seen = f"{active} ({state.get('SubState', 'unknown')}), {state.get('UnitFileState') or 'not installed to start'}"
-    if state.get("StatusText") and active == "active":  # else what it said last, which is over
+    seen = f"{active} ({state.get('SubState', 'unknown')}), {state.get('UnitFileState') or 'not enabled'}"
+    if state.get("StatusText") and active == "active":  # otherwise outdated
         seen += f": {state['StatusText']}"
     if active == "failed":
-        return broken(f"{seen}; {state.get('Result', 'unknown')}", f"journalctl -u {UNIT} -n 50")
+        return bad(f"{seen}; {state.get('Result', 'unknown')}", f"journalctl -u {UNIT} -n 50")
     if active not in ("active", "reloading"):
-        return doubtful(seen, f"sudo systemctl enable --now {UNIT}")
+        return warn(seen, f"sudo systemctl enable --now {UNIT}")
     if restarts != "0":
-        return doubtful(f"{seen}, restarted {restarts} times", f"journalctl -u {UNIT} -n 200")
-    return fine(seen)
+        return warn(f"{seen}, restarted {restarts} times", f"journalctl -u {UNIT} -n 200")
+    return ok(seen)
 
 
 def _secret(name: str, key: str) -> str | None:
@@ -103,7 +103,7 @@ def _private_key(name: str, key: str) -> str | None:
     except OSError as error:
         return f"{key}: cannot read {name}: {error.strerror}"
     if _others_may_read(Path(name)):
-        return f"{key}: others may read {name}, which holds a secret: chmod 600 {name}"
+        return f"{key}: other users can read {name}, which contains a secret: chmod 600 {name}"
     return None
 
 

@@ -1,1 +1,1 @@
-"""``fer-edge service``: the daemon as a systemd unit. ``fer-edge.service`` and ``config.toml`` are what it installs."""
+"""``fer-edge service``: the daemon as a systemd unit. ``fer-edge.service`` and ``config.toml`` are templates."""

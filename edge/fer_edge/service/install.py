@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fer_edge.errors import CheckFailedError, ConfigError, FerEdgeError, InputError, OutputError
 from fer_edge.service.plan import Command, Delete, Step, System, Write
-from fer_edge.service.program import HOMES, Program, check_place, is_below, program_at, this_program
+from fer_edge.service.program import HOMES, Program, check_path, is_below, program_at, this_program
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from fer_edge.system.extras import demand, missing_packages
 from fer_edge.system.notify import UNIT
@@ -28,52 +28,52 @@ _UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 _USER_FILE = "/etc/sysusers.d/fer-edge.conf"
 _USER_LINE = f'u {USER} - "FER-Edge" {EVENTS_FOLDER}\n'
 CAMERA_MODULES = ("mc", "videodev")
-"""Modules of the kernel that register the devices of cameras."""
+"""Kernel modules that register camera devices."""
 _MODULES_FILE = "/etc/modules-load.d/fer-edge.conf"
 _MODULES_TEXT = """\
-# Written by `fer-edge service install`: registers the devices of cameras before the service starts, so that systemd
-# finds the names in the unit's DeviceAllow=. Without this a camera whose driver loads later could stay refused.
+# Written by `fer-edge service install`: registers camera devices before the service starts, so that systemd can resolve
+# the names in the unit's DeviceAllow=. Otherwise a camera whose driver loads later could be denied.
 """ + "".join(f"{name}\n" for name in CAMERA_MODULES)
 _BOOTED = Path("/run/systemd/system")
-"""There where systemd is what runs this machine; see sd_booted(3)."""
+"""Exists if systemd is the init system; see sd_booted(3)."""
 
 _LOAD_MODULES = Command(("systemctl", "restart", "systemd-modules-load.service"), may_fail=True)
-"""Done at each start of the machine too; it may fail, since a kernel without these modules has no cameras either."""
+"""Also runs at each boot. May fail: a kernel without these modules has no cameras."""
 
 
 def install(arguments: argparse.Namespace) -> int:
-    """Carry out ``fer-edge service install``; returns the exit code. Raises FerEdgeError."""
+    """Run ``fer-edge service install`` and return the exit code. Raises FerEdgeError."""
     system = _system(arguments)
     config: Path = arguments.config or Path(CONFIG)
     program = program_at(arguments.command_path) if arguments.command_path else this_program()
-    check_place(config)
+    check_path(config)
     if is_below(config, HOMES):
         raise InputError(f"{config}: the service cannot see home folders; move it to {CONFIG}")
-    there = system.path(str(config))
-    write_config = arguments.config is None and not there.exists()
+    config_path = system.path(str(config))
+    write_config = arguments.config is None and not config_path.exists()
     if not write_config:
-        _check_config(there)
+        _check_config(config_path)
     plan: list[Step] = [Write(system.path(_USER_FILE), _USER_LINE), system.tool("systemd-sysusers", "fer-edge.conf")]
     if write_config:
-        # The group's alone: addresses of cameras hold passwords.
-        plan.append(Write(there, default_config(), 0o640, USER, system))
+        # Readable by the group only: camera URLs contain passwords.
+        plan.append(Write(config_path, default_config(), 0o640, USER, system))
     plan.append(Write(system.path(_MODULES_FILE), _MODULES_TEXT))
     plan.append(Write(system.path(_UNIT_FILE), unit_text(program, config)))
     if arguments.dry_run:
-        _show([*plan, *_enable(system), *([] if system.root else [_LOAD_MODULES, _starting(again=True)])])
+        _show([*plan, *_enable(system), *([] if system.root else [_LOAD_MODULES, _start_command(restart=True)])])
         return 0
-    changed = _carry_out(plan)
-    _carry_out(_enable(system))
+    changed = _execute(plan)
+    _execute(_enable(system))
     if system.root is None:
         if changed:
-            _carry_out([_LOAD_MODULES])
-        _start(again=changed)
-    _tell_installed(config, write_config, started=system.root is None)
+            _execute([_LOAD_MODULES])
+        _start(restart=changed)
+    _report_installed(config, write_config, started=system.root is None)
     return 0
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Carry out ``fer-edge service remove``; returns the exit code. Raises FerEdgeError."""
+    """Run ``fer-edge service remove`` and return the exit code. Raises FerEdgeError."""
     system = _system(arguments)
     now = [] if system.root is not None else ["--now"]
     plan: list[Step] = []
@@ -85,7 +85,7 @@ def remove(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         _show(plan)
         return 0
-    _carry_out(plan)
+    _execute(plan)
     kept = f"kept: {Path(CONFIG).parent}, {EVENTS_FOLDER}, the user {USER}"
     sys.stdout.write(f"{UNIT} is removed\n{kept}; to delete these too: rm -r")
     sys.stdout.write(f" {Path(CONFIG).parent} {EVENTS_FOLDER}; userdel {USER}\n")
@@ -93,7 +93,7 @@ def remove(arguments: argparse.Namespace) -> int:
 
 
 def unit_text(program: Program, config: Path) -> str:
-    """The unit's file for ``program``, run with the settings in ``config``."""
+    """Return the unit file that runs ``program`` with the settings in ``config``."""
     text = files(__package__).joinpath(UNIT).read_text(encoding="utf-8")
     home = "tmpfs" if program.hidden else "yes"
     home += "".join(f"\nBindReadOnlyPaths={folder}" for folder in program.hidden)
@@ -103,10 +103,11 @@ def unit_text(program: Program, config: Path) -> str:
 
 
 def default_config(source: str | None = None, *, page: bool | None = None) -> str:
-    """Return the settings that a service begins with, as TOML.
+    """Return the initial settings of the service as TOML.
 
-    ``source`` is what it watches and ``page`` whether it serves the page; by default a camera of the kind that can be
-    had here, and the page if its packages are installed here.
+    Args:
+        source: The source; by default ``picamera2`` if it is installed here, else the first USB camera.
+        page: Whether to enable the status page; by default if the extra ``web`` is installed here.
     """
     text = files(__package__).joinpath("config.toml").read_text(encoding="utf-8")
     if source is None and find_spec("picamera2") is not None:
@@ -119,7 +120,7 @@ def default_config(source: str | None = None, *, page: bool | None = None) -> st
 
 
 def _check_config(path: Path) -> None:
-    """Refuse here what the service would refuse at its start. Raises ConfigError, InputError."""
+    """Raise ConfigError or InputError if the service would refuse the settings, or could not read them."""
     settings: RuntimeSettings = load_settings(path, environment={})
     if not settings.source.uris:
         raise ConfigError(f"{path}: no source: set [source] uris")
@@ -129,7 +130,7 @@ def _check_config(path: Path) -> None:
         demand("mqtt")
     status = path.stat()
     if not status.st_mode & stat.S_IROTH and not (status.st_mode & stat.S_IRGRP and status.st_gid != 0):
-        raise InputError(f"{path}: the service's user may not read it: chgrp {USER} {path}; chmod 640 {path}")
+        raise InputError(f"{path}: the service's user cannot read it: chgrp {USER} {path}; chmod 640 {path}")
 
 
 def _enable(system: System) -> list[Step]:
@@ -137,15 +138,15 @@ def _enable(system: System) -> list[Step]:
     return [enable] if system.root is not None else [Command(("systemctl", "daemon-reload")), enable]
 
 
-def _starting(*, again: bool) -> Command:
-    return Command(("systemctl", "restart" if again else "start", UNIT))
+def _start_command(*, restart: bool) -> Command:
+    return Command(("systemctl", "restart" if restart else "start", UNIT))
 
 
-def _start(*, again: bool) -> None:
+def _start(*, restart: bool) -> None:
     try:
-        _carry_out([_starting(again=again)])
+        _execute([_start_command(restart=restart)])
     except CheckFailedError:
-        raise CheckFailedError(f"{UNIT} is installed, but does not start: fer-edge service status tells why") from None
+        raise CheckFailedError(f"{UNIT} is installed but failed to start; see fer-edge service status") from None
 
 
 def _show(plan: Sequence[Step]) -> None:
@@ -156,27 +157,27 @@ def _show(plan: Sequence[Step]) -> None:
 
 
 def _system(arguments: argparse.Namespace) -> System:
-    """What to work on. Raises InputError where that cannot be."""
+    """Return the file system to work on. Raises InputError if it cannot be changed."""
     if arguments.root is not None:
         if not arguments.root.is_dir():
-            raise InputError(f"{arguments.root}: no such folder; --root takes the root of a system")
+            raise InputError(f"{arguments.root}: folder not found; --root expects the root of a file system")
         return System(arguments.root.absolute())
     if arguments.dry_run:
         return System()
     if not _BOOTED.is_dir():
-        raise InputError("systemd does not run here, and a service needs it; fer-edge run does without")
+        raise InputError("systemd is not running, and the service requires it; fer-edge run works without systemd")
     if os.geteuid() != 0:
         words = sys.argv if sys.argv[0].endswith("fer-edge") else ["fer-edge", *sys.argv[1:]]
-        raise InputError(f"only root may change the system's services: {shlex.join(['sudo', *words])}")
+        raise InputError(f"changing system services requires root: {shlex.join(['sudo', *words])}")
     return System()
 
 
-def _carry_out(plan: Sequence[Step]) -> bool:
-    """Take each step, and return whether a file changed. Raises FerEdgeError."""
+def _execute(plan: Sequence[Step]) -> bool:
+    """Run each step and return whether a file changed. Raises FerEdgeError."""
     changed = False
     for step in plan:
         try:
-            done = step.carry_out()
+            done = step.execute()
         except FerEdgeError:
             raise
         except OSError as error:
@@ -187,9 +188,9 @@ def _carry_out(plan: Sequence[Step]) -> bool:
     return changed
 
 
-def _tell_installed(config: Path, config_is_new: bool, *, started: bool) -> None:
+def _report_installed(config: Path, config_is_new: bool, *, started: bool) -> None:
     if config_is_new:
         (uri,) = tomllib.loads(default_config())["source"]["uris"]
-        sys.stdout.write(f"{config} is new: it names the camera {uri!r}; after a change: systemctl reload fer-edge\n")
-    what = "runs, and will after each start of this machine" if started else "will start with that system"
-    sys.stdout.write(f"{UNIT} {what}; to look at it: fer-edge service status\n")
+        sys.stdout.write(f"{config} created with the camera {uri!r}; to apply changes: systemctl reload fer-edge\n")
+    what = "is running and starts at each boot" if started else "starts when that system boots"
+    sys.stdout.write(f"{UNIT} {what}; status: fer-edge service status\n")

@@ -1,4 +1,4 @@
-"""What installing and removing does to a system, as a list of steps that can be shown before they are taken."""
+"""The steps of installing and removing the service, which ``--dry-run`` prints instead of running them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from fer_edge.system.files import write_text_atomically
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The file system that is worked on: this machine's own, or an image's below ``root``."""
+    """The file system to change: this machine's, or the one below ``root``, such as a mounted image."""
 
     root: Path | None = None
 
     def path(self, name: str) -> Path:
-        """Where the file ``name`` of that system is seen from here."""
+        """Return the path of the file ``name`` of that system, as seen from this one."""
         return Path(name) if self.root is None else self.root / name.lstrip("/")
 
     def tool(self, program: str, *arguments: str) -> Command:
-        """A program of systemd that works on that system."""
+        """Return the command that runs a systemd tool on that system."""
         return Command((program, *([] if self.root is None else [f"--root={self.root}"]), *arguments))
 
     def group_id(self, name: str) -> int | None:
-        """The number of a group there."""
+        """Return the id of the group ``name`` in that system, None if it does not exist."""
         try:
             lines = self.path("/etc/group").read_text().splitlines()
         except OSError:
@@ -36,7 +36,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to run to its end; if ``may_fail``, its failure is ignored."""
+    """Run a program and wait for it. With ``may_fail``, its exit code is ignored."""
 
     words: tuple[str, ...]
     may_fail: bool = False
@@ -44,21 +44,26 @@ class Command:
     def __str__(self) -> str:
         return f"run {' '.join(self.words)}"
 
-    def carry_out(self) -> bool:
-        """Raises CheckFailedError with the first line that it said, when it fails, InputError when there is none."""
+    def execute(self) -> bool:
+        """Run the program and return True.
+
+        Raises:
+            CheckFailedError: It failed; the message contains the first line of its output.
+            InputError: It cannot be started.
+        """
         try:
             done = subprocess.run(self.words, capture_output=True, text=True, check=False)
         except OSError as error:
-            raise InputError(f"{self.words[0]} cannot be run: {error.strerror}; a service needs systemd") from None
+            raise InputError(f"{self.words[0]} cannot be run: {error.strerror}; the service requires systemd") from None
         if done.returncode and not self.may_fail:
-            said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
-            raise CheckFailedError(f"{' '.join(self.words)}: exit {done.returncode}: {said[0]}")
+            output = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
+            raise CheckFailedError(f"{' '.join(self.words)}: exit {done.returncode}: {output[0]}")
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A file with ``text``, which only its owner, the ``group`` and, by ``mode``, others may read."""
+    """Write ``text`` to a file with permissions ``mode`` and, if given, owned by ``group`` of ``system``."""
 
     path: Path
     text: str
@@ -69,8 +74,8 @@ class Write:
     def __str__(self) -> str:
         return f"write {self.path}"
 
-    def carry_out(self) -> bool:
-        """False when the file was so already. Raises OutputError."""
+    def execute(self) -> bool:
+        """Write the file and return True; return False if it has this content already. Raises OutputError."""
         if self.path.is_file() and self.path.read_text() == self.text:
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,18 +89,18 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """A file that goes."""
+    """Delete a file."""
 
     path: Path
 
     def __str__(self) -> str:
         return f"delete {self.path}"
 
-    def carry_out(self) -> bool:
-        """False when there was none."""
-        there = self.path.exists()
+    def execute(self) -> bool:
+        """Delete the file; return whether it existed."""
+        existed = self.path.exists()
         self.path.unlink(missing_ok=True)
-        return there
+        return existed
 
 
 Step = Command | Write | Delete

@@ -1,4 +1,4 @@
-"""The status page, and what monitoring asks: /metrics, /healthz, /readyz (extra ``web``)."""
+"""Status page and monitoring endpoints: /metrics, /healthz and /readyz. Needs the extra ``web``."""
 
 from fer_edge.web.health import stale_after
 from fer_edge.web.history import History

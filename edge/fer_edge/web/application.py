@@ -1,4 +1,4 @@
-"""The page and its interfaces as a WSGI application: a table of paths, the checks before them, the headers after."""
+"""The page and its endpoints as a WSGI application: access checks, routing by path, security headers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from urllib.parse import parse_qs
 from wsgiref.types import StartResponse
 
 from fer_edge.system.one_line import say
-from fer_edge.web.access import SESSION_S, AllowedHosts, Token, WrongTokens, host_name
+from fer_edge.web.access import SESSION_S, AllowedHosts, FailedLogins, Token, host_name
 
 SESSION_COOKIE = "fer_edge_session"
-MOST_BODY = 4096
-"""Bytes of a request's body: a login form is smaller."""
+MAX_BODY_BYTES = 4096
+"""Limit of a request body; a login form is smaller."""
 
 _HEADERS = (
     (
@@ -37,12 +37,12 @@ _HEADERS = (
 _TEXT = "text/plain; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
 _PUBLIC = ("/page.css", "/icon.svg")
-"""What the login form is made of; it tells nothing."""
+"""Resources of the login form, served without a token. They hold no data of the device."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered: a status, a body and its type, and headers beside those that every answer has."""
+    """An HTTP response; ``headers`` are added to those that every response has."""
 
     status: HTTPStatus
     body: bytes = b""
@@ -52,8 +52,13 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What there is to serve: for each path, what makes its answer; ``preview`` makes a source's picture, as JPEG:
-    empty when there is none now, None of what is no source."""
+    """What the application serves.
+
+    Attributes:
+        pages: For each path, a function that returns the response.
+        preview: Return the newest image of the source with the given name, as JPEG: empty bytes if there is none now,
+            None if no source has that name. None if ``web.preview`` is off.
+    """
 
     pages: Mapping[str, Callable[[], Response]]
     preview: Callable[[str], bytes | None] | None = None
@@ -61,31 +66,31 @@ class Site:
 
 @dataclass(slots=True)
 class Application:
-    """Answers requests for ``site`` that come by an allowed name and, where there is a ``token``, with it."""
+    """Serve ``site`` to requests with an allowed Host header and, if ``token`` is set, a valid token or session."""
 
     site: Site
     hosts: AllowedHosts
     token: Token | None
-    wrong: WrongTokens = field(default_factory=WrongTokens)
+    failures: FailedLogins = field(default_factory=FailedLogins)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _told: set[str] = field(default_factory=set)
+    _reported: set[str] = field(default_factory=set)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """WSGI (PEP 3333)."""
+        """Answer one request; the interface of WSGI (PEP 3333)."""
         try:
             response = self._answer(environ)
-        except Exception as error:  # noqa: BLE001 - the page must not end for one request; it is told once
+        except Exception as error:  # noqa: BLE001 - one failed request must not stop the page; reported once
             response = Response(HTTPStatus.INTERNAL_SERVER_ERROR, b"internal error\n")
-            self._tell_once(error)
+            self._report_once(error)
         head = environ["REQUEST_METHOD"] == "HEAD"
-        about_body = [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]
-        # Of no body, nothing may be told (RFC 9110, 8.6).
-        headers = [*([] if response.status is HTTPStatus.NO_CONTENT else about_body), *_HEADERS, *response.headers]
+        body_headers = [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]
+        # 204 must not have Content-Length (RFC 9110, 8.6).
+        headers = [*([] if response.status is HTTPStatus.NO_CONTENT else body_headers), *_HEADERS, *response.headers]
         start_response(f"{response.status.value} {response.status.phrase}", headers)
         return [] if head else [response.body]
 
     def _answer(self, environ: dict[str, Any]) -> Response:
-        refusal = self._refuse_host(environ)
+        refusal = self._check_host(environ)
         if refusal is not None:
             return refusal
         method = environ["REQUEST_METHOD"]
@@ -98,7 +103,7 @@ class Application:
         if path == "/login":
             return self._login(environ)
         if path not in _PUBLIC:
-            refusal = self._refuse_stranger(environ, path)
+            refusal = self._check_access(environ, path)
             if refusal is not None:
                 return refusal
         return self._serve(path)
@@ -108,25 +113,25 @@ class Application:
         if page is not None:
             return page()
         if self.site.preview is not None and path.startswith("/preview/") and path.endswith(".jpg"):
-            picture = self.site.preview(path.removeprefix("/preview/").removesuffix(".jpg"))
-            if picture is not None:
-                return Response(HTTPStatus.OK if picture else HTTPStatus.NO_CONTENT, picture, "image/jpeg")
+            image = self.site.preview(path.removeprefix("/preview/").removesuffix(".jpg"))
+            if image is not None:
+                return Response(HTTPStatus.OK if image else HTTPStatus.NO_CONTENT, image, "image/jpeg")
         return Response(HTTPStatus.NOT_FOUND, b"not found\n")
 
-    def _refuse_host(self, environ: Mapping[str, Any]) -> Response | None:
+    def _check_host(self, environ: Mapping[str, Any]) -> Response | None:
         name = host_name(environ.get("HTTP_HOST", ""))
         if name is None:
-            return Response(HTTPStatus.BAD_REQUEST, b"the request names no host\n")
+            return Response(HTTPStatus.BAD_REQUEST, b"missing or invalid Host header\n")
         if not self.hosts.allows(name):
             return Response(
                 HTTPStatus.MISDIRECTED_REQUEST,
-                b"this server is not known by that name; see web.allowed_hosts in its settings\n",
+                b"unknown host name; allowed names are set in web.allowed_hosts\n",
             )
         return None
 
-    def _refuse_stranger(self, environ: Mapping[str, Any], path: str) -> Response | None:
-        """What is answered to who shows no token and has no session; None for who may go on."""
-        if self.token is None or self.token.knows(_cookie(environ)):
+    def _check_access(self, environ: Mapping[str, Any], path: str) -> Response | None:
+        """Return the refusal of a request without valid session or token, None if the request is allowed."""
+        if self.token is None or self.token.is_valid_session(_cookie(environ)):
             return None
         scheme, _, given = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
         if scheme.lower() == "bearer":
@@ -134,23 +139,23 @@ class Application:
         if path == "/":
             return Response(HTTPStatus.SEE_OTHER, headers=(("Location", "/login"),))
         return Response(
-            HTTPStatus.UNAUTHORIZED, b"a token is needed\n", headers=(("WWW-Authenticate", 'Bearer realm="fer-edge"'),)
+            HTTPStatus.UNAUTHORIZED, b"token required\n", headers=(("WWW-Authenticate", 'Bearer realm="fer-edge"'),)
         )
 
     def _try_token(self, environ: Mapping[str, Any], given: str) -> Response | None:
         assert self.token is not None
         address = str(environ.get("REMOTE_ADDR", ""))
         with self._lock:
-            wait_s = self.wrong.wait_s(address)
+            wait_s = self.failures.wait_s(address)
             if wait_s > 0:
                 seconds = str(math.ceil(wait_s))
                 return Response(
                     HTTPStatus.TOO_MANY_REQUESTS, b"too many wrong tokens\n", headers=(("Retry-After", seconds),)
                 )
-            # A header's bytes come as Latin-1.
+            # WSGI decodes headers as Latin-1.
             if self.token.matches(given.encode("latin-1", "replace")):
                 return None
-            self.wrong.count(address)
+            self.failures.record(address)
         return Response(
             HTTPStatus.UNAUTHORIZED,
             b"wrong token\n",
@@ -162,10 +167,10 @@ class Application:
         if self.token is None:
             return home
         if environ["REQUEST_METHOD"] != "POST":
-            return home if self.token.knows(_cookie(environ)) else _login_form("")
+            return home if self.token.is_valid_session(_cookie(environ)) else _login_form("")
         given = _form_field(environ, "token")
         if given is None:
-            return Response(HTTPStatus.BAD_REQUEST, b"a form with one token is needed\n")
+            return Response(HTTPStatus.BAD_REQUEST, b"expected a form with one field 'token'\n")
         refusal = self._try_token(environ, given)
         if refusal is None:
             cookie = f"{SESSION_COOKIE}={self.token.session()}; HttpOnly; SameSite=Strict; Path=/; Max-Age={SESSION_S}"
@@ -173,25 +178,25 @@ class Application:
         if refusal.status is HTTPStatus.TOO_MANY_REQUESTS:
             seconds = dict(refusal.headers)["Retry-After"]
             return _login_form(f"Too many wrong tokens. Try again in {seconds} seconds.", refusal)
-        return _login_form("That is not the token.", refusal)
+        return _login_form("Wrong token.", refusal)
 
-    def _tell_once(self, error: Exception) -> None:
+    def _report_once(self, error: Exception) -> None:
         kind = type(error).__name__
         with self._lock:
-            new = kind not in self._told
-            self._told.add(kind)
+            new = kind not in self._reported
+            self._reported.add(kind)
         if new:
             say(f"status page: {kind}: {error}")
 
 
 def json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """``content`` as JSON. What is no number becomes null: JSON has none such."""
+    """Return ``content`` as JSON; NaN and infinities become null."""
     body = json.dumps(_finite(content), separators=(",", ":"), allow_nan=False)
     return Response(status, body.encode("ascii") + b"\n", "application/json")
 
 
 def static_pages() -> dict[str, Callable[[], Response]]:
-    """The files of the page, read once."""
+    """Return the static files of the page, read once."""
     script = "text/javascript; charset=utf-8"
     served = {
         "/": ("index.html", _HTML),
@@ -220,7 +225,7 @@ def _login_form(message: str, refusal: Response | None = None) -> Response:
 
 
 def _path(environ: Mapping[str, Any]) -> str:
-    """The path as text; what is no UTF-8 in it names nothing that is served."""
+    """Return the path as text. Invalid UTF-8 is replaced, so that it matches no path."""
     return str(environ.get("PATH_INFO", "")).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
@@ -233,10 +238,10 @@ def _cookie(environ: Mapping[str, Any]) -> str:
 
 
 def _form_field(environ: Mapping[str, Any], name: str) -> str | None:
-    """The one value of ``name`` in a form, as Latin-1 text, as headers have it; None when it is not there."""
+    """Return the value of the form field ``name`` as Latin-1, like a header; None unless there is exactly one."""
     if str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         return None
-    body: bytes = environ["wsgi.input"].read(MOST_BODY)
+    body: bytes = environ["wsgi.input"].read(MAX_BODY_BYTES)
     try:
         values = parse_qs(body.decode("ascii"), max_num_fields=8, encoding="latin-1").get(name, [])
     except ValueError:

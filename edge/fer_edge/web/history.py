@@ -1,4 +1,4 @@
-"""What was to be seen lately: seconds of each emotion for each interval, summed over all faces."""
+"""Emotions of the last hour: seconds of each emotion per interval, summed over all faces."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from dataclasses import dataclass
 from fer_edge.types import UNCERTAIN, TrackedEmotion
 
 SPAN_S = 3600.0
-"""How far back the history goes."""
-_LONGEST_GAP_S = 10.0
-"""What lies further behind a source's last frame is not known: it was lost, or the program stood still."""
-_MOST_EMOTIONS = 64
-"""A bundle has some seven labels; this many bound the memory whatever is told."""
+"""Length of the history, seconds."""
+_MAX_GAP_S = 10.0
+"""A frame counts for at most this long: after a longer gap the source was lost or the program was suspended."""
+_MAX_EMOTIONS = 64
+"""Bounds the memory if callers pass arbitrary names; a bundle has about seven labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One interval, which ended ``ended_ago_s`` seconds ago, or is not over yet where that is below 0.
+    """One interval of the history.
 
-    ``seconds`` holds, by emotion, how long faces showed it, summed over the faces; ``watched_s`` is how long there
-    were frames, summed over the sources.
+    Attributes:
+        ended_ago_s: Seconds since the end of the interval; negative while it is running.
+        watched_s: Time with frames, summed over the sources.
+        seconds: For each emotion, how long faces showed it, summed over the faces.
     """
 
     ended_ago_s: float
@@ -31,10 +33,11 @@ class Interval:
 
 
 class History:
-    """Sums of the last hour in bounded memory; every method may be called from any thread.
+    """Sums of the last hour in bounded memory. Thread-safe.
 
-    ``interval_s`` is the length of an interval; with ``finished_only`` the running one is not told of, so that nobody
-    learns more by asking more often.
+    Args:
+        interval_s: Length of an interval, seconds.
+        finished_only: Omit the running interval, so that frequent requests do not reveal single moments.
     """
 
     def __init__(self, interval_s: float = 60.0, *, finished_only: bool = False) -> None:
@@ -46,9 +49,9 @@ class History:
         self._intervals: dict[int, _Sums] = {}
 
     def add(self, source: str, tracks: Sequence[TrackedEmotion], now: float) -> None:
-        """A frame of ``source`` showed ``tracks`` at ``now``, monotonic seconds. What it showed counts until the next.
+        """Add the tracks of a frame of ``source`` at ``now``, monotonic seconds. They count until its next frame.
 
-        A time that went back, or is no number, counts for nothing.
+        Times that are not finite, or earlier than the last one, add nothing.
         """
         if not math.isfinite(now):
             return
@@ -59,7 +62,7 @@ class History:
             if before is None or now <= before[0]:
                 return
             began, shown = before
-            end = min(now, began + _LONGEST_GAP_S)
+            end = min(now, began + _MAX_GAP_S)
             number = int(began // self.interval_s)
             border = (number + 1) * self.interval_s
             self._count(number, shown, min(end, border) - began)
@@ -67,8 +70,7 @@ class History:
                 self._count(number + 1, shown, end - border)
 
     def intervals(self, now: float) -> list[Interval]:
-        """The intervals of the last hour, oldest first, from the first that anything is known of; all of them have
-        the length ``interval_s``."""
+        """Return the intervals of the last hour, oldest first, starting with the first that has data."""
         current = int(now // self.interval_s)
         newest = current - 1 if self._finished_only else current
         with self._lock:
@@ -83,13 +85,13 @@ class History:
     def _count(self, number: int, emotions: Sequence[str], seconds: float) -> None:
         sums = self._intervals.get(number)
         if sums is None:
-            # Beyond the next one lies what was counted before the clock went back.
+            # Intervals beyond the next one were counted before the clock went back.
             kept = range(number - self._keep, number + 2)
             self._intervals = {known: sums for known, sums in self._intervals.items() if known in kept}
             sums = self._intervals[number] = _Sums()
         sums.watched_s += seconds
         for emotion in emotions:
-            name = emotion if emotion in sums.seconds or len(sums.seconds) < _MOST_EMOTIONS else UNCERTAIN
+            name = emotion if emotion in sums.seconds or len(sums.seconds) < _MAX_EMOTIONS else UNCERTAIN
             sums.seconds[name] = sums.seconds.get(name, 0.0) + seconds
 
 

@@ -1,12 +1,9 @@
-"""What Prometheus asks for: the board's figures under names, types and units of its own conventions.
-
-This module needs prometheus-client (extra ``web``).
-"""
+"""Prometheus metrics of the daemon's status. Needs prometheus-client (extra ``web``)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from itertools import chain
 
@@ -20,56 +17,56 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from fer_edge.status import DaemonStatus, SourceStatus, StatusBoard
+from fer_edge.status import DaemonStatus, SourceStatus
 from fer_edge.types import LATENCY_LIMITS_S, RuntimeStatus
 from fer_edge.web.health import Condition, condition, health
-from fer_edge.web.privacy import for_eyes, is_aggregate
+from fer_edge.web.privacy import apply_privacy, is_aggregate
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MIB = 2**20
 
 
-class BoardMetrics(Collector):
-    """Turns one snapshot of ``board`` into metrics whenever it is asked. Nothing in them is of one face."""
+class StatusMetrics(Collector):
+    """Collect metrics from a new status snapshot for each request. They hold no data of single faces."""
 
-    def __init__(self, board: StatusBoard, stale_after_s: float) -> None:
-        self._board, self._stale_after_s = board, stale_after_s
+    def __init__(self, snapshot: Callable[[], DaemonStatus], stale_after_s: float) -> None:
+        self._snapshot, self._stale_after_s = snapshot, stale_after_s
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: what there is depends on the sources."""
+        """Return nothing; the metrics depend on the sources."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics now."""
-        status = for_eyes(self._board.snapshot())
+        """Yield the current metrics."""
+        status = apply_privacy(self._snapshot())
         runtimes = [(source.name, source.runtime) for source in status.sources if source.runtime]
         for metric in chain(
-            _of_program(status, self._stale_after_s),
-            _of_chip(status),
-            _of_sources(status, self._stale_after_s),
-            _of_pipelines(runtimes, faces=not is_aggregate(status)),
-            _of_sinks(status),
+            _process_metrics(status, self._stale_after_s),
+            _chip_metrics(status),
+            _source_metrics(status, self._stale_after_s),
+            _pipeline_metrics(runtimes, faces=not is_aggregate(status)),
+            _sink_metrics(status),
         ):
-            metric.samples = [sample._replace(labels=_as_text(sample.labels)) for sample in metric.samples]
+            metric.samples = [sample._replace(labels=_as_utf8(sample.labels)) for sample in metric.samples]
             yield metric
 
 
-def _as_text(labels: dict[str, str]) -> dict[str, str]:
-    """Names of files may hold bytes that are no text."""
+def _as_utf8(labels: dict[str, str]) -> dict[str, str]:
+    """Replace invalid characters; file names may hold arbitrary bytes."""
     return {name: value.encode("utf-8", "replace").decode("utf-8") for name, value in labels.items()}
 
 
-def _of_program(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
+def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
     model = status.model
     yield InfoMetricFamily(
         "fer_edge_build",
-        "What runs: this program, and the model that classifies.",
+        "Version of the program and of the model.",
         {
             "version": version("fer-edge"),
             "bundle": model.name,
@@ -77,12 +74,12 @@ def _of_program(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
             "variant": model.variant,
         },
     )
-    yield _gauge("fer_edge_ready", "Whether the model is loaded and every source is supervised.", status.ready)
-    well = health(status, stale_after_s).healthy
-    yield _gauge("fer_edge_healthy", "Whether frames are being processed, as /healthz tells.", well)
-    yield _gauge("fer_edge_start_time_seconds", "When it started, seconds since the epoch.", status.started_at)
-    yield _gauge("fer_edge_uptime_seconds", "How long it runs, whatever the wall clock does.", status.uptime_s)
-    # The process's own figures stand in each source's status alike.
+    yield _gauge("fer_edge_ready", "Whether the model is loaded and every source has been started.", status.ready)
+    healthy = health(status, stale_after_s).healthy
+    yield _gauge("fer_edge_healthy", "Whether frames are being processed, as in /healthz.", healthy)
+    yield _gauge("fer_edge_start_time_seconds", "Start time, seconds since the epoch.", status.started_at)
+    yield _gauge("fer_edge_uptime_seconds", "Time since the start, by the monotonic clock.", status.uptime_s)
+    # Each source's status has the figures of the whole process.
     runtimes = [source.runtime for source in status.sources if source.runtime]
     if runtimes:
         cpu_s = max(runtime.cpu_s for runtime in runtimes)
@@ -92,14 +89,16 @@ def _of_program(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
             yield _gauge("fer_edge_resident_memory_bytes", "Resident memory of the process.", resident * _MIB)
 
 
-def _of_chip(status: DaemonStatus) -> Iterator[Metric]:
+def _chip_metrics(status: DaemonStatus) -> Iterator[Metric]:
     chip = status.chip
     if chip.temperature_c is not None:
         yield _gauge("fer_edge_chip_temperature_celsius", "Temperature of the chip.", chip.temperature_c)
     known = sorted({*chip.throttled, *chip.throttled_before})
-    now = GaugeMetricFamily("fer_edge_chip_throttled", "What slows the chip down now.", labels=["reason"])
+    now = GaugeMetricFamily(
+        "fer_edge_chip_throttled", "Reasons for which the chip is throttled now.", labels=["reason"]
+    )
     before = GaugeMetricFamily(
-        "fer_edge_chip_throttled_since_boot", "What slowed the chip down since it was switched on.", labels=["reason"]
+        "fer_edge_chip_throttled_since_boot", "Reasons for which the chip was throttled since boot.", labels=["reason"]
     )
     for reason in known:
         now.add_metric([reason], float(reason in chip.throttled))
@@ -107,19 +106,21 @@ def _of_chip(status: DaemonStatus) -> Iterator[Metric]:
     yield now
     yield before
     share = chip.budget_share
-    yield _gauge("fer_edge_chip_budget_ratio", "Part of the budget for searches that the chip's heat leaves.", share)
+    yield _gauge(
+        "fer_edge_chip_budget_ratio", "Share of the search budget in use, lowered when the chip is hot.", share
+    )
 
 
-def _of_sources(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
-    up = _by_source("fer_edge_source_up", "Whether the source delivers frames, and they are processed.")
-    fps = _by_source("fer_edge_source_frames_per_second", "Frames processed each second of late.")
+def _source_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
+    up = _by_source("fer_edge_source_up", "Whether the source delivers frames and they are processed.")
+    fps = _by_source("fer_edge_source_frames_per_second", "Frames processed per second, recent average.")
     age = _by_source("fer_edge_source_last_frame_age_seconds", "Time since the newest frame was processed.")
     lost = CounterMetricFamily("fer_edge_source_lost", "How often the source was lost.", labels=["source"])
     attempts = CounterMetricFamily(
-        "fer_edge_source_reconnect_attempts", "How often opening it again was tried.", labels=["source"]
+        "fer_edge_source_reconnect_attempts", "Attempts to reopen the source.", labels=["source"]
     )
-    dark = _by_source("fer_edge_source_dark", "Whether its pictures are dark: it delivers, and nothing can be seen.")
-    in_sight = _by_source("fer_edge_source_faces_in_sight", "Faces that are in sight now.")
+    dark = _by_source("fer_edge_source_dark", "Whether frames arrive but are too dark to detect faces.")
+    in_sight = _by_source("fer_edge_source_faces_in_sight", "Faces currently tracked.")
     for source in status.sources:
         name = [source.name]
         found = condition(source, status.mono, stale_after_s)
@@ -140,25 +141,29 @@ def _of_sources(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
 
 _COUNTERS = (
     ("fer_edge_frames", "Frames processed.", "frames"),
-    ("fer_edge_frames_dropped", "Frames that were overtaken by newer ones or damaged, and not processed.", "dropped"),
+    (
+        "fer_edge_frames_dropped",
+        "Frames not processed because they were damaged or a newer one had arrived.",
+        "dropped",
+    ),
 )
-_COUNTERS_OF_FACES = (
-    ("fer_edge_faces_detected", "Faces found by searches; a face counts each time it is found.", "faces"),
-    ("fer_edge_events", "Events made.", "events"),
+_FACE_COUNTERS = (
+    ("fer_edge_faces_detected", "Detections; a face counts each time it is detected.", "faces"),
+    ("fer_edge_events", "Events emitted.", "events"),
 )
 
 
-def _of_pipelines(runtimes: list[tuple[str, RuntimeStatus]], *, faces: bool) -> Iterator[Metric]:
-    for name, what, field in (*_COUNTERS, *(_COUNTERS_OF_FACES if faces else ())):
+def _pipeline_metrics(runtimes: list[tuple[str, RuntimeStatus]], *, faces: bool) -> Iterator[Metric]:
+    for name, what, field in (*_COUNTERS, *(_FACE_COUNTERS if faces else ())):
         counter = CounterMetricFamily(name, what, labels=["source"])
         for source, runtime in runtimes:
             counter.add_metric([source], getattr(runtime, field))
         yield counter
     refused = CounterMetricFamily(
-        "fer_edge_crops_refused", "Faces that were not classified, by what was wrong.", labels=["source", "reason"]
+        "fer_edge_crops_refused", "Face crops not classified, by reason.", labels=["source", "reason"]
     )
     stages = HistogramMetricFamily(
-        "fer_edge_stage_duration_seconds", "Time that each stage of the pipeline took.", labels=["source", "stage"]
+        "fer_edge_stage_duration_seconds", "Time taken by each stage of the pipeline.", labels=["source", "stage"]
     )
     for source, runtime in runtimes:
         for reason, count in runtime.refused.items():
@@ -172,11 +177,11 @@ def _of_pipelines(runtimes: list[tuple[str, RuntimeStatus]], *, faces: bool) -> 
     yield stages
 
 
-def _of_sinks(status: DaemonStatus) -> Iterator[Metric]:
-    up = GaugeMetricFamily("fer_edge_sink_up", "Whether the output's last attempt went well.", labels=["sink"])
-    waiting = GaugeMetricFamily("fer_edge_sink_events_waiting", "Events that it holds.", labels=["sink"])
-    sent = CounterMetricFamily("fer_edge_sink_events_sent", "Events that it passed on.", labels=["sink"])
-    dropped = CounterMetricFamily("fer_edge_sink_events_dropped", "Events that it had to drop.", labels=["sink"])
+def _sink_metrics(status: DaemonStatus) -> Iterator[Metric]:
+    up = GaugeMetricFamily("fer_edge_sink_up", "Whether the last attempt to write or send succeeded.", labels=["sink"])
+    waiting = GaugeMetricFamily("fer_edge_sink_events_waiting", "Events waiting to be sent.", labels=["sink"])
+    sent = CounterMetricFamily("fer_edge_sink_events_sent", "Events sent.", labels=["sink"])
+    dropped = CounterMetricFamily("fer_edge_sink_events_dropped", "Events dropped.", labels=["sink"])
     for sink in status.sinks:
         up.add_metric([sink.name], float(sink.working))
         waiting.add_metric([sink.name], sink.waiting)

@@ -1,4 +1,4 @@
-"""The cameras' pictures for the page: kept by reference, drawn and encoded only when somebody asks."""
+"""Camera images for the page: kept by reference, drawn and encoded on request."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import cv2
 from fer_edge.recording.annotate import Annotator
 from fer_edge.types import FrameResult
 
-_WIDEST = 960
-"""Pixels; a page shows no more, and a small computer takes long to encode more."""
-_QUALITY = 75
+_MAX_WIDTH_PX = 960
+"""The page shows no more, and encoding larger images takes a Pi Zero too long."""
+_JPEG_QUALITY = 75
 
 
 class Previews:
-    """The newest result of each source; every method may be called from any thread. ``labels`` fix the colours."""
+    """The newest result of each source. Thread-safe. ``labels`` determine the colours."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
@@ -25,14 +25,14 @@ class Previews:
         self._drawn: dict[str, _Drawn] = {}
 
     def put(self, result: FrameResult) -> None:
-        """Keep ``result`` in place of its source's last one; nothing is drawn yet."""
+        """Keep ``result`` as the newest of its source. Draws nothing yet."""
         with self._lock:
             self._newest[result.frame.source] = result
 
     def jpeg(self, source: str) -> bytes | None:
-        """The newest picture of ``source`` with boxes and labels, as JPEG; None when there is none.
+        """Return the newest frame of ``source`` with boxes and labels, as JPEG; None if there is none.
 
-        It is drawn once, however often it is asked for.
+        Each frame is drawn and encoded once.
         """
         with self._lock:
             result = self._newest.get(source)
@@ -54,9 +54,9 @@ class _Drawn:
             if result is not self._result:
                 picture = self._annotator.draw(result)
                 height, width = picture.shape[:2]
-                if width > _WIDEST:
-                    size = (_WIDEST, max(1, round(height * _WIDEST / width)))
+                if width > _MAX_WIDTH_PX:
+                    size = (_MAX_WIDTH_PX, max(1, round(height * _MAX_WIDTH_PX / width)))
                     picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-                self._data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+                self._data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
                 self._result = result
             return self._data

@@ -1,4 +1,4 @@
-"""Feeds the page with what comes out of the pipelines."""
+"""Frame recorder that feeds the status page."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from fer_edge.web.previews import Previews
 
 
 class PageRecorder:
-    """Takes each frame's result for the last hour's chart, and for the pictures where they are shown."""
+    """Record results for the chart of the last hour and, if given, for the previews."""
 
     def __init__(self, history: History, previews: Previews | None) -> None:
         self._history, self._previews = history, previews
 
     def record(self, result: FrameResult) -> None:
-        """Take in one result."""
+        """Record one result."""
         self._history.add(result.frame.source, result.tracks, time.monotonic())
         if self._previews is not None:
             self._previews.put(result)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing; part of the protocol."""

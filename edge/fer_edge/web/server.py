@@ -1,4 +1,4 @@
-"""The status page's server: what must be right before it listens, the address it takes, and what it serves."""
+"""The web server of the status page: checks its settings, binds the address and assembles what is served."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import socket
 import time
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Protocol
 
 from fer_edge.errors import ConfigError, OutputError
 from fer_edge.settings.secret_files import read_token
 from fer_edge.settings.service import WebSettings
-from fer_edge.status import StatusBoard
+from fer_edge.status import DaemonStatus
 from fer_edge.system.closing import Closing
 from fer_edge.system.extras import demand
 from fer_edge.web.access import AllowedHosts, Token
@@ -23,8 +24,16 @@ from fer_edge.web.previews import Previews
 from fer_edge.web.status_json import history_object, status_object
 
 
+class Snapshot(Protocol):
+    """Return the daemon's status now, as an immutable value. Called from the threads of the web server."""
+
+    def __call__(self, *, with_runtimes: bool = True) -> DaemonStatus:
+        """Summing up counts and latencies takes milliseconds; ``with_runtimes=False`` omits them."""
+        ...
+
+
 class WebServer(Closing):
-    """The page, being served; ``url`` is where, ``port`` the port that it listens on."""
+    """A running web server. ``url`` is the address of the page, ``port`` the TCP port."""
 
     def __init__(self, url: str, port: int, close: Callable[[], None]) -> None:
         self.url, self.port = url, port
@@ -32,7 +41,7 @@ class WebServer(Closing):
         self._closed = False
 
     def close(self) -> None:
-        """Stop serving, within a few seconds; harmless when called again."""
+        """Stop serving, within a few seconds. Idempotent."""
         if not self._closed:
             self._closed = True
             self._close()
@@ -40,89 +49,95 @@ class WebServer(Closing):
 
 def open_web(
     settings: WebSettings,
-    board: StatusBoard,
+    snapshot: Snapshot,
     history: History | None = None,
     previews: Previews | None = None,
     *,
     stale_after_s: float = STALE_AFTER_S,
 ) -> WebServer:
-    """Listen as ``settings`` say, and serve the page, /metrics, /healthz and /readyz until ``close``.
+    """Serve the page, /metrics, /healthz and /readyz at ``settings.host``:``settings.port`` until ``close()``.
 
-    ``history`` and ``previews`` are fed by the caller; pictures are served only with ``settings.preview``.
-    ``stale_after_s`` is the age of a newest frame from which a source is not believed to be watching
-    (``health.stale_after``). Raises ConfigError for what cannot work, MissingExtraError without the extra ``web``, and
-    OutputError for an address that is taken, or not there yet.
+    Args:
+        settings: The section ``[web]``.
+        snapshot: Called for each request: the status to show.
+        history: The emotions of the last hour, filled by the caller.
+        previews: The newest images, filled by the caller. Served only with ``settings.preview``.
+        stale_after_s: Age of its newest frame at which a source counts as stalled; see ``health.stale_after``.
+
+    Raises:
+        ConfigError: The settings contradict each other, or the address is not allowed without a token.
+        MissingExtraError: The extra ``web`` is not installed.
+        OutputError: The address is in use, or not available yet.
     """
     demand("web")
-    if settings.preview and board.snapshot(with_runtimes=False).privacy == "aggregate":
-        raise ConfigError('web.preview shows people, which output.privacy = "aggregate" rules out: choose one')
+    if settings.preview and snapshot(with_runtimes=False).privacy == "aggregate":
+        raise ConfigError('web.preview shows people, which output.privacy = "aggregate" forbids: choose one')
     token = None if settings.token_file is None else Token(read_token(settings.token_file, "web.token_file"))
-    bound = _listen(settings, demands_token=token is not None)
-    # Here, so that nobody who has no page pays for them.
-    from fer_edge.web.listener import Listener
-    from fer_edge.web.metrics import CONTENT_TYPE, BoardMetrics
+    listening = _listen(settings, has_token=token is not None)
+    # Imported here: a daemon without the page does not load waitress and prometheus-client.
+    from fer_edge.web.metrics import CONTENT_TYPE, StatusMetrics
+    from fer_edge.web.wsgi_server import WsgiServer
 
-    metrics = BoardMetrics(board, stale_after_s)
+    metrics = StatusMetrics(snapshot, stale_after_s)
     pages = {
         **static_pages(),
-        **_interfaces(board, history or History(), stale_after_s, preview=settings.preview),
+        **_endpoints(snapshot, history or History(), stale_after_s, preview=settings.preview),
         "/metrics": lambda: Response(HTTPStatus.OK, metrics.text(), CONTENT_TYPE),
     }
-    address, port = bound.getsockname()[:2]
-    shown = previews.jpeg if previews is not None and settings.preview else None
-    site = Site(pages, _only_while_watching(board, shown, stale_after_s) if shown else None)
+    address, port = listening.getsockname()[:2]
+    jpeg = previews.jpeg if previews is not None and settings.preview else None
+    site = Site(pages, _live_preview(snapshot, jpeg, stale_after_s) if jpeg else None)
     application = Application(site, AllowedHosts(settings.host, address, settings.allowed_hosts), token)
-    listener = Listener(application, bound)
-    return WebServer(f"http://{_in_url(address)}:{port}/", port, listener.close)
+    server = WsgiServer(application, listening)
+    return WebServer(f"http://{_in_url(address)}:{port}/", port, server.close)
 
 
-def _interfaces(
-    board: StatusBoard, history: History, stale_after_s: float, *, preview: bool
+def _endpoints(
+    snapshot: Snapshot, history: History, stale_after_s: float, *, preview: bool
 ) -> dict[str, Callable[[], Response]]:
     def status() -> Response:
-        return json_response(status_object(board.snapshot(), stale_after_s, preview=preview))
+        return json_response(status_object(snapshot(), stale_after_s, preview=preview))
 
     def last_hour() -> Response:
-        labels = board.snapshot(with_runtimes=False).model.labels
+        labels = snapshot(with_runtimes=False).model.labels
         return json_response(history_object(history.intervals(time.monotonic()), history.interval_s, labels))
 
-    def alive() -> Response:
-        found = health(board.snapshot(with_runtimes=False), stale_after_s)
-        code = HTTPStatus.OK if found.healthy else HTTPStatus.SERVICE_UNAVAILABLE
-        return json_response({"healthy": found.healthy, "reasons": found.reasons}, code)
+    def healthz() -> Response:
+        checked = health(snapshot(with_runtimes=False), stale_after_s)
+        code = HTTPStatus.OK if checked.healthy else HTTPStatus.SERVICE_UNAVAILABLE
+        return json_response({"healthy": checked.healthy, "reasons": checked.reasons}, code)
 
-    def ready() -> Response:
-        is_ready = board.snapshot(with_runtimes=False).ready
-        reasons = () if is_ready else ("the model is not loaded yet, or not every source has its supervisor",)
-        code = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return json_response({"ready": is_ready, "reasons": reasons}, code)
+    def readyz() -> Response:
+        ready = snapshot(with_runtimes=False).ready
+        reasons = () if ready else ("the model is not loaded yet, or not every source has been started",)
+        code = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        return json_response({"ready": ready, "reasons": reasons}, code)
 
-    return {"/api/status": status, "/api/history": last_hour, "/healthz": alive, "/readyz": ready}
+    return {"/api/status": status, "/api/history": last_hour, "/healthz": healthz, "/readyz": readyz}
 
 
-def _only_while_watching(
-    board: StatusBoard, jpeg: Callable[[str], bytes | None], stale_after_s: float
+def _live_preview(
+    snapshot: Snapshot, jpeg: Callable[[str], bytes | None], stale_after_s: float
 ) -> Callable[[str], bytes | None]:
-    """Nothing of a source that is lost: its last picture would look like now."""
+    """Return ``jpeg`` restricted to sources that deliver frames: the last image of a lost source would look live."""
 
-    def picture(name: str) -> bytes | None:
+    def preview(name: str) -> bytes | None:
         now = time.monotonic()
-        sources = {source.name: source for source in board.snapshot(with_runtimes=False).sources}
+        sources = {source.name: source for source in snapshot(with_runtimes=False).sources}
         if name not in sources:
             return None
-        watching = condition(sources[name], now, stale_after_s).delivers
-        return (jpeg(name) or b"") if watching else b""
+        return (jpeg(name) or b"") if condition(sources[name], now, stale_after_s).delivers else b""
 
-    return picture
+    return preview
 
 
-def _listen(settings: WebSettings, *, demands_token: bool) -> socket.socket:
-    """A socket that listens on the settings' address. Raises ConfigError, OutputError."""
+def _listen(settings: WebSettings, *, has_token: bool) -> socket.socket:
+    """Return a listening socket. Raises ConfigError, OutputError."""
     where = f"web.host {settings.host}, web.port {settings.port}"
-    family, address = _resolved(settings)
-    if not demands_token and not ipaddress.ip_address(address[0]).is_loopback:
+    family, address = _resolve(settings)
+    if not has_token and not ipaddress.ip_address(address[0]).is_loopback:
         raise ConfigError(
-            f"web.host {settings.host}: others can reach that address, so web.token_file is needed; "
+            f"web.host {settings.host}: other machines can reach that address: set web.token_file, "
             "or listen on 127.0.0.1"
         )
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -133,22 +148,23 @@ def _listen(settings: WebSettings, *, demands_token: bool) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EACCES:
-            raise ConfigError(f"{where}: no permission for that port: take one from 1024 on") from error
-        what = "is taken: another program listens there" if error.errno == errno.EADDRINUSE else f"{error.strerror}"
-        raise OutputError(f"{where}: cannot listen there: {what}") from error
+            raise ConfigError(f"{where}: permission denied: choose a port above 1023") from error
+        in_use = error.errno == errno.EADDRINUSE
+        reason = "the port is in use by another program" if in_use else f"{error.strerror}"
+        raise OutputError(f"{where}: cannot listen: {reason}") from error
     return listening
 
 
-def _resolved(settings: WebSettings) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """Family and address to listen on: the first IPv4 address of a name, else its first of all."""
+def _resolve(settings: WebSettings) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """Resolve ``web.host`` and return its first IPv4 address, else its first address."""
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        told = getattr(error, "strerror", None) or "no name"
-        # A name server that does not answer yet may do so later; a name that is none will not.
+        reason = getattr(error, "strerror", None) or "not a host name"
+        # A name server may be unreachable temporarily; an unknown name stays unknown.
         if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
-            raise OutputError(f"web.host {settings.host}: {told}") from error
-        raise ConfigError(f"web.host {settings.host}: is no address of this machine: {told}") from error
+            raise OutputError(f"web.host {settings.host}: {reason}") from error
+        raise ConfigError(f"web.host {settings.host}: not an address of this machine: {reason}") from error
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, (str(address[0]), int(address[1]))
 

@@ -1,4 +1,4 @@
-"""What the page shows, and programs may read: ``schema/status.schema.json`` and the history, as JSON objects."""
+"""JSON objects of /api/status (see ``schema/status.schema.json``) and /api/history."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fer_edge.status import DaemonStatus, SinkStatus, SourceStatus
 from fer_edge.types import EmotionEvent, RuntimeStatus, TrackedEmotion
 from fer_edge.web.health import Condition, condition, health
 from fer_edge.web.history import Interval
-from fer_edge.web.privacy import for_eyes, is_aggregate
+from fer_edge.web.privacy import apply_privacy, is_aggregate
 
-_EVENTS = 50
-"""Recent events that are told of, the newest first."""
+_MAX_EVENTS = 50
+"""Recent events in the status, newest first."""
 
 
 def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) -> dict[str, Any]:
-    """All of ``status`` but what privacy keeps: in ``aggregate``, nothing of any one face."""
-    status = for_eyes(status)
-    well = health(status, stale_after_s)
+    """Return ``status`` as JSON object; with privacy ``aggregate``, without data of single faces."""
+    status = apply_privacy(status)
+    checked = health(status, stale_after_s)
     runtimes = [source.runtime for source in status.sources if source.runtime]
     memory = [runtime.rss_mb for runtime in runtimes if not math.isnan(runtime.rss_mb)]
     return {
@@ -33,8 +33,8 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
         "version": version("fer-edge"),
         "uptime_s": round(status.uptime_s, 1),
         "ready": status.ready,
-        "healthy": well.healthy,
-        "reasons": list(well.reasons),
+        "healthy": checked.healthy,
+        "reasons": list(checked.reasons),
         "privacy": status.privacy,
         "preview": preview,
         "model": {**asdict(status.model), "labels": list(status.model.labels)},
@@ -48,12 +48,12 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
         },
         "sources": [_source(source, status, stale_after_s) for source in status.sources],
         "sinks": [_sink(sink) for sink in status.sinks],
-        "events": [_event(event) for event in status.recent[: -_EVENTS - 1 : -1]],
+        "events": [_event(event) for event in status.recent[: -_MAX_EVENTS - 1 : -1]],
     }
 
 
 def history_object(intervals: Sequence[Interval], interval_s: float, labels: Sequence[str]) -> dict[str, Any]:
-    """The last hour: for each interval, oldest first, seconds of each emotion summed over all faces."""
+    """Return the last hour: for each interval, oldest first, seconds of each emotion summed over all faces."""
     seen = {emotion for interval in intervals for emotion in interval.seconds}
     emotions = [*labels, *sorted(seen - set(labels))]
     return {
@@ -75,7 +75,7 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
     found = condition(source, status.mono, stale_after_s)
     watching = found.delivers
     newest = source.last_frame_at
-    # A stalled source is out since its last frame, whatever is said of it.
+    # A stalled source has been out since its last frame, not since its last change of state.
     since = newest if found is Condition.STALLED and newest is not None else source.since
     faces = [_face(track) for track in source.tracks] if watching else []
     return {

@@ -14,8 +14,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from fer_edge.doctor.cameras import look_at_cameras
-from fer_edge.doctor.checks import Case, Verdict
+from fer_edge.doctor.cameras import check_cameras
+from fer_edge.doctor.checks import Context, Verdict
 from fer_edge.errors import SourceLostError
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import RuntimeSettings, SourceSettings
@@ -63,12 +63,12 @@ def show_doctor(camera: VividCamera) -> None:
     link = Path("/dev/v4l/by-id/usb-FER_Edge_Test_Camera_1-video-index0")
     link.parent.mkdir(parents=True)
     link.symlink_to(camera.device)
-    named = look_at_cameras(Case(RuntimeSettings(source=SourceSettings(uris=(str(link),)))))
+    named = check_cameras(Context(RuntimeSettings(source=SourceSettings(uris=(str(link),)))))
     seen(f"doctor: {named.verdict}: {named.seen}")
     ensure(named.verdict is Verdict.OK and f"in the settings: {link}" in named.seen, "doctor does not list it")
-    wrong = look_at_cameras(Case(RuntimeSettings(source=SourceSettings(uris=(str(camera.output),)))))
-    seen(f"doctor: {wrong.verdict}: {wrong.seen} -> {wrong.mend}")
-    ensure(wrong.verdict is Verdict.BAD and "gives no pictures" in wrong.seen, "doctor takes an output for a camera")
+    wrong = check_cameras(Context(RuntimeSettings(source=SourceSettings(uris=(str(camera.output),)))))
+    seen(f"doctor: {wrong.verdict}: {wrong.seen} -> {wrong.fix}")
+    ensure(wrong.verdict is Verdict.BAD and "not a capture device" in wrong.seen, "doctor takes an output for a camera")
     try:
         open_source(str(camera.output))
     except SourceLostError as error:

@@ -1,5 +1,5 @@
-// Making elements of the page, and writing numbers, times and names. Nothing is ever built from markup: names and reasons
-// come from outside.
+// Create and update elements; format numbers, times and names. Never builds markup from strings: names and reasons are
+// untrusted.
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -13,19 +13,19 @@ function make(tag, className, ...children) {
   return element;
 }
 
-function drawn(tag, attributes, ...children) {
+function makeSvg(tag, attributes, ...children) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
 }
 
-// Writing what stands there already would make screen readers and the layout stir.
-function say(element, text) {
+// Assigning an unchanged value would trigger screen readers and a new layout.
+function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function dress(element, className) {
+function setClass(element, className) {
   if (element.className !== className) element.className = className;
 }
 
@@ -33,7 +33,7 @@ function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
 }
 
-// One child of `parent` for each item, known again by its key, in the items' order.
+// Give `parent` one child per item, identified by its key, in the order of the items.
 function list(parent, items, key, create, update) {
   const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let place = null;

@@ -1,14 +1,14 @@
-// The chart of the last hour, its legend and the same as a table.
+// The chart of the last hour, its legend and its table.
 "use strict";
 
 let history = null;
 
-function niceTop(most) {
-  for (const step of [15, 30, 60, 120, 180, 240, 300, 600, 900, 1800, 3600]) if (most <= step) return step;
-  return Math.ceil(most / 3600) * 3600;
+function niceTop(max) {
+  for (const step of [15, 30, 60, 120, 180, 240, 300, 600, 900, 1800, 3600]) if (max <= step) return step;
+  return Math.ceil(max / 3600) * 3600;
 }
 
-function emotionsSeen() {
+function emotionTotals() {
   return history.emotions.map((name, place) => ({
     name, place, total: history.intervals.reduce((sum, interval) => sum + interval.seconds[place], 0),
   }));
@@ -32,33 +32,33 @@ function drawChart() {
   const span = Math.max(3600, history.interval_s);
   const slots = Math.round(span / history.interval_s);
   const step = plotWidth / slots, gap = step > 4 ? 1.5 : 0.5;
-  const most = niceTop(Math.max(1, ...history.intervals.map((one) => one.seconds.reduce((a, b) => a + b, 0))));
-  const y = (seconds) => top + plotHeight * (1 - seconds / most);
-  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": hourText() });
+  const max = niceTop(Math.max(1, ...history.intervals.map((one) => one.seconds.reduce((a, b) => a + b, 0))));
+  const y = (seconds) => top + plotHeight * (1 - seconds / max);
+  const svg = makeSvg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": hourText() });
   for (const share of [0, 0.5, 1]) {
-    const at = Math.round(y(most * share)) + 0.5;
-    svg.append(drawn("line", { class: "rule", x1: left, x2: width, y1: at, y2: at }));
-    const label = drawn("text", { x: left - 8, y: at + 4, "text-anchor": "end" });
-    label.textContent = share === 0 ? "0" : most >= 120 ? `${most * share / 60} min` : `${most * share} s`;
+    const at = Math.round(y(max * share)) + 0.5;
+    svg.append(makeSvg("line", { class: "rule", x1: left, x2: width, y1: at, y2: at }));
+    const label = makeSvg("text", { x: left - 8, y: at + 4, "text-anchor": "end" });
+    label.textContent = share === 0 ? "0" : max >= 120 ? `${max * share / 60} min` : `${max * share} s`;
     svg.append(label);
   }
   history.intervals.slice(-slots).forEach((interval, place, shown) => {
     const x = left + (slots - shown.length + place) * step;
-    if (interval.watched_s < 1) svg.append(drawn("rect", { class: "gap", x, y: top, width: step, height: plotHeight }));
+    if (interval.watched_s < 1) svg.append(makeSvg("rect", { class: "gap", x, y: top, width: step, height: plotHeight }));
     let base = 0;
     interval.seconds.forEach((seconds, number) => {
       if (seconds <= 0) return;
       const bar = { class: colour(history.emotions[number]), x: x + gap / 2, width: Math.max(1, step - gap) };
-      svg.append(drawn("rect", { ...bar, y: y(base + seconds), height: Math.max(0.5, y(base) - y(base + seconds)) }));
+      svg.append(makeSvg("rect", { ...bar, y: y(base + seconds), height: Math.max(0.5, y(base) - y(base + seconds)) }));
       base += seconds;
     });
-    const title = drawn("title", {});
+    const title = makeSvg("title", {});
     title.textContent = intervalText(interval);
-    svg.append(drawn("rect", { class: "hit", x, y: top, width: step, height: plotHeight }, title));
+    svg.append(makeSvg("rect", { class: "hit", x, y: top, width: step, height: plotHeight }, title));
   });
   for (const share of width < 480 ? [1, 0.5, 0] : [1, 0.75, 0.5, 0.25, 0]) {
     const anchor = share === 1 ? "start" : share ? "middle" : "end";
-    const label = drawn("text", { x: left + plotWidth * (1 - share), y: height - 5, "text-anchor": anchor });
+    const label = makeSvg("text", { x: left + plotWidth * (1 - share), y: height - 5, "text-anchor": anchor });
     label.textContent = share ? `${Math.round(share * span / 60)} min ago` : "now";
     svg.append(label);
   }
@@ -66,8 +66,8 @@ function drawChart() {
 }
 
 function hourText() {
-  const seen = emotionsSeen().filter((one) => one.total >= 1).sort((a, b) => b.total - a.total);
-  if (!seen.length) return "No faces were seen yet.";
+  const seen = emotionTotals().filter((one) => one.total >= 1).sort((a, b) => b.total - a.total);
+  if (!seen.length) return "No faces yet.";
   const all = seen.reduce((sum, one) => sum + one.total, 0);
   const shares = seen.slice(0, 3).map((one) => `${one.name} ${percent(one.total / all)}`);
   return `${duration(all)} of faces: ${shares.join(", ")}`;
@@ -75,9 +75,9 @@ function hourText() {
 
 function updateHistory() {
   drawChart();
-  say(byId("hour-title"), history.interval_s > 3600 ? `The last ${duration(history.interval_s)}` : "The last hour");
-  say(byId("hour-sum"), hourText());
-  const shown = emotionsSeen().filter((one) => one.total > 0);
+  setText(byId("hour-title"), history.interval_s > 3600 ? `The last ${duration(history.interval_s)}` : "The last hour");
+  setText(byId("hour-sum"), hourText());
+  const shown = emotionTotals().filter((one) => one.total > 0);
   updateHistoryTable(shown);
 }
 

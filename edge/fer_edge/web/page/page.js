@@ -1,16 +1,16 @@
-// The status page: asks /api/status again and again, and puts what has changed into the page.
+// The status page: polls /api/status and updates the parts of the page that have changed.
 "use strict";
 
 const POLL_MS = 1000;
 const HIDDEN_POLL_MS = 15000;
-const SLOWEST_POLL_MS = 5000;
-const HISTORY_MS = 10000;
-const ANSWER_MS = 6000;
-const PICTURE_MS = 250;
+const MAX_POLL_MS = 5000;
+const HISTORY_POLL_MS = 10000;
+const REQUEST_TIMEOUT_MS = 6000;
+const PREVIEW_MS = 250;
 const STAGES = {
-  frame: "Whole frame", follow: "Follow known faces", plan: "Plan the search", detect_full: "Search the picture",
-  detect_region: "Search around a face", track: "Track", crop: "Crop", classify: "Classify", events: "Tell events",
-  age: "From light to result", age_at_event: "From light to event",
+  frame: "Whole frame", follow: "Follow faces", plan: "Plan search", detect_full: "Detect in frame",
+  detect_region: "Detect near a face", track: "Track", crop: "Crop", classify: "Classify", events: "Emit events",
+  age: "Capture to result", age_at_event: "Capture to event",
 };
 const STATES = {
   opening: ["Opening", ""], watching: ["Watching", "good"], dark: ["Dark", ""], stalled: ["Stalled", "bad"], lost: ["Lost", "bad"],
@@ -20,7 +20,7 @@ const DELIVERS = new Set(["watching", "dark"]);
 
 // ---- cameras
 
-const PICTURES = new Map();
+const PREVIEWS = new Map();
 
 function newCamera(source) {
   const card = make("article", "card camera");
@@ -33,12 +33,12 @@ function newCamera(source) {
   pill.append(dot, make("span", "text"));
   const outage = make("p", "outage bad", make("strong"), make("span"));
   const picture = make("img", "picture");
-  picture.alt = `What ${source.name} sees, with boxes around faces`;
-  const nothing = make("p", "picture nothing", "No picture");
+  picture.alt = `Image of ${source.name} with boxes around faces`;
+  const noImage = make("p", "picture nothing", "No image");
   const facts = make("dl", "facts");
   const faces = make("ul", "faces");
-  faces.setAttribute("aria-label", "Faces in sight");
-  card.append(make("div", "head", title, pill), make("div", "inside", outage, picture, nothing, facts, faces));
+  faces.setAttribute("aria-label", "Tracked faces");
+  card.append(make("div", "head", title, pill), make("div", "inside", outage, picture, noImage, facts, faces));
   return card;
 }
 
@@ -52,15 +52,15 @@ function putFacts(parent, facts) {
     return make("div", "", make("dt", "", item.name), value);
   }, (element, item) => {
     const [value, unit] = element.querySelector("dd").children;
-    say(value, item.value);
-    dress(value, item.className || "");
-    say(unit, item.unit ? ` ${item.unit}` : "");
+    setText(value, item.value);
+    setClass(value, item.className || "");
+    setText(unit, item.unit ? ` ${item.unit}` : "");
   });
 }
 
 function outageText(source) {
   const since = clock(ago(source.since_s));
-  const words = { lost: "No frames", stalled: "Frames stand still", opening: "Opening", ended: "Ended" };
+  const words = { lost: "No frames", stalled: "No new frames", opening: "Opening", ended: "Ended" };
   return `${words[source.state]} since ${since}, for ${duration(source.since_s)}`;
 }
 
@@ -73,20 +73,20 @@ function outageWhy(source) {
 function updateCamera(card, source, status) {
   const [word, kind] = STATES[source.state] || [source.state, ""];
   const pill = card.querySelector(".pill");
-  dress(pill, `pill ${kind}`);
-  say(pill.querySelector(".text"), word);
+  setClass(pill, `pill ${kind}`);
+  setText(pill.querySelector(".text"), word);
   const out = !DELIVERS.has(source.state);
   const outage = card.querySelector(".outage");
   show(outage, out);
-  dress(outage, `outage ${kind || "warn"}`);
+  setClass(outage, `outage ${kind || "warn"}`);
   if (out) {
-    say(outage.children[0], outageText(source));
-    say(outage.children[1], outageWhy(source));
+    setText(outage.children[0], outageText(source));
+    setText(outage.children[1], outageWhy(source));
   }
   const age = source.last_frame_age_s;
   putFacts(card.querySelector(".facts"), [
     fact("Frames/s", out ? "–" : source.fps.toFixed(1)),
-    fact("Picture", source.size ? `${source.size[0]} × ${source.size[1]}` : "–"),
+    fact("Resolution", source.size ? `${source.size[0]} × ${source.size[1]}` : "–"),
     fact("Newest frame", age === null ? "–" : age < 10 ? `${age.toFixed(1)} s` : duration(age), age === null ? "" : "ago"),
   ]);
   show(card.querySelector(".faces"), !out);
@@ -97,33 +97,33 @@ function updateCamera(card, source, status) {
 
 function updateFaces(parent, source, status) {
   const faces = source.faces || [];
-  const nobody = status.privacy === "aggregate" ? "Nothing is told of single faces."
-    : source.state === "dark" ? "Too dark to see anybody." : source.state === "watching" ? "Nobody in sight." : "";
-  const items = faces.length ? faces : nobody ? [{ track: "none", text: nobody }] : [];
+  const empty = status.privacy === "aggregate" ? "Individual faces are not shown."
+    : source.state === "dark" ? "Too dark to detect faces." : source.state === "watching" ? "No faces." : "";
+  const items = faces.length ? faces : empty ? [{ track: "none", text: empty }] : [];
   list(parent, items, (face) => face.track, (face) => {
     if (face.text) return make("li", "quiet none", face.text);
     const bar = make("span", "bar", make("i"));
     bar.setAttribute("aria-hidden", "true");
     return make("li", "", make("span", "id", `#${face.track}`), make("span", "name"), bar, make("span", "share"));
   }, (item, face) => {
-    if (face.text) return say(item, face.text);
-    say(item.children[1], capital(face.emotion));
+    if (face.text) return setText(item, face.text);
+    setText(item.children[1], capital(face.emotion));
     item.children[2].className = `bar ${colour(face.emotion)}`;
     item.children[2].firstChild.style.width = `${face.confidence * 100}%`;
-    say(item.children[3], percent(face.confidence));
+    setText(item.children[3], percent(face.confidence));
   });
 }
 
 function updatePicture(image, source, wanted) {
   show(image, wanted);
   if (source.size) [image.width, image.height] = source.size;
-  if (!wanted || PICTURES.has(source.name)) return;
-  // The next one is asked for when this one is there, so that a slow network gets as many as it can take.
+  if (!wanted || PREVIEWS.has(source.name)) return;
+  // The next image is requested after this one has arrived, so that a slow network is not overloaded.
   const next = () => setTimeout(() => {
-    PICTURES.delete(source.name);
+    PREVIEWS.delete(source.name);
     if (!image.hidden && image.isConnected && !document.hidden) updatePicture(image, source, true);
-  }, PICTURE_MS);
-  PICTURES.set(source.name, image);
+  }, PREVIEW_MS);
+  PREVIEWS.set(source.name, image);
   image.onload = next;
   image.onerror = () => setTimeout(next, 2000);
   image.src = `/preview/${encodeURIComponent(source.name)}.jpg?${Date.now()}`;
@@ -134,19 +134,19 @@ function updatePicture(image, source, wanted) {
 function overall(status) {
   const out = status.sources.filter((source) => source.state === "lost" || source.state === "stalled").length;
   const total = status.sources.length;
-  const fails = status.sinks.filter((sink) => !sink.working).length;
+  const failing = status.sinks.filter((sink) => !sink.working).length;
   if (out && total === 1) return ["Camera out", "bad"];
   if (out) return [`${out} of ${total} cameras out`, out === total ? "bad" : "warn"];
-  const begins = (source) => source.state === "opening" || (DELIVERS.has(source.state) && source.last_frame_age_s === null);
-  if (!status.ready || status.sources.some(begins)) return ["Starting", ""];
-  if (fails) return [fails === 1 ? "An output fails" : `${fails} outputs fail`, "warn"];
-  return status.healthy ? ["All well", "good"] : ["No frames", "bad"];
+  const isStarting = (source) => source.state === "opening" || (DELIVERS.has(source.state) && source.last_frame_age_s === null);
+  if (!status.ready || status.sources.some(isStarting)) return ["Starting", ""];
+  if (failing) return [failing === 1 ? "1 output failing" : `${failing} outputs failing`, "warn"];
+  return status.healthy ? ["OK", "good"] : ["No frames", "bad"];
 }
 
 function putOverall(text, kind) {
   const pill = byId("overall");
-  dress(pill, `pill ${kind}`);
-  say(pill.querySelector(".text"), text);
+  setClass(pill, `pill ${kind}`);
+  setText(pill.querySelector(".text"), text);
   const title = `${kind === "good" ? "" : `${text} – `}FER-Edge${host ? ` · ${host}` : ""}`;
   if (document.title !== title) document.title = title;
 }
@@ -157,14 +157,14 @@ function updateDevice(status) {
   if (chip.temperature_c !== null) facts.push(fact("Temperature", chip.temperature_c.toFixed(1), "°C"));
   const slowed = chip.throttled.length > 0;
   const before = chip.throttled_before.map(capital).join(", ");
-  facts.push({ name: "Slowed down by", value: slowed ? chip.throttled.map(capital).join(", ") : "Nothing", className: slowed ? "hot" : "" });
-  if (before) facts.push(fact("Slowed down before by", before));
+  facts.push({ name: "Throttled by", value: slowed ? chip.throttled.map(capital).join(", ") : "Nothing", className: slowed ? "hot" : "" });
+  if (before) facts.push(fact("Throttled since boot by", before));
   const share = chip.budget_share;
-  facts.push({ name: "Budget for searches", value: percent(share), className: share < 1 ? "warm" : "" });
+  facts.push({ name: "Search budget", value: percent(share), className: share < 1 ? "warm" : "" });
   if (status.memory_bytes !== null) facts.push(fact("Memory", (status.memory_bytes / 1048576).toFixed(0), "MiB"));
-  facts.push(fact("Running for", duration(status.uptime_s)));
+  facts.push(fact("Uptime", duration(status.uptime_s)));
   if (model.name) facts.push(fact("Model", `${model.name} ${model.version}, ${model.variant}`));
-  if (status.interpreter) facts.push(fact("Run by", `${status.interpreter.name} ${status.interpreter.version}`));
+  if (status.interpreter) facts.push(fact("Interpreter", `${status.interpreter.name} ${status.interpreter.version}`));
   facts.push(fact("FER-Edge", status.version));
   putFacts(byId("device"), facts);
 }
@@ -176,14 +176,14 @@ function updateOutputs(status) {
     return make("li", "", dot, make("span", "name"), make("span", "more"), make("span", "problem"));
   }, (item, sink) => {
     const [dot, name, more, problem] = item.children;
-    dress(dot, `dot ${sink.working ? "works" : "fails"}`);
-    say(name, sink.name);
-    const parts = [sink.working ? "Works" : "Fails", `${count(sink.sent)} sent`];
+    setClass(dot, `dot ${sink.working ? "works" : "fails"}`);
+    setText(name, sink.name);
+    const parts = [sink.working ? "Working" : "Failing", `${count(sink.sent)} sent`];
     if (sink.waiting) parts.push(`${count(sink.waiting)} waiting`);
     if (sink.dropped) parts.push(`${count(sink.dropped)} dropped`);
-    say(more, parts.join(" · "));
+    setText(more, parts.join(" · "));
     show(problem, Boolean(sink.problem));
-    say(problem, sink.problem || "");
+    setText(problem, sink.problem || "");
   });
 }
 
@@ -203,7 +203,7 @@ function eventText(event) {
 }
 
 function countsText({ interval_s: interval, appeared, most_at_once: most, emotion_s: seconds }) {
-  const faces = appeared || most ? `${count(appeared)} faces appeared, ${count(most)} at once at most` : "nobody in sight";
+  const faces = appeared || most ? `${count(appeared)} faces appeared, at most ${count(most)} at once` : "no faces";
   const shown = Object.entries(seconds).filter(([, s]) => s >= 0.5).map(([name, s]) => `${name} ${Math.round(s)}\u00a0s`);
   return `In ${duration(interval)}: ${[faces, ...shown].join(", ")}`;
 }
@@ -238,7 +238,7 @@ function updateStages(status) {
   while (bodies.length > status.sources.length) bodies.pop().remove();
   while (bodies.length < status.sources.length) bodies.push(table.createTBody());
   status.sources.forEach((source, number) => {
-    // Rows of stages that did not run yet stand there from the start, so that nothing jumps when a face comes.
+    // Stages that have not run yet have rows too, so that the layout does not shift when a face appears.
     const known = status.privacy === "aggregate" ? [] : Object.keys(STAGES);
     const names = new Set([...known, ...Object.keys(source.stages)]);
     const rows = Object.keys(source.stages).length ? [...names].map((name) => ({ name, values: source.stages[name] })) : [];
@@ -250,22 +250,22 @@ function updateStages(status) {
       const cells = row.group ? [] : [make("td"), make("td"), make("td"), make("td")];
       return make("tr", row.name === "frame" ? "whole" : "", head, ...cells);
     }, (element, row) => {
-      if (row.group) return say(element.cells[0], row.group);
+      if (row.group) return setText(element.cells[0], row.group);
       const { p50_ms: p50, p95_ms: p95, p99_ms: p99, calls } = row.values || { calls: 0 };
-      [p50, p95, p99].forEach((ms, place) => say(element.cells[place + 1], milliseconds(ms)));
-      say(element.cells[4], count(calls));
+      [p50, p95, p99].forEach((ms, place) => setText(element.cells[place + 1], milliseconds(ms)));
+      setText(element.cells[4], count(calls));
     });
   });
 }
 
-// ---- asking
+// ---- polling
 
 let host = "";
 let version = null;
 let failures = 0;
-let lastAnswer = Date.now();
+let lastResponse = Date.now();
 let timer = 0;
-let asking = false;
+let polling = false;
 let lastHistory = -Infinity;
 
 function update(status) {
@@ -273,7 +273,7 @@ function update(status) {
   version = status.version;
   host = status.host;
   labels = status.model.labels;
-  say(byId("host"), host);
+  setText(byId("host"), host);
   putOverall(...overall(status));
   show(byId("pictures"), status.preview);
   show(byId("no-cameras"), status.sources.length === 0);
@@ -283,16 +283,16 @@ function update(status) {
   updateEvents(status);
   updateStages(status);
   updateLegend();
-  say(byId("privacy"), status.privacy === "aggregate" ? "Counts alone are told, nothing of single people." : "No picture is stored.");
-  // Before that there is nothing to show, and what comes would push what stands there.
+  setText(byId("privacy"), status.privacy === "aggregate" ? "Only counts are published, nothing about individuals." : "No images are stored.");
+  // Until then there is nothing to show, and the layout would shift.
   if (status.ready || status.sources.length) document.body.classList.remove("waiting");
 }
 
-async function ask(path) {
-  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
-  if (answer.status === 401) location.assign("/login");
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return answer.json();
+async function request(path) {
+  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
+  if (response.status === 401) location.assign("/login");
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
 }
 
 function putConnection(connected) {
@@ -300,32 +300,32 @@ function putConnection(connected) {
   show(byId("offline"), !connected);
   if (connected) return;
   putOverall("No connection", "bad");
-  say(byId("offline"), `No connection since ${clock(new Date(lastAnswer))}. What is shown is from then; trying again.`);
+  setText(byId("offline"), `No connection since ${clock(new Date(lastResponse))}. The values shown are from then; reconnecting.`);
 }
 
 async function poll() {
-  if (asking) return;
-  asking = true;
+  if (polling) return;
+  polling = true;
   clearTimeout(timer);
   try {
-    const status = await ask("/api/status");
+    const status = await request("/api/status");
     failures = 0;
-    lastAnswer = Date.now();
+    lastResponse = Date.now();
     putConnection(true);
     update(status);
-    if (Date.now() - lastHistory >= HISTORY_MS) {
-      history = await ask("/api/history");
+    if (Date.now() - lastHistory >= HISTORY_POLL_MS) {
+      history = await request("/api/history");
       lastHistory = Date.now();
       updateHistory();
     }
   } catch (error) {
     failures += 1;
-    // One answer that is late says nothing yet.
+    // A single late response does not mean that the connection is lost.
     if (failures > 1) putConnection(false);
     if (!(error instanceof TypeError || error instanceof DOMException)) console.warn(error.message);
   }
-  asking = false;
-  const wait = failures ? Math.min(POLL_MS * 2 ** (failures - 1), SLOWEST_POLL_MS) : POLL_MS;
+  polling = false;
+  const wait = failures ? Math.min(POLL_MS * 2 ** (failures - 1), MAX_POLL_MS) : POLL_MS;
   timer = setTimeout(poll, document.hidden ? HIDDEN_POLL_MS : wait);
 }
 

@@ -1,4 +1,4 @@
-"""Remove personal data from a text: names, addresses, folders, serial numbers, values of settings."""
+"""Remove personal data from text: names, addresses, folders, serial numbers, values of settings."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fer_edge.doctor.checks import read_text
 from fer_edge.settings import strict_toml
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
 
 _COMMON_NAMES = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
-"""Default names of hosts and users; some of them are part of commands."""
+"""Default names of hosts and users, kept because they identify no one and appear in commands."""
 _ENUMERATED = frozenset(
     {
         *("model.variant", "model.interpreter", "source.sensor_mode", "source.low_light", "source.fourcc"),
         *("output.privacy", "detector.kind"),
     }
 )
-"""Settings with one of a few values, which are not secret and are used as words elsewhere."""
+"""Settings with a fixed list of values. These are not personal, and occur as ordinary words in messages."""
 _OWN_FOLDERS = ("/etc/fer-edge", "/var/lib/fer-edge", "/opt/fer-edge", "/run")
-_PEOPLE = range(1000, 60_000)
-"""User ids that Debian gives to people."""
+_USER_IDS = range(1000, 60_000)
+"""User ids of human users on Debian."""
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s,;'\")]+", re.IGNORECASE)
 _HOME = re.compile(r"(?:/home/|/Users/|/root(?=/))[^\s,:;'\")]*")
@@ -34,7 +35,7 @@ _MAC = re.compile(r"(?<![0-9A-Fa-f:])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\w)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:%\w+)?(?![\w:])")
 _USB_CAMERA = re.compile(r"/dev/v4l/by-id/[^\s,;'\")]+")
-"""A USB camera's name there holds its serial number."""
+"""These names contain the serial number of the camera."""
 _LOCAL_NAME = re.compile(r"(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:local|lan|home|internal|localdomain|box)(?![\w-])")
 
 
@@ -42,10 +43,10 @@ class Anonymizer:
     """Replace names, addresses, paths and values of the settings by placeholders such as ``<host>``.
 
     Args:
-        settings: Their values are replaced by their keys, ``<mqtt.host>``.
-        root: Where ``/`` of the device is.
-        known: Texts that stay although they look like an address: versions.
-        config: The file of the settings.
+        settings: Their values are replaced by their keys, for example ``<mqtt.host>``.
+        root: The root of the device's file system.
+        known: Texts to keep although they look like addresses, such as versions.
+        config: The settings file.
     """
 
     def __init__(
@@ -65,11 +66,11 @@ class Anonymizer:
                 named[folder] = word
         if config is not None and not str(config).startswith(_OWN_FOLDERS):
             named |= dict.fromkeys((str(config), str(config.absolute())), "<config>")
-        named |= _values_of(settings)  # last: the key of a setting says more than <host>
+        named |= _values_of(settings)  # last: the key of a setting is more specific than <host>
         self._known = frozenset(known)
         self._named = {text: word for text, word in named.items() if text not in _COMMON_NAMES}
         longest_first = sorted(self._named, key=len, reverse=True)
-        # Only whole words: "ada" stays in "adapter".
+        # Whole words only: "adapter" is kept if a user is named "ada".
         any_name = "|".join(re.escape(text) for text in longest_first)
         self._names = re.compile(rf"(?<![\w-])(?:{any_name})(?![\w-])") if longest_first else None
 
@@ -99,25 +100,18 @@ class Anonymizer:
 def _users() -> list[str]:
     try:
         import pwd
-    except ImportError:  # no POSIX system
+    except ImportError:  # not a POSIX system
         return []
-    return [user.pw_name for user in pwd.getpwall() if user.pw_uid in _PEOPLE]
+    return [user.pw_name for user in pwd.getpwall() if user.pw_uid in _USER_IDS]
 
 
 def _serials(root: Path) -> list[str]:
-    """Return the identifiers of this device."""
+    """Return the serial numbers and ids of this device."""
     found = []
     for name in ("etc/machine-id", "proc/device-tree/serial-number"):
-        found.append(_read(root / name).strip("\0\n "))
-    found += re.findall(r"^Serial\s*:\s*(\S+)", _read(root / "proc/cpuinfo"), flags=re.MULTILINE)
+        found.append(read_text(root / name).strip("\0\n "))
+    found += re.findall(r"^Serial\s*:\s*(\S+)", read_text(root / "proc/cpuinfo"), flags=re.MULTILINE)
     return [serial for serial in found if len(serial) >= 8]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _values_of(settings: RuntimeSettings) -> dict[str, str]:
