@@ -17,14 +17,14 @@ from fer_edge.settings.redaction import redacted
 from fer_edge.system.files import atomic_path, file_identity
 from fer_flash.first_boot import BootFile, first_boot_files, warnings
 from fer_flash.image.card_image import CardImage
-from fer_flash.image.stock import unpack
-from fer_flash.image.volume import Volume
+from fer_flash.image.file_systems.volume import Volume
+from fer_flash.image.stock_system import StockSystem, inspect
+from fer_flash.image.unpack import unpack
 from fer_flash.meter import Meter, size
-from fer_flash.packages import PICAMERA2, SystemPackages, collect_packages, read_apt_sources
-from fer_flash.payload import PayloadFile, PayloadSettings, assemble, total_bytes
-from fer_flash.payload_settings import wants_pi_camera
-from fer_flash.pi_config import PiConfig
-from fer_flash.stock_system import StockSystem, inspect
+from fer_flash.payload.assemble import PayloadFile, PayloadSettings, assemble, total_bytes
+from fer_flash.payload.packages import PICAMERA2, SystemPackages, collect_packages, read_apt_sources
+from fer_flash.payload.settings_files import wants_pi_camera
+from fer_flash.settings.pi_config import PiConfig
 
 BOOT_RESERVE = 64 << 20
 """Bytes that stay free on the boot partition: an update puts a kernel and its initramfs beside the old ones before it
@@ -82,29 +82,29 @@ class Sources:
 
 
 def compose(
-    stock: Stock, out: Path, config: PiConfig, *, sources: Sources = Sources(), tell: Callable[[str], object]
+    stock: Stock, out: Path, config: PiConfig, *, sources: Sources = Sources(), report: Callable[[str], object]
 ) -> Composition:
     """Write the image for ``config`` to ``out``, readable by its owner alone: whole, or not at all.
 
-    ``tell`` is given a line for each step that takes long. Raises InputError for an image that cannot be customised and
+    ``report`` is given a line for each step that takes long. Raises InputError for an image that cannot be customised and
     for one without room, OutputError where ``out`` cannot be written, and what ``assemble`` and ``collect_packages``
     raise.
     """
     _refuse_input_as_output(stock, out)
     with atomic_path(out, private=True) as temporary, _told_of(temporary, stock, out):
         _unpack(stock, temporary)
-        composition = _customise(temporary, config, sources, tell, write=True)
+        composition = _customise(temporary, config, sources, report, write=True)
         _sync(temporary)
     return composition
 
 
 def plan(
-    stock: Stock, folder: Path, config: PiConfig, *, sources: Sources = Sources(), tell: Callable[[str], object]
+    stock: Stock, folder: Path, config: PiConfig, *, sources: Sources = Sources(), report: Callable[[str], object]
 ) -> Composition:
     """What ``compose`` would do, and nothing is kept: what an image wants stands inside it, so it is unpacked into
     ``folder`` for as long as this takes. Raises as ``compose`` does."""
     with raw_image(stock, folder) as raw:
-        return _customise(raw, config, sources, tell, write=False)
+        return _customise(raw, config, sources, report, write=False)
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def place_for(boot_free: int, root_free: int, sizes: Sequence[int]) -> Place:
 
 
 def lacking_packages(
-    system: StockSystem, root: Volume, wanted: Sequence[str], sources: Sources, tell: Callable[[str], object]
+    system: StockSystem, root: Volume, wanted: Sequence[str], sources: Sources, report: Callable[[str], object]
 ) -> SystemPackages | None:
     """Those of ``wanted`` that the image lacks, and what they need; None if it has them all.
 
@@ -157,23 +157,23 @@ def lacking_packages(
         raise InputError(f"the image lacks {names}, and {error}: take a stock image of Raspberry Pi OS Lite") from None
     if sources.apt_online:
         return SystemPackages(tuple(lacking))
-    return collect_packages(system.release, image_sources, lacking, cache=sources.cache, tell=tell)
+    return collect_packages(system.release, image_sources, lacking, cache=sources.cache, report=report)
 
 
 def _customise(
-    path: Path, config: PiConfig, sources: Sources, tell: Callable[[str], object], *, write: bool
+    path: Path, config: PiConfig, sources: Sources, report: Callable[[str], object], *, write: bool
 ) -> Composition:
     settings = PayloadSettings(config.config_file, config.bundle, config.settings.fer_edge.source)
     with CardImage(path, writable=write) as card:
         system = inspect(card.boot, card.root)
-        tell(f"Raspberry Pi OS {system.release}, customised by {system.style}")
+        report(f"Raspberry Pi OS {system.release}, customised by {system.style}")
         wanted = [PICAMERA2] if wants_pi_camera(settings.config, settings.source) else []
-        packages = lacking_packages(system, card.root, wanted, sources, tell)
-        payload = assemble(system.release, settings, sources.cache, packages=packages, tell=tell)
+        packages = lacking_packages(system, card.root, wanted, sources, report)
+        payload = assemble(system.release, settings, sources.cache, packages=packages, report=report)
         boot_files = first_boot_files(system, config, card.boot)
         sizes = [*(file.size for file in payload), *(len(file.data) for file in boot_files)]
         place = place_for(card.boot.free_bytes, card.root.free_bytes, sizes)
-        tell(f"payload of {size(total_bytes(payload))} for {place.path}: {place.why}")
+        report(f"payload of {size(total_bytes(payload))} for {place.path}: {place.why}")
         if write:
             _write(card, place, payload, boot_files)
     return Composition(

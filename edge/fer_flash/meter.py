@@ -72,6 +72,12 @@ class Meter:
         return "  ".join(parts)
 
 
+def print_line(line: str) -> None:
+    """Print ``line`` on standard output and flush it."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def size(count: int) -> str:
     """Bytes as people read them on cards: 10⁹ is a GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from fer_edge.model.bundle import DEFAULT_BUNDLE
-from fer_flash.own_wheel import make_wheel
-from fer_flash.payload import completed
-from fer_flash.payload_file import PayloadFile
-from fer_flash.payload_folder import write_payload
+from fer_flash.payload.assemble import completed
+from fer_flash.payload.folder import write_payload
+from fer_flash.payload.own_wheel import make_wheel
+from fer_flash.payload.payload_file import PayloadFile
 from support.device import MakePayload, device, this_release
 from support.sshd import sshd
 from support.target import HOME, SETTINGS, Target

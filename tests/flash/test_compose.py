@@ -17,7 +17,7 @@ import pytest
 from fer_edge.errors import InputError
 from fer_flash.compose import BOOT_RESERVE, ROOT_RESERVE, place_for
 from fer_flash.image.card_image import CardImage
-from fer_flash.pi_config import wpa_key
+from fer_flash.settings.pi_config import wpa_key
 from support.card_differences import differences
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.file_systems import assert_ext4_is_clean, assert_fat_is_clean, fat_tree, needs_programs

@@ -14,7 +14,7 @@ import pytest
 
 from fer_edge.system.user_folders import cache_folder
 from fer_flash.image.card_image import CardImage
-from fer_flash.packages import PICAMERA2
+from fer_flash.payload.packages import PICAMERA2
 from support.apt_repository import Repository, make_deb, needs_apt, served
 from support.edge_command import fer_edge
 from support.file_systems import fat_tree, needs_programs

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_flash.payload_file import PayloadFile
+from fer_flash.payload.payload_file import PayloadFile
 from support.device import MakePayload, why_no_device
 from support.edge_command import assert_one_line, clean_environment, command_line
 from support.sshd import needs_sshd

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fer_flash.payload import completed
-from fer_flash.payload_file import PayloadFile
-from fer_flash.payload_folder import write_payload
-from fer_flash.releases import RELEASES
+from fer_flash.payload.assemble import completed
+from fer_flash.payload.folder import write_payload
+from fer_flash.payload.payload_file import PayloadFile
+from fer_flash.payload.releases import RELEASES
 from support.device import this_release, why_no_device
 from support.edge_command import assert_one_line, fer_edge
 from support.sshd import needs_sshd

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
-from fer_flash.devices import BlockDevice, parse_lsblk, refusal, sd_cards
+from fer_flash.write.devices import BlockDevice, parse_lsblk, refusal, sd_cards
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 
 # As lsblk of util-linux 2.38 prints them, here with several keys a line.
@@ -305,7 +305,7 @@ def test_an_lsblk_that_is_missing_or_speaks_otherwise_is_one_line(tmp_path: Path
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_elsewhere_than_on_linux_it_says_so(platform: str) -> None:
     code = (
-        "import sys; from fer_edge.commands.cli import main; import fer_flash.list_command;"
+        "import sys; from fer_edge.commands.cli import main; import fer_flash.commands.list;"
         f"sys.platform = {platform!r}; sys.exit(main(['flash', 'list']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -326,7 +326,6 @@ def test_this_machines_own_system_disk_is_never_offered(tmp_path: Path) -> None:
 
 
 def test_help_loads_no_work() -> None:
-    code = (
-        "import sys; import fer_flash.commands; sys.exit('fer_flash.devices' in sys.modules or 'numpy' in sys.modules)"
-    )
+    names = "{'fer_flash.write.devices', 'numpy'}"
+    code = f"import sys; import fer_flash.commands; sys.exit(bool({names} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

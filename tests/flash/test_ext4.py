@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import FerEdgeError, InputError, OutputError
-from fer_flash.image import ext4
-from fer_flash.image.ext4 import Ext4Volume
-from fer_flash.image.region import Region
+from fer_flash.image.file_systems import ext4
+from fer_flash.image.file_systems.ext4 import Ext4Volume
+from fer_flash.image.file_systems.region import Region
 from support.file_systems import MIB, assert_ext4_is_clean, debugfs, flipped, needs_programs, run_program
 
 pytestmark = needs_programs

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import FerEdgeError, InputError, OutputError
-from fer_flash.image.fat import FatVolume
-from fer_flash.image.region import Region
+from fer_flash.image.file_systems.fat import FatVolume
+from fer_flash.image.file_systems.region import Region
 from support.file_systems import MIB, assert_fat_is_clean, fat_tree, flipped, needs_programs, run_program
 
 pytestmark = needs_programs

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_flash.first_boot import REPORT
-from fer_flash.stock_system import Style
+from fer_flash.image.stock_system import Style
 from support.first_boot_sandbox import (
     SETUP,
     SHELLS,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_flash.pi_config import load_pi_config
+from fer_flash.settings.pi_config import load_pi_config
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEJk4zIUBj4Gq2JpXrUD0f2eWm8yTqUyJrKkzBd3mC5N ada@here"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
-from fer_flash.packages import (
+from fer_flash.payload.packages import (
     PICAMERA2,
     AptSources,
     SystemPackages,
@@ -161,7 +161,7 @@ def test_what_the_image_lacks_comes_and_nothing_else(repository: Repository, tmp
         stanza("python3-numpy", "2.0", "all"),
     )
     sources = sources_of(tmp_path, repository, *older)
-    found = collect_packages("trixie", sources, [PICAMERA2], cache=tmp_path / "cache", tell=told.append)
+    found = collect_packages("trixie", sources, [PICAMERA2], cache=tmp_path / "cache", report=told.append)
     assert {deb.name: deb.version for deb in found.debs} == {
         PICAMERA2: "0.3.31-1",
         "python3-libcamera": "1:0.5.2+rpt-1",

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
-from fer_flash.image.stock import unpack
+from fer_flash.image.unpack import unpack
 from fer_flash.write.stream import look_at_image, open_image
 
 IMAGE = bytes(510) + b"\x55\xaa" + bytes(range(256)) * 40

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
+from fer_flash.image.file_systems.region import Region
 from fer_flash.image.partitions import Partition, read_partitions
-from fer_flash.image.region import Region
 from support.file_systems import MIB, needs_programs, run_program
 
 SIZE = 24 * MIB

@@ -17,15 +17,15 @@ from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
 from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
 from fer_edge.service import install as service_install
 from fer_edge.settings.strict_toml import dump
-from fer_flash.payload import completed, release_id, total_bytes
-from fer_flash.payload_file import PayloadFile
-from fer_flash.payload_folder import read_payload, write_payload
-from fer_flash.payload_settings import BUNDLE_ON_DEVICE, settings_files, with_bundle
-from fer_flash.releases import RELEASES
+from fer_flash.payload.assemble import completed, release_id, total_bytes
+from fer_flash.payload.folder import read_payload, write_payload
+from fer_flash.payload.payload_file import PayloadFile
+from fer_flash.payload.releases import RELEASES
+from fer_flash.payload.settings_files import BUNDLE_ON_DEVICE, settings_files, with_bundle
 from support.fresh_install import CHECKOUT
 
 SETTINGS = '[source]\nuris = ["demo"]\n'
-SCRIPTS = sorted((CHECKOUT / "edge" / "fer_flash").glob("*.sh"))
+SCRIPTS = sorted((CHECKOUT / "edge" / "fer_flash" / "payload" / "scripts").glob("*.sh"))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_shellcheck_finds_nothing(script: Path) -> None:
 
 
 def test_the_installer_makes_the_user_that_the_service_makes() -> None:
-    text = (CHECKOUT / "edge" / "fer_flash" / "install.sh").read_text()
+    text = (CHECKOUT / "edge" / "fer_flash" / "payload" / "scripts" / "install.sh").read_text()
     (line,) = re.findall(r"^user_line='(.*)'$", text, flags=re.MULTILINE)
     assert f"{line}\n" == service_install._USER_LINE
     assert f"user_file={service_install._USER_FILE} " in text

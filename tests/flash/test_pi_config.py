@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import ConfigError
 from fer_edge.settings import strict_toml
-from fer_flash import pi_config as module
-from fer_flash.pi_config import PiSettings, load_pi_config, tables, wpa_key
-from fer_flash.sha512_crypt import ALPHABET, is_password_hash, sha512_crypt
+from fer_flash.settings import pi_config as module
+from fer_flash.settings.pi_config import PiSettings, load_pi_config, tables, wpa_key
+from fer_flash.settings.sha512_crypt import ALPHABET, is_password_hash, sha512_crypt
 from support.pi_settings import PASSPHRASE, PASSWORD, pi_config, public_key, secret_file, write_pi_toml
 
 EXAMPLE = Path(module.__file__).with_name("pi.example.toml")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import InputError, OutputError
-from fer_flash.image.stock import unpack
+from fer_flash.image.unpack import unpack
 
 MIB = 1 << 20
 IMAGE = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import InputError
-from fer_flash.stock_system import MARKERS, Style, inspect
+from fer_flash.image.stock_system import MARKERS, Style, inspect
 from support.pi_settings import FolderVolume, stock_boot
 
 FILES = {

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import CheckFailedError, InputError
-from fer_flash.releases import RELEASES, Pin, Release, parse_lock
-from fer_flash.wheels import collect, wheels_folder
+from fer_flash.payload.releases import RELEASES, Pin, Release, parse_lock
+from fer_flash.payload.wheels import collect, wheels_folder
 from support.edge_command import assert_one_line, fer_edge
 
 NAMES = st.from_regex(r"[a-z0-9](-?[a-z0-9]){0,8}", fullmatch=True)
@@ -85,7 +85,7 @@ def test_wheels_are_fetched_once_for_the_processor_that_is_meant(
     release: Release, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    found = collect(release, "aarch64", cache=tmp_path, tell=told.append)
+    found = collect(release, "aarch64", cache=tmp_path, report=told.append)
     assert [path.name.partition("-")[0] for path in found] == ["some_thing", "pure"] and len(told) == 2
     assert "aarch64" in found[0].name
     assert sorted(path.name for path in wheels_folder(release, "aarch64", tmp_path).iterdir()) == sorted(

@@ -113,7 +113,7 @@ BOOT_PARTITION = (
     Assumption(
         "root-features",
         f"debugfs can write to the root; its write features are among {', '.join(_WRITE_FEATURES.values())}.",
-        "edge/fer_flash/image/ext4.py",
+        "edge/fer_flash/image/file_systems/ext4.py",
         "RPi-Distro/pi-gen, export-image/prerun.sh: mkfs.ext4 without 64bit and huge_file",
         _write_features,
     ),
@@ -162,7 +162,7 @@ BOOT_PARTITION = (
     Assumption(
         "kernel-64-bit",
         "The boot partition has a 64-bit kernel.",
-        "edge/fer_flash/stock_system.py",
+        "edge/fer_flash/image/stock_system.py",
         "raspberrypi.com/documentation, config.txt, kernel",
         _kernel,
     ),

@@ -6,7 +6,7 @@ import ipaddress
 import uuid
 
 from fer_flash.first_boot.yaml_text import Yaml
-from fer_flash.pi_config import NetworkSettings, PiConfig
+from fer_flash.settings.pi_config import NetworkSettings, PiConfig
 
 _NAMESPACE = uuid.UUID("8d5b8fd0-7c3a-4a2e-9b1d-3a1c7f3f5e60")  # ours: equal settings make equal files
 

@@ -32,8 +32,8 @@ from fer_flash.first_boot.boot_file import BootFile
 from fer_flash.first_boot.boot_texts import cmdline_text, config_text
 from fer_flash.first_boot.network import netplan, wifi_connection, wired_connection
 from fer_flash.first_boot.yaml_text import Yaml, yaml_text
-from fer_flash.pi_config import PiConfig
-from fer_flash.stock_system import StockSystem, Style
+from fer_flash.image.stock_system import StockSystem, Style
+from fer_flash.settings.pi_config import PiConfig
 
 FOLDER = "fer-edge/first-boot"
 """Where the scripts lie on the boot partition."""

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from fer_edge.errors import FerEdgeError, InputError, OutputError
-from fer_flash.image.ext4 import Ext4Volume
-from fer_flash.image.fat import FatVolume
+from fer_flash.image.file_systems.ext4 import Ext4Volume
+from fer_flash.image.file_systems.fat import FatVolume
+from fer_flash.image.file_systems.region import Region
 from fer_flash.image.partitions import Partition, read_partitions
-from fer_flash.image.region import Region
 
 _BOOT_MARK = "config.txt"  # what the Pi's firmware reads first
 _ROOT_MARK = "etc/os-release"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fer_edge.errors import InputError
-from fer_flash.image.region import Region
+from fer_flash.image.file_systems.region import Region
 
 SECTOR = 512
 """Bytes; cards have no other size."""

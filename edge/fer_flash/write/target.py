@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_flash.devices import BlockDevice, read_devices, refusal
 from fer_flash.meter import size
+from fer_flash.write.devices import BlockDevice, read_devices, refusal
 from fer_flash.write.medium import Medium
 
 

@@ -1,0 +1,83 @@
+"""``fer-edge flash card``: from a stock image to a written card in one step."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fer_edge.errors import OutputError, reason_of
+from fer_edge.system.user_folders import cache_folder
+from fer_flash.commands.compose import show
+from fer_flash.commands.write import finish
+from fer_flash.compose import Sources, Stock, compose, plan
+from fer_flash.meter import print_line
+from fer_flash.settings.pi_config import load_pi_config
+from fer_flash.write.medium import Medium
+from fer_flash.write.plan import make_plan
+from fer_flash.write.stream import look_at_image
+from fer_flash.write.target import Target, check_same, check_size, choose_target
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compose into a file that is gone afterwards, and write that; without ``--yes`` tell what would be done.
+
+    What is wrong with the settings or with the card is told before anything takes long. Raises FerEdgeError.
+    """
+    config = load_pi_config(arguments.config)
+    stock = Stock(arguments.image, arguments.sha256)
+    sources = Sources(arguments.cache, arguments.apt_online)
+    target = choose_target(arguments.device, arguments.even_if_fixed)
+    _look_at_both(stock, target)
+    with _work_folder(arguments.work) as folder:
+        if not arguments.yes:
+            show(plan(stock, folder, config, sources=sources, report=print_line), config)
+            print_line(f"nothing was written: add --yes to write, and lose all that {arguments.device} holds")
+            return 0
+        image = folder / "card.img"
+        show(compose(stock, image, config, sources=sources, report=print_line), config)
+        writing = make_plan(
+            image,
+            arguments.device,
+            even_if_fixed=arguments.even_if_fixed,
+            sha256=None,
+            use_bmap=False,
+            verify=arguments.verify,
+        )
+        return finish(writing)
+
+
+def _look_at_both(stock: Stock, target: Target) -> None:
+    """Refuse a card without the room, as far as the image's size is known, and one that cannot be had for writing."""
+    if "://" not in stock.source:
+        image = look_at_image(Path(stock.source))
+        check_size(target, image.path, image.size)
+    with Medium(target.path) as medium:
+        check_same(target, medium)
+
+
+@contextmanager
+def _work_folder(wanted: Path | None) -> Iterator[Path]:
+    """A new folder with room for an image: the system's own place for temporary files may be in memory."""
+    parent = wanted or cache_folder()
+    try:
+        if wanted is None:
+            parent.mkdir(parents=True, exist_ok=True)
+            _sweep(parent)
+        folder = tempfile.TemporaryDirectory(dir=parent, prefix=f"card-{os.getpid()}-")
+    except OSError as error:
+        raise OutputError(f"{parent}: cannot work there: {reason_of(error)}; name another folder: --work DIR") from None
+    with folder as path:
+        yield Path(path)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what a run that was killed left behind: it is large, and holds secrets."""
+    for folder in parent.glob("card-*-*"):
+        number = folder.name.split("-")[1]
+        if number.isdecimal() and not Path("/proc", number).exists():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,35 @@
+"""``fer-edge flash debs``: fetch into the cache what an image lacks for a Raspberry Pi camera."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fer_edge.errors import OutputError, reason_of
+from fer_edge.system.user_folders import cache_folder
+from fer_flash.compose import Stock, raw_image
+from fer_flash.image.card_image import CardImage
+from fer_flash.image.stock_system import inspect
+from fer_flash.meter import print_line, size
+from fer_flash.payload.packages import PICAMERA2, collect_packages, packages_folder, read_apt_sources
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fetch what is missing, and check all of it; returns 0. Raises what ``collect_packages`` raises."""
+    folder: Path = arguments.work or cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot work there: {reason_of(error)}; name another folder: --work DIR") from None
+    with raw_image(Stock(arguments.image, arguments.sha256), folder) as raw, CardImage(raw) as card:
+        system = inspect(card.boot, card.root)
+        if PICAMERA2 in system.installed:
+            print_line(f"{system.release}: the image has {PICAMERA2}: nothing to fetch")
+            return 0
+        sources = read_apt_sources(card.root)
+    wanted, cache = [PICAMERA2], arguments.cache
+    found = collect_packages(system.release, sources, wanted, cache=cache, force=arguments.force, report=print_line)
+    total = size(sum(deb.path.stat().st_size for deb in found.debs))
+    kept_in = packages_folder(system.release, sources, wanted, cache)
+    print_line(f"{system.release}: {len(found.debs)} packages, {total}, as recorded, in {kept_in}")
+    return 0

@@ -1,0 +1,71 @@
+"""``fer-edge flash write``: says what would be written where, and writes it with ``--yes``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import nullcontext, suppress
+
+from fer_edge.system.one_line import printable
+from fer_flash.image.packed import Form
+from fer_flash.meter import duration, size
+from fer_flash.write.plan import Plan, carry_out, make_plan
+from fer_flash.write.writer import Written
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan; with ``--yes`` carry it out too. 0 when all that was asked for is done."""
+    plan = make_plan(
+        arguments.image,
+        arguments.device,
+        even_if_fixed=arguments.even_if_fixed,
+        sha256=arguments.sha256,
+        use_bmap=arguments.bmap,
+        verify=arguments.verify,
+    )
+    lines = describe(plan)
+    if not arguments.yes:
+        lines.append(f"nothing was written: add --yes to write, and lose all that {plan.target.path} holds")
+    with suppress(BrokenPipeError) if arguments.yes else nullcontext():  # a reader that goes away ends no writing
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+    return finish(plan) if arguments.yes else 0
+
+
+def finish(plan: Plan) -> int:
+    """Carry ``plan`` out and tell how it ended; the exit code."""
+    started = time.monotonic()
+    written = carry_out(plan)
+    sys.stdout.write(f"{_outcome(plan, written, time.monotonic() - started)}\n")
+    return 0
+
+
+def describe(plan: Plan) -> list[str]:
+    """The plan as lines for people."""
+    image, target, device = plan.image, plan.target, plan.target.device
+    packed = "" if image.form is Form.RAW else f" ({image.form}, {size(image.stored)})"
+    checksum = f"; SHA-256 as in {plan.checksum.source}" if plan.checksum is not None else "; no SHA-256 to check"
+    known = size(image.size) if image.size is not None else "size known when unpacked"
+    lines = [f"image   {image.path}: {known}{packed}{checksum}"]
+    if plan.block_map is not None:
+        mapped = size(plan.block_map.mapped_bytes)
+        lines.append(f"map     {plan.block_map.path}: {mapped} are written; between them the card keeps what it held")
+    if device is None:
+        lines.append(f"target  {target.path}: a file of {size(target.size)}, written as if it were a card")
+    else:
+        about = [size(target.size), device.model, device.bus, "removable" if device.removable else "not removable"]
+        lines.append(f"target  {target.path}: {', '.join(each for each in about if each)}, not mounted")
+    lines.append(f"after   {'read back and compared' if plan.verify else 'not compared (--no-verify)'}")
+    return [printable(line) for line in lines]
+
+
+def _outcome(plan: Plan, written: Written, seconds: float) -> str:
+    done = f"{plan.target.path}: {size(written.bytes_written)} written"
+    if not written.bytes_compared:
+        done += ", not compared"
+    elif written.from_memory:
+        done += f", read back and equal ({size(written.from_memory)} of it from memory, not from the medium)"
+    else:
+        done += ", read back and equal"
+    return f"{done}, in {duration(seconds)}" + ("; the card can be taken out" if plan.target.device is not None else "")

@@ -1,0 +1,159 @@
+"""What the settings of a device bring along: their own file, the model bundle, secrets and certificates.
+
+All is read and held to the runtime's own rules here, so that nothing is refused on a device that nobody watches.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path, PurePosixPath
+
+from fer_edge.errors import ConfigError, InputError
+from fer_edge.model.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.service.install import default_config
+from fer_edge.settings.redaction import redacted
+from fer_edge.settings.runtime import RuntimeSettings, load_settings
+from fer_edge.settings.secret_files import SHORTEST_TOKEN, secret_in
+from fer_edge.sources.picamera.source import camera_of
+from fer_flash.payload.payload_file import PayloadFile
+
+SETTINGS_FOLDER = PurePosixPath("/etc/fer-edge")
+"""Where ``install.sh`` puts the settings and the files that they name."""
+BUNDLE_ON_DEVICE = "/opt/fer-edge/current/bundle"
+"""Where it puts the model bundle."""
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_TAKEN = ("config.toml", "10-credentials.conf")
+_TAKEN_ENDINGS = (".new", ".old", ".part")
+_LONGEST_CERTIFICATE = 1 << 20
+_DROP_IN = """\
+# Written by FER-Edge's install.sh: the secrets that the settings name, which systemd reads and hands to the service.
+[Service]
+"""
+
+
+def wants_pi_camera(config: Path | None, source: str | None) -> bool:
+    """Return whether the settings name a Raspberry Pi camera. Raises ConfigError if ``config`` cannot be read."""
+    uris = (source or "",) if config is None else load_settings(config, environment={}).source.uris
+    return any(camera_of(uri) is not None for uri in uris)
+
+
+def settings_files(config: Path | None, bundle: Path | None, source: str | None = None) -> list[PayloadFile]:
+    """What goes into the payload for ``config``, ``bundle`` and ``source``, which ``PayloadSettings`` describes.
+
+    Raises ConfigError, InputError or ModelError where the device would refuse it.
+    """
+    if config is None and source is not None:
+        # All wheels of the lock go onto the device, those of the page among them.
+        text = default_config(source, page=True)
+        if bundle is None:
+            return [PayloadFile("config.toml", text.encode())]
+        written = PayloadFile("config.toml", with_bundle(text, "the settings of a new card").encode())
+        return [written, *_bundle_files(bundle, RuntimeSettings().model.variant)]
+    if config is None:
+        if bundle is not None:
+            raise InputError(f"{bundle}: a bundle needs settings that name it: give --config too")
+        return []
+    settings = load_settings(config, environment={})
+    if not settings.source.uris:
+        raise ConfigError(f"{config}: no source: set [source] uris")
+    text = config.read_text(encoding="utf-8-sig")
+    if bundle is not None:
+        text = with_bundle(text, str(config))
+    elif settings.model.bundle is not None:
+        raise ConfigError(
+            f"{config}: model.bundle: the device has no {settings.model.bundle}; take it out, and give --bundle"
+        )
+    # Addresses of cameras may hold passwords.
+    files = [PayloadFile("config.toml", text.encode(), secret=redacted(text) != text)]
+    files += _named_files(config, settings)
+    return files if bundle is None else files + _bundle_files(bundle, settings.model.variant)
+
+
+def _named_files(config: Path, settings: RuntimeSettings) -> list[PayloadFile]:
+    """Secrets, certificates, and the drop-in by which systemd hands secrets over."""
+    found: dict[str, PayloadFile] = {}
+    credentials = []
+    tokens = {"webhook.token_file": settings.webhook.token_file, "web.token_file": settings.web.token_file}
+    for key, value in {"mqtt.password_file": settings.mqtt.password_file, **tokens}.items():
+        if value is None:
+            continue
+        path, data = _beside(config, key, value, f'name it without a folder, as in {key.split(".")[1]} = "secret"')
+        secret = secret_in(data, str(path), key)
+        if key == "web.token_file" and len(secret) < SHORTEST_TOKEN:
+            raise ConfigError(f"{key}: the token must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16")
+        if "/" not in value:
+            credentials.append(f"LoadCredential={value}:{SETTINGS_FOLDER / value}\n")
+        found[path.name] = PayloadFile(f"secrets/{path.name}", data, secret=True)
+    if settings.mqtt.key_file is not None:
+        path, data = _beside(
+            config, "mqtt.key_file", settings.mqtt.key_file, f"name it {SETTINGS_FOLDER}/…", bare=False
+        )
+        found[path.name] = PayloadFile(f"secrets/{path.name}", data, secret=True)
+    public = {"mqtt.ca_file": settings.mqtt.ca_file, "mqtt.cert_file": settings.mqtt.cert_file}
+    for key, value in {**public, "webhook.ca_file": settings.webhook.ca_file}.items():
+        # Elsewhere lie those that the system has.
+        if value is not None and PurePosixPath(value).parent == SETTINGS_FOLDER:
+            path, data = _beside(config, key, value, "", bare=False)
+            if path.name in found and found[path.name].secret:
+                raise ConfigError(f"{config}: {key}: {path.name} is a secret elsewhere in the settings")
+            found[path.name] = PayloadFile(f"certificates/{path.name}", data)
+        elif value is not None and not value.startswith("/"):
+            raise ConfigError(f"{config}: {key}: name it by its full path on the device: {SETTINGS_FOLDER}/{value}")
+    if credentials:
+        drop_in = _DROP_IN + "".join(dict.fromkeys(credentials))
+        found[""] = PayloadFile("credentials.conf", drop_in.encode())
+    return list(found.values())
+
+
+def _beside(config: Path, key: str, value: str, advice: str, *, bare: bool = True) -> tuple[Path, bytes]:
+    """The file on this machine that ``value`` names on the device, and what it holds. Raises ConfigError."""
+    named = PurePosixPath(value)
+    if named.parent != SETTINGS_FOLDER and not (bare and named.name == value):
+        raise ConfigError(f"{config}: {key}: {value} is no place that the device has for it; {advice}")
+    name = named.name
+    if not _FILE_NAME.fullmatch(name) or name in _TAKEN or name.endswith(_TAKEN_ENDINGS):
+        raise ConfigError(f"{config}: {key}: {name!r} is no name for such a file; take letters, digits and -")
+    for path in (config.parent / name, config.parent / "secrets" / name):
+        try:
+            with path.open("rb") as stream:
+                data = stream.read(_LONGEST_CERTIFICATE + 1)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
+        if len(data) > _LONGEST_CERTIFICATE:
+            raise ConfigError(f"{key}: {path} is larger than {_LONGEST_CERTIFICATE} bytes, so no such file")
+        return path, data
+    raise ConfigError(f"{config}: {key}: {name} is neither beside it nor in {config.parent / 'secrets'}: put it there")
+
+
+def with_bundle(text: str, where: str) -> str:
+    """The settings ``text``, naming the bundle where it will be. Raises ConfigError where they name another one."""
+    table = tomllib.loads(text)
+    named = table.get("model", {}).get("bundle")
+    if named == BUNDLE_ON_DEVICE:
+        return text
+    line = f'bundle = "{BUNDLE_ON_DEVICE}"\n'
+    if named is None:
+        wanted = {**table, "model": {**table.get("model", {}), "bundle": BUNDLE_ON_DEVICE}}
+        head = re.search(r"^[ \t]*\[[ \t]*model[ \t]*\][ \t]*(#[^\n]*)?\n", text, flags=re.MULTILINE)
+        changed = f"{text}\n[model]\n{line}" if head is None else text[: head.end()] + line + text[head.end() :]
+        try:
+            if tomllib.loads(changed) == wanted:
+                return changed
+        except tomllib.TOMLDecodeError:
+            pass  # written in some other way that TOML has
+    raise ConfigError(f"{where}: model.bundle must be {BUNDLE_ON_DEVICE!r} for --bundle: that is where it will be")
+
+
+def _bundle_files(bundle: Path, variant: str) -> list[PayloadFile]:
+    """The one variant that will run: the others would only take room. Raises ModelError, InputError."""
+    with load_bundle(bundle) as loaded:
+        chosen = loaded.variant(variant)
+        table = json.loads((loaded.folder / MANIFEST_NAME).read_bytes())
+        table["variants"] = {variant: table["variants"][variant]}
+        manifest = json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+        model = PayloadFile(f"bundle/{chosen.path.name}", chosen.path.read_bytes())
+    return [PayloadFile(f"bundle/{MANIFEST_NAME}", manifest.encode()), model]
