@@ -17,8 +17,8 @@ from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.system.files import write_bytes_atomically
 from fer_flash.compose import Composition, Stock, compose
 from fer_flash.image.card_image import CardImage
-from fer_flash.image.stock import unpack
-from fer_flash.pi_config import load_pi_config
+from fer_flash.image.unpack import unpack
+from fer_flash.settings.pi_config import load_pi_config
 from image_assumptions import ASSUMPTIONS, StockImage, examine, facts, listing
 from support.card_differences import differences
 from support.file_systems import assert_ext4_is_clean, assert_fat_is_clean
@@ -68,13 +68,13 @@ def check(stock: Path, work: Path) -> None:
     """Compose on the raw image ``stock`` and say what was seen. Raises AssertionError, FerEdgeError."""
     (work / "pi.toml").write_text(PI)
     out = work / "out.img"
-    made = compose(Stock(str(stock)), out, load_pi_config(work / "pi.toml"), tell=print)
+    made = compose(Stock(str(stock)), out, load_pi_config(work / "pi.toml"), report=print)
     print(f"style {made.system.style}:", *made.system.why, sep="\n    ")
     found = differences(stock, out)
     assert not found.outside, f"bytes outside of the file systems differ, in MiB {found.outside}"
     ours = _ours(made)
     assert found.boot <= ours | {"fer-edge"} | _below("fer-edge", found.boot), sorted(found.boot - ours)
-    assert made.place.on_boot and not found.root, sorted(found.root)
+    assert not found.root, sorted(found.root)
     print(f"boot partition: {len(found.boot)} files and folders are ours; root file system: as it was")
     with CardImage(out) as card:
         boot = next(each for each in card.partitions if each.start == card.boot.start)

@@ -1,1 +1,1 @@
-"""Cards for the Pi, seen from the host; so far, which devices could be one."""
+"""Make and write Raspberry Pi card images with FER-Edge, and deploy to running devices."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fer_flash.payload import completed
-from fer_flash.payload_file import PayloadFile
-from fer_flash.payload_folder import write_payload
-from fer_flash.releases import RELEASES
+from fer_flash.payload.assemble import completed
+from fer_flash.payload.folder import write_payload
+from fer_flash.payload.payload_file import PayloadFile
+from fer_flash.payload.releases import RELEASES
 from support.device import this_release, why_no_device
 from support.edge_command import assert_one_line, fer_edge
 from support.sshd import needs_sshd
@@ -69,10 +69,10 @@ def test_a_port_where_nobody_listens_is_one_line(target: Target, tmp_path: Path)
     ("words", "said"),
     [
         (["-oProxyCommand=true"], "fer-edge deploy --help"),
-        (["--", "-oProxyCommand=true"], "no host"),
-        (["device", "--purge"], "--purge goes with --remove"),
-        (["device"], "--yes goes ahead"),
-        (["device", "--yes", "--payload", "here", "--config", "there"], "give it alone"),
+        (["--", "-oProxyCommand=true"], "not a host"),
+        (["device", "--purge"], "--purge requires --remove"),
+        (["device"], "add --yes to confirm"),
+        (["device", "--yes", "--payload", "here", "--config", "there"], "leave out --config and --bundle"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

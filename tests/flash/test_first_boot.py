@@ -20,8 +20,8 @@ from fer_flash.first_boot.boot_texts import WATCHDOG, cmdline_text, config_text
 from fer_flash.first_boot.network import netplan, wifi_connection, wired_connection
 from fer_flash.first_boot.plan import settings_text
 from fer_flash.first_boot.yaml_text import yaml_text
-from fer_flash.pi_config import PiConfig, PiSettings, UserSettings, WifiSettings
-from fer_flash.stock_system import StockSystem, Style
+from fer_flash.image.stock_system import StockSystem, Style
+from fer_flash.settings.pi_config import PiConfig, PiSettings, UserSettings, WifiSettings
 from support.pi_settings import (
     CMDLINE,
     HASH,

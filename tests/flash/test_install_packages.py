@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from fer_flash.packages import PICAMERA2, SystemPackages
-from fer_flash.packages.deb import read_deb
-from fer_flash.payload import completed
-from fer_flash.payload_file import PayloadFile
-from fer_flash.payload_folder import write_payload
+from fer_flash.payload.assemble import completed
+from fer_flash.payload.folder import write_payload
+from fer_flash.payload.packages import PICAMERA2, SystemPackages
+from fer_flash.payload.packages.deb import read_deb
+from fer_flash.payload.payload_file import PayloadFile
 from support.apt_repository import Repository, make_deb, needs_apt, served
 from support.device import Device, device, this_release, why_no_device
 from support.programs import assert_ends
@@ -196,7 +196,7 @@ def test_no_room_is_told_with_figures(pi: Pi, debs: dict[str, Path]) -> None:
     ]
     sums.write_text("\n".join(lines) + "\n")
     done = pi.install(payload)
-    assert done.returncode == 1 and "no room for python3-picamera2: " in done.stderr and "MiB are free" in done.stderr
+    assert done.returncode == 1 and "no room for python3-picamera2: " in done.stderr and "MiB free" in done.stderr
 
 
 # From the network

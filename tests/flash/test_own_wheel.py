@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import InputError
-from fer_flash.own_wheel import make_wheel
-from fer_flash.payload_file import PayloadFile
+from fer_flash.payload.own_wheel import make_wheel
+from fer_flash.payload.payload_file import PayloadFile
 from support.edge_command import clean_environment
 
-_MAKE = "import sys, pathlib, fer_flash.own_wheel as w; print(w.own_wheel(pathlib.Path(sys.argv[1])).name)"
+_MAKE = "import sys, pathlib, fer_flash.payload.own_wheel as w; print(w.own_wheel(pathlib.Path(sys.argv[1])).name)"
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import CheckFailedError, InputError
-from fer_flash.releases import RELEASES, Pin, Release, parse_lock
-from fer_flash.wheels import collect, wheels_folder
+from fer_flash.payload.releases import RELEASES, Pin, Release, parse_lock
+from fer_flash.payload.wheels import collect, wheels_folder
 from support.edge_command import assert_one_line, fer_edge
 
 NAMES = st.from_regex(r"[a-z0-9](-?[a-z0-9]){0,8}", fullmatch=True)
@@ -85,7 +85,7 @@ def test_wheels_are_fetched_once_for_the_processor_that_is_meant(
     release: Release, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    found = collect(release, "aarch64", cache=tmp_path, tell=told.append)
+    found = collect(release, "aarch64", cache=tmp_path, report=told.append)
     assert [path.name.partition("-")[0] for path in found] == ["some_thing", "pure"] and len(told) == 2
     assert "aarch64" in found[0].name
     assert sorted(path.name for path in wheels_folder(release, "aarch64", tmp_path).iterdir()) == sorted(
@@ -118,10 +118,10 @@ def test_an_index_that_offers_something_else_is_refused(release: Release, index:
 
 def test_without_a_network_the_command_says_so_in_one_line(index: Path, tmp_path: Path) -> None:
     done = fer_edge("flash", "wheels", "--release", "trixie", "--cache", tmp_path / "cache", cwd=tmp_path)
-    assert_one_line(done, 2, "ai-edge-litert", "cannot be fetched", "look at the network")
+    assert_one_line(done, 2, "ai-edge-litert", "cannot be downloaded", "check the network")
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(index: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file\n")
     done = fer_edge("flash", "wheels", "--release", "trixie", "--cache", tmp_path / "cache", cwd=tmp_path)
-    assert_one_line(done, 6, "cannot keep wheels there")
+    assert_one_line(done, 6, "cannot write wheels there")

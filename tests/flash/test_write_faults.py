@@ -114,7 +114,7 @@ def test_a_place_that_cannot_be_written_or_read_is_told(card: FaultyCard, image:
         card.set(fail_from=3 * MIB, fail_with=errno.ENOSPC)
         assert_refused(write(image, device, *named), 6, device, "full at byte", UNBOOTABLE)
         card.set(fail_from=0, fail_with=errno.EIO)
-        assert_refused(write(image, device, *named), 6, device, "what the card holds now is not known")
+        assert_refused(write(image, device, *named), 6, device, "the content of the card is now unknown")
         card.set(fail_sync=True)
         assert_refused(write(image, device, *named), 6, device, "cannot be written", "not known")
         card.set(unreadable=2 * MIB)
@@ -134,7 +134,7 @@ def test_a_card_that_is_pulled_out_is_told(card: FaultyCard, image: Path) -> Non
         subprocess.run(["losetup", "--set-capacity", device], check=True)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 6, said
-    assert said.splitlines()[-1].startswith(f"fer-edge: {device}: the card is gone; put it in again"), said
+    assert said.splitlines()[-1].startswith(f"fer-edge: {device}: the card was removed; insert it again"), said
     card.set()
     assert card.path.read_bytes()[:4096] == bytes(4096)
 

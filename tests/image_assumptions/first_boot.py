@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from fer_flash.first_boot.plan import EARLY_S, MOUNTED, first_boot_files
-from fer_flash.stock_system import MARKERS, StockSystem, Style
+from fer_flash.image.stock_system import MARKERS, StockSystem, Style
 from image_assumptions.assumption import Assumption, none_of
 from image_assumptions.stock_image import StockImage
 from support.pi_settings import pi_config

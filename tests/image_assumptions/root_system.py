@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from fer_flash.first_boot.plan import ACCOUNT_GROUPS
-from fer_flash.packages import read_apt_sources
-from fer_flash.stock_system import StockSystem
+from fer_flash.image.stock_system import StockSystem
+from fer_flash.payload.packages import read_apt_sources
 from image_assumptions.assumption import Assumption, none_of
 from image_assumptions.stock_image import StockImage
 from image_assumptions.unit_settings import MIN_SYSTEMD
@@ -113,14 +113,14 @@ ROOT_SYSTEM = (
     Assumption(
         "known-system",
         "It is a 64-bit Raspberry Pi OS of a release and of a style of customisation that FER-Edge knows.",
-        "edge/fer_flash/stock_system.py",
+        "edge/fer_flash/image/stock_system.py",
         "the markers in that file, each with its source",
         _known,
     ),
     Assumption(
         "python",
         "python3 is the version of the release's lock file, and has the module venv (without pip).",
-        "edge/fer_flash/install.sh",
+        "edge/fer_flash/payload/scripts/install.sh",
         "Debian, packages python3.X-minimal and libpython3.X-stdlib",
         _python,
     ),
@@ -134,7 +134,7 @@ ROOT_SYSTEM = (
     Assumption(
         "programs",
         f"{len(PROGRAMS)} programs that our scripts call are in /usr/bin or /usr/sbin.",
-        "edge/fer_flash/install.sh, edge/fer_flash/first_boot/scripts",
+        "edge/fer_flash/payload/scripts/install.sh, edge/fer_flash/first_boot/scripts",
         "Debian's essential packages, and login, passwd, util-linux, systemd",
         _programs,
     ),
@@ -183,14 +183,14 @@ ROOT_SYSTEM = (
     Assumption(
         "name-is-free",
         "Nothing of the image is called fer-edge: no account, no group, none of our folders.",
-        "edge/fer_flash/install.sh",
+        "edge/fer_flash/payload/scripts/install.sh",
         "this project",
         _free_name,
     ),
     Assumption(
         "apt-sources",
         "apt has signed sources of Debian and of Raspberry Pi, with their keys.",
-        "edge/fer_flash/packages/apt_sources.py",
+        "edge/fer_flash/payload/packages/apt_sources.py",
         "RPi-Distro/pi-gen, stage0/00-configure-apt",
         _sources,
     ),

@@ -9,19 +9,18 @@ from functools import cached_property
 
 from fer_edge.errors import InputError
 from fer_flash.image.card_image import CardImage
-from fer_flash.image.ext4 import Ext4Volume
-from fer_flash.image.fat import FatVolume
-from fer_flash.image.fat_table import read_layout
+from fer_flash.image.dpkg_status import STATUS, InstalledPackage, installed_packages
+from fer_flash.image.file_systems.ext4 import Ext4Volume
+from fer_flash.image.file_systems.fat import FatVolume
+from fer_flash.image.file_systems.fat_table import read_layout
+from fer_flash.image.file_systems.region import Region
 from fer_flash.image.partitions import SECTOR
-from fer_flash.image.region import Region
-from fer_flash.packages import STATUS, InstalledPackage, installed_packages
-from fer_flash.stock_system import StockSystem, Style, inspect
+from fer_flash.image.stock_system import StockSystem, Style, inspect
 
 _RULES = ("etc/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
 """By precedence (udev(7)). On merged systems the last one is a link to the one before it."""
 _MODULES = "usr/lib/modules"
 _GPT_SIGNATURE = b"EFI PART"
-_SUPERBLOCK_AT = 1024
 
 
 class StockImage:
@@ -140,12 +139,6 @@ class StockImage:
         sector = self._raw(self.boot.start, SECTOR)
         kind, label = (sector[82:90], sector[71:82]) if sector[82:87] == b"FAT32" else (sector[54:62], sector[43:54])
         return f"{kind.decode('ascii', 'replace').strip()} {label.decode('ascii', 'replace').strip()}"
-
-    @cached_property
-    def root_write_features(self) -> int:
-        """The "read-only compatible" features of the root: a program that does not know one of them must not write."""
-        [features] = struct.unpack("<I", self._raw(self.root.start + _SUPERBLOCK_AT + 100, 4))
-        return int(features)
 
     def _raw(self, at: int, count: int) -> bytes:
         with self.card.path.open("rb") as stream:

@@ -25,7 +25,7 @@ from arm.sandbox import binfmt, last_line
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
 from fer_edge.system.user_folders import cache_folder
 from fer_flash.image.card_image import CardImage
-from fer_flash.pi_config import load_pi_config
+from fer_flash.settings.pi_config import load_pi_config
 from image_boot.arm_root import arm_root, copy_of
 from image_boot.emulator import PROGRAM, EmulatedPi, started
 from image_boot.kernel import kernel

@@ -17,8 +17,8 @@ from pathlib import Path
 from arm.rootfs import Suite, kept
 from arm.sandbox import CPUS
 from fer_edge.errors import InputError
-from fer_flash.packages.apt import private_apt
-from fer_flash.packages.apt_sources import AptSources
+from fer_flash.payload.packages.apt import private_apt
+from fer_flash.payload.packages.apt_sources import AptSources
 from image_boot.arm_root import write_files
 from image_boot.pi_chroot import PiChroot
 

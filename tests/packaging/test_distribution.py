@@ -92,7 +92,7 @@ def test_the_wheel_holds_the_packages_and_what_they_read(distribution: Distribut
         "fer_edge/schema/event.schema.json",
         "fer_edge/service/fer-edge.service",
         "fer_edge/service/config.toml",
-        "fer_flash/install.sh",
+        "fer_flash/payload/scripts/install.sh",
         "fer_flash/locks/pi-trixie.txt",
         "fer_bench/schema/report.schema.json",
         "fer_train/fer2013_rows.npy",

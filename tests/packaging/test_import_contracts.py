@@ -60,12 +60,12 @@ def test_the_packages_keep_the_contracts(copied: Path) -> None:
         ("edge/fer_edge/stages/tracking.py", "from fer_edge.stages import motion"),
         ("train/fer_train/model.py", "from fer_convert import convert"),
         ("benchmarks/fer_bench/metrics.py", "from fer_convert import convert"),
-        ("edge/fer_flash/devices.py", "from fer_train import dataset"),
-        ("edge/fer_flash/image/fat.py", "from fer_flash import devices"),
-        ("edge/fer_flash/image/region.py", "from fer_flash.image import fat"),
-        ("edge/fer_flash/devices.py", "from fer_flash import list_command"),
-        ("edge/fer_edge/commands/run.py", "from fer_flash import devices"),
-        ("convert/fer_convert/convert.py", "from fer_flash import devices"),
+        ("edge/fer_flash/write/devices.py", "from fer_train import dataset"),
+        ("edge/fer_flash/image/file_systems/fat.py", "from fer_flash.write import devices"),
+        ("edge/fer_flash/image/file_systems/region.py", "from fer_flash.image.file_systems import fat"),
+        ("edge/fer_flash/write/devices.py", "from fer_flash.commands import list"),
+        ("edge/fer_edge/commands/run.py", "from fer_flash.write import devices"),
+        ("convert/fer_convert/convert.py", "from fer_flash.write import devices"),
     ],
 )
 def test_a_forbidden_import_is_caught_inside_a_function_too(copied: Path, module: str, forbidden: str) -> None:

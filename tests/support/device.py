@@ -17,7 +17,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fer_flash.releases import RELEASES, Release
+from fer_flash.payload.releases import RELEASES, Release
 
 MakePayload = Callable[..., Path]
 """What the fixture ``make_payload`` is."""

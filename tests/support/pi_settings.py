@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from fer_edge.settings import strict_toml
-from fer_flash.pi_config import PiConfig, load_pi_config
-from fer_flash.sha512_crypt import sha512_crypt
-from fer_flash.stock_system import StockSystem, Style
+from fer_flash.image.stock_system import StockSystem, Style
+from fer_flash.settings.pi_config import PiConfig, load_pi_config
+from fer_flash.settings.sha512_crypt import sha512_crypt
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 """The system's own, which has what Debian packages: parsers that are not ours."""

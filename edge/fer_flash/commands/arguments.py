@@ -1,0 +1,254 @@
+"""Command-line arguments of ``fer-edge flash`` and ``fer-edge deploy``; each command is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fer_edge.commands.cli import Command, add_subcommands
+from fer_edge.errors import InputError
+
+
+def _configure_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from fer_flash.commands.list import run
+
+    return run(arguments)
+
+
+def _configure_wheels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--release", choices=("bookworm", "trixie"), action="append", help="only for this release (default: both)"
+    )
+    _add_cache(parser)
+    _add_machine(parser)
+    parser.add_argument("--force", action="store_true", help="download wheels with a wrong sha256 again")
+
+
+def _wheels(arguments: argparse.Namespace) -> int:
+    from fer_flash.commands.payload import wheels
+
+    return wheels(arguments)
+
+
+def _configure_debs(parser: argparse.ArgumentParser) -> None:
+    _add_image(parser)
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="folder to unpack the image into (default: the user's cache)"
+    )
+    _add_cache(parser)
+    parser.add_argument("--force", action="store_true", help="download all packages again")
+
+
+def _debs(arguments: argparse.Namespace) -> int:
+    from fer_flash.commands.debs import run
+
+    return run(arguments)
+
+
+def _configure_payload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--release", choices=("bookworm", "trixie"), required=True, help="release of Raspberry Pi OS on the device"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, empty or new")
+    _add_contents(parser)
+    _add_cache(parser)
+    _add_machine(parser)
+
+
+def _payload(arguments: argparse.Namespace) -> int:
+    from fer_flash.commands.payload import payload
+
+    return payload(arguments)
+
+
+def _add_contents(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="F", help="settings of the daemon; files that they name are in the same folder"
+    )
+    parser.add_argument("--bundle", type=Path, metavar="DIR|ZIP", help="model bundle (default: the one in the package)")
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="folder of downloaded wheels and packages (default: user's cache)"
+    )
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--platform", choices=("aarch64", "x86_64"), default="aarch64", help="processor (default: aarch64, as in a Pi)"
+    )
+
+
+def _configure_write(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "image", metavar="IMAGE", type=Path, help="card image: .img, .img.xz, .img.gz, or .zip with one"
+    )
+    parser.add_argument("device", metavar="DEVICE", help="the card, such as /dev/sdb, or an existing file to write to")
+    _add_write_options(parser)
+    parser.add_argument("--sha256", metavar="HEX", help="expected SHA-256 of IMAGE (default: from IMAGE.sha256)")
+
+
+def _write(arguments: argparse.Namespace) -> int:
+    _demand_linux(f"write {arguments.image}")
+    from fer_flash.commands.write import run
+
+    return run(arguments)
+
+
+def _configure_compose(parser: argparse.ArgumentParser) -> None:
+    _add_stock(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="OUT.img", help="the new image")
+    parser.add_argument("--force", action="store_true", help="replace OUT.img")
+    parser.add_argument("--dry-run", action="store_true", help="only print what the image would contain")
+    _add_cache(parser)
+
+
+def _compose(arguments: argparse.Namespace) -> int:
+    from fer_flash.commands.compose import run
+
+    return run(arguments)
+
+
+def _configure_card(parser: argparse.ArgumentParser) -> None:
+    _add_stock(parser)
+    parser.add_argument("--device", required=True, help="the card, such as /dev/sdb (see fer-edge flash list)")
+    _add_write_options(parser)
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="folder for the temporary image (default: the user's cache)"
+    )
+    _add_cache(parser)
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    _demand_linux("use fer-edge flash compose, and write its image")
+    from fer_flash.commands.card import run
+
+    return run(arguments)
+
+
+def _configure_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path("pi.toml"), metavar="F", help="file to write (default: pi.toml)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+    parser.add_argument("--defaults", action="store_true", help="ask nothing; use defaults for what no option sets")
+    parser.add_argument("--hostname", metavar="NAME", help="host name of the Pi (default: fer-edge)")
+    parser.add_argument("--user", metavar="NAME", help="account on the Pi (default: your user name here)")
+    parser.add_argument("--password-file", type=Path, metavar="F", help="file of mode 0600 with the account's password")
+    parser.add_argument("--ssh-key", type=Path, action="append", metavar="F", help="public key that may log in")
+    parser.add_argument("--wifi", metavar="SSID", help="Wi-Fi network (default: none)")
+    parser.add_argument("--wifi-country", metavar="XX", help="country code for the Wi-Fi regulations, such as DE")
+    parser.add_argument("--wifi-passphrase-file", type=Path, metavar="F", help="file of mode 0600 with the passphrase")
+    parser.add_argument("--wifi-open", action="store_true", help="the Wi-Fi network has no passphrase")
+    parser.add_argument("--timezone", metavar="NAME", help="such as Europe/Berlin (default: that of this computer)")
+    parser.add_argument("--locale", metavar="NAME", help="such as de_DE.UTF-8 (default: yours here)")
+    parser.add_argument("--keymap", metavar="NAME", help="keyboard layout (default: us)")
+    parser.add_argument("--settings", type=Path, metavar="F", help="settings of the daemon, a config.toml")
+    parser.add_argument(
+        "--source", metavar="CAMERA", help="camera, without settings: picamera2 or 0 (default: picamera2)"
+    )
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from fer_flash.commands.init import run
+
+    return run(arguments)
+
+
+def _demand_linux(instead: str) -> None:
+    """Check the platform before importing modules that exist only on Linux. Raises InputError."""
+    if not sys.platform.startswith("linux"):
+        raise InputError(
+            f"writing cards needs Linux; this is {sys.platform}: {instead} with Raspberry Pi Imager"
+            " (operating system: Use custom; skip customisation, which the image already contains)"
+        )
+
+
+def _add_write_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="write; without it, only print what would be written")
+    parser.add_argument(
+        "--even-if-fixed", metavar="DEVICE", help="repeat the device's name to write to a disk that is not removable"
+    )
+    parser.add_argument(
+        "--no-verify", dest="verify", action="store_false", help="do not read the card back and compare it"
+    )
+
+
+def _add_stock(parser: argparse.ArgumentParser) -> None:
+    _add_image(parser)
+    parser.add_argument(
+        "--apt-online",
+        action="store_true",
+        help="let the Pi download missing system packages at its first boot, instead of putting them on the card",
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="pi.toml", help="settings of the Pi")
+
+
+def _add_image(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--image", required=True, metavar="IN", help="Raspberry Pi OS Lite, 64-bit: .img, .img.xz or .zip, or a URL"
+    )
+    parser.add_argument("--sha256", metavar="HEX", help="published SHA-256 of IN; required for a URL")
+
+
+def _configure_flash(parser: argparse.ArgumentParser) -> None:
+    add_subcommands(
+        parser,
+        {
+            "list": Command("list the disks, and which of them can be written as a card", _configure_list, _list),
+            "write": Command("write an image to a card, read it back and compare", _configure_write, _write),
+            "init": Command("ask a few questions and write pi.toml", _configure_init, _init),
+            "compose": Command("make a card image from a stock image and pi.toml", _configure_compose, _compose),
+            "card": Command("compose, write and compare in one step", _configure_card, _card),
+            "wheels": Command(
+                "download the Python packages for a Pi once; later commands need no network",
+                _configure_wheels,
+                _wheels,
+            ),
+            "debs": Command(
+                "download the system packages that a Raspberry Pi camera needs and an image lacks",
+                _configure_debs,
+                _debs,
+            ),
+            "payload": Command(
+                "write a folder that installs FER-Edge without a network: sh install.sh", _configure_payload, _payload
+            ),
+        },
+    )
+
+
+def _configure_deploy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("host", metavar="USER@HOST", help="a running Pi, as for ssh")
+    parser.add_argument("--port", type=int, metavar="N", help="SSH port (default: that of ssh)")
+    parser.add_argument("--identity", type=Path, metavar="F", help="private key to log in with (default: that of ssh)")
+    parser.add_argument("--ssh-config", type=Path, metavar="F", help="configuration file of ssh (default: that of ssh)")
+    _add_contents(parser)
+    parser.add_argument("--payload", type=Path, metavar="DIR", help="install this folder, written by `flash payload`")
+    _add_cache(parser)
+    parser.add_argument(
+        "--replace-config", action="store_true", help="replace settings that were changed on the Pi (kept as *.old)"
+    )
+    parser.add_argument("--remove", action="store_true", help="uninstall FER-Edge; keep settings and events")
+    parser.add_argument("--purge", action="store_true", help="with --remove: also delete settings and events")
+    parser.add_argument("--dry-run", action="store_true", help="print what would change, and stop")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+
+
+def _deploy(arguments: argparse.Namespace) -> int:
+    from fer_flash.deploy.deploy import run
+
+    return run(arguments)
+
+
+def _no_subcommand(arguments: argparse.Namespace) -> int:
+    raise AssertionError("argparse requires a subcommand")
+
+
+FLASH = Command("make and write Raspberry Pi cards", _configure_flash, _no_subcommand)
+DEPLOY = Command("install or update FER-Edge over SSH on a running Pi", _configure_deploy, _deploy)

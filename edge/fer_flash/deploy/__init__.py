@@ -1,0 +1,1 @@
+"""Install FER-Edge over SSH on a device that is already running."""

@@ -1,0 +1,189 @@
+"""``fer-edge deploy``: install the payload over SSH on a device that is already running.
+
+Only files that the device lacks are sent, into a folder of the user's account there. ``install.sh`` does the rest; it
+completes or rolls back even if the connection is cut.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import shlex
+import sys
+import tarfile
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import IO
+
+from fer_edge.errors import CheckFailedError, FerEdgeError, InputError, OutputError
+from fer_edge.system.one_line import say
+from fer_flash.deploy.plan import DeviceState, look_at, make_plan
+from fer_flash.deploy.ssh import Address, Ssh
+from fer_flash.meter import print_line
+from fer_flash.payload.assemble import PayloadSettings, assemble, total_bytes
+from fer_flash.payload.folder import read_payload
+from fer_flash.payload.payload_file import PayloadFile
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``fer-edge deploy``; return 0. Raises FerEdgeError."""
+    if arguments.payload is not None and (arguments.config is not None or arguments.bundle is not None):
+        raise InputError("--payload already contains settings and bundle: leave out --config and --bundle")
+    if arguments.purge and not arguments.remove:
+        raise InputError("--purge requires --remove")
+    interactive = sys.stdin.isatty()
+    if not (arguments.yes or arguments.dry_run or interactive):
+        raise InputError(
+            "no terminal to ask for confirmation: add --yes to confirm, or --dry-run to see what would change"
+        )
+    address = Address(arguments.host, arguments.port, arguments.identity, arguments.ssh_config)
+    with Ssh(address, interactive=interactive) as ssh:
+        state = look_at(ssh)
+        print_line(f"{ssh.host}: {state.release.name}, {state.machine}, Python {state.release.python}")
+        _refuse_without_root(ssh.host, state, interactive=interactive)
+        if arguments.remove:
+            return _remove(ssh, state, arguments)
+        return _install(ssh, state, arguments)
+
+
+def _install(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int:
+    payload = _payload(ssh.host, state, arguments)
+    plan = make_plan(ssh.host, state, payload, replace_config=arguments.replace_config)
+    for line in plan.changes or ["nothing changes"]:
+        print_line(line)
+    print_line(
+        f"to send: {len(plan.send)} files, {total_bytes(plan.send) / 1e6:.1f} of {total_bytes(payload) / 1e6:.1f} MB"
+    )
+    if arguments.dry_run or not _agreed(arguments, f"install on {ssh.host}?"):
+        return 0
+    folder = state.staging
+    try:
+        _prepare(ssh, folder, plan.delete, plan.copy)
+        _send(ssh, folder, plan.send)
+    except BaseException:
+        _forget_secrets(ssh, folder, payload)
+        raise
+    # From here on install.sh removes them; it may need them after this connection ends.
+    _run_installer(ssh, state, ["--forget-secrets", *(["--replace-config"] if arguments.replace_config else [])])
+    print_line(f"{ssh.host}: installed")
+    return 0
+
+
+def _remove(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int:
+    print_line(f"removes {state.current or 'what there is of FER-Edge'}{' with settings and events' * arguments.purge}")
+    if arguments.dry_run or not _agreed(arguments, f"remove FER-Edge from {ssh.host}?"):
+        return 0
+    _send(
+        ssh,
+        state.staging,
+        [PayloadFile("install.sh", files("fer_flash").joinpath("payload", "scripts", "install.sh").read_bytes())],
+    )
+    _run_installer(ssh, state, ["--remove", *(["--purge"] if arguments.purge else [])])
+    _must(ssh, f"rm -rf {shlex.quote(state.staging)}")
+    print_line(f"{ssh.host}: removed")
+    return 0
+
+
+def _payload(host: str, state: DeviceState, arguments: argparse.Namespace) -> list[PayloadFile]:
+    if arguments.payload is None:
+        chosen = PayloadSettings(arguments.config, arguments.bundle)
+        return assemble(state.release.name, chosen, arguments.cache, machine=state.machine, report=print_line)
+    payload, system = read_payload(arguments.payload)
+    there = {"release": state.release.name, "machine": state.machine}
+    if any(system[key] != value for key, value in there.items()):
+        raise InputError(
+            f"{arguments.payload}: made for {system['release']} on {system['machine']}, but {host} has"
+            f" {state.release.name} on {state.machine}"
+        )
+    return payload
+
+
+def _refuse_without_root(host: str, state: DeviceState, *, interactive: bool) -> None:
+    advice = "log in as root, or add the user to the group sudo"
+    if state.root == "no sudo":
+        raise InputError(f"{host}: sudo is not installed there, and the user is not root: {advice}")
+    if state.root == "password" and not interactive:
+        raise InputError(f"{host}: sudo asks for a password there, which needs a terminal: run this in one")
+
+
+def _agreed(arguments: argparse.Namespace, question: str) -> bool:
+    if arguments.yes:
+        return True
+    sys.stdout.write(f"{question} [y/N] ")
+    sys.stdout.flush()
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    print_line("nothing was changed")
+    return False
+
+
+def _prepare(ssh: Ssh, folder: str, delete: Sequence[str], copy: Sequence[tuple[str, str]]) -> None:
+    """Delete the files of an older payload, and copy files that the device has elsewhere."""
+    lines = ["set -e", "umask 077", f"mkdir -p {shlex.quote(folder)}"]
+    lines += [f"rm -f -- {shlex.quote(path)}" for path in delete]
+    for source, target in copy:
+        quoted = shlex.quote(target)
+        lines += [f"mkdir -p {shlex.quote(str(Path(target).parent))}", f"cp -- {shlex.quote(source)} {quoted}"]
+    _must(ssh, "\n".join(lines))
+
+
+def _send(ssh: Ssh, folder: str, payload: Sequence[PayloadFile]) -> None:
+    """Send files as one tar. Later runs recognise them by their sha256 and do not send them again."""
+    quoted = shlex.quote(folder)
+    script = f"umask 077; mkdir -p {quoted} && exec tar -x -m --no-same-owner -f - -C {quoted}"
+    _must(ssh, script, functools.partial(_write_tar, payload))
+
+
+def _write_tar(payload: Sequence[PayloadFile], stream: IO[bytes]) -> None:
+    total, sent = total_bytes(payload), 0
+    with tarfile.open(fileobj=stream, mode="w|") as archive:
+        # Secrets last, so that they are there as briefly as possible.
+        for file in sorted(payload, key=lambda file: file.secret):
+            entry = tarfile.TarInfo(file.path)
+            entry.size, entry.mode = file.size, 0o600
+            with io.BytesIO(file.data) if isinstance(file.data, bytes) else file.data.open("rb") as data:
+                archive.addfile(entry, data)
+            sent += file.size
+            if sys.stderr.isatty():
+                sys.stderr.write(f"\rsent {sent / 1e6:.1f} of {total / 1e6:.1f} MB ")
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+
+
+def _must(ssh: Ssh, script: str, feed: functools.partial[None] | None = None) -> None:
+    """Run a script that only writes files. Raises OutputError if it fails."""
+    answer = ssh.run(script, feed=feed)
+    if answer.code:
+        said = (answer.stderr or f"exit {answer.code}").splitlines()
+        full = next((line for line in said if "No space left" in line or "quota" in line), None)
+        if full is not None:
+            raise OutputError(f"{ssh.host}: its disk is full ({full}): free some space there and run this again")
+        raise OutputError(f"{ssh.host}: cannot write there: {said[0]}")
+
+
+def _run_installer(ssh: Ssh, state: DeviceState, words: Sequence[str]) -> None:
+    """Run install.sh. If it fails, it has rolled back; raises CheckFailedError with its message."""
+    script = shlex.join(["sh", f"{state.staging}/install.sh", *words])
+    try:
+        if state.root == "password":
+            code, said = ssh.run_in_terminal(f"sudo {script}"), "not installed, for the reason above"
+        else:
+            answer = ssh.follow(script if state.root == "yes" else f"sudo -n {script}", print_line)
+            code, said = answer.code, (answer.stderr.splitlines() or [f"exit {answer.code}"])[-1]
+    except KeyboardInterrupt:
+        say(f"{ssh.host}: install.sh continues there; run this again to see the result")
+        raise
+    if code:
+        raise CheckFailedError(f"{ssh.host}: {said.removeprefix('fer-edge install: ')}")
+
+
+def _forget_secrets(ssh: Ssh, folder: str, payload: Sequence[PayloadFile]) -> None:
+    paths = [shlex.quote(f"{folder}/{file.path}") for file in payload if file.secret]
+    if not paths:
+        return
+    try:
+        ssh.run(f"rm -f -- {' '.join(paths)}")
+    except FerEdgeError:
+        say(f"{ssh.host}: secrets may still be in {folder}, readable only by their owner: another run removes them")

@@ -1,0 +1,1 @@
+"""The payload: the files that install FER-Edge on a device without a network."""

@@ -1,0 +1,1 @@
+"""``pi.toml``: its settings, their checks, and the secrets that it names."""
