@@ -15,7 +15,7 @@ from fer_edge.chip.mailbox import DEVICES
 from fer_edge.chip.reading import CAPPED, FLAGS, SOFT_LIMIT, THROTTLED, UNDER_VOLTAGE, read_chip
 from fer_edge.settings.service import ChipSettings
 from fer_edge.status import ChipStatus
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 
 HYSTERESIS_C = 3.0
 """°C by which the chip must cool down before the share rises again."""
@@ -107,9 +107,9 @@ class ChipMonitor:
         )
         self._on_status(self._status)
         if share < 1 <= last.budget_share:
-            say(f"the chip is {_describe(read)}: search budget lowered, currently to {share:.0%}")
+            print_message(f"the chip is {_describe(read)}: search budget lowered, currently to {share:.0%}")
         elif last.budget_share < 1 <= share:
-            say(f"the chip is {_describe(read)}: search budget restored")
+            print_message(f"the chip is {_describe(read)}: search budget restored")
 
 
 def _describe(status: ChipStatus) -> str:

@@ -16,7 +16,7 @@ from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad, ok
 from fer_edge.doctor.runner import run_checks
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 
 _STANDARD_OUTPUT = Path("-")
 _SERVICE_CONFIG = Path("/etc/fer-edge/config.toml")
@@ -56,7 +56,7 @@ def _write_report(path: Path, context: Context, found: Sequence[tuple[Check, Fin
         return
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    say(f"{path} is written; read it before you share it")
+    print_message(f"{path} is written; read it before you share it")
 
 
 def _usual_config() -> str:

@@ -28,7 +28,7 @@ from fer_edge.protocols import FrameSource
 from fer_edge.settings.service import RecoverySettings
 from fer_edge.sources import Opening
 from fer_edge.status import SourceState, StatusBoard
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 from fer_edge.types import EmotionEvent, EventKind
 
 _TICK_S = 0.2
@@ -179,7 +179,7 @@ class MainLoop:
         if not source.lost and (report.reopens or report.live):
             self._emit((self._event(EventKind.SOURCE_LOST, report, str(report.error)),))
             if report.reopens:
-                say(str(report.error))
+                print_message(str(report.error))
         source.lost = True
 
     def _on_ended(self, report: SourceEnded) -> None:
@@ -189,7 +189,7 @@ class MainLoop:
         if isinstance(error, InputError | SourceLostError):
             self._losses.append(error)
             if self._print_losses:
-                say(str(error))
+                print_message(str(error))
         elif error is not None:
             self._fail(error)
 

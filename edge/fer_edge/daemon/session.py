@@ -25,8 +25,8 @@ from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import Opening, first_to_open, open_sources
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.status import ModelStatus, StatusBoard
+from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
-from fer_edge.system.one_line import say
 from fer_edge.types import RuntimeStatus
 
 _MIN_DRIVER_S = 11.0
@@ -133,7 +133,7 @@ class Session:
         server = stack.enter_context(
             open_web(settings.web, self._board.snapshot, history, previews, stale_after_s=stale_after_s)
         )
-        say(f"status page at {server.url}")
+        print_message(f"status page at {server.url}")
         return [PageRecorder(history, previews)]
 
     def _none_left(self) -> Outcome:
@@ -176,7 +176,7 @@ class Session:
     def _on_lost(self, error: Exception) -> None:
         self._lost.append(error)
         if self._several:
-            say(str(error))
+            print_message(str(error))
 
     def _finish(
         self, failure: Exception | None, outputs: Outputs, stats: StatsWriter | None, pipelines: Pipelines

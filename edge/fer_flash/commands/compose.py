@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from fer_edge.errors import InputError, OutputError
-from fer_edge.system.one_line import printable
+from fer_edge.system.messages import printable
 from fer_flash.compose import PAYLOAD_FOLDER, Composition, Sources, Stock, compose, plan
 from fer_flash.first_boot.plan import MOUNTED
 from fer_flash.meter import print_line, size

@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import nullcontext, suppress
 
-from fer_edge.system.one_line import printable
+from fer_edge.system.messages import printable
 from fer_flash.image.packed import Form
 from fer_flash.meter import duration, size
 from fer_flash.write.plan import Plan, carry_out, make_plan

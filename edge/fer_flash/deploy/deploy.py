@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError, OutputError
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 from fer_flash.deploy.plan import DeviceState, look_at, make_plan
 from fer_flash.deploy.ssh import Address, Ssh
 from fer_flash.meter import print_line
@@ -173,7 +173,7 @@ def _run_installer(ssh: Ssh, state: DeviceState, words: Sequence[str]) -> None:
             answer = ssh.follow(script if state.root == "yes" else f"sudo -n {script}", print_line)
             code, said = answer.code, (answer.stderr.splitlines() or [f"exit {answer.code}"])[-1]
     except KeyboardInterrupt:
-        say(f"{ssh.host}: install.sh continues there; run this again to see the result")
+        print_message(f"{ssh.host}: install.sh continues there; run this again to see the result")
         raise
     if code:
         raise CheckFailedError(f"{ssh.host}: {said.removeprefix('fer-edge install: ')}")
@@ -186,4 +186,6 @@ def _forget_secrets(ssh: Ssh, folder: str, payload: Sequence[PayloadFile]) -> No
     try:
         ssh.run(f"rm -f -- {' '.join(paths)}")
     except FerEdgeError:
-        say(f"{ssh.host}: secrets may still be in {folder}, readable only by their owner: another run removes them")
+        print_message(
+            f"{ssh.host}: secrets may still be in {folder}, readable only by their owner: another run removes them"
+        )

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from fer_edge.errors import FerEdgeError, InputError, OutputError, reason_of
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
 from fer_train.config import Recipe
@@ -63,7 +63,7 @@ def main() -> int:
     """Work until no trial is left; returns the exit code."""
     _stop_at_end_of_input(job := Job(**json.loads(sys.stdin.readline())))
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    # What the data set's readers have to say, the command has said already.
+    # What the data set's readers have to print_message, the command has said already.
     logging.getLogger("fer_train").setLevel(logging.ERROR)
     log.setLevel(logging.INFO)
     lock = FileLock(Path(job.out) / WORKERS / f"{job.worker}.lock")
@@ -74,7 +74,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return STOPPED
     except FerEdgeError as error:
-        say(str(error))
+        print_message(str(error))
         return error.exit_code
     finally:
         lock.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from fer_edge.system.quiet import STDERR_LOCK
+from fer_edge.system.stderr import STDERR_LOCK
 
 
 def printable(text: str) -> str:
@@ -13,7 +13,7 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def say(message: str) -> None:
+def print_message(message: str) -> None:
     """``message`` as one line on standard error, marked as ours."""
     # OSError: nobody is there to read it, and the exit code still tells.
     with STDERR_LOCK, contextlib.suppress(OSError):
