@@ -18,7 +18,7 @@ from fer_bench.onnx_model import SCALE, ZERO_POINT, load_model
 from fer_convert.variants import VariantSpec
 from fer_edge.errors import MissingExtraError, ModelError
 from fer_edge.model.interpreter import TensorDetails
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
 OPSET = 17
@@ -76,7 +76,7 @@ def operators(path: Path) -> tuple[str, ...]:
 
 
 def _translated(source: Path, spec: VariantSpec) -> Any:
-    with quiet_stderr():
+    with hidden_stderr():
         from tf2onnx import convert
         from tf2onnx import logging as tf2onnx_logging
 

@@ -20,7 +20,7 @@ from fer_convert.rounding import first_convolution, round_first_convolution
 from fer_convert.tflite import make_converter, operator_tensors
 from fer_convert.variants import VARIANTS
 from fer_edge.errors import ModelError
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
 _CODE = re.compile(r"layer(\d+)x")
@@ -54,7 +54,7 @@ class CalibratedGraph:
                 yield [image[np.newaxis, :, :, np.newaxis].astype(np.float32)]
 
         try:
-            with quiet_stderr():
+            with hidden_stderr():
                 self._debugger = tf.lite.experimental.QuantizationDebugger(
                     converter=converter, debug_dataset=probe_dataset
                 )
@@ -67,7 +67,7 @@ class CalibratedGraph:
 
         The error is of the quantized operator less the float one on the same input, a mean over the images.
         """
-        with quiet_stderr():
+        with hidden_stderr():
             self._debugger.run()
         table = io.StringIO()
         self._debugger.layer_statistics_dump(table)
@@ -83,7 +83,7 @@ class CalibratedGraph:
 
         tensors = [operator.tensor for operator in self.operators if operator.layer in kept]
         try:
-            with quiet_stderr():
+            with hidden_stderr():
                 return bytes(
                     mlir_quantize(
                         self._debugger.calibrated_model,

@@ -11,7 +11,7 @@ import numpy as np
 from fer_convert.rounding import round_first_convolution
 from fer_convert.variants import VariantSpec
 from fer_edge.errors import ModelError
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
 
@@ -24,7 +24,7 @@ def export(model: Any, spec: VariantSpec, calibration: UInt8Array) -> bytes:
     converter = make_converter(model)
     spec.configure(converter, calibration)
     try:
-        with quiet_stderr():
+        with hidden_stderr():
             return bytes(converter.convert())
     except (ConverterError, ValueError, RuntimeError, NotImplementedError) as error:
         raise ModelError(f"{spec.name}: {_converter_problem(str(error))}") from error

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from fer_edge.errors import InputError, OutputError
-from fer_edge.system.one_line import printable
+from fer_edge.system.messages import printable
 from fer_flash.compose import Composition, Sources, Stock, compose, plan
 from fer_flash.lines import tell
 from fer_flash.meter import size

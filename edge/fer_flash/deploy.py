@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError, OutputError
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 from fer_flash.deploy_plan import DeviceState, look_at, make_plan
 from fer_flash.lines import tell
 from fer_flash.payload import PayloadSettings, assemble, total_bytes
@@ -165,7 +165,7 @@ def _run_installer(ssh: Ssh, state: DeviceState, words: Sequence[str]) -> None:
             answer = ssh.follow(script if state.root == "yes" else f"sudo -n {script}", tell)
             code, said = answer.code, (answer.stderr.splitlines() or [f"exit {answer.code}"])[-1]
     except KeyboardInterrupt:
-        say(f"{ssh.host}: install.sh goes on there to its end; another run tells what came of it")
+        print_message(f"{ssh.host}: install.sh goes on there to its end; another run tells what came of it")
         raise
     if code:
         raise CheckFailedError(f"{ssh.host}: {said.removeprefix('fer-edge install: ')}")
@@ -178,4 +178,6 @@ def _forget_secrets(ssh: Ssh, folder: str, payload: Sequence[PayloadFile]) -> No
     try:
         ssh.run(f"rm -f -- {' '.join(paths)}")
     except FerEdgeError:
-        say(f"{ssh.host}: secrets may still lie in {folder}, for their owner alone: another run takes them away")
+        print_message(
+            f"{ssh.host}: secrets may still lie in {folder}, for their owner alone: another run takes them away"
+        )

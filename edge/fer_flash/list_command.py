@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from fer_edge.system.one_line import printable
+from fer_edge.system.messages import printable
 from fer_flash.devices import BlockDevice, read_devices, refusal
 
 _HEADER = ("device", "size", "model", "bus", "removable", "mounted", "writable target")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.errors import ConfigError, InputError, MissingExtraError, ModelError
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.architectures.custom import import_builder_of
 from fer_train.config import RUN_CONFIG
@@ -39,7 +39,7 @@ def load_keras(backend: str | None = None, *, extra: str = "train") -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"tensorflow|keras")
     try:
-        with quiet_stderr():
+        with hidden_stderr():
             importlib.import_module(chosen)
             return importlib.import_module("keras")
     except ModuleNotFoundError as error:

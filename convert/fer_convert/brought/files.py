@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import InputError, MissingExtraError, ModelError, reason_of
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.stderr import hidden_stderr
 from fer_train.backend import check_model_file
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -83,7 +83,7 @@ def _load_keras(path: Path) -> Loaded:
     import tensorflow as tf
 
     try:
-        with quiet_stderr():
+        with hidden_stderr():
             model = keras.models.load_model(path, compile=False)
     except Exception as error:  # it raises whatever the file's contents ran into
         raise ModelError(f"{path}: {_loading_problem(error)}") from error
@@ -125,7 +125,7 @@ def _load_saved_model(path: Path) -> Loaded:
     import tensorflow as tf
 
     try:
-        with quiet_stderr():
+        with hidden_stderr():
             loaded = tf.saved_model.load(str(path))
     except Exception as error:  # TensorFlow raises many kinds, its own and Python's
         raise ModelError(f"{path}: TensorFlow cannot load this SavedModel: {_first_line(error)}") from error

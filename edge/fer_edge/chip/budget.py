@@ -15,7 +15,7 @@ from fer_edge.chip.mailbox import DEVICES
 from fer_edge.chip.reading import CAPPED, FLAGS, SOFT_LIMIT, THROTTLED, UNDER_VOLTAGE, read_chip
 from fer_edge.settings.service import ChipSettings
 from fer_edge.status import ChipStatus
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 
 COOLER_C = 3.0
 """°C by which the chip must be cooler than when the budget was lowered, before it rises again."""
@@ -94,9 +94,9 @@ class ChipCare:
         )
         self._tell(self._status)
         if share < 1 <= last.budget_share:
-            say(f"the chip is {_called(read)}: the budget for searches is lowered, to {share:.0%} so far")
+            print_message(f"the chip is {_called(read)}: the budget for searches is lowered, to {share:.0%} so far")
         elif last.budget_share < 1 <= share:
-            say(f"the chip is {_called(read)}: the budget for searches is whole again")
+            print_message(f"the chip is {_called(read)}: the budget for searches is whole again")
 
 
 def _called(status: ChipStatus) -> str:

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from fer_edge import __version__
 from fer_edge.errors import FerEdgeError, InputError, OutputError
-from fer_edge.system.one_line import say
-from fer_edge.system.quiet import STDERR_LOCK
+from fer_edge.system.messages import print_message
+from fer_edge.system.stderr import STDERR_LOCK
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
-        say(f"{message}; see {self.prog} --help")
+        print_message(f"{message}; see {self.prog} --help")
         raise SystemExit(EXIT_USAGE)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -142,13 +142,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = _known(error)
         if known is not None or not came:
             code, line = known or _defect(error)
-            say(line)
+            print_message(line)
             return code
         # Extension modules turn what is raised while they are loaded into an ImportError, or into worse.
         code = EXIT_TERMINATED if came[0] == signal.SIGTERM else EXIT_INTERRUPTED
     if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         _drop_unwritable_stdout()
-        say(("interrupted" if code == EXIT_INTERRUPTED else "terminated") + (state and f": {state}"))
+        print_message(("interrupted" if code == EXIT_INTERRUPTED else "terminated") + (state and f": {state}"))
     return code
 
 

@@ -16,7 +16,7 @@ from fer_edge.doctor.checks import Case, Check, Finding, Verdict, broken, fine
 from fer_edge.doctor.examine import examine
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 
 _STANDARD_OUTPUT = Path("-")
 _SERVICE_CONFIG = Path("/etc/fer-edge/config.toml")
@@ -58,7 +58,7 @@ def _write_report(path: Path, case: Case, found: Sequence[tuple[Check, Finding]]
         return
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    say(f"{path} is written; read it before you pass it on")
+    print_message(f"{path} is written; read it before you pass it on")
 
 
 def _usual_config() -> str:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from fer_edge.model.bundle import load_bundle
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from fer_edge.system.files import write_text_atomically
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 
 LANGUAGES = Path(__file__).parent / "notices"
 """Holds a file for each language, ``en.toml``."""
@@ -83,7 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out ``fer-edge notice``; returns the exit code. Raises FerEdgeError."""
     settings = load_settings(arguments.config)
     if arguments.config is None:
-        say("no --config: this notice is of the default settings, which keep nothing; give those that are in force")
+        print_message(
+            "no --config: this notice is of the default settings, which keep nothing; give those that are in force"
+        )
     with load_bundle(settings.model.bundle) as bundle:
         labels = bundle.manifest.labels
     notice = build_notice(

@@ -22,8 +22,8 @@ from fer_edge.sources import KNOWN_SOURCES
 from fer_edge.sources.demo import DEMO_URI
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.system.files import file_identity
+from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
-from fer_edge.system.one_line import say
 from fer_edge.system.opencv_setup import set_up_opencv
 
 EXIT_INTERRUPTED = 130
@@ -71,7 +71,7 @@ class Reload:
         try:
             self.settings = _accepted(self._arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, the service must not end of it
-            say(f"not reloaded, all goes on as before: {error}")
+            print_message(f"not reloaded, all goes on as before: {error}")
             self._notifier.ready()
         else:
             self._stop.asked.set()
@@ -95,7 +95,7 @@ def _run_sessions(
                 raise
             refusal = error
         if before is not None and refusal is not None:
-            say(f"the new settings do not work, back to those before: {refusal}")
+            print_message(f"the new settings do not work, back to those before: {refusal}")
             settings, before = before, None
             continue
         # Sources that were lost end no reload; an output that failed ends everything.
@@ -103,7 +103,7 @@ def _run_sessions(
         if reload.settings is None or failed or not stop.restart():
             return outcome
         before, settings, reload.settings = settings, reload.settings, None
-        say("reloaded")
+        print_message("reloaded")
 
 
 def _accepted(arguments: argparse.Namespace) -> RuntimeSettings:

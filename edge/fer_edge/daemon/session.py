@@ -28,8 +28,8 @@ from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import Opening, first_to_open, open_sources, source_names
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.status import DaemonStatus, ModelStatus, SourceState, StatusBoard
+from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
-from fer_edge.system.one_line import say
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import InterpreterInfo, RuntimeStatus
 
@@ -171,7 +171,7 @@ class Session:
         server = stack.enter_context(
             open_web(settings.web, self._board, history, previews, stale_after_s=stale_after_s)
         )
-        say(f"status page at {server.url}")
+        print_message(f"status page at {server.url}")
         return [PageRecorder(history, previews)]
 
     def _none_left(self) -> Outcome:
@@ -191,7 +191,7 @@ class Session:
         progress = Progress(names, self._notifier.watchdog, longest_s)
 
         def on_hung(name: str) -> None:
-            say(f"{name}: its driver does not come back from a call; ending, to be started again")
+            print_message(f"{name}: its driver does not come back from a call; ending, to be started again")
             self._notifier.status(f"{name}: its driver hangs")
             outputs.finish(None)
             os._exit(EXIT_HUNG)
@@ -233,7 +233,7 @@ class Session:
         if final:
             self._lost.append(error)
         if self._several or not final:
-            say(str(error))
+            print_message(str(error))
 
     def _finish(
         self, failure: Exception | None, outputs: Outputs, stats: StatsWriter | None, pipelines: Pipelines

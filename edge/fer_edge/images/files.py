@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.system.files import write_bytes_atomically
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
@@ -74,7 +74,7 @@ def read_gray(path: Path) -> UInt8Array:
 def decode_gray(data: bytes, where: str) -> UInt8Array:
     """The encoded image ``data`` as uint8 [H, W]. Raises InputError, whose message starts with ``where``."""
     try:
-        with quiet_stderr():  # libpng and libjpeg complain there of damaged images
+        with hidden_stderr():  # libpng and libjpeg complain there of damaged images
             image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:
         why = "it has more pixels than OpenCV takes" if "MAX_IMAGE_PIXELS" in str(error) else error.err or error.code

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import ModelError
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import InterpreterInfo
 
 AUTO, LITERT, TFLITE_RUNTIME = "auto", "ai-edge-litert", "tflite-runtime"
@@ -82,7 +82,7 @@ class LiteRtModel:
         if path.suffix == ".onnx":
             raise ModelError(f"{path}: ONNX is for `fer-edge evaluate` and `fer-edge bench`; choose a .tflite variant")
         try:
-            with quiet_stderr():
+            with hidden_stderr():
                 resolvers = runtime.OpResolverType
                 self._interpreter: Any = runtime.Interpreter(
                     model_path=str(path),

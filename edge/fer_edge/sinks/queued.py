@@ -15,7 +15,7 @@ from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame
 from fer_edge.sinks.pace import POLL_S, Pace
 from fer_edge.status import SinkStatus, StatusBoard
 from fer_edge.system.backoff import Backoff
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 from fer_edge.types import EmotionEvent
 
 FIRST_RETRY_S = 1.0
@@ -170,7 +170,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
             message = message if message.startswith(self._name) else f"{self._name}: {message}"
             if not outlived:
                 raise OutputError(message)
-            say(message)
+            print_message(message)
 
     def _works(self) -> bool:
         return self._failure is None and self._closing_until is None
@@ -272,7 +272,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
                 self._closing_until = time.monotonic() + self._pace.drain_s
             dropped = self._dropped
         if again:
-            say(f"{self._name}: works again" + (f"; {dropped} events dropped so far" if dropped else ""))
+            print_message(f"{self._name}: works again" + (f"; {dropped} events dropped so far" if dropped else ""))
 
     def _refused(self, hand: list[Item], error: NotTakenError) -> None:
         with self._changed:
@@ -296,7 +296,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
         with self._changed:
             new, self._problem = self._problem != str(error), str(error)
         if new:
-            say(str(error))
+            print_message(str(error))
 
     def _pause(self, seconds: float) -> None:
         with self._changed:

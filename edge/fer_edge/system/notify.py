@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 
-from fer_edge.system.one_line import printable
+from fer_edge.system.messages import printable
 
 UNIT = "fer-edge.service"
 """What the service is called."""

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse
 
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 from fer_edge.web.access import SESSION_S, AllowedHosts, Token, WrongTokens, host_name
 
 SESSION_COOKIE = "fer_edge_session"
@@ -181,7 +181,7 @@ class Application:
             new = kind not in self._told
             self._told.add(kind)
         if new:
-            say(f"status page: {kind}: {error}")
+            print_message(f"status page: {kind}: {error}")
 
 
 def json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:

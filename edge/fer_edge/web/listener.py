@@ -22,7 +22,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 from fer_edge.web.application import MOST_BODY
 
 LONGEST_S = 20.0
@@ -143,7 +143,7 @@ class Listener:
                 self._server.end_old_connections()
                 wasyncore.loop(timeout=_LOOK_S, use_poll=True, map=self._map, count=1)
             except Exception as error:  # noqa: BLE001 - it must go on serving; a connection's own errors never get here
-                say(f"status page: {type(error).__name__}: {error}")
+                print_message(f"status page: {type(error).__name__}: {error}")
                 self._stop.wait(_LOOK_S)
         wasyncore.close_all(self._map, ignore_all=True)
         self._dispatcher.shutdown(timeout=_CLOSE_S)

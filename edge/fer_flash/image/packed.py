@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
 from fer_edge.errors import InputError, reason_of
-from fer_edge.system.one_line import printable
+from fer_edge.system.messages import printable
 from fer_flash.image.xz import XzContent, xz_content_size
 
 HEAD_BYTES = 8

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_edge.system.one_line import printable
+from fer_edge.system.messages import printable
 from fer_flash.image.packed import Form
 from fer_flash.meter import Meter, duration, size
 from fer_flash.write.bmap import BlockMap, find_block_map

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from fer_edge.errors import FerEdgeError, InputError, OutputError, reason_of
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
 from fer_train.config import Recipe
@@ -74,7 +74,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return STOPPED
     except FerEdgeError as error:
-        say(str(error))
+        print_message(str(error))
         return error.exit_code
     finally:
         lock.release()

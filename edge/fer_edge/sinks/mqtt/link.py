@@ -15,7 +15,7 @@ from fer_edge.sinks.outbox import Outbox
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import FIRST_RETRY_S
 from fer_edge.system.backoff import Backoff
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 
 _STEADY_S = 20.0
 """A connection that lasted as long was a good one: after it, waits begin at the shortest again."""
@@ -109,11 +109,13 @@ class Link:
         if self._told:
             self._told = False
             dropped = self.outbox.dropped
-            say(f"mqtt: {self._broker.where}: connected" + (f"; {dropped} messages dropped so far" if dropped else ""))
+            print_message(
+                f"mqtt: {self._broker.where}: connected" + (f"; {dropped} messages dropped so far" if dropped else "")
+            )
 
     def _tell(self, problem: str) -> None:
         """Once for each kind of trouble, not for each attempt."""
         if problem != self.problem:
-            say(f"mqtt: {problem}")
+            print_message(f"mqtt: {problem}")
             self._told = True
         self.problem = problem

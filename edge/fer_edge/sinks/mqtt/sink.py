@@ -22,7 +22,7 @@ from fer_edge.sinks.outbox import Message
 from fer_edge.sinks.pace import Pace
 from fer_edge.status import SinkStatus, StatusBoard
 from fer_edge.system.extras import demand
-from fer_edge.system.one_line import say
+from fer_edge.system.messages import print_message
 from fer_edge.types import EmotionEvent
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class MqttSink(ClosingSink):
             message = f"mqtt: {problem}; {lost} message{'s were' if lost > 1 else ' was'} not passed on"
             if not self._pace.live:
                 raise OutputError(message)
-            say(message)
+            print_message(message)
 
 
 def open_mqtt(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:

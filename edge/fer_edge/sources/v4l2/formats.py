@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fer_edge.images.files import jpeg_is_whole
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
 JPEGS = ("MJPG", "JPEG")
@@ -123,7 +123,7 @@ def _decoded(data: UInt8Array, format: PixelFormat, reduction: int) -> UInt8Arra
         raise DamagedPictureError("a JPEG that is cut short")
     flag = _REDUCED.get(reduction, cv2.IMREAD_GRAYSCALE)
     try:
-        with quiet_stderr():  # libjpeg complains there of each damaged picture
+        with hidden_stderr():  # libjpeg complains there of each damaged picture
             # Cameras do not turn; a picture that claims to be turned would be one of another size.
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:

@@ -16,7 +16,7 @@ It belongs to the whole process: of two threads that hide it at once, the second
 
 
 @contextlib.contextmanager
-def quiet_stderr() -> Iterator[None]:
+def hidden_stderr() -> Iterator[None]:
     """Send file descriptor 2 to nowhere while the block runs; Python's own exceptions pass through untouched.
 
     One thread at a time: another that comes meanwhile waits for the end of the block.

@@ -11,7 +11,7 @@ import pytest
 
 from fer_edge.errors import ModelError
 from fer_edge.model.interpreter import LiteRtModel
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.stderr import hidden_stderr
 from support.edge_command import assert_one_line, clean_environment, fer_edge, undecodable_png
 
 LOADING_FAILS = """
@@ -29,8 +29,8 @@ except ModelError:
 NOT_THERE = """
 import os, sys
 os.close(2)
-from fer_edge.system.quiet import quiet_stderr
-with quiet_stderr():
+from fer_edge.system.stderr import hidden_stderr
+with hidden_stderr():
     pass
 sys.stdout.write("fine")
 """
@@ -58,17 +58,17 @@ os.write(2, b"still heard")
 
 A_LINE_MEANWHILE = """
 import threading
-from fer_edge.system.one_line import say
-from fer_edge.system.quiet import quiet_stderr
+from fer_edge.system.messages import print_message
+from fer_edge.system.stderr import hidden_stderr
 hidden, told = threading.Event(), threading.Event()
 def hide():
-    with quiet_stderr():
+    with hidden_stderr():
         hidden.set()
         told.wait(0.3)
 thread = threading.Thread(target=hide)
 thread.start()
 hidden.wait()
-say("the camera is lost")
+print_message("the camera is lost")
 told.set()
 thread.join()
 """
@@ -113,7 +113,7 @@ def test_a_process_without_stderr_goes_on(tmp_path: Path) -> None:
 
 def test_what_is_written_inside_is_lost_and_what_is_raised_is_not(capfd: pytest.CaptureFixture[str]) -> None:
     os.write(2, b"before ")
-    with pytest.raises(KeyError, match="mine"), quiet_stderr():
+    with pytest.raises(KeyError, match="mine"), hidden_stderr():
         os.write(2, b"inside ")
         raise KeyError("mine")
     os.write(2, b"after")
