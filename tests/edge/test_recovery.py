@@ -66,7 +66,7 @@ def test_a_server_that_dies_and_comes_back(tiny_bundle: Path, tmp_path: Path) ->
         port, url = server.port, server.url("stream")
     with running_daemon(tmp_path, config(tiny_bundle, url)) as daemon:  # not there yet: a state, and no end
         ((kind, reason),) = outages(daemon, 1)
-        assert kind == "source_lost" and "nothing listens" in (reason or "")
+        assert kind == "source_lost" and "refuses the connection" in (reason or "")
         daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > 0)  # by attempts alone
         for number in (1, 2):
             with mjpeg_server(port=port):

@@ -38,7 +38,7 @@ def make_bad_sources(folder: Path, clip: Path) -> dict[str, str]:
         "text.jpg": "not an image",
         "cut.jpg": "cut short",
         "no-images": "holds no images",
-        "ftp://camera/1": "ftp sources are not taken",
+        "ftp://camera/1": "ftp sources are not supported",
         "rtsp:///1": "not a URL",
         "http://camera:99999/": "not a URL",
     }

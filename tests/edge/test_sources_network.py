@@ -117,9 +117,9 @@ def test_a_password_for_http(server: MjpegServer) -> None:
     login = f"{mjpeg.USER}:{mjpeg.PASSWORD.replace('+', '%2B')}@"
     with open_source(server.url("private", login), PATIENT) as source:
         assert len(frames_of(source, 1)) == 1
-    assert "it wants a user and a password (401" in refusal(server.url("private"), PATIENT)
+    assert "it requires a user name and password (401" in refusal(server.url("private"), PATIENT)
     said = refusal(server.url("private", "viewer:Sesame@"), PATIENT)
-    assert "user or password are wrong (401" in said
+    assert "the user name or password is wrong (401" in said
     assert "Sesame" not in said
     assert "viewer:***@" in said
 
@@ -128,25 +128,25 @@ def test_a_stream_that_stalls_ends_or_loses_its_server(server: MjpegServer) -> N
     with open_source(server.url("stall"), SourceSettings(timeout_s=2)) as source:
         frames_of(source, 1)
         began = time.monotonic()
-        assert "the stream stopped: nothing came for" in until_lost(source)
+        assert "the stream stopped: no data for" in until_lost(source)
         assert time.monotonic() - began < WITHOUT_DEADLINE_S
     with open_source(server.url("short"), PATIENT) as source:
-        assert "its server ended it, or is gone" in until_lost(source)
+        assert "the server closed it or is gone" in until_lost(source)
     with mjpeg_server() as mortal, open_source(mortal.url("stream"), PATIENT) as source:
         frames_of(source, 1)
         mortal.closing.set()
-        assert "its server ended it, or is gone" in until_lost(source)
+        assert "the server closed it or is gone" in until_lost(source)
 
 
 def test_what_is_wrong_with_an_http_stream_is_said(server: MjpegServer) -> None:
-    assert "the server has no such stream (404" in refusal(server.url("nothing"), PATIENT)
-    assert "no video that can be read comes from it (text/html)" in refusal(server.url("page"), PATIENT)
+    assert "the server does not have this stream (404" in refusal(server.url("nothing"), PATIENT)
+    assert "it does not send a readable video (text/html)" in refusal(server.url("page"), PATIENT)
     assert "no answer from 127.0.0.1" in refusal(server.url("silent"))
-    assert "nothing listens at 127.0.0.1" in refusal(f"http://127.0.0.1:{free_port()}/")
-    assert "there is no host called no.such.host.invalid" in refusal("http://no.such.host.invalid/")
-    assert "no secure connection" in refusal(f"https://127.0.0.1:{server.port}/stream")
+    assert "refuses the connection" in refusal(f"http://127.0.0.1:{free_port()}/")
+    assert "cannot resolve the host name no.such.host.invalid" in refusal("http://no.such.host.invalid/")
+    assert "no TLS connection" in refusal(f"https://127.0.0.1:{server.port}/stream")
     for url in ("http:///x", "http://h:99999/", "http://h/a b", "rtsp://[::1/x", "http://h/\r\nX-Evil: 1"):
-        with pytest.raises(InputError, match="not a URL of a stream"):
+        with pytest.raises(InputError, match="not a valid stream URL"):
             open_source(url, HURRIED)
 
 
@@ -157,12 +157,12 @@ def test_an_rtsp_server_that_never_answers() -> None:
     with silent_server() as listener:
         port = port_of(listener)
         assert f"no answer from 127.0.0.1:{port} within 1 s" in refusal(f"rtsp://127.0.0.1:{port}/live")
-    assert "nothing listens at" in refusal(f"rtsp://127.0.0.1:{free_port()}/live")
+    assert "refuses the connection" in refusal(f"rtsp://127.0.0.1:{free_port()}/live")
 
 
 def test_a_server_of_another_kind_is_told(server: MjpegServer) -> None:
     said = refusal(f"rtsp://127.0.0.1:{server.port}/live")
-    assert "does not speak RTSP" in said or "the server says" in said
+    assert "does not speak RTSP" in said or "the server answered" in said
 
 
 @needs_rtsp
@@ -182,7 +182,7 @@ def test_rtsp_that_stalls_is_lost_in_time() -> None:
         frames_of(source, 3)
         process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
-        assert "the stream stopped: nothing came for" in until_lost(source)
+        assert "the stream stopped: no data for" in until_lost(source)
         assert 0.9 * settings.timeout_s <= time.monotonic() - began < WITHOUT_DEADLINE_S
 
 
@@ -192,12 +192,12 @@ def test_a_password_for_rtsp() -> None:
         login = f"{rtsp.USER}:{rtsp.PASSWORD}"
         with open_source(f"rtsp://{login}@127.0.0.1:{port}/live", PATIENT) as source:
             assert len(frames_of(source, 1)) == 1
-        assert "it wants a user and a password (401" in refusal(f"rtsp://127.0.0.1:{port}/live", PATIENT)
+        assert "it requires a user name and password (401" in refusal(f"rtsp://127.0.0.1:{port}/live", PATIENT)
         said = refusal(f"rtsp://viewer:Sesame@127.0.0.1:{port}/live", PATIENT)
-        assert "user or password are wrong (401" in said
+        assert "the user name or password is wrong (401" in said
         assert "Sesame" not in said
         # The password was right, so it is the path.
-        assert "the server has no such stream (404" in refusal(f"rtsp://{login}@127.0.0.1:{port}/other", PATIENT)
+        assert "the server does not have this stream (404" in refusal(f"rtsp://{login}@127.0.0.1:{port}/other", PATIENT)
 
 
 # As a process
@@ -223,7 +223,7 @@ def test_a_dead_stream_is_exit_3_and_touches_no_output(tiny_bundle: Path, tmp_pa
     (tmp_path / "t.jsonl").write_text("older\n")
     url = f"rtsp://me:secret@127.0.0.1:{free_port()}/live"
     result = fer_edge("run", url, "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path)
-    assert_one_line(result, 3, "rtsp://me:***@127.0.0.1", "nothing listens")
+    assert_one_line(result, 3, "rtsp://me:***@127.0.0.1", "refuses the connection")
     assert (tmp_path / "t.jsonl").read_text() == "older\n"
 
 

@@ -15,7 +15,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.settings.runtime import DetectorSettings, SourceSettings
 from fer_edge.sources import open_source
 from fer_edge.sources.demo import DemoSource
-from fer_edge.sources.view import View, adjusted, open_pixels, region_box
+from fer_edge.sources.view import View, adjust_source, make_mask, region_box
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.types import Frame, UInt8Array
 from support.edge_command import assert_one_line, face_picture, fer_edge, write_video
@@ -84,7 +84,7 @@ def test_a_region_is_a_view_and_what_is_not_asked_for_costs_no_copy() -> None:
     assert np.shares_memory(cut, picture)
     assert np.array_equal(cut, picture[100:340, 160:480])
     source = DemoSource(SourceSettings())
-    assert adjusted(source, SourceSettings(fps=5, realtime=True)) is source
+    assert adjust_source(source, SourceSettings(fps=5, realtime=True)) is source
 
 
 def test_shares_are_of_the_turned_picture() -> None:
@@ -140,7 +140,7 @@ def test_masks_stay_where_they_are_when_a_region_is_cut() -> None:
 
 @given(st.lists(st.tuples(*[st.floats(0, 1)] * 2, *[st.floats(0.01, 1)] * 2), min_size=1, max_size=3))
 def test_a_mask_covers_every_pixel_that_a_zone_touches(zones: list[tuple[float, ...]]) -> None:
-    mask = open_pixels(zones, 64, 48)
+    mask = make_mask(zones, 64, 48)
     for x, y, width, height in zones:
         inside = mask[int(y * 48) : int((y + height) * 48) + 1, int(x * 64) : int((x + width) * 64) + 1]
         assert not inside[:-1, :-1].any()
@@ -185,7 +185,7 @@ def test_a_region_outside_the_picture_is_one_line(tiny_bundle: Path, tmp_path: P
 
 
 def test_a_zone_in_pixels_beyond_the_picture_is_refused() -> None:
-    assert open_pixels([[60.0, 40.0, 4.0, 8.0]], 64, 48)[47, 63] == 0
+    assert make_mask([[60.0, 40.0, 4.0, 8.0]], 64, 48)[47, 63] == 0
     for zone in ([1200.0, 100.0, 300.0, 300.0], [60.0, 40.0, 5.0, 8.0], [0.0, 0.0, 10.0, 0.0, 10.0, 49.0]):
         with pytest.raises(ConfigError, match="64x48"):
-            open_pixels([zone], 64, 48)
+            make_mask([zone], 64, 48)

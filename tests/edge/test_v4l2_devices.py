@@ -25,7 +25,7 @@ from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources import Opening, open_source, open_sources, source_names
 from fer_edge.sources.camera import camera_device
-from fer_edge.sources.opencv import shaped_picture
+from fer_edge.sources.opencv_camera import reshape_picture
 from fer_edge.sources.opening import Unopened
 from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import Frame, UInt8Array
@@ -152,9 +152,9 @@ def test_cameras_and_their_lasting_names(tmp_path: Path, monkeypatch: pytest.Mon
     (devices / f"v4l/by-path/pci-usb-0:1-{index}0").symlink_to("../../video0")
     (devices / f"v4l/by-path/pci-usb-0:9-{index}0").symlink_to("../../video9")  # one that is gone
     assert list_cameras(tmp_path) == []  # asked for real: these are files
-    monkeypatch.setattr(devices_module, "ask_device", lambda node: DEVICES.get(node.name))
+    monkeypatch.setattr(devices_module, "query_capabilities", lambda node: DEVICES.get(node.name))
     found = list_cameras(tmp_path)
-    assert [(camera.node, camera.model, camera.lasting_name) for camera in found] == [
+    assert [(camera.node, camera.model, camera.stable_name) for camera in found] == [
         ("/dev/video0", "HD Pro Webcam C920", f"/dev/v4l/by-id/usb-C920-{index}0"),
         ("/dev/video2", "Other Camera", f"/dev/v4l/by-id/usb-Other-{index}0"),
         ("/dev/video20", "with planes", "/dev/video20"),
@@ -167,7 +167,7 @@ def test_cameras_and_their_lasting_names(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_cannot_be_opened_is_one_line_that_names_it(tmp_path: Path) -> None:
     said = {
-        BY_ID: "no such camera",
+        BY_ID: "camera not found",
         "/dev/null": "not a camera",
         str(tmp_path): "cannot be opened: Is a directory",
     }
@@ -231,7 +231,7 @@ def test_ten_thousand_failed_openings_leave_nothing(where: str, tmp_path: Path) 
 
 
 def test_a_camera_is_refused_by_its_name_through_the_whole_of_it() -> None:
-    with pytest.raises(SourceLostError, match="no such camera"):
+    with pytest.raises(SourceLostError, match="camera not found"):
         open_source(BY_ID)
 
 
@@ -320,13 +320,13 @@ def test_frames_come_without_the_padding_and_every_buffer_goes_back(driver: Fake
 @pytest.mark.parametrize("failure", ["flagged", "short", "gone"])
 def test_a_camera_lost_with_a_picture_in_hand_is_let_go_of(driver: FakeDriver, failure: str) -> None:
     """The error that says so must not keep the buffer, or the device would stay open and busy."""
-    said = {"flagged": "its driver calls damaged", "short": "64 bytes, where", "gone": "the camera is gone"}[failure]
+    words = {"flagged": "the driver marked as damaged", "short": "64 bytes, expected", "gone": "the camera is gone"}
     source = open_v4l2(driver.node, SETTINGS, "cam")
     assert isinstance(source.read(1.0), Frame)
     driver.flags = structs.BUFFER_ERROR if failure == "flagged" else 0
     driver.bytes_used = 64 if failure == "short" else driver.bytes_used
     driver.takes_back = failure != "gone"
-    with pytest.raises(SourceLostError, match=said) as raised, source:
+    with pytest.raises(SourceLostError, match=words[failure]) as raised, source:
         for _ in range(100):
             assert source.read(1.0) is NoFrame.NOT_YET
     assert raised.value.__traceback__ is not None  # it is still there, with all that it refers to
@@ -350,19 +350,19 @@ def test_the_node_of_a_raspberry_pi_camera_says_what_to_use(driver: FakeDriver, 
 def test_a_picture_of_opencv_is_of_the_size_that_was_agreed_on(width: int, height: int) -> None:
     coloured = np.zeros((height, width, 3), np.uint8)
     gray: UInt8Array = coloured[:, :, 0]
-    assert shaped_picture(coloured, width, height) is coloured
-    good = shaped_picture(gray, width, height)
+    assert reshape_picture(coloured, width, height) is coloured
+    good = reshape_picture(gray, width, height)
     assert good is not None and good.shape == (height, width)
-    as_row = shaped_picture(coloured.reshape(1, -1), width, height)  # OpenCV 4.11, BGR3
+    as_row = reshape_picture(coloured.reshape(1, -1), width, height)  # OpenCV 4.11, BGR3
     assert as_row is not None and as_row.shape in ((height, width, 3), (1, width * 3))
-    assert shaped_picture(np.zeros((height, width, 2), np.uint8), width, height) is None
-    assert shaped_picture(coloured.astype(np.float32), width, height) is None
-    assert shaped_picture(np.zeros((height + 1, width, 3), np.uint8), width, height) is None
-    assert shaped_picture(np.zeros((1, height * width * 3 + 1), np.uint8), width, height) is None
+    assert reshape_picture(np.zeros((height, width, 2), np.uint8), width, height) is None
+    assert reshape_picture(coloured.astype(np.float32), width, height) is None
+    assert reshape_picture(np.zeros((height + 1, width, 3), np.uint8), width, height) is None
+    assert reshape_picture(np.zeros((1, height * width * 3 + 1), np.uint8), width, height) is None
 
 
 def test_the_row_of_opencv_4_11_becomes_a_picture() -> None:
     row = np.arange(480 * 640 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, -1)
-    picture = shaped_picture(row, 640, 480)
+    picture = reshape_picture(row, 640, 480)
     assert picture is not None and picture.shape == (480, 640, 3)
     assert np.array_equal(picture.reshape(1, -1), row)

@@ -192,7 +192,7 @@ def test_a_jpeg_that_is_cut_short_is_damage(name: str, share: float, filled: boo
 
 
 def test_a_jpeg_of_another_size_is_damage() -> None:
-    with pytest.raises(DamagedPictureError, match="640x480, where 1280x720 was agreed on"):
+    with pytest.raises(DamagedPictureError, match="640x480, expected 1280x720"):
         gray_picture(encoded(face_picture()), PixelFormat("MJPG", 1280, 720, 0))
 
 

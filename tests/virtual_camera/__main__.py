@@ -93,13 +93,13 @@ def _check(root: Path) -> None:
                 raise CheckFailedError(f"fer-edge run {source}: {stats}")
             print(f"fer-edge run {source}: 30 frames, {stats['stages']['age']['p50_ms']:.0f} ms old when told of")
         for source, message in {
-            "picamera2:7": "there is no camera 7, libcamera sees 1",
-            "picamera2:/base/imx219@10": "there is no camera /base/imx219@10; libcamera sees: picamera2:Virtual0",
+            "picamera2:7": "camera 7 not found, libcamera sees 1",
+            "picamera2:/base/imx219@10": "camera /base/imx219@10 not found; libcamera sees: picamera2:Virtual0",
         }.items():
             _expect(_fer_edge(root, project, out, 3, "run", source).stderr, message)
         print("a camera that is not there: exit 3 and one line, by number and by id")
         old = _fer_edge(root, project, out, 2, "unbent", "run", "picamera2", site="/opt/old:/opt/site").stderr
-        _expect(old, f"version {_TOO_OLD.partition('==')[2]} is too old, 0.3.17 or newer is needed")
+        _expect(old, f"version {_TOO_OLD.partition('==')[2]} is too old, 0.3.17 or newer is required")
         print(f"{_TOO_OLD}: exit 2 and one line")
         _check_doctor(root, project, out)
 

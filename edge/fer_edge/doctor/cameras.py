@@ -24,7 +24,7 @@ def look_at_cameras(case: Case) -> Finding:
     needs_media = any(uri.startswith("picamera2") for uri in case.settings.source.uris)
     there = sorted(path for path in devices.glob("*") if re.fullmatch(r"(video|media)\d+", path.name))
     cameras = list_cameras(case.root)
-    listed = "; ".join(f"{camera.model} ({camera.node}), in the settings: {camera.lasting_name}" for camera in cameras)
+    listed = "; ".join(f"{camera.model} ({camera.node}), in the settings: {camera.stable_name}" for camera in cameras)
     missing = [str(device) for device in named if not _below(case.root, device).exists()]
     if missing:
         mend = f"there is: {listed}" if listed else "is it plugged in? lsusb shows what is"
@@ -53,9 +53,9 @@ def _below(root: Path, device: Path) -> Path:
 
 def _gives_no_pictures(node: Path) -> bool:
     """Whether the device says so itself: the second node of a USB camera gives metadata, other nodes are codecs."""
-    from fer_edge.sources.v4l2.devices import ask_device, is_camera
+    from fer_edge.sources.v4l2.devices import is_camera, query_capabilities
 
-    capability = ask_device(node)
+    capability = query_capabilities(node)
     return capability is not None and not is_camera(capability)
 
 
