@@ -56,7 +56,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, error: BaseException) -
 
 
 def test_the_disks_own_errors_become_output_errors(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"a\.txt: cannot write it: No space left"), atomic_path(tmp_path / "a.txt"):
+    with pytest.raises(OutputError, match=r"a\.txt: cannot be written: No space left"), atomic_path(tmp_path / "a.txt"):
         raise OSError(28, "No space left on device")
     assert names(tmp_path) == []
 
@@ -120,7 +120,7 @@ def test_a_pipe_and_a_device_are_written_into(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_device_is_named() -> None:
-    with pytest.raises(OutputError, match="/dev/full: cannot write it: No space left"):
+    with pytest.raises(OutputError, match="/dev/full: cannot be written: No space left"):
         write_text_atomically(Path("/dev/full"), "x")
     assert Path("/dev/full").is_char_device()
 
