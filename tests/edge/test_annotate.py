@@ -54,7 +54,7 @@ def test_any_box_can_be_drawn_on_any_picture(height: int, width: int, box: Box) 
 
 def test_contact_sheet_holds_every_picture() -> None:
     pictures = [np.full((30, 40, 3), value, np.uint8) for value in (50, 100, 150, 200, 250)]
-    pictures.append(np.full((60, 20, 3), 10, np.uint8))  # another shape is fitted in
+    pictures.append(np.full((60, 20, 3), 10, np.uint8))  # another shape is scaled to fit
     sheet = contact_sheet(pictures, columns=3, tile_width=80)
     for value in (50, 100, 150, 200, 250, 10):
         assert (sheet == value).all(axis=2).any()

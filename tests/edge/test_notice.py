@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.commands.notice import LANGUAGES, Wording, build_notice
+from fer_edge.commands.notice import LANGUAGES, OperatorDetails, build_notice
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from support.edge_command import assert_one_line, fer_edge
@@ -104,7 +104,7 @@ def test_the_law_and_what_an_estimate_is_are_named_in_every_language(code: str) 
 
 @given(words=st.text(), label=st.text(alphabet=st.characters(exclude_categories=["C", "Z"]), min_size=1))
 def test_whatever_the_operator_is_called_the_page_stays_a_page(words: str, label: str) -> None:
-    notice = build_notice(RuntimeSettings(), [label, "happy"], "en", Wording(words, words, words))
+    notice = build_notice(RuntimeSettings(), [label, "happy"], "en", OperatorDetails(words, words, words))
     seen: list[str] = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attrs: seen.append(tag)  # type: ignore[method-assign]

@@ -244,12 +244,12 @@ def test_a_good_reload_begins_anew_and_a_bad_one_changes_nothing(tiny_bundle: Pa
         daemon.wait_for(lambda: daemon.count("READY=1") > ready)
         daemon.wait_for_events(2, "appeared")
         assert daemon.wait_for_events(1, "source_lost")[0]["source"] == "127.0.0.1-2"
-        # Settings that are accepted, but that cannot begin: back to those before.
+        # Settings that are accepted, but that cannot start: the previous ones are restored.
         (tmp_path / "c.toml").write_text(
             config(tiny_bundle, server.url("stream")).replace("events.jsonl", "no/such/folder/e.jsonl")
         )
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_for(lambda: "back to those before" in daemon.errors())
+        daemon.wait_for(lambda: "restored the previous ones" in daemon.errors())
         daemon.wait_for_events(3, "appeared")
         assert daemon.stop() == 0
     assert daemon.count("RELOADING=1") == 7

@@ -1,4 +1,4 @@
-"""``fer-edge doctor``: all the checks, and a table of what they found."""
+"""``fer-edge doctor``: run all checks and print a table of the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTINGS = Check("settings", lambda case: fine("read"))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out ``fer-edge doctor``; returns 0. Raises CheckFailedError, exit code 1, when something is bad."""
+    """Run ``fer-edge doctor`` and return 0. Raises CheckFailedError, exit code 1, if a check is bad."""
     problem = None
     try:
         settings = load_settings(arguments.config)
@@ -33,10 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     found = examine(Case(settings, arguments.config), CHECKS, arguments.patience)
     if problem is not None:
         first = broken(
-            problem, "fer-edge run --print-config shows what is in force; the other checks go by the defaults"
+            problem, "fer-edge run --print-config shows the settings in use; the other checks use the defaults"
         )
     else:
-        first = fine(str(arguments.config or f"the defaults; --config {_usual_config()} names others"))
+        first = fine(str(arguments.config or f"the defaults; use --config {_usual_config()} to check other settings"))
     found.insert(0, (_SETTINGS, first))
     if arguments.report is not None:
         _write_report(arguments.report, Case(settings, arguments.config), found, arguments.patience)
@@ -58,11 +58,11 @@ def _write_report(path: Path, case: Case, found: Sequence[tuple[Check, Finding]]
         return
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print_message(f"{path} is written; read it before you pass it on")
+    print_message(f"{path} was written; review it before you share it")
 
 
 def _usual_config() -> str:
-    """Where the service's settings are, if they are there."""
+    """Return the path of the service's settings if they exist, else the placeholder of the help text."""
     return str(_SERVICE_CONFIG) if _SERVICE_CONFIG.exists() else "F"
 
 
@@ -73,13 +73,13 @@ def _as_json(found: Sequence[tuple[Check, Finding]]) -> str:
 
 
 def _as_table(found: Sequence[tuple[Check, Finding]]) -> str:
-    """Name, verdict and what was seen; below it what to do, where something is to be done."""
+    """Return name, verdict and observation of each check, followed by what to do if anything."""
     name_width = max(len(check.name) for check, _ in found)
     verdict_width = max(len(finding.verdict) for _, finding in found)
     indent = " " * (name_width + verdict_width + 4)
     try:
         columns = os.get_terminal_size(sys.stdout.fileno()).columns
-    except (OSError, ValueError):  # no terminal: one line each, for who searches in it
+    except (OSError, ValueError):  # not a terminal: one line each, which is easier to search
         columns = 10_000
     lines = []
     for check, finding in found:
