@@ -32,15 +32,15 @@ def make_bad_sources(folder: Path, clip: Path) -> dict[str, str]:
     return {
         "missing.mp4": "no such file",
         "empty.mp4": "empty",
-        "cut.mp4": "cut short",
-        "text.mp4": "not a video",
+        "cut.mp4": "incomplete",
+        "text.mp4": "not a readable video",
         "empty.jpg": "empty",
         "text.jpg": "not an image",
         "cut.jpg": "cut short",
         "no-images": "holds no images",
         "ftp://camera/1": "ftp sources are not supported",
-        "rtsp:///1": "not a URL",
-        "http://camera:99999/": "not a URL",
+        "rtsp:///1": "not a valid stream URL",
+        "http://camera:99999/": "not a valid stream URL",
     }
 
 
@@ -60,7 +60,7 @@ def test_video_cut_short_keeps_what_was_seen(tiny_bundle: Path, tmp_path: Path) 
     path = write_video(tmp_path / "clip.avi", 30, code="MJPG")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     result = fer_edge("run", path, "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path)
-    assert_one_line(result, 2, "clip.avi", "cut short")
+    assert_one_line(result, 2, "clip.avi", "incomplete")
     assert 10 <= len(lines_of(tmp_path / "t.jsonl")) <= 20
 
 
@@ -100,11 +100,11 @@ def test_no_output_overwrites_what_the_run_reads(tiny_bundle: Path, clip: Path, 
     for said, arguments in {
         "the model of the detector": ("demo", "--config", "y.toml", "--events", "./yunet.onnx"),
         "the source": ("film.mp4", "--annotate", "link.mp4"),
-        "is the source": ("link.mp4", "--trace", "../here/film.mp4"),
+        "is also the source": ("link.mp4", "--trace", "../here/film.mp4"),
         "the source imgs": ("imgs", "--trace", "imgs/2.jpg"),
         "the configuration": ("--config", "c.toml", "--stats", "./c.toml"),
         "the model bundle": ("demo", "--trace", "bundle/manifest.json"),
-        "is --trace": ("demo", "--trace", "x", "--stats", "../here/x"),
+        "is also --trace": ("demo", "--trace", "x", "--stats", "../here/x"),
     }.items():
         result = fer_edge("run", *arguments, "--bundle", "bundle", "--max-frames", 1, cwd=folder)
         assert_one_line(result, 2, said)
