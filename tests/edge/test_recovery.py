@@ -193,7 +193,7 @@ def test_night_is_a_state_and_no_loss(tiny_bundle: Path, tmp_path: Path) -> None
     assert server.asked.count("moody") == 1  # it was never opened again
 
 
-def test_a_camera_that_comes_back_at_night_is_back(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_camera_that_returns_at_night_is_back(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server:
         port, url = server.port, server.url("moody")
     with running_daemon(tmp_path, config(tiny_bundle, url)) as daemon:

@@ -1,4 +1,4 @@
-"""What ``[source]`` does to pictures: turning, mirroring, region, mask and low light, the same for every source."""
+"""Preprocessing by ``[source]``: rotation, mirroring, region, mask and low light, the same for every source."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def only_frame(uri: Path, settings: SourceSettings) -> UInt8Array:
         (SourceSettings(rotate=90, mirror=True), (0, 0)),
     ],
 )
-def test_turning_and_mirroring(tmp_path: Path, settings: SourceSettings, corner: tuple[int, int]) -> None:
+def test_rotation_and_mirroring(tmp_path: Path, settings: SourceSettings, corner: tuple[int, int]) -> None:
     pixels = np.zeros((20, 30), np.uint8)
     pixels[0, 0] = 255
     cv2.imwrite(str(tmp_path / "one.png"), pixels)
@@ -58,14 +58,14 @@ def test_turning_and_mirroring(tmp_path: Path, settings: SourceSettings, corner:
 
 
 @pytest.mark.parametrize("rotate", [90, 180, 270])
-def test_a_turned_portrait_is_found_when_it_is_set_right_and_not_before(tmp_path: Path, rotate: int) -> None:
+def test_a_rotated_portrait_is_found_only_after_correction(tmp_path: Path, rotate: int) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), cv2.rotate(face_picture(), UPSET[rotate]))
     assert faces(only_frame(tmp_path / "one.png", SourceSettings())) == []
     turned = only_frame(tmp_path / "one.png", SourceSettings(rotate=rotate))  # type: ignore[arg-type]
     assert faces(turned) == faces(face_picture()) != []
 
 
-def test_every_kind_of_source_is_turned(tmp_path: Path) -> None:
+def test_every_kind_of_source_is_rotated(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images" / "1.png"), face_picture())
     film = write_video(tmp_path / "clip.mp4", 3)
@@ -77,7 +77,7 @@ def test_every_kind_of_source_is_turned(tmp_path: Path) -> None:
                 assert frame.gray.shape == (640, 480)
 
 
-def test_a_region_is_a_view_and_what_is_not_asked_for_costs_no_copy() -> None:
+def test_a_region_is_a_view_and_unused_steps_copy_nothing() -> None:
     picture = face_picture()
     assert View(SourceSettings())(picture) is picture
     cut = View(SourceSettings(region=(160, 100, 320, 240)))(picture)
@@ -87,7 +87,7 @@ def test_a_region_is_a_view_and_what_is_not_asked_for_costs_no_copy() -> None:
     assert adjust_source(source, SourceSettings(fps=5, realtime=True)) is source
 
 
-def test_shares_are_of_the_turned_picture() -> None:
+def test_shares_refer_to_the_rotated_picture() -> None:
     picture = face_picture()
     half = View(SourceSettings(rotate=90, region=(0, 0, 1, 0.5)))(picture)
     assert half.shape == (320, 480)
@@ -100,7 +100,7 @@ def test_shares_are_of_the_turned_picture() -> None:
     st.integers(400, 3000),
     st.integers(400, 3000),
 )
-def test_a_region_lies_in_the_picture_or_is_refused(
+def test_a_region_outside_the_picture_is_refused(
     corner: tuple[float, float], size: tuple[float, float], width: int, height: int
 ) -> None:
     try:
@@ -114,7 +114,7 @@ def test_a_region_lies_in_the_picture_or_is_refused(
     assert box.height == pytest.approx(min(size[1], 1 - corner[1]) * height, abs=1)
 
 
-def test_masked_zones_are_black_and_nothing_is_found_there() -> None:
+def test_masked_zones_are_black_and_contain_no_detections() -> None:
     picture = face_picture()
     before = picture.copy()
     ((x, y, width, height),) = faces(picture)
@@ -125,10 +125,10 @@ def test_masked_zones_are_black_and_nothing_is_found_there() -> None:
         assert faces(masked) == []
         assert masked[y + height // 2, x + width // 2] == 0
         assert np.array_equal(masked[:, :20], picture[:, :20])
-    assert np.array_equal(picture, before)  # it is the source's own
+    assert np.array_equal(picture, before)  # the array belongs to the source
 
 
-def test_masks_stay_where_they_are_when_a_region_is_cut() -> None:
+def test_masks_keep_their_position_with_a_region() -> None:
     picture = np.full((480, 640), 200, np.uint8)
     zones = ((300.0, 200.0, 40.0, 40.0), (0.0, 0.0, 0.1, 0.1))
     whole = View(SourceSettings(mask=zones))(picture)
@@ -158,10 +158,10 @@ def test_a_face_too_dark_to_find_is_found_with_more_contrast() -> None:
     assert View(SourceSettings(low_light="gamma"))(bright) is bright
 
 
-# As a process
+# In a process
 
 
-def test_boxes_count_from_the_corner_of_the_region(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_boxes_are_relative_to_the_region(tiny_bundle: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), cv2.rotate(face_picture(), UPSET[90]))
     (tmp_path / "whole.toml").write_text("[source]\nrotate = 90\n")
     (tmp_path / "region.toml").write_text("[source]\nrotate = 90\nregion = [200, 100, 400, 360]\n")
