@@ -8,10 +8,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from fer_edge.commands.cli import EXIT_INTERRUPTED
 from fer_edge.daemon.outputs import Outputs
 from fer_edge.daemon.supervisor import Supervisor, Surroundings
 from fer_edge.daemon.threads import StopRequest, run_supervisors
-from fer_edge.errors import OutputError
 from fer_edge.images.files import write_image
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
@@ -20,11 +20,11 @@ from fer_edge.settings.runtime import load_settings
 from fer_edge.sinks.console import ConsoleSink
 from fer_edge.sources import Opening
 from fer_edge.sources.demo import DemoSource
+from fer_edge.system.files import create_folder
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import FrameResult, RuntimeStatus, UInt8Array
 
-EXIT_INTERRUPTED = 130
 CLIP_NAME = "demo.mp4"
 SHEET_NAME = "contact-sheet.jpg"
 _TILES = 12
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         source = stack.enter_context(DemoSource(settings.source, seconds=arguments.seconds))
         telemetry = Telemetry()
         pipeline = Pipeline.from_bundle(bundle, settings)
-        _make_folder(out)
+        create_folder(out)
         manifest = bundle.manifest
         sys.stdout.write(
             f"Model {manifest.name} {manifest.version} ({settings.model.variant}) on {arguments.seconds:g} s of the"
@@ -113,10 +113,3 @@ def _summary(status: RuntimeStatus, took_s: float, out: Path, *, sheet: bool) ->
     if sheet:
         lines.append(f"  {out / SHEET_NAME}")
     return "\n".join(lines) + "\n"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot create the folder: {error.strerror}") from error

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge.errors import FerEdgeError, OutputError
+from fer_edge.errors import FerEdgeError
 from fer_edge.images.files import check_readable, list_images, read_gray, write_image
 from fer_edge.model.bundle import ModelManifest, load_bundle
 from fer_edge.recording.annotate import Annotator, draw_box, draw_label, draw_probabilities, to_bgr
 from fer_edge.settings.runtime import load_settings
 from fer_edge.stills import FaceReader, FaceReading
-from fer_edge.system.files import file_identity
+from fer_edge.system.files import create_folder, file_identity
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import UNCERTAIN, UInt8Array
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path | None = arguments.annotate
     targets: list[Path | None] = [None] * len(paths)
     if folder is not None:
-        _prepare(folder)
+        create_folder(folder)
         targets = [*_targets(paths, folder)]
     entries: list[dict[str, Any]] = []
     with (
@@ -123,13 +123,6 @@ def _table(entries: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
 
 def _in_words(fault: str) -> str:
     return fault.replace("_", " ")
-
-
-def _prepare(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot create the folder: {error.strerror}") from error
 
 
 def _targets(paths: Sequence[Path], folder: Path) -> list[Path]:

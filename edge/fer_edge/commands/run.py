@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fer_edge.commands.cli import EXIT_INTERRUPTED
 from fer_edge.daemon.session import Outcome, Session
 from fer_edge.daemon.threads import StopRequest
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, SourceLostError
@@ -25,8 +26,6 @@ from fer_edge.system.files import file_identity
 from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
 from fer_edge.system.opencv_setup import set_up_opencv
-
-EXIT_INTERRUPTED = 130
 
 
 def run(arguments: argparse.Namespace) -> int:

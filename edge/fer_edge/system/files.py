@@ -54,6 +54,14 @@ def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def create_folder(folder: Path) -> None:
+    """Create ``folder`` and its parents if they do not exist. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot create the folder: {error.strerror}") from error
+
+
 def file_identity(path: Path) -> tuple[int, int] | str:
     """Return a value that is equal for all paths of the same file, through links and even before the file exists."""
     try:
