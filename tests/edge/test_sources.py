@@ -201,7 +201,7 @@ class FaultyCamera(ClosingSource):
         self.silent.set()
         if self.hangs:
             self.unplugged.wait(30)
-        raise SourceLostError("video9: the camera stopped giving frames")
+        raise SourceLostError("video9: the camera stopped sending frames")
 
     def close(self) -> None:
         self.unplugged.set()
