@@ -1,4 +1,4 @@
-"""Drawing: never outside the picture, colours by label, a clip that opens again."""
+"""Annotation: drawing stays inside the picture, labels have their colours, the video can be read back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def result(box: Box, emotion: str = "happy", gray: np.ndarray = GRAY) -> FrameRe
     return FrameResult(Frame("cam", 0, 1.5, gray), (TrackedEmotion("cam", 7, box, emotion, 0.8, 0.0),), ())
 
 
-def test_the_box_has_its_labels_colour_and_its_inside_stays_as_it_was() -> None:
+def test_box_has_the_labels_colour_and_leaves_its_inside_unchanged() -> None:
     annotator = Annotator(FER2013_LABELS)
     picture = annotator.draw(result(Box(100, 80, 60, 60)))
     assert picture.shape == (240, 320, 3)
@@ -30,7 +30,7 @@ def test_the_box_has_its_labels_colour_and_its_inside_stays_as_it_was() -> None:
     assert (picture[100:120, 110:150] == 90).all()
 
 
-def test_each_label_has_a_colour_of_its_own_and_uncertain_is_grey() -> None:
+def test_labels_have_different_colours_and_uncertain_is_grey() -> None:
     annotator = Annotator(FER2013_LABELS)
     assert len({annotator.colour(label) for label in (*FER2013_LABELS, UNCERTAIN)}) == len(FER2013_LABELS) + 1
     assert len(set(annotator.colour(UNCERTAIN))) == 1
@@ -54,7 +54,7 @@ def test_any_box_can_be_drawn_on_any_picture(height: int, width: int, box: Box) 
 
 def test_contact_sheet_holds_every_picture() -> None:
     pictures = [np.full((30, 40, 3), value, np.uint8) for value in (50, 100, 150, 200, 250)]
-    pictures.append(np.full((60, 20, 3), 10, np.uint8))  # another shape is fitted in
+    pictures.append(np.full((60, 20, 3), 10, np.uint8))  # another shape is scaled to fit
     sheet = contact_sheet(pictures, columns=3, tile_width=80)
     for value in (50, 100, 150, 200, 250, 10):
         assert (sheet == value).all(axis=2).any()
@@ -62,7 +62,7 @@ def test_contact_sheet_holds_every_picture() -> None:
         contact_sheet([])
 
 
-def test_the_clip_opens_again_and_keeps_the_worlds_time(tmp_path: Path) -> None:
+def test_the_video_can_be_read_and_runs_in_real_time(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     with AnnotatedVideo(path, 10) as video:
         for at in (5.0, 5.1, 5.2, 5.5):  # two frames were dropped before the last
@@ -81,7 +81,7 @@ def test_no_frame_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_places_are_refused(tmp_path: Path) -> None:
+def test_unwritable_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be named"):
         AnnotatedVideo(tmp_path / "out.avi", 10)
     with pytest.raises(OutputError):

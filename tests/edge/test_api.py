@@ -293,5 +293,5 @@ def test_what_is_missing_is_named() -> None:
         load_bundle("nowhere.zip")
     with pytest.raises(InputError, match=r"nowhere\.mp4: no such file"):
         open_source("nowhere.mp4")
-    with pytest.raises(SourceLostError, match="video99: there is no such camera"):
+    with pytest.raises(SourceLostError, match="video99: camera not found"):
         open_source(99)

@@ -1,4 +1,4 @@
-"""The command itself: options everywhere, packages that do not load, and every way to end."""
+"""The command line: common options, packages that cannot be loaded, and every kind of exit."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ broken = fer_no_such_package.commands:BROKEN
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an installed package whose commands fail, two of them on loading already."""
+    """Return a folder with an installed package whose commands fail, two of them when they are loaded."""
     folder = tmp_path_factory.mktemp("plugins")
     (folder / "fer_plugin.py").write_text(PLUGIN)
     about = folder / "fer_plugin-1.0.dist-info"
@@ -98,7 +98,7 @@ def run(*arguments: object, plugins: Path) -> subprocess.CompletedProcess[str]:
     "words",
     ["--debug bench latency", "bench --debug latency", "bench latency --debug", "bench --debug", "run demo --debug"],
 )
-def test_debug_counts_wherever_it_stands(words: str) -> None:
+def test_debug_is_accepted_before_and_after_the_command(words: str) -> None:
     assert build_parser().parse_args(words.split()).debug is True
 
 
@@ -113,18 +113,18 @@ def test_debug_counts_wherever_it_stands(words: str) -> None:
         ("data --log-level debug audit", "debug"),
     ],
 )
-def test_the_last_log_level_counts(words: str, level: str) -> None:
+def test_the_last_log_level_wins(words: str, level: str) -> None:
     arguments = build_parser().parse_args(words.split())
     assert (arguments.log_level, arguments.debug) == (level, False)
 
 
-def test_the_version_is_told_everywhere(tmp_path: Path) -> None:
+def test_every_command_prints_the_version(tmp_path: Path) -> None:
     for words in (["--version"], ["run", "--version"], ["bench", "latency", "--version"]):
         result = fer_edge(*words, cwd=tmp_path)
         assert (result.returncode, result.stdout, result.stderr) == (0, f"fer-edge {__version__}\n", "")
 
 
-def test_bad_usage_is_exit_2_and_says_which_command(tmp_path: Path) -> None:
+def test_bad_usage_is_exit_2_and_names_the_command(tmp_path: Path) -> None:
     for words, said in (([], "COMMAND"), (["walk"], "walk"), (["data"], "SUBCOMMAND"), (["run", "--fast"], "--fast")):
         result = fer_edge(*words, cwd=tmp_path)
         assert (result.returncode, result.stdout) == (2, "")
@@ -143,7 +143,7 @@ def test_debug_shows_where_it_failed(tmp_path: Path) -> None:
 # Packages that do not load
 
 
-def test_help_lists_the_rest(plugins: Path) -> None:
+def test_help_lists_the_other_commands(plugins: Path) -> None:
     result = run("--help", plugins=plugins)
     assert (result.returncode, result.stderr) == (0, "")
     for name in ("run", "predict", "demo", "doctor", "notice", "data", "forever"):
@@ -158,43 +158,43 @@ def test_the_other_commands_work(plugins: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["sub", "--flag", "x"], ["--flag"], ["--help"], ["--log-level", "info"]])
-def test_a_command_that_cannot_be_loaded_says_so_on_use(plugins: Path, words: list[str]) -> None:
+def test_a_broken_command_reports_the_reason_when_used(plugins: Path, words: list[str]) -> None:
     said = ("broken", "fer_no_such_package.commands:BROKEN", "No module named 'fer_no_such_package'", "install")
     result = run("broken", *words, plugins=plugins)
     assert_one_line(result, 2, *said)
     assert result.stdout == ""
 
 
-def test_any_failure_to_load_is_told_and_debug_shows_it(plugins: Path) -> None:
+def test_any_load_failure_is_reported_and_debug_shows_the_traceback(plugins: Path) -> None:
     assert_one_line(run("renamed", plugins=plugins), 2, "renamed", "fer_plugin:gone", "AttributeError")
     result = run("renamed", "--debug", plugins=plugins)
     assert result.returncode == 2
     assert result.stderr.count("Traceback") == 2  # what happened, and what was made of it
 
 
-# Subcommands that other packages bring
+# Subcommands from other packages
 
 
-def test_another_package_adds_to_bench(plugins: Path) -> None:
+def test_another_package_adds_bench_subcommands(plugins: Path) -> None:
     shown = run("bench", "--help", plugins=plugins)
     assert (shown.returncode, shown.stderr) == (0, "")
     for name in ("accuracy", "latency", "all", "added", "broken", "study", "layers"):
         assert shown.stdout.count(f"\n    {name} ") == 1
     assert shown.stdout.count("(cannot be loaded)") == 1
     assert_one_line(run("bench", "added", plugins=plugins), 6, "/some/where", "No space left")
-    # What bench has itself stays: this is not the other package's, which is a defect.
+    # Bench's own command has priority; the other package's one would end in an internal error.
     assert "--final" in run("bench", "accuracy", "--help", plugins=plugins).stdout
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["model.keras", "--json", "-"]])
-def test_a_subcommand_that_cannot_be_loaded_says_so_on_use(plugins: Path, words: list[str]) -> None:
+def test_a_broken_subcommand_reports_the_reason_when_used(plugins: Path, words: list[str]) -> None:
     said = ("broken", "fer_no_such_package.commands:BROKEN", "No module named 'fer_no_such_package'", "install")
     result = run("bench", "broken", *words, plugins=plugins)
     assert_one_line(result, 2, *said)
     assert result.stdout == ""
 
 
-def test_what_others_add_to_bench_is_loaded_only_when_bench_is_asked(tmp_path: Path) -> None:
+def test_bench_plugins_are_loaded_only_when_bench_runs(tmp_path: Path) -> None:
     (tmp_path / "fer_late.py").write_text('import sys\nsys.stderr.write("loaded")\n')
     about = tmp_path / "fer_late-1.0.dist-info"
     about.mkdir()
@@ -205,7 +205,7 @@ def test_what_others_add_to_bench_is_loaded_only_when_bench_is_asked(tmp_path: P
         assert (result.returncode, result.stderr) == (0, said)
 
 
-# Ends
+# Exit codes
 
 
 def test_a_defect_is_one_line_and_exit_5(plugins: Path) -> None:
@@ -235,7 +235,7 @@ def test_ctrl_c_is_130_and_one_line(plugins: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_a_signal_that_a_loading_module_makes_an_import_error_of(
+def test_a_signal_that_a_loading_module_turns_into_an_import_error(
     plugins: Path, number: int, code: int, word: str
 ) -> None:
     process = start(["loading"], with_plugins(plugins), plugins)
@@ -246,12 +246,12 @@ def test_a_signal_that_a_loading_module_makes_an_import_error_of(
     assert process.returncode == code
 
 
-def test_ctrl_c_before_run_has_begun(tmp_path: Path) -> None:
+def test_ctrl_c_before_run_has_started(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c.toml")
     process = start(["run", "demo", "--config", "c.toml"], clean_environment(), tmp_path)
     deadline = time.monotonic() + 60
     while True:
-        try:  # works once the command waits at the other end
+        try:  # the FIFO opens once the command reads it
             writer = os.open(tmp_path / "c.toml", os.O_WRONLY | os.O_NONBLOCK)
             break
         except OSError:
@@ -266,7 +266,7 @@ def test_ctrl_c_before_run_has_begun(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [["--help"], ["data", "--help"], ["run", "--print-config"]])
-def test_a_reader_that_has_gone_is_no_error(
+def test_a_closed_pipe_is_not_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], unbuffered: str
 ) -> None:
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
@@ -279,17 +279,16 @@ def test_a_reader_that_has_gone_is_no_error(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("words", [["--help"], ["run", "--print-config"]])
-def test_a_standard_output_that_is_full_is_exit_6(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
-) -> None:
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # with it argparse sees the error, and keeps it to itself
+def test_a_full_standard_output_is_exit_6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    # With PYTHONUNBUFFERED argparse gets the error and ignores it.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     with Path("/dev/full").open("w") as full:
         assert_one_line(fer_edge(*words, cwd=tmp_path, stdout=full.fileno()), 6, "No space left")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="closes streams through a POSIX shell")
 @pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0)])
-def test_closed_streams_do_no_harm(tmp_path: Path, closed: str, code: int) -> None:
+def test_closed_standard_streams_are_tolerated(tmp_path: Path, closed: str, code: int) -> None:
     line = f'"$0" -m fer_edge run --print-config {closed}; exit $?'
     shell = ["sh", "-c", line, sys.executable]
     result = subprocess.run(shell, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False)
@@ -298,7 +297,7 @@ def test_closed_streams_do_no_harm(tmp_path: Path, closed: str, code: int) -> No
     assert ("[emotion]" in result.stdout) == (closed == "2>&-")
 
 
-def test_a_file_name_that_is_no_text_is_printed_all_the_same(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_an_undecodable_file_name_is_printed(tiny_bundle: Path, tmp_path: Path) -> None:
     name = b"caf\xe9.png".decode(errors="surrogateescape")
     (tmp_path / name).write_bytes(cv2.imencode(".png", face_picture())[1].tobytes())
     table = fer_edge("predict", name, "--bundle", tiny_bundle, cwd=tmp_path)
@@ -320,7 +319,7 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(words: list[str], tmp_p
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("fer-edge: ") and line.endswith("--help")
-    assert "_" not in line.replace("{", "").partition("see")[0]  # no name of our own functions
+    assert "_" not in line.replace("{", "").partition("see")[0]  # no internal function name
 
 
 @pytest.mark.parametrize(

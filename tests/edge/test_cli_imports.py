@@ -1,4 +1,4 @@
-"""A Pi must not pay for what it does not use: which modules a fresh interpreter has loaded."""
+"""A Pi should load only what it uses: which modules a fresh interpreter has imported."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ with open("modules.json", "w") as stream:
 
 
 def modules_after(code: str, folder: Path) -> set[str]:
-    """Top-level modules loaded in a fresh interpreter that ran ``code`` in ``folder``."""
+    """Return the top-level modules loaded in a fresh interpreter that ran ``code`` in ``folder``."""
     result = subprocess.run(
         [sys.executable, "-c", code + TELL],
         cwd=folder,
@@ -68,13 +68,13 @@ def command(*arguments: object) -> str:
     return COMMAND.replace("ARGUMENTS", repr([str(argument) for argument in arguments]))
 
 
-def test_no_module_of_the_runtime_loads_the_hosts_libraries(tmp_path: Path) -> None:
+def test_no_runtime_module_loads_host_libraries(tmp_path: Path) -> None:
     loaded = modules_after(IMPORT_EVERYTHING, tmp_path)
     assert "cv2" in loaded
     assert not loaded & HOST_ONLY
 
 
-def test_run_and_predict_do_not_either(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_run_and_predict_load_no_host_libraries(tiny_bundle: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), face_picture())
     run = command(
         *("run", "one.png", "--bundle", tiny_bundle, "--annotate", "a.mp4"),

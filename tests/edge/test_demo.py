@@ -1,4 +1,4 @@
-"""``fer-edge demo`` as a process: the events, the summary and the files to look at."""
+"""``fer-edge demo`` as a process: the events, the summary and the files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 
 
-def test_demo_tells_events_and_writes_a_clip_and_a_sheet(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_demo_prints_events_and_writes_a_video_and_a_contact_sheet(tiny_bundle: Path, tmp_path: Path) -> None:
     result = fer_edge("demo", "--seconds", 4, "--bundle", tiny_bundle, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert "face 1  appeared" in result.stdout
@@ -28,7 +28,7 @@ def test_demo_tells_events_and_writes_a_clip_and_a_sheet(tiny_bundle: Path, tmp_
     assert sorted(entry.name for entry in out.iterdir()) == ["contact-sheet.jpg", "demo.mp4"]
 
 
-def test_ctrl_c_keeps_what_there_is(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_results_so_far(tiny_bundle: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         command_line("demo", "--seconds", 600, "--bundle", tiny_bundle, "--out", "out"),
         cwd=tmp_path,
@@ -52,6 +52,6 @@ def test_unwritable_folder(tiny_bundle: Path, tmp_path: Path) -> None:
     assert_one_line(fer_edge("demo", "--out", "file", "--bundle", tiny_bundle, cwd=tmp_path), 6, "file")
 
 
-def test_the_environment_names_the_model(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_the_environment_selects_the_model(tiny_bundle: Path, tmp_path: Path) -> None:
     chosen = {"FER_EDGE_MODEL_BUNDLE": str(tiny_bundle), "FER_EDGE_MODEL_VARIANT": "int3"}
     assert_one_line(fer_edge("demo", cwd=tmp_path, settings=chosen), 4, "int3")

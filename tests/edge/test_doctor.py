@@ -293,7 +293,7 @@ def test_cameras_are_listed_by_stable_names(tmp_path: Path, monkeypatch: pytest.
     def ask(node: Path) -> structs.Capability:
         return structs.Capability(b"uvcvideo", b"HD Webcam", b"usb-1", 0, 0xFFFF_FFFF, powers[node.resolve().name])
 
-    monkeypatch.setattr(devices, "ask_device", ask)
+    monkeypatch.setattr(devices, "query_capabilities", ask)
     listed = f"HD Webcam (/dev/video0), in the settings: {link}"
     assert_found(check_cameras(context_of(tmp_path)), OK, f"{listed}; other devices: /dev/video1")
     assert_found(check_cameras(context_of(tmp_path, f'[source]\nuris = ["{link}"]')), OK, listed)

@@ -71,7 +71,7 @@ def test_values_of_settings_are_not_in_the_report(tmp_path: Path) -> None:
         '[model]\nbundle = "/home/lovelace/my models/attic-model"\n'
     )
     result = fer_edge("doctor", "--config", folder / "house.toml", "--report", "report.json", cwd=tmp_path)
-    assert result.returncode == 1 and "report.json is written" in result.stderr
+    assert result.returncode == 1 and "report.json was written" in result.stderr
     text = (tmp_path / "report.json").read_text()
     planted = ["hunter22", "tok-4711", "ada", "Ada", "lovelace", "attic", "Attic", "192.168.77.12", "film", "house"]
     found = [word for word in (*planted, str(tmp_path)) if word in text]

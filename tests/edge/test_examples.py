@@ -39,7 +39,7 @@ CASES = (
     Case("image.py missing.png", complains=r"(\[ WARN.*\n)?missing.png: no picture that OpenCV can read\n", code=1),
     Case("folder.py pictures", r"face\.png: happy\nwall\.png: nobody\n"),
     Case("webcam.py film.mp4", rf" +0\.\d\d s  film.mp4  {TOLD}"),
-    Case("webcam.py /dev/video99", complains="/dev/video99: there is no such camera; .*\n", code=3),
+    Case("webcam.py /dev/video99", complains="/dev/video99: camera not found; .*\n", code=3),
     Case("network_stream.py {server}/film.mp4 1", rf".*127.0.0.1  {TOLD}"),
     Case("network_stream.py {server}/page 1", complains="http://.*/page: .*\n"),
     Case("two_cameras.py film.mp4 gone.mp4", f".*camera 1  {TOLD}", "camera 2: gone.mp4: no such file or folder.*\n"),

@@ -1,4 +1,4 @@
-"""What stands under a final name is whole, whatever happened on the way there."""
+"""A file under its final name is complete, whatever happens while it is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def names(folder: Path) -> list[str]:
 
 @given(data=st.binary())
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_bytes_arrive_whole(tmp_path: Path, data: bytes) -> None:
+def test_bytes_are_written_completely(tmp_path: Path, data: bytes) -> None:
     write_bytes_atomically(tmp_path / "a.bin", data)
     assert (tmp_path / "a.bin").read_bytes() == data
     assert names(tmp_path) == ["a.bin"]
@@ -32,7 +32,7 @@ def test_text_is_utf8_on_any_system(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == "Grüße, 日本\n".encode()
 
 
-def test_the_temporary_name_keeps_the_ending_and_hides(tmp_path: Path) -> None:
+def test_the_temporary_file_keeps_the_suffix_and_is_hidden(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "film.mp4") as temporary:
         assert temporary.parent == tmp_path
         assert temporary.name.startswith(".film.mp4.")
@@ -44,7 +44,7 @@ def test_the_temporary_name_keeps_the_ending_and_hides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [ValueError("no"), KeyboardInterrupt(), ModelError("no"), OutputError("no"), SourceLostError("no")]
 )
-def test_a_failure_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
+def test_a_failure_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.txt"
     path.write_text("older")
     with pytest.raises(type(error)) as caught, atomic_path(path) as temporary:
@@ -55,13 +55,13 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, error: BaseException) -
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_the_disks_own_errors_become_output_errors(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"a\.txt: cannot write it: No space left"), atomic_path(tmp_path / "a.txt"):
+def test_disk_errors_become_output_errors(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"a\.txt: cannot be written: No space left"), atomic_path(tmp_path / "a.txt"):
         raise OSError(28, "No space left on device")
     assert names(tmp_path) == []
 
 
-def test_permissions_follow_the_umask_or_the_file_that_is_replaced(tmp_path: Path) -> None:
+def test_permissions_come_from_the_umask_or_the_replaced_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_bytes_atomically(tmp_path / "new", b"")
@@ -73,7 +73,7 @@ def test_permissions_follow_the_umask_or_the_file_that_is_replaced(tmp_path: Pat
     assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o600
 
 
-def test_a_link_stays_and_leads_to_the_new_file(tmp_path: Path) -> None:
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "a.txt").write_text("older")
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "a.txt")
@@ -87,7 +87,7 @@ def test_a_link_stays_and_leads_to_the_new_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["none/a.txt", ".", "x" * 300, "a\0b", "file/a.txt"])
-def test_where_nothing_can_be_written_is_said(tmp_path: Path, name: str) -> None:
+def test_unwritable_paths_are_reported(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     before = names(tmp_path)
     with pytest.raises(OutputError) as caught:
@@ -96,14 +96,14 @@ def test_where_nothing_can_be_written_is_said(tmp_path: Path, name: str) -> None
     assert names(tmp_path) == before
 
 
-def test_the_longest_name_that_a_file_can_have(tmp_path: Path) -> None:
+def test_the_longest_possible_file_name(tmp_path: Path) -> None:
     for name in ("x" * 255, "x" * 100 + "." + "y" * 154, "ü" * 127):
         write_bytes_atomically(tmp_path / name, b"x")
         assert (tmp_path / name).read_bytes() == b"x"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes with names are POSIX's")
-def test_a_pipe_and_a_device_are_written_into(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_written_directly(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_bytes()))
@@ -120,24 +120,24 @@ def test_a_pipe_and_a_device_are_written_into(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_device_is_named() -> None:
-    with pytest.raises(OutputError, match="/dev/full: cannot write it: No space left"):
+    with pytest.raises(OutputError, match="/dev/full: cannot be written: No space left"):
         write_text_atomically(Path("/dev/full"), "x")
     assert Path("/dev/full").is_char_device()
 
 
-def test_one_file_has_one_identity_whatever_it_is_called(tmp_path: Path) -> None:
+def test_all_paths_of_a_file_have_one_identity(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "link").symlink_to("a")
     (tmp_path / "new").symlink_to("b")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "sub").mkdir()
     assert file_identity(tmp_path / "link") == file_identity(tmp_path / "sub" / ".." / "a")
-    assert file_identity(tmp_path / "new") == file_identity(tmp_path / "sub" / ".." / "b")  # not there yet
+    assert file_identity(tmp_path / "new") == file_identity(tmp_path / "sub" / ".." / "b")  # does not exist yet
     different = {file_identity(tmp_path / name) for name in ("a", "b", "c", "loop", "a\0b")}
     assert len(different) == 5
 
 
-def test_a_pending_file_is_there_after_commit_alone(tmp_path: Path) -> None:
+def test_a_pending_file_exists_only_after_commit(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     pending = PendingFile(path)
     pending.temporary.write_text("one")

@@ -1,4 +1,4 @@
-"""The folder that all processes of the tests share is there as a whole or not at all."""
+"""A folder shared by all test processes exists completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from support.bundles import made_once
 
 
-def test_two_that_make_it_at_once_both_have_it_whole(tmp_path: Path) -> None:
+def test_two_processes_that_create_it_both_get_it_complete(tmp_path: Path) -> None:
     folder, both_make = tmp_path / "new" / "tiny", threading.Barrier(2, timeout=60)
 
     def make(path: Path) -> None:
         path.mkdir()
         (path / "first").touch()
-        assert not folder.exists()  # nobody may see a part
+        assert not folder.exists()  # no process may see a part of it
         both_make.wait()
         (path / "second").touch()
 
@@ -29,7 +29,7 @@ def test_two_that_make_it_at_once_both_have_it_whole(tmp_path: Path) -> None:
     assert made_once(folder, lambda path: pytest.fail(f"{path} made again")) == folder
 
 
-def test_what_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_creation_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         made_once(tmp_path / "tiny", lambda path: None)
     assert list(tmp_path.iterdir()) == []

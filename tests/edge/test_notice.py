@@ -1,4 +1,4 @@
-"""``fer-edge notice`` says what the settings do, in each language, as text and as a page."""
+"""``fer-edge notice`` describes the settings in each language, as text and as a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.commands.notice import LANGUAGES, Wording, build_notice
+from fer_edge.commands.notice import LANGUAGES, OperatorDetails, build_notice
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from support.edge_command import assert_one_line, fer_edge
@@ -23,8 +23,8 @@ ENGLISH = tomllib.loads((LANGUAGES / "en.toml").read_text())
 KEPT, PICTURES = ENGLISH["kept"], ENGLISH["pictures"]
 
 
-def told(settings: RuntimeSettings, code: str = "en") -> list[str]:
-    """All paragraphs of the notice."""
+def paragraphs_of(settings: RuntimeSettings, code: str = "en") -> list[str]:
+    """Return all paragraphs of the notice."""
     notice = build_notice(settings, FER2013_LABELS, code)
     return [paragraph for _, paragraphs in notice.sections for paragraph in paragraphs]
 
@@ -35,7 +35,7 @@ def settings_of(folder: Path, toml: str) -> RuntimeSettings:
 
 
 def placeholders(value: Any, path: str = "") -> dict[str, set[str | None]]:
-    """Each text's path, and the names that it leaves to be filled in."""
+    """Return each text's key path and its placeholders."""
     if isinstance(value, str):
         return {path: {name for _, name, _, _ in string.Formatter().parse(value) if name is not None}}
     return {key: names for name, item in value.items() for key, names in placeholders(item, f"{path}.{name}").items()}
@@ -49,8 +49,8 @@ def test_every_language_has_the_same_texts(code: str) -> None:
     assert "" not in [text.strip() for text in texts["what"].values()]
 
 
-def test_by_default_nothing_is_kept_and_no_picture_goes_anywhere() -> None:
-    paragraphs = told(RuntimeSettings())
+def test_by_default_nothing_is_stored_and_no_picture_is_sent() -> None:
+    paragraphs = paragraphs_of(RuntimeSettings())
     assert PICTURES["none"] in paragraphs and KEPT["nothing"] in paragraphs and KEPT["events"] in paragraphs
     assert not {PICTURES["preview"], PICTURES["annotate"], PICTURES["else"], KEPT["file"]} & set(paragraphs)
 
@@ -86,25 +86,25 @@ def test_by_default_nothing_is_kept_and_no_picture_goes_anywhere() -> None:
 )
 def test_the_notice_follows_the_settings(tmp_path: Path, toml: str, said: list[str], unsaid: list[str]) -> None:
     settings = settings_of(tmp_path, toml)
-    paragraphs = told(settings)
+    paragraphs = paragraphs_of(settings)
     assert set(said) <= set(paragraphs)
     assert not set(unsaid) & set(paragraphs)
-    assert not any("secret" in paragraph for code in CODES for paragraph in told(settings, code))
+    assert not any("secret" in paragraph for code in CODES for paragraph in paragraphs_of(settings, code))
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_the_law_and_what_an_estimate_is_are_named_in_every_language(code: str) -> None:
-    text = " ".join(told(RuntimeSettings(), code))
+def test_every_language_states_the_law_and_the_meaning_of_estimates(code: str) -> None:
+    text = " ".join(paragraphs_of(RuntimeSettings(), code))
     for article in (r"2024/1689", r"50\W*(\(3\)|Absatz 3)", r"5\W*(\(1\)\(f\)|Absatz 1 Buchstabe f)", r"\b77\b"):
         assert re.search(article, text)
     assert set(tomllib.loads((LANGUAGES / f"{code}.toml").read_text())["meaning"].values()) <= set(
-        told(RuntimeSettings(), code)
+        paragraphs_of(RuntimeSettings(), code)
     )
 
 
 @given(words=st.text(), label=st.text(alphabet=st.characters(exclude_categories=["C", "Z"]), min_size=1))
-def test_whatever_the_operator_is_called_the_page_stays_a_page(words: str, label: str) -> None:
-    notice = build_notice(RuntimeSettings(), [label, "happy"], "en", Wording(words, words, words))
+def test_any_operator_text_is_escaped_in_the_page(words: str, label: str) -> None:
+    notice = build_notice(RuntimeSettings(), [label, "happy"], "en", OperatorDetails(words, words, words))
     seen: list[str] = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attrs: seen.append(tag)  # type: ignore[method-assign]
@@ -130,5 +130,5 @@ def test_the_command_writes_a_page(tmp_path: Path) -> None:
     assert_one_line(result, 0, "no --config", "default settings")
     page = (tmp_path / "notice.html").read_text()
     assert page.startswith('<!DOCTYPE html>\n<html lang="en">')
-    assert "http" not in page and "src=" not in page  # nothing is fetched
+    assert "http" not in page and "src=" not in page  # the page loads nothing
     assert_one_line(fer_edge("notice", "--config", "gone.toml", cwd=tmp_path), 2, "gone.toml", "no such file")

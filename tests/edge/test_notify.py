@@ -1,4 +1,4 @@
-"""Messages to systemd, read from a real socket as systemd reads them."""
+"""systemd notifications, read from a real socket like systemd does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fer_edge.system.notify import Notifier
 
 @dataclass(frozen=True)
 class Listener:
-    """Stands where systemd listens; ``name`` is what it would put into NOTIFY_SOCKET."""
+    """Replaces systemd; ``name`` is the value for NOTIFY_SOCKET."""
 
     name: str
     socket: socket.socket = field(default_factory=lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
@@ -66,7 +66,7 @@ def test_each_message_is_what_systemd_expects(listener: Listener) -> None:
     assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
 
-def test_progress_is_told_once_in_a_tenth_of_the_watchdogs_time(listener: Listener) -> None:
+def test_watchdog_messages_are_limited_to_one_per_tenth_of_the_time(listener: Listener) -> None:
     notifier = Notifier(listener.environment(WATCHDOG_USEC="600000000", WATCHDOG_PID=str(os.getpid())))
     assert notifier.watchdog_s == 600
     assert notifier.watchdog()
@@ -74,11 +74,11 @@ def test_progress_is_told_once_in_a_tenth_of_the_watchdogs_time(listener: Listen
     assert listener.message() == "WATCHDOG=1" and listener.is_empty()
     quick = Notifier(listener.environment(WATCHDOG_USEC="1000"))
     assert quick.watchdog()
-    time.sleep(0.001)  # ten times as long as it has to wait
+    time.sleep(0.001)  # ten times the minimum interval
     assert quick.watchdog()
 
 
-def test_the_watchdog_can_be_given_more_time_and_never_less_than_the_units(listener: Listener) -> None:
+def test_the_watchdog_time_can_be_raised_but_never_below_the_units(listener: Listener) -> None:
     notifier = Notifier(listener.environment(WATCHDOG_USEC="90000000"))
     assert notifier.extend_watchdog(200.5) and listener.message() == "WATCHDOG_USEC=200500000"
     assert notifier.watchdog_s == 200.5
@@ -99,7 +99,7 @@ def test_the_watchdog_can_be_given_more_time_and_never_less_than_the_units(liste
         {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": ""},
     ],
 )
-def test_a_watchdog_that_is_not_for_this_process_is_none(listener: Listener, watchdog: dict[str, str]) -> None:
+def test_a_watchdog_for_another_process_is_ignored(listener: Listener, watchdog: dict[str, str]) -> None:
     notifier = Notifier(listener.environment(**watchdog))
     assert notifier.watchdog_s is None
     assert not notifier.watchdog()
@@ -117,7 +117,7 @@ def test_without_a_listener_nothing_happens(name: str) -> None:
     assert not Notifier({"WATCHDOG_USEC": "1000000"}).watchdog()
 
 
-def test_a_listener_that_does_not_read_holds_nobody_up(listener: Listener) -> None:
+def test_a_listener_that_does_not_read_does_not_block(listener: Listener) -> None:
     notifier = Notifier(listener.environment())
     sent = 0
     while notifier.status("x"):
@@ -125,7 +125,7 @@ def test_a_listener_that_does_not_read_holds_nobody_up(listener: Listener) -> No
         assert sent < 100_000
     assert sent > 0
     assert not notifier.ready()
-    listener.message()  # room again
+    listener.message()  # there is room again
     assert notifier.ready()
 
 
@@ -134,11 +134,11 @@ def test_any_status_becomes_one_line_of_utf_8(text: str) -> None:
     listening = Listener(f"@fer-edge-test-{secrets.token_hex(8)}").listen()
     with listening.socket:
         assert Notifier(listening.environment()).status(text)
-        message = listening.message()  # which decodes as strictly as systemd does
+        message = listening.message()  # decodes as strictly as systemd
     assert message.startswith("STATUS=") and message.isprintable() and len(message) < 410
 
 
-def test_the_environment_of_the_process_is_used_and_kept(listener: Listener) -> None:
+def test_the_process_environment_is_used_and_unchanged(listener: Listener) -> None:
     code = (
         "import os; from fer_edge.system.notify import Notifier; n = Notifier(); n.ready(); n.watchdog();"
         "print(n.watchdog_s, *sorted(k for k in os.environ if k[:5] in ('NOTIF', 'WATCH')))"

@@ -1,4 +1,4 @@
-"""What a camera's pictures tell of the camera."""
+"""Health checks of a camera's pictures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lit(seed: int, size: tuple[int, int] = (64, 48)) -> UInt8Array:
 
 
 def dark(seed: int) -> UInt8Array:
-    """A covered lens: black, with a sensor's noise."""
+    """Return the picture of a covered lens: black, with sensor noise."""
     return np.random.default_rng(seed).integers(14, 19, (48, 64), dtype=np.uint8)
 
 
@@ -52,7 +52,7 @@ def problems(pictures: Sequence[UInt8Array], settings: RecoverySettings = SETTIN
 
 
 def darkness(pictures: Sequence[UInt8Array], settings: RecoverySettings = SETTINGS) -> list[bool]:
-    """Whether it was called dark at each picture, none of which is a problem."""
+    """Return whether each picture counted as dark; none of them is a problem."""
     health = PictureHealth(settings)
     states = []
     for index, picture in enumerate(pictures):
@@ -62,20 +62,20 @@ def darkness(pictures: Sequence[UInt8Array], settings: RecoverySettings = SETTIN
 
 
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=80))
-def test_pictures_that_differ_and_are_lit_are_well(seeds: list[int]) -> None:
+def test_lit_and_changing_pictures_are_healthy(seeds: list[int]) -> None:
     assert problems([lit(seed) for seed in seeds]) == []
 
 
-def test_dark_is_a_state_and_no_problem() -> None:
+def test_darkness_is_a_state_not_a_problem() -> None:
     states = darkness([*map(lit, range(5)), *map(dark, range(60)), lit(9), *map(dark, range(20))])
-    assert states == [False] * 34 + [True] * 31 + [False] * 21  # after 3 s; at once light again
+    assert states == [False] * 34 + [True] * 31 + [False] * 21  # after 3 s; light again at once
     assert darkness([*map(dark, range(25)), *map(lit, range(5)), *map(dark, range(25))]) == [False] * 55
     assert not any(darkness([*map(dark, range(60))], RecoverySettings(dark_after_s=0)))
 
 
 def test_a_dark_picture_without_noise_is_dark_and_not_frozen() -> None:
     assert darkness([np.zeros((48, 64), np.uint8)] * 100)[-1]
-    # Where nothing is called dark, the same picture is a frozen one.
+    # If darkness is disabled, the same picture is a frozen one.
     assert problems([np.zeros((48, 64), np.uint8)] * 100, RecoverySettings(dark_after_s=0, frozen_after_s=2.0))
 
 
@@ -83,13 +83,13 @@ def test_a_dark_picture_without_noise_is_dark_and_not_frozen() -> None:
     ("picture", "expected"),
     [
         (np.full((480, 640), 16, np.uint8), True),
-        (np.random.default_rng(0).integers(0, 14, (480, 640), dtype=np.uint8), True),  # a sensor's noise
-        (np.random.default_rng(0).integers(2, 32, (480, 640), dtype=np.uint8), False),  # dim, and something is there
-        (np.full((480, 640), 40, np.uint8), False),  # fog is no night
+        (np.random.default_rng(0).integers(0, 14, (480, 640), dtype=np.uint8), True),  # sensor noise
+        (np.random.default_rng(0).integers(2, 32, (480, 640), dtype=np.uint8), False),  # dim, but not empty
+        (np.full((480, 640), 40, np.uint8), False),  # fog is not night
         (lit(1), False),
     ],
 )
-def test_what_is_dark(picture: UInt8Array, expected: bool) -> None:
+def test_is_dark(picture: UInt8Array, expected: bool) -> None:
     assert is_dark(picture) is expected
 
 
@@ -105,7 +105,7 @@ def test_a_small_light_and_a_masked_zone_change_nothing(lamp: int, masked: int) 
     assert not is_dark(day)
 
 
-def test_frozen_is_told_in_its_time_and_one_pixel_of_noise_is_life() -> None:
+def test_a_frozen_picture_is_reported_in_time_and_one_changed_pixel_resets_it() -> None:
     (at, problem), *_ = problems([lit(1), *[lit(2)] * 60])
     assert (at, problem) == (2.1, "its picture has been the same for 2 s")
     alive = [lit(2) for _ in range(60)]
@@ -116,14 +116,14 @@ def test_frozen_is_told_in_its_time_and_one_pixel_of_noise_is_life() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(16, 64), st.integers(16, 64)), min_size=1, max_size=5))
-def test_another_size_is_told_at_once(sizes: list[tuple[int, int]]) -> None:
+def test_a_changed_size_is_reported_at_once(sizes: list[tuple[int, int]]) -> None:
     told = problems([lit(index, size) for index, size in enumerate(sizes)])
     changed = [index for index, size in enumerate(sizes) if size != sizes[0]]
     assert [round(at * RATE) for at, _ in told] == changed
 
 
 class Scripted(ClosingSource):
-    """Gives these pictures, and ends."""
+    """Returns these pictures, then ends."""
 
     name, live, fps, dropped = "cam", True, RATE, 0
 
@@ -138,7 +138,7 @@ class Scripted(ClosingSource):
 
 
 def read_all(source: WatchedSource) -> list[int]:
-    """The numbers of the frames that are given, until the source is lost."""
+    """Return the indices of the frames, until the source is lost."""
     given_frames = []
     with contextlib.suppress(SourceLostError):
         while True:
@@ -148,11 +148,11 @@ def read_all(source: WatchedSource) -> list[int]:
     return given_frames
 
 
-def test_a_camera_that_was_lost_is_back_with_the_first_picture_that_proves_it() -> None:
+def test_a_lost_camera_is_back_with_the_first_changed_picture() -> None:
     told: list[bool] = []
     pictures = [lit(1), lit(1), lit(1), lit(3), lit(4)]
     source = WatchedSource(Scripted(pictures), SETTINGS, unproven=True, on_watched=told.append)
-    assert [source.read(0) for _ in range(3)] == [NoFrame.NOT_YET] * 3  # as frozen as it was when it was lost
+    assert [source.read(0) for _ in range(3)] == [NoFrame.NOT_YET] * 3  # still as frozen as when it was lost
     assert told == []
     assert read_all(source) == [3, 4]
     assert told == [False]
@@ -160,7 +160,7 @@ def test_a_camera_that_was_lost_is_back_with_the_first_picture_that_proves_it() 
         source.read(0)
 
 
-def test_a_camera_that_comes_back_at_night_is_back() -> None:
+def test_a_camera_that_returns_at_night_is_back() -> None:
     told: list[bool] = []
     noisy = WatchedSource(Scripted([*map(dark, range(60))]), SETTINGS, unproven=True, on_watched=told.append)
     assert read_all(noisy)[0] == 1 and told == [False, True]
@@ -169,18 +169,18 @@ def test_a_camera_that_comes_back_at_night_is_back() -> None:
     assert read_all(silent)[0] == 30 and told == [True]
 
 
-def test_in_the_dark_a_picture_a_second_is_given_and_the_first_with_light_at_once() -> None:
+def test_in_the_dark_one_picture_a_second_passes_and_the_first_lit_one_at_once() -> None:
     told: list[bool] = []
     pictures = [*map(lit, range(5)), *map(dark, range(100)), *map(lit, range(5))]
     source = WatchedSource(Scripted(pictures), SETTINGS, on_watched=told.append)
     given_frames = read_all(source)
-    assert given_frames[:34] == [*range(34)]  # until it is called dark
+    assert given_frames[:34] == [*range(34)]  # until it counts as dark
     assert given_frames[34:-5] == [*range(34, 105, 10)]
     assert given_frames[-5:] == [*range(105, 110)]
     assert told == [False, True, False]
 
 
-def test_one_that_may_hang_in_the_dark_is_opened_again_after_an_hour() -> None:
+def test_the_same_dark_picture_for_an_hour_reopens_the_camera() -> None:
     source = WatchedSource(Scripted([dark(1)] * 40_000), SETTINGS)
     with pytest.raises(StuckInTheDarkError):
         for _ in range(40_000):
@@ -189,7 +189,7 @@ def test_one_that_may_hang_in_the_dark_is_opened_again_after_an_hour() -> None:
     assert len(read_all(WatchedSource(Scripted(alive), SETTINGS))) > 3600
     told: list[bool] = []
     again = WatchedSource(Scripted([dark(1)] * 3), SETTINGS, dark=True, on_watched=told.append)
-    assert read_all(again) == [0] and told == [True]  # it was dark, and still is
+    assert read_all(again) == [0] and told == [True]  # it was dark before, and still is
 
 
 class Unending:
@@ -231,7 +231,7 @@ def test_opening_it_again_in_the_dark_is_no_loss(monkeypatch: pytest.MonkeyPatch
     assert reported[-1] == SourceEnded("cam", None, mono=reported[-1].mono)
 
 
-def test_a_camera_that_was_not_lost_gives_its_first_picture_whatever_it_is() -> None:
+def test_a_camera_that_was_not_lost_passes_its_first_picture() -> None:
     source = WatchedSource(Scripted([dark(1)]), SETTINGS)
     assert isinstance(source.read(0), Frame)
 

@@ -17,7 +17,7 @@ from support.scenes import FACE_IN_PORTRAIT, portrait
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Folder with ``two.png`` (two faces side by side), ``one.jpg`` and ``none.jpg``."""
+    """Return a folder with ``two.png`` (two faces side by side), ``one.jpg`` and ``none.jpg``."""
     folder = tmp_path / "images"
     folder.mkdir()
     cv2.imwrite(str(folder / "one.jpg"), face_picture())
@@ -26,7 +26,7 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def test_json_holds_every_face(tiny_bundle: Path, images: Path) -> None:
+def test_json_contains_every_face(tiny_bundle: Path, images: Path) -> None:
     result = fer_edge("predict", "--json", "two.png", "none.jpg", "--bundle", tiny_bundle, cwd=images)
     assert (result.returncode, result.stderr) == (0, "")
     answer = json.loads(result.stdout)
@@ -43,7 +43,7 @@ def test_json_holds_every_face(tiny_bundle: Path, images: Path) -> None:
         assert face["probabilities"][face["emotion"]] == face["confidence"]
 
 
-def test_a_face_that_is_hard_to_read_is_read_and_its_fault_told(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_face_of_low_quality_is_classified_and_its_fault_reported(tiny_bundle: Path, tmp_path: Path) -> None:
     sharp = portrait()
     cv2.imwrite(str(tmp_path / "sharp.png"), sharp)
     cv2.imwrite(str(tmp_path / "soft.png"), cv2.GaussianBlur(sharp, (0, 0), 5))
@@ -55,7 +55,7 @@ def test_a_face_that_is_hard_to_read_is_read_and_its_fault_told(tiny_bundle: Pat
     assert [face["fault"] for face in faces] == [None, "blurred", "low_contrast"]
     for face in faces:
         assert face["probabilities"][face["emotion"]] == face["confidence"] > 1 / len(FER2013_LABELS) - 1e-3
-    # In grey, the colour of what is not sure, instead of the emotion's.
+    # Grey, the colour of uncertain results, instead of the emotion's.
     x, y = faces[1]["box"][:2]
     colours = [cv2.imread(str(tmp_path / "seen" / f"{name}-annotated.jpg"))[y, x + 20] for name in ("sharp", "soft")]
     assert [int(np.ptp(colour.astype(int))) > 40 for colour in colours] == [True, False]
@@ -64,8 +64,8 @@ def test_a_face_that_is_hard_to_read_is_read_and_its_fault_told(tiny_bundle: Pat
     assert rows[1].endswith("%  blurred") and rows[2].endswith("%  low contrast")
 
 
-def test_a_tall_picture_is_searched_as_run_searches_it(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Faces down to a size that a search by the picture's width finds, and one by its longer side does not."""
+def test_a_tall_picture_is_searched_like_in_run(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Find faces of a size that a search by the picture's width includes, and one by its longer side does not."""
     face = portrait()[20:220, 120:330]
     tall = np.full((2560, 700), 140, np.uint8)
     top = 20
@@ -140,15 +140,15 @@ def test_bad_images_end_with_one_line(tiny_bundle: Path, images: Path) -> None:
         flags = ("--bundle", tiny_bundle, "--json")
         result = fer_edge("predict", "one.jpg", name, "two.png", *flags, cwd=images)
         assert_one_line(result, 2, name, said)
-        assert [image["file"] for image in json.loads(result.stdout)["images"]] == ["one.jpg"]  # done before it
+        assert [image["file"] for image in json.loads(result.stdout)["images"]] == ["one.jpg"]  # processed before it
 
 
-def test_damaged_picture_data_is_told_in_one_line(tiny_bundle: Path, images: Path) -> None:
+def test_a_damaged_image_is_reported_in_one_line(tiny_bundle: Path, images: Path) -> None:
     (images / "bad.png").write_bytes(undecodable_png())
     assert_one_line(fer_edge("predict", "bad.png", "--bundle", tiny_bundle, cwd=images), 2, "bad.png")
 
 
-def test_an_input_is_never_overwritten_by_a_copy(tiny_bundle: Path, images: Path) -> None:
+def test_a_copy_never_overwrites_an_input(tiny_bundle: Path, images: Path) -> None:
     cv2.imwrite(str(images / "one-annotated.jpg"), np.full((100, 100), 90, np.uint8))
     (images / "one-annotated-2.jpg").symlink_to("none.jpg")
     before = {path.name: path.read_bytes() for path in images.iterdir()}
@@ -161,7 +161,7 @@ def test_an_input_is_never_overwritten_by_a_copy(tiny_bundle: Path, images: Path
     assert {name: (images / name).read_bytes() for name in before} == before
 
 
-def test_help_tells_that_copies_are_grey(tmp_path: Path) -> None:
+def test_help_mentions_that_copies_are_grey(tmp_path: Path) -> None:
     assert "grey" in fer_edge("predict", "--help", cwd=tmp_path).stdout
 
 
@@ -180,11 +180,11 @@ def test_a_large_photograph_keeps_its_pixels(tiny_bundle: Path, images: Path) ->
     result = fer_edge("predict", "large.jpg", "--json", "--bundle", tiny_bundle, cwd=images)
     (image,) = json.loads(result.stdout)["images"]
     assert (image["width"], image["height"]) == (3200, 2400)
-    # The drawn face is some 550 pixels wide there; boxes are told in the photograph's own pixels.
+    # The drawn face is about 550 pixels wide; boxes are in pixels of the photograph.
     assert any(400 < face["box"][2] < 800 for face in image["faces"])
 
 
-def test_the_environment_names_the_model(tiny_bundle: Path, images: Path) -> None:
+def test_the_environment_selects_the_model(tiny_bundle: Path, images: Path) -> None:
     chosen = {"FER_EDGE_MODEL_BUNDLE": str(tiny_bundle), "FER_EDGE_MODEL_VARIANT": "float32"}
     done = fer_edge("predict", "one.jpg", "--json", cwd=images, settings=chosen)
     assert (done.returncode, done.stderr) == (0, "")

@@ -66,7 +66,7 @@ def test_a_server_that_dies_and_comes_back(tiny_bundle: Path, tmp_path: Path) ->
         port, url = server.port, server.url("stream")
     with running_daemon(tmp_path, config(tiny_bundle, url)) as daemon:  # not there yet: a state, and no end
         ((kind, reason),) = outages(daemon, 1)
-        assert kind == "source_lost" and "nothing listens" in (reason or "")
+        assert kind == "source_lost" and "refuses the connection" in (reason or "")
         daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > 0)  # by attempts alone
         for number in (1, 2):
             with mjpeg_server(port=port):
@@ -193,7 +193,7 @@ def test_night_is_a_state_and_no_loss(tiny_bundle: Path, tmp_path: Path) -> None
     assert server.asked.count("moody") == 1  # it was never opened again
 
 
-def test_a_camera_that_comes_back_at_night_is_back(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_camera_that_returns_at_night_is_back(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server:
         port, url = server.port, server.url("moody")
     with running_daemon(tmp_path, config(tiny_bundle, url)) as daemon:
@@ -244,12 +244,12 @@ def test_a_good_reload_begins_anew_and_a_bad_one_changes_nothing(tiny_bundle: Pa
         daemon.wait_for(lambda: daemon.count("READY=1") > ready)
         daemon.wait_for_events(2, "appeared")
         assert daemon.wait_for_events(1, "source_lost")[0]["source"] == "127.0.0.1-2"
-        # Settings that are accepted, but that cannot begin: back to those before.
+        # Settings that are accepted, but that cannot start: the previous ones are restored.
         (tmp_path / "c.toml").write_text(
             config(tiny_bundle, server.url("stream")).replace("events.jsonl", "no/such/folder/e.jsonl")
         )
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_for(lambda: "back to those before" in daemon.errors())
+        daemon.wait_for(lambda: "restored the previous ones" in daemon.errors())
         daemon.wait_for_events(3, "appeared")
         assert daemon.stop() == 0
     assert daemon.count("RELOADING=1") == 7

@@ -1,4 +1,4 @@
-"""``fer-edge run`` as a process: what it writes, and how it ends."""
+"""``fer-edge run`` as a process: its outputs and exit codes."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def test_the_same_file_gives_the_same_trace(tiny_bundle: Path, clip: Path, tmp_p
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_events_on_standard_output_are_nothing_but_json(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_events_on_standard_output_are_only_json(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
     result = fer_edge("run", clip, "--bundle", tiny_bundle, "--events", "-", cwd=tmp_path)
     assert result.returncode == 0
     kinds = [json.loads(line)["kind"] for line in result.stdout.splitlines()]
     assert (kinds[0], kinds[-1]) == ("appeared", "left")
 
 
-def test_limits_go_by_the_files_own_time(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_limits_use_the_files_media_time(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
     run = ("run", clip, "--bundle", tiny_bundle, "--trace", "t.jsonl")
     for flags, expected in (
         (("--max-frames", 7), list(range(7))),
@@ -99,7 +99,7 @@ def test_images_and_folders(tiny_bundle: Path, tmp_path: Path) -> None:
         assert (stats["frames"], stats["faces"]) == (frames, 1)
 
 
-def test_a_face_in_a_single_picture_is_told(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_face_in_a_single_picture_gives_an_event(tiny_bundle: Path, tmp_path: Path) -> None:
     picture = files("fer_edge") / "assets" / "astronaut.jpg"
     (tmp_path / "photo.jpg").write_bytes(picture.read_bytes())
     flags = ("--bundle", tiny_bundle, "--events", "e.jsonl", "--trace", "t.jsonl")
@@ -113,7 +113,7 @@ def test_a_face_in_a_single_picture_is_told(tiny_bundle: Path, tmp_path: Path) -
     assert "appeared" in result.stdout
 
 
-def test_several_sources_run_side_by_side(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_several_sources_run_in_parallel(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
     result = fer_edge(
         *("run", clip, "demo", "--bundle", tiny_bundle, "--max-frames", 25),
         *("--trace", "t.jsonl", "--stats", "s.json"),
@@ -130,7 +130,7 @@ def test_several_sources_run_side_by_side(tiny_bundle: Path, clip: Path, tmp_pat
     assert stats["refused"] == dict.fromkeys(stats["sources"]["demo"]["refused"], 0)
 
 
-def test_a_damaged_file_ends_its_own_stream_alone(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_ends_only_its_own_source(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "imgs").mkdir()
     cv2.imwrite(str(tmp_path / "imgs" / "1.jpg"), face_picture())
     (tmp_path / "imgs" / "2.jpg").write_text("no image")
@@ -139,21 +139,21 @@ def test_a_damaged_file_ends_its_own_stream_alone(tiny_bundle: Path, clip: Path,
     assert "31 frames" in result.stdout
     seen = [line["source"] for line in lines_of(tmp_path / "t.jsonl")]
     assert (seen.count("imgs"), seen.count("clip.mp4")) == (1, 30)
-    # One that cannot be used at all is refused before anything is touched.
+    # An unusable source is refused before anything is opened.
     refused = fer_edge("run", "nothing.mp4", clip, "--bundle", tiny_bundle, "--trace", "new.jsonl", cwd=tmp_path)
     assert_one_line(refused, 2, "nothing.mp4")
     assert not (tmp_path / "new.jsonl").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_an_output_that_fails_ends_every_stream(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_failing_output_ends_every_source(tiny_bundle: Path, tmp_path: Path) -> None:
     flags = ("--bundle", tiny_bundle, "--trace", "/dev/full", "--realtime", "--stats", "s.json")
     assert_one_line(fer_edge("run", "demo", "demo", *flags, "--events", "/dev/full", cwd=tmp_path), 6, "/dev/full")
     streams = json.loads((tmp_path / "s.json").read_text())["sources"].values()
-    assert all(stream["frames"] + stream["dropped"] < 250 for stream in streams)  # the scene has 300
+    assert all(stream["frames"] + stream["dropped"] < 250 for stream in streams)  # the scene has 300 frames
 
 
-def test_the_age_of_frames_is_told_for_what_is_paced_like_a_camera(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_frame_age_is_reported_for_realtime_sources(tiny_bundle: Path, tmp_path: Path) -> None:
     run = ("run", "demo", "--bundle", tiny_bundle, "--max-frames", 45, "--stats", "s.json")
     assert fer_edge(*run, "--realtime", cwd=tmp_path).returncode == 0
     stages = json.loads((tmp_path / "s.json").read_text())["stages"]
@@ -193,7 +193,7 @@ def start(*arguments: object, cwd: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_finishes_every_output(
+def test_a_signal_during_the_run_finishes_every_output(
     tiny_bundle: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(
@@ -202,7 +202,7 @@ def test_a_signal_in_the_middle_finishes_every_output(
         cwd=tmp_path,
     )
     assert process.stdout is not None
-    assert "appeared" in process.stdout.readline()  # a face has been seen: it runs
+    assert "appeared" in process.stdout.readline()  # a face was found: it is running
     process.send_signal(number)
     rest, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
@@ -218,7 +218,7 @@ def test_a_signal_in_the_middle_finishes_every_output(
 
 
 def test_ctrl_c_before_any_result(tiny_bundle: Path, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "e.jsonl")  # opening it for writing waits for a reader, before the first frame
+    os.mkfifo(tmp_path / "e.jsonl")  # opening the FIFO for writing waits for a reader, before the first frame
     process = start("run", "demo", "--bundle", tiny_bundle, "--events", "e.jsonl", "--stats", "s.json", cwd=tmp_path)
     deadline = time.monotonic() + 60
     while not any(entry.name.startswith(".s.json") for entry in tmp_path.iterdir()):

@@ -1,4 +1,4 @@
-"""``fer-edge run`` tells what runs the model, and goes by the settings for it."""
+"""``fer-edge run`` reports the interpreter of the model, and uses the settings for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(folder: Path, config: str, *arguments: object) -> subprocess.CompletedPr
     return fer_edge("run", "demo", "--config", "c.toml", "--max-frames", 2, *arguments, cwd=folder)
 
 
-def test_stats_and_summary_tell_what_ran_and_what_xnnpack_took(tmp_path: Path) -> None:
+def test_stats_and_summary_report_the_interpreter_and_xnnpack(tmp_path: Path) -> None:
     result = run(tmp_path, "[model]\nthreads = 2")
     assert (result.returncode, result.stderr) == (0, "")
     told: dict[str, Any] = json.loads((tmp_path / "s.json").read_text())["interpreter"]
@@ -35,19 +35,19 @@ def test_stats_and_summary_tell_what_ran_and_what_xnnpack_took(tmp_path: Path) -
         assert told["delegate"] == "XNNPACK"
         assert told["nodes"] * 0.9 < told["delegated_nodes"] <= told["nodes"]
         assert f"{HERE} {told['version']}, 2 threads; XNNPACK took {taken}\n" in result.stdout
-    else:  # it logs that XNNPACK was created, which then takes nothing of an int8 graph
+    else:  # it logs that XNNPACK was created, which then runs none of an int8 graph
         assert (told["delegate"], told["delegated_nodes"]) == (None, 0)
         assert f"no delegate took {taken}\n" in result.stdout
 
 
-def test_an_interpreter_asked_for_by_name(tmp_path: Path) -> None:
+def test_an_interpreter_selected_by_name(tmp_path: Path) -> None:
     assert run(tmp_path, f"[model]\ninterpreter = '{HERE}'").returncode == 0
     refused = run(tmp_path, f"[model]\ninterpreter = '{MISSING}'")
     assert_one_line(refused, 4, MISSING, REMEDY[MISSING])
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_opencv_has_as_many_threads_as_the_config_says(tmp_path: Path, threads: int) -> None:
+def test_opencv_uses_the_configured_number_of_threads(tmp_path: Path, threads: int) -> None:
     (tmp_path / "c.toml").write_text(f"[detector]\nthreads = {threads}\n")
     code = (
         "import sys, cv2; from fer_edge.commands.cli import main;"
@@ -59,7 +59,7 @@ def test_opencv_has_as_many_threads_as_the_config_says(tmp_path: Path, threads: 
     assert done.stderr == f"{threads} threads\n"
 
 
-def test_a_model_tells_how_many_threads_it_has(tiny_bundle: Path) -> None:
+def test_a_model_reports_its_threads(tiny_bundle: Path) -> None:
     told = LiteRtModel(tiny_bundle / "float32.tflite", threads=3).describe()
     assert (told.name, told.threads, told.delegate) == (HERE, 3, "XNNPACK" if HERE == LITERT else None)
     without = LiteRtModel(tiny_bundle / "float32.tflite", xnnpack=False).describe()

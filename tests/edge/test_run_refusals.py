@@ -1,4 +1,4 @@
-"""``fer-edge run`` as a process: what it refuses, and outputs that cannot be written."""
+"""``fer-edge run`` as a process: bad input, and outputs that cannot be written."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from support.edge_command import assert_one_line, face_picture, fer_edge, lines_
 
 
 def make_bad_sources(folder: Path, clip: Path) -> dict[str, str]:
-    """Each bad source by its name in ``folder``, and a part of what is said of it."""
+    """Return the bad sources in ``folder`` by name, each with a part of its error message."""
     data = clip.read_bytes()
     (folder / "empty.mp4").touch()
     (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
-    (folder / "text.mp4").write_text("this is no video\n" * 50)
+    (folder / "text.mp4").write_text("not a video\n" * 50)
     (folder / "empty.jpg").touch()
-    (folder / "text.jpg").write_text("this is no image\n")
+    (folder / "text.jpg").write_text("not an image\n")
     jpeg = cv2.imencode(".jpg", face_picture())[1].tobytes()
     (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (folder / "no-images").mkdir()
@@ -32,15 +32,15 @@ def make_bad_sources(folder: Path, clip: Path) -> dict[str, str]:
     return {
         "missing.mp4": "no such file",
         "empty.mp4": "empty",
-        "cut.mp4": "cut short",
-        "text.mp4": "not a video",
+        "cut.mp4": "incomplete",
+        "text.mp4": "not a readable video",
         "empty.jpg": "empty",
         "text.jpg": "not an image",
         "cut.jpg": "cut short",
         "no-images": "holds no images",
-        "ftp://camera/1": "ftp sources are not taken",
-        "rtsp:///1": "not a URL",
-        "http://camera:99999/": "not a URL",
+        "ftp://camera/1": "ftp sources are not supported",
+        "rtsp:///1": "not a valid stream URL",
+        "http://camera:99999/": "not a valid stream URL",
     }
 
 
@@ -50,17 +50,17 @@ def test_bad_sources_end_with_one_line_and_leave_nothing(tiny_bundle: Path, clip
     for source, said in bad.items():
         result = fer_edge("run", source, "--bundle", tiny_bundle, "--stats", "s.json", cwd=tmp_path)
         assert_one_line(result, 2, source, said)
-        if (tmp_path / "s.json").exists():  # an image is read when its turn comes: the run had begun
+        if (tmp_path / "s.json").exists():  # an image is read during the run, not before
             assert source in ("empty.jpg", "text.jpg", "cut.jpg")
             (tmp_path / "s.json").unlink()
         assert sorted(tmp_path.iterdir()) == before
 
 
-def test_video_cut_short_keeps_what_was_seen(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_an_incomplete_video_keeps_its_results(tiny_bundle: Path, tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.avi", 30, code="MJPG")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     result = fer_edge("run", path, "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path)
-    assert_one_line(result, 2, "clip.avi", "cut short")
+    assert_one_line(result, 2, "clip.avi", "incomplete")
     assert 10 <= len(lines_of(tmp_path / "t.jsonl")) <= 20
 
 
@@ -86,7 +86,7 @@ def test_bad_usage_is_exit_2(tiny_bundle: Path, clip: Path, tmp_path: Path) -> N
     assert fer_edge("run", "demo", "--duration", "-1", cwd=tmp_path).returncode == 2
 
 
-def test_no_output_overwrites_what_the_run_reads(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_no_output_overwrites_an_input(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "here"
     (folder / "imgs").mkdir(parents=True)
     shutil.copy(clip, folder / "film.mp4")
@@ -100,17 +100,17 @@ def test_no_output_overwrites_what_the_run_reads(tiny_bundle: Path, clip: Path, 
     for said, arguments in {
         "the model of the detector": ("demo", "--config", "y.toml", "--events", "./yunet.onnx"),
         "the source": ("film.mp4", "--annotate", "link.mp4"),
-        "is the source": ("link.mp4", "--trace", "../here/film.mp4"),
+        "is also the source": ("link.mp4", "--trace", "../here/film.mp4"),
         "the source imgs": ("imgs", "--trace", "imgs/2.jpg"),
         "the configuration": ("--config", "c.toml", "--stats", "./c.toml"),
         "the model bundle": ("demo", "--trace", "bundle/manifest.json"),
-        "is --trace": ("demo", "--trace", "x", "--stats", "../here/x"),
+        "is also --trace": ("demo", "--trace", "x", "--stats", "../here/x"),
     }.items():
         result = fer_edge("run", *arguments, "--bundle", "bundle", "--max-frames", 1, cwd=folder)
         assert_one_line(result, 2, said)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     result = fer_edge("run", "demo", "--stats", "demo", "--bundle", "bundle", "--max-frames", 1, cwd=folder)
-    assert result.returncode == 0  # no file is read for that source
+    assert result.returncode == 0  # that source reads no file
 
 
 @pytest.mark.parametrize("flag", ["--trace", "--stats", "--annotate"])
@@ -135,7 +135,7 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("flag", "said"), [("--duration", "a number above 0"), ("--max-frames", "a whole number")])
-def test_numbers_that_are_none_are_said_in_words(tmp_path: Path, flag: str, said: str) -> None:
+def test_bad_numbers_are_explained(tmp_path: Path, flag: str, said: str) -> None:
     for text in ("abc", "0", "nan"):
         result = fer_edge("run", "demo", flag, text, cwd=tmp_path)
         assert result.returncode == 2
@@ -148,7 +148,7 @@ def test_stats_are_kept_when_another_output_fails(tiny_bundle: Path, clip: Path,
     flags = ("--bundle", tiny_bundle, "--max-frames", 3, "--stats", "s.json", "--trace", "/dev/full")
     assert_one_line(fer_edge("run", clip, *flags, cwd=tmp_path), 6, "/dev/full")
     assert json.loads((tmp_path / "s.json").read_text())["frames"] == 3
-    # What failed first, a damaged image, is what is told.
+    # The first failure, a damaged image, is reported.
     (tmp_path / "imgs").mkdir()
     cv2.imwrite(str(tmp_path / "imgs" / "1.jpg"), face_picture())
     (tmp_path / "imgs" / "2.jpg").write_text("no image")
@@ -179,7 +179,7 @@ def test_output_in_a_missing_folder(tiny_bundle: Path, tmp_path: Path, flag: str
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_full_device_is_exit_6_and_the_device_stays(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
+def test_a_full_device_is_exit_6_and_the_device_remains(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
     for flag in ("--events", "--trace", "--stats"):
         result = fer_edge("run", clip, "--bundle", tiny_bundle, flag, "/dev/full", cwd=tmp_path)
         assert_one_line(result, 6, "/dev/full", "No space left")
@@ -191,7 +191,7 @@ def test_full_device_is_exit_6_and_the_device_stays(tiny_bundle: Path, clip: Pat
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Any:
-    """A file system of 128 KiB."""
+    """Return a file system of 128 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
@@ -207,7 +207,7 @@ def test_full_disk(tiny_bundle: Path, clip: Path, small_disk: Path) -> None:
     result = fer_edge("run", clip, "--bundle", tiny_bundle, "--annotate", "a.mp4", cwd=small_disk)
     assert_one_line(result, 6, "a.mp4", "disk full")
     (small_disk / "filler").write_bytes(bytes(116 * 1024))
-    (small_disk / "filler2").write_bytes(bytes(8 * 1024))  # to the last page
+    (small_disk / "filler2").write_bytes(bytes(8 * 1024))  # down to the last page
     result = fer_edge("run", clip, "--bundle", tiny_bundle, "--trace", "old.jsonl", cwd=small_disk)
     assert_one_line(result, 6, "old.jsonl", "No space left")
     assert (small_disk / "old.jsonl").read_text() == "older\n"

@@ -1,4 +1,4 @@
-"""Which sensor mode of a Raspberry Pi camera is chosen, on the drivers' own tables."""
+"""Choice of a Raspberry Pi camera's sensor mode, with the drivers' own tables."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def modes_of(sensor: str) -> list[SensorMode]:
 
 
 def chosen(sensor: str, fps: float | None = None, width: int | None = None, height: int | None = None) -> SensorMode:
-    """What the source chooses by default."""
+    """Return what the source chooses by default."""
     modes = full_field(modes_of(sensor))
     return choose_mode(modes, picture_size(width, height, modes), fps)
 
 
 def field(sensor: str, crop: tuple[int, ...]) -> tuple[float, float]:
-    """Shares of the sensor's width and height that ``crop`` sees, of the columns and rows that any mode reads."""
+    """Return the shares of the sensor's width and height that ``crop`` covers, relative to what any mode reads."""
     widest = max(mode.crop[2] for mode in modes_of(sensor)), max(mode.crop[3] for mode in modes_of(sensor))
     return crop[2] / widest[0], crop[3] / widest[1]
 
@@ -44,10 +44,10 @@ def test_the_default_is_the_smallest_mode_that_sees_everything(
     assert (found.size, found.bit_depth) == (mode, bits)
     assert found.max_fps == pytest.approx(fps, abs=0.01 * fps)
     assert min(field(sensor, found.crop)) > 0.98
-    array = SENSORS[sensor].pixel_array  # with the rows and columns at the edge that no mode reads
+    array = SENSORS[sensor].pixel_array  # including the rows and columns at the edge that no mode reads
     assert found.crop[2] / array[0] > 0.97 and found.crop[3] / array[1] > 0.95
     assert picture_size(None, None, full_field(modes_of(sensor))) == size
-    # With the mode's size and depth, picamera2's own choice falls on it.
+    # Given the mode's size and depth, picamera2 makes the same choice.
     assert picamera2_choice(SENSORS[sensor].modes, found.size, found.bit_depth)[:2] == (mode, bits)
 
 
@@ -55,8 +55,8 @@ def test_the_default_is_the_smallest_mode_that_sees_everything(
     ("sensor", "share"),
     [("imx219", 0.39), ("imx708", 0.50), ("ov5647", 0.99), ("imx477", 1.0), ("imx296", 1.0), ("ov9281", 0.83)],
 )
-def test_left_to_picamera2_some_see_less(sensor: str, share: float) -> None:
-    """The field's width that a picture of 640x480 shows: what its mode reads, cut to the shape of the picture."""
+def test_some_modes_chosen_by_picamera2_crop_the_field(sensor: str, share: float) -> None:
+    """Compare the field's width in a picture of 640x480: what its mode reads, cropped to the picture's aspect ratio."""
     modes = SENSORS[sensor].modes
     most_bits = max(modes, key=lambda mode: (mode[0][0] * mode[0][1], mode[1]))[1]  # picamera2's _select_native_mode
     width, height = picamera2_choice(modes, (640, 480), most_bits)[3][2:]
@@ -69,9 +69,9 @@ def test_left_to_picamera2_some_see_less(sensor: str, share: float) -> None:
     ("sensor", "fps", "width", "mode"),
     [
         ("imx219", 15, None, (1640, 1232)),
-        ("imx219", 60, None, (1640, 1232)),  # no mode that sees everything reaches it: the fastest
+        ("imx219", 60, None, (1640, 1232)),  # no mode with the full field reaches it: the fastest
         ("imx219", None, 1920, (3280, 2464)),
-        ("imx219", 30, 1920, (1640, 1232)),  # the rate comes before the size
+        ("imx219", 30, 1920, (1640, 1232)),  # the rate has priority over the size
         ("imx708", 14, 2400, (4608, 2592)),
         ("ov5647", 50, None, (640, 480)),
         ("ov5647", None, 1024, (1296, 972)),
@@ -80,13 +80,15 @@ def test_left_to_picamera2_some_see_less(sensor: str, share: float) -> None:
         ("ov9281", None, 1280, (1280, 800)),
     ],
 )
-def test_rate_and_size_are_looked_at(sensor: str, fps: float | None, width: int | None, mode: tuple[int, int]) -> None:
+def test_the_choice_depends_on_rate_and_size(
+    sensor: str, fps: float | None, width: int | None, mode: tuple[int, int]
+) -> None:
     found = chosen(sensor, fps, width)
     assert found.size == mode
     assert found.reaches(fps) == (fps is None or found.max_fps >= fps * 0.995)
 
 
-def test_fewer_bits_where_only_they_are_fast_enough() -> None:
+def test_fewer_bits_if_only_they_are_fast_enough() -> None:
     assert chosen("ov9281", 260).bit_depth == 10
     assert chosen("ov9281", 300).bit_depth == 8
 
@@ -127,7 +129,7 @@ def test_any_table_gives_a_mode(modes: list[SensorMode], size: tuple[int, int], 
     assert picture_size(641, 481, modes) == (640, 480)
 
 
-def test_without_a_table_pictures_are_four_to_three() -> None:
+def test_without_modes_the_aspect_ratio_is_four_to_three() -> None:
     assert picture_size(None, None, []) == (640, 480)
     assert picture_size(None, 240, []) == (320, 240)
     assert picture_size(1280, None, []) == (1280, 960)

@@ -55,7 +55,7 @@ def test_each_is_open_as_soon_as_it_answers(server: MjpegServer) -> None:
         first, left = first_to_open(openings, stop, told.append)
         assert first is not None and first.live
         assert time.monotonic() - began < PATIENT.timeout_s / 2
-        assert ["nothing listens" in str(error) for error in told] == [True]
+        assert ["refuses the connection" in str(error) for error in told] == [True]
         assert left == openings[1:]
         assert left[1].wait(stop) is first
         assert not left[0].settled
@@ -101,7 +101,7 @@ def test_one_dead_source_never_stops_another(tiny_bundle: Path, server: MjpegSer
     flags = ("--bundle", tiny_bundle, "--max-frames", 60, "--trace", "t.jsonl", "--stats", "s.json")
     result = fer_edge("run", dead, dying, "demo", *flags, cwd=tmp_path)
     assert result.returncode == 3
-    reasons = ("nothing listens", "the stream stopped")
+    reasons = ("refuses the connection", "the stream stopped")
     told = [[reason for reason in reasons if reason in line] for line in result.stderr.splitlines()]
     assert sorted(told) == [[reason] for reason in reasons], result.stderr
     assert "frames" in result.stdout
@@ -158,5 +158,5 @@ def test_when_all_are_dead_each_is_told(tiny_bundle: Path, tmp_path: Path) -> No
     urls = [f"http://127.0.0.1:{free_port()}/", f"rtsp://127.0.0.1:{free_port()}/"]
     result = fer_edge("run", *urls, "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path)
     assert result.returncode == 3
-    assert [line.count("nothing listens") for line in result.stderr.splitlines()] == [1, 1]
+    assert [line.count("refuses the connection") for line in result.stderr.splitlines()] == [1, 1]
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Sources: what they give, in what order, at what time, and how they refuse."""
+"""Sources: which frames they return, in which order, with which times, and how they refuse."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def read_all(source: FrameSource) -> list[Frame]:
     return frames
 
 
-def test_demo_is_the_same_every_time_and_repeats_no_frame() -> None:
+def test_demo_is_deterministic_and_repeats_no_frame() -> None:
     first, second = demo_pixels(5), demo_pixels(5)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not np.array_equal(first[0], first[1])
 
 
-def test_demo_shows_a_face_that_leaves_and_comes_back() -> None:
+def test_demo_shows_a_face_that_leaves_and_returns() -> None:
     detector = HaarFaceDetector(DetectorSettings())
     with open_source("demo", SETTINGS) as source:
         frames = [source.read(0.0) for _ in range(300)]
@@ -64,7 +64,7 @@ def test_demo_shows_a_face_that_leaves_and_comes_back() -> None:
 
 
 @pytest.mark.parametrize(("suffix", "code"), [("mp4", "mp4v"), ("avi", "MJPG")])
-def test_video_gives_every_frame_with_the_containers_time(tmp_path: Path, suffix: str, code: str) -> None:
+def test_video_returns_every_frame_with_container_time(tmp_path: Path, suffix: str, code: str) -> None:
     path = write_video(tmp_path / f"clip.{suffix}", 20, code=code, fps=10)
     frames = read_all(open_source(str(path), SETTINGS))
     assert [frame.index for frame in frames] == list(range(20))
@@ -74,7 +74,7 @@ def test_video_gives_every_frame_with_the_containers_time(tmp_path: Path, suffix
     assert frames[0].gray.dtype == np.uint8
 
 
-def test_raw_stream_without_times_is_stepped_by_the_frame_rate(tmp_path: Path) -> None:
+def test_a_raw_stream_without_timestamps_uses_the_frame_rate(tmp_path: Path) -> None:
     data = b"".join(cv2.imencode(".jpg", pixels)[1].tobytes() for pixels in demo_pixels(4))
     path = tmp_path / "raw.mjpeg"
     path.write_bytes(data)
@@ -98,14 +98,14 @@ def test_one_image_is_one_frame(tmp_path: Path) -> None:
     assert [(frame.index, frame.captured_at) for frame in frames] == [(0, 0.0)]
 
 
-def test_a_single_picture_is_a_still_and_nothing_else_is(tmp_path: Path) -> None:
+def test_only_a_single_picture_is_a_still(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "1.jpg"), face_picture())
     stills = []
     for uri in ("demo", str(write_video(tmp_path / "clip.mp4", 3)), str(tmp_path / "1.jpg"), str(tmp_path)):
         for realtime in (False, True):
             with open_source(uri, SETTINGS, realtime=realtime) as source:
                 stills.append(source.still)
-    assert stills == [False, False, False, False, True, True, True, True]  # a folder of one picture is one too
+    assert stills == [False, False, False, False, True, True, True, True]  # so is a folder with one picture
     cv2.imwrite(str(tmp_path / "2.jpg"), face_picture())
     with open_source(str(tmp_path), SETTINGS) as source:
         assert not source.still
@@ -121,18 +121,18 @@ def test_realtime_paces_a_file_and_the_newest_frame_wins(tmp_path: Path) -> None
                 indices.append(frame.index)
                 assert frame.glass_at is not None
                 ages.append(time.monotonic() - frame.glass_at)
-                time.sleep(0.2)  # a pipeline four times too slow
+                time.sleep(0.2)  # a pipeline that is four times too slow
         assert source.dropped == 20 - len(indices)
     assert time.monotonic() - began >= 19 / 20
-    # Read one by one, the last of them would be three seconds old; a busy machine may hold up a single one.
+    # Without skipping, the last frame would be three seconds old; a busy machine may delay a single one.
     assert min(ages) > -0.05 and statistics.median(ages) < 1
     assert len(indices) <= 12
     assert indices == sorted(set(indices))
     assert indices[-1] == 19
 
 
-def test_a_slow_reader_never_holds_more_than_one_frame_and_close_ends_it(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "clip.mp4", 3, fps=0.2)  # no second frame comes while this looks for one
+def test_a_slow_reader_buffers_one_frame_and_close_stops_it(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 3, fps=0.2)  # no second frame arrives during the check
     source = open_source(str(path), SETTINGS, realtime=True)
     assert isinstance(source.read(60.0), Frame)
     assert source.read(0.0) is NoFrame.NOT_YET
@@ -149,7 +149,7 @@ def _cut(path: Path, share: float) -> Path:
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tiff", "pgm"])
-def test_cut_short_image_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
+def test_an_incomplete_image_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
     path = tmp_path / f"one.{suffix}"
     cv2.imwrite(str(path), face_picture())
     assert read_gray(path).shape == (480, 640)
@@ -157,7 +157,7 @@ def test_cut_short_image_is_refused(tmp_path: Path, suffix: str, share: float) -
         read_gray(_cut(path, share))
 
 
-def test_jpeg_with_a_thumbnail_inside_is_still_found_cut_short(tmp_path: Path) -> None:
+def test_an_incomplete_jpeg_with_a_thumbnail_is_refused(tmp_path: Path) -> None:
     data = cv2.imencode(".jpg", face_picture())[1].tobytes()
     thumbnail = b"Exif\0\0" + cv2.imencode(".jpg", np.zeros((8, 8), np.uint8))[1].tobytes()
     whole = data[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + data[2:]
@@ -169,24 +169,24 @@ def test_jpeg_with_a_thumbnail_inside_is_still_found_cut_short(tmp_path: Path) -
         read_gray(path)
 
 
-def test_video_that_stops_early_is_told_after_its_frames(tmp_path: Path) -> None:
+def test_an_incomplete_video_is_reported_after_its_frames(tmp_path: Path) -> None:
     path = _cut(write_video(tmp_path / "clip.avi", 30, code="MJPG"), 0.5)
     source = open_source(str(path), SETTINGS)
     seen = 0
-    with pytest.raises(InputError, match="cut short"), source:
+    with pytest.raises(InputError, match="incomplete"), source:
         while source.read(0.0) is not NoFrame.ENDED:
             seen += 1
     assert 10 <= seen <= 20
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/stream", "picamera", "nothing.mp4", "no/such/folder", ""])
-def test_what_is_not_there_or_not_taken_is_refused(uri: str) -> None:
+def test_missing_and_unsupported_sources_are_refused(uri: str) -> None:
     with pytest.raises(InputError):
         open_source(uri, SETTINGS)
 
 
 class FaultyCamera(ClosingSource):
-    """A camera that gives ``good`` frames, and then hangs or breaks: what a driver does after an unplug."""
+    """A camera that returns ``good`` frames and then hangs or fails, like a driver after an unplug."""
 
     name, live, fps, dropped = "video9", True, 30.0, 0
 
@@ -201,13 +201,13 @@ class FaultyCamera(ClosingSource):
         self.silent.set()
         if self.hangs:
             self.unplugged.wait(30)
-        raise SourceLostError("video9: the camera stopped giving frames")
+        raise SourceLostError("video9: the camera stopped sending frames")
 
     def close(self) -> None:
         self.unplugged.set()
 
 
-def test_a_hanging_camera_blocks_nobody_and_is_lost_in_time() -> None:
+def test_a_hanging_camera_does_not_block_and_is_lost_in_time() -> None:
     camera = FaultyCamera(1, hangs=True)
     with NewestFrameSource(camera, lost_after_s=2.0) as source:
         assert isinstance(source.read(60.0), Frame)
@@ -220,19 +220,19 @@ def test_a_hanging_camera_blocks_nobody_and_is_lost_in_time() -> None:
         camera.unplugged.set()
 
 
-def test_what_came_before_anybody_looked_is_neither_fresh_nor_dropped() -> None:
+def test_frames_before_the_first_read_are_neither_fresh_nor_dropped() -> None:
     camera = FaultyCamera(5, hangs=True)
     with NewestFrameSource(camera) as source:
-        assert camera.silent.wait(60)  # meanwhile a model is loaded, or an output opened
+        assert camera.silent.wait(60)  # as if a model was loaded, or an output opened
         first = source.read(60.0)
         assert isinstance(first, Frame)
         assert (first.index, source.dropped) == (4, 0)
         camera.close()
 
 
-def test_what_the_source_itself_dropped_is_counted_too() -> None:
+def test_frames_dropped_by_the_source_are_counted_too() -> None:
     camera = FaultyCamera(5, hangs=True)
-    camera.dropped = 3  # damaged ones
+    camera.dropped = 3  # damaged frames
     with NewestFrameSource(camera) as source:
         assert camera.silent.wait(60)
         assert isinstance(source.read(60.0), Frame)
@@ -240,7 +240,7 @@ def test_what_the_source_itself_dropped_is_counted_too() -> None:
         camera.close()
 
 
-def test_a_camera_that_hangs_is_waited_for_once() -> None:
+def test_close_waits_for_a_hanging_camera_once() -> None:
     camera = FaultyCamera(0, hangs=True)
     source = NewestFrameSource(camera)
     assert camera.silent.wait(60)
@@ -251,7 +251,7 @@ def test_a_camera_that_hangs_is_waited_for_once() -> None:
     camera.close()
 
 
-def test_the_last_frame_of_a_lost_camera_still_comes() -> None:
+def test_the_last_frame_of_a_lost_camera_is_delivered() -> None:
     with NewestFrameSource(FaultyCamera(1, hangs=False)) as source:
         time.sleep(0.1)
         assert isinstance(source.read(5.0), Frame)
@@ -266,9 +266,7 @@ def test_missing_camera(uri: str) -> None:
         open_source(uri, SETTINGS)
 
 
-def test_several_threads_decode_and_standard_error_comes_back(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_parallel_decoding_restores_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.png").write_bytes(undecodable_png())
 
     def work() -> None:
@@ -285,7 +283,7 @@ def test_several_threads_decode_and_standard_error_comes_back(
     assert capfd.readouterr().err == "back"
 
 
-def test_names_tell_sources_apart() -> None:
+def test_source_names() -> None:
     named = {
         "demo": "demo",
         "0": "video0",
@@ -302,6 +300,6 @@ def test_names_tell_sources_apart() -> None:
     assert dict(zip(named, source_names(list(named)), strict=True)) == named
 
 
-def test_no_two_sources_have_one_name() -> None:
+def test_source_names_are_unique() -> None:
     assert source_names(["rtsp://cam-2/a", "rtsp://cam/a", "rtsp://cam/b"]) == ["cam-2", "cam", "cam-3"]
     assert source_names(["x/cam-front", "y/cam"]) == ["cam-front", "cam"]

@@ -1,4 +1,4 @@
-"""RTSP and HTTP streams from real servers on loopback: good ones, and bad ones in every way that cameras are."""
+"""RTSP and HTTP streams from real servers on loopback, with all the faults that cameras have."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from support.mjpeg_server import MjpegServer, mjpeg_server
 PATIENT = SourceSettings(timeout_s=20)
 HURRIED = SourceSettings(timeout_s=1)
 WITHOUT_DEADLINE_S = 15
-"""Less than what OpenCV waits by itself, 20 s and more, and enough for a second's deadline on a busy machine."""
+"""Less than OpenCV's default timeout, 20 s or more, and enough for a deadline of one second on a busy machine."""
 RTSP_MISSING = rtsp.why_missing()
 needs_rtsp = pytest.mark.skipif(RTSP_MISSING is not None, reason=RTSP_MISSING or "")
 
@@ -80,7 +80,7 @@ def refusal(url: str, settings: SourceSettings = HURRIED) -> str:
 # HTTP
 
 
-def test_mjpeg_gives_frames_with_the_clocks_time(server: MjpegServer) -> None:
+def test_mjpeg_frames_have_monotonic_times(server: MjpegServer) -> None:
     with open_source(server.url("stream"), PATIENT) as source:
         frames = frames_of(source, 5)
         assert source.live
@@ -104,7 +104,7 @@ def test_a_slow_reader_gets_the_newest_frame_of_a_stream(server: MjpegServer) ->
         assert now - late.captured_at < 0.5 * (now - first.captured_at)
 
 
-def test_a_film_on_a_web_server_is_read_like_a_file(server: MjpegServer) -> None:
+def test_a_video_on_a_web_server_is_read_like_a_file(server: MjpegServer) -> None:
     indices = []
     with open_source(server.url("film.mp4"), PATIENT) as source:
         assert not source.live
@@ -117,9 +117,9 @@ def test_a_password_for_http(server: MjpegServer) -> None:
     login = f"{mjpeg.USER}:{mjpeg.PASSWORD.replace('+', '%2B')}@"
     with open_source(server.url("private", login), PATIENT) as source:
         assert len(frames_of(source, 1)) == 1
-    assert "it wants a user and a password (401" in refusal(server.url("private"), PATIENT)
+    assert "it requires a user name and password (401" in refusal(server.url("private"), PATIENT)
     said = refusal(server.url("private", "viewer:Sesame@"), PATIENT)
-    assert "user or password are wrong (401" in said
+    assert "the user name or password is wrong (401" in said
     assert "Sesame" not in said
     assert "viewer:***@" in said
 
@@ -128,45 +128,45 @@ def test_a_stream_that_stalls_ends_or_loses_its_server(server: MjpegServer) -> N
     with open_source(server.url("stall"), SourceSettings(timeout_s=2)) as source:
         frames_of(source, 1)
         began = time.monotonic()
-        assert "the stream stopped: nothing came for" in until_lost(source)
+        assert "the stream stopped: no data for" in until_lost(source)
         assert time.monotonic() - began < WITHOUT_DEADLINE_S
     with open_source(server.url("short"), PATIENT) as source:
-        assert "its server ended it, or is gone" in until_lost(source)
+        assert "the server closed it or is gone" in until_lost(source)
     with mjpeg_server() as mortal, open_source(mortal.url("stream"), PATIENT) as source:
         frames_of(source, 1)
         mortal.closing.set()
-        assert "its server ended it, or is gone" in until_lost(source)
+        assert "the server closed it or is gone" in until_lost(source)
 
 
-def test_what_is_wrong_with_an_http_stream_is_said(server: MjpegServer) -> None:
-    assert "the server has no such stream (404" in refusal(server.url("nothing"), PATIENT)
-    assert "no video that can be read comes from it (text/html)" in refusal(server.url("page"), PATIENT)
+def test_http_errors_explain_the_problem(server: MjpegServer) -> None:
+    assert "the server does not have this stream (404" in refusal(server.url("nothing"), PATIENT)
+    assert "it does not send a readable video (text/html)" in refusal(server.url("page"), PATIENT)
     assert "no answer from 127.0.0.1" in refusal(server.url("silent"))
-    assert "nothing listens at 127.0.0.1" in refusal(f"http://127.0.0.1:{free_port()}/")
-    assert "there is no host called no.such.host.invalid" in refusal("http://no.such.host.invalid/")
-    assert "no secure connection" in refusal(f"https://127.0.0.1:{server.port}/stream")
+    assert "refuses the connection" in refusal(f"http://127.0.0.1:{free_port()}/")
+    assert "cannot resolve the host name no.such.host.invalid" in refusal("http://no.such.host.invalid/")
+    assert "no TLS connection" in refusal(f"https://127.0.0.1:{server.port}/stream")
     for url in ("http:///x", "http://h:99999/", "http://h/a b", "rtsp://[::1/x", "http://h/\r\nX-Evil: 1"):
-        with pytest.raises(InputError, match="not a URL of a stream"):
+        with pytest.raises(InputError, match="not a valid stream URL"):
             open_source(url, HURRIED)
 
 
 # RTSP
 
 
-def test_an_rtsp_server_that_never_answers() -> None:
+def test_an_rtsp_server_that_does_not_answer() -> None:
     with silent_server() as listener:
         port = port_of(listener)
         assert f"no answer from 127.0.0.1:{port} within 1 s" in refusal(f"rtsp://127.0.0.1:{port}/live")
-    assert "nothing listens at" in refusal(f"rtsp://127.0.0.1:{free_port()}/live")
+    assert "refuses the connection" in refusal(f"rtsp://127.0.0.1:{free_port()}/live")
 
 
-def test_a_server_of_another_kind_is_told(server: MjpegServer) -> None:
+def test_a_server_with_another_protocol_is_reported(server: MjpegServer) -> None:
     said = refusal(f"rtsp://127.0.0.1:{server.port}/live")
-    assert "does not speak RTSP" in said or "the server says" in said
+    assert "does not speak RTSP" in said or "the server answered" in said
 
 
 @needs_rtsp
-def test_rtsp_gives_frames_until_its_server_goes_away() -> None:
+def test_rtsp_frames_until_the_server_stops() -> None:
     with rtsp.rtsp_server() as (process, port), open_source(f"rtsp://127.0.0.1:{port}/live", PATIENT) as source:
         frames = frames_of(source, 5)
         assert {frame.gray.shape for frame in frames} == {(240, 320)}
@@ -182,7 +182,7 @@ def test_rtsp_that_stalls_is_lost_in_time() -> None:
         frames_of(source, 3)
         process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
-        assert "the stream stopped: nothing came for" in until_lost(source)
+        assert "the stream stopped: no data for" in until_lost(source)
         assert 0.9 * settings.timeout_s <= time.monotonic() - began < WITHOUT_DEADLINE_S
 
 
@@ -192,18 +192,18 @@ def test_a_password_for_rtsp() -> None:
         login = f"{rtsp.USER}:{rtsp.PASSWORD}"
         with open_source(f"rtsp://{login}@127.0.0.1:{port}/live", PATIENT) as source:
             assert len(frames_of(source, 1)) == 1
-        assert "it wants a user and a password (401" in refusal(f"rtsp://127.0.0.1:{port}/live", PATIENT)
+        assert "it requires a user name and password (401" in refusal(f"rtsp://127.0.0.1:{port}/live", PATIENT)
         said = refusal(f"rtsp://viewer:Sesame@127.0.0.1:{port}/live", PATIENT)
-        assert "user or password are wrong (401" in said
+        assert "the user name or password is wrong (401" in said
         assert "Sesame" not in said
-        # The password was right, so it is the path.
-        assert "the server has no such stream (404" in refusal(f"rtsp://{login}@127.0.0.1:{port}/other", PATIENT)
+        # The password is right, so the error is about the path.
+        assert "the server does not have this stream (404" in refusal(f"rtsp://{login}@127.0.0.1:{port}/other", PATIENT)
 
 
-# As a process
+# In a process
 
 
-def test_a_stream_to_events_with_the_age_of_their_frames(
+def test_a_stream_gives_events_with_the_age_of_their_frames(
     tiny_bundle: Path, server: MjpegServer, tmp_path: Path
 ) -> None:
     run = ("run", server.url("stream", "me:secret@"), "--bundle", tiny_bundle, "--max-frames", 12)
@@ -223,11 +223,11 @@ def test_a_dead_stream_is_exit_3_and_touches_no_output(tiny_bundle: Path, tmp_pa
     (tmp_path / "t.jsonl").write_text("older\n")
     url = f"rtsp://me:secret@127.0.0.1:{free_port()}/live"
     result = fer_edge("run", url, "--bundle", tiny_bundle, "--trace", "t.jsonl", cwd=tmp_path)
-    assert_one_line(result, 3, "rtsp://me:***@127.0.0.1", "nothing listens")
+    assert_one_line(result, 3, "rtsp://me:***@127.0.0.1", "refuses the connection")
     assert (tmp_path / "t.jsonl").read_text() == "older\n"
 
 
-def test_ctrl_c_while_a_stream_does_not_open(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_ctrl_c_while_a_stream_is_being_opened(tiny_bundle: Path, tmp_path: Path) -> None:
     with silent_server() as listener:
         process = subprocess.Popen(
             command_line("run", f"rtsp://127.0.0.1:{port_of(listener)}/a", "--bundle", tiny_bundle, "--debug"),
@@ -237,7 +237,7 @@ def test_ctrl_c_while_a_stream_does_not_open(tiny_bundle: Path, tmp_path: Path) 
             text=True,
         )
         listener.settimeout(60)
-        connection, _ = listener.accept()  # now it waits for an answer, for a minute
+        connection, _ = listener.accept()  # it waits for an answer, for a minute
         with connection:
             began = time.monotonic()
             process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The picamera2 source as far as it goes without the camera and its package; CONTRIBUTING.md tells the rest."""
+"""The picamera2 source, as far as it runs without a camera and its package; see CONTRIBUTING.md for the rest."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from support.edge_command import assert_one_line, clean_environment, fer_edge
 
 
 @given(st.integers(1, 80), st.integers(1, 40), st.integers(0, 40), st.integers(0, 100))
-def test_the_grey_picture_is_a_view_without_the_padding(width: int, height: int, padding: int, more: int) -> None:
+def test_the_grey_picture_is_a_view_without_row_padding(width: int, height: int, padding: int, more: int) -> None:
     stride = width + padding
     picture = np.random.default_rng(width * height).integers(1, 256, (height, width), dtype=np.uint8)
     padded = np.zeros((height, stride), np.uint8)
     padded[:, :width] = picture
-    colour = np.full(height * stride // 2 + more, 128, np.uint8)  # U and V, and what the driver adds
+    colour = np.full(height * stride // 2 + more, 128, np.uint8)  # U and V, and padding from the driver
     buffer = np.concatenate([padded.ravel(), colour])
     gray = y_plane(buffer, width, height, stride)
     assert np.array_equal(gray, picture)
@@ -35,7 +35,7 @@ def test_the_grey_picture_is_a_view_without_the_padding(width: int, height: int,
         y_plane(buffer, width, height, width - 1)
 
 
-def test_controls_are_libcameras_and_nothing_is_set_that_was_not_asked_for() -> None:
+def test_only_configured_values_become_libcamera_controls() -> None:
     assert camera_controls(SourceSettings()) == {}
     assert camera_controls(SourceSettings(fps=15, exposure_us=8000, gain=2.0, ev=-0.5, autofocus=True)) == {
         "FrameDurationLimits": (66667, 66667),
@@ -69,16 +69,16 @@ def test_a_camera_is_named_by_number_or_by_libcameras_id(uri: str, which: int | 
     assert camera_of(uri) == which
 
 
-def test_the_rate_told_is_within_the_sensor_modes_limits() -> None:
+def test_the_reported_rate_is_within_the_sensor_modes_limits() -> None:
     limits = (23_894, 11_767_556)  # an imx219's at 1640x1232
     assert frame_rate((33_333, 33_333), limits) == pytest.approx(30, abs=0.01)
     assert frame_rate((16_667, 16_667), limits) == pytest.approx(41.85, abs=0.01)
     assert frame_rate((20_000_000, 20_000_000), limits) == pytest.approx(0.085, abs=0.001)
-    assert frame_rate((33_333, 33_333), (16_667, 0)) == pytest.approx(30, abs=0.01)  # no longest is told
+    assert frame_rate((33_333, 33_333), (16_667, 0)) == pytest.approx(30, abs=0.01)  # no maximum reported
 
 
 @pytest.mark.skipif(find_spec("picamera2") is not None, reason="picamera2 is installed here")
-def test_a_missing_package_is_one_line_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_package_is_one_line_with_instructions(tmp_path: Path) -> None:
     for uri in ("picamera2", "picamera2:1"):
         result = fer_edge("run", uri, cwd=tmp_path)
         assert_one_line(result, 2, "picamera2", "apt-get install python3-picamera2", "--system-site-packages")
@@ -99,7 +99,7 @@ def test_a_package_that_does_not_load_is_one_line(tmp_path: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert_one_line(result, 2, "does not load", "numpy.dtype size changed")
+    assert_one_line(result, 2, "cannot be imported", "numpy.dtype size changed")
 
 
 OLD_PICAMERA2 = """
@@ -113,7 +113,7 @@ class Picamera2:
     [
         ("0.3.12", "raise ImportError('of no use with this libcamera')\n", "version 0.3.12 is too old"),
         ("0.3.16-1", OLD_PICAMERA2, "version 0.3.16-1 is too old"),
-        (None, OLD_PICAMERA2, "version of unknown number is too old"),
+        (None, OLD_PICAMERA2, "version (unknown) is too old"),
     ],
 )
 def test_a_version_whose_wait_has_no_timeout_is_refused(
@@ -123,7 +123,7 @@ def test_a_version_whose_wait_has_no_timeout_is_refused(
     site.mkdir()
     (site / "picamera2.py").write_text(code)
     if version is not None:
-        (site / "picamera2.egg-info").mkdir()  # as Debian's packages have it
+        (site / "picamera2.egg-info").mkdir()  # as in Debian's packages
         (site / "picamera2.egg-info/PKG-INFO").write_text(
             f"Metadata-Version: 1.2\nName: picamera2\nVersion: {version}\n"
         )
@@ -137,7 +137,7 @@ def test_a_version_whose_wait_has_no_timeout_is_refused(
             timeout=120,
             check=False,
         )
-        assert_one_line(result, 2, said, "0.3.17 or newer is needed", "--only-upgrade python3-picamera2")
+        assert_one_line(result, 2, said, "0.3.17 or newer is required", "--only-upgrade python3-picamera2")
 
 
 def test_picamera2_is_imported_only_when_it_is_chosen() -> None:

@@ -1,4 +1,4 @@
-"""What ``[source]`` does to pictures: turning, mirroring, region, mask and low light, the same for every source."""
+"""Preprocessing by ``[source]``: rotation, mirroring, region, mask and low light, the same for every source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.settings.runtime import DetectorSettings, SourceSettings
 from fer_edge.sources import open_source
 from fer_edge.sources.demo import DemoSource
-from fer_edge.sources.view import View, adjusted, open_pixels, region_box
+from fer_edge.sources.view import View, adjust_source, make_mask, region_box
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.types import Frame, UInt8Array
 from support.edge_command import assert_one_line, face_picture, fer_edge, write_video
@@ -48,7 +48,7 @@ def only_frame(uri: Path, settings: SourceSettings) -> UInt8Array:
         (SourceSettings(rotate=90, mirror=True), (0, 0)),
     ],
 )
-def test_turning_and_mirroring(tmp_path: Path, settings: SourceSettings, corner: tuple[int, int]) -> None:
+def test_rotation_and_mirroring(tmp_path: Path, settings: SourceSettings, corner: tuple[int, int]) -> None:
     pixels = np.zeros((20, 30), np.uint8)
     pixels[0, 0] = 255
     cv2.imwrite(str(tmp_path / "one.png"), pixels)
@@ -58,14 +58,14 @@ def test_turning_and_mirroring(tmp_path: Path, settings: SourceSettings, corner:
 
 
 @pytest.mark.parametrize("rotate", [90, 180, 270])
-def test_a_turned_portrait_is_found_when_it_is_set_right_and_not_before(tmp_path: Path, rotate: int) -> None:
+def test_a_rotated_portrait_is_found_only_after_correction(tmp_path: Path, rotate: int) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), cv2.rotate(face_picture(), UPSET[rotate]))
     assert faces(only_frame(tmp_path / "one.png", SourceSettings())) == []
     turned = only_frame(tmp_path / "one.png", SourceSettings(rotate=rotate))  # type: ignore[arg-type]
     assert faces(turned) == faces(face_picture()) != []
 
 
-def test_every_kind_of_source_is_turned(tmp_path: Path) -> None:
+def test_every_kind_of_source_is_rotated(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images" / "1.png"), face_picture())
     film = write_video(tmp_path / "clip.mp4", 3)
@@ -77,17 +77,17 @@ def test_every_kind_of_source_is_turned(tmp_path: Path) -> None:
                 assert frame.gray.shape == (640, 480)
 
 
-def test_a_region_is_a_view_and_what_is_not_asked_for_costs_no_copy() -> None:
+def test_a_region_is_a_view_and_unused_steps_copy_nothing() -> None:
     picture = face_picture()
     assert View(SourceSettings())(picture) is picture
     cut = View(SourceSettings(region=(160, 100, 320, 240)))(picture)
     assert np.shares_memory(cut, picture)
     assert np.array_equal(cut, picture[100:340, 160:480])
     source = DemoSource(SourceSettings())
-    assert adjusted(source, SourceSettings(fps=5, realtime=True)) is source
+    assert adjust_source(source, SourceSettings(fps=5, realtime=True)) is source
 
 
-def test_shares_are_of_the_turned_picture() -> None:
+def test_shares_refer_to_the_rotated_picture() -> None:
     picture = face_picture()
     half = View(SourceSettings(rotate=90, region=(0, 0, 1, 0.5)))(picture)
     assert half.shape == (320, 480)
@@ -100,7 +100,7 @@ def test_shares_are_of_the_turned_picture() -> None:
     st.integers(400, 3000),
     st.integers(400, 3000),
 )
-def test_a_region_lies_in_the_picture_or_is_refused(
+def test_a_region_outside_the_picture_is_refused(
     corner: tuple[float, float], size: tuple[float, float], width: int, height: int
 ) -> None:
     try:
@@ -114,7 +114,7 @@ def test_a_region_lies_in_the_picture_or_is_refused(
     assert box.height == pytest.approx(min(size[1], 1 - corner[1]) * height, abs=1)
 
 
-def test_masked_zones_are_black_and_nothing_is_found_there() -> None:
+def test_masked_zones_are_black_and_contain_no_detections() -> None:
     picture = face_picture()
     before = picture.copy()
     ((x, y, width, height),) = faces(picture)
@@ -125,10 +125,10 @@ def test_masked_zones_are_black_and_nothing_is_found_there() -> None:
         assert faces(masked) == []
         assert masked[y + height // 2, x + width // 2] == 0
         assert np.array_equal(masked[:, :20], picture[:, :20])
-    assert np.array_equal(picture, before)  # it is the source's own
+    assert np.array_equal(picture, before)  # the array belongs to the source
 
 
-def test_masks_stay_where_they_are_when_a_region_is_cut() -> None:
+def test_masks_keep_their_position_with_a_region() -> None:
     picture = np.full((480, 640), 200, np.uint8)
     zones = ((300.0, 200.0, 40.0, 40.0), (0.0, 0.0, 0.1, 0.1))
     whole = View(SourceSettings(mask=zones))(picture)
@@ -140,7 +140,7 @@ def test_masks_stay_where_they_are_when_a_region_is_cut() -> None:
 
 @given(st.lists(st.tuples(*[st.floats(0, 1)] * 2, *[st.floats(0.01, 1)] * 2), min_size=1, max_size=3))
 def test_a_mask_covers_every_pixel_that_a_zone_touches(zones: list[tuple[float, ...]]) -> None:
-    mask = open_pixels(zones, 64, 48)
+    mask = make_mask(zones, 64, 48)
     for x, y, width, height in zones:
         inside = mask[int(y * 48) : int((y + height) * 48) + 1, int(x * 64) : int((x + width) * 64) + 1]
         assert not inside[:-1, :-1].any()
@@ -158,10 +158,10 @@ def test_a_face_too_dark_to_find_is_found_with_more_contrast() -> None:
     assert View(SourceSettings(low_light="gamma"))(bright) is bright
 
 
-# As a process
+# In a process
 
 
-def test_boxes_count_from_the_corner_of_the_region(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_boxes_are_relative_to_the_region(tiny_bundle: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), cv2.rotate(face_picture(), UPSET[90]))
     (tmp_path / "whole.toml").write_text("[source]\nrotate = 90\n")
     (tmp_path / "region.toml").write_text("[source]\nrotate = 90\nregion = [200, 100, 400, 360]\n")
@@ -185,7 +185,7 @@ def test_a_region_outside_the_picture_is_one_line(tiny_bundle: Path, tmp_path: P
 
 
 def test_a_zone_in_pixels_beyond_the_picture_is_refused() -> None:
-    assert open_pixels([[60.0, 40.0, 4.0, 8.0]], 64, 48)[47, 63] == 0
+    assert make_mask([[60.0, 40.0, 4.0, 8.0]], 64, 48)[47, 63] == 0
     for zone in ([1200.0, 100.0, 300.0, 300.0], [60.0, 40.0, 5.0, 8.0], [0.0, 0.0, 10.0, 0.0, 10.0, 49.0]):
         with pytest.raises(ConfigError, match="64x48"):
-            open_pixels([zone], 64, 48)
+            make_mask([zone], 64, 48)

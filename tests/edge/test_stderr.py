@@ -1,4 +1,4 @@
-"""Native libraries are silenced for as long as they load, and not a moment longer."""
+"""stderr is hidden only while native libraries load."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ A_LINE_MEANWHILE = """
 import threading
 from fer_edge.system.messages import print_message
 from fer_edge.system.stderr import hidden_stderr
-hidden, told = threading.Event(), threading.Event()
+hidden, printed = threading.Event(), threading.Event()
 def hide():
     with hidden_stderr():
         hidden.set()
-        told.wait(0.3)
+        printed.wait(0.3)
 thread = threading.Thread(target=hide)
 thread.start()
 hidden.wait()
 print_message("the camera is lost")
-told.set()
+printed.set()
 thread.join()
 """
 
@@ -86,32 +86,32 @@ def run(program: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_stderr_is_back_after_loading_failed(tmp_path: Path) -> None:
+def test_stderr_is_restored_after_a_failed_load(tmp_path: Path) -> None:
     (tmp_path / "broken.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
     done = run(LOADING_FAILS, tmp_path)
     assert (done.stderr, done.stdout) == ("native and Python", "")
 
 
-def test_stderr_is_back_after_two_threads_loaded_at_once(tmp_path: Path) -> None:
+def test_stderr_is_restored_after_parallel_loads(tmp_path: Path) -> None:
     assert run(IN_TWO_THREADS, tmp_path).stderr == "still heard"
 
 
-def test_a_line_waits_until_standard_error_is_back(tmp_path: Path) -> None:
+def test_a_message_waits_until_stderr_is_restored(tmp_path: Path) -> None:
     assert run(A_LINE_MEANWHILE, tmp_path).stderr == "fer-edge: the camera is lost\n"
 
 
-def test_a_damaged_picture_is_told_of_while_other_sources_load_their_models(tmp_path: Path) -> None:
+def test_an_error_is_reported_while_other_sources_load_their_models(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(undecodable_png())
     result = fer_edge("run", "broken.png", "demo", "demo", "--max-frames", 3, cwd=tmp_path)
     assert_one_line(result, 2, "broken.png", "damaged")
     assert "6 frames" in result.stdout
 
 
-def test_a_process_without_stderr_goes_on(tmp_path: Path) -> None:
+def test_a_process_without_stderr_continues(tmp_path: Path) -> None:
     assert run(NOT_THERE, tmp_path).stdout == "fine"
 
 
-def test_what_is_written_inside_is_lost_and_what_is_raised_is_not(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_inside_is_lost_and_exceptions_pass(capfd: pytest.CaptureFixture[str]) -> None:
     os.write(2, b"before ")
     with pytest.raises(KeyError, match="mine"), hidden_stderr():
         os.write(2, b"inside ")
@@ -128,5 +128,5 @@ def test_failed_loads_leave_no_file_open(tmp_path: Path) -> None:
     for _ in range(20):
         with pytest.raises(ModelError):
             LiteRtModel(broken)
-        counts.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208 - descriptors are no files to look into
+        counts.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208 - descriptors are not files
     assert counts[-1] == counts[1]

@@ -1,6 +1,6 @@
-"""V4L2 cameras without one: their names, what opening them says where it fails, and that failing leaves nothing.
+"""V4L2 cameras without hardware: names, errors when they are opened, and no leaks after failures.
 
-What they do with a camera is seen in the virtual machine of tests/v4l2_vm; here, only what a camera there does not do.
+The virtual machine of tests/v4l2_vm tests them with a camera; here are the cases that its camera cannot produce.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources import Opening, open_source, open_sources, source_names
 from fer_edge.sources.camera import camera_device
-from fer_edge.sources.opencv import shaped_picture
+from fer_edge.sources.opencv_camera import reshape_picture
 from fer_edge.sources.opening import Unopened
 from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import Frame, UInt8Array
@@ -52,7 +52,7 @@ def test_a_camera_has_several_names() -> None:
     devices = {
         "0": "/dev/video0",
         "/dev/video12": "/dev/video12",
-        BY_ID: BY_ID,  # there or not: it may be plugged in later
+        BY_ID: BY_ID,  # missing or not: it may be plugged in later
         BY_PATH: BY_PATH,
     }
     assert {uri: str(camera_device(uri)) for uri in devices} == devices
@@ -61,12 +61,12 @@ def test_a_camera_has_several_names() -> None:
 
 
 @given(st.text(max_size=40))
-def test_no_text_breaks_the_question(text: str) -> None:
+def test_camera_device_accepts_any_text(text: str) -> None:
     device = camera_device(text)
     assert device is None or str(device).startswith("/dev/")
 
 
-def test_links_give_short_names_that_stay() -> None:
+def test_udev_links_give_short_stable_names() -> None:
     named = {
         BY_ID: "046d_HD_Pro_Webcam_C920_1A2B",
         BY_PATH: "platform-fd500000.pcie-pci-0000:01:00.0-usb-0:1.3:1.0",
@@ -76,7 +76,7 @@ def test_links_give_short_names_that_stay() -> None:
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
-def test_the_structures_are_the_kernels(tmp_path: Path) -> None:
+def test_structures_match_the_kernels(tmp_path: Path) -> None:
     names = {
         "Capability": "v4l2_capability",
         "FormatDescription": "v4l2_fmtdesc",
@@ -116,7 +116,7 @@ def test_the_structures_are_the_kernels(tmp_path: Path) -> None:
 
 
 @given(st.text("ABCDEFGHYUVMJPG0123456789", min_size=1, max_size=4), st.booleans())
-def test_a_formats_name_and_number_belong_together(letters: str, big_endian: bool) -> None:
+def test_fourcc_names_and_codes_are_inverse(letters: str, big_endian: bool) -> None:
     name = letters + "-BE" * big_endian
     assert structs.fourcc_name(structs.fourcc_code(name)) == name
 
@@ -125,13 +125,13 @@ def test_a_formats_name_and_number_belong_together(letters: str, big_endian: boo
 
 
 def capability(driver: str, model: str, powers: int) -> structs.Capability:
-    whole = 0xFFFF_FFFF  # what all nodes of the driver can do together
+    whole = 0xFFFF_FFFF  # the capabilities of all nodes of the driver
     return structs.Capability(driver.encode(), model.encode(), b"usb-1", 0, whole, powers)
 
 
 DEVICES = {
     "video0": capability("uvcvideo", "HD Pro Webcam C920", 0x0420_0001),
-    "video1": capability("uvcvideo", "HD Pro Webcam C920", 0x04A0_0000),  # its metadata
+    "video1": capability("uvcvideo", "HD Pro Webcam C920", 0x04A0_0000),  # its metadata node
     "video2": capability("uvcvideo", "Other Camera", 0x0420_0001),
     "video10": capability("bcm2835-codec", "bcm2835-codec-decode", 0x0400_4000),
     "video13": capability("bcm2835-isp", "bcm2835-isp", 0x0420_0001),
@@ -140,7 +140,7 @@ DEVICES = {
 }
 
 
-def test_cameras_and_their_lasting_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cameras_and_their_stable_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = tmp_path / "dev"
     for kind in ("by-id", "by-path"):
         (devices / "v4l" / kind).mkdir(parents=True)
@@ -150,11 +150,11 @@ def test_cameras_and_their_lasting_names(tmp_path: Path, monkeypatch: pytest.Mon
     for node, link in ((0, f"usb-C920-{index}0"), (1, f"usb-C920-{index}1"), (2, f"usb-Other-{index}0")):
         (devices / "v4l/by-id" / link).symlink_to(f"../../video{node}")
     (devices / f"v4l/by-path/pci-usb-0:1-{index}0").symlink_to("../../video0")
-    (devices / f"v4l/by-path/pci-usb-0:9-{index}0").symlink_to("../../video9")  # one that is gone
-    assert list_cameras(tmp_path) == []  # asked for real: these are files
-    monkeypatch.setattr(devices_module, "ask_device", lambda node: DEVICES.get(node.name))
+    (devices / f"v4l/by-path/pci-usb-0:9-{index}0").symlink_to("../../video9")  # one that was removed
+    assert list_cameras(tmp_path) == []  # queried for real: these are files
+    monkeypatch.setattr(devices_module, "query_capabilities", lambda node: DEVICES.get(node.name))
     found = list_cameras(tmp_path)
-    assert [(camera.node, camera.model, camera.lasting_name) for camera in found] == [
+    assert [(camera.node, camera.model, camera.stable_name) for camera in found] == [
         ("/dev/video0", "HD Pro Webcam C920", f"/dev/v4l/by-id/usb-C920-{index}0"),
         ("/dev/video2", "Other Camera", f"/dev/v4l/by-id/usb-Other-{index}0"),
         ("/dev/video20", "with planes", "/dev/video20"),
@@ -165,9 +165,9 @@ def test_cameras_and_their_lasting_names(tmp_path: Path, monkeypatch: pytest.Mon
 # Opening
 
 
-def test_what_cannot_be_opened_is_one_line_that_names_it(tmp_path: Path) -> None:
+def test_a_failed_opening_names_the_device_in_one_line(tmp_path: Path) -> None:
     said = {
-        BY_ID: "no such camera",
+        BY_ID: "camera not found",
         "/dev/null": "not a camera",
         str(tmp_path): "cannot be opened: Is a directory",
     }
@@ -194,16 +194,16 @@ def test_a_link_is_resolved_at_each_opening(tmp_path: Path) -> None:
 
 
 def used() -> tuple[int, int, float]:
-    """Open descriptors, threads, and MiB resident."""
+    """Return open descriptors, threads, and MiB resident."""
     for thread in threading.enumerate():
-        if thread.name.startswith("open "):  # it has its result, and is about to end
+        if thread.name.startswith("open "):  # the thread has its result and is about to end
             thread.join(30)
     gc.collect()
     return sum(1 for _ in Path("/proc/self/fd").iterdir()), threading.active_count(), resident_mib()
 
 
-def reopened(opening: Opening, times: int) -> None:
-    """Let ``opening`` fail so often, as it does for a camera that is away."""
+def fail_repeatedly(opening: Opening, times: int) -> None:
+    """Let ``opening`` fail ``times`` times, like a camera that is missing."""
     stop = threading.Event()
     for number in range(times):
         if number:
@@ -213,38 +213,38 @@ def reopened(opening: Opening, times: int) -> None:
 
 
 @pytest.mark.parametrize("where", ["absent", "not a camera"])
-def test_ten_thousand_failed_openings_leave_nothing(where: str, tmp_path: Path) -> None:
-    """As the daemon does it: in a thread for each, through all that lies around the device."""
+def test_ten_thousand_failed_openings_leak_nothing(where: str, tmp_path: Path) -> None:
+    """Open as the daemon does: one thread per attempt, through all layers around the device."""
     if where == "absent":
         (opening,) = open_sources(["/dev/v4l/by-id/usb-away-video-index0"], SETTINGS)
     else:
         link = tmp_path / "camera"
         link.symlink_to("/dev/null")
         opening = Opening("cam", Unopened(partial(open_v4l2, link, SETTINGS, "cam")))
-    reopened(opening, 500)
+    fail_repeatedly(opening, 500)
     before = used()
-    reopened(opening, 10_000)
+    fail_repeatedly(opening, 10_000)
     after = used()
     opening.close()
     assert after[:2] == before[:2]
     assert after[2] - before[2] < 1.0, (before, after)
 
 
-def test_a_camera_is_refused_by_its_name_through_the_whole_of_it() -> None:
-    with pytest.raises(SourceLostError, match="no such camera"):
+def test_open_source_names_the_missing_camera() -> None:
+    with pytest.raises(SourceLostError, match="camera not found"):
         open_source(BY_ID)
 
 
-# A driver that fails in the middle of its work
+# A driver that fails while it streams
 
 WIDTH, HEIGHT = 32, 16
 
 
 class FakeDriver:
-    """Answers the ioctls of a YUYV camera whose memory is a file; rows are longer than the picture's.
+    """Implements the ioctls of a YUYV camera whose memory is a file; rows are longer than the picture's.
 
-    ``bytes_used`` is what it says that each buffer holds, ``flags`` what it says of the pictures, and ``takes_back``
-    whether a buffer can be given back while it streams.
+    ``bytes_used`` and ``flags`` are the values that it reports for each buffer, and ``takes_back`` is whether a buffer
+    can be returned while it streams.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -258,7 +258,7 @@ class FakeDriver:
         self.streaming = False
 
     def ioctl(self, descriptor: int, request: int, argument: ctypes.Structure) -> int:
-        """What fcntl.ioctl does."""
+        """Replace fcntl.ioctl."""
         if isinstance(argument, structs.Capability):
             argument.driver, argument.capabilities = self.driver, structs.CAN_CAPTURE | structs.CAN_STREAM
         elif isinstance(argument, structs.FormatDescription):
@@ -304,7 +304,7 @@ def mappings(path: Path) -> int:
     return Path("/proc/self/maps").read_text().count(str(path))
 
 
-def test_frames_come_without_the_padding_and_every_buffer_goes_back(driver: FakeDriver) -> None:
+def test_frames_have_no_padding_and_every_buffer_is_returned(driver: FakeDriver) -> None:
     with driver.node.open("r+b") as memory:
         memory.write(bytes(range(driver.stride)) * HEIGHT)
     with open_v4l2(driver.node, SETTINGS, "cam") as source:
@@ -318,24 +318,24 @@ def test_frames_come_without_the_padding_and_every_buffer_goes_back(driver: Fake
 
 
 @pytest.mark.parametrize("failure", ["flagged", "short", "gone"])
-def test_a_camera_lost_with_a_picture_in_hand_is_let_go_of(driver: FakeDriver, failure: str) -> None:
-    """The error that says so must not keep the buffer, or the device would stay open and busy."""
-    said = {"flagged": "its driver calls damaged", "short": "64 bytes, where", "gone": "the camera is gone"}[failure]
+def test_a_camera_lost_while_a_buffer_is_in_use_is_closed(driver: FakeDriver, failure: str) -> None:
+    """The error must not reference the buffer, or the device would stay open and busy."""
+    words = {"flagged": "the driver marked as damaged", "short": "64 bytes, expected", "gone": "the camera is gone"}
     source = open_v4l2(driver.node, SETTINGS, "cam")
     assert isinstance(source.read(1.0), Frame)
     driver.flags = structs.BUFFER_ERROR if failure == "flagged" else 0
     driver.bytes_used = 64 if failure == "short" else driver.bytes_used
     driver.takes_back = failure != "gone"
-    with pytest.raises(SourceLostError, match=said) as raised, source:
+    with pytest.raises(SourceLostError, match=words[failure]) as raised, source:
         for _ in range(100):
             assert source.read(1.0) is NoFrame.NOT_YET
-    assert raised.value.__traceback__ is not None  # it is still there, with all that it refers to
+    assert raised.value.__traceback__ is not None  # the traceback exists, with the variables that it references
     assert source.dropped == (0 if failure == "gone" else 30)
     assert (opened_descriptors(driver.node), mappings(driver.node), driver.streaming) == (0, 0, False)
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, SourceSettings(fourcc="YUYV")])
-def test_the_node_of_a_raspberry_pi_camera_says_what_to_use(driver: FakeDriver, settings: SourceSettings) -> None:
+def test_the_node_of_a_raspberry_pi_camera_suggests_picamera2(driver: FakeDriver, settings: SourceSettings) -> None:
     driver.driver, driver.format = b"unicam", "pBAA"
     error = SourceLostError if settings.fourcc == "auto" else InputError
     with pytest.raises(error, match=r'pBAA.*; a Raspberry Pi camera \(unicam\) is the source "picamera2"'):
@@ -343,26 +343,26 @@ def test_the_node_of_a_raspberry_pi_camera_says_what_to_use(driver: FakeDriver, 
     assert opened_descriptors(driver.node) == 0
 
 
-# Pictures that OpenCV gives where V4L2 is not used directly
+# Pictures from OpenCV
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_a_picture_of_opencv_is_of_the_size_that_was_agreed_on(width: int, height: int) -> None:
+def test_a_picture_from_opencv_has_the_negotiated_size(width: int, height: int) -> None:
     coloured = np.zeros((height, width, 3), np.uint8)
     gray: UInt8Array = coloured[:, :, 0]
-    assert shaped_picture(coloured, width, height) is coloured
-    good = shaped_picture(gray, width, height)
+    assert reshape_picture(coloured, width, height) is coloured
+    good = reshape_picture(gray, width, height)
     assert good is not None and good.shape == (height, width)
-    as_row = shaped_picture(coloured.reshape(1, -1), width, height)  # OpenCV 4.11, BGR3
+    as_row = reshape_picture(coloured.reshape(1, -1), width, height)  # OpenCV 4.11, BGR3
     assert as_row is not None and as_row.shape in ((height, width, 3), (1, width * 3))
-    assert shaped_picture(np.zeros((height, width, 2), np.uint8), width, height) is None
-    assert shaped_picture(coloured.astype(np.float32), width, height) is None
-    assert shaped_picture(np.zeros((height + 1, width, 3), np.uint8), width, height) is None
-    assert shaped_picture(np.zeros((1, height * width * 3 + 1), np.uint8), width, height) is None
+    assert reshape_picture(np.zeros((height, width, 2), np.uint8), width, height) is None
+    assert reshape_picture(coloured.astype(np.float32), width, height) is None
+    assert reshape_picture(np.zeros((height + 1, width, 3), np.uint8), width, height) is None
+    assert reshape_picture(np.zeros((1, height * width * 3 + 1), np.uint8), width, height) is None
 
 
-def test_the_row_of_opencv_4_11_becomes_a_picture() -> None:
+def test_the_byte_row_of_opencv_4_11_becomes_a_picture() -> None:
     row = np.arange(480 * 640 * 3, dtype=np.uint32).astype(np.uint8).reshape(1, -1)
-    picture = shaped_picture(row, 640, 480)
+    picture = reshape_picture(row, 640, 480)
     assert picture is not None and picture.shape == (480, 640, 3)
     assert np.array_equal(picture.reshape(1, -1), row)

@@ -1,4 +1,4 @@
-"""Grey pictures from the bytes of a camera's buffer, in every format, and what damaged bytes lead to."""
+"""Grey pictures from a camera's buffer, in every format, and the handling of damaged bytes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Noise:
 
 
 def with_padding(rows: UInt8Array, stride: int, noise: Noise) -> UInt8Array:
-    """Rows uint8 [height, bytes] in a buffer with ``stride`` bytes a row; what is in between is noise."""
+    """Return rows, uint8 [height, bytes], in a buffer with ``stride`` bytes per row; the padding is noise."""
     buffer = noise(rows.shape[0], stride)
     buffer[:, : rows.shape[1]] = rows
     return buffer.reshape(-1)
@@ -62,7 +62,7 @@ paddings = st.integers(0, 70)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def test_the_tables_of_this_test_hold_all_formats() -> None:
+def test_all_formats_are_tested() -> None:
     assert {*PLANAR, *PACKED, *COLOURED, *MOSAICS, *JPEGS, "Y10", "Y12", "NV61", "NV42", "YUV9", "YVU9"} == {*READABLE}
     choices = set(typing.get_args(PixelFormatName))
     assert choices - {"auto"} <= set(READABLE)
@@ -70,19 +70,19 @@ def test_the_tables_of_this_test_hold_all_formats() -> None:
 
 
 @given(st.sampled_from(sorted(PLANAR)), sides, sides, paddings, seeds)
-def test_of_planes_the_first_is_the_picture(name: str, width: int, height: int, padding: int, seed: int) -> None:
+def test_planar_formats_use_the_first_plane(name: str, width: int, height: int, padding: int, seed: int) -> None:
     noise = Noise(seed)
     picture = noise(height, width)
     buffer = with_padding(picture, width + padding, noise)
     buffer = np.concatenate([buffer, noise(int((PLANAR[name] - 1) * buffer.size))])
     gray = gray_picture(buffer, PixelFormat(name, width, height, width + padding))
     assert np.array_equal(gray, picture)
-    buffer[:] = 0  # the camera fills it again: the picture must be a copy
+    buffer[:] = 0  # the camera overwrites the buffer: the picture must be a copy
     assert np.array_equal(gray, picture)
 
 
 @given(st.sampled_from(sorted(PACKED)), sides, sides, paddings, seeds)
-def test_of_packed_pixels_the_brightness_is_taken(name: str, width: int, height: int, padding: int, seed: int) -> None:
+def test_packed_formats_use_the_luma_byte(name: str, width: int, height: int, padding: int, seed: int) -> None:
     noise = Noise(seed)
     pixels = noise(height, width, 2)
     stride = 2 * width + padding
@@ -93,7 +93,7 @@ def test_of_packed_pixels_the_brightness_is_taken(name: str, width: int, height:
 
 
 @given(st.sampled_from(["Y10", "Y12"]), sides, sides, paddings, seeds)
-def test_deep_pixels_are_scaled(name: str, width: int, height: int, padding: int, seed: int) -> None:
+def test_16_bit_pixels_are_scaled(name: str, width: int, height: int, padding: int, seed: int) -> None:
     noise, bits = Noise(seed), int(name[1:])
     deep = np.random.default_rng(seed).integers(0, 2**bits, (height, width), dtype=np.uint16)
     stride = 2 * (width + padding)
@@ -103,7 +103,7 @@ def test_deep_pixels_are_scaled(name: str, width: int, height: int, padding: int
 
 
 @given(st.sampled_from(sorted(COLOURED)), sides, sides, paddings, seeds)
-def test_colours_are_weighed(name: str, width: int, height: int, padding: int, seed: int) -> None:
+def test_colour_pixels_are_converted_to_luma(name: str, width: int, height: int, padding: int, seed: int) -> None:
     noise, order = Noise(seed), COLOURED[name]
     pixels = noise(height, width, len(order))
     stride = len(order) * width + padding
@@ -115,7 +115,7 @@ def test_colours_are_weighed(name: str, width: int, height: int, padding: int, s
 
 
 @pytest.mark.parametrize("name", sorted(MOSAICS))
-def test_a_mosaic_of_colours_becomes_their_brightness(name: str) -> None:
+def test_bayer_patterns_become_luma(name: str) -> None:
     colour = {"R": 200, "G": 100, "B": 30}
     cell = np.array([colour[letter] for letter in MOSAICS[name]], np.uint8).reshape(2, 2)
     buffer = np.tile(cell, (24, 32)).reshape(-1)
@@ -126,7 +126,7 @@ def test_a_mosaic_of_colours_becomes_their_brightness(name: str) -> None:
 
 
 @given(st.sampled_from(sorted({*PLANAR, *PACKED, *COLOURED, *MOSAICS, "Y10"})), sides, sides, st.data())
-def test_too_few_bytes_or_too_short_rows_are_damage(name: str, width: int, height: int, data: st.DataObject) -> None:
+def test_missing_bytes_and_short_rows_are_damage(name: str, width: int, height: int, data: st.DataObject) -> None:
     step = 1 if name in PLANAR or name in MOSAICS else len(COLOURED.get(name, "12"))
     stride = data.draw(st.integers(0, step * width + 10))
     size = data.draw(st.integers(0, height * stride))
@@ -147,7 +147,7 @@ def encoded(picture: UInt8Array) -> UInt8Array:
 
 
 def without_tables(data: UInt8Array) -> UInt8Array:
-    """A JPEG without its Huffman tables, as USB cameras send it to save the bytes."""
+    """Return a JPEG without its Huffman tables, which USB cameras leave out."""
     whole, kept, position = data.tobytes(), bytearray(b"\xff\xd8"), 2
     while whole[position + 1] != 0xDA:
         length = 2 + int.from_bytes(whole[position + 2 : position + 4], "big")
@@ -169,7 +169,7 @@ def test_a_jpeg_is_decoded_to_grey_and_may_be_reduced() -> None:
     assert np.abs(half.astype(int) - cv2.resize(picture, (320, 240), interpolation=cv2.INTER_AREA)).mean() < 3
 
 
-def test_what_cameras_do_to_jpegs_is_taken() -> None:
+def test_unusual_jpegs_from_cameras_are_accepted() -> None:
     data = encoded(face_picture())
     plain = gray_picture(data, VGA)
     assert np.array_equal(gray_picture(without_tables(data), VGA), plain)
@@ -183,7 +183,7 @@ def test_what_cameras_do_to_jpegs_is_taken() -> None:
 @pytest.mark.parametrize("name", JPEGS)
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
 @pytest.mark.parametrize("filled", [False, True])
-def test_a_jpeg_that_is_cut_short_is_damage(name: str, share: float, filled: bool) -> None:
+def test_an_incomplete_jpeg_is_damage(name: str, share: float, filled: bool) -> None:
     data = encoded(face_picture()).copy()
     kept = int(share * data.size)
     data[kept:] = 0
@@ -192,12 +192,12 @@ def test_a_jpeg_that_is_cut_short_is_damage(name: str, share: float, filled: boo
 
 
 def test_a_jpeg_of_another_size_is_damage() -> None:
-    with pytest.raises(DamagedPictureError, match="640x480, where 1280x720 was agreed on"):
+    with pytest.raises(DamagedPictureError, match="640x480, expected 1280x720"):
         gray_picture(encoded(face_picture()), PixelFormat("MJPG", 1280, 720, 0))
 
 
 @given(st.binary(max_size=200), st.integers(0, 20_000), st.integers(0, 255))
-def test_no_bytes_end_in_anything_but_a_picture_or_damage(junk: bytes, at: int, value: int) -> None:
+def test_any_bytes_give_a_picture_or_damage(junk: bytes, at: int, value: int) -> None:
     flipped = encoded(face_picture()).copy()
     flipped[at % flipped.size] = value
     for data in (flipped, np.frombuffer(b"\xff\xd8" + junk + b"\xff\xd9", np.uint8)):
@@ -216,7 +216,7 @@ def test_a_damaged_jpeg_leaves_standard_error_alone(capfd: pytest.CaptureFixture
     assert capfd.readouterr().err == ""
 
 
-# What is asked of a camera
+# Choice of format and reduction
 
 USUAL = ["YUYV", "MJPG", "H264"]
 
@@ -225,21 +225,21 @@ USUAL = ["YUYV", "MJPG", "H264"]
     ("offered", "current", "size", "chosen"),
     [
         (USUAL, "YUYV", (640, 480), "YUYV"),
-        (USUAL, "MJPG", (640, 480), "MJPG"),  # what the driver is set to
+        (USUAL, "MJPG", (640, 480), "MJPG"),  # the driver's current format
         (USUAL, "YUYV", (1280, 720), "MJPG"),
         (["MJPG", "YUYV"], "H264", (320, 240), "MJPG"),
         (["H264", "YUYV"], "H264", (640, 480), "YUYV"),
-        (["YUYV", "GREY"], "GREY", (1920, 1080), "GREY"),  # nothing compressed
+        (["YUYV", "GREY"], "GREY", (1920, 1080), "GREY"),  # no compressed format
         (["H264", "HEVC"], "H264", (640, 480), None),
         ([], "", (640, 480), None),
     ],
 )
-def test_the_format_to_ask_for(offered: list[str], current: str, size: tuple[int, int], chosen: str | None) -> None:
+def test_choose_format(offered: list[str], current: str, size: tuple[int, int], chosen: str | None) -> None:
     assert choose_format(offered, current, *size) == chosen
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(16, 4000), st.integers(16, 4000))
-def test_a_jpeg_is_reduced_only_to_what_is_still_large_enough(w: int, h: int, asked_w: int, asked_h: int) -> None:
+def test_a_jpeg_is_never_reduced_below_the_requested_size(w: int, h: int, asked_w: int, asked_h: int) -> None:
     part = jpeg_reduction(PixelFormat("MJPG", w, h, 0), asked_w, asked_h)
     assert part in (1, 2, 4, 8)
     if part > 1:
@@ -248,7 +248,7 @@ def test_a_jpeg_is_reduced_only_to_what_is_still_large_enough(w: int, h: int, as
         assert w % (2 * part) or h % (2 * part) or w // (2 * part) < asked_w or h // (2 * part) < asked_h
 
 
-def test_usual_reductions() -> None:
+def test_common_reductions() -> None:
     sizes = {(1280, 960): 2, (1280, 720): 1, (1920, 1080): 2, (640, 480): 1, (3840, 2160): 4}
     for (width, height), part in sizes.items():
         assert jpeg_reduction(PixelFormat("MJPG", width, height, 0), 640, 480) == part, (width, height)

@@ -200,7 +200,7 @@ def test_the_image_never_goes_into_a_device(stock: Path, settings: Path, tmp_pat
         *("flash", "compose", "--image", stock, "--out", node, "--force", "--config", settings / "pi.toml"),
         cwd=tmp_path,
     )
-    assert_one_line(done, 6, "is no regular file")
+    assert_one_line(done, 6, "not a regular file")
     assert node.stat().st_mode == held
 
 

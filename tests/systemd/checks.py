@@ -193,7 +193,7 @@ def _reload_of_wrong_settings(container: Container, service: Service) -> str:
     ensure(refused.returncode != 0, "systemctl reload said that all is well")
     ensure(service.ask("ActiveState") == "active", "it is not active any more")
     service.signal("HUP")  # past the unit's own look at the settings
-    service.wait_for_line("not reloaded, all goes on as before")
+    service.wait_for_line("not reloaded, the current settings stay in use")
     ensure(service.pid == pid and service.ask("StatusText").startswith("1 of 1"), "it did not go on")
     return "systemctl reload fails and says so; the same process goes on with what it had"
 

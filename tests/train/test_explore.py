@@ -77,7 +77,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"fer-edge: full/explore\.html: cannot write it: .*\n", done.stderr)
+    assert re.fullmatch(r"fer-edge: full/explore\.html: cannot be written: .*\n", done.stderr)
     (folder / "said").write_text(done.stdout)
     return folder
 

@@ -1,4 +1,4 @@
-"""``make test-v4l2``: V4L2 cameras in a virtual machine, by the kernel's own drivers for test cameras."""
+"""``make test-v4l2``: test V4L2 cameras in a virtual machine with the kernel's drivers for test cameras."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOLDER = Path(__file__).with_name("scenarios")
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A program of ``scenarios/``, which runs in a machine of its own; exit 0 is success."""
+    """A program of ``scenarios/``, which runs in its own virtual machine; exit 0 is success."""
 
     name: str
     systemd: bool
@@ -39,7 +39,7 @@ SCENARIOS = (
 
 
 def main() -> None:
-    """Run the scenarios one after the other, each in a machine of its own."""
+    """Run the scenarios one after the other, each in a new machine."""
     parser = argparse.ArgumentParser(prog="make test-v4l2", description=__doc__)
     parser.add_argument("-k", dest="part", default="", metavar="WORDS", help="only scenarios with WORDS in their name")
     parser.add_argument("--out", type=Path, help="keep each scenario's console and files below this folder")
@@ -76,11 +76,11 @@ def _run(part: str, out: Path) -> None:
 
 
 def run_scenario(scenario: Scenario, out: Path) -> str:
-    """Run one, and return what its machine's console said.
+    """Run a scenario and return the console output of its machine.
 
     Raises:
         InputError: if the machine cannot be started here.
-        CheckFailedError: if the scenario fails, or does not end in time.
+        CheckFailedError: if the scenario fails or exceeds its time limit.
     """
     command = [sys.executable, str(_FOLDER / f"{scenario.name}.py"), *scenario.arguments]
     ended = run_in_machine(command, out, timeout_s=scenario.timeout_s, systemd=scenario.systemd)

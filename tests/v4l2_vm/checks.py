@@ -1,4 +1,4 @@
-"""What the scenarios share: running fer-edge in the machine, waiting for its events, and printing what was seen."""
+"""Helpers for the scenarios: run fer-edge in the machine, wait for events, print observations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PATIENCE_S = 240.0
-"""How long whatever is waited for may take: everything is ten to twenty times slower in the machine."""
+"""Timeout of each wait: everything is ten to twenty times slower in the machine."""
 
 
 def seen(what: str) -> None:
@@ -29,7 +29,7 @@ def ensure(condition: object, problem: str) -> None:
 
 
 def wait_for(look: Callable[[], T | None], what: str, within_s: float = PATIENCE_S) -> T:
-    """Return what ``look`` finds, as soon as it finds something. Raises SystemExit."""
+    """Return the first true result of ``look``. Raises SystemExit after a timeout."""
     until = time.monotonic() + within_s
     while not (found := look()):
         ensure(time.monotonic() < until, f"waited {within_s:.0f} s for {what}")
@@ -38,7 +38,7 @@ def wait_for(look: Callable[[], T | None], what: str, within_s: float = PATIENCE
 
 
 class Watching:
-    """A ``fer-edge run`` with its events in a file."""
+    """A running ``fer-edge run`` with its events in a file."""
 
     def __init__(self, process: subprocess.Popen[bytes], events: Path, log: Path) -> None:
         self.process = process
@@ -46,17 +46,17 @@ class Watching:
         self._log = log
 
     def events(self) -> list[dict[str, Any]]:
-        """All so far."""
+        """Return all events so far."""
         if not self._events.exists():
             return []
         return [json.loads(line) for line in self._events.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def log(self) -> str:
-        """What it printed."""
+        """Return what it printed."""
         return self._log.read_text()
 
     def wait_for_event(self, kind: str, after: int = 0, source: str | None = None) -> int:
-        """Wait for an event of that kind, and return its number, from 1; ``after`` is the number of one before."""
+        """Wait for an event of ``kind`` and return its number, from 1; ``after`` is the number of an earlier event."""
 
         def look() -> int | None:
             ensure(self.process.poll() is None, f"fer-edge ended: {self.process.returncode}: {self.log()}")
@@ -74,7 +74,7 @@ class Watching:
 
 @contextlib.contextmanager
 def watching(*arguments: str, settings: str = "", name: str = "run") -> Iterator[Watching]:
-    """``fer-edge run ARGUMENTS`` while the block runs, with ``settings`` (TOML); then it is ended as by Ctrl-C."""
+    """Run ``fer-edge run ARGUMENTS`` during the block with ``settings`` (TOML), then interrupt it like Ctrl-C."""
     out = Path(os.environ["OUT"])
     config, events, log = (Path(f"/tmp/{name}.{end}") for end in ("toml", "jsonl", "log"))
     config.write_text(settings)

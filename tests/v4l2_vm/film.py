@@ -1,7 +1,7 @@
-"""The film that a camera of the virtual machine shows: some seconds of the demo scene, as frames of a V4L2 format.
+"""The video that a camera of the virtual machine shows: some seconds of the demo scene, as frames of a V4L2 format.
 
-It is drawn outside, before the machine starts, and read in the machine without NumPy and OpenCV: to import those takes
-ten seconds there.
+It is drawn outside before the machine starts, and read in the machine without NumPy and OpenCV, because importing them
+takes ten seconds there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FROM_S, _TO_S = 3.5, 5.5
 
 
 def draw_film(folder: Path) -> None:
-    """Draw the film into ``folder``, outside of the machine, for ``film`` in it."""
+    """Draw the video into ``folder``, outside the machine, for ``film`` in it."""
     import cv2
 
     from fer_edge.sources.demo import DemoScene
@@ -28,16 +28,16 @@ def draw_film(folder: Path) -> None:
     for number in range(round((_TO_S - _FROM_S) * FILM_FPS)):
         gray = scene.render(_FROM_S + number / FILM_FPS, number)
         (folder / f"{number:02}.gray").write_bytes(gray.tobytes())
-        colour = cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)  # as a camera's JPEG files are
+        colour = cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)  # like a camera's JPEG pictures
         wide = cv2.copyMakeBorder(cv2.resize(colour, (960, 720)), 0, 0, 160, 160, cv2.BORDER_REPLICATE)
         for picture in (colour, wide):
             (folder / f"{number:02}-{picture.shape[1]}.jpeg").write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
 
 
 def film(fourcc: str, width: int = WIDTH) -> list[bytes]:
-    """Return the film's frames, in the machine, in the format ``fourcc``: one of ``FORMATS``, or MJPG for JPEG files.
+    """Return the frames, inside the machine, in the format ``fourcc``: one of ``FORMATS``, or MJPG for JPEG pictures.
 
-    JPEG files are there 640 and 1280 pixels wide. It runs forwards and backwards, so that its end joins its start.
+    JPEG pictures are 640 and 1280 pixels wide. The frames run forwards and backwards, so that the end joins the start.
 
     Raises:
         ValueError: for another format.
@@ -49,7 +49,7 @@ def film(fourcc: str, width: int = WIDTH) -> list[bytes]:
 
 
 def encode(gray: bytes, fourcc: str) -> bytes:
-    """Return a frame in the raw format ``fourcc`` of the grey pixels ``gray``, row by row and without padding.
+    """Return a frame in the raw format ``fourcc`` with the grey pixels ``gray``, row by row and without padding.
 
     Raises:
         ValueError: for a format that is not in ``FORMATS``.
@@ -61,7 +61,7 @@ def encode(gray: bytes, fourcc: str) -> bytes:
     elif fourcc in ("YUYV", "UYVY"):
         frame = bytearray(b"\x80") * (2 * pixels)
         frame[0 if fourcc == "YUYV" else 1 :: 2] = gray
-    elif fourcc in ("NV12", "YU12"):  # two colours of a quarter of the size each
+    elif fourcc in ("NV12", "YU12"):  # two chroma planes, each a quarter of the size
         frame = bytearray(gray) + b"\x80" * (pixels // 2)
     elif fourcc == "422P":
         frame = bytearray(gray) + b"\x80" * pixels
@@ -73,7 +73,7 @@ def encode(gray: bytes, fourcc: str) -> bytes:
 
 
 def widened(frame: bytes) -> bytes:
-    """Return a frame in a format without planes as one of 1280 x 720 pixels: itself in the middle, 640 x 480."""
+    """Return a packed frame of 640 x 480 pixels centred in one of 1280 x 720."""
     step = len(frame) // (WIDTH * HEIGHT)
     row, wide_row = WIDTH * step, 1280 * step
     picture = bytearray(b"\x80") * (wide_row * 720)

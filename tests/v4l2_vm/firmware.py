@@ -1,7 +1,7 @@
-"""The devices by which the firmware of a Raspberry Pi is asked, as character devices (CUSE) in the virtual machine.
+"""The devices that give access to a Raspberry Pi's firmware, as character devices (CUSE) in the virtual machine.
 
-They check what they are sent as drivers/char/broadcom/vcio.c of Raspberry Pi's kernel does, and answer as the firmware
-is documented to. The kernel's CUSE protocol is spoken here directly: include/uapi/linux/fuse.h.
+They validate messages like drivers/char/broadcom/vcio.c of Raspberry Pi's kernel, and answer as the firmware's
+documentation specifies. The kernel's CUSE protocol is implemented here directly: include/uapi/linux/fuse.h.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _IOCTL_OUT = struct.Struct("=iIII")
 
 
 class FirmwareDevice:
-    """``/dev/NAME``, which answers messages with the flags ``throttled``; ``text_only`` takes text commands alone."""
+    """``/dev/NAME``, which reports the flags ``throttled``; with ``text_only`` it accepts only text commands."""
 
     def __init__(self, name: str, throttled: int, *, text_only: bool) -> None:
         self._throttled = throttled
@@ -37,7 +37,7 @@ class FirmwareDevice:
         self.asked: list[int] = []
         """The tags of the messages that came."""
         self._cuse = os.open("/dev/cuse", os.O_RDWR)
-        self._read()  # the kernel's greeting
+        self._read()  # CUSE_INIT from the kernel
         info = f"DEVNAME={name}\0".encode()
         self._reply(self._unique, struct.pack("=10I40x", 7, 31, 0, _UNRESTRICTED, 4096, 4096, 0, 0, 0, 0)[:72] + info)
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -68,7 +68,7 @@ class FirmwareDevice:
         sent = data[_IOCTL_IN.size :][:given]
         if command != _PROPERTY:
             self._reply(self._unique, error=errno.EINVAL)
-        elif not sent:  # first the size, then as much as it says
+        elif not sent:  # first the size, then that many bytes
             self._ask_again(address, 4)
         elif len(sent) == 4:
             self._ask_again(address, max(12, struct.unpack("=I", sent)[0]))
@@ -77,12 +77,12 @@ class FirmwareDevice:
             self._reply(self._unique, b"" if error else _IOCTL_OUT.pack(0, 0, 0, 0) + answer, error)
 
     def _ask_again(self, address: int, size: int) -> None:
-        """Let the kernel copy ``size`` bytes of the caller's memory, and expect as many back."""
+        """Request ``size`` bytes of the caller's memory from the kernel; the answer has the same size."""
         vectors = struct.pack("=QQ", address, size) * 2
         self._reply(self._unique, _IOCTL_OUT.pack(0, _RETRY, 1, 1) + vectors)
 
     def _answer(self, message: bytearray) -> tuple[bytes, int]:
-        """Return the message with its answer, and an error's number or 0."""
+        """Return the message with its answer, and 0 or an error number."""
         tag, room = struct.unpack_from("=II", message, 8)
         self.asked.append(tag)
         if tag not in self._allowed:
@@ -102,14 +102,14 @@ class FirmwareDevice:
 
 
 def firmware_device(throttled: int, *, text_only: bool) -> FirmwareDevice:
-    """Make ``/dev/vcio_gencmd`` (``text_only``) or ``/dev/vcio``, of group video, until the machine goes off."""
+    """Create ``/dev/vcio_gencmd`` (``text_only``) or ``/dev/vcio``, owned by group video, until the machine stops."""
     subprocess.run(["modprobe", "cuse"], check=True)
     name = "vcio_gencmd" if text_only else "vcio"
     device = FirmwareDevice(name, throttled, text_only=text_only)
     path = Path("/dev") / name
     wait_for(path.exists, str(path))
     subprocess.run(["udevadm", "settle"], check=False)
-    # Raspberry Pi's own udev rule does this there.
+    # Raspberry Pi OS has a udev rule for this.
     os.chown(path, 0, 44)
     path.chmod(0o660)
     return device

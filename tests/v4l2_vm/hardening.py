@@ -1,6 +1,6 @@
-"""Print as JSON what a program may do under the unit's whole hardening; it runs there instead of fer-edge.
+"""Print as JSON what a program may do under the unit's hardening; it runs there instead of fer-edge.
 
-Arguments are devices to open.
+The arguments are devices to open.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _ADJ_STATUS = 0x0010
 
 
 def attempt(code: int) -> str:
-    """Return "done" or the error's name, for what a function of C returned."""
+    """Return "done" or the name of the error, for the return value of a C function."""
     return "done" if code >= 0 else errno.errorcode[ctypes.get_errno()]
 
 
 def may_open(path: str) -> str:
-    """Return "done" or the error's name."""
+    """Return "done" or the name of the error."""
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
     except OSError as error:

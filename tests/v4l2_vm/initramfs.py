@@ -1,6 +1,6 @@
-"""The RAM disk that the machine starts with: it mounts the host's root read-only, a writable layer over it, and leaves.
+"""The machine's initial RAM disk: it mounts the host's root read-only with a writable layer on top, and switches to it.
 
-It holds busybox, a script, and the modules for virtio, 9P and overlayfs, which Debian's kernel does not have built in.
+It contains busybox, a script, and the modules for virtio, 9P and overlayfs, which are not built into Debian's kernel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MODULES = (
 )
 _INIT = """\
 #!/bin/busybox sh
-# Kernel parameters: vm.layer= (a tar file), vm.modules= (a folder of the host) and vm.run= (the program to go on with).
+# Kernel parameters: vm.layer= (a tar file), vm.modules= (a folder of the host) and vm.run= (the program to run).
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for word in $(cat /proc/cmdline); do
@@ -62,12 +62,12 @@ def build_initramfs(archive: Path, busybox: Path, modules: Path) -> None:
         for module in _MODULES:
             source = modules / "kernel" / f"{module}.ko"
             if not source.is_file():
-                raise InputError(f"{source}: this kernel has no such module")
+                raise InputError(f"{source}: module not found in this kernel")
             order.append(source.stem)
             (root / "modules" / source.name).write_bytes(source.read_bytes())
         (root / "modules" / "order").write_text("\n".join(order) + "\n")
         names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
-        # busybox's own, so that the host needs none.
+        # Built by busybox, so that the host needs no cpio.
         command = [root / "bin" / "busybox", "cpio", "-o", "-H", "newc"]
         with archive.open("wb") as stream:
             listed = "".join(f"{name}\n" for name in names).encode()

@@ -1,6 +1,6 @@
-"""Run a program in a virtual machine whose root is this machine's, read-only, with a writable layer over it.
+"""Run a program in a virtual machine whose root is this machine's, read-only, with a writable layer on top.
 
-QEMU emulates the processor (no KVM is needed), so that everything is some ten to twenty times slower than here.
+QEMU emulates the processor (KVM is not needed), so everything is ten to twenty times slower than here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TOLD = 4000
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program in the machine ended: its exit status, all that the console said, and the seconds of the whole."""
+    """The result of a program in the machine: exit status, console output, and total seconds."""
 
     status: int
     console: str
@@ -50,19 +50,19 @@ def run_in_machine(
     memory_mib: int = 3072,
     parts: Parts | None = None,
 ) -> Ended:
-    """Start the machine, run ``command`` as root in it, and switch it off.
+    """Start the machine, run ``command`` as root in it, and stop the machine.
 
-    The command sees every file of this machine under its own path, except in /tmp, /run, /dev, /proc and /sys. What it
-    writes is lost, except in the folder ``out``, which it finds as ``$OUT``. Its output is printed here as it comes,
-    and kept in ``out/console``.
+    The command sees all files of this machine under their own paths, except in /tmp, /run, /dev, /proc and /sys. Its
+    writes are lost, except in the folder ``out``, which is ``$OUT`` there. Its output is printed here immediately, and
+    kept in ``out/console``.
 
     Args:
-        command: Program and arguments, as they would be written on this machine.
-        out: A folder of this machine; made if it is not there.
-        timeout_s: Seconds for everything, the start of the machine included (some 15 s).
-        systemd: Whether systemd is the first process, with udev and the journal; else a shell is, and starts faster.
-        environment: Variables for the command; PATH and PYTHONPATH (this checkout's tests) are set.
-        memory_mib: Size of the machine's memory.
+        command: Program and arguments, as on this machine.
+        out: A folder of this machine; created if missing.
+        timeout_s: Seconds for everything, including the start of the machine (about 15 s).
+        systemd: Whether systemd is the first process, with udev and the journal; otherwise a shell, which starts
+        faster. environment: Variables for the command; PATH and PYTHONPATH (this checkout's tests) are set. memory_mib:
+        Memory of the machine.
 
     Raises:
         InputError: if the machine cannot be started here.
@@ -86,8 +86,8 @@ def run_in_machine(
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     (out / "command").write_text(f"{exports}cd {shlex.quote(str(CHECKOUT))}\n{shlex.join(command)}\n")
     (out / "status").unlink(missing_ok=True)
-    # Mitigations of flaws in real processors are of no use in an emulated one, and make each system call slower.
-    # no_timer_check: on a busy machine the emulated timer is late for the kernel's check of it, which then panics.
+    # Mitigations for real processors are useless in an emulated one, and slow down each system call.
+    # no_timer_check: on a busy machine the emulated timer fails the kernel's check, which then panics.
     words = [
         "console=ttyS0",
         "panic=-1",
@@ -115,7 +115,7 @@ def _share(path: str, tag: str, options: str) -> str:
 
 
 def _run_qemu(command: Sequence[str], log: Path, timeout_s: float, what: str) -> str:
-    """Run QEMU to its end, print what its console says, and return it."""
+    """Run QEMU until it exits, print its console output, and return it."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as qemu:
         assert qemu.stdout is not None
         os.set_blocking(qemu.stdout.fileno(), False)

@@ -1,6 +1,6 @@
-"""What the virtual machine starts from: Debian's kernel and a few of its packages, unpacked and never installed.
+"""Files for the virtual machine: Debian's kernel and a few packages, unpacked and never installed.
 
-apt finds and downloads them, and checks their signatures; that needs no root. They are kept in the cache folder.
+apt finds and downloads them and checks their signatures, which does not need root. They are kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from v4l2_vm.initramfs import build_initramfs
 
 QEMU = "qemu-system-x86_64"
 _KERNEL = "linux-image-amd64"
-"""Names the newest ``linux-image-VERSION-amd64``. The kernel for clouds has no media drivers."""
+"""Depends on the newest ``linux-image-VERSION-amd64``. The cloud kernel has no media drivers."""
 _LAYER = ("kmod", "udev")
-"""Put over the host's root in the machine, since a container often has neither."""
+"""Installed in the writable layer, because a container host often lacks them."""
 _BUSYBOX = "busybox-static"
 _NOT_NEEDED = (
     "gpu",
@@ -38,16 +38,16 @@ _NOT_NEEDED = (
     "edac",
     "crypto",
 )
-"""Folders of drivers that no test loads: three quarters of the package."""
+"""Driver folders that no test uses: three quarters of the package."""
 _NOT_SEEN = ("/tmp", "/run", "/dev", "/proc", "/sys")
-"""Folders that the machine has of its own, instead of the host's."""
+"""Folders for which the machine does not use the host's."""
 _RECIPE = 1
-"""Increased when what is kept is made in another way."""
+"""Increase it when the parts are built differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The kernel, the RAM disk that mounts the root, the modules in ``modules/VERSION``, a tar file to unpack there."""
+    """The kernel, the initial RAM disk, the modules in ``modules/VERSION``, and a tar file to unpack in the machine."""
 
     kernel: Path
     initramfs: Path
@@ -56,16 +56,16 @@ class Parts:
 
 
 def machine_parts(cache: Path) -> Parts:
-    """Return the parts, prepared once and kept below ``cache``.
+    """Return the parts, built once and kept in ``cache``.
 
     Raises:
         InputError: if QEMU is not installed, a package cannot be downloaded, or the machine would not see its files.
     """
     if shutil.which(QEMU) is None:
-        raise InputError(f"{QEMU} is not here: apt-get install qemu-system-x86")
+        raise InputError(f"{QEMU} is not installed: apt-get install qemu-system-x86")
     for path in (Path(__file__).absolute(), Path(sys.prefix), cache.absolute()):
         if any(path.is_relative_to(folder) for folder in _NOT_SEEN):
-            raise InputError(f"{path} is in a folder that the virtual machine has of its own ({', '.join(_NOT_SEEN)})")
+            raise InputError(f"{path} is in a folder that the virtual machine cannot see ({', '.join(_NOT_SEEN)})")
     source = Path(__file__).with_name("initramfs.py").read_bytes()
     with kept(cache, "parts", b"%d" % _RECIPE + source, _build) as folder:
         return Parts(folder / "vmlinuz", folder / "initramfs", folder / "modules", folder / "layer.tar")
@@ -82,7 +82,7 @@ def _build(folder: Path) -> None:
             _apt("apt-get", "download", "-q", package, folder=Path(scratch))
         for package in _LAYER:
             run(["dpkg-deb", "-x", *Path(scratch).glob(f"{package}_*.deb"), layer])
-        # On a host with a merged /usr the layer's own /bin would hide the host's link of that name.
+        # On a host with a merged /usr, the layer's /bin would hide the host's link with that name.
         for name in ("bin", "sbin", "lib"):
             shutil.copytree(layer / name, layer / "usr" / name, symlinks=True, dirs_exist_ok=True)
             shutil.rmtree(layer / name)
@@ -92,12 +92,12 @@ def _build(folder: Path) -> None:
         (archive,) = Path(scratch).glob(f"{kernel}_*.deb")
         run(["bash", "-o", "pipefail", "-c", unpack, "-", archive, folder, *left_out])
     (version,) = (path.name for path in (folder / "lib" / "modules").iterdir())
-    # As the package's script would: without it modprobe finds nothing.
+    # Like the package's script: without it modprobe finds nothing.
     run(["bash", "-c", 'exec -a depmod "$0" "$@"', layer / "usr" / "bin" / "kmod", "-b", folder, version])
     shutil.move(folder / "boot" / f"vmlinuz-{version}", folder / "vmlinuz")
     shutil.move(folder / "lib" / "modules", folder / "modules")
     shutil.rmtree(folder / "boot")
-    # Unpacked in the machine: a folder below the host's root cannot be a layer over that root.
+    # Unpacked in the machine: a folder in the host's root cannot be a layer over that root.
     shutil.rmtree(layer / "usr" / "lib" / "udev" / "hwdb.d")
     shutil.rmtree(layer / "usr" / "share")
     run(["tar", "-c", "--owner=0", "--group=0", "-C", layer, "-f", folder / "layer.tar", "."])
@@ -107,7 +107,7 @@ def _build(folder: Path) -> None:
 
 
 def _apt(*words: str, folder: Path | None = None) -> list[str]:
-    """Run a command of apt and return its lines."""
+    """Run an apt command and return its output lines."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
     except OSError:

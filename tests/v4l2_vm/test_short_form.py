@@ -1,4 +1,4 @@
-"""A camera of the kernel's own, in a virtual machine, in a minute; ``make test-v4l2`` does the rest."""
+"""One camera scenario in a virtual machine, which takes a minute; ``make test-v4l2`` runs the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from v4l2_vm.parts import machine_parts
 from v4l2_vm.usb_descriptors import configuration_descriptor, modes, streaming_control
 
 
-def test_a_camera_comes_late_shows_a_face_and_is_unplugged(tmp_path: Path) -> None:
+def test_a_camera_appears_late_shows_a_face_and_is_unplugged(tmp_path: Path) -> None:
     try:
         machine_parts(CACHE)
     except InputError as error:
@@ -25,7 +25,7 @@ def test_a_camera_comes_late_shows_a_face_and_is_unplugged(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("fourcc", "bits"), list(zip(FORMATS, (24, 24, 16, 16, 12, 12, 16, 8), strict=True)))
-def test_a_frame_of_the_film_has_its_formats_size_and_its_grey_pixels(fourcc: str, bits: int) -> None:
+def test_a_film_frame_has_the_size_of_its_format_and_the_grey_pixels(fourcc: str, bits: int) -> None:
     gray = bytes(range(256)) * (WIDTH * HEIGHT // 256)
     frame = encode(gray, fourcc)
     assert len(frame) == WIDTH * HEIGHT * bits // 8
@@ -33,7 +33,7 @@ def test_a_frame_of_the_film_has_its_formats_size_and_its_grey_pixels(fourcc: st
     assert frame[int(fourcc == "UYVY") :: step][: len(gray)] == gray
 
 
-def test_the_usb_cameras_descriptors_say_their_own_lengths() -> None:
+def test_usb_descriptors_have_the_lengths_that_they_state() -> None:
     offered = modes({"YUYV": [(640, 480)], "MJPG": [(640, 480), (1280, 720)]})
     data = configuration_descriptor(offered)
     kinds, rest = [], data

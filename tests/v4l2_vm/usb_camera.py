@@ -1,8 +1,8 @@
-"""A USB camera as the kernel sees one: uvcvideo drives it, and it can be plugged in and pulled out.
+"""A USB camera for the kernel's uvcvideo driver, which can be plugged in and unplugged.
 
-The kernel's own virtual host controller (vhci_hcd, USB/IP) passes each request for the device through a socket to this
-program, which is the device. The kernel's UVC gadget behind dummy_hcd cannot do it: the gadget streams by isochronous
-transfers, and dummy_hcd fails all of these (drivers/usb/gadget/udc/dummy_hcd.c, "fail all xfers").
+The kernel's virtual host controller (vhci_hcd, USB/IP) forwards each request for the device through a socket to this
+program, which implements the device. The kernel's UVC gadget with dummy_hcd does not work: the gadget streams with
+isochronous transfers, and dummy_hcd fails all of these (drivers/usb/gadget/udc/dummy_hcd.c, "fail all xfers").
 Messages: Documentation/usb/usbip_protocol.rst.
 """
 
@@ -35,7 +35,7 @@ OFFERED = {"YUYV": [(640, 480)], "MJPG": [(640, 480), (1280, 720)]}
 
 
 class UsbCamera:
-    """A camera that shows the film in the formats and sizes ``offered``, ``fps`` frames a second at most."""
+    """A camera that shows the video in the formats and sizes ``offered``, at no more than ``fps`` frames a second."""
 
     def __init__(self, offered: dict[str, list[tuple[int, int]]] | None = None, fps: float = FILM_FPS, port: int = 0):
         self._modes = usb.modes(offered or OFFERED)
@@ -45,34 +45,34 @@ class UsbCamera:
         self._thread: threading.Thread | None = None
 
     def plug_in(self) -> Path:
-        """Connect the camera; returns its device as soon as it is there."""
+        """Connect the camera and return its device once it exists."""
         subprocess.run(["modprobe", "-a", "vhci-hcd", "uvcvideo"], check=True)
         before = _cameras()
         ours, kernels = socket.socketpair()
         self._socket = ours
         self._thread = threading.Thread(target=self._serve, args=(ours,), name="usb-camera", daemon=True)
         self._thread.start()
-        # The kernel takes the descriptor over from the process that writes its number.
+        # The kernel takes over the descriptor from the process that writes its number.
         device_id = 1 << 16 | self._port + 2
         (_VHCI / "attach").write_text(f"{self._port} {kernels.fileno()} {device_id} {_HIGH_SPEED}")
         kernels.close()
         return wait_for(lambda: next(iter(_cameras() - before), None), "the USB camera's device")
 
     def pull_out(self) -> None:
-        """Disconnect the camera, whatever is being done with it."""
+        """Disconnect the camera, even while it is in use."""
         (_VHCI / "detach").write_text(str(self._port))
         assert self._socket is not None and self._thread is not None
         self._thread.join()
         self._socket.close()
 
     def _serve(self, link: socket.socket) -> None:
-        """Be the device until the kernel closes the connection."""
+        """Act as the device until the kernel closes the connection."""
         with contextlib.suppress(ConnectionError):
             _Device(link, self._modes, self._fps).run()
 
 
 class _Device:
-    """The device's state: the mode agreed on, the host's waiting requests for data, and the rest of the frame."""
+    """The state of the device: the negotiated mode, the host's pending requests, and the rest of the frame."""
 
     def __init__(self, link: socket.socket, modes: list[Mode], fps: float) -> None:
         self._link = link
@@ -95,7 +95,7 @@ class _Device:
                 self._send_payload()
 
     def _take(self) -> None:
-        """Take one message of the host's."""
+        """Process one message from the host."""
         command, sequence, _, direction, endpoint = _HEADER.unpack(self._receive(_HEADER.size))
         submitted = self._receive(_SUBMITTED.size)
         if command == _CMD_UNLINK:
@@ -115,11 +115,11 @@ class _Device:
             self._answer(sequence, 0, answer[:length])
 
     def _control(self, setup: bytes, data: bytes) -> bytes | None:
-        """Return the answer to a control request; None refuses it."""
+        """Return the answer to a control request; None rejects it."""
         kind, request, value, index, _ = struct.unpack("<BBHHH", setup)
-        if kind & 0x60 == 0x20:  # of the video class
+        if kind & 0x60 == 0x20:  # a request of the video class
             if index & 0xFF != 1 or value >> 8 not in (_PROBE, _COMMIT):
-                return None  # brightness and the like
+                return None  # brightness and similar controls
             return self._negotiate(request, committed=value >> 8 == _COMMIT, proposal=data)
         if kind & 0x80 and request == 6:  # GET_DESCRIPTOR
             described = {
@@ -137,12 +137,12 @@ class _Device:
             return struct.pack("<H", 26)
         if request == _SET_CUR:
             self._mode = self._modes.get((proposal[2], proposal[3]), self._mode)
-            if committed:  # a new stream: it begins with a whole frame
+            if committed:  # a new stream starts with a complete frame
                 self._rest, self._due = memoryview(b""), 0.0
         return usb.streaming_control(self._mode)
 
     def _send_payload(self) -> None:
-        """Answer the oldest waiting request with the next part of the frame."""
+        """Answer the oldest pending request with the next part of the frame."""
         if not self._rest:
             if self._mode not in self._films:
                 self._films[self._mode] = film(self._mode.fourcc, self._mode.width)
@@ -158,7 +158,7 @@ class _Device:
             self._due = max(self._due + 1 / self._fps, time.monotonic())
 
     def _unlink(self, sequence: int, unlinked: int) -> None:
-        """Forget a waiting request; one that has been answered is gone."""
+        """Remove a pending request; it may have been answered already."""
         waiting = [entry for entry in self._waiting if entry[0] != unlinked]
         status = _UNLINKED if len(waiting) < len(self._waiting) else 0
         self._waiting = deque(waiting)
@@ -179,10 +179,10 @@ class _Device:
 
 
 def _cameras() -> set[Path]:
-    """The devices of uvcvideo that give pictures; its second one is for metadata."""
+    """Return the capture devices of uvcvideo; its second device is for metadata."""
     found = set()
     for folder in Path("/sys/class/video4linux").glob("video*"):
-        with contextlib.suppress(OSError):  # one that is just going
+        with contextlib.suppress(OSError):  # one that is being removed
             driver = (folder / "device" / "driver").resolve().name
             if driver == "uvcvideo" and (folder / "index").read_text().strip() == "0":
                 found.add(Path("/dev") / folder.name)

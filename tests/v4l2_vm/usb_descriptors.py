@@ -1,6 +1,6 @@
-"""The descriptors of a UVC 1.0 camera with a bulk endpoint, in the order in which a host reads them.
+"""Descriptors of a UVC 1.0 camera with a bulk endpoint, in the order in which a host reads them.
 
-USB Device Class Definition for Video Devices, 1.0a: sections 3.7 and 3.9, payload formats in their own documents.
+USB Device Class Definition for Video Devices, 1.0a: sections 3.7 and 3.9; payload formats have separate documents.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import struct
 from dataclasses import dataclass
 
 VENDOR_ID, PRODUCT_ID = 0x1209, 0x0001
-"""Numbers that pid.codes keeps for tests."""
+"""Reserved for tests by pid.codes."""
 STRINGS = ("FER-Edge", "Test camera", "0001")
 STREAM_ENDPOINT = 0x81
 MAX_PAYLOAD = 32 * 512
-"""Bytes of a payload with its header: what uvcvideo asks for at once, so that each of its requests is one payload."""
+"""Bytes of a payload with its header: the size of uvcvideo's requests, so that each of them is one payload."""
 _FRAME_INTERVAL = 10_000_000 // 30
 """Units of 100 ns."""
 _CONTROL, _STREAMING = 0, 1
@@ -24,7 +24,7 @@ _YUYV = bytes.fromhex("5955593200001000800000aa00389b71")
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A format, ``YUYV`` or ``MJPG``, and a size in pixels; ``number`` are the indices of format and frame, from 1."""
+    """A format, ``YUYV`` or ``MJPG``, and a size in pixels; ``number`` is the index of format and frame, from 1."""
 
     fourcc: str
     width: int
@@ -33,7 +33,7 @@ class Mode:
 
     @property
     def max_bytes(self) -> int:
-        """Bytes of a frame at most."""
+        """Maximum bytes of a frame."""
         return self.width * self.height * 2
 
 
@@ -47,13 +47,13 @@ def modes(offered: dict[str, list[tuple[int, int]]]) -> list[Mode]:
 
 
 def device_descriptor() -> bytes:
-    """Return the first of all; the class says that interfaces belong together."""
+    """Return the device descriptor; its class announces interface associations."""
     head = struct.pack("<BBHBBBB", 18, 1, 0x0200, 0xEF, 2, 1, 64)
     return head + struct.pack("<HHHBBBB", VENDOR_ID, PRODUCT_ID, 0x0100, 1, 2, 3, 1)
 
 
 def string_descriptor(number: int) -> bytes | None:
-    """Return a name, or for 0 the languages there are: English; None where there is none."""
+    """Return a name, or for 0 the list of languages (English); None if there is no string with this number."""
     if number > len(STRINGS):
         return None
     data = struct.pack("<H", 0x0409) if number == 0 else STRINGS[number - 1].encode("utf-16-le")
@@ -61,13 +61,13 @@ def string_descriptor(number: int) -> bytes | None:
 
 
 def configuration_descriptor(offered: list[Mode]) -> bytes:
-    """Return the one configuration with everything in it."""
-    streams = _class_specific(0x0D, 1, 1, 4)  # colours as in sRGB
+    """Return the only configuration, including all other descriptors."""
+    streams = _class_specific(0x0D, 1, 1, 4)  # sRGB colours
     for fourcc in reversed(dict.fromkeys(mode.fourcc for mode in offered)):
         streams = _format([mode for mode in offered if mode.fourcc == fourcc]) + streams
     count = len({mode.fourcc for mode in offered})
     head = struct.pack("<BBBBHB", 13 + count, _CLASS, 1, count, 13 + count + len(streams), STREAM_ENDPOINT)
-    # No special features, the terminal 2, no still pictures, no button, and one byte of controls for each format.
+    # No capabilities, terminal 2, no still pictures, no trigger button, and one byte of controls per format.
     head += bytes([0, 2, 0, 0, 0, 1]) + bytes(count)
     camera = _class_specific(2, 1, 0x01, 0x02, *[0] * 8, 3, 0, 0, 0)
     output = _class_specific(3, 2, 0x01, 0x01, 0, 1, 0)
@@ -85,7 +85,7 @@ def configuration_descriptor(offered: list[Mode]) -> bytes:
 
 
 def streaming_control(mode: Mode) -> bytes:
-    """Return the offer of ``mode``, as the host reads and proposes it: 26 bytes."""
+    """Return the parameters of ``mode`` as the host reads and proposes them: 26 bytes."""
     head = struct.pack("<HBBIHHHHH", 1, *mode.number, _FRAME_INTERVAL, 0, 0, 0, 0, 0)
     return head + struct.pack("<II", mode.max_bytes, MAX_PAYLOAD)
 

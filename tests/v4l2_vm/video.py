@@ -1,6 +1,6 @@
-"""V4L2 by its ioctls, for programs in the virtual machine: controls, formats, and a film that is written to a device.
+"""V4L2 ioctls for programs in the virtual machine: controls, formats, and writing a video to a device.
 
-Written out here because nothing in Python's standard library knows V4L2, and OpenCV cannot write to a device.
+They are written out here because Python's standard library does not support V4L2, and OpenCV cannot write to a device.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def set_control(device: Path, control: int, value: int) -> None:
 
 
 def set_vga_timings(device: Path) -> None:
-    """Let an HDMI input or output of vivid have 640 x 480 pixels. Raises OSError."""
+    """Set an HDMI input or output of vivid to 640 x 480 pixels. Raises OSError."""
     descriptor = os.open(device, os.O_RDWR)
     try:
         fcntl.ioctl(descriptor, _S_DV_TIMINGS, bytearray(_VGA.ljust(132, b"\0")))
@@ -60,7 +60,7 @@ def set_format(
     """Set the format of an open device; ``kind`` is CAPTURE or OUTPUT, ``size`` the bytes of a compressed frame.
 
     Raises:
-        OSError: if the driver refuses, or takes another format or size instead.
+        OSError: if the driver refuses, or selects another format or size.
     """
     (code,) = struct.unpack("<I", fourcc.encode())
     message = bytearray(
@@ -73,9 +73,9 @@ def set_format(
 
 
 class OutputStream:
-    """Frames written to a V4L2 output device through buffers that are shared with the driver.
+    """Writes frames to a V4L2 output device through memory-mapped buffers.
 
-    vivid refuses ``write``, and the driver of the USB camera has no such call.
+    vivid rejects ``write``, and the driver of the USB camera does not implement it.
     """
 
     def __init__(self, descriptor: int, max_bytes: int, buffers: int = 4) -> None:
@@ -91,7 +91,7 @@ class OutputStream:
         self.is_on = False
 
     def put(self, frame: bytes | memoryview, timeout_s: float) -> bool:
-        """Queue ``frame`` once a buffer is free, and start the stream with the first one; False if none is in time."""
+        """Queue ``frame`` once a buffer is free, and start the stream with the first; return False after a timeout."""
         if not self._free:
             _, writable, _ = select.select([], [self._descriptor], [], timeout_s)
             if not writable:
@@ -108,7 +108,7 @@ class OutputStream:
         return True
 
     def close(self) -> None:
-        """Stop the stream and give the buffers back; the descriptor stays open."""
+        """Stop the stream and release the buffers; the descriptor stays open."""
         with contextlib.suppress(OSError):  # the device may be gone
             fcntl.ioctl(self._descriptor, _STREAMOFF, struct.pack("=I", OUTPUT))
         for shared in self._maps:
@@ -124,7 +124,7 @@ def _buffer(index: int, used: int) -> bytes:
 
 
 class Film:
-    """Write a film to a V4L2 output device, round and round, in a thread; a context manager."""
+    """Writes a video to a V4L2 output device in a loop, in a thread; a context manager."""
 
     def __init__(self, device: Path, frames: Sequence[bytes], fourcc: str, size: tuple[int, int]) -> None:
         self._frames = frames

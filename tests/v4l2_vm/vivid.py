@@ -1,7 +1,7 @@
-"""vivid, the kernel's driver for test cameras, as cameras that show the film: for programs in the virtual machine.
+"""Cameras of vivid, the kernel's virtual video driver, that show the video, for programs in the virtual machine.
 
-Each camera is an HDMI input that vivid connects to its own HDMI output, to which the film is written. Both must have
-the same pixel format; with another one the camera shows noise.
+Each camera is an HDMI input that vivid connects to its own HDMI output, to which the video is written. Both must have
+the same pixel format; otherwise the camera shows noise.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from v4l2_vm.video import Film, set_control, set_vga_timings
 
 _BASE = 0x00F0_F000
 LOOP_VIDEO, PERCENT_DROPPED, DISCONNECT = _BASE + 37, _BASE + 64, _BASE + 65
-"""Controls: the connection of output and input; buffers dropped, percent; unplug the device (set to 1)."""
+"""Controls: connection of output and input; percentage of dropped buffers; unplug the device (set to 1)."""
 _FIRST_OUTPUT = 10
 _HALF = 50
-"""Percent of the frames of HDMI that are dropped from the start: 30 a second are left, as cameras have."""
+"""Percentage of HDMI frames that is dropped initially: 30 a second remain, like from a camera."""
 _CAPTURE_AND_OUTPUT, _HDMI_INPUT, _HDMI_OUTPUT = "0x101", "3", "1"
 
 
 @dataclass(frozen=True, slots=True)
 class VividCamera:
-    """``device`` is the camera, ``output`` what the film is written to."""
+    """``device`` is the camera, ``output`` the device to which the video is written."""
 
     device: Path
     output: Path
 
     def drop(self, percent: int) -> None:
-        """Let the driver drop that many percent of its frames from now on."""
+        """Let the driver drop ``percent`` of its frames from now on."""
         set_control(self.device, PERCENT_DROPPED, percent)
 
     def disconnect(self) -> None:
@@ -46,7 +46,7 @@ class VividCamera:
 def load_vivid(cameras: int = 1, *, wide: bool = False) -> list[VividCamera]:
     """Load the module with ``cameras`` cameras, /dev/video0 and on, and connect their outputs to them.
 
-    They have 640 x 480 pixels; if ``wide`` 1280 x 720, whatever is asked for.
+    They have 640 x 480 pixels, or with ``wide`` 1280 x 720 regardless of the requested size.
     """
     each = {
         "node_types": _CAPTURE_AND_OUTPUT,
@@ -54,7 +54,7 @@ def load_vivid(cameras: int = 1, *, wide: bool = False) -> list[VividCamera]:
         "input_types": _HDMI_INPUT,
         "num_outputs": "1",
         "output_types": _HDMI_OUTPUT,
-        # Neither crops, composes nor scales: a camera with one size.
+        # No cropping, composing or scaling: a camera with one size.
         "ccs_cap_mode": "0",
         "ccs_out_mode": "0",
     }
@@ -65,11 +65,11 @@ def load_vivid(cameras: int = 1, *, wide: bool = False) -> list[VividCamera]:
     found = [
         VividCamera(Path(f"/dev/video{index}"), Path(f"/dev/video{_FIRST_OUTPUT + index}")) for index in range(cameras)
     ]
-    # A daemon that waits for the camera would open it before it is set up, and vivid then refuses other timings.
+    # A daemon that waits for the camera would open it before it is set up, and vivid then rejects other timings.
     with _fer_edge_stopped():
         subprocess.run(["modprobe", "vivid", *words], check=True)
         for camera in found:
-            if not wide:  # else it is what vivid begins with
+            if not wide:  # otherwise vivid's initial format
                 set_vga_timings(camera.device)
                 set_vga_timings(camera.output)
             set_control(camera.device, LOOP_VIDEO, 1)
@@ -79,7 +79,7 @@ def load_vivid(cameras: int = 1, *, wide: bool = False) -> list[VividCamera]:
 
 @contextlib.contextmanager
 def _fer_edge_stopped() -> Iterator[None]:
-    """Stop each ``python -m fer_edge`` and ``…/bin/fer-edge`` while the block runs."""
+    """Stop each ``python -m fer_edge`` and ``…/bin/fer-edge`` process (SIGSTOP) during the block."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ def _fer_edge_stopped() -> Iterator[None]:
 
 
 def unload_vivid() -> None:
-    """Remove the module, as if the cameras were unplugged for good, once no program has them open any more."""
+    """Remove the module once no program has a camera open, as if the cameras were unplugged permanently."""
 
     def removed() -> bool:
         return subprocess.run(["modprobe", "-r", "vivid"], check=False, stderr=subprocess.DEVNULL).returncode == 0
@@ -106,9 +106,9 @@ def unload_vivid() -> None:
 
 @contextlib.contextmanager
 def showing(camera: VividCamera, fourcc: str = "YUYV", *, wide: bool = False) -> Iterator[VividCamera]:
-    """Let ``camera`` show the film while the block runs; it must be captured in the format ``fourcc``.
+    """Let ``camera`` show the video during the block; it must be captured in the format ``fourcc``.
 
-    YUYV is what vivid is set to when it is loaded. ``wide`` is as for ``load_vivid``.
+    vivid is loaded with YUYV. ``wide`` is as for ``load_vivid``.
     """
     frames, size = film(fourcc), (WIDTH, HEIGHT)
     if wide:

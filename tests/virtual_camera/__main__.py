@@ -1,4 +1,4 @@
-"""``make test-picamera2``: the picamera2 source on the real package and libcamera's virtual camera, without a Pi."""
+"""``make test-picamera2``: test the picamera2 source with the real package and libcamera's virtual camera."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from fer_edge.system.user_folders import cache_folder
 HERE = Path(__file__).parent
 _SUITE, _PYTHON = "trixie", "3.13"  # the first Debian whose libcamera has the virtual camera
 _DEBIAN = "python3,python3-libcamera,libcamera-ipa,python3-prctl,libstdc++6"
-# What picamera2 imports, beside numpy, which comes with locks/edge.txt's packages.
+# Dependencies of picamera2 except numpy, which comes with the packages of locks/edge.txt.
 _PACKAGES = (
     *("picamera2==0.3.38", "piexif", "pillow", "simplejpeg", "av", "jsonschema", "jsonschema-specifications"),
     *("referencing", "rpds-py", "attrs", "libarchive-c", "tqdm", "videodev2"),
 )
-_TOO_OLD = "picamera2==0.3.12"  # Bookworm's first
+_TOO_OLD = "picamera2==0.3.12"  # the first one on Bookworm
 _CAMERA = """\
 "Virtual0":
   supported_formats:
@@ -41,7 +41,7 @@ _CAMERA = """\
 
 
 def main() -> None:
-    """Prepare the root once, then check."""
+    """Prepare the root file system once, then run the checks."""
     parser = argparse.ArgumentParser(prog="make test-picamera2", description=__doc__)
     parser.add_argument("--cache", type=Path, default=cache_folder() / "virtual-camera", help="where the root is kept")
     try:
@@ -83,7 +83,7 @@ def _check(root: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="fer-edge-virtual-camera-") as folder:
         project, out = Path(folder) / "project", Path(folder) / "out"
         out.mkdir()
-        install_project(project)  # its entry points count: a checkout has none outside its own environment
+        install_project(project)  # its entry points are used: a checkout has none outside its own environment
         for part in ("look", "hang", "modes", "rate", "leak"):
             print(_fer_edge(root, project, out, 0, "check", part).stdout, end="", flush=True)
         for source in ("picamera2", "picamera2:Virtual0"):
@@ -91,15 +91,15 @@ def _check(root: Path) -> None:
             stats = json.loads((out / "s.json").read_text())
             if stats["frames"] != 30 or stats["stages"]["age"]["calls"] != 30:
                 raise CheckFailedError(f"fer-edge run {source}: {stats}")
-            print(f"fer-edge run {source}: 30 frames, {stats['stages']['age']['p50_ms']:.0f} ms old when told of")
+            print(f"fer-edge run {source}: 30 frames, {stats['stages']['age']['p50_ms']:.0f} ms old when reported")
         for source, message in {
-            "picamera2:7": "there is no camera 7, libcamera sees 1",
-            "picamera2:/base/imx219@10": "there is no camera /base/imx219@10; libcamera sees: picamera2:Virtual0",
+            "picamera2:7": "camera 7 not found, libcamera sees 1",
+            "picamera2:/base/imx219@10": "camera /base/imx219@10 not found; libcamera sees: picamera2:Virtual0",
         }.items():
             _expect(_fer_edge(root, project, out, 3, "run", source).stderr, message)
-        print("a camera that is not there: exit 3 and one line, by number and by id")
+        print("a missing camera: exit 3 and one line, by number and by id")
         old = _fer_edge(root, project, out, 2, "unbent", "run", "picamera2", site="/opt/old:/opt/site").stderr
-        _expect(old, f"version {_TOO_OLD.partition('==')[2]} is too old, 0.3.17 or newer is needed")
+        _expect(old, f"version {_TOO_OLD.partition('==')[2]} is too old, 0.3.17 or newer is required")
         print(f"{_TOO_OLD}: exit 2 and one line")
         _check_doctor(root, project, out)
 
@@ -108,7 +108,7 @@ def _check_doctor(root: Path, project: Path, out: Path) -> None:
     command = ("unbent", "doctor", "--report", "report.json")
     said = _fer_edge(root, project, out, 0, *command, site="/tmp/checks:/opt/site").stdout
     _expect(said, 'Virtual Video Device as "picamera2:Virtual0"')
-    print("doctor lists the camera as what to write into the settings")
+    print("doctor lists the camera with its name for the settings")
     report = json.loads((out / "report.json").read_text())
     schema = json.loads((CHECKOUT / "edge/fer_edge/schema/report.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(report)
@@ -120,7 +120,7 @@ def _check_doctor(root: Path, project: Path, out: Path) -> None:
 
 def _expect(said: str, message: str) -> None:
     if message not in said:
-        raise CheckFailedError(f"not in what was said: {message!r}: {said}")
+        raise CheckFailedError(f"not in the output: {message!r}: {said}")
 
 
 def _fer_edge(
@@ -135,8 +135,8 @@ def _fer_edge(
         "LD_PRELOAD": "/opt/dma_buf.so",
         "PYTHONPATH": f"/tmp/project:{site}",
         "LIBCAMERA_LOG_LEVELS": "*:FATAL",
-        # libcamera 0.4's virtual camera leaves the status of a frame as it finds it in memory that malloc gave, and
-        # picamera2 drops frames whose status is not 0: with this, malloc gives zeros.
+        # libcamera 0.4's virtual camera does not initialize the status of a frame, and picamera2 drops frames whose
+        # status is not 0: with this setting malloc returns zeros.
         "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.perturb=255",
         "HOME": "/tmp",
         "LANG": "C.UTF-8",

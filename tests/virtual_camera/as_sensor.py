@@ -1,7 +1,7 @@
-"""The virtual camera as the image sensor of a Raspberry Pi camera: what the sensor's driver would say of its modes.
+"""Make the virtual camera look like the sensor of a Raspberry Pi camera, with the modes of the sensor's driver.
 
-Everything that picamera2 does with it is picamera2's own code: the choice among the modes, the configuration, the
-streams. Only what it asks libcamera about the sensor is answered here, from the driver's table.
+Everything else is picamera2's own code: the choice of the mode, the configuration, the streams. Only its queries about
+the sensor are answered here, from the driver's table.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import picamera2
 from sensors import SENSORS, Mode, Sensor
 
 configured: list[Any] = []
-"""What libcamera was asked to configure: for each the sensor's size and depth, and the streams' sizes and formats."""
+"""Each configuration that was requested: the sensor's size and depth, and the streams' sizes and formats."""
 
 
 class SensorCamera:
-    """libcamera's virtual camera ``inner``, which answers for ``sensor``."""
+    """libcamera's virtual camera ``inner`` with the properties of ``sensor``."""
 
     def __init__(self, inner: Any, sensor: Sensor) -> None:
         self._inner, self._sensor = inner, sensor
@@ -28,7 +28,7 @@ class SensorCamera:
         return getattr(self._inner, name)
 
     def generate_configuration(self, roles: list[Any]) -> Any:
-        """The virtual camera's own, but for the raw streams of the sensor."""
+        """Return the virtual camera's configuration, with the sensor's raw streams."""
         if roles != [libcamera.StreamRole.Raw]:
             return self._inner.generate_configuration(roles)
         formats: dict[str, list[Any]] = {}
@@ -39,7 +39,7 @@ class SensorCamera:
         return SimpleNamespace(at=lambda index: SimpleNamespace(formats=listed))
 
     def configure(self, configuration: Any) -> Any:
-        """Take the sensor's mode from ``configuration``, as libcamera's pipeline handler does."""
+        """Select the sensor mode from ``configuration``, like libcamera's pipeline handler."""
         wanted = configuration.sensor_config
         size, bits = (wanted.output_size.width, wanted.output_size.height), wanted.bit_depth
         (self._mode,) = (mode for mode in self._sensor.modes if mode[:2] == (size, bits))
@@ -49,7 +49,7 @@ class SensorCamera:
 
     @property
     def controls(self) -> dict[Any, Any]:
-        """The virtual camera's, with the limits of the sensor's mode."""
+        """The virtual camera's controls, with the limits of the sensor mode."""
         limits = dict(self._inner.controls.items())
         if self._mode is not None:
             _, _, fps, crop = self._mode
@@ -61,7 +61,7 @@ class SensorCamera:
 
     @property
     def properties(self) -> dict[Any, Any]:
-        """The virtual camera's, with the colour filter that tells picamera2 that it is a Raspberry Pi camera."""
+        """The virtual camera's properties, with the colour filter that identifies a Raspberry Pi camera."""
         known = {key: value for key, value in self._inner.properties.items() if key.name != "Model"}
         known[SimpleNameKey("ColorFilterArrangement")] = 0
         known[SimpleNameKey("Model")] = self._sensor.name
@@ -69,14 +69,14 @@ class SensorCamera:
 
 
 class SimpleNameKey:
-    """A property's id, of which only the name is looked at."""
+    """A property id with only the name, which is all that is used."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
 def pretend(name: str) -> None:
-    """Let every camera that is opened from now on be the sensor ``name``."""
+    """Let every camera that is opened from now on have the sensor ``name``."""
     sensor = SENSORS[name]
     configured.clear()
 

@@ -25,7 +25,7 @@ CAMERA = "picamera2:Virtual0"
 
 
 def frames_of(source: Any, count: int) -> list[Frame]:
-    """The next ``count`` frames."""
+    """Return the next ``count`` frames."""
     frames: list[Frame] = []
     until = time.monotonic() + 30
     while len(frames) < count and time.monotonic() < until:
@@ -36,7 +36,7 @@ def frames_of(source: Any, count: int) -> list[Frame]:
 
 
 def look() -> None:
-    """Two pictures of the source itself: the test pattern's bars, from white to black, and their times."""
+    """Check two pictures of the source: the test pattern's bars, from white to black, and their times."""
     with open_source("picamera2", SourceSettings(width=640, height=480, fps=30, ev=1.0)) as source:
         frames = frames_of(source, 2)
         assert all(0 <= time.monotonic() - frame.captured_at < 2 for frame in frames)
@@ -50,25 +50,25 @@ def look() -> None:
 
 
 def hang() -> None:
-    """A camera whose stop blocks, as after an unplug, keeps neither the source nor the process from ending."""
+    """Check that a camera whose stop blocks, as after an unplug, does not block the source or the process."""
     picamera2.Picamera2.stop = lambda self: time.sleep(3600)
     source = open_source("picamera2", SourceSettings())
     frames_of(source, 1)
     began = time.monotonic()
     source.close()
     assert time.monotonic() - began < 10
-    for uri in ("picamera2", CAMERA):  # its frames would go to the one that does not stop
+    for uri in ("picamera2", CAMERA):  # its frames would go to the camera that does not stop
         try:
             open_source(uri, SourceSettings())
         except SourceLostError as error:
             assert "did not stop" in str(error), error
         else:
             raise AssertionError("a camera that did not stop was opened again")
-    print("a stop that blocks is left behind, and its camera is not opened again")
+    print("a camera whose stop blocks is abandoned, and not opened again")
 
 
 def modes() -> None:
-    """Each sensor's mode, streams and rate, by picamera2's own code on the drivers' tables."""
+    """Check each sensor's mode, streams and rate, chosen by picamera2's own code from the drivers' tables."""
     from as_sensor import configured, pretend
 
     for name, mode, bits, size, fps in (
@@ -94,17 +94,17 @@ def modes() -> None:
         assert "it has 640x480, 1640x1232, 1920x1080, 3280x2464" in str(error), error
     else:
         raise AssertionError("a mode that the sensor does not have was taken")
-    print("the sensor modes of six sensors, five settings, and one line for a mode that is not there")
+    print("the sensor modes of six sensors, five settings, and one line for an unknown mode")
 
 
 def _check_mode(pretend: Any, configured: list[Any], name: str, settings: SourceSettings, expected: Any) -> None:
     pretend(name)
-    source_module._modes_of.clear()  # it is the same camera to libcamera
+    source_module._modes_of.clear()  # it is the same camera for libcamera
     mode, bits, size, fps = expected
     with Picamera2Source(picamera2, "Virtual0", settings, "camera") as source:
         got_mode, got_bits, streams = configured[-1]
         assert (got_mode, got_bits) == (mode, bits), (name, settings.sensor_mode, configured[-1])
-        # Two small streams and no raw one, here as while the modes were read.
+        # Two small streams and no raw one, here and while the modes were read.
         assert streams == [("NV12", size)] * 2, (name, streams)
         assert all(len(earlier) == 1 for _, _, earlier in configured[:-1]), configured
         assert abs(source.fps - fps) < 0.01 * fps, (name, source.fps)
@@ -113,20 +113,20 @@ def _check_mode(pretend: Any, configured: list[Any], name: str, settings: Source
 
 
 def rate() -> None:
-    """The rate that the source tells is the camera's, whatever was asked for."""
-    for asked, told in ((None, 30.0), (60.0, 60.0), (200.0, 60.0), (5.0, 30.0)):  # the virtual camera's: 30 to 60
+    """Check that the reported rate is the camera's, whatever was requested."""
+    for asked, told in ((None, 30.0), (60.0, 60.0), (200.0, 60.0), (5.0, 30.0)):  # the virtual camera supports 30 to 60
         with open_source(CAMERA, SourceSettings(fps=asked)) as source:
             frames_of(source, 1)
             assert abs(source.fps - told) < 0.1, (asked, source.fps)
-    print("the frame rate told is within what the camera has")
+    print("the reported frame rate is within the camera's limits")
 
 
 def leak() -> None:
-    """10,000 failed openings leave the same descriptors, threads and memory, and a camera that works afterwards."""
+    """Check that 10,000 failed openings leak no descriptors, threads or memory, and that the camera then works."""
     logging.getLogger("picamera2").setLevel(logging.CRITICAL)
     logging.getLogger("picamera2.picamera2").setLevel(logging.CRITICAL)
     times = int(os.environ.get("FAILED_OPENINGS", "10000"))
-    holder = picamera2.Picamera2(0)  # as another program has it: acquire fails
+    holder = picamera2.Picamera2(0)  # as if another program used it: acquire fails
     holders = dict(picamera2.Picamera2._cm.cameras)
 
     def busy() -> None:
@@ -155,7 +155,7 @@ def leak() -> None:
             attempt()
         after = _held()
         assert after[:2] == before[:2], (attempt.__name__, before, after)
-        # Python takes memory by the MiB; a Picamera2 that stayed would be 10 KiB, 100 MiB in all.
+        # Python allocates memory by the MiB; a leaked Picamera2 would be 10 KiB, 100 MiB in total.
         assert after[2] - before[2] < 2048, (attempt.__name__, before, after)
         print(
             f"{times} failed openings ({attempt.__name__}): {after[0]} descriptors and {after[1]} threads as before,"
@@ -169,7 +169,7 @@ def leak() -> None:
 
 
 def _held() -> tuple[int, int, int]:
-    """Descriptors, threads, and resident KiB that are not shared with a file."""
+    """Return descriptors, threads, and resident KiB that are not shared with a file."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     status = dict(line.split(":", 1) for line in lines)
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), int(status["RssAnon"].split()[0])

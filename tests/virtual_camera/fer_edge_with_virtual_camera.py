@@ -1,8 +1,8 @@
-"""Run inside the root: ``fer-edge`` on picamera2 and libcamera's virtual camera, which no picamera2 expects.
+"""Run inside the root: ``fer-edge`` on picamera2 and libcamera's virtual camera, which picamera2 does not support.
 
-Three things are bent for that, all outside what is tested: the camera has no raw modes, wants a plane of its own for
-the colours in each buffer, and has its first frame at once. ``pykms`` (previews on a screen) and ``pidng`` (raw photos)
-are stood in for, unused.
+Three things outside the tested code are adapted: the camera has no raw modes, needs a separate plane for the colours in
+each buffer, and has its first frame at once. ``pykms`` (preview on a screen) and ``pidng`` (raw photos) are replaced by
+stubs and not used.
 """
 
 from __future__ import annotations
@@ -43,18 +43,19 @@ def _bend_picamera2() -> None:
     raw_modes = picamera2.Picamera2._get_raw_modes
 
     def get_raw_modes(self: Any) -> Any:
-        """Its own where ``as_sensor`` answers for a sensor."""
+        """Return the real modes if ``as_sensor`` provides a sensor."""
         return raw_modes(self) if self._is_rpi_camera() else [{"format": "SBGGR8", "size": (1280, 960)}]
 
     picamera2.Picamera2._get_raw_modes = get_raw_modes
     start = picamera2.Picamera2.start_
 
     def start_(self: Any) -> None:
-        """A real camera takes its time for the first frame; this one has it at once.
+        """Start the camera under the lock, because its first frame is ready at once, unlike a real camera's.
 
-        Picamera2 drops a frame that comes before it has noted that the camera is started, and its request with it.
+        Picamera2 drops a frame that arrives before it has recorded that the camera is started, together with its
+        request.
         """
-        with self._cm._lock:  # which passing frames on needs
+        with self._cm._lock:  # also needed to pass frames on
             start(self)
 
     picamera2.Picamera2.start_ = start_
@@ -62,7 +63,7 @@ def _bend_picamera2() -> None:
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    if arguments[0] == "unbent":  # for a picamera2 that is not to be loaded
+    if arguments[0] == "unbent":  # for a picamera2 that should not be loaded
         arguments = arguments[1:]
     else:
         _bend_picamera2()

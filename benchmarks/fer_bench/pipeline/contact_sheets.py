@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer_bench.pipeline.measure import Turn
 from fer_edge.images.files import write_image
-from fer_edge.recording.annotate import canvas, contact_sheet, draw_box, draw_label
+from fer_edge.recording.annotate import contact_sheet, draw_box, draw_label, to_bgr
 from fer_edge.types import Box, UInt8Array
 
 _SHOWN = 8
@@ -34,7 +34,7 @@ class ContactSheets:
 
     def _draw(self, turn: Turn, index: int) -> UInt8Array:
         frame = turn.frames[index]
-        picture = canvas(frame.gray)
+        picture = to_bgr(frame.gray)
         for face in frame.faces:
             draw_box(picture, face.box, _TRUE)
         line = round(0.06 * picture.shape[0])

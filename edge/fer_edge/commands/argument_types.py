@@ -1,4 +1,4 @@
-"""Numbers on the command line, for argparse's ``type``: each refuses in a message that says what is allowed."""
+"""Argument types for argparse: numbers whose error message states the allowed range."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 
 
 def positive(text: str) -> float:
-    """A finite number above 0."""
+    """Return ``text`` as a finite number above 0."""
     with contextlib.suppress(ValueError):
         value = float(text)
         if math.isfinite(value) and value > 0:
@@ -17,7 +17,7 @@ def positive(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A whole number, 1 or more."""
+    """Return ``text`` as an integer of 1 or more."""
     with contextlib.suppress(ValueError):
         value = int(text)
         if value >= 1:

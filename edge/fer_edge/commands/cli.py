@@ -1,7 +1,7 @@
-"""The ``fer-edge`` command: finds its subcommands through entry points and turns errors into exit codes.
+"""The ``fer-edge`` command: finds subcommands through entry points and turns errors into exit codes.
 
-Each package's ``commands.py`` holds ``Command`` objects and imports nothing heavy; the work is imported
-when a command runs, so that ``fer-edge --help`` stays quick on a Pi.
+The modules that define ``Command`` objects import nothing heavy. The implementation of a command is imported when it
+runs, so that ``fer-edge --help`` is fast on a Pi.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One subcommand: its ``summary`` for the overview, ``configure`` adds arguments, ``run`` returns the exit code."""
+    """A subcommand: ``summary`` for the overview, ``configure`` adds arguments, ``run`` returns the exit code."""
 
     summary: str
     configure: Callable[[argparse.ArgumentParser], None]
@@ -50,14 +50,14 @@ class Command:
 
 
 class _Terminated(BaseException):
-    """SIGTERM, as an exception: what is half done is cleaned up on the way out, as it is for Ctrl-C."""
+    """SIGTERM as an exception, so that unfinished work is cleaned up as for Ctrl-C."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and whose options are not guessed from their first letters.
+    """An ArgumentParser with one-line errors and without abbreviated options.
 
-    ``before_parsing`` is called when it is this parser's turn: it adds subcommands that nobody should pay for before,
-    or says, whatever was asked, that the command's package cannot be loaded.
+    ``before_parsing`` is called once, before the parser parses its arguments. It adds subcommands that are slow to
+    find, or raises an error if the package of a command cannot be loaded.
     """
 
     before_parsing: Callable[[], None] | None = None
@@ -77,7 +77,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with every installed subcommand."""
+    """Return the parser with all installed subcommands."""
     parser = _Parser(
         prog="fer-edge",
         description="Train, quantize, measure and run facial-expression recognition on embedded Linux.",
@@ -91,24 +91,28 @@ def build_parser() -> argparse.ArgumentParser:
 def add_subcommands(
     parser: argparse.ArgumentParser, commands: dict[str, Command], *, required: bool = True, group: str | None = None
 ) -> None:
-    """Give ``parser``, as ``Command.configure`` gets it, a second level of commands, such as ``fer-edge data audit``.
+    """Add subcommands to ``parser``, as in ``fer-edge data audit``.
 
-    Where ``required`` is false, the first level runs by itself too, as ``fer-edge bench`` does. ``group`` is an
-    entry-point group in which other packages offer more; it is looked up when ``parser`` has something to parse.
+    Args:
+        parser: The parser that ``Command.configure`` receives.
+        commands: The subcommands by name.
+        required: Whether a subcommand must be given; ``fer-edge bench`` works without one.
+        group: Entry-point group in which other packages register more subcommands. It is looked up when ``parser``
+            parses its arguments.
     """
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=required)
     for name, command in commands.items():
         _add_command(subparsers, name, command)
     if group is not None:
-        # argparse makes every parser below ours of our class.
+        # argparse creates subparsers with the class of their parent.
         cast("_Parser", parser).before_parsing = lambda: _add_discovered(subparsers, group)
 
 
 def program() -> NoReturn:
-    """``main`` as a process of its own, which ends here with its exit code."""
+    """Run ``main`` as the process and exit with its code."""
     code = main()
     if driver_threads_alive():
-        # One that comes back from OpenCV while the interpreter goes down would abort the process.
+        # A thread that returns from OpenCV during interpreter shutdown would abort the process.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -120,10 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own) and return the exit code."""
     _prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
-    state = ""  # what a command that was ended put into the exception: how it leaves things
-    came: list[int] = []
+    state = ""  # message of an interrupted command: the state in which it leaves things
+    received: list[int] = []
     try:
-        with _signals_raised(came):
+        with _raise_signals(received):
             code = _parse_and_run(words)
         sys.stdout.flush()
     except KeyboardInterrupt as error:
@@ -131,20 +135,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _Terminated as error:
         code, state = EXIT_TERMINATED, str(error)
     except BrokenPipeError:
-        # The reader (head, less) has gone: end quietly.
+        # The reader (head, less) is gone: end quietly.
         _drop_unwritable_stdout()
         return 0
-    except Exception as error:  # noqa: BLE001 - the outermost frame: whatever comes becomes one line and a code
+    except Exception as error:  # noqa: BLE001 - outermost frame: every error becomes one line and a code
         if "--debug" in words:
             traceback.print_exc()
         _drop_unwritable_stdout()
         known = _known(error)
-        if known is not None or not came:
+        if known is not None or not received:
             code, line = known or _defect(error)
             print_message(line)
             return code
-        # Extension modules turn what is raised while they are loaded into an ImportError, or into worse.
-        code = EXIT_TERMINATED if came[0] == signal.SIGTERM else EXIT_INTERRUPTED
+        # An exception raised by a signal while an extension module loads becomes an ImportError or worse.
+        code = EXIT_TERMINATED if received[0] == signal.SIGTERM else EXIT_INTERRUPTED
     if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         _drop_unwritable_stdout()
         print_message(("interrupted" if code == EXIT_INTERRUPTED else "terminated") + (state and f": {state}"))
@@ -152,17 +156,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _signals_raised(came: list[int]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block by an exception, and ``came`` holds their numbers.
+def _raise_signals(received: list[int]) -> Iterator[None]:
+    """Raise an exception in the block on Ctrl-C and SIGTERM, and append the signal numbers to ``received``.
 
-    Ctrl-C that is ignored stays so; ``fer-edge run`` has an answer of its own to both while it runs.
+    If Ctrl-C was ignored, it stays ignored. ``fer-edge run`` handles both signals itself while it runs.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
         raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
 
-    if threading.current_thread() is not threading.main_thread():  # only there may a handler be set
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers
         yield
         return
     numbers = [signal.SIGTERM]
@@ -179,10 +183,10 @@ def _signals_raised(came: list[int]) -> Iterator[None]:
 def _parse_and_run(words: Sequence[str]) -> int:
     try:
         arguments = build_parser().parse_args(words)
-    except SystemExit as end:  # argparse has answered: help, the version, or what is wrong with the usage
+    except SystemExit as end:  # argparse has printed help, the version or a usage error
         return end.code if isinstance(end.code, int) else EXIT_USAGE
     handler = logging.StreamHandler(sys.stderr)
-    handler.lock = STDERR_LOCK  # or a line would be lost that comes while native libraries are kept quiet
+    handler.lock = STDERR_LOCK  # otherwise lines logged while stderr is hidden would be lost
     logging.basicConfig(
         level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", handlers=[handler]
     )
@@ -191,18 +195,18 @@ def _parse_and_run(words: Sequence[str]) -> int:
 
 
 def _add_discovered(subparsers: Any, group: str) -> None:
-    """Add the commands of an entry-point group; one that does not load is listed, and says so when it is used."""
-    # Not above: it takes a while to import, and Ctrl-C should find main() at work by then.
+    """Add the commands of an entry-point group; one that cannot be loaded is listed, and fails when used."""
+    # Imported here because it is slow: Ctrl-C should be handled by main() before that.
     from importlib.metadata import entry_points
 
-    # By name: where two packages offer the same command, one of them has it, and what is there already stays.
+    # By name: if two packages provide the same command, one is used; commands that are already there stay.
     found = {entry_point.name: entry_point for entry_point in entry_points(group=group)}
     for name, entry_point in sorted(found.items()):
         if name in subparsers.choices:
             continue
         try:
             command: Command = entry_point.load()
-        except Exception as error:  # noqa: BLE001 - another package's code may fail in any way
+        except Exception as error:  # noqa: BLE001 - code of other packages may raise anything
             broken: _Parser = subparsers.add_parser(name, help="(cannot be loaded)")
             broken.before_parsing = functools.partial(_refuse, _load_problem(entry_point, error))
             continue
@@ -214,7 +218,7 @@ def _refuse(problem: InputError) -> NoReturn:
 
 
 def _add_command(subparsers: Any, name: str, command: Command) -> None:
-    # No defaults of its own, lest it take back what was given before its name: fer-edge --debug bench latency.
+    # Defaults are suppressed; otherwise they would override options before the command: fer-edge --debug bench.
     common = _common_arguments(log_level=argparse.SUPPRESS, debug=argparse.SUPPRESS)
     subparser = subparsers.add_parser(name, help=command.summary, description=command.summary, parents=[common])
     command.configure(subparser)
@@ -223,37 +227,42 @@ def _add_command(subparsers: Any, name: str, command: Command) -> None:
 
 def _common_arguments(*, log_level: str, debug: bool | str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
-    group = parser.add_argument_group("everywhere")
+    group = parser.add_argument_group("common options")
     group.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default=log_level, help="how much to log"
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default=log_level,
+        help="minimum level of log messages",
     )
-    group.add_argument("--debug", action="store_true", default=debug, help="show a traceback when something fails")
-    group.add_argument("--version", action="version", version=f"fer-edge {__version__}", help="show the version")
+    group.add_argument("--debug", action="store_true", default=debug, help="show a traceback if an error occurs")
+    group.add_argument(
+        "--version", action="version", version=f"fer-edge {__version__}", help="show the version and exit"
+    )
     return parser
 
 
 def _load_problem(entry_point: EntryPoint, error: Exception) -> InputError:
     problem = InputError(
         f"{entry_point.name}: this command cannot be loaded from {entry_point.value}:"
-        f" {type(error).__name__}: {error}; install the package that it belongs to again, or remove it"
+        f" {type(error).__name__}: {error}; reinstall its package, or remove it"
     )
     problem.__cause__ = error
     return problem
 
 
 def _prepare_streams() -> None:
-    """Standard streams that always take text: closed ones go nowhere, and what cannot be encoded is escaped."""
+    """Make the standard streams writable: replace closed ones by the null device, escape unencodable characters."""
     if sys.stdout is None:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open for as long as the process runs
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open until the process exits
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files may hold bytes that are no text.
+        # File names may contain bytes that are not valid text.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_unwritable_stdout() -> None:
-    """Where standard output takes no more (a full disk, a reader gone), keep the interpreter from saying so at exit."""
+    """If standard output is not writable (disk full, reader gone), prevent an error message at interpreter exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -261,12 +270,12 @@ def _drop_unwritable_stdout() -> None:
 
 
 def _known(error: Exception) -> tuple[int, str] | None:
-    """Exit code and line for an error that says more than that there is a defect."""
+    """Return exit code and message for an error with a known cause, or None for a defect."""
     if isinstance(error, FerEdgeError):
         return error.exit_code, str(error)
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         where = f" {error.filename}" if error.filename else ""
-        line = f"cannot write{where}: {error.strerror}; free some space or choose another place"
+        line = f"cannot write{where}: {error.strerror}; free some space or choose another folder"
         return OutputError.exit_code, line
     return None
 

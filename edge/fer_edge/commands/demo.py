@@ -1,4 +1,4 @@
-"""``fer-edge demo``: the real pipeline over the demo source, with something to look at afterwards."""
+"""``fer-edge demo``: run the pipeline on the demo source, and write a video and a contact sheet."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from fer_edge.commands.cli import EXIT_INTERRUPTED
 from fer_edge.daemon.loop import MainLoop
 from fer_edge.daemon.outputs import Outputs
 from fer_edge.daemon.signals import StopRequest
-from fer_edge.errors import OutputError
 from fer_edge.images.files import write_image
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.recording.annotate import AnnotatedVideo, Annotator, contact_sheet, fitted
+from fer_edge.recording.annotate import AnnotatedVideo, Annotator, contact_sheet, fit_picture
 from fer_edge.settings.runtime import load_settings
 from fer_edge.sinks.console import ConsoleSink
 from fer_edge.sources import Opening
 from fer_edge.sources.demo import DemoSource
+from fer_edge.system.files import create_folder
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import FrameResult, RuntimeStatus, UInt8Array
 
-EXIT_INTERRUPTED = 130
 CLIP_NAME = "demo.mp4"
 SHEET_NAME = "contact-sheet.jpg"
 _TILES = 12
@@ -33,11 +33,11 @@ _TILE_HEIGHT = 300
 
 
 class DemoRecorder:
-    """Draws every result once, for the clip and for the contact sheet's evenly spaced tiles."""
+    """Draws each result once, for the video and for the evenly spaced tiles of the contact sheet."""
 
     def __init__(self, video: AnnotatedVideo, annotator: Annotator, frame_count: float) -> None:
         self._video, self._annotator = video, annotator
-        # The middle of each twelfth: neither the empty first frame nor the empty last one.
+        # The middle of each twelfth, because the first and the last frame are empty.
         self._chosen = {int((tile + 0.5) * frame_count / _TILES) for tile in range(_TILES)}
         self.tiles: list[UInt8Array] = []
 
@@ -46,15 +46,15 @@ class DemoRecorder:
         picture = self._annotator.draw(result)
         self._video.write(picture, result.frame.captured_at)
         if result.frame.index in self._chosen:
-            self.tiles.append(fitted(picture, _TILE_WIDTH, _TILE_HEIGHT))
+            self.tiles.append(fit_picture(picture, _TILE_WIDTH, _TILE_HEIGHT))
 
     def close(self) -> None:
-        """Finish the clip."""
+        """Finish the video."""
         self._video.close()
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out ``fer-edge demo``; returns the exit code. Raises FerEdgeError."""
+    """Run ``fer-edge demo`` and return the exit code. Raises FerEdgeError."""
     model = {"bundle": arguments.bundle, "variant": arguments.variant}
     settings = load_settings(overrides={"model": model})
     set_up_opencv(settings.detector.threads)
@@ -64,11 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
         source = stack.enter_context(DemoSource(settings.source, seconds=arguments.seconds))
         telemetry = Telemetry()
         pipeline = Pipeline.from_bundle(bundle, settings)
-        _make_folder(out)
+        create_folder(out)
         manifest = bundle.manifest
         sys.stdout.write(
             f"Model {manifest.name} {manifest.version} ({settings.model.variant}) on {arguments.seconds:g} s of the"
-            " demo scene: a drawn room, a real portrait.\n"
+            " demo scene: a synthetic room with a real portrait.\n"
         )
         sys.stdout.flush()
         video = stack.enter_context(AnnotatedVideo(out / CLIP_NAME, source.fps))
@@ -95,26 +95,19 @@ def _summary(status: RuntimeStatus, took_s: float, out: Path, *, sheet: bool) ->
     lines = [
         "",
         f"{status.frames} frames, {status.faces} faces found, {status.events} events in {took_s:.1f} s:"
-        f" {status.frames / max(took_s, 1e-9):.0f} frames per second with drawing the scene and the clip",
+        f" {status.frames / max(took_s, 1e-9):.0f} frames per second, including drawing the scene and the video",
     ]
     frame = status.stages.get("frame")
     if frame is not None and status.pipeline_cpu_s > 0:
         per_frame_ms = 1000 * status.pipeline_cpu_s / max(1, status.frames)
         lines.append(
-            f"pipeline alone: {1000 / max(per_frame_ms, 1e-9):.0f} frames per second of one core"
+            f"pipeline only: {1000 / max(per_frame_ms, 1e-9):.0f} frames per second on one core"
             f" ({per_frame_ms:.1f} ms each), memory {status.rss_mb:.0f} MiB"
         )
     lines += ["", f"{'stage':<14} {'p50 ms':>8} {'p95 ms':>8} {'calls':>6}"]
     for name, stage in status.stages.items():
         lines.append(f"{name:<14} {stage.p50_ms:>8.2f} {stage.p95_ms:>8.2f} {stage.calls:>6}")
-    lines += ["", "Look at:", f"  {out / CLIP_NAME}"]
+    lines += ["", "Results:", f"  {out / CLIP_NAME}"]
     if sheet:
         lines.append(f"  {out / SHEET_NAME}")
     return "\n".join(lines) + "\n"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot make the folder: {error.strerror}") from error

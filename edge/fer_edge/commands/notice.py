@@ -1,6 +1,6 @@
-"""``fer-edge notice``: what the people in front of the camera must be told, to print and hang up.
+"""``fer-edge notice``: print the notice that informs people in front of the camera.
 
-What it says follows from the settings. Each language is a file of sentences in ``notices/``.
+Its content follows from the settings. Each language is a file of texts in ``notices/``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fer_edge.system.files import write_text_atomically
 from fer_edge.system.messages import print_message
 
 LANGUAGES = Path(__file__).parent / "notices"
-"""Holds a file for each language, ``en.toml``."""
+"""Folder with one file per language, such as ``en.toml``."""
 _WIDTH = 78
 _HERE = {"localhost", "::1"}
 
@@ -44,8 +44,8 @@ p {{ margin: 0 0 .4em; overflow-wrap: anywhere }}
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
-    """What the operator says of himself; what is empty is left blank, to be filled in by hand."""
+class OperatorDetails:
+    """The operator's details; an empty one is left blank, to be filled in by hand."""
 
     operator: str = ""
     contact: str = ""
@@ -54,14 +54,14 @@ class Wording:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A notice in the language ``code``: its title, and sections of a heading and paragraphs each."""
+    """A notice in the language ``code``: its title, and sections of a heading and paragraphs."""
 
     code: str
     title: str
     sections: tuple[tuple[str, tuple[str, ...]], ...]
 
     def as_text(self) -> str:
-        """Lines of plain text."""
+        """Return the notice as plain text."""
         lines = [*textwrap.wrap(self.title.upper(), _WIDTH), ""]
         for heading, paragraphs in self.sections:
             lines += [heading, "-" * len(heading)]
@@ -71,7 +71,7 @@ class Notice:
         return "\n".join(lines)
 
     def as_html(self) -> str:
-        """A page that needs nothing else, for a sheet of A4."""
+        """Return the notice as a self-contained page for A4 paper."""
         body = ""
         for heading, paragraphs in self.sections:
             body += f"<h2>{html.escape(heading)}</h2>\n"
@@ -80,16 +80,16 @@ class Notice:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out ``fer-edge notice``; returns the exit code. Raises FerEdgeError."""
+    """Run ``fer-edge notice`` and return the exit code. Raises FerEdgeError."""
     settings = load_settings(arguments.config)
     if arguments.config is None:
         print_message(
-            "no --config: this notice is of the default settings, which keep nothing; give those that are in force"
+            "no --config: this notice describes the default settings, which store nothing; use the device's settings"
         )
     with load_bundle(settings.model.bundle) as bundle:
         labels = bundle.manifest.labels
     notice = build_notice(
-        settings, labels, arguments.lang, Wording(arguments.operator, arguments.contact, arguments.purpose)
+        settings, labels, arguments.lang, OperatorDetails(arguments.operator, arguments.contact, arguments.purpose)
     )
     if arguments.html is None:
         sys.stdout.write(notice.as_text())
@@ -99,21 +99,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def build_notice(
-    settings: RuntimeSettings, labels: Sequence[str], code: str = "en", wording: Wording | None = None
+    settings: RuntimeSettings, labels: Sequence[str], code: str = "en", details: OperatorDetails | None = None
 ) -> Notice:
-    """The notice for a device that runs with ``settings``, and tells the emotions ``labels``.
+    """Return the notice for a device that runs with ``settings`` and recognizes the emotions ``labels``.
 
-    ``code`` is one of ``LANGUAGES``.
+    Args:
+        settings: The settings of the device.
+        labels: The emotions of its model.
+        code: The language, one of ``LANGUAGES``.
+        details: The operator's details.
     """
     texts = tomllib.loads((LANGUAGES / f"{code}.toml").read_text(encoding="utf-8"))
     known = texts["emotions"]
     names = [known.get(label, label) for label in labels]
     listed = f" {texts['and']} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-    wording = wording or Wording()
-    who = {key: _one_line(getattr(wording, key)) or texts["blank"] for key in ("operator", "contact", "purpose")}
+    details = details or OperatorDetails()
+    answers = {key: _single_line(getattr(details, key)) or texts["blank"] for key in ("operator", "contact", "purpose")}
     sections = {
         "what": [texts["what"]["camera"].format(emotions=listed), texts["what"]["identity"]],
-        "who": [texts["who"][key].format(**{key: value}) for key, value in who.items()],
+        "operator": [texts["operator"][key].format(**{key: value}) for key, value in answers.items()],
         "pictures": _pictures(settings, texts["pictures"]),
         "kept": _kept(settings, texts["kept"]),
         "meaning": list(texts["meaning"].values()),
@@ -121,39 +125,41 @@ def build_notice(
         "law": list(texts["law"].values()),
     }
     return Notice(
-        code, texts["title"], tuple((texts["headings"][name], tuple(told)) for name, told in sections.items())
+        code,
+        texts["title"],
+        tuple((texts["headings"][name], tuple(paragraphs)) for name, paragraphs in sections.items()),
     )
 
 
 def _pictures(settings: RuntimeSettings, texts: dict[str, str]) -> list[str]:
-    told = []
+    paragraphs = []
     if settings.web.enabled and settings.web.preview:
-        told.append(texts["preview"])
+        paragraphs.append(texts["preview"])
     if settings.output.annotate is not None:
-        told.append(texts["annotate"])
-    told.append(texts["else" if told else "none"])
+        paragraphs.append(texts["annotate"])
+    paragraphs.append(texts["else" if paragraphs else "none"])
     if any("://" in uri for uri in settings.source.uris):
-        told.append(texts["network"])
-    return told
+        paragraphs.append(texts["network"])
+    return paragraphs
 
 
 def _kept(settings: RuntimeSettings, texts: dict[str, str]) -> list[str]:
-    """What is noted, then each place where that goes."""
+    """Return what is recorded, then each place to which the records go."""
     output = settings.output
     aggregate = output.privacy == "aggregate"
-    told = [texts["aggregate"].format(aggregate_s=f"{output.aggregate_s:g}") if aggregate else texts["events"]]
+    paragraphs = [texts["aggregate"].format(aggregate_s=f"{output.aggregate_s:g}") if aggregate else texts["events"]]
     places = _files(settings, texts)
     if settings.mqtt.host is not None:
         places.append(_sent(settings.mqtt.host, settings.mqtt.tls, texts))
     if settings.webhook.url is not None:
         address = urlsplit(settings.webhook.url)
         places.append(_sent(address.hostname or "", address.scheme == "https", texts))
-    told += dict.fromkeys(places or [texts["nothing"]])  # each once
+    paragraphs += dict.fromkeys(places or [texts["nothing"]])  # without duplicates
     if settings.web.enabled:
-        told.append(texts["web"])
+        paragraphs.append(texts["web"])
     if output.trace is not None:
-        told.append(texts["trace"])
-    return [*told, texts["log"]]
+        paragraphs.append(texts["trace"])
+    return [*paragraphs, texts["log"]]
 
 
 def _files(settings: RuntimeSettings, texts: dict[str, str]) -> list[str]:
@@ -171,5 +177,5 @@ def _sent(host: str, encrypted: bool, texts: dict[str, str]) -> str:
     return texts["sent" if encrypted else "sent_plain"].format(host=host)
 
 
-def _one_line(text: Any) -> str:
+def _single_line(text: Any) -> str:
     return " ".join(str(text or "").split())

@@ -1,4 +1,4 @@
-"""``fer-edge predict``: every face in each image, with box, label and probabilities."""
+"""``fer-edge predict``: classify every face in images; print box, label and probabilities."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge.errors import FerEdgeError, OutputError
+from fer_edge.errors import FerEdgeError
 from fer_edge.images.files import check_readable, list_images, read_gray, write_image
 from fer_edge.model.bundle import ModelManifest, load_bundle
-from fer_edge.recording.annotate import Annotator, canvas, draw_box, draw_label, draw_probabilities
+from fer_edge.recording.annotate import Annotator, draw_box, draw_label, draw_probabilities, to_bgr
 from fer_edge.settings.runtime import load_settings
 from fer_edge.stills import FaceReader, FaceReading
-from fer_edge.system.files import file_identity
+from fer_edge.system.files import create_folder, file_identity
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import UNCERTAIN, UInt8Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageReading:
-    """One image file, its grey pixels uint8 [H, W], and its faces from left to right."""
+    """An image file, its grey pixels uint8 [H, W], and its faces from left to right."""
 
     path: Path
     gray: UInt8Array
@@ -31,17 +31,17 @@ class ImageReading:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out ``fer-edge predict``; returns 0, also when no face was found. Raises FerEdgeError."""
+    """Run ``fer-edge predict`` and return 0, even if no face was found. Raises FerEdgeError."""
     model = {"bundle": arguments.bundle, "variant": arguments.variant}
     settings = load_settings(overrides={"model": model})
     set_up_opencv(settings.detector.threads)
     paths = [found for path in arguments.images for found in (list_images(path) if path.is_dir() else [path])]
-    for path in paths:  # before any work: a mistyped name should not cost the time of the others
+    for path in paths:  # checked first: a mistyped name should not cost the time of the others
         check_readable(path)
     folder: Path | None = arguments.annotate
     targets: list[Path | None] = [None] * len(paths)
     if folder is not None:
-        _prepare(folder)
+        create_folder(folder)
         targets = [*_targets(paths, folder)]
     entries: list[dict[str, Any]] = []
     with (
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
                     write_image(target, draw_reading(reading, manifest.labels))
                 entries.append(_entry(reading, target))
         except FerEdgeError:
-            if entries:  # what is done is told, and then what went wrong
+            if entries:  # print the finished results before the error
                 _report(entries, manifest, settings.model.variant, as_json=arguments.json)
             raise
         _report(entries, manifest, settings.model.variant, as_json=arguments.json)
@@ -65,19 +65,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
-    """The image as uint8 BGR [H, W, 3] with boxes, labels, and a bar for each label's probability."""
+    """Return the image as uint8 BGR [H, W, 3] with boxes, labels and a probability bar for each label."""
     annotator = Annotator(labels)
     colours = {label: annotator.colour(label) for label in labels}
-    picture = canvas(reading.gray)
+    picture = to_bgr(reading.gray)
     for item in reading.faces:
         draw_probabilities(picture, item.box, item.by_label(), colours)
     for item in reading.faces:
-        told = f"{item.emotion} {item.confidence:.0%}"
+        text = f"{item.emotion} {item.confidence:.0%}"
         if item.fault is not None:
-            told += f" ({_in_words(item.fault)})"
+            text += f" ({_in_words(item.fault)})"
         colour = colours[item.emotion] if item.fault is None else annotator.colour(UNCERTAIN)
         draw_box(picture, item.box, colour)
-        draw_label(picture, item.box, told, colour)
+        draw_label(picture, item.box, text, colour)
     return picture
 
 
@@ -125,15 +125,8 @@ def _in_words(fault: str) -> str:
     return fault.replace("_", " ")
 
 
-def _prepare(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot make the folder: {error.strerror}") from error
-
-
 def _targets(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """``<stem>-annotated.jpg`` in ``folder`` for each path, numbered where that is an input or another's copy."""
+    """Return ``<stem>-annotated.jpg`` in ``folder`` for each path, numbered if that is an input or another output."""
     taken = {file_identity(path) for path in paths}
     targets = []
     for path in paths:

@@ -1,4 +1,4 @@
-"""``fer-edge run``: sources through the pipeline to events, trace, stats and annotated video."""
+"""``fer-edge run``: process sources and write events, trace, statistics and annotated video."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fer_edge.commands.cli import EXIT_INTERRUPTED
 from fer_edge.daemon.session import Outcome, Session
 from fer_edge.daemon.signals import StopRequest
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, SourceLostError
@@ -26,11 +27,9 @@ from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
 from fer_edge.system.opencv_setup import set_up_opencv
 
-EXIT_INTERRUPTED = 130
-
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out ``fer-edge run``; returns the exit code. Raises FerEdgeError."""
+    """Run ``fer-edge run`` and return the exit code. Raises FerEdgeError."""
     settings = load_settings(arguments.config, _overrides(arguments))
     if arguments.print_config:
         table = strict_toml.to_table(settings)
@@ -41,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     _check(settings, arguments.config)
     notifier = Notifier()
-    # From a terminal SIGHUP tells that it was closed, and ends the program as usual.
+    # In a terminal SIGHUP means that the terminal was closed, and ends the program as usual.
     reloads = arguments.config is not None and not (sys.stdin and sys.stdin.isatty())
     with StopRequest(reloads=reloads) as stop:
         outcome = _run_sessions(arguments, settings, stop, notifier)
@@ -55,23 +54,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Reload:
-    """Reads the settings again when SIGHUP asks for it; a bad file is told of, and all goes on as before."""
+    """Reloads the settings on SIGHUP; if they are invalid, prints why and keeps the current ones."""
 
     def __init__(self, arguments: argparse.Namespace, stop: StopRequest, notifier: Notifier) -> None:
         self._arguments, self._stop, self._notifier = arguments, stop, notifier
         self.settings: RuntimeSettings | None = None
-        """What was read, once it is good; then the session is asked to end."""
+        """The new settings, after they passed all checks; then the session is asked to end."""
 
     def __call__(self) -> None:
-        """Look whether it was asked for."""
+        """Reload the settings if SIGHUP was received."""
         if not self._stop.reload_asked:
             return
         self._stop.reload_asked = False
         self._notifier.reloading()
         try:
             self.settings = _accepted(self._arguments)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the service must not end of it
-            print_message(f"not reloaded, all goes on as before: {error}")
+        except Exception as error:  # noqa: BLE001 - no error in the new settings may end the service
+            print_message(f"not reloaded, the current settings stay in use: {error}")
             self._notifier.ready()
         else:
             self._stop.asked.set()
@@ -80,7 +79,7 @@ class Reload:
 def _run_sessions(
     arguments: argparse.Namespace, settings: RuntimeSettings, stop: StopRequest, notifier: Notifier
 ) -> Outcome:
-    """One session, and another one after each reload. Raises FerEdgeError when the first is refused."""
+    """Run one session, and another after each reload. Raises FerEdgeError if the first cannot start."""
     reload = Reload(arguments, stop, notifier)
     before: RuntimeSettings | None = None
     while True:
@@ -95,10 +94,10 @@ def _run_sessions(
                 raise
             refusal = error
         if before is not None and refusal is not None:
-            print_message(f"the new settings do not work, back to those before: {refusal}")
+            print_message(f"the new settings do not work, restored the previous ones: {refusal}")
             settings, before = before, None
             continue
-        # Sources that were lost end no reload; an output that failed ends everything.
+        # A reload continues after lost sources, but an output that failed ends the program.
         failed = outcome.failure is not None and not isinstance(outcome.failure, InputError | SourceLostError)
         if reload.settings is None or failed or not stop.restart():
             return outcome
@@ -107,7 +106,7 @@ def _run_sessions(
 
 
 def _accepted(arguments: argparse.Namespace) -> RuntimeSettings:
-    """The settings as they are now. Raises FerEdgeError when they, or the model that they name, are refused."""
+    """Return the current settings. Raises FerEdgeError if they, or the model that they name, are not valid."""
     settings = load_settings(arguments.config, _overrides(arguments))
     _check(settings, arguments.config)
     with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
@@ -136,39 +135,41 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 def _check(settings: RuntimeSettings, config: Path | None) -> None:
     uris = settings.source.uris
     if not uris:
-        raise ConfigError(f"no source: name one ({KNOWN_SOURCES}), or set [source] uris in the config")
+        raise ConfigError(f"no source: give one ({KNOWN_SOURCES}), or set [source] uris in the config")
     if settings.output.annotate is not None and len(uris) > 1:
-        raise ConfigError("--annotate takes one source; run the others without it, or each in a run of its own")
+        raise ConfigError("--annotate supports one source; run the others without it, or each source in a separate run")
     if settings.output.privacy == "aggregate":
-        for flag in ("trace", "annotate"):  # both show what each person does
+        for flag in ("trace", "annotate"):  # both record individual people
             if getattr(settings.output, flag) is not None:
-                raise ConfigError(f'--{flag} does not go with output.privacy = "aggregate"; leave out one of the two')
+                raise ConfigError(
+                    f'--{flag} cannot be combined with output.privacy = "aggregate"; remove one of the two'
+                )
     _check_paths(settings, config)
 
 
 def _check_paths(settings: RuntimeSettings, config: Path | None) -> None:
-    """No output may overwrite what the run reads, or another output."""
+    """Check that no output overwrites an input or another output."""
     taken = _inputs(settings, config)
     for flag in ("events", "trace", "stats", "annotate"):
         target = getattr(settings.output, flag)
         if target is None or (flag == "events" and target == STANDARD_OUTPUT):
             continue
         if target == STANDARD_OUTPUT:
-            raise ConfigError(f"--{flag} -: only --events takes - for standard output; name a file")
+            raise ConfigError(f"--{flag} -: only --events can write to standard output; use a file name")
         path = Path(target)
         same = taken.get(file_identity(path))
         if same is not None:
-            raise ConfigError(f"--{flag} {target}: is {same} as well; give each file a name of its own")
+            raise ConfigError(f"--{flag} {target}: is also {same}; use a different file name")
         try:
-            only_one = path.is_file() or not path.exists()  # a device or a pipe may take several outputs
+            only_one = path.is_file() or not path.exists()  # a device or a pipe can receive several outputs
         except (OSError, ValueError) as error:
-            raise OutputError(f"--{flag} {target}: cannot look at it: {error}") from None
+            raise OutputError(f"--{flag} {target}: cannot be accessed: {error}") from None
         if only_one:
             taken[file_identity(path)] = f"--{flag}"
 
 
 def _inputs(settings: RuntimeSettings, config: Path | None) -> dict[object, str]:
-    """What the run reads, by ``file_identity``, and how each is called in a refusal."""
+    """Return the inputs of the run by ``file_identity``, with a description of each for errors."""
     bundle = Path(settings.model.bundle) if settings.model.bundle else DEFAULT_BUNDLE
     found = [(path, "a file of the model bundle") for path in (bundle, *_files_in(bundle))]
     if settings.detector.model is not None:
@@ -184,6 +185,6 @@ def _inputs(settings: RuntimeSettings, config: Path | None) -> dict[object, str]
 
 
 def _files_in(folder: Path) -> list[Path]:
-    with suppress(OSError, ValueError):  # no folder, or one that may not be read: opening it tells
+    with suppress(OSError, ValueError):  # not a readable folder: opening it reports the error
         return list(folder.iterdir())
     return []

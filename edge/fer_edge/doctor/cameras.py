@@ -24,7 +24,7 @@ def check_cameras(context: Context) -> Finding:
     needs_media = any(uri.startswith("picamera2") for uri in context.settings.source.uris)
     nodes = sorted(path for path in devices.glob("*") if re.fullmatch(r"(video|media)\d+", path.name))
     cameras = list_cameras(context.root)
-    listed = "; ".join(f"{camera.model} ({camera.node}), in the settings: {camera.lasting_name}" for camera in cameras)
+    listed = "; ".join(f"{camera.model} ({camera.node}), in the settings: {camera.stable_name}" for camera in cameras)
     missing = [str(device) for device in named if not _below(context.root, device).exists()]
     if missing:
         fix = f"available: {listed}" if listed else "check the plug; lsusb lists USB devices"
@@ -53,9 +53,9 @@ def _below(root: Path, device: Path) -> Path:
 
 def _cannot_capture(node: Path) -> bool:
     """Return whether the device reports that it captures no images: metadata nodes of USB cameras, codecs."""
-    from fer_edge.sources.v4l2.devices import ask_device, is_camera
+    from fer_edge.sources.v4l2.devices import is_camera, query_capabilities
 
-    capability = ask_device(node)
+    capability = query_capabilities(node)
     return capability is not None and not is_camera(capability)
 
 

@@ -1,4 +1,4 @@
-"""Drawing boxes and labels over frames: the annotated video, annotated pictures and the contact sheet."""
+"""Draw boxes and labels on frames: the annotated video, annotated pictures and the contact sheet."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from fer_edge.types import UNCERTAIN, Box, FrameResult, UInt8Array
 
 Colour = tuple[int, int, int]
 
-# BGR; told apart by people who do not see red and green apart as well: Okabe and Ito's palette,
-# https://jfly.uni-koeln.de/color/
+# BGR. Okabe and Ito's palette, which is safe for red-green colour blindness: https://jfly.uni-koeln.de/color/
 _PALETTE: tuple[Colour, ...] = (
     (0, 94, 213),
     (115, 158, 0),
@@ -32,16 +31,16 @@ _UNCERTAIN_COLOUR: Colour = (190, 190, 190)
 _INK: Colour = (20, 20, 20)
 _PAPER: Colour = (245, 245, 245)
 _FONT = cv2.FONT_HERSHEY_DUPLEX
-_TRAIL = 48
-"""Frames of confidence kept for the bars under a box."""
+_TRAIL_FRAMES = 48
+"""Frames whose confidence is shown as bars under a box."""
 _MAX_REPEAT_S = 10.0
-"""Longest gap in a live source that the annotated video fills by standing still."""
+"""Longest gap in a live source that the annotated video fills by repeating the last picture."""
 
 
 class Annotator:
-    """Draws results over grey frames; remembers each face's last confidences for the bars under its box.
+    """Draws results on grey frames, and keeps each track's last confidences for the bars under its box.
 
-    ``labels`` (the bundle's) fix the colours.
+    ``labels`` (from the bundle) determine the colours.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -49,22 +48,22 @@ class Annotator:
         self._trails: dict[int, deque[tuple[str, float]]] = {}
 
     def colour(self, emotion: str) -> Colour:
-        """BGR colour of a label; grey when uncertain or unknown."""
+        """Return the BGR colour of a label; grey if uncertain or unknown."""
         return self._colours.get(emotion, _UNCERTAIN_COLOUR)
 
     def draw(self, result: FrameResult) -> UInt8Array:
-        """The frame as uint8 BGR [H, W, 3] with a box, a label and the confidence of the last frames for each track."""
-        picture = canvas(result.frame.gray)
+        """Return the frame as uint8 BGR [H, W, 3], with box, label and recent confidences of each track."""
+        picture = to_bgr(result.frame.gray)
         unit = _unit(picture)
         seen = {track.track_id for track in result.tracks}
         self._trails = {key: trail for key, trail in self._trails.items() if key in seen}
         for track in result.tracks:
-            trail = self._trails.setdefault(track.track_id, deque(maxlen=_TRAIL))
+            trail = self._trails.setdefault(track.track_id, deque(maxlen=_TRAIL_FRAMES))
             trail.append((track.emotion, track.confidence))
             colour = self.colour(track.emotion)
             draw_box(picture, track.box, colour)
-            told = track.emotion if track.emotion == UNCERTAIN else f"{track.emotion} {track.confidence:.0%}"
-            draw_label(picture, track.box, f"#{track.track_id} {told}", colour)
+            state = track.emotion if track.emotion == UNCERTAIN else f"{track.emotion} {track.confidence:.0%}"
+            draw_label(picture, track.box, f"#{track.track_id} {state}", colour)
             self._draw_trail(picture, track.box, trail)
         text = f"{result.frame.source}  {result.frame.captured_at:.2f} s"
         _write(picture, text, (round(8 * unit), picture.shape[0] - round(9 * unit)), 0.45 * unit, _PAPER, outline=True)
@@ -72,7 +71,7 @@ class Annotator:
 
     def _draw_trail(self, picture: UInt8Array, box: Box, trail: Sequence[tuple[str, float]]) -> None:
         unit = _unit(picture)
-        step = max(1.0, box.width / _TRAIL)
+        step = max(1.0, box.width / _TRAIL_FRAMES)
         height = max(6, round(22 * unit))
         bottom = box.y + box.height + round(4 * unit) + height
         left = box.x + box.width - step * len(trail)
@@ -83,13 +82,13 @@ class Annotator:
         cv2.line(picture, (box.x, bottom), (box.x + box.width, bottom), _PAPER, max(1, round(unit)), cv2.LINE_AA)
 
 
-def canvas(gray: UInt8Array) -> UInt8Array:
-    """uint8 BGR [H, W, 3] of a grey picture, to draw on."""
+def to_bgr(gray: UInt8Array) -> UInt8Array:
+    """Convert a grey picture, uint8 [H, W], to BGR [H, W, 3]."""
     return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
 
 
 def draw_box(picture: UInt8Array, box: Box, colour: Colour) -> None:
-    """A thin frame with strong corners, over a dark edge that keeps it visible on light ground."""
+    """Draw a thin frame with strong corners, and a dark edge that keeps it visible on a light background."""
     unit = _unit(picture)
     thin, thick = max(1, round(2 * unit)), max(2, round(4 * unit))
     left, top, right, bottom = box.x, box.y, box.x + box.width, box.y + box.height
@@ -102,7 +101,7 @@ def draw_box(picture: UInt8Array, box: Box, colour: Colour) -> None:
 
 
 def draw_label(picture: UInt8Array, box: Box, text: str, colour: Colour) -> None:
-    """``text`` on a plate of ``colour`` above the box, or inside it where there is no room above."""
+    """Draw ``text`` on a plate of ``colour`` above the box, or inside it if the space above is too small."""
     unit = _unit(picture)
     size = 0.55 * unit
     (width, height), base = cv2.getTextSize(text, _FONT, size, _stroke(unit))
@@ -112,7 +111,7 @@ def draw_label(picture: UInt8Array, box: Box, text: str, colour: Colour) -> None
     top = box.y - plate_height - round(3 * unit)
     top = top if top >= 0 else max(0, box.y + round(3 * unit))
     cv2.rectangle(picture, (left, top), (left + width + 2 * pad, top + plate_height), colour, cv2.FILLED)
-    # Luma of BT.601; dark ink on light plates and the other way round.
+    # Luma by BT.601: dark text on light plates, light text on dark ones.
     bright = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2] > 110
     _write(picture, text, (left + pad, top + pad // 2 + height), size, _INK if bright else _PAPER)
 
@@ -120,7 +119,7 @@ def draw_label(picture: UInt8Array, box: Box, text: str, colour: Colour) -> None
 def draw_probabilities(
     picture: UInt8Array, box: Box, probabilities: Mapping[str, float], colours: Mapping[str, Colour]
 ) -> None:
-    """One bar for each label beside the box: on its right, or on its left where that has more room."""
+    """Draw one bar per label to the right of the box, or to its left if there is not enough space."""
     unit = min(_unit(picture), max(0.35, box.height / (len(probabilities) * 22)))
     row, pad, reach = round(20 * unit), round(5 * unit), round(150 * unit)
     right = box.x + box.width + round(8 * unit)
@@ -137,7 +136,11 @@ def draw_probabilities(
 
 
 def contact_sheet(pictures: Sequence[UInt8Array], columns: int = 4, tile_width: int = 320) -> UInt8Array:
-    """``pictures`` (BGR, any sizes, at least one) as a grid of tiles as wide as ``tile_width``, on dark ground."""
+    """Return a grid of ``pictures`` (BGR, any sizes) as tiles ``tile_width`` pixels wide on a dark background.
+
+    Raises:
+        InputError: if ``pictures`` is empty.
+    """
     if not pictures:
         raise InputError("a contact sheet needs at least one picture")
     gap = 6
@@ -147,12 +150,12 @@ def contact_sheet(pictures: Sequence[UInt8Array], columns: int = 4, tile_width: 
     for number, picture in enumerate(pictures):
         top = gap + number // columns * (tile_height + gap)
         left = gap + number % columns * (tile_width + gap)
-        sheet[top : top + tile_height, left : left + tile_width] = fitted(picture, tile_width, tile_height)
+        sheet[top : top + tile_height, left : left + tile_width] = fit_picture(picture, tile_width, tile_height)
     return sheet
 
 
-def fitted(picture: UInt8Array, width: int, height: int) -> UInt8Array:
-    """BGR ``picture`` scaled into [height, width, 3] with its proportions kept, the rest black."""
+def fit_picture(picture: UInt8Array, width: int, height: int) -> UInt8Array:
+    """Scale BGR ``picture`` into [height, width, 3], keeping its aspect ratio; the rest is black."""
     if picture.shape[:2] == (height, width):
         return picture
     scale = min(width / picture.shape[1], height / picture.shape[0])
@@ -165,10 +168,14 @@ def fitted(picture: UInt8Array, width: int, height: int) -> UInt8Array:
 
 
 class AnnotatedVideo(Closing):
-    """An .mp4 of annotated frames at ``fps``, which takes its name on ``close`` after it was opened again and counted.
+    """Writes annotated frames to an .mp4 at ``fps`` frames a second.
 
-    Frames that a live source dropped are made up by standing still, so that the clip's time is the world's.
-    Raises OutputError.
+    ``close`` reads the file back, counts its frames, and then moves it to its final path. Frames that a live source
+    dropped are replaced by repeated pictures, so that the video runs in real time.
+
+    Raises:
+        InputError: if the file name does not end in .mp4.
+        OutputError: if the file cannot be written.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -182,46 +189,50 @@ class AnnotatedVideo(Closing):
         self._started_at = 0.0
 
     def write(self, picture: UInt8Array, at: float) -> None:
-        """Add a BGR picture, taken ``at`` seconds of the source's clock; later sizes are fitted into the first."""
+        """Add a BGR picture taken at ``at`` seconds of the source's clock, scaled to the first picture's size."""
         if self._writer is None:
             self._open(picture, at)
         assert self._writer is not None
         due = round((at - self._started_at) * self._fps) - self._written + 1
-        fitting = fitted(picture, *self._size)
+        fitting = fit_picture(picture, *self._size)
         for _ in range(min(max(1, due), round(_MAX_REPEAT_S * self._fps) + 1)):
             self._writer.write(fitting)
             self._written += 1
 
     def close(self) -> None:
-        """Finish the clip; without a frame nothing is left behind. Harmless when called again."""
+        """Finish the video, or leave no file if no frame was written. Idempotent.
+
+        Raises:
+            OutputError: if the video is incomplete.
+        """
         writer, self._writer = self._writer, None
         if writer is None:
             self._file.discard()
             return
         writer.release()
-        # OpenCV does not tell when a write fails, on a full disk for one: only reading it again does.
-        again = cv2.VideoCapture(str(self._file.temporary), cv2.CAP_FFMPEG)
-        readable = again.isOpened() and again.read()[0]
-        count = round(again.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
-        again.release()
+        # OpenCV does not report a failed write, for example on a full disk; only reading the file back shows it.
+        reader = cv2.VideoCapture(str(self._file.temporary), cv2.CAP_FFMPEG)
+        readable = reader.isOpened() and reader.read()[0]
+        count = round(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
+        reader.release()
         if count < self._written:
             self._file.discard()
             raise OutputError(f"{self._file.path}: the video could not be written; is the disk full?")
         self._file.commit()
 
     def _open(self, picture: UInt8Array, at: float) -> None:
-        self._size = (max(2, picture.shape[1] // 2 * 2), max(2, picture.shape[0] // 2 * 2))  # 4:2:0 wants even sides
+        self._size = (max(2, picture.shape[1] // 2 * 2), max(2, picture.shape[0] // 2 * 2))  # 4:2:0 needs even sides
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(self._file.temporary), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
         if not self._writer.isOpened():
             self._writer = None
             self._file.discard()
-            raise OutputError(f"{self._file.path}: this OpenCV cannot write the video here")
+            raise OutputError(f"{self._file.path}: OpenCV cannot write a video here")
         self._started_at = at
 
 
 def _unit(picture: UInt8Array) -> float:
-    """Size of everything drawn, 1 for a picture 480 pixels high."""
+    """Return the scale of the drawing: 1 for a picture 480 pixels high."""
     return float(min(max(min(picture.shape[:2]) / 480, 0.5), 4.0))
 
 
@@ -232,7 +243,7 @@ def _stroke(unit: float) -> int:
 def _write(
     picture: UInt8Array, text: str, origin: tuple[int, int], size: float, colour: Colour, *, outline: bool = False
 ) -> None:
-    ascii_text = text.encode("ascii", "replace").decode("ascii")  # OpenCV's fonts hold nothing else
+    ascii_text = text.encode("ascii", "replace").decode("ascii")  # OpenCV's fonts have only ASCII
     stroke = _stroke(size * 1.6)
     if outline:
         cv2.putText(picture, ascii_text, origin, _FONT, size, _INK, stroke + 2, cv2.LINE_AA)

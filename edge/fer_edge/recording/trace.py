@@ -1,4 +1,4 @@
-"""The two records of a run: ``--trace``, a line for each processed frame, and ``--stats``, its figures."""
+"""Records of a run: ``--trace``, one line per processed frame, and ``--stats``, its figures."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from fer_edge.types import FrameResult, RuntimeStatus
 class TraceWriter(Closing):
     """Writes ``{"frame": 17, "t": 1.133, "tracks": [{"id", "box", "emotion", "confidence"}]}`` for each frame.
 
-    ``t`` is the source's clock in seconds. The file takes its name on ``close``, whole lines only, also when the
-    run ends in an error. With ``name_sources`` each object has ``source`` too. Raises OutputError.
+    ``t`` is the source's clock in seconds. With ``name_sources`` each object also has ``source``. ``close`` moves the
+    file to its final path with complete lines only, even if the run ends with an error.
+
+    Raises:
+        OutputError: if the file cannot be written.
     """
 
     def __init__(self, path: Path, *, name_sources: bool = False) -> None:
@@ -31,10 +34,10 @@ class TraceWriter(Closing):
             self._stream = self._file.temporary.open("w", encoding="utf-8")
         except OSError as error:
             self._file.discard()
-            raise OutputError(f"{path}: cannot open it for writing: {error.strerror}") from error
+            raise OutputError(f"{path}: cannot be opened for writing: {error.strerror}") from error
 
     def record(self, result: FrameResult) -> None:
-        """Write the line of one frame."""
+        """Write the line for one frame."""
         assert self._stream is not None, "the trace is closed"
         entry = trace_entry(result)
         if self._name_sources:
@@ -45,7 +48,7 @@ class TraceWriter(Closing):
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Finish the file; harmless when called again."""
+        """Finish the file. Idempotent."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
@@ -58,14 +61,14 @@ class TraceWriter(Closing):
     def _failed(self, error: OSError) -> OutputError:
         stream, self._stream = self._stream, None
         if stream is not None:
-            with suppress(OSError):  # what is still buffered cannot be written either
+            with suppress(OSError):  # the buffered rest cannot be written either
                 stream.close()
         self._file.discard()
-        return OutputError(f"{self._file.path}: cannot write the trace: {error.strerror}; nothing was kept")
+        return OutputError(f"{self._file.path}: cannot write the trace: {error.strerror}; the file was discarded")
 
 
 def trace_entry(result: FrameResult) -> dict[str, Any]:
-    """The trace's object for one frame."""
+    """Return the trace's object for one frame."""
     tracks = [
         {
             "id": track.track_id,
@@ -79,7 +82,7 @@ def trace_entry(result: FrameResult) -> dict[str, Any]:
 
 
 def stats_table(status: RuntimeStatus) -> dict[str, Any]:
-    """The figures of one run as ``--stats`` writes them; milliseconds, seconds, MiB (null where unknown)."""
+    """Return the figures of one run for ``--stats``, in milliseconds, seconds and MiB (null if unknown)."""
     return {
         "frames": status.frames,
         "dropped": status.dropped,
@@ -104,9 +107,9 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
 
 
 def combined_stats(statuses: Mapping[str, RuntimeStatus], *, by_source: bool) -> dict[str, Any]:
-    """One table for a run: as it is for one source; ``by_source`` the sums, and each one under ``sources``.
+    """Return the table of a run: for one source its own, ``by_source`` the sums with each source under ``sources``.
 
-    Stages of several sources are told apart as ``source/stage``: percentiles cannot be added up.
+    Stages of several sources are listed as ``source/stage``, because percentiles cannot be added.
     """
     tables = {name: stats_table(status) for name, status in statuses.items()}
     if not by_source:
@@ -125,13 +128,17 @@ def combined_stats(statuses: Mapping[str, RuntimeStatus], *, by_source: bool) ->
 
 
 class StatsWriter:
-    """The ``--stats`` file, whose place is taken before the run: a bad path is told at once. Raises OutputError."""
+    """The ``--stats`` file. Its temporary file is created before the run, so that a bad path fails at once.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = PendingFile(path)
 
     def write(self, table: Mapping[str, Any]) -> None:
-        """Write ``table`` as indented JSON and put the file in its place."""
+        """Write ``table`` as indented JSON and move the file to its final path."""
         try:
             self._file.temporary.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
@@ -140,5 +147,5 @@ class StatsWriter:
         self._file.commit()
 
     def close(self) -> None:
-        """Remove what was prepared when nothing was written; harmless when called again."""
+        """Delete the temporary file if nothing was written. Idempotent."""
         self._file.discard()

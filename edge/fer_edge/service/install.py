@@ -18,7 +18,7 @@ from fer_edge.errors import CheckFailedError, ConfigError, FerEdgeError, InputEr
 from fer_edge.service.plan import Command, Delete, Step, System, Write
 from fer_edge.service.program import HOMES, Program, check_path, is_below, program_at, this_program
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
-from fer_edge.system.extras import demand, missing_packages
+from fer_edge.system.extras import missing_packages, require_extra
 from fer_edge.system.notify import UNIT
 
 USER = "fer-edge"
@@ -125,9 +125,9 @@ def _check_config(path: Path) -> None:
     if not settings.source.uris:
         raise ConfigError(f"{path}: no source: set [source] uris")
     if settings.web.enabled:
-        demand("web")
+        require_extra("web")
     if settings.mqtt.host is not None:
-        demand("mqtt")
+        require_extra("mqtt")
     status = path.stat()
     if not status.st_mode & stat.S_IROTH and not (status.st_mode & stat.S_IRGRP and status.st_gid != 0):
         raise InputError(f"{path}: the service's user cannot read it: chgrp {USER} {path}; chmod 640 {path}")

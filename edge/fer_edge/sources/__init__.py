@@ -1,6 +1,6 @@
-"""Where frames come from: ``open_source`` chooses by URI; each kind of source is one file.
+"""Frame sources: ``open_source`` selects one by its URI; each kind is one file or folder.
 
-To add a source: write one new file with a class that fits ``fer_edge.frames.FrameSource``, and add one line to
+To add a source, write one file with a class that implements ``fer_edge.protocols.FrameSource``, and add its opener to
 ``_OPENERS``.
 """
 
@@ -17,18 +17,18 @@ from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import SourceSettings
-from fer_edge.sources import camera, demo, folder, opencv
+from fer_edge.sources import camera, demo, file, folder
 from fer_edge.sources.newest import NewestFrameSource
 from fer_edge.sources.opening import Opening, Unopened, first_to_open
 from fer_edge.sources.picamera.source import open_picamera2
 from fer_edge.sources.stream.source import open_stream
-from fer_edge.sources.view import adjusted
+from fer_edge.sources.view import adjust_source
 
 KNOWN_SOURCES = (
     "demo, a video or image file, a folder of images, 0 or /dev/video0 or /dev/v4l/by-id/…, picamera2,"
     " rtsp://… or http(s)://…"
 )
-"""What a user may name, in words."""
+"""The accepted sources, for error messages."""
 
 _OPENERS: tuple[Callable[[str, SourceSettings, str], FrameSource | Unopened | None], ...] = (
     demo.open_demo,
@@ -36,18 +36,18 @@ _OPENERS: tuple[Callable[[str, SourceSettings, str], FrameSource | Unopened | No
     open_picamera2,
     open_stream,
     folder.open_images,
-    opencv.open_video,
+    file.open_video,
 )
-"""Asked in this order; the first that does not answer None has the URI.
+"""Tried in this order; the first that does not return None handles the URI.
 
-Each raises InputError for all that can be refused, at once. What may keep one waiting, or be there another time, it
-leaves to the ``Unopened`` that it answers with.
+An opener raises InputError at once for what it can check without waiting. Anything that may block, or may be available
+later, belongs in the ``open`` of the ``Unopened`` that it returns.
 """
 
 _GRACE_S = 1.0
-"""A stream that falls silent tells so itself, better than who waits for its frames; hence a little longer."""
+"""Extra time before ``NewestFrameSource`` declares a source lost: the source itself reports a more precise reason."""
 _OPENING_TIMEOUTS = 3
-"""Times ``timeout_s`` that opening may take: to open a stream, to ask why it does not, and the name servers' time."""
+"""Opening may take this many times ``timeout_s``: open the stream, diagnose a failure, and resolve the name."""
 
 __all__ = [
     "KNOWN_SOURCES",
@@ -68,11 +68,18 @@ def open_source(
     realtime: bool | None = None,
     name: str | None = None,
 ) -> FrameSource:
-    """The source behind ``uri``: one of ``KNOWN_SOURCES``, its pictures turned and so on as the settings say.
+    """Open the source at ``uri``, with its pictures preprocessed as the settings specify.
 
-    ``realtime`` (default: as the settings say) paces a file as a camera would, the newest frame winning; a camera is
-    always so. ``name`` is what frames and events are marked with (default: see ``source_names``). Raises InputError
-    for what is missing or cannot be used, SourceLostError for a camera or stream that cannot be opened.
+    Args:
+        uri: One of ``KNOWN_SOURCES``; 0 is /dev/video0.
+        settings: Picture size, rotation, region and so on; the defaults if None.
+        realtime: Pace a file like a camera, where the newest frame wins; ``settings.realtime`` if None. A camera is
+            always read like this.
+        name: The name in frames and events; from ``source_names`` if None.
+
+    Raises:
+        InputError: if the file is missing, or the URI or file cannot be used.
+        SourceLostError: if the camera or stream cannot be opened.
     """
     settings = settings or SourceSettings()
     realtime = settings.realtime if realtime is None else realtime
@@ -81,10 +88,12 @@ def open_source(
 
 
 def open_sources(uris: Sequence[str], settings: SourceSettings, *, realtime: bool = False) -> list[Opening]:
-    """Begin to open all, side by side: files are open at once, cameras and streams as soon as they answer.
+    """Start to open all sources in parallel: files are open on return, cameras and streams once they respond.
 
-    Each of these may take three times ``settings.timeout_s``. Raises InputError, as ``open_source`` does, before any
-    camera or stream is touched, and with nothing left open.
+    A camera or stream may take three times ``settings.timeout_s``.
+
+    Raises:
+        InputError: as ``open_source`` does, before any camera or stream is opened, and with nothing left open.
     """
     limit_s = _OPENING_TIMEOUTS * settings.timeout_s
     with ExitStack() as opened:
@@ -99,9 +108,9 @@ def open_sources(uris: Sequence[str], settings: SourceSettings, *, realtime: boo
 
 
 def source_names(uris: Sequence[str]) -> list[str]:
-    """A short name for each URI: the file's or folder's own, ``video0`` for a camera, a stream's host.
+    """Return a short name for each URI: the name of the file or folder, ``video0`` for a camera, the host of a stream.
 
-    Equal ones get ``-2`` and so on. No password is in them: names stand in events, logs and file names.
+    Duplicates get ``-2`` and so on. Names contain no password, because they appear in events, logs and file names.
     """
     names: list[str] = []
     for uri in uris:
@@ -125,12 +134,12 @@ def _short_name(uri: str) -> str:
 
 
 def _find(uri: str, settings: SourceSettings, name: str, *, realtime: bool) -> FrameSource | Unopened:
-    """What ``open_source`` gives, but for cameras and streams, which are still to be opened. Raises InputError."""
+    """Return what ``open_source`` does, except that cameras and streams are not opened yet. Raises InputError."""
     found = _ask_openers(uri, settings, name)
     if not isinstance(found, Unopened):
-        return _finished(found, settings, realtime=realtime)
+        return _prepare(found, settings, realtime=realtime)
     connect = found.open
-    return Unopened(lambda: _finished(connect(), settings, realtime=realtime))
+    return Unopened(lambda: _prepare(connect(), settings, realtime=realtime))
 
 
 def _ask_openers(uri: str, settings: SourceSettings, name: str) -> FrameSource | Unopened:
@@ -142,20 +151,20 @@ def _ask_openers(uri: str, settings: SourceSettings, name: str) -> FrameSource |
     except FerEdgeError:
         raise
     except OSError as error:
-        raise InputError(f"{redacted(uri)}: cannot look at it: {error.strerror}") from None
+        raise InputError(f"{redacted(uri)}: cannot be accessed: {error.strerror}") from None
     raise InputError(_refusal(uri))
 
 
-def _finished(source: FrameSource, settings: SourceSettings, *, realtime: bool) -> FrameSource:
-    """``source`` as the pipeline reads it."""
+def _prepare(source: FrameSource, settings: SourceSettings, *, realtime: bool) -> FrameSource:
+    """Return ``source`` with its reader thread, if it needs one, and its preprocessing."""
     if source.live:
         source = NewestFrameSource(source, lost_after_s=settings.timeout_s + _GRACE_S)
     elif realtime:
         source = NewestFrameSource(source, paced=True)
-    return adjusted(source, settings)
+    return adjust_source(source, settings)
 
 
 def _refusal(uri: str) -> str:
     if "://" in uri:
-        return f"{redacted(uri)}: {uri.partition('://')[0]} sources are not taken; use {KNOWN_SOURCES}"
+        return f"{redacted(uri)}: {uri.partition('://')[0]} sources are not supported; use {KNOWN_SOURCES}"
     return f"{redacted(uri)}: no such file or folder; use {KNOWN_SOURCES}"

@@ -1,28 +1,68 @@
-"""What the sources share."""
+"""Helpers that several sources share."""
 
 from __future__ import annotations
 
+import math
+
+import cv2
+
 from fer_edge.errors import FerEdgeError, SourceLostError
+from fer_edge.images.gray import to_gray
+from fer_edge.settings.runtime import SourceSettings
+from fer_edge.types import UInt8Array
 
 DEFAULT_FPS = 25.0
-"""Frames per second taken for a source that does not tell its own (``[source] fps`` overrides it)."""
+"""Frames per second of a source that does not report its rate (``[source] fps`` overrides it)."""
 
-_OLDEST_S = 2.0
-"""A camera's own time further back than this is of another clock, or nonsense."""
-
-
-def glass_time(told_s: float, now: float) -> float:
-    """When a frame was taken, monotonic seconds: what the driver told, where that can be true, else ``now``."""
-    return told_s if now - _OLDEST_S <= told_s <= now else now
+_PLAUSIBLE_FPS = (0.1, 1000.0)
+_MAX_AGE_S = 2.0
+"""An older timestamp is not on the monotonic clock, or is wrong."""
 
 
-def as_lost(error: Exception, name: str) -> FerEdgeError:
-    """What a thread that reads or opens the source ``name`` failed with, as one of the program's own errors.
+def capture_time(reported_s: float, now: float) -> float:
+    """Return ``reported_s`` if it is a plausible capture time, else ``now``.
 
-    Drivers raise whatever they like; that ends their own source, and no other.
+    Args:
+        reported_s: The driver's timestamp of a frame, seconds.
+        now: The current time of the monotonic clock, seconds.
+    """
+    return reported_s if now - _MAX_AGE_S <= reported_s <= now else now
+
+
+def as_source_error(error: Exception, name: str) -> FerEdgeError:
+    """Return ``error`` as a FerEdgeError: unchanged if it is one, else as the cause of a SourceLostError.
+
+    A driver may raise any exception; it must end only its own source, which is called ``name``.
     """
     if isinstance(error, FerEdgeError):
         return error
     lost = SourceLostError(f"{name}: its driver failed: {type(error).__name__}: {error}")
     lost.__cause__ = error  # for --debug
     return lost
+
+
+class GrayReader:
+    """Reads the pictures of an open ``cv2.VideoCapture`` in grey.
+
+    Each grey picture is a new array; colour pictures are decoded into one reused buffer.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        self._colour_buffer: cv2.typing.MatLike | None = None
+
+    def read(self) -> UInt8Array | None:
+        """Return the next picture, uint8 [H, W], or None if there is none."""
+        good, image = self._capture.read(self._colour_buffer)
+        if not good:
+            return None
+        # A picture that is grey already is returned itself, so its memory must not be reused.
+        self._colour_buffer = None if image.ndim == 2 else image
+        return to_gray(image)
+
+
+def reported_fps(capture: cv2.VideoCapture, settings: SourceSettings) -> float:
+    """Return the frame rate that ``capture`` reports if it is plausible, else ``settings.fps`` or ``DEFAULT_FPS``."""
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    low, high = _PLAUSIBLE_FPS
+    return float(fps) if math.isfinite(fps) and low <= fps <= high else (settings.fps or DEFAULT_FPS)

@@ -1,4 +1,4 @@
-"""USB and other cameras by the names that their system gives them."""
+"""V4L2 cameras (USB and others), named by number, device node or udev link."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _V4L_MAJOR = 81
 
 
 def open_camera(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
-    """The camera of ``0``, ``/dev/video0``, or a link such as ``/dev/v4l/by-id/…``; None for any other URI."""
+    """Return the camera of ``0``, ``/dev/video0`` or a link such as ``/dev/v4l/by-id/…``; None for any other URI."""
     device = camera_device(uri)
     return None if device is None else Unopened(partial(_open, device, settings, name))
 
 
 def camera_device(uri: str) -> Path | None:
-    """The device that a URI names, /dev/video3 for ``3``; None for what is not a camera.
+    """Return the device that ``uri`` names, such as /dev/video3 for ``3``; None if it does not name a camera.
 
-    Links below /dev/v4l need not be there yet; another link, as a udev rule makes it, must be.
+    Links below /dev/v4l do not need to exist yet. Any other link, for example one made by a udev rule, must exist.
     """
     match = _NODE.fullmatch(uri)
     if match is not None:
@@ -39,7 +39,7 @@ def camera_device(uri: str) -> Path | None:
 
 
 def camera_name(device: Path) -> str:
-    """A short name for the camera at ``device``: ``video0``, or its link's without what all links have."""
+    """Return a short name for ``device``: ``video0``, or the udev link without its common prefix and suffix."""
     return device.name.removeprefix("usb-").removesuffix("-video-index0")
 
 
@@ -54,11 +54,11 @@ def _is_video_device(uri: str) -> bool:
 
 
 def _open(device: Path, settings: SourceSettings, name: str) -> FrameSource:
-    # Neither is imported before it is needed: one has no use elsewhere, the other is what Linux does without.
+    # Imported here because v4l2 needs fcntl, which Windows lacks, and Linux rarely needs the OpenCV camera.
     if sys.platform.startswith("linux"):
         from fer_edge.sources.v4l2.camera import open_v4l2
 
         return open_v4l2(device, settings, name)
-    from fer_edge.sources.opencv import OpenCVCamera
+    from fer_edge.sources.opencv_camera import OpenCVCamera
 
     return OpenCVCamera(int(device.name.removeprefix("video")), settings, name)

@@ -1,6 +1,6 @@
-"""The demo source: a drawn scene in which a real portrait moves, comes nearer, leaves and comes back.
+"""The demo source: a synthetic scene in which a real portrait moves, approaches, leaves and returns.
 
-It is chosen like any camera, needs no hardware, and gives the same pictures every time.
+It is selected like a camera, needs no hardware, and always gives the same pictures.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from fer_edge.types import Float32Array, Frame, UInt8Array
 DEMO_URI = "demo"
 DEMO_FPS = 15.0
 SCENE_S = 20.0
-"""Length of the scene in seconds; a longer source repeats it, and it joins up with itself."""
+"""Length of the scene in seconds. A longer source repeats it; the end joins the start."""
 
 _WIDTH, _HEIGHT = 640, 480
 _SEED = 20260101
 _FACE_CENTRE = (224.5, 113.5)
-"""Centre of the face in assets/astronaut.jpg, pixels; a Haar box there is 95 pixels wide."""
+"""Centre of the face in assets/astronaut.jpg, pixels; its Haar box is 95 pixels wide."""
 _NOISE_SIGMA = 4.0
-"""Grey levels, about what a small sensor shows indoors."""
+"""Grey levels, typical of a small sensor indoors."""
 _NOISE_MARGIN = 64
 
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """Where the face is at ``at`` seconds: centre in pixels, and ``scale`` (1 is a face 95 pixels wide)."""
+    """Position of the face at ``at`` seconds: centre in pixels, and ``scale`` (1 is a face 95 pixels wide)."""
 
     at: float
     x: float
@@ -42,7 +42,7 @@ class _Pose:
     scale: float
 
 
-# Out of the picture for some 2.5 s around 13.5 s and again where the scene joins: tracks leave and appear.
+# The face is outside the picture for about 2.5 s around 13.5 s and where the scene repeats: tracks leave and appear.
 _PATH = (
     _Pose(0.0, -240, 265, 0.8),
     _Pose(1.6, 200, 255, 0.8),
@@ -59,16 +59,16 @@ _PATH = (
 
 
 def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | None:
-    """The scene for the URI ``demo``, None for any other: one round, or no end where it is paced as a camera."""
+    """Return the scene for the URI ``demo``, else None; one pass, or an endless loop if ``settings.realtime``."""
     if uri != DEMO_URI:
         return None
     return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
 
 
 class DemoSource(ClosingSource):
-    """``seconds`` (or ``math.inf``) of the scene, 640 x 480, at ``settings.fps`` or 15 frames a second; media time.
+    """The scene for ``seconds`` (or ``math.inf``): 640 x 480, ``settings.fps`` or 15 frames a second, media time.
 
-    ``frame_count`` is a whole number, or ``math.inf``.
+    ``frame_count`` is an integer, or ``math.inf``.
     """
 
     live = False
@@ -82,7 +82,7 @@ class DemoSource(ClosingSource):
         self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next frame, or ENDED."""
+        """Return the next frame, or ENDED."""
         if self._index >= self.frame_count:
             return NoFrame.ENDED
         at = self._index / self.fps
@@ -93,14 +93,14 @@ class DemoSource(ClosingSource):
 
 
 class DemoScene:
-    """The picture at any time: background, portrait, drifting light and noise."""
+    """Renders the scene at any time: background, portrait, slowly changing light, and noise."""
 
     def __init__(self) -> None:
         assets = files("fer_edge") / "assets"
         portrait = decode_gray((assets / "astronaut.jpg").read_bytes(), "assets/astronaut.jpg")
         mask = decode_gray((assets / "astronaut-mask.png").read_bytes(), "assets/astronaut-mask.png")
         random = np.random.default_rng(_SEED)
-        # Soft edges, or the cut-out would look pasted in. Both in one image, so that one warp moves them.
+        # Soft edges make the cut-out look natural. Both are one image, so that a single warp moves them.
         alpha = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 1.2)
         self._cutout = np.dstack([portrait.astype(np.float32), alpha])
         self._background = _background(random)
@@ -108,24 +108,24 @@ class DemoScene:
         self._noise = (random.standard_normal(shape) * _NOISE_SIGMA).astype(np.float32)
 
     def render(self, at: float, index: int) -> UInt8Array:
-        """The picture uint8 [480, 640] at ``at`` seconds; ``index`` chooses the noise."""
+        """Return the picture uint8 [480, 640] at ``at`` seconds; ``index`` selects the noise."""
         pose = pose_at(at)
         matrix = _placement(pose, tilt=5 * math.sin(2 * math.pi * at / 5))
         size = (_WIDTH, _HEIGHT)
-        # Area-averaging does not exist for warps; the portrait is smooth enough for bilinear down to half size.
+        # cv2.warpAffine has no area interpolation; the portrait is smooth enough for bilinear down to half size.
         picture, alpha = cv2.split(cv2.warpAffine(self._cutout, matrix, size, flags=cv2.INTER_LINEAR))
         picture -= self._background
         picture *= alpha
         picture += self._background
         picture *= 1 + 0.08 * math.sin(2 * math.pi * at / 9)
-        # One noise field, shifted by steps that share no factor with its margin: it looks fresh and costs nothing.
+        # One noise field, shifted by steps that share no factor with its margin: it appears to change at no cost.
         top, left = (index * 29) % _NOISE_MARGIN, (index * 43 + 7) % _NOISE_MARGIN
         picture += self._noise[top : top + _HEIGHT, left : left + _WIDTH]
         return np.asarray(cv2.convertScaleAbs(np.maximum(picture, 0, out=picture)), dtype=np.uint8)
 
 
 def pose_at(at: float) -> _Pose:
-    """Position and scale of the face at ``at`` seconds, eased between the points of the path."""
+    """Return the pose of the face at ``at`` seconds, with smooth acceleration between the points of the path."""
     at = at % SCENE_S
     for start, end in pairwise(_PATH):
         if at <= end.at:
@@ -141,7 +141,7 @@ def pose_at(at: float) -> _Pose:
 
 
 def _placement(pose: _Pose, tilt: float) -> Float32Array:
-    """The 2x3 matrix that puts the portrait's face at ``pose``, tilted by ``tilt`` degrees."""
+    """Return the 2x3 matrix that moves the portrait's face to ``pose``, tilted by ``tilt`` degrees."""
     matrix = cv2.getRotationMatrix2D(_FACE_CENTRE, tilt, pose.scale)
     matrix[0, 2] += pose.x - _FACE_CENTRE[0]
     matrix[1, 2] += pose.y - _FACE_CENTRE[1]
@@ -149,7 +149,7 @@ def _placement(pose: _Pose, tilt: float) -> Float32Array:
 
 
 def _background(random: np.random.Generator) -> Float32Array:
-    """A mottled studio backdrop, float32 [480, 640], darker towards the corners."""
+    """Return a mottled studio backdrop, float32 [480, 640], darker towards the corners."""
     picture = np.full((_HEIGHT, _WIDTH), 150, dtype=np.float32)
     for cells, strength in ((4, 22.0), (11, 10.0), (40, 5.0)):
         coarse = random.standard_normal((cells * 3 // 4, cells)).astype(np.float32) * strength

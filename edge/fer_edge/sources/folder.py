@@ -1,4 +1,4 @@
-"""One image, or a folder of images, as a source: one frame for each."""
+"""An image file or a folder of images as a source: one frame for each image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from fer_edge.types import Frame
 
 
 def open_images(uri: str, settings: SourceSettings, name: str) -> ImageSource | None:
-    """The image or folder at ``uri``, or None when it is neither. Raises InputError for a folder without images."""
+    """Return the image or folder at ``uri``, or None if it is neither.
+
+    Raises:
+        InputError: if the folder has no images.
+    """
     path = Path(uri)
     if path.is_dir():
         return ImageSource(list_images(path), settings, name)
@@ -21,7 +25,10 @@ def open_images(uri: str, settings: SourceSettings, name: str) -> ImageSource | 
 
 
 class ImageSource(ClosingSource):
-    """Images in the given order, ``1 / fps`` seconds apart (``settings.fps``, else ``DEFAULT_FPS``); one is a still."""
+    """Images in the given order, ``1 / fps`` seconds apart (``settings.fps``, else ``DEFAULT_FPS``).
+
+    A single image is ``still``.
+    """
 
     live = False
     dropped = 0
@@ -34,7 +41,11 @@ class ImageSource(ClosingSource):
         self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next image; raises InputError, naming the file, when it cannot be read."""
+        """Return the next image, or ENDED.
+
+        Raises:
+            InputError: if the image cannot be read; the message names the file.
+        """
         if self._index >= len(self._paths):
             return NoFrame.ENDED
         gray = read_gray(self._paths[self._index])

@@ -1,4 +1,4 @@
-"""Whether a camera's pictures are worth anything: frozen or of another size, it is lost; dark, it waits for light."""
+"""Check a camera's pictures: a frozen picture or a changed size is a lost camera, darkness is waited out."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from fer_edge.sources.darkness import is_dark
 from fer_edge.types import Frame, UInt8Array
 
 _ROWS = 8
-"""Every so many rows are compared with those of the picture before: a sensor's noise shows in any of them."""
+"""Every n-th row is compared with the previous picture: sensor noise appears in every row."""
 _DARK_EVERY_S = 1.0
-"""Seconds between two pictures that are passed on while it is dark: enough to show that the camera lives."""
+"""Seconds between two pictures that are passed on while it is dark: enough to show that the camera works."""
 _STUCK_AFTER_S = 3600.0
-"""A camera that hangs in the dark looks like one without noise: then it is opened again this often, in silence."""
+"""A camera that hangs in the dark looks like one without noise. It is reopened after this time, without a report."""
 
 
 class StuckInTheDarkError(SourceLostError):
-    """The same dark picture for very long: no loss, but a reason to open the camera again."""
+    """The same dark picture for very long: not a loss, but a reason to reopen the camera."""
 
 
 class PictureHealth:
-    """Checks the pictures of one camera since it was opened; some microseconds each.
+    """Checks the pictures of one camera since it was opened; takes a few microseconds each.
 
-    ``dark`` is what is known of it from before it was opened again.
+    ``dark`` is the state from before the camera was reopened.
     """
 
     def __init__(self, settings: RecoverySettings, *, dark: bool = False) -> None:
@@ -38,14 +38,14 @@ class PictureHealth:
         self._changed_at = 0.0
         self._lit_at = 0.0
         self.dark = dark
-        """Whether its pictures have been dark for ``dark_after_s``."""
+        """Whether the pictures have been dark for ``dark_after_s``."""
         self.same_for_s = 0.0
-        """Seconds for which its picture has been the same, bit for bit."""
+        """Seconds for which the picture has been identical, bit for bit."""
         self.proven = False
-        """Whether it was seen to live: by two pictures that differ, or for as long as it takes to be called dark."""
+        """Whether the camera is known to work: two pictures differed, or it has been dark for ``dark_after_s``."""
 
     def problem(self, gray: UInt8Array, now: float) -> str | None:
-        """What is wrong with the picture uint8 [H, W] taken at ``now`` (seconds), or None. Updates what is public."""
+        """Update the state with ``gray``, uint8 [H, W], taken at ``now`` (seconds); return what is wrong, or None."""
         size = (gray.shape[1], gray.shape[0])
         if self._size is None:
             self._size, self._changed_at = size, now
@@ -68,13 +68,18 @@ class PictureHealth:
 
 
 class WatchedSource(ClosingSource):
-    """``inner``, a camera or stream, with its pictures checked: SourceLostError says what is wrong, or that it ended.
+    """A camera or stream whose pictures are checked.
 
-    ``unproven`` holds back what comes until the camera has proven to live, so that one that was lost for being frozen
-    is not back with the next picture of that kind. While it is dark, one picture a second is given; ``dark`` says that
-    it was so before the camera was opened again. ``on_picture()`` is called for every picture, also for one that is
-    held back; ``on_watched(dark)`` before the first picture that is given, and when it gets dark, or light again.
-    ``read`` raises StuckInTheDarkError where the camera should be opened again although nothing is known to be wrong.
+    While it is dark, one picture a second is passed on.
+
+    Args:
+        inner: The camera or stream; it is closed together with this source.
+        settings: When a picture counts as frozen or dark.
+        unproven: Hold pictures back until the camera is known to work, so that a camera that was lost because its
+            picture was frozen does not count as back when it sends the same picture again.
+        dark: Whether it was dark before the camera was reopened.
+        on_picture: Called for every picture, including those held back.
+        on_watched: Called with ``dark`` before the first picture that is passed on, and when it becomes dark or light.
     """
 
     def __init__(
@@ -98,7 +103,12 @@ class WatchedSource(ClosingSource):
         self._next_dark_at = -math.inf
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The inner source's answer; NOT_YET for a picture that is held back. Raises SourceLostError."""
+        """Return the inner source's answer, or NOT_YET for a picture that is held back.
+
+        Raises:
+            StuckInTheDarkError: if the camera should be reopened although no fault is known.
+            SourceLostError: if something is wrong with the picture, or the stream ended.
+        """
         frame = self._inner.read(timeout_s)
         self.dropped = self._inner.dropped
         if frame is NoFrame.ENDED:

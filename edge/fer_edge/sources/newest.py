@@ -1,7 +1,7 @@
-"""A source read in a thread of its own, of which only the newest frame is kept.
+"""Read a source in its own thread and keep only the newest frame.
 
-So a slow pipeline never blocks a camera, and no queue can grow: the slot holds one frame, a newer one
-replaces it, and what was replaced is counted in ``dropped``, with the damaged frames that the source itself dropped.
+A slow pipeline therefore never blocks a camera, and no queue can grow: a newer frame replaces the one that is waiting.
+Replaced frames are counted in ``dropped``, together with the damaged frames that the source itself dropped.
 """
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ from dataclasses import replace
 
 from fer_edge.errors import SourceLostError
 from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
-from fer_edge.sources.base import as_lost
+from fer_edge.sources.base import as_source_error
 from fer_edge.system.driver_threads import DriverThread
 from fer_edge.types import Frame
 
 _JOIN_S = 2.0
 _PRODUCER_POLL_S = 0.2
 _WAIT_OVER_S = 0.2
-"""What a wait may take longer than it was told to, on a busy machine."""
+"""How much longer than its timeout a wait may take on a busy machine."""
 
 
 class NewestFrameSource(ClosingSource):
-    """``inner`` behind a slot of one frame.
+    """Reads ``inner`` in a thread and returns the newest frame.
 
-    ``paced`` holds each frame back until its media time has come, as a camera would. ``lost_after_s`` is how long
-    a live source may be silent before ``read`` raises SourceLostError; None is for ever. A live source is read from
-    the start, or what its driver or the network kept meanwhile would look fresh; what nobody waited for yet is not
-    counted as dropped. A paced one is read from the first ``read`` on, so that loading a model beforehand drops
-    nothing. Each frame gets its ``glass_at``: when the camera took it, or would have.
+    A live source is read from the start: otherwise frames buffered by its driver or the network would appear fresh.
+    Frames replaced before the first ``read`` are not counted as dropped. A paced source is read from the first ``read``
+    on, so that loading a model first drops nothing. Each frame gets its ``glass_at``: when the camera took it, or would
+    have taken it.
+
+    Args:
+        inner: The source to read; it is closed together with this one.
+        paced: Hold each frame back until its media time, like a camera.
+        lost_after_s: Seconds without a frame after which ``read`` raises SourceLostError; None for no limit.
     """
 
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:
@@ -52,7 +56,12 @@ class NewestFrameSource(ClosingSource):
             self._start()
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The newest frame not read yet, waiting for at most ``timeout_s``."""
+        """Return the newest unread frame, NOT_YET if there is none within ``timeout_s``, or ENDED.
+
+        Raises:
+            SourceLostError: if the source sent no frame for ``lost_after_s``.
+            Exception: whatever reading the inner source raised.
+        """
         if self._closed.is_set():
             return NoFrame.ENDED
         if self._thread is None:
@@ -69,16 +78,16 @@ class NewestFrameSource(ClosingSource):
                 raise self._error
             if self._ended:
                 return NoFrame.ENDED
-        # Time spent waiting here alone: while the process was stopped, or busy elsewhere, the camera was not silent.
+        # Only time spent waiting here counts: while the process was stopped or busy, the camera was not silent.
         self._silent_s += min(time.monotonic() - began, timeout_s + _WAIT_OVER_S)
         if self._lost_after_s is not None and self._silent_s > self._lost_after_s:
             raise SourceLostError(f"{self.name}: no frame for {self._silent_s:.0f} s; check the camera and its cable")
         return NoFrame.NOT_YET
 
     def close(self) -> None:
-        """Stop the thread. A camera that hangs in its driver is left to the thread, which ends with the process.
+        """Stop the thread. If it is blocked in a driver, it is abandoned after ``_JOIN_S`` and ends with the process.
 
-        Harmless when called again: who hangs is waited for once.
+        Idempotent: a second call does not wait again.
         """
         if self._closed.is_set():
             return
@@ -97,7 +106,7 @@ class NewestFrameSource(ClosingSource):
     def _start(self) -> None:
         self._thread = DriverThread(target=self._produce, name=f"read {self.name}")
         self._thread.start()
-        # A thread that comes back from OpenCV while the interpreter goes down would abort the process.
+        # A thread that returns from OpenCV during interpreter shutdown would abort the process.
         atexit.register(self.close)
 
     def _produce(self) -> None:
@@ -105,8 +114,8 @@ class NewestFrameSource(ClosingSource):
         try:
             with self._inner:
                 self._pump()
-        except Exception as problem:  # noqa: BLE001 - carried to the reader's thread, which raises it
-            error = as_lost(problem, self.name)
+        except Exception as problem:  # noqa: BLE001 - passed to the reader's thread, which raises it
+            error = as_source_error(problem, self.name)
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()

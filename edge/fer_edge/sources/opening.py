@@ -1,4 +1,4 @@
-"""Opening cameras and streams side by side, so that one that does not answer keeps nobody waiting but itself."""
+"""Open cameras and streams in parallel, so that one that does not respond does not delay the others."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from functools import partial
 
 from fer_edge.errors import SourceLostError
 from fer_edge.protocols import FrameSource
-from fer_edge.sources.base import as_lost
+from fer_edge.sources.base import as_source_error
 from fer_edge.system.driver_threads import DriverThread
 
 _POLL_S = 0.1
-"""How long a wait lasts before ``stop`` and the time are looked at again."""
+"""Interval at which a wait checks ``stop`` and the deadline."""
 _QUICK_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """A camera or stream in whose name nothing is wrong. ``open`` may take seconds, and may be tried again.
+    """A camera or stream whose URI is valid but that is not open. ``open`` may take seconds, and may be called again.
 
-    It raises SourceLostError when the device or the server does not do its part.
+    ``open`` raises SourceLostError if the device or server does not respond correctly.
     """
 
     open: Callable[[], FrameSource]
 
 
 class Opening:
-    """A source on its way: an open one, or one that opens in a thread of its own from now on."""
+    """A source that is open, or is being opened in its own thread."""
 
     def __init__(self, name: str, source: FrameSource | Unopened, limit_s: float = math.inf) -> None:
-        """``limit_s`` is how many seconds an ``Unopened`` one may take."""
+        """Start to open ``source`` if it is an ``Unopened``, within ``limit_s`` seconds."""
         self.name = name
         self._unopened = source if isinstance(source, Unopened) else None
         self._limit_s = limit_s
@@ -50,7 +50,7 @@ class Opening:
 
     @property
     def settled(self) -> bool:
-        """Whether ``wait`` would answer at once."""
+        """Whether ``wait`` would return or raise immediately."""
         return self._settled.is_set() or time.monotonic() >= self._until
 
     @property
@@ -65,13 +65,14 @@ class Opening:
 
     @property
     def reopens(self) -> bool:
-        """Whether it can be opened more than once: a camera or a stream, no file."""
+        """Whether the source can be opened more than once: a camera or a stream, but not a file."""
         return self._unopened is not None
 
     def wait(self, stop: threading.Event) -> FrameSource | None:
-        """The source, as soon as it is open; None when ``stop`` is set before. The caller closes it.
+        """Return the source once it is open, or None if ``stop`` is set first. The caller closes the source.
 
-        Raises SourceLostError when it cannot be opened, or not in time.
+        Raises:
+            SourceLostError: if it cannot be opened, or not within the time limit.
         """
         while not self.settled:
             if stop.is_set():
@@ -86,15 +87,16 @@ class Opening:
             return self._result
 
     def again(self) -> None:
-        """Open it once more, after ``wait`` failed or what it gave was closed; for what ``reopens``.
+        """Start another attempt, after ``wait`` failed or the returned source was closed, if the source ``reopens``.
 
-        A driver that still hangs in the last attempt is given the time of another one, and no second thread.
+        If the previous attempt still blocks in the driver, it gets the time of another attempt; no second thread is
+        started.
         """
         if self._unopened is not None:
             self._begin(self._unopened)
 
     def close(self) -> None:
-        """Close the source, or let go of it as soon as it opens; harmless when called again."""
+        """Close the source, or have it closed as soon as it opens. Idempotent."""
         with self._lock:
             self._given_up = True
             result = self._result
@@ -114,8 +116,8 @@ class Opening:
         result: FrameSource | Exception
         try:
             result = unopened.open()
-        except Exception as error:  # noqa: BLE001 - carried to the thread that waits, which raises it
-            result = as_lost(error, self.name)
+        except Exception as error:  # noqa: BLE001 - passed to the waiting thread, which raises it
+            result = as_source_error(error, self.name)
         with self._lock:
             given_up, self._busy = self._given_up, False
             if not given_up:
@@ -128,9 +130,10 @@ class Opening:
 def first_to_open(
     openings: Sequence[Opening], stop: threading.Event, on_lost: Callable[[SourceLostError], None]
 ) -> tuple[FrameSource | None, list[Opening]]:
-    """Wait for one source to be open: that one, and all ``openings`` that are not lost by then, in their order.
+    """Wait until one source is open; return it with those of ``openings`` that have not failed, in their order.
 
-    ``on_lost`` is told of each that is, at once. None is open when all are lost, or ``stop`` is set before.
+    ``on_lost(error)`` is called at once for each that fails. The first value is None if all failed, or if ``stop`` was
+    set first.
     """
     left = list(openings)
     while left and not stop.is_set():

@@ -1,6 +1,6 @@
-"""What is done to each picture before anything looks at it: turning, mirroring, region, contrast, mask.
+"""Preprocess pictures for every kind of source: rotation, mirroring, region, contrast, mask.
 
-One place for every kind of source. A step that is not asked for costs nothing, and a region is a view, no copy.
+A step that is not configured costs nothing, and a region is a view, not a copy.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _ROTATIONS = {
     180: cv2.ROTATE_180,
     270: cv2.ROTATE_90_COUNTERCLOCKWISE,
 }
-_LEAST_SIDE = 16
-"""Pixels below which a region is a mistake: no face can be found in it."""
+_MIN_SIDE_PX = 16
+"""A smaller region is a mistake: it cannot hold a detectable face."""
 _CLAHE_LIMIT, _CLAHE_TILES = 2.0, (8, 8)
 _MIDDLE_GREY = 0.4
-"""Mean to which ``gamma`` lifts a dark picture, as a share of white; what is brighter stays as it is."""
-_LEAST_GAMMA = 0.4
-"""Below it little but the noise of a nearly black picture is lifted."""
+"""``gamma`` raises the mean of a darker picture to this share of white; brighter pictures are unchanged."""
+_MIN_GAMMA = 0.4
+"""A lower gamma would amplify mainly the noise of a nearly black picture."""
 
 
-def adjusted(source: FrameSource, settings: SourceSettings) -> FrameSource:
-    """``source`` with its pictures as the settings want them; itself when nothing is to be done."""
+def adjust_source(source: FrameSource, settings: SourceSettings) -> FrameSource:
+    """Return ``source`` with its pictures preprocessed by the settings, or ``source`` itself if they change nothing."""
     plain = SourceSettings()
     asked = any(
         getattr(settings, name) != getattr(plain, name) for name in ("rotate", "mirror", "region", "mask", "low_light")
@@ -42,7 +42,7 @@ def adjusted(source: FrameSource, settings: SourceSettings) -> FrameSource:
 
 
 class AdjustedSource(ClosingSource):
-    """``inner`` with every picture passed through a ``View``, in the reader's thread: a dropped frame costs nothing."""
+    """Passes each picture of ``inner`` through a ``View`` in the reader's thread: dropped frames cost nothing."""
 
     def __init__(self, inner: FrameSource, settings: SourceSettings) -> None:
         self.name, self.fps = inner.name, inner.fps
@@ -52,7 +52,11 @@ class AdjustedSource(ClosingSource):
         self._view = View(settings)
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The inner source's answer, its picture adjusted. Raises ConfigError for a region outside the picture."""
+        """Return the inner source's answer with its picture preprocessed.
+
+        Raises:
+            ConfigError: if the region or mask lies outside the picture.
+        """
         frame = self._inner.read(timeout_s)
         self.dropped = self._inner.dropped
         return replace(frame, gray=self._view(frame.gray)) if isinstance(frame, Frame) else frame
@@ -68,17 +72,21 @@ class AdjustedSource(ClosingSource):
 
 
 class View:
-    """Turns, mirrors, cuts and masks pictures uint8 [H, W]; never writes into the picture that it is given."""
+    """Rotates, mirrors, crops and masks pictures, uint8 [H, W]. Never modifies its input."""
 
     def __init__(self, settings: SourceSettings) -> None:
         self._settings = settings
         self._clahe = cv2.createCLAHE(_CLAHE_LIMIT, _CLAHE_TILES) if settings.low_light == "clahe" else None
         self._size = (0, 0)
         self._region: Box | None = None
-        self._open: UInt8Array | None = None
+        self._mask: UInt8Array | None = None
 
     def __call__(self, gray: UInt8Array) -> UInt8Array:
-        """The picture as the rest of the program sees it. Raises ConfigError for a region outside the picture."""
+        """Return the preprocessed picture.
+
+        Raises:
+            ConfigError: if the region or mask lies outside the picture.
+        """
         settings, picture = self._settings, gray
         if settings.rotate:
             picture = _gray(cv2.rotate(picture, _ROTATIONS[settings.rotate]))
@@ -86,42 +94,47 @@ class View:
             picture = _gray(cv2.flip(picture, 1))
         height, width = picture.shape
         if (width, height) != self._size:
-            self._fit(width, height)
+            self._compute_geometry(width, height)
         if self._region is not None:
             box = self._region
             picture = picture[box.y : box.y + box.height, box.x : box.x + box.width]
-        if settings.low_light != "off" and not is_empty(picture):  # only noise would be raised
-            picture = brightened(picture) if self._clahe is None else _gray(self._clahe.apply(picture))
-        return picture if self._open is None else _gray(cv2.bitwise_and(picture, self._open))
+        if settings.low_light != "off" and not is_empty(picture):  # only noise would be amplified
+            picture = brighten(picture) if self._clahe is None else _gray(self._clahe.apply(picture))
+        return picture if self._mask is None else _gray(cv2.bitwise_and(picture, self._mask))
 
-    def _fit(self, width: int, height: int) -> None:
-        """Work region and mask out for turned pictures of this size."""
+    def _compute_geometry(self, width: int, height: int) -> None:
+        """Compute region and mask for rotated pictures of this size."""
         settings = self._settings
         self._size = width, height
         self._region = region_box(settings.region, width, height) if settings.region else None
         if settings.mask:
             box = self._region or Box(0, 0, width, height)
-            whole = open_pixels(settings.mask, width, height)
-            self._open = np.ascontiguousarray(whole[box.y : box.y + box.height, box.x : box.x + box.width])
+            whole = make_mask(settings.mask, width, height)
+            self._mask = np.ascontiguousarray(whole[box.y : box.y + box.height, box.x : box.x + box.width])
 
 
 def region_box(region: Sequence[float], width: int, height: int) -> Box:
-    """The region in pixels of a picture of this size, cut to it. Raises ConfigError when nearly nothing is left."""
+    """Return the region in pixels, clipped to a picture of this size.
+
+    Raises:
+        ConfigError: if less than 16 pixels of a side remain.
+    """
     x, y, wide, high = _in_pixels(region, width, height)
     left, top = round(x), round(y)
     box = Box(left, top, round(x + wide) - left, round(y + high) - top).clipped(width, height)
-    if min(box.width, box.height) < _LEAST_SIDE:
+    if min(box.width, box.height) < _MIN_SIDE_PX:
         raise ConfigError(
-            f"source.region {list(region)}: leaves less than {_LEAST_SIDE} pixels of a picture of {width}x{height}"
+            f"source.region {list(region)}: a side is less than {_MIN_SIDE_PX} pixels in a picture of {width}x{height}"
         )
     return box
 
 
-def open_pixels(zones: Sequence[Sequence[float]], width: int, height: int) -> UInt8Array:
-    """A mask uint8 [height, width]: 0 in the zones (border pixels too), 255 elsewhere.
+def make_mask(zones: Sequence[Sequence[float]], width: int, height: int) -> UInt8Array:
+    """Return a mask, uint8 [height, width]: 0 in the zones including their border pixels, 255 elsewhere.
 
-    Raises ConfigError for a zone in pixels that reaches beyond the picture: it was measured on one of another size, and
-    would hide something else, or nothing.
+    Raises:
+        ConfigError: if a zone in pixels extends beyond the picture. It was measured on a picture of another size, and
+            would hide the wrong part.
     """
     mask = np.full((height, width), 255, dtype=np.uint8)
     for zone in zones:
@@ -130,7 +143,7 @@ def open_pixels(zones: Sequence[Sequence[float]], width: int, height: int) -> UI
         if len(values) == 4:
             across, down = values[0] + values[2], values[1] + values[3]
         if max(zone) > 1 and (across > width or down > height):
-            raise ConfigError(f"source.mask {list(zone)}: reaches beyond a picture of {width}x{height}")
+            raise ConfigError(f"source.mask {list(zone)}: extends beyond the picture of {width}x{height}")
         if len(values) == 4:
             x, y, wide, high = values
             mask[math.floor(y) : math.ceil(y + high), math.floor(x) : math.ceil(x + wide)] = 0
@@ -140,18 +153,18 @@ def open_pixels(zones: Sequence[Sequence[float]], width: int, height: int) -> UI
     return mask
 
 
-def brightened(gray: UInt8Array) -> UInt8Array:
-    """``gray`` raised to the power (of shares of white) that brings its mean to middle grey, if it is darker."""
+def brighten(gray: UInt8Array) -> UInt8Array:
+    """Return ``gray`` with the gamma that brings its mean to middle grey, or ``gray`` itself if it is bright enough."""
     mean = cv2.mean(gray)[0] / 255
     if not 0 < mean < _MIDDLE_GREY:
         return gray
-    gamma = max(_LEAST_GAMMA, math.log(_MIDDLE_GREY) / math.log(mean))
+    gamma = max(_MIN_GAMMA, math.log(_MIDDLE_GREY) / math.log(mean))
     table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
     return _gray(cv2.LUT(gray, table))
 
 
 def _in_pixels(values: Sequence[float], width: int, height: int) -> list[float]:
-    """Pairs of x and y (or width and height): pixels as they are, shares where all are at most 1."""
+    """Return pairs of x and y (or width and height) in pixels; values that are all at most 1 are shares of the size."""
     if max(values) > 1:
         return list(values)
     return [value * side for value, side in zip(values, (width, height) * (len(values) // 2), strict=True)]

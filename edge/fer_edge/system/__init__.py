@@ -1,1 +1,1 @@
-"""Interfaces to the operating system and native libraries that every room shares."""
+"""Interfaces to the operating system and to native libraries, shared by all packages of the runtime."""

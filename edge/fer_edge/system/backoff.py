@@ -1,22 +1,22 @@
-"""How long to wait before the next attempt: twice as long as before the last one, up to a bound."""
+"""Exponential backoff between attempts."""
 
 from __future__ import annotations
 
 
 class Backoff:
-    """Waits that begin at ``first_s`` seconds and double up to ``most_s``."""
+    """Delays that start at ``first_s`` seconds and double up to ``max_s``."""
 
-    def __init__(self, first_s: float, most_s: float) -> None:
-        self._first_s, self._most_s = first_s, most_s
+    def __init__(self, first_s: float, max_s: float) -> None:
+        self._first_s, self._max_s = first_s, max_s
         self.wait_s = first_s
-        """Seconds that the next wait lasts."""
+        """The next delay, seconds."""
 
     def take(self) -> float:
-        """The wait that is due, seconds; the one after it is longer."""
+        """Return the next delay in seconds, and double the one after it."""
         wait_s = self.wait_s
-        self.wait_s = min(2 * wait_s, self._most_s)
+        self.wait_s = min(2 * wait_s, self._max_s)
         return wait_s
 
     def reset(self) -> None:
-        """It went well: begin anew."""
+        """Start again at ``first_s``, after a success."""
         self.wait_s = self._first_s

@@ -1,4 +1,4 @@
-"""What holds something that has to be let go of."""
+"""A base class for objects that hold a resource."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Closing:
     """A context manager that calls ``close`` at its end."""
 
     def close(self) -> None:
-        """Let go of what is held; harmless when called again."""
+        """Release the resource. Idempotent."""
 
     def __enter__(self) -> Self:
         return self

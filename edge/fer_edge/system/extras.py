@@ -1,4 +1,4 @@
-"""The optional dependencies, as ``pip install 'fer-edge[…]'`` names them, and which of them are here."""
+"""Optional dependencies, named as in ``pip install 'fer-edge[…]'``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ _PACKAGES = {
     "mqtt": {"paho": "paho-mqtt"},
     "web": {"waitress": "waitress", "prometheus_client": "prometheus-client"},
 }
-"""What each extra brings that the runtime imports: module, package."""
+"""The packages of each extra that the runtime imports: module name, package name."""
 
 
 def missing_packages(extra: Extra) -> list[str]:
-    """Those packages of ``extra`` that are not installed. Nothing is imported for the answer."""
+    """Return the packages of ``extra`` that are not installed, without importing any."""
     return [package for module, package in _PACKAGES[extra].items() if find_spec(module) is None]
 
 
-def demand(extra: Extra) -> None:
-    """Raise MissingExtraError where a package of ``extra`` is not installed."""
+def require_extra(extra: Extra) -> None:
+    """Check that the packages of ``extra`` are installed.
+
+    Raises:
+        MissingExtraError: if one is not.
+    """
     for package in missing_packages(extra):
         raise MissingExtraError(package, extra)

@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written is ever left under its final name."""
+"""Atomic file writes: a file appears under its final name only when it is complete."""
 
 from __future__ import annotations
 
@@ -11,68 +11,82 @@ from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, OutputError, reason_of
 
-_PRIVATE, _AS_THE_UMASK_SAYS = 0o600, 0o666
+_PRIVATE_MODE, _DEFAULT_MODE = 0o600, 0o666
 
 
 @contextmanager
 def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
-    """A temporary path beside ``path`` that becomes ``path`` when the block ends well, and vanishes when not.
+    """Yield a temporary path next to ``path`` that replaces ``path`` if the block succeeds, and is deleted if it fails.
 
-    A link stays, and what it leads to is replaced; a file that is replaced keeps its permissions. What is ``private``
-    is its owner's alone, from the first byte on, and never goes into a device or a pipe. Raises OutputError when the
-    folder is missing or not writable, or the disk is full.
+    A symbolic link stays, and its target is replaced. A replaced file keeps its permissions. Devices and pipes are
+    written directly.
+
+    Args:
+        path: The final path.
+        private: Give only the owner access, from the first byte on; refuse devices and pipes.
+
+    Raises:
+        OutputError: if the folder is missing or not writable, or the disk is full.
     """
     try:
-        final, mode = _look_at(path)
+        final, mode = _resolve(path)
         if private and final is None:
-            raise OutputError(f"{path}: is no regular file; give a file's name")
-        mode = _PRIVATE if private else mode
-        temporary = path if final is None else _create_beside(final, _PRIVATE if private else _AS_THE_UMASK_SAYS)
+            raise OutputError(f"{path}: not a regular file; choose another file name")
+        mode = _PRIVATE_MODE if private else mode
+        temporary = path if final is None else _create_next_to(final, _PRIVATE_MODE if private else _DEFAULT_MODE)
     except FerEdgeError:
         raise
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise OutputError(f"{path}: cannot write there: {reason_of(error)}") from error
+    except (OSError, ValueError) as error:  # ValueError: not a valid file name
+        raise OutputError(f"{path}: cannot be written: {reason_of(error)}") from error
     try:
         yield temporary
         if mode is not None:
             temporary.chmod(mode)
         if final is not None:
             temporary.replace(final)
-    except (FerEdgeError, BrokenPipeError):  # a reader that has gone is the command's to answer
+    except (FerEdgeError, BrokenPipeError):  # the command handles a closed pipe
         raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot write it: {reason_of(error)}") from error
+        raise OutputError(f"{path}: cannot be written: {reason_of(error)}") from error
     finally:
         if final is not None:
-            with suppress(OSError):  # it has its final name, or the disk takes nothing at all any more
+            with suppress(OSError):  # it was renamed, or the disk rejects all changes
                 temporary.unlink()
 
 
+def create_folder(folder: Path) -> None:
+    """Create ``folder`` and its parents if they do not exist. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot create the folder: {error.strerror}") from error
+
+
 def file_identity(path: Path) -> tuple[int, int] | str:
-    """Equal for two paths that lead to one file, through links and other spellings, also before it exists."""
+    """Return a value that is equal for all paths of the same file, through links and even before the file exists."""
     try:
         status = path.stat()
     except (OSError, ValueError):
-        with suppress(OSError, ValueError):  # ValueError: a name that no file can have
+        with suppress(OSError, ValueError):  # ValueError: not a valid file name
             return os.path.realpath(path)
         return str(path)
     return status.st_dev, status.st_ino
 
 
-def _look_at(path: Path) -> tuple[Path | None, int | None]:
-    """The file that ``path`` leads to, and its permissions if it exists; None and None for a device or a pipe."""
+def _resolve(path: Path) -> tuple[Path | None, int | None]:
+    """Return the file behind ``path``, and its permissions if it exists; None and None for a device or a pipe."""
     if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give a file name")
+        raise OutputError(f"{path}: is a folder; choose a file name")
     if path.is_file():
         return Path(os.path.realpath(path)), stat.S_IMODE(path.stat().st_mode)
-    # A device or a pipe, such as /dev/null: write into it; a rename would put a file in its place.
+    # A device or a pipe such as /dev/null is written directly, because a rename would replace it with a file.
     return (None if path.exists() else Path(os.path.realpath(path))), None
 
 
-def _create_beside(path: Path, mode: int) -> Path:
-    """A new file with the same ending, which some writers go by, and the permissions ``mode`` less the umask's."""
+def _create_next_to(path: Path, mode: int) -> Path:
+    """Create a file with the same suffix, which some writers need, and the permissions ``mode`` minus the umask."""
     while True:
-        # Cut, since a name may have 255 bytes in all.
+        # Truncated, because a file name may have at most 255 bytes.
         name = f".{path.name[:40]}.{secrets.token_hex(4)}.tmp{path.suffix[:8]}"
         with suppress(FileExistsError):
             os.close(os.open(path.with_name(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
@@ -80,7 +94,7 @@ def _create_beside(path: Path, mode: int) -> Path:
 
 
 class PendingFile:
-    """A file that is written beside its final name and takes it on ``commit``, or vanishes on ``discard``."""
+    """A file that is written next to its final path; ``commit`` moves it there, ``discard`` deletes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -88,11 +102,11 @@ class PendingFile:
         self.temporary = self._stack.enter_context(atomic_path(path))
 
     def commit(self) -> None:
-        """Put the file in its place; harmless when called again. Raises OutputError."""
+        """Move the file to its final path. Idempotent. Raises OutputError."""
         self._stack.close()
 
     def discard(self) -> None:
-        """Remove what was written; an older file under the final name stays."""
+        """Delete what was written; an older file at the final path stays."""
         reason = OutputError("discarded")
         try:
             self._stack.__exit__(OutputError, reason, None)
@@ -102,7 +116,7 @@ class PendingFile:
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, flushed to the medium, or leave what was there. Raises OutputError."""
+    """Write ``data`` to ``path`` and flush it to the disk. If this fails, the old content stays. Raises OutputError."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.write(data)
         stream.flush()
@@ -110,5 +124,5 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, as ``write_bytes_atomically`` does."""
+    """Write ``text`` as UTF-8, like ``write_bytes_atomically``."""
     write_bytes_atomically(path, text.encode("utf-8"))

@@ -1,4 +1,4 @@
-"""What the program says to people, in lines: on standard error one for each thing that went wrong."""
+"""Messages to the user on standard error: one line each, prefixed with the program's name."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fer_edge.system.stderr import STDERR_LOCK
 
 
 def printable(text: str) -> str:
-    """``text`` with "?" for what a terminal would obey instead of showing it: escape sequences, ends of lines."""
+    """Return ``text`` with "?" for each control character, so that a terminal cannot interpret it."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def print_message(message: str) -> None:
-    """``message`` as one line on standard error, marked as ours."""
-    # OSError: nobody is there to read it, and the exit code still tells.
+    """Print ``message`` as one line on standard error, prefixed with ``fer-edge:``."""
+    # OSError: standard error is closed. The exit code still reports the problem.
     with STDERR_LOCK, contextlib.suppress(OSError):
         sys.stderr.write(f"fer-edge: {' '.join(message.split())}\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""How much memory this process holds; imports next to nothing, since the bench weighs a process by it."""
+"""Memory use of this process. Imports almost nothing, because the benchmark measures small processes with it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def resident_mib() -> float:
-    """Resident memory of this process in MiB; NaN where there is no /proc."""
+    """Return the resident memory of this process in MiB, or NaN without /proc."""
     try:
-        # Exact, about 1 ms; statm is quicker, but lags behind by some pages per core (of 16 KiB on a Pi 5).
+        # Exact, and takes about 1 ms. statm is faster but lags by some pages per core (16 KiB each on a Pi 5).
         for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
             if line.startswith("Rss:"):
                 return int(line.split()[1]) / 1024
     except OSError:
-        pass  # not every kernel has it
+        pass  # not all kernels have it
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

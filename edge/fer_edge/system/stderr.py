@@ -1,4 +1,4 @@
-"""Hides what native libraries write to stderr: they have no log level, and their errors come as exceptions too."""
+"""Hide what native libraries write to stderr: they have no log level, and their errors are raised as exceptions too."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import threading
 from collections.abc import Iterator
 
 STDERR_LOCK = threading.RLock()
-"""Held while standard error is hidden, and by who writes a line that must not be lost.
+"""Held while stderr is hidden, and while a line is written that must not be lost.
 
-It belongs to the whole process: of two threads that hide it at once, the second would put back what hides it.
+It is global: if two threads hid stderr at the same time, the second would restore the null device.
 """
 
 
 @contextlib.contextmanager
 def hidden_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere while the block runs; Python's own exceptions pass through untouched.
+    """Redirect file descriptor 2 to the null device during the block. Python exceptions are not affected.
 
-    One thread at a time: another that comes meanwhile waits for the end of the block.
+    One thread at a time: another waits until the block ends.
     """
     with STDERR_LOCK, contextlib.ExitStack() as restored:
-        # A daemon may run with no stderr at all, or with no file descriptor left: then nothing is hidden.
+        # A daemon may have no stderr, or no free file descriptor; then nothing is hidden.
         with contextlib.suppress(OSError, ValueError):
             _point_stderr_to_null(restored)
         yield

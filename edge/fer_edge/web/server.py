@@ -15,7 +15,7 @@ from fer_edge.settings.secret_files import read_token
 from fer_edge.settings.service import WebSettings
 from fer_edge.status import DaemonStatus
 from fer_edge.system.closing import Closing
-from fer_edge.system.extras import demand
+from fer_edge.system.extras import require_extra
 from fer_edge.web.access import AllowedHosts, Token
 from fer_edge.web.application import Application, Response, Site, json_response, static_pages
 from fer_edge.web.health import STALE_AFTER_S, condition, health
@@ -69,7 +69,7 @@ def open_web(
         MissingExtraError: The extra ``web`` is not installed.
         OutputError: The address is in use, or not available yet.
     """
-    demand("web")
+    require_extra("web")
     if settings.preview and snapshot(with_runtimes=False).privacy == "aggregate":
         raise ConfigError('web.preview shows people, which output.privacy = "aggregate" forbids: choose one')
     token = None if settings.token_file is None else Token(read_token(settings.token_file, "web.token_file"))

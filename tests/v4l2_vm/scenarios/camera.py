@@ -1,4 +1,4 @@
-"""A V4L2 camera is unplugged and returns, in another size too; loses its frames; and two run side by side."""
+"""A V4L2 camera is unplugged and returns, also with another size; frames are dropped; two cameras run in parallel."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ with showing(left), showing(right), watching(str(left.device), str(right.device)
     left.disconnect()
     lost = run.wait_for_event("source_lost", source="video0")
     before = run.events()[lost - 1]["mono"]
-    time.sleep(12)  # longer than timeout_s, and than noticing a loss takes
+    time.sleep(12)  # longer than timeout_s and than detecting a loss takes
     kinds = [(event["source"], event["kind"]) for event in run.events() if event["mono"] > before]
     ensure(("video1", "source_lost") not in kinds, f"the second camera was lost with the first: {kinds}")
-    seen("two cameras: a face in each; the first is unplugged, the second goes on")
+    seen("two cameras: a face in each; the first is unplugged, the second continues")

@@ -1,8 +1,8 @@
-"""Faces from a V4L2 camera in each raw format, and from a USB camera in MJPG, on both lock files' OpenCV.
+"""Faces from a V4L2 camera in each raw format, and from a USB camera in MJPG, with the OpenCV of both lock files.
 
-The environments are those that ``make test-locks`` makes; where there are none, this Python's own OpenCV is taken. Each
-runs once, for all formats: to import OpenCV takes seconds in the machine. The frames must be the film's, bit for bit,
-below what the driver writes into them.
+The environments are those of ``make test-locks``; without them this Python's OpenCV is used. Each runs once for all
+formats, because importing OpenCV takes seconds in the machine. The frames must equal the video's, bit for bit, below
+the text that the driver draws.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[3]
 LOCKS = ("bookworm", "trixie")
-AT_MOST_S = 60.0
-"""For one format, from opening to the third frame with a face."""
+MAX_FORMAT_S = 60.0
+"""Timeout for one format, from opening to the third frame with a face."""
 FRAMES_WITH_FACES = 3
 BELOW_TEXT = 160
-"""Row from which on the driver writes no text of its own into the pictures."""
+"""First row below the text that the driver draws into the pictures."""
 
 
 def main() -> None:
-    """Show the film in each format, or in those that are named, to a program of each environment."""
+    """Show the video in each format, or in the named ones, to a program of each environment."""
     from v4l2_vm.checks import ensure, seen
     from v4l2_vm.film import FORMATS, HEIGHT, WIDTH
     from v4l2_vm.usb_camera import UsbCamera
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def environments() -> Iterator[tuple[str, Path]]:
-    """The Pythons to run, with their names."""
+    """Return the Python interpreters to run, with their names."""
     found = False
     for name in LOCKS:
         python = CHECKOUT / ".venv-locks" / name / "bin" / "python"
@@ -73,7 +73,7 @@ def environments() -> Iterator[tuple[str, Path]]:
 
 
 def watch() -> None:
-    """Look for faces in each device and format that are named on standard input; one line of JSON for each."""
+    """Look for faces in each device and format named on standard input, and print one line of JSON for each."""
     import cv2
     import numpy
 
@@ -98,11 +98,11 @@ def watch() -> None:
             emotions: set[str] = set()
             began = time.monotonic()
             with open_source(device, settings.source) as source:
-                while faces < FRAMES_WITH_FACES and time.monotonic() - began < AT_MOST_S:
+                while faces < FRAMES_WITH_FACES and time.monotonic() - began < MAX_FORMAT_S:
                     frame = source.read(1.0)
                     if not isinstance(frame, Frame):
                         continue
-                    # The driver shows its own pattern until the film's first frame is there.
+                    # The driver shows a test pattern until the first frame of the video is there.
                     known = fourcc == "MJPG" or frame.gray[BELOW_TEXT:].tobytes() in film  # one is not kept exactly
                     if frames == 0 and not known:
                         continue

@@ -1,7 +1,7 @@
-"""The light goes out and on again before a camera with a lasting name; then it is plugged in again as another device.
+"""The light goes out and on again in front of a camera with a stable name, which then returns as another device.
 
-At night it stays open and costs little; nothing is lost. After the replug its link, which udev would make, leads to
-another /dev/videoN, and it is found there.
+In the dark the camera stays open at low cost, and nothing is reported lost. After the replug its udev link points to
+another /dev/videoN, and the camera is found there.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ dark_after_s = 5.0
 """
 MEASURED_S = 20.0
 OSD_TEXT_MODE, NO_TEXT = 0x00F0_F001, 2
-"""vivid writes into the pictures; its letters would be light enough."""
+"""Turns off vivid's text in the pictures, whose letters would count as light."""
 
 
 def main() -> None:
-    """One process through all of it."""
+    """Run one process through all of it."""
     notified = listen()
     (camera,) = load_vivid()
     camera.drop(75)
@@ -66,17 +66,17 @@ def main() -> None:
         with showing(other, FORMAT):
             number = run.wait_for_event("source_back", after=number)
             run.wait_for_event("appeared", after=number)
-        seen("plugged in again as /dev/video1: found by its lasting name, faces again")
+        seen("plugged in again as /dev/video1: found by its stable name, faces again")
 
 
 def night() -> list[bytes]:
-    """Some frames with a sensor's noise about limited-range black."""
+    """Return frames with sensor noise near limited-range black."""
     source = random.Random(1)
     return [encode(bytes(source.choices(range(14, 19), k=WIDTH * HEIGHT)), FORMAT) for _ in range(4)]
 
 
 def cpu_share(pid: int) -> float:
-    """Share of one core that a process takes, over some seconds."""
+    """Return the share of one core that a process uses over some seconds."""
 
     def ticks() -> int:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -88,7 +88,7 @@ def cpu_share(pid: int) -> float:
 
 
 def listen() -> list[str]:
-    """Stand in for the service manager; fer-edge's notifications are added to the list."""
+    """Replace the service manager; fer-edge's notifications are appended to the list."""
     told: list[str] = []
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind("/tmp/notify")

@@ -1,7 +1,7 @@
-"""A camera that cannot be opened, for long: busy, then unplugged. No descriptor, thread or memory is left behind.
+"""A camera that cannot be opened for long: busy, then unplugged. No descriptor, thread or memory is leaked.
 
-In between it is opened and closed for real. Openings of what is not there or is not a camera are counted outside of the
-machine, 10,000 of each (tests/edge/test_v4l2_devices.py). And what doctor says of the camera.
+In between it is opened and closed successfully. Opening a missing device or one that is not a camera is tested outside
+the machine, 10,000 times each (tests/edge/test_v4l2_devices.py). The scenario also shows what doctor reports.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_GROWTH_MIB = 1.0
 
 
 def main() -> None:
-    """All three, one after the other."""
+    """Run all three parts."""
     (camera,) = load_vivid()
     show_doctor(camera)
     with Capture(camera.device, "the other program") as other:
@@ -40,7 +40,7 @@ def main() -> None:
         other.start()
         fail(camera, "busy")
     open_and_close(camera)
-    with Capture(camera.device, "the other program"):  # the driver comes back when its last user has closed it
+    with Capture(camera.device, "the other program"):  # the driver is released by its last user
         camera.disconnect()
         fail(camera, "unplugged")
     unload_vivid()
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def read_planes() -> None:
-    """A device whose pictures lie in several planes, which OpenCV reads: of the size that was agreed on."""
+    """Read a multi-planar device through OpenCV; the picture has the negotiated size."""
     subprocess.run(["modprobe", "vivid", "node_types=0x1", "multiplanar=2", "vid_cap_nr=0"], check=True)
     with open_source("/dev/video0") as source:
         frame = source.read(60.0)
@@ -59,7 +59,7 @@ def read_planes() -> None:
 
 
 def show_doctor(camera: VividCamera) -> None:
-    """The camera by its lasting name, which udev would make; its output node is not one."""
+    """Check that doctor lists the camera by its stable name (a udev link), and rejects its output node."""
     link = Path("/dev/v4l/by-id/usb-FER_Edge_Test_Camera_1-video-index0")
     link.parent.mkdir(parents=True)
     link.symlink_to(camera.device)
@@ -78,7 +78,7 @@ def show_doctor(camera: VividCamera) -> None:
 
 
 def fail(camera: VividCamera, why: str) -> None:
-    """Let openings fail as the daemon does it, in a thread for each."""
+    """Let openings fail like in the daemon, each in its own thread."""
     (opening,) = open_sources([str(camera.device)], SourceSettings())
     stop, said = threading.Event(), Counter[str]()
     before = (0, 0, 0.0)
@@ -99,7 +99,7 @@ def fail(camera: VividCamera, why: str) -> None:
 
 
 def open_and_close(camera: VividCamera) -> None:
-    """Open, read a frame and close, in two halves: what an allocator keeps comes once, what leaks in both."""
+    """Open, read a frame and close, in two halves: an allocator's cache grows once, a leak in both."""
     samples = []
     for number in range(WARM_UP + OPENED + 1):
         if number in (WARM_UP, WARM_UP + OPENED // 2, WARM_UP + OPENED):
@@ -113,16 +113,16 @@ def open_and_close(camera: VividCamera) -> None:
 
 
 def used() -> tuple[int, int, float]:
-    """Open descriptors, threads, and MiB resident."""
+    """Return open descriptors, threads, and MiB resident."""
     for thread in threading.enumerate():
-        if thread.name.startswith("open "):  # it has its result, and is about to end
+        if thread.name.startswith("open "):  # the thread has its result and is about to end
             thread.join(30)
     gc.collect()
     return sum(1 for _ in Path("/proc/self/fd").iterdir()), threading.active_count(), resident_mib()
 
 
 def compare(before: tuple[int, int, float], what: str) -> None:
-    """Print and check what is used now and what was used before."""
+    """Print and check the resources used now and before."""
     after = used()
     line = f"{what}: {before[0]} descriptors, {before[1]} threads, {before[2]:.1f} MiB before; "
     seen(line + f"{after[0]}, {after[1]}, {after[2]:.1f} MiB after")

@@ -1,6 +1,6 @@
-"""The service under systemd with its whole hardening: a camera that comes a minute after the start, clock, firmware.
+"""The service under systemd with its full hardening: a camera that appears after a minute, the clock, the firmware.
 
-Everything is as `fer-edge service install` leaves it; udev gives the devices to group video, as on a Pi.
+Everything is as `fer-edge service install` sets it up; udev gives the devices to group video, as on a Pi.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNIT, PROBE = "fer-edge.service", "fer-edge-probe.service"
 EVENTS = Path("/var/lib/fer-edge/events.jsonl")
 MODULES = Path("/etc/modules-load.d/fer-edge.conf")
 LATE_S = float(sys.argv[1]) if sys.argv[1:] else 60.0
-"""How long the service runs before there is any V4L2 driver."""
+"""Seconds for which the service runs before a V4L2 driver is loaded."""
 CONFIG = Path("/etc/fer-edge/config.toml")
 SETTINGS = f"""\
 [source]
@@ -67,12 +67,12 @@ def wait_for_event(kind: str, after: int = 0) -> dict[str, Any]:
 
 
 def registered() -> set[str]:
-    """The names that systemd looks up when a unit starts."""
+    """Return the driver names that systemd looks up when a unit starts."""
     return set(re.findall(r"^ *\d+ (\S+)$", Path("/proc/devices").read_text(), flags=re.MULTILINE))
 
 
 def synchronize_clock() -> None:
-    """Mark the kernel's clock as synchronized, as a time service does: ``struct timex`` begins with the modes."""
+    """Mark the kernel's clock as synchronized, like a time service: ``struct timex`` starts with the modes."""
     timex = ctypes.create_string_buffer(512)
     ctypes.c_uint.from_buffer(timex).value = _ADJ_STATUS_AND_ERRORS
     ctypes.c_int.from_buffer(timex, 40).value = _SYNCHRONIZED
@@ -114,7 +114,7 @@ def a_late_camera() -> None:
         ensure(first["clock_synced"] is False, f"the clock is not synchronized here, and the event says: {first}")
         synchronize_clock()
         before = len(events())
-    left = wait_for_event("left", before)  # the film has ended
+    left = wait_for_event("left", before)  # the video has ended
     ensure(left["clock_synced"] is True, f"the clock is synchronized now, and the event says: {left}")
     seen("clock_synced: false, and true once the kernel's clock is synchronized")
     ensure((show("MainPID"), show("NRestarts")) == (pid, "0"), "the service was started again")
@@ -135,7 +135,7 @@ def what_the_hardening_allows() -> None:
     devices = [name for name in wanted if name.startswith("/dev/")]
     for device in devices:
         ensure(Path(device).is_char_device(), f"no {device} in the machine")
-        # For anybody, so that only the unit's own rule refuses it.
+        # World-writable, so that only the unit's own rules can refuse access.
         Path(device).chmod(0o666)
     unit = Path(f"/etc/systemd/system/{UNIT}").read_text()
     command = " ".join([sys.executable, hardening.__file__, *devices])
@@ -150,13 +150,13 @@ def what_the_hardening_allows() -> None:
         said = run("journalctl", f"--unit={PROBE}", "--no-pager", "--output=cat")
         return next((json.loads(line) for line in said.splitlines() if line.startswith("{")), None)
 
-    answer = wait_for(look, "the probe's answer in the journal")  # which may be later there than the probe's end
+    answer = wait_for(look, "the probe's answer in the journal")  # the journal may be later than the probe's end
     ensure(answer == wanted, f"wanted {wanted}, got {answer}")
     seen(f"under the unit's hardening: {answer}")
 
 
 def doctor() -> None:
-    # As root: outside of the unit the service's user may not get to an environment in somebody's home.
+    # As root: outside the unit the service's user may not access an environment in a home folder.
     asked = ["fer-edge", "doctor", "--json", "--config", str(CONFIG)]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     ensure(done.stdout.startswith("{"), f"doctor: exit {done.returncode}: {done.stderr}")

@@ -1,4 +1,4 @@
-"""The short form: fer-edge waits for a camera that is not there yet; it comes, shows a face, and is unplugged."""
+"""The short scenario: fer-edge waits for a missing camera; it appears, shows a face, and is unplugged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A USB camera: plugged in while fer-edge waits for it, pulled out, plugged in again, in both of its formats."""
+"""A USB camera: plugged in while fer-edge waits for it, unplugged, and plugged in again, in both of its formats."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ with watching(settings=SETTINGS) as run:
     lost = run.wait_for_event("source_lost", after=first)
     seen(f"pulled out: source_lost after {time.monotonic() - pulled:.1f} s")
     wait_for(lambda: not DEVICE.exists(), f"{DEVICE} to go")
-    # Half of all cameras offer one format only.
+    # Half of all cameras offer only one format.
     camera = UsbCamera({"MJPG": [(640, 480)]})
     ensure(camera.plug_in() == DEVICE, "it came back under another name")
     back = run.wait_for_event("source_back", after=lost)

@@ -21,7 +21,7 @@ from fer_edge.sinks.mqtt.topics import Topics
 from fer_edge.sinks.outbox import Message
 from fer_edge.sinks.pace import Pace
 from fer_edge.status import SinkStatus, StatusBoard
-from fer_edge.system.extras import demand
+from fer_edge.system.extras import require_extra
 from fer_edge.system.messages import print_message
 from fer_edge.types import EmotionEvent
 
@@ -38,7 +38,7 @@ class MqttSink(ClosingSink):
 
     def __init__(self, settings: RuntimeSettings, board: StatusBoard, *, pace: Pace) -> None:
         mqtt, self._pace = settings.mqtt, pace
-        demand("mqtt")
+        require_extra("mqtt")
         self._topics = Topics(mqtt.topic, mqtt.device or socket.gethostname(), settings.output.privacy == "aggregate")
         prefix = mqtt.discovery_prefix if mqtt.home_assistant else None
         publisher = Publisher(self._topics, board, prefix)

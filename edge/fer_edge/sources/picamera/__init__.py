@@ -1,1 +1,1 @@
-"""Cameras on the Pi's own connector, through picamera2."""
+"""Raspberry Pi cameras (CSI), through picamera2."""

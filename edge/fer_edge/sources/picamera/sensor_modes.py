@@ -1,7 +1,7 @@
-"""The sensor modes of a Raspberry Pi camera, and the choice between them.
+"""Sensor modes of Raspberry Pi cameras, and the choice between them.
 
-A sensor offers a few picture sizes. Some read the whole sensor, binned or not; others read a part of it and see less.
-Left alone, picamera2 chooses by the size of the picture: at 640x480 an imx219 then sees 39 % of its field's width.
+A sensor has a few picture sizes. Some read the whole sensor, with or without binning; others crop it and see less. By
+default picamera2 chooses by the picture size: at 640x480 an imx219 then sees 39 % of its field's width.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 _log = logging.getLogger(__name__)
 
 DEFAULT_WIDTH = 640
-"""Width in pixels of a picture whose size is not set; its height is the one that the sensor's shape gives."""
+"""Width in pixels if no size is set; the height follows from the sensor's aspect ratio."""
 _DEFAULT_SHAPE = (4, 3)
 
 _MIN_FIELD = 0.95
 """Share of the widest and of the highest mode's field that a mode must see to count as full. Binned modes may lose a
-few columns (the ov5647's 640x480 sees 98.8 %); the nearest cropped modes of Raspberry Pi's cameras see 90 %."""
+few columns (the ov5647's 640x480 sees 98.8 %); the largest cropped modes of Raspberry Pi cameras see 90 %."""
 _RATE_TOLERANCE = 0.995
-"""A mode of 29.97 frames a second is good for 30."""
+"""A mode with 29.97 frames a second is sufficient for 30."""
 _PROBE = {"size": (640, 480), "format": "YUV420"}
-"""The picture asked for while the modes are read: small, since it takes contiguous memory."""
+"""The picture requested while the modes are read; small, because it takes contiguous memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class SensorMode:
-    """One mode: picture size in pixels, bits a pixel, highest frame rate, and the part of the sensor that it reads.
+    """One mode: picture size in pixels, bits per pixel, maximum frame rate, and the part of the sensor that it reads.
 
-    ``crop`` is x, y, width and height in the sensor's own pixels, whatever is binned.
+    ``crop`` is x, y, width and height in sensor pixels before binning.
     """
 
     size: tuple[int, int]
@@ -44,27 +44,27 @@ class SensorMode:
 
     @property
     def area(self) -> int:
-        """Pixels of a picture."""
+        """Number of pixels of a picture."""
         return self.size[0] * self.size[1]
 
     def as_configuration(self) -> dict[str, Any]:
-        """The ``sensor`` part of a picamera2 configuration that selects this mode."""
+        """Return the ``sensor`` part of a picamera2 configuration that selects this mode."""
         return {"output_size": self.size, "bit_depth": self.bit_depth}
 
     def holds(self, size: tuple[int, int]) -> bool:
-        """Whether a picture of ``size`` needs no enlarging."""
+        """Return whether a picture of ``size`` needs no upscaling."""
         return self.size[0] >= size[0] and self.size[1] >= size[1]
 
     def reaches(self, fps: float | None) -> bool:
-        """Whether it gives ``fps`` frames a second; None asks for no rate."""
+        """Return whether the mode supports ``fps`` frames a second; true if ``fps`` is None."""
         return fps is None or self.max_fps >= fps * _RATE_TOLERANCE
 
 
 def full_field(modes: Sequence[SensorMode]) -> list[SensorMode]:
-    """Return those of ``modes`` that see (nearly) all that any of them sees.
+    """Return those of ``modes`` that see (nearly) the whole field of the widest and the highest.
 
-    The modes are compared with each other, not with libcamera's PixelArraySize: for some sensors that counts rows that
-    no mode reads (imx477: 3176, of which 3040 are read).
+    The modes are compared with each other, not with libcamera's PixelArraySize: for some sensors that includes rows
+    that no mode reads (imx477: 3176, of which 3040 are read).
     """
     width = max((mode.crop[2] for mode in modes), default=0)
     height = max((mode.crop[3] for mode in modes), default=0)
@@ -72,10 +72,10 @@ def full_field(modes: Sequence[SensorMode]) -> list[SensorMode]:
 
 
 def choose_mode(modes: Sequence[SensorMode], size: tuple[int, int], fps: float | None) -> SensorMode:
-    """Return the smallest of ``modes`` that reaches ``fps`` and needs no enlarging for pictures of ``size``.
+    """Return the smallest of ``modes`` that supports ``fps`` and needs no upscaling for pictures of ``size``.
 
-    Where none does both, the rate comes first: the largest of those that reach it. Where none reaches it, the fastest.
-    Of equal sizes the one with more bits is better: it has less noise in the dark.
+    If there is none, the rate has priority: the largest mode that supports ``fps``, or else the fastest mode. Of equal
+    sizes the mode with more bits is chosen, because it has less noise in the dark.
 
     Raises:
         ValueError: if ``modes`` is empty.
@@ -90,9 +90,9 @@ def choose_mode(modes: Sequence[SensorMode], size: tuple[int, int], fps: float |
 
 
 def picture_size(width: int | None, height: int | None, modes: Sequence[SensorMode]) -> tuple[int, int]:
-    """Return the picture's width and height in pixels, both even: what is not set follows the shape of the widest mode.
+    """Return the picture's width and height in pixels, both even; missing values follow from the widest mode's shape.
 
-    A picture of another shape than the sensor's would be cut at its sides, which loses field of view.
+    A picture with another aspect ratio than the sensor's would be cropped, which loses field of view.
     """
     widest = max(modes, key=lambda mode: mode.crop[2] * mode.crop[3], default=None)
     across, down = _DEFAULT_SHAPE if widest is None else widest.crop[2:]
@@ -104,12 +104,12 @@ def picture_size(width: int | None, height: int | None, modes: Sequence[SensorMo
 
 
 def has_modes(camera: Any) -> bool:
-    """Whether ``camera``, a Picamera2, is one whose sensor libcamera configures itself: not so for USB cameras."""
+    """Return whether libcamera configures the sensor of ``camera``, a Picamera2; it does not for USB cameras."""
     return "ColorFilterArrangement" in camera.camera_properties
 
 
 def mode_sizes(camera: Any) -> list[tuple[tuple[int, int], int]]:
-    """Return size and bits a pixel of each mode of ``camera``, a Picamera2, without configuring it."""
+    """Return size and bits per pixel of each mode of ``camera``, a Picamera2, without configuring it."""
     import libcamera
 
     formats = camera.camera.generate_configuration([libcamera.StreamRole.Raw]).at(0).formats
@@ -122,11 +122,11 @@ def mode_sizes(camera: Any) -> list[tuple[tuple[int, int], int]]:
 
 
 def read_modes(camera: Any, sizes: Sequence[tuple[tuple[int, int], int]]) -> list[SensorMode]:
-    """Read rate and field of the modes ``sizes`` of ``camera``, a Picamera2 that is not running; reconfigures it.
+    """Read the rate and field of the modes ``sizes`` of ``camera``, a Picamera2 that is not running; reconfigures it.
 
-    What a mode reads of the sensor is known only once it is configured. Picamera2's own ``sensor_modes`` allocates four
-    raw pictures of each mode for that, 74 MB of contiguous memory for an imx477, which small Pis do not have; here it
-    is one small picture.
+    The field of a mode is known only after it is configured. Picamera2's own ``sensor_modes`` allocates four raw
+    pictures for each mode to do that, 74 MB of contiguous memory for an imx477, which small Pis do not have; this
+    function allocates one small picture.
     """
     modes = []
     for size, bit_depth in sizes:

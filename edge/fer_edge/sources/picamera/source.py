@@ -1,6 +1,6 @@
-"""Raspberry Pi cameras through picamera2, which is imported only when such a camera is chosen.
+"""Raspberry Pi cameras through picamera2, which is imported only if such a camera is selected.
 
-The picture is the Y plane of a small YUV420 stream that the camera's own processor makes: grey for free.
+Pictures are the Y plane of a small YUV420 stream from the camera's image processor, so grey needs no conversion.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
 from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
-from fer_edge.sources.base import DEFAULT_FPS, glass_time
+from fer_edge.sources.base import DEFAULT_FPS, capture_time
 from fer_edge.sources.opening import Unopened
 from fer_edge.sources.picamera.sensor_modes import (
     SensorMode,
@@ -39,23 +39,23 @@ from fer_edge.types import Frame, UInt8Array
 _log = logging.getLogger(__name__)
 _URI = re.compile(r"picamera2(?::(?:(?P<number>\d{1,2})|(?P<id>(?!\d+$).+)))?")
 _MIN_VERSION = (0, 3, 17)
-"""The first whose ``wait`` takes a timeout; Bookworm's first images had 0.3.12."""
+"""The first version whose ``wait`` has a timeout. Bookworm's first images had 0.3.12."""
 _UPGRADE = "sudo apt-get update && sudo apt-get install --only-upgrade python3-picamera2"
 _CAMERA_FPS = 30.0
-"""Frames per second where the settings ask for none: picamera2's own default for video."""
+"""Frames per second if the settings have none: picamera2's default for video."""
 _BUFFERS = 4
-"""One being filled, one ready, one being read, one to spare; each costs its size of the Pi's contiguous memory."""
+"""One being filled, one ready, one being read, one spare. Each takes its size in the Pi's contiguous memory."""
 _STOP_S = 1.5
-"""After an unplug picamera2's ``stop`` may block indefinitely; one that works takes a tenth of that."""
+"""After an unplug picamera2's ``stop`` may block indefinitely; normally it takes a tenth of this time."""
 _AF_MANUAL, _AF_CONTINUOUS = 0, 2
 """Values of libcamera's AfModeEnum, https://libcamera.org/api-html/namespacelibcamera_1_1controls.html"""
 
 _in_use: set[str | int] = set()
-"""Cameras that this program has open. Picamera2 keeps one object for each camera: a second one for the same camera
-takes the first one's frames, even where it fails to open."""
+"""Cameras that this process has open. Picamera2 keeps one object per camera: a second one for the same camera receives
+the first one's frames, even if it fails to open."""
 _in_use_lock = threading.Lock()
 _modes_of: dict[str | int, list[SensorMode]] = {}
-"""The modes of each camera opened so far: they stay the same, and reading them takes a while."""
+"""Modes of each camera opened so far; they do not change, and reading them is slow."""
 
 
 def open_picamera2(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
@@ -85,14 +85,15 @@ def camera_of(uri: str) -> int | str | None:
 
 
 class Picamera2Source(ClosingSource):
-    """A libcamera camera by its number or id; ``read`` waits for the next frame, stamped with the time of its exposure.
+    """A libcamera camera, selected by its number or id.
 
-    Each picture is a copy of the camera's Y plane (uint8 [H, W]), so that the camera has its buffer back at once.
-    ``package`` is the module picamera2. ``mode`` is the sensor mode, None where libcamera chose it, and ``modes`` all
-    that were read. ``fps`` is the rate that the camera gives, which may be below the one asked for.
+    ``read`` waits for the next frame, which has the time of its exposure. Each picture is a copy of the camera's Y
+    plane (uint8 [H, W]), so that the buffer is returned to the camera at once. ``package`` is the module picamera2.
+    ``mode`` is the sensor mode (None if libcamera chose it) and ``modes`` are all modes that were read. ``fps`` is the
+    actual rate, which may be below the requested one.
 
     Raises:
-        SourceLostError: if the camera is not there or does not start.
+        SourceLostError: if the camera is not present or does not start.
         InputError: if it does not have the sensor mode of the settings.
     """
 
@@ -104,7 +105,7 @@ class Picamera2Source(ClosingSource):
         self.fps = settings.fps or DEFAULT_FPS
         self.mode: SensorMode | None = None
         self._package = package
-        self._camera, self._key, self._called = _open_camera(self._package, which)
+        self._camera, self._key, self._display_name = _open_camera(self._package, which)
         self._job: Any = None
         self._stopping: DriverThread | None = None
         self._index = 0
@@ -114,35 +115,39 @@ class Picamera2Source(ClosingSource):
             self.close()
             if isinstance(error, FerEdgeError):
                 raise
-            raise SourceLostError(f"picamera2: {self._called} cannot be started: {error}") from None
+            raise SourceLostError(f"picamera2: {self._display_name} cannot be started: {error}") from None
         except BaseException:
             self.close()
             raise
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next frame, or NOT_YET."""
+        """Return the next frame, or NOT_YET.
+
+        Raises:
+            SourceLostError: if the camera stops.
+        """
         if self._job is None:
             self._job = self._camera.capture_request(wait=False)
         try:
             request = self._camera.wait(self._job, timeout=timeout_s)
         except TimeoutError:
-            return NoFrame.NOT_YET  # the same job is waited for again: a new one would leave its frame to nobody
+            return NoFrame.NOT_YET  # the job stays pending: with a new one, its frame would be lost
         except RuntimeError as error:
-            raise SourceLostError(f"{self.name}: the camera stopped giving frames: {error}") from None
+            raise SourceLostError(f"{self.name}: the camera stopped sending frames: {error}") from None
         self._job = None
         try:
             width, height = self._stream["size"]
             with self._package.MappedArray(request, "lores", reshape=False) as mapped:
                 gray = y_plane(mapped.array, width, height, self._stream["stride"]).copy()
-            told_s = request.get_metadata().get("SensorTimestamp", 0) / 1e9
+            reported_s = request.get_metadata().get("SensorTimestamp", 0) / 1e9
         finally:
             request.release()
-        frame = Frame(self.name, self._index, glass_time(told_s, time.monotonic()), gray)
+        frame = Frame(self.name, self._index, capture_time(reported_s, time.monotonic()), gray)
         self._index += 1
         return frame
 
     def close(self) -> None:
-        """Stop the camera, or leave it to the end of the process when it does not stop. Idempotent."""
+        """Stop the camera. If it does not stop in time, it is abandoned until the process ends. Idempotent."""
         camera, self._camera = self._camera, None
         if camera is None:
             return
@@ -160,14 +165,14 @@ class Picamera2Source(ClosingSource):
 
     @property
     def modes(self) -> list[SensorMode]:
-        """The sensor's modes, as far as they were read."""
+        """The sensor's modes, if they were read."""
         return list(_modes_of.get(self._key, []))
 
     def _stop(self, camera: Any) -> None:
         try:
             camera.close()
-        except Exception as error:  # noqa: BLE001 - a driver raises whatever it likes, and the source is over anyway
-            _log.warning("%s: the camera did not close well: %s: %s", self.name, type(error).__name__, error)
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything, and the source is closed anyway
+            _log.warning("%s: error while closing the camera: %s: %s", self.name, type(error).__name__, error)
         with _in_use_lock:
             _in_use.discard(self._key)
 
@@ -176,11 +181,11 @@ class Picamera2Source(ClosingSource):
         size = picture_size(settings.width, settings.height, modes)
         if modes:
             self.mode = choose_mode(modes, size, settings.fps)
-            self._warn_of(self.mode, size, settings)
+            self._warn_about(self.mode, size, settings)
         wanted = camera_controls(settings)
         known = {key: value for key, value in wanted.items() if key in self._camera.camera_controls}
         for key in wanted.keys() - known.keys():
-            _log.warning("%s: the camera does not take %s", self.name, key)
+            _log.warning("%s: the camera does not support %s", self.name, key)
         if "FrameDurationLimits" in self._camera.camera_controls:
             known.setdefault("FrameDurationLimits", _frame_durations(_CAMERA_FPS))
         stream = {"size": size, "format": "YUV420"}
@@ -188,7 +193,7 @@ class Picamera2Source(ClosingSource):
             main=dict(stream),
             lores=stream,
             # By default picamera2 adds a raw stream, which takes four pictures of the whole sensor from the Pi's
-            # contiguous memory, and lets its size, the picture's, choose the sensor mode.
+            # contiguous memory, and whose size (the picture's) selects the sensor mode.
             raw=None,
             sensor={} if self.mode is None else self.mode.as_configuration(),
             buffer_count=_BUFFERS,
@@ -202,17 +207,17 @@ class Picamera2Source(ClosingSource):
         self._camera.start()
         _log.info(
             "%s: %s, sensor mode %s, pictures of %dx%d, %.4g frames per second",
-            *(self.name, self._called, self.mode or "as libcamera chose it", *self._stream["size"], self.fps),
+            *(self.name, self._display_name, self.mode or "as libcamera chose it", *self._stream["size"], self.fps),
         )
 
     def _modes(self, wanted: str) -> list[SensorMode]:
-        """Return the modes to choose from; none where libcamera is to choose. Raises InputError."""
+        """Return the modes to choose from, or none if libcamera is to choose. Raises InputError."""
         if wanted == "auto" or not has_modes(self._camera):
             return []
         if self._key not in _modes_of:
             modes = read_modes(self._camera, mode_sizes(self._camera))
             if not modes:
-                _log.warning("%s: the sensor's modes cannot be read; it may not see its whole field of view", self.name)
+                _log.warning("%s: cannot read the sensor's modes; the field of view may be reduced", self.name)
                 return []
             _modes_of[self._key] = modes
         modes = _modes_of[self._key]
@@ -221,25 +226,25 @@ class Picamera2Source(ClosingSource):
         fitting = [mode for mode in modes if str(mode) == wanted]
         if not fitting:
             there = ", ".join(dict.fromkeys(map(str, sorted(modes, key=lambda mode: mode.area))))
-            raise InputError(f"source.sensor_mode: {self._called} has no mode {wanted}; it has {there}")
+            raise InputError(f"source.sensor_mode: {self._display_name} has no mode {wanted}; it has {there}")
         return fitting
 
-    def _warn_of(self, mode: SensorMode, size: tuple[int, int], settings: SourceSettings) -> None:
-        """Log what the settings ask for and ``mode`` does not give."""
+    def _warn_about(self, mode: SensorMode, size: tuple[int, int], settings: SourceSettings) -> None:
+        """Log a warning for each request of the settings that ``mode`` cannot meet."""
         if not mode.reaches(settings.fps):
             _log.warning(
                 "%s: sensor mode %s gives %.4g frames per second, not %g; source.sensor_mode = %s",
-                *(self.name, mode, mode.max_fps, settings.fps, '"auto" may be faster, and see less of the field'),
+                *(self.name, mode, mode.max_fps, settings.fps, '"auto" may be faster, with a smaller field of view'),
             )
         if not mode.holds(size):
             _log.warning(
-                "%s: pictures of %dx%d are enlarged from sensor mode %s; ask for smaller ones, or for a lower rate",
+                "%s: pictures of %dx%d are upscaled from sensor mode %s; set a smaller size or a lower rate",
                 *(self.name, *size, mode),
             )
 
 
 def camera_controls(settings: SourceSettings) -> dict[str, Any]:
-    """libcamera's controls for what the settings name; what they do not name stays automatic."""
+    """Return libcamera's controls for the values that are set; all others stay automatic."""
     controls: dict[str, Any] = {}
     if settings.fps is not None:
         controls["FrameDurationLimits"] = _frame_durations(settings.fps)
@@ -258,9 +263,9 @@ def camera_controls(settings: SourceSettings) -> dict[str, Any]:
 
 
 def frame_rate(asked_us: tuple[int, int], limits_us: tuple[int, ...]) -> float:
-    """Return the frames per second of a camera asked for frame durations ``asked_us``, shortest and longest.
+    """Return the frame rate of a camera with requested frame durations ``asked_us``: minimum and maximum, microseconds.
 
-    ``limits_us`` begins with the shortest and the longest that its sensor mode has; libcamera keeps within them.
+    ``limits_us`` starts with the minimum and maximum of the sensor mode; libcamera stays within them.
     """
     shortest_us, longest_us = limits_us[:2]
     duration_us = max(asked_us[0], shortest_us)
@@ -270,12 +275,15 @@ def frame_rate(asked_us: tuple[int, int], limits_us: tuple[int, ...]) -> float:
 
 
 def y_plane(buffer: UInt8Array, width: int, height: int, stride: int) -> UInt8Array:
-    """The grey picture in a YUV420 buffer, uint8 [bytes]: a view [height, width] without the padding of its rows.
+    """Return the grey picture in a YUV420 buffer, uint8 [bytes], as a view [height, width] without row padding.
 
-    The Y plane comes first, ``stride`` bytes a row. Raises ValueError for a buffer that cannot hold it.
+    The Y plane comes first, with ``stride`` bytes per row.
+
+    Raises:
+        ValueError: if the buffer is too small.
     """
     if not 0 < width <= stride or buffer.ndim != 1 or buffer.size < height * stride:
-        raise ValueError(f"{buffer.size} bytes hold no picture of {width}x{height} in rows of {stride} bytes")
+        raise ValueError(f"{buffer.size} bytes cannot hold a picture of {width}x{height} with rows of {stride} bytes")
     return np.asarray(buffer[: height * stride].reshape(height, stride)[:, :width])
 
 
@@ -288,28 +296,28 @@ def import_picamera2() -> Any:
     with suppress(importlib.metadata.PackageNotFoundError):
         found = importlib.metadata.version("picamera2")
         if tuple(int(part) for part in re.findall(r"\d+", found)[:3]) < _MIN_VERSION:
-            raise _too_old(found)  # before it is imported: an old one may not even load
+            raise _too_old(found)  # checked before the import: an old version may not even load
     try:
         import picamera2
     except ImportError as error:
         missing = error.name or "picamera2"
         raise InputError(
-            f"picamera2: {missing} is not installed: sudo apt-get install python3-picamera2, and make the virtual"
+            f"picamera2: {missing} is not installed: sudo apt-get install python3-picamera2, and create the virtual"
             " environment with python3 -m venv --system-site-packages"
         ) from None
     except (ValueError, AttributeError, RuntimeError, OSError) as error:
         # numpy 2 breaks Bookworm's simplejpeg, which picamera2 imports: "numpy.dtype size changed".
         raise InputError(
-            f"picamera2: it is installed, but does not load: {error}; see locks/ for the versions"
+            f"picamera2: it is installed but cannot be imported: {error}; see locks/ for matching versions"
         ) from None
     if "timeout" not in inspect.signature(picamera2.Picamera2.wait).parameters:
-        raise _too_old("of unknown number")
+        raise _too_old("(unknown)")
     return picamera2
 
 
 def _too_old(found: str) -> InputError:
     wanted = ".".join(map(str, _MIN_VERSION))
-    return InputError(f"picamera2: version {found} is too old, {wanted} or newer is needed: {_UPGRADE}")
+    return InputError(f"picamera2: version {found} is too old, {wanted} or newer is required: {_UPGRADE}")
 
 
 def _frame_durations(fps: float) -> tuple[int, int]:
@@ -318,48 +326,49 @@ def _frame_durations(fps: float) -> tuple[int, int]:
 
 
 def _open_camera(package: Any, which: int | str) -> tuple[Any, str | int, str]:
-    """Return the open camera, what it is known by in ``_in_use``, and what to call it. Raises SourceLostError."""
+    """Return the open camera, its key in ``_in_use``, and its display name. Raises SourceLostError."""
     found = package.Picamera2.global_camera_info()
     ids = [camera.get("Id", number) for number, camera in enumerate(found)]
     if isinstance(which, str) and which not in ids:
         there = ", ".join(f"picamera2:{known}" for known in ids) or "none"
-        raise SourceLostError(f"picamera2: there is no camera {which}; libcamera sees: {there}")
+        raise SourceLostError(f"picamera2: camera {which} not found; libcamera sees: {there}")
     number = ids.index(which) if isinstance(which, str) else which
     if number >= len(found):
         raise SourceLostError(
-            f"picamera2: there is no camera {number}, libcamera sees {len(found)}; check the ribbon cable"
+            f"picamera2: camera {number} not found, libcamera sees {len(found)}; check the ribbon cable"
             " (rpicam-hello --list-cameras)"
         )
-    key, called = ids[number], f"camera {number} ({found[number].get('Model', 'unknown')})"
+    key, display_name = ids[number], f"camera {number} ({found[number].get('Model', 'unknown')})"
     with _in_use_lock:
         if key in _in_use:
             raise SourceLostError(
-                f"picamera2: {called} is open in this program already, or did not stop; do source.uris name it twice?"
+                f"picamera2: {display_name} is already open in this process, or did not stop;"
+                " is it in source.uris twice?"
             )
         _in_use.add(key)
     camera = package.Picamera2.__new__(package.Picamera2)
     try:
         camera.__init__(number)
     except BaseException as error:
-        _let_go(camera)
+        _release(camera)
         with _in_use_lock:
             _in_use.discard(key)
         if not isinstance(error, RuntimeError | LookupError | OSError):
             raise
         raise SourceLostError(
-            f"picamera2: {called} cannot be opened: {_first_cause(error)}; is another program using it?"
+            f"picamera2: {display_name} cannot be opened: {_first_cause(error)}; is another program using it?"
         ) from None
-    return camera, key, called
+    return camera, key, display_name
 
 
-def _let_go(camera: Any) -> None:
-    """Give back what a Picamera2 took whose ``__init__`` failed.
+def _release(camera: Any) -> None:
+    """Release what a Picamera2 acquired before its ``__init__`` failed.
 
-    Its ``close`` does nothing for a camera that was never opened: the pipe made before stays, and so does the object
-    itself, in the list of cameras whose frames are passed on.
+    Its ``close`` does nothing for a camera that was never opened: it leaves a pipe open, and the object stays in the
+    list of cameras that receive frames.
     """
     if getattr(camera, "is_open", False):
-        with suppress(Exception):  # the allocator, which it deletes last, is made after what may fail
+        with suppress(Exception):  # close() uses the allocator, which may not exist after a failed __init__
             camera.close()
         return
     manager = getattr(camera, "_cm", None)
@@ -374,7 +383,7 @@ def _let_go(camera: Any) -> None:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Return what ``error`` was raised for: picamera2's own message only says that opening failed."""
+    """Return the original cause of ``error``: picamera2's own message only says that opening failed."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -1,7 +1,8 @@
-"""Why a stream cannot be opened. OpenCV tells no more than that; so the server is asked once more, by hand.
+"""Diagnose why a stream cannot be opened, because OpenCV reports only that it failed.
 
-One request, HTTP's GET or RTSP's DESCRIBE, and where the server wants a password a second one with it (Basic or
-Digest, RFC 7617 and RFC 2617): status, silence or a refusal then say what to do. Nothing here raises.
+The server gets one request, HTTP GET or RTSP DESCRIBE, and a second one with credentials if it requires them (Basic or
+Digest, RFC 7617 and RFC 2617). Its status, a timeout or a refused connection then shows what to do. Nothing here
+raises.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-_MOST_BYTES = 65536
+_MAX_HEAD_BYTES = 65536
 _DENIED = (401, 403)
 
 
@@ -25,14 +26,14 @@ class _Answer(NamedTuple):
     headers: str
 
 
-def why_it_cannot_be_opened(url: str, timeout_s: float) -> str:
-    """What is wrong with the stream at ``url``, in words; takes ``timeout_s`` for each step at most."""
+def explain_failure(url: str, timeout_s: float) -> str:
+    """Return why the stream at ``url`` cannot be opened; each step takes at most ``timeout_s``."""
     parts = urlsplit(url)
     where = f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
     try:
         answer = _ask(parts, timeout_s)
-    except UnicodeError:  # an empty or too long part between its dots
-        return f"{parts.hostname} is no host's name"
+    except UnicodeError:  # a label of the host name is empty or too long
+        return f"{parts.hostname} is not a valid host name"
     except OSError as error:
         return _connection_problem(error, parts, where, timeout_s)
     if answer is None:
@@ -42,28 +43,28 @@ def why_it_cannot_be_opened(url: str, timeout_s: float) -> str:
 
 def _connection_problem(error: OSError, parts: SplitResult, where: str, timeout_s: float) -> str:
     if isinstance(error, socket.gaierror):
-        return f"there is no host called {parts.hostname}; check the name and the network"
+        return f"cannot resolve the host name {parts.hostname}; check the name and the network"
     if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens at {where}; is the camera's stream switched on, and the port right?"
+        return f"{where} refuses the connection; is the camera's stream enabled, and is the port right?"
     if isinstance(error, TimeoutError):
-        return f"no answer from {where} within {timeout_s:g} s; is it the right address, and switched on?"
+        return f"no answer from {where} within {timeout_s:g} s; is the address right, and is the camera switched on?"
     if isinstance(error, ssl.SSLError):
-        return f"no secure connection to {where}: {error.reason or error}"
+        return f"no TLS connection to {where}: {error.reason or error}"
     return f"no connection to {where}: {error.strerror or error}"
 
 
 def _meaning(answer: _Answer, parts: SplitResult) -> str:
-    told = f"{answer.status} {answer.reason}".strip()
+    status = f"{answer.status} {answer.reason}".strip()
     if answer.status in _DENIED:
         if parts.password is None:
-            return f"it wants a user and a password ({told}): {parts.scheme}://user:password@{parts.hostname}/…"
-        return f"user or password are wrong ({told})"
+            return f"it requires a user name and password ({status}): {parts.scheme}://user:password@{parts.hostname}/…"
+        return f"the user name or password is wrong ({status})"
     if answer.status == 404:
-        return f"the server has no such stream ({told}); check the path"
+        return f"the server does not have this stream ({status}); check the path"
     if answer.status != 200:
-        return f"the server says {told}"
+        return f"the server answered {status}"
     kind = re.search(r"^content-type:\s*([^;\r\n]+)", answer.headers, re.IGNORECASE | re.MULTILINE)
-    return f"no video that can be read comes from it ({kind.group(1).strip() if kind else 'of no known type'})"
+    return f"it does not send a readable video ({kind.group(1).strip() if kind else 'unknown content type'})"
 
 
 def _ask(parts: SplitResult, timeout_s: float) -> _Answer | None:
@@ -74,10 +75,10 @@ def _ask(parts: SplitResult, timeout_s: float) -> _Answer | None:
 
 
 def _request(parts: SplitResult, timeout_s: float, authorization: str) -> _Answer | None:
-    """Send one request and read the head of the answer; None when it is none of the protocol. Raises OSError."""
+    """Send one request and read the head of the response; None if it is not of this protocol. Raises OSError."""
     host, secure = parts.hostname or "", parts.scheme in ("rtsps", "https")
     with socket.create_connection((host, parts.port or _PORTS[parts.scheme]), timeout_s) as plain:
-        # FFmpeg does not check certificates, and cameras sign their own; no password goes out that had not gone before.
+        # FFmpeg does not check certificates, and cameras use self-signed ones: FFmpeg has already sent the password.
         context = ssl._create_unverified_context() if secure else None
         connection = context.wrap_socket(plain, server_hostname=host) if context else plain
         method, target, version = _request_line(parts)
@@ -86,7 +87,7 @@ def _request(parts: SplitResult, timeout_s: float, authorization: str) -> _Answe
         lines += [f"Authorization: {authorization}"] if authorization else []
         connection.sendall("\r\n".join([*lines, "", ""]).encode("utf-8", "replace"))
         head = b""
-        while b"\r\n\r\n" not in head and len(head) < _MOST_BYTES:
+        while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD_BYTES:
             received = connection.recv(4096)
             if not received:
                 break
@@ -104,12 +105,12 @@ def _request_line(parts: SplitResult) -> tuple[str, str, str]:
 
 
 def _netloc(parts: SplitResult) -> str:
-    """Host and port without user and password."""
+    """Return host and port without user and password."""
     return parts.netloc.rpartition("@")[2]
 
 
 def _authorization(parts: SplitResult, headers: str) -> str:
-    """The header's value for the user and password of the URL, as the server's challenge wants it."""
+    """Return the header value for the user and password in the URL, in the scheme of the server's challenge."""
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     challenge = re.search(r"^www-authenticate:\s*digest\s+([^\r\n]*)", headers, re.IGNORECASE | re.MULTILINE)
     if challenge is None:
@@ -117,7 +118,7 @@ def _authorization(parts: SplitResult, headers: str) -> str:
     asked = {key.lower(): value for key, value in re.findall(r'(\w+)="?([^",]*)"?', challenge.group(1))}
     method, target, _ = _request_line(parts)
     realm, nonce = asked.get("realm", ""), asked.get("nonce", "")
-    # RFC 2069's form, which servers take from clients that send no qop.
+    # The form of RFC 2069, which servers accept from clients that send no qop.
     response = _md5(f"{_md5(f'{user}:{realm}:{password}')}:{nonce}:{_md5(f'{method}:{target}')}")
     given = {"username": user, "realm": realm, "nonce": nonce, "uri": target, "response": response}
     if "opaque" in asked:

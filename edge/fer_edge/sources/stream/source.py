@@ -1,4 +1,4 @@
-"""Streams from the network, RTSP and HTTP(S), through OpenCV and FFmpeg: MJPEG, H.264 and what else FFmpeg reads."""
+"""Network streams, RTSP and HTTP(S), through OpenCV and FFmpeg: MJPEG, H.264 and whatever else FFmpeg decodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import SourceSettings
-from fer_edge.sources.opencv import GrayReader, VideoFileSource, told_fps
+from fer_edge.sources.base import GrayReader, reported_fps
+from fer_edge.sources.file import VideoFileSource
 from fer_edge.sources.opening import Unopened
 from fer_edge.types import Frame
 
@@ -22,9 +23,10 @@ _SCHEME = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
 
 
 def open_stream(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
-    """The stream behind an ``rtsp(s)://`` or ``http(s)://`` URL, None for any other URI.
+    """Return the stream at an ``rtsp(s)://`` or ``http(s)://`` URL, None for any other URI.
 
-    Raises InputError for what is no URL.
+    Raises:
+        InputError: if the URL is not valid.
     """
     if not _SCHEME.match(uri):
         return None
@@ -33,20 +35,21 @@ def open_stream(uri: str, settings: SourceSettings, name: str) -> Unopened | Non
 
 
 def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | VideoFileSource:
-    """The open stream; a film on an HTTP server, which has an end, is read like a file, none of its frames dropped.
+    """Return the open stream, or a VideoFileSource for a video of finite length on an HTTP server.
 
-    Raises SourceLostError when nothing that can be read comes within ``settings.timeout_s``.
+    Raises:
+        SourceLostError: if nothing readable arrives within ``settings.timeout_s``.
     """
-    # OpenCV asks for TCP by itself, but goes on to UDP, of which firewalls and Wi-Fi lose a part.
+    # By default OpenCV tries TCP and then UDP, which loses packets in firewalls and on Wi-Fi.
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     timeout_ms = round(1000 * settings.timeout_s)
     deadlines = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-    # With more threads FFmpeg decodes several frames at once, and so tells each of them later.
+    # With more threads FFmpeg decodes several frames at once, which delays each of them.
     capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG, [*deadlines, cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
-        from fer_edge.sources.stream.errors import why_it_cannot_be_opened  # brings ssl, which is of use here alone
+        from fer_edge.sources.stream.errors import explain_failure  # imports ssl, which is not needed otherwise
 
-        raise SourceLostError(f"{redacted(uri)}: {why_it_cannot_be_opened(uri, settings.timeout_s)}")
+        raise SourceLostError(f"{redacted(uri)}: {explain_failure(uri, settings.timeout_s)}")
     has_end = not uri.lower().startswith("rtsp") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
     if has_end:
         return VideoFileSource(capture, redacted(uri), settings, name, SourceLostError)
@@ -54,7 +57,11 @@ def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | Vi
 
 
 def check_url(url: str) -> None:
-    """Raises InputError for a URL without a host, with a port that is none, or with blanks or control characters."""
+    """Check that ``url`` has a host and a valid port, and no blanks or control characters.
+
+    Raises:
+        InputError: if it does not.
+    """
     try:
         parts = urlsplit(url)
         good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -62,41 +69,45 @@ def check_url(url: str) -> None:
         good = False
     if not good or not url.isprintable() or " " in url:
         shown = redacted("%20".join(url.split()))  # a blank would end the password before its @
-        raise InputError(f"{shown}: not a URL of a stream; write rtsp://user:password@host:554/path")
+        raise InputError(f"{shown}: not a valid stream URL; write rtsp://user:password@host:554/path")
 
 
 class StreamSource(ClosingSource):
-    """An open stream without an end; ``called`` names it in errors.
+    """An open stream without an end.
 
-    ``read`` blocks for the next frame, for ``settings.timeout_s`` at most, and stamps it with the monotonic clock as
-    it comes out of the decoder: when the camera took it no stream tells reliably. ``NewestFrameSource`` stands
-    between it and the pipeline.
+    ``read`` blocks until the next frame, for at most ``settings.timeout_s``; ``NewestFrameSource`` therefore reads it
+    in its own thread. Frames have the monotonic time at which they leave the decoder, because streams do not report
+    reliably when the camera took them. ``display_name`` identifies the stream in errors.
     """
 
     live = True
     dropped = 0
 
-    def __init__(self, capture: cv2.VideoCapture, called: str, settings: SourceSettings, name: str) -> None:
+    def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
         self.name = name
-        self.fps = told_fps(capture, settings)
-        self._capture, self._called = capture, called
+        self.fps = reported_fps(capture, settings)
+        self._capture, self._display_name = capture, display_name
         self._pictures = GrayReader(capture)
         self._timeout_s = settings.timeout_s
         self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next frame. Raises SourceLostError when the stream ends, breaks off or falls silent."""
+        """Return the next frame.
+
+        Raises:
+            SourceLostError: if the stream ends, breaks off or sends nothing for ``settings.timeout_s``.
+        """
         began = time.monotonic()
         gray = self._pictures.read()
         now = time.monotonic()
         if gray is None:
-            silent = now - began >= 0.9 * self._timeout_s  # OpenCV does not tell why, but how long it took
-            reason = f"nothing came for {now - began:.1f} s" if silent else "its server ended it, or is gone"
-            raise SourceLostError(f"{self._called}: the stream stopped: {reason}")
+            silent = now - began >= 0.9 * self._timeout_s  # OpenCV does not report the reason; the duration shows it
+            reason = f"no data for {now - began:.1f} s" if silent else "the server closed it or is gone"
+            raise SourceLostError(f"{self._display_name}: the stream stopped: {reason}")
         frame = Frame(self.name, self._index, now, gray)
         self._index += 1
         return frame
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection. Idempotent."""
         self._capture.release()

@@ -1,5 +1,5 @@
-"""Cameras of Linux' video interface V4L2 (USB cameras), by its system calls: no picture goes through colours to grey.
+"""V4L2 cameras (USB and others) through the kernel's ioctls, without a detour through colour pictures.
 
-``structs`` holds the kernel's structures, ``capture`` streams buffers, ``formats`` turns them into grey pictures,
-``devices`` finds cameras and their stable names, ``camera`` makes a source of it all.
+``structs`` defines the kernel's structures, ``capture`` streams buffers, ``formats`` converts them to grey pictures,
+``devices`` finds cameras and their stable names, and ``camera`` is the frame source.
 """

@@ -1,4 +1,4 @@
-"""A V4L2 camera as a source of grey frames."""
+"""A V4L2 camera as a frame source."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
-from fer_edge.sources.base import DEFAULT_FPS, glass_time
-from fer_edge.sources.opencv import OpenCVCamera, warn_of_other_controls
+from fer_edge.sources.base import DEFAULT_FPS, capture_time
+from fer_edge.sources.opencv_camera import OpenCVCamera, warn_about_picamera2_settings
 from fer_edge.sources.v4l2 import structs
-from fer_edge.sources.v4l2.capture import Capture, Filled
+from fer_edge.sources.v4l2.capture import Capture, FilledBuffer
 from fer_edge.sources.v4l2.devices import LIBCAMERA_DRIVERS, device_number
 from fer_edge.sources.v4l2.formats import (
     READABLE,
@@ -27,25 +27,25 @@ from fer_edge.types import Frame, UInt8Array
 _log = logging.getLogger(__name__)
 _DEFAULT_SIZE = (640, 480)
 _MAX_DAMAGED_IN_A_ROW = 30
-"""A second of a usual camera: a cable or a hub that damages as many pictures gives none that are worth waiting for."""
+"""About one second: a cable or hub that damages this many pictures delivers none that are usable."""
 
 
 def open_v4l2(device: Path, settings: SourceSettings, name: str) -> V4L2Camera | OpenCVCamera:
-    """Open the camera at ``device``, a device node or a link to one, which is resolved again at each call.
+    """Open the camera at ``device``, a device node or a link to one; a link is resolved again at each call.
 
     Raises:
-        SourceLostError: if it is not there, is not a camera or does not start.
-        InputError: if it does not offer the format that the settings name.
+        SourceLostError: if the device is missing, is not a camera or does not start.
+        InputError: if it does not offer the format in the settings.
     """
     node = device.resolve()
-    called = str(device) if node == device else f"{device} ({node.name})"
-    capture = Capture(node, called)
+    display_name = str(device) if node == device else f"{device} ({node.name})"
+    capture = Capture(node, display_name)
     try:
         if not capture.planes:
-            return V4L2Camera(capture, called, settings, name)
+            return V4L2Camera(capture, display_name, settings, name)
     except BaseException as error:
         capture.close()
-        # Some receivers, as for HDMI, can be read like this; a sensor cannot.
+        # Some receivers, such as HDMI adapters, can be read this way; a sensor cannot.
         if isinstance(error, SourceLostError | InputError) and capture.driver.startswith(LIBCAMERA_DRIVERS):
             hint = f'{error}; a Raspberry Pi camera ({capture.driver}) is the source "picamera2"'
             raise type(error)(hint) from None
@@ -55,36 +55,44 @@ def open_v4l2(device: Path, settings: SourceSettings, name: str) -> V4L2Camera |
 
 
 class V4L2Camera(ClosingSource):
-    """An open camera; ``read`` waits for the next frame, which has the driver's time on the monotonic clock.
+    """An open V4L2 camera. ``read`` waits for the next frame, which has the driver's monotonic timestamp.
 
-    A damaged picture is dropped and counted in ``dropped``; ``_MAX_DAMAGED_IN_A_ROW`` of them are a lost camera. Closes
-    ``capture``. ``called`` names it in errors. Raises as ``open_v4l2`` does.
+    Damaged pictures are dropped and counted in ``dropped``; after ``_MAX_DAMAGED_IN_A_ROW`` of them the camera is lost.
+    ``close`` closes ``capture`` too. ``display_name`` identifies the camera in errors.
+
+    Raises:
+        SourceLostError: if the camera does not start, or offers no readable format.
+        InputError: if it does not offer the format in the settings.
     """
 
     live = True
 
-    def __init__(self, capture: Capture, called: str, settings: SourceSettings, name: str) -> None:
+    def __init__(self, capture: Capture, display_name: str, settings: SourceSettings, name: str) -> None:
         self.name, self.dropped = name, 0
-        self._capture, self._called = capture, called
+        self._capture, self._display_name = capture, display_name
         width, height = settings.width or _DEFAULT_SIZE[0], settings.height or _DEFAULT_SIZE[1]
-        self._format = _agree(capture, called, settings.fourcc, width, height)
+        self._format = _negotiate(capture, display_name, settings.fourcc, width, height)
         self._reduction = jpeg_reduction(self._format, width, height)
         rate = capture.rate(settings.fps)
         self.fps = rate or settings.fps or DEFAULT_FPS
         self._set_controls(settings, rate)
         capture.start()
-        _log.info("%s: %s at %.4g frames per second", called, self._format, self.fps)
+        _log.info("%s: %s at %.4g frames per second", display_name, self._format, self.fps)
         self._damaged_in_a_row = 0
         self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next frame, or NOT_YET, also for a damaged one. Raises SourceLostError."""
+        """Return the next frame, or NOT_YET, which is also returned for a damaged picture.
+
+        Raises:
+            SourceLostError: if the camera is gone, or too many pictures in a row are damaged.
+        """
         filled = self._capture.next(timeout_s)
         if filled is None:
             return NoFrame.NOT_YET
         index, at = filled.index, filled.at
         gray = self._picture(filled)
-        # An error's traceback keeps the variables of its functions: with the buffer among them, `close` could not unmap
+        # A traceback keeps the local variables of its functions. With the buffer among them, ``close`` could not unmap
         # it, and the camera would stay busy.
         del filled
         self._capture.give_back(index)
@@ -92,7 +100,7 @@ class V4L2Camera(ClosingSource):
             self._drop(str(gray))
             return NoFrame.NOT_YET
         self._damaged_in_a_row = 0
-        frame = Frame(self.name, self._index, glass_time(at, time.monotonic()), gray)
+        frame = Frame(self.name, self._index, capture_time(at, time.monotonic()), gray)
         self._index += 1
         return frame
 
@@ -100,25 +108,25 @@ class V4L2Camera(ClosingSource):
         """Close the device. Idempotent."""
         self._capture.close()
 
-    def _picture(self, filled: Filled) -> UInt8Array | DamagedPictureError:
+    def _picture(self, filled: FilledBuffer) -> UInt8Array | DamagedPictureError:
         if filled.damaged:
-            return DamagedPictureError("a picture that its driver calls damaged")
+            return DamagedPictureError("a picture that the driver marked as damaged")
         try:
             return gray_picture(filled.data, self._format, self._reduction)
         except DamagedPictureError as error:
-            return DamagedPictureError(str(error))  # without the traceback, which holds the buffer
+            return DamagedPictureError(str(error))  # copied without its traceback, which holds the buffer
 
     def _drop(self, problem: str) -> None:
-        """Count a damaged picture. Raises SourceLostError where there are too many in a row."""
+        """Count a damaged picture. Raises SourceLostError if there are too many in a row."""
         self.dropped += 1
         self._damaged_in_a_row += 1
         if self._damaged_in_a_row >= _MAX_DAMAGED_IN_A_ROW:
             raise SourceLostError(
-                f"{self._called}: {self._damaged_in_a_row} damaged pictures in a row, the last {problem}; check its"
-                " cable, its power and the USB hub, or choose another source.fourcc"
+                f"{self._display_name}: {self._damaged_in_a_row} damaged pictures in a row, the last {problem};"
+                " check its cable, its power and the USB hub, or choose another source.fourcc"
             )
-        if str(self.dropped).strip("0") == "1":  # the 1st, 10th, 100th …: a bad cable must not fill the log
-            _log.warning("%s: %s; %d damaged pictures dropped so far", self._called, problem, self.dropped)
+        if str(self.dropped).strip("0") == "1":  # 1, 10, 100, …: a bad cable must not fill the log
+            _log.warning("%s: %s; %d damaged pictures dropped so far", self._display_name, problem, self.dropped)
 
     def _set_controls(self, settings: SourceSettings, rate: float | None) -> None:
         taken = {"fps": settings.fps is None or rate is not None}
@@ -131,23 +139,23 @@ class V4L2Camera(ClosingSource):
         if settings.autofocus is not None:
             taken["autofocus"] = self._capture.control(structs.FOCUS_AUTO, int(settings.autofocus))
         for key in (key for key, good in taken.items() if not good):
-            _log.warning("%s: the camera does not take [source] %s", self._called, key)
-        warn_of_other_controls(self._called, settings)
+            _log.warning("%s: the camera does not support [source] %s", self._display_name, key)
+        warn_about_picamera2_settings(self._display_name, settings)
 
 
-def _agree(capture: Capture, called: str, wanted: str, width: int, height: int) -> PixelFormat:
-    """Set the format to ask for, and return what the driver makes of it."""
+def _negotiate(capture: Capture, display_name: str, wanted: str, width: int, height: int) -> PixelFormat:
+    """Request a format, and return the format that the driver selected."""
     offered = list(dict.fromkeys(capture.formats()))
     if wanted != "auto" and wanted not in offered:
-        has = ", ".join(offered) or "no format at all"
-        raise InputError(f"{called}: source.fourcc: the camera does not offer {wanted}; it has {has}")
+        has = ", ".join(offered) or "no formats"
+        raise InputError(f"{display_name}: source.fourcc: the camera does not offer {wanted}; it has {has}")
     name = choose_format(offered, capture.format().name, width, height) if wanted == "auto" else wanted
     if name is None:
         raise SourceLostError(
-            f"{called}: gives pictures as {', '.join(offered) or 'nothing'}, none of which can be read;"
-            " YUYV, NV12, GREY and MJPG can, among others"
+            f"{display_name}: offers only unsupported formats ({', '.join(offered) or 'none'});"
+            " supported are YUYV, NV12, GREY and MJPG, among others"
         )
     agreed = capture.set_format(name, width, height)
     if agreed.name not in READABLE:
-        raise SourceLostError(f"{called}: was asked for {name} and gives {agreed}, which cannot be read")
+        raise SourceLostError(f"{display_name}: selected {agreed} instead of {name}, which is not supported")
     return agreed

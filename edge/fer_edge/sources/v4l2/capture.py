@@ -1,4 +1,4 @@
-"""One open V4L2 device: its formats, and the stream of its filled buffers."""
+"""An open V4L2 device: its formats, and its stream of filled buffers."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from fer_edge.system.closing import Closing
 from fer_edge.types import UInt8Array
 
 _BUFFERS = 4
-"""One being filled, one ready, one being read, one to spare."""
+"""One being filled, one ready, one being read, one spare."""
 _MAX_FORMATS = 64
-"""Formats that a driver may list before its list is taken for endless."""
+"""A driver that lists more formats is assumed to list them endlessly."""
 _GONE = (errno.ENODEV, errno.ENXIO, errno.ENOENT)
-"""Errors of a device that was unplugged, or is not there."""
+"""Errors of a device that was unplugged or does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """A buffer with a picture: its number, its bytes (good until ``Capture.give_back``), and when it was taken.
+class FilledBuffer:
+    """A buffer with a picture.
 
-    ``at`` is seconds of the monotonic clock; ``damaged`` is what the driver says of the picture.
+    ``index`` is its number, ``data`` its bytes (valid until ``Capture.give_back``), and ``at`` the capture time in
+    seconds of the monotonic clock. ``damaged`` is the driver's error flag.
     """
 
     index: int
@@ -43,15 +44,17 @@ class Filled:
 
 
 class Capture(Closing):
-    """An open device that can give pictures, not streaming yet.
+    """An open video capture device that is not streaming yet.
 
-    ``called`` names it in errors. Raises SourceLostError where it is not there, may not be opened, or is not a camera;
-    ``planes`` is true where only the multi-planar interface reads it, which this class does not do. ``driver`` is the
-    name of its driver.
+    ``display_name`` identifies it in errors. ``planes`` is true if it has only the multi-planar interface, which this
+    class does not implement. ``driver`` is the name of its driver.
+
+    Raises:
+        SourceLostError: if the device is missing, cannot be opened or is not a camera.
     """
 
-    def __init__(self, device: Path, called: str) -> None:
-        self._called = called
+    def __init__(self, device: Path, display_name: str) -> None:
+        self._display_name = display_name
         self._maps: list[mmap.mmap] = []
         self._views: list[UInt8Array] = []
         self._streaming = False
@@ -59,7 +62,7 @@ class Capture(Closing):
         try:
             self._descriptor: int | None = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise SourceLostError(_why_not_opened(called, error)) from None
+            raise SourceLostError(_why_not_opened(display_name, error)) from None
         try:
             self.planes = self._check_kind()
         except BaseException:
@@ -67,24 +70,24 @@ class Capture(Closing):
             raise
 
     def formats(self) -> list[str]:
-        """The formats that it offers, in the driver's order."""
+        """Return the formats that the device offers, in the driver's order."""
         return list(self._formats())
 
     def format(self) -> PixelFormat:
-        """The format that it is set to."""
+        """Return the current format."""
         return _pixel_format(self._get_format())
 
     def set_format(self, name: str, width: int, height: int) -> PixelFormat:
-        """Ask for a format; returns what the driver made of it, which may be its nearest. Not while it streams."""
+        """Request a format; return the one that the driver selected, the nearest it has. Not while streaming."""
         wanted = self._get_format()
         wanted.pixelformat, wanted.field = structs.fourcc_code(name), structs.FIELD_NONE
         wanted.width, wanted.height = width, height
-        wanted.bytesperline = wanted.sizeimage = 0  # which the driver works out
-        self._call(structs.S_FMT, wanted, "take a format")
+        wanted.bytesperline = wanted.sizeimage = 0  # computed by the driver
+        self._call(structs.S_FMT, wanted, "accept a format")
         return _pixel_format(wanted)
 
     def rate(self, wanted: float | None = None) -> float | None:
-        """Frames per second, after asking for ``wanted`` of them; None where the driver has no rate."""
+        """Return the frame rate, after requesting ``wanted``; None if the driver has no frame rate."""
         parameters = structs.StreamParameters(type=structs.CAPTURE)
         try:
             if wanted is not None:
@@ -97,7 +100,7 @@ class Capture(Closing):
         return parameters.denominator / parameters.numerator if parameters.numerator else None
 
     def control(self, number: int, value: int) -> bool:
-        """Set a control; False where the camera does not have it or does not take the value."""
+        """Set a control. Return False if the camera does not have it or rejects the value."""
         try:
             self._ioctl(structs.S_CTRL, structs.Control(number, value))
         except OSError:
@@ -105,26 +108,27 @@ class Capture(Closing):
         return True
 
     def start(self) -> None:
-        """Map the buffers and let the camera fill them. Raises SourceLostError."""
+        """Map the buffers and start streaming. Raises SourceLostError."""
         request = structs.RequestBuffers(count=_BUFFERS, type=structs.CAPTURE, memory=structs.MEMORY_MMAP)
-        self._call(structs.REQBUFS, request, "give memory for pictures")
+        self._call(structs.REQBUFS, request, "provide buffers")
         for index in range(request.count):
             buffer = structs.Buffer(index=index, type=structs.CAPTURE, memory=structs.MEMORY_MMAP)
-            self._call(structs.QUERYBUF, buffer, "give memory for pictures")
+            self._call(structs.QUERYBUF, buffer, "provide buffers")
             try:
                 mapped = mmap.mmap(self._open_descriptor(), buffer.length, offset=buffer.offset)
             except (OSError, ValueError) as error:
-                raise SourceLostError(f"{self._called}: its memory cannot be mapped: {error}") from None
+                raise SourceLostError(f"{self._display_name}: cannot map its buffers: {error}") from None
             self._maps.append(mapped)
             self._views.append(np.frombuffer(mapped, np.uint8))
             self.give_back(index)
         self._call(structs.STREAMON, ctypes.c_int(structs.CAPTURE), "start")
         self._streaming = True
 
-    def next(self, timeout_s: float) -> Filled | None:
-        """The next picture, or None where there is none within ``timeout_s``. Its buffer must be given back.
+    def next(self, timeout_s: float) -> FilledBuffer | None:
+        """Return the next picture, or None if there is none within ``timeout_s``. Return its buffer with ``give_back``.
 
-        Raises SourceLostError when the camera is gone.
+        Raises:
+            SourceLostError: if the camera is gone.
         """
         waiting = select.poll()
         waiting.register(self._open_descriptor(), select.POLLIN)
@@ -137,27 +141,27 @@ class Capture(Closing):
         except BlockingIOError:
             if ready[0][1] & select.POLLIN:
                 return None
-            # An error is reported and there is nothing to read: asking again would only take time.
+            # The device reports an error and has no data: polling again would only take time.
             raise SourceLostError(
-                f"{self._called}: the camera stopped giving frames; check its cable and power"
+                f"{self._display_name}: the camera stopped sending frames; check its cable and power"
             ) from None
         except OSError as error:
             raise SourceLostError(
-                f"{self._called}: the camera stopped giving frames: {error.strerror}; check its cable and power"
+                f"{self._display_name}: the camera stopped sending frames: {error.strerror}; check its cable and power"
             ) from None
         if buffer.index >= len(self._views):
-            raise SourceLostError(f"{self._called}: its driver returned a buffer of unknown number {buffer.index}")
+            raise SourceLostError(f"{self._display_name}: its driver returned an unknown buffer, {buffer.index}")
         damaged = bool(buffer.flags & structs.BUFFER_ERROR)
         data = self._views[buffer.index][: buffer.bytesused]
-        return Filled(buffer.index, data, buffer.seconds + buffer.microseconds / 1e6, damaged)
+        return FilledBuffer(buffer.index, data, buffer.seconds + buffer.microseconds / 1e6, damaged)
 
     def give_back(self, index: int) -> None:
-        """Let the camera fill this buffer again. Raises SourceLostError when it is gone."""
+        """Return a buffer to the camera. Raises SourceLostError if the camera is gone."""
         buffer = structs.Buffer(index=index, type=structs.CAPTURE, memory=structs.MEMORY_MMAP)
-        self._call(structs.QBUF, buffer, "take a buffer back")
+        self._call(structs.QBUF, buffer, "accept a buffer")
 
     def close(self) -> None:
-        """Stop, and let go of memory and device. Idempotent."""
+        """Stop streaming, unmap the buffers and close the device. Idempotent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
@@ -165,11 +169,11 @@ class Capture(Closing):
             if self._streaming:
                 fcntl.ioctl(descriptor, structs.STREAMOFF, ctypes.c_int(structs.CAPTURE))
         except OSError:
-            pass  # it is gone, and its stream with it
+            pass  # the device is gone, and its stream with it
         finally:
             self._views.clear()
             for mapped in self._maps:
-                with suppress(BufferError):  # a picture is still referenced: it is unmapped with the last of them
+                with suppress(BufferError):  # a picture is still referenced; it is unmapped with the last reference
                     mapped.close()
             self._maps.clear()
             os.close(descriptor)
@@ -180,29 +184,30 @@ class Capture(Closing):
             self._ioctl(structs.QUERYCAP, capability)
         except OSError as error:
             raise SourceLostError(
-                f"{self._called}: {_gone_or(error, 'not a camera')}; fer-edge doctor lists the cameras"
+                f"{self._display_name}: {_gone_or(error, 'not a camera')}; fer-edge doctor lists the cameras"
             ) from None
         self.driver = capability.driver.decode("utf-8", "replace")
-        powers = structs.device_powers(capability)
+        powers = structs.node_capabilities(capability)
         if powers & structs.CAN_CAPTURE and powers & structs.CAN_STREAM and not powers & structs.CAN_CONVERT:
             return False
         if powers & structs.CAN_CAPTURE_PLANES and not powers & structs.CAN_CONVERT:
             return True
-        metadata = "gives metadata of a camera, no pictures" if powers & structs.CAN_CAPTURE_METADATA else "no camera"
-        raise SourceLostError(f"{self._called}: {metadata}; fer-edge doctor lists the cameras")
+        metadata_only = powers & structs.CAN_CAPTURE_METADATA
+        problem = "it provides camera metadata, not pictures" if metadata_only else "not a camera"
+        raise SourceLostError(f"{self._display_name}: {problem}; fer-edge doctor lists the cameras")
 
     def _formats(self) -> Iterator[str]:
         for index in range(_MAX_FORMATS):
             description = structs.FormatDescription(index=index, type=structs.CAPTURE)
             try:
                 self._ioctl(structs.ENUM_FMT, description)
-            except OSError:  # EINVAL: the list is at its end
+            except OSError:  # EINVAL: end of the list
                 return
             yield structs.fourcc_name(description.pixelformat)
 
     def _get_format(self) -> structs.Format:
         format = structs.Format(type=structs.CAPTURE)
-        self._call(structs.G_FMT, format, "say what it gives")
+        self._call(structs.G_FMT, format, "report its format")
         return format
 
     def _call(self, request: int, argument: ctypes.Structure | ctypes.c_int, what: str) -> None:
@@ -210,14 +215,15 @@ class Capture(Closing):
             self._ioctl(request, argument)
         except OSError as error:
             busy = "another program uses it" if error.errno == errno.EBUSY else error.strerror
-            raise SourceLostError(f"{self._called}: {_gone_or(error, f'the camera does not {what}: {busy}')}") from None
+            problem = _gone_or(error, f"the camera does not {what}: {busy}")
+            raise SourceLostError(f"{self._display_name}: {problem}") from None
 
     def _ioctl(self, request: int, argument: ctypes.Structure | ctypes.c_int) -> None:
         fcntl.ioctl(self._open_descriptor(), request, argument)
 
     def _open_descriptor(self) -> int:
         if self._descriptor is None:
-            raise SourceLostError(f"{self._called}: it is closed")
+            raise SourceLostError(f"{self._display_name}: it is closed")
         return self._descriptor
 
 
@@ -227,15 +233,16 @@ def _pixel_format(format: structs.Format) -> PixelFormat:
     )
 
 
-def _why_not_opened(called: str, error: OSError) -> str:
+def _why_not_opened(display_name: str, error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return (
-            f"{called}: may not be opened; are you in the group video? sudo usermod -aG video $USER, then log in again"
+            f"{display_name}: permission denied; are you in the group video?"
+            " sudo usermod -aG video $USER, then log in again"
         )
     if error.errno == errno.EBUSY:
-        return f"{called}: another program uses it"
-    missing = "there is no such camera; is it plugged in? fer-edge doctor lists the cameras"
-    return f"{called}: {_gone_or(error, f'cannot be opened: {error.strerror}', missing)}"
+        return f"{display_name}: another program uses it"
+    missing = "camera not found; is it plugged in? fer-edge doctor lists the cameras"
+    return f"{display_name}: {_gone_or(error, f'cannot be opened: {error.strerror}', missing)}"
 
 
 def _gone_or(error: OSError, otherwise: str, gone: str = "the camera is gone; check its cable and power") -> str:

@@ -1,7 +1,7 @@
-"""Which V4L2 devices are cameras, and the names by which they are found again after a restart or a replug.
+"""Find V4L2 cameras, and names for them that stay valid after a restart or a replug.
 
-Links below /dev/v4l are udev's: ``by-id`` is of the camera itself (maker, model, serial number), ``by-path`` of the
-socket that it is plugged into. /dev/videoN is whatever came N-th.
+udev creates the links below /dev/v4l: ``by-id`` names the camera (maker, model, serial number), ``by-path`` the socket
+that it is plugged into. The numbers of /dev/videoN depend on the order of detection.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from fer_edge.sources.v4l2 import structs
 
 _NODE = re.compile(r"video(\d{1,3})")
 LIBCAMERA_DRIVERS = ("bcm2835-isp", "pispbe", "unicam", "rp1-cfe")
-"""Drivers of the Raspberry Pi's own cameras and of what processes their pictures, which libcamera uses."""
+"""Drivers of Raspberry Pi cameras and of their image processors, which libcamera uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A device that gives pictures: its node such as /dev/video0, and its links, the one ``by-id`` first.
+    """A capture device: its node such as /dev/video0, and its links, the one ``by-id`` first.
 
-    ``model`` is what its driver calls it, empty where it does not say.
+    ``model`` is the name that its driver reports, or empty.
     """
 
     node: str
@@ -30,13 +30,17 @@ class Camera:
     links: tuple[str, ...]
 
     @property
-    def lasting_name(self) -> str:
-        """What to write into the settings: a name that stays, where there is one."""
+    def stable_name(self) -> str:
+        """The name to use in the settings: a stable link if there is one, else the node."""
         return self.links[0] if self.links else self.node
 
 
 def device_number(node: Path) -> int:
-    """3 for ``/dev/video3``. Raises ValueError for other names."""
+    """Return 3 for ``/dev/video3``.
+
+    Raises:
+        ValueError: if the name has another form.
+    """
     match = _NODE.fullmatch(node.name)
     if match is None:
         raise ValueError(f"{node}: not a name of the form videoN")
@@ -44,13 +48,13 @@ def device_number(node: Path) -> int:
 
 
 def video_nodes(devices: Path) -> list[Path]:
-    """All /dev/videoN of the folder ``devices``, by their numbers; not all of them are cameras."""
+    """Return all /dev/videoN in the folder ``devices``, sorted by number; not all of them are cameras."""
     return sorted((path for path in devices.glob("video*") if _NODE.fullmatch(path.name)), key=device_number)
 
 
-def ask_device(node: Path) -> structs.Capability | None:
-    """What the device says of itself (VIDIOC_QUERYCAP); None where it may not be opened or is of another kind."""
-    import fcntl  # not on every system
+def query_capabilities(node: Path) -> structs.Capability | None:
+    """Return the device's capabilities (VIDIOC_QUERYCAP); None if it cannot be opened or is not a V4L2 device."""
+    import fcntl  # not available on Windows
 
     capability = structs.Capability()
     try:
@@ -65,22 +69,22 @@ def ask_device(node: Path) -> structs.Capability | None:
 
 
 def is_camera(capability: structs.Capability) -> bool:
-    """Whether a device gives pictures and is not a codec, and not one of those that libcamera uses."""
-    powers = structs.device_powers(capability)
+    """Return whether a device captures pictures and is neither a codec nor a device that libcamera uses."""
+    powers = structs.node_capabilities(capability)
     gives = powers & (structs.CAN_CAPTURE | structs.CAN_CAPTURE_PLANES) and not powers & structs.CAN_CONVERT
     return bool(gives) and not _text(capability.driver).startswith(LIBCAMERA_DRIVERS)
 
 
 def list_cameras(root: Path = Path("/")) -> list[Camera]:
-    """The cameras below ``root``'s /dev, without nodes of metadata, codecs and the Raspberry Pi's own cameras.
+    """Return the cameras in ``root``'s /dev, without metadata nodes, codecs and Raspberry Pi cameras.
 
-    What a device is, only the device can say: one that may not be opened is left out.
+    A device must be opened to query its kind; one that cannot be opened is left out.
     """
     devices = root / "dev"
     links = _links(devices)
     found = []
     for node in video_nodes(devices):
-        capability = ask_device(node)
+        capability = query_capabilities(node)
         if capability is None or not is_camera(capability):
             continue
         named = tuple(f"/{link.relative_to(root)}" for link in links if link.resolve() == node.resolve())

@@ -1,4 +1,4 @@
-"""Structures and request numbers of V4L2, as linux/videodev2.h has them on 64-bit systems.
+"""V4L2 structures and ioctl numbers, from linux/videodev2.h for 64-bit systems.
 
 https://docs.kernel.org/userspace-api/media/v4l/user-func.html
 """
@@ -18,21 +18,21 @@ FIELD_NONE = 1
 
 CAN_CAPTURE = 0x0000_0001
 CAN_CAPTURE_PLANES = 0x0000_1000
-"""Pictures whose planes lie in memories of their own; no USB camera has them."""
+"""Planes in separate buffers; USB cameras do not have them."""
 CAN_CONVERT = 0x0000_4000 | 0x0000_8000
-"""Memory to memory: a codec or a scaler, which has no picture of its own to give."""
+"""Memory to memory: a codec or a scaler, which does not capture pictures."""
 CAN_CAPTURE_METADATA = 0x0080_0000
 CAN_STREAM = 0x0400_0000
 HAS_DEVICE_CAPS = 0x8000_0000
 
 BUFFER_ERROR = 0x0000_0040
-"""The driver knows that this picture is damaged."""
+"""The driver detected that this picture is damaged."""
 
 EXPOSURE_AUTO = 0x009A_0901
 EXPOSURE_MANUAL = 1
 """Value of EXPOSURE_AUTO, https://docs.kernel.org/userspace-api/media/v4l/ext-ctrls-camera.html"""
 EXPOSURE_ABSOLUTE = 0x009A_0902
-"""In steps of 100 microseconds."""
+"""In units of 100 microseconds."""
 FOCUS_AUTO = 0x009A_090C
 GAIN = 0x0098_0913
 
@@ -66,7 +66,7 @@ class FormatDescription(ctypes.Structure):
 
 
 class Format(ctypes.Structure):
-    """struct v4l2_format with its member ``pix``, a struct v4l2_pix_format; the union holds pointers elsewhere."""
+    """struct v4l2_format with its member ``pix``, a struct v4l2_pix_format; other union members hold pointers."""
 
     _fields_: ClassVar = [
         ("type", _U32),
@@ -101,7 +101,7 @@ class RequestBuffers(ctypes.Structure):
 
 
 class Buffer(ctypes.Structure):
-    """struct v4l2_buffer, its union ``m`` as the offset of a mapped buffer."""
+    """struct v4l2_buffer; its union ``m`` is the offset of a mapped buffer."""
 
     _fields_: ClassVar = [
         ("index", _U32),
@@ -145,7 +145,7 @@ _WRITE, _READ = 1, 2
 
 
 def _request(direction: int, number: int, argument: type[ctypes.Structure] | type[ctypes.c_int]) -> int:
-    """The kernel's _IOC('V', …); both directions have these bits on every machine that this program runs on."""
+    """Return the ioctl number, as _IOC('V', …) does; the direction bits are equal on all supported machines."""
     return direction << 30 | ctypes.sizeof(argument) << 16 | ord("V") << 8 | number
 
 
@@ -164,19 +164,19 @@ S_PARM = _request(_READ | _WRITE, 22, StreamParameters)
 S_CTRL = _request(_READ | _WRITE, 28, Control)
 
 
-def device_powers(capability: Capability) -> int:
-    """What this device node can do; ``capabilities`` is what all nodes of its driver can."""
+def node_capabilities(capability: Capability) -> int:
+    """Return the capabilities of this device node; ``capabilities`` covers all nodes of its driver."""
     whole = int(capability.capabilities)
     return int(capability.device_caps) if whole & HAS_DEVICE_CAPS else whole
 
 
 def fourcc_name(code: int) -> str:
-    """The four letters of a pixel format, without the blanks at their end: ``YUYV``, ``Y16``."""
+    """Return the characters of a pixel format without trailing blanks: ``YUYV``, ``Y16``."""
     letters = (code & 0x7FFF_FFFF).to_bytes(4, "little").decode("ascii", "replace").rstrip()
     return f"{letters}-BE" if code & 0x8000_0000 else letters
 
 
 def fourcc_code(name: str) -> int:
-    """The number of a pixel format that ``fourcc_name`` gives."""
+    """Return the number of the pixel format named ``name``; the inverse of ``fourcc_name``."""
     letters = name.removesuffix("-BE")
     return int.from_bytes(letters.ljust(4).encode("ascii"), "little") | (0x8000_0000 if letters != name else 0)

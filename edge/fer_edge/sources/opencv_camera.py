@@ -1,0 +1,117 @@
+"""Cameras through OpenCV, for systems without V4L2 and for multi-planar V4L2 devices."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.errors import SourceLostError
+from fer_edge.images.gray import to_gray
+from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.settings.runtime import SourceSettings
+from fer_edge.sources.base import capture_time, reported_fps
+from fer_edge.types import Frame, UInt8Array, described
+
+_log = logging.getLogger(__name__)
+_V4L2_MANUAL = 1
+"""V4L2_EXPOSURE_MANUAL, a value of V4L2_CID_EXPOSURE_AUTO,
+https://docs.kernel.org/userspace-api/media/v4l/ext-ctrls-camera.html"""
+
+
+class OpenCVCamera(ClosingSource):
+    """A camera opened by its index through OpenCV.
+
+    ``read`` blocks until the next frame, which has a monotonic timestamp; ``NewestFrameSource`` therefore reads it in
+    its own thread.
+
+    Raises:
+        SourceLostError: if the camera cannot be opened.
+    """
+
+    live = True
+    dropped = 0
+
+    def __init__(self, index: int, settings: SourceSettings, name: str) -> None:
+        self.name = name
+        linux = sys.platform.startswith("linux")
+        self._device = f"/dev/video{index}" if linux else f"camera {index}"
+        self._capture = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
+        if not self._capture.isOpened():
+            raise SourceLostError(f"{self._device}: cannot be opened as a camera; is it plugged in, or in use?")
+        self._set_controls(settings)
+        self.fps = reported_fps(self._capture, settings)
+        width, height = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH), self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        self._size = round(width), round(height)
+        self._colour_buffer: cv2.typing.MatLike | None = None
+        self._index = 0
+
+    def read(self, timeout_s: float) -> Frame | NoFrame:
+        """Return the next frame. The driver determines how long this takes.
+
+        Raises:
+            SourceLostError: if the camera stops, or gives pictures of another size or type.
+        """
+        good, image = self._capture.read(self._colour_buffer)
+        if not good:
+            raise SourceLostError(f"{self._device}: the camera stopped sending frames; check its cable and power")
+        # For V4L2 this is the driver's timestamp of the buffer, on the monotonic clock.
+        at = capture_time(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, time.monotonic())
+        picture = reshape_picture(image, *self._size)
+        if picture is None:
+            raise SourceLostError(
+                f"{self._device}: OpenCV {cv2.__version__} gives {described(image)} for pictures of"
+                f" {self._size[0]}x{self._size[1]}; choose another format with source.fourcc"
+            )
+        # A picture that is grey already is returned itself, so its memory must not be reused.
+        self._colour_buffer = None if picture.ndim == 2 else image
+        frame = Frame(self.name, self._index, at, to_gray(picture))
+        self._index += 1
+        return frame
+
+    def close(self) -> None:
+        """Close the device. Idempotent."""
+        self._capture.release()
+
+    def _set_controls(self, settings: SourceSettings) -> None:
+        manual = None if settings.exposure_us is None else _V4L2_MANUAL
+        fourcc = None if settings.fourcc == "auto" else cv2.VideoWriter.fourcc(*settings.fourcc.ljust(4))
+        for name, wanted, key in (
+            ("fourcc", fourcc, cv2.CAP_PROP_FOURCC),
+            ("width", settings.width, cv2.CAP_PROP_FRAME_WIDTH),
+            ("height", settings.height, cv2.CAP_PROP_FRAME_HEIGHT),
+            ("fps", settings.fps, cv2.CAP_PROP_FPS),
+            ("exposure_us", manual, cv2.CAP_PROP_AUTO_EXPOSURE),
+            # V4L2_CID_EXPOSURE_ABSOLUTE is in units of 100 microseconds.
+            ("exposure_us", settings.exposure_us and max(1, settings.exposure_us / 100), cv2.CAP_PROP_EXPOSURE),
+            ("gain", settings.gain, cv2.CAP_PROP_GAIN),
+            ("autofocus", settings.autofocus, cv2.CAP_PROP_AUTOFOCUS),
+        ):
+            if wanted is not None and not self._capture.set(key, float(wanted)):
+                _log.warning("%s: the camera does not support [source] %s", self._device, name)
+        warn_about_picamera2_settings(self._device, settings)
+
+
+def warn_about_picamera2_settings(device: str, settings: SourceSettings) -> None:
+    """Log a warning for each setting that only picamera2 cameras have."""
+    for name, value in (("ev", settings.ev), ("lens_position", settings.lens_position)):
+        if value is not None:
+            _log.warning("%s: [source] %s applies to picamera2 cameras only", device, name)
+
+
+def reshape_picture(image: npt.NDArray[Any], width: int, height: int) -> UInt8Array | None:
+    """Return ``image`` as grey uint8 [height, width] or BGR [height, width, 3], or None if it does not have that size.
+
+    OpenCV before 4.12 returns some formats, such as BGR3, as one row of bytes: uint8 [1, height * width * 3].
+    """
+    if image.dtype == np.uint8:
+        if image.shape[:2] == (height, width):
+            return np.asarray(image, np.uint8) if image.ndim == 2 or image.shape[2] == 3 else None
+        if image.ndim == 2 and image.shape[0] == 1 and image.size == height * width * 3:
+            return np.asarray(image, np.uint8).reshape(height, width, 3)
+    return None
