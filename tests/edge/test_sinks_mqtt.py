@@ -262,10 +262,13 @@ def test_a_server_that_talks_nonsense_is_tried_again(answer: bytes) -> None:
     board, connections = StatusBoard(), []
 
     def serve() -> None:
-        with suppress(OSError):
-            while True:
+        while True:
+            try:
                 connection, _ = server.accept()
-                connections.append(connection)
+            except OSError:  # the server is closed
+                return
+            connections.append(connection)
+            with suppress(OSError):  # the client closed this connection first; the next one is served all the same
                 connection.recv(1000)
                 connection.sendall(answer)
                 connection.shutdown(socket.SHUT_WR)
