@@ -193,7 +193,7 @@ def test_two_clients_of_one_name_are_told_so(
         wait_for(lambda: status_of(board).working)
         with open_sinks(settings_for(broker[0].port), StatusBoard(), live=True):
             wait_for(lambda: "another client" in str(status_of(board).problem))
-    assert "is another client called fer-edge-pi? Set mqtt.device" in capfd.readouterr().err
+    assert "is another client named fer-edge-pi? Set mqtt.device" in capfd.readouterr().err
 
 
 def test_a_file_without_its_broker_can_be_stopped(tmp_path: Path, clip: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_server_that_never_answers_and_a_name_nobody_knows_are_told_of(capfd: 
         assert (status_of(silent).working, status_of(unknown).working) == (False, False)
     assert (status_of(silent).dropped, status_of(unknown).dropped) == (20, 20)
     told = capfd.readouterr().err
-    assert "does not answer as a broker does" in told
+    assert "does not answer as an MQTT broker does" in told
     assert told.count("20 messages were not passed on") == 2 and told.count("\n") == 4
 
 
@@ -280,6 +280,32 @@ def test_a_server_that_talks_nonsense_is_tried_again(answer: bytes) -> None:
         sink.close()
     for connection in connections:
         connection.close()
+
+
+def test_a_host_name_that_cannot_be_encoded_is_an_outage(capfd: pytest.CaptureFixture[str]) -> None:
+    board = StatusBoard()
+    with open_sinks(settings_for(1883, host="pi..local"), board, live=True):
+        wait_for(lambda: "cannot connect" in str(status_of(board).problem))
+        time.sleep(2.5)  # it is tried again, and not reported again
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+@needs_mosquitto
+def test_a_failure_in_the_network_thread_is_an_outage(
+    broker: tuple[Broker, Listener], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server, listener = broker
+    board = StatusBoard()
+    with open_sinks(settings_for(server.port), board, live=True) as sinks:
+        wait_for(lambda: status_of(board).working)
+        with monkeypatch.context() as patch:
+            patch.setattr(Topics, "states", lambda *_: 1 // 0)
+            wait_for(lambda: "ZeroDivisionError" in str(status_of(board).problem))
+            sinks.emit(numbered(1))
+        wait_for(lambda: status_of(board).sent == 1)
+        assert status_of(board).working
+    assert [line.endswith("connected") for line in capfd.readouterr().err.splitlines()] == [False, True]
+    wait_for(lambda: numbers_of(listener.on(EVENTS)) == [1])
 
 
 @needs_mosquitto

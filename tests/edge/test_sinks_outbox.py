@@ -7,13 +7,14 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.sinks.outbox import WINDOW, Message, Outbox
+from fer_edge.sinks.mqtt.outbox import WINDOW, Message, Outbox
 from fer_edge.sinks.pace import Pace
 
 
 @given(st.lists(st.sampled_from(["put", "send", "acknowledge", "lose"]), max_size=200), st.integers(1, 30))
 def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> None:
     outbox = Outbox(hold, pace=Pace(live=True), wake=lambda: None)
+    outbox.connected()
     put, losses, arrived, numbers = 0, 0, [], []
 
     def publish(message: Message) -> int:
@@ -32,7 +33,9 @@ def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> No
             elif step == "acknowledge" and numbers:
                 outbox.acknowledge(numbers.pop(0))
             elif step == "lose":
-                outbox.start_again()
+                outbox.disconnected()
+                assert not outbox.send_next(publish)
+                outbox.connected()
                 numbers.clear()
                 losses += 1
             assert len(outbox) <= hold + WINDOW
@@ -49,6 +52,7 @@ def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> No
 
 def test_what_is_on_its_way_is_waited_for_and_for_how_long_is_told() -> None:
     outbox = Outbox(10, pace=Pace(live=True), wake=lambda: None)
+    outbox.connected()
     outbox.put(Message("topic", b"1"))
     assert outbox.unanswered_s() == 0  # held, and not on its way
     assert outbox.send_next(lambda message: 7)
