@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge.protocols import ClosingSink
 from fer_edge.sinks import SinkGroup
 from fer_edge.sinks.aggregate import AggregatingSink
-from fer_edge.sinks.base import ClosingSink
 from fer_edge.sinks.console import event_line
 from fer_edge.sinks.event_json import event_to_json
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts, Frame

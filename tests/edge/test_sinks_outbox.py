@@ -11,16 +11,25 @@ from fer_edge.sinks.mqtt.outbox import WINDOW, Message, Outbox
 from fer_edge.sinks.pace import Pace
 
 
+class Sent:
+    """A delivery."""
+
+    acknowledged = False
+
+    def is_published(self) -> bool:
+        return self.acknowledged
+
+
 @given(st.lists(st.sampled_from(["put", "send", "acknowledge", "lose"]), max_size=200), st.integers(1, 30))
 def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> None:
     outbox = Outbox(hold, pace=Pace(live=True), wake=lambda: None)
     outbox.connected()
-    put, losses, arrived, numbers = 0, 0, [], []
+    put, losses, arrived, deliveries = 0, 0, [], []
 
-    def publish(message: Message) -> int:
+    def publish(message: Message) -> Sent:
         arrived.append(int(message.payload))
-        numbers.append(len(arrived))
-        return len(arrived)
+        deliveries.append(Sent())
+        return deliveries[-1]
 
     def go_on(*steps: str) -> None:
         nonlocal put, losses
@@ -30,13 +39,14 @@ def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> No
                 put += 1
             elif step == "send":
                 outbox.send_next(publish)
-            elif step == "acknowledge" and numbers:
-                outbox.acknowledge(numbers.pop(0))
+            elif step == "acknowledge" and deliveries:
+                deliveries.pop(0).acknowledged = True
+                outbox.remove_acknowledged()
             elif step == "lose":
                 outbox.disconnected()
                 assert not outbox.send_next(publish)
                 outbox.connected()
-                numbers.clear()
+                deliveries.clear()
                 losses += 1
             assert len(outbox) <= hold + WINDOW
 
@@ -55,8 +65,12 @@ def test_what_is_on_its_way_is_waited_for_and_for_how_long_is_told() -> None:
     outbox.connected()
     outbox.put(Message("topic", b"1"))
     assert outbox.unanswered_s() == 0  # held, and not on its way
-    assert outbox.send_next(lambda message: 7)
+    assert not outbox.send_next(lambda message: None)  # the connection is lost at this moment
+    assert outbox.unanswered_s() == 0
+    sent = Sent()
+    assert outbox.send_next(lambda message: sent)
     time.sleep(0.05)
     assert outbox.unanswered_s() >= 0.05
-    outbox.acknowledge(7)
+    sent.acknowledged = True
+    outbox.remove_acknowledged()
     assert outbox.unanswered_s() == 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import OutputError
-from fer_edge.sinks.base import ClosingSink
+from fer_edge.protocols import ClosingSink
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import NotTakenError, QueuedSink
 from fer_edge.types import EmotionEvent

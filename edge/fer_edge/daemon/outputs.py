@@ -11,11 +11,11 @@ from typing import Protocol, Self
 
 from fer_edge.daemon.board_recorder import BoardRecorder, BoardSink
 from fer_edge.errors import OutputError
+from fer_edge.protocols import EventSink
 from fer_edge.recording.annotate import AnnotatedVideo, Annotator
 from fer_edge.recording.trace import TraceWriter
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks import open_sinks
-from fer_edge.sinks.base import Sink
 from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent, FrameResult
 
@@ -41,7 +41,7 @@ class Outputs:
     A context manager: each output is closed, also when another one fails to.
     """
 
-    def __init__(self, sinks: Sequence[Sink] = (), recorders: Sequence[Recorder] = ()) -> None:
+    def __init__(self, sinks: Sequence[EventSink] = (), recorders: Sequence[Recorder] = ()) -> None:
         self._sinks, self._recorders = tuple(sinks), tuple(recorders)
         self._lock = threading.Lock()
         self._closed = False

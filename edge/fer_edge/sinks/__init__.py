@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from fer_edge.protocols import ClosingSink, EventSink
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.aggregate import AggregatingSink
-from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame, Sink
+from fer_edge.sinks.base import ManagedSink, ProcessedFrame
 from fer_edge.sinks.console import open_console
 from fer_edge.sinks.jsonl import open_events_file
 from fer_edge.sinks.mqtt.sink import open_mqtt
@@ -30,7 +31,7 @@ refused is refused there, at once."""
 class SinkGroup(ClosingSink):
     """All sinks of a run, as one; ``also`` takes the same events, and never waits."""
 
-    def __init__(self, sinks: Sequence[ManagedSink], also: Sequence[Sink] = ()) -> None:
+    def __init__(self, sinks: Sequence[ManagedSink], also: Sequence[EventSink] = ()) -> None:
         self._sinks, self._also = tuple(sinks), tuple(also)
 
     def emit(self, event: EmotionEvent) -> None:
@@ -67,7 +68,7 @@ def open_sinks(
     board: StatusBoard,
     *,
     live: bool,
-    also: Sequence[Sink] = (),
+    also: Sequence[EventSink] = (),
     stop: threading.Event | None = None,
 ) -> ManagedSink:
     """All sinks that the settings name, as one, with ``also``; each is told to ``board``.

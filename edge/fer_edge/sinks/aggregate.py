@@ -8,7 +8,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame
+from fer_edge.protocols import ClosingSink
+from fer_edge.sinks.base import ManagedSink, ProcessedFrame
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts
 
 _PASSES = (EventKind.SOURCE_LOST, EventKind.SOURCE_BACK)

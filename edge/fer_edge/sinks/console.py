@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from fer_edge.errors import OutputError
+from fer_edge.protocols import ClosingSink
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ClosingSink, ManagedSink
+from fer_edge.sinks.base import ManagedSink
 from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import managed

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fer_edge.protocols import ClosingSink
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ClosingSink, ManagedSink
+from fer_edge.sinks.base import ManagedSink
 from fer_edge.sinks.event_json import event_to_json
 from fer_edge.sinks.line_file import LineFile
 from fer_edge.sinks.pace import Pace

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from fer_edge.errors import OutputError
+from fer_edge.protocols import ClosingSink
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame
+from fer_edge.sinks.base import ManagedSink, ProcessedFrame
 from fer_edge.sinks.pace import POLL_S, Pace
 from fer_edge.status import SinkStatus, StatusBoard
 from fer_edge.system.backoff import Backoff

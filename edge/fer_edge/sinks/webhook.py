@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from fer_edge.errors import ConfigError, OutputError, reason_of
+from fer_edge.protocols import ClosingSink
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.secret_files import read_secret
 from fer_edge.settings.service import WebhookSettings
-from fer_edge.sinks.base import ClosingSink, ManagedSink
+from fer_edge.sinks.base import ManagedSink
 from fer_edge.sinks.event_json import event_to_json
 from fer_edge.sinks.jsonl import json_line
 from fer_edge.sinks.pace import Pace

@@ -11,10 +11,9 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv311
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -54,9 +53,6 @@ class Connection:
         self.outbox = Outbox(hold, pace=pace, wake=self._send)
         self.problem: str | None = f"{broker.where}: not connected yet"
         """Why nothing can be sent at the moment; None while connected."""
-        # paho calls ``on_publish`` with its message lock held, and publishing takes that lock while the outbox is
-        # locked. Acknowledgements therefore pass through this deque, never from one lock into the other.
-        self._acknowledged: deque[int] = deque()
         self._attempting = self._reported = self._leaving = False
         self._connected_at: float | None = None
         self._cause: str | None = None
@@ -114,7 +110,6 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
         _set_retry_delay(client, 0, self._max_retry_s)
         return client
 
@@ -122,12 +117,13 @@ class Connection:
         while self.outbox.send_next(self._publish):
             pass
 
-    def _publish(self, message: Message) -> int:
-        return self._client.publish(message.topic, message.payload, QOS, retain=message.retain).mid
+    def _publish(self, message: Message) -> MQTTMessageInfo | None:
+        delivery = self._client.publish(message.topic, message.payload, QOS, retain=message.retain)
+        return delivery if delivery.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     def _maintain(self) -> None:
         """Called by paho's thread after each network event, and at least every second while connected."""
-        self._take_acknowledgements()
+        self.outbox.remove_acknowledged()
         if not self._leaving:
             self._publisher.publish_changes(self._client)
         self._send()
@@ -135,17 +131,13 @@ class Connection:
             self._cause = "the broker does not acknowledge messages"
             self._client.hang_up()
 
-    def _take_acknowledgements(self) -> None:
-        while self._acknowledged:
-            self.outbox.acknowledge(self._acknowledged.popleft())
-
     def _crashed(self, error: Exception) -> None:
         connecting = self._client.socket() is None
         self._lost(f"cannot connect: {_reason(error)}" if connecting else f"{type(error).__name__}: {_reason(error)}")
 
     def _lost(self, problem: str) -> None:
         """Handle the end of a connection, or of an attempt to connect, that paho will follow by another attempt."""
-        self._take_acknowledgements()
+        self.outbox.remove_acknowledged()
         self.outbox.disconnected()
         if self._leaving:
             self._disconnected.set()
@@ -205,9 +197,6 @@ class Connection:
             self._lost(self._cause or "accepts the connection, but does not answer as an MQTT broker does")
         else:
             self._lost(f"the connection is lost: {self._cause or code}")
-
-    def _on_publish(self, client: Client, data: object, number: int, code: ReasonCode, properties: Properties) -> None:
-        self._acknowledged.append(number)
 
 
 class _Client(Client):

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from fer_edge.sinks.pace import POLL_S, Pace
 
@@ -21,6 +22,14 @@ class Message:
     topic: str
     payload: bytes
     retain: bool = False
+
+
+class Delivery(Protocol):
+    """The delivery of a message, such as paho's ``MQTTMessageInfo``."""
+
+    def is_published(self) -> bool:
+        """Return whether the broker has acknowledged the message."""
+        ...
 
 
 class Outbox:
@@ -40,8 +49,7 @@ class Outbox:
         self._hold, self._pace, self._wake = hold, pace, wake
         self._changed = threading.Condition()
         self._messages: deque[Message] = deque()
-        self._in_flight: deque[int] = deque()
-        self._acknowledged: set[int] = set()
+        self._in_flight: deque[Delivery] = deque()
         self._connected = self._closed = self._abandoned = False
         self._last_progress = 0.0
         self.sent = self.dropped = 0
@@ -73,17 +81,16 @@ class Outbox:
         with self._changed:
             self._connected = False
             self._in_flight.clear()
-            self._acknowledged.clear()
             while len(self._messages) > self._hold and not self._pace.waits():
                 self._messages.popleft()
                 self.dropped += 1
 
-    def send_next(self, publish: Callable[[Message], int]) -> bool:
+    def send_next(self, publish: Callable[[Message], Delivery | None]) -> bool:
         """Send the oldest message that is not in flight, if connected and fewer than ``WINDOW`` are in flight.
 
         Args:
-            publish: Sends a message and returns its packet identifier. It is called with the queue locked, so that
-                messages sent by several threads stay in order; it must not block.
+            publish: Sends a message and returns its delivery, or None if there is no connection. It is called with the
+                queue locked, so that messages sent by several threads stay in order; it must not block.
 
         Returns:
             Whether a message was sent.
@@ -92,9 +99,12 @@ class Outbox:
             count = len(self._in_flight)
             if not self._connected or count >= min(WINDOW, len(self._messages)):
                 return False
+            delivery = publish(self._messages[count])
+            if delivery is None:
+                return False
             if count == 0:
                 self._last_progress = time.monotonic()
-            self._in_flight.append(publish(self._messages[count]))
+            self._in_flight.append(delivery)
             return True
 
     def unanswered_s(self) -> float:
@@ -102,17 +112,14 @@ class Outbox:
         with self._changed:
             return time.monotonic() - self._last_progress if self._in_flight else 0.0
 
-    def acknowledge(self, number: int) -> None:
-        """Remove the message with packet identifier ``number``; others (published states) are ignored."""
+    def remove_acknowledged(self) -> None:
+        """Remove the messages that the broker has acknowledged."""
         with self._changed:
-            if number not in self._in_flight:
-                return
-            self._acknowledged.add(number)
-            self._last_progress = time.monotonic()
-            while self._in_flight and self._in_flight[0] in self._acknowledged:
-                self._acknowledged.remove(self._in_flight.popleft())
+            while self._in_flight and self._in_flight[0].is_published():
+                self._in_flight.popleft()
                 self._messages.popleft()
                 self.sent += 1
+                self._last_progress = time.monotonic()
             self._changed.notify_all()
 
     def close(self) -> None:

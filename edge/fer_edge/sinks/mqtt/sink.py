@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 
 from fer_edge.errors import OutputError
+from fer_edge.protocols import ClosingSink
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame
+from fer_edge.sinks.base import ManagedSink, ProcessedFrame
 from fer_edge.sinks.event_json import event_to_json
 from fer_edge.sinks.jsonl import json_line
 from fer_edge.sinks.mqtt.broker import broker_of
