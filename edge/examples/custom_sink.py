@@ -14,7 +14,7 @@ class Times(ClosingSink):
         self.since: dict[int | None, float] = {}
 
     def emit(self, event: EmotionEvent) -> None:
-        """``appeared`` has no previous emotion, ``left`` has no next one, ``changed`` has both; heartbeats are ignored."""
+        """Add the time of the previous emotion; ``appeared`` has no previous emotion and ``left`` has no new one."""
         if event.previous is not None:
             self.seconds[event.previous] += event.mono - self.since.pop(event.track_id)
         if event.emotion is not None and event.kind is not EventKind.HEARTBEAT:

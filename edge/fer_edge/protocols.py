@@ -105,7 +105,7 @@ class FaceLikelihood(Protocol):
 
 
 class EventSink(Protocol):
-    """Takes events, one at a time."""
+    """Takes events, one at a time. Any class with these two methods is one; ``ClosingSink`` is a base class for it."""
 
     def emit(self, event: EmotionEvent) -> None:
         """Pass ``event`` on. Raises OutputError if that is not possible."""
@@ -117,7 +117,16 @@ class EventSink(Protocol):
 
 
 class ClosingSink(Closing):
-    """Base class of an ``EventSink``: a context manager that calls ``close`` at its end."""
+    """Base class of an ``EventSink``: a context manager that calls ``close`` at its end.
+
+    >>> from fer_edge import EmotionEvent, EventKind
+    >>> class Kinds(ClosingSink):
+    ...     def emit(self, event: EmotionEvent) -> None:
+    ...         print(event.kind.value)
+    >>> with Kinds() as sink:
+    ...     sink.emit(EmotionEvent(EventKind.HEARTBEAT, "cam0", 1.7e9, 0.0))
+    heartbeat
+    """
 
     def close(self) -> None:
         """Release what the sink holds. Idempotent; does nothing unless overridden."""

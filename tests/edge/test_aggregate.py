@@ -1,4 +1,4 @@
-"""``privacy = "aggregate"``: counts of intervals add up, and nothing of a person passes."""
+"""``privacy = "aggregate"``: counts add up, and no event of a person is passed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sinks: whole lines, at once, and nothing half-written."""
+"""Sinks write whole lines without delay."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from fer_edge.types import EmotionEvent, EventKind
 EVENT = EmotionEvent(EventKind.CHANGED, "cam0", 1.7e9, 12.34, 3, "happy", "neutral", 0.834)
 
 
-def test_lines_are_appended_and_readable_at_once(tmp_path: Path) -> None:
+def test_lines_are_appended_and_readable_immediately(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     for expected in (1, 2):
         with JsonLinesSink(str(path), event_to_json) as sink:
             sink.emit(EVENT)
-            lines = path.read_text().splitlines()  # before close: what a follower sees
+            lines = path.read_text().splitlines()  # before close, as a reader that follows the file
             assert len(lines) == expected
         sink.close()
     assert json.loads(lines[-1])["emotion"] == "happy"
     assert json.loads(lines[-1])["track"] == 3
 
 
-def test_a_line_cut_off_by_a_power_failure_is_ended_first(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_ended_first(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"v":1}\n{"v":1,"ki')
     with JsonLinesSink(str(path), event_to_json) as sink:
@@ -46,7 +46,7 @@ def test_full_device(tmp_path: Path) -> None:
         sink.emit(EVENT)
 
 
-def test_unwritable_place(tmp_path: Path) -> None:
+def test_unwritable_path(tmp_path: Path) -> None:
     for target in (tmp_path, tmp_path / "missing" / "events.jsonl"):
         with pytest.raises(OutputError, match="cannot open"):
             JsonLinesSink(str(target), event_to_json)

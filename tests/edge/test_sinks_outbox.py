@@ -1,4 +1,4 @@
-"""What MQTT holds until the broker has it: order, bound, and what comes twice."""
+"""The MQTT outbox: order, limit, and which messages are sent twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fer_edge.sinks.pace import Pace
 
 
 class Sent:
-    """A delivery."""
+    """A delivery, acknowledged when ``acknowledged`` is set."""
 
     acknowledged = False
 
@@ -21,7 +21,7 @@ class Sent:
 
 
 @given(st.lists(st.sampled_from(["put", "send", "acknowledge", "lose"]), max_size=200), st.integers(1, 30))
-def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> None:
+def test_only_messages_in_flight_are_sent_twice(steps: list[str], hold: int) -> None:
     outbox = Outbox(hold, pace=Pace(live=True), wake=lambda: None)
     outbox.connected()
     put, losses, arrived, deliveries = 0, 0, [], []
@@ -31,7 +31,7 @@ def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> No
         deliveries.append(Sent())
         return deliveries[-1]
 
-    def go_on(*steps: str) -> None:
+    def run(*steps: str) -> None:
         nonlocal put, losses
         for step in steps:
             if step == "put":
@@ -50,22 +50,22 @@ def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> No
                 losses += 1
             assert len(outbox) <= hold + WINDOW
 
-    go_on(*steps, "lose")
+    run(*steps, "lose")
     while len(outbox):
-        go_on("send", "acknowledge")
+        run("send", "acknowledge")
     firsts = list(dict.fromkeys(arrived))
     assert firsts == sorted(firsts)
     assert len(arrived) - len(firsts) <= WINDOW * losses
-    # What was dropped may have arrived before the connection was lost.
+    # A dropped message may have arrived before the connection was lost.
     assert outbox.sent + outbox.dropped == put and put - outbox.dropped <= len(firsts)
 
 
-def test_what_is_on_its_way_is_waited_for_and_for_how_long_is_told() -> None:
+def test_the_time_without_acknowledgement_is_measured() -> None:
     outbox = Outbox(10, pace=Pace(live=True), wake=lambda: None)
     outbox.connected()
     outbox.put(Message("topic", b"1"))
-    assert outbox.unanswered_s() == 0  # held, and not on its way
-    assert not outbox.send_next(lambda message: None)  # the connection is lost at this moment
+    assert outbox.unanswered_s() == 0  # queued, but not in flight
+    assert not outbox.send_next(lambda message: None)  # not connected
     assert outbox.unanswered_s() == 0
     sent = Sent()
     assert outbox.send_next(lambda message: sent)

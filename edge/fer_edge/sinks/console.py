@@ -1,4 +1,4 @@
-"""Events for people: one readable line each."""
+"""Print events as readable lines."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fer_edge.types import UNCERTAIN, EmotionEvent, FaceCounts
 
 
 class ConsoleSink(ClosingSink):
-    """Writes to ``stream``, flushed line by line so that a journal or a pipe sees each event at once."""
+    """Write each event to ``stream`` as one line, flushed at once so that a journal or pipe gets it without delay."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def emit(self, event: EmotionEvent) -> None:
-        """Write one line. Raises OutputError; BrokenPipeError when the reader has gone."""
+        """Write one line. Raises OutputError; BrokenPipeError if the reader has closed the pipe."""
         try:
             self._stream.write(event_line(event) + "\n")
             self._stream.flush()
@@ -34,33 +34,42 @@ class ConsoleSink(ClosingSink):
 
 
 class ConsoleLines(ClosingSink):
-    """The same lines, for a queue: written past Python's own buffer, whose lock a stuck reader would hold."""
+    """The transport of the console.
+
+    It writes to the file descriptor: a reader that stops reading would otherwise block Python's buffer, and with it
+    every other writer.
+    """
 
     def __init__(self) -> None:
         self._file = LineFile(STANDARD_OUTPUT)
 
     def encode(self, event: EmotionEvent) -> bytes:
-        """The line of ``event``, UTF-8."""
+        """Return the line of ``event``, UTF-8."""
         return event_line(event).encode("utf-8", "backslashreplace") + b"\n"
 
-    def carry(self, lines: Sequence[bytes]) -> int:
-        """Write ``lines``; returns how many. Raises OutputError; BrokenPipeError when the reader has gone."""
+    def send(self, lines: Sequence[bytes]) -> int:
+        """Write ``lines`` and return their number. Raises OutputError; BrokenPipeError if the reader has closed it."""
         return self._file.write(lines)
 
     def close(self) -> None:
-        """Standard output stays open."""
+        """Close the copy of the descriptor; standard output stays open."""
         self._file.close()
 
 
 def open_console(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    """Standard output, unless the JSON lines go there."""
+    """Open the sink for standard output; None if the JSON lines are written there."""
     if settings.output.events == STANDARD_OUTPUT:
         return None
     return managed(ConsoleLines(), "console", settings, board, pace=pace)
 
 
 def event_line(event: EmotionEvent) -> str:
-    """Such as ``   3.20 s  demo  face 1  changed   neutral -> happy  71 %``."""
+    """Return ``event`` as one line of text.
+
+    >>> from fer_edge import EmotionEvent, EventKind
+    >>> event_line(EmotionEvent(EventKind.CHANGED, "cam0", 1.7e9, 123.4, 3, "happy", "neutral", 0.83))
+    '  123.40 s  cam0  face 3  changed   neutral -> happy  83%'
+    """
     parts = [f"{event.mono:8.2f} s", event.source]
     if event.track_id is not None:
         parts.append(f"face {event.track_id}")

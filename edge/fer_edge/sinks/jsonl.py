@@ -1,4 +1,4 @@
-"""Events for programs: one JSON object a line, appended to a file or written to standard output."""
+"""Write events as JSON lines to a file or standard output."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ _MIB = 2**20
 
 
 class JsonLinesSink(ClosingSink):
-    """Appends to ``target`` (a file, or ``-``); ``encode`` turns an event into the object to write.
+    """Append events to a file as JSON lines.
 
-    ``max_bytes`` and ``keep`` bound the file and the rotated ones, and ``synced`` says that ``sync`` will be called, as
-    for ``LineFile``. Raises OutputError.
+    Args:
+        target: A file, or ``-`` for standard output.
+        encode: Returns the object to write for an event.
+        max_bytes, keep, synced: As for ``LineFile``.
+
+    Raises:
+        OutputError: if the file cannot be opened.
     """
 
     def __init__(
@@ -39,19 +44,19 @@ class JsonLinesSink(ClosingSink):
         self._file = LineFile(target, max_bytes=max_bytes, keep=keep, synced=synced)
 
     def emit(self, event: EmotionEvent) -> None:
-        """Write one line. Raises OutputError; BrokenPipeError when the reader has gone."""
-        self.carry([self.encode(event)])
+        """Write one line. Raises OutputError; BrokenPipeError if the reader has closed the pipe."""
+        self.send([self.encode(event)])
 
     def encode(self, event: EmotionEvent) -> bytes:
-        """The line of ``event``."""
+        """Return the line of ``event``."""
         return json_line(self._encode(event)) + b"\n"
 
-    def carry(self, lines: Sequence[bytes]) -> int:
-        """Write the first of ``lines``; returns how many. Raises as ``emit`` does."""
+    def send(self, lines: Sequence[bytes]) -> int:
+        """Write the first of ``lines`` and return their number. Raises the same errors as ``emit``."""
         return self._file.write(lines)
 
     def sync(self) -> None:
-        """Return once the written lines are on the disk. Raises OutputError."""
+        """Wait until the written lines are on the disk. Raises OutputError."""
         self._file.sync()
 
     def close(self) -> None:
@@ -60,18 +65,18 @@ class JsonLinesSink(ClosingSink):
 
 
 def json_line(value: Mapping[str, Any]) -> bytes:
-    """``value`` as compact JSON, UTF-8; what cannot be written so, as in a file name of odd bytes, is escaped."""
+    """Return ``value`` as compact JSON in UTF-8. Surrogates, as in file names that are not UTF-8, are escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")
 
 
 def open_events_file(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    """What ``output.events`` names. Raises OutputError."""
+    """Open the sink of ``output.events``; None if it is not set. Raises OutputError."""
     output = settings.output
     if output.events is None:
         return None
-    most = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
+    max_bytes = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
     synced = output.events_sync_s is not None
-    sink = JsonLinesSink(output.events, event_to_json, max_bytes=most, keep=output.events_keep, synced=synced)
+    sink = JsonLinesSink(output.events, event_to_json, max_bytes=max_bytes, keep=output.events_keep, synced=synced)
     sync = None if output.events_sync_s is None else Sync(sink.sync, output.events_sync_s)
     return managed(sink, "events", settings, board, pace=pace, gather_s=output.events_gather_s, sync=sync)

@@ -1,6 +1,8 @@
-"""The connection to an MQTT broker: paho's network thread, and what is published when.
+"""The connection to an MQTT broker, in paho's network thread.
 
-Imports paho, so import this module only where MQTT is used.
+This module imports paho; import it only where MQTT is used. paho connects, pings and reconnects. Added here is what it
+lacks: a thread that survives an exception, the reason of a failed attempt, random and growing waits after connections
+that are lost soon, a limit for acknowledgements, and closing in bounded time. See ``outbox`` for the queue.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from fer_edge.system.one_line import say
 _CONNECT_TIMEOUT_S = 10.0
 """Limit for the TCP connection, and again for the TLS handshake. The broker's answer is limited by the keepalive."""
 _ACKNOWLEDGE_TIMEOUT_S = 30.0
+"""Limit for an acknowledgement. A broker may answer pings and still not acknowledge messages."""
 _STABLE_S = 20.0
 """A connection that lasted this long was a good one; one that is lost sooner makes the next retry wait longer."""
 _GOODBYE_S = 1.0
@@ -73,7 +76,7 @@ class Connection:
         """Send the remaining messages, publish the last states and ``offline``, and disconnect. Idempotent.
 
         Waits at most ``pace.drain_s`` seconds for the messages; if not live, as long as any is acknowledged within
-        that time. Gives up at once if an attempt to connect fails meanwhile.
+        that time. Gives up at once if an attempt to connect fails while closing.
 
         Returns:
             The number of messages that were lost.
@@ -91,7 +94,8 @@ class Connection:
         if self._client.is_connected():
             with contextlib.suppress(RuntimeError, ValueError):  # the connection was lost at this moment
                 self._publisher.leave(self._client).wait_for_publish(_GOODBYE_S)
-        # ``loop_stop`` would wait for paho's thread, which may be resolving a name; ``disconnect`` lets it end alone.
+        # Not ``loop_stop``: it waits for paho's thread, which may be resolving a name. After ``disconnect`` the thread
+        # ends on its own.
         if self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._disconnected.wait(_GOODBYE_S):
             self._client.hang_up()
         return self.outbox.clear()
@@ -122,7 +126,7 @@ class Connection:
         return delivery if delivery.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     def _maintain(self) -> None:
-        """Called by paho's thread after each network event, and at least every second while connected."""
+        """Do periodic work. paho's thread calls this after each network event, or after 1 s, while connected."""
         self.outbox.remove_acknowledged()
         if not self._leaving:
             self._publisher.publish_changes(self._client)
@@ -136,7 +140,7 @@ class Connection:
         self._lost(f"cannot connect: {_reason(error)}" if connecting else f"{type(error).__name__}: {_reason(error)}")
 
     def _lost(self, problem: str) -> None:
-        """Handle the end of a connection, or of an attempt to connect, that paho will follow by another attempt."""
+        """Handle the end of a connection or of an attempt to connect. paho will try again."""
         self.outbox.remove_acknowledged()
         self.outbox.disconnected()
         if self._leaving:

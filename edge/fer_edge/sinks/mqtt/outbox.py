@@ -35,9 +35,8 @@ class Delivery(Protocol):
 class Outbox:
     """A bounded queue of messages that are removed once the broker acknowledges them. Thread-safe.
 
-    paho has a queue of its own, but it drops the newest message when it is full, and it sends a message that was
-    published while the connection was being made ahead of the older ones. Hence this one, which gives paho a message
-    only while the connection is up.
+    paho also has a queue, but a full one rejects the newest message, and after a reconnect it can send new messages
+    before older ones. This queue therefore keeps the messages and passes them to paho only while it is connected.
 
     Args:
         hold: Maximum number of messages, not counting those in flight.
@@ -89,7 +88,7 @@ class Outbox:
         """Send the oldest message that is not in flight, if connected and fewer than ``WINDOW`` are in flight.
 
         Args:
-            publish: Sends a message and returns its delivery, or None if there is no connection. It is called with the
+            publish: Sends a message and returns its delivery, or None if not connected. It is called with the
                 queue locked, so that messages sent by several threads stay in order; it must not block.
 
         Returns:

@@ -72,8 +72,8 @@ class MqttSink(ClosingSink):
         """
         lost = self._connection.close()
         if lost:
-            problem = self._connection.problem or "the broker did not take all of them in time"
-            message = f"mqtt: {problem}; {lost} message{'s were' if lost > 1 else ' was'} not passed on"
+            problem = self._connection.problem or "the broker did not acknowledge all messages in time"
+            message = f"mqtt: {problem}; {lost} message{'s were' if lost > 1 else ' was'} lost"
             if not self._pace.live:
                 raise OutputError(message)
             say(message)
