@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from fer_edge.protocols import ClosingSink, EventSink
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.aggregate import AggregatingSink
-from fer_edge.sinks.base import ManagedSink, ProcessedFrame
+from fer_edge.sinks.base import ManagedSink
 from fer_edge.sinks.console import open_console
 from fer_edge.sinks.jsonl import open_events_file
 from fer_edge.sinks.mqtt.sink import open_mqtt
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.webhook import open_webhook
 from fer_edge.status import StatusBoard
-from fer_edge.types import EmotionEvent
+from fer_edge.types import EmotionEvent, FrameResult
 
 _OPENERS: tuple[Callable[[RuntimeSettings, StatusBoard, Pace], ManagedSink | None], ...] = (
     open_events_file,
@@ -50,7 +50,7 @@ class SinkGroup(ClosingSink):
         if failures:
             raise failures[0]
 
-    def record(self, result: ProcessedFrame) -> None:
+    def record(self, result: FrameResult) -> None:
         """Note that a frame was processed. Raises the error that ended a sink, if any."""
         for sink in self._sinks:
             sink.record(result)

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from fer_edge.protocols import ClosingSink
-from fer_edge.sinks.base import ManagedSink, ProcessedFrame
-from fer_edge.types import EmotionEvent, EventKind, FaceCounts
+from fer_edge.sinks.base import ManagedSink
+from fer_edge.types import EmotionEvent, EventKind, FaceCounts, FrameResult
 
 _PASSED_ON = (EventKind.SOURCE_LOST, EventKind.SOURCE_BACK)
 _MAX_MISSED = 1000
@@ -101,7 +101,7 @@ class AggregatingSink(ClosingSink):
             if passed_on:
                 self._sink.emit(event)
 
-    def record(self, result: ProcessedFrame) -> None:
+    def record(self, result: FrameResult) -> None:
         """Advance the time of the frame's source. Raises the error that ended ``sink``, if any."""
         with self._lock:
             self._raise_failure()

@@ -6,22 +6,13 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from fer_edge.protocols import EventSink
-from fer_edge.types import Frame
-
-
-class ProcessedFrame(Protocol):
-    """The part of a frame's result that a sink uses."""
-
-    @property
-    def frame(self) -> Frame:
-        """The frame, with its source and time."""
-        ...
+from fer_edge.types import FrameResult
 
 
 class ManagedSink(EventSink, Protocol):
     """A sink that works in the background; a context manager that calls ``close`` at its end."""
 
-    def record(self, result: ProcessedFrame) -> None:
+    def record(self, result: FrameResult) -> None:
         """Note that a frame was processed, with events or without. Raises the error that ended the sink, if any."""
         ...
 

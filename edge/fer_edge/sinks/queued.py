@@ -12,12 +12,12 @@ from typing import Generic, Protocol, TypeVar
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ManagedSink, ProcessedFrame
+from fer_edge.sinks.base import ManagedSink
 from fer_edge.sinks.pace import POLL_S, Pace
 from fer_edge.status import SinkStatus, StatusBoard
 from fer_edge.system.backoff import Backoff
 from fer_edge.system.one_line import say
-from fer_edge.types import EmotionEvent
+from fer_edge.types import EmotionEvent, FrameResult
 
 FIRST_RETRY_S = 1.0
 """Wait after the first failure, in seconds; each further wait is twice as long."""
@@ -133,7 +133,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
             self._drop_oldest()
             self._changed.notify_all()
 
-    def record(self, result: ProcessedFrame) -> None:
+    def record(self, result: FrameResult) -> None:
         """Raise the error that ended the sink, if any."""
         if self._failure is not None:
             with self._changed:
@@ -328,7 +328,7 @@ class DirectSink(ClosingSink, Generic[Item]):
         self._transport.send([self._transport.encode(event)])
         self._sent += 1
 
-    def record(self, result: ProcessedFrame) -> None:
+    def record(self, result: FrameResult) -> None:
         """Do nothing: a failure has been raised by ``emit``."""
 
     def status(self) -> SinkStatus:

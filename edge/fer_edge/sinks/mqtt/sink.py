@@ -7,7 +7,7 @@ import socket
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ManagedSink, ProcessedFrame
+from fer_edge.sinks.base import ManagedSink
 from fer_edge.sinks.event_json import event_to_json
 from fer_edge.sinks.jsonl import json_line
 from fer_edge.sinks.mqtt.broker import broker_of
@@ -18,7 +18,7 @@ from fer_edge.sinks.pace import Pace
 from fer_edge.status import SinkStatus, StatusBoard
 from fer_edge.system.extras import demand
 from fer_edge.system.one_line import say
-from fer_edge.types import EmotionEvent
+from fer_edge.types import EmotionEvent, FrameResult
 
 
 class MqttSink(ClosingSink):
@@ -50,7 +50,7 @@ class MqttSink(ClosingSink):
         if event.counts is not None:
             outbox.put(Message(self._topics.counts(event.source), payload, retain=True))
 
-    def record(self, result: ProcessedFrame) -> None:
+    def record(self, result: FrameResult) -> None:
         """Do nothing: states are read from the board."""
 
     def status(self) -> SinkStatus:
