@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,9 @@ from fer_edge.errors import OutputError
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.service import OutputSettings, RecoverySettings
 from fer_edge.sinks import open_sinks
+from fer_edge.sinks.event_json import event_json_line
 from fer_edge.sinks.pace import Pace
-from fer_edge.sinks.queued import QueuedSink, Sync
+from fer_edge.sinks.queued import Batching, QueuedSink
 from fer_edge.status import SinkStatus, StatusBoard
 from support.card_images import loop_device, why_no_loop_device
 from support.edge_command import clean_environment, command_line, lines_of
@@ -221,15 +222,12 @@ class FailingDisk:
     """A transport that accepts everything and counts syncs."""
 
     def __init__(self) -> None:
-        self.taken: list[str] = []
+        self.taken: list[bytes] = []
         self.works, self.syncs = False, 0
 
-    def encode(self, event: object) -> str:
-        return str(event)
-
-    def send(self, items: list[str]) -> int:
-        self.taken += items
-        return len(items)
+    def send(self, events: Sequence[bytes]) -> int:
+        self.taken += events
+        return len(events)
 
     def sync(self) -> None:
         self.syncs += 1
@@ -244,7 +242,15 @@ def test_an_outage_of_syncs_is_reported_once_and_over_with_the_next_good_one(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     disk = FailingDisk()
-    sink = QueuedSink(disk, "disk", hold=100, pace=Pace(live=True), max_retry_s=1.0, sync=Sync(disk.sync, 0.0))  # type: ignore[arg-type]
+    sink = QueuedSink(
+        disk,
+        event_json_line,
+        "disk",
+        hold=100,
+        pace=Pace(live=True),
+        max_retry_s=1.0,
+        batching=Batching(sync=disk.sync),
+    )
     for number in range(3):
         sink.emit(numbered(number))
         wait_for(lambda: disk.syncs > number)  # noqa: B023

@@ -46,7 +46,7 @@ def test_rotation_keeps_the_newest_lines_whole_and_in_order(
             lines = [b"%d" % (len(written) + n) + b"x" * size + b"\n" for n, size in enumerate(batch)]
             written += lines
             while lines:
-                lines = lines[file.write(lines) :]
+                lines = lines[file.send(lines) :]
         file.close()
         files = [path.with_name(f"events.jsonl.{n}") for n in range(keep, 0, -1)] + [path]
         assert set(Path(folder).iterdir()) <= set(files)
@@ -59,18 +59,18 @@ def test_rotation_keeps_the_newest_lines_whole_and_in_order(
         for number in interrupted:  # a rotation that was cut off leaves a gap, which the next one closes
             path.with_name(f"events.jsonl.{number}").unlink(missing_ok=True)
         with LineFile(str(path), max_bytes=1, keep=keep) as file:
-            file.write([b"last\n"])
+            file.send([b"last\n"])
         assert path.read_bytes() == b"last\n"
 
 
 def test_another_program_may_put_the_file_aside(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     with LineFile(str(path)) as file:
-        file.write([b"1\n"])
+        file.send([b"1\n"])
         path.rename(tmp_path / "old")
-        file.write([b"2\n"])
+        file.send([b"2\n"])
         path.unlink()
-        file.write([b"3\n"])
+        file.send([b"3\n"])
     assert (path.read_bytes(), (tmp_path / "old").read_bytes()) == (b"3\n", b"1\n")
 
 
@@ -79,8 +79,8 @@ def test_a_link_stays_when_what_it_leads_to_is_put_aside(tmp_path: Path) -> None
     link = tmp_path / "events.jsonl"
     link.symlink_to(tmp_path / "real" / "file")
     with LineFile(str(link), max_bytes=2, keep=1) as file:
-        file.write([b"1\n"])
-        file.write([b"2\n"])
+        file.send([b"1\n"])
+        file.send([b"2\n"])
     assert link.is_symlink() and link.read_bytes() == b"2\n"
     assert (tmp_path / "real" / "file.1").read_bytes() == b"1\n"
 

@@ -93,7 +93,7 @@ class AggregatingSink(ClosingSink):
         with self._lock:
             self._raise_failure()
             passed_on = event.kind in _PASSED_ON
-            if self._live or not passed_on:  # their time is monotonic, for a file too
+            if self._live or not passed_on:  # events passed on have monotonic time, even for a file
                 now = self._now(event.mono)
                 self._advance(event.source, now)
                 if event.source in self._intervals:
@@ -135,7 +135,7 @@ class AggregatingSink(ClosingSink):
         return time.monotonic() - self._started if self._live else mono
 
     def _advance(self, source: str, now: float) -> None:
-        """Emit the counts of each interval of ``source`` that ended before ``now``."""
+        """Emit the counts of each interval of ``source`` that ended by ``now``."""
         if not math.isfinite(now):
             return
         begun = self._every_s * (now // self._every_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TextIO
 
 from fer_edge.errors import OutputError
@@ -33,34 +32,16 @@ class ConsoleSink(ClosingSink):
             raise OutputError(f"standard output: cannot write: {error.strerror}") from error
 
 
-class ConsoleLines(ClosingSink):
-    """The transport of the console.
-
-    It writes to the file descriptor: a reader that stops reading would otherwise block Python's buffer, and with it
-    every other writer.
-    """
-
-    def __init__(self) -> None:
-        self._file = LineFile(STANDARD_OUTPUT)
-
-    def encode(self, event: EmotionEvent) -> bytes:
-        """Return the line of ``event``, UTF-8."""
-        return event_line(event).encode("utf-8", "backslashreplace") + b"\n"
-
-    def send(self, lines: Sequence[bytes]) -> int:
-        """Write ``lines`` and return their number. Raises OutputError; BrokenPipeError if the reader has closed it."""
-        return self._file.write(lines)
-
-    def close(self) -> None:
-        """Close the copy of the descriptor; standard output stays open."""
-        self._file.close()
-
-
 def open_console(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
     """Open the sink for standard output; None if the JSON lines are written there."""
     if settings.output.events == STANDARD_OUTPUT:
         return None
-    return managed(ConsoleLines(), "console", settings, board, pace=pace)
+    # A file descriptor, not ``sys.stdout``: a reader that stops reading would block Python's buffer for all threads.
+    return managed(LineFile(STANDARD_OUTPUT), _encode, "console", settings, board, pace=pace)
+
+
+def _encode(event: EmotionEvent) -> bytes:
+    return event_line(event).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def event_line(event: EmotionEvent) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,6 +47,17 @@ def event_to_json(event: EmotionEvent) -> dict[str, Any]:
         }
     synced = clock_synced()
     return line if synced is None else {**line, "clock_synced": synced}
+
+
+def event_json_line(event: EmotionEvent) -> bytes:
+    """Return ``event_to_json`` of ``event`` as a line of compact JSON, with its newline."""
+    return json_bytes(event_to_json(event)) + b"\n"
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return ``value`` as compact JSON in UTF-8. Surrogates, as in file names that are not UTF-8, are escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
 
 
 def clock_synced() -> bool | None:

@@ -20,7 +20,7 @@ class LineFile(Closing):
 
     Lines are written with one write(2), so that a reader never sees part of a line. If the disk is full, the part that
     was written is truncated. A line that an earlier process left incomplete is ended first. After a failure, or if
-    another program has rotated or removed the file, the next ``write`` opens it again.
+    another program has rotated or removed the file, the next ``send`` opens it again.
 
     Args:
         target: The file, or ``-`` for standard output.
@@ -43,7 +43,7 @@ class LineFile(Closing):
         self._regular = False
         self._open()
 
-    def write(self, lines: Sequence[bytes]) -> int:
+    def send(self, lines: Sequence[bytes]) -> int:
         """Append the first of ``lines``, as many as fit into the file.
 
         Args:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
@@ -26,28 +26,24 @@ _MAX_BATCH = 256
 _CLOSING_RETRY_S = 0.25
 """Wait between attempts while closing, in seconds."""
 
-Item = TypeVar("Item")
+Encode = Callable[[EmotionEvent], bytes]
 
 
 class EventRejectedError(OutputError):
     """The output will never accept this event, but it may accept others."""
 
 
-class Transport(Protocol[Item]):
-    """The output behind a queue. Only the queue's thread calls it, except for ``encode``."""
+class Transport(Protocol):
+    """The output behind a queue. Only the queue's thread calls it."""
 
-    def encode(self, event: EmotionEvent) -> Item:
-        """Return ``event`` in the form that is queued; called when the event is emitted."""
-        ...
-
-    def send(self, items: Sequence[Item]) -> int:
-        """Send the first of ``items`` (one or more), in order.
+    def send(self, events: Sequence[bytes]) -> int:
+        """Send the first of the encoded ``events`` (one or more), in order.
 
         Returns:
-            The number of items sent (1 or more).
+            The number of events sent (1 or more).
 
         Raises:
-            EventRejectedError: if the output will never accept the first item.
+            EventRejectedError: if the output will never accept the first event.
             OutputError: if nothing was sent.
             BrokenPipeError: if the reader has closed the pipe.
         """
@@ -59,22 +55,30 @@ class Transport(Protocol[Item]):
 
 
 @dataclass(frozen=True, slots=True)
-class Sync:
-    """Write what was sent to the disk, so that it survives a power failure.
+class Batching:
+    """When a queue sends and syncs events. By default each is sent at once and not synced.
 
-    The queue's thread calls ``sync``, which may raise OutputError, at most ``max_delay_s`` seconds after an item was
-    sent; 0 syncs after each batch.
+    Args:
+        gather_s: Seconds to wait for more events, while there is room, to send them in one batch.
+        sync: Called by the queue's thread to write what was sent to the disk, so that it survives a power failure. May
+            raise OutputError. A disk that hangs fills the queue and does not block ``emit``.
+        max_sync_delay_s: Maximum seconds between sending an event and the sync; 0 syncs after each batch.
     """
 
-    sync: Callable[[], None]
-    max_delay_s: float
+    gather_s: float = 0.0
+    sync: Callable[[], None] | None = None
+    max_sync_delay_s: float = 0.0
 
 
-class QueuedSink(ClosingSink, Generic[Item]):
+_AT_ONCE = Batching()
+
+
+class QueuedSink(ClosingSink):
     """Queue events for ``transport``, in order.
 
     Args:
         transport: The output.
+        encode: Returns an event in the form that ``transport`` sends; called when the event is emitted.
         name: Its name in the status and in messages.
         hold: Maximum number of queued events, not counting the batch being sent (up to 256).
         pace: If live, ``emit`` never waits: when the queue is full, the oldest event is dropped and counted. Otherwise
@@ -82,29 +86,28 @@ class QueuedSink(ClosingSink, Generic[Item]):
         max_retry_s: If given, a failure is an outage: the batch is sent again after 1 s, then after twice as long each
             time, up to this many seconds. A closed pipe is an outage, too. If None, a failure ends the sink: the next
             ``emit``, ``record`` or ``close`` raises it.
-        gather_s: Seconds to wait for more events, while there is room, to send them in one batch.
-        sync: Called by the queue's thread, so that a disk that hangs fills the queue and does not block ``emit``.
+        batching: When events are sent and synced.
     """
 
     def __init__(
         self,
-        transport: Transport[Item],
+        transport: Transport,
+        encode: Encode,
         name: str,
         *,
         hold: int,
         pace: Pace,
         max_retry_s: float | None = None,
-        gather_s: float = 0.0,
-        sync: Sync | None = None,
+        batching: Batching = _AT_ONCE,
     ) -> None:
-        self._transport, self._name = transport, name
+        self._transport, self._encode, self._name = transport, encode, name
         self._hold, self._pace, self._max_retry_s = hold, pace, max_retry_s
-        self._gather_s, self._sync = gather_s, sync
+        self._batching = batching
         # Used by the queue's thread only.
         self._sync_by: float | None = None
         self._sync_failed = False
         self._changed = threading.Condition()
-        self._waiting: deque[Item] = deque()
+        self._waiting: deque[bytes] = deque()
         self._sending = 0
         self._oldest_at = 0.0
         self._sent = self._dropped = 0
@@ -119,7 +122,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
 
     def emit(self, event: EmotionEvent) -> None:
         """Queue ``event``. Raises the error that ended the sink, if any."""
-        item = self._transport.encode(event)
+        item = self._encode(event)
         with self._changed:
             while len(self._waiting) >= self._hold and self._works() and self._pace.waits():
                 self._changed.wait(POLL_S)
@@ -212,7 +215,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
                 self._failure, self._problem = error, str(error)
                 self._changed.notify_all()
 
-    def _send(self, batch: list[Item]) -> None:
+    def _send(self, batch: list[bytes]) -> None:
         try:
             self._succeeded(batch, self._transport.send(batch))
         except EventRejectedError as error:
@@ -229,13 +232,13 @@ class QueuedSink(ClosingSink, Generic[Item]):
             self._report(error if isinstance(error, OutputError) else closed)
             self._pause(self._backoff.take())
 
-    def _next_batch(self) -> list[Item] | None:
+    def _next_batch(self) -> list[bytes] | None:
         """Wait for the next events to send. Return an empty list if a sync is due, None at the end."""
         with self._changed:
             while self._closing_until is None and not self._batch_is_due() and not self._sync_is_due():
                 deadlines = [] if self._sync_by is None else [self._sync_by]
-                if self._waiting and self._gather_s:
-                    deadlines.append(self._oldest_at + self._gather_s)
+                if self._waiting and self._batching.gather_s:
+                    deadlines.append(self._oldest_at + self._batching.gather_s)
                 self._changed.wait(max(0.0, min(deadlines) - time.monotonic()) if deadlines else None)
             if self._closing_until is not None and time.monotonic() > self._closing_until:
                 return None
@@ -251,7 +254,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
     def _batch_is_due(self) -> bool:
         """Return whether events have waited for ``gather_s``, or the queue is half full."""
         half_full = 2 * len(self._waiting) >= min(self._hold, 2 * _MAX_BATCH)
-        return bool(self._waiting) and (half_full or time.monotonic() >= self._oldest_at + self._gather_s)
+        return bool(self._waiting) and (half_full or time.monotonic() >= self._oldest_at + self._batching.gather_s)
 
     def _sync_is_due(self) -> bool:
         if self._sync_by is None:
@@ -261,10 +264,10 @@ class QueuedSink(ClosingSink, Generic[Item]):
 
     def _run_sync(self) -> None:
         """Sync what was sent. A failure is reported once, and ends with the next sync that succeeds."""
-        assert self._sync is not None, "nothing to sync with"
+        assert self._batching.sync is not None, "nothing to sync with"
         self._sync_by = None  # a retry would not write what the disk has refused
         try:
-            self._sync.sync()
+            self._batching.sync()
         except OutputError as error:
             if self._backoff is None:
                 raise
@@ -277,9 +280,9 @@ class QueuedSink(ClosingSink, Generic[Item]):
         if not outage:
             self._succeeded([], 0)
 
-    def _succeeded(self, batch: list[Item], count: int) -> None:
-        if batch and self._sync is not None and self._sync_by is None:
-            self._sync_by = time.monotonic() + self._sync.max_delay_s
+    def _succeeded(self, batch: list[bytes], count: int) -> None:
+        if batch and self._batching.sync is not None and self._sync_by is None:
+            self._sync_by = time.monotonic() + self._batching.max_sync_delay_s
         with self._changed:
             if self._closed:  # ``close`` has given up and counted these events as lost
                 return
@@ -296,7 +299,7 @@ class QueuedSink(ClosingSink, Generic[Item]):
         if recovered:
             say(f"{self._name}: works again" + (f"; {dropped} events dropped so far" if dropped else ""))
 
-    def _put_back(self, items: list[Item]) -> None:
+    def _put_back(self, items: list[bytes]) -> None:
         self._sending = 0
         if not self._closed:
             self._waiting.extendleft(reversed(items))
@@ -316,16 +319,16 @@ class QueuedSink(ClosingSink, Generic[Item]):
                 self._changed.wait(_CLOSING_RETRY_S)
 
 
-class DirectSink(ClosingSink, Generic[Item]):
+class DirectSink(ClosingSink):
     """Send each event to ``transport`` while the caller waits; for files that are processed as fast as possible."""
 
-    def __init__(self, transport: Transport[Item], name: str) -> None:
-        self._transport, self._name = transport, name
+    def __init__(self, transport: Transport, encode: Encode, name: str) -> None:
+        self._transport, self._encode, self._name = transport, encode, name
         self._sent = 0
 
     def emit(self, event: EmotionEvent) -> None:
         """Send ``event``. Raises OutputError; BrokenPipeError if the reader has closed the pipe."""
-        self._transport.send([self._transport.encode(event)])
+        self._transport.send([self._encode(event)])
         self._sent += 1
 
     def record(self, result: FrameResult) -> None:
@@ -344,26 +347,26 @@ class DirectSink(ClosingSink, Generic[Item]):
 
 
 def managed(
-    transport: Transport[Item],
+    transport: Transport,
+    encode: Encode,
     name: str,
     settings: RuntimeSettings,
     board: StatusBoard,
     *,
     pace: Pace,
-    gather_s: float = 0.0,
-    sync: Sync | None = None,
+    batching: Batching = _AT_ONCE,
 ) -> ManagedSink:
     """Return a sink for ``transport``, whose status is on ``board`` as ``name``.
 
     It has a queue for live sources, and if events are gathered or synced; with ``recovery.reconnect``, failures are
     then outages. Otherwise events are sent while the caller waits.
     """
-    sink: QueuedSink[Item] | DirectSink[Item]
-    if pace.live or gather_s or sync is not None:
+    sink: QueuedSink | DirectSink
+    if pace.live or batching.gather_s or batching.sync is not None:
         hold = settings.output.hold
         retry_s = settings.recovery.retry_most_s if settings.recovery.reconnect else None
-        sink = QueuedSink(transport, name, hold=hold, pace=pace, max_retry_s=retry_s, gather_s=gather_s, sync=sync)
+        sink = QueuedSink(transport, encode, name, hold=hold, pace=pace, max_retry_s=retry_s, batching=batching)
     else:
-        sink = DirectSink(transport, name)
+        sink = DirectSink(transport, encode, name)
     board.watch_sink(sink.status)
     return sink

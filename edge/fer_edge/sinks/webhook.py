@@ -16,8 +16,7 @@ from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.secret_files import read_secret
 from fer_edge.settings.service import WebhookSettings
 from fer_edge.sinks.base import ManagedSink
-from fer_edge.sinks.event_json import event_to_json
-from fer_edge.sinks.jsonl import json_line
+from fer_edge.sinks.event_json import event_to_json, json_bytes
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import EventRejectedError, QueuedSink
 from fer_edge.status import StatusBoard
@@ -57,12 +56,8 @@ class Webhook(ClosingSink):
             login = f"{unquote(self._url.username)}:{unquote(self._url.password or '')}"
             self._headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
 
-    def encode(self, event: EmotionEvent) -> bytes:
-        """Return the JSON object to post."""
-        return json_line(event_to_json(event))
-
-    def send(self, items: Sequence[bytes]) -> int:
-        """Post the first item. Raises EventRejectedError if the server will never accept it, else OutputError."""
+    def send(self, events: Sequence[bytes]) -> int:
+        """Post the first event. Raises EventRejectedError if the server will never accept it, else OutputError."""
         import http.client
 
         connection = self._connection()
@@ -72,7 +67,7 @@ class Webhook(ClosingSink):
         deadline.daemon = True
         try:
             deadline.start()
-            connection.request("POST", self._target(), body=items[0], headers=self._headers)
+            connection.request("POST", self._target(), body=events[0], headers=self._headers)
             status = connection.getresponse().status
             if too_late.is_set():  # a truncated response may look complete
                 raise TimeoutError
@@ -114,9 +109,13 @@ def open_webhook(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> M
     hook = settings.webhook
     if hook.url is None:
         return None
-    sink = QueuedSink(Webhook(hook), "webhook", hold=hook.hold, pace=pace, max_retry_s=hook.retry_most_s)
+    sink = QueuedSink(Webhook(hook), _encode, "webhook", hold=hook.hold, pace=pace, max_retry_s=hook.retry_most_s)
     board.watch_sink(sink.status)
     return sink
+
+
+def _encode(event: EmotionEvent) -> bytes:
+    return json_bytes(event_to_json(event))
 
 
 def _split(url: str, shown: str) -> SplitResult:

@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Mapping
 
-from fer_edge.sinks.jsonl import json_line
+from fer_edge.sinks.event_json import json_bytes
 from fer_edge.sinks.mqtt.topics import Topics
 from fer_edge.status import ModelStatus
 
@@ -117,7 +117,7 @@ class _Entities:
         """Add one entity."""
         key = _identifier(entity)
         whole = {"name": name, "unique_id": f"{self._id}_{key}", **self._common, **config}
-        self.payloads[f"{self._prefix}/{component}/{self._id}/{key}/config"] = json_line(whole)
+        self.payloads[f"{self._prefix}/{component}/{self._id}/{key}/config"] = json_bytes(whole)
 
 
 @functools.cache

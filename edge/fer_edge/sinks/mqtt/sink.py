@@ -8,8 +8,7 @@ from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.base import ManagedSink
-from fer_edge.sinks.event_json import event_to_json
-from fer_edge.sinks.jsonl import json_line
+from fer_edge.sinks.event_json import event_to_json, json_bytes
 from fer_edge.sinks.mqtt.broker import broker_of
 from fer_edge.sinks.mqtt.outbox import Message
 from fer_edge.sinks.mqtt.publisher import Publisher
@@ -45,7 +44,7 @@ class MqttSink(ClosingSink):
     def emit(self, event: EmotionEvent) -> None:
         """Queue ``event`` for the broker."""
         outbox = self._connection.outbox
-        payload = json_line(event_to_json(event))
+        payload = json_bytes(event_to_json(event))
         outbox.put(Message(self._topics.events(event.source), payload))
         if event.counts is not None:
             outbox.put(Message(self._topics.counts(event.source), payload, retain=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fer_edge.sinks.jsonl import json_line
+from fer_edge.sinks.event_json import json_bytes
 from fer_edge.status import ChipStatus, DaemonStatus, SourceStatus
 from fer_edge.types import UNCERTAIN
 
@@ -49,9 +49,9 @@ class Topics:
 
     def states(self, status: DaemonStatus) -> dict[str, bytes]:
         """Return the current payload of each state topic."""
-        payloads = {self.state: json_line(_device_state(status.sources, status.chip))}
+        payloads = {self.state: json_bytes(_device_state(status.sources, status.chip))}
         for source in status.sources:
-            payloads[self.source_state(source.name)] = json_line(_source_state(source, aggregate=self.aggregate))
+            payloads[self.source_state(source.name)] = json_bytes(_source_state(source, aggregate=self.aggregate))
         return payloads
 
 
