@@ -256,6 +256,7 @@ ACCEPTED = b"\x20\x02\x00\x00"
         ACCEPTED + b"\x90\x00" + b"\x40\x01\x00" + b"\xff" * 64,
         ACCEPTED + b"\x30\x06\x00\x02\xff\xfehi",  # a topic that is not UTF-8
         ACCEPTED[:-2],
+        b"\x20\x02\x00\x01",  # refuses the protocol's version; paho then tries an older one
     ],
 )
 def test_a_server_that_does_not_speak_mqtt_is_retried(answer: bytes) -> None:

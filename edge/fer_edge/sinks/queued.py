@@ -276,7 +276,7 @@ class QueuedSink(ClosingSink):
             return
         self._sync_failed = False
         with self._changed:
-            outage = bool(self._waiting)  # the events that are still to be written show whether it is over
+            outage = bool(self._waiting)  # writing the waiting events will show whether the outage is over
         if not outage:
             self._succeeded([], 0)
 
