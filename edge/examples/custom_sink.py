@@ -1,4 +1,4 @@
-"""A sink of your own, which adds up for how long each emotion was seen: python custom_sink.py [SOURCE]"""
+"""A sink that adds up how long each emotion was seen: python custom_sink.py [SOURCE]"""
 
 import sys
 from collections import defaultdict
@@ -7,21 +7,21 @@ from fer_edge import ClosingSink, EmotionEvent, EventKind, Pipeline, load_bundle
 
 
 class Times(ClosingSink):
-    """Seconds of each emotion, printed when it is closed."""
+    """Count the seconds of each emotion and print them on ``close``. Satisfies ``fer_edge.EventSink``."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.since: dict[int | None, float] = {}
 
     def emit(self, event: EmotionEvent) -> None:
-        """``appeared`` has no previous emotion, ``left`` no next one, ``changed`` has both; a heartbeat is no news."""
+        """Add the time of the previous emotion; ``appeared`` has no previous emotion and ``left`` has no new one."""
         if event.previous is not None:
             self.seconds[event.previous] += event.mono - self.since.pop(event.track_id)
         if event.emotion is not None and event.kind is not EventKind.HEARTBEAT:
             self.since[event.track_id] = event.mono
 
     def close(self) -> None:
-        """Print them."""
+        """Print the totals."""
         for emotion, seconds in self.seconds.items():
             print(f"{emotion:<10} {seconds:6.1f} s")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fer_edge.images.gray import to_gray
     from fer_edge.model.bundle import ModelBundle, load_bundle
     from fer_edge.pipeline import Pipeline, SourceRun
-    from fer_edge.protocols import ClosingSource, FaceDetector, FrameSource, NoFrame
+    from fer_edge.protocols import ClosingSink, ClosingSource, EventSink, FaceDetector, FrameSource, NoFrame
     from fer_edge.recording.annotate import AnnotatedVideo, Annotator
     from fer_edge.settings.runtime import (
         DetectorSettings,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
         SourceSettings,
         load_settings,
     )
-    from fer_edge.sinks.base import ClosingSink, Sink
     from fer_edge.sinks.console import event_line
     from fer_edge.sinks.event_json import event_to_json
     from fer_edge.sources import open_source
@@ -77,6 +76,7 @@ __all__ = [
     "EmotionEvent",
     "EmotionProbabilities",
     "EventKind",
+    "EventSink",
     "Face",
     "FaceCrop",
     "FaceDetector",
@@ -97,7 +97,6 @@ __all__ = [
     "RuntimeSettings",
     "ScheduleSettings",
     "Search",
-    "Sink",
     "SourceLostError",
     "SourceRun",
     "SourceSettings",
@@ -121,7 +120,7 @@ if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mi
         "images.gray": ("to_gray",),
         "model.bundle": ("ModelBundle", "load_bundle"),
         "pipeline": ("Pipeline", "SourceRun"),
-        "protocols": ("ClosingSource", "FaceDetector", "FrameSource", "NoFrame"),
+        "protocols": ("ClosingSink", "ClosingSource", "EventSink", "FaceDetector", "FrameSource", "NoFrame"),
         "recording.annotate": ("AnnotatedVideo", "Annotator"),
         "settings.runtime": (
             "DetectorSettings",
@@ -130,7 +129,6 @@ if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mi
             "SourceSettings",
             "load_settings",
         ),
-        "sinks.base": ("ClosingSink", "Sink"),
         "sinks.console": ("event_line",),
         "sinks.event_json": ("event_to_json",),
         "sources": ("open_source",),

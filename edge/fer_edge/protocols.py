@@ -1,4 +1,4 @@
-"""What the parts that you can replace have to offer: sources of frames, detectors, classifiers."""
+"""The protocols of the parts that can be replaced: sources, detectors, classifiers, event sinks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from fer_edge.system.closing import Closing
-from fer_edge.types import CropSpec, EmotionProbabilities, Face, FaceCrop, Frame, FrameResult, Search, UInt8Array
+from fer_edge.types import (
+    CropSpec,
+    EmotionEvent,
+    EmotionProbabilities,
+    Face,
+    FaceCrop,
+    Frame,
+    FrameResult,
+    Search,
+    UInt8Array,
+)
 
 
 class NoFrame(Enum):
@@ -114,3 +124,31 @@ class FrameRecorder(Protocol):
     def close(self) -> None:
         """Finish what was recorded. Idempotent."""
         ...
+
+
+class EventSink(Protocol):
+    """Takes events, one at a time. Any class with these two methods is one; ``ClosingSink`` is a base class for it."""
+
+    def emit(self, event: EmotionEvent) -> None:
+        """Pass ``event`` on. Raises OutputError if that is not possible."""
+        ...
+
+    def close(self) -> None:
+        """Release the file or connection. Idempotent."""
+        ...
+
+
+class ClosingSink(Closing):
+    """Base class of an ``EventSink``: a context manager that calls ``close`` at its end.
+
+    >>> from fer_edge import EmotionEvent, EventKind
+    >>> class Kinds(ClosingSink):
+    ...     def emit(self, event: EmotionEvent) -> None:
+    ...         print(event.kind.value)
+    >>> with Kinds() as sink:
+    ...     sink.emit(EmotionEvent(EventKind.HEARTBEAT, "cam0", 1.7e9, 0.0))
+    heartbeat
+    """
+
+    def close(self) -> None:
+        """Release what the sink holds. Idempotent; does nothing unless overridden."""

@@ -1,9 +1,8 @@
-"""``privacy = "aggregate"``: counts of intervals add up, and nothing of a person passes."""
+"""``privacy = "aggregate"``: counts add up, and no event of a person is passed on."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import jsonschema
@@ -12,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge.protocols import ClosingSink
 from fer_edge.sinks import SinkGroup
 from fer_edge.sinks.aggregate import AggregatingSink
-from fer_edge.sinks.base import ClosingSink
 from fer_edge.sinks.console import event_line
 from fer_edge.sinks.event_json import event_to_json
-from fer_edge.types import EmotionEvent, EventKind, FaceCounts, Frame
+from fer_edge.types import EmotionEvent, EventKind, FaceCounts, Frame, FrameResult
 from support.daemon import running_daemon
 from support.edge_command import assert_one_line, fer_edge, lines_of
 from support.waiting import wait_for
@@ -33,13 +32,8 @@ class Kept(ClosingSink):
         self.events.append(event)
 
 
-@dataclass
-class Processed:
-    frame: Frame
-
-
-def frame(at: float) -> Processed:
-    return Processed(Frame("cam0", 0, at, np.zeros((2, 2), np.uint8)))
+def frame(at: float) -> FrameResult:
+    return FrameResult(Frame("cam0", 0, at, np.zeros((2, 2), np.uint8)), (), ())
 
 
 def event(kind: EventKind, at: float, track: int | None = None, emotion: str | None = None) -> EmotionEvent:

@@ -1,4 +1,4 @@
-"""``output.events_sync_s``: what is on the disk when the power fails, and what a disk that fails does to the run."""
+"""``output.events_sync_s``: the content of the disk after a power failure, and the effect of a failing disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,9 @@ from fer_edge.errors import OutputError
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.service import OutputSettings, RecoverySettings
 from fer_edge.sinks import open_sinks
+from fer_edge.sinks.event_json import event_json_line
 from fer_edge.sinks.pace import Pace
-from fer_edge.sinks.queued import QueuedSink, Sync
+from fer_edge.sinks.queued import Batching, QueuedSink
 from fer_edge.status import SinkStatus, StatusBoard
 from support.card_images import loop_device, why_no_loop_device
 from support.edge_command import clean_environment, command_line, lines_of
@@ -33,7 +34,7 @@ needs_strace = pytest.mark.skipif(why_no_strace() is not None, reason=str(why_no
 
 @contextlib.contextmanager
 def mounted(image: Path, folder: Path) -> Iterator[Path]:
-    """The ext4 file system in ``image``, mounted at ``folder``; skips where that is not possible."""
+    """Mount the ext4 file system in ``image`` at ``folder``; skip the test if that is not possible."""
     folder.mkdir(exist_ok=True)
     with loop_device(image) as device:
         done = subprocess.run(["mount", "-t", "ext4", device, folder], capture_output=True, text=True, check=False)
@@ -46,7 +47,7 @@ def mounted(image: Path, folder: Path) -> Iterator[Path]:
 
 
 class Card:
-    """A card with an ext4 file system, whose power can be cut: what its device then holds is all that is left."""
+    """A card with an ext4 file system whose power can be cut, which loses what is not on the device."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._image = folder, folder / "card.img"
@@ -58,7 +59,7 @@ class Card:
         return mounted(self._image, self._folder / "card")
 
     def after_a_power_cut(self, name: str) -> bytes:
-        """What the file ``name`` holds on a copy of the device as it is now, mounted afresh; empty if it is missing."""
+        """Return the content of file ``name`` on a new mount of a copy of the device; empty if it is missing."""
         left = self._folder / "left.img"
         left.write_bytes(self._image.read_bytes())
         with mounted(left, self._folder / "left") as folder:
@@ -82,7 +83,7 @@ def status_of(board: StatusBoard) -> SinkStatus:
 @needs_loop
 @pytest.mark.parametrize("live", [True, False])
 def test_synced_events_outlive_a_power_cut(card: Card, live: bool) -> None:
-    """Without a sync the file is empty then: the kernel has not written a byte of it."""
+    """Without a sync the file is empty: the kernel has not written it yet."""
     for sync_s in (0.0, None):
         with card.mounted() as folder:
             path, board = folder / f"{sync_s}.jsonl", StatusBoard()
@@ -138,7 +139,7 @@ def test_closing_syncs(card: Card) -> None:
 @needs_strace
 @pytest.mark.parametrize(("sync_s", "max_syncs"), [(None, 0), (0, None), (1, 8)])
 def test_syncs_are_no_more_frequent_than_asked(sync_s: int | None, max_syncs: int | None, tmp_path: Path) -> None:
-    """strace sees the system calls of the real command, which runs for 5 s and makes up to 10 events a second."""
+    """Trace the real command with strace; it runs for 5 s and makes up to 10 events per second."""
     path, trace = tmp_path / "events.jsonl", tmp_path / "trace"
     path.touch()  # strace knows the file by its path
     setting = "" if sync_s is None else f"[output]\nevents_sync_s = {sync_s}\n"
@@ -164,7 +165,7 @@ def test_syncs_are_no_more_frequent_than_asked(sync_s: int | None, max_syncs: in
 
 @needs_strace
 def test_a_disk_that_does_not_answer_a_sync_holds_up_nothing(tmp_path: Path) -> None:
-    """Each fsync takes a minute: other outputs go on, the file's events wait, and SIGTERM ends the run in time."""
+    """Each fsync takes a minute: other outputs continue, the file's events wait, and SIGTERM ends the run in time."""
     path, trace, stats = tmp_path / "events.jsonl", tmp_path / "trace", tmp_path / "stats.json"
     path.touch()
     (tmp_path / "config.toml").write_text("[emotion]\nheartbeat_s = 0.1\n[output]\nevents_sync_s = 0\n")
@@ -193,7 +194,7 @@ def test_a_disk_that_does_not_answer_a_sync_holds_up_nothing(tmp_path: Path) -> 
 @needs_strace
 @pytest.mark.parametrize("reconnect", [True, False])
 def test_a_sync_that_fails_is_reported(reconnect: bool, tmp_path: Path) -> None:
-    """The first sync fails as on a card with bad blocks; a service goes on and says so, another run ends with 6."""
+    """The first sync fails as on a card with bad blocks: a service continues and reports it, others exit with 6."""
     path = tmp_path / "events.jsonl"
     path.touch()
     (tmp_path / "config.toml").write_text(
@@ -218,18 +219,15 @@ def test_a_sync_that_fails_is_reported(reconnect: bool, tmp_path: Path) -> None:
 
 
 class FailingDisk:
-    """Takes everything and syncs when it is told to."""
+    """A transport that accepts everything and counts syncs."""
 
     def __init__(self) -> None:
-        self.taken: list[str] = []
+        self.taken: list[bytes] = []
         self.works, self.syncs = False, 0
 
-    def encode(self, event: object) -> str:
-        return str(event)
-
-    def carry(self, items: list[str]) -> int:
-        self.taken += items
-        return len(items)
+    def send(self, events: Sequence[bytes]) -> int:
+        self.taken += events
+        return len(events)
 
     def sync(self) -> None:
         self.syncs += 1
@@ -237,14 +235,22 @@ class FailingDisk:
             raise OutputError("disk: cannot sync")
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def test_an_outage_of_syncs_is_reported_once_and_over_with_the_next_good_one(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     disk = FailingDisk()
-    sink = QueuedSink(disk, "disk", hold=100, pace=Pace(live=True), retry_most_s=1.0, sync=Sync(disk.sync, 0.0))  # type: ignore[arg-type]
+    sink = QueuedSink(
+        disk,
+        event_json_line,
+        "disk",
+        hold=100,
+        pace=Pace(live=True),
+        max_retry_s=1.0,
+        batching=Batching(sync=disk.sync),
+    )
     for number in range(3):
         sink.emit(numbered(number))
         wait_for(lambda: disk.syncs > number)  # noqa: B023

@@ -1,4 +1,4 @@
-"""Sinks: whole lines, at once, and nothing half-written."""
+"""Sinks write whole lines without delay."""
 
 from __future__ import annotations
 
@@ -11,29 +11,34 @@ import pytest
 
 from fer_edge.errors import OutputError
 from fer_edge.sinks.console import ConsoleSink, event_line
-from fer_edge.sinks.event_json import event_to_json
-from fer_edge.sinks.jsonl import JsonLinesSink
+from fer_edge.sinks.event_json import event_json_line
+from fer_edge.sinks.line_file import LineFile
+from fer_edge.sinks.queued import DirectSink
 from fer_edge.types import EmotionEvent, EventKind
 
 EVENT = EmotionEvent(EventKind.CHANGED, "cam0", 1.7e9, 12.34, 3, "happy", "neutral", 0.834)
 
 
-def test_lines_are_appended_and_readable_at_once(tmp_path: Path) -> None:
+def json_lines(target: str) -> DirectSink:
+    return DirectSink(LineFile(target), event_json_line, "events")
+
+
+def test_lines_are_appended_and_readable_immediately(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     for expected in (1, 2):
-        with JsonLinesSink(str(path), event_to_json) as sink:
+        with json_lines(str(path)) as sink:
             sink.emit(EVENT)
-            lines = path.read_text().splitlines()  # before close: what a follower sees
+            lines = path.read_text().splitlines()  # before close, as a reader that follows the file
             assert len(lines) == expected
         sink.close()
     assert json.loads(lines[-1])["emotion"] == "happy"
     assert json.loads(lines[-1])["track"] == 3
 
 
-def test_a_line_cut_off_by_a_power_failure_is_ended_first(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_ended_first(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"v":1}\n{"v":1,"ki')
-    with JsonLinesSink(str(path), event_to_json) as sink:
+    with json_lines(str(path)) as sink:
         sink.emit(EVENT)
     lines = path.read_text().splitlines()
     assert lines[1] == '{"v":1,"ki'
@@ -42,18 +47,18 @@ def test_a_line_cut_off_by_a_power_failure_is_ended_first(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_device(tmp_path: Path) -> None:
-    with JsonLinesSink("/dev/full", event_to_json) as sink, pytest.raises(OutputError, match="No space left"):
+    with json_lines("/dev/full") as sink, pytest.raises(OutputError, match="No space left"):
         sink.emit(EVENT)
 
 
-def test_unwritable_place(tmp_path: Path) -> None:
+def test_unwritable_path(tmp_path: Path) -> None:
     for target in (tmp_path, tmp_path / "missing" / "events.jsonl"):
         with pytest.raises(OutputError, match="cannot open"):
-            JsonLinesSink(str(target), event_to_json)
+            json_lines(str(target))
 
 
 def test_standard_output_stays_open(capfd: pytest.CaptureFixture[str]) -> None:
-    with JsonLinesSink("-", event_to_json) as sink:
+    with json_lines("-") as sink:
         sink.emit(EVENT)
     os.write(1, b"after\n")
     first, second = capfd.readouterr().out.splitlines()

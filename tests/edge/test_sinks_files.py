@@ -1,4 +1,4 @@
-"""The file of events: rotation, full and read-only file systems, and what a kill leaves behind."""
+"""The events file: rotation, full and read-only file systems, and kills."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_rotation_keeps_the_newest_lines_whole_and_in_order(
             lines = [b"%d" % (len(written) + n) + b"x" * size + b"\n" for n, size in enumerate(batch)]
             written += lines
             while lines:
-                lines = lines[file.write(lines) :]
+                lines = lines[file.send(lines) :]
         file.close()
         files = [path.with_name(f"events.jsonl.{n}") for n in range(keep, 0, -1)] + [path]
         assert set(Path(folder).iterdir()) <= set(files)
@@ -59,18 +59,18 @@ def test_rotation_keeps_the_newest_lines_whole_and_in_order(
         for number in interrupted:  # a rotation that was cut off leaves a gap, which the next one closes
             path.with_name(f"events.jsonl.{number}").unlink(missing_ok=True)
         with LineFile(str(path), max_bytes=1, keep=keep) as file:
-            file.write([b"last\n"])
+            file.send([b"last\n"])
         assert path.read_bytes() == b"last\n"
 
 
 def test_another_program_may_put_the_file_aside(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     with LineFile(str(path)) as file:
-        file.write([b"1\n"])
+        file.send([b"1\n"])
         path.rename(tmp_path / "old")
-        file.write([b"2\n"])
+        file.send([b"2\n"])
         path.unlink()
-        file.write([b"3\n"])
+        file.send([b"3\n"])
     assert (path.read_bytes(), (tmp_path / "old").read_bytes()) == (b"3\n", b"1\n")
 
 
@@ -79,8 +79,8 @@ def test_a_link_stays_when_what_it_leads_to_is_put_aside(tmp_path: Path) -> None
     link = tmp_path / "events.jsonl"
     link.symlink_to(tmp_path / "real" / "file")
     with LineFile(str(link), max_bytes=2, keep=1) as file:
-        file.write([b"1\n"])
-        file.write([b"2\n"])
+        file.send([b"1\n"])
+        file.send([b"2\n"])
     assert link.is_symlink() and link.read_bytes() == b"2\n"
     assert (tmp_path / "real" / "file.1").read_bytes() == b"1\n"
 
@@ -98,7 +98,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """A file that takes all the room that is left."""
+    """A file that fills the file system."""
     path = folder / "filler"
     with path.open("wb", buffering=0) as stream:
         for size in (65536, 512, 1):
@@ -124,7 +124,7 @@ def make_full(folder: Path) -> Callable[[], object]:
 
 
 def make_read_only(folder: Path) -> Callable[[], object]:
-    """Linux remounts no file system read-only under an open file, except by itself after an error of the medium."""
+    """Linux does not remount a file system read-only while a file is open for writing, so mount another one over it."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "none", folder], check=True)
     return lambda: subprocess.run(["umount", "-l", folder], check=True)
 
@@ -171,7 +171,7 @@ def test_the_place_is_refused_at_once(tmp_path: Path) -> None:
         open_sinks(service(tmp_path / "missing" / "events.jsonl"), StatusBoard(), live=True)
 
 
-WRITE_FOR_EVER = """
+WRITE_ENDLESSLY = """
 import sys
 from fer_edge.settings.runtime import load_settings
 from fer_edge.sinks import open_sinks
@@ -186,7 +186,7 @@ with open_sinks(load_settings(None, {"output": {"events": sys.argv[1], "events_g
 
 
 def size_of(path: Path) -> int:
-    """In bytes; 0 between two files, while one is put aside."""
+    """Return the size in bytes; 0 while the file is being rotated."""
     return path.stat().st_size if path.exists() else 0
 
 
@@ -194,7 +194,7 @@ def size_of(path: Path) -> int:
 def test_lines_are_whole_after_a_kill_and_the_next_start(tmp_path: Path, gather_s: float) -> None:
     path, next_number = tmp_path / "events.jsonl", 0
     for _ in range(2):
-        command = [sys.executable, "-c", WRITE_FOR_EVER, str(path), str(gather_s), str(next_number)]
+        command = [sys.executable, "-c", WRITE_ENDLESSLY, str(path), str(gather_s), str(next_number)]
         support = str(Path(__file__).parents[1])
         process = subprocess.Popen(
             command, env={**clean_environment(), "PYTHONPATH": support}, stdout=subprocess.DEVNULL
@@ -218,7 +218,7 @@ def test_lines_are_whole_after_a_kill_and_the_next_start(tmp_path: Path, gather_
 
 @pytest.mark.skipif(why_no_strace() is not None, reason=str(why_no_strace()))
 def test_sigterm_in_the_middle_of_a_write_loses_nothing(tmp_path: Path) -> None:
-    """Each write to the file takes a second before it begins, and one is under way when the signal comes."""
+    """Each write is delayed by one second, so that the signal arrives during a write."""
     path, trace = tmp_path / "events.jsonl", tmp_path / "trace"
     path.touch()  # strace knows the file by its path
     slow = ["strace", "-f", "-qq", "-o", str(trace), "-P", str(path), "-e", "inject=write:delay_enter=1000000"]
@@ -239,12 +239,12 @@ def test_sigterm_in_the_middle_of_a_write_loses_nothing(tmp_path: Path) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that ``pid`` started."""
+    """Return the child processes of ``pid``."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_stuck_reader_of_standard_output_holds_nobody_up(tmp_path: Path) -> None:
-    """The pipe is full and nobody reads: frames go on, SIGTERM ends the run in time, and the file has everything."""
+    """The pipe is full and is not read: processing continues, SIGTERM ends the run in time, the file is complete."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     try:
@@ -271,6 +271,6 @@ def test_a_stuck_reader_of_standard_output_holds_nobody_up(tmp_path: Path) -> No
     os.close(read)
     assert time.monotonic() - began < 30
     assert process.returncode == 6
-    assert told.startswith("fer-edge: console: takes nothing more") and told.count("\n") == 1
+    assert told.startswith("fer-edge: console: blocked (a pipe that nothing reads?); ") and told.count("\n") == 1
     assert len(lines_of(path)) >= 5
     assert json.loads(path.read_text().splitlines()[0])["v"] == 1

@@ -1,4 +1,4 @@
-"""Who may: passwords and certificates, with a real broker."""
+"""MQTT login by password and certificate, with a real broker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVENTS = f"{ROOT}/cam0/events"
 
 
 @needs_mosquitto
-def test_names_and_passwords(tmp_path: Path) -> None:
+def test_passwords(tmp_path: Path) -> None:
     users = tmp_path / "users"
     subprocess.run(["mosquitto_passwd", "-b", "-c", str(users), "pi", "right"], check=True)
     server = Broker(tmp_path, "allow_anonymous false", f"password_file {users}")
@@ -34,7 +34,10 @@ def test_names_and_passwords(tmp_path: Path) -> None:
             settings = settings_for(server.port, username="pi", password_file=str(secret))
             with open_sinks(settings, board, live=True) as sinks:
                 sinks.emit(numbered(1))
-                wait_for(lambda: status_of(board).sent == 1 if works else "refuses us" in str(status_of(board).problem))  # noqa: B023
+                if works:
+                    wait_for(lambda: status_of(board).sent == 1)  # noqa: B023
+                else:
+                    wait_for(lambda: "refuses the connection: Not auth" in str(status_of(board).problem))  # noqa: B023
             assert "wrong" not in str(status_of(board))
     finally:
         server.stop()
@@ -46,7 +49,7 @@ def openssl(*arguments: object) -> None:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """A folder with ca.pem, another-ca.pem, and for localhost and a client each NAME.pem and NAME.key."""
+    """A folder with ca.pem, another-ca.pem, and NAME.pem and NAME.key for localhost and a client."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl: apt-get install openssl")
     folder = tmp_path / "certificates"
@@ -65,7 +68,7 @@ def certificates(tmp_path: Path) -> Path:
 
 
 @needs_mosquitto
-def test_encryption_with_certificates_of_both_sides(tmp_path: Path, certificates: Path) -> None:
+def test_tls_with_client_certificate(tmp_path: Path, certificates: Path) -> None:
     lines = [f"cafile {certificates}/ca.pem", f"certfile {certificates}/localhost.pem"]
     lines += [f"keyfile {certificates}/localhost.key", "require_certificate true", "use_identity_as_username true"]
     server = Broker(tmp_path, "allow_anonymous true", *lines)
@@ -83,21 +86,21 @@ def test_encryption_with_certificates_of_both_sides(tmp_path: Path, certificates
     try:
         assert problem_with(ca_file=str(certificates / "ca.pem"), **ours) is None
         assert "certificate is not accepted" in str(problem_with(ca_file=str(certificates / "another-ca.pem"), **ours))
-        assert "certificate is not accepted" in str(problem_with(**ours))  # the system knows no such authority
+        assert "certificate is not accepted" in str(problem_with(**ours))  # the system does not trust this authority
         mismatch = problem_with("127.0.0.1", ca_file=str(certificates / "ca.pem"), **ours)
         assert "not valid for '127.0.0.1'" in str(mismatch)
-        assert problem_with(ca_file=str(certificates / "ca.pem")) is not None  # no certificate of ours
+        assert problem_with(ca_file=str(certificates / "ca.pem")) is not None  # without a client certificate
     finally:
         server.stop()
 
 
-def test_what_can_be_refused_is_refused_at_once(tmp_path: Path) -> None:
+def test_invalid_files_are_refused_when_the_sink_is_opened(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("no key")
     (tmp_path / "key").chmod(0o644)
     for mqtt, problem in (
         ({"username": "pi", "password_file": str(tmp_path / "missing")}, "mqtt.password_file: cannot read"),
         ({"tls": True, "ca_file": str(tmp_path / "missing")}, "mqtt.ca_file: cannot use"),
-        ({"tls": True, "cert_file": "c", "key_file": str(tmp_path / "key")}, "others may read"),
+        ({"tls": True, "cert_file": "c", "key_file": str(tmp_path / "key")}, "other users can read"),
         (
             {"tls": True, "cert_file": str(tmp_path / "c"), "key_file": str(tmp_path / "k")},
             "mqtt.cert_file: cannot use",

@@ -1,4 +1,4 @@
-"""What MQTT holds until the broker has it: order, bound, and what comes twice."""
+"""The MQTT outbox: order, limit, and which messages are sent twice."""
 
 from __future__ import annotations
 
@@ -7,21 +7,31 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.sinks.outbox import WINDOW, Message, Outbox
+from fer_edge.sinks.mqtt.outbox import WINDOW, Message, Outbox
 from fer_edge.sinks.pace import Pace
 
 
+class Sent:
+    """A delivery, acknowledged when ``acknowledged`` is set."""
+
+    acknowledged = False
+
+    def is_published(self) -> bool:
+        return self.acknowledged
+
+
 @given(st.lists(st.sampled_from(["put", "send", "acknowledge", "lose"]), max_size=200), st.integers(1, 30))
-def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> None:
+def test_only_messages_in_flight_are_sent_twice(steps: list[str], hold: int) -> None:
     outbox = Outbox(hold, pace=Pace(live=True), wake=lambda: None)
-    put, losses, arrived, numbers = 0, 0, [], []
+    outbox.connected()
+    put, losses, arrived, deliveries = 0, 0, [], []
 
-    def publish(message: Message) -> int:
+    def publish(message: Message) -> Sent:
         arrived.append(int(message.payload))
-        numbers.append(len(arrived))
-        return len(arrived)
+        deliveries.append(Sent())
+        return deliveries[-1]
 
-    def go_on(*steps: str) -> None:
+    def run(*steps: str) -> None:
         nonlocal put, losses
         for step in steps:
             if step == "put":
@@ -29,30 +39,38 @@ def test_only_what_was_on_its_way_comes_twice(steps: list[str], hold: int) -> No
                 put += 1
             elif step == "send":
                 outbox.send_next(publish)
-            elif step == "acknowledge" and numbers:
-                outbox.acknowledge(numbers.pop(0))
+            elif step == "acknowledge" and deliveries:
+                deliveries.pop(0).acknowledged = True
+                outbox.remove_acknowledged()
             elif step == "lose":
-                outbox.start_again()
-                numbers.clear()
+                outbox.disconnected()
+                assert not outbox.send_next(publish)
+                outbox.connected()
+                deliveries.clear()
                 losses += 1
             assert len(outbox) <= hold + WINDOW
 
-    go_on(*steps, "lose")
+    run(*steps, "lose")
     while len(outbox):
-        go_on("send", "acknowledge")
+        run("send", "acknowledge")
     firsts = list(dict.fromkeys(arrived))
     assert firsts == sorted(firsts)
     assert len(arrived) - len(firsts) <= WINDOW * losses
-    # What was dropped may have arrived before the connection was lost.
+    # A dropped message may have arrived before the connection was lost.
     assert outbox.sent + outbox.dropped == put and put - outbox.dropped <= len(firsts)
 
 
-def test_what_is_on_its_way_is_waited_for_and_for_how_long_is_told() -> None:
+def test_the_time_without_acknowledgement_is_measured() -> None:
     outbox = Outbox(10, pace=Pace(live=True), wake=lambda: None)
+    outbox.connected()
     outbox.put(Message("topic", b"1"))
-    assert outbox.unanswered_s() == 0  # held, and not on its way
-    assert outbox.send_next(lambda message: 7)
+    assert outbox.unanswered_s() == 0  # queued, but not in flight
+    assert not outbox.send_next(lambda message: None)  # not connected
+    assert outbox.unanswered_s() == 0
+    sent = Sent()
+    assert outbox.send_next(lambda message: sent)
     time.sleep(0.05)
     assert outbox.unanswered_s() >= 0.05
-    outbox.acknowledge(7)
+    sent.acknowledged = True
+    outbox.remove_acknowledged()
     assert outbox.unanswered_s() == 0

@@ -1,4 +1,4 @@
-"""The queue before an output: order, bounds, what is dropped and what waits, and how it ends."""
+"""The queue of a sink: order, limits, dropped events, waiting callers, and closing."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import OutputError
-from fer_edge.sinks.base import ClosingSink
+from fer_edge.protocols import ClosingSink
 from fer_edge.sinks.pace import Pace
-from fer_edge.sinks.queued import NotTakenError, QueuedSink
+from fer_edge.sinks.queued import Batching, EventRejectedError, QueuedSink
 from fer_edge.types import EmotionEvent
 from support.events import numbered
 from support.waiting import wait_for
 
 
+def encode(event: EmotionEvent) -> bytes:
+    return b"%d" % int(event.mono)
+
+
 class Store(ClosingSink):
-    """A carrier that keeps numbers, once its gate is open; ``broken`` is raised instead, ``refused`` are never."""
+    """A transport that stores numbers while its gate is open; raises ``broken`` if set, and rejects ``refused``."""
 
     def __init__(self, *, at_once: int = 1000) -> None:
         self.numbers: list[int] = []
@@ -34,17 +38,15 @@ class Store(ClosingSink):
         self.closed = False
         self._at_once = at_once
 
-    def encode(self, event: EmotionEvent) -> int:
-        return int(event.mono)
-
-    def carry(self, items: Sequence[int]) -> int:
+    def send(self, events: Sequence[bytes]) -> int:
+        items = [int(event) for event in events]
         self.attempts += 1
         self.gate.wait()
         time.sleep(self.takes_s)
         if self.broken is not None:
             raise self.broken
         if items[0] in self.refused:
-            raise NotTakenError(f"{items[0]} refused")
+            raise EventRejectedError(f"{items[0]} refused")
         taken = items[: self._at_once]
         self.numbers += taken
         self.batches.append(len(taken))
@@ -65,8 +67,8 @@ def test_a_live_queue_keeps_order_and_bound_and_counts_what_it_drops(
 ) -> None:
     store = Store(at_once=at_once)
     store.refused = refused
-    store.gate.clear()  # nothing goes out while events come
-    with QueuedSink(store, "store", hold=hold, pace=Pace(live=True)) as sink:
+    store.gate.clear()  # nothing is sent while events are emitted
+    with QueuedSink(store, encode, "store", hold=hold, pace=Pace(live=True)) as sink:
         for number in range(count):
             sink.emit(numbered(number))
         status = sink.status()
@@ -83,9 +85,9 @@ def test_a_live_queue_keeps_order_and_bound_and_counts_what_it_drops(
 
 
 @given(count=st.integers(0, 300), hold=st.integers(1, 50), at_once=st.integers(1, 60))
-def test_files_wait_and_nothing_is_lost(count: int, hold: int, at_once: int) -> None:
+def test_file_sources_wait_and_lose_nothing(count: int, hold: int, at_once: int) -> None:
     store = Store(at_once=at_once)
-    with QueuedSink(store, "store", hold=hold, pace=Pace(live=False)) as sink:
+    with QueuedSink(store, encode, "store", hold=hold, pace=Pace(live=False)) as sink:
         for number in range(count):
             sink.emit(numbered(number))
             assert sink.status().waiting <= hold + 256
@@ -93,10 +95,10 @@ def test_files_wait_and_nothing_is_lost(count: int, hold: int, at_once: int) -> 
     assert sink.status().dropped == 0
 
 
-def test_files_wait_for_an_output_that_is_stuck() -> None:
+def test_file_sources_wait_for_a_stuck_output() -> None:
     store = Store()
     store.gate.clear()
-    sink = QueuedSink(store, "store", hold=2, pace=Pace(live=False))
+    sink = QueuedSink(store, encode, "store", hold=2, pace=Pace(live=False))
     done: list[int] = []
 
     def produce() -> None:
@@ -115,10 +117,10 @@ def test_files_wait_for_an_output_that_is_stuck() -> None:
     assert store.numbers == list(range(6))
 
 
-def test_an_outage_is_waited_out_and_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_outage_is_waited_out_and_reported(capfd: pytest.CaptureFixture[str]) -> None:
     store = Store()
     store.broken = OutputError("store: disk full")
-    with QueuedSink(store, "store", hold=3, pace=Pace(live=True), retry_most_s=1.0) as sink:
+    with QueuedSink(store, encode, "store", hold=3, pace=Pace(live=True), max_retry_s=1.0) as sink:
         sink.emit(numbered(0))
         wait_for(lambda: not sink.status().working)
         assert sink.status().problem == "store: disk full"
@@ -133,66 +135,66 @@ def test_an_outage_is_waited_out_and_told(capfd: pytest.CaptureFixture[str]) -> 
     )
 
 
-def test_without_retries_a_failure_ends_it() -> None:
+def test_without_retries_a_failure_ends_the_sink() -> None:
     store = Store()
     store.broken = OutputError("store: disk full")
-    sink = QueuedSink(store, "store", hold=3, pace=Pace(live=True))
+    sink = QueuedSink(store, encode, "store", hold=3, pace=Pace(live=True))
     sink.emit(numbered(0))
     wait_for(lambda: not sink.status().working)
     for attempt in (lambda: sink.emit(numbered(1)), lambda: sink.record(None)):  # type: ignore[arg-type]
         with pytest.raises(OutputError, match="disk full"):
             attempt()
-    sink.close()  # it was told already
+    sink.close()  # already reported
 
 
-def test_a_reader_that_has_gone_ends_what_is_no_service() -> None:
+def test_without_retries_a_closed_pipe_ends_the_sink() -> None:
     store = Store()
     store.broken = BrokenPipeError()
-    sink = QueuedSink(store, "store", hold=3, pace=Pace(live=True))
+    sink = QueuedSink(store, encode, "store", hold=3, pace=Pace(live=True))
     sink.emit(numbered(0))
     with pytest.raises(BrokenPipeError):
         sink.close()
     sink.close()
 
 
-def test_closing_gives_up_in_time_and_tells_what_is_lost(capfd: pytest.CaptureFixture[str]) -> None:
+def test_closing_gives_up_in_time_and_reports_lost_events(capfd: pytest.CaptureFixture[str]) -> None:
     store = Store()
     store.broken = OutputError("store: gone")
-    sink = QueuedSink(store, "store", hold=9, pace=Pace(live=True, drain_s=1.5), retry_most_s=600.0)
+    sink = QueuedSink(store, encode, "store", hold=9, pace=Pace(live=True, drain_s=1.5), max_retry_s=600.0)
     for number in range(4):
         sink.emit(numbered(number))
     wait_for(lambda: not sink.status().working)
     began = time.monotonic()
     sink.close()
     assert 1.0 < time.monotonic() - began < 30
-    assert store.attempts > 3  # tried again until the end
-    assert capfd.readouterr().err == "fer-edge: store: gone\nfer-edge: store: gone; 4 events were not passed on\n"
+    assert store.attempts > 3  # retried until the end
+    assert capfd.readouterr().err == "fer-edge: store: gone\nfer-edge: store: gone; 4 events were lost\n"
     assert sink.status().dropped == 4
 
 
-def test_an_output_that_takes_nothing_is_given_up() -> None:
+def test_closing_gives_up_on_a_stuck_output() -> None:
     store = Store()
     store.gate.clear()
-    sink = QueuedSink(store, "store", hold=9, pace=Pace(live=True, drain_s=0.5))
+    sink = QueuedSink(store, encode, "store", hold=9, pace=Pace(live=True, drain_s=0.5))
     sink.emit(numbered(0))
-    with pytest.raises(OutputError, match=r"store: takes nothing more.*given up; 1 event was not passed on"):
+    with pytest.raises(OutputError, match=r"store: blocked \(a pipe that nothing reads\?\); 1 event was lost"):
         sink.close()
     store.gate.set()
 
 
-def test_files_wait_to_the_end_for_an_output_that_is_slow() -> None:
+def test_closing_waits_for_a_slow_output_if_not_live() -> None:
     store = Store(at_once=1)
     store.takes_s = 0.1
-    with QueuedSink(store, "store", hold=100, pace=Pace(live=False, drain_s=0.5), retry_most_s=1.0) as sink:
+    with QueuedSink(store, encode, "store", hold=100, pace=Pace(live=False, drain_s=0.5), max_retry_s=1.0) as sink:
         for number in range(20):
             sink.emit(numbered(number))
     assert store.numbers == list(range(20))
 
 
-def test_files_wait_no_more_once_the_end_was_asked_for() -> None:
+def test_file_sources_stop_waiting_after_a_stop() -> None:
     store, stop = Store(), threading.Event()
     store.gate.clear()
-    sink = QueuedSink(store, "store", hold=2, pace=Pace(live=False, stop=stop, drain_s=0.5), retry_most_s=1.0)
+    sink = QueuedSink(store, encode, "store", hold=2, pace=Pace(live=False, stop=stop, drain_s=0.5), max_retry_s=1.0)
 
     def produce() -> None:
         for number in range(9):
@@ -206,49 +208,49 @@ def test_files_wait_no_more_once_the_end_was_asked_for() -> None:
     stop.set()
     producer.join(60)
     assert not producer.is_alive()
-    with pytest.raises(OutputError, match="not passed on"):
+    with pytest.raises(OutputError, match="events were lost"):
         sink.close()
     assert sink.status().dropped == 9
     store.gate.set()
 
 
-def test_files_whose_events_are_lost_end_with_a_failure() -> None:
+def test_lost_events_of_a_file_source_are_an_error() -> None:
     store = Store()
     store.broken = OutputError("store: gone")
-    sink = QueuedSink(store, "store", hold=9, pace=Pace(live=False, drain_s=0.5), retry_most_s=1.0)
+    sink = QueuedSink(store, encode, "store", hold=9, pace=Pace(live=False, drain_s=0.5), max_retry_s=1.0)
     sink.emit(numbered(0))
-    with pytest.raises(OutputError, match="store: gone; 1 event was not passed on"):
+    with pytest.raises(OutputError, match="store: gone; 1 event was lost"):
         sink.close()
 
 
 def test_events_are_gathered_into_few_writes() -> None:
     store = Store()
-    with QueuedSink(store, "store", hold=1000, pace=Pace(live=True), gather_s=0.5) as sink:
+    with QueuedSink(store, encode, "store", hold=1000, pace=Pace(live=True), batching=Batching(0.5)) as sink:
         for number in range(50):
             sink.emit(numbered(number))
         wait_for(lambda: store.numbers)
         for number in range(50, 100):
             sink.emit(numbered(number))
     assert store.numbers == list(range(100))
-    assert len(store.batches) <= 4  # two, unless this machine stood still
+    assert len(store.batches) <= 4  # two, unless the machine is very slow
 
 
-def test_what_is_gathered_is_written_before_it_must_be_dropped() -> None:
+def test_gathered_events_are_written_before_the_queue_is_full() -> None:
     store = Store()
-    with QueuedSink(store, "store", hold=10, pace=Pace(live=True), gather_s=3600) as sink:
+    with QueuedSink(store, encode, "store", hold=10, pace=Pace(live=True), batching=Batching(3600)) as sink:
         for number in range(40):
             sink.emit(numbered(number))
             wait_for(lambda: sink.status().waiting < 10)
     assert store.numbers == list(range(40))
 
 
-def test_what_nobody_reads_any_more_is_an_outage_of_a_service() -> None:
+def test_with_retries_a_closed_pipe_is_an_outage() -> None:
     store = Store()
     store.broken = BrokenPipeError()
-    with QueuedSink(store, "store", hold=10, pace=Pace(live=True), retry_most_s=0.1) as sink:
+    with QueuedSink(store, encode, "store", hold=10, pace=Pace(live=True), max_retry_s=0.1) as sink:
         sink.emit(numbered(1))
         wait_for(lambda: not sink.status().working)
-        assert sink.status().problem == "store: nobody reads it any more"
-        sink.emit(numbered(2))  # and the service goes on
+        assert sink.status().problem == "store: its reader has closed it"
+        sink.emit(numbered(2))  # the service continues
         store.broken = None
         wait_for(lambda: store.numbers == [1, 2])

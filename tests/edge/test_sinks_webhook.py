@@ -1,4 +1,4 @@
-"""The webhook against real web servers: that fail, refuse, redirect, drip, and come back."""
+"""The webhook with real web servers that fail, reject, redirect, answer slowly, or restart."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_what_is_refused_for_good_is_dropped_counted_and_told(capfd: pytest.Capt
                 sinks.emit(numbered(number))
         assert numbers_of(server.bodies) == [2, 3]
     assert (status_of(board).sent, status_of(board).dropped) == (2, 2)
-    assert "refuses the event (HTTP 400), which is dropped" in capfd.readouterr().err
+    assert "rejected an event (HTTP 400), which is dropped" in capfd.readouterr().err
 
 
 def test_a_token_that_is_refused_for_now_loses_nothing() -> None:
@@ -94,7 +94,7 @@ def test_a_token_that_is_refused_for_now_loses_nothing() -> None:
 def test_a_name_that_cannot_be_a_hosts_is_an_outage() -> None:
     hook = Webhook(WebhookSettings(url="http://home..local/x"))
     with pytest.raises(OutputError, match=r"home\.\.local"):
-        hook.carry([b"{}"])
+        hook.send([b"{}"])
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -102,24 +102,24 @@ def test_a_redirect_is_not_followed() -> None:
     with web_server() as elsewhere, web_server(Answers(status=307, location=elsewhere.url)) as server:
         with open_sinks(settings_for(server.url), board, live=True) as sinks:
             sinks.emit(numbered(1))
-            wait_for(lambda: "redirects elsewhere" in str(status_of(board).problem))
+            wait_for(lambda: "redirects to another address" in str(status_of(board).problem))
             server.status = 200
         assert elsewhere.requests == []
-        assert numbers_of(server.bodies) == [1]  # it was held meanwhile
+        assert numbers_of(server.bodies) == [1]  # it was queued
 
 
 def test_a_server_that_drips_is_cut_off_in_time() -> None:
-    """A byte of the answer now and then: no single wait is long, and the answer never comes."""
+    """Send the answer byte by byte: no single read times out, and the answer never completes."""
     board, stop = StatusBoard(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def drip() -> None:
-            with suppress(OSError):  # until nobody listens any more
+            with suppress(OSError):  # until the client disconnects
                 while True:
                     answer(listener.accept()[0])
 
         def answer(connection: socket.socket) -> None:
-            with connection, suppress(OSError):  # whoever waits in vain hangs up
+            with connection, suppress(OSError):  # the client has disconnected
                 connection.recv(65536)  # what stays unread would reset the connection, answer and all
                 connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
                 while not stop.wait(0.2):

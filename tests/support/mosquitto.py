@@ -1,4 +1,4 @@
-"""A real MQTT broker on loopback, and somebody who listens to it."""
+"""A real MQTT broker on loopback, and a subscriber."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto:
 
 
 class Broker:
-    """Mosquitto with the ``lines`` of configuration; it keeps subscriptions over a restart."""
+    """Mosquitto, configured by ``lines``. Subscriptions survive a restart."""
 
     def __init__(self, folder: Path, *lines: str, port: int | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -39,14 +39,14 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it takes connections."""
+        """Start the broker and wait until it accepts connections."""
         assert MOSQUITTO is not None
         command = [MOSQUITTO, "-c", str(self._config)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(self._takes_connections)
 
     def kill(self) -> None:
-        """SIGKILL, after it has written down who subscribed."""
+        """Kill it (SIGKILL) after it has saved its subscriptions."""
         assert self._process is not None
         self._database.unlink(missing_ok=True)
         self._process.send_signal(signal.SIGUSR1)
@@ -55,17 +55,17 @@ class Broker:
         self._process.wait()
 
     def freeze(self) -> None:
-        """SIGSTOP: it answers nobody until ``thaw``."""
+        """Suspend it (SIGSTOP) until ``thaw``."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Resume it (SIGCONT)."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it, if it runs."""
+        """Stop it, if it is running."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
@@ -82,7 +82,7 @@ class Broker:
 
 
 class Listener:
-    """Subscribes to everything, over restarts of the broker too; ``messages`` are (topic, payload, retained)."""
+    """Subscribe to all topics, over restarts too; ``messages`` holds (topic, payload, retained)."""
 
     def __init__(self, broker: Broker, name: str = "listener") -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
@@ -97,15 +97,15 @@ class Listener:
         assert subscribed.wait(60)
 
     def on(self, topic: str) -> list[bytes]:
-        """What came at ``topic`` so far."""
+        """Return the payloads received at ``topic``."""
         return [payload for name, payload, _ in self.messages if name == topic]
 
     def publish(self, topic: str, payload: bytes) -> None:
-        """Say something ourselves."""
+        """Publish a message."""
         self._client.publish(topic, payload, 1).wait_for_publish(60)
 
     def close(self) -> None:
-        """End it."""
+        """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -115,7 +115,7 @@ class Listener:
 
 @contextmanager
 def running(folder: Path, *lines: str) -> Iterator[tuple[Broker, Listener]]:
-    """A broker, and somebody who listens."""
+    """Run a broker and a subscriber."""
     broker = Broker(folder, *lines)
     broker.start()
     try:
@@ -129,7 +129,7 @@ def running(folder: Path, *lines: str) -> Iterator[tuple[Broker, Listener]]:
 
 
 def settings_for(port: int, **mqtt: object) -> RuntimeSettings:
-    """Of a service that publishes to ``port`` of this machine, and tries again within a second."""
+    """Return settings that publish to a local broker at ``port`` and retry within a second."""
     given = {"host": "127.0.0.1", "port": port, "device": "pi", "keepalive_s": 5, **mqtt}
     return RuntimeSettings(
         mqtt=MqttSettings(**given),  # type: ignore[arg-type]
@@ -138,5 +138,5 @@ def settings_for(port: int, **mqtt: object) -> RuntimeSettings:
 
 
 def status_of(board: StatusBoard) -> SinkStatus:
-    """How MQTT is."""
+    """Return the status of the MQTT sink."""
     return next(sink for sink in board.snapshot().sinks if sink.name == "mqtt")

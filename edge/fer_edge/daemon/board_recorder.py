@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from fer_edge.sinks.base import ClosingSink
+from fer_edge.protocols import ClosingSink
 from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent, FrameResult
 

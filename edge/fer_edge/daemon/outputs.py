@@ -10,12 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from fer_edge.daemon.board_recorder import BoardRecorder, BoardSink
-from fer_edge.protocols import FrameRecorder
+from fer_edge.protocols import EventSink, FrameRecorder
 from fer_edge.recording.annotate import AnnotatedVideo, Annotator
 from fer_edge.recording.trace import TraceWriter
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks import open_sinks
-from fer_edge.sinks.base import Sink
 from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent, FrameResult
 
@@ -23,7 +22,7 @@ from fer_edge.types import EmotionEvent, FrameResult
 class Outputs:
     """Every sink and recorder of a run; a context manager that closes each, also when another one fails to close."""
 
-    def __init__(self, sinks: Sequence[Sink] = (), recorders: Sequence[FrameRecorder] = ()) -> None:
+    def __init__(self, sinks: Sequence[EventSink] = (), recorders: Sequence[FrameRecorder] = ()) -> None:
         self._sinks, self._recorders = tuple(sinks), tuple(recorders)
         self._closed = False
 

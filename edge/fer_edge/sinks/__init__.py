@@ -1,4 +1,4 @@
-"""Where events go: each kind of sink is one file with an opener, which stands in ``_OPENERS``."""
+"""Event sinks: one module for each kind. ``open_sinks`` opens those that the settings name."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from fer_edge.protocols import ClosingSink, EventSink
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.aggregate import AggregatingSink
-from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame, Sink
+from fer_edge.sinks.base import ManagedSink
 from fer_edge.sinks.console import open_console
 from fer_edge.sinks.jsonl import open_events_file
 from fer_edge.sinks.mqtt.sink import open_mqtt
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.webhook import open_webhook
 from fer_edge.status import StatusBoard
-from fer_edge.types import EmotionEvent
+from fer_edge.types import EmotionEvent, FrameResult
 
 _OPENERS: tuple[Callable[[RuntimeSettings, StatusBoard, Pace], ManagedSink | None], ...] = (
     open_events_file,
@@ -23,39 +24,44 @@ _OPENERS: tuple[Callable[[RuntimeSettings, StatusBoard, Pace], ManagedSink | Non
     open_mqtt,
     open_webhook,
 )
-"""Each opens the sink that the settings name, if they name one, and tells the board of it; What can be
-refused is refused there, at once."""
+"""Each opens its sink, and adds the sink's status to the board, if the settings name one. Errors that can be detected
+without a connection are raised at once."""
 
 
 class SinkGroup(ClosingSink):
-    """All sinks of a run, as one; ``also`` takes the same events, and never waits."""
+    """Several sinks as one.
 
-    def __init__(self, sinks: Sequence[ManagedSink], also: Sequence[Sink] = ()) -> None:
+    Args:
+        sinks: The sinks.
+        also: Further sinks that take the same events and never block.
+    """
+
+    def __init__(self, sinks: Sequence[ManagedSink], also: Sequence[EventSink] = ()) -> None:
         self._sinks, self._also = tuple(sinks), tuple(also)
 
     def emit(self, event: EmotionEvent) -> None:
-        """Hand ``event`` to each. Raises what ended one of them, such as OutputError."""
+        """Emit ``event`` to every sink, then raise the first error (such as OutputError) of any."""
         failures = []
         for sink in (*self._also, *self._sinks):
             try:
                 sink.emit(event)
-            except OSError as error:  # the others get it all the same
+            except OSError as error:
                 failures.append(error)
         if failures:
             raise failures[0]
 
-    def record(self, result: ProcessedFrame) -> None:
-        """A frame was processed. Raises what ended one of them, such as OutputError."""
+    def record(self, result: FrameResult) -> None:
+        """Note that a frame was processed. Raises the error that ended a sink, if any."""
         for sink in self._sinks:
             sink.record(result)
 
     def start_closing(self) -> None:
-        """Nothing more comes: all finish side by side."""
+        """Start closing all sinks, so that they finish concurrently."""
         for sink in self._sinks:
             sink.start_closing()
 
     def close(self) -> None:
-        """Close each; the first failure is raised after all were tried."""
+        """Close every sink, then raise the first error of any."""
         self.start_closing()
         with ExitStack() as stack:
             for sink in (*self._also, *self._sinks):
@@ -67,20 +73,24 @@ def open_sinks(
     board: StatusBoard,
     *,
     live: bool,
-    also: Sequence[Sink] = (),
+    also: Sequence[EventSink] = (),
     stop: threading.Event | None = None,
 ) -> ManagedSink:
-    """All sinks that the settings name, as one, with ``also``; each is told to ``board``.
+    """Open all sinks that the settings name, as one.
 
-    ``live``: no sink ever makes the caller wait. Otherwise files are read, and wait for what is written of them, until
-    ``stop`` is set, and 5 s longer. With
-    ``output.privacy = "aggregate"`` all of them, ``also`` too, get counts in place of what each person does.
+    With ``output.privacy = "aggregate"`` every sink, ``also`` included, gets counts instead of the events of a person.
 
-    Raises FerEdgeError for what can be refused at once: an extra that is missing, a password file that cannot be read,
-    a file of events that cannot be written.
+    Args:
+        board: Shows the status of each sink.
+        live: If true, no sink blocks the caller. Otherwise a sink blocks until it has room, which ends 5 s after
+            ``stop`` is set.
+        also: Further sinks that take the same events and never block.
+
+    Raises:
+        FerEdgeError: if an extra is missing, a password file cannot be read or an events file cannot be written.
     """
     pace = Pace(live=live, stop=stop)
-    with ExitStack() as opened:  # closes those already open when the next one is refused
+    with ExitStack() as opened:  # closes the sinks already open if the next one fails
         sinks: list[ManagedSink] = []
         for opener in _OPENERS:
             sink = opener(settings, board, pace)

@@ -1,4 +1,4 @@
-"""``privacy = "aggregate"``: in place of what each person does, what everybody did together in an interval."""
+"""Replace the events of each person by counts of an interval, for ``privacy = "aggregate"``."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from fer_edge.sinks.base import ClosingSink, ManagedSink, ProcessedFrame
-from fer_edge.types import EmotionEvent, EventKind, FaceCounts
+from fer_edge.protocols import ClosingSink
+from fer_edge.sinks.base import ManagedSink
+from fer_edge.types import EmotionEvent, EventKind, FaceCounts, FrameResult
 
-_PASSES = (EventKind.SOURCE_LOST, EventKind.SOURCE_BACK)
-_MOST_AT_ONCE = 1000
-"""Intervals that are told of one after the other; where more have passed, those between are left out."""
+_PASSED_ON = (EventKind.SOURCE_LOST, EventKind.SOURCE_BACK)
+_MAX_MISSED = 1000
+"""Maximum number of past intervals to emit one by one; if more have passed, those in between are skipped."""
 
 
 class _Interval:
-    """What one source showed since ``start``; times are seconds on one clock."""
+    """Faces and emotions of one source since ``start``; all times are seconds of the same clock."""
 
     def __init__(self, start: float) -> None:
         self.start = start
         self._shown: dict[int, tuple[str, float]] = {}
-        self._appeared = self._most = 0
+        self._appeared = self._max_at_once = 0
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def take(self, event: EmotionEvent, now: float) -> None:
@@ -39,13 +40,13 @@ class _Interval:
             self._appeared += track not in self._shown
             self._add(track, now)
             self._shown[track] = event.emotion, now
-            self._most = max(self._most, len(self._shown))
+            self._max_at_once = max(self._max_at_once, len(self._shown))
 
     def finish(self, end: float, length_s: float) -> FaceCounts:
-        """The counts up to ``end``; what follows belongs to the next interval."""
+        """Return the counts up to ``end`` and begin the next interval."""
         self._pause_all(end)
-        counts = FaceCounts(length_s, self._appeared, self._most, dict(self._seconds))
-        self.start, self._appeared, self._most = end, 0, len(self._shown)
+        counts = FaceCounts(length_s, self._appeared, self._max_at_once, dict(self._seconds))
+        self.start, self._appeared, self._max_at_once = end, 0, len(self._shown)
         self._seconds.clear()
         return counts
 
@@ -61,11 +62,17 @@ class _Interval:
 
 
 class AggregatingSink(ClosingSink):
-    """Stands before ``sink``: takes events, and passes on one ``counts`` event for each source every ``every_s``.
+    """Count events, and emit one ``counts`` event for each source and interval to ``sink``.
 
-    That a source was lost or is back is passed on as well. Intervals begin at whole multiples of ``every_s``, so that
-    none tells when somebody came: of the source's own time for files, of the time since the start for cameras
-    (``live``), of which all ``sources`` are told, also when nobody is there.
+    ``source_lost`` and ``source_back`` are passed on. Intervals begin at whole multiples of ``every_s``, so that their
+    times do not show when a person appeared.
+
+    Args:
+        sink: Gets the counts.
+        every_s: Length of an interval, in seconds.
+        live: If true, intervals are measured by the monotonic clock from the start, and counts are emitted for every
+            source even if no face was seen. Otherwise they are measured by the source's media time.
+        sources: Returns the names of all sources.
     """
 
     def __init__(
@@ -82,20 +89,20 @@ class AggregatingSink(ClosingSink):
             self._thread.start()
 
     def emit(self, event: EmotionEvent) -> None:
-        """Count ``event``. Raises what ended the sink behind."""
+        """Count ``event``. Raises the error that ended ``sink``, if any."""
         with self._lock:
             self._raise_failure()
-            passes = event.kind in _PASSES
-            if self._live or not passes:  # which are told by the monotonic clock, of files too
+            passed_on = event.kind in _PASSED_ON
+            if self._live or not passed_on:  # events passed on have monotonic time, even for a file
                 now = self._now(event.mono)
                 self._advance(event.source, now)
                 if event.source in self._intervals:
                     self._intervals[event.source].take(event, now)
-            if passes:
+            if passed_on:
                 self._sink.emit(event)
 
-    def record(self, result: ProcessedFrame) -> None:
-        """Time goes on, though nothing may happen. Raises what ended the sink behind."""
+    def record(self, result: FrameResult) -> None:
+        """Advance the time of the frame's source. Raises the error that ended ``sink``, if any."""
         with self._lock:
             self._raise_failure()
             if not self._live:
@@ -103,7 +110,7 @@ class AggregatingSink(ClosingSink):
             self._sink.record(result)
 
     def start_closing(self) -> None:
-        """Pass on the counts of the last interval."""
+        """Emit the counts of the last interval and start closing ``sink``."""
         with self._lock:
             if self._closing.is_set():
                 return
@@ -111,14 +118,14 @@ class AggregatingSink(ClosingSink):
             if self._live:
                 self._advance_all()
             for source, interval in self._intervals.items():
-                # A file's end may be the moment somebody left: its last interval counts as a whole one.
+                # The end of a file may be the moment when a person left, so its last interval has the full length.
                 now = self._now(interval.start + self._every_s)
                 if now > interval.start:
-                    self._tell(source, now)
+                    self._emit_counts(source, now)
             self._sink.start_closing()
 
     def close(self) -> None:
-        """Pass on the counts of the last interval, and close the sink behind."""
+        """Emit the counts of the last interval and close ``sink``."""
         try:
             self.start_closing()
         finally:
@@ -128,21 +135,21 @@ class AggregatingSink(ClosingSink):
         return time.monotonic() - self._started if self._live else mono
 
     def _advance(self, source: str, now: float) -> None:
-        """Tell of each interval of ``source`` that has ended by ``now``."""
+        """Emit the counts of each interval of ``source`` that ended by ``now``."""
         if not math.isfinite(now):
             return
         begun = self._every_s * (now // self._every_s)
         interval = self._intervals.setdefault(source, _Interval(begun))
         while now >= interval.start + self._every_s:
-            self._tell(source, interval.start + self._every_s)
-            if begun - interval.start > _MOST_AT_ONCE * self._every_s:  # a clock that jumped
+            self._emit_counts(source, interval.start + self._every_s)
+            if begun - interval.start > _MAX_MISSED * self._every_s:  # the clock jumped
                 interval.finish(begun, self._every_s)
 
     def _advance_all(self) -> None:
         for source in {*self._sources(), *self._intervals}:
             self._advance(source, self._now(0.0))
 
-    def _tell(self, source: str, end: float) -> None:
+    def _emit_counts(self, source: str, end: float) -> None:
         interval = self._intervals[source]
         counts = interval.finish(end, end - interval.start)
         mono = self._started + end if self._live else end
@@ -155,7 +162,7 @@ class AggregatingSink(ClosingSink):
                     if self._closing.is_set():
                         return
                     self._advance_all()
-        except Exception as error:  # noqa: BLE001 - carried to whoever emits next
+        except Exception as error:  # noqa: BLE001 - raised by the next ``emit`` or ``record``
             self._failure = error
 
     def _raise_failure(self) -> None:

@@ -1,23 +1,23 @@
-"""What every sink offers."""
+"""What the daemon needs of a sink, beyond ``EventSink``."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import Protocol, Self
 
-from fer_edge.system.closing import Closing
-from fer_edge.types import EmotionEvent, Frame
+from fer_edge.protocols import EventSink
+from fer_edge.types import FrameResult
 
 
-class Sink(Protocol):
-    """Takes events, one at a time; a context manager whose ``close`` may be called twice."""
+class ManagedSink(EventSink, Protocol):
+    """A sink that works in the background; a context manager that calls ``close`` at its end."""
 
-    def emit(self, event: EmotionEvent) -> None:
-        """Pass ``event`` on. Raises OutputError when that is not possible."""
+    def record(self, result: FrameResult) -> None:
+        """Note that a frame was processed, with events or without. Raises the error that ended the sink, if any."""
         ...
 
-    def close(self) -> None:
-        """Let go of the file or connection."""
+    def start_closing(self) -> None:
+        """Accept no more events and finish in the background; ``close`` waits for it."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -25,31 +25,3 @@ class Sink(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-class ClosingSink(Closing):
-    """A context manager that calls ``close`` at its end."""
-
-    def close(self) -> None:
-        """Let go of what the sink holds; harmless when called again."""
-
-
-class ProcessedFrame(Protocol):
-    """What a sink needs of the result of a frame: its source and its time."""
-
-    @property
-    def frame(self) -> Frame:
-        """The frame."""
-        ...
-
-
-class ManagedSink(Sink, Protocol):
-    """A sink as ``open_sinks`` holds it: it works on in the background, and is told of each frame."""
-
-    def record(self, result: ProcessedFrame) -> None:
-        """A frame was processed, with events or without. Raises what ended the sink, such as OutputError."""
-        ...
-
-    def start_closing(self) -> None:
-        """Nothing more comes: finish meanwhile; ``close`` waits for it."""
-        ...

@@ -1,13 +1,13 @@
-"""Events for people: one readable line each."""
+"""Print events as readable lines."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TextIO
 
 from fer_edge.errors import OutputError
+from fer_edge.protocols import ClosingSink
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ClosingSink, ManagedSink
+from fer_edge.sinks.base import ManagedSink
 from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import managed
@@ -16,13 +16,13 @@ from fer_edge.types import UNCERTAIN, EmotionEvent, FaceCounts
 
 
 class ConsoleSink(ClosingSink):
-    """Writes to ``stream``, flushed line by line so that a journal or a pipe sees each event at once."""
+    """Write each event to ``stream`` as one line, flushed at once so that a journal or pipe gets it without delay."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def emit(self, event: EmotionEvent) -> None:
-        """Write one line. Raises OutputError; BrokenPipeError when the reader has gone."""
+        """Write one line. Raises OutputError; BrokenPipeError if the reader has closed the pipe."""
         try:
             self._stream.write(event_line(event) + "\n")
             self._stream.flush()
@@ -32,34 +32,25 @@ class ConsoleSink(ClosingSink):
             raise OutputError(f"standard output: cannot write: {error.strerror}") from error
 
 
-class ConsoleLines(ClosingSink):
-    """The same lines, for a queue: written past Python's own buffer, whose lock a stuck reader would hold."""
-
-    def __init__(self) -> None:
-        self._file = LineFile(STANDARD_OUTPUT)
-
-    def encode(self, event: EmotionEvent) -> bytes:
-        """The line of ``event``, UTF-8."""
-        return event_line(event).encode("utf-8", "backslashreplace") + b"\n"
-
-    def carry(self, lines: Sequence[bytes]) -> int:
-        """Write ``lines``; returns how many. Raises OutputError; BrokenPipeError when the reader has gone."""
-        return self._file.write(lines)
-
-    def close(self) -> None:
-        """Standard output stays open."""
-        self._file.close()
-
-
 def open_console(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    """Standard output, unless the JSON lines go there."""
+    """Open the sink for standard output; None if the JSON lines are written there."""
     if settings.output.events == STANDARD_OUTPUT:
         return None
-    return managed(ConsoleLines(), "console", settings, board, pace=pace)
+    # A file descriptor, not ``sys.stdout``: a reader that stops reading would block Python's buffer for all threads.
+    return managed(LineFile(STANDARD_OUTPUT), _encode, "console", settings, board, pace=pace)
+
+
+def _encode(event: EmotionEvent) -> bytes:
+    return event_line(event).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def event_line(event: EmotionEvent) -> str:
-    """Such as ``   3.20 s  demo  face 1  changed   neutral -> happy  71 %``."""
+    """Return ``event`` as one line of text.
+
+    >>> from fer_edge import EmotionEvent, EventKind
+    >>> event_line(EmotionEvent(EventKind.CHANGED, "cam0", 1.7e9, 123.4, 3, "happy", "neutral", 0.83))
+    '  123.40 s  cam0  face 3  changed   neutral -> happy  83%'
+    """
     parts = [f"{event.mono:8.2f} s", event.source]
     if event.track_id is not None:
         parts.append(f"face {event.track_id}")

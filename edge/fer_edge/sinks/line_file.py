@@ -1,4 +1,4 @@
-"""Append whole lines to a file, which is rotated when it is large enough."""
+"""Append whole lines to a file and rotate it by size."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ STANDARD_OUTPUT = "-"
 
 
 class LineFile(Closing):
-    """Appends to ``target``: a file, or ``-``, standard output. Raises OutputError where it cannot be opened.
+    """Append whole lines to a file or to standard output.
 
-    What is written at a time goes into one write, so that a reader never sees half a line; when the disk is full, the
-    part that was written is taken back. A line that an earlier process left unfinished is ended first. After a failure,
-    and when another program has rotated or removed it, the file is opened again by the next ``write``.
+    Lines are written with one write(2), so that a reader never sees part of a line. If the disk is full, the part that
+    was written is truncated. A line that an earlier process left incomplete is ended first. After a failure, or if
+    another program has rotated or removed the file, the next ``send`` opens it again.
 
-    A file that would grow beyond ``max_bytes`` is renamed to ``<name>.1``, which was renamed to ``<name>.2`` before,
-    and so on; ``keep`` of these are kept. Only a line longer than ``max_bytes`` makes a larger one.
+    Args:
+        target: The file, or ``-`` for standard output.
+        max_bytes: Size at which the file is rotated: ``<name>`` is renamed to ``<name>.1``, ``<name>.1`` to
+            ``<name>.2``, and so on. Only a single line longer than this makes a larger file.
+        keep: Number of rotated files to keep.
+        synced: Whether the caller calls ``sync``; then a file is also synced before it is rotated.
 
-    ``synced``: the caller calls ``sync`` now and then, and a file that is rotated before is synced first.
+    Raises:
+        OutputError: if the file cannot be opened.
     """
 
     def __init__(self, target: str, *, max_bytes: int | None = None, keep: int = 1, synced: bool = False) -> None:
@@ -38,16 +43,24 @@ class LineFile(Closing):
         self._regular = False
         self._open()
 
-    def write(self, lines: Sequence[bytes]) -> int:
-        """Append the first of ``lines``, each with its end, as many as the file takes; returns how many.
+    def send(self, lines: Sequence[bytes]) -> int:
+        """Append the first of ``lines``, as many as fit into the file.
 
-        Raises OutputError, and then nothing was written; BrokenPipeError when the reader has gone.
+        Args:
+            lines: One or more lines, each with its newline.
+
+        Returns:
+            The number of lines written (1 or more).
+
+        Raises:
+            OutputError: if nothing was written.
+            BrokenPipeError: if the reader has closed the pipe.
         """
         try:
-            if self._descriptor is None or self._put_aside_by_another():
+            if self._descriptor is None or self._rotated_by_another():
                 self._sync_lines()
                 self._open()
-            count = self._how_many(lines)
+            count = self._count_fitting(lines)
             self._append(b"".join(lines[:count]))
         except (BrokenPipeError, OutputError):
             raise
@@ -58,10 +71,10 @@ class LineFile(Closing):
         return count
 
     def sync(self) -> None:
-        """Return once the written lines and the file's name are on the disk; a pipe or a terminal is left alone.
+        """Wait until the written lines and the file's name are on the disk. Does nothing for a pipe or terminal.
 
         Raises:
-            OutputError: if the disk refuses. What it had not written by then may be lost, and no later sync reports it.
+            OutputError: if the disk fails. Lines not yet on the disk may be lost; a later sync does not report them.
         """
         try:
             self._sync_lines()
@@ -78,7 +91,7 @@ class LineFile(Closing):
         """Close the file; standard output stays open."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            # A network's file system may report only now that there was no room: what it took is gone already.
+            # A network file system may report only here that it was full. The lines are lost then.
             with suppress(OSError):
                 os.close(descriptor)
 
@@ -100,15 +113,15 @@ class LineFile(Closing):
             self._close_last_line()
         except OSError as error:
             self.close()
-            raise OutputError(f"{self._where}: cannot end its last line: {error.strerror}") from error
+            raise OutputError(f"{self._where}: cannot end its incomplete last line: {error.strerror}") from error
 
-    def _how_many(self, lines: Sequence[bytes]) -> int:
-        """How many of ``lines`` go into this file, or, where not even one does, into the new one that this begins."""
+    def _count_fitting(self, lines: Sequence[bytes]) -> int:
+        """Return how many of ``lines`` fit into the file, after rotating it if not even the first does."""
         if self._max_bytes is None or not self._regular or self._standard:
             return len(lines)
         size = self._size()
         if size and size + len(lines[0]) > self._max_bytes:
-            self._put_aside()
+            self._rotate()
             size = 0
         count, size = 1, size + len(lines[0])
         for line in lines[1:]:
@@ -118,8 +131,8 @@ class LineFile(Closing):
             count += 1
         return count
 
-    def _put_aside(self) -> None:
-        """Each step is one rename, and a step that was done before an interruption is not missed by the next time."""
+    def _rotate(self) -> None:
+        """Rename the files, oldest first, so that an interruption loses none of them."""
         self._sync_lines()
         names = [self._path.with_name(f"{self._path.name}.{number}") for number in range(self._keep, 0, -1)]
         for older, newer in zip(names, [*names[1:], self._path], strict=True):
@@ -136,7 +149,7 @@ class LineFile(Closing):
                 data = data[os.write(self._descriptor, data) :]
         except OSError:
             if self._regular:
-                # Where not even that can be done, the half line is ended when the file is opened again.
+                # If this fails too, the incomplete line is ended when the file is opened again.
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, size)
             raise
@@ -150,7 +163,7 @@ class LineFile(Closing):
         assert self._descriptor is not None, "the file is closed"
         return os.fstat(self._descriptor).st_size
 
-    def _put_aside_by_another(self) -> bool:
+    def _rotated_by_another(self) -> bool:
         assert self._descriptor is not None, "the file is closed"
         if not self._regular or self._standard:
             return False
@@ -160,22 +173,22 @@ class LineFile(Closing):
             return True
 
     def _close_last_line(self) -> None:
-        """End a line that an earlier process, cut off by a power failure, left without its end."""
+        """End a line that an earlier process left incomplete, for example because of a power failure."""
         if self._standard or not self._regular or self._size() == 0:
             return
         try:
             with self._path.open("rb") as stream:
                 stream.seek(-1, os.SEEK_END)
                 unfinished = stream.read(1) != b"\n"
-        except PermissionError:  # may be written but not read; then nothing can be known
+        except PermissionError:  # the file is write-only, so its last line is unknown
             return
         if unfinished:
             self._append(b"\n")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write the names in ``folder`` to the disk: a new file's name is not in the file."""
-    if os.name == "nt":  # Windows opens no folder
+    """Sync ``folder``, which holds the names of its files."""
+    if os.name == "nt":  # Windows cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:

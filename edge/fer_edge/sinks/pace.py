@@ -1,4 +1,4 @@
-"""Who waits for whom: a camera for nothing, a file for all that is written of it."""
+"""Whether a full sink blocks the pipeline: never for a camera, and until there is room for a file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import threading
 import time
 
 POLL_S = 0.2
-"""How long a wait for room lasts before it is looked whether to wait on."""
+"""Interval in seconds at which a blocked caller checks whether to keep waiting."""
 DRAIN_S = 5.0
-"""How long what is held may take to be passed on once the end was asked for."""
+"""Time in seconds for sending what is queued, once a sink is being closed."""
 
 
 class Pace:
-    """``live``: the world does not wait. Otherwise it does, until ``stop`` is set, and for ``drain_s`` more."""
+    """How a sink treats a caller when it is full, and how long closing takes.
+
+    Args:
+        live: If true, nothing waits. Otherwise the caller waits for room until ``drain_s`` seconds after ``stop`` is
+            set.
+    """
 
     def __init__(self, *, live: bool, stop: threading.Event | None = None, drain_s: float = DRAIN_S) -> None:
         self.live, self.drain_s = live, drain_s
@@ -20,7 +25,7 @@ class Pace:
         self._stopped_at: float | None = None
 
     def waits(self) -> bool:
-        """Whether to wait for room, or else drop what is oldest."""
+        """Return whether to wait for room rather than drop the oldest event."""
         if self.live or self._stop is None or not self._stop.is_set():
             return not self.live
         if self._stopped_at is None:

@@ -1,4 +1,4 @@
-"""Each event posted as JSON to a web server."""
+"""Post each event as JSON to a web server."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from fer_edge.errors import ConfigError, OutputError, reason_of
+from fer_edge.protocols import ClosingSink
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.secret_files import read_secret
 from fer_edge.settings.service import WebhookSettings
-from fer_edge.sinks.base import ClosingSink, ManagedSink
-from fer_edge.sinks.event_json import event_to_json
-from fer_edge.sinks.jsonl import json_line
+from fer_edge.sinks.base import ManagedSink
+from fer_edge.sinks.event_json import event_to_json, json_bytes
 from fer_edge.sinks.pace import Pace
-from fer_edge.sinks.queued import NotTakenError, QueuedSink
+from fer_edge.sinks.queued import EventRejectedError, QueuedSink
 from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent
 
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     import ssl
 
 _TRY_AGAIN = (401, 403, 404, 407, 408, 425, 429)
-"""Refusals that a later attempt may not meet: a token being changed, a proxy that starts, too much at once. The others
-are of the event itself."""
+"""4xx codes that are retried, because they may be temporary: a token that is being changed, a proxy that is starting,
+too many requests. Others reject the event itself."""
 
 
 class Webhook(ClosingSink):
-    """Posts to ``settings.url``, one event a request; a queue tries again what fails.
+    """The transport of a webhook: one POST request for each event, to ``settings.url``.
 
-    A redirect is not followed: the event and the token are for that address alone. Raises ConfigError for an address,
-    token or certificate that cannot be used.
+    Redirects are not followed, so that neither event nor token is sent to another address.
+
+    Raises:
+        ConfigError: if the URL, token or certificate cannot be used.
     """
 
     def __init__(self, settings: WebhookSettings) -> None:
@@ -48,32 +50,28 @@ class Webhook(ClosingSink):
         if settings.token_file is not None:
             token = read_secret(settings.token_file, "webhook.token_file")
             if not token.isascii():
-                raise ConfigError(f"webhook.token_file: {settings.token_file} must hold ASCII alone")
+                raise ConfigError(f"webhook.token_file: {settings.token_file} must contain only ASCII characters")
             self._headers["Authorization"] = f"Bearer {token}"
         elif self._url.username is not None:
             login = f"{unquote(self._url.username)}:{unquote(self._url.password or '')}"
             self._headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
 
-    def encode(self, event: EmotionEvent) -> bytes:
-        """The JSON object that is posted."""
-        return json_line(event_to_json(event))
-
-    def carry(self, items: Sequence[bytes]) -> int:
-        """Post the first. Raises NotTakenError when the server will never take it, else OutputError."""
+    def send(self, events: Sequence[bytes]) -> int:
+        """Post the first event. Raises EventRejectedError if the server will never accept it, else OutputError."""
         import http.client
 
         connection = self._connection()
-        # Each single wait has the time limit; this is the limit for all of them, against a server that drips.
+        # The socket's timeout limits each read. This limits the request, against a server that sends byte by byte.
         too_late = threading.Event()
         deadline = threading.Timer(self._timeout_s, _cut, [connection, too_late])
         deadline.daemon = True
         try:
             deadline.start()
-            connection.request("POST", self._target(), body=items[0], headers=self._headers)
+            connection.request("POST", self._target(), body=events[0], headers=self._headers)
             status = connection.getresponse().status
-            if too_late.is_set():  # what came of the answer may look like the whole of it
+            if too_late.is_set():  # a truncated response may look complete
                 raise TimeoutError
-        # RuntimeError: no thread to be had; ValueError: a name that cannot be a host's, a socket cut in its handshake.
+        # RuntimeError: no thread can be started. ValueError: invalid host name, or socket closed during the handshake.
         except (OSError, http.client.HTTPException, RuntimeError, ValueError) as error:
             late = too_late.is_set() or isinstance(error, TimeoutError)
             problem = f"no answer within {self._timeout_s:g} s" if late else reason_of(error)
@@ -88,12 +86,11 @@ class Webhook(ClosingSink):
         if 200 <= status < 300:
             return
         if 300 <= status < 400:
-            raise OutputError(
-                f"{self._shown}: redirects elsewhere (HTTP {status}), which is not followed; set its new url"
-            )
+            redirect = f"redirects to another address (HTTP {status}), which is not followed; set webhook.url to it"
+            raise OutputError(f"{self._shown}: {redirect}")
         if 400 <= status < 500 and status not in _TRY_AGAIN:
-            raise NotTakenError(f"{self._shown}: refuses the event (HTTP {status}), which is dropped")
-        raise OutputError(f"{self._shown}: does not take the event now (HTTP {status})")
+            raise EventRejectedError(f"{self._shown}: rejected an event (HTTP {status}), which is dropped")
+        raise OutputError(f"{self._shown}: does not accept events at the moment (HTTP {status})")
 
     def _connection(self) -> http.client.HTTPConnection:
         import http.client
@@ -108,13 +105,17 @@ class Webhook(ClosingSink):
 
 
 def open_webhook(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    """What ``[webhook]`` names. Raises ConfigError."""
+    """Open the sink of ``[webhook]``; None if no URL is set. Raises ConfigError."""
     hook = settings.webhook
     if hook.url is None:
         return None
-    sink = QueuedSink(Webhook(hook), "webhook", hold=hook.hold, pace=pace, retry_most_s=hook.retry_most_s)
+    sink = QueuedSink(Webhook(hook), _encode, "webhook", hold=hook.hold, pace=pace, max_retry_s=hook.retry_most_s)
     board.watch_sink(sink.status)
     return sink
+
+
+def _encode(event: EmotionEvent) -> bytes:
+    return json_bytes(event_to_json(event))
 
 
 def _split(url: str, shown: str) -> SplitResult:
@@ -125,7 +126,7 @@ def _split(url: str, shown: str) -> SplitResult:
         good = False
     if not good or not url.isascii() or not url.isprintable() or " " in url:
         raise ConfigError(
-            f"webhook.url: {shown} is no address; write other marks than letters and digits as %20 and so on"
+            f"webhook.url: {shown} is not a valid URL; percent-encode special characters (a space is %20)"
         )
     return parts
 
@@ -143,5 +144,5 @@ def _cut(connection: http.client.HTTPConnection, too_late: threading.Event) -> N
     import socket
 
     too_late.set()
-    with suppress(OSError, AttributeError):  # not connected yet, or not any more
+    with suppress(OSError, AttributeError):  # not connected
         connection.sock.shutdown(socket.SHUT_RDWR)

@@ -1,1 +1,1 @@
-"""Events over MQTT, with Home Assistant's discovery."""
+"""Publish events and states over MQTT, with Home Assistant discovery."""

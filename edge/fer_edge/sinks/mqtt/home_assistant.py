@@ -1,7 +1,7 @@
-"""MQTT discovery: what Home Assistant must know to show this device, as one with all that it measures.
+"""Home Assistant's MQTT discovery: the configuration of this device and its entities.
 
-One retained message for each entity, ``<prefix>/sensor/<device>/<entity>/config``, which every version that has MQTT
-discovery understands. A single message for the whole device came with 2024.11 only, and the documentation keeps both:
+Each entity has one retained message at ``<prefix>/<component>/<device>/<entity>/config``, which all versions with MQTT
+discovery understand. A single message for the whole device needs Home Assistant 2024.11 or later. See
 https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 """
 
@@ -12,21 +12,21 @@ import re
 import zlib
 from collections.abc import Mapping
 
-from fer_edge.sinks.jsonl import json_line
+from fer_edge.sinks.event_json import json_bytes
 from fer_edge.sinks.mqtt.topics import Topics
 from fer_edge.status import ModelStatus
 
 BIRTH = b"online"
-"""What Home Assistant says at ``<prefix>/status`` when it has started."""
+"""Published by Home Assistant at ``<prefix>/status`` after it has started (birth message)."""
 
 
 def status_topic(prefix: str) -> str:
-    """Where Home Assistant tells that it is there."""
+    """Return the topic of Home Assistant's birth message."""
     return f"{prefix}/status"
 
 
 def device_config(prefix: str, topics: Topics, model: ModelStatus) -> dict[str, bytes]:
-    """Topics and payloads that describe what the device itself measures."""
+    """Return the payload of each discovery topic of the device's own entities."""
     about = {"state_topic": topics.state, "entity_category": "diagnostic"}
     entities = _Entities(prefix, topics, model)
     entities.add(
@@ -56,7 +56,7 @@ def device_config(prefix: str, topics: Topics, model: ModelStatus) -> dict[str, 
 
 
 def source_config(prefix: str, topics: Topics, model: ModelStatus, source: str) -> dict[str, bytes]:
-    """Topics and payloads that describe what ``source`` shows; with privacy ``aggregate``, its counts alone."""
+    """Return the payload of each discovery topic of ``source``; with privacy ``aggregate``, counts and fps only."""
     entities = _Entities(prefix, topics, model)
     here = {"state_topic": topics.source_state(source)}
     if topics.aggregate:
@@ -84,7 +84,7 @@ def source_config(prefix: str, topics: Topics, model: ModelStatus, source: str) 
 
 
 def _while_watching(topics: Topics, source: str) -> dict[str, object]:
-    """An outage of the camera is shown as one: then its values are not available, as when the device is gone."""
+    """Return the configuration that makes the entities of ``source`` unavailable while its camera is lost."""
     watching = {
         "topic": topics.source_state(source),
         "value_template": "{{ 'online' if value_json.state in ['watching', 'dark'] else 'offline' }}",
@@ -93,7 +93,7 @@ def _while_watching(topics: Topics, source: str) -> dict[str, object]:
 
 
 class _Entities:
-    """Configurations of entities of one device, by their topics."""
+    """Collect the configuration of a device's entities in ``payloads``, by topic."""
 
     def __init__(self, prefix: str, topics: Topics, model: ModelStatus) -> None:
         self.payloads: dict[str, bytes] = {}
@@ -114,10 +114,10 @@ class _Entities:
         }
 
     def add(self, component: str, entity: str, name: str, config: Mapping[str, object]) -> None:
-        """Describe one entity."""
+        """Add one entity."""
         key = _identifier(entity)
         whole = {"name": name, "unique_id": f"{self._id}_{key}", **self._common, **config}
-        self.payloads[f"{self._prefix}/{component}/{self._id}/{key}/config"] = json_line(whole)
+        self.payloads[f"{self._prefix}/{component}/{self._id}/{key}/config"] = json_bytes(whole)
 
 
 @functools.cache
@@ -128,6 +128,6 @@ def _our_version() -> str:
 
 
 def _identifier(name: str) -> str:
-    """``name`` in the letters that Home Assistant takes in a discovery topic; distinct names stay distinct."""
+    """Return ``name`` with only the characters allowed in a discovery topic. Distinct names stay distinct."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
     return plain if plain == name else f"{plain}-{zlib.crc32(name.encode('utf-8', 'backslashreplace')):08x}"

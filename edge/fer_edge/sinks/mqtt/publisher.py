@@ -1,7 +1,8 @@
-"""What is told to a broker beside the events: that we are there, how we are, and to Home Assistant what we are."""
+"""Publish availability, states and Home Assistant's discovery configuration, all retained."""
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -10,54 +11,52 @@ from fer_edge.sinks.mqtt.topics import OFFLINE, ONLINE, Topics
 from fer_edge.status import StatusBoard
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+    from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 QOS = 1
 STATES_EVERY_S = 1.0
-"""Seconds between two looks at the states; what has changed is published."""
+"""Minimum time in seconds between two comparisons of the states with those published."""
 
 
 class Publisher:
-    """Publishes retained messages of ``topics`` from ``board``, each when it has changed.
+    """Publish the states on ``board`` that have changed. Thread-safe.
 
-    With ``discovery_prefix``, the configurations for Home Assistant too, and again when that has started.
+    With ``discovery_prefix``, also publish the configuration for Home Assistant, again each time that it starts.
     """
 
     def __init__(self, topics: Topics, board: StatusBoard, discovery_prefix: str | None) -> None:
         self.topics = topics
         self._board, self._prefix = board, discovery_prefix
+        self._lock = threading.Lock()
         self._published: dict[str, bytes] = {}
         self._described: object = None
-        self._next_look = 0.0
+        self._next_at = 0.0
 
-    def begin(self, client: Client) -> None:
-        """A connection was made: everything is new to it."""
+    def start(self, client: Client) -> None:
+        """Publish ``online`` and everything else on a new connection."""
         if self._prefix is not None:
-            client.subscribe(home_assistant.status_topic(self._prefix), QOS)
-        self._forget()
-        self._publish(client, {self.topics.availability: ONLINE})
-
-    def received(self, topic: str, payload: bytes) -> None:
-        """A message came: that Home Assistant has started, and knows nothing."""
-        birth = self._prefix is not None and topic == home_assistant.status_topic(self._prefix)
-        if birth and payload == home_assistant.BIRTH:
+            topic = home_assistant.status_topic(self._prefix)
+            client.message_callback_add(topic, self._home_assistant_status)
+            client.subscribe(topic, QOS)
+        with self._lock:
             self._forget()
+            self._publish(client, {self.topics.availability: ONLINE})
+            self._publish_changes(client)
 
-    def wait_s(self) -> float:
-        """Seconds until the next look."""
-        return max(0.0, self._next_look - time.monotonic())
+    def publish_changes(self, client: Client) -> None:
+        """Publish what has changed, at most once every ``STATES_EVERY_S`` seconds."""
+        with self._lock:
+            if time.monotonic() >= self._next_at:
+                self._publish_changes(client)
 
-    def end(self, client: Client) -> int:
-        """Publish how all was left, and that we are gone; returns the number by which that is acknowledged."""
-        self._next_look = 0.0
-        self.look(client)
-        return client.publish(self.topics.availability, OFFLINE, QOS, retain=True).mid
+    def leave(self, client: Client) -> MQTTMessageInfo:
+        """Publish the last states, then ``offline``; return the latter's delivery."""
+        with self._lock:
+            self._publish_changes(client)
+        return client.publish(self.topics.availability, OFFLINE, QOS, retain=True)
 
-    def look(self, client: Client) -> None:
-        """Publish what has changed, if it is time."""
-        if self.wait_s() > 0:
-            return
-        self._next_look = time.monotonic() + STATES_EVERY_S
+    def _publish_changes(self, client: Client) -> None:
+        self._next_at = time.monotonic() + STATES_EVERY_S
         status = self._board.snapshot(with_runtimes=False)
         described = status.model, [source.name for source in status.sources]
         if self._prefix is not None and described != self._described:
@@ -68,10 +67,15 @@ class Publisher:
             self._publish(client, configs)
         self._publish(client, self.topics.states(status))
 
+    def _home_assistant_status(self, client: Client, data: object, message: MQTTMessage) -> None:
+        if message.payload == home_assistant.BIRTH:
+            with self._lock:
+                self._forget()
+
     def _forget(self) -> None:
         self._published.clear()
         self._described = None
-        self._next_look = 0.0
+        self._next_at = 0.0
 
     def _publish(self, client: Client, payloads: dict[str, bytes]) -> None:
         for topic, payload in payloads.items():

@@ -1,11 +1,11 @@
-"""What is published to a broker, and where."""
+"""The MQTT topics of a device and the payloads of its states."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from fer_edge.sinks.jsonl import json_line
+from fer_edge.sinks.event_json import json_bytes
 from fer_edge.status import ChipStatus, DaemonStatus, SourceStatus
 from fer_edge.types import UNCERTAIN
 
@@ -14,10 +14,7 @@ ONLINE, OFFLINE = b"online", b"offline"
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of one ``device`` under ``base``.
-
-    ``aggregate``: nothing is published that is of a person, or of a moment.
-    """
+    """The topics of ``device`` under ``base``. With ``aggregate``, states have no faces and no emotion."""
 
     base: str
     device: str
@@ -25,55 +22,55 @@ class Topics:
 
     @property
     def root(self) -> str:
-        """The part that all of them begin with."""
+        """The prefix of all topics."""
         return f"{self.base}/{topic_level(self.device)}"
 
     @property
     def availability(self) -> str:
-        """Where ``online`` or ``offline`` stands."""
+        """Topic of ``online`` or ``offline``."""
         return f"{self.root}/availability"
 
     @property
     def state(self) -> str:
-        """Where the state of the device stands."""
+        """Topic of the device's state."""
         return f"{self.root}/state"
 
     def events(self, source: str) -> str:
-        """Where the events of ``source`` go."""
+        """Return the topic of the events of ``source``."""
         return f"{self.root}/{topic_level(source)}/events"
 
     def source_state(self, source: str) -> str:
-        """Where the state of ``source`` stands."""
+        """Return the topic of the state of ``source``."""
         return f"{self.root}/{topic_level(source)}/state"
 
     def counts(self, source: str) -> str:
-        """Where the newest counts of ``source`` stand."""
+        """Return the topic of the newest counts of ``source``."""
         return f"{self.root}/{topic_level(source)}/counts"
 
     def states(self, status: DaemonStatus) -> dict[str, bytes]:
-        """The payload that each topic of a state should hold now."""
-        payloads = {self.state: json_line(_device_state(status.sources, status.chip))}
+        """Return the current payload of each state topic."""
+        payloads = {self.state: json_bytes(_device_state(status.sources, status.chip))}
         for source in status.sources:
-            payloads[self.source_state(source.name)] = json_line(_source_state(source, aggregate=self.aggregate))
+            payloads[self.source_state(source.name)] = json_bytes(_source_state(source, aggregate=self.aggregate))
         return payloads
 
 
 def topic_level(name: str) -> str:
-    """``name`` as one level of a topic: without what has a meaning there, or no place."""
+    """Return ``name`` as one topic level: separators, wildcards and invalid characters become ``_``."""
     return re.sub(r"[/+#\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]", "_", name).lstrip("$") or "_"
 
 
 def _source_state(source: SourceStatus, *, aggregate: bool) -> dict[str, object]:
-    """The emotion is that of the largest face, most likely the nearest."""
+    """Return the state of ``source``; emotion and confidence belong to the largest face, probably the nearest."""
     watching = source.delivers
     state: dict[str, object] = {"state": source.state.value, "fps": round(source.fps) if watching else 0}
     if aggregate:
         return state
-    nearest = max(source.tracks if watching else (), key=lambda track: track.box.area, default=None)
+    largest = max(source.tracks if watching else (), key=lambda track: track.box.area, default=None)
     state["faces"] = len(source.tracks) if watching else 0
-    state["emotion"] = None if nearest is None else nearest.emotion
-    sure = nearest is not None and nearest.emotion != UNCERTAIN
-    state["confidence"] = round(nearest.confidence, 2) if nearest is not None and sure else None
+    state["emotion"] = None if largest is None else largest.emotion
+    certain = largest is not None and largest.emotion != UNCERTAIN
+    state["confidence"] = round(largest.confidence, 2) if largest is not None and certain else None
     return state
 
 

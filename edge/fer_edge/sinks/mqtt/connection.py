@@ -1,0 +1,258 @@
+"""The connection to an MQTT broker, in paho's network thread.
+
+This module imports paho; import it only where MQTT is used. paho connects, pings and reconnects. Added here is what it
+lacks: a thread that survives an exception, the reason of a failed attempt, random and growing waits after connections
+that are lost soon, a limit for acknowledgements, and closing in bounded time. See ``outbox`` for the queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from fer_edge.errors import reason_of
+from fer_edge.sinks.mqtt.broker import Broker
+from fer_edge.sinks.mqtt.outbox import Message, Outbox
+from fer_edge.sinks.mqtt.publisher import QOS, Publisher
+from fer_edge.sinks.mqtt.topics import OFFLINE
+from fer_edge.sinks.pace import Pace
+from fer_edge.sinks.queued import FIRST_RETRY_S
+from fer_edge.system.messages import print_message
+
+_CONNECT_TIMEOUT_S = 10.0
+"""Limit for the TCP connection, and again for the TLS handshake. The broker's answer is limited by the keepalive."""
+_ACKNOWLEDGE_TIMEOUT_S = 30.0
+"""Limit for an acknowledgement. A broker may answer pings and still not acknowledge messages."""
+_STABLE_S = 20.0
+"""A connection that lasted this long was a good one; one that is lost sooner makes the next retry wait longer."""
+_GOODBYE_S = 1.0
+"""Limit for publishing ``offline``, and again for closing the connection."""
+
+
+class Connection:
+    """Publish the messages of ``outbox`` and the states of ``publisher`` to ``broker``.
+
+    paho's network thread (``loop_start``) connects, watches the keepalive and reconnects: after 1 s at first, then
+    twice as long after each failure, up to ``max_retry_s``. Messages are published by the thread that emits them, and
+    by paho's thread whenever there is room for more; publishing never blocks.
+
+    Args:
+        hold: Maximum number of messages in the outbox.
+        max_retry_s: Longest wait between two attempts, in seconds.
+    """
+
+    def __init__(self, broker: Broker, publisher: Publisher, *, hold: int, max_retry_s: float, pace: Pace) -> None:
+        self._broker, self._publisher, self._max_retry_s, self._pace = broker, publisher, max_retry_s, pace
+        self.outbox = Outbox(hold, pace=pace, wake=self._send)
+        self.problem: str | None = f"{broker.where}: not connected yet"
+        """Why nothing can be sent at the moment; None while connected."""
+        self._attempting = self._reported = self._leaving = False
+        self._connected_at: float | None = None
+        self._cause: str | None = None
+        self._short_lived = 0
+        self._closing_since: float | None = None
+        self._disconnected = threading.Event()
+        self._client = self._new_client()
+        self._client.connect_async(broker.host, broker.port, broker.keepalive_s)
+        self._client.loop_start()
+
+    def start_closing(self) -> None:
+        """Accept no more messages; send those in the outbox."""
+        if self._closing_since is None:
+            self._closing_since = time.monotonic()
+            self.outbox.close()
+
+    def close(self) -> int:
+        """Send the remaining messages, publish the last states and ``offline``, and disconnect. Idempotent.
+
+        Waits at most ``pace.drain_s`` seconds for the messages; if not live, as long as any is acknowledged within
+        that time. Gives up at once if an attempt to connect fails while closing.
+
+        Returns:
+            The number of messages that were lost.
+        """
+        self.start_closing()
+        if self._leaving:
+            return 0
+        assert self._closing_since is not None
+        deadline, sent = self._closing_since + self._pace.drain_s, self.outbox.sent
+        while not self.outbox.wait_until_sent(deadline - time.monotonic()):
+            if self._pace.live or self.outbox.sent == sent:
+                break
+            deadline, sent = time.monotonic() + self._pace.drain_s, self.outbox.sent
+        self._leaving = True
+        if self._client.is_connected():
+            with contextlib.suppress(RuntimeError, ValueError):  # the connection was lost at this moment
+                self._publisher.leave(self._client).wait_for_publish(_GOODBYE_S)
+        # Not ``loop_stop``: it waits for paho's thread, which may be resolving a name. After ``disconnect`` the thread
+        # ends on its own.
+        if self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._disconnected.wait(_GOODBYE_S):
+            self._client.hang_up()
+        return self.outbox.clear()
+
+    def _new_client(self) -> _Client:
+        broker = self._broker
+        client = _Client(broker.client_id, self._maintain, self._crashed)
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(0)  # unlimited: the outbox has its own limit
+        client.will_set(self._publisher.topics.availability, OFFLINE, QOS, retain=True)
+        if broker.username is not None:
+            client.username_pw_set(broker.username, broker.password)
+        if broker.tls is not None:
+            client.tls_set_context(broker.tls)
+        client.on_pre_connect = self._on_pre_connect
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        _set_retry_delay(client, 0, self._max_retry_s)
+        return client
+
+    def _send(self) -> None:
+        while self.outbox.send_next(self._publish):
+            pass
+
+    def _publish(self, message: Message) -> MQTTMessageInfo | None:
+        delivery = self._client.publish(message.topic, message.payload, QOS, retain=message.retain)
+        return delivery if delivery.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+    def _maintain(self) -> None:
+        """Do periodic work. paho's thread calls this after each network event, or after 1 s, while connected."""
+        self.outbox.remove_acknowledged()
+        if not self._leaving:
+            self._publisher.publish_changes(self._client)
+        self._send()
+        if self.outbox.unanswered_s() > _ACKNOWLEDGE_TIMEOUT_S:
+            self._cause = "the broker does not acknowledge messages"
+            self._client.hang_up()
+
+    def _crashed(self, error: Exception) -> None:
+        connecting = self._client.socket() is None
+        self._lost(f"cannot connect: {_reason(error)}" if connecting else f"{type(error).__name__}: {_reason(error)}")
+
+    def _lost(self, problem: str) -> None:
+        """Handle the end of a connection or of an attempt to connect. paho will try again."""
+        self.outbox.remove_acknowledged()
+        self.outbox.disconnected()
+        if self._leaving:
+            self._disconnected.set()
+        if self._leaving or not self._attempting:  # paho may report the end of one connection twice
+            return
+        self._attempting = False
+        connected_at, self._connected_at = self._connected_at, None
+        if connected_at is not None:
+            short = time.monotonic() - connected_at < _STABLE_S
+            self._short_lived = self._short_lived + 1 if short else 0
+            if self._short_lived > 1:
+                problem += f"; is another client named {self._broker.client_id}? Set mqtt.device"
+            # paho starts again at the shortest wait after each connection. Two clients with the same name would then
+            # disconnect each other every second.
+            _set_retry_delay(self._client, min(max(0, self._short_lived - 1), 12), self._max_retry_s)
+        elif self._closing_since is not None:
+            self.outbox.abandon()
+        problem = f"{self._broker.where}: {problem}"
+        if problem != self.problem:
+            print_message(f"mqtt: {problem}")
+            self._reported = True
+        self.problem = problem
+
+    def _on_pre_connect(self, client: Client, data: object) -> None:
+        self._attempting, self._cause = True, None
+
+    def _on_connect(
+        self, client: Client, data: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if code.is_failure:
+            self._cause = f"the broker refuses the connection: {code}"
+            return
+        if self._leaving:  # an attempt that was under way when the sink was closed
+            client.disconnect()
+            return
+        self._connected_at = time.monotonic()
+        self.outbox.disconnected()
+        self._client.drop_out_messages()  # paho would send them after those that are published below
+        self._publisher.start(client)
+        self.problem = None
+        if self._reported:
+            self._reported = False
+            dropped = self.outbox.dropped
+            print_message(
+                f"mqtt: {self._broker.where}: connected" + (f"; {dropped} messages dropped so far" if dropped else "")
+            )
+        self.outbox.connected()
+        self._send()
+
+    def _on_connect_fail(self, client: Client, data: object) -> None:
+        # paho passes no reason, but calls this from its ``except`` block.
+        error = sys.exc_info()[1]
+        self._lost("cannot connect" if error is None else f"cannot connect: {_reason(error)}")
+
+    def _on_disconnect(
+        self, client: Client, data: object, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if self._connected_at is None:
+            self._lost(self._cause or "accepts the connection, but does not answer as an MQTT broker does")
+        else:
+            self._lost(f"the connection is lost: {self._cause or code}")
+
+
+class _Client(Client):
+    """paho's client, with the two things that its thread lacks: periodic work, and surviving an exception."""
+
+    def __init__(self, client_id: str, on_turn: Callable[[], None], on_crash: Callable[[Exception], None]) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=MQTTv311)
+        self._on_turn, self._on_crash = on_turn, on_crash
+
+    def loop_misc(self) -> MQTTErrorCode:
+        """Also call ``on_turn`` while connected."""
+        code = super().loop_misc()
+        if code == MQTTErrorCode.MQTT_ERR_SUCCESS and self.is_connected():
+            self._on_turn()
+        return code
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
+        """Treat an exception as a lost connection, instead of ending the thread with a traceback.
+
+        paho handles malformed packets and OSError, but not a host name that cannot be encoded, nor a connection that
+        fails while it retries with an older protocol.
+        """
+        while True:
+            try:
+                return super().loop_forever(timeout, retry_first_connection)
+            except Exception as error:  # noqa: BLE001 - see above
+                self._on_crash(error)
+                # Closed, not shut down: the loop would handle the same packet again before it read from the socket.
+                connection = self.socket()
+                if connection is not None:
+                    connection.close()
+
+    def hang_up(self) -> None:
+        """Shut the socket down, so that paho's loop finds the connection lost."""
+        connection = self.socket()
+        if isinstance(connection, socket.socket):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _set_retry_delay(client: Client, doublings: int, max_s: float) -> None:
+    # Random, so that devices that lose their broker at the same moment do not all return at the same moment.
+    spread = random.uniform(0.75, 1.0)
+    # The annotations say int, but the values are only added, doubled and compared.
+    first_s = min(FIRST_RETRY_S * 2**doublings, max_s)
+    client.reconnect_delay_set(first_s * spread, max_s * spread)  # type: ignore[arg-type]
+
+
+def _reason(error: BaseException) -> str:
+    certificate = getattr(error, "verify_message", None)
+    if certificate:
+        return f"its certificate is not accepted: {certificate}"
+    return reason_of(error)
