@@ -273,18 +273,18 @@ NO_PICTURES: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("picture", "called"), NO_PICTURES, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_is_no_picture_is_refused_in_one_line(picture: Any, called: str) -> None:
-    with pytest.raises(InputError, match=rf"^a picture must be uint8, grey \[H, W\] or BGR .*, not {called}$"):
+    with pytest.raises(InputError, match=rf"^an image must be uint8, grey \[H, W\] or BGR .*, not {called}$"):
         to_gray(picture)
-    with pytest.raises(InputError, match=rf"^a grey picture must be uint8 \[H, W\], not {called}; .*to_gray makes one"):
+    with pytest.raises(InputError, match=rf"^a grey image must be uint8 \[H, W\], not {called}; .*fer_edge\.to_gray$"):
         Frame("mine", 0, 0.0, picture)
 
 
 def test_colour_is_refused_where_grey_is_wanted(tiny_bundle: Path) -> None:
     colour = np.zeros((60, 60, 3), np.uint8)
     face = Face(Box(0, 0, 50, 50), 1.0)
-    with pytest.raises(InputError, match=r"not uint8 \[60, 60, 3\]; fer_edge\.to_gray makes one"):
+    with pytest.raises(InputError, match=r"not uint8 \[60, 60, 3\]; convert with fer_edge\.to_gray"):
         HaarFaceDetector().detect(colour, Search(Box(0, 0, 60, 60)))
-    with pytest.raises(InputError, match=r"fer_edge\.to_gray makes one"):
+    with pytest.raises(InputError, match=r"convert with fer_edge\.to_gray"):
         crop_face(colour, face, EmotionClassifier(load_bundle(tiny_bundle)).crop_spec)
 
 

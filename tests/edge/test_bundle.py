@@ -45,12 +45,12 @@ def make_folder(path: Path) -> None:
     ("spoil", "said"),
     [
         (spoil_byte, "sha256 differs"),
-        (lambda path: path.write_bytes(MODEL[:-1]), "2047 bytes where the manifest says 2048"),
-        (lambda path: path.write_bytes(MODEL + b"\0"), "2049 bytes where the manifest says 2048"),
+        (lambda path: path.write_bytes(MODEL[:-1]), "2047 bytes, but the manifest says 2048"),
+        (lambda path: path.write_bytes(MODEL + b"\0"), "2049 bytes, but the manifest says 2048"),
         (lambda path: path.write_bytes(b""), "0 bytes"),
         (Path.unlink, "missing"),
-        (make_folder, "no file"),
-        (make_pipe, "no file"),
+        (make_folder, "not a file"),
+        (make_pipe, "not a file"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, spoil: Callable[[Path], None], said: str) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import EmotionSettings
 from fer_edge.sinks.event_json import event_to_json
-from fer_edge.stages.events import EventTeller
+from fer_edge.stages.events import EventBuilder
 from fer_edge.stages.smoothing import EmotionSmoother
 from fer_edge.system.clock import SteadyClock
 from fer_edge.types import UNCERTAIN, Box, EmotionProbabilities, EventKind, Face, Float32Array, Track
@@ -135,7 +135,7 @@ finite_or_not = st.floats() | st.sampled_from([0.0, 3600.0, -3600.0, 1e308, -1e3
 def test_no_clock_breaks_what_is_told(chosen: EmotionSettings, frames: list[tuple[float, int, bool]]) -> None:
     """``frames``: the source's time, what the classifier says (3: the crop is bad), and whether the face was found."""
     clock, smoother = SteadyClock(), EmotionSmoother(chosen)
-    teller = EventTeller(("a", "b", "c"), chosen, wall_clock=lambda: 1_700_000_000.0)
+    teller = EventBuilder(("a", "b", "c"), chosen, wall_clock=lambda: 1_700_000_000.0)
     said = [*(_values(*np.roll([0.8, 0.1, 0.1], shift)) for shift in range(3)), None]
     told, last = [], 0.0
     for raw, answer, found in frames:
@@ -188,7 +188,7 @@ def _living_face(seconds: float, generator: np.random.Generator) -> list[tuple[i
 def test_true_changes_are_told_soon_and_few_others() -> None:
     shown = _living_face(600.0, np.random.default_rng(5))
     chosen = EmotionSettings()
-    smoother, teller = EmotionSmoother(chosen), EventTeller(LABELS, chosen, wall_clock=lambda: 0.0)
+    smoother, teller = EmotionSmoother(chosen), EventBuilder(LABELS, chosen, wall_clock=lambda: 0.0)
     reads, told, plain = 0, [], []
     for index, (_, probabilities) in enumerate(shown):
         now = index / 15

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import EmotionSettings
 from fer_edge.sinks.event_json import clock_synced, event_to_json
-from fer_edge.stages.events import EventTeller, Hysteresis
+from fer_edge.stages.events import EventBuilder, Hysteresis
 from fer_edge.types import (
     UNCERTAIN,
     Box,
@@ -87,9 +87,9 @@ def test_below_exit_the_track_becomes_uncertain() -> None:
 def test_the_time_out_of_sight_counts_for_who_comes_back_with_another_emotion() -> None:
     state = Hysteresis(SETTINGS)
     state.update(_probabilities(*HAPPY), 0.0)
-    assert [state.unseen(now) for now in (1.0, 1.4, 1.8)] == [0, 0, 0]
+    assert [state.hide(now) for now in (1.0, 1.4, 1.8)] == [0, 0, 0]
     assert state.update(_probabilities(*SAD), 1.9) == 1
-    state.unseen(3.0)
+    state.hide(3.0)
     assert state.update(_probabilities(*SAD), 4.0) == 1
     assert state.update(_probabilities(*HAPPY), 4.1) == 1, "it was seen since"
 
@@ -112,9 +112,9 @@ def test_a_held_emotion_never_goes_before_the_dwell(steps: list[tuple[float, lis
             held, taken_at = label, now
 
 
-def _teller(**changes: Any) -> EventTeller:
+def _teller(**changes: Any) -> EventBuilder:
     settings = EmotionSettings(**{"enter": 0.5, "exit": 0.35, "lead": 0.1, "min_dwell_s": 0.5, **changes})
-    return EventTeller(LABELS, settings, wall_clock=lambda: 1_700_000_000.25)
+    return EventBuilder(LABELS, settings, wall_clock=lambda: 1_700_000_000.25)
 
 
 def test_a_visit_from_appeared_to_left() -> None:
@@ -136,7 +136,7 @@ def test_a_visit_from_appeared_to_left() -> None:
 
 
 def test_nothing_new_is_told_of_a_face_that_is_looked_for_in_vain() -> None:
-    teller, out_of_sight = _teller(), Track(1, BOX, 0.0, True, last_looked=9.0)
+    teller, out_of_sight = _teller(), Track(1, BOX, 0.0, True, last_searched=9.0)
     teller.update("cam", [_reading(1, *HAPPY)], 0.0)
     for now in (1.0, 2.0):
         (told,), events = teller.update("cam", [TrackReading(out_of_sight, _probabilities(*SAD))], now)

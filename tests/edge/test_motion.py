@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.stages.motion import MotionGate
+from fer_edge.stages.motion import MotionDetector
 from fer_edge.types import Box, SceneMotion, UInt8Array
 
 SIZE = (640, 480)
@@ -28,48 +28,48 @@ def _with_face(contrast: float) -> np.ndarray:
 
 
 def _feed(pictures: list[np.ndarray], sigma: float = 4.0, watched: tuple[Box, ...] = ()) -> SceneMotion:
-    gate = MotionGate()
+    gate = MotionDetector()
     for index, picture in enumerate(pictures):
         motion = gate.update(_noisy(picture, sigma), float(index), watched)
     return motion
 
 
 def test_noise_is_no_motion() -> None:
-    assert _feed([WALL] * 60).last_news(Box(0, 0, *SIZE)) == 0.0
+    assert _feed([WALL] * 60).last_unexplained(Box(0, 0, *SIZE)) == 0.0
 
 
 def test_light_that_drifts_is_no_motion() -> None:
-    assert _feed([WALL * (0.7 + 0.01 * index) for index in range(60)]).last_news(Box(0, 0, *SIZE)) == 0.0
+    assert _feed([WALL * (0.7 + 0.01 * index) for index in range(60)]).last_unexplained(Box(0, 0, *SIZE)) == 0.0
 
 
 @pytest.mark.parametrize("contrast", [-40.0, 25.0])
 def test_the_smallest_face_is_news_where_it_is(contrast: float) -> None:
     motion = _feed([WALL] * 5 + [_with_face(contrast)] * 5)
-    assert motion.last_news(FACE) == motion.last_change(FACE) == 5.0
-    assert motion.last_news(Box(0, 0, 200, 480)) == 0.0
+    assert motion.last_unexplained(FACE) == motion.last_change(FACE) == 5.0
+    assert motion.last_unexplained(Box(0, 0, 200, 480)) == 0.0
 
 
 def test_a_face_that_comes_slowly_is_news() -> None:
     motion = _feed([_with_face(0.25 * index) for index in range(100)])
-    assert motion.last_news(FACE) > 0
+    assert motion.last_unexplained(FACE) > 0
 
 
 def test_a_known_face_that_moves_is_no_news_but_motion() -> None:
     pictures = [_with_face(40.0 * (index % 2)) for index in range(10)]
     motion = _feed(pictures, watched=(FACE.grown(1.6),))
-    assert motion.last_news(Box(0, 0, *SIZE)) == 0.0
+    assert motion.last_unexplained(Box(0, 0, *SIZE)) == 0.0
     assert motion.last_change(FACE) == 9.0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 300), (480, 10), (1080, 1920)])
 @pytest.mark.parametrize("level", [0, 255])
 def test_any_picture_will_do(shape: tuple[int, int], level: int) -> None:
-    gate = MotionGate()
+    gate = MotionDetector()
     for now in (0.0, 1.0):
         motion = gate.update(np.full(shape, level, np.uint8), now)
     assert motion.last_change(Box(0, 0, shape[1], shape[0])) == 0.0
     motion = gate.update(np.full((77, 99), level, np.uint8), 2.0)  # the source changed its size: all is new
-    assert motion.frame_size == (99, 77) and motion.last_news(Box(0, 0, 99, 77)) == 2.0
+    assert motion.frame_size == (99, 77) and motion.last_unexplained(Box(0, 0, 99, 77)) == 2.0
 
 
 @given(

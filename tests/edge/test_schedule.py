@@ -13,12 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import DetectorSettings, ScheduleSettings
-from fer_edge.stages.schedule import HIDDEN, RETRY_S, Reach, ScheduleState, SearchCost, plan_searches, sweep_tiles
+from fer_edge.stages.schedule import (
+    MASK_SIDE,
+    RETRY_INTERVAL_S,
+    DetectorProfile,
+    ScheduleState,
+    SearchCost,
+    plan_searches,
+    sweep_tiles,
+)
 from fer_edge.types import Box, SceneMotion, Search, Track
 
 SETTINGS = ScheduleSettings()
 SIZE = (640, 480)
-MIN_FACE = Reach(48)
+MIN_FACE = DetectorProfile(48)
 COST = SearchCost()
 FACE = Box(200, 100, 80, 80)
 TILES = sweep_tiles(SIZE, SETTINGS, MIN_FACE)
@@ -27,7 +35,7 @@ TILES = sweep_tiles(SIZE, SETTINGS, MIN_FACE)
 def _track(
     box: Box = FACE, seen: float = 0.0, looked: float | None = None, track_id: int = 1, confirmed: bool = True
 ) -> Track:
-    return Track(track_id, box, seen, confirmed, last_looked=seen if looked is None else looked)
+    return Track(track_id, box, seen, confirmed, last_searched=seen if looked is None else looked)
 
 
 def _motion(changed_at: float = math.inf, size: tuple[int, int] = SIZE) -> SceneMotion:
@@ -79,7 +87,7 @@ def _followed(*boxes: Box) -> tuple[Callable[[float], list[Track]], Callable[[tu
 def test_any_face_is_whole_in_a_tile_that_looks_for_its_size(
     size: tuple[int, int], width: int, min_face: int, where: tuple[float, float, float]
 ) -> None:
-    tiles = sweep_tiles(size, replace(SETTINGS, full_search_width=width), Reach(min_face))
+    tiles = sweep_tiles(size, replace(SETTINGS, full_search_width=width), DetectorProfile(min_face))
     smallest, largest = math.ceil(tiles[0].min_face), min(size)
     assert smallest >= min_face - 1 and all(24 / tile.min_face - 1e-9 <= tile.scale <= 1 for tile in tiles)
     if smallest > largest:
@@ -177,13 +185,13 @@ def test_a_tracked_face_is_looked_for_around_its_place_and_size() -> None:
 
 
 def test_every_second_search_of_a_tile_is_between_the_sizes_of_the_others() -> None:
-    reach = Reach.of(DetectorSettings(scale_factor=1.21))
+    profile = DetectorProfile.of(DetectorSettings(scale_factor=1.21))
     state, scales = ScheduleState(), {}
     for index in range(60):
-        searches, state = plan_searches(_motion(), (), index / 15, COST, state, SETTINGS, reach)
+        searches, state = plan_searches(_motion(), (), index / 15, COST, state, SETTINGS, profile)
         for search in searches:
             scales.setdefault((search.region, search.max_face), []).append(search.scale)
-    assert len(scales) == len(sweep_tiles(SIZE, SETTINGS, reach))
+    assert len(scales) == len(sweep_tiles(SIZE, SETTINGS, profile))
     for tried in scales.values():
         assert len(tried) >= 3
         assert all(min(pair) / max(pair) == pytest.approx(1 / 1.1) for pair in itertools.pairwise(tried))
@@ -193,7 +201,7 @@ def test_where_every_frame_is_searched_whole_no_face_waits_for_the_next_one() ->
     whole = replace(SETTINGS, acquire_within_s=0.0)
     plans = [searches for _, searches in _run(15, 1, settings=whole)]
     assert len(set(plans)) == 1
-    assert Reach.of(DetectorSettings(kind="yunet", model="m.onnx")).between == 1.0
+    assert DetectorProfile.of(DetectorSettings(kind="yunet", model="m.onnx")).alternate_zoom == 1.0
 
 
 def test_a_tile_leaves_out_the_faces_that_are_followed_but_no_others() -> None:
@@ -203,7 +211,7 @@ def test_a_tile_leaves_out_the_faces_that_are_followed_but_no_others() -> None:
     state = ScheduleState(0.9, 1.0, (-math.inf,) * len(TILES), SIZE)
     searches, _ = plan_searches(_motion(), [followed, new, lost], 1.0, COST, state, SETTINGS, MIN_FACE)
     hidden = {search.hidden for search in searches if search.track_id is None}
-    assert hidden == {(FACE.grown(HIDDEN),)}
+    assert hidden == {(FACE.grown(MASK_SIDE),)}
     assert all(search.hidden == () for search in searches if search.track_id is not None)
     whole = replace(SETTINGS, acquire_within_s=0.0)
     searches, _ = plan_searches(_motion(), [followed], 1.0, COST, ScheduleState(), whole, MIN_FACE)
@@ -229,8 +237,8 @@ def test_a_lost_face_is_looked_for_at_once_and_wider_and_wider() -> None:
     [
         ({"matched": True}, 1 / SETTINGS.look_every_s, 1.5 / SETTINGS.look_every_s),
         ({"matched": False}, 29, 30),  # it looks otherwise: the cascade must tell
-        ({"matched": True, "last_seen": -1.0}, 0.8 / RETRY_S, 1.2 / RETRY_S),
-        ({"matched": False, "last_seen": -1.0}, 0.8 / RETRY_S, 1.2 / RETRY_S),
+        ({"matched": True, "last_seen": -1.0}, 0.8 / RETRY_INTERVAL_S, 1.2 / RETRY_INTERVAL_S),
+        ({"matched": False, "last_seen": -1.0}, 0.8 / RETRY_INTERVAL_S, 1.2 / RETRY_INTERVAL_S),
         ({"matched": False, "confirmed": False}, 29, 30),
     ],
 )

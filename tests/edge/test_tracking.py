@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import TrackingSettings
-from fer_edge.stages.tracking import Tracker, associate, likeness
+from fer_edge.stages.tracking import Tracker, associate, association_score
 from fer_edge.types import Box, Face, Track
 
 boxes = st.builds(Box, st.integers(0, 200), st.integers(0, 200), st.integers(10, 80), st.integers(10, 80))
@@ -29,7 +29,7 @@ def test_association_is_one_to_one_and_globally_best(tracks: list[Box], faces: l
     def total(pairs: list[tuple[int, int]]) -> float:
         return sum(weight[pair] for pair in pairs)
 
-    weight = {(i, j): likeness(a, b) for i, a in enumerate(tracks) for j, b in enumerate(faces)}
+    weight = {(i, j): association_score(a, b) for i, a in enumerate(tracks) for j, b in enumerate(faces)}
     pairs = associate(tracks, faces)
     assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == len(pairs)
     assert all(weight[pair] > 0 for pair in pairs)
@@ -61,13 +61,13 @@ def test_a_face_that_is_followed_by_its_looks_moves_with_them() -> None:
         _step(tracker, index / 15, _square(100, 100))
     for index in range(3, 10):
         now = index / 15
-        tracker.place(now, {1: _square(100 + 6 * (index - 2), 100), 99: _square(0, 0)})
+        tracker.relocate(now, {1: _square(100 + 6 * (index - 2), 100), 99: _square(0, 0)})
         (track,) = tracker.predicted(now)
-        assert (track.matched, track.last_placed, track.last_seen) == (True, now, 2 / 15)
+        assert (track.matched, track.last_located, track.last_seen) == (True, now, 2 / 15)
         assert track.face is not None and track.face.box == track.box
     assert track.box.iou(_square(142, 100)) > 0.8
     # It moves on as it did, and what is known of it a frame later is no match.
-    tracker.place(now + 0.1, {})
+    tracker.relocate(now + 0.1, {})
     (later,) = tracker.predicted(now + 0.1)
     assert not later.matched and later.box.centre[0] > track.box.centre[0]
 
@@ -103,7 +103,7 @@ def test_looks_alone_keep_no_track_alive_but_are_read_while_it_lives() -> None:
     lasted = 0.2
     for index in range(3, 40):
         now = index / 10
-        tracker.place(now, {1: _square(100, 100)})
+        tracker.relocate(now, {1: _square(100, 100)})
         tracks = _step(tracker, now)
         if not tracks:
             break
@@ -207,12 +207,12 @@ def test_a_track_that_was_not_looked_for_is_not_missed() -> None:
     for index in range(5):
         _step(tracker, index / 10, Box(50, 50, 60, 60), Box(300, 50, 60, 60))
     for index in range(5, 60):
-        tracks = tracker.update(index / 10, [], looked_for={2})
-    assert [(track.track_id, track.lost, track.last_looked) for track in tracks] == [(1, False, 0.4)]
+        tracks = tracker.update(index / 10, [], searched_ids={2})
+    assert [(track.track_id, track.lost, track.last_searched) for track in tracks] == [(1, False, 0.4)]
     # One look in vain after a long time without any is no leaving yet: it is looked for wider first.
-    assert [track.lost for track in tracker.update(6.0, [], looked_for={1})] == [True]
-    assert [track.track_id for track in tracker.update(6.9, [], looked_for={1})] == [1]
-    assert tracker.update(7.1, [], looked_for={1}) == ()
+    assert [track.lost for track in tracker.update(6.0, [], searched_ids={1})] == [True]
+    assert [track.track_id for track in tracker.update(6.9, [], searched_ids={1})] == [1]
+    assert tracker.update(7.1, [], searched_ids={1}) == ()
 
 
 @pytest.mark.parametrize("fps", [10, 15, 30])
@@ -247,7 +247,7 @@ def test_association_does_not_depend_on_the_order(pairs: list[tuple[Box, Box]], 
     tracks, faces = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
     def total(some_faces: list[Box]) -> float:
-        return sum(likeness(tracks[row], some_faces[column]) for row, column in associate(tracks, some_faces))
+        return sum(association_score(tracks[row], some_faces[column]) for row, column in associate(tracks, some_faces))
 
     before = total(faces)
     shuffle.shuffle(faces)
@@ -256,8 +256,8 @@ def test_association_does_not_depend_on_the_order(pairs: list[tuple[Box, Box]], 
 
 @given(boxes, boxes)
 def test_likeness_is_symmetric_and_best_for_the_same_box(a: Box, b: Box) -> None:
-    assert likeness(a, b) == likeness(b, a)
-    assert 0.0 <= likeness(a, b) <= likeness(a, a) == 2.0
+    assert association_score(a, b) == association_score(b, a)
+    assert 0.0 <= association_score(a, b) <= association_score(a, a) == 2.0
 
 
 def test_a_place_that_alternates_by_a_pixel_is_one_place_and_a_slow_movement_is_not() -> None:
@@ -265,12 +265,12 @@ def test_a_place_that_alternates_by_a_pixel_is_one_place_and_a_slow_movement_is_
     _step(tracker, 0.0, Box(100, 100, 60, 60))
     boxes = []
     for frame in range(1, 30):
-        tracker.place(frame / 15, {1: Box(100 + frame % 2, 100, 60, 60)})
+        tracker.relocate(frame / 15, {1: Box(100 + frame % 2, 100, 60, 60)})
         boxes.append(tracker.predicted(frame / 15)[0].box)
     assert set(boxes) == {Box(100, 100, 60, 60)}
     for frame in range(30, 90):
         place = Box(100 + (frame - 30) // 3, 100, 60, 60)
-        tracker.place(frame / 15, {1: place})
+        tracker.relocate(frame / 15, {1: place})
         assert abs(tracker.predicted(frame / 15)[0].box.x - place.x) <= 2
 
 

@@ -21,7 +21,16 @@ from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings, Trackin
 from fer_edge.sources import open_source
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.tracking import Tracker
-from fer_edge.stages.verification import MODEL, PRIOR, PROBATION, PROVEN, REJECTED, SURE, FaceCheck, TrackVerifier
+from fer_edge.stages.verification import (
+    BUNDLE_FOLDER,
+    MAX_UNPROVEN_READINGS,
+    PROVEN_LOG_ODDS,
+    READING_BIAS,
+    REJECTED_LOG_ODDS,
+    SURE_READING,
+    FaceCheck,
+    TrackVerifier,
+)
 from fer_edge.types import Box, Face, Track, UInt8Array
 
 PORTRAIT = Box(177, 66, 95, 95)
@@ -67,7 +76,7 @@ def test_the_network_tells_a_face_from_text_and_from_an_even_wall():
         assert check.read(gray, Face(PORTRAIT, 1.0)) > 2
         for text in (page(), 255 - page()):
             readings = [check.read(text, Face(Box(x, 60, 100, 100), 1.0)) for x in range(0, 220, 20)]
-            assert sum(reading < PROVEN for reading in readings) >= 0.7 * len(readings)
+            assert sum(reading < PROVEN_LOG_ODDS for reading in readings) >= 0.7 * len(readings)
         assert check.read(np.full((240, 320), 128, np.uint8), Face(PORTRAIT, 1.0)) < 0
 
 
@@ -97,9 +106,9 @@ def test_a_track_is_reported_once_its_readings_speak_for_it():
 
 def test_a_ghost_ends_at_its_first_clear_reading_and_a_doubtful_one_on_probation():
     assert TrackVerifier(Scripted(-3.5)).judge(BLANK, [track()], 0.0).rejected == {1}
-    verifier = TrackVerifier(Scripted(*[0.2 - PRIOR] * PROBATION))
-    rejected = [verifier.judge(BLANK, [track(now=at)], at).rejected for at in range(PROBATION)]
-    assert rejected == [set()] * (PROBATION - 1) + [{1}]
+    verifier = TrackVerifier(Scripted(*[0.2 - READING_BIAS] * MAX_UNPROVEN_READINGS))
+    rejected = [verifier.judge(BLANK, [track(now=at)], at).rejected for at in range(MAX_UNPROVEN_READINGS)]
+    assert rejected == [set()] * (MAX_UNPROVEN_READINGS - 1) + [{1}]
 
 
 def test_a_track_in_sight_for_long_outlives_one_bad_reading_but_not_three():
@@ -137,14 +146,14 @@ def test_a_template_on_the_wall_ends_within_three_frames_once_the_detector_has_l
     rejected = []
     for frame in range(3):
         now = 2.1 + frame / 15
-        lost = replace(track(now=2.0, found=False, matched=True), last_looked=now)
+        lost = replace(track(now=2.0, found=False, matched=True), last_searched=now)
         rejected.append(verifier.judge(BLANK, [lost], now).rejected)
     assert rejected == [set(), set(), {1}]
 
 
 def test_one_hit_confirms_a_track_where_the_reading_is_sure():
-    assert TrackVerifier(Scripted(SURE)).judge(BLANK, [track()], 0.0).sure == {1}
-    assert TrackVerifier(Scripted(SURE - 0.1)).judge(BLANK, [track()], 0.0).sure == set()
+    assert TrackVerifier(Scripted(SURE_READING)).judge(BLANK, [track()], 0.0).sure == {1}
+    assert TrackVerifier(Scripted(SURE_READING - 0.1)).judge(BLANK, [track()], 0.0).sure == set()
     tracker = Tracker(TrackingSettings(confirm_hits=3))
     (new,) = tracker.update(0.0, [Face(Box(100, 100, 80, 80), 1.0)])
     assert not new.confirmed
@@ -162,15 +171,15 @@ def test_whatever_is_read_a_verdict_follows_the_readings(readings: list[float]):
         verdict = verifier.judge(BLANK, [track(now=number)], float(number))
         reported |= not verdict.doubted
         assert verdict.doubted <= {1} and verdict.rejected <= {1}
-        if max(readings[: number + 1]) <= REJECTED:
+        if max(readings[: number + 1]) <= REJECTED_LOG_ODDS:
             assert not reported and verdict.rejected == {1}
-        if min(readings[: number + 1]) > PROVEN - PRIOR:
+        if min(readings[: number + 1]) > PROVEN_LOG_ODDS - READING_BIAS:
             assert reported and not verdict.rejected
 
 
 def test_what_is_no_bundle_of_this_check_is_refused():
     with pytest.raises(ModelError, match="face check"):
-        FaceCheck(folder=MODEL.parent / "default_bundle")
+        FaceCheck(folder=BUNDLE_FOLDER.parent / "default_bundle")
 
 
 def settings(*, verify: bool) -> RuntimeSettings:

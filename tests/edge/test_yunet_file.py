@@ -19,6 +19,7 @@ from fer_edge.stages.detection.yunet import YuNetFaceDetector
 from support.edge_command import assert_one_line, fer_edge
 from support.findings import assert_found
 from support.scenes import FACE_IN_PORTRAIT, portrait
+from support.searches import find
 from support.yunet import yunet_file
 
 PORTRAIT = Path(str(files("fer_edge") / "assets" / "astronaut.jpg"))
@@ -70,8 +71,8 @@ def test_what_is_no_yunet_is_refused(tmp_path: Path) -> None:
     path, content = tmp_path / "model.onnx", yunet_file().read_bytes()
     for wrong, part in (
         (b"", "is empty"),
-        (content[:-1], "OpenCV says"),
-        (content[: len(content) // 2], "OpenCV says"),
+        (content[:-1], "OpenCV reports"),
+        (content[: len(content) // 2], "OpenCV reports"),
         (b"<!DOCTYPE html><title>404</title>", "not a YuNet model"),
         (OTHER_MODEL.read_bytes(), "not a YuNet model"),
     ):
@@ -87,7 +88,7 @@ def test_a_command_refuses_in_one_line(tmp_path: Path) -> None:
     path.write_bytes(yunet_file().read_bytes()[:-1])
     code, out, error = predict(path, tmp_path)
     assert (code, out, error.count("\n")) == (4, "", 1)
-    assert "model.onnx: not a YuNet model: OpenCV says: " in error and YUNET_PAGE in error
+    assert "model.onnx: not a YuNet model: OpenCV reports: " in error and YUNET_PAGE in error
 
 
 def test_a_damaged_file_is_refused_and_brings_nothing_down(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_damaged_file_is_refused_and_brings_nothing_down(tmp_path: Path) -> No
         path = tmp_path / f"damaged-{number}.onnx"
         path.write_bytes(damaged)
         try:
-            faces = YuNetFaceDetector(DetectorSettings(kind="yunet", model=str(path))).detect(portrait(), scale=0.5)
+            faces = find(YuNetFaceDetector(DetectorSettings(kind="yunet", model=str(path))), portrait(), scale=0.5)
             codes.add(0)
             assert faces[0].box.iou(FACE_IN_PORTRAIT) > 0.5  # it was no damage that matters
         except ModelError as error:

@@ -47,14 +47,14 @@ def look_at_detector(case: Case) -> Finding:
     import numpy as np
 
     from fer_edge.stages.detection.yunet import YuNetFaceDetector
-    from fer_edge.stages.detection.yunet_model import STRIDE, read_model, try_apart
+    from fer_edge.stages.detection.yunet_model import STRIDE, read_model, test_in_subprocess
 
     detector = case.settings.detector
     if detector.kind != "yunet" or detector.model is None:
         return fine(f"Haar cascade; for turned faces there is YuNet: {YUNET_FILE} from {YUNET_PAGE}")
     try:
         file = read_model(Path(detector.model))
-        try_apart(file)
+        test_in_subprocess(file)
         finder = YuNetFaceDetector(detector)
     except FerEdgeError as error:
         complaint, _, _ = str(error).partition(f"; take {YUNET_FILE}")

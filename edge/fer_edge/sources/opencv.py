@@ -19,7 +19,7 @@ from fer_edge.images.gray import to_gray
 from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS, glass_time
-from fer_edge.types import Frame, UInt8Array, described
+from fer_edge.types import Frame, UInt8Array, describe_type
 
 _log = logging.getLogger(__name__)
 _PLAUSIBLE_FPS = (0.1, 1000.0)
@@ -136,7 +136,7 @@ class OpenCVCamera(ClosingSource):
         picture = shaped_picture(image, *self._size)
         if picture is None:
             raise SourceLostError(
-                f"{self._device}: OpenCV {cv2.__version__} gives {described(image)} for pictures of"
+                f"{self._device}: OpenCV {cv2.__version__} gives {describe_type(image)} for pictures of"
                 f" {self._size[0]}x{self._size[1]}; choose another format with source.fourcc"
             )
         self._coloured = None if picture.ndim == 2 else image  # one that came in grey is given away

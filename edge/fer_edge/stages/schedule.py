@@ -1,9 +1,12 @@
-"""Where to look in the next frame: a pure function of the frame's size and motion, the tracks, the time and the cost.
+"""Plan where to search in the next frame, within the processor budget.
 
-Searching a whole frame costs tens of times what the region around a known face does. So each track is looked for in a
-region of its own, scaled so that the face is as small as the cascade likes it, and the whole frame is searched in
-tiles, one now and then, so that no single frame pays for all of it. What stands still is left alone but for a look
-now and then. Where the budget does not allow everything, what has waited longest for its turn comes first.
+A search of a whole frame costs tens of times as much as a search of the region around a known face. Each track is
+therefore searched in a region of its own, at a scale at which the face is as small as the detector accepts. The whole
+frame is divided into tiles, which are searched one at a time, so that no single frame bears the cost of all of them.
+Static parts of the image are searched rarely. If the budget does not suffice, the searches that are most overdue come
+first.
+
+``plan_searches`` is a pure function of the frame size, the motion, the tracks, the time and the cost of searches.
 """
 
 from __future__ import annotations
@@ -26,77 +29,88 @@ from fer_edge.settings.runtime import (
 )
 from fer_edge.types import Box, SceneMotion, Search, Track
 
-TILE_PX = 200
-"""Longest side of a tile, pixels of the reduced frame: smaller ones overlap more than they spread."""
-LAST_PX = 100
-"""Longest side of the reduced frame in which all faces that are larger still are looked for at once."""
-OCTAVE = 2.2
-"""Ratio of the largest to the smallest face looked for in a tile: larger ones are found at half the scale, for a
-quarter of the cost. The small surplus over 2 lets a face between the two gather its hits in one of them."""
-LAST_FINER = 1.33
-"""Factor by which the last part, which looks for all larger faces at once, is reduced less: more of them are found."""
-SWEEP_SHARE, LARGE_SHARE = 0.7, 0.13
-"""Share of ``acquire_within_s`` in which all tiles have their turn; the rest is for confirming what was found. The
-second one is for the tiles of larger faces while no face is in sight: who is near has crossed the picture soonest, is
-looked for at the least cost, and many looks find what one may miss."""
+MAX_TILE_PX = 200
+"""Longer side of a tile in pixels of the reduced frame. With smaller tiles the overlaps cost more than the division
+saves per frame."""
+MAX_LAST_LEVEL_PX = 100
+"""Longer side of the reduced frame at which a single search covers all remaining, larger faces."""
+FACE_SIZE_RATIO = 2.2
+"""Ratio of the largest to the smallest face searched for in a tile. Larger faces are searched for at half the scale,
+for a quarter of the cost. The ratio is above 2 so that a face of a size between two levels collects enough hits in one
+of them."""
+LAST_LEVEL_ZOOM = 1.33
+"""Factor by which the last level, which covers all larger faces, is reduced less. This finds more of them."""
+SWEEP_TIME_SHARE, LARGE_FACE_TIME_SHARE = 0.7, 0.13
+"""Share of ``acquire_within_s`` in which all tiles are searched once; the rest is for confirming what was found. The
+second value applies to the levels of larger faces while no face is in view: a near face crosses the image fastest, its
+searches are cheap, and repeated searches make up for misses."""
 SETTLE_S = 0.5
-"""Seconds for which what moved is still looked at after it stands: a search while it moved may have missed it."""
+"""Seconds for which an area counts as moving after its last change, because a search during the motion may have missed
+the face."""
 STEADY_RATIO, UNSURE_RATIO = 1.25, 1.5
-"""Factor by which a face may have grown or shrunk since its last look: a face just seen, and a lost or a new one. The
-narrow one leaves time for sizes that lie closer together, which finds more."""
+"""Factor by which a face may have grown or shrunk since its last search: a followed face, and a lost or new one. The
+narrow range leaves time for finer size steps, which find more."""
 UNSURE_MARGIN = 0.8
-"""Face widths by which the region of a new face is larger: nobody knows yet where it is heading."""
-HIDDEN = 1.1
-"""Side of what is hidden of a face that is followed, in face widths: eyes and mouth, without which the cascade turns
-it down at once, and which cost it more than the rest of a tile does."""
-WATCHED = 1.65
-"""Side of what is watched of a known face, in face widths: a change there is its own, and no news for the tiles."""
-RETRY_S = 0.12
-"""Seconds between two looks for a face that the last one did not find; and what a look at once is a late one of, where
-there is not the budget for all."""
-GAIN = 0.2
+"""Face widths by which the region of an unconfirmed face is larger, because its velocity is not known yet."""
+MASK_SIDE = 1.1
+"""Side of the hidden area of a followed face in face widths. It covers eyes and mouth: the cascade then rejects the
+area at once. Otherwise a face costs the cascade more than the rest of the tile."""
+OWN_MOTION_SIDE = 1.65
+"""Side of the area around a known face, in face widths, in which a change is explained by the face itself."""
+RETRY_INTERVAL_S = 0.12
+"""Seconds between two searches for a face that the last search did not find. Searches that are due at once are ordered
+by their waiting time in units of it."""
+COST_GAIN = 0.2
 """Weight of the newest measurement in the mean cost."""
-MOST_RISE = 4.0
-"""Most of the mean that one measurement counts for."""
+MAX_COST_RATIO = 4.0
+"""Upper bound of one measurement, as a multiple of the mean cost."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """Which faces a detector finds in a full search, and what parts suit it; the defaults are the Haar cascade's.
+class DetectorProfile:
+    """Properties of a detector that the tiling depends on; the defaults are those of the Haar cascade.
 
-    ``min_face`` is the width in pixels of the frame of the smallest face looked for, which is reduced to at least
-    ``window`` pixels. ``last_px`` is the longer side of the reduced frame in which all larger faces are looked for at
-    once, ``last_finer`` by how much less than by the next half that one is reduced, ``tile_px`` the longest side of a
-    tile of the others. Every second search of a tile is at ``between`` times its scale: a cascade tries sizes in steps,
-    and a face that stands still between two of them would never be found.
+    Attributes:
+        min_face: Width of the smallest face to find, in pixels of the frame.
+        window: Width in pixels of the smallest face that the detector can find. A frame is not reduced so far that a
+            face of ``min_face`` would be smaller.
+        max_tile_px: Longer side of a tile, in pixels of the reduced frame.
+        max_last_level_px: Longer side of the reduced frame at which a single search covers all larger faces.
+        last_level_zoom: Factor by which that level is reduced less than by the next half.
+        alternate_zoom: Scale of every second search of a tile, relative to the first. A cascade tries sizes in steps,
+            and would never find a static face whose size is between two of them.
     """
 
     min_face: float
     window: int = CASCADE_WINDOW
-    tile_px: int = TILE_PX
-    last_px: int = LAST_PX
-    last_finer: float = LAST_FINER
-    between: float = 1.0
+    max_tile_px: int = MAX_TILE_PX
+    max_last_level_px: int = MAX_LAST_LEVEL_PX
+    last_level_zoom: float = LAST_LEVEL_ZOOM
+    alternate_zoom: float = 1.0
 
     @classmethod
-    def of(cls, detector: DetectorSettings) -> Reach:
-        """The reach of the detector that ``detector`` names."""
+    def of(cls, detector: DetectorSettings) -> DetectorProfile:
+        """Return the profile of the detector that the settings name."""
         if detector.kind == "yunet":
-            return cls(detector.min_face, YUNET_WINDOW, tile_px=240, last_px=240, last_finer=1.0)
-        return cls(detector.min_face, between=detector.scale_factor**-0.5)
+            return cls(detector.min_face, YUNET_WINDOW, max_tile_px=240, max_last_level_px=240, last_level_zoom=1.0)
+        return cls(detector.min_face, alternate_zoom=detector.scale_factor**-0.5)
 
-    def zoomed(self, pixels: int) -> float:
-        """``full_search_width`` or ``face_px`` of the settings for this detector: they are meant for the cascade's."""
+    def scaled_px(self, pixels: int) -> float:
+        """Convert ``full_search_width`` or ``face_px``, which are set for the cascade's window, to this detector's."""
         return pixels * self.window / CASCADE_WINDOW
 
 
 @dataclass(frozen=True, slots=True)
 class SearchCost:
-    """What a search costs: seconds for each megapixel that it looks at.
+    """Processor time of a search, in seconds per megapixel searched.
 
-    The defaults are nominal: what a file's searches are taken to cost, so that it gives the same trace on any machine.
-    A 2 GHz x86-64 core takes about two thirds of them. A region holds a face, so it is rejected later and costs more.
-    A picture whose shorter side is below ``min_px`` is not searched at all.
+    The defaults are nominal costs. They are used for files, so that a file gives the same trace on any machine; a 2 GHz
+    x86-64 core needs about two thirds of them.
+
+    Attributes:
+        tile: Cost of a tile of the frame.
+        region: Cost of the region of a track. It contains a face, which the cascade rejects later, so it costs more.
+        min_px: Shorter side in pixels below which a search returns at once.
     """
 
     tile: float = 0.25
@@ -105,38 +119,42 @@ class SearchCost:
 
     @classmethod
     def nominal(cls, detector: DetectorSettings) -> SearchCost:
-        """The nominal costs of the detector that ``detector`` names."""
-        # Every pixel costs YuNet the same; a region is small, and its sides are rounded up to multiples of 32.
+        """Return the nominal costs of the detector that the settings name."""
+        # YuNet needs the same time for every pixel. Regions cost more: their sides are rounded up to multiples of 32.
         return cls(0.11, 0.2, YUNET_MIN_PX) if detector.kind == "yunet" else cls()
 
     def of(self, search: Search) -> float:
-        """Seconds that ``search`` should take."""
+        """Return the expected duration of ``search`` in seconds."""
         return search.megapixels * (self.tile if search.track_id is None else self.region)
 
     def measured(self, search: Search, elapsed_s: float) -> SearchCost:
-        """The costs after ``search`` took ``elapsed_s`` seconds: a running mean that follows a chip that throttles."""
+        """Return the updated costs after ``search`` took ``elapsed_s``: a running mean, which follows throttling."""
         if min(search.region.width, search.region.height) * search.scale < self.min_px:
-            return self  # too small for a face: the detector does not look at all
+            return self  # too small for a face: the detector returns at once
         name = "tile" if search.track_id is None else "region"
         mean = getattr(self, name)
-        # One search that was held up, by swapping or a stopped process, must not blind the runtime for a while.
-        price = min(elapsed_s / search.megapixels, MOST_RISE * mean)
-        return replace(self, **{name: mean + GAIN * (price - mean)})
+        # A single search delayed by swapping or a stopped process must not use up the budget of many frames.
+        measured = min(elapsed_s / search.megapixels, MAX_COST_RATIO * mean)
+        return replace(self, **{name: mean + COST_GAIN * (measured - mean)})
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleState:
-    """What one plan hands to the next one.
+    """State passed from one plan to the next.
 
-    ``at`` is its time, ``credit_s`` the seconds of search that the budget has left (below 0: owed), ``tiles_at`` when
-    each tile of a frame of ``frame_size`` was last searched, ``between`` which of them come at the other scale next.
+    Attributes:
+        at: Time of the last plan, seconds; None before the first.
+        credit_s: Seconds of search left in the budget; negative if overdrawn.
+        tiles_at: When each tile was last searched, seconds.
+        frame_size: (width, height) of the last frame in pixels.
+        alternate: For each tile, whether its next search is at the alternate scale.
     """
 
     at: float | None = None
     credit_s: float = 0.0
     tiles_at: tuple[float, ...] = ()
     frame_size: tuple[int, int] | None = None
-    between: tuple[bool, ...] = ()
+    alternate: tuple[bool, ...] = ()
 
 
 class Scheduler:
@@ -145,19 +163,26 @@ class Scheduler:
     def __init__(self, detector: DetectorSettings, settings: ScheduleSettings) -> None:
         self._settings = self._affordable = settings
         self._cost = SearchCost.nominal(detector)
-        self._reach = Reach.of(detector)
+        self._reach = DetectorProfile.of(detector)
         self._state = ScheduleState()
         self._share = 1.0
 
     @property
     def frame_size(self) -> tuple[int, int] | None:
-        """(width, height) of the last frame, None before the first."""
+        """(width, height) of the last frame in pixels; None before the first."""
         return self._state.frame_size
 
     def plan(
         self, motion: SceneMotion, tracks: Sequence[Track], now: float, budget_share: float = 1.0
     ) -> tuple[Search, ...]:
-        """Return the searches to make in the frame captured at ``now``, within ``budget_share`` of the budget."""
+        """Return the searches to make in the frame captured at ``now``.
+
+        Args:
+            motion: Size of the frame, and where it changed.
+            tracks: Tracks with predicted boxes.
+            now: Seconds of the source's clock.
+            budget_share: Share of the configured budget to use, 0..1.
+        """
         if budget_share != self._share:
             self._share = budget_share
             share = max(MIN_BUDGET_SHARE, self._settings.budget_share * budget_share)
@@ -168,11 +193,11 @@ class Scheduler:
         return searches
 
     def record(self, search: Search, elapsed_s: float) -> None:
-        """Take into account that ``search`` took ``elapsed_s`` seconds of processor time."""
+        """Update the costs with the processor time that ``search`` took."""
         self._cost = self._cost.measured(search, elapsed_s)
 
     def restart(self) -> None:
-        """Forget the last frame: the next one is searched whole. What searches cost stays known."""
+        """Forget the last frame, so that the next one is searched as a whole. The measured costs are kept."""
         self._state = ScheduleState()
 
 
@@ -183,131 +208,152 @@ def plan_searches(
     cost: SearchCost,
     state: ScheduleState,
     settings: ScheduleSettings,
-    reach: Reach,
+    profile: DetectorProfile,
 ) -> tuple[tuple[Search, ...], ScheduleState]:
-    """The searches to make in a frame captured at ``now``, and the state for the next frame.
+    """Plan the searches of one frame.
 
-    The first frame of all is searched whole, as far as ``budget_ms`` allows: who is there then need not wait.
-    ``motion`` holds the frame's size and where it changed, ``tracks`` predicted boxes; ``reach`` is the detector's.
+    The first frame is searched as a whole, as far as ``budget_ms`` allows, so that faces already in view are found at
+    once.
+
+    Args:
+        motion: Size of the frame, and where it changed.
+        tracks: Tracks with predicted boxes.
+        now: Time of the frame, seconds of the source's clock.
+        cost: Expected cost of searches.
+        state: State returned for the previous frame.
+        settings: Intervals and budget.
+        profile: Properties of the detector.
+
+    Returns:
+        The searches, most urgent first, and the state for the next frame.
     """
     elapsed = 0.0 if state.at is None else max(0.0, now - state.at)
-    tiles = sweep_tiles(motion.frame_size, settings, reach)
+    tiles = sweep_tiles(motion.frame_size, settings, profile)
     same_size = state.frame_size == motion.frame_size
     tiles_at = state.tiles_at if same_size else (-math.inf,) * len(tiles)
-    between = (same_size and state.between) or (False,) * len(tiles)
+    alternate = (same_size and state.alternate) or (False,) * len(tiles)
 
     wanted = [
-        (late, _around(track, motion, now, settings, reach))
+        (late, _track_search(track, motion, now, settings, profile))
         for track in tracks
-        if (late := _overdue(track, motion, now, elapsed, settings)) >= 1
+        if (late := _track_overdue(track, motion, now, elapsed, settings)) >= 1
     ]
-    alone = all(track.lost and not track.matched for track in tracks)
+    no_face_in_view = all(track.lost and not track.matched for track in tracks)
     periods = [
-        settings.acquire_within_s * (LARGE_SHARE if alone and tile.scale < tiles[0].scale else SWEEP_SHARE)
+        settings.acquire_within_s
+        * (LARGE_FACE_TIME_SHARE if no_face_in_view and tile.scale < tiles[0].scale else SWEEP_TIME_SHARE)
         for tile in tiles
     ]
-    newest = motion.newest_news()
+    newest = motion.newest_unexplained()
     overdue = [
         _tile_overdue(tile, at, motion, newest, now, period, settings)
         for tile, at, period in zip(tiles, tiles_at, periods, strict=True)
     ]
     turns = sorted((index for index in range(len(tiles)) if overdue[index] >= 1), key=lambda index: -overdue[index])
     first = state.at is None
-    most = len(tiles) if first else math.ceil(sum(min(1.0, elapsed / max(period, 1e-3)) for period in periods))
-    others = _tiles_between(motion.frame_size, settings, reach)
-    views = tuple(pair[which] for pair, which in zip(zip(tiles, others, strict=True), between, strict=True))
-    wanted += [(overdue[index], views[index]) for index in turns[: max(1, most)]]
+    max_tiles = len(tiles) if first else math.ceil(sum(min(1.0, elapsed / max(period, 1e-3)) for period in periods))
+    others = _alternate_tiles(motion.frame_size, settings, profile)
+    views = tuple(pair[which] for pair, which in zip(zip(tiles, others, strict=True), alternate, strict=True))
+    wanted += [(overdue[index], views[index]) for index in turns[: max(1, max_tiles)]]
 
-    # Credit is saved up for as long as the last frame took, and a little, not for longer: it would be spent at once.
+    # Unused credit is kept for one frame interval, at least 0.2 s. More would be spent at once, in a single frame.
     credit = (
         math.inf
         if first
         else min(state.credit_s + elapsed * settings.budget_share, max(elapsed, 0.2) * settings.budget_share)
     )
-    chosen, left = _afford([search for _, search in sorted(wanted, key=_turn)], cost, credit, settings)
+    chosen, left = _afford([search for _, search in sorted(wanted, key=_urgency)], cost, credit, settings)
     searched = tuple(view in chosen for view in views)
     tiles_at = tuple(now if done else at for done, at in zip(searched, tiles_at, strict=True))
-    between = tuple(done != other for done, other in zip(searched, between, strict=True))
+    alternate = tuple(done != other for done, other in zip(searched, alternate, strict=True))
     if settings.acquire_within_s > 0:
-        seen = tuple(track.box.grown(HIDDEN) for track in tracks if track.followed)
-        chosen = tuple(replace(search, hidden=seen) if search.track_id is None else search for search in chosen)
-    return chosen, ScheduleState(now, 0.0 if first else left, tiles_at, motion.frame_size, between)
+        followed = tuple(track.box.grown(MASK_SIDE) for track in tracks if track.followed)
+        chosen = tuple(replace(search, hidden=followed) if search.track_id is None else search for search in chosen)
+    return chosen, ScheduleState(now, 0.0 if first else left, tiles_at, motion.frame_size, alternate)
 
 
 @lru_cache(maxsize=8)
-def sweep_tiles(frame_size: tuple[int, int], settings: ScheduleSettings, reach: Reach) -> tuple[Search, ...]:
-    """The searches that together find a face of any size anywhere in a frame of ``frame_size`` (width, height).
+def sweep_tiles(
+    frame_size: tuple[int, int], settings: ScheduleSettings, profile: DetectorProfile
+) -> tuple[Search, ...]:
+    """Return the tiles that together find a face of any size anywhere in a frame of ``frame_size`` (width, height).
 
-    No face below ``reach.min_face`` is looked for, nor one that the reduced frame shows too small.
-
-    Neighbouring tiles overlap by the largest face that they look for, so that a face on a seam is whole in one.
+    Neighbouring tiles overlap by the largest face that they search for, so that a face on a boundary is complete in one
+    of them. Faces smaller than ``profile.min_face``, or smaller than ``profile.window`` in the reduced frame, are not
+    searched for.
     """
     width, height = frame_size
     if settings.acquire_within_s == 0:
-        # By the longer side: searched at once, a tall picture must not cost a multiple of a wide one.
-        scale = min(1.0, reach.zoomed(settings.full_search_width) / max(1, *frame_size))
-        return (Search(Box(0, 0, width, height), scale, max(reach.window / scale, reach.min_face)),)
-    scale = min(1.0, reach.zoomed(settings.full_search_width) / max(1, width), reach.window / reach.min_face)
-    smallest = reach.window / scale
+        # Reduced by its longer side: a tall frame searched as a whole must not cost a multiple of a wide one.
+        scale = min(1.0, profile.scaled_px(settings.full_search_width) / max(1, *frame_size))
+        return (Search(Box(0, 0, width, height), scale, max(profile.window / scale, profile.min_face)),)
+    scale = min(1.0, profile.scaled_px(settings.full_search_width) / max(1, width), profile.window / profile.min_face)
+    smallest = profile.window / scale
     tiles: list[Search] = []
-    while max(width, height) * scale > reach.last_px:
-        overlap = math.ceil(OCTAVE * smallest)
-        rows, columns = (_spread(side, overlap, reach.tile_px / scale) for side in (height, width))
+    while max(width, height) * scale > profile.max_last_level_px:
+        overlap = math.ceil(FACE_SIZE_RATIO * smallest)
+        rows, columns = (_spread(side, overlap, profile.max_tile_px / scale) for side in (height, width))
         regions = [Box(x, y, across, down) for y, down in rows for x, across in columns]
-        tiles += [Search(region, scale, smallest, OCTAVE * smallest) for region in regions]
+        tiles += [Search(region, scale, smallest, FACE_SIZE_RATIO * smallest) for region in regions]
         scale, smallest = scale / 2, smallest * 2
-    return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * reach.last_finer), smallest))
+    return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * profile.last_level_zoom), smallest))
 
 
 @lru_cache(maxsize=8)
-def _tiles_between(frame_size: tuple[int, int], settings: ScheduleSettings, reach: Reach) -> tuple[Search, ...]:
-    """The tiles of ``sweep_tiles`` at the scale of every second search, see ``Reach``."""
-    tiles = sweep_tiles(frame_size, settings, reach)
+def _alternate_tiles(
+    frame_size: tuple[int, int], settings: ScheduleSettings, profile: DetectorProfile
+) -> tuple[Search, ...]:
+    """Return the tiles of ``sweep_tiles`` at their alternate scale, see ``DetectorProfile``."""
+    tiles = sweep_tiles(frame_size, settings, profile)
     if settings.acquire_within_s == 0:
-        return tiles  # each frame is searched whole: no face may be missed in every second one
+        return tiles  # every frame is searched as a whole, and must find the faces of all sizes
     return tuple(
-        replace(tile, scale=tile.scale * reach.between, min_face=(tile.min_face or 0.0) / reach.between)
+        replace(
+            tile, scale=tile.scale * profile.alternate_zoom, min_face=(tile.min_face or 0.0) / profile.alternate_zoom
+        )
         for tile in tiles
     )
 
 
-def _spread(side: int, overlap: int, most: float) -> list[tuple[int, int]]:
-    """Equal stretches (start, length) of at most about ``most`` that cover ``side`` and overlap by ``overlap``."""
-    count = max(1, math.ceil((side - overlap) / (most - overlap)))
+def _spread(side: int, overlap: int, max_length: float) -> list[tuple[int, int]]:
+    """Divide ``side`` into equal intervals (start, length) that overlap; each has at most about ``max_length``."""
+    count = max(1, math.ceil((side - overlap) / (max_length - overlap)))
     step = (side - overlap) / count
     starts = [round(index * step) for index in range(count)]
     return [(start, min(side, math.ceil(start + step + overlap)) - start) for start in starts]
 
 
-def _around(track: Track, motion: SceneMotion, now: float, settings: ScheduleSettings, reach: Reach) -> Search:
-    """Where the track should be: the longer ago it was seen, the wider."""
+def _track_search(
+    track: Track, motion: SceneMotion, now: float, settings: ScheduleSettings, profile: DetectorProfile
+) -> Search:
+    """Return the search for ``track``; its region grows with the time since the position was last measured."""
     steady = track.followed
-    unseen = min(max(0.0, now - max(track.last_seen, track.last_placed)), WIDEST_S)
+    unknown_s = min(max(0.0, now - max(track.last_seen, track.last_located)), WIDEST_S)
     ratio = STEADY_RATIO if steady else UNSURE_RATIO
     face = max(1, track.box.width)
-    margin = settings.region_margin + settings.region_growth * unseen + (0.0 if track.confirmed else UNSURE_MARGIN)
-    # The smallest face of the range may not come to lie below the detector's window.
-    scale = min(1.0, max(reach.zoomed(settings.face_px), reach.window * ratio) / face)
+    margin = settings.region_margin + settings.region_growth * unknown_s + (0.0 if track.confirmed else UNSURE_MARGIN)
+    # The smallest face of the range must not be smaller than the detector's window.
+    scale = min(1.0, max(profile.scaled_px(settings.face_px), profile.window * ratio) / face)
     region = track.box.grown(margin).clipped(*motion.frame_size)
     return Search(region, scale, face / ratio, face * ratio, track.track_id, track.confirmed)
 
 
-def _overdue(track: Track, motion: SceneMotion, now: float, elapsed: float, settings: ScheduleSettings) -> float:
-    """How long ago the track was looked for, in multiples of the time between looks; due from 1 on."""
-    waited = now - track.last_looked
+def _track_overdue(track: Track, motion: SceneMotion, now: float, elapsed: float, settings: ScheduleSettings) -> float:
+    """Return the time since the track's last search as a multiple of its search interval: it is due from 1 on."""
+    waited = now - track.last_searched
     region = track.box.grown(settings.region_margin)
-    # Half a frame early rather than half a frame late.
-    late = waited / max(RETRY_S - elapsed / 2, elapsed / 2, 1e-3)
+    # Rounded to the nearest frame, hence half a frame early at most.
+    late = waited / max(RETRY_INTERVAL_S - elapsed / 2, elapsed / 2, 1e-3)
     if not track.confirmed or region.clipped(*motion.frame_size).area == 0:
         return max(1.0, late)
     if track.lost:
         return late
-    stands = _stands(motion.last_change(region), track.last_looked, settings)
-    if not track.matched and not stands:
+    is_static = _is_static(motion.last_change(region), track.last_searched, settings)
+    if not track.matched and not is_static:
         return max(1.0, late)
-    # Where nothing moves and still it is not there, the light went: brightness is no motion.
-    between = settings.still_look_s if stands and track.matched else settings.look_every_s
-    return waited / max(between - elapsed / 2, elapsed / 2, 1e-3)
+    # A static face that is not matched went dark, since a change of brightness is not motion: normal interval.
+    interval_s = settings.still_look_s if is_static and track.matched else settings.look_every_s
+    return waited / max(interval_s - elapsed / 2, elapsed / 2, 1e-3)
 
 
 def _tile_overdue(
@@ -319,20 +365,21 @@ def _tile_overdue(
     period: float,
     settings: ScheduleSettings,
 ) -> float:
+    """Return the time since the tile's last search ``at`` as a multiple of its search interval."""
     overdue = (now - at) / max(period, 1e-3)
     if overdue < 1 or settings.acquire_within_s == 0:
         return overdue
-    # Mostly there is no news anywhere, and each part need not be asked for its own.
-    if _stands(newest, at, settings) or _stands(motion.last_news(tile.region), at, settings):
+    # Usually the whole frame is static, which ``newest`` shows without a look-up for each tile.
+    if _is_static(newest, at, settings) or _is_static(motion.last_unexplained(tile.region), at, settings):
         return (now - at) / max(settings.still_look_s, settings.acquire_within_s)
     return overdue
 
 
-def _stands(last_change: float, looked_at: float, settings: ScheduleSettings) -> bool:
-    return settings.motion_threshold > 0 and last_change < looked_at - SETTLE_S
+def _is_static(last_change: float, searched_at: float, settings: ScheduleSettings) -> bool:
+    return settings.motion_threshold > 0 and last_change < searched_at - SETTLE_S
 
 
-def _turn(wanted: tuple[float, Search]) -> tuple[float, int]:
+def _urgency(wanted: tuple[float, Search]) -> tuple[float, int]:
     overdue, search = wanted
     return -overdue, -1 if search.track_id is None else search.track_id
 
@@ -340,16 +387,17 @@ def _turn(wanted: tuple[float, Search]) -> tuple[float, int]:
 def _afford(
     wanted: Sequence[Search], cost: SearchCost, credit_s: float, settings: ScheduleSettings
 ) -> tuple[tuple[Search, ...], float]:
-    """As many of ``wanted``, in their order, as the budget allows, and the credit that is left.
+    """Return as many of ``wanted``, in their order, as the budget allows, and the remaining credit in seconds.
 
-    One search may overdraw the credit, or a slow machine would never look at all; it is paid back before the next.
+    One search may overdraw the credit, because a slow machine could otherwise never search. No other search is made
+    until the credit has recovered.
     """
     chosen: list[Search] = []
-    most_s = math.inf if settings.budget_ms is None else settings.budget_ms / 1e3
+    max_s = math.inf if settings.budget_ms is None else settings.budget_ms / 1e3
     spent = 0.0
     for search in wanted:
         seconds = cost.of(search)
-        if credit_s - spent < 0 or (chosen and spent + seconds > most_s):
+        if credit_s - spent < 0 or (chosen and spent + seconds > max_s):
             break
         chosen.append(search)
         spent += seconds
