@@ -42,6 +42,13 @@ class Annotator:
     """Draws results over grey frames; remembers each face's last confidences for the bars under its box.
 
     ``labels`` (the bundle's) fix the colours.
+
+    >>> import numpy as np
+    >>> from fer_edge import Box, Frame, FrameResult, TrackedEmotion
+    >>> frame = Frame("door", 0, 0.0, np.zeros((120, 160), np.uint8))
+    >>> face = TrackedEmotion("door", 1, Box(40, 30, 60, 60), "happy", confidence=0.83, since=0.0)
+    >>> Annotator(["happy", "sad"]).draw(FrameResult(frame, (face,), ())).shape
+    (120, 160, 3)
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -169,6 +176,16 @@ class AnnotatedVideo(Closing):
 
     Frames that a live source dropped are made up by standing still, so that the clip's time is the world's.
     Raises OutputError.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = Path(folder.name) / "seen.mp4"
+    >>> with AnnotatedVideo(path, fps=15) as video:
+    ...     video.write(np.zeros((120, 160, 3), np.uint8), at=0.0)
+    >>> path.stat().st_size > 0
+    True
+    >>> folder.cleanup()
     """
 
     def __init__(self, path: Path, fps: float) -> None:

@@ -10,7 +10,16 @@ from fer_edge.types import EmotionEvent, Frame
 
 
 class Sink(Protocol):
-    """Takes events, one at a time; a context manager whose ``close`` may be called twice."""
+    """Takes events, one at a time; a context manager whose ``close`` may be called twice.
+
+    >>> from fer_edge import ClosingSink, EmotionEvent
+    >>> class Count(ClosingSink):
+    ...     events = 0
+    ...
+    ...     def emit(self, event: EmotionEvent) -> None:
+    ...         self.events += 1
+    >>> sink: Sink = Count()
+    """
 
     def emit(self, event: EmotionEvent) -> None:
         """Pass ``event`` on. Raises OutputError when that is not possible."""
@@ -28,7 +37,16 @@ class Sink(Protocol):
 
 
 class ClosingSink(Closing):
-    """A context manager that calls ``close`` at its end."""
+    """A context manager that calls ``close`` at its end.
+
+    >>> from fer_edge import EmotionEvent, EventKind, event_line
+    >>> class Printer(ClosingSink):
+    ...     def emit(self, event: EmotionEvent) -> None:
+    ...         print(event_line(event).strip())
+    >>> with Printer() as sink:
+    ...     sink.emit(EmotionEvent(EventKind.LEFT, "door", at=1.7e9, mono=9.5, track_id=1, previous="happy"))
+    9.50 s  door  face 1  left      was happy
+    """
 
     def close(self) -> None:
         """Let go of what the sink holds; harmless when called again."""

@@ -59,7 +59,12 @@ def open_console(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> M
 
 
 def event_line(event: EmotionEvent) -> str:
-    """Such as ``   3.20 s  demo  face 1  changed   neutral -> happy  71 %``."""
+    """Such as ``   3.20 s  demo  face 1  changed   neutral -> happy  71 %``.
+
+    >>> from fer_edge import EmotionEvent, EventKind
+    >>> event_line(EmotionEvent(EventKind.APPEARED, "door", 1.7e9, 3.2, 1, "happy", confidence=0.83))
+    '    3.20 s  door  face 1  appeared  happy  83%'
+    """
     parts = [f"{event.mono:8.2f} s", event.source]
     if event.track_id is not None:
         parts.append(f"face {event.track_id}")

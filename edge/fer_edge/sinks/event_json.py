@@ -16,6 +16,11 @@ def event_to_json(event: EmotionEvent) -> dict[str, Any]:
     """The event as the JSON object of ``schema/event.schema.json``; call it when the event is made.
 
     ``clock_synced`` says whether ``at`` can be trusted, and is left out where the system does not tell.
+
+    >>> from fer_edge import EmotionEvent, EventKind
+    >>> line = event_to_json(EmotionEvent(EventKind.APPEARED, "door", 1.7e9, 3.2, 1, "happy", confidence=0.83))
+    >>> line["kind"], line["track"], line["at"]
+    ('appeared', 1, '2023-11-14T22:13:20.000Z')
     """
     line: dict[str, Any] = {
         "v": 1,

@@ -73,6 +73,11 @@ def open_source(
     ``realtime`` (default: as the settings say) paces a file as a camera would, the newest frame winning; a camera is
     always so. ``name`` is what frames and events are marked with (default: see ``source_names``). Raises InputError
     for what is missing or cannot be used, SourceLostError for a camera or stream that cannot be opened.
+
+    >>> with open_source("demo", name="door") as source:
+    ...     frame = source.read(timeout_s=1.0)
+    >>> frame.source, frame.width, frame.height
+    ('door', 640, 480)
     """
     settings = settings or SourceSettings()
     realtime = settings.realtime if realtime is None else realtime

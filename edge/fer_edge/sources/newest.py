@@ -30,6 +30,12 @@ class NewestFrameSource(ClosingSource):
     the start, or what its driver or the network kept meanwhile would look fresh; what nobody waited for yet is not
     counted as dropped. A paced one is read from the first ``read`` on, so that loading a model beforehand drops
     nothing. Each frame gets its ``glass_at``: when the camera took it, or would have.
+
+    >>> from fer_edge import open_source
+    >>> with NewestFrameSource(open_source("demo"), paced=True) as source:
+    ...     frame = source.read(timeout_s=5.0)
+    >>> frame.glass_at is not None
+    True
     """
 
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:

@@ -16,6 +16,10 @@ def set_up_opencv(threads: int = 1) -> None:
     """Call once, before the first capture. Levels that the user set in the environment stay.
 
     One thread is the default: Haar searches of small regions gain nothing from more, and a Pi has other work.
+
+    >>> set_up_opencv()
+    >>> cv2.getNumThreads()
+    1
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
     # Else a stream that does not answer holds a lock for as long, and nobody opens a file, a stream or a video for
