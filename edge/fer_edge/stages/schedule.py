@@ -72,8 +72,8 @@ class DetectorProfile:
 
     Attributes:
         min_face: Width of the smallest face to find, in pixels of the frame.
-        window: Width in pixels of the smallest face that the detector can find. A frame is not reduced so far that a
-            face of ``min_face`` would be smaller.
+        window: Width in pixels of the smallest face that the detector can find. The frame is reduced until a face of
+            ``min_face`` has this width, or further if it is still wider than ``full_search_width``.
         max_tile_px: Longer side of a tile, in pixels of the reduced frame.
         max_last_level_px: Longer side of the reduced frame at which a single search covers all larger faces.
         last_level_zoom: Factor by which that level is reduced less than by the next half.
