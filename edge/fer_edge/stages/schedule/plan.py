@@ -1,45 +1,17 @@
-"""Plan where to search in the next frame, within the processor budget.
-
-A search of a whole frame costs tens of times as much as a search of the region around a known face. Each track is
-therefore searched in a region of its own, at a scale at which the face is as small as the detector accepts. The whole
-frame is divided into tiles, which are searched one at a time, so that no single frame bears the cost of all of them.
-Static parts of the image are searched rarely. If the budget does not suffice, the searches that are most overdue come
-first.
-
-``plan_searches`` is a pure function of the frame size, the motion, the tracks, the time and the cost of searches.
-"""
+"""Choose the searches of a frame: which tracks and tiles are due, and which of them the budget allows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-from fer_edge.settings.runtime import (
-    CASCADE_WINDOW,
-    WIDEST_S,
-    YUNET_MIN_PX,
-    YUNET_WINDOW,
-    DetectorSettings,
-    ScheduleSettings,
-)
-from fer_edge.settings.runtime import (
-    LEAST_BUDGET as MIN_BUDGET_SHARE,
-)
-from fer_edge.types import Box, SceneMotion, Search, Track
+from fer_edge.settings.runtime import LEAST_BUDGET as MIN_BUDGET_SHARE
+from fer_edge.settings.runtime import WIDEST_S, DetectorSettings, ScheduleSettings
+from fer_edge.stages.schedule.cost import SearchCost
+from fer_edge.stages.schedule.tiles import DetectorProfile, alternate_tiles, sweep_tiles
+from fer_edge.types import SceneMotion, Search, Track
 
-MAX_TILE_PX = 200
-"""Longer side of a tile in pixels of the reduced frame. With smaller tiles the overlaps cost more than the division
-saves per frame."""
-MAX_LAST_LEVEL_PX = 100
-"""Longer side of the reduced frame at which a single search covers all remaining, larger faces."""
-FACE_SIZE_RATIO = 2.2
-"""Ratio of the largest to the smallest face searched for in a tile. Larger faces are searched for at half the scale,
-for a quarter of the cost. The ratio is above 2 so that a face of a size between two levels collects enough hits in one
-of them."""
-LAST_LEVEL_ZOOM = 1.33
-"""Factor by which the last level, which covers all larger faces, is reduced less. This finds more of them."""
 SWEEP_TIME_SHARE, LARGE_FACE_TIME_SHARE = 0.7, 0.13
 """Share of ``acquire_within_s`` in which all tiles are searched once; the rest is for confirming what was found. The
 second value applies to the levels of larger faces while no face is in view: a near face crosses the image fastest, its
@@ -60,82 +32,6 @@ OWN_MOTION_SIDE = 1.65
 RETRY_INTERVAL_S = 0.12
 """Seconds between two searches for a face that the last search did not find. Searches that are due at once are ordered
 by their waiting time in units of it."""
-COST_GAIN = 0.2
-"""Weight of the newest measurement in the mean cost."""
-MAX_COST_RATIO = 4.0
-"""Upper bound of one measurement, as a multiple of the mean cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorProfile:
-    """Properties of a detector that the tiling depends on; the defaults are those of the Haar cascade.
-
-    Attributes:
-        min_face: Width of the smallest face to find, in pixels of the frame.
-        window: Width in pixels of the smallest face that the detector can find. The frame is reduced until a face of
-            ``min_face`` has this width, or further if it is still wider than ``full_search_width``.
-        max_tile_px: Longer side of a tile, in pixels of the reduced frame.
-        max_last_level_px: Longer side of the reduced frame at which a single search covers all larger faces.
-        last_level_zoom: Factor by which that level is reduced less than by the next half.
-        alternate_zoom: Scale of every second search of a tile, relative to the first. A cascade tries sizes in steps,
-            and would never find a static face whose size is between two of them.
-    """
-
-    min_face: float
-    window: int = CASCADE_WINDOW
-    max_tile_px: int = MAX_TILE_PX
-    max_last_level_px: int = MAX_LAST_LEVEL_PX
-    last_level_zoom: float = LAST_LEVEL_ZOOM
-    alternate_zoom: float = 1.0
-
-    @classmethod
-    def of(cls, detector: DetectorSettings) -> DetectorProfile:
-        """Return the profile of the detector that the settings name."""
-        if detector.kind == "yunet":
-            return cls(detector.min_face, YUNET_WINDOW, max_tile_px=240, max_last_level_px=240, last_level_zoom=1.0)
-        return cls(detector.min_face, alternate_zoom=detector.scale_factor**-0.5)
-
-    def scaled_px(self, pixels: int) -> float:
-        """Convert ``full_search_width`` or ``face_px``, which are set for the cascade's window, to this detector's."""
-        return pixels * self.window / CASCADE_WINDOW
-
-
-@dataclass(frozen=True, slots=True)
-class SearchCost:
-    """Processor time of a search, in seconds per megapixel searched.
-
-    The defaults are nominal costs. They are used for files, so that a file gives the same trace on any machine; a 2 GHz
-    x86-64 core needs about two thirds of them.
-
-    Attributes:
-        tile: Cost of a tile of the frame.
-        region: Cost of the region of a track. It contains a face, which the cascade rejects later, so it costs more.
-        min_px: Shorter side in pixels below which a search returns at once.
-    """
-
-    tile: float = 0.25
-    region: float = 0.6
-    min_px: int = CASCADE_WINDOW
-
-    @classmethod
-    def nominal(cls, detector: DetectorSettings) -> SearchCost:
-        """Return the nominal costs of the detector that the settings name."""
-        # YuNet needs the same time for every pixel. Regions cost more: their sides are rounded up to multiples of 32.
-        return cls(0.11, 0.2, YUNET_MIN_PX) if detector.kind == "yunet" else cls()
-
-    def of(self, search: Search) -> float:
-        """Return the expected duration of ``search`` in seconds."""
-        return search.megapixels * (self.tile if search.track_id is None else self.region)
-
-    def measured(self, search: Search, elapsed_s: float) -> SearchCost:
-        """Return the updated costs after ``search`` took ``elapsed_s``: a running mean, which follows throttling."""
-        if min(search.region.width, search.region.height) * search.scale < self.min_px:
-            return self  # too small for a face: the detector returns at once
-        name = "tile" if search.track_id is None else "region"
-        mean = getattr(self, name)
-        # A single search delayed by swapping or a stopped process must not use up the budget of many frames.
-        measured = min(elapsed_s / search.megapixels, MAX_COST_RATIO * mean)
-        return replace(self, **{name: mean + COST_GAIN * (measured - mean)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +59,7 @@ class Scheduler:
     def __init__(self, detector: DetectorSettings, settings: ScheduleSettings) -> None:
         self._settings = self._affordable = settings
         self._cost = SearchCost.nominal(detector)
-        self._reach = DetectorProfile.of(detector)
+        self._profile = DetectorProfile.of(detector)
         self._state = ScheduleState()
         self._share = 1.0
 
@@ -188,7 +84,7 @@ class Scheduler:
             share = max(MIN_BUDGET_SHARE, self._settings.budget_share * budget_share)
             self._affordable = replace(self._settings, budget_share=share)
         searches, self._state = plan_searches(
-            motion, tracks, now, self._cost, self._state, self._affordable, self._reach
+            motion, tracks, now, self._cost, self._state, self._affordable, self._profile
         )
         return searches
 
@@ -252,7 +148,7 @@ def plan_searches(
     turns = sorted((index for index in range(len(tiles)) if overdue[index] >= 1), key=lambda index: -overdue[index])
     first = state.at is None
     max_tiles = len(tiles) if first else math.ceil(sum(min(1.0, elapsed / max(period, 1e-3)) for period in periods))
-    others = _alternate_tiles(motion.frame_size, settings, profile)
+    others = alternate_tiles(motion.frame_size, settings, profile)
     views = tuple(pair[which] for pair, which in zip(zip(tiles, others, strict=True), alternate, strict=True))
     wanted += [(overdue[index], views[index]) for index in turns[: max(1, max_tiles)]]
 
@@ -270,57 +166,6 @@ def plan_searches(
         followed = tuple(track.box.grown(MASK_SIDE) for track in tracks if track.followed)
         chosen = tuple(replace(search, hidden=followed) if search.track_id is None else search for search in chosen)
     return chosen, ScheduleState(now, 0.0 if first else left, tiles_at, motion.frame_size, alternate)
-
-
-@lru_cache(maxsize=8)
-def sweep_tiles(
-    frame_size: tuple[int, int], settings: ScheduleSettings, profile: DetectorProfile
-) -> tuple[Search, ...]:
-    """Return the tiles that together find a face of any size anywhere in a frame of ``frame_size`` (width, height).
-
-    Neighbouring tiles overlap by the largest face that they search for, so that a face on a boundary is complete in one
-    of them. Faces smaller than ``profile.min_face``, or smaller than ``profile.window`` in the reduced frame, are not
-    searched for.
-    """
-    width, height = frame_size
-    if settings.acquire_within_s == 0:
-        # Reduced by its longer side: a tall frame searched as a whole must not cost a multiple of a wide one.
-        scale = min(1.0, profile.scaled_px(settings.full_search_width) / max(1, *frame_size))
-        return (Search(Box(0, 0, width, height), scale, max(profile.window / scale, profile.min_face)),)
-    scale = min(1.0, profile.scaled_px(settings.full_search_width) / max(1, width), profile.window / profile.min_face)
-    smallest = profile.window / scale
-    tiles: list[Search] = []
-    while max(width, height) * scale > profile.max_last_level_px:
-        overlap = math.ceil(FACE_SIZE_RATIO * smallest)
-        rows, columns = (_spread(side, overlap, profile.max_tile_px / scale) for side in (height, width))
-        regions = [Box(x, y, across, down) for y, down in rows for x, across in columns]
-        tiles += [Search(region, scale, smallest, FACE_SIZE_RATIO * smallest) for region in regions]
-        scale, smallest = scale / 2, smallest * 2
-    return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * profile.last_level_zoom), smallest))
-
-
-@lru_cache(maxsize=8)
-def _alternate_tiles(
-    frame_size: tuple[int, int], settings: ScheduleSettings, profile: DetectorProfile
-) -> tuple[Search, ...]:
-    """Return the tiles of ``sweep_tiles`` at their alternate scale, see ``DetectorProfile``."""
-    tiles = sweep_tiles(frame_size, settings, profile)
-    if settings.acquire_within_s == 0:
-        return tiles  # every frame is searched as a whole, and must find the faces of all sizes
-    return tuple(
-        replace(
-            tile, scale=tile.scale * profile.alternate_zoom, min_face=(tile.min_face or 0.0) / profile.alternate_zoom
-        )
-        for tile in tiles
-    )
-
-
-def _spread(side: int, overlap: int, max_length: float) -> list[tuple[int, int]]:
-    """Divide ``side`` into equal intervals (start, length) that overlap; each has at most about ``max_length``."""
-    count = max(1, math.ceil((side - overlap) / (max_length - overlap)))
-    step = (side - overlap) / count
-    starts = [round(index * step) for index in range(count)]
-    return [(start, min(side, math.ceil(start + step + overlap)) - start) for start in starts]
 
 
 def _track_search(
