@@ -14,7 +14,7 @@ if image is None or len(box) != 4:
     sys.exit(__doc__)
 
 classifier = EmotionClassifier(load_bundle())
-# The box extends from the brows to the chin, like that of a Haar cascade; the crop adds the margin for the model.
+# The box extends from the brows to the chin, like a Haar cascade's; the crop adds the margin for the model.
 crop = crop_face(to_gray(image), Face(Box(*map(int, box)), score=1.0), classifier.crop_spec)
 for label, probability in zip(classifier.labels, classifier.classify(crop).values, strict=True):
     print(f"{label:<10} {probability:6.1%}")

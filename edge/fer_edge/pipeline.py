@@ -101,7 +101,7 @@ class Pipeline(Closing):
         Args:
             bundle: May be closed afterwards.
             settings: None for the defaults.
-            variant: Name of the variant; None for that of the settings.
+            variant: Name of the variant; None for the one in the settings.
 
         Raises:
             ModelError: If the detector or the variant is refused.

@@ -14,7 +14,7 @@ import pytest
 import fer_edge
 
 IN_MODULE_DOCSTRING = {"UNCERTAIN", "__version__"}
-"""Constants have no docstring of their own: the package's docstring shows them."""
+"""Constants, which cannot have a docstring. The package's docstring shows them."""
 
 
 def examples_of(name: str, value: Any) -> doctest.DocTest:

@@ -212,7 +212,7 @@ def parse_manifest(table: Any, folder: Path) -> ModelManifest:
     size = reader.table("input")
     variants = reader.table("variants")
     if not variants.value or not all(_is_text(name) for name in variants.value):
-        raise reader.error("variants", "must contain at least one variant, with a name of printable characters")
+        raise reader.error("variants", "must contain one or more variants, with names of printable characters")
     manifest = ModelManifest(
         name=reader.text("name"),
         version=reader.text("version"),

@@ -27,9 +27,9 @@ class CropQuality:
         inside: Share of the crop that lies in the frame, 0..1.
         contrast: Standard deviation of the pixels, in grey levels.
         overexposed: Share of overexposed pixels, 0..1.
-        sharpness: Mobility (Hjorth, 1970) of the first differences: the root mean square of the second differences
-            divided by that of the first differences. It is measured along rows and along columns, and the smaller value
-            counts, because motion blurs in one direction only. It does not depend on brightness and contrast; white
+        sharpness: Mobility (Hjorth, 1970) of the first differences: the ratio of the root mean squares of the second
+            and the first differences. It is measured along rows and along columns, and the smaller value counts,
+            because motion blurs in one direction only. It does not depend on brightness and contrast; white
             noise has 1.73, coarse detail less, a uniform crop 0.
     """
 

@@ -13,7 +13,7 @@ Float64Array = npt.NDArray[np.float64]
 
 
 def check_gray(pixels: object) -> None:
-    """Check that ``pixels`` is a grey image: uint8 [H, W] with at least one pixel.
+    """Check that ``pixels`` is a grey image: uint8 [H, W], not empty.
 
     Raises:
         InputError: If it is anything else.

@@ -21,7 +21,7 @@ class TrackedEmotion:
         track_id: Number of the track; unique within its source.
         box: Where the face is, in pixels of the frame.
         emotion: A label of the model, or ``UNCERTAIN``.
-        confidence: Smoothed probability of ``emotion``, 0..1. While uncertain, that of the most probable label; 0
+        confidence: Smoothed probability of ``emotion``, or of the most probable label while uncertain, 0..1. It is 0
             while no crop of the face can be classified.
         since: When ``emotion`` took this value, seconds of the source's clock.
 

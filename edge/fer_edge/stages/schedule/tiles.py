@@ -72,15 +72,15 @@ def sweep_tiles(
         scale = min(1.0, profile.scaled_px(settings.full_search_width) / max(1, *frame_size))
         return (Search(Box(0, 0, width, height), scale, max(profile.window / scale, profile.min_face)),)
     scale = min(1.0, profile.scaled_px(settings.full_search_width) / max(1, width), profile.window / profile.min_face)
-    smallest = profile.window / scale
+    min_face = profile.window / scale
     tiles: list[Search] = []
     while max(width, height) * scale > profile.max_last_level_px:
-        overlap = math.ceil(FACE_SIZE_RATIO * smallest)
+        overlap = math.ceil(FACE_SIZE_RATIO * min_face)
         rows, columns = (_spread(side, overlap, profile.max_tile_px / scale) for side in (height, width))
         regions = [Box(x, y, across, down) for y, down in rows for x, across in columns]
-        tiles += [Search(region, scale, smallest, FACE_SIZE_RATIO * smallest) for region in regions]
-        scale, smallest = scale / 2, smallest * 2
-    return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * profile.last_level_zoom), smallest))
+        tiles += [Search(region, scale, min_face, FACE_SIZE_RATIO * min_face) for region in regions]
+        scale, min_face = scale / 2, min_face * 2
+    return (*tiles, Search(Box(0, 0, width, height), min(1.0, scale * profile.last_level_zoom), min_face))
 
 
 @lru_cache(maxsize=8)
