@@ -28,7 +28,7 @@ from fer_edge.stages.crop import crop_face
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.stages.detection.yunet import SIDE_OF_HEIGHT, SIDE_OF_WIDTH, UP, haar_box
 from fer_edge.stages.detection.yunet_model import YuNetModel, load_model
-from fer_edge.stages.schedule import Reach, sweep_tiles
+from fer_edge.stages.schedule import DetectorProfile, sweep_tiles
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Box, Face, Float32Array, Search, UInt8Array
 from fer_train.dataset import PUBLIC_TEST, load_dataset
@@ -131,9 +131,9 @@ def costs(detectors: dict[str, DetectorSettings]) -> None:
         frame = scene.frame(index)
         face = frame.faces[0].box
         for name, settings in detectors.items():
-            reach = Reach.of(settings)
-            tiles = sweep_tiles((640, 480), ScheduleSettings(), reach)
-            scale = reach.zoomed(48) / face.width
+            profile = DetectorProfile.of(settings)
+            tiles = sweep_tiles((640, 480), ScheduleSettings(), profile)
+            scale = profile.scaled_px(48) / face.width
             region = replace(tiles[0], region=face.grown(1.5).clipped(640, 480), scale=scale, track_id=1)
             for kind, searches in (("tile", tiles), ("region", (region,))):
                 began = time.thread_time()

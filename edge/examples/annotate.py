@@ -1,4 +1,4 @@
-"""A film with boxes and labels drawn in; this records whoever is seen: python annotate.py [SOURCE [seen.mp4]]"""
+"""Record a video with boxes and labels, which shows the people in view: python annotate.py [SOURCE [annotated.mp4]]"""
 
 import sys
 from pathlib import Path
@@ -7,10 +7,10 @@ from fer_edge import AnnotatedVideo, Annotator, Pipeline, load_bundle, open_sour
 
 source = open_source(sys.argv[1] if len(sys.argv) > 1 else "demo")
 bundle = load_bundle()
-path = Path(sys.argv[2] if len(sys.argv) > 2 else "seen.mp4")
+path = Path(sys.argv[2] if len(sys.argv) > 2 else "annotated.mp4")
 
 annotator = Annotator(bundle.manifest.labels)
-with AnnotatedVideo(path, source.fps) as film:
+with AnnotatedVideo(path, source.fps) as video:
     for result in Pipeline.from_bundle(bundle).open(source):
-        film.write(annotator.draw(result), result.frame.captured_at)
+        video.write(annotator.draw(result), result.frame.captured_at)
 print(path)

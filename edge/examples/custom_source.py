@@ -1,6 +1,6 @@
-"""A source of your own: raw grey frames from standard input, 25 a second.
+"""A custom source: raw grey frames from standard input, 25 per second.
 
-ffmpeg -i film.mp4 -vf scale=640:480 -r 25 -pix_fmt gray -f rawvideo - | python custom_source.py 640 480
+ffmpeg -i video.mp4 -vf scale=640:480 -r 25 -pix_fmt gray -f rawvideo - | python custom_source.py 640 480
 """
 
 import sys
@@ -11,7 +11,7 @@ from fer_edge import ClosingSource, Frame, NoFrame, Pipeline, event_line, load_b
 
 
 class RawFrames(ClosingSource):
-    """Frames of a file: ``live`` is False, so none is dropped. For a camera see ``NewestFrameSource``."""
+    """Read frames from a file: ``live`` is False, so none is dropped. For a camera, see ``NewestFrameSource``."""
 
     name, live, fps, dropped = "stdin", False, 25.0, 0
 
@@ -19,7 +19,7 @@ class RawFrames(ClosingSource):
         self.size, self.index = (height, width), 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next frame."""
+        """Return the next frame."""
         data = sys.stdin.buffer.read(self.size[0] * self.size[1])
         if len(data) < self.size[0] * self.size[1]:
             return NoFrame.ENDED

@@ -1,4 +1,4 @@
-"""One line for each picture of a folder: python folder.py [DIR]"""
+"""Print one line for each image of a folder: python folder.py [DIR]"""
 
 import sys
 from importlib.resources import files
@@ -12,7 +12,7 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else str(files("fer_edge") / "ass
 reader = FaceReader(load_bundle())
 
 for path in sorted(folder.iterdir()):
-    picture = cv2.imread(str(path))
-    if picture is not None:  # else it is no picture
-        faces = reader.read(picture)
-        print(f"{path.name}: {', '.join(face.emotion for face in faces) or 'nobody'}")
+    image = cv2.imread(str(path))
+    if image is not None:  # None for other files
+        faces = reader.read(image)
+        print(f"{path.name}: {', '.join(face.emotion for face in faces) or 'no face'}")

@@ -1,4 +1,4 @@
-"""Where each face is in every frame, as CSV, rather than what has changed: python frames.py [SOURCE]"""
+"""Print the faces in every frame as CSV, instead of events: python frames.py [SOURCE]"""
 
 import csv
 import sys
@@ -11,5 +11,5 @@ table.writerow(["frame", "seconds", "face", "x", "y", "width", "height", "emotio
 
 for result in Pipeline.from_bundle(load_bundle()).open(source):
     for face in result.tracks:
-        place = [result.frame.index, round(result.frame.captured_at, 3), face.track_id, *face.box.as_list()]
-        table.writerow([*place, face.emotion, round(face.confidence, 4)])
+        row = [result.frame.index, round(result.frame.captured_at, 3), face.track_id, *face.box.as_list()]
+        table.writerow([*row, face.emotion, round(face.confidence, 4)])

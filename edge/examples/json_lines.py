@@ -1,4 +1,4 @@
-"""Events as JSON lines for another program, until it reads no more: python json_lines.py [SOURCE] | jq .emotion"""
+"""Print events as JSON lines, until the reading program ends: python json_lines.py [SOURCE] | jq .emotion"""
 
 import json
 import os
@@ -11,4 +11,4 @@ try:
     for event in Pipeline.from_bundle(load_bundle()).open(source).events():
         print(json.dumps(event_to_json(event)), flush=True)
 except BrokenPipeError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python reports an error at exit

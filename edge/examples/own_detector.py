@@ -1,4 +1,4 @@
-"""A face detector of your own; here, another of OpenCV's cascades: python own_detector.py [SOURCE]"""
+"""A custom face detector, here another of OpenCV's cascades: python own_detector.py [SOURCE]"""
 
 import sys
 
@@ -11,16 +11,16 @@ from fer_edge import Box, EmotionClassifier, Face, Pipeline, Search, event_line,
 
 
 class OtherCascade:
-    """A ``FaceDetector``: returns the faces in a region of a frame, in the frame's pixels."""
+    """Implements ``FaceDetector``."""
 
     cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
 
     def detect(self, gray: npt.NDArray[np.uint8], search: Search) -> list[Face]:
-        """The other fields of ``search`` say which scale and sizes of face are expected: not used here."""
+        """Return the faces in ``search.region``. The other fields of ``search`` are hints, not used here."""
         height, width = gray.shape
         area = search.region.clipped(width, height)
-        part = gray[area.y : area.y + area.height, area.x : area.x + area.width]
-        found = self.cascade.detectMultiScale(part, 1.2, 2, minSize=(48, 48))
+        patch = gray[area.y : area.y + area.height, area.x : area.x + area.width]
+        found = self.cascade.detectMultiScale(patch, 1.2, 2, minSize=(48, 48))
         return [Face(Box(area.x + int(x), area.y + int(y), int(w), int(h)), score=1.0) for x, y, w, h in found]
 
 

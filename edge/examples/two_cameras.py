@@ -1,4 +1,4 @@
-"""Sources side by side, each in a thread of its own; one that is lost stops no other: python two_cameras.py 0 2"""
+"""Process several sources, each in its own thread; if one is lost, the others continue: python two_cameras.py 0 2"""
 
 import sys
 import threading
@@ -10,10 +10,10 @@ stop = threading.Event()
 
 
 def watch(number: int, uri: str, pipeline: Pipeline) -> None:
-    """One source, with a pipeline of its own: a pipeline belongs to one thread."""
+    """Print the events of one source; each thread needs its own pipeline."""
     try:
         for event in pipeline.open(open_source(uri, name=f"camera {number}")).events(stop):
-            print(event_line(event) + "\n", end="", flush=True)  # one write, so that lines stay whole
+            print(event_line(event) + "\n", end="", flush=True)  # one write per line, so that threads do not mix
     except FerEdgeError as error:
         print(f"camera {number}: {error}", file=sys.stderr)
 
@@ -21,12 +21,13 @@ def watch(number: int, uri: str, pipeline: Pipeline) -> None:
 set_up_opencv()
 uris = sys.argv[1:] or ["demo", "demo"]
 bundle = load_bundle()
-pipelines = [Pipeline.from_bundle(bundle) for _ in uris]  # before the threads: loading one hides standard error
+# Load all pipelines before the threads start, since loading a model redirects standard error for a moment.
+pipelines = [Pipeline.from_bundle(bundle) for _ in uris]
 with ThreadPoolExecutor(len(uris)) as threads:
-    watching = [threads.submit(watch, *given) for given in zip(range(1, len(uris) + 1), uris, pipelines, strict=True)]
+    futures = [threads.submit(watch, *given) for given in zip(range(1, len(uris) + 1), uris, pipelines, strict=True)]
     try:
-        wait(watching)
+        wait(futures)
     except KeyboardInterrupt:
         stop.set()
-for one in watching:
-    one.result()  # raises what went wrong in the program itself
+for future in futures:
+    future.result()  # raises unexpected errors

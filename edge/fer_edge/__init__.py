@@ -1,21 +1,27 @@
-"""The runtime of FER-Edge: everything a Raspberry Pi needs, and nothing else.
+"""FER-Edge: facial-expression recognition on a Raspberry Pi.
 
-From another program, where ``demo`` may be a camera, a stream, a film, or a source of your own::
+Events of a source: ``demo`` here, or a camera, a stream, a video file, a class of your own::
 
     from fer_edge import Pipeline, load_bundle, open_source
 
     for event in Pipeline.from_bundle(load_bundle()).open(open_source("demo")).events():
         print(event.mono, event.kind, event.track_id, event.emotion)
 
-and for single pictures, NumPy arrays in grey or BGR::
+Faces of a single image, a NumPy array in grey or BGR::
 
     from fer_edge import FaceReader, load_bundle
 
     for face in FaceReader(load_bundle()).read(picture):
         print(face.box, face.emotion, face.confidence)
 
-edge/README.md tells the rest, edge/examples holds small programs. A name is imported when it is first used, so that
-``import fer_edge`` alone costs nothing.
+``UNCERTAIN`` is the emotion of a track without a clear expression, ``__version__`` the version of the package:
+
+>>> import fer_edge
+>>> fer_edge.UNCERTAIN, fer_edge.__version__
+('uncertain', '0.1.0')
+
+See edge/README.md for the documentation and edge/examples for small programs. Names are imported on first use, so that
+``import fer_edge`` is fast.
 """
 
 from __future__ import annotations
@@ -114,7 +120,7 @@ __all__ = [
     "to_gray",
 ]
 
-if not TYPE_CHECKING:  # type checkers go by the imports above, and so find a mistyped name
+if not TYPE_CHECKING:  # type checkers use the imports above, and can report a misspelled name
     _HOMES = {
         "errors": ("FerEdgeError", "InputError", "ModelError", "OutputError", "SourceLostError"),
         "images.gray": ("to_gray",),

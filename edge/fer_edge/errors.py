@@ -1,75 +1,117 @@
-"""Every error FER-Edge raises on purpose, each with the exit code its command ends with.
+"""Every error that FER-Edge raises on purpose, with the exit code of the command that it ends.
 
-    FerEdgeError                    5   a defect of ours when raised bare
-    ├── CheckFailedError            1   a check said no: gate, compare, doctor, verify
-    ├── InputError      ValueError  2   bad usage or input: a file, an image, a video, a CSV
-    │   ├── ConfigError             2   a TOML file, a flag or an environment variable
-    │   └── MissingExtraError       2   an optional dependency is not installed
-    ├── SourceLostError OSError     3   a camera or stream that is gone, or never was there
-    ├── PeersLostError  OSError     3   the other processes of a training, gone or never there
-    ├── ModelError      ValueError  4   a bundle or model file that is refused
-    └── OutputError     OSError     6   an output that cannot be written, or a full disk
+::
 
-Messages are one line: what happened, where, and what to do about it.
+    FerEdgeError                        5   internal error, if raised itself
+    ├── CheckFailedError                1   a check said no: gate, compare, doctor, verify
+    ├── InputError (ValueError)         2   unusable input: file, image, video, dataset, argument
+    │   ├── ConfigError                 2   settings: TOML file, flag or environment variable
+    │   └── MissingExtraError           2   optional dependency not installed
+    ├── SourceLostError (OSError)       3   camera or stream cannot be opened, or was lost
+    ├── PeersLostError (OSError)        3   other processes of a distributed training lost
+    ├── ModelError (ValueError)         4   model bundle or model file refused
+    └── OutputError (OSError)           6   output not writable, or disk full
+
+The builtin in parentheses is a second base class. A message is one line: what happened, where, and what to do.
 """
 
 from __future__ import annotations
 
 
 class FerEdgeError(Exception):
-    """Base of all; catch this to catch everything FER-Edge raises on purpose."""
+    """Base class of all errors that FER-Edge raises on purpose.
+
+    >>> try:
+    ...     raise SourceLostError("camera 0: no frames for 5 s")
+    ... except FerEdgeError as error:
+    ...     print(f"{error} (exit code {error.exit_code})")
+    camera 0: no frames for 5 s (exit code 3)
+    """
 
     exit_code = 5
 
 
 class CheckFailedError(FerEdgeError):
-    """The command worked, and its answer is no."""
+    """A check ran, and its result is negative."""
 
     exit_code = 1
 
 
 class InputError(FerEdgeError, ValueError):
-    """Something the user gave cannot be used."""
+    """Something that the user passed cannot be used: a file, an image, an argument.
+
+    >>> from fer_edge import to_gray
+    >>> try:
+    ...     to_gray(None)
+    ... except InputError as error:
+    ...     print(error)
+    an image must be uint8, grey [H, W] or BGR [H, W, 3], not NoneType
+    """
 
     exit_code = 2
 
 
 class ConfigError(InputError):
-    """A configuration value is unknown, mistyped or out of range; the message holds its key path."""
+    """A setting is unknown, has the wrong type or is out of range; the message contains its key path."""
 
 
 class MissingExtraError(InputError):
-    """An optional dependency is missing; the message says what to install."""
+    """An optional dependency is not installed; the message contains the command that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: pip install 'fer-edge[{extra}]'")
 
 
 class SourceLostError(FerEdgeError, OSError):
-    """A camera or stream cannot be opened, or stopped for good."""
+    """A camera or stream cannot be opened, or was lost.
+
+    >>> from fer_edge import open_source
+    >>> try:
+    ...     open_source("/dev/video99")
+    ... except SourceLostError as error:
+    ...     print(error.exit_code)
+    3
+    """
 
     exit_code = 3
 
 
 class PeersLostError(FerEdgeError, OSError):
-    """The other processes that a training runs in cannot be reached, or ended."""
+    """The other processes of a distributed training cannot be reached, or have ended."""
 
     exit_code = 3
 
 
 class ModelError(FerEdgeError, ValueError):
-    """A bundle, manifest or model file is refused."""
+    """A model bundle, its manifest or a model file is refused.
+
+    >>> from fer_edge import load_bundle
+    >>> try:
+    ...     load_bundle().variant("int4")
+    ... except ModelError as error:
+    ...     print("int4" in str(error), error.exit_code)
+    True 4
+    """
 
     exit_code = 4
 
 
 class OutputError(FerEdgeError, OSError):
-    """An output cannot be written: no permission, no such folder, disk full."""
+    """An output cannot be written: permission denied, missing folder, full disk.
+
+    >>> from pathlib import Path
+    >>> from fer_edge import AnnotatedVideo
+    >>> try:
+    ...     AnnotatedVideo(Path("/nonexistent/out.mp4"), fps=15)
+    ... except OutputError as error:
+    ...     print(error.exit_code)
+    6
+    """
 
     exit_code = 6
 
 
 def reason_of(error: BaseException) -> str:
-    """Why, on one line and without the errno and the path that ``str`` of an OSError repeats."""
+    """Return the reason for ``error`` on one line, without the errno and path that ``str`` of an OSError contains."""
     text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return " ".join(text.split())

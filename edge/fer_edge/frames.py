@@ -1,4 +1,4 @@
-"""Which frames of a source are processed, and until when."""
+"""Read the frames to process from a source, within limits of time, number and rate."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fer_edge.system.clock import SteadyClock
 from fer_edge.types import Frame
 
 _POLL_S = 0.2
-"""How long a wait for a frame lasts before limits and the wish to stop are looked at again."""
+"""Seconds to wait for a frame before checking the limits and ``stop`` again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a source is left by itself: None is never.
+    """Limits of the frames to process; None means no limit.
 
-    ``duration_s`` and ``max_fps`` go by the source's clock: media time for a file, real time for a camera.
+    ``duration_s`` and ``max_fps`` refer to the source's clock: media time for a file, real time for a camera.
     """
 
     duration_s: float | None = None
@@ -29,18 +29,23 @@ class Limits:
 
 
 def frames_within(limits: Limits, source: FrameSource, stop: threading.Event) -> Iterator[Frame]:
-    """The frames to process, until the source ends, a limit is reached or ``stop`` is set."""
+    """Yield the frames to process until the source ends, a limit is reached or ``stop`` is set.
+
+    Raises:
+        InputError: If a file is damaged.
+        SourceLostError: If a camera was lost.
+    """
     duration_s = math.inf if limits.duration_s is None else limits.duration_s
-    most = math.inf if limits.max_frames is None else limits.max_frames
+    max_frames = math.inf if limits.max_frames is None else limits.max_frames
     began = time.monotonic()
     clock, first_at = SteadyClock(), math.nan
     taken, last_slot = 0, -1
-    while taken < most and not stop.is_set():
+    while taken < max_frames and not stop.is_set():
         frame = source.read(_POLL_S)
         if frame is NoFrame.ENDED:
             return
         if not isinstance(frame, Frame):
-            if time.monotonic() - began >= duration_s:  # a silent camera has no clock to go by
+            if time.monotonic() - began >= duration_s:  # without frames, a camera has no clock
                 return
             continue
         at = clock.advance(frame.captured_at)
@@ -49,7 +54,7 @@ def frames_within(limits: Limits, source: FrameSource, stop: threading.Event) ->
         if elapsed_s >= duration_s:
             return
         if limits.max_fps is not None:
-            # One frame for each slot of 1 / max_fps; the small term keeps rounding from skipping every other one.
+            # One frame per slot of 1 / max_fps. The small term prevents rounding from skipping every other frame.
             slot = math.floor(elapsed_s * limits.max_fps + 1e-6)
             if slot <= last_slot:
                 continue

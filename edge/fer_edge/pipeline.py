@@ -1,4 +1,4 @@
-"""The flow from a frame to its events, on one screen: the stages know values, only this module knows the stages."""
+"""The flow from a frame to its events. Stages exchange values; only this module knows the stages."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fer_edge.frames import Limits, frames_within
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.protocols import Classifier, FaceDetector, FaceLikelihood, FrameSource
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.stages.appearance import AppearanceFollower
+from fer_edge.stages.appearance import AppearanceTracker
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.crop import crop_face
 from fer_edge.stages.crop_quality import find_fault, measure
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.stages.detection.overlaps import suppress_overlaps
-from fer_edge.stages.events import EventTeller
-from fer_edge.stages.motion import MotionGate
-from fer_edge.stages.schedule import WATCHED, Scheduler
+from fer_edge.stages.events import EventBuilder
+from fer_edge.stages.motion import MotionDetector
+from fer_edge.stages.schedule import OWN_MOTION_SIDE, Scheduler
 from fer_edge.stages.smoothing import EmotionSmoother
 from fer_edge.stages.tracking import Tracker
 from fer_edge.stages.verification import FaceCheck, TrackVerifier
@@ -46,8 +46,18 @@ from fer_edge.types import (
 class Pipeline(Closing):
     """Detector, classifier and settings; ``open`` starts the processing of one source.
 
-    It holds no state of a source: several runs of one pipeline do not affect each other. A pipeline and its runs
-    belong to one thread.
+    It has no state of a source, so the runs of a pipeline do not affect each other. Use a pipeline and its runs in one
+    thread only.
+
+    >>> import itertools
+    >>> from fer_edge import load_bundle, open_source
+    >>> with Pipeline.from_bundle(load_bundle()) as pipeline:
+    ...     with pipeline.open(open_source("demo")) as run:
+    ...         for result in itertools.islice(run, 3):
+    ...             print(result.frame.index, len(result.tracks))
+    0 0
+    1 0
+    2 0
     """
 
     def __init__(
@@ -58,14 +68,14 @@ class Pipeline(Closing):
         *,
         check: FaceLikelihood | None = None,
     ) -> None:
-        """Compose a pipeline of your own parts.
+        """Create a pipeline.
 
         Args:
-            detector: None for the one that ``settings.detector`` names.
-            classifier: Reads emotions from crops.
+            detector: Detects faces; None for the detector that ``settings.detector`` names.
+            classifier: Classifies crops.
             settings: None for the defaults.
-            check: Distinguishes faces from clutter, unless ``detector.verify`` is off; None for the network in the
-                package.
+            check: Verifies that tracks are faces, unless ``settings.detector.verify`` is off; None for the network in
+                the package.
 
         Raises:
             ModelError: If the detector's file is missing or refused.
@@ -73,9 +83,9 @@ class Pipeline(Closing):
         self.classifier = classifier
         self.settings = settings or RuntimeSettings()
         self.budget_share = 1.0
-        """Part of the search budget, 0..1, that live sources may use; lowered while the processor is hot."""
+        """Share of the search budget that live sources use, 0..1; reduced while the processor is hot."""
         self._given_detector = detector
-        # A still image is searched more thoroughly than a stream: each detector is loaded once, when it is needed.
+        # Still images need a detector with other settings than streams. Each is loaded once, when it is first used.
         self._make_detector = functools.cache(make_detector)
         self._load_check = functools.cache(self._default_check if check is None else lambda: check)
         # Refused now rather than with the first frame.
@@ -86,9 +96,12 @@ class Pipeline(Closing):
     def from_bundle(
         cls, bundle: ModelBundle, settings: RuntimeSettings | None = None, variant: str | None = None
     ) -> Self:
-        """Return the pipeline with the settings' detector and ``variant`` of ``bundle`` (None: as the settings say).
+        """Create a pipeline with the detector of the settings and a variant of a bundle.
 
-        The bundle may be closed afterwards.
+        Args:
+            bundle: May be closed afterwards.
+            settings: None for the defaults.
+            variant: Name of the variant; None for the one in the settings.
 
         Raises:
             ModelError: If the detector or the variant is refused.
@@ -99,13 +112,13 @@ class Pipeline(Closing):
     def open(
         self, source: FrameSource | None = None, *, live: bool | None = None, telemetry: Telemetry | None = None
     ) -> SourceRun:
-        """Return a new run over ``source``; no face is known at first, track ids start at 1.
+        """Start a run over ``source``, without tracks; their ids start at 1.
 
         Args:
-            source: None if frames come from elsewhere, by ``SourceRun.process``.
-            live: Whether the world does not wait, so that the schedule has to follow the measured cost of a search.
-                Otherwise the same frames give the same tracks on any machine. None: as the source says.
-            telemetry: Counts and times; None for a new one.
+            source: None if the caller passes its own frames to ``SourceRun.process``.
+            live: Adapt the schedule to the measured cost of searches, as a camera requires. Otherwise nominal costs
+                are used, and the same frames give the same tracks on any machine. None: as for the source.
+            telemetry: Receives counters and latencies; None for a new one.
         """
         still = source is not None and source.still
         settings = self.settings.for_still() if still else self.settings
@@ -116,7 +129,7 @@ class Pipeline(Closing):
     def close(self) -> None:
         """Release the models. Idempotent."""
         self.classifier.close()
-        if self._load_check.cache_info().currsize:  # not loaded if all sources were stills, which are not verified
+        if self._load_check.cache_info().currsize:  # the default is not loaded if all sources were still images
             self._load_check().close()
 
     def _detector_for(self, settings: RuntimeSettings) -> FaceDetector:
@@ -126,7 +139,7 @@ class Pipeline(Closing):
         return FaceCheck(self.settings.model.interpreter)
 
     def _verifier_for(self, settings: RuntimeSettings) -> TrackVerifier | None:
-        # Where one hit is enough, as in a still image, no later reading could correct a wrong one.
+        # If a single detection confirms a track, as in a still image, no later reading could correct a wrong one.
         verify = settings.detector.verify and settings.tracking.confirm_hits > 1
         return TrackVerifier(self._load_check()) if verify else None
 
@@ -134,7 +147,14 @@ class Pipeline(Closing):
 class SourceRun(Closing):
     """The processing of one source: its clock, motion, tracks, smoothing and schedule. See ``Pipeline.open``.
 
-    Iterating over it gives the result of each frame.
+    Iterate over it for the result of each frame, or over ``events()``. Without a source, call ``process``:
+
+    >>> import numpy as np
+    >>> from fer_edge import load_bundle
+    >>> run = Pipeline.from_bundle(load_bundle()).open()
+    >>> result = run.process(Frame("mine", 0, 0.0, np.zeros((480, 640), np.uint8)))
+    >>> result.tracks, result.events
+    ((), ())
     """
 
     def __init__(
@@ -154,16 +174,16 @@ class SourceRun(Closing):
         self._clock, self._last_at, self._name = SteadyClock(), 0.0, ""
         self._tracker = Tracker(settings.tracking)
         self._smoother = EmotionSmoother(settings.emotion)
-        self._teller = EventTeller(self._classifier.labels, settings.emotion)
+        self._event_builder = EventBuilder(self._classifier.labels, settings.emotion)
         self._scheduler = Scheduler(settings.detector, settings.schedule)
-        self._forget_the_scene()
+        self._reset_scene()
 
     def process(self, frame: Frame) -> FrameResult:
-        """Take one frame through all stages."""
+        """Process one frame in all stages."""
         timed = self.telemetry.stage
         with StageTimer(self.telemetry, "frame", with_cpu=True):
             now = self._clock.advance(frame.captured_at)
-            if (frame.width, frame.height) != self._scheduler.frame_size:  # no face is where it was
+            if (frame.width, frame.height) != self._scheduler.frame_size:  # all positions are invalid
                 self._tracker.clear()
             with timed("follow"):
                 known = self._follow(frame, now)
@@ -171,17 +191,17 @@ class SourceRun(Closing):
                 searches = self._plan(frame, known, now)
             faces = self._find_faces(frame, searches)
             with timed("track"):
-                looked_for = {search.track_id for search in searches if search.track_id is not None}
-                tracks = self._tracker.update(now, faces, looked_for)
+                searched_ids = {search.track_id for search in searches if search.track_id is not None}
+                tracks = self._tracker.update(now, faces, searched_ids)
             tracks = self._verify(frame, tracks, now)
             with timed("track"):
-                self._appearance.learn(frame.gray, tracks)
+                self._appearance.update(frame.gray, tracks)
                 self._note_lost(known, tracks, now)
             for track_id, face in self._smoother.due(tracks, now):
                 self._smoother.add(track_id, self._read(frame, face), now)
             with timed("events"):
                 readings = self._smoother.readings(tracks)
-                emotions, events = self._teller.update(frame.source, readings, now)
+                emotions, events = self._event_builder.update(frame.source, readings, now)
         self._name, self._last_at = frame.source, frame.captured_at
         self.telemetry.count(frames=1, faces=len(faces), events=len(events))
         return FrameResult(frame, self._in_sight(emotions, tracks, now), events)
@@ -195,12 +215,16 @@ class SourceRun(Closing):
     ) -> Generator[FrameResult, None, None]:
         """Yield the result of each frame until the source ends, a limit is reached or ``stop`` is set; then close it.
 
-        A live source gives its newest frame whenever the last result has been dealt with, a file gives all frames.
-        Closing the generator early also closes the source. ``limits`` None: as the settings say.
+        A live source provides its newest frame each time a result is requested, a file provides every frame. Closing
+        the generator early also closes the source.
+
+        Args:
+            stop: Ends the iteration when it is set, from any thread.
+            limits: None for those of the settings.
 
         Raises:
             InputError: If a file is damaged.
-            SourceLostError: If a camera is gone.
+            SourceLostError: If a camera or stream was lost.
         """
         with self:
             for result in self.watch(stop, limits):
@@ -208,7 +232,7 @@ class SourceRun(Closing):
                 self.telemetry.record_age(result)
 
     def events(self, stop: threading.Event | None = None) -> Generator[EmotionEvent, None, None]:
-        """Yield every event of the source, also ``left`` for the faces in sight when it ends; else as ``results``."""
+        """Yield every event of the source, then ``left`` for the faces in view at its end; otherwise as ``results``."""
         lost = None
         with self:
             try:
@@ -226,7 +250,7 @@ class SourceRun(Closing):
     ) -> Generator[FrameResult, None, None]:
         """Yield as ``results`` does, but leave the source open, and the age of the results unrecorded."""
         if self._source is None:
-            raise ValueError("this run has no source: pass one to Pipeline.open, or call process for each frame")
+            raise ValueError("this run has no source: pass one to Pipeline.open, or call process with each frame")
         source, dropped = self._source, 0
         limits = limits or Limits(max_fps=self._settings.source.max_fps)
         try:
@@ -239,18 +263,21 @@ class SourceRun(Closing):
             self.telemetry.count(dropped=source.dropped - dropped)
 
     def finish(self, at: float | None = None) -> tuple[EmotionEvent, ...]:
-        """Return ``left`` for every face in sight: the source ended or was lost ``at`` (None: with its last frame).
+        """Return ``left`` for every face in view, because the source ended or was lost.
 
-        Frames may follow; ids go on.
+        Frames may be processed afterwards; track ids continue to count up.
+
+        Args:
+            at: When it ended, seconds of the source's clock; None for the time of its last frame.
         """
-        events = self._teller.finish(self._name, self._clock.advance(self._last_at if at is None else at))
+        events = self._event_builder.finish(self._name, self._clock.advance(self._last_at if at is None else at))
         self._tracker.clear()
-        self._forget_the_scene()
+        self._reset_scene()
         self.telemetry.count(events=len(events))
         return events
 
     def resume(self, source: FrameSource) -> None:
-        """Continue with ``source``, the same camera opened again after it was lost; ids go on."""
+        """Continue with ``source``, the same camera reopened after it was lost. Track ids continue to count up."""
         self._source = source
 
     def close(self) -> None:
@@ -259,14 +286,14 @@ class SourceRun(Closing):
             self._source.close()
 
     def _follow(self, frame: Frame, now: float) -> tuple[Track, ...]:
-        """Predict where the known faces are, and correct that by their appearance."""
+        """Predict the positions of the known faces, and correct them by template matching."""
         tracks = self._tracker.predicted(now)
-        self._tracker.place(now, self._appearance.find(frame.gray, tracks))
+        self._tracker.relocate(now, self._appearance.find(frame.gray, tracks))
         return self._tracker.predicted(now)
 
     def _plan(self, frame: Frame, tracks: Sequence[Track], now: float) -> tuple[Search, ...]:
-        watched = [track.box.grown(WATCHED) for track in tracks if track.confirmed]
-        motion = self._motion.update(frame.gray, now, watched)
+        known = [track.box.grown(OWN_MOTION_SIDE) for track in tracks if track.confirmed]
+        motion = self._motion.update(frame.gray, now, known)
         return self._scheduler.plan(motion, tracks, now, self._pipeline.budget_share if self._live else 1.0)
 
     def _find_faces(self, frame: Frame, searches: Sequence[Search]) -> list[Face]:
@@ -276,12 +303,12 @@ class SourceRun(Closing):
             with self.telemetry.stage("detect_full" if search.track_id is None else "detect_region"):
                 found += self._detector.detect(frame.gray, search)
             if self._live:
-                # With several OpenCV threads, this one's time is only a part; none of them took longer.
+                # With several OpenCV threads this thread measures only its own share; the others take at most as long.
                 self._scheduler.record(search, (time.thread_time() - began) * max(1, cv2.getNumThreads()))
         return suppress_overlaps(found)
 
     def _verify(self, frame: Frame, tracks: tuple[Track, ...], now: float) -> tuple[Track, ...]:
-        """Return ``tracks`` without those that turned out not to be faces, doubtful ones unconfirmed."""
+        """Return ``tracks`` without those rejected as clutter; unproven ones are unconfirmed."""
         if self._verifier is None or not tracks:
             return tracks
         with self.telemetry.stage("verify"):
@@ -289,17 +316,17 @@ class SourceRun(Closing):
             return self._tracker.judge(now, verdict.doubted, verdict.rejected, verdict.sure)
 
     def _note_lost(self, before: Sequence[Track], after: Sequence[Track], now: float) -> None:
-        """Have the area of a face that was lost for good searched: it may have changed unseen, as the face's motion."""
+        """Mark the areas of ended tracks as changed, because changes in them were attributed to the tracked face."""
         remaining = {track.track_id for track in after}
         for track in before:
             if track.confirmed and track.track_id not in remaining:
-                self._motion.note(track.box.grown(self._settings.schedule.region_margin), now)
+                self._motion.mark(track.box.grown(self._settings.schedule.region_margin), now)
 
     def _read(self, frame: Frame, face: Face) -> EmotionProbabilities | None:
-        """Classify ``face``; None if its crop is refused."""
+        """Return the probabilities for ``face``; None if its crop is refused."""
         fault: CropFault | None = CropFault.CUT
         with self.telemetry.stage("crop"):
-            if face.box.clipped(frame.width, frame.height).area > 0:  # else it should be out of the frame by now
+            if face.box.clipped(frame.width, frame.height).area > 0:  # a predicted box may be outside the frame
                 crop = crop_face(frame.gray, face, self._classifier.crop_spec)
                 fault = find_fault(measure(crop), self._settings.quality)
         if fault is not None:
@@ -311,13 +338,13 @@ class SourceRun(Closing):
     def _in_sight(
         self, emotions: Sequence[TrackedEmotion], tracks: Sequence[Track], now: float
     ) -> tuple[TrackedEmotion, ...]:
-        """Return the tracks seen within ``coast_s``: a track lives longer than a box should be drawn around nothing."""
+        """Return the tracks located within ``coast_s``: a track outlives the time for which its box should be shown."""
         oldest = now - self._settings.tracking.coast_s
-        recent = {track.track_id for track in tracks if not track.lost or track.last_placed >= oldest}
+        recent = {track.track_id for track in tracks if not track.lost or track.last_located >= oldest}
         return tuple(emotion for emotion in emotions if emotion.track_id in recent)
 
-    def _forget_the_scene(self) -> None:
-        self._appearance = AppearanceFollower()
+    def _reset_scene(self) -> None:
+        self._appearance = AppearanceTracker()
         self._verifier = self._pipeline._verifier_for(self._settings)
-        self._motion = MotionGate(self._settings.schedule)
+        self._motion = MotionDetector(self._settings.schedule)
         self._scheduler.restart()

@@ -21,18 +21,39 @@ from fer_edge.types import (
 
 
 class NoFrame(Enum):
-    """Why ``read`` gave no frame."""
+    """Why ``FrameSource.read`` returned no frame: ``NOT_YET``, or ``ENDED`` after the last frame.
+
+    >>> import cv2, tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from fer_edge import open_source
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = cv2.imwrite(str(Path(folder) / "wall.png"), np.zeros((48, 64), np.uint8))
+    ...     with open_source(Path(folder) / "wall.png") as source:
+    ...         print(type(source.read(timeout_s=1.0)).__name__, source.read(timeout_s=1.0))
+    Frame NoFrame.ENDED
+    """
 
     NOT_YET = "not yet"
     ENDED = "ended"
 
 
 class FrameSource(Protocol):
-    """A source of grey frames; a context manager whose ``close`` may be called twice.
+    """A source of grey frames; a context manager.
 
-    ``live`` tells that ``captured_at`` is the monotonic clock and that the world does not wait; otherwise it is
-    media time in seconds from 0. ``still`` tells that it is one picture, which no other frame follows. ``fps`` is
-    the nominal rate. ``dropped`` counts frames that were overtaken or damaged.
+    Attributes:
+        name: Name of the source in frames and events.
+        live: Frames come in real time, and are stamped with the monotonic clock. Otherwise they wait to be read, and
+            are stamped with media time in seconds from 0.
+        still: The source is a single image.
+        fps: Nominal frame rate.
+        dropped: Number of frames that were replaced by newer ones or damaged.
+
+    >>> from fer_edge import open_source
+    >>> with open_source("demo") as source:
+    ...     frame = source.read(timeout_s=1.0)
+    >>> source.live, frame.captured_at, frame.gray.shape
+    (False, 0.0, (480, 640))
     """
 
     name: str
@@ -42,14 +63,16 @@ class FrameSource(Protocol):
     dropped: int
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
-        """The next frame. NOT_YET when a live source has none within ``timeout_s``; ENDED after the last one.
+        """Return the next frame; ``NOT_YET`` if a live source has none within ``timeout_s``; ``ENDED`` after the last.
 
-        Raises InputError for a damaged file, SourceLostError for a camera that is gone.
+        Raises:
+            InputError: If a file is damaged.
+            SourceLostError: If a camera or stream was lost.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the device, the file or the thread."""
+        """Release the device, file or thread. Idempotent."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -60,37 +83,63 @@ class FrameSource(Protocol):
 
 
 class ClosingSource(Closing):
-    """A context manager that calls ``close`` at its end; no still, unless it says so."""
+    """Base class for your own sources: a context manager that calls ``close``, with ``still`` false.
+
+    >>> import numpy as np
+    >>> from fer_edge import Frame, NoFrame
+    >>> class Black(ClosingSource):
+    ...     name, live, fps, dropped = "black", False, 15.0, 0
+    ...
+    ...     def __init__(self, frames: int) -> None:
+    ...         self.index, self.frames = -1, frames
+    ...
+    ...     def read(self, timeout_s: float) -> Frame | NoFrame:
+    ...         self.index += 1
+    ...         if self.index >= self.frames:
+    ...             return NoFrame.ENDED
+    ...         return Frame(self.name, self.index, self.index / self.fps, np.zeros((48, 64), np.uint8))
+    >>> with Black(frames=1) as source:
+    ...     print(source.read(1.0).gray.shape, source.read(1.0))
+    (48, 64) NoFrame.ENDED
+    """
 
     still = False
 
     def close(self) -> None:
-        """Let go of what the source holds; harmless when called again."""
+        """Release the resources of the source. Idempotent."""
 
 
 class FaceDetector(Protocol):
-    """Finds faces in a part of a frame."""
+    """Detects faces in a region of a frame.
+
+    >>> from fer_edge import Box, EmotionClassifier, Face, Pipeline, load_bundle
+    >>> class CentreDetector:
+    ...     def detect(self, gray, search):
+    ...         height, width = gray.shape
+    ...         return [Face(Box(width // 2 - 50, height // 2 - 50, 100, 100), score=1.0)]
+    >>> pipeline = Pipeline(CentreDetector(), EmotionClassifier(load_bundle()))
+    """
 
     def detect(self, gray: UInt8Array, search: Search) -> list[Face]:
-        """Return the faces in ``search.region`` of ``gray``, surest first; boxes in pixels of ``gray``.
+        """Return the faces in ``search.region`` of ``gray``, uint8 [H, W], by descending score.
 
-        ``gray`` is uint8 [H, W]. The other fields of ``search`` are hints: a detector may search more finely, and
-        report faces of other sizes.
+        Boxes are in pixels of ``gray``. The other fields of ``search`` are hints: a detector may search at a larger
+        scale, and return faces of other sizes.
         """
         ...
 
 
 class Classifier(Protocol):
-    """Reads the emotion from a crop; see ``EmotionClassifier``."""
+    """Classifies the emotion of a crop; see ``EmotionClassifier``."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The label of each probability."""
+        """Label of each probability, in order."""
         ...
 
     @property
     def crop_spec(self) -> CropSpec:
-        """The crop that ``classify`` takes."""
+        """Size and margin of the crop that ``classify`` takes."""
         ...
 
     def classify(self, crop: FaceCrop) -> EmotionProbabilities:

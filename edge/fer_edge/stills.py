@@ -1,4 +1,4 @@
-"""Every face of single pictures, with no frame before or after to go by."""
+"""Detect and classify the faces of single images, without tracking."""
 
 from __future__ import annotations
 
@@ -14,16 +14,27 @@ from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.crop import crop_face
 from fer_edge.stages.crop_quality import find_fault, measure
 from fer_edge.stages.detection.choice import make_detector
-from fer_edge.stages.schedule import Reach, sweep_tiles
+from fer_edge.stages.schedule import DetectorProfile, sweep_tiles
 from fer_edge.system.closing import Closing
 from fer_edge.types import Box, CropFault, EmotionProbabilities, Face, UInt8Array, check_gray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceReading:
-    """One face of a picture and what the classifier says of it.
+    """One face of an image, classified.
 
-    ``labels`` name the probabilities. ``fault`` is why they should not be relied on, None where nothing is wrong.
+    Attributes:
+        face: The face, in pixels of the image.
+        probabilities: Probability of each label.
+        labels: Names of the labels, in the same order.
+        fault: Why the probabilities are unreliable; None if they are not.
+
+    >>> import numpy as np
+    >>> from fer_edge import Box, EmotionProbabilities, Face
+    >>> face, probabilities = Face(Box(0, 0, 48, 48), 9.0), EmotionProbabilities(np.array([0.25, 0.75], np.float32))
+    >>> reading = FaceReading(face, probabilities, labels=("angry", "happy"))
+    >>> reading.emotion, reading.by_label()
+    ('happy', {'angry': 0.25, 'happy': 0.75})
     """
 
     face: Face
@@ -33,49 +44,72 @@ class FaceReading:
 
     @property
     def box(self) -> Box:
-        """Where the face is, in pixels of the picture."""
+        """Box of the face, in pixels of the image."""
         return self.face.box
 
     @property
     def emotion(self) -> str:
-        """The likeliest label."""
+        """The most probable label."""
         return self.labels[self.probabilities.top]
 
     @property
     def confidence(self) -> float:
-        """Its probability, 0..1."""
+        """Probability of ``emotion``, 0..1."""
         return float(self.probabilities.values[self.probabilities.top])
 
     def by_label(self) -> dict[str, float]:
-        """Each label's probability, 0..1."""
+        """Return the probability of each label, 0..1."""
         return {label: float(value) for label, value in zip(self.labels, self.probabilities.values, strict=True)}
 
 
 class StillFaceFinder:
-    """Finds the faces of a single picture, as carefully as the whole of one can be searched. Not for two threads."""
+    """Detector for single images, which searches more thoroughly than the pipeline does. Not thread-safe."""
 
     def __init__(self, settings: RuntimeSettings | None = None) -> None:
-        """Load the detector that the settings name. Raises ModelError when its file is missing or refused."""
+        """Load the detector that the settings name.
+
+        Raises:
+            ModelError: If its file is missing or refused.
+        """
         self._settings = (settings or RuntimeSettings()).for_still()
         self._detector = make_detector(self._settings.detector)
 
     def find(self, gray: UInt8Array) -> list[Face]:
-        """The faces of ``gray``, uint8 [H, W], surest first. Raises InputError for what is no such picture."""
+        """Return the faces in ``gray``, uint8 [H, W], by descending score.
+
+        Raises:
+            InputError: If ``gray`` is not a 2-D uint8 array.
+        """
         check_gray(gray)
         height, width = gray.shape
-        (search,) = sweep_tiles((width, height), self._settings.schedule, Reach.of(self._settings.detector))
+        (search,) = sweep_tiles((width, height), self._settings.schedule, DetectorProfile.of(self._settings.detector))
         return self._detector.detect(gray, search)
 
 
 class FaceReader(Closing):
-    """Finds and classifies every face of a picture, as ``fer-edge predict`` does. Not for two threads at once."""
+    """Detect and classify every face of an image, as ``fer-edge predict`` does. Not thread-safe.
+
+    >>> import cv2
+    >>> from importlib.resources import files
+    >>> from fer_edge import load_bundle
+    >>> with FaceReader(load_bundle()) as reader:
+    ...     (face,) = reader.read(cv2.imread(str(files("fer_edge") / "assets" / "astronaut.jpg")))
+    >>> face.emotion
+    'happy'
+    """
 
     def __init__(
         self, bundle: ModelBundle, settings: RuntimeSettings | None = None, variant: str | None = None
     ) -> None:
-        """Load the settings' detector and a bundle's ``variant`` (default: that of the settings).
+        """Load the detector and the classifier.
 
-        Raises ModelError when either is refused. The bundle may be closed afterwards.
+        Args:
+            bundle: May be closed afterwards.
+            settings: None for the defaults.
+            variant: Name of the bundle's variant; None for the one in the settings.
+
+        Raises:
+            ModelError: If the detector or the variant is refused.
         """
         settings = settings or RuntimeSettings()
         self._settings = settings.for_still()
@@ -83,17 +117,19 @@ class FaceReader(Closing):
         self._faces = StillFaceFinder(settings)
 
     def read(self, picture: npt.NDArray[Any]) -> tuple[FaceReading, ...]:
-        """The faces of ``picture``, uint8 grey [H, W] or BGR [H, W, 3] (OpenCV's order), from left to right.
+        """Return the faces in ``picture``, uint8 grey [H, W] or BGR [H, W, 3] (OpenCV's order), from left to right.
 
-        A crop that a stream would wait to see better is read too, and its fault told: no other picture comes.
-        Raises InputError for anything but such a picture.
+        Crops that the pipeline would refuse are classified as well; their ``fault`` is set.
+
+        Raises:
+            InputError: If ``picture`` is not such an array.
         """
         gray = to_gray(picture)
         faces = self._faces.find(gray)
         return tuple(self._read(gray, face) for face in sorted(faces, key=lambda face: (face.box.x, face.box.y)))
 
     def close(self) -> None:
-        """Release the model; may be called twice."""
+        """Release the model. Idempotent."""
         self._classifier.close()
 
     def _read(self, gray: UInt8Array, face: Face) -> FaceReading:

@@ -1,4 +1,4 @@
-"""Counters, stage latencies and resource use of the running pipeline; bounded memory, safe for threads."""
+"""Counters, stage latencies and resource use of the running pipeline. Thread-safe, with constant memory use."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import LATENCY_LIMITS_S, CropFault, FrameResult, InterpreterInfo, RuntimeStatus, StageLatency
 
 _GROWTH = 1.04
-"""Ratio of neighbouring bucket limits: a percentile is off by 2 % at most."""
-_SHORTEST_S, _LONGEST_S = 1e-6, 1e3
-_BUCKETS = math.ceil(math.log(_LONGEST_S / _SHORTEST_S) / math.log(_GROWTH))
-_LIMITS = tuple(round(math.log(limit / _SHORTEST_S) / math.log(_GROWTH)) for limit in LATENCY_LIMITS_S)
-"""Buckets that end nearest to the limits of ``StageLatency.within``, which are so met within 2 %."""
+"""Ratio of adjacent bucket limits: the error of a percentile is at most 2 %."""
+_MIN_S, _MAX_S = 1e-6, 1e3
+_BUCKETS = math.ceil(math.log(_MAX_S / _MIN_S) / math.log(_GROWTH))
+_LIMITS = tuple(round(math.log(limit / _MIN_S) / math.log(_GROWTH)) for limit in LATENCY_LIMITS_S)
+"""Buckets whose upper limits are closest to ``LATENCY_LIMITS_S``, within 2 %."""
 
 
 class LatencyHistogram:
-    """Durations in buckets of geometrically growing width: fixed memory however long it runs."""
+    """Histogram of durations with buckets of geometrically increasing width."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -32,20 +32,20 @@ class LatencyHistogram:
         self._counts = [0] * (_BUCKETS + 1)
 
     def add(self, seconds: float) -> None:
-        """Count one duration: below 0, after a clock jumped, as the shortest; NaN, which tells nothing, not at all."""
+        """Count one duration. Negative ones, caused by a clock that jumped, count as the minimum; NaN is ignored."""
         if math.isnan(seconds):
             return
-        within = min(max(seconds, _SHORTEST_S), _LONGEST_S)
-        self._counts[int(math.log(within / _SHORTEST_S) / math.log(_GROWTH))] += 1
+        within = min(max(seconds, _MIN_S), _MAX_S)
+        self._counts[int(math.log(within / _MIN_S) / math.log(_GROWTH))] += 1
         self.calls += 1
         self.total_s += within
 
     def percentile(self, share: float) -> float:
-        """Seconds below which ``share`` (0..1) of the durations lie, within 2 %; NaN when there are none."""
+        """Return the duration in seconds below which ``share`` (0..1) of all durations lie; NaN if there are none."""
         return self._percentile(share, list(accumulate(self._counts)))
 
     def latency(self) -> StageLatency:
-        """The summary."""
+        """Return percentiles, count and sum."""
         summed = list(accumulate(self._counts))
         p50, p95, p99 = (round(1e3 * self._percentile(share, summed), 4) for share in (0.50, 0.95, 0.99))
         return StageLatency(p50, p95, p99, self.calls, self.total_s, tuple(summed[limit - 1] for limit in _LIMITS))
@@ -54,15 +54,24 @@ class LatencyHistogram:
         if not self.calls:
             return math.nan
         bucket = bisect_left(summed, max(1, math.ceil(share * self.calls)))
-        return float(_SHORTEST_S * _GROWTH ** (bucket + 0.5))
+        return float(_MIN_S * _GROWTH ** (bucket + 0.5))
 
 
 class Telemetry:
-    """What the pipeline counts and times; ``snapshot`` may be called from any thread."""
+    """Counters and stage latencies of a pipeline. Thread-safe.
+
+    >>> telemetry = Telemetry()
+    >>> telemetry.count(frames=2, faces=1)
+    >>> with telemetry.stage("detect"):
+    ...     pass
+    >>> status = telemetry.snapshot()
+    >>> status.frames, status.faces, status.stages["detect"].calls
+    (2, 1, 1)
+    """
 
     def __init__(self) -> None:
         self.interpreter: InterpreterInfo | None = None
-        """What runs the classifier, once that is loaded."""
+        """The interpreter that runs the classifier; None until that is loaded."""
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._counts: defaultdict[str, int] = defaultdict(int)
@@ -79,16 +88,22 @@ class Telemetry:
             self._counts["events"] += events
 
     def refuse(self, fault: CropFault) -> None:
-        """Count a crop that is not classified."""
+        """Count a crop that is not classified because of ``fault``."""
         with self._lock:
             self._refused[fault] += 1
 
     def stage(self, name: str) -> StageTimer:
-        """Times the block of ``with telemetry.stage("detect"):``."""
+        """Return a context manager that records the duration of its block as one call of the stage ``name``."""
         return StageTimer(self, name)
 
     def record(self, name: str, seconds: float, thread_cpu_s: float = 0.0) -> None:
-        """Add one duration of a stage, and the processor time of the thread that is to count as the pipeline's."""
+        """Record one call of a stage.
+
+        Args:
+            name: The stage.
+            seconds: Duration of the call.
+            thread_cpu_s: Processor time to add to ``RuntimeStatus.pipeline_cpu_s``, seconds.
+        """
         with self._lock:
             self._stages[name].add(seconds)
             self._pipeline_cpu_s += thread_cpu_s
@@ -103,7 +118,7 @@ class Telemetry:
             self.record("age_at_event", age_s)
 
     def snapshot(self) -> RuntimeStatus:
-        """The state now. ``faces`` counts detections, ``frames`` processed frames."""
+        """Return the current counters and latencies."""
         with self._lock:
             return RuntimeStatus(
                 frames=self._counts["frames"],
@@ -121,7 +136,7 @@ class Telemetry:
 
 
 class StageTimer:
-    """Context manager that records how long its block took."""
+    """Context manager that records the duration of its block, and optionally the thread's processor time."""
 
     __slots__ = ("_cpu", "_name", "_start", "_telemetry", "_with_cpu")
 

@@ -1,4 +1,4 @@
-"""What other programs import from ``fer_edge``: the names, pictures, streams, and what is refused."""
+"""The public API of ``fer_edge``: its names, single images, streams, and refusals."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from support.scenes import demo_frames
 
 
 class GivenFrames(ClosingSource):
-    """A source of ``frames``, after which it ends, or is lost; a live one stamps them with the monotonic clock."""
+    """A source of the given ``frames``, which then ends or is lost."""
 
     name, fps, dropped = "given", 15.0, 0
 
@@ -74,17 +74,17 @@ class GivenFrames(ClosingSource):
 
 @pytest.fixture(scope="module")
 def frames() -> list[Frame]:
-    """A face that is there all the time."""
+    """Frames with a face in view all the time."""
     return [frame for frame, _ in demo_frames(4.0, 6.0)]
 
 
 @pytest.fixture(scope="module")
 def pipeline(tiny_bundle: Path) -> Pipeline:
-    """One for many sources: each is to find it as new."""
+    """One pipeline for many sources: no source affects the next one."""
     return Pipeline.from_bundle(load_bundle(tiny_bundle))
 
 
-def test_every_name_is_there_and_the_same_for_type_checkers() -> None:
+def test_public_names_exist_and_match_the_type_checkers_imports() -> None:
     tree = ast.parse(Path(fer_edge.__file__).read_text())
     checked = {
         alias.name: node.module
@@ -101,7 +101,7 @@ def test_every_name_is_there_and_the_same_for_type_checkers() -> None:
         fer_edge.Pipelin  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_results_and_events_are_those_of_the_command(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_results_and_events_match_the_command(tiny_bundle: Path, tmp_path: Path) -> None:
     film = write_video(tmp_path / "film.mp4", 30)
     outputs = ("--trace", "trace.jsonl", "--events", "events.jsonl")
     done = fer_edge_command("run", film, "--bundle", tiny_bundle, *outputs, cwd=tmp_path)
@@ -115,7 +115,7 @@ def test_results_and_events_are_those_of_the_command(tiny_bundle: Path, tmp_path
     results = list(pipeline.open(open_source(film), telemetry=telemetry))
     assert [trace_entry(result) for result in results] == traced
     assert traced[-1]["tracks"]
-    # The same pipeline again: nobody is known from before.
+    # The same pipeline again starts without tracks.
     events = list(pipeline.open(open_source(str(film)), telemetry=telemetry).events())
     assert [(e.kind.value, e.track_id, e.emotion) for e in events] == [
         (line["kind"], line["track"], line["emotion"]) for line in told
@@ -124,8 +124,8 @@ def test_results_and_events_are_those_of_the_command(tiny_bundle: Path, tmp_path
     assert telemetry.snapshot().frames == 60
 
 
-class NeverSure:
-    """A face check that takes everything for a face, but wants a second hit of the detector."""
+class AlwaysFace:
+    """A face check that accepts everything, but never confirms a track after a single detection."""
 
     def read(self, gray: npt.NDArray[np.uint8], face: Face) -> float:
         return 3.9
@@ -134,10 +134,10 @@ class NeverSure:
         pass
 
 
-def test_a_still_is_told_of_at_once_and_a_stream_after_it_is_none(
+def test_a_still_image_is_reported_at_once_and_a_stream_after_it_is_not(
     tiny_bundle: Path, frames: list[Frame], tmp_path: Path
 ) -> None:
-    pipeline = Pipeline(None, EmotionClassifier(load_bundle(tiny_bundle)), check=NeverSure())
+    pipeline = Pipeline(None, EmotionClassifier(load_bundle(tiny_bundle)), check=AlwaysFace())
     cv2.imwrite(str(tmp_path / "photo.png"), face_picture())
     assert [e.kind for e in pipeline.open(open_source(tmp_path / "photo.png")).events()] == [
         EventKind.APPEARED,
@@ -148,7 +148,7 @@ def test_a_still_is_told_of_at_once_and_a_stream_after_it_is_none(
     assert {track.track_id for result in results for track in result.tracks} == {1}
 
 
-def test_a_source_is_closed_however_it_is_left(pipeline: Pipeline, frames: list[Frame]) -> None:
+def test_a_source_is_closed_at_its_end_on_break_and_on_loss(pipeline: Pipeline, frames: list[Frame]) -> None:
     ended, left, lost = GivenFrames(frames[:3]), GivenFrames(frames), GivenFrames(frames[:12], lost=True)
     assert len(list(pipeline.open(ended).results())) == 3
     for result in pipeline.open(left).results():
@@ -162,7 +162,7 @@ def test_a_source_is_closed_however_it_is_left(pipeline: Pipeline, frames: list[
     assert [source.closed for source in (ended, left, lost)] == [1, 1, 1]
 
 
-FORGETFUL = """
+LEAVES_SOURCES_OPEN = """
 import sys
 from fer_edge import Pipeline, load_bundle, open_source
 pipeline = Pipeline.from_bundle(load_bundle())
@@ -171,10 +171,10 @@ print(*(next(results).frame.width for results in left_open))
 """
 
 
-def test_a_program_that_leaves_live_sources_open_ends_well() -> None:
+def test_a_program_that_does_not_close_live_sources_exits_cleanly() -> None:
     with mjpeg_server() as server:
         done = subprocess.run(
-            [sys.executable, "-c", FORGETFUL, server.url("stream")],
+            [sys.executable, "-c", LEAVES_SOURCES_OPEN, server.url("stream")],
             env=clean_environment(),
             capture_output=True,
             text=True,
@@ -183,10 +183,10 @@ def test_a_program_that_leaves_live_sources_open_ends_well() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "640 640 640 640 640 640\n", "")
 
 
-def test_stop_ends_a_source_that_has_no_end(pipeline: Pipeline, frames: list[Frame]) -> None:
+def test_stop_ends_an_endless_source(pipeline: Pipeline, frames: list[Frame]) -> None:
     stop = threading.Event()
     endless = (replace(frames[0], index=index, captured_at=index / 15) for index in itertools.count())
-    source = GivenFrames(endless)  # type: ignore[arg-type]  # any iterable does here
+    source = GivenFrames(endless)  # type: ignore[arg-type]  # any iterable is accepted
     for result in pipeline.open(source).results(stop):
         if result.frame.index == 3:
             stop.set()
@@ -194,7 +194,7 @@ def test_stop_ends_a_source_that_has_no_end(pipeline: Pipeline, frames: list[Fra
     assert source.closed == 1
 
 
-def test_settings_of_the_source_hold(tiny_bundle: Path, frames: list[Frame], tmp_path: Path) -> None:
+def test_source_settings_are_applied(tiny_bundle: Path, frames: list[Frame], tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text("[source]\nmax_fps = 5\nrealtime = true\n")
     settings = load_settings(str(tmp_path / "settings.toml"))
     pipeline = Pipeline.from_bundle(load_bundle(tiny_bundle), settings)
@@ -209,7 +209,7 @@ def test_settings_of_the_source_hold(tiny_bundle: Path, frames: list[Frame], tmp
 
 
 class SlowDetector(HaarFaceDetector):
-    """It takes far longer than the price list of a file's searches says."""
+    """A detector that takes much longer than the nominal cost of searches."""
 
     def detect(self, gray: npt.NDArray[np.uint8], search: Search) -> list[Face]:
         until = time.thread_time() + 0.02
@@ -219,7 +219,7 @@ class SlowDetector(HaarFaceDetector):
         return found
 
 
-def test_a_live_source_keeps_to_the_budget_by_what_searches_really_take(tiny_bundle: Path, frames: list[Frame]) -> None:
+def test_a_live_source_keeps_its_budget_by_measured_cost(tiny_bundle: Path, frames: list[Frame]) -> None:
     searches = []
     for live in (False, True):
         telemetry = Telemetry()
@@ -232,12 +232,12 @@ def test_a_live_source_keeps_to_the_budget_by_what_searches_really_take(tiny_bun
     assert searches[1] < 0.85 * searches[0]
 
 
-def test_a_picture_is_read_in_grey_and_in_colour(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_images_are_read_in_grey_and_in_colour(tiny_bundle: Path, tmp_path: Path) -> None:
     archive = shutil.make_archive(str(tmp_path / "bundle"), "zip", tiny_bundle)
     with load_bundle(archive) as bundle:
         reader = FaceReader(bundle)
     gray = face_picture()
-    (face,) = reader.read(gray)  # the zip's unpacked files are gone by now
+    (face,) = reader.read(gray)  # the unpacked files are deleted by now
     assert face.emotion == max(face.by_label(), key=face.by_label().__getitem__)
     assert face.confidence == pytest.approx(max(face.by_label().values()))
     assert sum(face.by_label().values()) == pytest.approx(1, abs=1e-5)
@@ -253,14 +253,14 @@ def test_a_picture_is_read_in_grey_and_in_colour(tiny_bundle: Path, tmp_path: Pa
     reader.close()
 
 
-def test_colours_weigh_as_opencv_orders_them() -> None:
+def test_grey_weights_follow_opencv_colour_order() -> None:
     blue = np.zeros((2, 3, 3), np.uint8)
     blue[..., 0] = 255
     assert to_gray(blue).tolist() == [[29] * 3] * 2  # ITU-R BT.601: 0.114 of white
     assert to_gray(blue[..., ::-1]).tolist() == [[76] * 3] * 2
 
 
-NO_PICTURES: list[tuple[Any, str]] = [
+REFUSED_IMAGES: list[tuple[Any, str]] = [
     (np.zeros((4, 4, 3)), r"float64 \[4, 4, 3\]"),
     (np.zeros((4, 4), np.float32), r"float32 \[4, 4\]"),
     (np.zeros((0, 4), np.uint8), r"uint8 \[0, 4\]"),
@@ -271,24 +271,26 @@ NO_PICTURES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("picture", "called"), NO_PICTURES, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_is_no_picture_is_refused_in_one_line(picture: Any, called: str) -> None:
-    with pytest.raises(InputError, match=rf"^a picture must be uint8, grey \[H, W\] or BGR .*, not {called}$"):
+@pytest.mark.parametrize(
+    ("picture", "called"), REFUSED_IMAGES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_other_arrays_are_refused_in_one_line(picture: Any, called: str) -> None:
+    with pytest.raises(InputError, match=rf"^an image must be uint8, grey \[H, W\] or BGR .*, not {called}$"):
         to_gray(picture)
-    with pytest.raises(InputError, match=rf"^a grey picture must be uint8 \[H, W\], not {called}; .*to_gray makes one"):
+    with pytest.raises(InputError, match=rf"^a grey image must be uint8 \[H, W\], not {called}; .*fer_edge\.to_gray$"):
         Frame("mine", 0, 0.0, picture)
 
 
-def test_colour_is_refused_where_grey_is_wanted(tiny_bundle: Path) -> None:
+def test_colour_is_refused_where_grey_is_required(tiny_bundle: Path) -> None:
     colour = np.zeros((60, 60, 3), np.uint8)
     face = Face(Box(0, 0, 50, 50), 1.0)
-    with pytest.raises(InputError, match=r"not uint8 \[60, 60, 3\]; fer_edge\.to_gray makes one"):
+    with pytest.raises(InputError, match=r"not uint8 \[60, 60, 3\]; convert with fer_edge\.to_gray"):
         HaarFaceDetector().detect(colour, Search(Box(0, 0, 60, 60)))
-    with pytest.raises(InputError, match=r"fer_edge\.to_gray makes one"):
+    with pytest.raises(InputError, match=r"convert with fer_edge\.to_gray"):
         crop_face(colour, face, EmotionClassifier(load_bundle(tiny_bundle)).crop_spec)
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_files_are_named() -> None:
     with pytest.raises(InputError, match=r"nowhere\.zip: no such bundle"):
         load_bundle("nowhere.zip")
     with pytest.raises(InputError, match=r"nowhere\.mp4: no such file"):

@@ -1,4 +1,4 @@
-"""Bundles are checked before they are used, and whatever is wrong with one is an error that names it."""
+"""Bundles are verified before use; an error names the file and the problem."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.edge_command import assert_one_line, face_picture, fer_edge
 from support.manifests import MODEL, TABLE, changed, make_bundle
 
 
-def test_a_variant_is_checked_and_then_given(tmp_path: Path) -> None:
+def test_a_variant_is_verified_before_use(tmp_path: Path) -> None:
     with load_bundle(make_bundle(tmp_path / "b")) as bundle:
         assert bundle.variant("int8").path.read_bytes() == MODEL
         with pytest.raises(ModelError, match="no variant 'int4' in this bundle; it has int8"):
@@ -45,12 +45,12 @@ def make_folder(path: Path) -> None:
     ("spoil", "said"),
     [
         (spoil_byte, "sha256 differs"),
-        (lambda path: path.write_bytes(MODEL[:-1]), "2047 bytes where the manifest says 2048"),
-        (lambda path: path.write_bytes(MODEL + b"\0"), "2049 bytes where the manifest says 2048"),
+        (lambda path: path.write_bytes(MODEL[:-1]), "2047 bytes, but the manifest says 2048"),
+        (lambda path: path.write_bytes(MODEL + b"\0"), "2049 bytes, but the manifest says 2048"),
         (lambda path: path.write_bytes(b""), "0 bytes"),
         (Path.unlink, "missing"),
-        (make_folder, "no file"),
-        (make_pipe, "no file"),
+        (make_folder, "not a file"),
+        (make_pipe, "not a file"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, spoil: Callable[[Path], None], said: str) -> None:
@@ -95,36 +95,36 @@ def test_a_broken_manifest_is_refused(tmp_path: Path, content: bytes, said: str)
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, make_folder, make_pipe])
-def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+def test_a_folder_without_a_manifest_is_refused(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     folder = make_bundle(tmp_path / "b")
     spoil(folder / MANIFEST_NAME)
     with pytest.raises(ModelError, match=MANIFEST_NAME):
         load_bundle(folder)
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "b")
     (folder / MANIFEST_NAME).write_text(json.dumps(TABLE), encoding="utf-8-sig")
     assert read_manifest(folder).name == "stand-in"
 
 
-def test_nothing_at_the_path_is_bad_input(tmp_path: Path) -> None:
+def test_a_missing_path_is_an_input_error(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path / "none" / "deep.zip", tmp_path / ("x" * 5000)):
         with pytest.raises(InputError):
             load_bundle(path)
 
 
-def test_neither_folder_nor_file_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path(os.devnull)):
         with pytest.raises(ModelError, match="neither a bundle folder nor a zip"):
             load_bundle(path)
 
 
-# As a process
+# As a command
 
 
-def truncated_and_signed_again(folder: Path) -> None:
+def truncated_with_matching_hash(folder: Path) -> None:
     whole = (folder / "int8.tflite").read_bytes()
     (folder / "int8.tflite").write_bytes(whole[: len(whole) // 2])
     table = json.loads((folder / MANIFEST_NAME).read_text())
@@ -147,7 +147,7 @@ def edit(**changes: Any) -> Callable[[Path], None]:
 REFUSALS: list[tuple[str, Callable[[Path], None], str]] = [
     ("sha256", edit(sha256="0" * 64), "sha256 differs"),
     ("path", edit(file="../int8.tflite"), "must be a bare file name"),
-    ("truncated", truncated_and_signed_again, "not a usable .tflite model"),
+    ("truncated", truncated_with_matching_hash, "not a usable .tflite model"),
     ("newer", edit(format=2), "format 2 is newer"),
     ("labels", lambda folder: write_tiny_manifest(folder, labels=["one", "two"]), "output shape is [1, 7]"),
 ]
@@ -165,7 +165,7 @@ def test_a_refused_bundle_is_one_line_and_exit_4(
     assert result.stdout == ""
 
 
-def test_a_missing_bundle_is_exit_2_and_a_zip_does(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_missing_bundle_is_exit_2_and_a_zip_is_accepted(tiny_bundle: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "some.png"), face_picture())
     assert_one_line(fer_edge("predict", "some.png", "--bundle", "none", cwd=tmp_path), 2, "none: no such bundle")
     shutil.make_archive(str(tmp_path / "b"), "zip", tiny_bundle)

@@ -1,4 +1,4 @@
-"""A zip is as good as a folder, and one that is damaged or made to harm is refused with nothing left behind."""
+"""A zip is equivalent to a folder; a damaged or malicious one is refused, and leaves no files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def flat_members(prefix: str = "") -> dict[str, bytes]:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which temporary folders are made."""
+    """The parent of temporary folders."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -42,7 +42,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @pytest.mark.parametrize("prefix", ["", "fer-edge-s/"])
-def test_a_zip_is_as_good_as_a_folder(tmp_path: Path, temporary: Path, prefix: str, method: int) -> None:
+def test_a_zip_is_equivalent_to_a_folder(tmp_path: Path, temporary: Path, prefix: str, method: int) -> None:
     members = {**flat_members(prefix), f"{prefix}plots/curve.png": b"png", "__MACOSX/._x": b"x"}
     path = tmp_path / "b.zip"
     path.write_bytes(zip_bytes(members, method))
@@ -51,7 +51,7 @@ def test_a_zip_is_as_good_as_a_folder(tmp_path: Path, temporary: Path, prefix: s
         assert sorted(entry.name for entry in bundle.folder.iterdir()) == ["int8.tflite", MANIFEST_NAME]
         assert list(temporary.iterdir()) == [bundle.folder]
     assert list(temporary.iterdir()) == []
-    bundle.close()  # a second time
+    bundle.close()  # idempotent
 
 
 def test_a_zip_with_a_folders_own_entry(tmp_path: Path) -> None:
@@ -60,14 +60,14 @@ def test_a_zip_with_a_folders_own_entry(tmp_path: Path) -> None:
         assert bundle.variant("int8").path.read_bytes() == MODEL
 
 
-def test_a_member_without_a_name_does_no_harm(tmp_path: Path) -> None:
+def test_a_member_without_a_name_is_ignored(tmp_path: Path) -> None:
     whole = bytearray(zip_bytes({**flat_members(), "x": b"", "y/": b""}))
-    # The third entry of the central directory; its date may hold any byte, an "x" too.
+    # The third entry of the central directory. Its date may contain any byte, so the name cannot be searched for.
     entry = -1
     for _ in range(3):
         entry = whole.index(b"PK\x01\x02", entry + 1)
     assert whole[entry + 46 : entry + 47] == b"x"
-    whole[entry + 28 : entry + 32] = b"\0\0\1\0"  # the name's one byte becomes an extra field's
+    whole[entry + 28 : entry + 32] = b"\0\0\1\0"  # the single byte of the name becomes that of the extra field
     path = tmp_path / "b.zip"
     path.write_bytes(whole)
     assert zipfile.ZipFile(path).namelist() == [MANIFEST_NAME, "int8.tflite", "", "y/"]
@@ -85,10 +85,10 @@ def refused(path: Path, temporary: Path, said: str) -> None:
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        ({}, "must stand in the zip once"),
-        ({"int8.tflite": MODEL}, "must stand in the zip once"),
-        (flat_members("a/b/"), "must stand in the zip once"),
-        ({**flat_members(), **flat_members("old/")}, "must stand in the zip once"),
+        ({}, "the zip must contain one"),
+        ({"int8.tflite": MODEL}, "the zip must contain one"),
+        (flat_members("a/b/"), "the zip must contain one"),
+        ({**flat_members(), **flat_members("old/")}, "the zip must contain one"),
         ({MANIFEST_NAME: b""}, "empty"),
         ({MANIFEST_NAME: b"{"}, "not valid JSON"),
         *(
@@ -106,7 +106,7 @@ def test_a_zip_of_something_else_is_refused(
     assert not list(tmp_path.rglob("*evil*"))
 
 
-def test_what_is_no_zip_is_refused(tmp_path: Path, temporary: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path, temporary: Path) -> None:
     path = tmp_path / "b.zip"
     whole = zip_bytes()
     for content in (b"", b"text", MODEL, whole[: len(whole) // 2], whole[:-1]):
@@ -114,7 +114,7 @@ def test_what_is_no_zip_is_refused(tmp_path: Path, temporary: Path) -> None:
         refused(path, temporary, "neither a bundle folder nor a readable zip")
 
 
-def test_a_missing_file_in_a_zip_is_told_on_use(tmp_path: Path, temporary: Path) -> None:
+def test_a_file_missing_in_a_zip_is_reported_on_use(tmp_path: Path, temporary: Path) -> None:
     path = tmp_path / "b.zip"
     path.write_bytes(zip_bytes({MANIFEST_NAME: json.dumps(TABLE).encode()}))
     with load_bundle(path) as bundle, pytest.raises(ModelError, match="missing"):
@@ -156,10 +156,10 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(
                     stream.write(bytes(1 << 20))
     assert path.stat().st_size < 4 << 20
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_, **__: pytest.fail("something was unpacked"))
-    refused(path, temporary, "too much for a bundle")
+    refused(path, temporary, "too large for a bundle")
 
 
-def test_a_member_cannot_give_more_than_it_declares(tmp_path: Path, temporary: Path) -> None:
+def test_a_member_is_not_read_beyond_its_declared_size(tmp_path: Path, temporary: Path) -> None:
     whole = bytearray(zip_bytes({**flat_members(), "big.bin": bytes(1 << 20)}))
     for size_at in (whole.find(b"big.bin") - 8, whole.rfind(b"big.bin") - 22):  # local header, central directory
         assert int.from_bytes(whole[size_at : size_at + 4], "little") == 1 << 20
@@ -172,10 +172,10 @@ def test_a_member_cannot_give_more_than_it_declares(tmp_path: Path, temporary: P
 def test_too_many_members_are_refused(tmp_path: Path, temporary: Path) -> None:
     path = tmp_path / "b.zip"
     path.write_bytes(zip_bytes({**flat_members(), **{f"{i}.txt": b"" for i in range(bundle_zip.MAX_MEMBERS)}}))
-    refused(path, temporary, "too much for a bundle")
+    refused(path, temporary, "too large for a bundle")
 
 
-def test_no_place_to_unpack_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_to_unpack_is_an_output_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "b.zip"
     path.write_bytes(zip_bytes())
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
@@ -188,7 +188,7 @@ ZIPS = [zip_bytes(method=method) for method in (zipfile.ZIP_STORED, zipfile.ZIP_
 
 
 def open_and_use(path: Path) -> None:
-    """What a damaged bundle may do: open all the same, its model whole, or be refused."""
+    """Check that a damaged bundle is refused, or opens with an intact model."""
     try:
         with load_bundle(path) as bundle:
             for name in bundle.manifest.variants:
@@ -199,9 +199,7 @@ def open_and_use(path: Path) -> None:
 
 @FUZZ
 @given(whole=st.sampled_from(ZIPS), share=st.floats(0, 1))
-def test_a_truncated_zip_gives_nothing_but_a_model_error(
-    tmp_path: Path, temporary: Path, whole: bytes, share: float
-) -> None:
+def test_a_truncated_zip_raises_only_model_errors(tmp_path: Path, temporary: Path, whole: bytes, share: float) -> None:
     path = tmp_path / "b.zip"
     path.write_bytes(whole[: int(share * len(whole))])
     open_and_use(path)
@@ -210,7 +208,7 @@ def test_a_truncated_zip_gives_nothing_but_a_model_error(
 
 @FUZZ
 @given(whole=st.sampled_from(ZIPS), flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1))
-def test_a_zip_with_flipped_bits_gives_nothing_but_a_model_error(
+def test_a_zip_with_flipped_bits_raises_only_model_errors(
     tmp_path: Path, temporary: Path, whole: bytes, flips: list[tuple[float, int]]
 ) -> None:
     data = bytearray(whole)
@@ -230,10 +228,10 @@ def test_a_zip_with_flipped_bits_gives_nothing_but_a_model_error(
     record=st.sampled_from([b"PK\x01\x02", b"PK\x05\x06", b"PK\x03\x04"]),
 )
 @example(whole=ZIPS[0], at=0.2, piece=b"\xff\xff\xff\xff", record=b"PK\x01\x02")
-def test_a_zip_with_spoilt_headers_gives_nothing_but_a_model_error(
+def test_a_zip_with_damaged_headers_raises_only_model_errors(
     tmp_path: Path, temporary: Path, whole: bytes, at: float, piece: bytes, record: bytes
 ) -> None:
-    """Headers are a small part of a zip, and the part that decides what is done with the rest."""
+    """Headers are a small part of a zip, and random flips rarely hit them."""
     data = bytearray(whole)
     start = data.find(record) + 4 + int(at * 42)
     data[start : start + len(piece)] = piece[: max(0, len(data) - start)]

@@ -1,4 +1,4 @@
-"""The classifier does what the manifest says, and refuses a file that does something else."""
+"""The classifier follows the manifest, and refuses a file that contradicts it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_int8_follows_float32(tiny_bundle: Path) -> None:
     images = random_faces(40, seed=5)
     differences = np.array([quantized.logits(image) - reference.logits(image) for image in images])
     spread = np.array([reference.logits(image) for image in images]).std()
-    # Wrong scales or zero points at either end would be far off; rounding is a few percent of the spread.
+    # Rounding is a few percent of the spread; a wrong scale or zero point would give much larger differences.
     assert np.abs(differences).mean() < 0.1 * spread
 
 

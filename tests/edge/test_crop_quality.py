@@ -1,4 +1,4 @@
-"""Crops that the classifier would misread are told apart from good ones, and why."""
+"""Unusable crops are distinguished from good ones, with the reason."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def _clipped(gray: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> UInt8Ar
 
 @pytest.fixture(scope="module")
 def face() -> tuple[UInt8Array, Box]:
-    """A photograph with a face, and its box."""
+    """A photograph with a face, and the box of the face."""
     return portrait(), FACE_IN_PORTRAIT
 
 
-def test_a_good_face_is_read(face: tuple[UInt8Array, Box]) -> None:
+def test_a_good_face_has_no_fault(face: tuple[UInt8Array, Box]) -> None:
     assert _fault(*face) is None
 
 
 @pytest.mark.parametrize("gain", [0.4, 0.7, 1.4])
-def test_other_light_is_no_fault(face: tuple[UInt8Array, Box], gain: float) -> None:
+def test_other_lighting_is_not_a_fault(face: tuple[UInt8Array, Box], gain: float) -> None:
     gray, box = face
     assert _fault(_clipped(gray * gain), box) is None
 
 
-def test_every_fault_is_told(face: tuple[UInt8Array, Box]) -> None:
+def test_every_fault_is_detected(face: tuple[UInt8Array, Box]) -> None:
     gray, box = face
     side = box.width
     noise = np.random.default_rng(0).normal(0, 1, gray.shape)
@@ -80,17 +80,17 @@ def test_any_pixels_have_a_quality_within_bounds(pixels: UInt8Array) -> None:
     quality = measure(FaceCrop(Face(Box(0, 0, 30, 40), 1.0), pixels, 0.75))
     assert (quality.face_px, quality.inside) == (30, 0.75)
     assert 0 <= quality.contrast <= 127.5 + 1e-9 and 0 <= quality.overexposed <= 1
-    # (a - b)^2 is at most 2 (a^2 + b^2), and each difference stands in two of the second ones.
+    # (a - b)^2 <= 2 (a^2 + b^2), and each first difference occurs in two second differences.
     assert 0 <= quality.sharpness <= 2.0 + 1e-6
 
 
-def test_a_flat_crop_has_no_sharpness() -> None:
+def test_a_uniform_crop_has_sharpness_0() -> None:
     quality = measure(FaceCrop(Face(Box(0, 0, 48, 48), 1.0), np.full((48, 48), 99, np.uint8), 1.0))
     assert (quality.contrast, quality.sharpness) == (0.0, 0.0)
     assert find_fault(quality, QualitySettings()) is CropFault.LOW_CONTRAST
 
 
-def test_limits_that_refuse_none() -> None:
+def test_limits_that_refuse_nothing() -> None:
     off = QualitySettings(0, 0.0, 1.0, 0.0, 0.0, 2.0)
     for sharpness in (0.0, 1.73):
         assert find_fault(CropQuality(1, 0.01, 0.0, 1.0, sharpness), off) is None

@@ -1,4 +1,4 @@
-"""The cascade finds a real face, in the frame's own pixels, wherever and at whatever scale it is told to look."""
+"""The cascade finds a real face in any region and at any scale, and returns pixels of the frame."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_only_the_region_is_searched() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
-def test_what_is_hidden_is_not_found_and_the_frame_stays_as_it_was(scale: float) -> None:
+def test_hidden_faces_are_not_found_and_the_frame_is_not_modified(scale: float) -> None:
     gray, detector = np.hstack([portrait(), portrait()]), HaarFaceDetector()
     right = replace(FACE_IN_PORTRAIT, x=FACE_IN_PORTRAIT.x + portrait().shape[1])
     before = gray.copy()
@@ -72,7 +72,7 @@ def test_frames_too_small_for_a_face_have_none(shape: tuple[int, int]) -> None:
     assert find(HaarFaceDetector(), np.full(shape, 128, np.uint8)) == []
 
 
-def test_the_same_picture_gives_the_same_faces() -> None:
+def test_detection_is_deterministic() -> None:
     gray, detector = portrait(), HaarFaceDetector(DetectorSettings(min_neighbors=0))
     first = find(detector, gray, scale=0.4)
     assert len(first) >= 1
@@ -90,7 +90,7 @@ faces = st.lists(
 
 
 @given(faces, st.randoms())
-def test_suppression_keeps_the_surest_and_no_pair_that_overlaps(found: list[Face], shuffle: random.Random) -> None:
+def test_suppression_keeps_the_highest_score_and_no_overlapping_pair(found: list[Face], shuffle: random.Random) -> None:
     kept = suppress_overlaps(found)
     assert all(a.box.iou(b.box) <= 0.4 for a in kept for b in kept if a is not b)
     assert all(face in found for face in kept)
@@ -106,8 +106,8 @@ def test_a_small_box_inside_a_face_is_dropped() -> None:
     assert suppress_overlaps([inner, outer]) == [outer]
 
 
-def test_an_opencv_without_cascades_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # What OpenCV 5 and a bare Debian python3-opencv look like from here.
+def test_opencv_without_cascades_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # As with OpenCV 5, and with Debian's python3-opencv without opencv-data.
     monkeypatch.setattr(detection, "_DEBIAN_CASCADES", tmp_path)
     monkeypatch.setattr(cv2.data, "haarcascades", str(tmp_path))
     with pytest.raises(ModelError, match="opencv-data"):
@@ -117,7 +117,9 @@ def test_an_opencv_without_cascades_is_named(monkeypatch: pytest.MonkeyPatch, tm
         HaarFaceDetector()
 
 
-def test_the_debian_folder_is_used_where_the_wheels_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_debian_folder_is_used_if_that_of_the_wheel_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     source = Path(cv2.data.haarcascades) / detection.CASCADE_FILE
     (tmp_path / detection.CASCADE_FILE).write_bytes(source.read_bytes())
     monkeypatch.setattr(detection, "_DEBIAN_CASCADES", tmp_path)

@@ -1,4 +1,4 @@
-"""Probabilities are smoothed in seconds, for each track by itself, and a face that does not change is read seldom."""
+"""Probabilities are smoothed in seconds, per track, and a steady face is read rarely."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import EmotionSettings
 from fer_edge.sinks.event_json import event_to_json
-from fer_edge.stages.events import EventTeller
+from fer_edge.stages.events import EventBuilder
 from fer_edge.stages.smoothing import EmotionSmoother
 from fer_edge.system.clock import SteadyClock
 from fer_edge.types import UNCERTAIN, Box, EmotionProbabilities, EventKind, Face, Float32Array, Track
@@ -46,19 +46,19 @@ def test_smoothing_has_its_time_constant_at_any_frame_rate(fps: int) -> None:
         smoother.add(1, _values(1, 0), index / fps)
     for index in range(math.ceil(0.5 * fps)):
         smoother.add(1, _values(0, 1), index / fps)
-    # A step response reaches 1 - 1/e after the time constant, up to one frame more.
+    # A step response reaches 1 - 1/e after the time constant, or up to one frame later.
     reached = float(_mean(smoother)[1])
     assert 1 - math.exp(-1) - 0.05 <= reached <= 1 - math.exp(-1 - 1 / (0.5 * fps)) + 0.05
 
 
-def test_no_smoothing_is_the_last_value() -> None:
+def test_without_smoothing_the_last_reading_counts() -> None:
     smoother = EmotionSmoother(EmotionSettings(smoothing_s=0.0))
     smoother.add(1, _values(1, 0), 0.0)
     smoother.add(1, _values(0.25, 0.75), 0.1)
     np.testing.assert_array_equal(_mean(smoother), np.float32([0.25, 0.75]))
 
 
-def test_tracks_are_apart_and_those_gone_are_forgotten() -> None:
+def test_tracks_are_independent_and_ended_ones_are_forgotten() -> None:
     smoother = EmotionSmoother()
     smoother.add(1, _values(1, 0), 0.0)
     smoother.add(2, _values(0, 1), 0.0)
@@ -68,7 +68,7 @@ def test_tracks_are_apart_and_those_gone_are_forgotten() -> None:
 
 
 def _times_read(smoother: EmotionSmoother, shown: list[EmotionProbabilities | None], fps: float) -> list[float]:
-    """When a face in sight in every frame is read."""
+    """Return the times at which a face that is in view in every frame is read."""
     read = []
     for index, probabilities in enumerate(shown):
         for track_id, face in smoother.due([_track()], index / fps):
@@ -79,7 +79,7 @@ def _times_read(smoother: EmotionSmoother, shown: list[EmotionProbabilities | No
 
 
 @pytest.mark.parametrize("fps", [10.0, 30.0])
-def test_a_face_that_does_not_change_is_read_seldom_and_one_that_does_in_each_frame(fps: float) -> None:
+def test_a_steady_face_is_read_rarely_and_a_changing_one_in_every_frame(fps: float) -> None:
     smoother = EmotionSmoother(EmotionSettings(smoothing_s=0.5, classify_every_s=0.4))
     same, changed = [_values(0.8, 0.2)] * round(4 * fps), [_values(0.1, 0.9)] * round(4 * fps)
     read = _times_read(smoother, [*same, *changed], fps)
@@ -93,19 +93,19 @@ def test_a_face_that_does_not_change_is_read_seldom_and_one_that_does_in_each_fr
     assert sum(at >= 6.0 for at in read) <= 2.0 / 0.4 + 1
 
 
-def test_without_the_interval_each_face_is_read_in_each_frame() -> None:
+def test_without_the_interval_every_face_is_read_in_every_frame() -> None:
     smoother = EmotionSmoother(EmotionSettings(classify_every_s=0.0))
     assert len(_times_read(smoother, [_values(1, 0)] * 50, 15.0)) == 50
 
 
-def test_a_track_that_was_not_found_is_not_read_and_keeps_its_state() -> None:
+def test_an_undetected_track_is_not_read_and_keeps_its_state() -> None:
     smoother = EmotionSmoother()
     smoother.add(1, _values(1, 0), 0.0)
     assert smoother.due([_track(found=False)], 10.0) == []
     np.testing.assert_array_equal(_mean(smoother), np.float32([1, 0]))
 
 
-def test_nothing_is_known_while_crops_are_bad_and_they_leave_no_trace() -> None:
+def test_refused_crops_make_a_track_unknown_and_do_not_affect_the_mean() -> None:
     smoother = EmotionSmoother(EmotionSettings(smoothing_s=0.5))
     smoother.add(1, None, 0.0)
     assert smoother.readings([_track()])[0].probabilities is None
@@ -119,7 +119,7 @@ def test_nothing_is_known_while_crops_are_bad_and_they_leave_no_trace() -> None:
 
 
 finite_or_not = st.floats() | st.sampled_from([0.0, 3600.0, -3600.0, 1e308, -1e308])
-"""Times as a broken clock gives them."""
+"""Times of a broken clock."""
 
 
 @given(
@@ -132,15 +132,15 @@ finite_or_not = st.floats() | st.sampled_from([0.0, 3600.0, -3600.0, 1e308, -1e3
     ),
     st.lists(st.tuples(finite_or_not | st.floats(0, 20), st.integers(0, 3), st.booleans()), max_size=40),
 )
-def test_no_clock_breaks_what_is_told(chosen: EmotionSettings, frames: list[tuple[float, int, bool]]) -> None:
-    """``frames``: the source's time, what the classifier says (3: the crop is bad), and whether the face was found."""
+def test_any_clock_gives_valid_events(chosen: EmotionSettings, frames: list[tuple[float, int, bool]]) -> None:
+    """``frames``: time of the source, index of the reading (3: the crop is refused), and whether the face was found."""
     clock, smoother = SteadyClock(), EmotionSmoother(chosen)
-    teller = EventTeller(("a", "b", "c"), chosen, wall_clock=lambda: 1_700_000_000.0)
+    builder = EventBuilder(("a", "b", "c"), chosen, wall_clock=lambda: 1_700_000_000.0)
     said = [*(_values(*np.roll([0.8, 0.1, 0.1], shift)) for shift in range(3)), None]
-    told, last = [], 0.0
+    reported, last = [], 0.0
     for raw, answer, found in frames:
         now = clock.advance(raw)
-        assert math.isfinite(now) and (now >= last or not told)
+        assert math.isfinite(now) and (now >= last or not reported)
         last = now
         for track_id, _ in smoother.due([_track(found=found)], now):
             smoother.add(track_id, said[answer], now)
@@ -148,20 +148,20 @@ def test_no_clock_breaks_what_is_told(chosen: EmotionSettings, frames: list[tupl
         if reading.probabilities is not None:
             assert reading.probabilities.values.sum() == pytest.approx(1, abs=1e-5)
             assert reading.probabilities.values.min() >= 0
-        (emotion,), events = teller.update("cam", [reading], now)
+        (emotion,), events = builder.update("cam", [reading], now)
         assert 0 <= emotion.confidence <= 1 and emotion.since <= now
         for event in events:
             jsonschema.validate(json.loads(json.dumps(event_to_json(event))), SCHEMA)
-        told += [event for event in events if event.kind is not EventKind.HEARTBEAT]
-    assert [event.kind for event in told[:1]] == [EventKind.APPEARED] * bool(frames)
-    assert all(event.kind is EventKind.CHANGED and event.emotion != event.previous for event in told[1:])
-    # After the first emotion, each state lasts its dwell.
-    settled = [event.mono for event in told[1:] if event.previous != UNCERTAIN or event is not told[1]]
+        reported += [event for event in events if event.kind is not EventKind.HEARTBEAT]
+    assert [event.kind for event in reported[:1]] == [EventKind.APPEARED] * bool(frames)
+    assert all(event.kind is EventKind.CHANGED and event.emotion != event.previous for event in reported[1:])
+    # After the first emotion, each state lasts for the dwell time.
+    settled = [event.mono for event in reported[1:] if event.previous != UNCERTAIN or event is not reported[1]]
     assert all(b - a >= chosen.min_dwell_s - 1e-5 for a, b in itertools.pairwise(settled))
 
 
 @pytest.mark.parametrize("raw", [math.nan, math.inf, -math.inf, 4.0, -1e308])
-def test_the_clock_stands_still_rather_than_go_back(raw: float) -> None:
+def test_the_clock_never_goes_back(raw: float) -> None:
     clock = SteadyClock()
     assert [clock.advance(at) for at in (5.0, 6.0, raw)] == [5.0, 6.0, 6.0]
     assert clock.advance(1e308) in (6.0, 1e308)
@@ -169,9 +169,9 @@ def test_the_clock_stands_still_rather_than_go_back(raw: float) -> None:
 
 
 def _living_face(seconds: float, generator: np.random.Generator) -> list[tuple[int, EmotionProbabilities]]:
-    """True label and reading of a face, 15 times a second: another label every 4 s, another look every 0.4 s.
+    """True label and reading of a face, 15 times per second: a new label every 4 s, a new reading every 0.4 s.
 
-    One look in eight is taken for another label, as a good classifier does.
+    One reading in eight has a wrong label, as with a good classifier.
     """
     shown, label = [], 0
     for index in range(round(15 * seconds)):
@@ -185,18 +185,18 @@ def _living_face(seconds: float, generator: np.random.Generator) -> list[tuple[i
     return shown
 
 
-def test_true_changes_are_told_soon_and_few_others() -> None:
+def test_true_changes_are_reported_soon_and_few_false_ones() -> None:
     shown = _living_face(600.0, np.random.default_rng(5))
     chosen = EmotionSettings()
-    smoother, teller = EmotionSmoother(chosen), EventTeller(LABELS, chosen, wall_clock=lambda: 0.0)
-    reads, told, plain = 0, [], []
+    smoother, builder = EmotionSmoother(chosen), EventBuilder(LABELS, chosen, wall_clock=lambda: 0.0)
+    reads, reported, plain = 0, [], []
     for index, (_, probabilities) in enumerate(shown):
         now = index / 15
         for track_id, _ in smoother.due([_track()], now):
             smoother.add(track_id, probabilities, now)
             reads += 1
-        _, events = teller.update("cam", smoother.readings([_track()]), now)
-        told += [(index, event.emotion) for event in events if event.emotion != UNCERTAIN]
+        _, events = builder.update("cam", smoother.readings([_track()]), now)
+        reported += [(index, event.emotion) for event in events if event.emotion != UNCERTAIN]
         plain.append(LABELS[probabilities.top])
     flickers = [(index, label) for index, label in enumerate(plain) if index and label != plain[index - 1]]
 
@@ -205,8 +205,8 @@ def test_true_changes_are_told_soon_and_few_others() -> None:
     def first_told(of: list[tuple[int, str | None]], start: int, label: str) -> int | None:
         return next((index - start for index, emotion in of if start <= index < start + 60 and emotion == label), None)
 
-    delays = [delay for start, label in changes if (delay := first_told(told, start, label)) is not None]
+    delays = [delay for start, label in changes if (delay := first_told(reported, start, label)) is not None]
     assert len(delays) >= 0.95 * len(changes)
     assert np.percentile(delays, 95) <= 1.5 * 15
-    assert len(told) - len(delays) <= (len(flickers) - len(changes)) / 10
+    assert len(reported) - len(delays) <= (len(flickers) - len(changes)) / 10
     assert reads < 0.8 * len(shown)

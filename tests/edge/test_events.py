@@ -1,4 +1,4 @@
-"""Emotions do not flicker, events say what happened once, and each line keeps the schema."""
+"""Emotions are stable, each change is reported once, and each line matches the schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import EmotionSettings
 from fer_edge.sinks.event_json import clock_synced, event_to_json
-from fer_edge.stages.events import EventTeller, Hysteresis
+from fer_edge.stages.events import EventBuilder, Hysteresis
 from fer_edge.types import (
     UNCERTAIN,
     Box,
@@ -42,7 +42,7 @@ def _reading(track_id: int, *values: float, confirmed: bool = True) -> TrackRead
 HAPPY, SAD, UNSURE = (0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.34, 0.33, 0.33)
 
 
-def test_an_emotion_is_taken_at_enter_and_kept_until_exit() -> None:
+def test_an_emotion_is_accepted_at_enter_and_kept_until_exit() -> None:
     state = Hysteresis(SETTINGS)
     assert state.update(_probabilities(0.49, 0.3, 0.21), 0.0) is None
     assert state.update(_probabilities(0.51, 0.3, 0.19), 0.1) == 0
@@ -50,7 +50,7 @@ def test_an_emotion_is_taken_at_enter_and_kept_until_exit() -> None:
         assert state.update(_probabilities(0.4, 0.3, 0.3), 0.2 + index) == 0
 
 
-def test_another_emotion_must_lead_for_the_dwell_without_a_break() -> None:
+def test_another_emotion_must_lead_for_the_whole_dwell_time() -> None:
     state = Hysteresis(SETTINGS)
     state.update(_probabilities(*HAPPY), 0.0)
     assert state.update(_probabilities(*SAD), 1.0) == 0
@@ -60,7 +60,7 @@ def test_another_emotion_must_lead_for_the_dwell_without_a_break() -> None:
     assert state.update(_probabilities(*SAD), 2.1) == 1
 
 
-def test_the_dwell_is_one_emotions_own() -> None:
+def test_the_dwell_time_counts_for_one_emotion_only() -> None:
     state = Hysteresis(SETTINGS)
     state.update(_probabilities(*HAPPY), 0.0)
     assert state.update(_probabilities(*SAD), 1.0) == 0
@@ -84,12 +84,12 @@ def test_below_exit_the_track_becomes_uncertain() -> None:
     assert state.update(_probabilities(*UNSURE), 1.5) is None
 
 
-def test_the_time_out_of_sight_counts_for_who_comes_back_with_another_emotion() -> None:
+def test_hidden_time_counts_towards_the_dwell_time() -> None:
     state = Hysteresis(SETTINGS)
     state.update(_probabilities(*HAPPY), 0.0)
-    assert [state.unseen(now) for now in (1.0, 1.4, 1.8)] == [0, 0, 0]
+    assert [state.hide(now) for now in (1.0, 1.4, 1.8)] == [0, 0, 0]
     assert state.update(_probabilities(*SAD), 1.9) == 1
-    state.unseen(3.0)
+    state.hide(3.0)
     assert state.update(_probabilities(*SAD), 4.0) == 1
     assert state.update(_probabilities(*HAPPY), 4.1) == 1, "it was seen since"
 
@@ -97,7 +97,7 @@ def test_the_time_out_of_sight_counts_for_who_comes_back_with_another_emotion() 
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.lists(st.floats(0.01, 1), min_size=3, max_size=3)), min_size=1, max_size=60)
 )
-def test_a_held_emotion_never_goes_before_the_dwell(steps: list[tuple[float, list[float]]]) -> None:
+def test_an_emotion_is_never_dropped_before_the_dwell_time(steps: list[tuple[float, list[float]]]) -> None:
     state, now, taken_at, held = Hysteresis(SETTINGS), 0.0, 0.0, None
     for elapsed, raw in steps:
         now += elapsed
@@ -112,61 +112,61 @@ def test_a_held_emotion_never_goes_before_the_dwell(steps: list[tuple[float, lis
             held, taken_at = label, now
 
 
-def _teller(**changes: Any) -> EventTeller:
+def _teller(**changes: Any) -> EventBuilder:
     settings = EmotionSettings(**{"enter": 0.5, "exit": 0.35, "lead": 0.1, "min_dwell_s": 0.5, **changes})
-    return EventTeller(LABELS, settings, wall_clock=lambda: 1_700_000_000.25)
+    return EventBuilder(LABELS, settings, wall_clock=lambda: 1_700_000_000.25)
 
 
-def test_a_visit_from_appeared_to_left() -> None:
-    teller = _teller()
-    assert teller.update("cam", [_reading(1, *HAPPY, confirmed=False)], 0.0) == ((), ())
-    emotions, events = teller.update("cam", [_reading(1, *HAPPY)], 0.1)
+def test_events_of_a_visit_from_appeared_to_left() -> None:
+    builder = _teller()
+    assert builder.update("cam", [_reading(1, *HAPPY, confirmed=False)], 0.0) == ((), ())
+    emotions, events = builder.update("cam", [_reading(1, *HAPPY)], 0.1)
     assert [(told.track_id, told.emotion, told.since) for told in emotions] == [(1, "happy", 0.1)]
     assert events == (
         EmotionEvent(EventKind.APPEARED, "cam", 1_700_000_000.25, 0.1, 1, "happy", None, pytest.approx(0.8)),
     )
-    assert teller.update("cam", [_reading(1, *SAD)], 0.2)[1] == ()
-    emotions, (changed,) = teller.update("cam", [_reading(1, *SAD)], 0.75)
+    assert builder.update("cam", [_reading(1, *SAD)], 0.2)[1] == ()
+    emotions, (changed,) = builder.update("cam", [_reading(1, *SAD)], 0.75)
     assert (changed.kind, changed.emotion, changed.previous) == (EventKind.CHANGED, "sad", "happy")
     assert emotions[0].since == 0.75
-    emotions, (left,) = teller.update("cam", [], 2.0)
+    emotions, (left,) = builder.update("cam", [], 2.0)
     assert emotions == () and left.kind is EventKind.LEFT
     assert (left.track_id, left.emotion, left.previous, left.confidence) == (1, None, "sad", None)
-    assert teller.update("cam", [], 3.0)[1] == ()
+    assert builder.update("cam", [], 3.0)[1] == ()
 
 
-def test_nothing_new_is_told_of_a_face_that_is_looked_for_in_vain() -> None:
-    teller, out_of_sight = _teller(), Track(1, BOX, 0.0, True, last_looked=9.0)
-    teller.update("cam", [_reading(1, *HAPPY)], 0.0)
+def test_a_lost_face_causes_no_events() -> None:
+    builder, out_of_sight = _teller(), Track(1, BOX, 0.0, True, last_searched=9.0)
+    builder.update("cam", [_reading(1, *HAPPY)], 0.0)
     for now in (1.0, 2.0):
-        (told,), events = teller.update("cam", [TrackReading(out_of_sight, _probabilities(*SAD))], now)
+        (told,), events = builder.update("cam", [TrackReading(out_of_sight, _probabilities(*SAD))], now)
         assert (told.emotion, events) == ("happy", ())
-    _, (changed,) = teller.update("cam", [_reading(1, *SAD)], 2.1)
+    _, (changed,) = builder.update("cam", [_reading(1, *SAD)], 2.1)
     assert (changed.kind, changed.emotion) == (EventKind.CHANGED, "sad")
 
 
-def test_uncertain_is_a_state_with_the_best_labels_confidence() -> None:
+def test_an_uncertain_track_has_the_confidence_of_its_top_label() -> None:
     (told,), (appeared,) = _teller().update("cam", [_reading(4, *UNSURE)], 0.0)
     assert told.emotion == appeared.emotion == UNCERTAIN
     assert told.confidence == pytest.approx(0.34)
 
 
-def test_finish_lets_everyone_leave_once() -> None:
-    teller = _teller()
-    teller.update("cam", [_reading(1, *HAPPY), _reading(2, *SAD)], 0.0)
-    assert [(e.kind, e.track_id, e.mono) for e in teller.finish("cam", 5.0)] == [
+def test_finish_reports_each_face_as_left_once() -> None:
+    builder = _teller()
+    builder.update("cam", [_reading(1, *HAPPY), _reading(2, *SAD)], 0.0)
+    assert [(e.kind, e.track_id, e.mono) for e in builder.finish("cam", 5.0)] == [
         (EventKind.LEFT, 1, 5.0),
         (EventKind.LEFT, 2, 5.0),
     ]
-    assert teller.finish("cam", 6.0) == ()
+    assert builder.finish("cam", 6.0) == ()
 
 
-def test_heartbeats_come_for_each_track_or_for_the_empty_scene() -> None:
-    teller = _teller(heartbeat_s=1.0)
+def test_heartbeats_are_sent_per_track_or_once_for_an_empty_scene() -> None:
+    builder = _teller(heartbeat_s=1.0)
     beats: list[tuple[float, int | None, str | None]] = []
     for tenth in range(45):
         tracks = [_reading(1, *HAPPY), _reading(2, *SAD)] if tenth < 25 else []
-        _, events = teller.update("cam", tracks, tenth / 10)
+        _, events = builder.update("cam", tracks, tenth / 10)
         beats += [(e.mono, e.track_id, e.emotion) for e in events if e.kind is EventKind.HEARTBEAT]
     assert beats == [
         (1.0, 1, "happy"),
@@ -179,8 +179,8 @@ def test_heartbeats_come_for_each_track_or_for_the_empty_scene() -> None:
 
 
 def test_no_heartbeats_by_default() -> None:
-    teller = _teller()
-    events = [event for tenth in range(100) for event in teller.update("cam", [_reading(1, *HAPPY)], tenth)[1]]
+    builder = _teller()
+    events = [event for tenth in range(100) for event in builder.update("cam", [_reading(1, *HAPPY)], tenth)[1]]
     assert [event.kind for event in events] == [EventKind.APPEARED]
 
 
@@ -188,7 +188,7 @@ def _schema() -> Any:
     return json.loads((files("fer_edge") / "schema" / "event.schema.json").read_text(encoding="utf-8"))
 
 
-def test_the_line_is_as_documented() -> None:
+def test_the_json_line_is_as_documented() -> None:
     event = EmotionEvent(EventKind.CHANGED, "cam0", 1_700_000_000.25, 12.3, 3, "happy", "neutral", 0.83)
     line = event_to_json(event)
     line.pop("clock_synced", None)
@@ -206,7 +206,7 @@ def test_the_line_is_as_documented() -> None:
 
 
 @pytest.mark.parametrize("kind", list(EventKind))
-def test_every_kind_keeps_the_schema(kind: EventKind) -> None:
+def test_every_kind_matches_the_schema(kind: EventKind) -> None:
     about_track = kind in (EventKind.APPEARED, EventKind.CHANGED, EventKind.LEFT)
     event = EmotionEvent(
         kind,
@@ -227,11 +227,11 @@ def test_every_kind_keeps_the_schema(kind: EventKind) -> None:
     "damage",
     [{"kind": "smiled"}, {"v": 2}, {"at": "2023-11-14 22:13:20"}, {"confidence": 1.5}, {"track": None}],
 )
-def test_the_schema_refuses_what_is_wrong(damage: dict[str, Any]) -> None:
+def test_the_schema_refuses_invalid_events(damage: dict[str, Any]) -> None:
     event = EmotionEvent(EventKind.CHANGED, "cam0", 1_700_000_000.0, 1.0, 3, "happy", "sad", 0.8)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(_schema()).validate({**event_to_json(event), **damage})
 
 
-def test_clock_state_is_told_or_unknown() -> None:
+def test_clock_synced_is_a_boolean_or_absent() -> None:
     assert clock_synced() in (True, False, None)

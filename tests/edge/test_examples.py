@@ -1,4 +1,4 @@
-"""Each program of edge/examples runs as a process, on real inputs, and says what it should."""
+"""Each program of edge/examples runs as a process on real inputs, and prints the expected lines."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from support.mjpeg_server import MjpegServer, mjpeg_server
 from support.scenes import demo_frames
 
 EXAMPLES = CHECKOUT / "edge" / "examples"
-TOLD = r"face 1  appeared  happy  \d\d%\n.*face 1  left      was happy\n"
+EVENTS = r"face 1  appeared  happy  \d\d%\n.*face 1  left      was happy\n"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A command line (``{server}`` is a web server's address), and patterns of all that it prints."""
+    """A command line (``{server}`` is a web server's address), and patterns of its complete output."""
 
     command: str
     prints: str = ""
@@ -36,21 +36,21 @@ class Case:
 
 CASES = (
     Case("image.py", r"happy 9\d% at \[1\d\d, 6\d, \d+, \d+\]\n(  \w+ +\d+\.\d%\n){7}"),
-    Case("image.py missing.png", complains=r"(\[ WARN.*\n)?missing.png: no picture that OpenCV can read\n", code=1),
-    Case("folder.py pictures", r"face\.png: happy\nwall\.png: nobody\n"),
-    Case("webcam.py film.mp4", rf" +0\.\d\d s  film.mp4  {TOLD}"),
+    Case("image.py missing.png", complains=r"(\[ WARN.*\n)?missing.png: not an image that OpenCV can read\n", code=1),
+    Case("folder.py pictures", r"face\.png: happy\nwall\.png: no face\n"),
+    Case("webcam.py film.mp4", rf" +0\.\d\d s  film.mp4  {EVENTS}"),
     Case("webcam.py /dev/video99", complains="/dev/video99: camera not found; .*\n", code=3),
-    Case("network_stream.py {server}/film.mp4 1", rf".*127.0.0.1  {TOLD}"),
+    Case("network_stream.py {server}/film.mp4 1", rf".*127.0.0.1  {EVENTS}"),
     Case("network_stream.py {server}/page 1", complains="http://.*/page: .*\n"),
-    Case("two_cameras.py film.mp4 gone.mp4", f".*camera 1  {TOLD}", "camera 2: gone.mp4: no such file or folder.*\n"),
+    Case("two_cameras.py film.mp4 gone.mp4", f".*camera 1  {EVENTS}", "camera 2: gone.mp4: no such file or folder.*\n"),
     Case("frames.py film.mp4", r"frame,seconds,face,x,.*\n(\d+,\d\.\d+,1,\d+,\d+,\d+,\d+,happy,0\.\d+\n){20,30}"),
     Case("own_loop.py film.mp4", r"(\d+ 1 (happy|uncertain) \[\d+, \d+, \d+, \d+\]\n){5,30}"),
-    Case("custom_source.py 640 480", f".*stdin  {TOLD}"),
+    Case("custom_source.py 640 480", f".*stdin  {EVENTS}"),
     Case("custom_sink.py film.mp4", r"happy +1\.\d s\n"),
     Case("own_detector.py film.mp4", r".*appeared  happy(.*\n)+"),
     Case("json_lines.py film.mp4", r"(\{.*\}\n){2}"),
     Case("annotate.py film.mp4 out.mp4", "out.mp4\n"),
-    Case("budget.py film.mp4 settings.toml", r"30 frames, (2\d|30) faces shown, .*\n(\w+ +\d+\.\d\d ms  x \d+\n){8,}"),
+    Case("budget.py film.mp4 settings.toml", r"30 frames, (2\d|30) faces, .*\n(\w+ +\d+\.\d\d ms  x \d+\n){8,}"),
     Case("only_classifier.py", r"(\w+ +\d+\.\d%\n){3}happy +9\d\.\d%\n(\w+ +\d+\.\d%\n){3}"),
     Case("only_detector.py pictures/face.png cut", r"\[\d+, \d+, \d+, \d+\] score \d+\.\d\n"),
 )
@@ -58,7 +58,7 @@ CASES = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where they run, with what their command lines name."""
+    """Working directory, with the files named in the command lines."""
     folder = tmp_path_factory.mktemp("examples")
     write_video(folder / "film.mp4", 30)
     (folder / "pictures").mkdir()
@@ -88,20 +88,20 @@ def start(command: str, folder: Path, server: MjpegServer) -> subprocess.Complet
 
 @pytest.fixture(scope="module")
 def runs(folder: Path) -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
-    """All of them, a few at a time: much of their life is waiting for files and servers."""
+    """Start all programs, three at a time, since they mostly wait for files and servers."""
     with mjpeg_server(folder / "film.mp4") as server, ThreadPoolExecutor(3) as pool:
         yield {case.command: pool.submit(start, case.command, folder, server) for case in CASES}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.command)
-def test_it_prints_what_it_should(case: Case, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
+def test_output_matches(case: Case, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
     done = runs[case.command].result()
     assert done.returncode == case.code, done.stderr
     assert re.fullmatch(case.prints, done.stdout), done.stdout
     assert re.fullmatch(case.complains, done.stderr), done.stderr
 
 
-def test_what_they_write_can_be_read(folder: Path, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
+def test_written_files_can_be_read(folder: Path, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
     lines = runs["json_lines.py film.mp4"].result().stdout.splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["appeared", "left"]
     runs["annotate.py film.mp4 out.mp4"].result()
@@ -112,7 +112,7 @@ def test_what_they_write_can_be_read(folder: Path, runs: dict[str, Future[subpro
     assert cv2.imread(str(folder / "cut" / "face-1.png")) is not None
 
 
-def test_json_lines_end_quietly_when_nobody_reads_them(folder: Path) -> None:
+def test_json_lines_end_quietly_when_the_reader_has_gone(folder: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -134,5 +134,5 @@ def test_every_example_is_run_and_listed_and_small() -> None:
     assert sorted(listed) == [(name, name) for name in sorted(programs)]
     for name in programs:
         text = (EXAMPLES / name).read_text()
-        assert f"python {name}" in text.split('"""')[1], f"{name} does not say how it is run"
+        assert f"python {name}" in text.split('"""')[1], f"{name} does not show its command line"
         assert len(text.splitlines()) <= 35, name

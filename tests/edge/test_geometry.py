@@ -1,4 +1,4 @@
-"""Boxes and crops hold their promises for any numbers."""
+"""Properties of boxes and crops for any numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _pixels(box: Box) -> set[tuple[int, int]]:
 
 
 @given(boxes, boxes)
-def test_iou_is_symmetric_and_a_share(a: Box, b: Box) -> None:
+def test_iou_is_symmetric_and_between_0_and_1(a: Box, b: Box) -> None:
     assert a.iou(b) == b.iou(a)
     assert 0.0 <= a.iou(b) <= 1.0
 
@@ -43,7 +43,7 @@ def test_iou_counts_pixels(a: Box, b: Box) -> None:
 
 
 @given(boxes, st.integers(1, 200), st.integers(1, 200))
-def test_clipped_lies_inside_and_loses_nothing(box: Box, width: int, height: int) -> None:
+def test_clipped_is_inside_and_complete(box: Box, width: int, height: int) -> None:
     inside = box.clipped(width, height)
     assert inside.x >= 0 and inside.y >= 0 and inside.width >= 0 and inside.height >= 0
     assert inside.x + inside.width <= width and inside.y + inside.height <= height
@@ -69,7 +69,7 @@ def test_grown_keeps_the_centre(box: Box, factor: float) -> None:
     box=st.builds(Box, st.integers(-60, 100), st.integers(-60, 100), st.integers(1, 120), st.integers(1, 120)),
     margin=st.floats(0.6, 2.0),
 )
-def test_crop_at_every_border_is_made_of_the_frames_pixels(frame: tuple[int, int], box: Box, margin: float) -> None:
+def test_a_crop_at_any_border_has_only_pixels_of_the_frame(frame: tuple[int, int], box: Box, margin: float) -> None:
     gray = np.random.default_rng(0).integers(50, 200, frame, dtype=np.uint8)
     spec = CropSpec(48, 40, margin)
     inside = box.grown(margin).clipped(frame[1], frame[0])
@@ -81,18 +81,18 @@ def test_crop_at_every_border_is_made_of_the_frames_pixels(frame: tuple[int, int
     assert crop.pixels.shape == (48, 40) and crop.pixels.dtype == np.uint8
     assert crop.quality == pytest.approx(inside.area / box.grown(margin).area)
     part = gray[inside.y : inside.y + inside.height, inside.x : inside.x + inside.width]
-    # Nothing from outside the box, such as black bars, can come in.
+    # The crop has no values from outside the frame, such as black borders.
     assert part.min() <= crop.pixels.min() and crop.pixels.max() <= part.max()
 
 
-def test_crop_inside_the_frame_is_the_frame() -> None:
+def test_a_crop_inside_the_frame_equals_the_frame() -> None:
     gray = np.arange(100 * 100, dtype=np.uint32).reshape(100, 100).astype(np.uint8)
     crop = crop_face(gray, Face(Box(10, 20, 48, 48), 1.0), CropSpec(48, 48, 1.0))
     np.testing.assert_array_equal(crop.pixels, gray[20:68, 10:58])
     assert crop.quality == 1.0
 
 
-def test_crop_over_a_corner_repeats_the_edge() -> None:
+def test_a_crop_over_a_corner_repeats_the_edge() -> None:
     gray = np.zeros((40, 40), dtype=np.uint8)
     gray[:, 0] = 255
     crop = crop_face(gray, Face(Box(-20, 0, 40, 40), 1.0), CropSpec(40, 40, 1.0))
@@ -107,6 +107,6 @@ def test_an_empty_box_is_refused() -> None:
 
 
 @given(st.integers(1, 120), st.integers(1, 120), st.integers(0, 255))
-def test_resampling_keeps_a_flat_image_flat(height: int, width: int, level: int) -> None:
+def test_resampling_keeps_a_uniform_image_uniform(height: int, width: int, level: int) -> None:
     out = resample(np.full((height, width), level, dtype=np.uint8), 48, 48)
     np.testing.assert_array_equal(out, level)

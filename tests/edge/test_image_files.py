@@ -1,4 +1,4 @@
-"""Image files that are cut short or damaged: the decoder would guess what is missing."""
+"""Truncated and damaged image files are refused; the decoder would fill in the missing pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fer_edge.images.files import read_gray
 from support.edge_command import face_picture, png_chunk
 
 
-def test_png_whose_text_names_its_last_chunk_is_still_found_cut_short(tmp_path: Path) -> None:
+def test_a_truncated_png_is_detected_although_its_text_contains_iend(tmp_path: Path) -> None:
     data = cv2.imencode(".png", face_picture())[1].tobytes()
     whole = data[:33] + png_chunk(b"tEXt", b"Comment\0IEND") + data[33:]  # 33: signature and header
     path = tmp_path / "one.png"
@@ -27,7 +27,7 @@ def test_png_whose_text_names_its_last_chunk_is_still_found_cut_short(tmp_path: 
         read_gray(path)
 
 
-def test_png_is_refused_for_a_wrong_checksum_only_where_it_matters(tmp_path: Path) -> None:
+def test_a_png_is_refused_for_a_wrong_checksum_of_critical_chunks_only(tmp_path: Path) -> None:
     data = cv2.imencode(".png", face_picture())[1].tobytes()
     path = tmp_path / "one.png"
     path.write_bytes(data[:33] + png_chunk(b"teXt", b"Comment\0a note", 0) + data[33:])
@@ -40,7 +40,7 @@ def test_png_is_refused_for_a_wrong_checksum_only_where_it_matters(tmp_path: Pat
 
 @settings(max_examples=60)
 @given(st.sampled_from([".png", ".jpg"]), st.floats(0, 1), st.integers(1, 40), st.integers(1, 40))
-def test_an_image_is_whole_only_as_a_whole(suffix: str, share: float, height: int, width: int) -> None:
+def test_every_truncation_is_detected(suffix: str, share: float, height: int, width: int) -> None:
     image = np.random.default_rng(height * width).integers(0, 256, (height, width), dtype=np.uint8)
     data = cv2.imencode(suffix, image)[1].tobytes()
     with tempfile.TemporaryDirectory() as folder:

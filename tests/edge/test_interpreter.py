@@ -1,4 +1,4 @@
-"""Model files load or are refused with one line, and what runs is what stands in the file."""
+"""Model files are loaded or refused with a one-line message, and run as specified in the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_details_and_a_run(tiny_bundle: Path) -> None:
     first = model.invoke(image)
     model.invoke(255 - image)
     again = model.invoke(image)
-    # A copy came out: later runs change neither it nor their own answer.
+    # The result is a copy, which later runs do not change.
     np.testing.assert_array_equal(first, again)
     assert first.dtype == np.int8 and first.shape == (1, 7)
     model.close()
@@ -37,11 +37,11 @@ def test_float_tensors_have_scale_one(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", ["float32", "int8"])
-def test_the_nodes_that_xnnpack_took_are_counted(tiny_bundle: Path, variant: str) -> None:
+def test_delegated_nodes_are_counted(tiny_bundle: Path, variant: str) -> None:
     with_it = LiteRtModel(tiny_bundle / f"{variant}.tflite").delegation()
     without = LiteRtModel(tiny_bundle / f"{variant}.tflite", xnnpack=False).delegation()
-    # Two convolutions in one part and the dense layer in another; it leaves what computes the shape between them.
-    # That of tflite-runtime takes no int8 graph, and none whose shapes are computed in it.
+    # It runs two convolutions as one part and the dense layer as another, and not the shape computation between them.
+    # XNNPACK of tflite-runtime supports neither int8 graphs nor shapes that the graph computes.
     taken = 3 if HERE == LITERT else 0
     assert (with_it.delegated, without.delegated) == (taken, 0)
     assert with_it.nodes == without.nodes > 3
@@ -69,7 +69,7 @@ def test_a_truncated_model_is_refused(tiny_bundle: Path, tmp_path: Path, keep: f
 
 @checks_files
 @pytest.mark.parametrize("content", [b"PK\x03\x04" + bytes(100), b"hello\n" * 50, bytes(4096)])
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.tflite"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"other\.tflite"):
@@ -82,7 +82,7 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
             LiteRtModel(path)
 
 
-def test_loading_says_nothing_and_leaves_stderr_open(tiny_bundle: Path) -> None:
+def test_loading_prints_nothing_and_leaves_stderr_open(tiny_bundle: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from fer_edge.model.interpreter import LiteRtModel;"
         f"LiteRtModel(Path({str(tiny_bundle / 'int8.tflite')!r})); sys.stderr.write('still here')"

@@ -1,4 +1,4 @@
-"""Every rule of the manifest: what is read, what is refused and by which name, and what is written."""
+"""The rules of the manifest: reading, refusals that name the key, writing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANYWHERE = Path("bundle")
 # Reading
 
 
-def test_a_manifest_is_read_as_it_stands() -> None:
+def test_a_manifest_is_read_completely() -> None:
     manifest = parse_manifest(TABLE, ANYWHERE)
     assert (manifest.name, manifest.version, manifest.license) == ("stand-in", "1.0.0", "Apache-2.0")
     assert manifest.labels == ("happy", "sad", "neutral")
@@ -34,7 +34,7 @@ def test_a_manifest_is_read_as_it_stands() -> None:
     assert (variant.io.output.dtype, variant.io.output.scale, variant.io.output.zero_point) == ("int8", 0.1, 3)
 
 
-def test_what_need_not_be_there() -> None:
+def test_optional_keys() -> None:
     manifest = parse_manifest(without("training"), ANYWHERE)
     assert manifest.training == {}
     assert parse_manifest(without("variants.int8.accuracy"), ANYWHERE).variants["int8"].accuracy == {}
@@ -62,7 +62,7 @@ def test_a_missing_key_is_named(path: str) -> None:
     [
         *(("format", value) for value in (0, -1, True, "1", 1.0, None)),
         *(("labels", value) for value in ([], ["one"], ["a", "a"], ["a", ""], ["a", 1], "ab", None, ["a", "b\n"])),
-        ("labels", ["a", "\ud800"]),  # half a surrogate pair, which JSON lets through
+        ("labels", ["a", "\ud800"]),  # half a surrogate pair, which JSON allows
         *(("temperature", value) for value in (0, -1.0, "1", True, None, 1e-300, 1e300, float("nan"), float("inf"))),
         ("temperature", 10**400),
         *(("output", value) for value in ("probabilities", "", 1)),
@@ -101,7 +101,7 @@ def test_a_variants_file_is_a_bare_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("table", [{"format": 2}, {**TABLE, "format": 2, "labels": {"new": "form"}}])
-def test_a_newer_format_is_told_before_anything_else(table: dict[str, Any]) -> None:
+def test_a_newer_format_is_reported_before_other_errors(table: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"format 2 is newer than 1: update fer-edge"):
         parse_manifest(table, ANYWHERE)
 
@@ -132,7 +132,7 @@ def test_random_values_give_a_manifest_or_a_model_error(path: str, value: Any) -
         return
     for variant in manifest.variants.values():
         assert variant.path.parent == ANYWHERE
-    ", ".join((*manifest.labels, manifest.name, *manifest.variants)).encode()  # it can all be printed
+    ", ".join((*manifest.labels, manifest.name, *manifest.variants)).encode()  # everything can be printed
 
 
 @given(JSON)
@@ -144,7 +144,7 @@ def test_any_json_gives_a_manifest_or_a_model_error(value: Any) -> None:
 # Writing
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_a_written_manifest_can_be_read(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "b")
     table = changed("training.note", "Grüße, 日本")
     write_manifest(folder, table)
@@ -209,7 +209,7 @@ def test_any_manifest_survives_writing_and_reading(tmp_path: Path, table: dict[s
         changed("training.log", "x" * (1 << 20)),
     ],
 )
-def test_what_could_not_be_read_is_not_written(tmp_path: Path, table: dict[str, Any]) -> None:
+def test_an_unreadable_manifest_is_not_written(tmp_path: Path, table: dict[str, Any]) -> None:
     folder = make_bundle(tmp_path / "b")
     before = (folder / MANIFEST_NAME).read_bytes()
     with pytest.raises(ModelError):

@@ -1,4 +1,4 @@
-"""The whole flow on real pictures with a real face, through a real int8 model."""
+"""The whole pipeline on images with a real face, with a real int8 model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.scenes import demo_frames, portrait
 
 @pytest.fixture(scope="module")
 def visit() -> list[tuple[Frame, Box]]:
-    """The face is there, leaves the picture at about 12.3 s and comes back at about 16 s."""
+    """Frames in which the face leaves the view at about 12.3 s and returns at about 16 s."""
     return demo_frames(9.0, 18.0)
 
 
@@ -36,7 +36,7 @@ def _run(bundle: Path, telemetry: Telemetry | None = None, **changes: Any) -> So
 
 
 def _comparable(results: list[FrameResult]) -> list[Any]:
-    """Everything that must not depend on the machine: all but the wall clock."""
+    """Return everything that must not depend on the machine: all but the wall clock."""
     return [(r.frame.index, r.tracks, tuple(replace(e, at=0.0) for e in r.events)) for r in results]
 
 
@@ -54,7 +54,7 @@ def test_a_face_is_followed_leaves_and_comes_back(tiny_bundle: Path, visit: list
         if box.clipped(frame.width, frame.height) == box
     ]
     shown = [any(track.box.iou(box) > 0.5 for track in result.tracks) for result, box in inside]
-    # Two visits; each time the face may take a moment to be found.
+    # Two visits; the face may be found with a delay each time.
     waits = [next(index for index, hit in enumerate(shown[start:]) if hit) for start in (0, _second_visit(inside))]
     assert max(waits) / 15 <= ScheduleSettings().acquire_within_s
     assert sum(shown) / (len(shown) - sum(waits)) > 0.9
@@ -64,10 +64,10 @@ def test_a_face_is_followed_leaves_and_comes_back(tiny_bundle: Path, visit: list
     status = telemetry.snapshot()
     assert status.frames == len(visit) and status.events == len(events) + 1
     assert status.stages["frame"].calls == len(visit)
-    # A face whose expression stays is not classified in each frame.
+    # A face with a steady expression is not classified in every frame.
     assert len(visit) / 2 > status.stages["classify"].calls > 0
-    # Parts of the frame are searched now and then only, mostly the cheap ones of large faces while nobody is there; and
-    # a face that is there is not looked for in every frame.
+    # Tiles are searched rarely, mostly the cheap ones for large faces while no face is in view, and a known face is not
+    # searched in every frame.
     assert status.stages["detect_full"].calls < len(visit) * 0.6
     assert status.stages["detect_region"].calls < len(visit) * 0.8
 
@@ -77,14 +77,14 @@ def _second_visit(inside: list[tuple[FrameResult, Box]]) -> int:
     return next(place for place in range(1, len(indices)) if indices[place] > indices[place - 1] + 1)
 
 
-def test_no_box_is_shown_where_nobody_is(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
+def test_no_box_is_shown_without_a_face(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
     run = _run(tiny_bundle)
     results = [(run.process(frame), box) for frame, box in visit]
     gone = [result for result, box in results if box.clipped(640, 480).area == 0]
     shown = [result.frame.captured_at for result in gone if result.tracks]
     left = [e.mono for result, _ in results for e in result.events if e.kind is EventKind.LEFT]
     assert len(gone) > 15
-    # The box vanishes well before the track is given up: it may be a face that is hidden for a moment.
+    # The box disappears well before the track ends, since the face may be hidden only briefly.
     assert all(at <= gone[0].frame.captured_at + TrackingSettings().coast_s for at in shown)
     assert shown == [] or max(shown) < left[0]
 
@@ -94,7 +94,7 @@ def test_the_same_frames_give_the_same_trace(tiny_bundle: Path, visit: list[tupl
     threads_before = cv2.getNumThreads()
     traces = []
     try:
-        for threads in (1, 4):  # OpenCV's threads deliver a search's hits in any order
+        for threads in (1, 4):  # with several threads OpenCV returns the hits in any order
             cv2.setNumThreads(threads)
             run = _run(tiny_bundle)
             traces.append(_comparable([run.process(frame) for frame in some]))
@@ -119,7 +119,7 @@ def test_a_blurred_face_is_counted_not_classified_and_uncertain(
     assert (told[-1].emotion, told[-1].confidence) == (UNCERTAIN, 0.0)
 
 
-def test_an_empty_scene_tells_nothing(tiny_bundle: Path) -> None:
+def test_an_empty_scene_has_no_events(tiny_bundle: Path) -> None:
     run = _run(tiny_bundle)
     for index in range(5):
         result = run.process(Frame("wall", index, index / 10, np.full((120, 160), 90, np.uint8)))
@@ -128,14 +128,14 @@ def test_an_empty_scene_tells_nothing(tiny_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 400), (30, 30)])
-def test_odd_frame_sizes_do_no_harm(tiny_bundle: Path, shape: tuple[int, int]) -> None:
+def test_odd_frame_sizes_are_processed(tiny_bundle: Path, shape: tuple[int, int]) -> None:
     gray = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     run = _run(tiny_bundle)
     assert run.process(Frame("odd", 0, 0.0, gray)).events == ()
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0, 1e9, math.nan, math.inf])
-def test_a_jump_of_the_clock_breaks_nothing(tiny_bundle: Path, visit: list[tuple[Frame, Box]], jump: float) -> None:
+def test_a_jump_of_the_clock_is_tolerated(tiny_bundle: Path, visit: list[tuple[Frame, Box]], jump: float) -> None:
     run = _run(tiny_bundle, emotion=EmotionSettings(heartbeat_s=0.5))
     results = []
     for frame, _ in visit[:30]:
@@ -143,12 +143,12 @@ def test_a_jump_of_the_clock_breaks_nothing(tiny_bundle: Path, visit: list[tuple
         results.append(run.process(replace(frame, captured_at=late)))
     times = [event.mono for result in results for event in result.events]
     assert times == sorted(times) and all(map(math.isfinite, times))
-    # The face was there all the time: it is one track, still told of at the end.
+    # The face was in view all the time: it is one track, and reported as left at the end.
     assert {track.track_id for result in results for track in result.tracks} == {1}
     assert results[-1].tracks
 
 
-def test_a_lost_source_may_come_back_and_ids_go_on(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
+def test_ids_continue_after_a_lost_source_is_back(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
     run = _run(tiny_bundle, tracking=TrackingSettings(confirm_hits=1))
     first = [run.process(frame) for frame, _ in visit[:8]]
     assert {track.track_id for result in first for track in result.tracks} == {1}
@@ -162,24 +162,24 @@ def _still(count: int, start: int = 0, brightness: float = 1.0) -> Iterator[Fram
     return (Frame("still", index, index / 15, picture) for index in range(start, start + count))
 
 
-def test_who_sits_still_while_a_source_comes_back_is_seen_at_once(tiny_bundle: Path) -> None:
+def test_a_static_face_is_found_at_once_when_a_source_is_back(tiny_bundle: Path) -> None:
     run = _run(tiny_bundle)
     assert [run.process(frame).tracks for frame in _still(30)][-1]
     run.finish(2.0)
     assert [run.process(frame).tracks for frame in _still(10, 30)][-1]
 
 
-def test_a_face_that_goes_out_with_the_light_has_left(tiny_bundle: Path) -> None:
+def test_a_face_leaves_when_the_light_goes_out(tiny_bundle: Path) -> None:
     run = _run(tiny_bundle)
     boxes = [track.box for frame in _still(60) for track in run.process(frame).tracks]
     assert len(boxes) > 50
-    assert all(box == boxes[-1] for box in boxes[-30:])  # on a still picture it does not tremble
+    assert all(box == boxes[-1] for box in boxes[-30:])  # no jitter in a static scene
     dark = [event for frame in _still(60, 60, 0.02) for event in run.process(frame).events]
     assert dark[-1].kind is EventKind.LEFT
     assert dark[-1].mono < 4.0 + 2.5
 
 
-def test_between_two_searches_a_face_is_followed_by_its_looks(
+def test_between_searches_a_face_is_followed_by_template_matching(
     tiny_bundle: Path, visit: list[tuple[Frame, Box]]
 ) -> None:
     telemetry = Telemetry()
@@ -187,7 +187,7 @@ def test_between_two_searches_a_face_is_followed_by_its_looks(
     there = [(frame, box) for frame, box in visit if 9.3 < frame.captured_at < 12]
     followed = [(run.process(frame).tracks, box) for frame, box in there]
     settled = followed[5:]
-    # The scene's boxes are those of its portrait, which the cascade draws a third larger.
+    # The boxes of the cascade are a third larger than those of the scene.
     hits = [any(track.box.iou(box.grown(4 / 3)) >= 0.6 for track in tracks) for tracks, box in settled]
     assert sum(hits) >= 0.95 * len(settled)
     stages = telemetry.snapshot().stages
@@ -196,7 +196,7 @@ def test_between_two_searches_a_face_is_followed_by_its_looks(
 
 
 class ThrottledDetector(HaarFaceDetector):
-    """The detector on a chip that throttles: it finds the same, at four times the price that a file's searches have."""
+    """The detector on a throttled chip: the same results at four times the nominal cost."""
 
     def detect(self, gray: UInt8Array, search: Search) -> list[Face]:
         began = time.thread_time()
@@ -210,7 +210,7 @@ def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[
     settings = replace(RuntimeSettings(), schedule=ScheduleSettings(budget_share=0.05))
 
     def searches(detector: type[HaarFaceDetector], frames: int, *, adapt: bool) -> list[int]:
-        """Searches made by the end of each of the first ``frames``."""
+        """Return the number of searches made by the end of each of the first ``frames`` frames."""
         telemetry, made = Telemetry(), []
         classifier = EmotionClassifier(load_bundle(tiny_bundle), "int8")
         run = Pipeline(detector(), classifier, settings).open(live=adapt, telemetry=telemetry)
@@ -221,14 +221,14 @@ def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[
         return made
 
     nominal = searches(HaarFaceDetector, 45, adapt=False)
-    # What a search takes is nothing to a file, and to a camera it is what the budget has to pay for.
+    # The measured cost of searches does not matter for a file; for a camera it counts towards the budget.
     assert searches(ThrottledDetector, 20, adapt=False) == nominal[:20]
     throttled = searches(ThrottledDetector, 45, adapt=True)
-    assert throttled[0] == nominal[0]  # the first frame is searched whole, whatever it costs
+    assert throttled[0] == nominal[0]  # the first frame is searched as a whole at any cost
     assert 0 < throttled[-1] - throttled[0] < 0.6 * (nominal[-1] - nominal[0])
 
 
-def test_a_face_on_a_still_picture_is_kept_and_seldom_looked_for(tiny_bundle: Path) -> None:
+def test_a_static_face_is_kept_and_rarely_searched(tiny_bundle: Path) -> None:
     telemetry = Telemetry()
     run = _run(tiny_bundle, telemetry)
     picture = portrait()
@@ -241,13 +241,13 @@ def test_a_face_on_a_still_picture_is_kept_and_seldom_looked_for(tiny_bundle: Pa
     assert stages["detect_region"].calls + stages["detect_full"].calls < len(results) / 4
 
 
-def test_a_face_that_appears_slowly_on_a_still_picture_is_found(tiny_bundle: Path) -> None:
+def test_a_face_that_appears_slowly_in_a_static_scene_is_found(tiny_bundle: Path) -> None:
     run = _run(tiny_bundle)
     face = portrait()[:320, :420].astype(np.float32)
     wall = np.full_like(face, 110)
     found = 0.0
     for index in range(15 * 12):
-        share = min(1.0, index / (15 * 10))  # ten seconds: no two frames differ by more than a grey level or so
+        share = min(1.0, index / (15 * 10))  # over ten seconds: consecutive frames differ by about one grey level
         result = run.process(Frame("slow", index, index / 15, (wall + share * (face - wall)).astype(np.uint8)))
         if result.tracks:
             found = share
@@ -256,7 +256,7 @@ def test_a_face_that_appears_slowly_on_a_still_picture_is_found(tiny_bundle: Pat
 
 
 @pytest.mark.parametrize("budget", [ScheduleSettings(budget_share=0.02), ScheduleSettings(budget_ms=1.0)])
-def test_a_tight_budget_makes_fewer_searches_and_still_follows(
+def test_a_small_budget_reduces_searches_and_keeps_tracks(
     tiny_bundle: Path, visit: list[tuple[Frame, Box]], budget: ScheduleSettings
 ) -> None:
     searches: list[list[int]] = []
@@ -269,7 +269,7 @@ def test_a_tight_budget_makes_fewer_searches_and_still_follows(
             stages = telemetry.snapshot().stages
             done = sum(stages[name].calls for name in ("detect_full", "detect_region") if name in stages)
             of_frame.append(done - sum(of_frame))
-        searches.append(of_frame[2:])  # the first frame is searched whole
+        searches.append(of_frame[2:])  # the first frame is searched as a whole
     assert max(searches[1]) == 1 < max(searches[0])
     assert sum(searches[1]) < sum(searches[0])
     assert any(result.tracks for result in results)
@@ -296,4 +296,4 @@ def test_interleaved_runs_of_one_pipeline_give_what_each_gives_alone(
             for run, results, frame in zip(runs, together, frames, strict=True):
                 results.append(run.process(frame))
     assert [_comparable(results) for results in together] == alone
-    assert all(any(result.tracks for result in results) for results in together)
+    assert all(results[0].tracks for results in together)  # the face has left at the end of the second one

@@ -136,7 +136,7 @@ def test_bad_images_end_with_one_line(tiny_bundle: Path, images: Path) -> None:
         result = fer_edge("predict", "one.jpg", name, "--bundle", tiny_bundle, cwd=images)
         assert_one_line(result, 2, name, said)
         assert result.stdout == ""
-    for name, said in {"cut.jpg": "cut short", "text.jpg": "not an image"}.items():
+    for name, said in {"cut.jpg": "cut short", "text.jpg": "not a readable image"}.items():
         flags = ("--bundle", tiny_bundle, "--json")
         result = fer_edge("predict", "one.jpg", name, "two.png", *flags, cwd=images)
         assert_one_line(result, 2, name, said)

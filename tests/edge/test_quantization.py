@@ -1,4 +1,4 @@
-"""The codec rounds, saturates and comes back; softmax is a distribution."""
+"""Quantization rounds, saturates and is invertible; softmax is a distribution."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def test_round_trip_is_within_half_a_scale_or_saturates(codec: Quantization, val
     low, high = ((limit - codec.zero_point) * codec.scale for limit in (int(info.min), int(info.max)))
     back = float(codec.dequantize(codec.quantize([value]))[0])
     wanted = min(max(value, low), high)
-    # float32 arithmetic of the way back adds a little to the half step.
+    # Dequantization in float32 adds a small error to the half step.
     assert abs(back - wanted) <= codec.scale / 2 + 1e-5 * max(abs(wanted), codec.scale)
 
 
 @given(codecs(), st.data())
-def test_every_integer_survives_the_way_there_and_back(codec: Quantization, data: st.DataObject) -> None:
+def test_every_integer_survives_the_round_trip(codec: Quantization, data: st.DataObject) -> None:
     info = np.iinfo(codec.dtype)
     integers = np.array(
         data.draw(st.lists(st.integers(int(info.min), int(info.max)), min_size=1, max_size=20)), codec.dtype
     )
-    # In float64: the float32 of dequantize cannot hold every int16 times every scale exactly.
+    # In float64, because float32 cannot represent every int16 times every scale exactly.
     real = (integers.astype(np.float64) - codec.zero_point) * codec.scale
     np.testing.assert_array_equal(codec.quantize(real), integers)
 
@@ -51,7 +51,7 @@ def test_out_of_range_saturates_and_does_not_wrap(value: float, wanted: int) -> 
     assert int(Quantization("int8", 1.0, 0).quantize([value])[0]) == wanted
 
 
-def test_pixels_pass_the_contracts_input_unchanged() -> None:
+def test_pixels_pass_the_uint8_input_unchanged() -> None:
     pixels = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(Quantization("uint8", 1.0, 0).quantize(pixels), pixels)
 
@@ -65,7 +65,7 @@ def test_softmax_sums_to_one_and_keeps_the_order(logits: list[float], temperatur
     assert probabilities[int(values.argmax())] == probabilities.max()
 
 
-def test_a_higher_temperature_is_less_sure() -> None:
+def test_a_higher_temperature_lowers_the_confidence() -> None:
     logits = np.array([2.0, 0.0, -1.0], dtype=np.float32)
     assert softmax(logits, 2.0).max() < softmax(logits, 1.0).max() < softmax(logits, 0.5).max()
     np.testing.assert_allclose(softmax(logits, 1.0), np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)

@@ -35,7 +35,7 @@ def make_bad_sources(folder: Path, clip: Path) -> dict[str, str]:
         "cut.mp4": "incomplete",
         "text.mp4": "not a readable video",
         "empty.jpg": "empty",
-        "text.jpg": "not an image",
+        "text.jpg": "not a readable image",
         "cut.jpg": "cut short",
         "no-images": "holds no images",
         "ftp://camera/1": "ftp sources are not supported",

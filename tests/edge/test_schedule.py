@@ -1,4 +1,4 @@
-"""Where to look: each face in its region, the whole frame in tiles, what stands still seldom, all within a budget."""
+"""The schedule: faces in regions, the whole frame in tiles, static parts rarely, all within the budget."""
 
 from __future__ import annotations
 
@@ -13,25 +13,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import DetectorSettings, ScheduleSettings
-from fer_edge.stages.schedule import HIDDEN, RETRY_S, Reach, ScheduleState, SearchCost, plan_searches, sweep_tiles
+from fer_edge.stages.schedule import (
+    MASK_SIDE,
+    RETRY_INTERVAL_S,
+    DetectorProfile,
+    ScheduleState,
+    SearchCost,
+    plan_searches,
+    sweep_tiles,
+)
 from fer_edge.types import Box, SceneMotion, Search, Track
 
 SETTINGS = ScheduleSettings()
 SIZE = (640, 480)
-MIN_FACE = Reach(48)
+MIN_FACE = DetectorProfile(48)
 COST = SearchCost()
 FACE = Box(200, 100, 80, 80)
 TILES = sweep_tiles(SIZE, SETTINGS, MIN_FACE)
 
 
 def _track(
-    box: Box = FACE, seen: float = 0.0, looked: float | None = None, track_id: int = 1, confirmed: bool = True
+    box: Box = FACE, seen: float = 0.0, searched: float | None = None, track_id: int = 1, confirmed: bool = True
 ) -> Track:
-    return Track(track_id, box, seen, confirmed, last_looked=seen if looked is None else looked)
+    return Track(track_id, box, seen, confirmed, last_searched=seen if searched is None else searched)
 
 
 def _motion(changed_at: float = math.inf, size: tuple[int, int] = SIZE) -> SceneMotion:
-    """A scene of which every part changed at ``changed_at``."""
+    """Return a scene in which everything last changed at ``changed_at``."""
     cells = np.full((30, 40), changed_at)
     return SceneMotion(size, cells, cells.copy())
 
@@ -55,14 +63,18 @@ def _run(
 
 
 def _followed(*boxes: Box) -> tuple[Callable[[float], list[Track]], Callable[[tuple[Search, ...], float], None]]:
-    """Tracks of faces that every look finds: the tracks at a time, and what to call with the searches made."""
-    looked = dict.fromkeys(range(1, len(boxes) + 1), 0.0)
+    """Simulate faces that every search finds.
+
+    Returns:
+        A function that returns the tracks at a time, and one to call with the searches made.
+    """
+    searched = dict.fromkeys(range(1, len(boxes) + 1), 0.0)
 
     def tracks(now: float) -> list[Track]:
-        return [_track(box, looked[i], track_id=i) for i, box in enumerate(boxes, 1)]
+        return [_track(box, searched[i], track_id=i) for i, box in enumerate(boxes, 1)]
 
     def made(searches: tuple[Search, ...], now: float) -> None:
-        looked.update({search.track_id: now for search in searches if search.track_id is not None})
+        searched.update({search.track_id: now for search in searches if search.track_id is not None})
 
     return tracks, made
 
@@ -76,10 +88,10 @@ def _followed(*boxes: Box) -> tuple[Callable[[float], list[Track]], Callable[[tu
     min_face=st.integers(8, 400),
     where=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
 )
-def test_any_face_is_whole_in_a_tile_that_looks_for_its_size(
+def test_any_face_is_complete_in_a_tile_that_searches_for_its_size(
     size: tuple[int, int], width: int, min_face: int, where: tuple[float, float, float]
 ) -> None:
-    tiles = sweep_tiles(size, replace(SETTINGS, full_search_width=width), Reach(min_face))
+    tiles = sweep_tiles(size, replace(SETTINGS, full_search_width=width), DetectorProfile(min_face))
     smallest, largest = math.ceil(tiles[0].min_face), min(size)
     assert smallest >= min_face - 1 and all(24 / tile.min_face - 1e-9 <= tile.scale <= 1 for tile in tiles)
     if smallest > largest:
@@ -97,13 +109,13 @@ def test_any_face_is_whole_in_a_tile_that_looks_for_its_size(
 
 
 @pytest.mark.parametrize("size", [(320, 240), (640, 480), (1280, 720), (1920, 1080), (480, 640)])
-def test_no_tile_is_most_of_the_work(size: tuple[int, int]) -> None:
+def test_no_tile_dominates_the_cost(size: tuple[int, int]) -> None:
     work = [tile.megapixels for tile in sweep_tiles(size, SETTINGS, MIN_FACE)]
     assert max(work) <= max(0.04, 0.4 * sum(work))
 
 
 @pytest.mark.parametrize("fps", [1, 5, 15, 30, 60])
-def test_every_tile_has_its_turn_in_time_and_no_frame_has_them_all(fps: int) -> None:
+def test_every_tile_is_searched_in_time_and_no_frame_searches_all(fps: int) -> None:
     tiles = sweep_tiles(SIZE, SETTINGS, MIN_FACE)
     searched: dict[Search, list[float]] = {tile: [] for tile in tiles}
     most = 0
@@ -111,16 +123,16 @@ def test_every_tile_has_its_turn_in_time_and_no_frame_has_them_all(fps: int) -> 
         most = max(most, len(searches)) if now > 0 else 0
         for search in searches:
             searched[search].append(now)
-    # A frame rate below one a second can do no better than every frame.
+    # Below one frame per second, the best possible interval is every frame.
     allowed = max(SETTINGS.acquire_within_s, 1 / fps) + 1e-9
     for times in searched.values():
         assert all(after - before <= allowed for before, after in itertools.pairwise(times))
         assert times[0] <= allowed and 10 - times[-1] <= allowed + 1 / fps
     if fps >= 15:
-        assert most <= 2  # but for the first frame
+        assert most <= 2  # except in the first frame
 
 
-def test_zero_searches_the_whole_of_every_frame() -> None:
+def test_acquire_within_0_searches_every_frame_as_a_whole() -> None:
     for _, searches in _run(15, 1, settings=replace(SETTINGS, acquire_within_s=0.0, budget_share=1.0), cost=CHEAP):
         assert [search.region for search in searches] == [Box(0, 0, *SIZE)]
 
@@ -128,8 +140,8 @@ def test_zero_searches_the_whole_of_every_frame() -> None:
 CHEAP = SearchCost(1e-6, 1e-6)
 
 
-@pytest.mark.parametrize("size", [(1920, 1080), (480, 640)])  # of the last there are as many tiles
-def test_a_frame_of_another_size_is_searched_from_the_start(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(1920, 1080), (480, 640)])  # the second one has the same number of tiles
+def test_a_frame_of_another_size_restarts_the_search(size: tuple[int, int]) -> None:
     state = ScheduleState(1.0, 0.1, (1.0,) * len(TILES), SIZE)
     searches, _ = plan_searches(_motion(size=size), [], 1.0, COST, state, SETTINGS, MIN_FACE)
     assert searches
@@ -141,7 +153,7 @@ def test_a_frame_of_another_size_is_searched_from_the_start(size: tuple[int, int
     acquire=st.sampled_from([0.0, 1.0]),
     threshold=st.sampled_from([0.0, 4.0]),
 )
-def test_zero_is_a_setting_like_any_other(look: float, still: float, acquire: float, threshold: float) -> None:
+def test_zero_settings_are_valid(look: float, still: float, acquire: float, threshold: float) -> None:
     zeros = replace(
         SETTINGS, look_every_s=look, still_look_s=still, acquire_within_s=acquire, motion_threshold=threshold
     )
@@ -152,7 +164,7 @@ def test_zero_is_a_setting_like_any_other(look: float, still: float, acquire: fl
         made(searches, now)
 
 
-def test_a_face_beyond_the_edge_is_looked_for_until_it_is_given_up() -> None:
+def test_a_track_outside_the_frame_is_searched_until_it_ends() -> None:
     state = ScheduleState(0.9, 0.1, (1.0,) * len(TILES), SIZE)
     searches, _ = plan_searches(_motion(-10.0), [_track(Box(900, 100, 80, 80))], 1.0, COST, state, SETTINGS, MIN_FACE)
     assert [search.track_id for search in searches] == [1]
@@ -167,7 +179,7 @@ def _around(track: Track, now: float = 1.0) -> Search:
     return search
 
 
-def test_a_tracked_face_is_looked_for_around_its_place_and_size() -> None:
+def test_a_tracked_face_is_searched_around_its_position_and_size() -> None:
     search = _around(_track(seen=0.9))
     assert (search.track_id, search.known) == (1, True)
     assert search.region == FACE.grown(SETTINGS.region_margin + 0.1 * SETTINGS.region_growth)
@@ -176,34 +188,34 @@ def test_a_tracked_face_is_looked_for_around_its_place_and_size() -> None:
     assert search.min_face * search.scale >= 24
 
 
-def test_every_second_search_of_a_tile_is_between_the_sizes_of_the_others() -> None:
-    reach = Reach.of(DetectorSettings(scale_factor=1.21))
+def test_every_second_search_of_a_tile_has_intermediate_sizes() -> None:
+    profile = DetectorProfile.of(DetectorSettings(scale_factor=1.21))
     state, scales = ScheduleState(), {}
     for index in range(60):
-        searches, state = plan_searches(_motion(), (), index / 15, COST, state, SETTINGS, reach)
+        searches, state = plan_searches(_motion(), (), index / 15, COST, state, SETTINGS, profile)
         for search in searches:
             scales.setdefault((search.region, search.max_face), []).append(search.scale)
-    assert len(scales) == len(sweep_tiles(SIZE, SETTINGS, reach))
+    assert len(scales) == len(sweep_tiles(SIZE, SETTINGS, profile))
     for tried in scales.values():
         assert len(tried) >= 3
         assert all(min(pair) / max(pair) == pytest.approx(1 / 1.1) for pair in itertools.pairwise(tried))
 
 
-def test_where_every_frame_is_searched_whole_no_face_waits_for_the_next_one() -> None:
+def test_searches_of_whole_frames_do_not_alternate() -> None:
     whole = replace(SETTINGS, acquire_within_s=0.0)
     plans = [searches for _, searches in _run(15, 1, settings=whole)]
     assert len(set(plans)) == 1
-    assert Reach.of(DetectorSettings(kind="yunet", model="m.onnx")).between == 1.0
+    assert DetectorProfile.of(DetectorSettings(kind="yunet", model="m.onnx")).alternate_zoom == 1.0
 
 
-def test_a_tile_leaves_out_the_faces_that_are_followed_but_no_others() -> None:
+def test_a_tile_hides_only_the_followed_faces() -> None:
     followed = _track(FACE, seen=0.9)
     new = _track(Box(400, 100, 80, 80), seen=0.9, track_id=2, confirmed=False)
-    lost = _track(Box(100, 300, 80, 80), seen=0.5, looked=0.9, track_id=3)
+    lost = _track(Box(100, 300, 80, 80), seen=0.5, searched=0.9, track_id=3)
     state = ScheduleState(0.9, 1.0, (-math.inf,) * len(TILES), SIZE)
     searches, _ = plan_searches(_motion(), [followed, new, lost], 1.0, COST, state, SETTINGS, MIN_FACE)
     hidden = {search.hidden for search in searches if search.track_id is None}
-    assert hidden == {(FACE.grown(HIDDEN),)}
+    assert hidden == {(FACE.grown(MASK_SIDE),)}
     assert all(search.hidden == () for search in searches if search.track_id is not None)
     whole = replace(SETTINGS, acquire_within_s=0.0)
     searches, _ = plan_searches(_motion(), [followed], 1.0, COST, ScheduleState(), whole, MIN_FACE)
@@ -214,8 +226,8 @@ def test_a_small_face_is_not_enlarged() -> None:
     assert _around(_track(Box(10, 10, 30, 30))).scale == 1.0
 
 
-def test_a_lost_face_is_looked_for_at_once_and_wider_and_wider() -> None:
-    searches = [_around(_track(seen=0.9 - gone, looked=0.9)) for gone in (0.05, 0.15, 0.25, 0.35)]
+def test_a_lost_face_is_searched_at_once_in_a_growing_region() -> None:
+    searches = [_around(_track(seen=0.9 - gone, searched=0.9)) for gone in (0.05, 0.15, 0.25, 0.35)]
     widths = [search.region.width for search in searches]
     assert widths == sorted(set(widths))
     steady = _around(_track(seen=0.9))
@@ -228,13 +240,13 @@ def test_a_lost_face_is_looked_for_at_once_and_wider_and_wider() -> None:
     ("state", "least", "most"),
     [
         ({"matched": True}, 1 / SETTINGS.look_every_s, 1.5 / SETTINGS.look_every_s),
-        ({"matched": False}, 29, 30),  # it looks otherwise: the cascade must tell
-        ({"matched": True, "last_seen": -1.0}, 0.8 / RETRY_S, 1.2 / RETRY_S),
-        ({"matched": False, "last_seen": -1.0}, 0.8 / RETRY_S, 1.2 / RETRY_S),
+        ({"matched": False}, 29, 30),  # the template does not match: the cascade must decide
+        ({"matched": True, "last_seen": -1.0}, 0.8 / RETRY_INTERVAL_S, 1.2 / RETRY_INTERVAL_S),
+        ({"matched": False, "last_seen": -1.0}, 0.8 / RETRY_INTERVAL_S, 1.2 / RETRY_INTERVAL_S),
         ({"matched": False, "confirmed": False}, 29, 30),
     ],
 )
-def test_how_often_a_second_a_face_is_looked_for(state: dict[str, float], least: float, most: float) -> None:
+def test_search_rate_of_a_face(state: dict[str, float], least: float, most: float) -> None:
     tracks, made = _followed(FACE)
     count = 0
     schedule = ScheduleState()
@@ -250,7 +262,7 @@ def test_how_often_a_second_a_face_is_looked_for(state: dict[str, float], least:
 # Motion
 
 
-def test_a_still_scene_is_left_alone_but_for_a_look_now_and_then() -> None:
+def test_a_static_scene_is_searched_rarely() -> None:
     tracks, made = _followed(FACE)
     counts = {"tile": 0, "region": 0}
     state, still = ScheduleState(), _motion(changed_at=-10.0)
@@ -267,7 +279,7 @@ def test_a_still_scene_is_left_alone_but_for_a_look_now_and_then() -> None:
     assert tiles * turns * 0.8 <= counts["tile"] <= tiles * (turns * 1.2 + 1)
 
 
-def test_a_face_that_is_not_there_though_nothing_moved_is_searched_for() -> None:
+def test_an_unmatched_face_in_a_static_scene_is_searched() -> None:
     searches, _ = plan_searches(
         _motion(changed_at=-10.0),
         [_track(seen=0.6)],
@@ -280,7 +292,7 @@ def test_a_face_that_is_not_there_though_nothing_moved_is_searched_for() -> None
     assert [search.track_id for search in searches] == [1]
 
 
-def test_only_the_tiles_that_changed_are_searched() -> None:
+def test_only_changed_tiles_are_searched() -> None:
     cells = np.full((30, 40), -10.0)
     cells[2:5, 2:5] = math.inf  # the upper left corner
     motion = SceneMotion(SIZE, cells, cells)
@@ -288,7 +300,7 @@ def test_only_the_tiles_that_changed_are_searched() -> None:
     assert searched and all(search.region.x < 80 and search.region.y < 80 for search in searched)
 
 
-def test_without_a_threshold_what_stands_still_is_searched_as_well() -> None:
+def test_without_a_threshold_static_parts_are_searched_as_well() -> None:
     still = _motion(changed_at=-10.0)
     off = replace(SETTINGS, motion_threshold=0.0)
     gated = sum(len(found) for _, found in _run(15, 10, motion=still))
@@ -300,7 +312,7 @@ def test_without_a_threshold_what_stands_still_is_searched_as_well() -> None:
 
 @pytest.mark.parametrize("slowness", [1.0, 5.0, 15.0])
 @pytest.mark.parametrize("share", [0.1, 0.5])
-def test_the_budget_holds_on_any_chip_and_everything_still_has_its_turn(slowness: float, share: float) -> None:
+def test_the_budget_holds_at_any_cost_and_everything_is_searched(slowness: float, share: float) -> None:
     cost = SearchCost(COST.tile * slowness, COST.region * slowness)
     budget = replace(SETTINGS, budget_share=share)
     looks, made = _followed(*(Box(100 * i, 50 * i, 80, 80) for i in range(5)))
@@ -313,13 +325,13 @@ def test_the_budget_holds_on_any_chip_and_everything_still_has_its_turn(slowness
         searches, state = plan_searches(_motion(), tracks, now, cost, state, budget, MIN_FACE)
         made(searches, now)
         if index == 0:
-            continue  # the first frame is searched whole
+            continue  # the first frame is searched as a whole
         spent += sum(cost.of(search) for search in searches)
         longest = max(longest, *map(cost.of, searches), 0.0)
         for search in searches:
             key = search.track_id or (search.region, search.scale)
             turns[key] = turns.get(key, 0) + 1
-    # One search may overdraw it, and is paid back before the next.
+    # One search may overdraw the credit, which must recover before the next one.
     assert spent <= share * 120 + longest
     regions = [turns[i] for i in range(1, 6)]
     assert min(regions) >= 0.6 * max(regions) - 1 and min(regions) > 0
@@ -329,9 +341,7 @@ def test_the_budget_holds_on_any_chip_and_everything_still_has_its_turn(slowness
 @pytest.mark.parametrize(
     ("fps", "slowness", "faces", "matched"), [(4, 5, 5, True), (15, 8, 3, False), (5, 8, 2, False)]
 )
-def test_faces_that_want_every_frame_leave_the_tiles_their_turns(
-    fps: int, slowness: float, faces: int, matched: bool
-) -> None:
+def test_searches_of_tracks_do_not_starve_tiles(fps: int, slowness: float, faces: int, matched: bool) -> None:
     cost = SearchCost(COST.tile * slowness, COST.region * slowness)
     tracks, made = _followed(*(Box(100 * i, 50 * i, 80, 80) for i in range(faces)))
     state, turns = ScheduleState(), dict.fromkeys(TILES, 0)
@@ -346,7 +356,7 @@ def test_faces_that_want_every_frame_leave_the_tiles_their_turns(
     assert min(turns.values()) >= 5
 
 
-def test_the_budget_of_a_frame_holds_but_for_a_search_that_alone_is_more() -> None:
+def test_the_frame_budget_is_exceeded_only_by_a_single_search() -> None:
     tracks, made = _followed(*(Box(100 * i, 50 * i, 80, 80) for i in range(5)))
     tight = replace(SETTINGS, budget_ms=8.0)
     state = ScheduleState()
@@ -357,7 +367,7 @@ def test_the_budget_of_a_frame_holds_but_for_a_search_that_alone_is_more() -> No
         assert len(searches) <= 1 or sum(map(COST.of, searches)) <= 8e-3
 
 
-def test_the_measured_cost_follows_a_chip_that_throttles_and_recovers() -> None:
+def test_the_measured_cost_follows_throttling() -> None:
     search, cost = Search(FACE, 1.0, 24, 100, 1), COST
     for _ in range(30):
         cost = cost.measured(search, 0.1)
@@ -366,11 +376,11 @@ def test_the_measured_cost_follows_a_chip_that_throttles_and_recovers() -> None:
         cost = cost.measured(search, 0.01)
     assert cost.of(search) == pytest.approx(0.01, rel=0.05)
     assert cost.measured(Search(Box(0, 0, 0, 0), 1.0, 24), 1.0) == cost
-    assert cost.measured(Search(Box(0, 0, 200, 10), 1.0, 24, 1), 1e-6) == cost  # the detector does not look at it
-    assert cost.measured(search, 60.0).of(search) < 2 * cost.of(search)  # held up once
+    assert cost.measured(Search(Box(0, 0, 200, 10), 1.0, 24, 1), 1e-6) == cost  # too small for the detector
+    assert cost.measured(search, 60.0).of(search) < 2 * cost.of(search)  # one outlier
 
 
-# Anything
+# Arbitrary states
 
 
 boxes = st.builds(Box, st.integers(-50, 700), st.integers(-50, 500), st.integers(1, 600), st.integers(1, 600))
@@ -394,7 +404,7 @@ states = st.builds(
 
 @settings(max_examples=200)
 @given(any_tracks, times, states, st.floats(-10, 110))
-def test_any_state_makes_a_sound_plan_and_the_same_one_again(
+def test_any_state_gives_a_valid_and_reproducible_plan(
     tracks: list[Track], now: float, state: ScheduleState, changed_at: float
 ) -> None:
     motion = _motion(changed_at)

@@ -1,4 +1,4 @@
-"""Counters add up, percentiles are near the exact ones, and memory stays bounded."""
+"""Counters add up, percentiles are accurate, and memory use is bounded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_percentiles_are_within_two_percent(durations: list[float], share: float
 
 
 @given(st.lists(st.floats(1e-6, 10.0), max_size=100))
-def test_what_monitoring_counts_adds_up(durations: list[float]) -> None:
+def test_latency_buckets_are_consistent(durations: list[float]) -> None:
     histogram = LatencyHistogram()
     for duration in durations:
         histogram.add(duration)
@@ -42,7 +42,7 @@ def test_what_monitoring_counts_adds_up(durations: list[float]) -> None:
 
 @given(st.lists(st.floats(), max_size=20))
 @example([math.inf, -math.inf, math.nan, 1e3, 0.0, -1.0])
-def test_no_time_at_all_kills_a_run(durations: list[float]) -> None:
+def test_any_duration_is_accepted(durations: list[float]) -> None:
     histogram = LatencyHistogram()
     for duration in durations:
         histogram.add(duration)
@@ -55,7 +55,7 @@ def test_no_time_at_all_kills_a_run(durations: list[float]) -> None:
         assert math.isnan(latency.p50_ms)
 
 
-def test_a_time_before_it_began_is_the_shortest_and_none_is_left_out() -> None:
+def test_negative_durations_count_as_the_minimum_and_nan_is_ignored() -> None:
     histogram = LatencyHistogram()
     for duration in (-5.0, -0.1, math.nan):
         histogram.add(duration)
@@ -83,7 +83,7 @@ def test_counts_from_many_threads_add_up() -> None:
     assert {fault: count for fault, count in status.refused.items() if count} == {"blurred": 2000}
 
 
-def test_a_stage_is_timed_and_its_processor_time_is_the_threads() -> None:
+def test_a_stage_records_duration_and_thread_time() -> None:
     telemetry = Telemetry()
     with StageTimer(telemetry, "sleeping", with_cpu=True):
         time.sleep(0.03)
@@ -97,7 +97,7 @@ def test_a_stage_is_timed_and_its_processor_time_is_the_threads() -> None:
     assert 0.02 <= telemetry.snapshot().pipeline_cpu_s <= telemetry.snapshot().cpu_s
 
 
-def test_a_failing_stage_is_counted_and_its_error_passes() -> None:
+def test_a_failing_stage_is_counted_and_its_error_propagates() -> None:
     telemetry = Telemetry()
     with pytest.raises(KeyError), telemetry.stage("broken"):
         raise KeyError("x")
@@ -105,7 +105,7 @@ def test_a_failing_stage_is_counted_and_its_error_passes() -> None:
 
 
 def test_resident_memory_is_plausible() -> None:
-    # In a process of its own: this one may be given memory that it has just freed.
+    # In a new process, because this one may reuse memory that it has freed.
     code = """
 import numpy as np
 from fer_edge.system.process_memory import resident_mib
@@ -129,7 +129,7 @@ def test_memory_is_read_without_heavy_imports() -> None:
     assert heavy == "False"
 
 
-def test_memory_stays_bounded_however_long_it_runs() -> None:
+def test_memory_use_is_constant() -> None:
     telemetry = Telemetry()
     before = resident_mib()
     for _ in range(50_000):

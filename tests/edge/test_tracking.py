@@ -1,4 +1,4 @@
-"""Tracks keep their faces through crossings, gaps and odd clocks, and never use an id again."""
+"""Tracks keep their faces through crossings, gaps and irregular clocks; ids are never reused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import TrackingSettings
-from fer_edge.stages.tracking import Tracker, associate, likeness
+from fer_edge.stages.tracking import Tracker, associate, association_score
 from fer_edge.types import Box, Face, Track
 
 boxes = st.builds(Box, st.integers(0, 200), st.integers(0, 200), st.integers(10, 80), st.integers(10, 80))
@@ -25,11 +25,11 @@ def _square(x: float, y: float, side: int = 60) -> Box:
 
 
 @given(st.lists(boxes, max_size=4), st.lists(boxes, max_size=4))
-def test_association_is_one_to_one_and_globally_best(tracks: list[Box], faces: list[Box]) -> None:
+def test_association_is_one_to_one_and_optimal(tracks: list[Box], faces: list[Box]) -> None:
     def total(pairs: list[tuple[int, int]]) -> float:
         return sum(weight[pair] for pair in pairs)
 
-    weight = {(i, j): likeness(a, b) for i, a in enumerate(tracks) for j, b in enumerate(faces)}
+    weight = {(i, j): association_score(a, b) for i, a in enumerate(tracks) for j, b in enumerate(faces)}
     pairs = associate(tracks, faces)
     assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == len(pairs)
     assert all(weight[pair] > 0 for pair in pairs)
@@ -41,39 +41,39 @@ def test_association_is_one_to_one_and_globally_best(tracks: list[Box], faces: l
     assert total(pairs) == pytest.approx(best)
 
 
-def test_greedy_would_fail_here() -> None:
-    # The best single pair (track 0, face 1) would leave track 1 with nothing.
+def test_greedy_assignment_would_fail() -> None:
+    # The best single pair (track 0, face 1) would leave track 1 without a face.
     tracks = [Box(0, 0, 60, 60), Box(40, 0, 60, 60)]
     faces = [Box(-35, 0, 60, 60), Box(10, 0, 60, 60)]
     assert associate(tracks, faces) == [(0, 0), (1, 1)]
 
 
-def test_far_faces_and_other_sizes_are_not_joined() -> None:
+def test_distant_faces_and_other_sizes_are_not_associated() -> None:
     assert associate([Box(0, 0, 50, 50)], [Box(200, 0, 50, 50)]) == []
     assert associate([Box(0, 0, 20, 20)], [Box(0, 0, 200, 200)]) == []
-    # Just beside each other: no overlap, but near.
+    # Adjacent: little overlap, but a small distance.
     assert associate([Box(0, 0, 50, 50)], [Box(35, 0, 50, 50)]) == [(0, 0)]
 
 
-def test_a_face_that_is_followed_by_its_looks_moves_with_them() -> None:
+def test_a_track_moves_with_its_template() -> None:
     tracker = Tracker()
     for index in range(3):
         _step(tracker, index / 15, _square(100, 100))
     for index in range(3, 10):
         now = index / 15
-        tracker.place(now, {1: _square(100 + 6 * (index - 2), 100), 99: _square(0, 0)})
+        tracker.relocate(now, {1: _square(100 + 6 * (index - 2), 100), 99: _square(0, 0)})
         (track,) = tracker.predicted(now)
-        assert (track.matched, track.last_placed, track.last_seen) == (True, now, 2 / 15)
+        assert (track.matched, track.last_located, track.last_seen) == (True, now, 2 / 15)
         assert track.face is not None and track.face.box == track.box
     assert track.box.iou(_square(142, 100)) > 0.8
-    # It moves on as it did, and what is known of it a frame later is no match.
-    tracker.place(now + 0.1, {})
+    # Without a match in the next frame, it continues at its velocity.
+    tracker.relocate(now + 0.1, {})
     (later,) = tracker.predicted(now + 0.1)
     assert not later.matched and later.box.centre[0] > track.box.centre[0]
 
 
 @pytest.mark.parametrize("away", [0.95, 1.1, 1.29])
-def test_a_face_that_was_hidden_for_a_moment_keeps_its_id_where_it_is_looked_for(away: float) -> None:
+def test_a_hidden_face_keeps_its_id_within_the_searched_region(away: float) -> None:
     tracker = Tracker()
     for index in range(5):
         _step(tracker, index / 15, _square(100, 100))
@@ -81,14 +81,14 @@ def test_a_face_that_was_hidden_for_a_moment_keeps_its_id_where_it_is_looked_for
         _step(tracker, index / 15)
     tracks = _step(tracker, 12 / 15, _square(100 + 60 * away, 100))
     assert [track.track_id for track in tracks] == [1]
-    # At once it may not jump so far: there another one has come.
+    # Without the gap, a face at that distance is a new one.
     other = Tracker()
     for index in range(5):
         _step(other, index / 15, _square(100, 100))
     assert len(_step(other, 5 / 15, _square(100 + 60 * away, 100))) == 2
 
 
-def test_frames_of_one_time_are_frames_of_their_own() -> None:
+def test_frames_with_the_same_time_are_distinct() -> None:
     tracker = Tracker()
     for _ in range(3):
         _step(tracker, 0.0, _square(100, 100))
@@ -96,14 +96,14 @@ def test_frames_of_one_time_are_frames_of_their_own() -> None:
     assert track.confirmed and not track.found and track.face is None
 
 
-def test_looks_alone_keep_no_track_alive_but_are_read_while_it_lives() -> None:
+def test_template_matches_alone_do_not_keep_a_track_alive() -> None:
     tracker = Tracker(TrackingSettings(left_after_s=1.0))
     for index in range(3):
         _step(tracker, index / 10, _square(100, 100))
     lasted = 0.2
     for index in range(3, 40):
         now = index / 10
-        tracker.place(now, {1: _square(100, 100)})
+        tracker.relocate(now, {1: _square(100, 100)})
         tracks = _step(tracker, now)
         if not tracks:
             break
@@ -134,7 +134,7 @@ def test_a_moving_face_survives_missed_frames() -> None:
     assert tracks[0].box.iou(_square(100 + 150 * t, 200)) > 0.8
 
 
-def test_confirmation_takes_hits_and_a_chance_hit_is_dropped_at_once() -> None:
+def test_confirmation_takes_several_hits_and_a_false_detection_ends_at_once() -> None:
     tracker = Tracker(TrackingSettings(confirm_hits=3))
     box = Box(50, 50, 60, 60)
     assert not _step(tracker, 0.0, box)[0].confirmed
@@ -144,7 +144,7 @@ def test_confirmation_takes_hits_and_a_chance_hit_is_dropped_at_once() -> None:
     assert [track.track_id for track in _step(tracker, 0.4, box)] == [1]
 
 
-def test_a_track_ends_after_the_time_and_its_id_is_not_used_again() -> None:
+def test_a_track_ends_after_left_after_s_and_its_id_is_not_reused() -> None:
     tracker = Tracker(TrackingSettings(left_after_s=1.0))
     box = Box(50, 50, 60, 60)
     for index in range(5):
@@ -164,7 +164,7 @@ def test_low_frame_rates_keep_a_track() -> None:
     assert [(track.track_id, track.confirmed) for track in tracks] == [(1, True)]
 
 
-def test_a_track_holds_the_face_that_was_found_or_should_be_there() -> None:
+def test_a_track_has_the_detected_or_predicted_face() -> None:
     tracker = Tracker()
     left, right = Box(50, 50, 60, 60), Box(300, 50, 60, 60)
     assert [track.face for track in _step(tracker, 0.0, left, right)] == [Face(left, 1.0), Face(right, 1.0)]
@@ -183,7 +183,7 @@ def test_a_track_holds_the_face_that_was_found_or_should_be_there() -> None:
         max_size=25,
     ),
 )
-def test_anything_found_at_any_time_keeps_the_books_in_order(
+def test_any_detections_at_any_time_keep_tracks_consistent(
     steps: list[tuple[float, list[Box]]],
 ) -> None:
     tracker, now = Tracker(), 0.0
@@ -202,17 +202,17 @@ def test_anything_found_at_any_time_keeps_the_books_in_order(
             assert abs(track.box.x) < 1e5 and abs(track.box.y) < 1e5
 
 
-def test_a_track_that_was_not_looked_for_is_not_missed() -> None:
+def test_a_track_that_was_not_searched_is_not_missed() -> None:
     tracker = Tracker(TrackingSettings(left_after_s=1.0))
     for index in range(5):
         _step(tracker, index / 10, Box(50, 50, 60, 60), Box(300, 50, 60, 60))
     for index in range(5, 60):
-        tracks = tracker.update(index / 10, [], looked_for={2})
-    assert [(track.track_id, track.lost, track.last_looked) for track in tracks] == [(1, False, 0.4)]
-    # One look in vain after a long time without any is no leaving yet: it is looked for wider first.
-    assert [track.lost for track in tracker.update(6.0, [], looked_for={1})] == [True]
-    assert [track.track_id for track in tracker.update(6.9, [], looked_for={1})] == [1]
-    assert tracker.update(7.1, [], looked_for={1}) == ()
+        tracks = tracker.update(index / 10, [], searched_ids={2})
+    assert [(track.track_id, track.lost, track.last_searched) for track in tracks] == [(1, False, 0.4)]
+    # A single failed search after a long interval does not end the track: the next search is wider.
+    assert [track.lost for track in tracker.update(6.0, [], searched_ids={1})] == [True]
+    assert [track.track_id for track in tracker.update(6.9, [], searched_ids={1})] == [1]
+    assert tracker.update(7.1, [], searched_ids={1}) == ()
 
 
 @pytest.mark.parametrize("fps", [10, 15, 30])
@@ -223,7 +223,7 @@ def test_ids_survive_a_crossing_in_which_one_face_hides_the_other(fps: int, hidd
     for index in range(round(seconds * fps)):
         t = index / fps
         front, back = _square(80 + speed * t, 200, side), _square(560 - speed * t, 210, side)
-        # The detector gives one box for two faces that cover each other, and is blind for a while around that.
+        # The detector returns one box for two faces that overlap, and none for a while before and after.
         apart = abs(t - seconds / 2) > hidden_s / 2
         tracks = _step(tracker, t, front, back) if apart else _step(tracker, t, front)
     by_id = {track.track_id: track.box for track in tracks}
@@ -233,7 +233,7 @@ def test_ids_survive_a_crossing_in_which_one_face_hides_the_other(fps: int, hidd
 
 @pytest.mark.parametrize("hidden_s", [0.2, 0.5, 0.8])
 @pytest.mark.parametrize("speed", [0, 60, 120])
-def test_a_face_that_was_hidden_for_a_moment_keeps_its_id(hidden_s: float, speed: int) -> None:
+def test_a_briefly_hidden_face_keeps_its_id(hidden_s: float, speed: int) -> None:
     tracker = Tracker()
     for index in range(60):
         t = index / 15
@@ -247,7 +247,7 @@ def test_association_does_not_depend_on_the_order(pairs: list[tuple[Box, Box]], 
     tracks, faces = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
     def total(some_faces: list[Box]) -> float:
-        return sum(likeness(tracks[row], some_faces[column]) for row, column in associate(tracks, some_faces))
+        return sum(association_score(tracks[row], some_faces[column]) for row, column in associate(tracks, some_faces))
 
     before = total(faces)
     shuffle.shuffle(faces)
@@ -255,26 +255,26 @@ def test_association_does_not_depend_on_the_order(pairs: list[tuple[Box, Box]], 
 
 
 @given(boxes, boxes)
-def test_likeness_is_symmetric_and_best_for_the_same_box(a: Box, b: Box) -> None:
-    assert likeness(a, b) == likeness(b, a)
-    assert 0.0 <= likeness(a, b) <= likeness(a, a) == 2.0
+def test_association_score_is_symmetric_and_maximal_for_the_same_box(a: Box, b: Box) -> None:
+    assert association_score(a, b) == association_score(b, a)
+    assert 0.0 <= association_score(a, b) <= association_score(a, a) == 2.0
 
 
-def test_a_place_that_alternates_by_a_pixel_is_one_place_and_a_slow_movement_is_not() -> None:
+def test_one_pixel_of_jitter_is_static_and_slow_motion_is_not() -> None:
     tracker = Tracker(TrackingSettings(confirm_hits=1))
     _step(tracker, 0.0, Box(100, 100, 60, 60))
     boxes = []
     for frame in range(1, 30):
-        tracker.place(frame / 15, {1: Box(100 + frame % 2, 100, 60, 60)})
+        tracker.relocate(frame / 15, {1: Box(100 + frame % 2, 100, 60, 60)})
         boxes.append(tracker.predicted(frame / 15)[0].box)
     assert set(boxes) == {Box(100, 100, 60, 60)}
     for frame in range(30, 90):
         place = Box(100 + (frame - 30) // 3, 100, 60, 60)
-        tracker.place(frame / 15, {1: place})
+        tracker.relocate(frame / 15, {1: place})
         assert abs(tracker.predicted(frame / 15)[0].box.x - place.x) <= 2
 
 
-def test_two_frames_of_almost_the_same_time_tell_no_velocity() -> None:
+def test_two_almost_simultaneous_frames_give_no_velocity() -> None:
     tracker = Tracker(TrackingSettings(confirm_hits=1))
     _step(tracker, 0.0, Box(0, 0, 10, 18))
     (track,) = _step(tracker, 2.2e-308, Box(0, 0, 10, 10))

@@ -1,4 +1,4 @@
-"""YuNet finds a real face, upright and turned, in the frame's own pixels, at any place and scale that it is given."""
+"""YuNet finds a real face, upright and turned, in any region and at any scale, and returns pixels of the frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.searches import find
 from support.yunet import yunet_file
 
 WITH_CASCADE = hasattr(cv2, "CascadeClassifier")
-"""OpenCV 5 has none, and these tests pass there."""
+"""OpenCV 5 has no cascade, and these tests also pass there."""
 MIDDLE = (FACE_IN_PORTRAIT.centre[0], FACE_IN_PORTRAIT.centre[1])
 
 
@@ -60,13 +60,13 @@ def test_the_face_is_found_in_frame_coordinates(detector: YuNetFaceDetector, reg
     gray = portrait()
     before = gray.copy()
     box = the_one(find(detector, gray, region, scale=scale))
-    # As the cascade would draw it, which the crop's margin is measured by.
+    # As large as the box of the cascade, which the margin of the crop refers to.
     assert box.iou(FACE_IN_PORTRAIT) > 0.75 and box.width == box.height
     np.testing.assert_array_equal(gray, before)
 
 
 def turned(degrees: float = 0.0, narrow: float = 1.0, scale: float = 1.0) -> UInt8Array:
-    """The portrait turned in its plane about the face, and as narrow as a head that turns away, uint8 [512, 512]."""
+    """Return the portrait, rotated about the face and compressed like a head turned sideways, uint8 [512, 512]."""
     matrix = cv2.getRotationMatrix2D(MIDDLE, degrees, scale)
     matrix[0] *= narrow
     matrix[0, 2] += (1 - narrow) * MIDDLE[0]
@@ -76,7 +76,7 @@ def turned(degrees: float = 0.0, narrow: float = 1.0, scale: float = 1.0) -> UIn
 @pytest.mark.parametrize(
     ("degrees", "narrow"), [(-40, 1.0), (-30, 1.0), (-25, 1.0), (25, 1.0), (35, 1.0), (-20, 0.7), (25, 0.6)]
 )
-def test_turned_heads_are_found_which_the_cascade_misses(
+def test_turned_heads_missed_by_the_cascade_are_found(
     detector: YuNetFaceDetector, degrees: float, narrow: float
 ) -> None:
     gray = turned(degrees, narrow)
@@ -102,7 +102,7 @@ def test_the_face_is_found_at_any_place_and_size(
     assert found and found[0].box.iou(truth) > 0.6
 
 
-def test_a_face_that_fills_a_large_picture_is_found(yunet: DetectorSettings) -> None:
+def test_a_face_that_fills_a_large_image_is_found(yunet: DetectorSettings) -> None:
     head = portrait()[10:230, 120:340]
     large = np.asarray(cv2.resize(head, (2200, 2200), interpolation=cv2.INTER_CUBIC), np.uint8)
     box = the_one(StillFaceFinder(RuntimeSettings(detector=yunet)).find(large))
@@ -113,7 +113,7 @@ def test_only_the_region_is_searched(detector: YuNetFaceDetector) -> None:
     gray = portrait()
     for outside in (
         Box(300, 250, 180, 180),
-        Box(280, 0, 100, 200),  # beside the face, which the picture that is searched shows in part
+        Box(280, 0, 100, 200),  # next to the face, a part of which is in the searched image
         Box(9999, 0, 100, 100),
         Box(0, -500, 200, 200),
         Box(10, 10, 0, 0),
@@ -123,7 +123,7 @@ def test_only_the_region_is_searched(detector: YuNetFaceDetector) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
-def test_what_is_hidden_is_not_found(detector: YuNetFaceDetector, scale: float) -> None:
+def test_hidden_faces_are_not_found(detector: YuNetFaceDetector, scale: float) -> None:
     gray = np.hstack([portrait(), portrait()])
     right = replace(FACE_IN_PORTRAIT, x=FACE_IN_PORTRAIT.x + portrait().shape[1])
     assert len(find(detector, gray, scale=scale)) == 2
@@ -138,7 +138,7 @@ def test_size_limits_hold_in_frame_pixels(detector: YuNetFaceDetector) -> None:
     assert find(detector, gray, scale=0.5, max_face=60) == []
 
 
-def test_a_known_face_may_be_less_sure(yunet: DetectorSettings) -> None:
+def test_a_known_face_needs_a_lower_score(yunet: DetectorSettings) -> None:
     strict = YuNetFaceDetector(replace(yunet, min_score=0.99, known_min_score=0.3))
     assert find(strict, portrait(), scale=0.5) == []
     assert find(strict, portrait(), scale=0.5, known=True)
@@ -149,17 +149,17 @@ def test_small_and_odd_frames(detector: YuNetFaceDetector, shape: tuple[int, int
     assert find(detector, np.full(shape, 128, np.uint8)) == []
 
 
-def test_what_is_not_a_gray_picture_is_refused(detector: YuNetFaceDetector) -> None:
+def test_other_arrays_are_refused(detector: YuNetFaceDetector) -> None:
     with pytest.raises(InputError):
         detector.detect(np.zeros((64, 64, 3), np.uint8), Search(Box(0, 0, 64, 64)))
     with pytest.raises(ConfigError):
         YuNetFaceDetector(DetectorSettings())
 
 
-def test_many_sizes_of_picture_change_no_answer(detector: YuNetFaceDetector, yunet: DetectorSettings) -> None:
-    """Networks are kept by size, and used again at others.
+def test_results_do_not_depend_on_earlier_image_sizes(detector: YuNetFaceDetector, yunet: DetectorSettings) -> None:
+    """Networks are cached by size, and reused for other sizes.
 
-    OpenCV sums in another order where memory is aligned in another way, so the last digits of a score may differ.
+    OpenCV's order of summation depends on the alignment of memory, so the last digits of a score may differ.
     """
     gray = portrait()
     regions = [FACE_IN_PORTRAIT.grown(factor) for factor in (1.5, 1.9, 2.3, 2.7, 3.1, 3.5, 4.0)]
@@ -176,7 +176,7 @@ sides = st.floats(1, 2000)
 
 
 @given(st.floats(-500, 2000), st.floats(-500, 2000), sides, sides, st.integers(2, 9))
-def test_the_converted_box_is_square_in_its_place_and_grows_with_the_face(
+def test_the_converted_box_is_square_centred_and_scales_with_the_face(
     x: float, y: float, width: float, height: float, factor: int
 ) -> None:
     box = haar_box(x, y, width, height)
@@ -210,15 +210,14 @@ def test_a_moving_face_is_followed_and_the_same_frames_give_the_same_tracks(yune
     found = tracks()
     assert found == tracks()
     inside = [
-        (told, truth)
-        for told, (frame, truth) in zip(found, frames, strict=True)
-        if truth.clipped(frame.width, frame.height) == truth
-        and frame.captured_at > 2.0  # it came into the picture at 1.0
+        (shown, truth)
+        for shown, (frame, truth) in zip(found, frames, strict=True)
+        if truth.clipped(frame.width, frame.height) == truth and frame.captured_at > 2.0  # it came into view at 1.0
     ]
     assert len(inside) > 30
-    hit = [any(Box(*box).iou(truth) > 0.5 for _, box in told) for told, truth in inside]
+    hit = [any(Box(*box).iou(truth) > 0.5 for _, box in shown) for shown, truth in inside]
     assert sum(hit) > 0.9 * len(hit)
-    assert len({track_id for told in found for track_id, _ in told}) == 1
+    assert len({track_id for shown in found for track_id, _ in shown}) == 1
 
 
 def test_it_works_where_opencv_has_no_cascade(yunet: DetectorSettings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What is taken for YuNet's file, what is refused, and how: by the commands, and by doctor."""
+"""YuNet model files: which are accepted and which are refused, by the commands and by doctor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def predict(model: object, cwd: Path, **more: str) -> tuple[int, str, str]:
 
 
 def refused(model: object, cwd: Path, *parts: str) -> None:
-    """By what the commands call, which takes less time than they do; one of them is a test of its own."""
+    """Call the function behind the commands, which is faster. One command has its own test."""
     with pytest.raises(ModelError) as caught:
         YuNetFaceDetector(DetectorSettings(kind="yunet", model=str(cwd / str(model))))
     error = str(caught.value)
@@ -43,7 +43,7 @@ def refused(model: object, cwd: Path, *parts: str) -> None:
 
 
 def republished(path: Path) -> Path:
-    """The model with a comment (ModelProto.doc_string) more: it works, and its hash is not a known one."""
+    """The model with an added comment (ModelProto.doc_string): it works, and its hash is unknown."""
     path.write_bytes(yunet_file().read_bytes() + b"\x32\x05later")
     return path
 
@@ -56,7 +56,7 @@ def test_the_command_finds_the_face(tmp_path: Path) -> None:
     assert abs(face["box"][0] - FACE_IN_PORTRAIT.x) < 20
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_missing_and_special_files_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "absent.onnx", tmp_path, "no such file", YUNET_PAGE)
     refused(tmp_path, tmp_path, "must be a file", YUNET_PAGE)
     os.mkfifo(tmp_path / "pipe")
@@ -67,12 +67,12 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / ("x" * 300), tmp_path, "cannot read")
 
 
-def test_what_is_no_yunet_is_refused(tmp_path: Path) -> None:
+def test_other_content_is_refused(tmp_path: Path) -> None:
     path, content = tmp_path / "model.onnx", yunet_file().read_bytes()
     for wrong, part in (
         (b"", "is empty"),
-        (content[:-1], "OpenCV says"),
-        (content[: len(content) // 2], "OpenCV says"),
+        (content[:-1], "OpenCV reports"),
+        (content[: len(content) // 2], "OpenCV reports"),
         (b"<!DOCTYPE html><title>404</title>", "not a YuNet model"),
         (OTHER_MODEL.read_bytes(), "not a YuNet model"),
     ):
@@ -88,11 +88,11 @@ def test_a_command_refuses_in_one_line(tmp_path: Path) -> None:
     path.write_bytes(yunet_file().read_bytes()[:-1])
     code, out, error = predict(path, tmp_path)
     assert (code, out, error.count("\n")) == (4, "", 1)
-    assert "model.onnx: not a YuNet model: OpenCV says: " in error and YUNET_PAGE in error
+    assert "model.onnx: not a YuNet model: OpenCV reports: " in error and YUNET_PAGE in error
 
 
-def test_a_damaged_file_is_refused_and_brings_nothing_down(tmp_path: Path) -> None:
-    """Some make OpenCV itself crash, others load and find nonsense."""
+def test_a_damaged_file_is_refused_without_a_crash(tmp_path: Path) -> None:
+    """Some of these files crash OpenCV, others load and return nonsense."""
     content, random, codes = yunet_file().read_bytes(), Random(3), set()
     for number in range(8):
         damaged = bytearray(content)
@@ -103,20 +103,20 @@ def test_a_damaged_file_is_refused_and_brings_nothing_down(tmp_path: Path) -> No
         try:
             faces = find(YuNetFaceDetector(DetectorSettings(kind="yunet", model=str(path))), portrait(), scale=0.5)
             codes.add(0)
-            assert faces[0].box.iou(FACE_IN_PORTRAIT) > 0.5  # it was no damage that matters
+            assert faces[0].box.iou(FACE_IN_PORTRAIT) > 0.5  # the damage has no effect
         except ModelError as error:
             codes.add(error.exit_code)
             assert str(path) in str(error) and "\n" not in str(error)
     assert 4 in codes
 
 
-def test_another_file_that_finds_faces_is_taken(tmp_path: Path) -> None:
+def test_an_unknown_file_that_finds_faces_is_accepted(tmp_path: Path) -> None:
     code, out, error = predict(republished(tmp_path / "later.onnx"), tmp_path)
     assert (code, error) == (0, "")
     assert len(json.loads(out)["images"][0]["faces"]) == 1
 
 
-def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
+def test_inconsistent_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('[detector]\nkind = "yunet"\n')
     result = fer_edge("run", "demo", "--config", "a.toml", cwd=tmp_path)
     assert_one_line(result, 2, "a.toml", "detector", "needs model", YUNET_PAGE)
@@ -128,7 +128,7 @@ def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
     assert_one_line(fer_edge("run", "demo", "--config", "d.toml", cwd=tmp_path), 4, "absent.onnx", YUNET_PAGE)
 
 
-def test_run_tells_of_the_face(tmp_path: Path) -> None:
+def test_run_reports_the_face(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(f'[detector]\nkind = "yunet"\nmodel = "{yunet_file()}"\n')
     result = fer_edge("run", "demo", "--config", "own.toml", "--max-frames", 90, "--events", "-", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -152,7 +152,7 @@ def test_doctor(tmp_path: Path) -> None:
     assert_found(check_detector(context(tmp_path / "absent")), Verdict.BAD, "no such file")
 
 
-def test_doctor_minds_no_missing_cascade_where_yunet_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_accepts_a_missing_cascade_with_yunet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "__version__", "5.0.0")
     monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
     assert_found(check_opencv(context(yunet_file())), Verdict.OK, "5.0.0")

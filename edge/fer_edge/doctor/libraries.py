@@ -45,7 +45,7 @@ def check_detector(context: Context) -> Finding:
     import numpy as np
 
     from fer_edge.stages.detection.yunet import YuNetFaceDetector
-    from fer_edge.stages.detection.yunet_model import STRIDE, read_model, try_apart
+    from fer_edge.stages.detection.yunet_model import STRIDE, read_model, test_in_subprocess
     from fer_edge.types import Search
 
     detector = context.settings.detector
@@ -53,7 +53,7 @@ def check_detector(context: Context) -> Finding:
         return ok(f"Haar cascade; YuNet also detects turned faces: {YUNET_FILE} from {YUNET_PAGE}")
     try:
         file = read_model(Path(detector.model))
-        try_apart(file)
+        test_in_subprocess(file)
         yunet = YuNetFaceDetector(detector)
     except FerEdgeError as error:
         message, _, _ = str(error).partition(f"; take {YUNET_FILE}")

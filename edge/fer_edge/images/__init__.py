@@ -1,1 +1,1 @@
-"""Image files and arrays as uint8 grey images, and resampling."""
+"""Read image files and convert arrays to grey images (uint8 [H, W]); resample them."""

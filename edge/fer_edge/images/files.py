@@ -1,4 +1,4 @@
-"""Reading and listing image files; every fault is one line that names the file."""
+"""Read, write and list image files. Errors are one line, which names the file."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from fer_edge.types import UInt8Array
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 _MOVING = frozenset({".gif", ".mjpeg", ".mjpg"})
-"""Videos here, although their first bytes are those of an image."""
+"""Treated as videos, although their first bytes are those of an image."""
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_START_OF_SCAN = 0xDA
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 _PNG_ANCILLARY = 0x20
-"""Bit of a chunk's first letter: small letters are for chunks that a reader may do without."""
+"""Bit of the first letter of a chunk's name: lower case marks chunks that a reader may ignore (PNG, section 5.4)."""
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether ``path`` is a file that its name or its first bytes make out to be an image."""
+    """Return whether ``path`` is an image file, by its suffix or its first bytes."""
     if not path.is_file():
         return False
     suffix = path.suffix.lower()
@@ -34,19 +34,27 @@ def is_image_file(path: Path) -> bool:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images in ``folder`` by name, numbers in their own order (2 before 10). Raises InputError if none."""
+    """Return the images in ``folder``, sorted by name with numbers in numerical order (2 before 10).
+
+    Raises:
+        InputError: If the folder cannot be read, or contains no images.
+    """
     try:
         entries = list(folder.iterdir())
     except OSError as error:
         raise InputError(f"{folder}: cannot read the folder: {error.strerror}") from None
     images = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     if not images:
-        raise InputError(f"{folder}: holds no images; looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise InputError(f"{folder}: contains no images; looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
     return sorted(images, key=lambda path: (_natural(path.name), path.name))
 
 
 def check_readable(path: Path) -> None:
-    """Raise InputError unless ``path`` is a file, not empty, that may be read."""
+    """Check that ``path`` is a readable file that is not empty.
+
+    Raises:
+        InputError: If it is not.
+    """
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if not path.is_file():
@@ -61,31 +69,43 @@ def check_readable(path: Path) -> None:
 
 
 def read_gray(path: Path) -> UInt8Array:
-    """The image as uint8 [H, W], turned upright as its EXIF says. Raises InputError."""
+    """Read an image file as uint8 [H, W], rotated according to its EXIF orientation.
+
+    Raises:
+        InputError: If the file is missing, unreadable, truncated or not an image.
+    """
     check_readable(path)
     data = path.read_bytes()
-    # OpenCV decodes a JPEG that was cut short to a half-grey picture and says nothing; since 4.11 only one that is
-    # filled up with zeros, as after pulling out a card.
+    # OpenCV decodes a truncated JPEG to a partly grey image without an error. Since 4.11 it does so only if the rest of
+    # the file is filled with zeros, as after the removal of a memory card.
     if not _is_whole(data):
         raise InputError(f"{path}: the image is cut short or damaged; copy it again")
     return decode_gray(data, str(path))
 
 
 def decode_gray(data: bytes, where: str) -> UInt8Array:
-    """The encoded image ``data`` as uint8 [H, W]. Raises InputError, whose message starts with ``where``."""
+    """Decode the image file ``data`` to uint8 [H, W].
+
+    Raises:
+        InputError: If it cannot be decoded; the message starts with ``where``.
+    """
     try:
         with hidden_stderr():  # libpng and libjpeg complain there of damaged images
             image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:
-        why = "it has more pixels than OpenCV takes" if "MAX_IMAGE_PIXELS" in str(error) else error.err or error.code
+        why = "it has more pixels than OpenCV accepts" if "MAX_IMAGE_PIXELS" in str(error) else error.err or error.code
         raise InputError(f"{where}: cannot decode the image: {why}") from None
     if image is None:
-        raise InputError(f"{where}: not an image that can be read (JPEG, PNG, WebP, BMP, TIFF, PGM), or damaged")
+        raise InputError(f"{where}: not a readable image (JPEG, PNG, WebP, BMP, TIFF, PGM), or damaged")
     return np.asarray(image, dtype=np.uint8)
 
 
 def write_image(path: Path, image: UInt8Array) -> None:
-    """Write ``image`` (uint8, grey [H, W] or BGR [H, W, 3]) in the format of ``path``'s suffix. Raises OutputError."""
+    """Write ``image``, uint8 grey [H, W] or BGR [H, W, 3], in the format given by the suffix of ``path``.
+
+    Raises:
+        OutputError: If the image cannot be encoded or written.
+    """
     good, encoded = cv2.imencode(path.suffix, image)
     if not good:
         raise OutputError(f"{path}: the image cannot be encoded as {path.suffix}")
@@ -98,14 +118,14 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether a JPEG or PNG is there up to its end; True for other formats, which are left to the decoder."""
+    """Return whether a JPEG or PNG is complete; True for other formats, which only the decoder checks."""
     if data.startswith(_PNG_START):
         return _png_is_whole(data)
     return jpeg_is_whole(data) if data.startswith(_JPEG_START) else True
 
 
 def _png_is_whole(data: bytes) -> bool:
-    """Whether all chunks up to IEND are there, those that matter with the right checksum (PNG, section 5)."""
+    """Return whether all chunks up to IEND are complete, the critical ones with the right checksum (PNG, section 5)."""
     position = len(_PNG_START)
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -122,8 +142,8 @@ def _png_is_whole(data: bytes) -> bool:
 
 
 def jpeg_is_whole(data: bytes) -> bool:
-    """Whether the JPEG ``data`` has its end marker after the start of its picture data."""
-    # Walk the segments to the picture data: an embedded thumbnail has an end marker of its own.
+    """Return whether the JPEG ``data`` has an end marker after the start of its image data."""
+    # Skip the segments before the image data, since an embedded thumbnail also has an end marker.
     position = len(_JPEG_START)
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
@@ -133,5 +153,5 @@ def jpeg_is_whole(data: bytes) -> bool:
         if marker == _JPEG_START_OF_SCAN:
             break
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    # Within picture data 0xFF is always followed by 0 or a restart marker: this finds the true end.
-    return data.rfind(_JPEG_END, position) >= 0  # from the end, where it mostly is
+    # Within image data 0xFF is always followed by 0 or a restart marker, so this is the true end marker.
+    return data.rfind(_JPEG_END, position) >= 0  # searched backwards, since it is usually at the end

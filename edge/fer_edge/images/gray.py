@@ -1,4 +1,4 @@
-"""Pictures as other programs have them, turned into the grey ones that everything here works on."""
+"""Convert images of other programs to the grey images that the pipeline processes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,31 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import InputError
-from fer_edge.types import UInt8Array, described
+from fer_edge.types import UInt8Array, describe_type
 
 
 def to_gray(picture: npt.NDArray[Any]) -> UInt8Array:
-    """``picture``, uint8 grey [H, W] or BGR [H, W, 3] (OpenCV's order), as uint8 [H, W]; grey comes back as it is.
+    """Convert an image to grey, with the weights of ITU-R BT.601 (as OpenCV does).
 
-    RGB is ``picture[..., ::-1]``. Raises InputError for anything else, such as floats, an empty array, or the None
-    that ``cv2.imread`` gives for a file that it cannot read.
+    Args:
+        picture: uint8, grey [H, W] or BGR [H, W, 3] (OpenCV's order). Convert RGB with ``picture[..., ::-1]``.
+
+    Returns:
+        uint8 [H, W]. A grey image is returned unchanged, not copied.
+
+    Raises:
+        InputError: If ``picture`` is anything else, such as an array of floats, an empty array, or the None that
+            ``cv2.imread`` returns for a file that it cannot read.
+
+    >>> import numpy as np
+    >>> blue = np.zeros((2, 3, 3), np.uint8)
+    >>> blue[..., 0] = 255
+    >>> to_gray(blue).tolist()
+    [[29, 29, 29], [29, 29, 29]]
     """
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.size > 0:
         if picture.ndim == 2:
             return picture
         if picture.ndim == 3 and picture.shape[2] == 3:
             return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
-    raise InputError(f"a picture must be uint8, grey [H, W] or BGR [H, W, 3], not {described(picture)}")
+    raise InputError(f"an image must be uint8, grey [H, W] or BGR [H, W, 3], not {describe_type(picture)}")

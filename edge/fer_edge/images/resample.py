@@ -1,4 +1,4 @@
-"""Cut and resample grey images: the only two places where pixels are interpolated for a network."""
+"""Cut out and resample grey images. All pixels that a detector or network receives are interpolated here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from fer_edge.types import Box, UInt8Array
 
 
 def resample(gray: UInt8Array, height: int, width: int, out: UInt8Array | None = None) -> UInt8Array:
-    """Resize uint8 [H, W] to [height, width]: area averaging to shrink, bilinear to enlarge; a no-op at equal size.
+    """Resize ``gray``, uint8 [H, W], to [height, width]: area averaging to shrink, bilinear to enlarge.
 
-    ``out``, a contiguous uint8 [height, width], takes the result where one has to be computed.
+    Args:
+        gray: The image. If it already has the size, it is returned unchanged (copied only if it is not contiguous).
+        height: New height in pixels.
+        width: New width in pixels.
+        out: Buffer for the result, contiguous uint8 [height, width]; not used for an image of that size.
     """
     if gray.shape == (height, width):
         return np.ascontiguousarray(gray)
@@ -23,7 +27,7 @@ def resample(gray: UInt8Array, height: int, width: int, out: UInt8Array | None =
 def cut_out(gray: UInt8Array, box: Box, height: int, width: int) -> UInt8Array:
     """Return the part of ``gray`` (uint8 [H, W]) in ``box``, resampled to uint8 [height, width].
 
-    Parts of ``box`` outside the image repeat the image's edge. ``box`` must overlap the image.
+    Parts of ``box`` outside the image are filled by repeating the image's edge. ``box`` must overlap the image.
     """
     frame_height, frame_width = gray.shape
     inside = box.clipped(frame_width, frame_height)

@@ -1,4 +1,4 @@
-"""Unpacking the zip form of a model bundle, which may come from anywhere: damaged, or made to harm."""
+"""Unpack a model bundle in zip format. The file is not trusted: it may be damaged or malicious."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from fer_edge.errors import ModelError, OutputError, reason_of
 
 MAX_UNPACKED_BYTES = 256 << 20
-"""Most that a bundle may unpack to: some fifty times what a classifier for a Pi takes with all its variants."""
+"""Limit of the unpacked size: about fifty times the size of a classifier for a Pi with all variants."""
 MAX_MEMBERS = 1000
 
-# What zipfile and the decompressors under it were seen to raise, or are documented to, on damaged archives.
+# All errors that zipfile and its decompressors are documented, or were observed, to raise for damaged archives.
 _UNREADABLE = (
     *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, OSError, RuntimeError, ValueError, IndexError, OverflowError, MemoryError),
@@ -27,10 +27,13 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def unpack_bundle(path: Path, folder: Path, manifest_name: str) -> None:
-    """Write the flat files of the bundle's zip at ``path`` into ``folder``; folders inside it are left out.
+    """Unpack the files of the zip at ``path`` into ``folder``, without subfolders.
 
-    One folder around everything is allowed. Raises ModelError when the zip is damaged, encrypted, too large, or
-    names a path outside itself; OutputError when ``folder`` cannot take the files.
+    All files may be in one common folder of the zip.
+
+    Raises:
+        ModelError: If the zip is damaged, encrypted, too large, or contains a path outside itself.
+        OutputError: If the files cannot be written to ``folder``.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -42,36 +45,36 @@ def unpack_bundle(path: Path, folder: Path, manifest_name: str) -> None:
 
 
 def _members(path: Path, archive: zipfile.ZipFile, manifest_name: str) -> list[tuple[zipfile.ZipInfo, str]]:
-    """The members to unpack, each with its bare file name; nothing is read before all of them have been checked."""
-    # Not is_dir(): it fails on an empty name, which a damaged archive may hold.
+    """Return the members to unpack, each with its bare file name. All are checked before any is read."""
+    # is_dir() fails for an empty name, which a damaged archive may contain.
     infos = [info for info in archive.infolist() if info.filename and not info.filename.endswith("/")]
     for info in infos:
-        if _leads_outside(info.filename):
-            raise ModelError(f"{path}: refused: the zip names {info.filename!r}, a path outside itself")
+        if _is_outside(info.filename):
+            raise ModelError(f"{path}: refused: the zip contains {info.filename!r}, a path outside itself")
     manifests = [info.filename for info in infos if PurePosixPath(info.filename).name == manifest_name]
     if len(manifests) != 1 or manifests[0].count("/") > 1:
-        raise ModelError(f"{path}: not a model bundle: {manifest_name} must stand in the zip once, at its top")
+        raise ModelError(f"{path}: not a model bundle: the zip must contain one {manifest_name}, at its top level")
     prefix = manifests[0].removesuffix(manifest_name)
     flat = [(info, info.filename.removeprefix(prefix)) for info in infos if info.filename.startswith(prefix)]
     members = [(info, name) for info, name in flat if name and "/" not in name]
-    # zipfile gives out no more bytes of a member than it declares, so that the declared sizes can be trusted.
+    # zipfile reads at most the declared number of bytes of a member, so the declared sizes can be relied on.
     total = sum(info.file_size for info, _ in members)
     if total > MAX_UNPACKED_BYTES or len(members) > MAX_MEMBERS:
         raise ModelError(
-            f"{path}: refused: {len(members)} files of {total} bytes together, too much for a bundle"
+            f"{path}: refused: {len(members)} files with {total} bytes in total, too large for a bundle"
             f" (at most {MAX_MEMBERS} files and {MAX_UNPACKED_BYTES} bytes)"
         )
     if any(info.flag_bits & _ENCRYPTED for info, _ in members):
-        raise ModelError(f"{path}: the zip is encrypted; unpack it and give the folder")
+        raise ModelError(f"{path}: the zip is encrypted; unpack it and pass the folder")
     return members
 
 
-def _leads_outside(name: str) -> bool:
+def _is_outside(name: str) -> bool:
     return name.startswith("/") or "\\" in name or ".." in name.split("/") or _DRIVE.match(name) is not None
 
 
 def _content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """A member's bytes in pieces: a Pi has little memory."""
+    """Yield the bytes of a member in pieces, because a Pi has little memory."""
     try:
         with archive.open(info) as stream:
             while piece := stream.read(_PIECE_BYTES):

@@ -1,7 +1,7 @@
-"""Model bundles: a folder, or a zip of it, with ``manifest.json`` and one file for each variant.
+"""Model bundles: a folder, or a zip of it, with ``manifest.json`` and one file per variant.
 
-The manifest is the contract between convert, bench and the device: labels, input size, temperature and
-the quantization of every variant come from it. Files are checked against their sha256 before they are used.
+The manifest defines the labels, the input size, the temperature and the quantization of each variant, for conversion,
+benchmarks and runtime alike. Files are compared with their SHA-256 before use.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MANIFEST_NAME = "manifest.json"
 FORMAT = 1
 DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
 _TEMPERATURES = (0.01, 100.0)
-"""Range of a temperature: far beyond what calibration gives, and far from what float32 cannot divide by."""
+"""Range of the temperature: much wider than calibration produces, and safe to divide by in float32."""
 _SCALES = (1e-30, 1e30)
-"""Range of a scale: within float32, in which the codec works."""
+"""Range of a scale: within the range of float32, which the conversion uses."""
 _ZERO_POINTS = (-(2**15), 2**15 - 1)
 _DTYPES = ("float32", "uint8", "int8", "int16")
 _MAX_MANIFEST_BYTES = 1 << 20
@@ -37,7 +37,7 @@ _MAX_MANIFEST_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class BundleInput:
-    """Size of the classifier's input in pixels; ``channels`` is 1 (grey)."""
+    """Size of the classifier's input in pixels. ``channels`` is 1 (grey)."""
 
     height: int
     width: int
@@ -46,7 +46,7 @@ class BundleInput:
 
 @dataclass(frozen=True, slots=True)
 class VariantIO:
-    """Quantization of a variant's input and output; scale 1 and zero point 0 where the dtype is float32."""
+    """Quantization of a variant's input and output: scale 1 and zero point 0 for float32."""
 
     input_dtype: str
     input_scale: float
@@ -57,18 +57,27 @@ class VariantIO:
 
     @property
     def input(self) -> Quantization:
-        """The input's codec."""
+        """Quantization of the input."""
         return Quantization(self.input_dtype, self.input_scale, self.input_zero_point)
 
     @property
     def output(self) -> Quantization:
-        """The output's codec."""
+        """Quantization of the output."""
         return Quantization(self.output_dtype, self.output_scale, self.output_zero_point)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVariant:
-    """One file of a bundle. ``accuracy`` maps a set's name to top-1 in 0..1, as measured at conversion."""
+    """One model file of a bundle.
+
+    Attributes:
+        name: Name of the variant, such as ``int8``.
+        path: The file.
+        sha256: Expected SHA-256, lower-case hexadecimal.
+        size_bytes: Expected size.
+        io: Quantization of input and output.
+        accuracy: Top-1 accuracy, 0..1, by data set, as measured at conversion.
+    """
 
     name: str
     path: Path
@@ -80,7 +89,7 @@ class ModelVariant:
 
 @dataclass(frozen=True, slots=True)
 class ModelManifest:
-    """The parsed manifest; ``variants`` keeps the file's order, ``training`` is informative and free in form."""
+    """The parsed manifest. ``variants`` are in the file's order; ``training`` is informative and has no fixed keys."""
 
     name: str
     version: str
@@ -94,7 +103,14 @@ class ModelManifest:
 
 
 class ModelBundle(Closing):
-    """An opened bundle. A context manager: a zip is unpacked to a temporary folder that ``close`` removes."""
+    """An opened bundle.
+
+    A context manager: a zip is unpacked to a temporary folder, which ``close`` removes.
+
+    >>> with load_bundle() as bundle:
+    ...     print(type(bundle).__name__, bundle.manifest.output, "int8" in bundle.manifest.variants)
+    ModelBundle logits True
+    """
 
     def __init__(self, folder: Path, manifest: ModelManifest, cleanup: contextlib.ExitStack | None = None) -> None:
         self.folder = folder
@@ -103,7 +119,11 @@ class ModelBundle(Closing):
         self._verified: set[str] = set()
 
     def variant(self, name: str) -> ModelVariant:
-        """The variant ``name``, its file checked against size and sha256. Raises ModelError when it fails."""
+        """Return the variant ``name`` after comparing its file with the size and SHA-256 in the manifest.
+
+        Raises:
+            ModelError: If the bundle does not have the variant, or if its file is missing or different.
+        """
         variants = self.manifest.variants
         if name not in variants:
             raise ModelError(f"{self.folder}: no variant {name!r} in this bundle; it has {', '.join(variants)}")
@@ -114,27 +134,32 @@ class ModelBundle(Closing):
         return variant
 
     def close(self) -> None:
-        """Remove the temporary folder, if there is one; may be called twice."""
+        """Remove the temporary folder of an unpacked zip. Idempotent."""
         self._cleanup.close()
 
 
 def load_bundle(path: str | os.PathLike[str] | None = None) -> ModelBundle:
-    """Open the bundle at ``path`` (folder or zip), or the one that ships with the package.
+    """Open the bundle at ``path``, a folder or zip (None: the bundle in the package).
 
-    Raises InputError when there is nothing at ``path``, ModelError when what is there is refused, OutputError when
-    a zip cannot be unpacked to the system's temporary folder.
+    Raises:
+        InputError: If ``path`` does not exist or cannot be read.
+        ModelError: If the bundle is refused.
+        OutputError: If a zip cannot be unpacked to the system's temporary folder.
+
+    >>> load_bundle().manifest.labels
+    ('angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral')
     """
     path = DEFAULT_BUNDLE if path is None else Path(path)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
         missing = not (is_folder or is_file or path.exists())
     except OSError as error:
-        raise InputError(f"{path}: cannot look at it: {error.strerror}") from None
+        raise InputError(f"{path}: cannot read it: {error.strerror}") from None
     if missing:
-        raise InputError(f"{path}: no such bundle; give a folder or zip that holds {MANIFEST_NAME}")
+        raise InputError(f"{path}: no such bundle; pass a folder or zip that contains {MANIFEST_NAME}")
     if is_folder:
         return ModelBundle(path, read_manifest(path))
-    if not is_file:  # a pipe would keep us waiting, a device would never end
+    if not is_file:  # reading a pipe could block, reading a device might never end
         raise ModelError(f"{path}: neither a bundle folder nor a zip")
     cleanup = contextlib.ExitStack()
     with contextlib.ExitStack() as guard:
@@ -147,7 +172,11 @@ def load_bundle(path: str | os.PathLike[str] | None = None) -> ModelBundle:
 
 
 def read_manifest(folder: Path) -> ModelManifest:
-    """Parse ``folder/manifest.json``. Raises ModelError, naming the key, when it breaks the contract."""
+    """Read and check ``folder/manifest.json``.
+
+    Raises:
+        ModelError: If it is missing, unreadable or invalid; the message names the key.
+    """
     path = folder / MANIFEST_NAME
     try:
         if not path.is_file() and path.exists():
@@ -155,13 +184,13 @@ def read_manifest(folder: Path) -> ModelManifest:
         with path.open("rb") as stream:
             raw = stream.read(_MAX_MANIFEST_BYTES + 1)
     except FileNotFoundError:
-        raise ModelError(f"{folder}: not a model bundle: it holds no {MANIFEST_NAME}") from None
+        raise ModelError(f"{folder}: not a model bundle: it does not contain {MANIFEST_NAME}") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot read it: {error.strerror}") from None
     if not raw.strip():
         raise ModelError(f"{path}: the manifest is empty")
     if len(raw) > _MAX_MANIFEST_BYTES:
-        raise ModelError(f"{path}: larger than {_MAX_MANIFEST_BYTES} bytes, so no manifest of ours")
+        raise ModelError(f"{path}: larger than {_MAX_MANIFEST_BYTES} bytes, so not a manifest")
     try:
         table = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -170,7 +199,11 @@ def read_manifest(folder: Path) -> ModelManifest:
 
 
 def parse_manifest(table: Any, folder: Path) -> ModelManifest:
-    """A manifest from its JSON ``table``; variant files are looked for in ``folder``. Raises ModelError."""
+    """Return the manifest for its decoded JSON ``table``; the variants' files are in ``folder``.
+
+    Raises:
+        ModelError: If the manifest is invalid; the message names the key.
+    """
     reader = _Reader(table, str(folder / MANIFEST_NAME))
     found_format = reader.integer("format", low=1)
     if found_format > FORMAT:
@@ -179,7 +212,7 @@ def parse_manifest(table: Any, folder: Path) -> ModelManifest:
     size = reader.table("input")
     variants = reader.table("variants")
     if not variants.value or not all(_is_text(name) for name in variants.value):
-        raise reader.error("variants", "must name at least one variant, in printable characters")
+        raise reader.error("variants", "must contain one or more variants, with names of printable characters")
     manifest = ModelManifest(
         name=reader.text("name"),
         version=reader.text("version"),
@@ -199,28 +232,33 @@ def parse_manifest(table: Any, folder: Path) -> ModelManifest:
 
 
 def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:
-    """Check ``table`` with the reader's own parser, then write it to ``folder/manifest.json`` atomically."""
+    """Check ``table`` with ``parse_manifest``, then write it to ``folder/manifest.json`` atomically.
+
+    Raises:
+        ModelError: If the manifest is invalid, too large, or cannot be encoded as JSON.
+        OutputError: If the file cannot be written.
+    """
     parse_manifest(table, folder)
     path = folder / MANIFEST_NAME
     try:
         text = json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         size = len(text.encode("utf-8"))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: holds a value that JSON in UTF-8 cannot: {error}") from None
+        raise ModelError(f"{path}: contains a value that cannot be encoded as JSON in UTF-8: {error}") from None
     if size > _MAX_MANIFEST_BYTES:
-        raise ModelError(f"{path}: larger than {_MAX_MANIFEST_BYTES} bytes; keep what stands under training short")
+        raise ModelError(f"{path}: larger than {_MAX_MANIFEST_BYTES} bytes; shorten the entries under training")
     write_text_atomically(path, text)
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file as lower-case hex."""
+    """Return the SHA-256 of a file as lower-case hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _parse_variant(reader: _Reader, name: str, folder: Path) -> ModelVariant:
     file = reader.text("file")
-    # A bare name only: a manifest must not reach outside its own folder, on any operating system.
+    # A bare name, so that a manifest cannot refer to files outside its folder, on any operating system.
     if "/" in file or "\\" in file or file in (".", "..") or ":" in file or "\0" in file:
         raise reader.error("file", f"must be a bare file name, not the path {_shown(file)!r}")
     sha256 = reader.text("sha256").lower()
@@ -248,30 +286,32 @@ def _parse_variant(reader: _Reader, name: str, folder: Path) -> ModelVariant:
 def _verify(variant: ModelVariant) -> None:
     path = variant.path
     try:
-        if not path.is_file() and path.exists():  # a pipe would keep us waiting
-            raise ModelError(f"{path}: the manifest names this, but it is no file")
+        if not path.is_file() and path.exists():  # reading a pipe could block
+            raise ModelError(f"{path}: listed in the manifest, but not a file")
         size = path.stat().st_size
-        # The size first: what is not ours need not be read to its end.
+        # The size is compared first, so that a wrong file need not be read to its end.
         digest = file_sha256(path) if size == variant.size_bytes else None
     except FileNotFoundError:
-        raise ModelError(f"{path}: the manifest names this file, but it is missing") from None
+        raise ModelError(f"{path}: listed in the manifest, but missing") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot read it: {error.strerror}") from None
     if digest is None:
-        raise ModelError(f"{path}: {size} bytes where the manifest says {variant.size_bytes}: damaged or replaced")
+        raise ModelError(f"{path}: {size} bytes, but the manifest says {variant.size_bytes}: damaged or replaced")
     if digest != variant.sha256:
-        raise ModelError(f"{path}: sha256 differs from the manifest's: damaged or replaced; fetch the bundle again")
+        raise ModelError(f"{path}: sha256 differs from the manifest's: damaged or replaced; download the bundle again")
 
 
 def _temporary_folder(cleanup: contextlib.ExitStack) -> Path:
     try:
         return Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="fer-edge-bundle-")))
     except OSError as error:
-        raise OutputError(f"cannot unpack the bundle's zip: no temporary folder: {error.strerror}") from None
+        raise OutputError(
+            f"cannot unpack the bundle's zip: cannot create a temporary folder: {error.strerror}"
+        ) from None
 
 
 class _Reader:
-    """Typed access to one JSON object; every error names the file and the key's path."""
+    """Typed access to one JSON object. Every error names the file and the key path."""
 
     def __init__(self, value: Any, where: str, path: str = "") -> None:
         self.where, self.path = where, path
@@ -296,7 +336,7 @@ class _Reader:
         if not isinstance(value, list) or len(value) < 2 or not all(_is_text(item) for item in value):
             raise self.error(key, "must be a list of at least two non-empty strings of printable characters")
         if len(set(value)) != len(value):
-            raise self.error(key, "names a label twice")
+            raise self.error(key, "contains a label twice")
         return tuple(value)
 
     def choice(self, key: str, allowed: tuple[str, ...]) -> str:
@@ -308,7 +348,7 @@ class _Reader:
     def integer(self, key: str, low: int | None = None, high: int | None = None) -> int:
         value = self._get(key)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self.error(key, "must be a whole number")
+            raise self.error(key, "must be an integer")
         if (low is not None and value < low) or (high is not None and value > high):
             raise self.error(key, f"is out of range: {_shown(value)}")
         return value
@@ -319,7 +359,7 @@ class _Reader:
             raise self.error(key, "must be a number")
         try:
             number = float(value)
-        except OverflowError:  # JSON's whole numbers have no limit
+        except OverflowError:  # integers in JSON have no limit
             number = math.inf
         if not (math.isfinite(number) and low <= number <= high):
             limits = f"between {low:g} and {high:g}" if math.isfinite(low) else "a finite number"
@@ -336,13 +376,13 @@ class _Reader:
 
 
 def _is_text(value: Any) -> bool:
-    # Half of a surrogate pair passes JSON, and can be neither a file name nor printed.
+    # JSON allows half of a surrogate pair, which can be neither printed nor used in a file name.
     return isinstance(value, str) and value != "" and value.isprintable()
 
 
 def _shown(value: Any) -> str:
     try:
         text = str(value)
-    except ValueError:  # Python writes no numbers of more than some thousand digits
-        return "a number of so many digits"
+    except ValueError:  # Python does not convert integers of more than 4300 digits
+        return "a number with more than 4300 digits"
     return text if len(text) <= 60 else text[:57] + "..."

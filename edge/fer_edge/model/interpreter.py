@@ -1,6 +1,6 @@
-"""LiteRT or tflite-runtime behind one small class.
+"""Run .tflite files with LiteRT or tflite-runtime, which have the same ``Interpreter``.
 
-Both give the same ``Interpreter``. One thread is the default: at this size of model more threads helped nothing.
+One thread is the default: for models of this size more threads are not faster.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INSTALLED_BY = {LITERT: "pip install ai-edge-litert", TFLITE_RUNTIME: "pip inst
 
 @dataclass(frozen=True, slots=True)
 class Delegation:
-    """How many of a graph's ``nodes`` a delegate (XNNPACK) has taken over; the rest run on the built-in kernels."""
+    """Number of a graph's ``nodes`` that a delegate (XNNPACK) runs; the built-in kernels run the others."""
 
     delegated: int
     nodes: int
@@ -34,7 +34,7 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True)
 class TensorDetails:
-    """One tensor of a model: ``dtype`` name, quantization (scale 1, zero point 0 for floats) and ``shape``."""
+    """Type, quantization and shape of a model's tensor. Float tensors have scale 1 and zero point 0."""
 
     dtype: str
     scale: float
@@ -43,38 +43,45 @@ class TensorDetails:
 
 
 class TensorModel(Protocol):
-    """A loaded model file with one input and one output tensor, on whichever runtime. See ``LiteRtModel``."""
+    """A loaded model file with one input and one output tensor, in any runtime. See ``LiteRtModel``."""
 
     path: Path
     input_details: TensorDetails
     output_details: TensorDetails
 
     def invoke(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The raw output tensor for ``tensor``, of the input's shape and dtype."""
+        """Return the raw output tensor for ``tensor``, which has the input's shape and dtype."""
         ...
 
     def describe(self) -> InterpreterInfo:
-        """What runs the model, and how much of it a delegate has taken."""
+        """Return the interpreter, and how much of the graph a delegate runs."""
         ...
 
     def close(self) -> None:
-        """Release the model; may be called twice."""
+        """Release the model. Idempotent."""
         ...
 
 
 class LiteRtModel:
-    """A loaded ``.tflite`` file with one input and one output tensor. Not for use by two threads at once."""
+    """A loaded ``.tflite`` file with one input and one output tensor. Not thread-safe."""
 
     def __init__(self, path: Path, threads: int = 1, *, xnnpack: bool = True, interpreter: str = AUTO) -> None:
-        """Load ``path``. Raises ModelError for a file that is missing, damaged, no model, or cannot run here.
+        """Load a model file.
 
-        ``xnnpack=False`` keeps XNNPACK away, so that the runtime's built-in kernels run (for comparisons).
-        ``interpreter`` is ``LITERT``, ``TFLITE_RUNTIME``, or ``AUTO`` for the first of them that is installed.
-        LiteRT checks the file's structure; tflite-runtime 2.14 does not, and dies of a truncated one, so a
-        bundle's files are compared with their sha256 first.
+        LiteRT checks the structure of the file. tflite-runtime 2.14 does not, and crashes if it is truncated: compare a
+        bundle's files with their SHA-256 first.
+
+        Args:
+            path: The file.
+            threads: Threads of one inference.
+            xnnpack: False runs the built-in kernels only (for comparisons).
+            interpreter: ``LITERT``, ``TFLITE_RUNTIME``, or ``AUTO`` for the first of them that is installed.
+
+        Raises:
+            ModelError: If the file is missing, damaged or not a model, or if no interpreter can run it.
         """
         self._name, runtime = _find_interpreter(interpreter)
-        # Its metadata would tell too, but that imports a parser of mails.
+        # importlib.metadata has the version as well, but it imports the email package.
         self._version: str = getattr(sys.modules[runtime.__package__], "__version__", "unknown")
         self._threads = threads
         if not path.is_file():
@@ -98,19 +105,21 @@ class LiteRtModel:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelError(
-                f"{path}: needs one input and one output, not {len(inputs)} inputs and {len(outputs)} outputs"
+                f"{path}: must have one input and one output, not {len(inputs)} inputs and {len(outputs)} outputs"
             )
         self.path = path
         self.input_details = _details(inputs[0])
         self.output_details = _details(outputs[0])
-        # Views of the runtime's own memory: made anew for each use, since one that is held blocks invoke().
+        # Functions that return a view of the runtime's memory. No view may be kept: an existing one blocks invoke().
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
         self._output_view = self._interpreter.tensor(outputs[0]["index"])
 
     def invoke(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Run the model on ``tensor``, of the input's shape and dtype; returns a copy of the raw output tensor.
+        """Run the model on ``tensor`` and return a copy of the raw output tensor.
 
-        Raises ValueError for another shape or dtype, ModelError when the runtime fails.
+        Raises:
+            ValueError: If ``tensor`` does not have the input's shape and dtype.
+            ModelError: If the runtime fails.
         """
         wanted = self.input_details
         if tensor.shape != wanted.shape or tensor.dtype.name != wanted.dtype:
@@ -123,44 +132,48 @@ class LiteRtModel:
         return np.array(self._output_view())
 
     def delegation(self) -> Delegation:
-        """What XNNPACK really took; the log line that it was created is there when it takes nothing, too.
+        """Count the nodes that XNNPACK runs. The runtime's log does not show this: it reports XNNPACK in any case.
 
-        The runtime lists every node of the file, then one DELEGATE node for each part that was taken over. Which
-        nodes such a part replaces it does not say: they are those on the way back from its outputs to its inputs.
+        The runtime lists all nodes of the file, then one DELEGATE node for each delegated part of the graph. The nodes
+        of a part are those on the paths from its outputs back to its inputs.
         """
         operations = self._interpreter._get_ops_details()
         nodes = [operation for operation in operations if operation["op_name"] != "DELEGATE"]
         producer = {int(tensor): node for node in nodes for tensor in node["outputs"]}
-        taken: set[int] = set()
+        delegated: set[int] = set()
         for part in operations:
             if part["op_name"] != "DELEGATE":
                 continue
-            given = {int(tensor) for tensor in part["inputs"]}
+            inputs_of_part = {int(tensor) for tensor in part["inputs"]}
             open_tensors = [int(tensor) for tensor in part["outputs"]]
             while open_tensors:
                 tensor = open_tensors.pop()
-                node = None if tensor in given else producer.get(tensor)
-                if node is not None and node["index"] not in taken:
-                    taken.add(node["index"])
+                node = None if tensor in inputs_of_part else producer.get(tensor)
+                if node is not None and node["index"] not in delegated:
+                    delegated.add(node["index"])
                     open_tensors += [int(tensor) for tensor in node["inputs"]]
-        return Delegation(len(taken), len(nodes))
+        return Delegation(len(delegated), len(nodes))
 
     def describe(self) -> InterpreterInfo:
-        """Which interpreter runs the model, and what XNNPACK took."""
+        """Return the interpreter, and how much of the graph XNNPACK runs."""
         try:
-            taken = self.delegation()
-        except AttributeError:  # the list of nodes is no public interface: another version may lack it
+            delegated = self.delegation()
+        except AttributeError:  # the list of nodes is not a public interface
             return InterpreterInfo(self._name, self._version, None, None, None, self._threads)
-        delegate = "XNNPACK" if taken.delegated else None
-        return InterpreterInfo(self._name, self._version, delegate, taken.delegated, taken.nodes, self._threads)
+        delegate = "XNNPACK" if delegated.delegated else None
+        return InterpreterInfo(self._name, self._version, delegate, delegated.delegated, delegated.nodes, self._threads)
 
     def close(self) -> None:
-        """Release the runtime's memory; may be called twice, and nothing else may be called after it."""
+        """Release the runtime's memory. Idempotent. The model cannot be used afterwards."""
         self._interpreter = self._input_view = self._output_view = None
 
 
 def _find_interpreter(wanted: str) -> tuple[str, Any]:
-    """The distribution's name, and the module that holds ``Interpreter``. Raises ModelError where there is none."""
+    """Return the distribution's name and the module with ``Interpreter``.
+
+    Raises:
+        ModelError: If none is usable.
+    """
     problems = []
     for name in _MODULES if wanted == AUTO else (wanted,):
         try:
@@ -169,19 +182,19 @@ def _find_interpreter(wanted: str) -> tuple[str, Any]:
         except ImportError as error:
             problems.append(f"{name}: {error}")
     remedy = _INSTALLED_BY[LITERT if wanted == AUTO else wanted]
-    raise ModelError(f"no interpreter for .tflite files works here: {remedy} ({'; '.join(problems)})")
+    raise ModelError(f"no usable interpreter for .tflite files: {remedy} ({'; '.join(problems)})")
 
 
 def _check_numpy(name: str) -> None:
-    # It does not say so to pip, and is imported without an error: it fails at use.
+    # tflite-runtime does not declare this, and can be imported with NumPy 2; it fails when it is used.
     if name == TFLITE_RUNTIME and int(np.__version__.partition(".")[0]) >= 2:
-        raise ImportError(f"needs numpy below 2, and here is {np.__version__}")
+        raise ImportError(f"needs numpy below 2, not {np.__version__}")
 
 
 def _details(tensor: dict[str, Any]) -> TensorDetails:
     dtype = np.dtype(tensor["dtype"]).name
     scale, zero_point = tensor["quantization"]
-    # A float tensor has no quantization; the runtime says so with a scale of 0.
+    # The runtime marks tensors without quantization by a scale of 0.
     if scale == 0:
         scale, zero_point = 1.0, 0
     return TensorDetails(dtype, float(scale), int(zero_point), tuple(int(size) for size in tensor["shape"]))

@@ -1,4 +1,4 @@
-"""FER2013's seven labels in their own order; a bundle's manifest may name others."""
+"""FER2013's seven labels in its own order. The manifest of a bundle may name other labels."""
 
 from __future__ import annotations
 

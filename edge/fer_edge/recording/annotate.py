@@ -41,6 +41,13 @@ class Annotator:
     """Draws results on grey frames, and keeps each track's last confidences for the bars under its box.
 
     ``labels`` (from the bundle) determine the colours.
+
+    >>> import numpy as np
+    >>> from fer_edge import Box, Frame, FrameResult, TrackedEmotion
+    >>> frame = Frame("door", 0, 0.0, np.zeros((120, 160), np.uint8))
+    >>> face = TrackedEmotion("door", 1, Box(40, 30, 60, 60), "happy", confidence=0.83, since=0.0)
+    >>> Annotator(["happy", "sad"]).draw(FrameResult(frame, (face,), ())).shape
+    (120, 160, 3)
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -176,6 +183,16 @@ class AnnotatedVideo(Closing):
     Raises:
         InputError: if the file name does not end in .mp4.
         OutputError: if the file cannot be written.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = Path(folder.name) / "seen.mp4"
+    >>> with AnnotatedVideo(path, fps=15) as video:
+    ...     video.write(np.zeros((120, 160, 3), np.uint8), at=0.0)
+    >>> path.stat().st_size > 0
+    True
+    >>> folder.cleanup()
     """
 
     def __init__(self, path: Path, fps: float) -> None:

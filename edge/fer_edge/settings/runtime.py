@@ -69,7 +69,11 @@ STILL_MIN_NEIGHBORS = 6
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """``[detector]``: what looks for faces, and how."""
+    """``[detector]``: what looks for faces, and how.
+
+    >>> DetectorSettings(min_face=64).kind
+    'haar'
+    """
 
     kind: Literal["haar", "yunet"] = "haar"
     """``haar`` is OpenCV's cascade for upright frontal faces, ``yunet`` a small network that also finds turned ones and
@@ -118,7 +122,11 @@ class DetectorSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """``[schedule]``: where and how often faces are looked for, and what that may cost."""
+    """``[schedule]``: where and how often faces are looked for, and what that may cost.
+
+    >>> ScheduleSettings(budget_share=0.1).budget_share
+    0.1
+    """
 
     acquire_within_s: float = 1.0
     """Seconds within which a new face anywhere is found, as far as the budget allows; the whole frame is searched in
@@ -232,7 +240,11 @@ class EmotionSettings:
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
-    """``[source]``: where frames come from, and how they are turned before anything looks at them."""
+    """``[source]``: where frames come from, and how they are turned before anything looks at them.
+
+    >>> SourceSettings(uris=("demo",), rotate=90).rotate
+    90
+    """
 
     uris: tuple[str, ...] = ()
     """Sources as the command line names them: ``demo``, a file, a folder, ``0``; several run side by side."""
@@ -319,7 +331,12 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """Everything ``fer-edge run`` can be told; one field for each TOML table."""
+    """Everything ``fer-edge run`` can be told; one field for each TOML table.
+
+    >>> settings = RuntimeSettings(detector=DetectorSettings(min_face=64))
+    >>> settings.detector.min_face, settings.model.variant
+    (64, 'int8')
+    """
 
     source: SourceSettings = field(default_factory=SourceSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -361,6 +378,9 @@ def load_settings(
 
     An override that is None was not given.
     Raises ConfigError with the key's path and the allowed values.
+
+    >>> load_settings(overrides={"detector": {"min_face": 64}}, environment={}).detector.min_face
+    64
     """
     settings = RuntimeSettings()
     where = str(path) if path else "defaults"

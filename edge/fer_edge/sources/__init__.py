@@ -80,6 +80,11 @@ def open_source(
     Raises:
         InputError: if the file is missing, or the URI or file cannot be used.
         SourceLostError: if the camera or stream cannot be opened.
+
+    >>> with open_source("demo", name="door") as source:
+    ...     frame = source.read(timeout_s=1.0)
+    >>> frame.source, frame.width, frame.height
+    ('door', 640, 480)
     """
     settings = settings or SourceSettings()
     realtime = settings.realtime if realtime is None else realtime

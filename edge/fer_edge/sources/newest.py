@@ -35,6 +35,12 @@ class NewestFrameSource(ClosingSource):
         inner: The source to read; it is closed together with this one.
         paced: Hold each frame back until its media time, like a camera.
         lost_after_s: Seconds without a frame after which ``read`` raises SourceLostError; None for no limit.
+
+    >>> from fer_edge import open_source
+    >>> with NewestFrameSource(open_source("demo"), paced=True) as source:
+    ...     frame = source.read(timeout_s=5.0)
+    >>> frame.glass_at is not None
+    True
     """
 
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:

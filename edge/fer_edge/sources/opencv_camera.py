@@ -16,7 +16,7 @@ from fer_edge.images.gray import to_gray
 from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.base import capture_time, reported_fps
-from fer_edge.types import Frame, UInt8Array, described
+from fer_edge.types import Frame, UInt8Array, describe_type
 
 _log = logging.getLogger(__name__)
 _V4L2_MANUAL = 1
@@ -65,7 +65,7 @@ class OpenCVCamera(ClosingSource):
         picture = reshape_picture(image, *self._size)
         if picture is None:
             raise SourceLostError(
-                f"{self._device}: OpenCV {cv2.__version__} gives {described(image)} for pictures of"
+                f"{self._device}: OpenCV {cv2.__version__} gives {describe_type(image)} for pictures of"
                 f" {self._size[0]}x{self._size[1]}; choose another format with source.fourcc"
             )
         # A picture that is grey already is returned itself, so its memory must not be reused.

@@ -1,1 +1,1 @@
-"""The stages of the pipeline, one file each. No stage imports another; only ``fer_edge.pipeline`` composes them."""
+"""The stages of the pipeline, one module each. Stages do not import each other; ``fer_edge.pipeline`` composes them."""

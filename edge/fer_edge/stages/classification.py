@@ -1,4 +1,4 @@
-"""Face crop to calibrated emotion probabilities, through any variant of a model bundle."""
+"""Classify a face crop with a variant of a model bundle: calibrated emotion probabilities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ from fer_edge.types import CropSpec, EmotionProbabilities, FaceCrop, Float32Arra
 
 
 class EmotionClassifier(Closing):
-    """A bundle's variant, ready to run. Not for use by two threads at once."""
+    """A variant of a model bundle, ready to run. Not thread-safe.
+
+    >>> import numpy as np
+    >>> from fer_edge import Box, Face, FaceCrop, load_bundle
+    >>> classifier = EmotionClassifier(load_bundle())
+    >>> pixels = np.zeros((classifier.crop_spec.height, classifier.crop_spec.width), np.uint8)
+    >>> crop = FaceCrop(Face(Box(0, 0, 40, 40), score=1.0), pixels, quality=1.0)
+    >>> classifier.classify(crop).values.shape == (len(classifier.labels),)
+    True
+    """
 
     def __init__(
         self,
@@ -29,51 +38,62 @@ class EmotionClassifier(Closing):
         threads: int = 1,
         load: Callable[[Path, int], TensorModel] = LiteRtModel,
     ) -> None:
-        """Load ``variant`` by ``load``, which is given its file and ``threads``: the benchmarks have other runtimes.
+        """Load a variant and run it once.
 
-        Raises ModelError when it is missing, damaged, or not what the manifest says it is.
+        Args:
+            bundle: May be closed afterwards.
+            variant: Name of the variant.
+            threads: Threads of one inference.
+            load: Loads a file and a number of threads; the benchmarks pass other runtimes.
+
+        Raises:
+            ModelError: If the variant is missing, damaged, or different from the manifest.
         """
         manifest = bundle.manifest
         chosen = bundle.variant(variant)
         self.labels = manifest.labels
         """Label of each probability, in order."""
         self.crop_spec = CropSpec(manifest.input.height, manifest.input.width)
-        """The crop that ``classify`` takes."""
+        """Size and margin of the crop that ``classify`` takes."""
         self._io = chosen.io
         self._temperature = manifest.temperature
         self._model = load(chosen.path, threads)
         _check_contract(manifest, chosen, self._model)
         self.interpreter = self._model.describe()
-        """What runs the model, and how much of it a delegate has taken."""
-        # One run at load: a broken conversion answers NaN, and the first frame should not pay for the start.
+        """The interpreter, and how much of the graph a delegate runs."""
+        # Run the model once, to detect a conversion that returns NaN, and to keep the start out of the first frame.
         blank = np.zeros((manifest.input.height, manifest.input.width), dtype=np.uint8)
         if not np.isfinite(self.logits(blank)).all():
-            raise ModelError(f"{chosen.path}: the model answers with NaN or infinity: convert it again")
+            raise ModelError(f"{chosen.path}: the model returns NaN or infinity; convert it again")
 
     @classmethod
     def from_settings(cls, bundle: ModelBundle, settings: ModelSettings, variant: str | None = None) -> Self:
-        """A bundle's ``variant`` (default: that of ``settings``), run as the settings say. Raises ModelError."""
+        """Load ``variant`` of ``bundle`` (None: that of ``settings``) with the interpreter and threads of ``settings``.
+
+        Raises:
+            ModelError: If the variant is missing, damaged, or different from the manifest.
+        """
         load = partial(LiteRtModel, interpreter=settings.interpreter)
         return cls(bundle, variant or settings.variant, settings.threads, load)
 
     def classify(self, crop: FaceCrop) -> EmotionProbabilities:
-        """Probabilities of each label for one crop of ``crop_spec``'s size."""
+        """Return the probabilities of the labels for a crop of the size ``crop_spec``."""
         return EmotionProbabilities(softmax(self.logits(crop.pixels), self._temperature))
 
     def logits(self, pixels: UInt8Array) -> Float32Array:
-        """Raw logits, float32 [labels], for pixels uint8 [height, width]."""
+        """Return the logits, float32 [labels], for ``pixels``, uint8 [height, width]."""
         raw = self._model.invoke(_to_input(pixels[np.newaxis, :, :, np.newaxis], self._io.input))
         return _from_output(raw[0], self._io.output)
 
     def close(self) -> None:
-        """Release the model; may be called twice."""
+        """Release the model. Idempotent."""
         self._model.close()
 
 
 def _to_input(pixels: UInt8Array, codec: Quantization) -> npt.NDArray[Any]:
     if codec.dtype == "float32":
         return pixels.astype(np.float32)
-    # The contract's int8 model takes pixels as they come: scaling is part of its graph.
+    # int8 models take raw pixels: scaling is part of their graph.
     if (codec.dtype, codec.scale, codec.zero_point) == ("uint8", 1.0, 0):
         return pixels
     return codec.quantize(pixels)
@@ -84,7 +104,7 @@ def _from_output(raw: npt.NDArray[Any], codec: Quantization) -> Float32Array:
 
 
 def _check_contract(manifest: ModelManifest, variant: ModelVariant, model: TensorModel) -> None:
-    """Refuse a file whose own tensors disagree with the manifest: it would answer, and be wrong."""
+    """Raise ModelError if the file's tensors differ from the manifest: its results would be wrong without an error."""
     size = manifest.input
     shapes = {"input": (1, size.height, size.width, size.channels), "output": (1, len(manifest.labels))}
     for side, codec, details in (
@@ -93,7 +113,7 @@ def _check_contract(manifest: ModelManifest, variant: ModelVariant, model: Tenso
     ):
         if details.shape != shapes[side]:
             raise ModelError(
-                f"{variant.path}: {side} shape is {list(details.shape)}, the manifest means {list(shapes[side])}"
+                f"{variant.path}: {side} shape is {list(details.shape)}, the manifest says {list(shapes[side])}"
             )
         if not _same_codec(codec, details):
             raise ModelError(
@@ -108,5 +128,5 @@ def _same_codec(codec: Quantization, details: TensorDetails) -> bool:
         return False
     if codec.dtype == "float32":
         return True
-    # The file holds the scale as float32, the manifest in decimal.
+    # The file stores the scale as float32, the manifest as a decimal number.
     return codec.zero_point == details.zero_point and bool(np.isclose(codec.scale, details.scale, rtol=1e-5))

@@ -1,4 +1,7 @@
-"""Whether a crop is good enough to be classified; edge/README.md has the evidence for the measures and their limits."""
+"""Decide whether a crop is good enough to be classified.
+
+edge/README.md contains the evidence for the measures and their limits.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,22 @@ from fer_edge.settings.runtime import QualitySettings
 from fer_edge.types import CropFault, FaceCrop, Float32Array
 
 OVEREXPOSED = 247
-"""Grey level from which a pixel counts as burnt out; interpolation leaves few at 255."""
+"""Grey level from which a pixel is overexposed. It is below 255 because few pixels keep that value when resampled."""
 
 
 @dataclass(frozen=True, slots=True)
 class CropQuality:
-    """What is measured of a crop.
+    """Measured quality of a crop.
 
-    ``face_px`` is the smaller side of the face's box in pixels of the frame, ``inside`` the share of the crop that lies
-    in the frame, ``contrast`` the standard deviation of its pixels in grey levels, and ``overexposed`` the share of
-    pixels that are burnt out. ``sharpness`` is the root mean square of second differences over that of first
-    differences, along rows or along columns, whichever is less, as motion blurs one of them only: Hjorth's mobility
-    (1970) of the first differences. It is low where detail is coarse, 1.73 for white noise, and the same at any
-    brightness and contrast; a flat crop has 0.
+    Attributes:
+        face_px: Smaller side of the face's box, in pixels of the frame.
+        inside: Share of the crop that lies in the frame, 0..1.
+        contrast: Standard deviation of the pixels, in grey levels.
+        overexposed: Share of overexposed pixels, 0..1.
+        sharpness: Mobility (Hjorth, 1970) of the first differences: the ratio of the root mean squares of the second
+            and the first differences. It is measured along rows and along columns, and the smaller value counts,
+            because motion blurs in one direction only. It does not depend on brightness and contrast; white
+            noise has 1.73, coarse detail less, a uniform crop 0.
     """
 
     face_px: int
@@ -35,7 +41,7 @@ class CropQuality:
 
 
 def measure(crop: FaceCrop) -> CropQuality:
-    """The quality of a crop."""
+    """Measure the quality of ``crop``."""
     pixels = crop.pixels
     return CropQuality(
         face_px=min(crop.face.box.width, crop.face.box.height),
@@ -47,7 +53,7 @@ def measure(crop: FaceCrop) -> CropQuality:
 
 
 def find_fault(quality: CropQuality, settings: QualitySettings) -> CropFault | None:
-    """The first reason for which a crop of this ``quality`` should not be classified; None when there is none."""
+    """Return the first reason not to classify a crop of this ``quality``; None if there is no reason."""
     faults = (
         (CropFault.SMALL, quality.face_px < settings.min_face_px),
         (CropFault.CUT, quality.inside < settings.min_inside),
@@ -60,7 +66,7 @@ def find_fault(quality: CropQuality, settings: QualitySettings) -> CropFault | N
 
 
 def _sharpness(pixels: Float32Array) -> float:
-    # Slices, not numpy.diff, which takes as long again for arrays as small as these.
+    # Slices take half the time of numpy.diff for arrays this small.
     slope = pixels[1:] - pixels[:-1]
     down = _mobility(slope, slope[1:] - slope[:-1])
     slope = pixels[:, 1:] - pixels[:, :-1]

@@ -1,6 +1,6 @@
-"""Readings of tracks to emotions that do not flicker, and to the events worth telling.
+"""Turn the smoothed readings of tracks into stable emotions, and their changes into events.
 
-All times are seconds on a clock that does not go back; only ``at`` is wall-clock time.
+All times are seconds of a clock that never goes back, except ``EmotionEvent.at``, which is wall-clock time.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from fer_edge.types import (
 )
 
 _ROUNDING_S = 1e-6
-"""Times of frames are sums of fractions: at 15 frames a second 0.2 s are three frames, however the last digit falls."""
+"""Tolerance for rounding in frame times: at 15 frames per second, 0.2 s must be three frames."""
 
 
 class Hysteresis:
-    """The emotion of one track: index of a label, or None while uncertain.
+    """The emotion of one track with hysteresis: the index of a label, or None while uncertain.
 
-    The first one is taken once its smoothed probability reaches ``enter``. After that the state changes once, for
-    ``min_dwell_s`` without a break, one and the same other emotion has reached ``enter`` and leads by ``lead``, or its
-    own is below ``exit`` or unknown. While the face cannot be seen nothing changes, but that time counts: who is found
-    again with another emotion need not hold it anew.
+    The first emotion is accepted when its smoothed probability reaches ``enter``. After that the state changes only if
+    one of these holds for ``min_dwell_s`` without interruption:
+
+    - the same other emotion is at ``enter`` or above and exceeds the current one by ``lead``;
+    - the current emotion is below ``exit``, or the probabilities are unknown.
+
+    While the face is not visible the state is kept, and that time counts towards ``min_dwell_s``: a face that reappears
+    with another emotion changes at once if it was hidden for long enough.
     """
 
     def __init__(self, settings: EmotionSettings) -> None:
@@ -37,30 +41,30 @@ class Hysteresis:
         self._new = True
         self._contender: int | None = None
         self._contested_since: float | None = None
-        self._unseen_since: float | None = None
+        self._hidden_since: float | None = None
 
-    def unseen(self, now: float) -> int | None:
-        """The face cannot be seen at ``now``; returns the label that it has."""
-        if self._unseen_since is None:
-            self._unseen_since = now
+    def hide(self, now: float) -> int | None:
+        """Record that the face is not visible at ``now``, and return its label index."""
+        if self._hidden_since is None:
+            self._hidden_since = now
         return self.label
 
     def update(self, probabilities: EmotionProbabilities | None, now: float) -> int | None:
-        """Take in the smoothed probabilities at ``now`` (None: unknown); returns the label."""
-        wanted = self._wanted(probabilities)
-        since, self._unseen_since = now if self._unseen_since is None else self._unseen_since, None
-        if wanted == self.label:
+        """Update with the smoothed probabilities at ``now`` (None: unknown), and return the label index."""
+        target = self._target(probabilities)
+        since, self._hidden_since = now if self._hidden_since is None else self._hidden_since, None
+        if target == self.label:
             self._contested_since = None
             return self.label
-        if self._contested_since is None or wanted != self._contender:
-            self._contender, self._contested_since = wanted, since
+        if self._contested_since is None or target != self._contender:
+            self._contender, self._contested_since = target, since
         if self._new or now - self._contested_since >= self._settings.min_dwell_s - _ROUNDING_S:
-            self.label = wanted
+            self.label = target
             self._new = False
             self._contested_since = None
         return self.label
 
-    def _wanted(self, probabilities: EmotionProbabilities | None) -> int | None:
+    def _target(self, probabilities: EmotionProbabilities | None) -> int | None:
         if probabilities is None:
             return None
         values, top = probabilities.values, probabilities.top
@@ -74,8 +78,8 @@ class Hysteresis:
         return self.label
 
 
-class EventTeller:
-    """Tells what happened to the tracks of one source."""
+class EventBuilder:
+    """Make the events of one source's tracks."""
 
     def __init__(
         self,
@@ -86,52 +90,61 @@ class EventTeller:
         self._labels = tuple(labels)
         self._settings = settings or EmotionSettings()
         self._wall_clock = wall_clock
-        self._told: dict[int, _Told] = {}
+        self._reported: dict[int, _Reported] = {}
         self._last_heartbeat: float | None = None
 
     def update(
         self, source: str, readings: Sequence[TrackReading], now: float
     ) -> tuple[tuple[TrackedEmotion, ...], tuple[EmotionEvent, ...]]:
-        """What is said of the confirmed tracks at ``now``, and the events that makes."""
+        """Update with the readings of one frame.
+
+        Args:
+            source: Name of the source, for the events.
+            readings: All tracks of the source; unconfirmed ones are ignored.
+            now: Time of the frame, seconds.
+
+        Returns:
+            The emotions of the confirmed tracks, and the events that the frame caused.
+        """
         confirmed = [reading for reading in readings if reading.track.confirmed]
         events = self._left(source, {reading.track.track_id for reading in confirmed}, now)
         for reading in confirmed:
             events += self._track_events(source, reading, now)
-        emotions = tuple(self._told[reading.track.track_id].last for reading in confirmed)
+        emotions = tuple(self._reported[reading.track.track_id].last for reading in confirmed)
         events += self._heartbeats(source, emotions, now)
         return emotions, tuple(events)
 
     def finish(self, source: str, now: float) -> tuple[EmotionEvent, ...]:
-        """The source ended: everyone still there has left."""
+        """Return ``left`` for all remaining tracks, because the source has ended."""
         return tuple(self._left(source, set(), now))
 
     def _track_events(self, source: str, reading: TrackReading, now: float) -> list[EmotionEvent]:
         track = reading.track
-        told = self._told.get(track.track_id)
-        state = told.state if told else Hysteresis(self._settings)
-        label = state.update(reading.probabilities, now) if track.followed else state.unseen(now)
+        before = self._reported.get(track.track_id)
+        state = before.state if before else Hysteresis(self._settings)
+        label = state.update(reading.probabilities, now) if track.followed else state.hide(now)
         emotion = UNCERTAIN if label is None else self._labels[label]
-        previous = told.last.emotion if told else None
+        previous = before.last.emotion if before else None
         confidence = _confidence(reading.probabilities, label)
-        if told and label is not None and reading.probabilities is None:
-            confidence = told.last.confidence  # what is told is as sure as it was
-        since = told.last.since if told and emotion == previous else now
+        if before and label is not None and reading.probabilities is None:
+            confidence = before.last.confidence  # the emotion is kept, and so is its confidence
+        since = before.last.since if before and emotion == previous else now
         current = TrackedEmotion(source, track.track_id, track.box, emotion, confidence, since)
-        self._told[track.track_id] = _Told(state, current)
+        self._reported[track.track_id] = _Reported(state, current)
         if emotion == previous:
             return []
-        kind = EventKind.CHANGED if told else EventKind.APPEARED
+        kind = EventKind.CHANGED if before else EventKind.APPEARED
         return [self._event(kind, source, now, track.track_id, emotion, previous, confidence)]
 
-    def _left(self, source: str, still_there: set[int], now: float) -> list[EmotionEvent]:
-        gone = [track_id for track_id in self._told if track_id not in still_there]
+    def _left(self, source: str, remaining: set[int], now: float) -> list[EmotionEvent]:
+        gone = [track_id for track_id in self._reported if track_id not in remaining]
         return [
-            self._event(EventKind.LEFT, source, now, track_id, previous=self._told.pop(track_id).last.emotion)
+            self._event(EventKind.LEFT, source, now, track_id, previous=self._reported.pop(track_id).last.emotion)
             for track_id in gone
         ]
 
     def _heartbeats(self, source: str, emotions: Sequence[TrackedEmotion], now: float) -> list[EmotionEvent]:
-        """One for each track every ``heartbeat_s``; one without a track while nobody is there."""
+        """Return one heartbeat per track every ``heartbeat_s``, or one without a track if there are none."""
         if self._settings.heartbeat_s == 0:
             return []
         if self._last_heartbeat is None:
@@ -142,8 +155,8 @@ class EventTeller:
         if not emotions:
             return [self._event(EventKind.HEARTBEAT, source, now)]
         return [
-            self._event(EventKind.HEARTBEAT, source, now, told.track_id, told.emotion, None, told.confidence)
-            for told in emotions
+            self._event(EventKind.HEARTBEAT, source, now, track.track_id, track.emotion, None, track.confidence)
+            for track in emotions
         ]
 
     def _event(
@@ -159,8 +172,8 @@ class EventTeller:
         return EmotionEvent(kind, source, self._wall_clock(), now, track_id, emotion, previous, confidence)
 
 
-class _Told:
-    """What was last said of a track."""
+class _Reported:
+    """State of a track, and its emotion as last reported."""
 
     def __init__(self, state: Hysteresis, last: TrackedEmotion) -> None:
         self.state = state

@@ -1,8 +1,8 @@
-"""Where the picture changed: what stands still need not be searched again.
+"""Detect where the image changed, so that static parts of it need not be searched again.
 
-The picture is reduced so strongly that a sensor's noise averages out, and each cell is compared with what it was when
-it last changed, not with the frame before: a face that appears slowly changes it as well. Both are taken relative to
-the whole picture's brightness, so that light or an exposure that drifts is no motion.
+The frame is reduced to cells large enough to average out sensor noise. Each cell is compared with its value at its own
+last change, not with the previous frame, so that a slow change is detected as well. Both values are taken relative to
+the brightness of the whole image, so that a change of light or exposure is not a change of the scene.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from fer_edge.settings.runtime import CASCADE_WINDOW, ScheduleSettings
 from fer_edge.types import Box, Float32Array, SceneMotion, UInt8Array
 
 CELLS_PER_FACE = 3
-"""Cells across the smallest face that a search of the whole frame can find: fewer would hide it."""
-_DARKEST = 0.01
-_LEAST_CELLS = 3
-"""Changed cells, of a cell and its eight neighbours, that make news."""
+"""Cells across the smallest face that a search of the whole frame can find. With fewer, such a face could be missed."""
+_MIN_BRIGHTNESS = 0.01
+_MIN_CHANGED_CELLS = 3
+"""Number of changed cells, of a cell and its eight neighbours, that make a change significant."""
 _ROWS_PER_CELL = 4
-"""Lines of the picture that are averaged in each cell; all of a large frame would cost more than a face's search."""
+"""Image rows that are averaged in each cell. Averaging all rows of a large frame would cost more than the search for a
+face."""
 
 
 class _Buffers:
-    """What each frame is worked out in, so that none needs memory of its own: uint8 and float32 [rows, columns]."""
+    """Reused arrays [rows, columns]: ``cells`` is uint8, ``small`` and ``difference`` are float32."""
 
     def __init__(self, rows: int, columns: int) -> None:
         self.cells = np.empty((rows, columns), np.uint8)
@@ -34,8 +35,8 @@ class _Buffers:
         self.difference = np.empty((rows, columns), np.float32)
 
 
-class MotionGate:
-    """Remembers, for one source, when each part of its picture last changed. Its size does not grow with time."""
+class MotionDetector:
+    """Record when each part of one source's image last changed. Memory use is constant."""
 
     def __init__(self, settings: ScheduleSettings | None = None) -> None:
         self._settings = settings or ScheduleSettings()
@@ -43,10 +44,16 @@ class MotionGate:
         self._buffers = _Buffers(0, 0)
         self._motion = SceneMotion((0, 0), np.empty((0, 0)), np.empty((0, 0)))
 
-    def update(self, gray: UInt8Array, now: float, watched: Iterable[Box] = ()) -> SceneMotion:
-        """Take in the frame ``gray``, uint8 [H, W], of ``now`` (seconds that do not go back).
+    def update(self, gray: UInt8Array, now: float, known: Iterable[Box] = ()) -> SceneMotion:
+        """Compare a frame with the ones before it.
 
-        ``watched`` are the boxes in which a change tells nothing new, since known faces are looked for there.
+        Args:
+            gray: The frame, uint8 [H, W].
+            now: Its time in seconds, never less than in the previous call.
+            known: Areas of known faces: a change inside them is expected, hence not an unexplained one.
+
+        Returns:
+            The times of the last changes. Valid until the next call, which reuses its arrays.
         """
         size = gray.shape[1], gray.shape[0]
         small = self._reduced(gray)
@@ -54,24 +61,24 @@ class MotionGate:
             self._reference = small.copy()
             self._motion = SceneMotion(size, np.full(small.shape, now), np.full(small.shape, now))
             return self._motion
-        # How much brighter the picture is than the reference; the median does not mind what moves in less than half.
-        brightness = max(_DARKEST, _median(small[::2, ::2] / self._reference[::2, ::2]))
+        # Brightness relative to the reference. The median is not affected by motion in less than half of the image.
+        brightness = max(_MIN_BRIGHTNESS, _median(small[::2, ::2] / self._reference[::2, ::2]))
         difference = np.multiply(self._reference, brightness, out=self._buffers.difference)
         difference -= small
         changed = np.abs(difference, out=difference) > self._settings.motion_threshold
         if changed.any():
             self._motion.changed_at[changed] = now
-            # A face covers several cells; one alone is noise, and is compared with the same reference again.
-            changed &= _crowded(changed)
+            # A face covers several cells. A single changed cell is noise and keeps its reference.
+            changed &= _has_changed_neighbours(changed)
             self._reference[changed] = small[changed] / brightness
-            for box in watched:
+            for box in known:
                 changed[self._motion.cells(box)] = False
-            self._motion.news_at[changed & _crowded(changed)] = now
+            self._motion.unexplained_at[changed & _has_changed_neighbours(changed)] = now
         return self._motion
 
-    def note(self, box: Box, now: float) -> None:
-        """There is news in ``box``: the face that was followed there is lost for good."""
-        self._motion.news_at[self._motion.cells(box)] = now
+    def mark(self, box: Box, now: float) -> None:
+        """Record an unexplained change in ``box`` at ``now``: the track of a face there has ended."""
+        self._motion.unexplained_at[self._motion.cells(box)] = now
 
     def _reduced(self, gray: UInt8Array) -> Float32Array:
         height, width = gray.shape
@@ -82,18 +89,18 @@ class MotionGate:
             self._buffers = _Buffers(rows, columns)
         buffers = self._buffers
         cv2.resize(gray[::step], (columns, rows), dst=buffers.cells, interpolation=cv2.INTER_AREA)
-        return np.maximum(buffers.cells, 1, out=buffers.small)  # so that a ratio exists in black parts too
+        return np.maximum(buffers.cells, 1, out=buffers.small)  # at least 1, since it is divided by
 
 
 def _median(values: Float32Array) -> float:
-    """What ``numpy.median`` gives, whose first call imports numpy.ma: 10 MiB, and 50 ms of an x86-64 core."""
+    """Return the median as ``numpy.median`` does, whose first call imports numpy.ma: 10 MiB, and 50 ms on x86-64."""
     upper = values.size // 2
     lower = upper - 1 + values.size % 2
     parted = np.partition(values, (lower, upper), axis=None)
     return float((parted[lower] + parted[upper]) / 2)
 
 
-def _crowded(changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Where at least ``_LEAST_CELLS`` of a cell and its neighbours changed."""
-    around = cv2.boxFilter(changed.view(np.uint8), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(around >= _LEAST_CELLS)
+def _has_changed_neighbours(changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return where at least ``_MIN_CHANGED_CELLS`` of a cell and its eight neighbours changed."""
+    count = cv2.boxFilter(changed.view(np.uint8), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(count >= _MIN_CHANGED_CELLS)

@@ -1,6 +1,6 @@
-"""What is known of each track's expression: its smoothed probabilities, and when its face is to be read again.
+"""Smooth the classifier's readings of each track, and decide when a track is classified again.
 
-All times are seconds on a clock that does not go back. Readings may come at any rate, and irregularly.
+All times are seconds of a clock that never goes back. Readings may come at any rate and irregularly.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import numpy as np
 from fer_edge.settings.runtime import EmotionSettings
 from fer_edge.types import EmotionProbabilities, Face, Track, TrackReading
 
-AGREEING = 0.25
-"""Total variation distance, 0..1, up to which a reading agrees with the mean of those before it."""
+MAX_STEADY_DISTANCE = 0.25
+"""Total variation distance, 0..1, up to which a reading agrees with the mean of the readings before it."""
 
 
 class EmotionSmoother:
-    """The exponentially weighted mean of what the classifier said of each track of one source."""
+    """Exponentially weighted mean of the readings of each track of one source."""
 
     def __init__(self, settings: EmotionSettings | None = None) -> None:
         self._settings = settings or EmotionSettings()
         self._states: dict[int, _State] = {}
 
     def due(self, tracks: Sequence[Track], now: float) -> list[tuple[int, Face]]:
-        """Track id and face of those in sight whose expression is to be read at ``now``.
+        """Return track id and face of those of ``tracks`` to classify at ``now``.
 
-        These are all of them, but for tracks whose readings have agreed for ``smoothing_s``: they are read again
-        ``classify_every_s`` after their last reading.
+        A track whose readings have agreed for ``smoothing_s`` is due ``classify_every_s`` after its last reading. All
+        other tracks with a face are due in every frame.
         """
         return [
             (track.track_id, track.face)
@@ -37,7 +37,7 @@ class EmotionSmoother:
         ]
 
     def add(self, track_id: int, probabilities: EmotionProbabilities | None, now: float) -> None:
-        """Take in what was read of a track at ``now``; None: its crop was not good enough to be classified."""
+        """Add the reading of a track at ``now``; None if its crop was refused."""
         state = self._states.get(track_id)
         if state is not None:
             state.add(probabilities, now, self._settings.smoothing_s)
@@ -45,17 +45,17 @@ class EmotionSmoother:
             self._states[track_id] = _State(probabilities, now)
 
     def readings(self, tracks: Sequence[Track]) -> tuple[TrackReading, ...]:
-        """What is known of each of the source's ``tracks``; the others are forgotten."""
+        """Return the smoothed reading of each of ``tracks``, in their order, and forget all other tracks."""
         self._states = {track.track_id: state for track in tracks if (state := self._states.get(track.track_id))}
-        return tuple(TrackReading(track, self._known(track.track_id)) for track in tracks)
+        return tuple(TrackReading(track, self._smoothed(track.track_id)) for track in tracks)
 
     def _is_due(self, track_id: int, now: float) -> bool:
         state = self._states.get(track_id)
-        if state is None or not state.readable or now - state.agreeing_since < self._settings.smoothing_s:
+        if state is None or not state.readable or now - state.steady_since < self._settings.smoothing_s:
             return True
         return now - state.read_at >= self._settings.classify_every_s
 
-    def _known(self, track_id: int) -> EmotionProbabilities | None:
+    def _smoothed(self, track_id: int) -> EmotionProbabilities | None:
         state = self._states.get(track_id)
         if state is None or not state.readable:
             return None
@@ -63,13 +63,13 @@ class EmotionSmoother:
 
 
 class _State:
-    """The readings of one track: their mean, float64 [labels], and the weight it stands for."""
+    """The readings of one track: ``mean`` is their weighted mean, float64 [labels]."""
 
     def __init__(self, probabilities: EmotionProbabilities, now: float) -> None:
         self.mean = probabilities.values.astype(np.float64)
         self.readable = True
-        """Whether the last crop was good enough."""
-        self.read_at = self.agreeing_since = now
+        """Whether the last crop was classified, not refused."""
+        self.read_at = self.steady_since = now
         self._weight = 1.0
 
     def add(self, probabilities: EmotionProbabilities | None, now: float, time_constant_s: float) -> None:
@@ -77,12 +77,13 @@ class _State:
         if probabilities is None:
             return
         change = probabilities.values - self.mean
-        if np.abs(change).sum() / 2 > AGREEING:
-            self.agreeing_since = now
-        # Each reading counts 1 when new and fades with the time constant, so the first ones average evenly. A face that
-        # was calm was read seldom: when it changes and is read in every frame, few old readings stand against the new.
+        if np.abs(change).sum() / 2 > MAX_STEADY_DISTANCE:
+            self.steady_since = now
+        # A reading has weight 1 when it is added and decays with the time constant, so the first readings are averaged
+        # evenly. A steady face is read rarely: when it changes it is read in every frame, and the few old readings are
+        # soon outweighed.
         elapsed = max(0.0, now - self.read_at)
-        fading = math.exp(-elapsed / time_constant_s) if time_constant_s > 0 else 0.0
-        self._weight = self._weight * fading + 1.0
+        decay = math.exp(-elapsed / time_constant_s) if time_constant_s > 0 else 0.0
+        self._weight = self._weight * decay + 1.0
         self.mean += change / self._weight
         self.read_at = now

@@ -16,6 +16,10 @@ def set_up_opencv(threads: int = 1) -> None:
     """Configure OpenCV. Call once, before the first capture; log levels set in the environment are kept.
 
     ``threads`` is 1 by default: Haar searches of small regions gain nothing from more, and a Pi has other work.
+
+    >>> set_up_opencv()
+    >>> cv2.getNumThreads()
+    1
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
     # Otherwise a stream that does not respond holds a global lock, and no other thread can open a file, a stream or a

@@ -1,1 +1,1 @@
-"""Face detectors: ``make_detector`` returns the one that the settings name."""
+"""Face detectors. ``choice.make_detector`` loads the one that the settings name."""

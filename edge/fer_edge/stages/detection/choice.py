@@ -1,4 +1,4 @@
-"""Make the detector that the settings name."""
+"""Choose the face detector by the settings."""
 
 from __future__ import annotations
 
@@ -8,5 +8,9 @@ from fer_edge.stages.detection.yunet import YuNetFaceDetector
 
 
 def make_detector(settings: DetectorSettings) -> HaarFaceDetector | YuNetFaceDetector:
-    """Load the detector of ``settings.kind``. Raises ModelError if its file or OpenCV's part of it is missing."""
+    """Load the detector ``settings.kind``.
+
+    Raises:
+        ModelError: If its file is missing or refused, or if this OpenCV does not support it.
+    """
     return YuNetFaceDetector(settings) if settings.kind == "yunet" else HaarFaceDetector(settings)

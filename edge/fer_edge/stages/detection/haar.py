@@ -1,4 +1,4 @@
-"""Frontal faces by OpenCV's Haar cascade (Viola and Jones, 2001), in any region and at any scale of a frame."""
+"""Detect frontal faces with OpenCV's Haar cascade (Viola and Jones, 2001), in any region and at any scale."""
 
 from __future__ import annotations
 
@@ -20,16 +20,31 @@ _DEBIAN_CASCADES = Path("/usr/share/opencv4/haarcascades")
 
 
 class HaarFaceDetector:
-    """Finds upright frontal faces. Not for use by two threads at once."""
+    """Detector of upright frontal faces. Not thread-safe.
+
+    >>> import cv2
+    >>> from importlib.resources import files
+    >>> from fer_edge import Search, to_gray
+    >>> gray = to_gray(cv2.imread(str(files("fer_edge") / "assets" / "astronaut.jpg")))
+    >>> faces = HaarFaceDetector().detect(gray, Search.whole(gray))
+    >>> len(faces), faces[0].box.width > 80
+    (1, True)
+    """
 
     def __init__(self, settings: DetectorSettings | None = None) -> None:
-        """Load the cascade. Raises ModelError when OpenCV has no cascade classifier or its XML file is missing."""
+        """Load the cascade.
+
+        Raises:
+            ModelError: If OpenCV has no cascade classifier, or if the XML file is missing or damaged.
+        """
         self._settings = settings or DetectorSettings()
         self._cascade = load_cascade()
-        self._reduced = np.empty(0, np.uint8)  # a buffer for pictures of any size that was needed so far
+        self._reduced = np.empty(0, np.uint8)  # reused for reduced images, and grown to the largest one so far
 
     def detect(self, gray: UInt8Array, search: Search) -> list[Face]:
-        """Return the faces in ``search.region`` of ``gray``, uint8 [H, W], surest first; boxes in pixels of ``gray``.
+        """Return the faces in ``search.region`` of ``gray``, uint8 [H, W], by descending score.
+
+        Boxes are in pixels of ``gray`` and lie inside the region.
 
         Raises:
             InputError: If ``gray`` is not a 2-D uint8 array.
@@ -45,7 +60,7 @@ class HaarFaceDetector:
         high = 0 if search.max_face is None else max(CASCADE_WINDOW, round(search.max_face * scale))
         settings = self._settings
         found, _, weights = self._cascade.detectMultiScale3(
-            self._picture(gray, patch, (small_height, small_width), area, search.hidden),
+            self._reduce(gray, patch, (small_height, small_width), area, search.hidden),
             scaleFactor=settings.known_scale_factor if search.known else settings.scale_factor,
             minNeighbors=settings.known_min_neighbors if search.known else settings.min_neighbors,
             minSize=(max(CASCADE_WINDOW, low),) * 2,
@@ -54,20 +69,20 @@ class HaarFaceDetector:
         )
         to_x, to_y = area.width / small_width, area.height / small_height
         faces = [
-            Face(_back(found_box, area, to_x, to_y), float(weight))
+            Face(_to_frame(found_box, area, to_x, to_y), float(weight))
             for found_box, weight in zip(found, np.ravel(weights), strict=True)
         ]
         return suppress_overlaps(faces)
 
-    def _picture(
+    def _reduce(
         self, gray: UInt8Array, patch: UInt8Array, size: tuple[int, int], area: Box, hidden: Sequence[Box]
     ) -> UInt8Array:
-        """``patch``, which shows ``area`` of ``gray``, at ``size`` (height, width), without what is hidden."""
-        picture = resample(patch, *size, out=self._buffer(*size))
+        """Resample ``patch``, which is ``area`` of ``gray``, to ``size`` (height, width); blank the hidden boxes."""
+        reduced = resample(patch, *size, out=self._buffer(*size))
         if hidden:
-            picture = picture.copy() if np.may_share_memory(picture, gray) else picture
-            _blank(picture, area, hidden)
-        return picture
+            reduced = reduced.copy() if np.may_share_memory(reduced, gray) else reduced
+            _blank(reduced, area, hidden)
+        return reduced
 
     def _buffer(self, height: int, width: int) -> UInt8Array:
         if self._reduced.size < height * width:
@@ -76,7 +91,7 @@ class HaarFaceDetector:
 
 
 def _blank(patch: UInt8Array, area: Box, hidden: Sequence[Box]) -> None:
-    """Paint the ``hidden`` boxes of the frame in ``patch``, which shows ``area`` of it, in its mean grey."""
+    """Fill the ``hidden`` boxes of the frame in ``patch``, which is ``area`` of it, with the mean grey of the patch."""
     height, width = patch.shape
     mean = cv2.mean(patch)[0]
     for box in hidden:
@@ -85,12 +100,12 @@ def _blank(patch: UInt8Array, area: Box, hidden: Sequence[Box]) -> None:
         patch[rows, columns] = mean
 
 
-def _stretch(start: int, length: int, scale: float, most: int) -> slice:
-    return slice(max(0, round(start * scale)), min(most, round((start + length) * scale)))
+def _stretch(start: int, length: int, scale: float, length_px: int) -> slice:
+    return slice(max(0, round(start * scale)), min(length_px, round((start + length) * scale)))
 
 
-def _back(found: Any, area: Box, to_x: float, to_y: float) -> Box:
-    """A box found in the scaled region, in the frame's pixels and inside the region."""
+def _to_frame(found: Any, area: Box, to_x: float, to_y: float) -> Box:
+    """Convert a box of the scaled region to pixels of the frame, clipped to the region."""
     x, y, width, height = (int(value) for value in found)
     left, top = area.x + round(x * to_x), area.y + round(y * to_y)
     right = min(area.x + round((x + width) * to_x), area.x + area.width)
@@ -99,7 +114,13 @@ def _back(found: Any, area: Box, to_x: float, to_y: float) -> Box:
 
 
 def load_cascade() -> Any:
-    """The one place that finds the class and the XML: both are gone from OpenCV 5, Debian keeps the XML apart."""
+    """Load OpenCV's cascade for frontal faces.
+
+    Its XML file is in the wheel, or in Debian's package opencv-data. OpenCV 5 has neither the class nor the file.
+
+    Raises:
+        ModelError: If the class or the file is missing, or if the file is damaged.
+    """
     if not hasattr(cv2, "CascadeClassifier"):
         instead = "pip install 'opencv-python-headless<5', or set detector.kind = \"yunet\""
         raise ModelError(f"OpenCV {cv2.__version__} has no CascadeClassifier: {instead}")
@@ -109,9 +130,9 @@ def load_cascade() -> Any:
         if path.is_file():
             cascade = cv2.CascadeClassifier(str(path))
             if cascade.empty():
-                raise ModelError(f"{path}: not a readable Haar cascade: install OpenCV again")
+                raise ModelError(f"{path}: not a readable Haar cascade; reinstall OpenCV")
             return cascade
-    looked = " and ".join(str(folder) for folder in folders)
+    looked = " or ".join(str(folder) for folder in folders)
     raise ModelError(
-        f"{CASCADE_FILE} is neither in {looked}: pip install 'opencv-python-headless<5' or apt install opencv-data"
+        f"{CASCADE_FILE} not found in {looked}: pip install 'opencv-python-headless<5' or apt install opencv-data"
     )

@@ -8,12 +8,13 @@ from fer_edge.types import Box, Face
 
 
 def suppress_overlaps(faces: Iterable[Face], limit: float = 0.4) -> list[Face]:
-    """``faces`` by falling score, without those whose smaller box is covered by more than ``limit`` by a surer one.
+    """Return ``faces`` by descending score, without those that a face of higher score overlaps by more than ``limit``.
 
-    The share of the smaller box, not IoU, since a cascade also answers with a small box inside the face.
+    The overlap is the intersection divided by the area of the smaller box. IoU would keep the small boxes that a
+    cascade also finds inside a face.
     """
     kept: list[Face] = []
-    # Box coordinates break ties: the cascade's threads deliver equal scores in any order.
+    # Box coordinates break ties, because the cascade's threads return equal scores in any order.
     for face in sorted(faces, key=lambda face: (-face.score, face.box.as_list())):
         if all(_covered(face.box, other.box) <= limit for other in kept):
             kept.append(face)

@@ -1,7 +1,7 @@
-"""Load a YuNet model file (ONNX) and run OpenCV's FaceDetectorYN on grey pictures of any size.
+"""Load a YuNet model file (ONNX), and run OpenCV's FaceDetectorYN on grey images of any size.
 
-The file does not come with this package: the user names it. A published file is known by its hash. Any other one is
-tried on a picture with one face, in a process of its own, because a damaged model can crash OpenCV (5.0: SIGFPE).
+The file is not part of this package: the user names it. Published files are recognized by their hash. Any other file is
+tested on an image with one face in a separate process, because a damaged model can crash OpenCV (5.0: SIGFPE).
 """
 
 from __future__ import annotations
@@ -27,25 +27,32 @@ from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Box, Float32Array, UInt8Array
 
 KNOWN_FILES = {"8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4": "YuNet 2023mar"}
-"""Names of published files by SHA-256. These are not tried before use."""
+"""Names of published files by SHA-256. These are used without a test."""
 STRIDE = 32
-"""Sides of a picture are multiples of this: the largest stride of the network, to which OpenCV would pad with black."""
+"""Sides of an image must be multiples of this, the largest stride of the network; OpenCV would pad them with black."""
 _MAX_BYTES = 16 << 20
-"""The published files have 0.1 to 0.3 MiB; a larger file is another model."""
+"""The published files have 0.1 to 0.3 MiB; a much larger file is not a YuNet model."""
 _MAX_NETWORKS = 4
-"""Networks kept, one per picture size: a change of size costs a network 0.5 ms in OpenCV 4.
-A source has two or three sizes of tile, and its regions mostly one; each network holds 1 to 4 MiB."""
+"""Number of networks, one per image size, because changing the size of a network takes 0.5 ms in OpenCV 4. A source has
+two or three sizes of tiles, and usually one of regions. Each network takes 1 to 4 MiB."""
 _NMS_CANDIDATES = 500
 _COLUMNS = 15
-"""Of an answer: x, y, width, height, five landmarks (x, y), score."""
+"""Columns of a detection: x, y, width, height, five landmarks (x, y), score."""
 _TRIAL_S = 60.0
 _TRIAL_SCALE, _TRIAL_FACE, _MIN_TRIAL_IOU = 0.5, Box(177, 66, 95, 112), 0.5
-"""What the trial's picture is reduced by, where YuNet 2023mar sees its face at full size, and the least agreement."""
+"""Scale of the test image, the face that YuNet 2023mar finds in it (at full size), and the IoU required with that."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelFile:
-    """What a model file holds: ``data`` uint8 [bytes], its ``sha256``, and its ``name`` if it is a published one."""
+    """Content of a model file.
+
+    Attributes:
+        path: The file.
+        data: Its bytes, uint8 [size].
+        sha256: Their SHA-256, hexadecimal.
+        name: Name of the published file; None if it is another one.
+    """
 
     path: Path
     data: UInt8Array
@@ -57,7 +64,7 @@ def read_model(path: Path) -> ModelFile:
     """Read the file at ``path``.
 
     Raises:
-        ModelError: if it is missing, not a regular file, empty, unreadable or too large.
+        ModelError: If it is missing, not a regular file, empty, unreadable or too large.
     """
     try:
         # O_NONBLOCK: opening a FIFO would wait for a writer.
@@ -71,7 +78,7 @@ def read_model(path: Path) -> ModelFile:
             os.close(descriptor)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; detector.model is {YUNET_FILE} from {YUNET_PAGE}") from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise ModelError(f"{path}: cannot read detector.model: {reason_of(error)}") from None
     if not regular:
         raise ModelError(f"{path}: detector.model must be a file, {YUNET_FILE} from {YUNET_PAGE}")
@@ -83,13 +90,18 @@ def read_model(path: Path) -> ModelFile:
 
 
 class YuNetModel:
-    """A YuNet network for grey pictures. Not for use by two threads at once."""
+    """A YuNet network for grey images. Not thread-safe."""
 
     def __init__(self, file: ModelFile, min_score: float, max_overlap: float) -> None:
-        """Load ``file``; faces below ``min_score`` and those that a surer face overlaps by more (IoU) are left out.
+        """Load a network.
+
+        Args:
+            file: The model file.
+            min_score: Score below which detections are left out, 0..1.
+            max_overlap: IoU with a detection of higher score above which a detection is left out.
 
         Raises:
-            ModelError: if OpenCV has no FaceDetectorYN or refuses the file.
+            ModelError: If OpenCV has no FaceDetectorYN or refuses the file.
         """
         if not hasattr(cv2, "FaceDetectorYN"):
             raise ModelError(f"OpenCV {cv2.__version__} has no FaceDetectorYN: pip install opencv-python-headless")
@@ -97,30 +109,30 @@ class YuNetModel:
         self._networks: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self.run(np.zeros((STRIDE, STRIDE), np.uint8))
 
-    def run(self, picture: UInt8Array) -> Float32Array:
-        """Return the faces of ``picture``, uint8 [H, W] with sides that are multiples of ``STRIDE``, surest first.
+    def run(self, image: UInt8Array) -> Float32Array:
+        """Return the faces in ``image``, uint8 [H, W] with sides that are multiples of ``STRIDE``, by descending score.
 
         Returns:
-            float32 [faces, 15]: x, y, width and height of the box, x and y of both eyes, the nose and both corners of
-            the mouth, all in pixels, and the score, 0..1.
+            float32 [faces, 15]: x, y, width and height of the box; x and y of both eyes, the nose and both corners of
+            the mouth, all in pixels; the score, 0..1.
 
         Raises:
-            ModelError: if the network cannot be run, or gives anything else.
+            ModelError: If the network fails, or if its output has another shape.
         """
-        height, width = picture.shape
+        height, width = image.shape
         try:
-            _, found = self._network((width, height)).detect(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+            _, found = self._network((width, height)).detect(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
         except cv2.error as error:
             raise self._refusal(_cause(error)) from None
         if found is None:
             return np.empty((0, _COLUMNS), np.float32)
         if found.ndim != 2 or found.shape[1] != _COLUMNS:
-            raise self._refusal(f"it answers with an array of {list(found.shape)}, not of [faces, {_COLUMNS}]")
+            raise self._refusal(f"its output is {list(found.shape)}, not [faces, {_COLUMNS}]")
         answers: Float32Array = found[np.isfinite(found).all(axis=1)]
         return answers
 
     def _network(self, size: tuple[int, int]) -> Any:
-        """The network that last ran at ``size`` (width, height), else the one that was not used for longest."""
+        """Return a network for images of ``size`` (width, height); at the limit, resize the least recently used one."""
         network = self._networks.pop(size, None)
         if network is None and len(self._networks) < _MAX_NETWORKS:
             no_config = np.empty(0, np.uint8)
@@ -138,26 +150,32 @@ class YuNetModel:
 
 
 def load_model(path: Path, min_score: float, max_overlap: float) -> YuNetModel:
-    """Read ``path``, try it in another process unless it is a published file, and load it. Raises ModelError."""
+    """Read the file at ``path``, test it in another process unless it is a published one, and load it.
+
+    See ``YuNetModel`` for the arguments.
+
+    Raises:
+        ModelError: If the file is missing or refused.
+    """
     file = read_model(path)
     if file.name is None:
-        try_apart(file)
+        test_in_subprocess(file)
     return YuNetModel(file, min_score, max_overlap)
 
 
-def try_apart(file: ModelFile) -> None:
-    """Let another process find the face of a known picture with ``file``.
+def test_in_subprocess(file: ModelFile) -> None:
+    """Test in another process whether ``file`` finds the face of a known image.
 
     Raises:
-        ModelError: if it does not find the face, crashes or hangs.
+        ModelError: If it does not find the face, crashes or hangs.
     """
     command = [sys.executable, "-P", "-m", "fer_edge.stages.detection.yunet_model", str(file.path)]
     try:
         done = subprocess.run(command, input=file.data.tobytes(), capture_output=True, timeout=_TRIAL_S, check=False)
     except subprocess.TimeoutExpired:
-        reason = f"it did not answer within {_TRIAL_S:g} s"
+        reason = f"the test did not finish within {_TRIAL_S:g} s"
     except OSError as error:
-        raise ModelError(f"{file.path}: cannot start a process to try it: {reason_of(error)}") from None
+        raise ModelError(f"{file.path}: cannot start a process to test it: {reason_of(error)}") from None
     else:
         if done.returncode == 0:
             return
@@ -166,7 +184,7 @@ def try_apart(file: ModelFile) -> None:
 
 
 def _trial(path: str, data: bytes) -> str | None:
-    """Why the model ``data`` is refused: it does not find the portrait's face where it is, and no other; else None."""
+    """Return why the model ``data`` is refused; None if it finds exactly the face of the test image."""
     set_up_opencv()
     file = ModelFile(Path(path), np.frombuffer(data, np.uint8), "", None)
     gray = decode_gray((files("fer_edge") / "assets" / "astronaut.jpg").read_bytes(), "astronaut.jpg")
@@ -177,22 +195,22 @@ def _trial(path: str, data: bytes) -> str | None:
     except ModelError as error:
         return str(error).removeprefix(f"{path}: not a YuNet model: ").rpartition(";")[0]
     if len(found) != 1:
-        return f"it finds {len(found)} faces in a picture that has 1"
+        return f"it finds {len(found)} faces in an image with 1"
     if np.abs(found).max() > max(gray.shape):
-        return "it finds a face outside the picture"
+        return "it finds a face outside the image"
     box = Box(*(round(float(value) / _TRIAL_SCALE) for value in found[0, :4]))
-    return None if box.iou(_TRIAL_FACE) >= _MIN_TRIAL_IOU else "it does not find the face of a picture where it is"
+    return None if box.iou(_TRIAL_FACE) >= _MIN_TRIAL_IOU else "it finds the face of the test image in the wrong place"
 
 
 def _cause(error: cv2.error) -> str:
-    """OpenCV's own words without its version and file: its messages have several lines."""
+    """Return OpenCV's message on one line, without its version and source file."""
     text = " ".join(str(error).split())
-    return "OpenCV says: " + (text.partition(" error: ")[2] or text)[:160]
+    return "OpenCV reports: " + (text.partition(" error: ")[2] or text)[:160]
 
 
 if __name__ == "__main__":
     refused = _trial(sys.argv[1], sys.stdin.buffer.read())
     sys.stdout.write(refused or "")
-    # Without taking down what a damaged network has left behind.
+    # Exit without cleaning up: that could crash after a damaged network.
     sys.stdout.flush()
     os._exit(1 if refused else 0)

@@ -1,0 +1,119 @@
+"""The results of a frame: tracked emotions and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fer_edge.types.geometry import Box
+from fer_edge.types.scene import Frame
+
+UNCERTAIN = "uncertain"
+"""Emotion of a track without a clear expression: a state of the track, not a label of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedEmotion:
+    """The smoothed emotion of one track.
+
+    Attributes:
+        source: Name of the source.
+        track_id: Number of the track; unique within its source.
+        box: Where the face is, in pixels of the frame.
+        emotion: A label of the model, or ``UNCERTAIN``.
+        confidence: Smoothed probability of ``emotion``, or of the most probable label while uncertain, 0..1. It is 0
+            while no crop of the face can be classified.
+        since: When ``emotion`` took this value, seconds of the source's clock.
+
+    >>> face = TrackedEmotion("door", 1, Box(177, 66, 95, 95), "happy", confidence=0.83, since=3.2)
+    >>> f"{face.emotion} {face.confidence:.0%}"
+    'happy 83%'
+    """
+
+    source: str
+    track_id: int
+    box: Box
+    emotion: str
+    confidence: float
+    since: float
+
+
+class EventKind(StrEnum):
+    """Kind of an event.
+
+    >>> EventKind("appeared") is EventKind.APPEARED
+    True
+    """
+
+    APPEARED = "appeared"
+    CHANGED = "changed"
+    LEFT = "left"
+    HEARTBEAT = "heartbeat"
+    SOURCE_LOST = "source_lost"
+    SOURCE_BACK = "source_back"
+    COUNTS = "counts"
+
+
+@dataclass(frozen=True, slots=True)
+class FaceCounts:
+    """Totals over an interval, summed over all faces.
+
+    Attributes:
+        interval_s: Length of the interval, seconds.
+        appeared: Number of faces that came into view.
+        most_at_once: Largest number of faces in view at the same time.
+        emotion_s: Seconds of each emotion, ``UNCERTAIN`` included.
+    """
+
+    interval_s: float
+    appeared: int = 0
+    most_at_once: int = 0
+    emotion_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionEvent:
+    """A change that is reported to the outside; one JSON line each (``schema/event.schema.json``).
+
+    Attributes:
+        kind: What happened.
+        source: Name of the source.
+        at: Wall-clock time, seconds since the epoch (UTC).
+        mono: Time of the source's own clock, seconds.
+        track_id: The track; None for events of the source.
+        emotion: New emotion; None if the kind has none.
+        previous: Emotion before it; None if there was none.
+        confidence: Smoothed probability of ``emotion``, 0..1.
+        reason: Why the source was lost; for ``source_lost`` only.
+        counts: Totals; for ``counts`` only.
+
+    >>> event = EmotionEvent(EventKind.CHANGED, "door", at=1.7e9, mono=3.2, track_id=1, emotion="happy")
+    >>> event.kind, event.emotion
+    (<EventKind.CHANGED: 'changed'>, 'happy')
+    """
+
+    kind: EventKind
+    source: str
+    at: float
+    mono: float
+    track_id: int | None = None
+    emotion: str | None = None
+    previous: str | None = None
+    confidence: float | None = None
+    reason: str | None = None
+    counts: FaceCounts | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """The result of one frame: the confirmed tracks in view, and the events that the frame caused.
+
+    >>> import numpy as np
+    >>> frame = Frame("door", 0, 0.0, np.zeros((480, 640), np.uint8))
+    >>> FrameResult(frame, tracks=(), events=()).frame.source
+    'door'
+    """
+
+    frame: Frame
+    tracks: tuple[TrackedEmotion, ...]
+    events: tuple[EmotionEvent, ...]
