@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 
 import pytest
@@ -25,27 +24,23 @@ def _square(x: float, y: float, side: int = 60) -> Box:
 
 
 @given(st.lists(boxes, max_size=4), st.lists(boxes, max_size=4))
-def test_association_is_one_to_one_and_optimal(tracks: list[Box], faces: list[Box]) -> None:
-    def total(pairs: list[tuple[int, int]]) -> float:
-        return sum(weight[pair] for pair in pairs)
-
-    weight = {(i, j): association_score(a, b) for i, a in enumerate(tracks) for j, b in enumerate(faces)}
+def test_association_is_one_to_one_and_no_pair_that_is_left_out_beats_both_of_its_own(
+    tracks: list[Box], faces: list[Box]
+) -> None:
     pairs = associate(tracks, faces)
     assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == len(pairs)
-    assert all(weight[pair] > 0 for pair in pairs)
-    few, many = sorted((range(len(tracks)), range(len(faces))), key=len)
-    best = 0.0
-    for chosen in itertools.permutations(many, len(few)):
-        ordered = list(zip(few, chosen, strict=True))
-        best = max(best, total(ordered if len(tracks) <= len(faces) else [(j, i) for i, j in ordered]))
-    assert total(pairs) == pytest.approx(best)
+    of_row = {row: association_score(tracks[row], faces[column]) for row, column in pairs}
+    of_column = {column: association_score(tracks[row], faces[column]) for row, column in pairs}
+    assert all(score > 0 for score in of_row.values())
+    for row, track in enumerate(tracks):
+        for column, face in enumerate(faces):
+            assert association_score(track, face) <= max(of_row.get(row, 0.0), of_column.get(column, 0.0))
 
 
-def test_greedy_assignment_would_fail() -> None:
-    # The best single pair (track 0, face 1) would leave track 1 without a face.
-    tracks = [Box(0, 0, 60, 60), Box(40, 0, 60, 60)]
-    faces = [Box(-35, 0, 60, 60), Box(10, 0, 60, 60)]
-    assert associate(tracks, faces) == [(0, 0), (1, 1)]
+def test_the_surest_pair_comes_first() -> None:
+    tracks = [Box(0, 0, 60, 60), Box(100, 0, 60, 60)]
+    faces = [Box(95, 0, 60, 60), Box(5, 0, 60, 60)]
+    assert associate(tracks, faces) == [(0, 1), (1, 0)]
 
 
 def test_distant_faces_and_other_sizes_are_not_associated() -> None:
