@@ -1,4 +1,4 @@
-"""``fer-edge doctor``: all the checks, and a table of what they found."""
+"""``fer-edge doctor``: run all checks and print a table of the findings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SETTINGS = Check("settings", lambda context: ok("read"))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out ``fer-edge doctor``; returns 0. Raises CheckFailedError, exit code 1, when something is bad."""
+    """Run ``fer-edge doctor`` and return 0. Raises CheckFailedError (exit code 1) if a finding is bad."""
     problem = None
     try:
         settings = load_settings(arguments.config)
@@ -32,9 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
         settings, problem = RuntimeSettings(), str(error)
     found = run_checks(Context(settings, arguments.config), CHECKS, arguments.patience)
     if problem is not None:
-        first = bad(problem, "fer-edge run --print-config shows what is in force; the other checks go by the defaults")
+        first = bad(problem, "correct the settings: fer-edge run --print-config; the other checks used the defaults")
     else:
-        first = ok(str(arguments.config or f"the defaults; --config {_usual_config()} names others"))
+        first = ok(str(arguments.config or f"defaults; to check other settings: --config {_usual_config()}"))
     found.insert(0, (_SETTINGS, first))
     if arguments.report is not None:
         _write_report(arguments.report, Context(settings, arguments.config), found, arguments.patience)
@@ -56,11 +56,11 @@ def _write_report(path: Path, context: Context, found: Sequence[tuple[Check, Fin
         return
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    say(f"{path} is written; read it before you pass it on")
+    say(f"{path} is written; read it before you share it")
 
 
 def _usual_config() -> str:
-    """Where the service's settings are, if they are there."""
+    """Return the path of the service's settings if they exist, else a placeholder."""
     return str(_SERVICE_CONFIG) if _SERVICE_CONFIG.exists() else "F"
 
 
@@ -71,13 +71,13 @@ def _as_json(found: Sequence[tuple[Check, Finding]]) -> str:
 
 
 def _as_table(found: Sequence[tuple[Check, Finding]]) -> str:
-    """Name, verdict and what was seen; below it what to do, where something is to be done."""
+    """Return one row per check: name, verdict, what was seen; below it the fix, if one is needed."""
     name_width = max(len(check.name) for check, _ in found)
     verdict_width = max(len(finding.verdict) for _, finding in found)
     indent = " " * (name_width + verdict_width + 4)
     try:
         columns = os.get_terminal_size(sys.stdout.fileno()).columns
-    except (OSError, ValueError):  # no terminal: one line each, for who searches in it
+    except (OSError, ValueError):  # not a terminal: do not wrap lines, for grep
         columns = 10_000
     lines = []
     for check, finding in found:
