@@ -12,8 +12,8 @@ from fer_edge.types.arrays import Float32Array, UInt8Array
 from fer_edge.types.geometry import Box
 
 HAAR_MARGIN = 1.08
-"""Side of the crop divided by the side of the Haar box. A FER2013 crop is about 1 / 0.93 times as wide as the box that
-the cascade finds in it."""
+"""Side of the crop divided by the side of the Haar box. The box that the cascade finds in a FER2013 image has about
+0.93 of the image's width."""
 
 
 @dataclass(frozen=True, slots=True)

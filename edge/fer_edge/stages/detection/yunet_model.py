@@ -84,7 +84,7 @@ def read_model(path: Path) -> ModelFile:
         raise ModelError(f"{path}: detector.model must be a file, {YUNET_FILE} from {YUNET_PAGE}")
     if not 0 < len(data) <= _MAX_BYTES:
         size = "is empty" if not data else f"has more than {_MAX_BYTES >> 20} MiB"
-        raise ModelError(f"{path}: {size}, so it is not a YuNet model: take {YUNET_FILE} from {YUNET_PAGE}")
+        raise ModelError(f"{path}: {size}, so it is not a YuNet model: use {YUNET_FILE} from {YUNET_PAGE}")
     digest = hashlib.sha256(data).hexdigest()
     return ModelFile(path, np.frombuffer(data, np.uint8), digest, KNOWN_FILES.get(digest))
 
@@ -146,7 +146,7 @@ class YuNetModel:
         return network
 
     def _refusal(self, reason: str) -> ModelError:
-        return ModelError(f"{self._file.path}: not a YuNet model: {reason}; take {YUNET_FILE} from {YUNET_PAGE}")
+        return ModelError(f"{self._file.path}: not a YuNet model: {reason}; use {YUNET_FILE} from {YUNET_PAGE}")
 
 
 def load_model(path: Path, min_score: float, max_overlap: float) -> YuNetModel:
@@ -180,7 +180,7 @@ def test_in_subprocess(file: ModelFile) -> None:
         if done.returncode == 0:
             return
         reason = " ".join(done.stdout.decode(errors="replace").split()) or f"it crashes OpenCV {cv2.__version__}"
-    raise ModelError(f"{file.path}: not a YuNet model: {reason}; take {YUNET_FILE} from {YUNET_PAGE}")
+    raise ModelError(f"{file.path}: not a YuNet model: {reason}; use {YUNET_FILE} from {YUNET_PAGE}")
 
 
 def _trial(path: str, data: bytes) -> str | None:
