@@ -36,7 +36,7 @@ class LineFile(Closing):
     def __init__(self, target: str, *, max_bytes: int | None = None, keep: int = 1, synced: bool = False) -> None:
         self._standard = target == STANDARD_OUTPUT
         self._where = "standard output" if self._standard else target
-        self._path = Path(os.path.realpath(target))  # a link stays, and its target is rotated
+        self._path = Path(os.path.realpath(target))  # rotate the target of a link, not the link
         self._max_bytes, self._keep, self._synced = max_bytes, keep, synced
         self._lines_to_sync = self._name_to_sync = False
         self._descriptor: int | None = None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from fer_edge.errors import ConfigError, OutputError, reason_of
-from fer_edge.protocols import ClosingSink
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.secret_files import read_secret
@@ -20,6 +19,7 @@ from fer_edge.sinks.event_json import event_to_json, json_bytes
 from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import EventRejectedError, QueuedSink
 from fer_edge.status import StatusBoard
+from fer_edge.system.closing import Closing
 from fer_edge.types import EmotionEvent
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _TRY_AGAIN = (401, 403, 404, 407, 408, 425, 429)
 too many requests. Others reject the event itself."""
 
 
-class Webhook(ClosingSink):
+class Webhook(Closing):
     """The transport of a webhook: one POST request for each event, to ``settings.url``.
 
     Redirects are not followed, so that neither event nor token is sent to another address.
@@ -61,7 +61,7 @@ class Webhook(ClosingSink):
         import http.client
 
         connection = self._connection()
-        # The socket's timeout limits each read. This limits the request, against a server that sends byte by byte.
+        # The socket's timeout limits each read; the timer limits the request, in case a server sends byte by byte.
         too_late = threading.Event()
         deadline = threading.Timer(self._timeout_s, _cut, [connection, too_late])
         deadline.daemon = True
