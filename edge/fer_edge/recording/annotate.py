@@ -149,7 +149,7 @@ def contact_sheet(pictures: Sequence[UInt8Array], columns: int = 4, tile_width: 
         InputError: if ``pictures`` is empty.
     """
     if not pictures:
-        raise InputError("a contact sheet needs at least one picture")
+        raise InputError("a contact sheet needs one or more pictures")
     gap = 6
     tile_height = round(tile_width * pictures[0].shape[0] / pictures[0].shape[1])
     rows = math.ceil(len(pictures) / columns)

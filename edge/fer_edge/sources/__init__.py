@@ -116,6 +116,9 @@ def source_names(uris: Sequence[str]) -> list[str]:
     """Return a short name for each URI: the name of the file or folder, ``video0`` for a camera, the host of a stream.
 
     Duplicates get ``-2`` and so on. Names contain no password, because they appear in events, logs and file names.
+
+    >>> source_names(["0", "/dev/video0", "videos/one.mp4", "rtsp://user:secret@camera.lan/live"])
+    ['video0', 'video0-2', 'one.mp4', 'camera.lan']
     """
     names: list[str] = []
     for uri in uris:

@@ -118,6 +118,9 @@ def region_box(region: Sequence[float], width: int, height: int) -> Box:
 
     Raises:
         ConfigError: if less than 16 pixels of a side remain.
+
+    >>> region_box((0.25, 0.0, 0.5, 1.0), 640, 480)
+    Box(x=160, y=0, width=320, height=480)
     """
     x, y, wide, high = _in_pixels(region, width, height)
     left, top = round(x), round(y)

@@ -40,7 +40,7 @@ def main() -> None:
         other.start()
         fail(camera, "busy")
     open_and_close(camera)
-    with Capture(camera.device, "the other program"):  # the driver is released by its last user
+    with Capture(camera.device, "the other program"):  # the driver stays until its last user closes it
         camera.disconnect()
         fail(camera, "unplugged")
     unload_vivid()
