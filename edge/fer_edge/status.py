@@ -1,4 +1,4 @@
-"""How the running program is: one board that the threads write to, and that page, metrics and Home Assistant read."""
+"""Status of the running daemon: written by its threads, read by the status page, the metrics and Home Assistant."""
 
 from __future__ import annotations
 
@@ -15,27 +15,36 @@ _RECENT_EVENTS = 200
 
 
 class SourceState(StrEnum):
-    """What a source is doing."""
+    """State of a source."""
 
     OPENING = "opening"
     """Its camera or stream is being opened for the first time."""
     WATCHING = "watching"
-    """Frames come."""
+    """It delivers frames."""
     DARK = "dark"
-    """Frames come, and there is no light to see anything in them."""
+    """It delivers frames that are too dark to detect faces."""
     LOST = "lost"
-    """No frames that are worth anything; being opened again."""
+    """It delivers no usable frames, and is being reopened."""
     ENDED = "ended"
-    """It has come to its end, or is lost for good."""
+    """It has reached its end, or is lost and will not be reopened."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """One source: ``state`` since ``since`` (monotonic seconds), and why (``reason``) where it is lost.
+    """Status of one source.
 
-    ``lost`` counts how often it was lost, ``attempts`` how often opening it again was tried. ``size`` is the width and
-    height of its frames in pixels, ``last_frame_at`` when the newest was processed (monotonic seconds), ``fps`` frames
-    processed a second of late. ``tracks`` are the faces in sight, ``runtime`` counts and times.
+    Attributes:
+        name: Name of the source.
+        state: Its current state.
+        since: Time of the change to that state, in monotonic seconds.
+        reason: Error message if the source is lost or has ended with an error, otherwise None.
+        lost: Number of times that it was lost.
+        attempts: Number of attempts to reopen it.
+        size: Width and height of its frames in pixels; None before the first frame.
+        last_frame_at: Time of the newest processed frame, in monotonic seconds; None before the first frame.
+        fps: Frames processed per second, averaged over the last seconds.
+        tracks: Current tracks; empty with ``privacy = "aggregate"``.
+        runtime: Counts and times of its pipeline; None if they were not requested or do not exist yet.
     """
 
     name: str
@@ -52,13 +61,22 @@ class SourceStatus:
 
     @property
     def delivers(self) -> bool:
-        """Whether frames come, be they dark."""
+        """Whether the source delivers frames, even if they are dark."""
         return self.state in (SourceState.WATCHING, SourceState.DARK)
 
 
 @dataclass(frozen=True, slots=True)
 class SinkStatus:
-    """One output: whether its last attempt went well, and how many events it passed on, holds, and had to drop."""
+    """Status of one sink.
+
+    Attributes:
+        name: Name of the sink.
+        working: Whether the last attempt to send succeeded.
+        problem: Error message of the last attempt if it failed, otherwise None.
+        sent: Number of events sent.
+        waiting: Number of events in the queue.
+        dropped: Number of events dropped.
+    """
 
     name: str
     working: bool = True
@@ -70,9 +88,13 @@ class SinkStatus:
 
 @dataclass(frozen=True, slots=True)
 class ChipStatus:
-    """The chip: temperature in °C, what slows it down now, and what did since it was switched on.
+    """Status of the chip.
 
-    ``budget_share`` is the part of the budget for searches, 0..1, that its temperature leaves.
+    Attributes:
+        temperature_c: Temperature in °C; None if unknown.
+        throttled: Throttling flags that are set now.
+        throttled_before: Throttling flags that were set at any time since the device started.
+        budget_share: Share of the budget for detection that is available at this temperature, 0..1.
     """
 
     temperature_c: float | None = None
@@ -83,7 +105,7 @@ class ChipStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """What classifies: the bundle's name, version and variant, and its labels in their order."""
+    """The classifier: name, version and variant of its bundle, and its labels in the order of the model's output."""
 
     name: str = ""
     version: str = ""
@@ -93,7 +115,20 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
-    """All of it at one moment (``mono``, monotonic seconds); ``started_at`` is seconds since the epoch."""
+    """Status of the whole daemon at one time.
+
+    Attributes:
+        mono: Time of the snapshot, in monotonic seconds.
+        started_at: Start time of the daemon, in seconds since the epoch.
+        uptime_s: Seconds since the start.
+        ready: Whether the model is loaded and every source is supervised.
+        privacy: The setting ``output.privacy``.
+        model: The classifier.
+        sources: Status of each source.
+        sinks: Status of each sink.
+        chip: Status of the chip.
+        recent: The newest events, the oldest of them first.
+    """
 
     mono: float
     started_at: float
@@ -108,7 +143,7 @@ class DaemonStatus:
 
 
 class StatusBoard:
-    """Holds the newest ``DaemonStatus``; every method may be called from any thread."""
+    """Collect the parts of ``DaemonStatus`` from the daemon's threads. Thread-safe."""
 
     def __init__(self, privacy: str = "events") -> None:
         self._lock = threading.Lock()
@@ -123,51 +158,55 @@ class StatusBoard:
         self._recent: deque[EmotionEvent] = deque(maxlen=_RECENT_EVENTS)
 
     def set_ready(self) -> None:
-        """The model is loaded, and every source has a supervisor."""
+        """Record that the model is loaded and every source is supervised."""
         with self._lock:
             self._ready = True
 
     def set_model(self, model: ModelStatus) -> None:
-        """Tell what classifies."""
+        """Record the classifier in use."""
         with self._lock:
             self._model = model
 
     def set_chip(self, chip: ChipStatus) -> None:
-        """Tell how the chip is."""
+        """Record the status of the chip."""
         with self._lock:
             self._chip = chip
 
     def watch_sink(self, status: Callable[[], SinkStatus]) -> None:
-        """``status`` tells how one output is, whenever it is asked."""
+        """Add a sink; ``status()`` is called for each snapshot."""
         with self._lock:
             self._sinks.append(status)
 
     def watch_runtime(self, source: str, status: Callable[[], RuntimeStatus]) -> None:
-        """``status`` tells the counts and times of ``source``, whenever it is asked."""
+        """Set the function that returns the counts and times of ``source``. Snapshots call it if they include these."""
         with self._lock:
             self._runtimes[source] = status
 
     def source(self, name: str) -> SourceStatus:
-        """What was last told of ``name``; it begins as opening."""
+        """Return the last status of the source ``name``. A new source is added in the state ``OPENING``."""
         with self._lock:
             return self._sources.setdefault(name, SourceStatus(name, since=time.monotonic()))
 
     def update_source(self, status: SourceStatus) -> None:
-        """Put ``status`` in place of what was told of that source."""
+        """Replace the status of the source ``status.name``."""
         with self._lock:
             self._sources[status.name] = status
 
     def tell(self, event: EmotionEvent) -> None:
-        """Remember ``event`` among the recent ones."""
+        """Add ``event`` to the recent events."""
         with self._lock:
             self._recent.append(event)
 
     def snapshot(self, *, with_runtimes: bool = True) -> DaemonStatus:
-        """All of it now; counts and times of the sources, which take milliseconds to sum up, only if wanted."""
+        """Return the current status.
+
+        Args:
+            with_runtimes: Include the counts and times of each source, which take milliseconds to compute.
+        """
         with self._lock:
             sources, runtimes, sinks = list(self._sources.values()), dict(self._runtimes), list(self._sinks)
             model, chip, ready, recent = self._model, self._chip, self._ready, tuple(self._recent)
-        # Asked outside the lock: they have locks of their own.
+        # Call the status functions without holding the lock, since they acquire other locks.
         sources = [
             replace(source, runtime=runtimes[source.name]()) if with_runtimes and source.name in runtimes else source
             for source in sources

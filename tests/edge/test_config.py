@@ -262,7 +262,7 @@ def test_refusals_as_a_process(tmp_path: Path) -> None:
     assert_one_line(print_config(cwd=tmp_path, environment=variable), 2, "source.mirror", "true or false", "'maybe'")
     assert_one_line(print_config("--max-fps", 5000, cwd=tmp_path), 2, "command line", "max_fps", "0.01 and 1000")
     not_unicode = print_config(b"caf\xe9.mp4".decode(errors="surrogateescape"), cwd=tmp_path)
-    assert_one_line(not_unicode, 2, "no Unicode text")
+    assert_one_line(not_unicode, 2, "not valid Unicode")
     assert not_unicode.stdout == ""
 
 

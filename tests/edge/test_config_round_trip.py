@@ -193,7 +193,7 @@ def test_what_is_dumped_is_parsed_again(value: RuntimeSettings) -> None:
 
 @pytest.mark.parametrize("table", [{"source": {"uris": ["a\0b"]}}, {"output": {"events": "a\0"}}])
 def test_a_nul_is_refused_where_it_stands(table: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="holds a NUL character"):
+    with pytest.raises(ConfigError, match="contains a NUL character"):
         parse(table)
 
 

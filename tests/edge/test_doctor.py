@@ -377,7 +377,7 @@ def test_secrets(tmp_path: Path) -> None:
     assert_found(service.check_secrets(context), OK, "mqtt.password_file")
     path.chmod(0o644)
     found = service.check_secrets(context)
-    assert_found(found, BAD, "others may read", f"chmod 600 {path}")
+    assert_found(found, BAD, "other users can read", f"chmod 600 {path}")
     assert "hunter2" not in f"{found}"
     path.unlink()
     assert_found(service.check_secrets(context), BAD, "cannot read")

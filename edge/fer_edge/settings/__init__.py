@@ -1,1 +1,1 @@
-"""The runtime's settings: definitions, loading from TOML, flags and environment, and secrets."""
+"""Runtime settings: definitions, loading from TOML, environment and flags, and files with secrets."""

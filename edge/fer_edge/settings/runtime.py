@@ -1,6 +1,7 @@
-"""Settings of the runtime: frozen dataclasses read from one TOML file, strictly.
+"""Runtime settings: frozen dataclasses, loaded from one TOML file.
 
-Precedence: flags > environment (``FER_EDGE_<SECTION>_<KEY>``) > file > the defaults below.
+Precedence: flags > environment (``FER_EDGE_<SECTION>_<KEY>``) > file > the defaults below. Unknown keys and invalid
+values raise ``ConfigError``. An optional setting is None if it is not set.
 """
 
 from __future__ import annotations
@@ -29,86 +30,87 @@ from fer_edge.settings.service import (
 ENVIRONMENT_PREFIX = "FER_EDGE_"
 
 CASCADE_WINDOW = 24
-"""Side in pixels of the window that the Haar cascade was trained on: no face reduced below it can be found."""
+"""Side in pixels of the Haar cascade's detection window, hence of the smallest face that it can detect."""
 
 YUNET_WINDOW = 36
-"""Width in pixels to which the smallest face looked for is reduced for YuNet: it finds as many of FER2013's faces at
-36 as the cascade at 24."""
+"""Width in pixels to which the smallest face to detect is reduced for YuNet. At 36 pixels YuNet detects as many faces
+of FER2013 as the Haar cascade at 24."""
 YUNET_MIN_PX = 10
-"""Shorter side in pixels of the smallest picture that YuNet searches; it finds no smaller face."""
+"""Minimum shorter side, in pixels, of an image that YuNet searches. It does not detect smaller faces."""
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_PAGE = "https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet"
-"""Where OpenCV publishes the file."""
+"""OpenCV's download page of the file."""
 
 WIDEST_S = 0.5
-"""Seconds without being seen after which a face is looked for, and joined to its track, no farther away."""
+"""Seconds since a face was last located after which its search region and its association distance stop growing."""
 
 MOST_PIXELS = 16384
-"""Longest side of a picture that settings may name."""
+"""Maximum side of an image, in pixels, that settings accept."""
 
 MOST_THREADS = 64
-"""Threads that settings may ask for: beyond a machine's cores they only take memory."""
+"""Maximum number of threads that settings accept. Threads beyond the number of cores only use memory."""
 
 LEAST_BUDGET = 0.01
-"""Least share of a core's time for the search for faces: below it, nobody would ever be found."""
+"""Minimum share of one core's time for face detection. With less, faces would not be detected."""
 
 PixelFormatName = Literal[
     "auto", "MJPG", "JPEG", "YUYV", "YVYU", "UYVY", "VYUY", "NV12", "NV21", "NV16", "YU12", "YV12", "422P",
     "GREY", "Y10", "Y12", "Y16", "RGB3", "BGR3",
 ]  # fmt: skip
-"""Formats of a V4L2 camera's pictures, by the four letters that ``v4l2-ctl --list-formats`` shows."""
+"""Pixel formats of a V4L2 camera, as named by ``v4l2-ctl --list-formats``."""
 
 STILL_SEARCH_PX = 1280
-"""Longer side in pixels to which a still picture is reduced for the search: a phone's 12 megapixels would take many
-seconds, and a face that is smaller than the detector's least there would give the classifier little to see."""
+"""Longer side in pixels to which a still image is reduced for detection. Searching a 12-megapixel photo at full size
+would take many seconds, and faces too small to be detected after the reduction have too few pixels to classify."""
 STILL_SCALE_FACTOR = 1.1
-"""Finer than in a stream, which gives a face that falls between two sizes another chance with every frame."""
+"""Finer than for a stream, where a face that falls between two scales can still be detected in a later frame."""
 STILL_MIN_NEIGHBORS = 6
-"""Stricter than in a stream, where a false face is dropped for not being found again in the next frames."""
+"""Stricter than for a stream, where a false face is discarded if the next frames do not confirm it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """``[detector]``: what looks for faces, and how.
+    """``[detector]``: the face detector and its parameters.
 
     >>> DetectorSettings(min_face=64).kind
     'haar'
     """
 
     kind: Literal["haar", "yunet"] = "haar"
-    """``haar`` is OpenCV's cascade for upright frontal faces, ``yunet`` a small network that also finds turned ones and
-    needs ``model``."""
+    """``haar`` is OpenCV's Haar cascade for upright frontal faces. ``yunet`` is a small neural network that also
+    detects turned faces; it requires ``model``."""
     model: str | None = None
-    """YuNet's file, such as ``face_detection_yunet_2023mar.onnx``; for ``yunet`` alone."""
+    """``yunet``: path of the model file, such as ``face_detection_yunet_2023mar.onnx``."""
     min_face: int = 48
-    """Smallest face looked for in a full search, pixels of the frame; what ``full_search_width`` reduces below 24
-    (``yunet``: 36) is not found."""
+    """Minimum face width in a search of the whole frame, in pixels of the frame. Faces that are smaller than 24 pixels
+    (``yunet``: 36) after the reduction to ``full_search_width`` are not detected."""
     min_score: float = 0.7
-    """``yunet``: least score of a face, 0..1; higher means fewer false faces and more missed ones."""
+    """``yunet``: minimum score of a face, 0.05..1. A higher value gives fewer false and more missed faces."""
     known_min_score: float = 0.5
-    """``yunet``: least score where a known face is looked for again: it is likely to be there."""
+    """``yunet``: minimum score, 0.05..1, when searching near a known face, where a face is likely."""
     max_overlap: float = 0.3
-    """``yunet``: of two faces that overlap by more (intersection over union, 0..1), the surer one counts."""
+    """``yunet``: non-maximum suppression threshold (intersection over union, 0..1). Of two faces that overlap by more,
+    only the one with the higher score is kept."""
     scale_factor: float = 1.15
-    """``haar``: ratio between the sizes tried, above 1; nearer 1 finds more and costs more."""
+    """``haar``: ratio between successive scales, 1.01..2. A value closer to 1 detects more faces and takes longer."""
     min_neighbors: int = 1
-    """``haar``: overlapping hits that make a face; higher means fewer false faces and more missed ones. 2 or 3 without
-    ``verify``."""
+    """``haar``: minimum number of overlapping detections per face. A higher value gives fewer false and more missed
+    faces. Use 2 or 3 if ``verify`` is off."""
     known_scale_factor: float = 1.15
-    """``haar``: the same ratio where a known face is looked for again; its size is known well, so few are tried."""
+    """``haar``: ``scale_factor`` when searching near a known face. Its size is known, so only a few scales are
+    searched."""
     known_min_neighbors: int = 1
-    """``haar``: hits wanted where a known face is looked for again: it is likely to be there."""
+    """``haar``: ``min_neighbors`` when searching near a known face, where a face is likely."""
     verify: bool = True
-    """Verify by a small network that what is found and followed is a face; off, a false face may be followed for
-    seconds."""
+    """Verify detected and tracked faces with a small neural network. If off, false faces may be tracked for seconds."""
     threads: int = 1
-    """Threads of OpenCV in the whole process, for searches as for resizing."""
+    """Number of OpenCV threads in the process, used for detection and for resizing."""
 
     def __post_init__(self) -> None:
         if self.kind == "yunet":
-            require(self.model is not None, f'kind = "yunet" needs model, the file {YUNET_FILE} from {YUNET_PAGE}')
+            require(self.model is not None, f'kind = "yunet" needs model: the path of {YUNET_FILE}, from {YUNET_PAGE}')
         else:
-            require(self.model is None, 'model is YuNet\'s file: set kind = "yunet" too, or take model out')
+            require(self.model is None, 'model is for YuNet only: set kind = "yunet", or remove model')
         require(8 <= self.min_face <= 8192, "min_face must be between 8 and 8192 pixels")
         require(0.05 <= self.min_score <= 1, "min_score must be between 0.05 and 1")
         require(0.05 <= self.known_min_score <= 1, "known_min_score must be between 0.05 and 1")
@@ -122,35 +124,36 @@ class DetectorSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """``[schedule]``: where and how often faces are looked for, and what that may cost.
+    """``[schedule]``: where and how often to search for faces, and the CPU budget for it.
 
     >>> ScheduleSettings(budget_share=0.1).budget_share
     0.1
     """
 
     acquire_within_s: float = 1.0
-    """Seconds within which a new face anywhere is found, as far as the budget allows; the whole frame is searched in
-    parts over this time. 0 searches the whole of every frame at once."""
+    """Time in seconds within which a new face anywhere in the frame should be detected, if the budget allows it. The
+    frame is searched tile by tile over this time. 0 searches the whole of every frame."""
     budget_share: float = 0.5
-    """Share of one core's time, 0.01 to 1, that the search for faces may take on average."""
+    """Average share of one core's time available to face detection, 0.01..1."""
     budget_ms: float | None = None
-    """Most milliseconds that the searches of one frame should take; a single search may take more."""
+    """Time budget in milliseconds for the searches of one frame; a single search may exceed it. None: no limit."""
     full_search_width: int = 320
-    """Width in pixels to which the frame is reduced for a search of the whole of it; its longer side where
-    ``acquire_within_s`` is 0. With ``yunet``, 1.5 times as much."""
+    """Width in pixels to which the frame is reduced for a search of the whole frame; the longer side if
+    ``acquire_within_s`` is 0. YuNet uses 1.5 times this value."""
     face_px: int = 48
-    """Width in pixels to which a known face is reduced before it is looked for again. With ``yunet``, 1.5 times as
-    much."""
+    """Width in pixels to which a known face is reduced for the search around it. YuNet uses 1.5 times this value."""
     look_every_s: float = 0.3
-    """Seconds between two searches for a face that looks as it did; another one is searched for at once."""
+    """Seconds between two searches for a face whose appearance is unchanged. A face whose appearance has changed is
+    searched for in the next frame."""
     still_look_s: float = 10.0
-    """Seconds between two looks where nothing moves."""
+    """Seconds between two searches of a region without motion."""
     motion_threshold: float = 4.0
-    """Grey levels by which a part of the picture must change to count as moving; 0 looks at what stands still too."""
+    """Change in grey levels above which a part of the frame counts as moving. 0 disables motion detection: regions
+    without motion are searched as often as others."""
     region_margin: float = 1.5
-    """Side of the region around a face just seen, in face widths."""
+    """Side of the search region around a face that was just located, in face widths."""
     region_growth: float = 4.0
-    """Face widths by which that side grows for each second that the face was not seen, for half a second."""
+    """Growth of that side, in face widths per second since the face was last located. It stops after half a second."""
 
     def __post_init__(self) -> None:
         require(0 <= self.acquire_within_s <= 3600, "acquire_within_s must be between 0 and 3600")
@@ -167,14 +170,14 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrackingSettings:
-    """``[tracking]``: when a face becomes a track, and when it has left."""
+    """``[tracking]``: when a track is confirmed, and when it ends."""
 
     confirm_hits: int = 2
-    """Times a face must be found before its track is told of."""
+    """Number of detections after which a track is confirmed and reported."""
     left_after_s: float = 1.0
-    """Seconds without being found after which a track has left."""
+    """Seconds of failed searches after which a track ends."""
     coast_s: float = 0.3
-    """Seconds for which a track that is not found is still shown, at the place where it should be."""
+    """Seconds for which a track without detections is still shown, at its predicted position."""
 
     def __post_init__(self) -> None:
         require(self.confirm_hits >= 1, "confirm_hits must be at least 1")
@@ -184,20 +187,23 @@ class TrackingSettings:
 
 @dataclass(frozen=True, slots=True)
 class QualitySettings:
-    """``[quality]``: which crops are not classified; a least value of 0 and a largest one of 1 or 2 refuse none."""
+    """``[quality]``: limits beyond which a crop is not classified.
+
+    To disable a check, set its minimum to 0, ``max_overexposed`` to 1 or ``max_sharpness`` to 2.
+    """
 
     min_face_px: int = 20
-    """Least side of a face's box, pixels of the frame."""
+    """Minimum side of a face's box, in pixels of the frame."""
     min_inside: float = 0.6
-    """Least share of the crop, 0..1, that lies in the frame."""
+    """Minimum share of the crop, 0..1, that lies within the frame."""
     max_overexposed: float = 0.5
-    """Largest share of pixels, 0..1, that are burnt out."""
+    """Maximum share of overexposed pixels, 0..1."""
     min_contrast: float = 12.0
-    """Least standard deviation of the pixels, grey levels 0..128; a dark face has little, one in fog too."""
+    """Minimum standard deviation of the pixels, in grey levels, 0..128. It is low for dark or hazy faces."""
     min_sharpness: float = 0.55
-    """Least sharpness, 0..2: a face out of focus or in motion has less."""
+    """Minimum sharpness, 0..2. Faces out of focus or in motion have less."""
     max_sharpness: float = 1.5
-    """Largest sharpness, 0..2: sensor noise has more (white noise 1.73)."""
+    """Maximum sharpness, ``min_sharpness``..2. Crops dominated by sensor noise have more (white noise: 1.73)."""
 
     def __post_init__(self) -> None:
         require(0 <= self.min_face_px <= 8192, "min_face_px must be between 0 and 8192 pixels")
@@ -210,23 +216,23 @@ class QualitySettings:
 
 @dataclass(frozen=True, slots=True)
 class EmotionSettings:
-    """``[emotion]``: when a track becomes an emotion, when it changes, and how often it is repeated."""
+    """``[emotion]``: smoothing of the probabilities, thresholds for a change of emotion, and heartbeats."""
 
     smoothing_s: float = 0.6
-    """Time constant with which readings fade, seconds; 0 is off. A change is followed sooner than that, since readings
-    become frequent with it."""
+    """Time constant of the exponential smoothing of the probabilities, in seconds; 0 disables smoothing. A change takes
+    effect sooner, since a changing face is classified in every frame."""
     classify_every_s: float = 0.3
-    """Longest time between two readings of a face whose readings agree, seconds; 0 reads each face in each frame."""
+    """Seconds between two classifications of a face with stable results; 0 classifies each face in each frame."""
     enter: float = 0.4
-    """Smoothed probability, 0..1, from which a track takes an emotion."""
+    """Minimum smoothed probability, above 0 and up to 1, for a track to take an emotion."""
     exit: float = 0.25
-    """Smoothed probability, 0..1 and at most ``enter``, below which a track loses its emotion."""
+    """Smoothed probability, 0..``enter``, below which a track loses its emotion."""
     lead: float = 0.15
-    """Probability by which another emotion must lead to replace the one a track has."""
+    """Margin in probability, 0..1, by which another emotion must exceed a track's current one to replace it."""
     min_dwell_s: float = 0.2
-    """Seconds for which that must hold before the emotion changes."""
+    """Seconds for which the condition for a change must hold before the emotion changes."""
     heartbeat_s: float = 0.0
-    """Seconds between heartbeat events; 0 is off."""
+    """Seconds between heartbeat events; 0 disables them."""
 
     def __post_init__(self) -> None:
         require(self.smoothing_s >= 0, "smoothing_s must not be negative")
@@ -240,55 +246,59 @@ class EmotionSettings:
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
-    """``[source]``: where frames come from, and how they are turned before anything looks at them.
+    """``[source]``: where frames come from, camera controls, and the preprocessing of frames.
 
     >>> SourceSettings(uris=("demo",), rotate=90).rotate
     90
     """
 
     uris: tuple[str, ...] = ()
-    """Sources as the command line names them: ``demo``, a file, a folder, ``0``; several run side by side."""
+    """Sources, in the form used on the command line: ``demo``, a file, a folder, ``0``. Several sources run in
+    parallel."""
     width: int | None = None
-    """Width in pixels asked of a camera; it may give its nearest. Files keep their own."""
+    """Frame width in pixels to request from a camera, which may choose the nearest it supports. Ignored for files."""
     height: int | None = None
-    """Height in pixels asked of a camera; it may give its nearest. Files keep their own."""
+    """Frame height in pixels to request from a camera, which may choose the nearest it supports. Ignored for files."""
     fourcc: PixelFormatName = "auto"
-    """Format of the pictures of a USB camera: ``auto`` is MJPG for more than 640x480 pixels, where the camera has it,
-    else what its driver is set to."""
+    """Pixel format of a USB camera. ``auto`` is MJPG above 640x480 pixels if the camera supports it, otherwise the
+    driver's current format."""
     fps: float | None = None
-    """Frames per second asked of a camera, and taken for images and for videos that do not tell theirs."""
+    """Frames per second to request from a camera, and to assume for images and for videos without a frame rate."""
     sensor_mode: str = "full"
-    """Sensor mode of a picamera2 camera: ``full`` is the smallest that sees the whole field of view at ``fps``,
-    ``auto`` the one that picamera2 chooses for the picture's size, which may see less; ``1640x1232`` is that one."""
+    """Sensor mode of a picamera2 camera. ``full`` is the smallest mode with the full field of view at ``fps``. ``auto``
+    is picamera2's choice for the frame size, which may have a smaller field of view. A size such as ``1640x1232``
+    selects the mode of that size."""
     rotate: Literal[0, 90, 180, 270] = 0
-    """Degrees clockwise by which each frame is turned."""
+    """Clockwise rotation of each frame, in degrees."""
     mirror: bool = False
-    """Swap left and right, after turning."""
+    """Swap left and right, after the rotation."""
     region: tuple[float, ...] = ()
-    """``[x, y, width, height]`` of the turned picture that is looked at: pixels, or shares where all are at most 1.
-    The rest does not exist for the program: boxes count from the region's corner. Empty is the whole picture."""
+    """Part of the frame to process, as ``[x, y, width, height]``, after ``rotate`` and ``mirror``. The values are
+    fractions of the frame if all are at most 1, otherwise pixels. Boxes are relative to the region's top-left corner.
+    Empty: the whole frame."""
     mask: tuple[tuple[float, ...], ...] = ()
-    """Zones blacked out before anything looks: ``[x, y, width, height]`` or a polygon ``[x1, y1, x2, y2, x3, y3, …]``,
-    in pixels or shares of the turned picture, whatever ``region`` is."""
+    """Zones to black out, each as ``[x, y, width, height]`` or as a polygon ``[x1, y1, x2, y2, x3, y3, …]``. The values
+    are pixels or fractions of the frame after ``rotate`` and ``mirror``, regardless of ``region``."""
     low_light: Literal["off", "clahe", "gamma"] = "off"
-    """Raises the contrast of dark pictures: ``clahe`` from tile to tile, ``gamma`` of the whole. The classifier sees
-    the result."""
+    """Contrast enhancement of dark frames: ``clahe`` works on each tile, ``gamma`` on the whole frame. The classifier
+    receives the enhanced frame."""
     exposure_us: int | None = None
-    """Exposure time in microseconds, for cameras; without it, automatic."""
+    """Exposure time of a camera in microseconds, 1..10^9. None: automatic."""
     gain: float | None = None
-    """Analogue gain of a picamera2 camera (1 is none), or the gain of a USB camera in its own units; else automatic."""
+    """Analogue gain of a picamera2 camera (1: no gain), or gain of a USB camera in its own units. None: automatic."""
     ev: float | None = None
-    """Exposure compensation in stops, for picamera2 cameras."""
+    """Exposure compensation of a picamera2 camera in stops, -8..8. None: the camera's default."""
     autofocus: bool | None = None
-    """Continuous autofocus on or off, for cameras that have it; without it, as the camera does by itself."""
+    """Continuous autofocus, for cameras that support it. None: the camera's default."""
     lens_position: float | None = None
-    """Fixed focus of a picamera2 camera in dioptres: 0 is far away, 10 is 10 cm."""
+    """Fixed focus of a picamera2 camera in dioptres, 0..32: 0 is infinity, 10 is 10 cm."""
     timeout_s: float = 10.0
-    """Seconds without a frame after which a camera or stream is lost; opening one may take three times as long."""
+    """Seconds without a frame after which a camera or stream is lost. Opening one may take three times as long."""
     max_fps: float | None = None
-    """Process at most this many frames for each second of the source's time, and skip the others."""
+    """Maximum number of frames to process per second of the source's time; the others are skipped. None: no limit."""
     realtime: bool = False
-    """Pace files as a camera would, the newest frame winning; the built-in scene then has no end."""
+    """Play files in real time like a camera, and skip frames when processing is too slow. The demo scene then runs
+    indefinitely."""
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("height", self.height)):
@@ -302,7 +312,9 @@ class SourceSettings:
             _check_zone("region", self.region)
         for zone in self.mask:
             polygon = len(zone) >= 6 and len(zone) % 2 == 0
-            require(len(zone) == 4 or polygon, "mask: a zone must be [x, y, width, height] or 3 points or more")
+            require(
+                len(zone) == 4 or polygon, "mask: a zone must be [x, y, width, height] or a polygon of 3 or more points"
+            )
             _check_zone("mask", zone)
         require(self.exposure_us is None or 1 <= self.exposure_us <= 10**9, "exposure_us must be between 1 and 10^9")
         require(self.gain is None or 0 <= self.gain <= 10_000, "gain must be between 0 and 10000")
@@ -314,16 +326,16 @@ class SourceSettings:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """``[model]``: which classifier runs."""
+    """``[model]``: the classifier and its inference engine."""
 
     bundle: str | None = None
-    """Folder or zip of a model bundle; without it, the one that comes with the package."""
+    """Folder or zip file of a model bundle. None: the bundle in the package."""
     variant: str = "int8"
-    """Name of the bundle's variant."""
+    """Name of the bundle's variant to use."""
     interpreter: Literal["auto", "ai-edge-litert", "tflite-runtime"] = "auto"
-    """What runs it: LiteRT, or tflite-runtime (extra ``legacy``); ``auto`` is LiteRT where that is installed."""
+    """Inference engine: LiteRT or tflite-runtime (extra ``legacy``). ``auto`` prefers LiteRT if it is installed."""
     threads: int = 1
-    """Threads of one inference; more helped nothing at this size of model."""
+    """Number of threads per inference. More than one did not make models of this size faster."""
 
     def __post_init__(self) -> None:
         require(1 <= self.threads <= MOST_THREADS, f"threads must be between 1 and {MOST_THREADS}")
@@ -331,7 +343,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """Everything ``fer-edge run`` can be told; one field for each TOML table.
+    """All settings of ``fer-edge run``; one field for each TOML table.
 
     >>> settings = RuntimeSettings(detector=DetectorSettings(min_face=64))
     >>> settings.detector.min_face, settings.model.variant
@@ -353,10 +365,10 @@ class RuntimeSettings:
     chip: ChipSettings = field(default_factory=ChipSettings)
 
     def for_still(self) -> RuntimeSettings:
-        """These settings for a single picture: no second frame comes to confirm a face or to find a small one.
+        """Return a copy of the settings for a still image, where no later frame can confirm or detect a face.
 
-        So a face is told of at once, and the whole picture is searched carefully: by ``fer-edge run`` for a source of
-        one picture, and by ``fer-edge predict``.
+        A face is reported after one detection, and the whole image is searched at a higher resolution with stricter
+        detection. Used by ``fer-edge predict``, and by ``fer-edge run`` if the source is one image.
         """
         factor = min(self.detector.scale_factor, STILL_SCALE_FACTOR)
         neighbors = max(self.detector.min_neighbors, STILL_MIN_NEIGHBORS)
@@ -374,10 +386,19 @@ def load_settings(
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> RuntimeSettings:
-    """Merge defaults, the TOML file at ``path``, the environment and ``overrides`` (flags), the last one winning.
+    """Merge defaults, a TOML file, the environment and overrides; later ones take precedence.
 
-    An override that is None was not given.
-    Raises ConfigError with the key's path and the allowed values.
+    Args:
+        path: The TOML file; None to read no file.
+        overrides: Values by section and key, such as from command-line flags. Values that are None are ignored.
+        environment: Environment variables, of which those named ``FER_EDGE_<SECTION>_<KEY>`` are used.
+
+    Returns:
+        The merged settings.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a key or value is invalid. The message contains the key's path and
+            the allowed values.
 
     >>> load_settings(overrides={"detector": {"min_face": 64}}, environment={}).detector.min_face
     64
@@ -394,9 +415,12 @@ def load_settings(
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Variables ``FER_EDGE_<SECTION>_<KEY>``. Raises ConfigError for a section that does not exist.
+    """Return the values of the variables ``FER_EDGE_<SECTION>_<KEY>`` by section and key.
 
-    Names without a second part, such as FER_EDGE_DATA, are no settings.
+    Names without a key, such as FER_EDGE_DATA, are ignored.
+
+    Raises:
+        ConfigError: If a section does not exist.
     """
     table: dict[str, dict[str, Any]] = {}
     sections = typing.get_type_hints(RuntimeSettings)
@@ -405,16 +429,17 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
         if not name.startswith(ENVIRONMENT_PREFIX) or not key:
             continue
         if section not in sections:
-            raise ConfigError(f"environment: {name}: no settings called {section}; there are {', '.join(sections)}")
+            raise ConfigError(f"environment: {name}: unknown section {section}; sections: {', '.join(sections)}")
         hint = typing.get_type_hints(sections[section]).get(key)
         table.setdefault(section, {})[key] = _environment_value(text, hint)
     return table
 
 
 def _environment_value(text: str, hint: Any) -> Any:
-    """``text`` as a TOML literal where it is one and the setting takes it, else as a plain string.
+    """Convert ``text`` to a value for a setting of type ``hint``.
 
-    ``7`` is a string where one is wanted, and a list of one where a list is: FER_EDGE_SOURCE_URIS=0.
+    A TOML literal is parsed, other text is a plain string. For a string setting ``7`` remains a string, and for a list
+    setting a single value becomes a list of one, as in FER_EDGE_SOURCE_URIS=0.
     """
     try:
         table = tomllib.loads(f"value = {text}")
@@ -437,10 +462,14 @@ def _merge(base: Mapping[str, Any], layer: Mapping[str, Mapping[str, Any]]) -> d
 
 
 def _check_zone(name: str, zone: tuple[float, ...]) -> None:
-    """Shares of the picture where all are at most 1, else whole pixels; a rectangle (4 values) is not empty."""
-    require(all(0 <= value <= MOST_PIXELS for value in zone), f"{name} must hold numbers from 0 to {MOST_PIXELS}")
+    """Check that ``zone`` holds fractions of the frame or whole pixels, and that a rectangle (4 values) is not empty.
+
+    Raises:
+        ValueError: If it does not; the message starts with ``name``.
+    """
+    require(all(0 <= value <= MOST_PIXELS for value in zone), f"{name}: values must be between 0 and {MOST_PIXELS}")
     shares = max(zone) <= 1
     whole = all(value == int(value) for value in zone)
-    require(shares or whole, f"{name} must hold whole pixels, or shares that are all at most 1")
+    require(shares or whole, f"{name}: values must be whole pixels, or fractions that are all at most 1")
     if len(zone) == 4:
-        require(zone[2] > 0 and zone[3] > 0, f"{name} must be wider and higher than 0")
+        require(zone[2] > 0 and zone[3] > 0, f"{name}: width and height must be above 0")

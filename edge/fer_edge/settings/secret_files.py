@@ -1,4 +1,4 @@
-"""Secrets, which stand in files of their own: passwords and tokens."""
+"""Read secrets (passwords and tokens) from separate files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from pathlib import Path
 from fer_edge.errors import ConfigError
 
 SHORTEST_TOKEN = 16
-"""Characters of a token that strangers may try to guess."""
+"""Minimum length in characters of a token that protects a network service."""
 
 _LONGEST = 4096
 _CREDENTIALS = "CREDENTIALS_DIRECTORY"
-"""Where systemd puts what ``LoadCredential=`` names; see systemd.exec(5)."""
+"""Environment variable with the folder of the credentials that ``LoadCredential=`` names; see systemd.exec(5)."""
 
 
 def read_secret(name: str, key: str) -> str:
-    """The secret in the file ``name``, without the end of its line; ``key`` names the setting in errors.
+    """Read the secret in a file.
 
-    A name without a folder is a systemd credential where the process was given one by that name. Any other file is
-    refused when others than its owner may read it. Raises ConfigError.
+    Args:
+        name: Path of the file. A name without a folder is a systemd credential if the process has one of that name.
+            Any other file must be readable by its owner only.
+        key: The setting's name, for error messages.
+
+    Returns:
+        The secret, without the line ending.
+
+    Raises:
+        ConfigError: If the file cannot be read, if group or others may read it, or if it does not contain a secret on
+            one line.
     """
     path = _credential(name) or Path(name)
     try:
@@ -35,26 +44,37 @@ def read_secret(name: str, key: str) -> str:
 
 
 def secret_in(data: bytes, where: str, key: str) -> str:
-    """The secret in ``data``, which a file ``where`` holds, without the end of its line. Raises ConfigError."""
+    """Return the secret in ``data``, the contents of a file, without the line ending.
+
+    Args:
+        data: The contents of the file.
+        where: The file's name, for error messages.
+        key: The setting's name, for error messages.
+
+    Raises:
+        ConfigError: If ``data`` is not UTF-8 text of one line.
+    """
     try:
         secret = data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ConfigError(f"{key}: {where} holds no text") from None
+        raise ConfigError(f"{key}: {where} is not a text file in UTF-8") from None
     if not secret or len(data) > _LONGEST or not secret.isprintable():
-        raise ConfigError(
-            f"{key}: {where} must hold the secret on one line of at most {_LONGEST} bytes, and nothing else"
-        )
+        raise ConfigError(f"{key}: {where} must contain only the secret, on one line of at most {_LONGEST} bytes")
     return secret
 
 
 def _check_private(mode: int, path: Path, key: str) -> None:
-    # Windows has no such bits: Python makes them up there, and every file would be refused.
+    # Windows has no permission bits. Python reports made-up ones there, with which every file would be refused.
     if os.name == "posix" and stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
-        raise ConfigError(f"{key}: others may read {path}, which holds a secret: chmod 600 {path}")
+        raise ConfigError(f"{key}: other users can read {path}, which contains a secret: chmod 600 {path}")
 
 
 def read_token(name: str, key: str) -> str:
-    """``read_secret`` of a token that strangers may try to guess: too short a one is refused. Raises ConfigError."""
+    """Read a token as ``read_secret`` does, and check its length.
+
+    Raises:
+        ConfigError: As ``read_secret``, or if the token has fewer than ``SHORTEST_TOKEN`` characters.
+    """
     token = read_secret(name, key)
     if len(token) < SHORTEST_TOKEN:
         raise ConfigError(f"{key}: the token must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16")
@@ -62,7 +82,7 @@ def read_token(name: str, key: str) -> str:
 
 
 def is_for_the_service_alone(name: str) -> bool:
-    """Whether ``name`` is a credential that systemd hands to the service, which this process is not."""
+    """Return whether ``name`` is a systemd credential that only the service can read, not this process."""
     return os.sep not in name and not Path(name).exists() and _CREDENTIALS not in os.environ
 
 

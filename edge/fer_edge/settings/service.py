@@ -1,4 +1,7 @@
-"""Settings of what surrounds the pipeline: outputs, recovery, the broker, the webhook, the page, the chip."""
+"""Settings outside the pipeline: outputs, recovery, MQTT, webhook, status page and chip.
+
+An optional setting is None if it is not set.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,39 @@ from dataclasses import dataclass
 from typing import Literal
 
 LONGEST_S = 7 * 86_400.0
-"""No time that is set may be longer: a week is a mistake of units, or for ever, which each setting tells otherwise."""
+"""Maximum duration in seconds that a setting accepts. A longer one is probably in the wrong unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSettings:
-    """``[output]``: what is written, and where; nothing but events on the console unless named here."""
+    """``[output]``: files to write, queues and privacy. If no file is set, events are only printed on the console."""
 
     events: str | None = None
     """File to which events are appended as JSON lines; ``-`` is standard output."""
     trace: str | None = None
-    """File for one JSON object for each processed frame."""
+    """File to which one JSON object is written for each processed frame."""
     stats: str | None = None
-    """File for the figures of the whole run, written at its end."""
+    """File for the statistics of the whole run, written at its end."""
     annotate: str | None = None
-    """Video (.mp4) with boxes and labels drawn in. This records people: it is off unless named."""
+    """Video file (.mp4) of the frames with boxes and labels. It records people, and is therefore off by default."""
     events_max_mib: float | None = None
-    """Size in MiB at which the file of events is put aside as ``<name>.1`` and a new one begun; without it, never."""
+    """Size in MiB, 0.01..10^6, at which the events file is rotated to ``<name>.1``. None: no rotation."""
     events_keep: int = 3
-    """Files put aside that are kept."""
+    """Number of rotated events files to keep."""
     events_gather_s: float = 0.0
-    """Seconds for which events are gathered into one write, which spares a card; 0 writes each at once. Those gathered
-    are lost when the power fails."""
+    """Seconds for which events are collected into one write, to reduce wear of the SD card; 0 writes each event
+    immediately. A power failure loses the collected events."""
     events_sync_s: float | None = None
-    """Seconds within which written events are synced to the disk (``fsync``), to outlive a power failure; 0 syncs each
-    write. Without it, the kernel writes them when it does."""
+    """Maximum time in seconds from a write to its ``fsync``, after which the events survive a power failure. 0 syncs
+    each write. None: the kernel decides when to write."""
     hold: int = 10_000
-    """Events that wait for an output that is slow or cannot be written; then the oldest are dropped, and counted. Files
-    that are processed as fast as it goes wait instead."""
+    """Maximum number of events queued for an output that is slow or fails. When the queue is full, the oldest event is
+    dropped and counted. When files are processed as fast as possible, the source waits instead."""
     privacy: Literal["events", "aggregate"] = "events"
-    """``aggregate`` tells nothing of any one person: in place of events, counts every ``aggregate_s``."""
+    """``events`` outputs each event. ``aggregate`` outputs only counts, every ``aggregate_s`` seconds, without data
+    about individuals."""
     aggregate_s: float = 60.0
-    """Seconds that these counts are of."""
+    """Period of these counts, in seconds."""
 
     def __post_init__(self) -> None:
         require(
@@ -54,19 +58,19 @@ class OutputSettings:
 
 @dataclass(frozen=True, slots=True)
 class RecoverySettings:
-    """``[recovery]``: what happens when a camera or stream is lost."""
+    """``[recovery]``: how to handle the loss of a camera or stream."""
 
     reconnect: bool = False
-    """Open a lost camera or stream again, for as long as it takes; without it, a lost source has ended."""
+    """Reopen a lost camera or stream, with an unlimited number of attempts. If off, a lost source has ended."""
     retry_after_s: float = 1.0
-    """Seconds before the first attempt to open it again; each next wait is twice as long."""
+    """Seconds before the first attempt to reopen a source. The wait doubles after each failed attempt."""
     retry_most_s: float = 30.0
-    """Longest of these waits, seconds."""
+    """Maximum wait between two attempts, in seconds, ``retry_after_s``..3600."""
     dark_after_s: float = 10.0
-    """Seconds of dark pictures after which a source is in the state ``dark``: at night it stays open, and costs little;
-    0 never."""
+    """Seconds of dark frames after which a source enters the state ``dark``: it stays open, with little CPU load. 0
+    disables the check."""
     frozen_after_s: float = 30.0
-    """Seconds of one and the same picture, bit for bit and not dark, after which a camera counts as lost; 0 never."""
+    """Seconds of identical frames, bit for bit and not dark, after which a camera is lost. 0 disables the check."""
 
     def __post_init__(self) -> None:
         require(0.1 <= self.retry_after_s <= 3600, "retry_after_s must be between 0.1 and 3600 seconds")
@@ -77,50 +81,54 @@ class RecoverySettings:
 
 @dataclass(frozen=True, slots=True)
 class MqttSettings:
-    """``[mqtt]``: a broker that events and states are published to (extra ``mqtt``)."""
+    """``[mqtt]``: the broker to which events and states are published (extra ``mqtt``)."""
 
     host: str | None = None
-    """Name or address of the broker; without it, nothing is published."""
+    """Host name or address of the broker. None: nothing is published."""
     port: int | None = None
-    """Its port; without it, 1883, and 8883 with ``tls``."""
+    """TCP port of the broker, 1..65535. None: 1883, or 8883 with ``tls``."""
     tls: bool = False
-    """Encrypt, and check the broker's certificate."""
+    """Use TLS and verify the broker's certificate."""
     ca_file: str | None = None
-    """Certificates (PEM) to check it by; without it, the system's."""
+    """File of CA certificates (PEM) that verify the broker. None: the system's."""
     cert_file: str | None = None
-    """Certificate (PEM) that this client shows."""
+    """File of the client certificate (PEM)."""
     key_file: str | None = None
-    """Its private key (PEM), a file that only its owner may read."""
+    """File of the client certificate's private key (PEM), readable by its owner only."""
     username: str | None = None
-    """Name to log in with."""
+    """User name for the broker. None: no login."""
     password_file: str | None = None
-    """File that holds the password and that only its owner may read; a bare name is a systemd credential."""
+    """File with the password, readable by its owner only. A name without a folder is a systemd credential."""
     device: str | None = None
-    """Name of this device in topics and in Home Assistant; without it, the host's name."""
+    """Name of this device in topics and in Home Assistant. None: the host name."""
     topic: str = "fer-edge"
-    """First part of all topics: ``<topic>/<device>/…``."""
+    """Prefix of all topics: ``<topic>/<device>/…``."""
     keepalive_s: int = 30
-    """Seconds of silence after which broker and client look whether the other is there."""
+    """MQTT keep-alive interval in seconds: after this time without traffic, the client pings the broker."""
     hold: int = 10_000
-    """Messages that are kept while the broker is away; the oldest are dropped first, and counted."""
+    """Maximum number of messages queued while the broker is unreachable. When the queue is full, the oldest are
+    dropped and counted."""
     home_assistant: bool = True
-    """Tell Home Assistant of this device (MQTT discovery)."""
+    """Announce this device to Home Assistant (MQTT discovery)."""
     discovery_prefix: str = "homeassistant"
-    """Topic under which Home Assistant looks for devices."""
+    """Prefix of Home Assistant's discovery topics."""
 
     @property
     def broker_port(self) -> int:
-        """``port``, or what stands for it where it is not set."""
+        """The port to connect to: ``port``, or the default port if it is None."""
         return self.port or (8883 if self.tls else 1883)
 
     def __post_init__(self) -> None:
         require(self.port is None or 1 <= self.port <= 65_535, "port must be between 1 and 65535")
         require(not self.password_file or bool(self.username), "password_file needs a username")
-        require((self.cert_file is None) == (self.key_file is None), "cert_file and key_file go together")
+        require((self.cert_file is None) == (self.key_file is None), "cert_file and key_file must be set together")
         require(self.tls or not (self.ca_file or self.cert_file), "ca_file and cert_file need tls = true")
         for name, topic in (("topic", self.topic), ("discovery_prefix", self.discovery_prefix)):
             good = bool(topic) and not set(topic) & set("+#\0") and not topic.startswith(("/", "$"))
-            require(good and not topic.endswith("/"), f"{name} must be a topic without + and #")
+            require(
+                good and not topic.endswith("/"),
+                f"{name} must be a topic without + and #, without / at either end, and without $ at the start",
+            )
         require(self.device is None or bool(self.device.strip()), "device must not be empty")
         require(5 <= self.keepalive_s <= 3600, "keepalive_s must be between 5 and 3600 seconds")
         require(1 <= self.hold <= 1_000_000, "hold must be between 1 and 1000000")
@@ -128,21 +136,22 @@ class MqttSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """``[webhook]``: an address to which each event is posted as JSON."""
+    """``[webhook]``: the URL to which each event is posted as JSON."""
 
     url: str | None = None
-    """http(s):// address; without it, nothing is posted."""
+    """http:// or https:// URL. None: nothing is posted."""
     token_file: str | None = None
-    """File that holds a token for the Authorization header, and that only its owner may read; a bare name is a systemd
-    credential."""
+    """File with the token for the Authorization header, readable by its owner only. A name without a folder is a
+    systemd credential."""
     ca_file: str | None = None
-    """Certificates (PEM) to check the server by; without it, the system's."""
+    """File of CA certificates (PEM) that verify the server. None: the system's."""
     timeout_s: float = 5.0
-    """Seconds that one attempt may take."""
+    """Timeout of one attempt, in seconds."""
     retry_most_s: float = 60.0
-    """Longest wait between two attempts, seconds; the first is 1 s, and each next one twice as long."""
+    """Maximum wait between two attempts, in seconds. The first wait is 1 s; it doubles after each failed attempt."""
     hold: int = 1000
-    """Events that are kept while the server does not take them; the oldest are dropped first, and counted."""
+    """Maximum number of events queued while the server fails. When the queue is full, the oldest are dropped and
+    counted."""
 
     def __post_init__(self) -> None:
         require(
@@ -155,42 +164,42 @@ class WebhookSettings:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """``[web]``: the status page, and what monitoring asks: /metrics, /healthz, /readyz (extra ``web``)."""
+    """``[web]``: the status page, and /metrics, /healthz and /readyz for monitoring (extra ``web``)."""
 
     enabled: bool = False
-    """Serve the page."""
+    """Run the web server."""
     host: str = "127.0.0.1"
-    """Address to listen on; one that others can reach needs ``token_file``."""
+    """Address to listen on. An address that other machines can reach requires ``token_file``."""
     port: int = 8080
-    """Port to listen on; 0 takes a free one, and tells which."""
+    """Port to listen on, 0..65535. 0 selects a free port, which is printed."""
     token_file: str | None = None
-    """File that holds the token that is demanded of everybody, and that only its owner may read; a bare name is a
-    systemd credential."""
+    """File with the token required for access, readable by its owner only. A name without a folder is a systemd
+    credential."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names by which the page may be asked for, beside the address it listens on and localhost."""
+    """Host names accepted in requests, in addition to localhost and the listening address."""
     preview: bool = False
-    """Show the cameras' pictures on the page. This shows people: it is off unless switched on."""
+    """Show camera images on the page. They show people, and are therefore off by default."""
 
     def __post_init__(self) -> None:
         require(0 <= self.port <= 65_535, "port must be between 0 and 65535")
         require(bool(self.host), "host must not be empty")
-        require(all(self.allowed_hosts), "allowed_hosts must hold names")
+        require(all(self.allowed_hosts), "allowed_hosts must not contain an empty name")
 
 
 @dataclass(frozen=True, slots=True)
 class ChipSettings:
-    """``[chip]``: how the runtime spares a chip that gets hot."""
+    """``[chip]``: reduce the CPU load of detection when the chip is hot."""
 
     look_every_s: float = 5.0
-    """Seconds between two looks at temperature and throttling; 0 never looks."""
+    """Interval in seconds at which temperature and throttling are read. 0 disables the readings."""
     warm_c: float = 70.0
-    """Temperature in °C from which the budget for searches is lowered."""
+    """Temperature in °C above which the budget for detection is reduced."""
     hot_c: float = 78.0
-    """Temperature in °C at which it is lowest. The firmware of a Pi slows the chip down from 80 °C on."""
+    """Temperature in °C from which the budget is minimal. The firmware of a Raspberry Pi throttles from 80 °C."""
     least_share: float = 0.1
-    """Share of the budget, 0.01 to 1, that is left when it is hot."""
+    """Minimum share of the budget, 0.01..1, which applies from ``hot_c``."""
     sysfs: str = "/sys"
-    """Where the kernel tells of itself."""
+    """Mount point of sysfs, from which the chip's status is read."""
 
     def __post_init__(self) -> None:
         require(0 <= self.look_every_s <= 3600, "look_every_s must be between 0 and 3600 seconds")
@@ -199,6 +208,6 @@ class ChipSettings:
 
 
 def require(condition: bool, problem: str) -> None:
-    """Raises ValueError, which becomes a ConfigError that names the key's path."""
+    """Raise ValueError with ``problem`` unless ``condition``; ``strict_toml`` turns it into a ConfigError."""
     if not condition:
         raise ValueError(problem)

@@ -1,8 +1,9 @@
-"""TOML tables to nested frozen dataclasses, strictly.
+"""Convert TOML tables to nested frozen dataclasses, and back.
 
-Every key has a default; an unknown or mistyped key raises ``ConfigError`` with its path and what is allowed.
-Supported field types: bool, int, float, str, ``Literal[...]``, ``tuple[X, ...]``, ``dict[str, X]``, nested
-dataclasses and ``X | None``. A dataclass may check ranges in ``__post_init__`` by raising ValueError.
+Every key has a default. An unknown key, or a value of the wrong type, raises ``ConfigError`` with the key's path and
+the allowed keys or values. Supported field types: bool, int, float, str, ``Literal[...]``, ``tuple[X, ...]``,
+``dict[str, X]``, nested dataclasses and ``X | None``. A dataclass may check ranges in ``__post_init__`` by raising
+ValueError.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from fer_edge.settings.redaction import redacted
 T = TypeVar("T")
 
 _WHOLE_FLOAT = 2**53
-"""Beyond this a float cannot hold every whole number."""
+"""Maximum magnitude up to which a float represents every whole number exactly."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises ConfigError, naming file and line, when it cannot be read or parsed."""
+    """Return the tables of a TOML file.
+
+    Raises:
+        ConfigError: If the file cannot be read or parsed. The message contains the file's name and the line.
+    """
     try:
-        # utf-8-sig: some editors put a byte order mark in front.
+        # utf-8-sig: some editors write a byte order mark.
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
@@ -36,24 +41,38 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a text file in UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot read it: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # beside its own error: numbers too long, lists too deep
+    except (ValueError, RecursionError) as error:  # also raised for numbers too long and lists too deep
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
 def parse(target: type[T], table: Mapping[str, Any], where: str) -> T:
-    """An instance of the dataclass ``target`` from ``table``; ``where`` starts each message (a file's name)."""
+    """Return an instance of the dataclass ``target`` with the values of ``table``.
+
+    Args:
+        target: The dataclass.
+        table: Values by key; keys that are missing keep their defaults.
+        where: Origin of the values, such as a file's name. Error messages start with it.
+
+    Raises:
+        ConfigError: If a key is unknown, or a value has the wrong type or is out of range.
+    """
     return cast(T, _parse_dataclass(target, table, where, ""))
 
 
 def to_table(settings: Any) -> dict[str, Any]:
-    """The nested tables of a settings dataclass, without the keys that are None (TOML has no null)."""
+    """Return the nested tables of a settings dataclass, without the keys that are None: TOML has no null."""
     return {key: value for key, value in _plain(dataclasses.asdict(settings)).items() if value is not None}
 
 
 def dump(table: Mapping[str, Any], prefix: str = "") -> str:
-    """TOML text of nested tables of bools, numbers, strings, and lists of these or of tables.
+    """Return ``table`` as TOML text.
 
-    Raises ConfigError for a string that is no Unicode text, such as the name of a file in another encoding.
+    Args:
+        table: Nested tables of bools, numbers, strings, and lists of these or of tables.
+        prefix: Path of the table, with a trailing dot; empty for the top level.
+
+    Raises:
+        ConfigError: If a string contains surrogates, such as the name of a file that is not in UTF-8.
     """
     plain = {key: value for key, value in table.items() if not isinstance(value, Mapping) and not _tables(value)}
     lines = [f"{_key(key)} = {_literal(value)}\n" for key, value in plain.items()]
@@ -93,7 +112,7 @@ def _parse_value(hint: Any, value: Any, where: str, path: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _parse_dataclass(hint, value, where, path)
     if origin is typing.Literal:
-        # `1 == True`: compare the types too, so that a boolean is no number.
+        # Compare the types too: `1 == True`, but a boolean is not a number.
         if not any(value == allowed and type(value) is type(allowed) for allowed in arguments):
             allowed_text = ", ".join(repr(allowed) for allowed in arguments)
             raise ConfigError(f"{where}: {path} must be one of {allowed_text}, not {_shown(value)}")
@@ -115,8 +134,8 @@ def _parse_scalar(hint: Any, value: Any, where: str, path: str) -> Any:
     if type(value) is not hint:
         names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
         raise ConfigError(f"{where}: {path} must be {names.get(hint, hint)}, not {_shown(value)}")
-    if hint is str and "\0" in value:  # no name of a file or a host can hold one, and every call would refuse it late
-        raise ConfigError(f"{where}: {path} holds a NUL character")
+    if hint is str and "\0" in value:  # invalid in file and host names: report it here, not when it is used
+        raise ConfigError(f"{where}: {path} contains a NUL character")
     return value
 
 
@@ -129,13 +148,13 @@ def _plain(value: Any) -> Any:
 def _shown(value: Any) -> str:
     try:
         text = redacted(repr(value))
-    except ValueError:  # Python writes no numbers of more than some thousand digits
-        return "a number of so many digits"
+    except ValueError:  # Python does not print integers of more than a few thousand digits
+        return "a number with too many digits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _tables(value: Any) -> bool:
-    """Whether ``value`` is a list of tables."""
+    """Return whether ``value`` is a list of tables."""
     return isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value)
 
 
@@ -148,7 +167,7 @@ def _literal(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         if not value.isprintable() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ConfigError(f"{value!r} cannot be written as TOML: it is no Unicode text")
+            raise ConfigError(f"{value!r} cannot be written as TOML: it is not valid Unicode")
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
     if isinstance(value, list | tuple):
