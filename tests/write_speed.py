@@ -75,7 +75,7 @@ def by_us(image: Path, device: str) -> tuple[float, float]:
     for verify in (False, True):
         with Medium(Path(device)) as medium, contextlib.redirect_stderr(io.StringIO()):
             started = time.perf_counter()
-            written = write_image(look_at_image(image), medium, None, verify=verify)
+            written = write_image(look_at_image(image), medium, verify=verify)
             speeds.append(written.bytes_written / 1e6 / (time.perf_counter() - started))
     return speeds[0], speeds[1]
 

@@ -15,7 +15,9 @@ from fer_flash.payload.own_wheel import make_wheel
 from fer_flash.payload.payload_file import PayloadFile
 from support.device import MakePayload, device, this_release
 from support.sshd import sshd
-from support.target import HOME, SETTINGS, Target
+from support.target import SETTINGS, Target
+
+CARD_PAYLOAD = "/boot/firmware/fer-edge"
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +71,9 @@ def target(
 def installed(target: Target) -> Target:
     """The device as the first payload leaves it, whatever other tests did."""
     if not target.current:
-        # As `fer-edge flash` leaves them on a card whose boot partition has no room for them.
-        target.device.run("mkdir", "-p", f"{HOME}/payload")
-        target.device.run("cp", "-r", target.payload / "wheels", f"{HOME}/payload/")
+        # As `fer-edge flash` puts them on a card.
+        target.device.run("mkdir", "-p", CARD_PAYLOAD)
+        target.device.run("cp", "-r", target.payload / "wheels", CARD_PAYLOAD)
         done = target.deploy()
         assert done.returncode == 0, done.stdout + done.stderr
         files = [path for path in target.payload.rglob("*") if path.is_file() and path.suffix != ".whl"]

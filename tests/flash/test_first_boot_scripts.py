@@ -11,7 +11,6 @@ import pytest
 from fer_flash.first_boot import REPORT
 from fer_flash.image.stock_system import Style
 from support.first_boot_sandbox import (
-    INSTALL,
     SHELLS,
     STATE,
     Sandbox,
@@ -257,14 +256,3 @@ def test_settings_with_a_password_in_an_address_are_wiped(tmp_path: Path, secret
     set_up(sandbox, Style.SYSTEMD)
     first_boot(sandbox)
     assert settings.exists() is not secret
-
-
-def test_a_payload_on_the_root_file_system_is_found(tmp_path: Path) -> None:
-    sandbox = Sandbox(tmp_path)
-    compose(sandbox, Style.PRESEED, pi_config(tmp_path))
-    (sandbox.boot / "fer-edge/install.sh").unlink()
-    sandbox.write("opt/fer-edge/payload/install.sh", INSTALL)
-    secret = sandbox.write("opt/fer-edge/payload/secrets/token", "0123456789abcdef")
-    set_up(sandbox, Style.PRESEED)
-    first_boot(sandbox)
-    assert not secret.exists()

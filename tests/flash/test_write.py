@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import pty
-import shutil
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -297,61 +296,6 @@ def test_a_checksum_beside_the_image_or_given_is_checked_first(tmp_path: Path, i
     beside.write_text(f"{wrong}  other.img.xz\n{right.upper()} *{packed.name}\n")
     assert write(packed, card, "--yes", cwd=tmp_path).returncode == 0
     assert_holds(card, image)
-
-
-@pytest.fixture
-def mapped(image: Path) -> Iterator[Path]:
-    """The image's block map, made by bmap-tools."""
-    if shutil.which("bmaptool") is None:
-        pytest.skip("bmap-tools is not installed")
-    path = image.with_name("os.img.bmap")
-    subprocess.run(["bmaptool", "--quiet", "create", "--output", path, image], check=True)
-    assert b"<Range" in path.read_bytes()
-    yield path
-
-
-@pytest.mark.parametrize("packed", [as_it_is, zipped])
-def test_a_block_map_leaves_out_what_it_leaves_out(
-    tmp_path: Path, image: Path, card: Path, mapped: Path, packed: Callable[[Path], Path]
-) -> None:
-    done = write(packed(image), card, "--yes", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert f"map     {mapped}: 5.2 MB are written; between them the card keeps what it held" in done.stdout
-    found = card.read_bytes()
-    shutil.copy(image, other := tmp_path / "other")
-    with other.open("r+b") as stream:  # as bmap-tools leaves a card that held the same before
-        stream.seek(4 * MIB)
-        stream.write(OLD * (4 * MIB + 4096))
-    wanted = other.read_bytes()
-    assert found[: len(wanted)] == wanted
-    assert write(image, card, "--yes", "--no-bmap", cwd=tmp_path).returncode == 0
-    assert_holds(card, image)
-
-
-@needs_loop
-def test_bmap_tools_and_we_write_the_same(tmp_path: Path, image: Path, card: Path, mapped: Path) -> None:
-    shutil.copy(card, theirs := tmp_path / "theirs")
-    with loop_device(card) as ours, loop_device(theirs) as other:
-        assert write(image, ours, "--even-if-fixed", ours, "--yes", cwd=tmp_path).returncode == 0
-        subprocess.run(["bmaptool", "--quiet", "copy", "--bmap", mapped, image, other], check=True)
-    end = image.stat().st_size  # then come zeros to the end of the sector, and at the card's end, where a GPT may be
-    assert card.read_bytes()[:end] == theirs.read_bytes()[:end]
-
-
-def test_a_block_map_that_is_older_than_its_image_is_found(
-    tmp_path: Path, image: Path, card: Path, mapped: Path
-) -> None:
-    with image.open("r+b") as stream:
-        stream.seek(6 * MIB)
-        stream.write(b"new")
-    done = write(image, card, "--yes", cwd=tmp_path)
-    assert_refused(done, 2, str(mapped), "data that the map leaves out", "--no-bmap", "the card is not bootable")
-    with image.open("r+b") as stream:
-        stream.truncate(6 * MIB)
-        stream.seek(3 * MIB)
-        stream.write(b"changed")
-    assert_one_line(write(image, card, "--yes", cwd=tmp_path), 2, str(mapped), "--no-bmap")
-    assert card.read_bytes()[:512] == bytes(512)
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])

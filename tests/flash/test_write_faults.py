@@ -114,7 +114,7 @@ def test_a_place_that_cannot_be_written_or_read_is_told(card: FaultyCard, image:
         card.set(fail_from=3 * MIB, fail_with=errno.ENOSPC)
         assert_refused(write(image, device, *named), 6, device, "full at byte", UNBOOTABLE)
         card.set(fail_from=0, fail_with=errno.EIO)
-        assert_refused(write(image, device, *named), 6, device, "what the card holds now is not known")
+        assert_refused(write(image, device, *named), 6, device, "the content of the card is now unknown")
         card.set(fail_sync=True)
         assert_refused(write(image, device, *named), 6, device, "cannot be written", "not known")
         card.set(unreadable=2 * MIB)

@@ -13,16 +13,6 @@ from image_assumptions.stock_image import StockImage
 _PAYLOAD_BYTES = 200 << 20
 """Room for a payload with a camera's packages (130 MB), and the reserve that compose leaves free."""
 _GROWS = re.compile(r"(?:^|\s)(?:resize|init=/usr/lib/raspberrypi-sys-mods/firstboot)(?:\s|$)")
-_WRITE_FEATURES = {
-    0x1: "sparse_super",
-    0x2: "large_file",
-    0x8: "huge_file",
-    0x10: "uninit_bg",
-    0x20: "dir_nlink",
-    0x40: "extra_isize",
-    0x400: "metadata_csum",
-}
-"""Those that mke2fs.conf(5) gives an ext4 by default, some of them or all."""
 
 
 def _partitions(image: StockImage) -> str | None:
@@ -40,11 +30,6 @@ def _room(image: StockImage) -> str | None:
 def _clusters(image: StockImage) -> str | None:
     size = image.boot_cluster_bytes
     return None if size <= CLUSTER else f"clusters of {size >> 10} KiB"
-
-
-def _write_features(image: StockImage) -> str | None:
-    unknown = image.root_write_features & ~sum(_WRITE_FEATURES)
-    return f"others, with the number {unknown:#x}" if unknown else None
 
 
 def _cmdline(image: StockImage) -> str | None:
@@ -98,7 +83,7 @@ BOOT_PARTITION = (
     ),
     Assumption(
         "boot-room",
-        f"The boot partition has {_PAYLOAD_BYTES >> 20} MiB free for the payload (else it goes onto the root).",
+        f"The boot partition has {_PAYLOAD_BYTES >> 20} MiB free for the payload.",
         "edge/fer_flash/compose.py",
         "RPi-Distro/pi-gen, export-image/prerun.sh: BOOT_SIZE is 512 MiB",
         _room,
@@ -109,13 +94,6 @@ BOOT_PARTITION = (
         "edge/fer_flash/compose.py",
         "RPi-Distro/pi-gen, export-image/prerun.sh: mkdosfs -s 1 since March 2026, -s 4 before",
         _clusters,
-    ),
-    Assumption(
-        "root-features",
-        f"debugfs can write to the root; its write features are among {', '.join(_WRITE_FEATURES.values())}.",
-        "edge/fer_flash/image/file_systems/ext4.py",
-        "RPi-Distro/pi-gen, export-image/prerun.sh: mkfs.ext4 without 64bit and huge_file",
-        _write_features,
     ),
     Assumption(
         "root-grows",

@@ -21,7 +21,6 @@ _RULES = ("etc/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
 """By precedence (udev(7)). On merged systems the last one is a link to the one before it."""
 _MODULES = "usr/lib/modules"
 _GPT_SIGNATURE = b"EFI PART"
-_SUPERBLOCK_AT = 1024
 
 
 class StockImage:
@@ -140,12 +139,6 @@ class StockImage:
         sector = self._raw(self.boot.start, SECTOR)
         kind, label = (sector[82:90], sector[71:82]) if sector[82:87] == b"FAT32" else (sector[54:62], sector[43:54])
         return f"{kind.decode('ascii', 'replace').strip()} {label.decode('ascii', 'replace').strip()}"
-
-    @cached_property
-    def root_write_features(self) -> int:
-        """The "read-only compatible" features of the root: a program that does not know one of them must not write."""
-        [features] = struct.unpack("<I", self._raw(self.root.start + _SUPERBLOCK_AT + 100, 4))
-        return int(features)
 
     def _raw(self, at: int, count: int) -> bytes:
         with self.card.path.open("rb") as stream:

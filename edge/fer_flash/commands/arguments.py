@@ -90,9 +90,6 @@ def _configure_write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("device", metavar="DEVICE", help="the card, such as /dev/sdb, or a file that stands for one")
     _add_write_options(parser)
     parser.add_argument("--sha256", metavar="HEX", help="what IMAGE must have (default: from IMAGE.sha256, if there)")
-    parser.add_argument(
-        "--no-bmap", dest="bmap", action="store_false", help="write all of the image, even if there is a block map"
-    )
 
 
 def _write(arguments: argparse.Namespace) -> int:

@@ -45,7 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.device,
             even_if_fixed=arguments.even_if_fixed,
             sha256=None,
-            use_bmap=False,
             verify=arguments.verify,
         )
         return finish(writing)

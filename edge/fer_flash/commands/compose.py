@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.system.one_line import printable
-from fer_flash.compose import Composition, Sources, Stock, compose, plan
+from fer_flash.compose import PAYLOAD_FOLDER, Composition, Sources, Stock, compose, plan
+from fer_flash.first_boot.plan import MOUNTED
 from fer_flash.meter import print_line, size
 from fer_flash.payload.packages import SystemPackages
 from fer_flash.settings.pi_config import PiConfig, load_pi_config
@@ -48,8 +49,8 @@ def show(composition: Composition, config: PiConfig) -> None:
         f"account   {settings.user.name}: {', '.join(by)}; SSH {'on' if settings.ssh.enabled else 'off'}",
         f"network   {f'{network.interface} {network.address}' if network.address else 'DHCP'}"
         + (f"; Wi-Fi {wifi.ssid} ({wifi.country}, {wifi.security})" if wifi.ssid is not None else ""),
-        f"payload   {composition.payload_files} files, {size(composition.payload_bytes)}, in {composition.place.path}:",
-        f"            {composition.place.why}",
+        f"payload   {composition.payload_files} files, {size(composition.payload_bytes)}, in {MOUNTED}/{PAYLOAD_FOLDER}",
+        f"            on the boot partition, where {size(composition.boot_free_bytes)} stay free",
         f"packages  {_packages(composition.packages)}",
         "first boot (on the boot partition)",
     ]

@@ -21,7 +21,8 @@ def run(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot work there: {reason_of(error)}; name another folder: --work DIR") from None
-    with raw_image(Stock(arguments.image, arguments.sha256), folder) as raw, CardImage(raw) as card:
+    stock = Stock(arguments.image, arguments.sha256)
+    with raw_image(stock, folder) as raw, CardImage(raw, name=stock.name) as card:
         system = inspect(card.boot, card.root)
         if PICAMERA2 in system.installed:
             print_line(f"{system.release}: the image has {PICAMERA2}: nothing to fetch")

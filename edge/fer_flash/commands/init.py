@@ -190,9 +190,9 @@ def _fill(path: Path, tables: dict[str, dict[str, Any]], out: Path) -> None:
     """Write ``path``, which becomes ``out``, and read it as compose would. Raises ConfigError."""
     path.write_text(_filled_in(tables), encoding="utf-8")
     try:
-        load_pi_config(path)
+        load_pi_config(path, name=out)
     except ConfigError as error:
-        raise ConfigError(f"{str(error).replace(str(path), str(out))}; nothing was written") from None
+        raise ConfigError(f"{error}; nothing was written") from None
 
 
 def _filled_in(tables: dict[str, dict[str, Any]]) -> str:

@@ -21,7 +21,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.device,
         even_if_fixed=arguments.even_if_fixed,
         sha256=arguments.sha256,
-        use_bmap=arguments.bmap,
         verify=arguments.verify,
     )
     lines = describe(plan)
@@ -48,9 +47,6 @@ def describe(plan: Plan) -> list[str]:
     checksum = f"; SHA-256 as in {plan.checksum.source}" if plan.checksum is not None else "; no SHA-256 to check"
     known = size(image.size) if image.size is not None else "size known when unpacked"
     lines = [f"image   {image.path}: {known}{packed}{checksum}"]
-    if plan.block_map is not None:
-        mapped = size(plan.block_map.mapped_bytes)
-        lines.append(f"map     {plan.block_map.path}: {mapped} are written; between them the card keeps what it held")
     if device is None:
         lines.append(f"target  {target.path}: a file of {size(target.size)}, written as if it were a card")
     else:

@@ -37,7 +37,7 @@ fact settings "$($asked sha256sum /etc/fer-edge/config.toml 2>/dev/null | cut -c
 # shellcheck disable=SC2086
 fact shipped "$($asked sha256sum /opt/fer-edge/shipped/proven/config.toml 2>/dev/null | cut -c 1-64)"
 # A card that was made by `fer-edge flash` has its wheels there.
-for folder in "$staging" /boot/firmware/fer-edge /opt/fer-edge/payload; do
+for folder in "$staging" /boot/firmware/fer-edge; do
     [ -d "$folder" ] || continue
     find "$folder" -type f -exec sha256sum {} + 2>/dev/null | while read -r sum file; do
         printf 'file\t%s\t%s\n' "$sum" "$file"

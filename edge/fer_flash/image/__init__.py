@@ -1,4 +1,4 @@
-"""Card images as files: partition tables, FAT and ext4 volumes, stock images as they are published.
+"""Card images as files: unpacking, partition tables, file systems, and which system a stock image contains.
 
-No mount, no loop device, no root rights.
+Needs no mounts, loop devices or root rights.
 """

@@ -1,4 +1,4 @@
-"""A whole card image: its partitions, and the two that a Raspberry Pi starts from."""
+"""A whole card image: its partitions, and the two that a Raspberry Pi boots from."""
 
 from __future__ import annotations
 
@@ -7,33 +7,46 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fer_edge.errors import FerEdgeError, InputError, OutputError
+from fer_edge.errors import InputError, OutputError
 from fer_flash.image.file_systems.ext4 import Ext4Volume
 from fer_flash.image.file_systems.fat import FatVolume
 from fer_flash.image.file_systems.region import Region
 from fer_flash.image.partitions import Partition, read_partitions
 
-_BOOT_MARK = "config.txt"  # what the Pi's firmware reads first
-_ROOT_MARK = "etc/os-release"
+_BOOT_FILE = "config.txt"  # the first file that the Pi's firmware reads
+_ROOT_FILE = "etc/os-release"
 
 
 class CardImage:
-    """A raw image of a card, open until ``close``, as a context manager too.
+    """A raw card image, open until ``close``; also a context manager.
 
-    Its boot partition is the first FAT that holds config.txt, its root the first ext4 with an os-release: by what is in
-    them, since the types that a partition table names say less. Raises InputError where either is missing, and for
-    what is no image, is cut off or damaged; OutputError where the file must be writable and is not.
+    The boot partition is the first FAT with a config.txt, the root the first ext4 with an os-release. Partition types
+    are not used: they are less reliable than the content.
+
+    Args:
+        path: the file.
+        writable: open for writing as well; only the boot partition can be written.
+        name: what errors about the content call the image (default: ``path``).
+        target: what errors about writing call it (default: ``name``).
+
+    Raises:
+        InputError: if there is no image, a partition is missing, or the image is damaged or truncated.
+        OutputError: if the file cannot be opened for writing.
     """
 
     partitions: tuple[Partition, ...]
     boot: FatVolume
     root: Ext4Volume
 
-    def __init__(self, path: Path, *, writable: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, writable: bool = False, name: str | None = None, target: str | None = None
+    ) -> None:
         self.path = path
-        self._stream = _open(path, writable)
+        self.name = str(path) if name is None else name
+        self._target = self.name if target is None else target
+        self._stream = self._open(writable)
         try:
-            whole = Region(self._stream, 0, self._stream.seek(0, io.SEEK_END), str(path))
+            whole = Region(self._stream, 0, self._stream.seek(0, io.SEEK_END), self.name)
             self.partitions = read_partitions(whole)
             self.boot, self.root = self._boot(), self._root()
         except BaseException:
@@ -41,7 +54,7 @@ class CardImage:
             raise
 
     def close(self) -> None:
-        """Close the file; harmless when called again."""
+        """Close the file. Idempotent."""
         self._stream.close()
 
     def __enter__(self) -> Self:
@@ -52,43 +65,42 @@ class CardImage:
     ) -> None:
         self.close()
 
+    def _open(self, writable: bool) -> io.FileIO:
+        try:
+            if self.path.is_dir():
+                raise InputError(f"{self.name}: is a folder; give a card image")
+            return io.FileIO(self.path, "r+" if writable else "r")
+        except FileNotFoundError:
+            raise InputError(f"{self.name}: no such file") from None
+        except (OSError, ValueError) as error:  # ValueError: the name contains a NUL character
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            if writable:
+                raise OutputError(f"{self._target}: cannot open it: {reason}") from error
+            raise InputError(f"{self.name}: cannot open it: {reason}") from error
+
     def _boot(self) -> FatVolume:
         for region in self._regions("FAT"):
             if FatVolume.looks_like(region):
                 volume = FatVolume(region)
-                if volume.exists(_BOOT_MARK):
+                if volume.exists(_BOOT_FILE):
                     return volume
-        raise self._not_found(f"a FAT with {_BOOT_MARK}")
+        raise self._not_found(f"a FAT with {_BOOT_FILE}")
 
     def _root(self) -> Ext4Volume:
         for region in self._regions("ext4"):
             if Ext4Volume.looks_like(region):
-                volume = Ext4Volume(region, self.path)
-                if volume.exists(_ROOT_MARK):
+                volume = Ext4Volume(region)
+                if volume.exists(_ROOT_FILE):
                     return volume
-        raise self._not_found(f"an ext4 with {_ROOT_MARK}")
+        raise self._not_found(f"an ext4 with {_ROOT_FILE}")
 
     def _regions(self, kind: str) -> list[Region]:
+        suffixes = [f", partition {each.number} ({kind})" for each in self.partitions]
         return [
-            Region(self._stream, each.start, each.size, f"{self.path}, partition {each.number} ({kind})")
-            for each in self.partitions
+            Region(self._stream, each.start, each.size, f"{self.name}{suffix}", f"{self._target}{suffix}")
+            for each, suffix in zip(self.partitions, suffixes, strict=True)
         ]
 
-    def _not_found(self, what: str) -> FerEdgeError:
+    def _not_found(self, what: str) -> InputError:
         kinds = ", ".join(f"{each.number}: {each.kind}, {each.size / 1e6:.0f} MB" for each in self.partitions)
-        return InputError(
-            f"{self.path}: no Raspberry Pi OS image: looked for {what} in its partitions ({kinds}) and found none"
-        )
-
-
-def _open(path: Path, writable: bool) -> io.FileIO:
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder; give a card image")
-        return io.FileIO(path, "r+" if writable else "r")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        kind = OutputError if writable else InputError
-        raise kind(f"{path}: cannot open it: {reason}") from error
+        return InputError(f"{self.name}: not a Raspberry Pi OS image: none of its partitions ({kinds}) is {what}")

@@ -35,7 +35,13 @@ _HOLE = 1 << 16  # zeros of this length become a hole; file systems keep holes i
 
 
 def unpack(
-    source: str, out: BinaryIO, *, sha256: str | None, progress: Progress | None = None, timeout_s: float = 30.0
+    source: str,
+    out: BinaryIO,
+    *,
+    sha256: str | None,
+    progress: Progress | None = None,
+    timeout_s: float = 30.0,
+    target: str = "the image",
 ) -> int:
     """Write the raw image in ``source`` to ``out``, an empty file, with holes for zeros; its size in bytes.
 
@@ -53,9 +59,9 @@ def unpack(
             buffered = io.BufferedReader(metered, _CHUNK)
             form, reader = form_of(buffered.peek(HEAD_BYTES), shown), cast("BinaryIO", buffered)
             if form is Form.ZIP:
-                return _from_zip(reader, metered, out, expected, report)
+                return _from_zip(reader, metered, out, expected, report, target)
             with open_content(reader, form, shown) as content:
-                size = _copy(content, out, lambda: report(metered.done))
+                size = _copy(content, out, lambda: report(metered.done), target)
             _drain(reader)  # a hash is of all, and what comes behind the last block would not have been read
             metered.check(expected)
             report(metered.done)
@@ -144,7 +150,12 @@ def _reading(shown: str) -> Iterator[None]:
 
 
 def _from_zip(
-    reader: IO[bytes], metered: _Metered, out: BinaryIO, expected: str | None, report: Callable[[int], object]
+    reader: IO[bytes],
+    metered: _Metered,
+    out: BinaryIO,
+    expected: str | None,
+    report: Callable[[int], object],
+    target: str,
 ) -> int:
     """Unpack the one image in a zip. What it holds is listed at its end: a download has to be here whole first."""
     shown = metered.shown
@@ -161,7 +172,7 @@ def _from_zip(
             report = _reporter(None, None)  # has been told of all
         metered.check(expected)
         with open_content(cast("BinaryIO", whole), Form.ZIP, shown) as content:
-            size = _copy(content, out, lambda: report(whole.tell()))
+            size = _copy(content, out, lambda: report(whole.tell()), target)
         report(whole.seek(0, io.SEEK_END))
         return size
 
@@ -172,9 +183,9 @@ def _folder_of(out: BinaryIO) -> Path | None:
     return Path(name).parent if isinstance(name, (str, os.PathLike)) else None
 
 
-def _copy(image: Content, out: BinaryIO, report: Callable[[], object]) -> int:
+def _copy(image: Content, out: BinaryIO, report: Callable[[], object], target: str) -> int:
     """Write ``image`` to ``out``, with holes; its size."""
-    name, size = getattr(out, "name", "the image"), 0
+    size = 0
     buffer = memoryview(bytearray(_CHUNK))
     while count := image.read_into(buffer):
         for start in range(0, count, _HOLE):
@@ -182,14 +193,14 @@ def _copy(image: Content, out: BinaryIO, report: Callable[[], object]) -> int:
             if all_zero(part):
                 out.seek(len(part), io.SEEK_CUR)
             else:
-                _write(out, part, name)
+                _write(out, part, target)
         size += count
         report()
     try:
         out.truncate(size)
         out.flush()
     except OSError as error:
-        raise OutputError(f"{name}: cannot write it: {error.strerror}") from error
+        raise OutputError(f"{target}: cannot write it: {error.strerror}") from error
     return size
 
 

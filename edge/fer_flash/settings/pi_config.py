@@ -199,14 +199,23 @@ def wpa_key(passphrase: str, ssid: str) -> str:
     return hashlib.pbkdf2_hmac("sha1", passphrase.encode("utf-8"), ssid.encode("utf-8"), 4096, 32).hex()
 
 
-def load_pi_config(path: Path) -> PiConfig:
-    """Read and check ``path`` and the files that it names. Raises ConfigError with one line."""
-    settings = strict_toml.parse(PiSettings, strict_toml.read_toml(path), str(path))
-    loader = _Loader(path, path.parent)
+def load_pi_config(path: Path, *, name: Path | None = None) -> PiConfig:
+    """Read and check ``path`` and the files that it names.
+
+    Args:
+        path: the file.
+        name: what errors call it (default: ``path``).
+
+    Raises:
+        ConfigError: with one line, if a value is missing or wrong, or a file cannot be read.
+    """
+    where = path if name is None else name
+    settings = strict_toml.parse(PiSettings, strict_toml.read_toml(path), str(where))
+    loader = _Loader(where, path.parent)
     keys = loader.ssh_keys(settings.ssh)
     password_hash = loader.password_hash(settings.user)
-    _check_login(path, settings, keys, password_hash)
-    _check_network(path, settings)
+    _check_login(where, settings, keys, password_hash)
+    _check_network(where, settings)
     return PiConfig(
         settings,
         ssh_keys=keys,

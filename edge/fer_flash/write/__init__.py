@@ -1,6 +1,5 @@
-"""Writing an image to a card so that a card that boots is a whole one, and reading back what was written.
+"""Write an image to a card safely, read it back and compare it.
 
-``target`` says what may be written, ``medium`` writes it; ``stream``, ``checksum`` and ``bmap`` say what is written;
-``writer`` puts it in an order in which an interruption leaves no half card, ``verifier`` compares; ``command`` is what
-a person sees.
+``target`` decides what may be written, ``medium`` writes to it; ``stream`` and ``checksum`` read the image; ``writer``
+writes in an order that leaves no half-written card that boots; ``verifier`` compares; ``plan`` combines them.
 """

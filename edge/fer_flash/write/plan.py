@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fer_edge.errors import InputError
 from fer_flash.meter import Meter
-from fer_flash.write.bmap import BlockMap, find_block_map
 from fer_flash.write.checksum import Checksum, check_file, find_checksum
 from fer_flash.write.medium import Medium
 from fer_flash.write.stream import ImageFile, look_at_image
@@ -21,29 +20,18 @@ class Plan:
 
     image: ImageFile
     checksum: Checksum | None
-    block_map: BlockMap | None
     target: Target
     verify: bool
 
 
-def make_plan(
-    image: Path, target: str, *, even_if_fixed: str | None, sha256: str | None, use_bmap: bool, verify: bool
-) -> Plan:
+def make_plan(image: Path, target: str, *, even_if_fixed: str | None, sha256: str | None, verify: bool) -> Plan:
     """Look at the image and the target. Raises InputError where one may not be written to the other."""
     chosen = choose_target(target, even_if_fixed)
     found = look_at_image(image)
     if chosen.device is None and image.samefile(chosen.path):
         raise InputError(f"{target}: is the image itself; give a card")
     check_size(chosen, image, found.size)
-    block_map = find_block_map(image) if use_bmap else None
-    if block_map is not None and found.size not in (None, block_map.image_size):
-        raise InputError(
-            f"{block_map.path}: is for an image of {block_map.image_size} bytes, and {image} has {found.size};"
-            " make the map again, or write without it: --no-bmap"
-        )
-    if block_map is not None:
-        check_size(chosen, image, block_map.image_size)
-    return Plan(found, find_checksum(image, sha256), block_map, chosen, verify)
+    return Plan(found, find_checksum(image, sha256), chosen, verify)
 
 
 def carry_out(plan: Plan) -> Written:
@@ -54,6 +42,6 @@ def carry_out(plan: Plan) -> Written:
             check_file(image.path, plan.checksum, lambda done: meter.advance(done - meter.done))
     with Medium(plan.target.path) as medium:
         check_same(plan.target, medium)
-        written = write_image(image, medium, plan.block_map, verify=plan.verify)
+        written = write_image(image, medium, verify=plan.verify)
         medium.reread_partitions()
     return written

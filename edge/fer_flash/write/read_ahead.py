@@ -1,4 +1,4 @@
-"""An image, read and unpacked in a thread of its own, while the chunk before is being written or compared."""
+"""Read and unpack an image in a thread of its own, while the previous chunk is written or compared."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from types import TracebackType
 from typing import Self
 
 from fer_flash.image.compare import all_zero
-from fer_flash.write.bmap import BlockMap, MapCheck
 from fer_flash.write.medium import BUFFER_BYTES, aligned_buffer
 from fer_flash.write.stream import ImageStream
 
 HEAD_BYTES = 1 << 20
-"""The head of a card, which holds its partition table: MBR, or GPT (UEFI specification 2.10, section 5.3), and, by
-custom, nothing else: partitions begin at 1 MiB or later."""
+"""Size of the card's head, which holds its partition table: MBR, or GPT (UEFI specification 2.10, section 5.3). By
+convention, partitions begin at 1 MiB or later."""
 FIRST_BYTES = 4096
-"""The part of the head that makes it one: MBR and the first sector of a GPT, in the largest block that cards have."""
+"""The part of the head that identifies a partition table: the MBR and the first sector of a GPT. 4096 bytes is the
+largest block size of cards."""
 _BUFFERS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """A part of the image that is to be written: ``data`` at ``offset``, and whether all of it is zero."""
+    """A part of the image: ``data`` at byte ``offset``; ``is_zero`` if all of it is zero."""
 
     offset: int
     data: memoryview
@@ -33,9 +33,9 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of the image, as far as byte ``end`` of it, and the ``areas`` in it that are to be written.
+    """A piece of the image that ends at byte ``end``, as ``areas`` in order.
 
-    No area goes across FIRST_BYTES or HEAD_BYTES. Their data is overwritten after the next chunk was asked for.
+    No area crosses FIRST_BYTES or HEAD_BYTES. The data is overwritten once the next chunk is requested.
     """
 
     end: int
@@ -44,16 +44,17 @@ class Chunk:
 
 
 class ReadAhead:
-    """The chunks of ``stream``, once through; a context manager, whose end ends the thread.
+    """Iterate once over the chunks of ``stream``; a context manager, which ends the thread on exit.
 
-    ``block_map`` says what is to be written, and ``check`` holds the image to it. ``block`` is what the medium's blocks
-    have in bytes: the image's last one is filled up with zeros. Iterating raises what reading raised: InputError.
+    Iterating raises what reading raises: InputError.
+
+    Args:
+        stream: the image.
+        block: block size of the medium in bytes; the image's last block is padded with zeros.
     """
 
-    def __init__(
-        self, stream: ImageStream, block_map: BlockMap | None, block: int, check: MapCheck | None = None
-    ) -> None:
-        self._stream, self._map, self._block, self._check = stream, block_map, block, check
+    def __init__(self, stream: ImageStream, block: int) -> None:
+        self._stream, self._block = stream, block
         self._free: queue.SimpleQueue[memoryview | None] = queue.SimpleQueue()
         self._filled: queue.SimpleQueue[Chunk | BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._read, name="image reader", daemon=True)
@@ -83,18 +84,14 @@ class ReadAhead:
             offset = 0
             while (buffer := self._free.get()) is not None:
                 count = self._stream.read_into(buffer)
-                if self._check is not None:
-                    self._check.feed(buffer[:count])
                 if count:
                     self._filled.put(self._chunk(offset, count, buffer))
                     offset += count
                 if count < BUFFER_BYTES:
                     break
             else:
-                return  # nobody wants more
-            if self._check is not None:
-                self._check.finish()
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the chunks are taken
+                return  # __exit__ was called before the end of the image
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that iterates
             self._filled.put(error)
         else:
             self._filled.put(None)
@@ -103,11 +100,9 @@ class ReadAhead:
         padded = -(-count // self._block) * self._block
         buffer[count:padded] = bytes(padded - count)
         end = offset + padded
-        mapped = [(offset, end)] if self._map is None else self._map.areas(offset, end)
         areas = [
             Area(start, data, all_zero(data))
-            for begin, finish in mapped
-            for start, stop in _split(begin, finish)
+            for start, stop in _split(offset, end)
             for data in [buffer[start - offset : stop - offset]]
         ]
         return Chunk(end, tuple(areas), buffer)

@@ -1,4 +1,4 @@
-"""Reading back what was written, and comparing every byte of it with the image."""
+"""Read back what was written and compare every byte with the image."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from fer_flash.write.stream import ImageFile
 
 
 class Verifier:
-    """Compares areas of ``image`` with what ``medium`` gives back.
+    """Compare areas of ``image`` with what ``medium`` returns.
 
-    The image is read, and unpacked, a second time for this: that goes on while the card is being read, takes no memory,
-    and compares bytes, of which the first that differs can be named, where digests from the first time would only stand
-    for them. ``compared`` counts bytes, and ``from_memory`` those of them that came from the page cache; with a device
-    none do.
+    The image is read and unpacked a second time: this runs while the card is read, needs no memory, and allows naming
+    the first byte that differs, which digests from the first pass would not.
+
+    Attributes:
+        compared: bytes compared.
+        from_memory: those of them that came from the page cache; always 0 for a device.
     """
 
     def __init__(self, image: ImageFile, medium: Medium) -> None:
@@ -25,9 +27,12 @@ class Verifier:
         self.from_memory = 0
 
     def compare(self, area: Area) -> None:
-        """Read ``area`` from the medium and compare.
+        """Read ``area`` from the medium and compare it.
 
-        Raises CheckFailedError, with the place of the first byte that differs, and OutputError where the card is gone.
+        Raises:
+            CheckFailedError: if a byte differs; the message names its position.
+            InputError: if the image file changed during the write.
+            OutputError: if the card was removed.
         """
         found = self._buffer[: len(area.data)]
         if self._medium.in_memory(area.offset):
@@ -40,8 +45,8 @@ class Verifier:
 
     def _difference(self, area: Area, found: memoryview, index: int) -> InputError | CheckFailedError:
         if not self._image.is_unchanged():
-            return InputError(f"{self._image.path}: changed while it was being written; leave it alone meanwhile")
+            return InputError(f"{self._image.path}: changed during the write; write it again and leave it unchanged")
         return CheckFailedError(
-            f"{self._medium.path}: byte {area.offset + index} reads back as {found[index]:#04x}, where"
+            f"{self._medium.path}: byte {area.offset + index} reads back as {found[index]:#04x}, but"
             f" {self._image.path} has {area.data[index]:#04x}; the card or its reader is faulty: try another"
         )

@@ -1,15 +1,14 @@
-"""Writes an image so that at any moment the card is either whole or clearly unbootable, never half right.
+"""Write an image so that an interrupted card has no partition table and does not boot.
 
-A Raspberry Pi finds its system through the partition table in a card's first sectors; without one it starts nothing
-(Raspberry Pi documentation, "Raspberry Pi boot modes"). So, each step synced before the next:
+A Raspberry Pi finds its system through the partition table in the card's first sectors and boots nothing without one
+(Raspberry Pi documentation, "Raspberry Pi boot modes"). The steps, each synced before the next:
 
-1. the first MiB, and the last one, where an old GPT keeps its backup, become zero;
-2. all that comes after the first MiB is written, read back and compared;
-3. the rest of the first MiB is written, read back and compared;
-4. the first 4096 bytes, which make the card one, are written, read back and compared.
+1. The first MiB, and the last one, where a GPT has its backup, are overwritten with zeros.
+2. Everything after the first MiB is written, read back and compared.
+3. The rest of the first MiB is written, read back and compared.
+4. The first 4096 bytes, which hold the partition table, are written, read back and compared.
 
-Whatever ends this before step 4, be it SIGKILL or a pulled plug, leaves a card without a partition table; so does a
-comparison that fails.
+An interruption before step 4 (SIGKILL, power loss) or a failed comparison leaves a card without a partition table.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from dataclasses import dataclass
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
 from fer_flash.meter import Meter
-from fer_flash.write.bmap import BlockMap, MapCheck
 from fer_flash.write.medium import Medium, aligned_buffer
 from fer_flash.write.read_ahead import FIRST_BYTES, HEAD_BYTES, Area, ReadAhead
 from fer_flash.write.stream import ImageFile, open_image
 from fer_flash.write.verifier import Verifier
 
 _NOT_BOOTABLE = "the card is not bootable; write it again"
-_UNKNOWN = "what the card holds now is not known; write it again"
+_UNKNOWN = "the content of the card is now unknown; write it again"
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was done: bytes written, and bytes compared of them, 0 where nothing was.
+    """The result of a write, in bytes.
 
-    ``from_memory`` counts the bytes among the compared ones that came from the page cache instead of the medium.
+    ``bytes_compared`` is 0 if nothing was compared. ``from_memory`` counts the compared bytes that came from the page
+    cache instead of the medium.
     """
 
     bytes_written: int
@@ -42,59 +41,61 @@ class Written:
     from_memory: int
 
 
-def write_image(image: ImageFile, medium: Medium, block_map: BlockMap | None, *, verify: bool) -> Written:
-    """Write ``image`` to ``medium``: all of it, or what ``block_map`` names.
+def write_image(image: ImageFile, medium: Medium, *, verify: bool) -> Written:
+    """Write ``image`` to ``medium``; with ``verify`` also read it back and compare it.
 
-    Raises InputError where the image is damaged or does not belong to its map, OutputError where the medium does not
-    take it, CheckFailedError where it does not give it back; each says what became of the card, and so does a
-    KeyboardInterrupt that comes meanwhile.
+    Every error, and a KeyboardInterrupt, carries a message that ends with the state of the card.
+
+    Raises:
+        InputError: if the image is damaged or changes during the write.
+        OutputError: if the medium cannot be written.
+        CheckFailedError: if the medium does not return what was written.
     """
-    with _told(_UNKNOWN):
+    with _card_state(_UNKNOWN):
         _erase_head(medium)
     verifier = Verifier(image, medium) if verify else None
-    with _told(_NOT_BOOTABLE):
+    with _card_state(_NOT_BOOTABLE):
         _erase_tail(medium)
-        with Meter(f"writing {medium.path}", image.size if block_map is None else block_map.mapped_bytes) as meter:
-            head = _write_body(image, medium, block_map, meter)
+        with Meter(f"writing {medium.path}", image.size) as meter:
+            head = _write_body(image, medium, meter)
             medium.sync()
-        in_body = meter.done - sum(len(area.data) for area in head)
+        body_bytes = meter.done - sum(len(area.data) for area in head)
         if verifier is not None:
-            with Meter(f"comparing {medium.path}", in_body) as meter:
-                _compare_body(image, medium, block_map, verifier, meter)
-        with _taken_back(medium):
+            with Meter(f"comparing {medium.path}", body_bytes) as meter:
+                _compare_body(image, medium, verifier, meter)
+        with _erase_first_on_error(medium):
             _write_head(medium, head, verifier)
-    written = in_body + sum(len(area.data) for area in head)
+    written = body_bytes + sum(len(area.data) for area in head)
     return Written(written, verifier.compared if verifier else 0, verifier.from_memory if verifier else 0)
 
 
 def _erase_head(medium: Medium) -> None:
-    """Leave no partition table, so that nobody takes the card for what it was before."""
+    """Remove the partition table, so that an interrupted card does not look like the old one."""
     medium.zero(0, min(HEAD_BYTES, medium.size))
     medium.sync()
 
 
 def _erase_tail(medium: Medium) -> None:
-    """Leave no copy of a GPT, which is in the last 33 blocks (UEFI specification 2.10, section 5.3.1)."""
+    """Remove the backup of a GPT, which is in the last 33 blocks (UEFI specification 2.10, section 5.3.1)."""
     start = max(medium.size - HEAD_BYTES, 0) // FIRST_BYTES * FIRST_BYTES
     medium.zero(start, medium.size - start)
 
 
-def _write_body(image: ImageFile, medium: Medium, block_map: BlockMap | None, meter: Meter) -> list[Area]:
-    """Write what lies after the head; give back the head's areas, in order, in a buffer of their own."""
+def _write_body(image: ImageFile, medium: Medium, meter: Meter) -> list[Area]:
+    """Write everything after the head; return the areas of the head, in order, in a buffer of their own."""
     head: list[Area] = []
     buffer = aligned_buffer()
-    check = MapCheck(block_map) if block_map is not None else None
-    with open_image(image) as stream, ReadAhead(stream, block_map, medium.block, check) as chunks:
+    with open_image(image) as stream, ReadAhead(stream, medium.block) as chunks:
         for chunk in chunks:
             if chunk.end > medium.size:
                 raise OutputError(
-                    f"{medium.path}: full at byte {medium.size}, and the image goes on; take a larger card"
+                    f"{medium.path}: full at byte {medium.size}, before the end of the image; use a larger card"
                 )
             for area in chunk.areas:
                 if area.offset < HEAD_BYTES:
-                    head.append(_kept(area, buffer))
+                    head.append(_copied(area, buffer))
                 elif area.is_zero:
-                    # Zeros are written too, holes of a sparse image or not: the card has other things there.
+                    # Holes of a sparse image are written too: the card may hold old data there.
                     medium.zero(area.offset, len(area.data))
                 else:
                     medium.write(area.offset, area.data)
@@ -102,11 +103,9 @@ def _write_body(image: ImageFile, medium: Medium, block_map: BlockMap | None, me
     return head
 
 
-def _compare_body(
-    image: ImageFile, medium: Medium, block_map: BlockMap | None, verifier: Verifier, meter: Meter
-) -> None:
+def _compare_body(image: ImageFile, medium: Medium, verifier: Verifier, meter: Meter) -> None:
     medium.forget()
-    with open_image(image) as stream, ReadAhead(stream, block_map, medium.block) as chunks:
+    with open_image(image) as stream, ReadAhead(stream, medium.block) as chunks:
         for chunk in chunks:
             for area in chunk.areas:
                 if area.offset >= HEAD_BYTES:
@@ -115,7 +114,7 @@ def _compare_body(
 
 
 def _write_head(medium: Medium, head: list[Area], verifier: Verifier | None) -> None:
-    """Write the head, and its first bytes only when the rest of it is right."""
+    """Write the head; its first bytes last, after the rest has been compared."""
     for part in (
         [area for area in head if area.offset >= FIRST_BYTES],
         [area for area in head if area.offset < FIRST_BYTES],
@@ -129,16 +128,16 @@ def _write_head(medium: Medium, head: list[Area], verifier: Verifier | None) -> 
                 verifier.compare(area)
 
 
-def _kept(area: Area, head: memoryview) -> Area:
-    """``area`` with its data copied to its place in ``head``."""
+def _copied(area: Area, head: memoryview) -> Area:
+    """Copy the data of ``area`` into the buffer ``head`` and return an area that refers to the copy."""
     data = head[area.offset : area.offset + len(area.data)]
     data[:] = area.data
     return Area(area.offset, data, area.is_zero)
 
 
 @contextmanager
-def _taken_back(medium: Medium) -> Iterator[None]:
-    """Where the block fails, the card's first bytes become zero again, if it takes them."""
+def _erase_first_on_error(medium: Medium) -> Iterator[None]:
+    """If the block fails, overwrite the card's first bytes with zeros, as far as the card allows it."""
     try:
         yield
     except BaseException:
@@ -149,13 +148,13 @@ def _taken_back(medium: Medium) -> Iterator[None]:
 
 
 @contextmanager
-def _told(state: str) -> Iterator[None]:
-    """Whatever ends the block early, its message says what became of the card."""
+def _card_state(state: str) -> Iterator[None]:
+    """Append ``state``, the state of the card, to the message of whatever ends the block early."""
     try:
         yield
     except (InputError, OutputError, CheckFailedError) as error:
         raise type(error)(f"{error}; {state}") from error
-    except Exception:  # a defect of ours, which the command says in its own words
+    except Exception:  # a bug of ours: the command line reports it
         raise
     except BaseException as error:  # Ctrl-C, SIGTERM
         error.args = (state,)

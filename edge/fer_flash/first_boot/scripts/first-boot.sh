@@ -12,7 +12,8 @@ root=${ROOT:-}
 boot=$root/boot/firmware
 state=$root/var/lib/fer-edge-first-boot
 report=$boot/fer-edge-first-boot.txt
-first=$boot/fer-edge/first-boot
+payload=$boot/fer-edge
+first=$payload/first-boot
 style=$(cat "$state/style" 2>/dev/null || echo unknown)
 attempts=3     # boots at which the install is tried
 wait_s=${WAIT_S:-300} # for cloud-init's last stage, which reads the seed no more
@@ -50,17 +51,15 @@ install_payload() {
   count=$(($(tried) + 1))
   printf '%s\n' "$count" >"$state/attempts"
   sync "$state/attempts"
-  for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
-    if [ -f "$payload/install.sh" ]; then
-      say "installing from $payload (attempt $count of $attempts)"
-      # The journal may be gone when somebody asks: the end of this goes into the report.
-      { (umask 022 && sh "$payload/install.sh" --first-boot 2>&1); echo "$?" >"$state/result"; } | tee "$state/install.log"
-      [ "$(cat "$state/result")" -eq 0 ] && sync && mark installed && return 0
-      say "the install failed"
-      return 1
-    fi
-  done
-  say "no payload at $boot/fer-edge nor at $root/opt/fer-edge/payload" | tee "$state/install.log"
+  if [ ! -f "$payload/install.sh" ]; then
+    say "no payload in $payload" | tee "$state/install.log"
+    return 1
+  fi
+  say "installing from $payload (attempt $count of $attempts)"
+  # The journal may not be kept, so the end of this log goes into the report.
+  { (umask 022 && sh "$payload/install.sh" --first-boot 2>&1); echo "$?" >"$state/result"; } | tee "$state/install.log"
+  [ "$(cat "$state/result")" -eq 0 ] && sync && mark installed && return 0
+  say "the install failed"
   return 1
 }
 
@@ -142,15 +141,13 @@ keeps_payload() {
 scrub_payload() {
   [ ! -e "$state/scrubbed" ] || return 0
   keeps_payload && return 1
-  for payload in "$boot/fer-edge" "$root/opt/fer-edge/payload"; do
-    for file in "$payload"/secrets/*; do
-      wipe "$file" || left="$left ${file##*/}"
-    done
-    # Addresses of cameras may hold passwords: such settings are left out of the sums.
-    if [ -f "$payload/SHA256SUMS" ] && ! grep -q '  config\.toml$' "$payload/SHA256SUMS"; then
-      wipe "$payload/config.toml" || left="$left config.toml"
-    fi
+  for file in "$payload"/secrets/*; do
+    wipe "$file" || left="$left ${file##*/}"
   done
+  # Camera URLs may contain passwords: SHA256SUMS does not list such settings.
+  if [ -f "$payload/SHA256SUMS" ] && ! grep -q '  config\.toml$' "$payload/SHA256SUMS"; then
+    wipe "$payload/config.toml" || left="$left config.toml"
+  fi
   if [ -n "$left" ]; then
     say "could not scrub:$left"
     return 1

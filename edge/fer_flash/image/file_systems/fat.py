@@ -77,7 +77,7 @@ class FatVolume:
         folder = self._root if entry is None else self._folder(entry)
         return sorted(each.name for each in folder.entries() if each.name not in (".", ".."))
 
-    def write(self, path: str, data: bytes | Path, *, mode: int = 0o644) -> None:
+    def write(self, path: str, data: bytes | Path) -> None:
         """As ``Volume``. A file that is replaced keeps its name as it was written, and its attributes."""
         parts = parts_of(path)
         for name in parts:
@@ -148,7 +148,7 @@ class FatVolume:
         free = self._table.free_clusters
         if needed > free:
             raise OutputError(
-                f"{self._region.name}: {path}: no room: it needs {needed * self._layout.cluster_bytes} bytes, and "
+                f"{self._region.target}: {path}: no room: it needs {needed * self._layout.cluster_bytes} bytes, and "
                 f"{free * self._layout.cluster_bytes} are free"
             )
 
@@ -216,7 +216,7 @@ class _Folder:
         data = self._bytes()
         missing = _place(data, slots) + slots - len(data) // ENTRY
         if missing > 0 and not self.first:
-            raise OutputError(f"{self._region.name}: the root folder is full")
+            raise OutputError(f"{self._region.target}: the root folder is full")
         return max(0, -(-missing * ENTRY // self._layout.cluster_bytes))
 
     def add(self, name: str, attributes: int) -> Entry:

@@ -140,7 +140,7 @@ class FatTable:
         """
         free = np.flatnonzero((self._entries[2:] & self._mask) == 0)[:count] + 2
         if len(free) < count:
-            raise OutputError(f"{self._region.name}: full")
+            raise OutputError(f"{self._region.target}: full")
         following = np.append(free[1:], self._end).astype(np.uint32)
         self._entries[free] = (self._entries[free] & ~np.uint32(self._mask)) | following[: len(free)]
         if after is not None and count:

@@ -1,4 +1,4 @@
-"""A part of an image file, read and written by bytes counted from its own start."""
+"""A part of an image file, addressed from its own start."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from fer_edge.errors import InputError, OutputError
 
 
 class Region:
-    """``size`` bytes from ``start`` of an image file; ``name`` says in messages which ones.
+    """``size`` bytes from byte ``start`` of an image file.
 
-    The file is unbuffered: other programs (debugfs) write to it between our reads.
+    Args:
+        stream: the image file, unbuffered.
+        start: first byte.
+        size: number of bytes.
+        name: what errors about the content call it.
+        target: what errors about writing call it (default: ``name``).
     """
 
-    def __init__(self, stream: io.FileIO, start: int, size: int, name: str) -> None:
+    def __init__(self, stream: io.FileIO, start: int, size: int, name: str, target: str | None = None) -> None:
         self.start, self.size, self.name = start, size, name
+        self.target = name if target is None else target
         self._stream = stream
 
     @property
@@ -23,9 +29,9 @@ class Region:
         return self._stream.writable()
 
     def read(self, at: int, count: int) -> bytes:
-        """``count`` bytes from ``at``. Raises InputError where they reach beyond the region or the file."""
+        """Return ``count`` bytes from ``at``. Raises InputError beyond the end of the region or the file."""
         if at < 0 or count < 0 or at + count > self.size:
-            raise self.damaged(f"it points to byte {at}, beyond its {self.size}")
+            raise self.damaged(f"it refers to byte {at}, beyond its end at {self.size}")
         try:
             self._stream.seek(self.start + at)
             data = self._stream.read(count)
@@ -38,17 +44,17 @@ class Region:
         return data
 
     def write(self, at: int, data: bytes | memoryview) -> None:
-        """Put ``data`` at ``at``. Raises OutputError where the disk is full, or the file cannot be written."""
+        """Write ``data`` at ``at``. Raises OutputError if the file cannot be written, such as on a full disk."""
         if at < 0 or at + len(data) > self.size:
-            raise self.damaged(f"it points to byte {at}, beyond its {self.size}")
+            raise self.damaged(f"it refers to byte {at}, beyond its end at {self.size}")
         view = memoryview(data)
         try:
             self._stream.seek(self.start + at)
             while view:
                 view = view[self._stream.write(view) :]
         except OSError as error:
-            raise OutputError(f"{self.name}: cannot write it: {error.strerror}") from error
+            raise OutputError(f"{self.target}: cannot write it: {error.strerror}") from error
 
     def damaged(self, what: str) -> InputError:
-        """The error for content that makes no sense."""
-        return InputError(f"{self.name}: damaged: {what}; take a fresh image")
+        """Return the error for inconsistent content."""
+        return InputError(f"{self.name}: damaged: {what}; use a fresh image")

@@ -319,7 +319,7 @@ remove() {
     remove_first_boot
     remove_service
     begin "removing $home"
-    rm -rf "$home/releases" "$home/current" "$home/previous" "$shipped" "$home/payload" "$home/install.log" \
+    rm -rf "$home/releases" "$home/current" "$home/previous" "$shipped" "$home/install.log" \
         "$home/install.sh" "$home/automatic-packages" "$home/.lock"
     rmdir "$home" 2>/dev/null || : # somebody's own environment may be there too
     if [ -n "$purge" ]; then
