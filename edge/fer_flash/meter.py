@@ -1,4 +1,4 @@
-"""How far a long piece of work is: one line that moves on a terminal, a plain line now and then elsewhere."""
+"""Progress of long steps: one line that is updated on a terminal, otherwise an occasional plain line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _CLEAR = "\r\x1b[K"  # to the line's beginning, and clear to its end (ECMA-48, E
 
 
 class Meter:
-    """Counts bytes of one phase and tells of them on standard error; a context manager.
+    """Count the bytes of one step and print progress on standard error; a context manager.
 
-    ``what`` stands at the line's beginning; ``total`` is in bytes, None where it is not known: then ``fraction`` may
-    be told with ``advance``.
+    Args:
+        what: name of the step, at the start of the line.
+        total: number of bytes; None if unknown, in which case ``advance`` may pass ``fraction``.
     """
 
     def __init__(self, what: str, total: int | None) -> None:
@@ -29,35 +30,35 @@ class Meter:
         self._started = time.monotonic()
         self._recent: deque[tuple[float, int]] = deque([(self._started, 0)])
         self._live = sys.stderr.isatty()
-        self._said_at = self._started
+        self._printed_at = self._started
 
     @property
     def seconds(self) -> float:
-        """Since the phase began."""
+        """Seconds since the step began."""
         return time.monotonic() - self._started
 
     def advance(self, count: int, fraction: float | None = None) -> None:
-        """``count`` bytes more are done; ``fraction`` of all, from 0 to 1, where the total is not known."""
+        """Add ``count`` bytes; ``fraction`` (0 to 1) of the whole is used if the total is unknown."""
         now = time.monotonic()
         self.done += count
         self._fraction = fraction if self._total is None else self.done / max(self._total, 1)
         self._recent.append((now, self.done))
         while len(self._recent) > 2 and now - self._recent[0][0] > _SPEED_OVER_S:
             self._recent.popleft()
-        if now - self._said_at >= (_REFRESH_S if self._live else _PLAIN_EVERY_S):
-            self._said_at = now
-            _tell(f"{_CLEAR}{self._line(now)}" if self._live else f"{self._line(now)}\n")
+        if now - self._printed_at >= (_REFRESH_S if self._live else _PLAIN_EVERY_S):
+            self._printed_at = now
+            _print(f"{_CLEAR}{self._line(now)}" if self._live else f"{self._line(now)}\n")
 
     def __enter__(self) -> Self:
         if not self._live:
-            _tell(f"{self._what}{f': {size(self._total)}' if self._total is not None else ''}\n")
+            _print(f"{self._what}{f': {size(self._total)}' if self._total is not None else ''}\n")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._live:
-            _tell(_CLEAR)
+            _print(_CLEAR)
         if error is None:
-            _tell(f"{self._what}: done, {speed(self.done, self.seconds)}\n")
+            _print(f"{self._what}: done, {speed(self.done, self.seconds)}\n")
 
     def _line(self, now: float) -> str:
         at, before = self._recent[0]
@@ -79,24 +80,24 @@ def print_line(line: str) -> None:
 
 
 def size(count: int) -> str:
-    """Bytes as people read them on cards: 10⁹ is a GB."""
+    """Format a number of bytes in decimal units, as printed on cards: 1 GB is 10⁹ bytes."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def speed(count: int, seconds: float) -> str:
-    """``count`` bytes in ``seconds``, in words."""
+    """Format the throughput of ``count`` bytes in ``seconds``."""
     return f"{size(count)} in {duration(seconds)} ({count / 1e6 / max(seconds, 1e-9):.1f} MB/s)"
 
 
 def duration(seconds: float) -> str:
-    """A time in minutes and seconds."""
+    """Format a time in seconds or minutes."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
 
 
-def _tell(text: str) -> None:
-    with contextlib.suppress(OSError):  # nobody is there to read it, and the card is written all the same
+def _print(text: str) -> None:
+    with contextlib.suppress(OSError):  # a closed standard error must not stop the write
         sys.stderr.write(text)
         sys.stderr.flush()

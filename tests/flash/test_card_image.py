@@ -77,15 +77,15 @@ def test_an_image_without_the_two_says_what_was_looked_for(stock: Path, tmp_path
     run_program(["mdel", "-i", f"{path}@@{BOOT_AT}", "::config.txt"])
     with pytest.raises(
         InputError,
-        match=r"copy\.img: no Raspberry Pi OS image: looked for a FAT with config\.txt in its partitions "
-        r"\(1: fat, 143 MB, 2: linux, 67 MB\) and found none$",
+        match=r"copy\.img: not a Raspberry Pi OS image: none of its partitions "
+        r"\(1: fat, 143 MB, 2: linux, 67 MB\) is a FAT with config\.txt$",
     ):
         CardImage(path)
     path = copy_of(stock, tmp_path)
     with path.open("r+b") as stream:
         stream.seek(ROOT_AT)
         stream.write(bytes(4096))
-    with pytest.raises(InputError, match=r"looked for an ext4 with etc/os-release in its partitions"):
+    with pytest.raises(InputError, match=r"is an ext4 with etc/os-release"):
         CardImage(path)
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_opened_is_refused_in_one_line(stock: Path, tmp_path: Pat
         (tmp_path / "nowhere", "no such file"),
         (tmp_path, "is a folder"),
         (tmp_path / "empty", "is empty"),
-        (tmp_path / "text", "no card image"),
+        (tmp_path / "text", "not a card image"),
         (tmp_path / "a\0b", "cannot open it"),
     ):
         with pytest.raises(InputError, match=says):

@@ -118,8 +118,8 @@ def test_the_payload_is_whole_and_nothing_secret_is_plain(composed: tuple[str, P
 
 def test_what_was_done_is_told(composed: tuple[str, Path, Path, str]) -> None:
     style, _, out, said = composed
-    assert f"style     {style}, told by" in said and "/boot/firmware/fer-edge" in said
-    assert "settings, " in said and "secret: scrubbed after use" in said
+    assert f"style     {style}, detected by" in said and "/boot/firmware/fer-edge" in said
+    assert "settings, " in said and "secret: erased after use" in said
     assert f"{out} is written" in said
 
 
@@ -174,7 +174,7 @@ def test_what_cannot_be_composed_is_refused_in_one_line(stock: Path, settings: P
         (tmp_path / "missing.img", out, pi, 2, "missing.img"),
         (tmp_path, out, pi, 2, str(tmp_path)),
         (tmp_path / "empty.img", out, pi, 2, "is empty"),
-        (tmp_path / "text.img", out, pi, 2, "no card image"),
+        (tmp_path / "text.img", out, pi, 2, "not a card image"),
         (tmp_path / "cut.img", out, pi, 2, "cut"),
         (armhf, out, pi, 2, "not 64-bit"),
         (bare, out, pi, 2, "rpi-preseed"),

@@ -147,14 +147,14 @@ def test_a_camera_that_is_named_by_number_or_id_needs_them_too(
         + ("[fer_edge]\nconfig = 'config.toml'\n" if place == "config.toml" else f"[fer_edge]\nsource = '{camera}'\n")
     )
     done = fer_edge(*words(stock, pi, cache, "--dry-run", "--apt-online"), cwd=tmp_path)
-    assert done.returncode == 0 and f"note      {PICAMERA2}: fetched by the Pi" in done.stdout, done.stderr
+    assert done.returncode == 0 and f"note      {PICAMERA2}: the Pi downloads it" in done.stdout, done.stderr
 
 
 def test_a_pi_that_fetches_them_itself(archive: Repository, stock: Path, pi: Path, cache: Path, tmp_path: Path) -> None:
     archive.requests.clear()
     done = fer_edge(*words(stock, pi, cache, "--apt-online"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"note      {PICAMERA2}: fetched by the Pi at its first boot, which needs a network" in done.stdout
+    assert f"note      {PICAMERA2}: the Pi downloads it at its first boot, which needs internet access" in done.stdout
     payload = payload_of(tmp_path / "out.img")
     assert not archive.requests and not [name for name in payload if name.startswith("debs/")]
     assert (facts_of(payload)["packages"], facts_of(payload)["packages_from"]) == (PICAMERA2, "network")
@@ -185,7 +185,7 @@ def test_what_cannot_be_had_is_refused_in_one_line(
     for image, more, code, said in (
         (bare, (), 2, f"the image lacks {PICAMERA2}, and the image has no sources of packages"),
         (bare, ("--apt-online",), 2, f"the image lacks {PICAMERA2}, and the image has no sources of packages"),
-        (stranger, (), 1, "apt: a signature is not good"),
+        (stranger, (), 1, "apt: a signature is not valid"),
     ):
         done = fer_edge(*words(image, pi, cache, *more), cwd=tmp_path)
         assert_refused(done, code, said)

@@ -115,7 +115,7 @@ def test_settings_with_which_the_service_does_not_start_go_back(
     refuse.unlink()
     assert_one_line(done, 1, "device: ", "fer-edge.service", "does not start")
     assert (installed.current, installed.settings) == before
-    assert "going back to " + before[0] in done.stdout
+    assert "rolling back to " + before[0] in done.stdout
 
 
 @pytest.mark.parametrize(("how", "code"), [("cut", 6), ("ctrl-c", 130)])
@@ -151,7 +151,7 @@ def test_a_device_that_is_left_alone_goes_on_to_the_end(
             os.killpg(running.pid, signal.SIGINT)
         said = running.stderr.read()
         assert running.wait() == code, said
-        assert ("the connection was cut" if how == "cut" else "goes on there to its end") in said.splitlines()[0]
+        assert ("the connection was cut" if how == "cut" else "continues there") in said.splitlines()[0]
     slow.unlink()
     proven = installed.device.path(f"{HOME}/shipped/proven/config.toml")
     wait_for(lambda: proven.read_text() == settings)

@@ -69,10 +69,10 @@ def test_a_port_where_nobody_listens_is_one_line(target: Target, tmp_path: Path)
     ("words", "said"),
     [
         (["-oProxyCommand=true"], "fer-edge deploy --help"),
-        (["--", "-oProxyCommand=true"], "no host"),
-        (["device", "--purge"], "--purge goes with --remove"),
-        (["device"], "--yes goes ahead"),
-        (["device", "--yes", "--payload", "here", "--config", "there"], "give it alone"),
+        (["--", "-oProxyCommand=true"], "not a host"),
+        (["device", "--purge"], "--purge requires --remove"),
+        (["device"], "add --yes to confirm"),
+        (["device", "--yes", "--payload", "here", "--config", "there"], "leave out --config and --bundle"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -109,13 +109,13 @@ def test_only_the_card_that_nothing_uses_is_offered() -> None:
     assert offered(READER) == ["sda"]
     assert devices["sda"].model == "STORAGE DEVICE"
     assert {name: refusal(devices[name]) for name in ("sda1", "sdb", "sdc", "sdd", "sde", "sdf", "sr0")} == {
-        "sda1": "no whole disk (type part)",
+        "sda1": "not a whole disk (type part)",
         "sdb": "mounted at /media/ada/PHOTOS; unmount it first",
         "sdc": "no card in the reader",
-        "sdd": "read-only; look at the lock switch on the card's side",
+        "sdd": "read-only; check the lock switch on the side of the card",
         "sde": "in use by luks-1f",
         "sdf": "not removable: a fixed or an external disk, not a card",
-        "sr0": "no whole disk (type rom)",
+        "sr0": "not a whole disk (type rom)",
     }
 
 
@@ -139,7 +139,7 @@ def test_the_card_slot_is_told_from_the_soldered_memory_beside_it(tmp_path: Path
     assert devices["mmcblk1"].removable
     assert devices["mmcblk1"].bus == "mmc"
     assert refusal(devices["mmcblk0"]) == "holds the running system (/boot/firmware, /)"
-    assert [refusal(devices[f"mmcblk0boot{area}"]) for area in (0, 1)] == ["no whole disk"] * 2
+    assert [refusal(devices[f"mmcblk0boot{area}"]) for area in (0, 1)] == ["not a whole disk"] * 2
 
 
 def test_naming_a_disk_twice_lifts_that_it_is_fixed_and_nothing_else() -> None:
@@ -153,10 +153,10 @@ def test_naming_a_disk_twice_lifts_that_it_is_fixed_and_nothing_else() -> None:
         assert before[device.name] == "not removable: a fixed or an external disk, not a card" or device.stands_for_disk
         assert not device.mounted and not device.holders and not device.read_only and device.size
     image = parse_lsblk(json.dumps({"blockdevices": [{**node("loop3"), "type": "loop"}]}))[0]
-    assert refusal(image) == "no whole disk (type loop)"
+    assert refusal(image) == "not a whole disk (type loop)"
     assert refusal(image, even_if_fixed=True) is None
     part = parse_lsblk(json.dumps({"blockdevices": [{**node("loop3p1"), "type": "part"}]}))[0]
-    assert refusal(part, even_if_fixed=True) == "no whole disk (type part)"
+    assert refusal(part, even_if_fixed=True) == "not a whole disk (type part)"
 
 
 def test_what_spans_two_disks_is_told_of_once_and_keeps_both() -> None:

@@ -220,15 +220,15 @@ def test_names_that_cannot_be_are_refused(fat: Path) -> None:
     before = fat.read_bytes()
     with volume(fat) as files:
         for path, says in (
-            ("", "no file"),
+            ("", "not a file name"),
             ("overlays", "is a folder"),
             ("cmdline.txt/x", "above it is a file"),
-            ("a/../b", "no path inside a card image"),
-            ("/a", "no path inside a card image"),
-            ("a:b", r"no file can be called 'a:b'"),
+            ("a/../b", "not a path inside a card image"),
+            ("/a", "not a path inside a card image"),
+            ("a:b", r"'a:b' is not a valid file name"),
             ("name.", "no dot or space at its end"),
             ("x" * 256, "1 to 255 characters"),
-            ("\ud800", "no file can be called"),
+            ("\ud800", "is not a valid file name"),
         ):
             with pytest.raises(InputError, match=says):
                 files.write(path, b"1")

@@ -78,10 +78,10 @@ def test_questions_make_a_file_that_compose_takes(tmp_path: Path) -> None:
     terminal.answer(r"Name of your account there \[.*\]: ", "ada")
     terminal.answer("New password for it .*: ", "short")
     terminal.answer("New password for it .*: ", "long enough for me")
-    terminal.answer("Once more: ", "long enough for me")
+    terminal.answer("Repeat it: ", "long enough for me")
     terminal.answer(r"May .*id_ed25519.pub log in by SSH \[yes\]: ", "")
-    terminal.answer(r"Wi-Fi network \(nothing: none\) \[\]: ", "Café")
-    terminal.answer(r"Country you are in, two letters \[\]: ", "DE")
+    terminal.answer(r"Wi-Fi network \(empty: none\) \[\]: ", "Café")
+    terminal.answer(r"Your country, two letters \[\]: ", "DE")
     terminal.answer("Passphrase of Café: ", "correct horse")
     assert terminal.end() == 0, terminal.said
     config = load_pi_config(tmp_path / "pi.toml")
@@ -126,7 +126,7 @@ def test_a_passphrase_that_is_there_stays(tmp_path: Path) -> None:
         wifi = ("--wifi", "x", "--wifi-country", "DE")
         terminal = Terminal("flash", "init", *flags, *wifi, *force, cwd=tmp_path)
         terminal.answer("New password for it .*: ", "long enough for me")
-        terminal.answer("Once more: ", "long enough for me")
+        terminal.answer("Repeat it: ", "long enough for me")
         terminal.answer("Passphrase of x: ", "correct horse")
         assert terminal.end() == 2, terminal.said
         assert (tmp_path / "mine").read_text() == "mine\n"
@@ -149,7 +149,7 @@ def test_flags_ask_nothing(tmp_path: Path) -> None:
     )
     assert elsewhere.returncode == 0 and load_pi_config(tmp_path / "sub" / "pi.toml").ssh_keys == (KEY,)
     again = fer_edge("flash", "init", *flags, cwd=tmp_path)
-    assert_one_line(again, 2, "is there already", "--force")
+    assert_one_line(again, 2, "already exists", "--force")
     forced = fer_edge("flash", "init", *flags, "--force", cwd=tmp_path)
     assert forced.returncode == 0 and load_pi_config(tmp_path / "pi.toml").settings.wifi.ssid is None
 
@@ -157,7 +157,7 @@ def test_flags_ask_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--user", "ada"), "nobody could log in"),
+        (("--user", "ada"), "no login is possible"),
         (("--user", "root", "--ssh-key", "key.pub"), "--user"),
         (("--user", "ada", "--ssh-key", "missing.pub"), "missing.pub"),
         (("--user", "ada", "--ssh-key", "key.pub", "--hostname", "a b"), "--hostname"),

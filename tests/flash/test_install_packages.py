@@ -196,7 +196,7 @@ def test_no_room_is_told_with_figures(pi: Pi, debs: dict[str, Path]) -> None:
     ]
     sums.write_text("\n".join(lines) + "\n")
     done = pi.install(payload)
-    assert done.returncode == 1 and "no room for python3-picamera2: " in done.stderr and "MiB are free" in done.stderr
+    assert done.returncode == 1 and "no room for python3-picamera2: " in done.stderr and "MiB free" in done.stderr
 
 
 # From the network

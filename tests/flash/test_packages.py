@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
+from fer_flash.image.dpkg_status import installed_packages
 from fer_flash.payload.packages import (
     PICAMERA2,
     AptSources,
     SystemPackages,
     collect_packages,
-    installed_packages,
     packages_folder,
     read_apt_sources,
 )
@@ -93,8 +93,8 @@ def test_no_path_of_the_image_is_looked_for_on_this_machine(
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({}, "no sources of packages"),
-        ({"etc/apt/sources.list": "# deb http://a x y\n"}, "no sources of packages"),
+        ({}, "no package sources"),
+        ({"etc/apt/sources.list": "# deb http://a x y\n"}, "no package sources"),
         ({"etc/apt/sources.list": "deb [signed-by=/usr/k.gpg] http://a x y\n"}, "keyring /usr/k.gpg, which the image"),
         ({"etc/apt/sources.list": "deb [trusted=yes] http://a x y\n"}, "turns signature checks off"),
         ({"etc/apt/sources.list.d/a.sources": "Types: deb\nTrusted: yes\n"}, "turns signature checks off"),
@@ -191,7 +191,7 @@ def test_what_is_not_as_recorded_is_refused_and_fetched_again_when_asked(
     deb = collected(tmp_path, sources).debs[0]
     good = deb.path.read_bytes()
     deb.path.write_bytes(good[:-10])
-    with pytest.raises(CheckFailedError, match=r"damaged or replaced; fer-edge flash debs --force fetches it again"):
+    with pytest.raises(CheckFailedError, match=r"damaged or replaced; fer-edge flash debs --force downloads it again"):
         collected(tmp_path, sources)
     assert collected(tmp_path, sources, force=True).debs[0].path.read_bytes() == good
     folder = packages_folder("trixie", sources, [PICAMERA2], tmp_path / "cache")
@@ -205,7 +205,7 @@ def test_what_is_not_as_recorded_is_refused_and_fetched_again_when_asked(
 def test_a_key_that_is_not_the_images_is_refused(repository: Repository, tmp_path: Path) -> None:
     stranger = Repository(tmp_path / "other")
     stranger.close()
-    with pytest.raises(CheckFailedError, match=r"a signature is not good: .*(NO_PUBKEY|sqv)") as refused:
+    with pytest.raises(CheckFailedError, match=r"a signature is not valid: .*(NO_PUBKEY|sqv)") as refused:
         collected(tmp_path, sources_of(tmp_path, repository, key=stranger.key))
     assert "\n" not in str(refused.value) and not (tmp_path / "cache").exists()
 
@@ -227,7 +227,7 @@ def own(tmp_path: Path) -> Iterator[Repository]:
 def test_lists_that_were_changed_after_they_were_signed_are_refused(own: Repository, tmp_path: Path) -> None:
     signed = own.folder / "dists" / "stable" / "InRelease"
     signed.write_bytes(signed.read_bytes().replace(b"Origin: test", b"Origin: tset"))
-    with pytest.raises(CheckFailedError, match=r"a signature is not good: .*(BADSIG|sqv)"):
+    with pytest.raises(CheckFailedError, match=r"a signature is not valid: .*(BADSIG|sqv)"):
         collected(tmp_path, sources_of(tmp_path, own))
 
 
@@ -237,7 +237,7 @@ def test_a_list_without_a_signature_is_refused(own: Repository, tmp_path: Path) 
     body = signed.read_text().split("\n\n", 1)[1].split("-----BEGIN PGP SIGNATURE")[0]
     signed.unlink()
     (signed.parent / "Release").write_text(body)
-    with pytest.raises(CheckFailedError, match=r"a signature is not good: .*not signed"):
+    with pytest.raises(CheckFailedError, match=r"a signature is not valid: .*not signed"):
         collected(tmp_path, sources_of(tmp_path, own))
 
 
@@ -247,7 +247,7 @@ def test_a_package_that_is_not_as_listed_is_refused(own: Repository, tmp_path: P
     (deb,) = own.pool.glob("python3-libcamera*")
     data = deb.read_bytes()
     deb.write_bytes(data[: len(data) // 2] if spoil == "truncated" else data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(CheckFailedError, match="a file is not as its signed list says") as refused:
+    with pytest.raises(CheckFailedError, match="a file does not match its signed list") as refused:
         collected(tmp_path, sources_of(tmp_path, own))
     assert "\n" not in str(refused.value) and not (tmp_path / "cache").exists()
 
@@ -257,7 +257,7 @@ def test_a_package_that_is_not_as_listed_is_refused(own: Repository, tmp_path: P
 def test_a_package_that_no_source_has_is_named(own: Repository, tmp_path: Path, gone: str, named: str) -> None:
     next(own.pool.glob(f"{gone}_*")).unlink()
     own.publish()
-    with pytest.raises(InputError, match=f"do not have {PICAMERA2}, or not all that it needs: .*{named}"):
+    with pytest.raises(InputError, match=f"do not have {PICAMERA2}, or lack a dependency of it: .*{named}"):
         collected(tmp_path, sources_of(tmp_path, own))
 
 
@@ -273,17 +273,17 @@ def test_nothing_of_the_image_goes_for_it(own: Repository, tmp_path: Path) -> No
 def test_a_source_that_does_not_answer_is_told(own: Repository, tmp_path: Path) -> None:
     sources = sources_of(tmp_path, own)
     shutil.rmtree(own.folder / "dists")
-    with pytest.raises(InputError, match=r"its lists of packages: .*(404|no longer have)"):
+    with pytest.raises(InputError, match=r"the package lists: .*(404|no longer have)"):
         collected(tmp_path, sources)
     away = AptSources(sources.status, tuple((p, d.replace(b":%d" % own.port, b":9")) for p, d in sources.files))
-    with pytest.raises(InputError, match=r"cannot be fetched: .*look at the network"):
+    with pytest.raises(InputError, match=r"cannot be downloaded: .*check the network"):
         collected(tmp_path, away)
 
 
 @needs_apt
 def test_a_list_of_another_time_names_the_clock(own: Repository, tmp_path: Path) -> None:
     own.publish(valid_until="Sun, 02 Nov 2025 00:00:00 +0000")
-    with pytest.raises(InputError, match=r"is expired .* look at this computer's date and time"):
+    with pytest.raises(InputError, match=r"is expired .* check this computer's date and time"):
         collected(tmp_path, sources_of(tmp_path, own))
 
 
@@ -298,5 +298,5 @@ def test_without_apt_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monk
 @needs_apt
 def test_a_cache_that_cannot_be_written_is_one_line(repository: Repository, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file\n")
-    with pytest.raises(OutputError, match="cannot keep packages there"):
+    with pytest.raises(OutputError, match="cannot write packages there"):
         collected(tmp_path, sources_of(tmp_path, repository))

@@ -39,7 +39,7 @@ def encrypted() -> bytes:
 
 
 def other_method() -> bytes:
-    """A zip whose one member says of itself, in both headers, that it is packed by method 99 (section 4.4.5)."""
+    """A zip whose one member says of itself, in both headers, that it is compressed with method 99 (section 4.4.5)."""
     packed = bytearray(zipped("os.img"))
     packed[8] = packed[packed.index(b"PK\x01\x02") + 10] = 99
     return bytes(packed)
@@ -86,20 +86,20 @@ def test_what_a_file_holds_is_told_from_its_beginning(
 @pytest.mark.parametrize(
     ("packed", "says"),
     [
-        (bz2.compress(IMAGE), "packed by bzip2, which is not read here; unpack it"),
-        (b"\x28\xb5\x2f\xfd" + bytes(600), "packed by zstd"),
-        (b"7z\xbc\xaf\x27\x1c" + bytes(600), "packed by 7-Zip"),
-        (b"Rar!\x1a\x07\x01\0" + bytes(600), "packed by RAR"),
-        (zipped(), "holds no card image"),
-        (zipped("a\x1b[2J.img", "b\n.img"), "a zip must hold one .img; it holds 2 (a?[2J.img, b?.img)"),
-        (zipped("README.txt"), "a zip must hold one .img; it holds 0 (none)"),
-        (zipped("a.img", "b/B.IMG"), "a zip must hold one .img; it holds 2 (a.img, b/B.IMG)"),
+        (bz2.compress(IMAGE), "compressed with bzip2, which is not supported; unpack it"),
+        (b"\x28\xb5\x2f\xfd" + bytes(600), "compressed with zstd"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(600), "compressed with 7-Zip"),
+        (b"Rar!\x1a\x07\x01\0" + bytes(600), "compressed with RAR"),
+        (zipped(), "not a card image"),
+        (zipped("a\x1b[2J.img", "b\n.img"), "a zip must contain one .img; this one contains 2 (a?[2J.img, b?.img)"),
+        (zipped("README.txt"), "a zip must contain one .img; this one contains 0 (none)"),
+        (zipped("a.img", "b/B.IMG"), "a zip must contain one .img; this one contains 2 (a.img, b/B.IMG)"),
         (other_method(), "cannot unpack it: That compression method is not supported; unpack it yourself"),
         (encrypted(), "os.img in it is encrypted; unpack it yourself"),
-        (lzma.compress(b"<html>" * 500), "holds no card image: there is no partition table at its start"),
+        (lzma.compress(b"<html>" * 500), "not a card image: it does not start with a partition table"),
         (b"", "is empty"),
-        (lzma.compress(IMAGE)[:-8], "damaged or cut off ("),
-        (zipped("os.img")[:-30], "damaged or cut off ("),
+        (lzma.compress(IMAGE)[:-8], "damaged or truncated ("),
+        (zipped("os.img")[:-30], "damaged or truncated ("),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_the_same_words(

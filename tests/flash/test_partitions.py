@@ -67,7 +67,7 @@ def test_the_second_gpt_serves_where_the_first_is_broken(tmp_path: Path, at: int
     spoil(path, at, b"\xaa\x55")
     assert partitions(path)[:2] == (BOOT, ROOT)
     spoil(path, SIZE - 512 + 16, b"\xaa\x55")
-    with pytest.raises(InputError, match=r"^x\.img: damaged: a GPT .* checksums; take a fresh image$"):
+    with pytest.raises(InputError, match=r"^x\.img: damaged: a GPT .* checksums; use a fresh image$"):
         partitions(path)
 
 
@@ -76,7 +76,7 @@ def test_an_image_that_is_cut_off_is_refused(table: Path) -> None:
     with table.open("r+b") as stream:
         stream.truncate(ROOT.start + ROOT.size - 1)
     with pytest.raises(
-        InputError, match=r"partition 2 ends at byte 16777216, and the image after 16777215: it is cut off"
+        InputError, match=r"partition 2 ends at byte 16777216, but the image at 16777215: it is truncated"
     ):
         partitions(table)
 
@@ -97,7 +97,7 @@ def test_partitions_that_overlap_are_refused(tmp_path: Path) -> None:
 def test_a_lone_file_system_is_no_card_image(tmp_path: Path) -> None:
     path = image(tmp_path / "x.img", size=SIZE)
     run_program(["mkfs.vfat", "-F", "16", str(path)])
-    with pytest.raises(InputError, match=r"^x\.img: no card image: neither an MBR nor a GPT at its start$"):
+    with pytest.raises(InputError, match=r"^x\.img: not a card image: neither an MBR nor a GPT at its start$"):
         partitions(path)
 
 
@@ -105,10 +105,10 @@ def test_a_lone_file_system_is_no_card_image(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (b"", "is empty"),
-        (b"hello", "no card image"),
-        (b"<html>" * 1000, "no card image"),
-        (bytes(4096), "no card image"),
-        (bytes(510) + b"\x55\xaa" + bytes(4096), "no card image"),
+        (b"hello", "not a card image"),
+        (b"<html>" * 1000, "not a card image"),
+        (bytes(4096), "not a card image"),
+        (bytes(510) + b"\x55\xaa" + bytes(4096), "not a card image"),
     ],
 )
 def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes, says: str) -> None:

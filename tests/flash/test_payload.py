@@ -75,20 +75,20 @@ def test_a_payload_tells_all_of_itself_but_what_is_secret(small_wheels: list[Pay
         path: (f.read(), f.secret) for path, f in files.items()
     }
     assert told == facts and release_id(again) == release_id(payload)
-    with pytest.raises(InputError, match="holds something already"):
+    with pytest.raises(InputError, match="is not empty"):
         write_payload(payload, tmp_path / "out")
 
 
 def test_a_payload_that_was_changed_is_refused(small_wheels: list[PayloadFile], tmp_path: Path) -> None:
     write_payload(completed(RELEASES["trixie"], "aarch64", small_wheels), tmp_path / "out")
     (stranger := tmp_path / "out" / "wheels" / "other.whl").write_bytes(b"")
-    with pytest.raises(InputError, match=r"other\.whl: no part of this payload"):
+    with pytest.raises(InputError, match=r"other\.whl: does not belong to this payload"):
         read_payload(tmp_path / "out")
     stranger.unlink()
     (tmp_path / "out" / "install.sh").unlink()
     with pytest.raises(CheckFailedError, match=r"install\.sh: not as it was made"):
         read_payload(tmp_path / "out")
-    with pytest.raises(InputError, match="no payload that can be read"):
+    with pytest.raises(InputError, match="not a readable payload"):
         read_payload(tmp_path)
 
 
@@ -131,13 +131,13 @@ def test_settings_with_a_password_in_an_address_are_secret_themselves(config: Pa
     [
         ("[source]\nurl = 1\n", "unknown key source.url"),
         ("[web]\nenabled = true\n", "no source"),
-        (SETTINGS + '[web]\ntoken_file = "web-token"\n', "neither beside it nor in"),
+        (SETTINGS + '[web]\ntoken_file = "web-token"\n', "web-token is missing: put it into"),
         (SETTINGS + '[web]\ntoken_file = "short"\n', "at least 16 characters"),
         (SETTINGS + '[web]\ntoken_file = "two-lines"\n', "on one line"),
-        (SETTINGS + '[web]\ntoken_file = "/home/me/web-token"\n', "name it without a folder"),
-        (SETTINGS + '[web]\ntoken_file = "/etc/fer-edge/config.toml"\n', "no name for such a file"),
+        (SETTINGS + '[web]\ntoken_file = "/home/me/web-token"\n', "use a name without a folder"),
+        (SETTINGS + '[web]\ntoken_file = "/etc/fer-edge/config.toml"\n', "not a valid file name here"),
         (SETTINGS + '[webhook]\nca_file = "ca.pem"\n', "full path on the device"),
-        (SETTINGS + '[model]\nbundle = "/home/me/model"\n', "give --bundle"),
+        (SETTINGS + '[model]\nbundle = "/home/me/model"\n', "use --bundle"),
     ],
     ids=lambda value: value[-30:],
 )
@@ -170,7 +170,7 @@ def test_a_bundle_that_is_damaged_or_not_to_be_named_is_refused(config: Path, tm
     (tmp_path / "model" / "int8.tflite").write_bytes(b"no model")
     with pytest.raises(FerEdgeError, match="damaged or replaced"):
         settings_files(config, tmp_path / "model")
-    with pytest.raises(InputError, match="give --config too"):
+    with pytest.raises(InputError, match="add --config"):
         settings_files(None, DEFAULT_BUNDLE)
     config.write_text(SETTINGS + '[model]\nbundle = "/srv/model"\n')
     with pytest.raises(InputError, match=r"model\.bundle must be"):

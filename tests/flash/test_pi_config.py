@@ -142,9 +142,9 @@ REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"system": {"hostname": "a.b"}}, "system: hostname"),
     ({"system": {"hostname": "a" * 64}}, "system: hostname"),
     ({"system": {"locale": "german"}}, "en_GB.UTF-8"),
-    ({"system": {"locale": "en_DE.UTF-8"}}, "locale must be one that Debian knows"),
-    ({"system": {"locale": "en_GB"}}, "Debian's name of it is en_GB.UTF-8"),
-    ({"system": {"locale": "en_IN.UTF-8"}}, "Debian's name of it is en_IN"),
+    ({"system": {"locale": "en_DE.UTF-8"}}, "locale must be a UTF-8 locale of Debian"),
+    ({"system": {"locale": "en_GB"}}, "Debian calls it en_GB.UTF-8"),
+    ({"system": {"locale": "en_IN.UTF-8"}}, "Debian calls it en_IN"),
     ({"system": {"keymap": "de;reboot"}}, "keymap"),
     ({"system": {"keymap": "dee"}}, "keymap"),
     ({"system": {"keymap": "uk"}}, "the United Kingdom is gb"),
@@ -152,16 +152,16 @@ REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"system": {"host": "x"}}, "unknown key system.host; allowed here: hostname"),
     ({"system": {"hostname": 3}}, "system.hostname must be a string"),
     ({"user": {"name": None}}, "user.name is missing"),
-    ({"user": {"name": "Ada"}}, "user: name must begin"),
-    ({"user": {"name": "root"}}, "taken by the system"),
-    ({"user": {"name": "gpio"}}, "taken by the system"),
-    ({"user": {"name": "users"}}, "taken by the system"),
+    ({"user": {"name": "Ada"}}, "user: name must start"),
+    ({"user": {"name": "root"}}, "used by the system"),
+    ({"user": {"name": "gpio"}}, "used by the system"),
+    ({"user": {"name": "users"}}, "used by the system"),
     ({"user": {"password": "hunter22"}}, "unknown key user.password"),
     ({"user": {"password_hash": "hunter22"}}, "user: password_hash must be a hash"),
-    ({"user": {"password_file": "password"}}, "give one of them"),
+    ({"user": {"password_file": "password"}}, "give only one of them"),
     ({"user": {"password_hash": None, "password_file": "nothing"}}, "user.password_file: no such file"),
     ({"user": {"password_hash": None, "password_file": "short"}}, "at least 8 characters"),
-    ({"user": {"password_hash": None}, "ssh": {"keys": None}}, "nobody could log in"),
+    ({"user": {"password_hash": None}, "ssh": {"keys": None}}, "no login is possible"),
     ({"user": {"password_hash": None}, "ssh": {"password_login": True}}, "ssh.password_login needs"),
     ({"ssh": {"keys": ["ssh-ed25519 AAAA me"]}}, "not a public key"),
     ({"ssh": {"keys": [public_key() + "\nssh-rsa x"]}}, "not a public key"),
@@ -172,12 +172,12 @@ REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"wifi": {"ssid": "é" * 17}}, "1 to 32 bytes"),
     ({"wifi": {"ssid": "a\nb"}}, "control characters"),
     ({"wifi": {"security": "wep"}}, "wifi.security must be one of 'wpa2', 'wpa3'"),
-    ({"wifi": {"security": "open"}}, "passphrase_file goes with"),
-    ({"wifi": {"passphrase_file": None}}, "passphrase_file goes with"),
+    ({"wifi": {"security": "open"}}, "which must not have it"),
+    ({"wifi": {"passphrase_file": None}}, "passphrase_file is required"),
     ({"wifi": {"ssid": None}}, "passphrase_file needs an ssid"),
     ({"network": {"interface": "eth0; reboot"}}, "interface"),
     ({"network": {"address": "192.168.1.50"}}, "prefix"),
-    ({"network": {"address": "192.168.1.255/24"}}, "first or the last"),
+    ({"network": {"address": "192.168.1.255/24"}}, "first or last"),
     ({"network": {"address": "192.168.1.50/24", "gateway": "10.0.0.1"}}, "gateway must be another address in"),
     ({"network": {"address": "192.168.1.50/24", "dns": ["dns.example"]}}, "dns must be IP addresses"),
     ({"network": {"gateway": "192.168.1.1"}}, "need an address"),
@@ -187,7 +187,7 @@ REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ),
     ({"fer_edge": {"config": "nothing.toml"}}, "fer_edge.config: no such file"),
     ({"fer_edge": {"bundle": "nothing.zip"}}, "fer_edge.bundle: no such file"),
-    ({"fer_edge": {"config": "."}}, "is no file"),
+    ({"fer_edge": {"config": "."}}, "is not a file"),
 ]
 
 
@@ -237,7 +237,7 @@ def test_passphrases(tmp_path: Path, security: str, passphrase: str, good: bool)
 def test_a_private_key_is_not_taken_for_a_public_one(tmp_path: Path) -> None:
     secret_file(tmp_path / "id", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
     path = write_pi_toml(tmp_path, {"ssh": {"key_files": ["id"]}})
-    with pytest.raises(ConfigError, match="private key, which never leaves"):
+    with pytest.raises(ConfigError, match="private key, which must stay"):
         load_pi_config(path)
 
 

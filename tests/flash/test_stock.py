@@ -139,7 +139,7 @@ def test_another_hash_is_refused(source: Path, tmp_path: Path) -> None:
     assert said.startswith(f"{source}: its sha256 is {sha256(content)}, not {'0' * 64}: ")
     with server(serves(content)) as url:
         assert "its sha256 is" in refusal(f"{url}/stock", tmp_path, sha256="0" * 64)
-    assert "no sha256, which has 64 hexadecimal digits" in refusal(source, tmp_path, sha256="abc")
+    assert "not a sha256, which has 64 hexadecimal digits" in refusal(source, tmp_path, sha256="abc")
 
 
 def test_what_is_cut_off_or_damaged_is_refused(source: Path, tmp_path: Path) -> None:
@@ -147,21 +147,21 @@ def test_what_is_cut_off_or_damaged_is_refused(source: Path, tmp_path: Path) -> 
     if source.suffix == ".img":
         pytest.skip("a raw image tells by its partitions that it is cut off")
     source.write_bytes(content[: len(content) // 2])
-    assert f"{source}: damaged or cut off (" in refusal(source, tmp_path)
+    assert f"{source}: damaged or truncated (" in refusal(source, tmp_path)
     middle = len(content) // 2
     source.write_bytes(
         content[:middle] + bytes(each ^ 0x55 for each in content[middle : middle + 20]) + content[middle + 20 :]
     )
-    assert f"{source}: damaged or cut off (" in refusal(source, tmp_path)
+    assert f"{source}: damaged or truncated (" in refusal(source, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"", "is empty"),
-        (b"x", "holds no card image"),
-        (b"<html>" * 500, "holds no card image"),
-        (lzma.compress(b"hello"), "holds no card image"),
+        (b"x", "not a card image"),
+        (b"<html>" * 500, "not a card image"),
+        (lzma.compress(b"hello"), "not a card image"),
         (lzma.compress(b""), "is empty"),
         (bz2.compress(IMAGE), "packed by bzip2, which is not read here"),
         (b"\x28\xb5\x2f\xfd" + bytes(600), "packed by zstd, which is not read here"),
@@ -177,7 +177,7 @@ def test_what_holds_no_image_is_refused(tmp_path: Path, content: bytes, says: st
 def test_a_zip_holds_one_image(tmp_path: Path, names: list[str]) -> None:
     source = tmp_path / "source.zip"
     source.write_bytes(packed_zip(tmp_path, *names))
-    assert f"a zip must hold one .img; it holds {len(names)} ({', '.join(names) or 'none'})" in refusal(
+    assert f"a zip must contain one .img; this one contains {len(names)} ({', '.join(names) or 'none'})" in refusal(
         source, tmp_path
     )
 

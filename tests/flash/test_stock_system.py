@@ -92,7 +92,7 @@ def test_what_was_looked_for_is_told_when_nothing_is_there(tmp_path: Path) -> No
 
 
 def test_a_32_bit_image_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"not 64-bit \(architecture armhf\): take Raspberry Pi OS Lite"):
+    with pytest.raises(InputError, match=r"not 64-bit \(architecture armhf\): use Raspberry Pi OS Lite"):
         inspect(*image(tmp_path, Style.SYSTEMD, architecture="armhf"))
 
 
@@ -110,5 +110,5 @@ def test_other_releases_are_refused(tmp_path: Path, release: str) -> None:
 
 
 def test_something_else_is_no_raspberry_pi_os(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no Raspberry Pi OS"):
+    with pytest.raises(InputError, match="not Raspberry Pi OS"):
         inspect(stock_boot(tmp_path / "boot"), FolderVolume(tmp_path / "nothing"))

@@ -118,10 +118,10 @@ def test_an_index_that_offers_something_else_is_refused(release: Release, index:
 
 def test_without_a_network_the_command_says_so_in_one_line(index: Path, tmp_path: Path) -> None:
     done = fer_edge("flash", "wheels", "--release", "trixie", "--cache", tmp_path / "cache", cwd=tmp_path)
-    assert_one_line(done, 2, "ai-edge-litert", "cannot be fetched", "look at the network")
+    assert_one_line(done, 2, "ai-edge-litert", "cannot be downloaded", "check the network")
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(index: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file\n")
     done = fer_edge("flash", "wheels", "--release", "trixie", "--cache", tmp_path / "cache", cwd=tmp_path)
-    assert_one_line(done, 6, "cannot keep wheels there")
+    assert_one_line(done, 6, "cannot write wheels there")

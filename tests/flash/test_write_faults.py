@@ -134,7 +134,7 @@ def test_a_card_that_is_pulled_out_is_told(card: FaultyCard, image: Path) -> Non
         subprocess.run(["losetup", "--set-capacity", device], check=True)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 6, said
-    assert said.splitlines()[-1].startswith(f"fer-edge: {device}: the card is gone; put it in again"), said
+    assert said.splitlines()[-1].startswith(f"fer-edge: {device}: the card was removed; insert it again"), said
     card.set()
     assert card.path.read_bytes()[:4096] == bytes(4096)
 

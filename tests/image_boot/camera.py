@@ -177,9 +177,9 @@ class _Card:
     def again(self) -> str:
         """Run it once more. Raises CheckFailedError."""
         told = self._chroot.run("sh", f"{_PAYLOAD}/install.sh", "--first-boot", shown=self._shown).decode()
-        if "python3-picamera2: there already" not in told:
+        if "python3-picamera2: already installed" not in told:
             raise CheckFailedError(told)
-        return "python3-picamera2: there already"
+        return "python3-picamera2: already installed"
 
     @property
     def _chroot(self) -> PiChroot:

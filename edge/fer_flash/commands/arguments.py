@@ -1,4 +1,4 @@
-"""Arguments of ``fer-edge flash``; the work is imported when a command runs."""
+"""Command-line arguments of ``fer-edge flash`` and ``fer-edge deploy``; each command is imported when it runs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _configure_wheels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--release", choices=("bookworm", "trixie"), action="append", help="only for this one (default: for both)"
+        "--release", choices=("bookworm", "trixie"), action="append", help="only for this release (default: both)"
     )
     _add_cache(parser)
     _add_machine(parser)
-    parser.add_argument("--force", action="store_true", help="fetch again what is there with a wrong sha256")
+    parser.add_argument("--force", action="store_true", help="download wheels with a wrong sha256 again")
 
 
 def _wheels(arguments: argparse.Namespace) -> int:
@@ -38,10 +38,10 @@ def _wheels(arguments: argparse.Namespace) -> int:
 def _configure_debs(parser: argparse.ArgumentParser) -> None:
     _add_image(parser)
     parser.add_argument(
-        "--work", type=Path, metavar="DIR", help="where the image is unpacked (default: the user's cache)"
+        "--work", type=Path, metavar="DIR", help="folder to unpack the image into (default: the user's cache)"
     )
     _add_cache(parser)
-    parser.add_argument("--force", action="store_true", help="fetch again what is there already")
+    parser.add_argument("--force", action="store_true", help="download all packages again")
 
 
 def _debs(arguments: argparse.Namespace) -> int:
@@ -51,8 +51,10 @@ def _debs(arguments: argparse.Namespace) -> int:
 
 
 def _configure_payload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--release", choices=("bookworm", "trixie"), required=True, help="of Raspberry Pi OS")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write it to, empty or new")
+    parser.add_argument(
+        "--release", choices=("bookworm", "trixie"), required=True, help="release of Raspberry Pi OS on the device"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder, empty or new")
     _add_contents(parser)
     _add_cache(parser)
     _add_machine(parser)
@@ -66,20 +68,20 @@ def _payload(arguments: argparse.Namespace) -> int:
 
 def _add_contents(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", type=Path, metavar="F", help="settings of the device; files that they name lie beside it"
+        "--config", type=Path, metavar="F", help="settings of the daemon; files that they name are in the same folder"
     )
     parser.add_argument("--bundle", type=Path, metavar="DIR|ZIP", help="model bundle (default: the one in the package)")
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="where wheels and packages are kept (default: the user's cache)"
+        "--cache", type=Path, metavar="DIR", help="folder of downloaded wheels and packages (default: user's cache)"
     )
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--platform", choices=("aarch64", "x86_64"), default="aarch64", help="processor (default: aarch64, the Pi's)"
+        "--platform", choices=("aarch64", "x86_64"), default="aarch64", help="processor (default: aarch64, as in a Pi)"
     )
 
 
@@ -87,9 +89,9 @@ def _configure_write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "image", metavar="IMAGE", type=Path, help="card image: .img, .img.xz, .img.gz, or .zip with one"
     )
-    parser.add_argument("device", metavar="DEVICE", help="the card, such as /dev/sdb, or a file that stands for one")
+    parser.add_argument("device", metavar="DEVICE", help="the card, such as /dev/sdb, or an existing file to write to")
     _add_write_options(parser)
-    parser.add_argument("--sha256", metavar="HEX", help="what IMAGE must have (default: from IMAGE.sha256, if there)")
+    parser.add_argument("--sha256", metavar="HEX", help="expected SHA-256 of IMAGE (default: from IMAGE.sha256)")
 
 
 def _write(arguments: argparse.Namespace) -> int:
@@ -103,7 +105,7 @@ def _configure_compose(parser: argparse.ArgumentParser) -> None:
     _add_stock(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.img", help="the new image")
     parser.add_argument("--force", action="store_true", help="replace OUT.img")
-    parser.add_argument("--dry-run", action="store_true", help="only tell what would be in it")
+    parser.add_argument("--dry-run", action="store_true", help="only print what the image would contain")
     _add_cache(parser)
 
 
@@ -115,9 +117,11 @@ def _compose(arguments: argparse.Namespace) -> int:
 
 def _configure_card(parser: argparse.ArgumentParser) -> None:
     _add_stock(parser)
-    parser.add_argument("--device", required=True, help="the card, such as /dev/sdb; fer-edge flash list shows them")
+    parser.add_argument("--device", required=True, help="the card, such as /dev/sdb (see fer-edge flash list)")
     _add_write_options(parser)
-    parser.add_argument("--work", type=Path, metavar="DIR", help="where the image is made (default: the user's cache)")
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="folder for the temporary image (default: the user's cache)"
+    )
     _add_cache(parser)
 
 
@@ -129,22 +133,26 @@ def _card(arguments: argparse.Namespace) -> int:
 
 
 def _configure_init(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("pi.toml"), metavar="F", help="the file (default: pi.toml)")
-    parser.add_argument("--force", action="store_true", help="replace it")
-    parser.add_argument("--defaults", action="store_true", help="ask nothing; defaults stand for what no flag says")
-    parser.add_argument("--hostname", metavar="NAME", help="of the Pi (default: fer-edge)")
-    parser.add_argument("--user", metavar="NAME", help="account on it (default: yours here)")
-    parser.add_argument("--password-file", type=Path, metavar="F", help="file of mode 0600 with its password")
+    parser.add_argument(
+        "--out", type=Path, default=Path("pi.toml"), metavar="F", help="file to write (default: pi.toml)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+    parser.add_argument("--defaults", action="store_true", help="ask nothing; use defaults for what no option sets")
+    parser.add_argument("--hostname", metavar="NAME", help="host name of the Pi (default: fer-edge)")
+    parser.add_argument("--user", metavar="NAME", help="account on the Pi (default: your user name here)")
+    parser.add_argument("--password-file", type=Path, metavar="F", help="file of mode 0600 with the account's password")
     parser.add_argument("--ssh-key", type=Path, action="append", metavar="F", help="public key that may log in")
-    parser.add_argument("--wifi", metavar="SSID", help="wireless network (default: none)")
-    parser.add_argument("--wifi-country", metavar="XX", help="whose radio rules hold")
-    parser.add_argument("--wifi-passphrase-file", type=Path, metavar="F", help="file of mode 0600 with its passphrase")
-    parser.add_argument("--wifi-open", action="store_true", help="the network has no passphrase")
-    parser.add_argument("--timezone", metavar="NAME", help="such as Europe/Berlin (default: this machine's)")
+    parser.add_argument("--wifi", metavar="SSID", help="Wi-Fi network (default: none)")
+    parser.add_argument("--wifi-country", metavar="XX", help="country code for the Wi-Fi regulations, such as DE")
+    parser.add_argument("--wifi-passphrase-file", type=Path, metavar="F", help="file of mode 0600 with the passphrase")
+    parser.add_argument("--wifi-open", action="store_true", help="the Wi-Fi network has no passphrase")
+    parser.add_argument("--timezone", metavar="NAME", help="such as Europe/Berlin (default: that of this computer)")
     parser.add_argument("--locale", metavar="NAME", help="such as de_DE.UTF-8 (default: yours here)")
     parser.add_argument("--keymap", metavar="NAME", help="keyboard layout (default: us)")
-    parser.add_argument("--settings", type=Path, metavar="F", help="settings of the daemon, its config.toml")
-    parser.add_argument("--source", metavar="CAMERA", help="without settings: picamera2 or 0 (default: picamera2)")
+    parser.add_argument("--settings", type=Path, metavar="F", help="settings of the daemon, a config.toml")
+    parser.add_argument(
+        "--source", metavar="CAMERA", help="camera, without settings: picamera2 or 0 (default: picamera2)"
+    )
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -154,21 +162,21 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _demand_linux(instead: str) -> None:
-    """Before anything is imported that other systems lack. Raises InputError."""
+    """Check the platform before importing modules that exist only on Linux. Raises InputError."""
     if not sys.platform.startswith("linux"):
         raise InputError(
             f"writing cards needs Linux; this is {sys.platform}: {instead} with Raspberry Pi Imager"
-            " (operating system: Use custom; no customisation, since the image has it)"
+            " (operating system: Use custom; skip customisation, which the image already contains)"
         )
 
 
 def _add_write_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="write; without it, only say what would be written where")
+    parser.add_argument("--yes", action="store_true", help="write; without it, only print what would be written")
     parser.add_argument(
-        "--even-if-fixed", metavar="DEVICE", help="the device's name a second time, for a disk that is no card"
+        "--even-if-fixed", metavar="DEVICE", help="repeat the device's name to write to a disk that is not removable"
     )
     parser.add_argument(
-        "--no-verify", dest="verify", action="store_false", help="do not read back and compare what was written"
+        "--no-verify", dest="verify", action="store_false", help="do not read the card back and compare it"
     )
 
 
@@ -177,57 +185,59 @@ def _add_stock(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--apt-online",
         action="store_true",
-        help="let the Pi fetch the system's packages that it lacks at its first boot: they are not put on the card",
+        help="let the Pi download missing system packages at its first boot, instead of putting them on the card",
     )
-    parser.add_argument("--config", type=Path, required=True, metavar="pi.toml", help="what the Pi shall be")
+    parser.add_argument("--config", type=Path, required=True, metavar="pi.toml", help="settings of the Pi")
 
 
 def _add_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image", required=True, metavar="IN", help="Raspberry Pi OS Lite, 64-bit: .img, .img.xz or .zip, or a URL"
     )
-    parser.add_argument("--sha256", metavar="HEX", help="of IN as it is published; a URL needs it")
+    parser.add_argument("--sha256", metavar="HEX", help="published SHA-256 of IN; required for a URL")
 
 
 def _configure_flash(parser: argparse.ArgumentParser) -> None:
     add_subcommands(
         parser,
         {
-            "list": Command("show the disks, and which of them may be written as a card", _configure_list, _list),
+            "list": Command("list the disks, and which of them can be written as a card", _configure_list, _list),
             "write": Command("write an image to a card, read it back and compare", _configure_write, _write),
-            "init": Command("ask a few questions, and write pi.toml", _configure_init, _init),
-            "compose": Command("make a card image of a stock one and pi.toml", _configure_compose, _compose),
+            "init": Command("ask a few questions and write pi.toml", _configure_init, _init),
+            "compose": Command("make a card image from a stock image and pi.toml", _configure_compose, _compose),
             "card": Command("compose, write and compare in one step", _configure_card, _card),
             "wheels": Command(
-                "fetch the packages for a Pi once, so that all else needs no network", _configure_wheels, _wheels
+                "download the Python packages for a Pi once; later commands need no network",
+                _configure_wheels,
+                _wheels,
             ),
             "debs": Command(
-                "fetch the system's packages that an image lacks for a Raspberry Pi camera, once",
+                "download the system packages that a Raspberry Pi camera needs and an image lacks",
                 _configure_debs,
                 _debs,
             ),
             "payload": Command(
-                "write all that a Pi needs into a folder: sh install.sh there", _configure_payload, _payload
+                "write a folder that installs FER-Edge without a network: sh install.sh", _configure_payload, _payload
             ),
         },
     )
 
 
 def _configure_deploy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("host", metavar="USER@HOST", help="a Pi that runs, as ssh takes it")
-    parser.add_argument("--port", type=int, metavar="N", help="its port of SSH (default: ssh's)")
-    parser.add_argument("--identity", type=Path, metavar="F", help="key to log in with (default: ssh's)")
-    parser.add_argument("--ssh-config", type=Path, metavar="F", help="settings of ssh (default: ssh's own)")
+    parser.add_argument("host", metavar="USER@HOST", help="a running Pi, as for ssh")
+    parser.add_argument("--port", type=int, metavar="N", help="SSH port (default: that of ssh)")
+    parser.add_argument("--identity", type=Path, metavar="F", help="private key to log in with (default: that of ssh)")
+    parser.add_argument("--ssh-config", type=Path, metavar="F", help="configuration file of ssh (default: that of ssh)")
     _add_contents(parser)
-    parser.add_argument("--payload", type=Path, metavar="DIR", help="install this one, which `flash payload` wrote")
+    parser.add_argument("--payload", type=Path, metavar="DIR", help="install this folder, written by `flash payload`")
     _add_cache(parser)
     parser.add_argument(
-        "--replace-config", action="store_true", help="also where settings were changed there; they stay as *.old"
+        "--replace-config", action="store_true", help="replace settings that were changed on the Pi (kept as *.old)"
     )
-    parser.add_argument("--remove", action="store_true", help="take FER-Edge off; settings and events stay")
-    parser.add_argument("--purge", action="store_true", help="with --remove: settings and events go too")
-    parser.add_argument("--dry-run", action="store_true", help="show what would change, and stop")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--remove", action="store_true", help="uninstall FER-Edge; keep settings and events")
+    parser.add_argument("--purge", action="store_true", help="with --remove: also delete settings and events")
+    parser.add_argument("--dry-run", action="store_true", help="print what would change, and stop")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def _deploy(arguments: argparse.Namespace) -> int:
@@ -237,8 +247,8 @@ def _deploy(arguments: argparse.Namespace) -> int:
 
 
 def _no_subcommand(arguments: argparse.Namespace) -> int:
-    raise AssertionError("argparse demands a subcommand")
+    raise AssertionError("argparse requires a subcommand")
 
 
-FLASH = Command("cards for a Pi, from a stock image to a written one", _configure_flash, _no_subcommand)
-DEPLOY = Command("install or update FER-Edge over SSH on a Pi that runs", _configure_deploy, _deploy)
+FLASH = Command("make and write Raspberry Pi cards", _configure_flash, _no_subcommand)
+DEPLOY = Command("install or update FER-Edge over SSH on a running Pi", _configure_deploy, _deploy)

@@ -1,4 +1,4 @@
-"""``fer-edge flash card``: from a stock image to a written card in one step."""
+"""``fer-edge flash card``: compose an image and write it to a card in one step."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from fer_flash.write.target import Target, check_same, check_size, choose_target
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compose into a file that is gone afterwards, and write that; without ``--yes`` tell what would be done.
+    """Compose into a temporary file and write it to the card; without ``--yes``, print what would be done.
 
-    What is wrong with the settings or with the card is told before anything takes long. Raises FerEdgeError.
+    Settings and card are checked before the long steps. Raises FerEdgeError.
     """
     config = load_pi_config(arguments.config)
     stock = Stock(arguments.image, arguments.sha256)
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _work_folder(arguments.work) as folder:
         if not arguments.yes:
             show(plan(stock, folder, config, sources=sources, report=print_line), config)
-            print_line(f"nothing was written: add --yes to write, and lose all that {arguments.device} holds")
+            print_line(f"nothing was written: add --yes to write, which erases {arguments.device}")
             return 0
         image = folder / "card.img"
         show(compose(stock, image, config, sources=sources, report=print_line), config)
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _look_at_both(stock: Stock, target: Target) -> None:
-    """Refuse a card without the room, as far as the image's size is known, and one that cannot be had for writing."""
+    """Refuse a card that is too small (if the image's size is known already) or cannot be opened for writing."""
     if "://" not in stock.source:
         image = look_at_image(Path(stock.source))
         check_size(target, image.path, image.size)
@@ -61,7 +61,7 @@ def _look_at_both(stock: Stock, target: Target) -> None:
 
 @contextmanager
 def _work_folder(wanted: Path | None) -> Iterator[Path]:
-    """A new folder with room for an image: the system's own place for temporary files may be in memory."""
+    """Create a folder with room for an image; the system's folder for temporary files may be in memory."""
     parent = wanted or cache_folder()
     try:
         if wanted is None:
@@ -69,13 +69,13 @@ def _work_folder(wanted: Path | None) -> Iterator[Path]:
             _sweep(parent)
         folder = tempfile.TemporaryDirectory(dir=parent, prefix=f"card-{os.getpid()}-")
     except OSError as error:
-        raise OutputError(f"{parent}: cannot work there: {reason_of(error)}; name another folder: --work DIR") from None
+        raise OutputError(f"{parent}: cannot write there: {reason_of(error)}; use another folder: --work DIR") from None
     with folder as path:
         yield Path(path)
 
 
 def _sweep(parent: Path) -> None:
-    """Remove what a run that was killed left behind: it is large, and holds secrets."""
+    """Remove the folders of runs that were killed: they are large and contain secrets."""
     for folder in parent.glob("card-*-*"):
         number = folder.name.split("-")[1]
         if number.isdecimal() and not Path("/proc", number).exists():

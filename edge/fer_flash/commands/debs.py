@@ -1,4 +1,4 @@
-"""``fer-edge flash debs``: fetch into the cache what an image lacks for a Raspberry Pi camera."""
+"""``fer-edge flash debs``: download the packages that a Raspberry Pi camera needs and an image lacks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from fer_flash.payload.packages import PICAMERA2, collect_packages, packages_fol
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch what is missing, and check all of it; returns 0. Raises what ``collect_packages`` raises."""
+    """Download missing packages into the cache, check all of them, and return 0.
+
+    Raises what ``collect_packages`` raises.
+    """
     folder: Path = arguments.work or cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot work there: {reason_of(error)}; name another folder: --work DIR") from None
+        raise OutputError(f"{folder}: cannot write there: {reason_of(error)}; use another folder: --work DIR") from None
     stock = Stock(arguments.image, arguments.sha256)
     with raw_image(stock, folder) as raw, CardImage(raw, name=stock.name) as card:
         system = inspect(card.boot, card.root)

@@ -1,4 +1,4 @@
-"""``fer-edge flash init``: a few questions, or their answers as flags, and a ``pi.toml`` that can be composed."""
+"""``fer-edge flash init``: write a ``pi.toml`` from a few questions or from options."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from fer_flash.settings.sha512_crypt import sha512_crypt
 
 _KEY = re.compile(r"(?:# )?(\w+) = ")
 _SHOWN = {("user", "name"), ("ssh", "key_files")}
-"""Keys that the example gives a value that is nobody's default."""
+"""Keys whose value in the example is not a default."""
 _PASSPHRASE = "wifi-passphrase"
-_SHORTEST_PASSWORD = 8
+_MIN_PASSWORD = 8
 _ATTEMPTS = 3
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask what the flags leave open, and write the file. Raises ConfigError, InputError, OutputError."""
+    """Ask for what no option sets, and write the file. Raises ConfigError, InputError, OutputError."""
     out: Path = arguments.out
     _refuse_to_replace(out, arguments.force)
     answers = _Answers(arguments, interactive=sys.stdin.isatty() and not arguments.defaults)
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         _refuse_to_replace(out.parent / _PASSPHRASE, arguments.force)
     _write(out, tables, answers.passphrase)
     if answers.passphrase is not None:
-        sys.stdout.write(f"{out.parent / _PASSPHRASE} holds the Wi-Fi passphrase, for you alone\n")
+        sys.stdout.write(f"{out.parent / _PASSPHRASE} holds the Wi-Fi passphrase; only you can read it\n")
     sys.stdout.write(f"{out} is written. Next: fer-edge flash card --config {out} --image IMAGE --device DEVICE\n")
     return 0
 
@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _refuse_to_replace(path: Path, force: bool) -> None:
     if path.is_symlink() or path.exists():
         if not force:
-            raise InputError(f"{path}: is there already; --force replaces it")
+            raise InputError(f"{path}: already exists; --force replaces it")
         if path.is_symlink() or not path.is_file():
-            raise InputError(f"{path}: is no regular file, so it is not replaced; name another")
+            raise InputError(f"{path}: is not a regular file and is not replaced; use another name")
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class _Answers:
     passphrase: str | None = field(default=None, repr=False)
 
     def tables(self) -> dict[str, dict[str, Any]]:
-        """The tables of pi.toml, with what was said."""
+        """Return the tables of pi.toml."""
         hostname = self._ask("hostname", "Name of the Pi in the network", "fer-edge", pi_checks.check_hostname)
         return {
             "system": {
@@ -79,7 +79,7 @@ class _Answers:
         return {**table, **({"source": self.arguments.source} if self.arguments.source else {})}
 
     def _user(self) -> dict[str, Any]:
-        table: dict[str, Any] = {"name": self._ask("user", "Name of your account there", _own_name(), _checked_user)}
+        table: dict[str, Any] = {"name": self._ask("user", "Name of your account on it", _own_name(), _checked_user)}
         if self.arguments.password_file:
             table["password_file"] = self._path(self.arguments.password_file)
         elif self.interactive and (hashed := self._new_password()) is not None:
@@ -93,10 +93,10 @@ class _Answers:
         return {"key_files": keys} if keys else {}
 
     def _wifi(self) -> dict[str, Any]:
-        ssid = self._ask("wifi", "Wi-Fi network (nothing: none)", "", _checked_ssid)
+        ssid = self._ask("wifi", "Wi-Fi network (empty: none)", "", _checked_ssid)
         if not ssid:
             return {}
-        country = self._ask("wifi_country", "Country you are in, two letters", "", pi_checks.check_country)
+        country = self._ask("wifi_country", "Your country, two letters", "", pi_checks.check_country)
         table: dict[str, Any] = {"ssid": ssid, "country": country}
         if self.arguments.wifi_passphrase_file:
             return {**table, "passphrase_file": self._path(self.arguments.wifi_passphrase_file)}
@@ -110,18 +110,18 @@ class _Answers:
         return {**table, "security": "open"}
 
     def _path(self, path: Path) -> str:
-        """A path given here, as seen from the folder of pi.toml."""
+        """Return ``path`` relative to the folder of pi.toml."""
         return str(path) if path.is_absolute() else os.path.relpath(path, self.arguments.out.parent)
 
     def _ask(self, name: str, question: str, default: str, check: Callable[[str], object]) -> str:
-        """The flag's value, or what is answered; a wrong answer is asked for again."""
+        """Return the value of the option, or ask for it; an invalid answer is asked for again."""
         given = getattr(self.arguments, name)
         if given is not None or not self.interactive:
-            return _held(given if given is not None else default, f"--{name.replace('_', '-')}", check)
+            return _checked(given if given is not None else default, f"--{name.replace('_', '-')}", check)
         for _ in range(_ATTEMPTS):
             answer = input(f"{question} [{default}]: ").strip() or default
             try:
-                return _held(answer, question, check)
+                return _checked(answer, question, check)
             except ConfigError as error:
                 sys.stdout.write(f"  {error}\n")
         raise InputError(f"{question}: no usable answer in {_ATTEMPTS} attempts")
@@ -130,11 +130,11 @@ class _Answers:
         return not self.interactive or input(f"{question} [yes]: ").strip().lower() in ("", "y", "yes")
 
     def _new_password(self) -> str | None:
-        """The hash of a new password; None where only a key shall do."""
-        password = self._secret("New password for it (nothing: SSH key only)", _checked_password)
+        """Ask for a new password and return its hash; None if only an SSH key may log in."""
+        password = self._secret("New password for it (empty: SSH key only)", _checked_password)
         if not password:
             return None
-        if getpass.getpass("Once more: ") != password:
+        if getpass.getpass("Repeat it: ") != password:
             raise InputError("the two passwords differ; nothing was written")
         return sha512_crypt(password)
 
@@ -149,7 +149,7 @@ class _Answers:
         raise InputError(f"{question}: no usable answer in {_ATTEMPTS} attempts")
 
 
-def _held(value: str, what: str, check: Callable[[str], object]) -> str:
+def _checked(value: str, what: str, check: Callable[[str], object]) -> str:
     try:
         check(value)
     except ValueError as error:
@@ -159,7 +159,7 @@ def _held(value: str, what: str, check: Callable[[str], object]) -> str:
 
 def _checked_user(name: str) -> None:
     if not name:
-        raise ValueError("a name is needed: there is no default account")
+        raise ValueError("a name is required")
     pi_checks.check_user(name)
 
 
@@ -169,14 +169,14 @@ def _checked_ssid(name: str) -> None:
 
 
 def _checked_password(password: str) -> None:
-    if password and len(password) < _SHORTEST_PASSWORD:
-        raise ValueError(f"at least {_SHORTEST_PASSWORD} characters")
+    if password and len(password) < _MIN_PASSWORD:
+        raise ValueError(f"at least {_MIN_PASSWORD} characters")
 
 
 def _write(out: Path, tables: dict[str, dict[str, Any]], passphrase: str | None) -> None:
-    """The file, held to the rules that compose has, and the passphrase beside it; the file last, so it is whole."""
+    """Write and check the file, and the passphrase next to it; the file is renamed into place last."""
     if passphrase is None:
-        with atomic_path(out, private=True) as temporary:  # a hash of a password can be guessed at
+        with atomic_path(out, private=True) as temporary:  # a password hash allows guessing
             _fill(temporary, tables, out)
         return
     with atomic_path(out, private=True) as temporary, atomic_path(out.parent / _PASSPHRASE, private=True) as secret:
@@ -187,7 +187,7 @@ def _write(out: Path, tables: dict[str, dict[str, Any]], passphrase: str | None)
 
 
 def _fill(path: Path, tables: dict[str, dict[str, Any]], out: Path) -> None:
-    """Write ``path``, which becomes ``out``, and read it as compose would. Raises ConfigError."""
+    """Write ``path``, which becomes ``out``, and check it as ``compose`` would. Raises ConfigError."""
     path.write_text(_filled_in(tables), encoding="utf-8")
     try:
         load_pi_config(path, name=out)
@@ -196,7 +196,7 @@ def _fill(path: Path, tables: dict[str, dict[str, Any]], out: Path) -> None:
 
 
 def _filled_in(tables: dict[str, dict[str, Any]]) -> str:
-    """The annotated example with these values; what it has only to show how it is written becomes a comment."""
+    """Return the annotated example with these values; values that only illustrate a key are commented out."""
     lines, table = [], ""
     for line in (
         files("fer_flash").joinpath("settings", "pi.example.toml").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -228,7 +228,7 @@ def _own_key() -> str | None:
 
 
 def _own_timezone() -> str:
-    """This machine's, where it is known by its name."""
+    """Return the time zone of this computer if it has a name."""
     with suppress(OSError, ValueError):
         target = str(Path("/etc/localtime").resolve())
         name = target.partition("zoneinfo/")[2]

@@ -1,4 +1,4 @@
-"""``fer-edge flash list``: the disks of this machine, and which of them may be written as a card."""
+"""``fer-edge flash list``: the disks of this computer, and which of them can be written as a card."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADER = ("device", "size", "model", "bus", "removable", "mounted", "writable t
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the disks as a table or, with ``--json``, as ``{"devices": [...]}``; 0 whether there is a card or not."""
+    """Print the disks as a table or, with ``--json``, as ``{"devices": [...]}``; return 0 even without a card."""
     disks = [device for device in read_devices() if device.is_disk]
     if arguments.json:
         sys.stdout.write(json.dumps({"devices": [_as_json(device) for device in disks]}, indent=2) + "\n")
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     if disks:
         sys.stdout.write(_table([_HEADER, *(_row(device) for device in disks)]))
     if not any(device.could_be_card and device.size > 0 and not device.system_mounts for device in disks):
-        sys.stdout.write("no card found: put one into a reader and run this again\n")
+        sys.stdout.write("no card found: insert one and run this command again\n")
     return 0
 
 
@@ -45,14 +45,14 @@ def _row(device: BlockDevice) -> tuple[str, ...]:
     reason = refusal(device)
     cells = (
         device.path,
-        f"{device.size / 1e9:.1f} GB" if device.size else "-",  # as it is printed on cards: 10⁹ bytes
+        f"{device.size / 1e9:.1f} GB" if device.size else "-",  # decimal units, as printed on cards
         device.model or "-",
         device.bus or "-",
         "yes" if device.removable else "no",
         ", ".join(device.mounted) or "-",
         "yes" if reason is None else f"no: {reason}",
     )
-    # The model and the names of mount points come from the device, which may hold anything: escape sequences too.
+    # The model and the mount points come from the device and may contain escape sequences.
     return tuple(map(printable, cells))
 
 

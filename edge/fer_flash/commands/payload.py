@@ -12,7 +12,7 @@ from fer_flash.payload.wheels import collect, wheels_folder
 
 
 def wheels(arguments: argparse.Namespace) -> int:
-    """Fetch what is missing, and hold all to the lock; a line for each release. Raises what ``collect`` raises."""
+    """Download missing wheels and check all of them; return 0. Raises what ``collect`` raises."""
     for name in arguments.release or RELEASES:
         release, cache = RELEASES[name], arguments.cache
         found = collect(release, arguments.platform, cache=cache, force=arguments.force, report=print_line)
@@ -23,7 +23,7 @@ def wheels(arguments: argparse.Namespace) -> int:
 
 
 def payload(arguments: argparse.Namespace) -> int:
-    """Write a payload to a folder. Raises what ``assemble`` and ``write_payload`` raise."""
+    """Write a payload to a folder and return 0. Raises what ``assemble`` and ``write_payload`` raise."""
     chosen = PayloadSettings(arguments.config, arguments.bundle)
     files = assemble(arguments.release, chosen, arguments.cache, machine=arguments.platform, report=print_line)
     print_line(f"{len(files)} files, {size(total_bytes(files))}")

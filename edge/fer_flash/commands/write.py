@@ -1,4 +1,4 @@
-"""``fer-edge flash write``: says what would be written where, and writes it with ``--yes``."""
+"""``fer-edge flash write``: print what would be written where, and write it with ``--yes``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fer_flash.write.writer import Written
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the plan; with ``--yes`` carry it out too. 0 when all that was asked for is done."""
+    """Print the plan, and with ``--yes`` carry it out; return 0."""
     plan = make_plan(
         arguments.image,
         arguments.device,
@@ -25,15 +25,15 @@ def run(arguments: argparse.Namespace) -> int:
     )
     lines = describe(plan)
     if not arguments.yes:
-        lines.append(f"nothing was written: add --yes to write, and lose all that {plan.target.path} holds")
-    with suppress(BrokenPipeError) if arguments.yes else nullcontext():  # a reader that goes away ends no writing
+        lines.append(f"nothing was written: add --yes to write, which erases {plan.target.path}")
+    with suppress(BrokenPipeError) if arguments.yes else nullcontext():  # a closed pipe must not stop the write
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
     return finish(plan) if arguments.yes else 0
 
 
 def finish(plan: Plan) -> int:
-    """Carry ``plan`` out and tell how it ended; the exit code."""
+    """Carry ``plan`` out, print the result, and return the exit code."""
     started = time.monotonic()
     written = carry_out(plan)
     sys.stdout.write(f"{_outcome(plan, written, time.monotonic() - started)}\n")
@@ -41,14 +41,14 @@ def finish(plan: Plan) -> int:
 
 
 def describe(plan: Plan) -> list[str]:
-    """The plan as lines for people."""
+    """Return the plan as lines of text."""
     image, target, device = plan.image, plan.target, plan.target.device
     packed = "" if image.form is Form.RAW else f" ({image.form}, {size(image.stored)})"
     checksum = f"; SHA-256 as in {plan.checksum.source}" if plan.checksum is not None else "; no SHA-256 to check"
-    known = size(image.size) if image.size is not None else "size known when unpacked"
+    known = size(image.size) if image.size is not None else "size known after unpacking"
     lines = [f"image   {image.path}: {known}{packed}{checksum}"]
     if device is None:
-        lines.append(f"target  {target.path}: a file of {size(target.size)}, written as if it were a card")
+        lines.append(f"target  {target.path}: a file of {size(target.size)}, written like a card")
     else:
         about = [size(target.size), device.model, device.bus, "removable" if device.removable else "not removable"]
         lines.append(f"target  {target.path}: {', '.join(each for each in about if each)}, not mounted")
@@ -64,4 +64,4 @@ def _outcome(plan: Plan, written: Written, seconds: float) -> str:
         done += f", read back and equal ({size(written.from_memory)} of it from memory, not from the medium)"
     else:
         done += ", read back and equal"
-    return f"{done}, in {duration(seconds)}" + ("; the card can be taken out" if plan.target.device is not None else "")
+    return f"{done}, in {duration(seconds)}" + ("; you can remove the card" if plan.target.device is not None else "")

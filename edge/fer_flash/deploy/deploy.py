@@ -1,7 +1,7 @@
-"""``fer-edge deploy``: the payload onto a device that runs already, over SSH.
+"""``fer-edge deploy``: install the payload over SSH on a device that is already running.
 
-Only what the device does not have goes over the line, into a folder of the user's there; ``install.sh`` does the rest,
-and goes on to its end, or back to what was before, even where the line is cut meanwhile.
+Only files that the device lacks are sent, into a folder of the user's account there. ``install.sh`` does the rest; it
+completes or rolls back even if the connection is cut.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from fer_flash.payload.payload_file import PayloadFile
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out ``fer-edge deploy``; returns 0. Raises FerEdgeError."""
+    """Run ``fer-edge deploy``; return 0. Raises FerEdgeError."""
     if arguments.payload is not None and (arguments.config is not None or arguments.bundle is not None):
-        raise InputError("--payload holds settings and bundle already: give it alone")
+        raise InputError("--payload already contains settings and bundle: leave out --config and --bundle")
     if arguments.purge and not arguments.remove:
-        raise InputError("--purge goes with --remove")
+        raise InputError("--purge requires --remove")
     interactive = sys.stdin.isatty()
     if not (arguments.yes or arguments.dry_run or interactive):
-        raise InputError("nobody is there to be asked: --yes goes ahead, --dry-run shows what would change")
+        raise InputError(
+            "no terminal to ask for confirmation: add --yes to confirm, or --dry-run to see what would change"
+        )
     address = Address(arguments.host, arguments.port, arguments.identity, arguments.ssh_config)
     with Ssh(address, interactive=interactive) as ssh:
         state = look_at(ssh)
@@ -63,7 +65,7 @@ def _install(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int
     except BaseException:
         _forget_secrets(ssh, folder, payload)
         raise
-    # From here on that is install.sh's to do, which may need them for longer than we are connected.
+    # From here on install.sh removes them; it may need them after this connection ends.
     _run_installer(ssh, state, ["--forget-secrets", *(["--replace-config"] if arguments.replace_config else [])])
     print_line(f"{ssh.host}: installed")
     return 0
@@ -92,18 +94,18 @@ def _payload(host: str, state: DeviceState, arguments: argparse.Namespace) -> li
     there = {"release": state.release.name, "machine": state.machine}
     if any(system[key] != value for key, value in there.items()):
         raise InputError(
-            f"{arguments.payload}: made for {system['release']} on {system['machine']}, and {host} is"
+            f"{arguments.payload}: made for {system['release']} on {system['machine']}, but {host} has"
             f" {state.release.name} on {state.machine}"
         )
     return payload
 
 
 def _refuse_without_root(host: str, state: DeviceState, *, interactive: bool) -> None:
-    user = "become root there, or add that user to the group sudo"
+    advice = "log in as root, or add the user to the group sudo"
     if state.root == "no sudo":
-        raise InputError(f"{host}: no sudo there, and this user is not root: {user}")
+        raise InputError(f"{host}: sudo is not installed there, and the user is not root: {advice}")
     if state.root == "password" and not interactive:
-        raise InputError(f"{host}: sudo asks for a password there, and nobody is here to give it: use a terminal")
+        raise InputError(f"{host}: sudo asks for a password there, which needs a terminal: run this in one")
 
 
 def _agreed(arguments: argparse.Namespace, question: str) -> bool:
@@ -118,7 +120,7 @@ def _agreed(arguments: argparse.Namespace, question: str) -> bool:
 
 
 def _prepare(ssh: Ssh, folder: str, delete: Sequence[str], copy: Sequence[tuple[str, str]]) -> None:
-    """An older payload's files go; what the device has elsewhere is copied there."""
+    """Delete the files of an older payload, and copy files that the device has elsewhere."""
     lines = ["set -e", "umask 077", f"mkdir -p {shlex.quote(folder)}"]
     lines += [f"rm -f -- {shlex.quote(path)}" for path in delete]
     for source, target in copy:
@@ -128,7 +130,7 @@ def _prepare(ssh: Ssh, folder: str, delete: Sequence[str], copy: Sequence[tuple[
 
 
 def _send(ssh: Ssh, folder: str, payload: Sequence[PayloadFile]) -> None:
-    """As one tar, whose files another run recognises by their sha256: what has arrived is not sent again."""
+    """Send files as one tar. Later runs recognise them by their sha256 and do not send them again."""
     quoted = shlex.quote(folder)
     script = f"umask 077; mkdir -p {quoted} && exec tar -x -m --no-same-owner -f - -C {quoted}"
     _must(ssh, script, functools.partial(_write_tar, payload))
@@ -137,7 +139,7 @@ def _send(ssh: Ssh, folder: str, payload: Sequence[PayloadFile]) -> None:
 def _write_tar(payload: Sequence[PayloadFile], stream: IO[bytes]) -> None:
     total, sent = total_bytes(payload), 0
     with tarfile.open(fileobj=stream, mode="w|") as archive:
-        # Secrets last: they shall not lie there for longer than it takes.
+        # Secrets last, so that they are there as briefly as possible.
         for file in sorted(payload, key=lambda file: file.secret):
             entry = tarfile.TarInfo(file.path)
             entry.size, entry.mode = file.size, 0o600
@@ -151,18 +153,18 @@ def _write_tar(payload: Sequence[PayloadFile], stream: IO[bytes]) -> None:
 
 
 def _must(ssh: Ssh, script: str, feed: functools.partial[None] | None = None) -> None:
-    """Raises OutputError where the script fails: all that these scripts do is to write."""
+    """Run a script that only writes files. Raises OutputError if it fails."""
     answer = ssh.run(script, feed=feed)
     if answer.code:
         said = (answer.stderr or f"exit {answer.code}").splitlines()
         full = next((line for line in said if "No space left" in line or "quota" in line), None)
         if full is not None:
-            raise OutputError(f"{ssh.host}: its disk is full ({full}): make room there, then run this again")
+            raise OutputError(f"{ssh.host}: its disk is full ({full}): free some space there and run this again")
         raise OutputError(f"{ssh.host}: cannot write there: {said[0]}")
 
 
 def _run_installer(ssh: Ssh, state: DeviceState, words: Sequence[str]) -> None:
-    """Raises CheckFailedError with what it says, where it fails; it has gone back to what was before by then."""
+    """Run install.sh. If it fails, it has rolled back; raises CheckFailedError with its message."""
     script = shlex.join(["sh", f"{state.staging}/install.sh", *words])
     try:
         if state.root == "password":
@@ -171,7 +173,7 @@ def _run_installer(ssh: Ssh, state: DeviceState, words: Sequence[str]) -> None:
             answer = ssh.follow(script if state.root == "yes" else f"sudo -n {script}", print_line)
             code, said = answer.code, (answer.stderr.splitlines() or [f"exit {answer.code}"])[-1]
     except KeyboardInterrupt:
-        say(f"{ssh.host}: install.sh goes on there to its end; another run tells what came of it")
+        say(f"{ssh.host}: install.sh continues there; run this again to see the result")
         raise
     if code:
         raise CheckFailedError(f"{ssh.host}: {said.removeprefix('fer-edge install: ')}")
@@ -184,4 +186,4 @@ def _forget_secrets(ssh: Ssh, folder: str, payload: Sequence[PayloadFile]) -> No
     try:
         ssh.run(f"rm -f -- {' '.join(paths)}")
     except FerEdgeError:
-        say(f"{ssh.host}: secrets may still lie in {folder}, for their owner alone: another run takes them away")
+        say(f"{ssh.host}: secrets may still be in {folder}, readable only by their owner: another run removes them")

@@ -1,4 +1,4 @@
-"""What a device is and has, as it tells, and what a payload would change there."""
+"""The state of a device, and what a payload would change there."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from fer_flash.payload.releases import MACHINES, RELEASES, Release
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """A device as it told of itself.
+    """A device, as it reports itself.
 
-    ``root`` is how one becomes root there: ``yes`` (is already), ``sudo``, ``password`` (sudo asks for one) or ``no
-    sudo``. ``staging`` is the folder there that payloads are copied to; ``current`` the release in force, "" for none,
-    and ``packages`` its versions. ``settings`` and ``shipped`` are the sha256 of the settings there, and of those that
-    were put there last; "" where there are none or they may not be read. ``room_staging`` and ``room_opt`` are in KiB.
-    ``files`` maps each file of the payloads that lie there to its sha256.
+    Attributes:
+        release: its Raspberry Pi OS.
+        machine: its processor.
+        root: how to become root: ``yes`` (is root), ``sudo``, ``password`` (sudo asks for one) or ``no sudo``.
+        staging: folder there that payloads are copied to.
+        current: the installed release, "" for none.
+        packages: version of each package of the installed release.
+        settings: sha256 of the settings there; "" if there are none or they are not readable.
+        shipped: sha256 of the settings that were deployed last; "" as above.
+        room_staging, room_opt: free space in KiB in ``staging`` and /opt.
+        files: sha256 of each file of the payloads that are there, by path.
     """
 
     release: Release
@@ -38,7 +44,7 @@ class DeviceState:
 
 
 def look_at(ssh: Ssh) -> DeviceState:
-    """Ask the device. Raises InputError where FER-Edge cannot be put there, and what ``Ssh.run`` raises."""
+    """Query the device. Raises InputError if FER-Edge cannot be installed there, and what ``Ssh.run`` raises."""
     answer = ssh.run(files(__package__).joinpath("probe.sh").read_text(encoding="utf-8"))
     facts: dict[str, list[str]] = {}
     for line in answer.stdout.splitlines():
@@ -46,10 +52,10 @@ def look_at(ssh: Ssh) -> DeviceState:
         facts.setdefault(name, []).append(value)
     if "complete" not in facts:
         said = answer.stderr.splitlines() or [f"exit {answer.code}"]
-        raise InputError(f"{ssh.host}: it does not answer as a Linux system does: {said[-1]}")
+        raise InputError(f"{ssh.host}: does not respond like a Linux system: {said[-1]}")
     release, machine = _system(ssh.host, facts["release"][0], facts["python"][0].split())
     if "systemd" not in facts:
-        raise InputError(f"{ssh.host}: systemd does not run there, and the service needs it")
+        raise InputError(f"{ssh.host}: systemd is not running there, and the service needs it")
     lying = [entry.partition("\t") for entry in facts.get("file", ())]
     return DeviceState(
         release=release,
@@ -69,21 +75,26 @@ def look_at(ssh: Ssh) -> DeviceState:
 def _system(host: str, release: str, python: Sequence[str]) -> tuple[Release, str]:
     if release not in RELEASES:
         known = " and ".join(RELEASES)
-        raise InputError(f"{host}: its system is {release or 'none that tells its name'}; FER-Edge goes onto {known}")
+        raise InputError(f"{host}: its system is {release or 'unknown'}; FER-Edge supports {known}")
     if len(python) != 3:
-        raise InputError(f"{host}: there is no /usr/bin/python3: sudo apt-get install python3")
+        raise InputError(f"{host}: /usr/bin/python3 is not installed: sudo apt-get install python3")
     machine, bits, version = python
     if machine not in MACHINES or bits != "64":
-        raise InputError(f"{host}: a {bits}-bit system on {machine}; FER-Edge needs 64 bit on {' or '.join(MACHINES)}")
+        raise InputError(f"{host}: a {bits}-bit system on {machine}; FER-Edge needs 64 bits on {' or '.join(MACHINES)}")
     if version != RELEASES[release].python:
-        raise InputError(f"{host}: its Python is {version}, and that of {release} is {RELEASES[release].python}")
+        raise InputError(f"{host}: its Python is {version}, but {release} has {RELEASES[release].python}")
     return RELEASES[release], machine
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is done about a payload: ``send`` goes over the line, ``copy`` (from, to) is there already, ``delete`` is
-    of an older one.
+    """What to do for a payload.
+
+    Attributes:
+        send: files to send.
+        copy: files that are on the device already, as (from, to).
+        delete: files of an older payload.
+        changes: what changes, in words.
     """
 
     send: list[PayloadFile]
@@ -93,7 +104,7 @@ class Plan:
 
 
 def make_plan(host: str, state: DeviceState, payload: Sequence[PayloadFile], *, replace_config: bool) -> Plan:
-    """Compare. Raises OutputError where there is no room for it there."""
+    """Compare the device with a payload. Raises OutputError if the device has not enough free space."""
     inside = f"{state.staging}/"
     by_sum = {digest: path for path, digest in state.files.items() if not path.startswith(inside)}
     send, copy, needed_bytes = [], [], 0
@@ -113,16 +124,16 @@ def make_plan(host: str, state: DeviceState, payload: Sequence[PayloadFile], *, 
     if release_id(payload) == state.current:
         installed_kib = 0
     needed_kib = needed_bytes // 1024
-    # Both may well be on one file system.
+    # Both may be on the same file system.
     places = ((state.staging, needed_kib, state.room_staging), ("/opt", installed_kib + needed_kib, state.room_opt))
     for place, needed, free in places:
         if needed > free:
-            raise OutputError(f"{host}: no room in {place}: {needed // 1024} MiB are needed, {free // 1024} are free")
+            raise OutputError(f"{host}: no room in {place}: {needed // 1024} MiB needed, {free // 1024} MiB free")
     return Plan(send, copy, delete, _changes(state, payload, replace_config=replace_config))
 
 
 def _changes(state: DeviceState, payload: Sequence[PayloadFile], *, replace_config: bool) -> list[str]:
-    """What will be other than it is, in words; nothing that is secret."""
+    """Describe what changes, without secrets."""
     by_path = {file.path: file for file in payload}
     lines = []
     new = release_id(payload)
@@ -139,10 +150,10 @@ def _changes(state: DeviceState, payload: Sequence[PayloadFile], *, replace_conf
         digest = by_path["config.toml"].sha256()
         if digest != state.settings:
             kept = state.settings not in ("", state.shipped) and not replace_config
-            told = "kept, since they were changed there (--replace-config)" if kept else "these in place of those there"
+            text = "kept, because they were changed there (--replace-config)" if kept else "replaced"
             if not state.settings:
-                told = "new, or as they are: sudo would have to ask" if state.root == "password" else "new"
-            lines.append(f"settings: {told}")
+                text = "new, or unchanged: reading them needs sudo's password" if state.root == "password" else "new"
+            lines.append(f"settings: {text}")
     secrets = [path for path in by_path if path.startswith("secrets/")]
     return lines + ([f"secrets: {', '.join(path.removeprefix('secrets/') for path in secrets)}"] if secrets else [])
 

@@ -1,10 +1,10 @@
-# Asked of a device by `fer-edge deploy`: what it is, and what it has. One fact a line: NAME, a tab, what is so.
+# Run on a device by `fer-edge deploy`: report its state. One fact per line: name, tab, value.
 fact() {
     printf '%s\t%s\n' "$1" "$2"
 }
 staging=$HOME/.cache/fer-edge/payload
 PATH=$PATH:/usr/sbin:/sbin
-# What is secret lies there for as long as install.sh needs it; a run that was killed may have left it.
+# Secrets are needed only while install.sh runs; a run that was killed may have left them.
 lock=/opt/fer-edge/.lock
 if [ -d "$staging" ] && { [ ! -e "$lock" ] || flock -n "$lock" true; }; then
     rm -rf "$staging/secrets"
@@ -36,7 +36,7 @@ fact room_opt "$(df -Pk /opt | awk 'NR == 2 { print $4 }')"
 fact settings "$($asked sha256sum /etc/fer-edge/config.toml 2>/dev/null | cut -c 1-64)"
 # shellcheck disable=SC2086
 fact shipped "$($asked sha256sum /opt/fer-edge/shipped/proven/config.toml 2>/dev/null | cut -c 1-64)"
-# A card that was made by `fer-edge flash` has its wheels there.
+# A card that `fer-edge flash` made has its wheels on the boot partition.
 for folder in "$staging" /boot/firmware/fer-edge; do
     [ -d "$folder" ] || continue
     find "$folder" -type f -exec sha256sum {} + 2>/dev/null | while read -r sum file; do

@@ -1,4 +1,4 @@
-"""What a stock image is given so that it customises itself, and installs FER-Edge, at its first boot."""
+"""The files that make a stock image customise itself and install FER-Edge at its first boot."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class BootFile:
-    """``path`` is relative to the boot partition; ``secret`` says that ``data`` may not be shown, nor left there."""
+    """A file of the boot partition; ``secret`` files are not shown and are removed after use."""
 
     path: str
     data: bytes = field(repr=False)

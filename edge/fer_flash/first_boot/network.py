@@ -1,4 +1,4 @@
-"""The network of a Pi, as NetworkManager has it, and for cloud-init what of it is wired, as netplan has it."""
+"""The network settings of a Pi: NetworkManager profiles, and netplan for the wired interface under cloud-init."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import uuid
 from fer_flash.first_boot.yaml_text import Yaml
 from fer_flash.settings.pi_config import NetworkSettings, PiConfig
 
-_NAMESPACE = uuid.UUID("8d5b8fd0-7c3a-4a2e-9b1d-3a1c7f3f5e60")  # ours: equal settings make equal files
+_NAMESPACE = uuid.UUID("8d5b8fd0-7c3a-4a2e-9b1d-3a1c7f3f5e60")  # fixed, so that equal settings give equal files
 
 
 def wifi_connection(config: PiConfig) -> str:
-    """The profile of the wireless network, as in nm-settings-keyfile(5); empty where there is none."""
+    """Return the profile of the wireless network (nm-settings-keyfile(5)); "" if there is none."""
     wifi = config.settings.wifi
     if wifi.ssid is None:
         return ""
     network = config.settings.network
     fixed = network if network.address and network.interface.startswith("wl") else None
     lines = _connection("preconfigured", "wifi", fixed)
-    # As numbers, which rpi-preseed does too: any name can be written so, and none is taken for something else.
+    # As byte values, like rpi-preseed: this works for any name and cannot be misread.
     name = "".join(f"{byte};" for byte in wifi.ssid.encode("utf-8"))
     lines += ["[wifi]", "mode=infrastructure", f"ssid={name}", f"hidden={'true' if wifi.hidden else 'false'}"]
-    lines += ["powersave=2", ""]  # off: nm-settings(5); setup.sh says so for networks that are set up later
+    lines += ["powersave=2", ""]  # disabled: nm-settings(5); setup.sh sets it for networks that are added later
     if config.wifi_key is not None:
-        # "wpa-psk" is WPA2, and WPA3 beside it where the psk is a passphrase; "sae" is WPA3 alone: nm-settings(5).
+        # "wpa-psk" is WPA2, and also WPA3 if the psk is a passphrase; "sae" is WPA3 only: nm-settings(5).
         management = "sae" if wifi.security == "wpa3" else "wpa-psk"
         lines += ["[wifi-security]", f"key-mgmt={management}", f"psk={_keyfile_value(config.wifi_key)}", ""]
     return "\n".join([*lines, *_addresses(fixed), ""])
 
 
 def wired_connection(config: PiConfig) -> str:
-    """The profile of a wired interface with a fixed address; empty where DHCP serves, which needs no profile."""
+    """Return the profile of a wired interface with a fixed address; "" for DHCP, which needs no profile."""
     network = config.settings.network
     if not network.address or network.interface.startswith("wl"):
         return ""
@@ -40,10 +40,10 @@ def wired_connection(config: PiConfig) -> str:
 
 
 def netplan(config: PiConfig) -> dict[str, Yaml]:
-    """The wired interface as cloud-init's network configuration, version 2, which is netplan's.
+    """Return the wired interface as cloud-init's network configuration, version 2, which is netplan's format.
 
-    The wireless network is not in it: cloud-init writes what it reads here into its log and into its instance's files,
-    the key with it (cloudinit/stages.py, apply_network_config).
+    The wireless network is left out: cloud-init copies what it reads here, including the key, into its log and its
+    instance files (cloudinit/stages.py, apply_network_config).
     """
     network = config.settings.network
     wireless = network.interface.startswith("wl")
@@ -83,7 +83,7 @@ def _addresses(fixed: NetworkSettings | None) -> list[str]:
             lines += ["method=auto", ""]
             continue
         lines += ["method=manual", f"address1={fixed.address}{f',{fixed.gateway}' if fixed.gateway else ''}"]
-        # Servers of the other family go to the section of their own.
+        # DNS servers of the other family are in its own section.
         lines += [*_servers(fixed, family), ""]
     return lines
 
@@ -94,7 +94,7 @@ def _servers(fixed: NetworkSettings, family: int) -> list[str]:
 
 
 def _keyfile_value(text: str) -> str:
-    """A string of a GLib key file: backslashes doubled, and ``\\s`` for spaces at its ends, which would be cut off."""
+    """Escape a string for a GLib key file: double backslashes, and ``\\s`` for leading and trailing spaces."""
     inner = text.strip(" ")
     before = len(text) - len(text.lstrip(" "))
     after = len(text) - before - len(inner)

@@ -1,21 +1,22 @@
-"""The files of each style.
+"""The files of the first boot, for each style of customisation.
 
-In every style a script, setup.sh, sets what the style itself cannot, and a service, first-boot.sh, then scrubs the
-secrets and installs FER-Edge from the payload; both lie in ``fer-edge/first-boot`` on the boot partition. They differ
-in who makes the account, and in what starts setup.sh:
+In every style, the script setup.sh applies the settings that the style itself cannot, and the service first-boot.sh
+then erases the secrets and installs FER-Edge from the payload. Both are in ``fer-edge/first-boot`` on the boot
+partition. The styles differ in what creates the account and what starts setup.sh:
 
-``systemd``: firstrun.sh, which ``systemd.run=`` in cmdline.txt names (systemd-run-generator(8)), as Raspberry Pi Imager
-does it (src/imagewriter.cpp, src/customization_generator.cpp). A restart follows.
+``systemd``: firstrun.sh, which ``systemd.run=`` in cmdline.txt names (systemd-run-generator(8)), as in Raspberry Pi
+Imager
+(src/imagewriter.cpp, src/customization_generator.cpp). A restart follows.
 
-``cloudinit``: ``bootcmd`` of user-data, which runs at every boot; ``runcmd`` runs once for an instance, even where the
-power fails in the middle of it. cloud-init makes the account. It gets no secret, since it keeps copies: of the network
-in its log, of user-data in its instance's folder. setup.sh writes the wireless network, and gives the account its
-password once cloud-init is through.
+``cloudinit``: ``bootcmd`` in user-data, which runs at every boot; ``runcmd`` runs only once per instance, even if the
+power failed during it. cloud-init creates the account. It gets no secrets, since it keeps copies: of the network in its
+log, of user-data in its instance folder. setup.sh writes the wireless network, and sets the password of the account
+after cloud-init has finished.
 
-``rpi-preseed``: ``runcmd.early`` of rpi-preseed.toml, before the network is up and before anybody can log in.
-rpi-preseed renames the account (raspberrypi/rpi-preseed: schema/rpi-preseed.schema, src/apply). It gets no secret: it
-would write the key of the network into NetworkManager's file unescaped, knows no fixed address for Wi-Fi, and where it
-takes a password out of its own file the old text stays in free blocks.
+``rpi-preseed``: ``runcmd.early`` in rpi-preseed.toml, before network and login are available. rpi-preseed renames the
+account (raspberrypi/rpi-preseed: schema/rpi-preseed.schema, src/apply). It gets no secrets: it would write the network
+key unescaped into NetworkManager's file, does not support a fixed address for Wi-Fi, and when it deletes a password
+from its own file, the old text stays in free blocks.
 """
 
 from __future__ import annotations
@@ -36,37 +37,37 @@ from fer_flash.image.stock_system import StockSystem, Style
 from fer_flash.settings.pi_config import PiConfig
 
 FOLDER = "fer-edge/first-boot"
-"""Where the scripts lie on the boot partition."""
+"""Folder of the scripts on the boot partition."""
 MOUNTED = "/boot/firmware"
-"""Where Raspberry Pi OS has its boot partition since Bookworm."""
+"""Mount point of the boot partition on Raspberry Pi OS since Bookworm."""
 REPORT = "fer-edge-first-boot.txt"
-"""What the first boot did, without secrets, on the boot partition."""
+"""Report of the first boot, without secrets, on the boot partition."""
 
 _SCRIPTS = ("setup.sh", "first-boot.sh", "fer-edge-first-boot.service")
 ACCOUNT_GROUPS = "users,adm,dialout,audio,netdev,video,plugdev,cdrom,games,input,gpio,spi,i2c,render,sudo"
-"""As Raspberry Pi Imager has them (src/customization_generator.cpp)."""
+"""The groups that Raspberry Pi Imager uses (src/customization_generator.cpp)."""
 EARLY_S = 25
-"""Seconds for setup.sh under rpi-preseed, whose service has 30 in all; what it does not come to, first-boot.sh does."""
+"""Timeout of setup.sh under rpi-preseed in seconds; its service has 30 s in all. first-boot.sh does what is left."""
 
 
 class BootPartition(Protocol):
-    """What is read of the image's boot partition."""
+    """The image's boot partition, to read from."""
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file or folder."""
+        """Return whether there is such a file or folder."""
         ...
 
     def read(self, path: str) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         ...
 
 
 def first_boot_files(system: StockSystem, config: PiConfig, boot: BootPartition) -> list[BootFile]:
-    """What to write to the boot partition; a file that is there already is replaced as a whole.
+    """Return the files to write to the boot partition; each replaces an existing one completely.
 
-    Raises InputError where the image lacks what the style needs.
+    Raises InputError if the image lacks something that the style needs.
     """
-    words = ["cgroup_enable=memory"]  # which the firmware turns off; MemoryMax of fer-edge.service needs it
+    words = ["cgroup_enable=memory"]  # MemoryMax of fer-edge.service needs it; the firmware turns it off by default
     if config.settings.wifi.country:
         words.append(f"cfg80211.ieee80211_regdom={config.settings.wifi.country}")
     if system.style is Style.SYSTEMD:
@@ -87,27 +88,27 @@ def first_boot_files(system: StockSystem, config: PiConfig, boot: BootPartition)
 
 
 def warnings(system: StockSystem, config: PiConfig) -> tuple[str, ...]:
-    """What a person should know before the card is written, a line each."""
+    """Return what to know before the card is written, one line each."""
     names = {
         Style.SYSTEMD: "firstrun.sh",
         Style.CLOUDINIT: "user-data, network-config and meta-data",
         Style.PRESEED: "rpi-preseed.toml",
     }
     once = (
-        f"edits of {names[system.style]} or of {FOLDER} on the card have no effect once the Pi has booted from it: "
-        "compose and write it anew, or change the running Pi (fer-edge deploy)"
+        f"edits of {names[system.style]} or of {FOLDER} on the card have no effect after its first boot: "
+        "compose and write it again, or change the running Pi (fer-edge deploy)"
     )
     return (*config.notes(), once)
 
 
 def settings_text(system: StockSystem, config: PiConfig) -> tuple[str, bool]:
-    """What setup.sh reads, and whether it is secret: assignments of the shell, so quoted that no value is looked into.
+    """Return the settings for setup.sh as quoted shell assignments, and whether they are secret.
 
-    Secrets stand nowhere else on the boot partition but in the payload.
+    Apart from the payload, this is the only file on the boot partition with secrets.
     """
     settings = config.settings
     password_hash, wifi = config.password_hash or "", wifi_connection(config)
-    # cloud-init has it in its network-config.
+    # cloud-init gets it from network-config.
     wired = "" if system.style is Style.CLOUDINIT else wired_connection(config)
     values = {
         "FER_HOSTNAME": settings.system.hostname,
@@ -125,14 +126,14 @@ def settings_text(system: StockSystem, config: PiConfig) -> tuple[str, bool]:
     }
     lines = (f"{name}={shlex.quote(value)}\n" for name, value in values.items())
     head = (
-        "# shellcheck shell=sh disable=SC2016,SC2034 # nothing in a value is to be expanded; setup.sh uses them all\n"
+        "# shellcheck shell=sh disable=SC2016,SC2034 # values are not expanded; setup.sh uses all of them\n"
         "# Settings of the first boot, written by `fer-edge flash compose`; overwritten and removed after it.\n"
     )
     return head + "".join(lines), bool(password_hash or (wifi and config.wifi_key is not None))
 
 
 def _script(name: str) -> bytes:
-    # As text, so that a checkout with Windows' line ends does no harm.
+    # Read as text, so that a checkout with Windows line ends works.
     text = files("fer_flash").joinpath("first_boot", "scripts", name).read_text(encoding="utf-8")
     return text.replace("\r\n", "\n").encode("utf-8")
 
@@ -147,10 +148,10 @@ def _systemd_files() -> tuple[list[BootFile], list[str]]:
 
 
 def _cloudinit_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFile], list[str]]:
-    scrubbed = _cloud_config(_lasting(config), "What was here was done at the first boot; edits have no effect.")
-    user_data = _cloud_config(_user_data(config), "Done once, at the first boot; then scrubbed.")
+    scrubbed = _cloud_config(_lasting(config), "The first boot has applied what was here; edits have no effect.")
+    user_data = _cloud_config(_user_data(config), "Applied once, at the first boot; then erased.")
     network = yaml_text(netplan(config))
-    # Of what is no secret alone: a hash over the key of the network would let one try passphrases against it.
+    # Without secrets: a hash that includes the network key would allow testing passphrases against it.
     open_settings, _ = settings_text(system, dataclasses.replace(config, password_hash=None, wifi_key=None))
     content = yaml_text(_user_data(config)) + network + open_settings
     instance = f"fer-edge-{hashlib.sha256(content.encode('utf-8')).hexdigest()[:16]}"
@@ -161,7 +162,7 @@ def _cloudinit_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFi
         BootFile("network-config", network.encode("utf-8")),
         BootFile(f"{FOLDER}/user-data.scrubbed", scrubbed),
     ]
-    # As Imager does since its pull request 1529: so cloud-init knows, at each boot, that this instance is done.
+    # As in Imager since its pull request 1529: cloud-init then knows at each boot that this instance is done.
     return seed, [f"ds=nocloud;i={instance}"]
 
 
@@ -170,7 +171,7 @@ def _cloud_config(table: dict[str, Yaml], comment: str) -> bytes:
 
 
 def _lasting(config: PiConfig) -> dict[str, Yaml]:
-    # cloud-init sets the name of the host at every boot (cc_update_hostname), so it must find it there.
+    # cloud-init sets the host name at every boot (cc_update_hostname), so it must stay in the seed.
     return {"hostname": config.settings.system.hostname, "manage_etc_hosts": True}
 
 
@@ -180,10 +181,10 @@ def _user_data(config: PiConfig) -> dict[str, Yaml]:
         "name": config.settings.user.name,
         "groups": ACCOUNT_GROUPS,
         "shell": "/bin/bash",
-        "lock_passwd": True,  # until setup.sh gives it one
+        "lock_passwd": True,  # setup.sh sets the password
     }
     if config.password_hash is None:
-        user["sudo"] = "ALL=(ALL) NOPASSWD:ALL"  # it would ask for a password that there is not
+        user["sudo"] = "ALL=(ALL) NOPASSWD:ALL"  # sudo must not ask for a password
     if config.ssh_keys:
         user["ssh_authorized_keys"] = list(config.ssh_keys)
     return {
@@ -194,7 +195,7 @@ def _user_data(config: PiConfig) -> dict[str, Yaml]:
         "ssh_pwauth": ssh.password_login,
         "disable_root": True,
         "users": [user],
-        # cloud-init goes on asking for it by a copy of its own, also when `fer-edge deploy --remove` has taken it away.
+        # cloud-init keeps a copy of this command and runs it even after `fer-edge deploy --remove` deleted the script.
         "bootcmd": [["sh", "-c", f"[ ! -e {setup} ] || exec sh {setup} cloudinit"]],
     }
 
@@ -205,7 +206,7 @@ def _preseed_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFile
         "config_version": "1.0",
         "system": {"hostname": settings.system.hostname},
         "user": {"name": settings.user.name, "passwordless_sudo": config.password_hash is None},
-        # The keys are setup.sh's to write: some versions pass them to imager_custom in a way that it takes wrongly.
+        # setup.sh writes the keys: some versions of rpi-preseed pass them to imager_custom incorrectly.
         "ssh": {"enabled": settings.ssh.enabled, "password_authentication": settings.ssh.password_login},
         "locale": {
             "keymap": settings.system.keymap,
@@ -222,5 +223,5 @@ def _preseed_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFile
     ]
     unknown = sorted(set(used) - system.preseed_keys) if system.preseed_keys else []
     if unknown:
-        raise InputError(f"this image's rpi-preseed does not know {', '.join(unknown)}; take a newer image")
+        raise InputError(f"this image's rpi-preseed does not know {', '.join(unknown)}; use a newer image")
     return [BootFile("rpi-preseed.toml", strict_toml.dump(tables).encode("utf-8"))], []

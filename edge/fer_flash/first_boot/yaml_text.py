@@ -1,4 +1,4 @@
-"""YAML of nested mappings, lists, strings and booleans: the little that cloud-init's files need."""
+"""Write the subset of YAML that cloud-init's files need: nested mappings, lists, strings, integers and booleans."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Yaml = str | bool | int | Sequence["Yaml"] | Mapping[str, "Yaml"]
 _ESCAPES = {"\\": "\\\\", '"': '\\"'}
 _PLAIN = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-"""Words that YAML 1.1 takes for something else than text."""
+"""Words that YAML 1.1 does not read as text."""
 
 
 def yaml_text(value: Mapping[str, Yaml]) -> str:
-    """Block style, every string and key in double quotes: what looks like a number, a date or ``no`` stays a string.
+    """Return ``value`` in block style, with quoted strings, so that numbers, dates and ``no`` stay strings.
 
-    The quoting is YAML 1.2, section 7.3.1, whose ``\\xNN``, ``\\uNNNN`` and ``\\UNNNNNNNN`` 1.1 has as well.
+    The quoting is that of YAML 1.2, section 7.3.1; YAML 1.1 has the same ``\\xNN``, ``\\uNNNN`` and ``\\UNNNNNNNN``.
     """
     return "".join(f"{line}\n" for line in _lines(value))
 

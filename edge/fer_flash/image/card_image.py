@@ -30,7 +30,7 @@ class CardImage:
         target: what errors about writing call it (default: ``name``).
 
     Raises:
-        InputError: if there is no image, a partition is missing, or the image is damaged or truncated.
+        InputError: if the file is missing or not an image, lacks a partition, or is damaged or truncated.
         OutputError: if the file cannot be opened for writing.
     """
 

@@ -1,7 +1,7 @@
-"""Comparing buffers at the speed of memory.
+"""Compare buffers fast.
 
-Views are compared element by element, which takes many times longer than bytes do; copies of a few kilobytes stay in
-the processor's cache and cost next to nothing.
+Comparing memoryviews goes element by element and is many times slower than comparing bytes; copies of a few kilobytes
+stay in the processor's cache and cost almost nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ _ZEROS = bytes(PIECE_BYTES)
 
 
 def first_difference(one: memoryview, other: memoryview) -> int | None:
-    """The first index at which two buffers of the same length differ; None where they are equal."""
+    """Return the first index at which two buffers of equal length differ; None if they are equal."""
     for start in range(0, len(one), PIECE_BYTES):
         left, right = one[start : start + PIECE_BYTES].tobytes(), other[start : start + PIECE_BYTES].tobytes()
         if left != right:
@@ -20,7 +20,7 @@ def first_difference(one: memoryview, other: memoryview) -> int | None:
 
 
 def all_zero(data: memoryview) -> bool:
-    """Whether ``data`` holds nothing but zeros; soon told of most data that does not."""
+    """Return whether ``data`` contains only zeros; fast for most data that does not."""
     for start in range(0, len(data), PIECE_BYTES):
         piece = data[start : start + PIECE_BYTES]
         if piece[0] or piece.tobytes() != _ZEROS[: len(piece)]:

@@ -1,4 +1,4 @@
-"""Read dpkg's status file: which packages a system has (deb822 stanzas, as in dpkg-query(1))."""
+"""Read dpkg's status file, the list of installed packages (deb822 stanzas, as in dpkg-query(1))."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 STATUS = "var/lib/dpkg/status"
-"""Where a Debian system keeps it."""
+"""Path of the file on a Debian system."""
 
 _FIELD = re.compile(r"^(Package|Status|Architecture|Version):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 
@@ -23,12 +23,12 @@ class InstalledPackage:
 def installed_packages(status: str) -> dict[str, InstalledPackage]:
     """Return the installed packages of a status file, by name.
 
-    A package that is installed for two architectures is listed once, with the first of them.
+    A package that is installed for two architectures is listed once, with the first one.
     """
     found: dict[str, InstalledPackage] = {}
     for stanza in re.split(r"\n\s*\n", status):
         fields: dict[str, str] = dict(_FIELD.findall(stanza))
-        # "hold ok installed" is installed as well.
+        # "hold ok installed" is also installed.
         if fields.get("Status", "").endswith(" ok installed") and "Package" in fields:
             name = fields["Package"]
             package = InstalledPackage(name, fields.get("Architecture", ""), fields.get("Version", ""))

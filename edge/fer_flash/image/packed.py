@@ -1,6 +1,6 @@
-"""Card images as they are kept and published: raw, .xz, .gz, or a .zip with one .img in it.
+"""Open card images: raw, .xz, .gz, or a .zip that contains one .img.
 
-What a file holds is told from its first bytes, not from its name, and unpacked while it is read.
+The form is detected from the first bytes, not from the file name. Images are unpacked while they are read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fer_edge.system.one_line import printable
 from fer_flash.image.xz import XzContent, xz_content_size
 
 HEAD_BYTES = 8
-"""Bytes at a file's beginning from which its form is told."""
+"""Number of bytes that ``form_of`` needs."""
 
 
 class Form(StrEnum):
@@ -39,8 +39,8 @@ _MAGIC = {b"\xfd7zXZ\0": Form.XZ, b"\x1f\x8b": Form.GZ, b"PK\x03\x04": Form.ZIP}
 _OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!": "RAR"}
 _ENCRYPTED = 1  # of a zip member's flags (APPNOTE.TXT, section 4.4.4)
 _SECTOR = 512
-# Whatever is started from a disk's first sector, an MBR or a FAT boot sector, has this at its end; the protective MBR
-# before a GPT has it too (UEFI specification 2.10, section 5.2.3).
+# Every boot sector, MBR or FAT, ends with this signature, and so does the protective MBR before a GPT (UEFI
+# specification 2.10, section 5.2.3).
 _SIGNATURE = b"\x55\xaa"
 _DAMAGED = (lzma.LZMAError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, EOFError, UnicodeDecodeError)
 
@@ -50,7 +50,7 @@ class _Readable(Protocol):
 
 
 class Content:
-    """The bytes of an image, from the first to the last. Raises InputError unless it begins as a card's."""
+    """The content of an image. Raises InputError unless it starts like a card's."""
 
     def __init__(self, stream: _Readable, shown: str) -> None:
         self._stream, self._shown = stream, shown
@@ -61,9 +61,9 @@ class Content:
         self._head = first
 
     def read_into(self, buffer: memoryview) -> int:
-        """Fill ``buffer``; fewer bytes than it has are there only at the end of the image.
+        """Fill ``buffer`` and return the number of bytes; fewer than its size only at the end of the image.
 
-        Raises InputError where the file is damaged, cut off or cannot be read.
+        Raises InputError if the file is damaged, truncated or cannot be read.
         """
         filled = min(len(buffer), len(self._head))
         buffer[:filled], self._head = self._head[:filled], self._head[filled:]
@@ -74,17 +74,17 @@ class Content:
 
 
 def form_of(head: bytes, shown: str) -> Form:
-    """How a file that begins with ``head`` is packed. Raises InputError for what is packed in a way not known here."""
+    """Return the form of a file that starts with ``head``. Raises InputError for an unsupported compression."""
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
-            raise InputError(f"{shown}: packed by {name}, which is not read here; unpack it, or take an .img.xz")
+            raise InputError(f"{shown}: compressed with {name}, which is not supported; unpack it, or use an .img.xz")
     return next((form for magic, form in _MAGIC.items() if head.startswith(magic)), Form.RAW)
 
 
 def content_size(stored: BinaryIO, form: Form, shown: str) -> int | None:
-    """Bytes of the image in the seekable ``stored``, without unpacking it; None where that cannot be told (gz).
+    """Return the size of the image in the seekable ``stored`` without unpacking it; None if that is impossible (gz).
 
-    Raises InputError where the file is damaged, cut off, or holds no image.
+    Raises InputError if the file is damaged, truncated, or contains no image.
     """
     with reading(shown):
         if form is Form.XZ:
@@ -97,9 +97,9 @@ def content_size(stored: BinaryIO, form: Form, shown: str) -> int | None:
 
 @contextmanager
 def open_content(stored: BinaryIO, form: Form, shown: str) -> Iterator[Content]:
-    """The image in ``stored``, which is at its beginning and for a zip seekable; ``shown`` is what errors call it.
+    """Open the image in ``stored``, which is at its start and must be seekable for a zip; errors call it ``shown``.
 
-    Raises InputError where it is damaged, cannot be read, or is no card image.
+    Raises InputError if it is damaged, cannot be read, or is not a card image.
     """
     with ExitStack() as stack:
         with reading(shown):
@@ -118,7 +118,7 @@ def open_content(stored: BinaryIO, form: Form, shown: str) -> Iterator[Content]:
 
 @contextmanager
 def reading(shown: str) -> Iterator[None]:
-    """InputError for what goes wrong when a packed file is read; ``shown`` is what errors call it."""
+    """Convert errors of reading a packed file into InputError; ``shown`` is the name in the message."""
     try:
         yield
     except InputError:
@@ -127,35 +127,35 @@ def reading(shown: str) -> Iterator[None]:
         raise damaged(shown, reason_of(error)) from error
     except OSError as error:
         raise InputError(f"{shown}: cannot read it: {reason_of(error)}") from error
-    except RuntimeError as error:  # what zipfile says of a method or a version that it does not know
+    except RuntimeError as error:  # zipfile: unsupported compression method or version
         raise InputError(f"{shown}: cannot unpack it: {reason_of(error)}; unpack it yourself") from error
 
 
 def damaged(shown: str, how: str) -> InputError:
-    """The error for an image that is not whole."""
-    return InputError(f"{shown}: damaged or cut off ({how}); download or compose it again")
+    """Return the error for a damaged or truncated image."""
+    return InputError(f"{shown}: damaged or truncated ({how}); download or compose it again")
 
 
 def _image_in(archive: zipfile.ZipFile, shown: str) -> zipfile.ZipInfo:
-    """The one image in ``archive``. Raises InputError where there is none, or more, or it needs a password."""
+    """Return the one image in ``archive``. Raises InputError if there is none or more, or it needs a password."""
     images = [entry for entry in archive.infolist() if _is_image(entry.filename)]
     if len(images) != 1:
         names = ", ".join(printable(entry.filename) for entry in images[:3]) or "none"
-        raise InputError(f"{shown}: a zip must hold one .img; it holds {len(images)} ({names})")
+        raise InputError(f"{shown}: a zip must contain one .img; this one contains {len(images)} ({names})")
     if images[0].flag_bits & _ENCRYPTED:
         raise InputError(f"{shown}: {printable(images[0].filename)} in it is encrypted; unpack it yourself")
     return images[0]
 
 
 def _is_image(name: str) -> bool:
-    # What macOS adds lies in a folder of its own, or beside the file that it tells about, named as that with "._".
+    # macOS adds metadata in the folder __MACOSX, or as "._NAME".
     path = PurePosixPath(name)
     return path.suffix.lower() == ".img" and path.parts[0] != "__MACOSX" and not path.name.startswith("._")
 
 
 def _demand_image(first: memoryview, shown: str) -> None:
-    """Raise InputError unless these first bytes could be a card's, so that gigabytes of other things are not copied."""
+    """Raise InputError unless the first bytes could be those of a card, before gigabytes of other data are copied."""
     if not first:
         raise InputError(f"{shown}: is empty")
     if first[_SECTOR - len(_SIGNATURE) :] != _SIGNATURE:
-        raise InputError(f"{shown}: holds no card image: there is no partition table at its start; download it again")
+        raise InputError(f"{shown}: not a card image: it does not start with a partition table; download it again")

@@ -1,8 +1,7 @@
-"""The partitions of a raw image, from an MBR or a GPT.
+"""Read the partitions of a raw image from an MBR or a GPT.
 
-MBR: the table of four entries at byte 446, as UEFI 2.10, 5.2.1 tells of it; what lies in an extended partition is not
-looked for, Raspberry Pi OS has none. GPT: UEFI 2.10, 5.3; the second header, in the last sector, serves where the first
-one is broken.
+MBR: the table of four entries at byte 446 (UEFI 2.10, 5.2.1); logical partitions are ignored, since Raspberry Pi OS has
+none. GPT: UEFI 2.10, 5.3; the second header, in the last sector, is used if the first one is damaged.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from fer_edge.errors import InputError
 from fer_flash.image.file_systems.region import Region
 
 SECTOR = 512
-"""Bytes; cards have no other size."""
+"""Bytes; cards use no other size."""
 
 _MBR_ENTRIES, _MBR_SIGNATURE = 446, b"\x55\xaa"
-_PROTECTIVE = 0xEE  # the MBR's one partition where a GPT stands behind it
+_PROTECTIVE = 0xEE  # type of the MBR's only partition if there is a GPT
 _MBR_FAT = {0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E, 0xEF}
 _MBR_LINUX = 0x83
 _GPT_SIGNATURE = b"EFI PART"
 _GPT_HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 _GPT_ENTRY = struct.Struct("<16s16sQQQ72s")
-_MAX_ENTRY_BYTES = 1 << 20  # every program writes 128 entries of 128 bytes
+_MAX_ENTRY_BYTES = 1 << 20  # all known programs write 128 entries of 128 bytes
 _GPT_KINDS = {
-    "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7": "fat",  # Microsoft basic data, which parted writes for FAT
+    "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7": "fat",  # Microsoft basic data, which parted uses for FAT
     "c12a7328-f81f-11d2-ba4b-00a0c93ec93b": "fat",  # EFI system partition
     "0fc63daf-8483-4772-8e79-3d69d8477de4": "linux",
     "b921b045-1df0-41c3-af44-4c6f280d3fae": "linux",  # Linux root, arm64 (Discoverable Partitions Specification)
@@ -37,7 +36,7 @@ _GPT_KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One partition: ``start`` and ``size`` in bytes, ``kind`` "fat", "linux" or as the table has it: 0x82, a GUID."""
+    """A partition: ``start`` and ``size`` in bytes, ``kind`` "fat", "linux", or the table's own (0x82, a GUID)."""
 
     number: int
     start: int
@@ -46,9 +45,9 @@ class Partition:
 
 
 def read_partitions(image: Region) -> tuple[Partition, ...]:
-    """The partitions of a whole image, as their table has them.
+    """Return the partitions of a whole image, as its table lists them.
 
-    Raises InputError where there is no table, where it makes no sense, or where a partition reaches beyond the image.
+    Raises InputError if the table is missing or inconsistent, or a partition extends beyond the image.
     """
     if image.size == 0:
         raise InputError(f"{image.name}: is empty")
@@ -61,7 +60,7 @@ def read_partitions(image: Region) -> tuple[Partition, ...]:
     if any(kind == _PROTECTIVE for _, kind, _, _ in entries):
         partitions = _gpt(image)
     else:
-        # A lone FAT ends with the same signature; where a table would be, it has program text.
+        # A FAT without a partition table has the same signature, and program code at the position of the table.
         if any(status not in (0, 0x80) for status, *_ in entries):
             raise _no_table(image)
         partitions = tuple(
@@ -82,16 +81,16 @@ def _mbr_kind(kind: int) -> str:
 
 
 def _gpt(image: Region) -> tuple[Partition, ...]:
-    """The partitions of the first GPT that is whole."""
+    """Return the partitions of the first undamaged GPT."""
     for at in (SECTOR, (image.size // SECTOR - 1) * SECTOR):
         entries = _gpt_entries(image, at)
         if entries is not None:
             return tuple(_gpt_partitions(entries))
-    raise image.damaged(f"a GPT of which neither header, at bytes {SECTOR} and {at}, agrees with its checksums")
+    raise image.damaged(f"a GPT whose headers, at bytes {SECTOR} and {at}, both have wrong checksums")
 
 
 def _gpt_entries(image: Region, at: int) -> list[bytes] | None:
-    """The entries that the header at byte ``at`` leads to; None where it or they are broken."""
+    """Return the entries of the header at byte ``at``; None if it or they are damaged."""
     sector = image.read(at, SECTOR)
     (signature, _, size, checksum, _, _, _, _, _, _, table, count, entry_size, table_checksum) = (
         _GPT_HEADER.unpack_from(sector)
@@ -113,7 +112,7 @@ def _gpt_entries(image: Region, at: int) -> list[bytes] | None:
 def _gpt_partitions(entries: list[bytes]) -> Iterator[Partition]:
     for index, entry in enumerate(entries):
         kind, _, first, last, _, _ = _GPT_ENTRY.unpack(entry)
-        if any(kind):  # all zero where there is none
+        if any(kind):  # all zeros: unused
             guid = str(uuid.UUID(bytes_le=kind))
             yield Partition(index + 1, first * SECTOR, (last - first + 1) * SECTOR, _GPT_KINDS.get(guid, guid))
 
@@ -123,8 +122,8 @@ def _check_places(image: Region, partitions: tuple[Partition, ...]) -> None:
     for each in sorted(partitions, key=lambda partition: partition.start):
         if each.start + each.size > image.size:
             raise InputError(
-                f"{image.name}: partition {each.number} ends at byte {each.start + each.size}, and the image after "
-                f"{image.size}: it is cut off; download or unpack it again"
+                f"{image.name}: partition {each.number} ends at byte {each.start + each.size}, but the image at "
+                f"{image.size}: it is truncated; download or unpack it again"
             )
         if each.size <= 0 or each.start < max(end, SECTOR):
             raise image.damaged(
@@ -134,4 +133,4 @@ def _check_places(image: Region, partitions: tuple[Partition, ...]) -> None:
 
 
 def _no_table(image: Region) -> InputError:
-    return InputError(f"{image.name}: no card image: neither an MBR nor a GPT at its start")
+    return InputError(f"{image.name}: not a card image: neither an MBR nor a GPT at its start")

@@ -1,8 +1,8 @@
-"""What a stock image is: how it wants to be customised at first boot, and which Python it has.
+"""Detect the system in a stock image: its style of customisation at first boot, and its Python.
 
-An image does not say which style it takes, and the wrong one is ignored in silence (Raspberry Pi Imager,
-doc/os_customisation_formats.md); so the answer is read from what is installed in it. Where each marker comes from
-stands beside it.
+An image does not state which style of customisation it supports, and silently ignores the wrong one (Raspberry Pi
+Imager, doc/os_customisation_formats.md). The style is therefore detected from installed packages and files. Each marker
+names its source.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ class Style(StrEnum):
     SYSTEMD = "systemd"
     """``firstrun.sh``, started by ``systemd.run=`` in cmdline.txt: Bookworm, and Trixie of 2025-10-01."""
     CLOUDINIT = "cloudinit"
-    """cloud-init with its seed on the boot partition: Trixie from then on."""
+    """cloud-init with its seed on the boot partition: later Trixie images."""
     PRESEED = "rpi-preseed"
     """``rpi-preseed.toml`` on the boot partition: the newest images."""
 
 
 class Files(Protocol):
-    """What is read of a file system; paths are relative to its root, without a leading slash."""
+    """A file system to read; paths are relative to its root, without a leading slash."""
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file or folder."""
+        """Return whether there is such a file or folder."""
         ...
 
     def read(self, path: str) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """One thing by which a style is told, and where it is written that it is there."""
+    """Something that identifies a style, and the source that documents it."""
 
     kind: str
-    """``package`` (installed, by dpkg's status) or ``file`` (on the root file system)."""
+    """``package`` (installed according to dpkg) or ``file`` (on the root file system)."""
     name: str
     source: str
 
@@ -54,8 +54,8 @@ class Marker:
 
 
 MARKERS: dict[Style, tuple[Marker, ...]] = {
-    # Asked in this order. rpi-preseed and cloud-init exclude each other (rpi-preseed's debian/control: Conflicts), and
-    # both images have raspberrypi-sys-mods too, so the oldest style is the last.
+    # Checked in this order. rpi-preseed and cloud-init exclude each other (rpi-preseed's debian/control: Conflicts),
+    # but such images contain raspberrypi-sys-mods as well, so the oldest style comes last.
     Style.PRESEED: (
         Marker("package", "rpi-preseed", "raspberrypi/rpi-preseed, debian/control"),
         Marker("file", "usr/lib/rpi-preseed/rpi-preseed", "raspberrypi/rpi-preseed, Makefile"),
@@ -77,24 +77,28 @@ MARKERS: dict[Style, tuple[Marker, ...]] = {
         ),
     ),
 }
-"""All markers of a style must be there."""
+"""All markers of a style must be present."""
 
 CLOUDINIT_RPI = Marker("package", "rpi-cloud-init-mods", "RPi-Distro/pi-gen, stage2/04-cloud-init/00-packages")
-"""On images that Raspberry Pi Imager calls ``cloudinit-rpi``, beside the other two. What we write does for both."""
+"""Also present on images that Raspberry Pi Imager calls ``cloudinit-rpi``. Our files work on both."""
 
 _RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
 _PRESEED_SCHEMA = "usr/share/rpi-preseed/rpi-preseed.schema"
-"""Installed by raspberrypi/rpi-preseed's Makefile; a line each: key, type, class, flags."""
+"""Installed by raspberrypi/rpi-preseed's Makefile; one line per key: name, type, class, flags."""
 
 
 @dataclass(frozen=True, slots=True)
 class StockSystem:
-    """What ``inspect`` found.
+    """The result of ``inspect``.
 
-    ``release`` is Debian's code name, ``python`` the version of its python3 as "3.13". ``why`` holds the markers that
-    told the style, each with its source. ``raspberry_pi_modules`` is whether cloud-init has Raspberry Pi's additions.
-    ``preseed_keys`` are the keys that the image's own rpi-preseed knows; empty where it does not say. ``installed`` are
-    the names of the installed packages.
+    Attributes:
+        style: how the image is customised.
+        why: the markers that identified the style, each with its source.
+        release: Debian's code name.
+        python: version of python3, such as "3.13".
+        raspberry_pi_modules: whether cloud-init has Raspberry Pi's additions.
+        preseed_keys: keys that the image's rpi-preseed knows; empty if it does not list them.
+        installed: names of the installed packages.
     """
 
     style: Style
@@ -107,12 +111,13 @@ class StockSystem:
 
 
 def inspect(boot: Files, root: Files) -> StockSystem:
-    """Tell what the image is from its boot partition and its root file system.
+    """Detect the system from its boot partition and its root file system.
 
-    Raises InputError for one that is no Raspberry Pi OS, is 32-bit, of another release, or takes no style known here.
+    Raises:
+        InputError: if it is not Raspberry Pi OS, is 32-bit, an unknown release, or has no known style.
     """
     if not root.exists("etc/os-release"):
-        raise InputError("this image is no Raspberry Pi OS: no /etc/os-release on its root file system")
+        raise InputError("this image is not Raspberry Pi OS: no /etc/os-release on its root file system")
     packages = installed_packages(_text(root, STATUS))
     _refuse_32_bit(boot, packages)
     release = _release(_text(root, "etc/os-release"))
@@ -143,18 +148,18 @@ def _style(root: Files, packages: Mapping[str, InstalledPackage]) -> Style:
         if not missing:
             return style
         looked_for.append(f"{style}: no {' and no '.join(map(str, missing))}")
-    raise InputError(f"this image takes no customisation that is known here ({'; '.join(looked_for)})")
+    raise InputError(f"this image supports no known way of customisation ({'; '.join(looked_for)})")
 
 
 def _refuse_32_bit(boot: Files, packages: Mapping[str, InstalledPackage]) -> None:
     if "dpkg" not in packages:
-        raise InputError("this image is no Raspberry Pi OS: /var/lib/dpkg/status does not list dpkg as installed")
+        raise InputError("this image is not Raspberry Pi OS: /var/lib/dpkg/status does not list dpkg as installed")
     architecture = packages["dpkg"].architecture
     # kernel8.img and kernel_2712.img are the 64-bit kernels: raspberrypi.com, config.txt, "kernel".
     kernel = boot.exists("kernel8.img") or boot.exists("kernel_2712.img")
     if architecture != "arm64" or not kernel:
         found = f"architecture {architecture}" if architecture != "arm64" else "no kernel8.img on its boot partition"
-        raise InputError(f"this image is not 64-bit ({found}): take Raspberry Pi OS Lite (64-bit), arm64")
+        raise InputError(f"this image is not 64-bit ({found}): use Raspberry Pi OS Lite (64-bit), arm64")
 
 
 def _release(os_release: str) -> str:
@@ -162,7 +167,7 @@ def _release(os_release: str) -> str:
     name = fields.get("VERSION_CODENAME", "")
     if name not in _RELEASES:
         shown = name or fields.get("PRETTY_NAME", "unknown")
-        raise InputError(f"this image is of the release {shown!r}; FER-Edge knows {' and '.join(_RELEASES)}")
+        raise InputError(f"this image has the unknown release {shown!r}; FER-Edge supports {' and '.join(_RELEASES)}")
     return name
 
 

@@ -1,7 +1,4 @@
-"""Stock images as they are published, unpacked to raw ones while they are read, and checked.
-
-In any of the forms of ``packed``; a file, or an http(s) URL.
-"""
+"""Unpack a stock image, a file or an http(s) URL in any form of ``packed``, into a raw image, and check its hash."""
 
 from __future__ import annotations
 
@@ -28,10 +25,10 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 Progress = Callable[[int, int | None], object]
-"""Told now and then how many bytes of the source are done, and of how many, where that is known."""
+"""Called with the bytes of the source that are done, and their total if it is known."""
 
 _CHUNK = 1 << 20
-_HOLE = 1 << 16  # zeros of this length become a hole; file systems keep holes in blocks of 4 KiB and more
+_HOLE = 1 << 16  # this many zeros become a hole; file systems use blocks of 4 KiB and more
 
 
 def unpack(
@@ -43,11 +40,19 @@ def unpack(
     timeout_s: float = 30.0,
     target: str = "the image",
 ) -> int:
-    """Write the raw image in ``source`` to ``out``, an empty file, with holes for zeros; its size in bytes.
+    """Write the raw image in ``source`` to ``out``, with holes for zeros, and return its size in bytes.
 
-    ``sha256`` is that of the source as it was published, still packed; a URL cannot do without. ``timeout_s`` is how
-    long a server may keep silent. Raises InputError for what cannot be read, is damaged, cut off, of another hash or no
-    image, OutputError where ``out`` cannot be written; ``out`` is empty then.
+    Args:
+        source: path or URL.
+        out: an empty file, open for reading and writing; empty again after an error.
+        sha256: published SHA-256 of the packed source; required for a URL.
+        progress: called from time to time.
+        timeout_s: seconds to wait for a server that does not answer.
+        target: what errors call ``out``.
+
+    Raises:
+        InputError: if the source cannot be read, is damaged, truncated, has another hash or is not an image.
+        OutputError: if ``out`` cannot be written.
     """
     is_url = re.match(r"https?://", source, re.IGNORECASE) is not None
     shown = redacted(source)
@@ -62,7 +67,7 @@ def unpack(
                 return _from_zip(reader, metered, out, expected, report, target)
             with open_content(reader, form, shown) as content:
                 size = _copy(content, out, lambda: report(metered.done), target)
-            _drain(reader)  # a hash is of all, and what comes behind the last block would not have been read
+            _drain(reader)  # the hash covers the whole file, including data after the last block
             metered.check(expected)
             report(metered.done)
             return size
@@ -74,7 +79,7 @@ def unpack(
 
 
 class _Metered(io.RawIOBase):
-    """What is read from ``raw``, counted and hashed. Raises InputError where it breaks off."""
+    """Read from ``raw``, and count and hash what is read. Raises InputError if it ends early."""
 
     def __init__(self, raw: IO[bytes], shown: str, total: int | None, *, hashing: bool) -> None:
         self.done = 0
@@ -95,12 +100,12 @@ class _Metered(io.RawIOBase):
             self._hash.update(data)
         if not data and self.total is not None and self.done < self.total:
             raise InputError(
-                f"{self.shown}: broke off after {self.done} of {self.total} bytes; try again, or download it first"
+                f"{self.shown}: ended after {self.done} of {self.total} bytes; try again, or download it first"
             )
         return len(data)
 
     def check(self, expected: str | None) -> None:
-        """Raise InputError unless all that was read has this hash."""
+        """Raise InputError unless everything that was read has this hash."""
         if self._hash is not None and self._hash.hexdigest() != expected:
             raise InputError(other_sha256(self.shown, self._hash.hexdigest(), str(expected)))
 
@@ -108,17 +113,17 @@ class _Metered(io.RawIOBase):
 def _expected(shown: str, sha256: str | None, is_url: bool) -> str | None:
     if sha256 is None:
         if is_url:
-            raise InputError(f"{shown}: a download needs its sha256; it stands where the image is published")
+            raise InputError(f"{shown}: a URL needs --sha256; the hash is published with the image")
         return None
     return parse_sha256(sha256)
 
 
 @contextmanager
 def _opened(source: str, shown: str, timeout_s: float) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The source, and its size in bytes where it is known."""
+    """Open the source and yield it with its size in bytes, None if unknown."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", source)
     if scheme and scheme[1].lower() not in ("http", "https"):
-        raise InputError(f"{shown}: only http and https are downloaded; give one of them, or a file")
+        raise InputError(f"{shown}: only http and https URLs are supported; use one of them, or a file")
     with _reading(shown):
         if scheme:
             request = urllib.request.Request(source, headers={"User-Agent": "fer-edge"})
@@ -134,17 +139,17 @@ def _opened(source: str, shown: str, timeout_s: float) -> Iterator[tuple[IO[byte
 
 @contextmanager
 def _reading(shown: str) -> Iterator[None]:
-    """InputError for what goes wrong with a file or a server."""
+    """Convert errors of a file or a server into InputError."""
     try:
         yield
     except InputError:
         raise
     except urllib.error.HTTPError as error:
-        # Of redirects that lead in a circle, the reason has several lines.
+        # For a redirect loop, the reason has several lines.
         reason = str(error.reason).partition("\n")[0]
-        raise InputError(f"{shown}: the server answers {error.code}: {reason}; look at the address") from error
+        raise InputError(f"{shown}: the server answers {error.code}: {reason}; check the address") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        cause = error.reason if isinstance(error, urllib.error.URLError) else error  # often an error again
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error  # the reason may be an exception
         text = reason_of(cause) if isinstance(cause, BaseException) else cause
         raise InputError(f"{shown}: cannot read it: {text}") from error
 
@@ -157,7 +162,7 @@ def _from_zip(
     report: Callable[[int], object],
     target: str,
 ) -> int:
-    """Unpack the one image in a zip. What it holds is listed at its end: a download has to be here whole first."""
+    """Unpack the one image in a zip. A download is stored first, since a zip's directory is at its end."""
     shown = metered.shown
     with ExitStack() as stack:
         if metered.raw.seekable():
@@ -169,7 +174,7 @@ def _from_zip(
             while piece := reader.read(_CHUNK):
                 _write(whole, piece, "a temporary file")
                 report(metered.done)
-            report = _reporter(None, None)  # has been told of all
+            report = _reporter(None, None)  # the download was already reported
         metered.check(expected)
         with open_content(cast("BinaryIO", whole), Form.ZIP, shown) as content:
             size = _copy(content, out, lambda: report(whole.tell()), target)
@@ -178,13 +183,13 @@ def _from_zip(
 
 
 def _folder_of(out: BinaryIO) -> Path | None:
-    """Where ``out`` is, and so there is room; None where that cannot be told."""
+    """Return the folder of ``out``, which has room; None if it is unknown."""
     name = getattr(out, "name", None)
     return Path(name).parent if isinstance(name, (str, os.PathLike)) else None
 
 
 def _copy(image: Content, out: BinaryIO, report: Callable[[], object], target: str) -> int:
-    """Write ``image`` to ``out``, with holes; its size."""
+    """Write ``image`` to ``out`` with holes; return its size."""
     size = 0
     buffer = memoryview(bytearray(_CHUNK))
     while count := image.read_into(buffer):

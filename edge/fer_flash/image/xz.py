@@ -1,7 +1,7 @@
-"""The .xz format: how large the content is, without unpacking it, and the content itself.
+"""Read .xz files: the size of the content without unpacking it, and the content itself.
 
-Each stream of a file ends in an index of its blocks with their sizes (sections 2.1.2 and 4 of "The .xz File Format",
-version 1.2.1, tukaani.org). Reading them from the end also finds a file that was cut off, before anything is written.
+Each stream of a file ends with an index of its blocks and their sizes (sections 2.1.2 and 4 of "The .xz File Format",
+version 1.2.1, tukaani.org). Reading the indexes also detects a truncated file before anything is written.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 _HEADER_BYTES = 12
 _FOOTER_BYTES = 12
 _FOOTER_MAGIC = b"YZ"
-_MAX_INDEX_BYTES = 1 << 26  # 64 MiB: an index has some 10 bytes for each block of megabytes
+_MAX_INDEX_BYTES = 1 << 26  # 64 MiB; an index has about 10 bytes per block, and blocks have megabytes
 _MAX_INTEGER_BYTES = 9
 _READ_BYTES = 1 << 18
 
 
 class XzContent(io.RawIOBase):
-    """What the .xz file ``stored`` unpacks to, all its streams; lzma.open stops where there is padding between two.
+    """The content of the .xz file ``stored``, all its streams; lzma.open stops at padding between streams.
 
-    Raises lzma.LZMAError where the file is damaged, EOFError where it is cut off.
+    Raises lzma.LZMAError if the file is damaged, EOFError if it is truncated.
     """
 
     def __init__(self, stored: BinaryIO) -> None:
@@ -36,7 +36,7 @@ class XzContent(io.RawIOBase):
         self._ahead = b""
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return true."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
@@ -50,16 +50,16 @@ class XzContent(io.RawIOBase):
         return 0
 
     def _packed(self) -> bytes:
-        """What the decoder is to see next."""
+        """Return the next input of the decoder."""
         if not self._decoder.needs_input:
             return b""
         packed, self._ahead = self._ahead or self._stored.read(_READ_BYTES), b""
         if not packed:
-            raise EOFError("it is cut off")
+            raise EOFError("it is truncated")
         return packed
 
     def _begin_stream(self) -> bool:
-        """Go on to the next stream, past padding; false where there is none."""
+        """Skip padding and start the next stream; return false if there is none."""
         rest = self._decoder.unused_data.lstrip(b"\0")
         while not rest:
             packed = self._stored.read(_READ_BYTES)
@@ -71,7 +71,7 @@ class XzContent(io.RawIOBase):
 
 
 def xz_content_size(stream: BinaryIO) -> int:
-    """Bytes that the .xz file ``stream`` unpacks to. Raises lzma.LZMAError where its end is missing or damaged."""
+    """Return the unpacked size of the .xz file ``stream``. Raises lzma.LZMAError if its end is missing or damaged."""
     end = stream.seek(0, os.SEEK_END)
     total = 0
     while end > 0:
@@ -79,7 +79,7 @@ def xz_content_size(stream: BinaryIO) -> int:
             raise _cut_off()
         stream.seek(end - _FOOTER_BYTES)
         footer = stream.read(_FOOTER_BYTES)
-        if footer[-4:] == bytes(4):  # padding after a stream comes in fours
+        if footer[-4:] == bytes(4):  # padding after a stream, a multiple of four bytes
             end -= 4
             continue
         end, size = _stream_before(stream, end, footer)
@@ -88,7 +88,7 @@ def xz_content_size(stream: BinaryIO) -> int:
 
 
 def _stream_before(stream: BinaryIO, end: int, footer: bytes) -> tuple[int, int]:
-    """Where the stream that ends at ``end`` begins, and the bytes in it."""
+    """Return the start of the stream that ends at ``end``, and its unpacked size."""
     if footer[-2:] != _FOOTER_MAGIC or zlib.crc32(footer[4:10]) != int.from_bytes(footer[:4], "little"):
         raise _cut_off()
     index_bytes = (int.from_bytes(footer[4:8], "little") + 1) * 4
@@ -104,7 +104,7 @@ def _stream_before(stream: BinaryIO, end: int, footer: bytes) -> tuple[int, int]
         packed = unpacked = 0
         for _ in range(count):
             block, at = _integer(index, at)
-            packed += (block + 3) // 4 * 4  # blocks are padded to fours, and the index has the size before that
+            packed += (block + 3) // 4 * 4  # blocks are padded to four bytes; the index has the size without padding
             size, at = _integer(index, at)
             unpacked += size
     except IndexError as error:
@@ -116,13 +116,13 @@ def _stream_before(stream: BinaryIO, end: int, footer: bytes) -> tuple[int, int]
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
-    """The number at ``at``, seven bits a byte, lowest first (section 1.2), and where the next one is."""
+    """Return the number at ``at`` (seven bits per byte, lowest first, section 1.2), and the position after it."""
     value = 0
     for place in range(_MAX_INTEGER_BYTES):
         value |= (data[at + place] & 0x7F) << (7 * place)
         if not data[at + place] & 0x80:
             return value, at + place + 1
-    raise IndexError("a number without an end")
+    raise IndexError("a number that does not end")
 
 
 def _cut_off() -> lzma.LZMAError:

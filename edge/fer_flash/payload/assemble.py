@@ -1,13 +1,13 @@
-"""The payload: all that a device needs to get FER-Edge without a network, as files below one folder.
+"""The payload: the files that install FER-Edge on a device without a network, in one folder.
 
-install.sh        installs it, see there
-payload.conf      for which system it is, as NAME=VALUE lines
+install.sh        the installer
+payload.conf      version, release, Python, processor and sizes, as NAME=VALUE lines
 requirements.txt  every wheel with its sha256, for pip on the device
-wheels/           the lock file's, pip's and FER-Edge's own
-bundle/           a model bundle, where another than the package's is wanted
-debs/             packages of the system that the settings need and the image lacks, and packages.txt, which lists them
-config.toml       the settings; secrets/, certificates/ and credentials.conf: the files that they name
-SHA256SUMS        of all but what is secret, whose hash would tell a short password, and which goes after use
+wheels/           the wheels of the lock file, of pip and of FER-Edge
+bundle/           a model bundle, if it is not the default one
+debs/             system packages that the settings need and the image lacks, listed in packages.txt
+config.toml       the settings; the files that they name are in secrets/, certificates/ and credentials.conf
+SHA256SUMS        hashes of all files but the secret ones, whose hash would allow guessing a short password
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ from fer_flash.payload.wheels import collect
 __all__ = ["PayloadFile", "PayloadSettings", "assemble", "completed", "release_id", "total_bytes"]
 
 SCRIPTS = ("install.sh", "install_packages.sh", "install_files.sh", "install_checks.sh")
-"""What is run on the device, from this package."""
+"""Scripts of this package that run on the device."""
 _MADE_OF = re.compile(r"  (requirements\.txt$|bundle/)", re.MULTILINE)
 _BLOCK = 4096
-"""Bytes: a file takes whole blocks."""
+"""Bytes per block of the card's file system."""
 _SPARE = 64 << 20
-"""Bytes beside what the wheels unpack to: the environment itself, and what the rest of the system writes meanwhile."""
+"""Bytes to keep free for the virtual environment itself and for other writes during the installation."""
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadSettings:
-    """What a payload is to hold beside the program.
+    """What a payload contains besides the program.
 
-    ``config``: the device's settings; the files that they name lie beside it, or in a folder ``secrets`` there. Without
-    it, ``source`` names what those watch that ``fer-edge service install`` begins with; without both, the device keeps
-    its own settings, or gets these by what it finds. ``bundle``: folder or zip of a model bundle, which needs settings
-    that name it; without it, the package's own is used.
+    Attributes:
+        config: settings of the daemon; the files that they name are in the same folder, or in ``secrets`` there.
+        bundle: folder or zip of a model bundle (default: the one in the package).
+        source: camera to watch if ``config`` is None; settings are then generated as by ``fer-edge service install``.
+            If both are None, the device keeps its own settings, or generates them from the cameras that it has.
     """
 
     config: Path | None = None
@@ -64,16 +65,23 @@ def assemble(
     packages: SystemPackages | None = None,
     report: Callable[[str], object] = lambda line: None,
 ) -> list[PayloadFile]:
-    """The payload for a Raspberry Pi OS ``release`` ("trixie"), checked as far as can be without the device.
+    """Return the payload for a Raspberry Pi OS ``release``, checked as far as possible without the device.
 
-    ``packages`` are those of the system that the device lacks. Wheels come from ``cache`` (default: the user's cache
-    folder) and are fetched into it where they are missing; ``report`` is called with a line for each that is.
+    Args:
+        release: Debian's code name, such as "trixie".
+        settings: what to include.
+        cache: folder of the wheels (default: the user's cache folder); missing wheels are downloaded into it.
+        machine: processor of the device.
+        packages: system packages to include.
+        report: called with one line for each download.
 
-    Raises InputError for settings that the device would refuse, ModelError for such a bundle, and what ``collect`` and
-    ``own_wheel`` raise.
+    Raises:
+        InputError: if the device would refuse the settings.
+        ModelError: if it would refuse the bundle.
+        FerEdgeError: what ``collect`` and ``own_wheel`` raise.
     """
     system = release_named(release)
-    chosen = settings_files(settings.config, settings.bundle, settings.source)  # first what is refused at once
+    chosen = settings_files(settings.config, settings.bundle, settings.source)  # cheap checks come first
     wheels = [
         PayloadFile(f"wheels/{wheel.name}", wheel) for wheel in collect(system, machine, cache=cache, report=report)
     ]
@@ -90,9 +98,9 @@ def completed(
     chosen: Sequence[PayloadFile] = (),
     packages: SystemPackages | None = None,
 ) -> list[PayloadFile]:
-    """The payload of these ``wheels``, FER-Edge's and pip's among them, and of what was ``chosen`` for the device."""
+    """Return the payload of these ``wheels``, which include those of FER-Edge and pip, and the ``chosen`` files."""
     own = next(wheel for wheel in wheels if _name_and_version(wheel)[0] == "fer-edge")
-    installed = [wheel for wheel in wheels if _name_and_version(wheel)[0] != "pip"]  # that one is run as it lies there
+    installed = [wheel for wheel in wheels if _name_and_version(wheel)[0] != "pip"]  # pip is run, not installed
     facts = {
         "version": _name_and_version(own)[1],
         "release": system.name,
@@ -115,7 +123,7 @@ def completed(
 
 
 def release_id(payload: Iterable[PayloadFile]) -> str:
-    """The name of the release that ``install.sh`` makes of it: settings and secrets may change within one."""
+    """Return the name of the release that ``install.sh`` makes of the payload; it does not depend on the settings."""
     files = {file.path: file for file in payload}
     version = dict(line.split("=", 1) for line in files["payload.conf"].read().decode().splitlines())["version"]
     made_of = [line for line in files["SHA256SUMS"].read().decode().splitlines(keepends=True) if _MADE_OF.search(line)]
@@ -123,12 +131,12 @@ def release_id(payload: Iterable[PayloadFile]) -> str:
 
 
 def total_bytes(payload: Iterable[PayloadFile]) -> int:
-    """The sum of its files' sizes; a file system takes some more."""
+    """Return the sum of the files' sizes in bytes, without the overhead of a file system."""
     return sum(file.size for file in payload)
 
 
 def _package_facts(packages: SystemPackages | None) -> dict[str, str]:
-    """What install_packages.sh reads in ``payload.conf``."""
+    """Return the values of ``payload.conf`` that install_packages.sh reads."""
     if packages is None:
         return {}
     facts = {
@@ -160,7 +168,7 @@ def _requirement(wheel: PayloadFile) -> str:
 
 
 def _unpacked_bytes(wheel: PayloadFile) -> int:
-    """What its files take on a card, with the bytecode of its modules: about as much again as these."""
+    """Return the bytes that the wheel needs on a card, including bytecode, which is about as large as its modules."""
     source = BytesIO(wheel.data) if isinstance(wheel.data, bytes) else wheel.data
     with zipfile.ZipFile(source) as archive:
         return sum(_on_disk(entry.file_size) * (1 + entry.filename.endswith(".py")) for entry in archive.infolist())

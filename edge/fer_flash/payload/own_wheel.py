@@ -1,7 +1,7 @@
-"""The wheel of a package that is installed here: built from its checkout, or packed again from its files.
+"""Make the wheel of an installed package: build it from its checkout, or pack its installed files.
 
-A wheel is a zip of what it installs and a RECORD of their hashes (PyPA specifications, "Binary distribution format" and
-"Recording installed projects"); what an installer adds beside is left out again.
+A wheel is a zip of the installed files and a RECORD of their hashes (PyPA specifications, "Binary distribution format"
+and "Recording installed projects"). Files that the installer added are left out.
 """
 
 from __future__ import annotations
@@ -25,22 +25,26 @@ from urllib.request import url2pathname
 from fer_edge.errors import CheckFailedError, InputError, OutputError
 
 _DATE = (2020, 2, 2, 0, 0, 0)
-"""Of every file in a wheel, so that the same files give the same bytes; hatchling's default too."""
+"""Date of every file in a wheel, so that equal files give equal bytes; also hatchling's default."""
 _READABLE = 0o100644 << 16
 _OF_THE_INSTALLER = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json")
 _BUILD_SECONDS = 600.0
 
 
 def own_wheel(folder: Path) -> Path:
-    """FER-Edge's own wheel, made in ``folder``. Raises InputError or CheckFailedError where it cannot be made."""
+    """Make FER-Edge's own wheel in ``folder``. Raises what ``make_wheel`` raises."""
     return make_wheel("fer-edge", folder)
 
 
 def make_wheel(name: str, folder: Path) -> Path:
-    """The wheel of the installed package ``name``, in ``folder``: pure Python, the same bytes for the same files.
+    """Make the wheel of the installed package ``name`` in ``folder``: pure Python, and reproducible.
 
-    An editable install is built from its checkout (pip and hatchling are needed), any other packed from what is
-    installed. Raises InputError where that cannot be, CheckFailedError where an installed file is not as recorded.
+    An editable install is built from its checkout, which needs pip and hatchling; any other is packed from its files.
+
+    Raises:
+        InputError: if the wheel cannot be made.
+        CheckFailedError: if an installed file does not match its recorded hash.
+        OutputError: if ``folder`` cannot be written.
     """
     try:
         installed = distribution(name)
@@ -54,7 +58,7 @@ def make_wheel(name: str, folder: Path) -> Path:
 
 
 def _checkout(installed: Distribution) -> Path | None:
-    """Where an editable install has its sources (PEP 610); None for any other."""
+    """Return the source folder of an editable install (PEP 610); None for any other."""
     table = json.loads(installed.read_text("direct_url.json") or "{}")
     if not table.get("dir_info", {}).get("editable", False):
         return None
@@ -75,14 +79,14 @@ def _build(checkout: Path, folder: Path) -> Path:
         "--no-deps",
     ]
     if importlib.util.find_spec("hatchling") is not None:
-        command.append("--no-build-isolation")  # else pip fetches it
+        command.append("--no-build-isolation")  # otherwise pip downloads hatchling
     with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as passing:
         command += ["--wheel-dir", passing, str(checkout)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
         built = list(Path(passing).glob("*.whl"))
         if done.returncode or len(built) != 1:
-            said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["pip says nothing why"]
-            raise InputError(f"{checkout}: no wheel can be built: {said[-1].strip()}")
+            said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["pip gives no reason"]
+            raise InputError(f"{checkout}: cannot build the wheel: {said[-1].strip()}")
         return built[0].replace(folder / built[0].name)
 
 
@@ -91,15 +95,13 @@ def _pack(installed: Distribution, folder: Path) -> Path:
     if not tags:
         raise InputError(f"{installed.name} was not installed from a wheel: install it again with pip")
     if "py3-none-any" not in tags:
-        raise InputError(
-            f"{installed.name}: not pure Python ({tags[0]}): it would not run on another kind of processor"
-        )
+        raise InputError(f"{installed.name}: not pure Python ({tags[0]}): it would not run on another processor")
     files = _installed_files(installed)
     info = next(PurePosixPath(name).parts[0] for name in files if name.endswith(".dist-info/WHEEL"))
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
     wheel = folder / f"{info.removesuffix('.dist-info')}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        # The specification wants dist-info last.
+        # The specification requires dist-info last.
         for name in sorted(files, key=lambda name: (PurePosixPath(name).parts[0] == info, name)):
             entry = zipfile.ZipInfo(name, _DATE)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, _READABLE
@@ -108,10 +110,10 @@ def _pack(installed: Distribution, folder: Path) -> Path:
 
 
 def _installed_files(installed: Distribution) -> dict[str, bytes]:
-    """What the wheel brought, each file held to its hash. Raises CheckFailedError."""
+    """Return the files of the wheel after checking their hashes. Raises CheckFailedError."""
     files = {}
     for path in installed.files or ():
-        # What the installer made has no hash (bytecode) or lies elsewhere (commands), or tells of the installation.
+        # Files that the installer added have no hash (bytecode), are elsewhere (commands), or describe the install.
         if (
             path.hash is None
             or ".." in path.parts
@@ -120,7 +122,7 @@ def _installed_files(installed: Distribution) -> dict[str, bytes]:
             continue
         data = Path(str(path.locate())).read_bytes()
         if path.hash.mode != "sha256" or _record_hash(data) != path.hash.value:
-            raise CheckFailedError(f"{path.locate()}: not as it was installed; install {installed.name} again")
+            raise CheckFailedError(f"{path.locate()}: changed since its installation; install {installed.name} again")
         files[path.as_posix()] = data
     return files
 

@@ -1,4 +1,4 @@
-"""A file of the payload, before it is anywhere."""
+"""A file of the payload, before it is written."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from fer_edge.model.bundle import file_sha256
 
 @dataclass(frozen=True, slots=True)
 class PayloadFile:
-    """A file of the payload at ``path`` below its folder, by "/"; ``data`` are its bytes, or the file that has them.
+    """A file of the payload.
 
-    ``secret`` is what nobody else may read, and what is to be gone from the card after use.
+    Attributes:
+        path: path below the payload's folder, separated by "/".
+        data: its content, or a file with this content.
+        secret: only the owner may read it, and it is removed from the card after use.
     """
 
     path: str
@@ -22,13 +25,13 @@ class PayloadFile:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size in bytes."""
         return len(self.data) if isinstance(self.data, bytes) else self.data.stat().st_size
 
     def sha256(self) -> str:
-        """Of its bytes, as lower-case hex."""
+        """Return the SHA-256 of the content as lower-case hex."""
         return hashlib.sha256(self.data).hexdigest() if isinstance(self.data, bytes) else file_sha256(self.data)
 
     def read(self) -> bytes:
-        """Its bytes."""
+        """Return the content."""
         return self.data if isinstance(self.data, bytes) else self.data.read_bytes()

@@ -1,10 +1,10 @@
-"""A program for the device: what ``install.sh`` goes by when it decides whether a release stays.
+"""A program for the device: ``install.sh`` runs it to decide whether to keep a new release.
 
     python -m fer_flash.payload.release_check [SETTINGS]
 
-Prints what ``fer-edge doctor`` found as a table. Where a check that tells of the release is bad, says so in one line on
-standard error, and ends with 1. What else may be bad is the state of the world around, which no other release mends:
-a camera that is not plugged in yet, a broker that is away.
+Prints the checks of ``fer-edge doctor`` as a table. If a check that depends on the release failed, prints one line on
+standard error and exits with 1. Other failed checks concern the environment, such as a camera that is not plugged in or
+a broker that is down; another release would not help.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import subprocess
 import sys
 
 OF_THE_RELEASE = frozenset({"settings", "python", "cpu", "opencv", "model", "inference", "picamera2", "secrets"})
-"""Checks of ``fer-edge doctor`` that depend on the release and its settings alone. ``picamera2`` is whether it loads in
-the release's environment; whether a camera is plugged in is ``libcamera`` and ``cameras``."""
+"""Checks of ``fer-edge doctor`` that depend only on the release and its settings. ``picamera2`` checks that it can be
+imported in the release's environment; ``libcamera`` and ``cameras`` check for a camera."""
 _PATIENCE_S = 300
-"""For one check: it reads what was unpacked a minute ago, beside all that comes up at a first boot. A release that is
-slow to answer then is no bad one."""
+"""Timeout for one check. At a first boot, the check reads files that were just unpacked while the rest of the system
+starts, so a slow answer does not mean a bad release."""
 
 
 def main() -> int:
-    """Ask ``fer-edge doctor`` of this environment; returns the exit code."""
+    """Run ``fer-edge doctor`` in this environment; return the exit code."""
     settings = [f"--config={sys.argv[1]}"] if sys.argv[1:] else []
     command = [sys.executable, "-m", "fer_edge", "doctor", "--json", f"--patience={_PATIENCE_S}", *settings]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -31,13 +31,13 @@ def main() -> int:
         checks = json.loads(asked.stdout)["checks"]
     except ValueError:
         said = asked.stderr.strip().splitlines() or [f"exit {asked.returncode}"]
-        sys.stderr.write(f"doctor gives no answer: {said[-1]}\n")
+        sys.stderr.write(f"doctor gives no result: {said[-1]}\n")
         return 1
     table = "".join(f"    {check['name']:12} {check['verdict']:8} {check['seen']}\n" for check in checks)
     try:
         sys.stdout.write(table)
         sys.stdout.flush()
-    except OSError:  # nobody is there to read it; else the interpreter would say so at its end
+    except OSError:  # standard output is closed; without this, the interpreter would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     bad = [check for check in checks if check["verdict"] == "bad" and check["name"] in OF_THE_RELEASE]
     if bad:

@@ -1,4 +1,4 @@
-"""The systems that FER-Edge is put on: their Python, the processors that there are wheels for, the locked packages."""
+"""The supported systems: their Python, the processors with wheels, and the locked packages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from fer_edge.errors import InputError
 
 MACHINES = ("aarch64", "x86_64")
-"""Processors, as ``platform.machine`` names them. The lock files are made for aarch64, the Pi's; their hashes are those
-of every platform's wheels, so what they name can be had for the other one too."""
+"""Processors, as ``platform.machine`` names them. The lock files are made for aarch64, the Pi's processor; they hold
+the hashes of the wheels for every platform, so they also serve x86_64."""
 
 _BLOCK = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+) \\((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$", re.MULTILINE)
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
@@ -18,27 +18,27 @@ _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A package of a lock file: its name as it is compared (PEP 503), its version, the sha256 of each of its files."""
+    """A package of a lock file: its normalized name (PEP 503), its version, and the sha256 of each of its files."""
 
     name: str
     version: str
     sha256: frozenset[str]
 
     def as_requirement(self) -> str:
-        """One line that pip takes with ``--require-hashes``."""
+        """Return one line for pip's ``--require-hashes`` mode."""
         return " ".join([f"{self.name}=={self.version}", *(f"--hash=sha256:{one}" for one in sorted(self.sha256))])
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release of Raspberry Pi OS by Debian's name for it, its Python as ``3.11``, and its lock files."""
+    """A release of Raspberry Pi OS: Debian's code name, its Python such as ``3.11``, and its lock files."""
 
     name: str
     python: str
     locks: tuple[Path, ...]
 
     def pins(self) -> list[Pin]:
-        """What goes onto it, pip to install it with among it."""
+        """Return the packages of the lock files, including pip."""
         return [pin for lock in self.locks for pin in parse_lock(lock.read_text(encoding="utf-8"))]
 
 
@@ -50,16 +50,16 @@ RELEASES = {
 
 
 def release_named(name: str) -> Release:
-    """Raises InputError for one that FER-Edge has no lock file for."""
+    """Return the release of that name. Raises InputError if FER-Edge does not support it."""
     if name not in RELEASES:
-        raise InputError(f"{name}: no release that FER-Edge knows; it goes onto {' and '.join(RELEASES)}, 64-bit")
+        raise InputError(f"{name}: unknown release; FER-Edge supports {' and '.join(RELEASES)}, 64-bit")
     return RELEASES[name]
 
 
 def parse_lock(text: str) -> list[Pin]:
-    """The packages of a lock file as ``uv pip compile --generate-hashes`` writes it, without markers.
+    """Return the packages of a lock file as ``uv pip compile --generate-hashes`` writes it, without markers.
 
-    Raises ValueError where a line is no part of one: what is not understood would not be installed.
+    Raises ValueError for a line that is not understood, since that package would not be installed.
     """
     rest = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
     pins = [Pin(name, version, frozenset(_HASH.findall(hashes))) for name, version, hashes in _BLOCK.findall(rest)]

@@ -1,6 +1,6 @@
-"""What the settings of a device bring along: their own file, the model bundle, secrets and certificates.
+"""The files that a device's settings need: the settings file, the model bundle, secrets and certificates.
 
-All is read and held to the runtime's own rules here, so that nothing is refused on a device that nobody watches.
+They are checked by the runtime's own rules here, where an error is seen, and not on an unattended device.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from fer_edge.sources.picamera.source import camera_of
 from fer_flash.payload.payload_file import PayloadFile
 
 SETTINGS_FOLDER = PurePosixPath("/etc/fer-edge")
-"""Where ``install.sh`` puts the settings and the files that they name."""
+"""Folder of the settings, and of the files that they name, on the device."""
 BUNDLE_ON_DEVICE = "/opt/fer-edge/current/bundle"
-"""Where it puts the model bundle."""
+"""Folder of the model bundle on the device."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _TAKEN = ("config.toml", "10-credentials.conf")
 _TAKEN_ENDINGS = (".new", ".old", ".part")
-_LONGEST_CERTIFICATE = 1 << 20
+_MAX_CERTIFICATE_BYTES = 1 << 20
 _DROP_IN = """\
-# Written by FER-Edge's install.sh: the secrets that the settings name, which systemd reads and hands to the service.
+# Written by FER-Edge's install.sh: the secrets that the settings name, as systemd credentials of the service.
 [Service]
 """
 
@@ -40,12 +40,13 @@ def wants_pi_camera(config: Path | None, source: str | None) -> bool:
 
 
 def settings_files(config: Path | None, bundle: Path | None, source: str | None = None) -> list[PayloadFile]:
-    """What goes into the payload for ``config``, ``bundle`` and ``source``, which ``PayloadSettings`` describes.
+    """Return the payload's files for the arguments, which are described in ``PayloadSettings``.
 
-    Raises ConfigError, InputError or ModelError where the device would refuse it.
+    Raises:
+        ConfigError, InputError, ModelError: if the device would refuse them.
     """
     if config is None and source is not None:
-        # All wheels of the lock go onto the device, those of the page among them.
+        # The payload has all wheels of the lock, including those of the status page.
         text = default_config(source, page=True)
         if bundle is None:
             return [PayloadFile("config.toml", text.encode())]
@@ -53,7 +54,7 @@ def settings_files(config: Path | None, bundle: Path | None, source: str | None 
         return [written, *_bundle_files(bundle, RuntimeSettings().model.variant)]
     if config is None:
         if bundle is not None:
-            raise InputError(f"{bundle}: a bundle needs settings that name it: give --config too")
+            raise InputError(f"{bundle}: a bundle needs settings that use it: add --config")
         return []
     settings = load_settings(config, environment={})
     if not settings.source.uris:
@@ -63,23 +64,23 @@ def settings_files(config: Path | None, bundle: Path | None, source: str | None 
         text = with_bundle(text, str(config))
     elif settings.model.bundle is not None:
         raise ConfigError(
-            f"{config}: model.bundle: the device has no {settings.model.bundle}; take it out, and give --bundle"
+            f"{config}: model.bundle: the device has no {settings.model.bundle}; remove the key and use --bundle"
         )
-    # Addresses of cameras may hold passwords.
+    # URLs of cameras may contain passwords.
     files = [PayloadFile("config.toml", text.encode(), secret=redacted(text) != text)]
     files += _named_files(config, settings)
     return files if bundle is None else files + _bundle_files(bundle, settings.model.variant)
 
 
 def _named_files(config: Path, settings: RuntimeSettings) -> list[PayloadFile]:
-    """Secrets, certificates, and the drop-in by which systemd hands secrets over."""
+    """Return secrets, certificates, and the systemd drop-in that passes secrets as credentials."""
     found: dict[str, PayloadFile] = {}
     credentials = []
     tokens = {"webhook.token_file": settings.webhook.token_file, "web.token_file": settings.web.token_file}
     for key, value in {"mqtt.password_file": settings.mqtt.password_file, **tokens}.items():
         if value is None:
             continue
-        path, data = _beside(config, key, value, f'name it without a folder, as in {key.split(".")[1]} = "secret"')
+        path, data = _beside(config, key, value, f'use a name without a folder, as in {key.split(".")[1]} = "secret"')
         secret = secret_in(data, str(path), key)
         if key == "web.token_file" and len(secret) < SHORTEST_TOKEN:
             raise ConfigError(f"{key}: the token must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16")
@@ -93,14 +94,14 @@ def _named_files(config: Path, settings: RuntimeSettings) -> list[PayloadFile]:
         found[path.name] = PayloadFile(f"secrets/{path.name}", data, secret=True)
     public = {"mqtt.ca_file": settings.mqtt.ca_file, "mqtt.cert_file": settings.mqtt.cert_file}
     for key, value in {**public, "webhook.ca_file": settings.webhook.ca_file}.items():
-        # Elsewhere lie those that the system has.
+        # Other folders are for certificates of the system.
         if value is not None and PurePosixPath(value).parent == SETTINGS_FOLDER:
             path, data = _beside(config, key, value, "", bare=False)
             if path.name in found and found[path.name].secret:
                 raise ConfigError(f"{config}: {key}: {path.name} is a secret elsewhere in the settings")
             found[path.name] = PayloadFile(f"certificates/{path.name}", data)
         elif value is not None and not value.startswith("/"):
-            raise ConfigError(f"{config}: {key}: name it by its full path on the device: {SETTINGS_FOLDER}/{value}")
+            raise ConfigError(f"{config}: {key}: give its full path on the device: {SETTINGS_FOLDER}/{value}")
     if credentials:
         drop_in = _DROP_IN + "".join(dict.fromkeys(credentials))
         found[""] = PayloadFile("credentials.conf", drop_in.encode())
@@ -108,29 +109,29 @@ def _named_files(config: Path, settings: RuntimeSettings) -> list[PayloadFile]:
 
 
 def _beside(config: Path, key: str, value: str, advice: str, *, bare: bool = True) -> tuple[Path, bytes]:
-    """The file on this machine that ``value`` names on the device, and what it holds. Raises ConfigError."""
+    """Return the path and the content of the file that ``value`` refers to on the device. Raises ConfigError."""
     named = PurePosixPath(value)
     if named.parent != SETTINGS_FOLDER and not (bare and named.name == value):
-        raise ConfigError(f"{config}: {key}: {value} is no place that the device has for it; {advice}")
+        raise ConfigError(f"{config}: {key}: {value} is not in a folder that the device has for it; {advice}")
     name = named.name
     if not _FILE_NAME.fullmatch(name) or name in _TAKEN or name.endswith(_TAKEN_ENDINGS):
-        raise ConfigError(f"{config}: {key}: {name!r} is no name for such a file; take letters, digits and -")
+        raise ConfigError(f"{config}: {key}: {name!r} is not a valid file name here; use letters, digits and -")
     for path in (config.parent / name, config.parent / "secrets" / name):
         try:
             with path.open("rb") as stream:
-                data = stream.read(_LONGEST_CERTIFICATE + 1)
+                data = stream.read(_MAX_CERTIFICATE_BYTES + 1)
         except FileNotFoundError:
             continue
         except OSError as error:
             raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
-        if len(data) > _LONGEST_CERTIFICATE:
-            raise ConfigError(f"{key}: {path} is larger than {_LONGEST_CERTIFICATE} bytes, so no such file")
+        if len(data) > _MAX_CERTIFICATE_BYTES:
+            raise ConfigError(f"{key}: {path} is larger than {_MAX_CERTIFICATE_BYTES} bytes, too large for this key")
         return path, data
-    raise ConfigError(f"{config}: {key}: {name} is neither beside it nor in {config.parent / 'secrets'}: put it there")
+    raise ConfigError(f"{config}: {key}: {name} is missing: put it into {config.parent} or {config.parent / 'secrets'}")
 
 
 def with_bundle(text: str, where: str) -> str:
-    """The settings ``text``, naming the bundle where it will be. Raises ConfigError where they name another one."""
+    """Return ``text`` with ``model.bundle`` set to the device's path. Raises ConfigError if it names another one."""
     table = tomllib.loads(text)
     named = table.get("model", {}).get("bundle")
     if named == BUNDLE_ON_DEVICE:
@@ -144,12 +145,12 @@ def with_bundle(text: str, where: str) -> str:
             if tomllib.loads(changed) == wanted:
                 return changed
         except tomllib.TOMLDecodeError:
-            pass  # written in some other way that TOML has
-    raise ConfigError(f"{where}: model.bundle must be {BUNDLE_ON_DEVICE!r} for --bundle: that is where it will be")
+            pass  # written in another form that TOML allows
+    raise ConfigError(f"{where}: model.bundle must be {BUNDLE_ON_DEVICE!r} with --bundle, its path on the device")
 
 
 def _bundle_files(bundle: Path, variant: str) -> list[PayloadFile]:
-    """The one variant that will run: the others would only take room. Raises ModelError, InputError."""
+    """Return the manifest and the one variant that the settings use. Raises ModelError, InputError."""
     with load_bundle(bundle) as loaded:
         chosen = loaded.variant(variant)
         table = json.loads((loaded.folder / MANIFEST_NAME).read_bytes())

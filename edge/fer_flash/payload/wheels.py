@@ -1,7 +1,7 @@
-"""The wheels that go onto a device, kept in a folder: fetched once by pip, and held to the lock at every use.
+"""Download the wheels for a device once with pip, cache them, and check their SHA-256 at every use.
 
-A wheel's name tells its package, version, Python and platform (binary distribution format, packaging.python.org,
-"File name convention"), so the folder itself is the record of what is there.
+A wheel's file name contains its package, version, Python and platform (binary distribution format,
+packaging.python.org, "File name convention"), so the cache folder needs no index.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from fer_flash.meter import size
 from fer_flash.payload.releases import Pin, Release
 
 _GLIBC = ("2014", "_2_17", "_2_27", "_2_28")
-"""Of the manylinux tags, those up to what LiteRT needs; Bookworm has glibc 2.36."""
+"""The manylinux tags up to the one that LiteRT needs; Bookworm has glibc 2.36."""
 _WHEEL = re.compile(r"([^-]+)-([^-]+)(?:-\d[^-]*)?-([^-]+)-([^-]+)-([^-]+)\.whl")
 _SECONDS = 1800.0
-"""For one wheel: the largest has 36 MB, and a line may be slow."""
+"""Timeout for one wheel: the largest has 36 MB, and the connection may be slow."""
 
 
 def wheels_folder(release: Release, machine: str, cache: Path | None = None) -> Path:
-    """Where the wheels for ``release`` on ``machine`` are kept below ``cache``, without one the user's own."""
+    """Return the cache folder for ``release`` on ``machine``, below ``cache`` (default: the user's cache folder)."""
     return (cache or cache_folder()) / "wheels" / f"{release.name}-{machine}"
 
 
@@ -42,11 +42,19 @@ def collect(
     force: bool = False,
     report: Callable[[str], object] = lambda line: None,
 ) -> list[Path]:
-    """Each wheel of the lock, in its order, pip's own as the last; only what is missing needs the network.
+    """Return each wheel of the lock, in its order, with pip last; only missing wheels need the network.
 
-    A file whose sha256 is not the lock's is refused, or with ``force`` deleted and fetched again. ``report`` is given a
-    line for each step. Raises CheckFailedError for such a file, InputError where pip is missing or cannot fetch,
-    OutputError where the folder cannot be written.
+    Args:
+        release: the system that the wheels are for.
+        machine: its processor.
+        cache: cache folder (default: the user's).
+        force: delete wheels with a wrong sha256 and download them again, instead of refusing them.
+        report: called with one line for each step.
+
+    Raises:
+        CheckFailedError: if a wheel's sha256 is not in the lock.
+        InputError: if pip is missing or cannot download a wheel.
+        OutputError: if the folder cannot be written.
     """
     folder = wheels_folder(release, machine, cache)
     found = []
@@ -55,21 +63,21 @@ def collect(
         if wheel is not None and file_sha256(wheel) not in pin.sha256:
             if not force:
                 raise CheckFailedError(
-                    f"{wheel}: its sha256 is not the lock's: damaged or replaced; fer-edge flash wheels --force fetches"
-                    " it again"
+                    f"{wheel}: its sha256 is not in the lock: damaged or replaced; fer-edge flash wheels --force"
+                    " downloads it again"
                 )
             report(f"{wheel.name}: its sha256 is not the lock's: deleted")
             wheel.unlink()
             wheel = None
         if wheel is None:
             wheel = _fetch(pin, release, machine, folder)
-            report(f"{wheel.name}: fetched, {size(wheel.stat().st_size)}")
+            report(f"{wheel.name}: downloaded, {size(wheel.stat().st_size)}")
         found.append(wheel)
     return found
 
 
 def find_wheel(folder: Path, pin: Pin, release: Release, machine: str) -> Path | None:
-    """The file in ``folder`` that says by its name to be ``pin`` for that system; None where there is none."""
+    """Return the file in ``folder`` whose name matches ``pin`` on that system; None if there is none."""
     fitting = (path for path in sorted(folder.glob("*.whl")) if _fits(path.name, pin, release, machine))
     return next(fitting, None)
 
@@ -87,18 +95,18 @@ def _fits(file_name: str, pin: Pin, release: Release, machine: str) -> bool:
 
 
 def _fetch(pin: Pin, release: Release, machine: str, folder: Path) -> Path:
-    """Into the folder under its own name when it is whole, and never before."""
+    """Download a wheel; it gets its name in ``folder`` only after it is complete and checked."""
     if importlib.util.find_spec("pip") is None:
-        raise InputError(f"fetching wheels needs pip beside this fer-edge: {sys.executable} -m ensurepip")
+        raise InputError(f"downloading wheels needs pip in this environment: {sys.executable} -m ensurepip")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as passing:
             (listed := Path(passing) / "requirements.txt").write_text(pin.as_requirement() + "\n", encoding="utf-8")
             _download(pin, [*_system_words(release, machine), "--dest", passing, "--requirement", str(listed)])
             wheel = find_wheel(Path(passing), pin, release, machine)
-            # pip has held it to its hash; this is what holds pip to it.
+            # pip has checked the hash already; do not rely on it.
             if wheel is None or file_sha256(wheel) not in pin.sha256:
-                raise CheckFailedError(f"pip fetched no {pin.name} {pin.version} for {machine} that the lock names")
+                raise CheckFailedError(f"pip downloaded no {pin.name} {pin.version} for {machine} that is in the lock")
             shutil.move(wheel, folder / wheel.name)
             return folder / wheel.name
     except CheckFailedError:
@@ -106,7 +114,7 @@ def _fetch(pin: Pin, release: Release, machine: str, folder: Path) -> Path:
     except InputError:
         raise
     except OSError as error:
-        raise OutputError(f"{folder}: cannot keep wheels there: {error.strerror}") from None
+        raise OutputError(f"{folder}: cannot write wheels there: {error.strerror}") from None
 
 
 def _system_words(release: Release, machine: str) -> list[str]:
@@ -116,7 +124,7 @@ def _system_words(release: Release, machine: str) -> list[str]:
 
 
 def _download(pin: Pin, words: Sequence[str]) -> None:
-    """Raises InputError with pip's last complaint."""
+    """Run pip. Raises InputError with pip's error message."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--retries=2", *words]
     try:
@@ -124,13 +132,15 @@ def _download(pin: Pin, words: Sequence[str]) -> None:
             command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False, env=_environment()
         )
     except subprocess.TimeoutExpired:
-        raise InputError(f"{pin.name} {pin.version}: not fetched in {_SECONDS / 60:.0f} minutes; try again") from None
+        raise InputError(
+            f"{pin.name} {pin.version}: no download within {_SECONDS / 60:.0f} minutes; try again"
+        ) from None
     if done.returncode:
         complaints = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         said = complaints[0].removeprefix("ERROR: ") if complaints else f"pip ended with {done.returncode}"
-        raise InputError(f"{pin.name} {pin.version}: cannot be fetched: {said}; look at the network, then try again")
+        raise InputError(f"{pin.name} {pin.version}: cannot be downloaded: {said}; check the network and try again")
 
 
 def _environment() -> dict[str, str]:
-    # A constraint that somebody set for other installations would have pip refuse or choose.
+    # A user's constraints for other installations would change or prevent the download.
     return {name: value for name, value in os.environ.items() if name not in ("PIP_CONSTRAINT", "PIP_REQUIREMENT")}

@@ -1,4 +1,4 @@
-"""What the settings of a Pi may be: names, addresses, keys. Each check raises ValueError with one line."""
+"""Checks of the values in pi.toml: names, addresses, keys. Each check raises ValueError with a one-line message."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import zoneinfo
 from importlib.resources import files
 
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
-# Debian's adduser: NAME_REGEX in adduser.conf(5); at most 31 so that every tool of Raspberry Pi OS takes it.
+# Debian's adduser: NAME_REGEX in adduser.conf(5); at most 31 characters, the limit of all tools of Raspberry Pi OS.
 _USER = re.compile(r"[a-z][-a-z0-9_]{0,30}")
 _TAKEN = frozenset(
     """
     root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc nobody sshd messagebus avahi
     polkitd rpc statd systemd-network systemd-timesync _apt fer-edge rpi-first-boot-wizard sudo video netdev gpio i2c
     spi render input audio adm users tty disk dialout plugdev cdrom floppy kmem shadow staff utmp kvm crontab lpadmin
-    """.split()  # noqa: SIM905 — as a list, each word would have a line of its own
+    """.split()  # noqa: SIM905 — as a list, each word would be on a separate line
 )
-"""Accounts and groups that Raspberry Pi OS or FER-Edge has for itself."""
+"""Accounts and groups that Raspberry Pi OS or FER-Edge uses."""
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
 _INTERFACE = re.compile(r"(eth|wlan|usb|en|wl)[a-z0-9]{1,13}")
 _KEY_KINDS = (
@@ -33,7 +33,7 @@ _KEY_KINDS = (
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
-"""Kinds of public keys that OpenSSH 9 takes by default: sshd_config(5), PubkeyAcceptedAlgorithms."""
+"""Types of public keys that OpenSSH 9 accepts by default: sshd_config(5), PubkeyAcceptedAlgorithms."""
 
 # ISO 3166-1 alpha-2, officially assigned.
 _COUNTRIES = frozenset(
@@ -45,41 +45,42 @@ _COUNTRIES = frozenset(
     MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC
     SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY
     UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
-    """.split()  # noqa: SIM905 — likewise
+    """.split()  # noqa: SIM905 — as above
 )
 
 
 def check_hostname(name: str) -> None:
-    """One label of RFC 1123, section 2.1: letters, digits and hyphens."""
+    """Check a host name: one label of RFC 1123, section 2.1 (letters, digits and hyphens)."""
     if not _HOSTNAME.fullmatch(name):
         raise ValueError("hostname must be 1 to 63 letters, digits and hyphens, without a hyphen at either end")
 
 
 def check_user(name: str) -> None:
-    """A name as Debian's adduser takes it, and none that the system uses."""
+    """Check an account name: valid for Debian's adduser and not used by the system."""
     if not name:
-        raise ValueError("name is missing: the account to make; there is no default one")
+        raise ValueError("name is missing: give the name of the account to create")
     if not _USER.fullmatch(name):
         raise ValueError(
-            "name must begin with a small letter and go on with small letters, digits, - and _; at most 31 characters"
+            "name must start with a lower-case letter, followed by lower-case letters, digits, - and _; at most 31"
+            " characters"
         )
     if name in _TAKEN:
-        raise ValueError(f"name {name!r} is taken by the system; choose another")
+        raise ValueError(f"name {name!r} is used by the system; choose another")
 
 
 def check_locale(name: str) -> None:
-    """A locale that Debian can make, by its name there, in UTF-8."""
+    """Check a UTF-8 locale: its name as in Debian's list."""
     known = _listed("locales.txt")
     if name in known:
         return
     plain, dot, rest = name.partition(".")
     others = [other for other in (f"{plain}.UTF-8", plain) if other in known and other != name]
-    hint = f"; Debian's name of it is {others[0]}" if others and dot + rest in ("", ".UTF-8", ".utf8") else ""
-    raise ValueError(f"locale must be one that Debian knows in UTF-8, such as en_GB.UTF-8 or de_DE.UTF-8{hint}")
+    hint = f"; Debian calls it {others[0]}" if others and dot + rest in ("", ".UTF-8", ".utf8") else ""
+    raise ValueError(f"locale must be a UTF-8 locale of Debian, such as en_GB.UTF-8 or de_DE.UTF-8{hint}")
 
 
 def check_keymap(name: str) -> None:
-    """A layout of xkeyboard-config."""
+    """Check a keyboard layout of xkeyboard-config."""
     if name not in _listed("keymaps.txt"):
         hint = "; the United Kingdom is gb" if name == "uk" else ""
         raise ValueError(f'keymap must be the name of a keyboard layout, such as "gb", "us" or "de"{hint}')
@@ -87,13 +88,13 @@ def check_keymap(name: str) -> None:
 
 @functools.cache
 def _listed(name: str) -> frozenset[str]:
-    """The words of a list beside this file, whose first lines tell where they are from."""
+    """Return the words of a list next to this file; its first lines name the source."""
     lines = files(__package__).joinpath(name).read_text(encoding="utf-8").splitlines()
     return frozenset(" ".join(line for line in lines if not line.startswith("#")).split())
 
 
 def check_timezone(name: str) -> None:
-    """A name of the time zone database; only by its form where this machine has no such database."""
+    """Check a name of the time zone database; only its form if this computer has no database."""
     known = _zones()
     if not _ZONE.fullmatch(name) or (known and name not in known):
         raise ValueError("timezone must be a name such as Europe/Berlin or Etc/UTC (timedatectl list-timezones)")
@@ -101,50 +102,50 @@ def check_timezone(name: str) -> None:
 
 @functools.cache
 def _zones() -> set[str]:
-    return zoneinfo.available_timezones()  # it reads some hundred files
+    return zoneinfo.available_timezones()  # reads hundreds of files
 
 
 def check_country(code: str) -> None:
-    """Two letters of ISO 3166-1."""
+    """Check a country code: two letters of ISO 3166-1."""
     if code not in _COUNTRIES:
         hint = "; the United Kingdom is GB" if code.upper() == "UK" else ""
         raise ValueError(f"country must be two capital letters of ISO 3166-1, such as DE{hint}")
 
 
 def check_ssid(ssid: str) -> None:
-    """1 to 32 bytes (IEEE 802.11, 9.4.2.2), and no control characters, which no tool on the way would keep."""
+    """Check a network name: 1 to 32 bytes (IEEE 802.11, 9.4.2.2) without control characters, which tools drop."""
     if not 1 <= len(ssid.encode("utf-8")) <= 32:
-        raise ValueError("ssid must have 1 to 32 bytes (letters beyond ASCII take two to four)")
+        raise ValueError("ssid must have 1 to 32 bytes (characters beyond ASCII need two to four)")
     if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in ssid):
-        raise ValueError("ssid must not hold control characters")
+        raise ValueError("ssid must not contain control characters")
 
 
 def check_passphrase(passphrase: str, security: str) -> None:
-    """8 to 63 printable ASCII characters (IEEE 802.11, annex J.4); WPA3 alone takes other characters too."""
+    """Check a passphrase: 8 to 63 printable ASCII characters (IEEE 802.11, annex J.4); WPA3 allows others too."""
     if not 8 <= len(passphrase.encode("utf-8")) <= 63:
         raise ValueError("the passphrase must have 8 to 63 characters")
     if security != "wpa3" and not all(" " <= character <= "~" for character in passphrase):
-        raise ValueError("the passphrase must be of printable ASCII characters, except with security = wpa3")
+        raise ValueError("the passphrase must consist of printable ASCII characters, except with security = wpa3")
 
 
 def check_interface(name: str) -> None:
-    """A name that Linux gives to a network interface of a Pi."""
+    """Check the name of a network interface of a Pi."""
     if not _INTERFACE.fullmatch(name):
         raise ValueError("interface must be the name of a network interface, such as eth0 or wlan0")
 
 
 def check_source(source: str) -> None:
-    """A camera as a source of the daemon; all else needs settings of its own."""
+    """Check a camera as the source of the daemon; other sources need a settings file."""
     if not re.fullmatch(
         r"picamera2(:\d{1,2}|:/base/[A-Za-z0-9/@._:+-]+)?|\d{1,2}|/dev/[A-Za-z0-9/._:+-]+|demo", source
     ):
         raise ValueError(
-            'source must be a camera: "picamera2", "picamera2:1", "0" or "/dev/…"; for any other source give config'
+            'source must be a camera: "picamera2", "picamera2:1", "0" or "/dev/…"; for other sources use config'
         )
 
 
 def check_static(address: str, gateway: str, dns: tuple[str, ...]) -> None:
-    """``address`` with its prefix, a ``gateway`` inside that network, and servers of names."""
+    """Check ``address`` with its prefix, a ``gateway`` in the same network, and the DNS servers."""
     try:
         own = ipaddress.ip_interface(address)
     except ValueError:
@@ -152,7 +153,7 @@ def check_static(address: str, gateway: str, dns: tuple[str, ...]) -> None:
     if "/" not in address or own.network.num_addresses == 1:
         raise ValueError("address needs the prefix of its network, such as the /24 of 192.168.1.50/24")
     if own.network.prefixlen < own.max_prefixlen - 1 and own.ip in (own.network[0], own.network[-1]):
-        raise ValueError(f"address {own.ip} is the first or the last of its network, which no host may have")
+        raise ValueError(f"address {own.ip} is the first or last of its network, which a host cannot have")
     if gateway:
         try:
             way = ipaddress.ip_address(gateway)
@@ -169,14 +170,14 @@ def check_static(address: str, gateway: str, dns: tuple[str, ...]) -> None:
 
 
 def check_ssh_key(line: str) -> None:
-    """One public key as in ``id_ed25519.pub``: kind, key, comment."""
+    """Check one public key as in ``id_ed25519.pub``: type, key, comment."""
     if "PRIVATE KEY" in line:
-        raise ValueError("this is a private key, which never leaves its machine: give the file that ends in .pub")
+        raise ValueError("this is a private key, which must stay on its computer: give the file that ends in .pub")
     kind, _, rest = line.partition(" ")
     encoded = rest.split(" ", 1)[0]
     try:
         data = base64.b64decode(encoded, validate=True)
-        (length,) = struct.unpack(">I", data[:4])  # RFC 4253, 6.6: the kind once more, after its length
+        (length,) = struct.unpack(">I", data[:4])  # RFC 4253, 6.6: the type is repeated, after its length
         named = data[4 : 4 + length].decode("ascii")
     except (binascii.Error, struct.error, ValueError):
         named = ""

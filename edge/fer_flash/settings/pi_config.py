@@ -1,7 +1,7 @@
-"""``pi.toml``: what the Pi shall be once it has booted.
+"""``pi.toml``: the settings of the Pi.
 
-One strict TOML file; every unknown or mistyped key is refused with its path. Paths are relative to the file's folder.
-Secrets stand in files of their own, or as hashes; nothing here prints them.
+Unknown and mistyped keys are refused with their path. Paths are relative to the file's folder. Secrets are in separate
+files or given as hashes, and are never printed.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from fer_flash.settings.sha512_crypt import is_password_hash, sha512_crypt
 
 Security = Literal["wpa2", "wpa3", "wpa2/wpa3", "open"]
 
-_SHORTEST_PASSWORD = 8
+_MIN_PASSWORD = 8
 
 
 @dataclass(frozen=True, slots=True)
 class SystemSettings:
-    """``[system]``: name and language of the Pi."""
+    """``[system]``: host name and language of the Pi."""
 
     hostname: str = "fer-edge"
-    """Name in the network: 1 to 63 letters, digits and hyphens."""
+    """Host name: 1 to 63 letters, digits and hyphens."""
     locale: str = "en_GB.UTF-8"
-    """Language, country and encoding, always UTF-8."""
+    """Language, country and encoding; the encoding is always UTF-8."""
     keymap: str = "gb"
-    """Keyboard layout, should one ever be plugged in: "gb", "us", "de" and so on."""
+    """Keyboard layout, in case a keyboard is connected: "gb", "us", "de" and so on."""
     timezone: str = "Etc/UTC"
-    """Time zone by its name, such as "Europe/Berlin"."""
+    """Time zone, such as "Europe/Berlin"."""
 
     def __post_init__(self) -> None:
         pi_checks.check_hostname(self.hostname)
@@ -44,23 +44,23 @@ class SystemSettings:
 
 @dataclass(frozen=True, slots=True)
 class UserSettings:
-    """``[user]``: the account to administer the Pi with. It needs a password, or a key under ``[ssh]``."""
+    """``[user]``: the account that administers the Pi. It needs a password, or a key under ``[ssh]``."""
 
     name: str = ""
-    """Name of the account, which may use sudo. It must be given: there is no default account."""
+    """Name of the account, which may use sudo. Required."""
     password_hash: str | None = field(default=None, repr=False)
-    """Hash of its password, as `openssl passwd -6` or `mkpasswd` prints it (sha512-crypt or yescrypt)."""
+    """Hash of the password, as printed by `openssl passwd -6` or `mkpasswd` (sha512-crypt or yescrypt)."""
     password_file: str | None = None
-    """File of mode 0600 that holds its password on one line; only the hash goes onto the card."""
+    """File of mode 0600 with the password on one line; only its hash is written to the card."""
 
     def __post_init__(self) -> None:
-        if not self.name:  # told with the rest of the file in view, where it can be missing for other reasons
+        if not self.name:  # _check_login reports it, after the other values were checked
             return
         pi_checks.check_user(self.name)
         if self.password_hash is not None and not is_password_hash(self.password_hash):
-            raise ValueError("password_hash must be a hash that begins with $6$ or $y$: openssl passwd -6")
+            raise ValueError("password_hash must be a hash that starts with $6$ or $y$: openssl passwd -6")
         if self.password_hash is not None and self.password_file is not None:
-            raise ValueError("password_hash and password_file: give one of them")
+            raise ValueError("password_hash and password_file: give only one of them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ class SshSettings:
     enabled: bool = True
     """Run the SSH server."""
     password_login: bool = False
-    """Let the account's password do; without it, only a key does."""
+    """Allow login with the account's password; otherwise a key is needed."""
     keys: tuple[str, ...] = ()
-    """Public keys that may log in, each a line such as "ssh-ed25519 AAAA… me@laptop"."""
+    """Public keys that may log in, one line each, such as "ssh-ed25519 AAAA… me@laptop"."""
     key_files: tuple[str, ...] = ()
     """Files with such keys, such as "~/.ssh/id_ed25519.pub"."""
 
@@ -83,19 +83,19 @@ class SshSettings:
 
 @dataclass(frozen=True, slots=True)
 class WifiSettings:
-    """``[wifi]``: the wireless network; leave ``ssid`` out for none."""
+    """``[wifi]``: the wireless network; leave out ``ssid`` for none."""
 
     country: str = ""
-    """Country whose radio rules hold, two capital letters; needed with ``ssid``."""
+    """Country code for the radio regulations, two capital letters; required with ``ssid``."""
     ssid: str | None = None
     """Name of the network, 1 to 32 bytes."""
     passphrase_file: str | None = None
-    """File of mode 0600 that holds the passphrase on one line. For wpa2 only the key made from it goes onto the card;
-    wpa3 needs the passphrase itself, which lies there until the first boot."""
+    """File of mode 0600 with the passphrase on one line. For wpa2 only the key derived from it is written to the card;
+    wpa3 needs the passphrase itself, which is on the card until the first boot."""
     security: Security = "wpa2"
-    """What the access point speaks: "wpa2", "wpa3", "wpa2/wpa3" or "open"."""
+    """Security of the access point: "wpa2", "wpa3", "wpa2/wpa3" or "open"."""
     hidden: bool = False
-    """The network does not tell its name."""
+    """The network does not broadcast its name."""
 
     def __post_init__(self) -> None:
         if self.country:
@@ -106,30 +106,30 @@ class WifiSettings:
             return
         pi_checks.check_ssid(self.ssid)
         if not self.country:
-            raise ValueError("country is missing: without it Raspberry Pi OS keeps the radio off")
+            raise ValueError("country is missing: Raspberry Pi OS keeps Wi-Fi disabled without it")
         if (self.security == "open") != (self.passphrase_file is None):
-            raise ValueError('passphrase_file goes with every security but "open"')
+            raise ValueError('passphrase_file is required, except with security = "open", which must not have it')
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """``[network]``: addresses."""
+    """``[network]``: IP addresses."""
 
     interface: str = "eth0"
-    """Interface that the address below is for; every other one asks DHCP."""
+    """Interface for the address below; all others use DHCP."""
     address: str = ""
     """Fixed address with its prefix, such as "192.168.1.50/24"; without it, DHCP."""
     gateway: str = ""
-    """Router, an address in the same network; without it, there is no way out of that network."""
+    """Router, an address in the same network; without it, other networks cannot be reached."""
     dns: tuple[str, ...] = ()
-    """Servers of names; without them, names of hosts outside are not found."""
+    """DNS servers; without them, host names are not resolved."""
 
     def __post_init__(self) -> None:
         pi_checks.check_interface(self.interface)
         if self.address:
             pi_checks.check_static(self.address, self.gateway, self.dns)
         elif self.gateway or self.dns:
-            raise ValueError("gateway and dns need an address; with DHCP they come by themselves")
+            raise ValueError("gateway and dns need an address; DHCP provides them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +137,23 @@ class FerEdgeSettings:
     """``[fer_edge]``: what runs on the Pi."""
 
     config: str | None = None
-    """Settings of the daemon, a file as edge/config.example.toml; the secrets that it names lie beside it. Without it,
-    those of `fer-edge service install`: the camera below, and events in a file."""
+    """Settings of the daemon, a file like edge/config.example.toml; the secrets that it names are in the same folder.
+    Without it, those of `fer-edge service install` are used: the camera below, and events in a file."""
     source: str = "picamera2"
-    """Camera to watch where there is no config: "picamera2" (Raspberry Pi camera; "picamera2:1" is the second), "0" or
-    a name below /dev such as /dev/v4l/by-id/… (USB camera)."""
+    """Camera to watch without a config: "picamera2" (Raspberry Pi camera; "picamera2:1" is the second), "0", or a
+    path such as /dev/v4l/by-id/… (USB camera)."""
     bundle: str | None = None
-    """Model bundle, a folder or a zip; without it, the one that comes with FER-Edge."""
+    """Model bundle, a folder or a zip; by default the one in FER-Edge."""
 
     def __post_init__(self) -> None:
         pi_checks.check_source(self.source)
         if self.config is not None and self.source != "picamera2":
-            raise ValueError("config and source: give one of them; config names its sources itself")
+            raise ValueError("config and source: give only one of them; config names its own sources")
 
 
 @dataclass(frozen=True, slots=True)
 class PiSettings:
-    """All tables of a ``pi.toml``, as they stand there."""
+    """All tables of a ``pi.toml``, as written there."""
 
     system: SystemSettings = field(default_factory=SystemSettings)
     user: UserSettings = field(default_factory=UserSettings)
@@ -165,10 +165,15 @@ class PiSettings:
 
 @dataclass(frozen=True, slots=True)
 class PiConfig:
-    """``PiSettings`` with all files read and checked.
+    """``PiSettings`` after all files were read and checked.
 
-    ``password_hash`` is None for an account that has keys only. ``wifi_key`` is the key of the wireless network: 64 hex
-    digits with wpa2, the passphrase with wpa3, None with none. Neither shows in the repr.
+    Attributes:
+        settings: the tables.
+        ssh_keys: public keys that may log in.
+        config_file: settings of the daemon.
+        bundle: model bundle.
+        password_hash: None for an account that has only keys. Not in the repr.
+        wifi_key: 64 hex digits for wpa2, the passphrase for wpa3, None without security. Not in the repr.
     """
 
     settings: PiSettings
@@ -179,23 +184,23 @@ class PiConfig:
     wifi_key: str | None = field(default=None, repr=False)
 
     def notes(self) -> tuple[str, ...]:
-        """What a person should know before the card is written, one line each, without secrets."""
+        """Return what to know before the card is written, one line each, without secrets."""
         wifi, lines = self.settings.wifi, []
         if wifi.ssid is not None and "wpa3" in wifi.security:
-            lines.append("wpa3 needs the Wi-Fi passphrase itself: it lies on the card until the first boot scrubs it")
+            lines.append("wpa3 needs the Wi-Fi passphrase itself: it is on the card until the first boot erases it")
         if wifi.security == "open" and wifi.ssid is not None:
-            lines.append("the Wi-Fi network is open: everybody near it can read what is not encrypted")
+            lines.append("the Wi-Fi network is open: anyone nearby can read unencrypted traffic")
         if self.password_hash is None:
             lines.append(
-                f"{self.settings.user.name} has no password: sudo asks for none, so whoever has the SSH key is root"
+                f"{self.settings.user.name} has no password: sudo needs none, so anyone with the SSH key is root"
             )
         if not self.settings.ssh.enabled:
-            lines.append("ssh is off: the Pi can be reached with a screen and a keyboard only")
+            lines.append("ssh is off: the Pi can only be reached with a screen and a keyboard")
         return tuple(lines)
 
 
 def wpa_key(passphrase: str, ssid: str) -> str:
-    """The 256-bit key of a WPA2 network as 64 hex digits (IEEE 802.11, annex J.4: PBKDF2, 4096 rounds of HMAC-SHA1)."""
+    """Return the key of a WPA2 network as 64 hex digits (IEEE 802.11, annex J.4: PBKDF2, 4096 rounds of HMAC-SHA1)."""
     return hashlib.pbkdf2_hmac("sha1", passphrase.encode("utf-8"), ssid.encode("utf-8"), 4096, 32).hex()
 
 
@@ -234,10 +239,10 @@ def _check_network(path: Path, settings: PiSettings) -> None:
 
 def _check_login(path: Path, settings: PiSettings, keys: tuple[str, ...], password_hash: str | None) -> None:
     if not settings.user.name:
-        raise ConfigError(f"{path}: user.name is missing: the account to make; there is no default one")
+        raise ConfigError(f"{path}: user.name is missing: give the name of the account to create")
     if not keys and password_hash is None:
         raise ConfigError(
-            f"{path}: nobody could log in: give user.password_file or user.password_hash, or ssh.keys or ssh.key_files"
+            f"{path}: no login is possible: set user.password_file, user.password_hash, ssh.keys or ssh.key_files"
         )
     if settings.ssh.password_login and password_hash is None:
         raise ConfigError(f"{path}: ssh.password_login needs user.password_file or user.password_hash")
@@ -259,13 +264,13 @@ class _Loader:
     def file(self, name: str | None, key: str) -> Path | None:
         path = self.existing(name, key)
         if path is not None and not path.is_file():
-            raise ConfigError(f"{self.where}: {key}: {path} is no file")
+            raise ConfigError(f"{self.where}: {key}: {path} is not a file")
         return path
 
     def secret(self, name: str, key: str) -> str:
         path = self.file(name, key)
         assert path is not None
-        # Absolute, so that it is never looked up among the credentials of a service.
+        # An absolute path is never looked up among systemd credentials.
         return read_secret(str(path.absolute()), f"{self.where}: {key}")
 
     def ssh_keys(self, ssh: SshSettings) -> tuple[str, ...]:
@@ -284,7 +289,7 @@ class _Loader:
             raise ConfigError(f"{self.where}: {key}: cannot read {path} as text") from None
         lines = [line for line in lines if line and not line.startswith("#")]
         if not lines:
-            raise ConfigError(f"{self.where}: {key}: {path} holds no key")
+            raise ConfigError(f"{self.where}: {key}: {path} contains no key")
         for line in lines:
             try:
                 pi_checks.check_ssh_key(line)
@@ -296,9 +301,9 @@ class _Loader:
         if user.password_file is None:
             return user.password_hash
         password = self.secret(user.password_file, "user.password_file")
-        if len(password) < _SHORTEST_PASSWORD:
+        if len(password) < _MIN_PASSWORD:
             raise ConfigError(
-                f"{self.where}: user.password_file: the password must have at least {_SHORTEST_PASSWORD} characters"
+                f"{self.where}: user.password_file: the password must have at least {_MIN_PASSWORD} characters"
             )
         return sha512_crypt(password)
 
@@ -314,5 +319,5 @@ class _Loader:
 
 
 def tables() -> dict[str, type]:
-    """The settings class of each table, by its name."""
+    """Return the settings class of each table, by its name."""
     return {entry.name: type(getattr(PiSettings(), entry.name)) for entry in fields(PiSettings)}

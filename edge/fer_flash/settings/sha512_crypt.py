@@ -1,8 +1,8 @@
-"""Password hashes as Linux keeps them: sha512-crypt, ``$6$…``.
+"""Hash passwords with sha512-crypt, ``$6$…``, as in /etc/shadow.
 
-After "Unix crypt using SHA-256 and SHA-512", U. Drepper (https://www.akkadia.org/drepper/SHA-crypt.txt), whose
-test vectors the tests go through. Python has no ``crypt`` since 3.13, and macOS and Windows never could make this
-form; the hash is made on the host so that no password goes onto the card.
+See "Unix crypt using SHA-256 and SHA-512", U. Drepper (https://www.akkadia.org/drepper/SHA-crypt.txt); the tests use
+its test vectors. Python has had no ``crypt`` since 3.13, and on macOS and Windows it never supported this format.
+Hashing on the host keeps the password off the card.
 """
 
 from __future__ import annotations
@@ -13,34 +13,39 @@ import secrets
 
 ALPHABET = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ROUNDS = 100_000
-"""Twenty times the default: a card can be stolen before its first boot. One login costs a Pi Zero 2 W about half a
-second (by reckoning, not measured on one)."""
+"""Twenty times the default, because a card can be stolen before its first boot. One login takes about half a second on
+a Pi Zero 2 W (calculated, not measured)."""
 
-_SALT_CHARACTERS = 16  # the most that the form takes: 96 bits
-_FEWEST_ROUNDS, _MOST_ROUNDS = 1000, 999_999_999
+_SALT_CHARACTERS = 16  # maximum of the format: 96 bits
+_MIN_ROUNDS, _MAX_ROUNDS = 1000, 999_999_999
 _HASH = re.compile(
-    r"\$y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{0,86}\$[./A-Za-z0-9]{43}"  # yescrypt, Debian's own; crypt(5)
+    r"\$y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{0,86}\$[./A-Za-z0-9]{43}"  # yescrypt, Debian's default; crypt(5)
     r"|\$6\$(rounds=[0-9]{4,9}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
 )
 
 
 def is_password_hash(text: str) -> bool:
-    """Whether ``text`` is a hash that Raspberry Pi OS takes and that is no weak one: sha512-crypt or yescrypt."""
+    """Return whether ``text`` is a strong hash that Raspberry Pi OS supports: sha512-crypt or yescrypt."""
     return _HASH.fullmatch(text) is not None
 
 
 def sha512_crypt(password: str, salt: str | None = None, rounds: int | None = ROUNDS) -> str:
-    """The hash of ``password`` as in /etc/shadow, with a random salt unless one is given.
+    """Return the hash of ``password`` as in /etc/shadow.
 
-    ``rounds`` of None takes the form's own default, 5000, and does not write it. Raises ValueError for a salt with
-    other characters than those of ``ALPHABET``.
+    Args:
+        password: the password.
+        salt: characters of ``ALPHABET``; random by default.
+        rounds: None uses the format's default, 5000, and leaves the number out of the hash.
+
+    Raises:
+        ValueError: if ``salt`` is empty or has other characters.
     """
     if salt is None:
         salt = "".join(secrets.choice(ALPHABET) for _ in range(_SALT_CHARACTERS))
     if not salt or set(salt) - set(ALPHABET):
-        raise ValueError("a salt has letters, digits, . and / only")
+        raise ValueError("a salt may only contain letters, digits, . and /")
     salt = salt[:_SALT_CHARACTERS]
-    turns = 5000 if rounds is None else min(max(rounds, _FEWEST_ROUNDS), _MOST_ROUNDS)
+    turns = 5000 if rounds is None else min(max(rounds, _MIN_ROUNDS), _MAX_ROUNDS)
     digest = _stretched(password.encode("utf-8"), salt.encode("ascii"), turns)
     stated = "" if rounds is None else f"rounds={turns}$"
     return f"$6${stated}{salt}${_encoded(digest)}"
@@ -70,7 +75,7 @@ def _repeated(block: bytes, length: int) -> bytes:
 
 
 def _encoded(digest: bytes) -> str:
-    """Step 22: three bytes at a time, in an order of its own, as four characters, the least significant first."""
+    """Step 22: encode three bytes at a time, in the specified order, as four characters, least significant first."""
     text = ""
     a, b, c = 0, 21, 42
     for _ in range(21):

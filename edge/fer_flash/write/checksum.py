@@ -1,4 +1,4 @@
-"""The SHA-256 of an image file as it is downloaded, given by hand or in a file beside it."""
+"""The published SHA-256 of an image file: given as an option, or in a file next to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from fer_edge.errors import InputError
 from fer_flash.image.sha256 import other_sha256, parse_sha256
 
-# A line of sha256sum: the sum, a space, a space or an asterisk for binary, the name (GNU coreutils manual, "md5sum").
+# A line of sha256sum: the hash, a space, a space or an asterisk for binary, the name (GNU coreutils manual, "md5sum").
 _LINE = re.compile(r"([0-9a-fA-F]{64})(?: [ *](.+))?")
 _MAX_FILE_BYTES = 1 << 20
 _STEP_BYTES = 1 << 22
@@ -19,16 +19,16 @@ _STEP_BYTES = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A SHA-256 in small hexadecimal letters, and where it comes from, in words."""
+    """A SHA-256 in lower-case hexadecimal, and where it comes from, for messages."""
 
     sha256: str
     source: str
 
 
 def find_checksum(image: Path, given: str | None) -> Checksum | None:
-    """The sum that ``image`` should have: ``given``, or else that of ``image``.sha256 where there is such a file.
+    """Return the expected SHA-256 of ``image``: ``given``, or else from ``image``.sha256; None if there is neither.
 
-    Raises InputError for what is no SHA-256, and for a file that does not tell of ``image``.
+    Raises InputError if it is not a SHA-256, or the file does not list ``image``.
     """
     if given is not None:
         return Checksum(parse_sha256(given), "--sha256")
@@ -48,9 +48,9 @@ def find_checksum(image: Path, given: str | None) -> Checksum | None:
 
 
 def check_file(image: Path, expected: Checksum, progress: Callable[[int], object]) -> None:
-    """Read ``image`` and compare its SHA-256; ``progress`` hears of the bytes read so far.
+    """Read ``image`` and compare its SHA-256; ``progress`` is called with the number of bytes read so far.
 
-    Raises InputError where it differs.
+    Raises InputError if it differs.
     """
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_STEP_BYTES))

@@ -1,6 +1,6 @@
-"""The block devices of this machine, and which of them may be written as a card.
+"""The block devices of this computer, and which of them may be written as a card.
 
-What is not certain is refused: a wrong yes costs somebody a disk.
+A device is refused unless it is certainly a card: a wrong decision destroys a disk.
 """
 
 from __future__ import annotations
@@ -21,22 +21,29 @@ from fer_edge.errors import InputError
 COLUMNS = "NAME,PATH,TYPE,SIZE,MODEL,TRAN,RM,RO,MOUNTPOINTS"
 _LSBLK = ["lsblk", "--json", "--bytes", "--output", COLUMNS]
 _LSBLK_SECONDS = 30.0
-# Where lsblk says "disk" of what lives in memory, in a file or on the network.
+# lsblk also reports "disk" for devices in memory, in a file or on the network.
 _VIRTUAL = re.compile(r"(zram|ram|loop|nbd|rbd)\d")
-# An eMMC's boot and replay-protected areas are "disks" beside its own.
+# The boot and replay-protected areas of an eMMC appear as separate disks.
 _EMMC_AREA = re.compile(r"mmcblk\d+(boot\d+|rpmb)$")
 _SYSTEM_MOUNTS = {"/", "/usr", "/var", "/boot", "/boot/efi", "/boot/firmware", "/efi", "[SWAP]"}
-_MAX_DEPTH = 16  # partition, RAID, encryption, volume, ...: real stacks stay far below
+_MAX_DEPTH = 16  # partition, RAID, encryption, volume, ...: real stacks are much smaller
 
 
 @dataclass(frozen=True, slots=True)
 class BlockDevice:
-    """One device as lsblk tells of it.
+    """A block device, as reported by lsblk.
 
-    ``kind`` is lsblk's TYPE (disk, part, loop, lvm, ...); ``size`` is in bytes, 0 for a reader without a card;
-    ``removable`` is what the kernel says of the drive, and true of an SD card in a slot, of which it does not;
-    ``mounted`` holds the mount points of the device and of all that lies on it, swap as ``[SWAP]``; ``holders`` what
-    lies on it and is no partition, such as an opened encrypted volume.
+    Attributes:
+        name: kernel name, such as "sdb".
+        path: such as "/dev/sdb".
+        kind: lsblk's TYPE (disk, part, loop, lvm, ...).
+        size: in bytes; 0 for a reader without a card.
+        model: name of the model, if known.
+        bus: lsblk's TRAN (usb, mmc, ...), if known.
+        removable: the kernel's flag; also true for an SD card in a slot, where the kernel does not set it.
+        read_only: whether writing is disabled.
+        mounted: mount points of the device and of everything on it; "[SWAP]" for swap.
+        holders: devices on it that are not partitions, such as an open encrypted volume.
     """
 
     name: str
@@ -52,33 +59,33 @@ class BlockDevice:
 
     @property
     def is_disk(self) -> bool:
-        """Whether this is a whole disk that one could hold in the hand."""
+        """Whether this is a physical whole disk."""
         return self.kind == "disk" and not _VIRTUAL.match(self.name) and not _EMMC_AREA.match(self.name)
 
     @property
     def stands_for_disk(self) -> bool:
-        """Whether this is a whole disk that lives in memory, in a file or on the network."""
+        """Whether this is a whole disk in memory, in a file or on the network."""
         return self.kind in ("disk", "loop") and bool(_VIRTUAL.match(self.name))
 
     @property
     def could_be_card(self) -> bool:
-        """Whether this is a whole disk that comes and goes as cards do; an external hard disk is none."""
+        """Whether this is a removable physical disk; false for an external hard disk."""
         return self.is_disk and self.removable
 
     @property
     def system_mounts(self) -> tuple[str, ...]:
-        """Those of the mount points that the running system cannot do without."""
+        """The mount points that the running system needs."""
         return tuple(mount for mount in self.mounted if mount in _SYSTEM_MOUNTS)
 
 
 def refusal(device: BlockDevice, *, even_if_fixed: bool = False) -> str | None:
-    """Why ``device`` may not be written as a card; None where it may.
+    """Return why ``device`` may not be written as a card; None if it may.
 
-    With ``even_if_fixed``, fixed disks may be too, and what stands for a disk; nothing that is in use ever may.
+    ``even_if_fixed`` also allows fixed and virtual disks. A device in use is always refused.
     """
     reason = None
     if not device.is_disk and not (even_if_fixed and device.stands_for_disk):
-        reason = "no whole disk" if device.kind == "disk" else f"no whole disk (type {device.kind})"
+        reason = "not a whole disk" if device.kind == "disk" else f"not a whole disk (type {device.kind})"
     elif device.system_mounts:
         reason = f"holds the running system ({', '.join(device.system_mounts)})"
     elif device.mounted:
@@ -90,12 +97,12 @@ def refusal(device: BlockDevice, *, even_if_fixed: bool = False) -> str | None:
     elif device.size == 0:
         reason = "no card in the reader"
     elif device.read_only:
-        reason = "read-only; look at the lock switch on the card's side"
+        reason = "read-only; check the lock switch on the side of the card"
     return reason
 
 
 def read_devices() -> tuple[BlockDevice, ...]:
-    """The devices of this machine. Raises InputError where there is no Linux, or no lsblk that can be understood."""
+    """Return the devices of this computer. Raises InputError outside Linux or if lsblk fails."""
     if not sys.platform.startswith("linux"):
         raise InputError(f"listing cards needs Linux; this is {sys.platform}")
     try:
@@ -105,53 +112,53 @@ def read_devices() -> tuple[BlockDevice, ...]:
     except FileNotFoundError as error:
         raise InputError("lsblk is not installed: install the package util-linux") from error
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"lsblk gave no answer in {_LSBLK_SECONDS:.0f} s; unplug a device that hangs") from error
+        raise InputError(f"lsblk did not answer in {_LSBLK_SECONDS:.0f} s; unplug a device that hangs") from error
     except OSError as error:
-        raise InputError(f"lsblk cannot be run: {error.strerror}; look at the package util-linux") from error
+        raise InputError(f"lsblk cannot be run: {error.strerror}; check the package util-linux") from error
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().partition("\n")[0] or "no word why"
-        # MOUNTPOINTS came with 2.37; the older MOUNTPOINT tells of one place only.
-        raise InputError(f"lsblk failed ({said}); it must be that of util-linux 2.37 or later")
+        said = done.stderr.decode(errors="replace").strip().partition("\n")[0] or "no error message"
+        # MOUNTPOINTS was added in 2.37; the older MOUNTPOINT lists only one mount point.
+        raise InputError(f"lsblk failed ({said}); util-linux 2.37 or later is needed")
     text = done.stdout.decode(errors="replace")
-    # Where there is no device, some versions print nothing.
+    # Some versions print nothing without a device.
     return parse_lsblk(text, sd_cards()) if text.strip() else ()
 
 
 def sd_cards(sysfs: Path = Path("/sys")) -> frozenset[str]:
-    """Names of the disks that are SD cards in a slot, and not memory that is soldered in.
+    """Return the names of disks that are SD cards in a slot, as opposed to soldered memory.
 
-    The kernel tells neither as removable; the MMC core's ``type`` is "SD" or "MMC" (Linux, drivers/mmc/core/bus.c).
+    The kernel sets the removable flag for neither; the MMC core's ``type`` is "SD" or "MMC" (Linux,
+    drivers/mmc/core/bus.c).
     """
     found = set()
     for path in sysfs.glob("block/mmcblk*/device/type"):
-        with contextlib.suppress(OSError):  # it was pulled out just now
+        with contextlib.suppress(OSError):  # the card was removed just now
             if path.read_text().strip() == "SD":
                 found.add(path.parents[1].name)
     return frozenset(found)
 
 
 def parse_lsblk(text: str, cards: Collection[str] = ()) -> tuple[BlockDevice, ...]:
-    """The devices in the JSON that lsblk prints for ``COLUMNS``: each once, what lies on a device after it.
+    """Return the devices in the JSON that lsblk prints for ``COLUMNS``: each once, followed by the devices on it.
 
-    ``cards`` are the names of SD cards, as ``sd_cards`` tells them.
-    Raises InputError for anything else; a value that is missing never counts as harmless.
+    ``cards`` are the names that ``sd_cards`` returns. Raises InputError for any other text and for missing values.
     """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _not_understood("no JSON") from error
+        raise _not_understood("not JSON") from error
     if not isinstance(document, dict):
-        raise _not_understood("no JSON object")
+        raise _not_understood("not a JSON object")
     devices: dict[str, BlockDevice] = {}
     for node in _nodes(document.get("blockdevices"), "blockdevices"):
         for device in _devices(node, 0, cards):
-            # What spans several disks is told of below each of them.
+            # A device on several disks is listed below each of them.
             devices.setdefault(device.path, device)
     return tuple(devices.values())
 
 
 def _devices(node: dict[str, Any], depth: int, cards: Collection[str]) -> list[BlockDevice]:
-    """The device of ``node`` first, then all that lies on it."""
+    """Return the device of ``node``, followed by all devices on it."""
     if depth > _MAX_DEPTH:
         raise _not_understood(f"devices nested more than {_MAX_DEPTH} deep")
     below = [
@@ -160,7 +167,7 @@ def _devices(node: dict[str, Any], depth: int, cards: Collection[str]) -> list[B
     name, path = _text(node, "name"), _text(node, "path")
     bus = _optional_text(node, "tran")
     if bus is None and name.startswith("mmcblk"):
-        bus = "mmc"  # not every version of lsblk says so
+        bus = "mmc"  # some versions of lsblk leave it out
     mounted = [*_mount_points(node), *(mount for device in below for mount in device.mounted)]
     device = BlockDevice(
         name=name,
@@ -179,18 +186,18 @@ def _devices(node: dict[str, Any], depth: int, cards: Collection[str]) -> list[B
 
 def _nodes(value: object, key: str) -> Iterator[dict[str, Any]]:
     if not isinstance(value, list):
-        raise _not_understood(f"{key} is no list")
+        raise _not_understood(f"{key} is not a list")
     for node in value:
         if not isinstance(node, dict):
-            raise _not_understood(f"{key} holds something that is no device")
+            raise _not_understood(f"{key} contains something other than a device")
         yield node
 
 
 def _mount_points(node: dict[str, Any]) -> list[str]:
     value = node.get("mountpoints")
-    # [null] is lsblk's way to say that there is none.
+    # lsblk prints [null] for none.
     if not isinstance(value, list) or not all(mount is None or isinstance(mount, str) for mount in value):
-        raise _not_understood("mountpoints is no list of paths")
+        raise _not_understood("mountpoints is not a list of paths")
     return [mount for mount in value if mount is not None]
 
 
@@ -204,7 +211,7 @@ def _text(node: dict[str, Any], key: str) -> str:
 def _optional_text(node: dict[str, Any], key: str) -> str | None:
     value = node.get(key)
     if value is not None and not isinstance(value, str):
-        raise _not_understood(f"{key} is no text")
+        raise _not_understood(f"{key} is not a string")
     return value.strip() or None if value is not None else None
 
 
@@ -218,9 +225,9 @@ def _flag(node: dict[str, Any], key: str) -> bool:
 def _size(node: dict[str, Any]) -> int:
     value = node.get("size")
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
-        raise _not_understood("size is no number of bytes")
+        raise _not_understood("size is not a number of bytes")
     return value
 
 
 def _not_understood(what: str) -> InputError:
-    return InputError(f"the output of lsblk is not understood: {what}; util-linux 2.37 or later is needed")
+    return InputError(f"unexpected output of lsblk: {what}; util-linux 2.37 or later is needed")

@@ -1,6 +1,6 @@
-"""The card as something to write to and read from: a block device, held for ourselves alone, or a regular file.
+"""The card as a block device that is open exclusively, or as a regular file.
 
-Requests to the kernel are named and numbered in include/uapi/linux/fs.h of Linux.
+The ioctl requests are named and numbered in include/uapi/linux/fs.h of Linux.
 """
 
 from __future__ import annotations
@@ -18,33 +18,39 @@ from typing import Self
 from fer_edge.errors import CheckFailedError, InputError, OutputError
 
 BUFFER_BYTES = 1 << 21
-"""The most that is written or read at once, and the size of ``aligned_buffer``.
+"""Maximum bytes per read or write, and size of ``aligned_buffer``.
 
-On a loop device 2 MiB were quicker than 4, of which two buffers leave the processor's cache; the kernel cuts either
-into what the reader takes.
+On a loop device, 2 MiB were faster than 4 MiB, since two larger buffers do not fit into the processor's cache. The
+kernel splits either into what the reader accepts.
 """
 _BLKRRPART = 0x125F
 _BLKSSZGET = 0x1268
 _BLKZEROOUT = 0x127F
 _BLKGETSIZE64 = 0x80081272
 _SYNC_EVERY_BYTES = 1 << 24
-"""Where writes go through the page cache, they are pressed out this often, so that progress tells of the medium."""
+"""Writes through the page cache are flushed this often, so that progress reflects the medium."""
 _NOT_OFFERED = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL}
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ESHUTDOWN}
 _PROTECTED = {errno.EROFS, errno.EPERM, errno.EACCES}
 
 
 def aligned_buffer() -> memoryview:
-    """A buffer of BUFFER_BYTES that begins at a page, as O_DIRECT demands."""
+    """Return a buffer of BUFFER_BYTES that starts at a page boundary, as O_DIRECT requires."""
     return memoryview(mmap.mmap(-1, BUFFER_BYTES))
 
 
 class Medium:
-    """A card that is open for writing; a context manager, and ``close`` may be called twice.
+    """A card that is open for writing; a context manager.
 
-    ``size`` is in bytes. Offsets, lengths and the addresses of data must be multiples of ``block`` bytes. With
-    ``direct``, nothing passes through the page cache. Errors are OutputError, or CheckFailedError where the medium
-    does not give back what it took.
+    Offsets, lengths and the addresses of data must be multiples of ``block`` bytes. Errors are OutputError, or
+    CheckFailedError if the medium cannot be read back.
+
+    Attributes:
+        path: the device or file.
+        size: in bytes.
+        block: logical block size in bytes; 1 for a file.
+        direct: whether the page cache is bypassed.
+        device_number: of the block device; None for a file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,11 +78,11 @@ class Medium:
 
     @property
     def is_device(self) -> bool:
-        """Whether this is a block device, and not a file."""
+        """Whether this is a block device and not a file."""
         return self.device_number is not None
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Put ``data`` at ``offset``; it is on the medium only after ``sync``."""
+        """Write ``data`` at ``offset``; it is on the medium only after ``sync``."""
         done = 0
         try:
             while done < len(data):
@@ -89,9 +95,9 @@ class Medium:
             raise self._failed(error, "cannot be written", offset + done) from error
 
     def zero(self, offset: int, length: int) -> None:
-        """Make ``length`` bytes at ``offset`` zero.
+        """Set ``length`` bytes at ``offset`` to zero.
 
-        BLKZEROOUT guarantees zeros, by whatever way is the device's quickest; a discard (BLKDISCARD) guarantees none.
+        BLKZEROOUT guarantees zeros, in the way that is fastest for the device; a discard (BLKDISCARD) does not.
         """
         if self.is_device:
             try:
@@ -106,7 +112,7 @@ class Medium:
             self.write(offset + start, self._zeros[: min(BUFFER_BYTES, length - start)])
 
     def sync(self) -> None:
-        """Return when all that was written is on the medium."""
+        """Wait until all writes are on the medium."""
         try:
             os.fsync(self._fd)
         except OSError as error:
@@ -114,25 +120,25 @@ class Medium:
         self._unsynced = 0
 
     def forget(self) -> None:
-        """Drop what the page cache holds of the medium, so that what is read next comes from the medium itself."""
+        """Drop the medium's pages from the page cache, so that the next reads come from the medium itself."""
         if not self.direct:
-            with suppress(OSError):  # it is asked afterwards how much is left: in_memory
+            with suppress(OSError):  # in_memory reports what is still cached
                 os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def in_memory(self, offset: int) -> bool:
-        """Whether a read at ``offset`` would be answered by the page cache, as far as the kernel tells."""
+        """Return whether a read at ``offset`` would come from the page cache, as far as the kernel reports it."""
         if self.direct:
             return False
         try:
-            # Instead of waiting for the medium, this fails with EAGAIN (preadv2(2), RWF_NOWAIT).
+            # Fails with EAGAIN instead of waiting for the medium (preadv2(2), RWF_NOWAIT).
             return os.preadv(self._fd, [bytearray(1)], offset, os.RWF_NOWAIT) > 0
         except BlockingIOError:
             return False
-        except OSError:  # not every file system can tell
+        except OSError:  # not supported by every file system
             return True
 
     def read(self, offset: int, into: memoryview) -> None:
-        """Fill ``into`` from ``offset`` on."""
+        """Fill ``into`` with the bytes at ``offset``."""
         done = 0
         try:
             while done < len(into):
@@ -147,7 +153,7 @@ class Medium:
             raise CheckFailedError(str(failure)) from error
 
     def reread_partitions(self) -> bool:
-        """Ask the kernel to look at the new partition table; false where it cannot, and a replug will do."""
+        """Let the kernel read the new partition table; return false if it cannot, and replugging is needed."""
         if not self.is_device:
             return True
         try:
@@ -157,10 +163,10 @@ class Medium:
         return True
 
     def close(self) -> None:
-        """Give the device back."""
+        """Close the device. Idempotent."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            with suppress(OSError):  # what counts was synced before
+            with suppress(OSError):  # the data was synced before
                 os.close(fd)
 
     def __enter__(self) -> Self:
@@ -175,7 +181,7 @@ class Medium:
         return os.fstat(self._fd).st_size
 
     def _is_gone(self, error: OSError) -> bool:
-        """A device that was pulled out has no size any more, and says ENOSPC to a write."""
+        """Return whether the device was removed; it then has size 0 and fails writes with ENOSPC."""
         if error.errno in _GONE:
             return True
         try:
@@ -186,37 +192,37 @@ class Medium:
     def _failed(self, error: OSError, what: str, offset: int | None) -> OutputError:
         where = "" if offset is None else f" at byte {offset}"
         if self._is_gone(error):
-            return OutputError(f"{self.path}: the card is gone; put it in again")
+            return OutputError(f"{self.path}: the card was removed; insert it again")
         if error.errno in _PROTECTED:
-            return OutputError(f"{self.path}: {what}: write-protected; look at the lock switch on the card's side")
+            return OutputError(f"{self.path}: {what}: write-protected; check the lock switch on the side of the card")
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             return OutputError(f"{self.path}: full{where}: {error.strerror}; a larger card is needed")
         return OutputError(f"{self.path}: {what}{where}: {error.strerror}; try another card or another reader")
 
 
 def _open(path: Path) -> tuple[int, bool]:
-    """A descriptor, and whether it goes past the page cache. Raises InputError where it is in use, else OutputError."""
+    """Return a descriptor, and whether it bypasses the page cache. Raises InputError if in use, else OutputError."""
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         if not stat.S_ISBLK(path.lstat().st_mode):
             return os.open(path, flags), False
-        # With a block device, O_EXCL fails while it, or a partition of it, is mounted or held (open(2)); as long as it
-        # is open here, neither can be.
+        # For a block device, O_EXCL fails while the device or a partition of it is mounted or held (open(2)), and
+        # prevents that as long as the descriptor is open.
         try:
             return os.open(path, flags | os.O_EXCL | os.O_DIRECT), True
         except OSError as error:
-            if error.errno != errno.EINVAL:  # which is how a driver says that it has no O_DIRECT
+            if error.errno != errno.EINVAL:  # EINVAL: the driver does not support O_DIRECT
                 raise
         return os.open(path, flags | os.O_EXCL), False
     except PermissionError as error:
-        raise OutputError(f"{path}: may not be written by this user; run the command with sudo") from error
+        raise OutputError(f"{path}: no permission to write; run the command with sudo") from error
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise InputError(
-                f"{path}: in use: it or a partition of it is mounted, or another program holds it; unmount it first"
+                f"{path}: in use: it or a partition of it is mounted, or another program uses it; unmount it first"
             ) from error
         if error.errno == errno.EROFS:
-            raise OutputError(f"{path}: write-protected; look at the lock switch on the card's side") from error
+            raise OutputError(f"{path}: write-protected; check the lock switch on the side of the card") from error
         if error.errno in _GONE or error.errno == errno.ENOENT:
-            raise OutputError(f"{path}: no card there any more; put it in again") from error
+            raise OutputError(f"{path}: the card was removed; insert it again") from error
         raise OutputError(f"{path}: cannot be opened: {error.strerror}; try another reader") from error

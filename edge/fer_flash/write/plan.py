@@ -16,7 +16,7 @@ from fer_flash.write.writer import Written, write_image
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that is known before anything is written."""
+    """What is known before anything is written."""
 
     image: ImageFile
     checksum: Checksum | None
@@ -25,7 +25,7 @@ class Plan:
 
 
 def make_plan(image: Path, target: str, *, even_if_fixed: str | None, sha256: str | None, verify: bool) -> Plan:
-    """Look at the image and the target. Raises InputError where one may not be written to the other."""
+    """Check the image and the target. Raises InputError if the image may not or cannot be written to the target."""
     chosen = choose_target(target, even_if_fixed)
     found = look_at_image(image)
     if chosen.device is None and image.samefile(chosen.path):
@@ -35,7 +35,7 @@ def make_plan(image: Path, target: str, *, even_if_fixed: str | None, sha256: st
 
 
 def carry_out(plan: Plan) -> Written:
-    """Check the image's sum, take the device, write, read back and compare; progress goes to standard error."""
+    """Check the image's SHA-256, open the device, write, read back and compare. Progress goes to standard error."""
     image = plan.image
     if plan.checksum is not None:
         with Meter(f"checking {image.path}", image.stored) as meter:

@@ -1,4 +1,4 @@
-"""Read and unpack an image in a thread of its own, while the previous chunk is written or compared."""
+"""Read and unpack an image in a separate thread, while the previous chunk is written or compared."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _erase_tail(medium: Medium) -> None:
 
 
 def _write_body(image: ImageFile, medium: Medium, meter: Meter) -> list[Area]:
-    """Write everything after the head; return the areas of the head, in order, in a buffer of their own."""
+    """Write everything after the head; return the areas of the head, in order, in a separate buffer."""
     head: list[Area] = []
     buffer = aligned_buffer()
     with open_image(image) as stream, ReadAhead(stream, medium.block) as chunks:

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Takes the secrets of the settings off the boot partition, installs FER-Edge from the payload on the card, then takes the
-# payload's secrets off it too, and says what it did.
-# Written by `fer-edge flash compose`; setup.sh puts it in place, fer-edge-first-boot.service runs it at every boot until
-# both are done. Each step may be cut off by a loss of power, and is done again.
+# Erase the secrets of the settings from the boot partition, install FER-Edge from the payload on the card, erase the
+# payload's secrets, and write a report.
+# Written by `fer-edge flash compose`; installed by setup.sh. fer-edge-first-boot.service runs it at every boot until
+# everything is done. Each step can be interrupted by a power failure and is then repeated.
 #
 # ROOT is prepended to every path: empty on a Pi, a folder in tests.
 set -u
@@ -15,38 +15,38 @@ report=$boot/fer-edge-first-boot.txt
 payload=$boot/fer-edge
 first=$payload/first-boot
 style=$(cat "$state/style" 2>/dev/null || echo unknown)
-attempts=3     # boots at which the install is tried
-wait_s=${WAIT_S:-300} # for cloud-init's last stage, which reads the seed no more
-left='' # what could not be scrubbed
+attempts=3     # boots at which the installation is tried
+wait_s=${WAIT_S:-300} # timeout for cloud-init's last stage, after which it does not read the seed any more
+left='' # files that could not be erased
 
 say() { printf 'fer-edge first boot: %s\n' "$*"; }
 
-# mark NAME: on the medium before anything is done that relies on it.
+# mark NAME: record a completed step; synced before anything relies on it.
 mark() {
   : >"$state/$1" && sync "$state/$1"
 }
 
-# At how many boots the install was tried; nothing is left of the number where the power failed in the middle of it.
+# Print the number of boots at which the installation was tried; the file is empty after a power failure during its write.
 tried() {
   count=$(cat "$state/attempts" 2>/dev/null)
   echo "${count:-0}"
 }
 
-# setup.sh may have been cut off, by a loss of power or by the time that rpi-preseed gives it.
+# Run setup.sh again if a power failure, or the timeout of rpi-preseed, interrupted it.
 finish_setup() {
   [ ! -e "$state/set-up" ] || return 0
   [ -e "$first/setup.sh" ] && sh "$first/setup.sh" "$style"
 }
 
-# setup.sh's setting is read at a boot's begin, which is over.
+# The setting that setup.sh wrote is only read at the start of a boot.
 arm_watchdog() {
   busctl set-property org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
-    RuntimeWatchdogUSec t 15000000 2>/dev/null || say "the hardware watchdog will be on from the next boot"
+    RuntimeWatchdogUSec t 15000000 2>/dev/null || say "the hardware watchdog will be active from the next boot"
 }
 
 install_payload() {
   [ ! -e "$state/installed" ] || return 0
-  # Where each attempt ended in a loss of power, there must be an end to it too.
+  # Limited also if every attempt is interrupted by a power failure.
   [ "$(tried)" -lt "$attempts" ] || return 1
   count=$(($(tried) + 1))
   printf '%s\n' "$count" >"$state/attempts"
@@ -63,13 +63,13 @@ install_payload() {
   return 1
 }
 
-# cloud-init goes through its stages beside this; a seed that changed under it would be half applied.
+# cloud-init runs its stages at the same time; changing the seed before it has finished could apply half of each.
 wait_for_cloud_init() {
   [ "$style" = cloudinit ] || return 0
   waited=0
   while [ ! -e "$root/var/lib/cloud/instance/boot-finished" ]; do
     if [ "$waited" -ge "$wait_s" ]; then
-      say "cloud-init was not through after $wait_s s; scrubbing all the same"
+      say "cloud-init did not finish within $wait_s s; erasing its secrets anyway"
       return 0
     fi
     sleep 2
@@ -79,12 +79,12 @@ wait_for_cloud_init() {
 
 size_of() { wc -c <"$1" | tr -d ' '; }
 
-# overwrite FILE FROM: FROM's bytes in the place of FILE's, in the same blocks of the file system, in one write.
+# overwrite FILE FROM: write the bytes of FROM into FILE, in the same blocks of the file system, in one write.
 overwrite() {
   dd if="$2" of="$1" conv=notrunc bs="$(size_of "$2")" 2>/dev/null && sync "$1"
 }
 
-# wipe FILE: zeros over all of it, then it is removed.
+# wipe FILE: overwrite it with zeros and remove it.
 wipe() {
   [ -f "$1" ] || return 0
   size=$(size_of "$1")
@@ -96,13 +96,13 @@ wipe() {
   note_wiped "${1#"$boot"/}"
 }
 
-# What was wiped at earlier boots is told too.
+# The report also lists files that were erased at earlier boots.
 note_wiped() {
   printf ' %s' "$1" >>"$state/wiped"
 }
 
-# cloud-init reads its seed at each boot, so there must always be one: what lasts of it goes over the
-# old text, filled up with empty lines, in one write, so that no moment is without a seed.
+# cloud-init reads its seed at each boot, so a seed must always exist: its permanent part replaces the old text in one
+# write, padded with empty lines.
 scrub_user_data() {
   [ "$style" = cloudinit ] && [ -f "$boot/user-data" ] || return 0
   cp "$state/user-data.scrubbed" "$state/new" || return 1
@@ -116,7 +116,7 @@ scrub_user_data() {
   note_wiped user-data
 }
 
-# Before the install, which needs none of this: that takes minutes, and may lose its power each time.
+# Before the installation, which does not need these secrets, takes minutes, and may be interrupted each time.
 scrub_settings() {
   [ ! -e "$state/settings-scrubbed" ] || return 0
   wait_for_cloud_init
@@ -126,14 +126,14 @@ scrub_settings() {
   sync
   mark cloud-init-done
   for step in scrub_user_data "wipe $first/settings" "wipe $boot/firstrun.sh"; do
-    # shellcheck disable=SC2086 # a command and its argument, neither with spaces of its own
+    # shellcheck disable=SC2086 # a command and its argument, both without spaces
     $step || left="$left ${step##*/}"
   done
   sync
   [ -n "$left" ] || mark settings-scrubbed
 }
 
-# Another attempt to install needs them.
+# The secrets are needed for another attempt to install.
 keeps_payload() {
   [ ! -e "$state/installed" ] && [ "$(tried)" -lt "$attempts" ]
 }
@@ -149,15 +149,15 @@ scrub_payload() {
     wipe "$payload/config.toml" || left="$left config.toml"
   fi
   if [ -n "$left" ]; then
-    say "could not scrub:$left"
+    say "could not erase:$left"
     return 1
   fi
   sync
   mark scrubbed
 }
 
-tell() {
-  installed="FAILED, attempt $(cat "$state/attempts") of $attempts, one a boot. The end of $state/install.log:
+report() {
+  installed="FAILED, attempt $(cat "$state/attempts") of $attempts, one per boot. The end of $state/install.log:
 $(tail -n 5 "$state/install.log" 2>/dev/null)"
   [ ! -e "$state/installed" ] || installed='done'
   wiped=$(cat "$state/wiped" 2>/dev/null)
@@ -165,9 +165,9 @@ $(tail -n 5 "$state/install.log" 2>/dev/null)"
   if [ -e "$state/scrubbed" ]; then
     scrubbed="done, overwritten and removed or emptied:$wiped"
   elif [ -z "$left" ]; then
-    scrubbed="the payload's secrets stay for another attempt to install; overwritten and removed or emptied:$wiped"
+    scrubbed="the payload's secrets are kept for another attempt to install; overwritten and removed or emptied:$wiped"
   else
-    scrubbed="FAILED; secrets may still lie on this partition; it is tried again at the next boot"
+    scrubbed="FAILED; secrets may still be on this partition; it is tried again at the next boot"
   fi
   say "install: $installed"
   say "scrub: $scrubbed"
@@ -176,7 +176,7 @@ $(tail -n 5 "$state/install.log" 2>/dev/null)"
     sync "$report.tmp" && mv -f "$report.tmp" "$report"
 }
 
-sync # what the boot has set so far
+sync # what the boot has written so far
 finish_setup
 arm_watchdog
 scrub_settings
@@ -184,8 +184,8 @@ install_payload
 install_rc=$?
 scrub_payload
 scrub_rc=$?
-tell
-if [ "$scrub_rc" -eq 0 ]; then # then it is installed, or there is no other attempt
+report
+if [ "$scrub_rc" -eq 0 ]; then # then FER-Edge is installed, or no attempts are left
   mark 'done'
   rm -f "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
 fi

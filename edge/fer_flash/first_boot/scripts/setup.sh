@@ -1,8 +1,8 @@
 #!/bin/sh
-# Sets up this Raspberry Pi at its first boot and hands over to first-boot.sh beside it, which runs as a service.
-# Written by `fer-edge flash compose`. Run again, it does the same again. Its settings are in the file beside it.
+# Set up this Raspberry Pi at its first boot, and install first-boot.sh from the same folder as a service.
+# Written by `fer-edge flash compose`. Can be repeated. Its settings are in the file "settings" in the same folder.
 #
-# usage: setup.sh STYLE, one of systemd, cloudinit, rpi-preseed; cloudinit-done for what comes after cloud-init
+# usage: setup.sh STYLE, one of systemd, cloudinit, rpi-preseed; cloudinit-done for the part after cloud-init
 # ROOT is prepended to every path: empty on a Pi, a folder in tests.
 set -u
 umask 022
@@ -17,14 +17,14 @@ connections=$root/etc/NetworkManager/system-connections
 
 say() { printf 'fer-edge first boot: %s\n' "$*"; }
 
-# attempt COMMAND...: what fails here must not keep the rest from being done.
+# attempt COMMAND...: run a command; if it fails, report it and continue.
 attempt() {
-  "$@" || say "failed, going on: $1 ${2:-}"
+  "$@" || say "failed, continuing: $1 ${2:-}"
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# put FILE MODE TEXT: the whole file or none of it, whenever the power fails.
+# put FILE MODE TEXT: write a file atomically.
 put() {
   mkdir -p "$(dirname "$1")"
   (umask 077 && printf '%s' "$3" >"$1.tmp") && chmod "$2" "$1.tmp" && sync "$1.tmp" && mv -f "$1.tmp" "$1"
@@ -40,7 +40,7 @@ set_hostname() {
   sed -i "s/^127\.0\.1\.1.*${current:-raspberrypi}.*/127.0.1.1\t$FER_HOSTNAME/" "$root/etc/hosts"
 }
 
-# The image's first account gets the name; only an image without any gets a new one.
+# Rename the image's first account; create one only if there is none.
 set_user() {
   if [ -x "$userconf" ] && "$userconf" "$FER_USER" "$FER_PASSWORD_HASH"; then
     return
@@ -55,7 +55,7 @@ set_user() {
   fi
 }
 
-# No password is a field that no password fits, and not an empty one.
+# Without a password, set a hash that no password matches; an empty field would allow any login.
 set_password() {
   printf '%s:%s\n' "$FER_USER" "${FER_PASSWORD_HASH:-*}" | chpasswd --encrypted
 }
@@ -66,7 +66,7 @@ set_groups() {
       usermod --append --groups "$group" "$FER_USER"
     fi
   done
-  if [ -z "$FER_PASSWORD_HASH" ]; then # sudo would ask for a password that there is not
+  if [ -z "$FER_PASSWORD_HASH" ]; then # sudo must not ask for a password
     put "$root/etc/sudoers.d/010-fer-edge" 440 "$FER_USER ALL=(ALL) NOPASSWD: ALL
 "
   fi
@@ -81,8 +81,8 @@ set_ssh_keys() {
 " && chown -R "$FER_USER:" "$root$home/.ssh"
 }
 
-# Debian's sshd_config reads sshd_config.d first, and the first value counts. imager_custom's way, sed on the whole file,
-# has failed in some of its versions, and so may rpi-preseed's call of it.
+# Debian's sshd_config reads sshd_config.d first, and the first value applies. imager_custom edits the whole file with sed,
+# which has failed in some of its versions; rpi-preseed calls it too.
 set_ssh() {
   put "$root/etc/ssh/sshd_config.d/10-fer-edge.conf" 644 "PasswordAuthentication $FER_SSH_PASSWORD
 KbdInteractiveAuthentication $FER_SSH_PASSWORD
@@ -95,7 +95,7 @@ PermitRootLogin no
   fi
 }
 
-# Debian's locale-gen makes what stands in this file, whatever it is asked for: cloud-init asks, and then fails.
+# Debian's locale-gen only generates the locales in this file; otherwise cloud-init's call of it fails.
 allow_locale() {
   sed -i "s/^# *\($FER_LOCALE .*\)/\1/" "$root/etc/locale.gen"
 }
@@ -124,8 +124,8 @@ BACKSPACE=\"guess\"
   fi
 }
 
-# On a screen that nobody looks at, userconf-pi asks for a first account, and multi-user.target waits for the answer
-# (debian/userconf-pi.userconfig.service there). The rest is as its cancel-rename does it.
+# userconf-pi asks for a first account on the screen, and multi-user.target waits for the answer
+# (debian/userconf-pi.userconfig.service there). The rest is what its cancel-rename does.
 end_dialog() {
   [ -e "$root/usr/lib/systemd/system/userconfig.service" ] || return 0
   attempt systemctl --no-block mask --now userconfig.service
@@ -133,8 +133,8 @@ end_dialog() {
   attempt systemctl --no-block enable --now getty@tty1.service
 }
 
-# cloud-init makes the account, and may come to that after all that is set here; where it is Raspberry Pi's own, it asks
-# for the dialog once more (cloudinit/distros/raspberry_pi_os.py: rename-user).
+# cloud-init creates the account, possibly after everything that is set here; Raspberry Pi's version of it also enables the
+# dialog again (cloudinit/distros/raspberry_pi_os.py: rename-user).
 after_cloud_init() {
   attempt end_dialog
   if [ -n "$FER_PASSWORD_HASH" ]; then
@@ -142,8 +142,8 @@ after_cloud_init() {
   fi
 }
 
-# As rpi-preseed does it: profiles of NetworkManager that are written here, since imager_custom's know neither WPA3 nor
-# fixed addresses, and take some names of networks for something else.
+# NetworkManager profiles, as rpi-preseed writes them. Those of imager_custom support neither WPA3 nor fixed addresses, and
+# misread some network names.
 set_network() {
   if [ -n "$FER_WIFI_CONNECTION" ]; then
     put "$connections/preconfigured.nmconnection" 600 "$FER_WIFI_CONNECTION"
@@ -153,8 +153,8 @@ set_network() {
   fi
 }
 
-# Raspberry Pi OS keeps the radio blocked until a country is set, and tells NetworkManager to leave it off as well (pi-gen,
-# stage2/02-net-tweaks/01-run.sh). cmdline.txt has it too, for the kernel.
+# Raspberry Pi OS blocks Wi-Fi until a country is set, and tells NetworkManager to leave it off (pi-gen,
+# stage2/02-net-tweaks/01-run.sh). cmdline.txt sets the country for the kernel too.
 set_country() {
   [ -n "$FER_COUNTRY" ] || return 0
   if have raspi-config; then
@@ -173,8 +173,8 @@ set_country() {
   fi
 }
 
-# A Pi that hangs starts again: 15 s is the longest that its timer counts. A card stands so many writes: the journal is
-# bounded.
+# Restart a Pi that hangs: 15 s is the maximum of its watchdog timer. Limit the size of the journal, since a card survives a
+# limited number of writes.
 set_care() {
   put "$root/etc/systemd/system.conf.d/90-fer-edge.conf" 644 "[Manager]
 RuntimeWatchdogSec=15s
@@ -187,9 +187,9 @@ MaxFileSec=1week
 "
 }
 
-# A radio that saves power answers late: 127 ms in the median where it is 6 ms otherwise, and 2 s at worst
-# (raspberrypi/linux, issue 7533). 2 is "disable" (nm-settings(5)). This is for every network, those that are set up later
-# too; a section with a name of its own comes before [connection] (NetworkManager.conf(5)).
+# Wi-Fi power saving makes a Pi respond slowly: 127 ms in the median instead of 6 ms, and up to 2 s (raspberrypi/linux,
+# issue 7533). 2 is "disable" (nm-settings(5)). Applies to every network, including those that are added later; a section
+# with its own name takes precedence over [connection] (NetworkManager.conf(5)).
 set_wifi_power() {
   put "$root/etc/NetworkManager/conf.d/90-fer-edge.conf" 644 "[connection-fer-edge]
 match-device=type:wifi
@@ -197,7 +197,7 @@ wifi.powersave=2
 "
 }
 
-# The rest takes minutes and may lose its power on the way: a service, which every boot starts until it is done.
+# The rest takes minutes and may be interrupted: a service, which every boot starts until it has completed.
 set_install() {
   mkdir -p "$state"
   chmod 700 "$state"
@@ -215,30 +215,30 @@ set_install() {
     "$root/etc/systemd/system/multi-user.target.wants/fer-edge-first-boot.service"
 }
 
-# cloud-init marks a module as done before it is. Where an earlier boot did not come to the scrub, all are done again, and
-# first-boot.sh waits for the end of that.
+# cloud-init marks a module as done before it runs. If an earlier boot was interrupted before the secrets were erased, run
+# all modules again; first-boot.sh waits for them.
 redo_cloud_init() {
   if [ "$style" = cloudinit ] && [ -e "$state/style" ] && [ ! -e "$state/cloud-init-done" ]; then
     rm -f "$root"/var/lib/cloud/instance/sem/config_* "$root/var/lib/cloud/instance/boot-finished"
   fi
 }
 
-# firstrun.sh is followed by a restart, which does all this.
+# Not needed for systemd: a restart follows firstrun.sh.
 start_services() {
   [ "$style" != systemd ] || return 0
-  attempt systemctl daemon-reload # which reads system.conf.d again, too
+  attempt systemctl daemon-reload # also reads system.conf.d again
   if [ "$FER_SSH" = yes ]; then
     attempt systemctl --no-block restart ssh
   else
     attempt systemctl --no-block stop ssh
   fi
-  # Nothing keeps NetworkManager from having read its profiles before.
+  # NetworkManager may have read its profiles already.
   attempt systemctl --no-block try-restart NetworkManager
   attempt systemctl --no-block start fer-edge-first-boot.service
 }
 
 if [ ! -e "$here/settings" ]; then
-  say "set up already: $here/settings is gone"
+  say "already set up: $here/settings does not exist any more"
   exit 0
 fi
 # shellcheck source=/dev/null
@@ -247,10 +247,10 @@ if [ "$style" = cloudinit-done ]; then
   after_cloud_init
   exit 0
 fi
-# What cloud-init wrote before is on the medium before anything of ours is: of its own files, an empty one stops it for good.
+# Write cloud-init's own files to the card first: it never runs again if one of them is empty after a power failure.
 sync
 attempt redo_cloud_init
-# First, so that what is cut off from here on is taken up again by the service.
+# First, so that the service completes whatever is interrupted from here on.
 attempt set_install
 case $style in
   systemd)
@@ -270,7 +270,7 @@ case $style in
     attempt set_ssh
     attempt set_network
     ;;
-  cloudinit) # makes the account by itself
+  cloudinit) # which creates the account itself
     attempt set_ssh
     attempt allow_locale
     attempt set_network

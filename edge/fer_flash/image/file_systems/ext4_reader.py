@@ -1,8 +1,7 @@
-"""Reading an ext4: superblock, inodes, extents, folders and links, after the kernel's documentation of the format
-(Documentation/filesystems/ext4).
+"""Read ext4: superblock, inodes, extents, folders and links (kernel, Documentation/filesystems/ext4).
 
-Our own, because what there is on PyPI does not fit beside other packages (``ext4`` pins its dependencies to one
-version) or beside our licence (``dissect.extfs`` is AGPL). Checksums are not checked: a stock image as a whole has one.
+Own code, because the packages on PyPI do not fit: ``ext4`` pins its dependencies to one version, and ``dissect.extfs``
+is AGPL. Checksums are not checked: a stock image is verified as a whole.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from fer_flash.image.file_systems.region import Region
 from fer_flash.image.file_systems.volume import parts_of
 
 FOLDER, FILE, LINK = 0o040000, 0o100000, 0o120000
-"""The kinds of inodes in ``Inode.kind``."""
+"""Values of ``Inode.kind``."""
 MAX_FILE = 1 << 28
-"""Bytes; a larger file is nothing that belongs on a card with ours, and is neither read nor written."""
+"""Bytes. Larger files are not read: no file that is needed here has this size."""
 
 _SUPERBLOCK_AT, _SUPERBLOCK_BYTES, _MAGIC = 1024, 1024, b"\x53\xef"
 _ROOT_INODE, _MAX_LINKS, _MAX_DEPTH = 2, 40, 5
-_FAST_LINK = 60  # bytes; a shorter link stands in the inode itself
+_FAST_LINK = 60  # bytes; the target of a shorter link is in the inode itself
 _EXTENTS_MAGIC, _EXTENTS_FLAG = 0xF30A, 0x80000
-_UNWRITTEN_FROM = 32768  # an extent longer than this, minus this, reads as zeros
+_UNWRITTEN_FROM = 32768  # a longer extent reads as zeros; its length is the excess over this value
 
 # super.rst, "Incompatible feature set": filetype, recover, extents, 64bit, mmp, flex_bg, ea_inode, csum_seed, largedir.
-# Whoever meets one that he does not know must not go on.
+# A file system with an unknown incompatible feature must not be read.
 _NEEDS_RECOVERY = 0x4
 _64BIT = 0x80
 _KNOWN = 0x2 | _NEEDS_RECOVERY | 0x40 | _64BIT | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000
@@ -36,7 +35,7 @@ _STATE_CLEAN, _STATE_ERRORS = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """What the superblock says; sizes in bytes."""
+    """The values of the superblock; sizes in bytes."""
 
     block_bytes: int
     blocks: int
@@ -54,7 +53,7 @@ class Superblock:
 
 @dataclass(frozen=True, slots=True)
 class Inode:
-    """A file, folder or link: ``kind`` and ``permissions`` make its mode; ``body`` leads to its content."""
+    """A file, folder or link: ``kind`` and ``permissions`` make up its mode; ``body`` refers to its content."""
 
     number: int
     kind: int
@@ -67,7 +66,7 @@ class Inode:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """``count`` blocks of a file from its block ``logical`` on, at ``physical``; 0 where they read as zeros."""
+    """``count`` blocks of a file, from its block ``logical``, at block ``physical``; 0 if they read as zeros."""
 
     logical: int
     count: int
@@ -76,7 +75,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How far a path leads: ``names`` without links to ``inode``, and ``missing`` names that are not there."""
+    """A path, resolved as far as possible: ``names`` without links to ``inode``, then the ``missing`` names."""
 
     names: tuple[str, ...]
     inode: Inode
@@ -84,14 +83,14 @@ class Way:
 
 
 def looks_like_ext4(region: Region) -> bool:
-    """Whether there is a superblock."""
+    """Return whether the region has an ext4 superblock."""
     if region.size < _SUPERBLOCK_AT + _SUPERBLOCK_BYTES:
         return False
     return region.read(_SUPERBLOCK_AT + 56, 2) == _MAGIC
 
 
 def read_superblock(region: Region) -> Superblock:
-    """The superblock. Raises InputError where it makes no sense, or asks for what is not understood here."""
+    """Return the superblock. Raises InputError if it is inconsistent or requires an unknown feature."""
     data = region.read(_SUPERBLOCK_AT, _SUPERBLOCK_BYTES)
     inodes, blocks, reserved, free, _, first, log_size = struct.unpack_from("<7I", data)
     blocks_per_group, _, inodes_per_group = struct.unpack_from("<3I", data, 32)
@@ -100,7 +99,7 @@ def read_superblock(region: Region) -> Superblock:
     inode_bytes, _, _, incompatible = struct.unpack_from("<HHII", data, 88)
     [descriptor_bytes] = struct.unpack_from("<H", data, 254)
     if incompatible & ~_KNOWN:
-        raise InputError(f"{region.name}: an ext4 with features that are not known here ({incompatible & ~_KNOWN:#x})")
+        raise InputError(f"{region.name}: an ext4 with unsupported features ({incompatible & ~_KNOWN:#x})")
     wide = bool(incompatible & _64BIT)
     if wide:
         high, high_reserved, high_free = struct.unpack_from("<3I", data, 336)
@@ -113,7 +112,7 @@ def read_superblock(region: Region) -> Superblock:
         or not 128 <= inode_bytes <= block_bytes
         or not 32 <= descriptor_bytes <= block_bytes
     ):
-        raise region.damaged("a superblock that makes no sense")
+        raise region.damaged("an inconsistent superblock")
     return Superblock(
         block_bytes=block_bytes,
         blocks=blocks,
@@ -131,14 +130,14 @@ def read_superblock(region: Region) -> Superblock:
 
 
 class Ext4Reader:
-    """The file system as its superblock tells of it at the time; nothing is kept between calls but that."""
+    """Read a file system; only the superblock is kept between calls."""
 
     def __init__(self, region: Region) -> None:
         self._region = region
         self.superblock = read_superblock(region)
 
     def walk(self, path: str) -> Way:
-        """Follow ``path``, and the links on it, as far as it goes. Raises InputError where links lead in a circle."""
+        """Resolve ``path`` and its links as far as possible. Raises InputError if links form a loop."""
         todo = parts_of(path)[::-1]
         names: list[str] = []
         inodes = [self.inode(_ROOT_INODE)]
@@ -157,7 +156,7 @@ class Ext4Reader:
                 continue
             followed += 1
             if followed > _MAX_LINKS:
-                raise InputError(f"{self._region.name}: {path}: links that lead in a circle")
+                raise InputError(f"{self._region.name}: {path}: its links form a loop")
             target = self.content(inode).decode("utf-8", errors="surrogateescape")
             if target.startswith("/"):
                 names, inodes = [], inodes[:1]
@@ -165,10 +164,10 @@ class Ext4Reader:
         return Way(tuple(names), inodes[-1], ())
 
     def inode(self, number: int) -> Inode:
-        """The inode of that number."""
+        """Return the inode with that number."""
         block = self.superblock
         if not 1 <= number <= block.inodes:
-            raise self._region.damaged(f"a folder names the inode {number}")
+            raise self._region.damaged(f"a folder refers to the inode {number}")
         group, index = divmod(number - 1, block.inodes_per_group)
         at = (block.first_block + 1) * block.block_bytes + group * block.descriptor_bytes
         descriptor = self._region.read(at, block.descriptor_bytes)
@@ -182,13 +181,13 @@ class Ext4Reader:
         return Inode(number, mode & 0o170000, mode & 0o7777, links, low | high << 32, flags, raw[40:100])
 
     def entries(self, folder: Inode) -> dict[str, int]:
-        """Names and inodes in a folder, without "." and ".."; an index of it (htree) looks like empty entries."""
+        """Return names and inodes in a folder, without "." and "..". Its index (htree) is hidden in empty entries."""
         data, at = self.content(folder), 0
         entries = {}
         while at + 8 <= len(data):
             inode, length, name_length = struct.unpack_from("<IHB", data, at)
             if length < 8 or length % 4 or name_length > length - 8:
-                raise self._region.damaged("a folder whose entries make no sense")
+                raise self._region.damaged("a folder with inconsistent entries")
             name = data[at + 8 : at + 8 + name_length]
             if inode and name not in (b".", b".."):
                 entries[name.decode("utf-8", errors="surrogateescape")] = inode
@@ -196,42 +195,40 @@ class Ext4Reader:
         return entries
 
     def content(self, inode: Inode) -> bytes:
-        """All bytes of a file, a folder or a link."""
+        """Return the content of a file, a folder or a link."""
         if inode.kind == LINK and inode.size < _FAST_LINK and not inode.flags & _EXTENTS_FLAG:
             return inode.body[: inode.size]
         if inode.size > MAX_FILE:
-            raise InputError(f"{self._region.name}: a file of {inode.size} bytes, too large to read")
+            raise InputError(f"{self._region.name}: a file of {inode.size} bytes is too large to read")
         size = self.superblock.block_bytes
         blocks = -(-inode.size // size)
-        data = bytearray(blocks * size)  # what no extent covers reads as zeros
+        data = bytearray(blocks * size)  # blocks without an extent read as zeros
         for extent in self.extents(inode):
-            count = min(extent.count, blocks - extent.logical)  # blocks may be kept beyond the end
+            count = min(extent.count, blocks - extent.logical)  # blocks may be allocated beyond the end
             if extent.physical and count > 0:
                 at = extent.logical * size
                 data[at : at + count * size] = self._region.read(extent.physical * size, count * size)
         return bytes(memoryview(data)[: inode.size])
 
     def extents(self, inode: Inode) -> Iterator[Extent]:
-        """Where the content of a file is, in order. Raises InputError for a file that is laid out otherwise."""
+        """Yield the extents of a file in order. Raises InputError for a file without extents."""
         if not inode.flags & _EXTENTS_FLAG:
             if inode.size:
-                raise InputError(
-                    f"{self._region.name}: inode {inode.number} is not laid out in extents, as ext4 has it"
-                )
+                raise InputError(f"{self._region.name}: inode {inode.number} does not use extents, as files of ext4 do")
             return
         behind = 0
         for extent in self._extents(inode.body, None):
             if extent.logical < behind:
-                raise self._region.damaged("a file whose extents overlap")
+                raise self._region.damaged("a file with overlapping extents")
             behind = extent.logical + extent.count
             yield extent
 
     def _extents(self, node: bytes, expected: int | None) -> Iterator[Extent]:
-        """The extents below a node of the tree, which is to have the depth ``expected``; None for the root."""
+        """Yield the extents below a node of the tree; ``expected`` is its depth, None for the root."""
         magic, count, _, depth = struct.unpack_from("<4H", node)
         fits = magic == _EXTENTS_MAGIC and 12 + count * 12 <= len(node) and depth <= _MAX_DEPTH
         if not fits or (expected is not None and (depth != expected or not count)):
-            raise self._region.damaged("a file whose extents make no sense")
+            raise self._region.damaged("a file with inconsistent extents")
         for at in range(12, 12 + count * 12, 12):
             if depth:
                 _, low, high = struct.unpack_from("<IIH", node, at)

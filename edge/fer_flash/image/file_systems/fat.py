@@ -1,8 +1,8 @@
-"""A FAT16 or FAT32 in an image: files are read, made and replaced, and all else stays as it is, byte for byte.
+"""Read, create and replace files in a FAT16 or FAT32 volume of an image; everything else stays byte-identical.
 
-Our own, because composing has to work where there are no mtools: of the libraries in Python, pyfatfs changes names that
-it does not touch and marks the volume as in use, and fatfs cannot list. Layout and table are in ``fat_table``, names in
-``fat_names``.
+Own code, because composing must work without mtools, and the Python libraries do not fit: pyfatfs changes names that it
+does not touch and marks the volume as in use, and fatfs cannot list files. The layout and the allocation table are in
+``fat_table``, names in ``fat_names``.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from fer_flash.image.file_systems.fat_table import FatTable, Layout, looks_like_
 from fer_flash.image.file_systems.region import Region
 from fer_flash.image.file_systems.volume import parts_of, size_of, timestamp
 
-_MAX_FILE = 0xFFFFFFFF  # a size has 32 bits
-_MAX_SLOTS = 65536  # what a folder may hold
+_MAX_FILE = 0xFFFFFFFF  # bytes; sizes have 32 bits
+_MAX_SLOTS = 65536  # entries per folder
 _CHUNK = 4 << 20
 _DOT, _DOT_DOT = b".          ", b"..         "
 
 
 class FatVolume:
-    """The FAT in ``region``; ``looks_like`` tells beforehand whether it is one.
+    """The FAT volume in ``region``; ``looks_like`` checks whether it is one.
 
-    Nothing is written before there is room for all of it. Clusters that a replaced file leaves are overwritten with
-    zeros, since they may have held a secret. Raises InputError for what is damaged, or was in use when it was copied.
+    Paths are relative to the root and separated by "/", without a leading one; upper and lower case are equal. Nothing
+    is written unless there is room for all of it. Clusters that a replaced file leaves are overwritten with zeros,
+    since they may have contained a secret. Raises InputError for a damaged volume, or one that was copied while in use.
     """
 
     looks_like = staticmethod(looks_like_fat)
@@ -42,22 +43,22 @@ class FatVolume:
 
     @property
     def start(self) -> int:
-        """Where the volume begins in the image, in bytes."""
+        """First byte of the volume in the image."""
         return self._region.start
 
     @property
     def free_bytes(self) -> int:
-        """As ``Volume``."""
+        """Free space in bytes; each file needs up to one cluster more than its size."""
         return self._table.free_clusters * self._layout.cluster_bytes
 
     def exists(self, path: str) -> bool:
-        """As ``Volume``; upper and lower case are the same."""
+        """Return whether there is such a file or folder."""
         parts = parts_of(path)
         folder, missing = self._deepest(parts[:-1]) if parts else (self._root, [])
         return not parts or (folder is not None and not missing and folder.find(parts[-1]) is not None)
 
     def read(self, path: str) -> bytes:
-        """As ``Volume``."""
+        """Return the content of a file."""
         entry = self._find(path)
         if entry is None or entry.is_folder:
             raise InputError(f"{self._region.name}: {path}: {'is a folder' if entry else 'is the root folder'}")
@@ -70,7 +71,7 @@ class FatVolume:
         return bytes(data[: entry.size])
 
     def listdir(self, path: str) -> list[str]:
-        """As ``Volume``."""
+        """Return the sorted names in a folder; "" is the root."""
         entry = self._find(path)
         if entry is not None and not entry.is_folder:
             raise InputError(f"{self._region.name}: {path}: is a file, not a folder")
@@ -78,13 +79,20 @@ class FatVolume:
         return sorted(each.name for each in folder.entries() if each.name not in (".", ".."))
 
     def write(self, path: str, data: bytes | Path) -> None:
-        """As ``Volume``. A file that is replaced keeps its name as it was written, and its attributes."""
+        """Create or replace a file, and create the folders above it; a ``Path`` is a file of this computer to copy.
+
+        A replaced file keeps the spelling of its name and its attributes.
+
+        Raises:
+            InputError: for an invalid name, or the name of a folder.
+            OutputError: if there is no room.
+        """
         parts = parts_of(path)
         for name in parts:
             fat_names.check_name(name, self._region.name)
         size = size_of(data)
         if not parts or size > _MAX_FILE:
-            raise InputError(f"{self._region.name}: {path}: no file, or one above 4 GiB; FAT has no place for it")
+            raise InputError(f"{self._region.name}: {path}: not a file name, or above 4 GiB, the limit of FAT")
         folder, missing = self._deepest(parts[:-1])
         if folder is None:
             raise InputError(f"{self._region.name}: {path}: one of the folders above it is a file")
@@ -111,7 +119,7 @@ class FatVolume:
         self._zero(old)
 
     def _find(self, path: str) -> Entry | None:
-        """The entry of a file or folder, None for the root. Raises InputError where there is none."""
+        """Return the entry of a file or folder, None for the root. Raises InputError if there is none."""
         parts = parts_of(path)
         if not parts:
             return None
@@ -122,7 +130,7 @@ class FatVolume:
         return entry
 
     def _deepest(self, names: Sequence[str]) -> tuple[_Folder | None, list[str]]:
-        """The last folder on the way that is there, and the names below it; None where a file is in the way."""
+        """Return the last existing folder of a path and the names below it; None if a file is in the way."""
         folder = self._root
         for index, name in enumerate(names):
             entry = folder.find(name)
@@ -139,11 +147,11 @@ class FatVolume:
         return _Folder(self._region, self._layout, self._table, entry.cluster)
 
     def _demand_room(self, path: str, folder: _Folder, new: Sequence[str], clusters: int) -> None:
-        """Raise OutputError unless so many clusters fit, and the entries of ``new``, each below the one before."""
+        """Raise OutputError unless ``clusters`` fit, and the entries of ``new``, each in the folder before it."""
         needed = clusters
         if new:
             needed += folder.growth(fat_names.slots_for(new[0]))
-        for name in new[1:]:  # "." and ".." come first
+        for name in new[1:]:  # after "." and ".."
             needed += -(-(2 + fat_names.slots_for(name)) * ENTRY // self._layout.cluster_bytes)
         free = self._table.free_clusters
         if needed > free:
@@ -153,7 +161,7 @@ class FatVolume:
             )
 
     def _fill(self, chain: Sequence[int], data: bytes | Path, size: int) -> None:
-        """Write ``data`` into the clusters, and zeros behind it to the last one's end."""
+        """Write ``data`` into the clusters, and zeros up to the end of the last one."""
         try:
             with _stream(data) as stream:
                 for first, count in runs_of(chain):
@@ -170,7 +178,7 @@ class FatVolume:
         except OSError as error:
             raise InputError(f"{data!s}: cannot read it: {error.strerror}") from error
         if size:
-            raise InputError(f"{data!s}: changed while it was read")
+            raise InputError(f"{data!s}: changed while it was being read")
 
     def _zero(self, clusters: Sequence[int]) -> None:
         for first, count in runs_of(clusters):
@@ -183,28 +191,28 @@ class FatVolume:
         parent.change(entry, cluster, 0)
         self._zero([cluster])
         folder = _Folder(self._region, self._layout, self._table, cluster)
-        # The parent of one in the root has cluster 0, on FAT32 too.
+        # For a parent that is the root, the cluster is 0, on FAT32 too.
         above = 0 if parent.first == self._layout.root_cluster else parent.first
         folder.put_dots(above)
         return folder
 
 
 class _Folder:
-    """The entries of one folder; ``first`` is its first cluster, 0 for FAT16's root, which cannot grow."""
+    """The entries of one folder; ``first`` is its first cluster, 0 for the root of FAT16, which cannot grow."""
 
     def __init__(self, region: Region, layout: Layout, table: FatTable, first: int) -> None:
         self._region, self._layout, self._table = region, layout, table
         self.first = first
         self._clusters = table.chain(first) if first else []
         if len(self._clusters) * layout.cluster_bytes > _MAX_SLOTS * ENTRY + layout.cluster_bytes:
-            raise region.damaged("a folder with more entries than there can be")
+            raise region.damaged("a folder with too many entries")
 
     def entries(self) -> Iterator[Entry]:
-        """All files and folders."""
+        """Return all files and folders."""
         return fat_names.parse(self._bytes())
 
     def find(self, name: str) -> Entry | None:
-        """The file or folder of that name, or with that short name where no other has it."""
+        """Return the file or folder with that name, or else with that short name."""
         wanted = fat_names.upper(name)
         entries = [entry for entry in self.entries() if entry.name not in (".", "..")]
         named = [entry for entry in entries if fat_names.upper(entry.name) == wanted]
@@ -212,7 +220,7 @@ class _Folder:
         return next(iter(named or aliased), None)
 
     def growth(self, slots: int) -> int:
-        """Clusters to add for so many free entries in a row. Raises OutputError where it cannot grow."""
+        """Return the clusters to add for ``slots`` consecutive free entries. Raises OutputError if it cannot grow."""
         data = self._bytes()
         missing = _place(data, slots) + slots - len(data) // ENTRY
         if missing > 0 and not self.first:
@@ -220,7 +228,7 @@ class _Folder:
         return max(0, -(-missing * ENTRY // self._layout.cluster_bytes))
 
     def add(self, name: str, attributes: int) -> Entry:
-        """Make an empty file, or a folder that has no cluster yet; there must be room."""
+        """Create an empty file, or a folder without a cluster; there must be room."""
         taken = {entry.short for entry in self.entries()}
         raw = fat_names.make(name, taken, attributes, timestamp())
         growth = self.growth(len(raw))
@@ -232,12 +240,12 @@ class _Folder:
         for index, each in enumerate(raw):
             self._region.write(self._offset(slot + index), each)
         behind = slot + len(raw)
-        if 0 <= end < behind < len(data) // ENTRY:  # the end has moved on, to where anything may have been left
+        if 0 <= end < behind < len(data) // ENTRY:  # the end mark was overwritten; what follows may be old data
             self._region.write(self._offset(behind), bytes([fat_names.END]))
         return Entry(name, raw[-1][:11], attributes, 0, 0, slot + len(raw) - 1)
 
     def change(self, entry: Entry, cluster: int, size: int) -> None:
-        """Let ``entry`` lead to other content."""
+        """Set the content, size and date of ``entry``."""
         at = self._offset(entry.slot)
         raw = self._region.read(at, ENTRY)
         attributes = entry.attributes if entry.is_folder else entry.attributes | fat_names.ARCHIVE
@@ -246,7 +254,7 @@ class _Folder:
         )
 
     def put_dots(self, above: int) -> None:
-        """The two entries that each folder but the root begins with."""
+        """Write "." and "..", the first two entries of every folder but the root."""
         for slot, (short, cluster) in enumerate(((_DOT, self.first), (_DOT_DOT, above))):
             raw = fat_names.short_entry(short, fat_names.FOLDER, timestamp())
             raw = fat_names.changed(raw, cluster=cluster, size=0, attributes=fat_names.FOLDER, seconds=timestamp())
@@ -273,7 +281,7 @@ def _alias(short: bytes) -> str:
 
 
 def _place(data: bytes, slots: int) -> int:
-    """Where so many free entries in a row begin, or would if there were more behind the last."""
+    """Return the first of ``slots`` consecutive free entries; they may extend beyond the last entry."""
     marks = data[::ENTRY]
     end = marks.find(fat_names.END)
     start = 0

@@ -1,7 +1,7 @@
-"""Folder entries of a FAT: long names, the short ones beside them, and what Windows made of lower case.
+"""Directory entries of FAT: long names, their short names, and the lower-case flags of Windows.
 
-After Microsoft's "FAT32 File System Specification" (fatgen103): "Name
-Limits and Character Sets" and what comes after.
+See Microsoft's "FAT32 File System Specification" (fatgen103), "Name Limits and Character Sets" and the sections after
+it.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from datetime import UTC, datetime
 from fer_edge.errors import InputError
 
 ENTRY = 32
-"""Bytes."""
+"""Bytes per entry."""
 FREE, END = 0xE5, 0x00
-"""First byte of an entry that is free; of one behind which all are."""
+"""First byte of a free entry, and of the entry after the last one."""
 FOLDER, ARCHIVE = 0x10, 0x20
 
 _LABEL, _LONG = 0x08, 0x0F
 _LAST_LONG, _UNITS_EACH, _MAX_UNITS = 0x40, 13, 255
-_LOWER_BASE, _LOWER_EXTENSION = 0x08, 0x10  # in the reserved byte 12, as Windows NT and mtools have it
+_LOWER_BASE, _LOWER_EXTENSION = 0x08, 0x10  # in the reserved byte 12, as written by Windows NT and mtools
 _FORBIDDEN = '"*/:<>?\\|'
-_SHORT_TOO = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'()-@^_`{}~"
-_KANJI_E5 = 0x05  # a short name that begins with 0xE5 has this instead
+_SHORT_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'()-@^_`{}~"
+_KANJI_E5 = 0x05  # replaces a first byte of 0xE5 in a short name
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or folder, as its entries tell: ``slot`` is the number of the one with the short name."""
+    """A file or folder; ``slot`` is the index of its entry with the short name."""
 
     name: str
     short: bytes
     attributes: int
     cluster: int
-    """The first one; 0 for an empty file, and for the root."""
+    """The first cluster; 0 for an empty file and for the root."""
     size: int
     slot: int
 
@@ -46,25 +46,25 @@ class Entry:
 
 
 def upper(name: str) -> str:
-    """``name`` as FAT compares it: each character by itself, so that ß is no SS."""
+    """Return ``name`` as FAT compares it: each character separately, so that ß does not become SS."""
     return "".join(up if len(up := character.upper()) == 1 else character for character in name)
 
 
 def check_name(name: str, where: str) -> None:
-    """Raise InputError for a name that a FAT cannot have."""
+    """Raise InputError for a name that FAT does not allow."""
     try:
         units = len(name.encode("utf-16-le")) // 2
     except UnicodeEncodeError:
         units = 0
     if not 0 < units <= _MAX_UNITS or name[-1] in ". " or any(each < " " or each in _FORBIDDEN for each in name):
         raise InputError(
-            f"{where}: no file can be called {name!r} there; a name has 1 to {_MAX_UNITS} characters, none of "
+            f"{where}: {name!r} is not a valid file name there; a name has 1 to {_MAX_UNITS} characters, none of "
             f"{_FORBIDDEN}, and no dot or space at its end"
         )
 
 
 def parse(data: bytes) -> Iterator[Entry]:
-    """The files and folders in a folder's bytes, "." and ".." too; no volume label, nothing that was deleted."""
+    """Yield the files and folders in a folder's bytes, with "." and ".."; no volume label or deleted entries."""
     long: dict[int, bytes] = {}
     for slot in range(len(data) // ENTRY):
         raw = data[slot * ENTRY : (slot + 1) * ENTRY]
@@ -75,7 +75,7 @@ def parse(data: bytes) -> Iterator[Entry]:
         elif raw[11] & 0x3F == _LONG:
             if raw[0] & _LAST_LONG:
                 long = {}
-            # Each is kept with the checksum that it names, to be compared with the short name's.
+            # Stored with its checksum, which is compared with the short name's below.
             long[raw[0] & 0x3F] = raw[13:14] + raw[1:11] + raw[14:26] + raw[28:32]
         else:
             if not raw[11] & _LABEL:
@@ -86,14 +86,14 @@ def parse(data: bytes) -> Iterator[Entry]:
 
 
 def slots_for(name: str) -> int:
-    """How many entries a file of that name may take at most."""
+    """Return the maximum number of entries for a file of that name."""
     return 1 + -(-len(name.encode("utf-16-le")) // 2 // _UNITS_EACH)
 
 
 def make(name: str, taken: Collection[bytes], attributes: int, seconds: int) -> list[bytes]:
-    """The entries of a new, empty file or folder; ``taken`` are the short names of its folder.
+    """Return the entries of a new, empty file or folder; the last one has the short name.
 
-    ``seconds`` since 1970, UTC. The last entry is the one with the short name.
+    ``taken`` are the short names in its folder, ``seconds`` the time since 1970 (UTC).
     """
     short, is_exact = _make_short(name, taken)
     last = short_entry(short, attributes, seconds)
@@ -113,27 +113,27 @@ def make(name: str, taken: Collection[bytes], attributes: int, seconds: int) -> 
 
 
 def short_entry(short: bytes, attributes: int, seconds: int) -> bytes:
-    """An entry with a short name alone, which leads to nothing yet."""
+    """Return an entry with only a short name and no cluster."""
     time, date = fat_date(seconds)
     return struct.pack("<11sBBBHHHHHHHI", short, attributes, 0, 0, time, date, date, 0, time, date, 0, 0)
 
 
 def changed(raw: bytes, *, cluster: int, size: int, attributes: int, seconds: int) -> bytes:
-    """A short entry with another first cluster, size and date of change, and all else as it was."""
+    """Return a short entry with another first cluster, size and modification date."""
     time, date = fat_date(seconds)
     head = raw[:11] + bytes([attributes]) + raw[12:18]
     return head + struct.pack("<HHHHHI", date, cluster >> 16, time, date, cluster & 0xFFFF, size)
 
 
 def fat_date(seconds: int) -> tuple[int, int]:
-    """Time and date as a FAT has them: two-second steps from 1980 on."""
+    """Return time and date as FAT stores them: two-second steps since 1980."""
     moment = datetime.fromtimestamp(seconds, UTC)
     time = moment.hour << 11 | moment.minute << 5 | moment.second // 2
     return time, (moment.year - 1980) << 9 | moment.month << 5 | moment.day
 
 
 def _long_name(parts: dict[int, bytes], short: bytes) -> str | None:
-    """The long name, if its parts are all there and belong to this short name."""
+    """Return the long name if its parts are complete and belong to this short name."""
     if not parts or sorted(parts) != list(range(1, len(parts) + 1)):
         return None
     if any(part[0] != _checksum(short) for part in parts.values()):
@@ -154,7 +154,7 @@ def _short_name(raw: bytes) -> str:
 
 
 def _make_short(name: str, taken: Collection[bytes]) -> tuple[bytes, bool]:
-    """A short name that is not taken, and whether it says all that ``name`` says."""
+    """Return an unused short name, and whether it represents ``name`` completely."""
     stem, dot, ending = name.lstrip(".").rpartition(".")
     base, extension = (stem, ending) if dot else (ending, "")
     base, extension = _short_characters(base), _short_characters(extension)
@@ -168,12 +168,12 @@ def _make_short(name: str, taken: Collection[bytes]) -> tuple[bytes, bool]:
         short = _padded(base[: 8 - len(tail)] + tail, extension)
         if short not in taken:
             return short, False
-    raise InputError(f"{name!r}: too many files of such a name in one folder")
+    raise InputError(f"{name!r}: too many files with similar names in one folder")
 
 
 def _short_characters(text: str) -> str:
     squeezed = upper(text.replace(" ", "").replace(".", ""))
-    return "".join(each if each in _SHORT_TOO else "_" for each in squeezed)
+    return "".join(each if each in _SHORT_CHARACTERS else "_" for each in squeezed)
 
 
 def _padded(base: str, extension: str) -> bytes:

@@ -1,7 +1,7 @@
-"""A FAT's layout and its allocation table: which cluster follows which, which ones are free.
+"""The layout of a FAT volume and its allocation table.
 
-After Microsoft's "FAT32 File System Specification" (fatgen103): FAT16 and FAT32; FAT12, which no card image uses, is
-refused.
+See Microsoft's "FAT32 File System Specification" (fatgen103). FAT16 and FAT32 are supported; FAT12, which no card image
+uses, is refused.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ import numpy as np
 from fer_edge.errors import InputError, OutputError
 from fer_flash.image.file_systems.region import Region
 
-# The number of clusters alone says which FAT it is.
+# The number of clusters alone determines the type of FAT.
 _FAT16_FROM, _FAT32_FROM, _CLUSTERS_BELOW = 4085, 65525, 0x0FFFFFF5
 _INFO_SIGNATURES = ((0, b"RRaA"), (484, b"rrAa"), (508, b"\x00\x00\x55\xaa"))
 _INFO_FREE = 488
-_PIECE = 4096  # bytes of the table that are compared, and written where they differ
+_PIECE = 4096  # bytes of the table that are compared, and written if they differ
 
 Runs = list[tuple[int, int]]
-"""First cluster and number of clusters, each without a gap."""
+"""Contiguous clusters as (first, count)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the parts of a FAT are, in bytes from its start, and of what size."""
+    """Positions in bytes from the start of the volume, and sizes."""
 
     bits: int
     cluster_bytes: int
     clusters: int
     tables: tuple[int, ...]
-    """Where each copy of the allocation table starts that is kept."""
+    """Start of each copy of the allocation table that is in use."""
     table_bytes: int
     root_at: int
-    """FAT16's root folder, and its size; on FAT32, where the root has clusters as others do, size 0."""
+    """FAT16's root folder and its size; 0 on FAT32, whose root uses clusters."""
     root_bytes: int
     root_cluster: int
     data_at: int
     info_at: int | None
     """FAT32's sector with the number of free clusters."""
     dirty: bool
-    """Whether Linux left a mark that it was not unmounted."""
+    """Whether Linux marked the volume as not unmounted."""
 
     def offset_of(self, cluster: int) -> int:
-        """Where a cluster starts."""
+        """Return the start of a cluster."""
         return self.data_at + (cluster - 2) * self.cluster_bytes
 
 
 def looks_like_fat(region: Region) -> bool:
-    """Whether the boot sector could be that of a FAT; what is wrong with it, ``read_layout`` tells."""
+    """Return whether the boot sector could be that of a FAT; ``read_layout`` checks it."""
     if region.size < 512:
         return False
     sector = region.read(0, 512)
@@ -60,7 +60,7 @@ def looks_like_fat(region: Region) -> bool:
 
 
 def read_layout(region: Region) -> Layout:
-    """The layout that the boot sector tells of. Raises InputError where it makes no sense, or tells of a FAT12."""
+    """Return the layout from the boot sector. Raises InputError if it is inconsistent, or for a FAT12."""
     sector = region.read(0, 512)
     (sector_bytes, per_cluster, reserved, copies, root_entries, total16, _, table16) = struct.unpack_from(
         "<HBHBHHBH", sector, 11
@@ -78,16 +78,16 @@ def read_layout(region: Region) -> Layout:
     cluster_bytes = per_cluster * sector_bytes
     clusters = (total * sector_bytes - root_at - root_bytes) // cluster_bytes
     if clusters < _FAT16_FROM:
-        raise InputError(f"{region.name}: a FAT12, which no Raspberry Pi starts from; take a stock image")
+        raise InputError(f"{region.name}: a FAT12, which a Raspberry Pi does not boot from; use a stock image")
     bits = 16 if clusters < _FAT32_FROM else 32
     table_bytes = table_sectors * sector_bytes
     if clusters >= _CLUSTERS_BELOW or (clusters + 2) * bits // 8 > table_bytes or (bits == 32) != (root_entries == 0):
         raise region.damaged("a boot sector whose allocation table does not fit its clusters")
     kept = range(copies)
-    if bits == 32 and flags & 0x80:  # one copy alone is in use
+    if bits == 32 and flags & 0x80:  # only one copy is in use
         kept = range(flags & 0xF, (flags & 0xF) + 1)
         if kept[0] >= copies:
-            raise region.damaged("a boot sector that names an allocation table which is not there")
+            raise region.damaged("a boot sector that names a missing allocation table")
     return Layout(
         bits=bits,
         cluster_bytes=cluster_bytes,
@@ -104,14 +104,14 @@ def read_layout(region: Region) -> Layout:
 
 
 class FatTable:
-    """The allocation table in memory; ``flush`` writes what has changed, to every copy."""
+    """The allocation table in memory; ``flush`` writes changes to every copy."""
 
     def __init__(self, region: Region, layout: Layout) -> None:
         self._region, self._layout = region, layout
         self._on_disk = region.read(layout.tables[0], layout.table_bytes)
         kind = "<u4" if layout.bits == 32 else "<u2"
         self._entries = np.frombuffer(self._on_disk, kind, layout.clusters + 2).astype(np.uint32)
-        # FAT32 has 28 bits; what the rest holds is to be kept.
+        # FAT32 uses 28 bits; the others must be kept.
         self._mask = 0x0FFFFFFF if layout.bits == 32 else 0xFFFF
         self._end = self._mask
         if region.writable:
@@ -119,24 +119,24 @@ class FatTable:
 
     @property
     def free_clusters(self) -> int:
-        """How many clusters belong to no file."""
+        """Number of unused clusters."""
         return int(np.count_nonzero((self._entries[2:] & self._mask) == 0))
 
     def chain(self, first: int) -> list[int]:
-        """The clusters of a file or folder, in order. Raises InputError where they do not end well."""
+        """Return the clusters of a file or folder in order. Raises InputError if the chain does not end."""
         clusters: list[int] = []
         cluster = first
-        while cluster < self._end - 7:  # from there on: end of chain
+        while cluster < self._end - 7:  # higher values mark the end of a chain
             if not 2 <= cluster < len(self._entries) or len(clusters) == self._layout.clusters:
-                raise self._region.damaged("a file whose clusters do not end")
+                raise self._region.damaged("a file whose cluster chain does not end")
             clusters.append(cluster)
             cluster = int(self._entries[cluster]) & self._mask
         return clusters
 
     def allocate(self, count: int, after: int | None = None) -> list[int]:
-        """Take ``count`` free clusters as a chain, at the end of the one that ends with ``after``.
+        """Allocate ``count`` free clusters as a chain, appended to the one that ends with ``after``.
 
-        Raises OutputError where there are not so many.
+        Raises OutputError if there are not enough.
         """
         free = np.flatnonzero((self._entries[2:] & self._mask) == 0)[:count] + 2
         if len(free) < count:
@@ -148,11 +148,11 @@ class FatTable:
         return [int(cluster) for cluster in free]
 
     def release(self, clusters: Sequence[int]) -> None:
-        """Give clusters back."""
+        """Mark clusters as free."""
         self._entries[list(clusters)] &= ~np.uint32(self._mask)
 
     def flush(self) -> None:
-        """Write the sectors that have changed, and the number of free clusters."""
+        """Write the changed sectors, and the number of free clusters."""
         kind = "<u4" if self._layout.bits == 32 else "<u2"
         used = self._entries.astype(kind).tobytes()
         new = used + self._on_disk[len(used) :]
@@ -164,7 +164,7 @@ class FatTable:
         if info_at is not None:
             sector = self._region.read(info_at, 512)
             if all(sector[at : at + 4] == signature for at, signature in _INFO_SIGNATURES):
-                # What follows, where to look for the next free one, is a hint, and may stay.
+                # The next field, the first free cluster, is only a hint and may stay.
                 self._region.write(info_at + _INFO_FREE, struct.pack("<I", self.free_clusters))
 
     def _refuse_damaged(self) -> None:
@@ -172,7 +172,7 @@ class FatTable:
         clean = 0x8000 if self._layout.bits == 16 else 0x08000000
         if self._layout.dirty or not second & clean:
             raise InputError(
-                f"{self._region.name}: was in use when it was copied (marked as not unmounted); take a fresh image"
+                f"{self._region.name}: was in use when it was copied (marked as not unmounted); use a fresh image"
             )
         for table in self._layout.tables[1:]:
             if self._region.read(table, self._layout.table_bytes) != self._on_disk:
@@ -180,7 +180,7 @@ class FatTable:
 
 
 def runs_of(clusters: Sequence[int]) -> Runs:
-    """``clusters``, in their order, as runs without a gap."""
+    """Return ``clusters``, in their order, as contiguous runs."""
     runs: Runs = []
     for cluster in clusters:
         if runs and cluster == sum(runs[-1]):
@@ -191,5 +191,5 @@ def runs_of(clusters: Sequence[int]) -> Runs:
 
 
 def _changed_pieces(old: bytes, new: bytes) -> list[int]:
-    """Where the pieces of ``_PIECE`` bytes start in which the two differ."""
+    """Return the start of each piece of ``_PIECE`` bytes that differs."""
     return [at for at in range(0, len(new), _PIECE) if old[at : at + _PIECE] != new[at : at + _PIECE]]

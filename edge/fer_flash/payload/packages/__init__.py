@@ -1,4 +1,4 @@
-"""Find the system packages that FER-Edge needs and an image lacks, fetch them with apt, and cache them."""
+"""Find the system packages that FER-Edge needs and an image lacks, download them with apt, and cache them."""
 
 from fer_flash.payload.packages.apt_sources import AptSources, read_apt_sources
 from fer_flash.payload.packages.collect import PICAMERA2, SystemPackages, collect_packages, companions, packages_folder

@@ -1,7 +1,7 @@
-"""Run this machine's apt on an image's package sources: resolve, fetch and verify packages.
+"""Run this computer's apt on an image's package sources: resolve, download and verify packages.
 
-Everything that apt reads and writes is in a private folder, so that neither this machine's packages nor its sources
-matter (apt.conf(5)). apt checks signatures and hashes.
+Everything that apt reads and writes is in a private folder, so that this computer's packages and sources have no
+influence (apt.conf(5)). apt checks signatures and hashes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fer_flash.payload.packages.apt_sources import AptSources
 
 _PROGRAMS = ("apt-get", "apt-config", "dpkg-deb")
 _SECONDS = 3600.0
-"""For one call of apt: some 60 MB, and a line may be slow."""
+"""Timeout for one call of apt: about 60 MB, and the connection may be slow."""
 _CONFIGURATION = """\
 Dir "{root}/";
 Dir::State::status "{root}/status";
@@ -54,13 +54,13 @@ Acquire::http::Timeout "30";
 Acquire::https::Timeout "30";
 """
 _OF_THE_HOST = re.compile(r'^Acquire::(https?)::[A-Za-z0-9:._/-]+ ".*";$', re.MULTILINE)
-"""What is taken from this machine's configuration: how it gets to the network (proxies, certificates)."""
+"""What is taken from this computer's configuration: how to reach the network (proxies, certificates)."""
 _UNSIGNED = re.compile(
     r"NO_PUBKEY|BADSIG|EXPKEYSIG|EXPSIG|REVKEYSIG|not signed|signatures? (?:were|was|could)|sqv|gpgv"
 )
 _DAMAGED = re.compile(r"Hash Sum mismatch|unexpected size|Undetermined Error|Size mismatch|hashsum", re.IGNORECASE)
 _CLOCK = re.compile(r"is not valid yet|is expired")
-# "404  Not Found": apt writes two spaces after a status; ports and file sizes have these digits too.
+# "404  Not Found": apt prints two spaces after a status; ports and file sizes contain such digits too.
 _NETWORK = re.compile(r"resolve|connect|unreachable|timed out|timeout|Temporary failure|\b[45]\d\d  ", re.IGNORECASE)
 _UNKNOWN = re.compile(
     r"Unable to locate package|has no installation candidate|unmet dependencies|Unable to (?:correct|satisfy)"
@@ -69,31 +69,31 @@ _REMOVES = re.compile(r"remove is disabled")
 
 
 def missing_programs() -> tuple[str, ...]:
-    """Return those of apt's programs that this machine lacks."""
+    """Return the apt programs that this computer lacks."""
     return tuple(name for name in _PROGRAMS if shutil.which(name) is None)
 
 
 @dataclass(frozen=True, slots=True)
 class Apt:
-    """apt with its private folder ``root``."""
+    """apt with the private folder ``root``."""
 
     root: Path
 
     def update(self) -> None:
-        """Fetch the lists of packages and check their signatures.
+        """Download the package lists and check their signatures.
 
         Raises CheckFailedError if a signature is wrong, InputError if a source does not answer.
         """
-        self._run("update", step="its lists of packages")
+        self._run("update", step="the package lists")
 
     def download(self, names: Sequence[str], more: Sequence[str] = ()) -> list[Path]:
-        """Fetch ``names`` and all that they need and the image lacks, without recommended packages.
+        """Download ``names`` and their dependencies that the image lacks, without recommended packages.
 
-        ``more`` are fetched with them, but errors do not name these.
+        ``more`` are downloaded too, but errors do not name them.
 
-        Raises InputError if a source does not have them, CheckFailedError if a file is not as the signed lists say.
+        Raises InputError if a source does not have them, CheckFailedError if a file does not match the signed lists.
         """
-        # No package of the image may be removed.
+        # Packages of the image must not be removed.
         self._run("install", "--yes", "--download-only", "--no-remove", *names, *more, step=" and ".join(names))
         return sorted((self.root / "cache" / "archives").glob("*.deb"))
 
@@ -111,28 +111,28 @@ class Apt:
                 env=environment,
             )
         except subprocess.TimeoutExpired:
-            raise InputError(f"apt: {step}: not fetched in {_SECONDS / 60:.0f} minutes; try again") from None
+            raise InputError(f"apt: {step}: no download within {_SECONDS / 60:.0f} minutes; try again") from None
         if done.returncode:
             raise _error(f"{done.stdout}\n{done.stderr}", step, done.returncode)
 
 
 @contextmanager
 def private_apt(sources: AptSources, architecture: str) -> Iterator[Apt]:
-    """apt on the image's ``sources`` for packages of ``architecture`` (Debian's name), for as long as the block runs.
+    """Yield apt on the image's ``sources`` for packages of ``architecture`` (Debian's name).
 
     Raises OutputError if its folder cannot be written.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="fer-edge-apt-") as folder:
             root = Path(folder)
-            # As root, apt fetches as the user _apt, which must be able to enter the folder.
+            # As root, apt downloads as the user _apt, which must be able to enter the folder.
             root.chmod(0o755)
             _fill(root, sources, architecture)
             yield Apt(root)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(f"{tempfile.gettempdir()}: apt cannot work there: {error.strerror or error}") from error
+        raise OutputError(f"{tempfile.gettempdir()}: apt cannot write there: {error.strerror or error}") from error
 
 
 def _fill(root: Path, sources: AptSources, architecture: str) -> None:
@@ -154,7 +154,7 @@ def _host_configuration() -> str:
 
 
 def _error(said: str, step: str, code: int) -> InputError | CheckFailedError:
-    """Return the error that apt's output stands for, with a message of one line."""
+    """Return the error that matches apt's output, with a one-line message."""
     lines = [line.strip() for line in said.splitlines()]
     complaints = [line[3:] for line in lines if line.startswith(("E: ", "W: "))] or [f"apt-get ended with {code}"]
 
@@ -163,18 +163,18 @@ def _error(said: str, step: str, code: int) -> InputError | CheckFailedError:
 
     if (line := first(_UNSIGNED)) is not None:
         return CheckFailedError(
-            f"apt: a signature is not good: {line}; nothing of it was taken: take a fresh stock image, and look whether"
+            f"apt: a signature is not valid: {line}; no package was taken: use a fresh stock image, and check whether"
             " its sources are reached directly"
         )
     if (line := first(_DAMAGED)) is not None:
-        return CheckFailedError(f"apt: a file is not as its signed list says: {line}; try again later")
+        return CheckFailedError(f"apt: a file does not match its signed list: {line}; try again later")
     if first(_UNKNOWN) is not None:
         lacking = next((line for line in lines if "Depends:" in line), complaints[0])
-        return InputError(f"apt: the image's sources do not have {step}, or not all that it needs: {lacking}")
+        return InputError(f"apt: the image's sources do not have {step}, or lack a dependency of it: {lacking}")
     for pattern, problem, advice in (
-        (_CLOCK, "", "look at this computer's date and time, then try again"),
-        (_REMOVES, "it conflicts with packages of the image: ", "take a newer image"),
-        (_NETWORK, "cannot be fetched: ", "look at the network, then try again"),
+        (_CLOCK, "", "check this computer's date and time, then try again"),
+        (_REMOVES, "it conflicts with packages of the image: ", "use a newer image"),
+        (_NETWORK, "cannot be downloaded: ", "check the network, then try again"),
     ):
         if (line := first(pattern)) is not None:
             return InputError(f"apt: {step}: {problem}{line}; {advice}")

@@ -1,4 +1,4 @@
-"""Read from an image what its apt uses: package sources, keyrings, preferences and dpkg's status."""
+"""Read the apt configuration of an image: package sources, keyrings, preferences and dpkg's status."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Root(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AptSources:
-    """What apt reads, as files by their path in a private apt folder (see ``place_at``).
+    """The files that apt reads, by their path in a private apt folder (see ``place_at``).
 
-    ``status`` is dpkg's status file, which says what is installed. ``files`` holds ``sources.list.d/``,
-    ``trusted.gpg.d/``, ``keyrings/`` and ``preferences.d/``. In the sources, ``@KEYRINGS@`` stands for the folder of
-    the keyrings.
+    ``status`` is dpkg's status file, which lists the installed packages. ``files`` holds ``sources.list.d/``,
+    ``trusted.gpg.d/``, ``keyrings/`` and ``preferences.d/``. In the sources, ``@KEYRINGS@`` is replaced by the folder
+    of the keyrings.
     """
 
     status: bytes
@@ -55,19 +55,19 @@ class AptSources:
 
 
 def read_apt_sources(root: Root) -> AptSources:
-    """Read them from an image.
+    """Read the apt configuration of an image.
 
-    Raises InputError if the image names no source, names a keyring that it does not have, or does not want signatures
-    to be checked.
+    Raises:
+        InputError: if the image has no source, names a missing keyring, or turns signature checks off.
     """
     files: dict[str, bytes] = {}
     keyrings: dict[str, str] = {}
     for name, text in _source_texts(root):
         if _UNSIGNED.search(_without_comments(text)):
-            raise InputError(f"the image's /{_APT}/{name} turns signature checks off: take an unchanged stock image")
+            raise InputError(f"the image's /{_APT}/{name} turns signature checks off: use an unchanged stock image")
         files[f"sources.list.d/{name.rpartition('/')[2]}"] = _with_own_keyrings(root, text, keyrings).encode()
     if not files:
-        raise InputError(f"the image has no sources of packages in /{_APT}")
+        raise InputError(f"the image has no package sources in /{_APT}")
     for path, own in keyrings.items():
         files[f"keyrings/{own}"] = root.read(path)
     files |= _plain(root, "trusted.gpg.d", (".gpg", ".asc"), "trusted.gpg.d")
@@ -80,7 +80,7 @@ def read_apt_sources(root: Root) -> AptSources:
 
 
 def _source_texts(root: Root) -> Iterable[tuple[str, str]]:
-    """The files that apt reads and that hold more than comments (sources.list(5))."""
+    """Yield name and text of the source files that contain more than comments (sources.list(5))."""
     names = ["sources.list", *(f"sources.list.d/{name}" for name in _names(root, "sources.list.d"))]
     for name in names:
         if name.endswith((".list", ".sources")) and root.exists(f"{_APT}/{name}"):
@@ -94,15 +94,15 @@ def _without_comments(text: str) -> str:
 
 
 def _with_own_keyrings(root: Root, text: str, keyrings: dict[str, str]) -> str:
-    """The sources' text with each keyring that it names in the private folder; ``keyrings`` collects their names.
+    """Return the text with the paths of keyrings replaced by those in the private folder; add them to ``keyrings``.
 
-    A key that stands in the text itself stays there (deb822 allows that).
+    Keys that are embedded in the text (deb822) are not changed.
     """
 
     def own(match: re.Match[str]) -> str:
         path = match[0].lstrip("/")
         if not root.exists(path):
-            raise InputError(f"the image's sources of packages name the keyring /{path}, which the image does not have")
+            raise InputError(f"the image's package sources name the keyring /{path}, which the image does not have")
         # By content: apt before 2.9 chooses the format by the file name's ending and does not know .pgp.
         ending = "asc" if root.read(path).lstrip().startswith(_ARMORED) else "gpg"
         return f"@KEYRINGS@/{keyrings.setdefault(path, f'{len(keyrings)}.{ending}')}"
@@ -119,7 +119,7 @@ def _names(root: Root, folder: str) -> list[str]:
 
 
 def _plain(root: Root, folder: str, endings: tuple[str, ...], target: str) -> dict[str, bytes]:
-    """The files of a folder that apt reads: those without an ending, where "" is allowed, or with one of these."""
+    """Return the files of a folder that apt reads: those with one of these endings; "" means none."""
     found = {}
     for name in _names(root, folder):
         stem, dot, ending = name.rpartition(".")

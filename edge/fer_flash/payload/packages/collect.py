@@ -1,7 +1,7 @@
-"""Fetch the packages that an image lacks once, cache them, and check their SHA-256 at every use.
+"""Download the packages that an image lacks once, cache them, and check their SHA-256 at every use.
 
-apt checks signatures when it fetches them (see ``apt.py``); what it fetched is recorded with its sha256. The folder's
-name is a hash of everything that the choice of packages depends on: another image has one of its own.
+apt checks signatures during the download (see ``apt.py``); the sha256 of each file is recorded. The name of the cache
+folder is a hash of everything that the choice of packages depends on, so each image has a separate one.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from fer_flash.payload.packages.deb import Deb, deb_from_record, read_deb
 
 PICAMERA2 = "python3-picamera2"
 """Raspberry Pi OS's package of picamera2: desktop images have it, Lite images do not (RPi-Distro/pi-gen, stage2 and
-stage4). It is on no other package index in a form that installs: its python-prctl and pidng have no wheels."""
+stage4). It cannot be installed from PyPI: its dependencies python-prctl and pidng have no wheels."""
 COMPANIONS = {PICAMERA2: ("libcamera-ipa",)}
-"""Packages to bring to the newest version together with the wanted one. libcamera only recommends libcamera-ipa of its
-own version (Debian's control file), so that the image's older one would stay; no camera starts with that."""
+"""Packages to upgrade together with the wanted one. libcamera only recommends libcamera-ipa of the same version
+(Debian's control file), so the image's older one would stay, and no camera starts with that."""
 RECORD = "packages.json"
-"""The file of the folder that says what belongs into it; written last."""
+"""The file that lists the content of the cache folder; written last."""
 _FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SystemPackages:
-    """What the first boot installs before the program.
+    """System packages that the first boot installs before FER-Edge.
 
-    ``wanted`` are the packages asked for. ``debs`` are these and all that they need; empty if the device is to fetch
-    them from the network itself.
+    ``wanted`` are the requested packages. ``debs`` are these and their dependencies; empty if the device downloads
+    them itself.
     """
 
     wanted: tuple[str, ...]
@@ -46,7 +46,7 @@ class SystemPackages:
 
     @property
     def from_network(self) -> bool:
-        """Whether the device fetches them itself."""
+        """Whether the device downloads them itself."""
         return not self.debs
 
 
@@ -56,7 +56,7 @@ def companions(wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def packages_folder(release: str, sources: AptSources, wanted: Sequence[str], cache: Path | None = None) -> Path:
-    """Return where the packages for such an image are kept below ``cache`` (default: the user's cache folder)."""
+    """Return the folder of the packages for such an image, below ``cache`` (default: the user's cache folder)."""
     digest = hashlib.sha256(repr((_FORMAT, sorted(wanted))).encode())
     for path, data in (("status", sources.status), *sources.files):
         digest.update(f"{path} {len(data)} ".encode())
@@ -74,7 +74,7 @@ def collect_packages(
     force: bool = False,
     report: Callable[[str], object] = lambda line: None,
 ) -> SystemPackages:
-    """Return ``wanted`` and all that they need and the image with these ``sources`` lacks.
+    """Return ``wanted`` and their dependencies that the image with these ``sources`` lacks.
 
     Only what is not in the cache yet needs the network; ``force`` fetches all again. ``report`` is called with a line
     for each step.
@@ -89,8 +89,9 @@ def collect_packages(
     if kept is None:
         if missing := missing_programs():
             raise InputError(
-                f"{' and '.join(wanted)}: the image lacks it, and fetching it needs apt ({', '.join(missing)} not found"
-                " here): do this on Debian or Ubuntu, or add --apt-online, so that the Pi fetches it at its first boot"
+                f"{' and '.join(wanted)}: the image lacks it, and downloading it needs apt ({', '.join(missing)} not"
+                " found here): do this on Debian or Ubuntu, or add --apt-online, so that the Pi downloads it at its"
+                " first boot"
             )
         kept = _fetch(folder, sources, wanted, architecture, report)
     return SystemPackages(tuple(wanted), tuple(kept))
@@ -98,7 +99,7 @@ def collect_packages(
 
 def _kept(folder: Path) -> list[Deb] | None:
     """Return the cached packages after checking their SHA-256; None if there are none. Raises CheckFailedError."""
-    advice = "fer-edge flash debs --force fetches it again"
+    advice = "fer-edge flash debs --force downloads it again"
     try:
         table = json.loads((folder / RECORD).read_bytes())
         debs = [deb_from_record(record, folder) for record in table["debs"]]
@@ -116,19 +117,19 @@ def _fetch(
     folder: Path, sources: AptSources, wanted: Sequence[str], architecture: str, report: Callable[[str], object]
 ) -> list[Deb]:
     with private_apt(sources, architecture) as apt:
-        report(f"{' and '.join(wanted)}: asking the image's sources of packages, by apt")
+        report(f"{' and '.join(wanted)}: querying the image's package sources with apt")
         apt.update()
         fetched = [read_deb(path) for path in apt.download(wanted, companions(wanted))]
         lacking = set(wanted) - {deb.name for deb in fetched}
         if lacking:
-            raise InputError(f"apt fetched no {' and '.join(sorted(lacking))}: the image has it already")
+            raise InputError(f"apt downloaded no {' and '.join(sorted(lacking))}: the image has it already")
         debs = _keep(folder, fetched)
-    report(f"{' and '.join(wanted)}: {len(debs)} packages fetched, their signatures are good")
+    report(f"{' and '.join(wanted)}: {len(debs)} packages downloaded, signatures verified")
     return debs
 
 
 def _keep(folder: Path, fetched: Sequence[Deb]) -> list[Deb]:
-    """Move them into the cache: the whole folder, or nothing of it."""
+    """Move the packages into the cache; the folder is renamed into place when it is complete."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as passing:
@@ -143,5 +144,5 @@ def _keep(folder: Path, fetched: Sequence[Deb]) -> list[Deb]:
                 folder.rename(Path(passing) / "old")
             new.rename(folder)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot keep packages there: {error.strerror or error}") from None
+        raise OutputError(f"{folder}: cannot write packages there: {error.strerror or error}") from None
     return debs

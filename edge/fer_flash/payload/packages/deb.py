@@ -1,4 +1,4 @@
-"""A Debian package file, and the record that is kept of it."""
+"""A Debian package file, and its record in the cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fer_edge.errors import CheckFailedError
 from fer_edge.model.bundle import file_sha256
 
 _FIELDS = ("Package", "Version", "Architecture", "Installed-Size")
-# deb-control(5), deb-version(7); the file names are apt's own: a colon is written %3a.
+# deb-control(5), deb-version(7); the file names are those of apt, which writes a colon as %3a.
 _PATTERNS = {
     "name": r"[a-z0-9][a-z0-9+.-]+",
     "version": r"[A-Za-z0-9.+:~-]+",
@@ -24,7 +24,7 @@ _PATTERNS = {
 
 @dataclass(frozen=True, slots=True)
 class Deb:
-    """A package file ``path``; ``installed_kib`` is what its files take once unpacked, as its control file says."""
+    """A package file; ``installed_kib`` is its installed size according to its control file."""
 
     name: str
     version: str
@@ -34,7 +34,7 @@ class Deb:
     path: Path
 
     def as_record(self) -> dict[str, object]:
-        """Return the JSON object that the cache keeps of it."""
+        """Return its JSON object in the cache's record."""
         return {
             "name": self.name,
             "version": self.version,
@@ -45,13 +45,13 @@ class Deb:
         }
 
     def as_line(self) -> str:
-        """Return its line of the payload's ``packages.txt``: what dpkg-query(1) calls it, its version, its file."""
+        """Return its line in the payload's ``packages.txt``: dpkg-query(1)'s name for it, its version, its file."""
         name = self.name if self.architecture == "all" else f"{self.name}:{self.architecture}"
         return f"{name} {self.version} {self.path.name}\n"
 
 
 def deb_from_record(record: Mapping[str, object], folder: Path) -> Deb:
-    """Return the package that ``as_record`` described, in ``folder``. Raises ValueError for any other object."""
+    """Return the package that ``as_record`` described, in ``folder``. Raises ValueError for an invalid record."""
     texts = {key: str(record.get(key, "")) for key in _PATTERNS}
     for key, pattern in _PATTERNS.items():
         if not re.fullmatch(pattern, texts[key]):
@@ -64,7 +64,7 @@ def deb_from_record(record: Mapping[str, object], folder: Path) -> Deb:
 
 
 def read_deb(path: Path) -> Deb:
-    """Read a package file's control fields with dpkg-deb. Raises CheckFailedError if it is not a whole package."""
+    """Read a package file's control fields with dpkg-deb. Raises CheckFailedError if it is not a valid package."""
     done = subprocess.run(
         ["dpkg-deb", "--field", str(path), *_FIELDS], capture_output=True, text=True, errors="replace", check=False
     )

@@ -1,24 +1,24 @@
 #!/bin/sh
-# Installs or updates FER-Edge from the payload that this file lies in. As root, without a network, as often as you like:
+# Install or update FER-Edge from the payload in this folder. Runs as root, without a network; can be repeated.
 #
-#   sh install.sh                   install, start the service, look whether all is well; else go back to what was before
-#   sh install.sh --first-boot      the same while the system comes up; a service that does not is left as it is
-#   sh install.sh --replace-config  also where somebody changed the settings here (the old ones: config.toml.old)
-#   sh install.sh --forget-secrets  take what is secret out of the payload at the end, however it ends
-#   sh install.sh --remove          take it off; settings and events stay
-#   sh install.sh --remove --purge  these too
+#   sh install.sh                   install, start the service and check it; roll back if the check fails
+#   sh install.sh --first-boot      the same during boot; does not roll back if the service does not start
+#   sh install.sh --replace-config  also replace settings that were changed here (old ones: config.toml.old)
+#   sh install.sh --forget-secrets  finally remove the secrets from the payload, even after an error
+#   sh install.sh --remove          uninstall; keep settings and events
+#   sh install.sh --remove --purge  uninstall; delete settings and events too
 #
-# /opt/fer-edge/releases/<id>  a virtual environment with all that it needs, and the model where the payload has one
-# /opt/fer-edge/current        the release in force: the service is started from there
-# /opt/fer-edge/previous       the one before
-# /opt/fer-edge/shipped        what we put into /etc/fer-edge: who differs from that was changed here, and is kept
+# /opt/fer-edge/releases/<id>  a virtual environment, and the model if the payload has one
+# /opt/fer-edge/current        link to the active release, which the service runs
+# /opt/fer-edge/previous       link to the release before it
+# /opt/fer-edge/shipped        copies of what was installed in /etc/fer-edge; files that differ were changed here
 # shellcheck disable=SC2034 # some variables are for install_packages.sh, install_files.sh and install_checks.sh
 set -eu
 exec 8>&2
 umask 022
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export PATH
-# Whoever started this may have gone: a connection that is cut must leave nothing half done.
+# The SSH connection may be cut; the installation must still complete.
 trap '' HUP PIPE
 
 home=/opt/fer-edge
@@ -30,7 +30,7 @@ user_file=/etc/sysusers.d/fer-edge.conf # as `fer-edge service install` writes i
 modules_file=/etc/modules-load.d/fer-edge.conf
 user_line='u fer-edge - "FER-Edge" /var/lib/fer-edge'
 shipped=$home/shipped
-# What a card that `fer-edge flash` made has beside it: the payload, and what its first boot has done so far.
+# A card that `fer-edge flash` made also has the payload, and a report of its first boot.
 card=/boot/firmware/fer-edge
 card_report=/boot/firmware/fer-edge-first-boot.txt
 first_boot_unit=fer-edge-first-boot.service
@@ -50,7 +50,7 @@ touched=
 errors=
 
 say() {
-    # Nobody may be there to read it.
+    # Standard output may be closed.
     printf 'fer-edge install: %s\n' "$*" 2>/dev/null || :
 }
 
@@ -73,7 +73,7 @@ die() {
 }
 
 forget_secrets() {
-    # Those are in no list; settings are secret where they hold a password.
+    # Secrets are not listed in SHA256SUMS; neither is config.toml if it contains a password.
     if [ -n "$forget" ] && [ -n "$locked" ]; then
         rm -rf "$payload/secrets"
         grep -qs '  config\.toml$' "$payload/SHA256SUMS" || rm -f "$payload/config.toml"
@@ -93,7 +93,7 @@ interrupted() {
 }
 
 clean() {
-    # Settings of whoever called this are none of the service's.
+    # The caller's environment must not affect the service.
     env -i PATH="$PATH" HOME=/root LANG=C.UTF-8 "$@"
 }
 
@@ -105,7 +105,7 @@ link_of() {
     readlink "$home/$1" 2>/dev/null || :
 }
 
-point() { # point LINK TARGET: at one stroke, so that the link always leads somewhere
+point() { # point LINK TARGET: replace the link atomically
     rm -f "$home/.$1.next"
     ln -s "$2" "$home/.$1.next"
     mv -T "$home/.$1.next" "$home/$1"
@@ -118,17 +118,17 @@ runs_systemd() {
 check_payload() {
     begin 'checking the payload'
     for name in install_packages.sh install_files.sh install_checks.sh payload.conf requirements.txt SHA256SUMS; do
-        [ -f "$payload/$name" ] || die "$payload: no payload: $name is missing"
+        [ -f "$payload/$name" ] || die "$payload: not a payload: $name is missing"
     done
     wrong=$(cd "$payload" && sha256sum --check --quiet --strict SHA256SUMS 2>&1) ||
         die "$payload is damaged, copy it again: $(printf '%s\n' "$wrong" | head -n 1)"
     wanted="$(value machine) 64 $(value python)"
     found=$(python3 -c 'import platform, struct, sys
 print(platform.machine(), 8 * struct.calcsize("P"), "%d.%d" % sys.version_info[:2])') ||
-        die 'there is no python3 here'
+        die 'python3 is not installed'
     [ "$found" = "$wanted" ] ||
-        die "this payload is for Python (processor, bits, version) $wanted, and here is $found: make one for this system"
-    # Of what a release is made of; settings and secrets may change within one.
+        die "this payload is for Python (processor, bits, version) $wanted, but this system has $found: make one for it"
+    # A release is identified by its packages and model; settings and secrets may change within one.
     release=releases/$(value version)-$(sed -n '/  requirements\.txt$/p; /  bundle\//p' "$payload/SHA256SUMS" |
         sha256sum | cut -c 1-12)
 }
@@ -137,22 +137,22 @@ check_room() {
     needed=$(value installed_kib)
     free=$(df -Pk "$home" | awk 'NR == 2 { print $4 }')
     [ "$free" -ge "$needed" ] ||
-        die "no room in $home: $((needed / 1024)) MiB are needed, and $((free / 1024)) MiB are free"
+        die "no room in $home: $((needed / 1024)) MiB needed, $((free / 1024)) MiB free"
 }
 
 make_release() {
     if [ -f "$home/$release/.complete" ]; then
-        say "$home/$release is there"
+        say "$home/$release is installed already"
         return
     fi
     rm -rf "${home:?}/$release"
     check_room
-    begin "making $home/$release: some minutes"
+    begin "creating $home/$release: takes some minutes"
     mkdir -p "$home/releases"
-    # --without-pip: Debian has it in a package of its own, which may not be there.
+    # --without-pip: on Debian, ensurepip is in a separate package that may be missing.
     python3 -m venv --without-pip --system-site-packages "$home/$release" >"$home/install.log" 2>&1 ||
         die "python3 -m venv: $(tail -n 1 "$home/install.log")"
-    # --ignore-installed: the system may have some of these packages, in other versions or by another build.
+    # --ignore-installed: the system may have some of these packages in other versions or builds.
     PIP_CONFIG_FILE=/dev/null clean "$home/$release/bin/python3" "$(echo "$payload"/wheels/pip-*.whl)/pip" install \
         --isolated --quiet --disable-pip-version-check --no-cache-dir --no-index --no-deps --ignore-installed \
         --no-warn-script-location --root-user-action=ignore --find-links "$payload/wheels" \
@@ -164,7 +164,7 @@ make_release() {
         cp -R "$payload/bundle" "$home/$release/bundle"
         chmod -R a+rX,u+w,go-w "$home/$release/bundle"
     fi
-    # On the card before it counts: the power may fail.
+    # Sync before the release is marked as complete: the power may fail.
     sync
     : >"$home/$release/.complete"
 }
@@ -174,13 +174,13 @@ make_user() {
         mkdir -p "${user_file%/*}"
         printf '%s\n' "$user_line" >"$user_file"
     fi
-    getent passwd fer-edge >/dev/null || systemd-sysusers fer-edge.conf || die 'the user fer-edge cannot be made'
+    getent passwd fer-edge >/dev/null || systemd-sysusers fer-edge.conf || die 'cannot create the user fer-edge'
 }
 
 switch() {
     current=$(link_of current)
     earlier=$(link_of previous)
-    # To go back to: the release in force, or the one before it where that never came to be tried.
+    # Roll back to the active release, or to the previous one if the active one was never proven.
     old=
     if [ -e "$home/$current/.proven" ]; then
         old=$current
@@ -191,7 +191,7 @@ switch() {
     touched=1
     switched=1
     changed=1
-    [ "$current" != "$release" ] || return 0 # a run that was interrupted got as far as this
+    [ "$current" != "$release" ] || return 0 # an interrupted run has switched already
     begin "switching ${current:+from $current }to $release"
     if [ -n "$old" ]; then
         point previous "$old"
@@ -199,10 +199,10 @@ switch() {
     point current "$release"
 }
 
-service() { # service WORDS: by the release in force
+service() { # service WORDS: run `fer-edge service` of the active release
     words=$1
     shift
-    # shellcheck disable=SC2086 # words of ours, none with a space
+    # shellcheck disable=SC2086 # fixed words without spaces
     clean "$home/current/bin/fer-edge" service $words "$@"
 }
 
@@ -212,7 +212,7 @@ install_service() {
         set -- "$@" --config "$settings/config.toml"
     fi
     if [ -n "$first_boot" ]; then
-        # That would wait for it without end; wait_for_service does for a while.
+        # `service install` would wait without a limit; wait_for_service has one.
         service 'install --root /' "$@" || return 1
         if runs_systemd; then
             systemctl daemon-reload
@@ -220,7 +220,7 @@ install_service() {
         fi
         return
     fi
-    # The unit's text names /opt/fer-edge/current: to systemd nothing is new, so it must be told.
+    # The unit's text does not change with the release, so the service must be stopped explicitly.
     if [ -n "$changed" ]; then
         systemctl stop "$unit" 2>/dev/null || :
     fi
@@ -228,13 +228,13 @@ install_service() {
 }
 
 start_service() {
-    begin "the service"
-    told=$(install_service 2>&1) && return
-    trouble="$(printf '%s\n' "$told" | sed -n 's/^fer-edge: //p' | tail -n 1)"
-    trouble=${trouble:-$(printf '%s\n' "$told" | tail -n 1)}
-    # What it said itself is gone from `fer-edge service status` once the release before runs again.
+    begin 'starting the service'
+    output=$(install_service 2>&1) && return
+    trouble="$(printf '%s\n' "$output" | sed -n 's/^fer-edge: //p' | tail -n 1)"
+    trouble=${trouble:-$(printf '%s\n' "$output" | tail -n 1)}
+    # The service's own message; `fer-edge service status` will not show it after a rollback.
     said=$(journalctl --unit="$unit" --since=-5min --output=cat 2>/dev/null | sed -n 's/^fer-edge: //p' | tail -n 1)
-    trouble=$trouble${said:+; it said: $said}
+    trouble=$trouble${said:+; its message: $said}
 }
 
 roll_back() {
@@ -249,10 +249,10 @@ roll_back() {
         if [ -n "$earlier" ]; then point previous "$earlier"; else rm -f "$home/previous"; fi
     fi
     if [ -n "${old:-}" ]; then
-        say "going back to $old"
+        say "rolling back to $old"
         if runs_systemd; then install_service >/dev/null 2>&1 || say "$unit does not start from $old either"; fi
     elif [ -n "$switched" ]; then
-        say 'there is nothing to go back to: the service is off'
+        say 'no release to roll back to: the service is off'
         remove_service
         rm -f "$home/current"
     fi
@@ -261,15 +261,15 @@ roll_back() {
     fi
 }
 
-end_first_boot() { # end_first_boot OPTION: its payload has had its turn; all that is left to that service is to scrub
+end_first_boot() { # end_first_boot OPTION: the first-boot service must not install its payload any more, only erase secrets
     [ -d "$first_boot_state" ] && [ ! -e "$first_boot_state/done" ] || return 0
     : >"$first_boot_state/installed"
     # shellcheck disable=SC2086 # a word or none
-    systemctl $1 start "$first_boot_unit" >/dev/null 2>&1 || say "what is secret on the card was not all scrubbed: $card_report"
+    systemctl $1 start "$first_boot_unit" >/dev/null 2>&1 || say "not all secrets on the card were erased: $card_report"
 }
 
 settle() {
-    sync # all that it stands on, before it counts
+    sync # everything, before the release is marked as proven
     : >"$home/$release/.proven"
     for file in "$shipped"/next/*; do
         [ -e "$file" ] || continue
@@ -283,7 +283,7 @@ settle() {
             *) rm -rf "$folder" ;;
         esac
     done
-    # For the day on which it is to go; it may be running from there.
+    # For a later --remove. This script may itself be running from there.
     cmp -s "$payload/install.sh" "$home/install.sh" || put "$payload/install.sh" "$home/install.sh" root:root 755
     rm -f "$home/install.log"
     [ -n "$first_boot" ] || end_first_boot --no-block
@@ -305,7 +305,7 @@ remove_service() {
 
 remove_first_boot() {
     if [ -d "$first_boot_state" ]; then
-        end_first_boot '' # waited for: it scrubs what goes below
+        end_first_boot '' # waits: it erases files that are deleted below
         systemctl disable "$first_boot_unit" >/dev/null 2>&1 || :
         rm -rf "/etc/systemd/system/$first_boot_unit" "$first_boot_state"
     fi
@@ -321,7 +321,7 @@ remove() {
     begin "removing $home"
     rm -rf "$home/releases" "$home/current" "$home/previous" "$shipped" "$home/install.log" \
         "$home/install.sh" "$home/automatic-packages" "$home/.lock"
-    rmdir "$home" 2>/dev/null || : # somebody's own environment may be there too
+    rmdir "$home" 2>/dev/null || : # it may contain files of the user
     if [ -n "$purge" ]; then
         begin "removing $settings, $state and the user fer-edge"
         rm -rf "$settings" "$state"
@@ -329,11 +329,11 @@ remove() {
     else
         say "kept: $settings, $state, the user fer-edge (--purge removes these too)"
     fi
-    # Other programs may use them by now.
+    # Other programs may use them.
     if dpkg-query --show python3-picamera2 >/dev/null 2>&1; then
-        say "kept: the system's packages, python3-picamera2 among them"
+        say "kept: system packages, including python3-picamera2"
     fi
-    # These keep the system well, or let somebody in: they are not only ours any more.
+    # The system's stability and logins depend on these.
     for file in /etc/systemd/system.conf.d/90-fer-edge.conf /etc/systemd/journald.conf.d/90-fer-edge.conf \
         /etc/NetworkManager/conf.d/90-fer-edge.conf /etc/ssh/sshd_config.d/10-fer-edge.conf \
         /etc/sudoers.d/010-fer-edge; do
@@ -350,11 +350,11 @@ main() {
             --forget-secrets) forget=1 ;;
             --remove) mode=remove ;;
             --purge) purge=1 ;;
-            *) die "$word: no such option; see the first lines of $0" ;;
+            *) die "$word: unknown option; see the first lines of $0" ;;
         esac
     done
-    [ -z "$purge" ] || [ "$mode" = remove ] || die '--purge goes with --remove'
-    [ "$(id -u)" = 0 ] || die "only root may do that: sudo sh $0 $*"
+    [ -z "$purge" ] || [ "$mode" = remove ] || die '--purge requires --remove'
+    [ "$(id -u)" = 0 ] || die "must run as root: sudo sh $0 $*"
     errors=$(mktemp)
     exec 2>"$errors"
     trap ended EXIT
@@ -362,13 +362,13 @@ main() {
     trap 'interrupted 143' TERM
     mkdir -p "$home"
     exec 9>"$home/.lock"
-    flock -n 9 || die 'another installation is under way'
+    flock -n 9 || die 'another installation is running'
     locked=1
     if [ "$mode" = remove ]; then
         remove
         return
     fi
-    [ -n "$first_boot" ] || runs_systemd || die 'systemd does not run here, and the service needs it'
+    [ -n "$first_boot" ] || runs_systemd || die 'systemd is not running here, and the service needs it'
     check_payload
     # shellcheck source-path=SCRIPTDIR source=install_packages.sh
     . "$payload/install_packages.sh"

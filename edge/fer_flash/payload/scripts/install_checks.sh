@@ -1,5 +1,5 @@
 #!/bin/sh
-# The part of install.sh that looks whether what was installed is well: it leaves in $trouble what is not.
+# Part of install.sh: check the installation. Problems are left in $trouble.
 # shellcheck disable=SC2154,SC2034 # variables of install.sh
 
 examine() {
@@ -8,14 +8,14 @@ examine() {
     if [ -f "$settings/config.toml" ]; then
         set -- "$settings/config.toml"
     fi
-    # As systemd hands the secrets to the service.
+    # With the secrets that systemd passes to the service.
     { faults=$(clean CREDENTIALS_DIRECTORY="$settings" "$home/current/bin/python3" -W ignore -m fer_flash.payload.release_check "$@" 2>&1 >&3 | tail -n 1); } 3>&1
     if [ -n "$faults" ]; then
         trouble="$faults${trouble:+; $trouble}"
     fi
 }
 
-look_again() { # it was active a while ago: is it still, or is it one that starts over and over?
+look_again() { # check that the service, which was active a moment ago, did not exit or restart
     [ -z "$first_boot" ] && [ -z "$trouble" ] || return 0
     now=$(systemctl is-active "$unit" 2>/dev/null || :)
     again=$(systemctl show --value --property=NRestarts "$unit" 2>/dev/null || :)
@@ -24,15 +24,15 @@ look_again() { # it was active a while ago: is it still, or is it one that start
     fi
 }
 
-start_wait_s=600 # a unit has 90 s to start, and a slow card all else to do meanwhile; one that ends is not waited for
+start_wait_s=600 # a unit may take 90 s to start, and a slow card is busy with other things; a failed one ends the wait
 
-# At a first boot nothing waits for the service but this. One that does not come up stays: nothing is there to go back to,
-# it may come up later, and the next boot looks again.
+# At a first boot, only this waits for the service. If it does not start, it is kept: no older release exists,
+# it may start later, and the next boot checks again.
 wait_for_service() {
     [ -n "$first_boot" ] && runs_systemd || return 0
     begin "waiting for $unit"
     waited=0
-    steady=0 # seconds: it is active by its own word, and may still end at once
+    steady=0 # seconds for which it has been active; it may still exit at once
     while [ "$waited" -lt "$start_wait_s" ]; do
         now=$(systemctl is-active "$unit" 2>/dev/null || :)
         again=$(systemctl show --value --property=NRestarts "$unit" 2>/dev/null || :)
@@ -48,5 +48,5 @@ wait_for_service() {
     done
     said=$(journalctl --unit="$unit" --boot --output=cat 2>/dev/null | sed -n 's/^fer-edge: //p' | tail -n 1)
     [ -n "$old" ] || touched=
-    die "$unit is $now after $waited s and ${again:-0} restarts${said:+; it said: $said}"
+    die "$unit is $now after $waited s and ${again:-0} restarts${said:+; its message: $said}"
 }

@@ -1,22 +1,22 @@
 #!/bin/sh
-# The part of install.sh that puts settings and the files that they name into /etc/fer-edge, and takes them back where
-# the rest fails. As dpkg does with conffiles: what somebody changed on the device is kept, and the new one laid beside.
+# Part of install.sh: install settings and the files that they name in /etc/fer-edge, and restore the old ones on failure.
+# Like dpkg's conffiles: a file that was changed on the device is kept, and the new one is put next to it.
 #
-# $shipped/proven  what we put there last, and it stayed
-# $shipped/next    what this run puts there, or one that was interrupted
-# $shipped/before  what was there until then; $shipped/none: names of what was not there
+# $shipped/proven  what was installed last and passed the check
+# $shipped/next    what this run, or an interrupted one, installs
+# $shipped/before  what was there before; $shipped/none: names of files that were not
 # shellcheck disable=SC2154,SC2034 # variables of install.sh
 
-put() { # put FILE PLACE OWNER MODE: whole or not at all
+put() { # put FILE PLACE OWNER MODE: install a file atomically
     mkdir -p "${2%/*}"
     (umask 077 && cp "$1" "$2.part")
     chown "$3" "$2.part"
     chmod "$4" "$2.part"
-    sync "$2.part" # or a loss of power leaves it empty under its name
+    sync "$2.part" # otherwise a power failure could leave an empty file
     mv -f "$2.part" "$2"
 }
 
-place() { # place FILE PLACE OWNER MODE: in the place of ours, not of what somebody changed here
+place() { # place FILE PLACE OWNER MODE: install a file, unless the existing one was changed here
     name=${2##*/}
     if cmp -s "$1" "$2"; then
         cp "$1" "$shipped/next/$name"
@@ -25,15 +25,15 @@ place() { # place FILE PLACE OWNER MODE: in the place of ours, not of what someb
     if [ -e "$2" ] && ! cmp -s "$2" "$shipped/proven/$name" && ! cmp -s "$2" "$shipped/next/$name"; then
         if [ -z "$replace" ]; then
             put "$1" "$2.new" "$3" "$4"
-            say "kept $2, which was changed here; the new one is beside it: $2.new (--replace-config takes it)"
+            say "kept $2, which was changed here; the new one is $2.new (--replace-config installs it)"
             return
         fi
         cp -p "$2" "$2.old"
-        say "replacing $2, which was changed here; the old one is beside it: $2.old"
+        say "replacing $2, which was changed here; the old one is $2.old"
     else
         say "writing $2"
     fi
-    # What an interrupted run left there is what was before all this.
+    # After an interrupted run, the file from before that run is kept.
     if [ ! -e "$shipped/before/$name" ] && [ ! -e "$shipped/none/$name" ]; then
         if [ -e "$2" ]; then cp -p "$2" "$shipped/before/$name"; else : >"$shipped/none/$name"; fi
     fi
@@ -51,11 +51,11 @@ place_files() {
     mkdir -p "$shipped/proven" "$shipped/next" "$shipped/before" "$shipped/none"
     for file in "$shipped"/before/* "$shipped"/none/*; do
         [ -e "$file" ] || continue
-        touched=1 # a run that was interrupted put some there, and never came to try them
+        touched=1 # an interrupted run installed files and did not check them
         changed=1
     done
     if [ -f "$payload/config.toml" ]; then
-        # The group's alone: addresses of cameras hold passwords.
+        # Readable by the group only: URLs of cameras may contain passwords.
         place "$payload/config.toml" "$settings/config.toml" root:fer-edge 640
     fi
     if [ -f "$payload/credentials.conf" ]; then
@@ -67,7 +67,7 @@ place_files() {
     done
     for file in "$payload"/secrets/*; do
         [ -f "$file" ] || continue
-        # systemd hands credentials over; any other file of a secret must be the service's own, and nobody else's.
+        # systemd passes credentials; any other secret must belong to the service's user.
         if grep -qsF "LoadCredential=${file##*/}:" "$payload/credentials.conf"; then
             place "$file" "$settings/${file##*/}" root:root 600
         else

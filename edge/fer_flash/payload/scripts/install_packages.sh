@@ -1,15 +1,15 @@
 #!/bin/sh
-# The part of install.sh that installs the system packages that the settings need and this system lacks: from the payload,
-# without a network, or from the system's own sources if payload.conf has packages_from=network.
+# Part of install.sh: install the system packages that the settings need and this system lacks, from the payload without a
+# network, or from the system's own sources if payload.conf has packages_from=network.
 # shellcheck disable=SC2154 # variables of install.sh
 
-# Wait for a network, and for the correct time, which signatures need: most Pis have no battery-backed clock.
+# Wait for a network and the correct time, which signatures need: most Pis have no battery-backed clock.
 network_wait_s=${NETWORK_WAIT_S:-900}
 network_pause_s=${NETWORK_PAUSE_S:-15}
-automatic=$home/automatic-packages # to mark as automatically installed, also after a loss of power
+automatic=$home/automatic-packages # packages to mark as automatically installed; survives a power failure
 
-apt() { # apt WORDS: apt-get, asking nothing and removing nothing
-    # DPKG_DEB_THREADS_MAX: several threads of xz need more memory than a Pi Zero 2 W has; apt-listchanges would page.
+apt() { # apt WORDS: run apt-get without questions and without removing packages
+    # DPKG_DEB_THREADS_MAX: xz with several threads needs more memory than a Pi Zero 2 W has. apt-listchanges would page.
     clean DEBIAN_FRONTEND=noninteractive APT_LISTCHANGES_FRONTEND=none DPKG_DEB_THREADS_MAX=1 \
         apt-get --quiet --yes --no-install-recommends --no-remove \
         -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "$@" >"$home/install.log" 2>&1
@@ -19,7 +19,7 @@ apt_said() {
     grep -m 1 '^E: ' "$home/install.log" || tail -n 1 "$home/install.log"
 }
 
-version_here() { # version_here NAME: of a package that is installed as a whole, else nothing
+version_here() { # version_here NAME: print the version of a completely installed package, otherwise nothing
     # shellcheck disable=SC2016 # dpkg-query expands it
     shown=$(dpkg-query --show --showformat '${db:Status-Abbrev}${Version}' "$1" 2>/dev/null) || return 0
     case $shown in
@@ -31,7 +31,7 @@ uptime_s() {
     cut -d . -f 1 /proc/uptime
 }
 
-lacking() { # NAME FILE VERSION-HERE of each package of the payload that is not here in that version or a later one
+lacking() { # print NAME FILE VERSION-HERE for each package of the payload that is missing here or older
     while read -r name version file; do
         here=$(version_here "$name")
         if [ -z "$here" ] || dpkg --compare-versions "$here" lt "$version"; then
@@ -43,7 +43,7 @@ lacking() { # NAME FILE VERSION-HERE of each package of the payload that is not 
 install_packages() {
     wanted=$(value packages)
     [ -n "$wanted" ] || return 0
-    # dpkg finishes what a loss of power interrupted; apt reinstalls below what dpkg cannot finish.
+    # dpkg completes what a power failure interrupted; apt reinstalls what dpkg cannot complete.
     clean DEBIAN_FRONTEND=noninteractive dpkg --force-confold --configure -a >"$home/install.log" 2>&1 || :
     case $(value packages_from) in
         network) fetch_packages ;;
@@ -51,8 +51,8 @@ install_packages() {
     esac
 }
 
-# What install is given as files, apt marks as manually installed: then autoremove never removes the dependencies.
-# Only the first run knows which packages were not here before.
+# apt marks packages that it installs from files as manually installed, so autoremove would never remove dependencies.
+# Only the first run knows which packages were not installed before.
 note_automatic() {
     [ ! -e "$automatic" ] || return 0
     printf '%s\n' "$todo" | while read -r name file here; do
@@ -77,14 +77,14 @@ unpack_packages() {
     todo=$(lacking)
     if [ -z "$todo" ]; then
         mark_automatic
-        say "$wanted: there already"
+        say "$wanted: already installed"
         return 0
     fi
     needed=$(value packages_kib)
     free=$(df -Pk /usr | awk 'NR == 2 { print $4 }')
     [ "$free" -ge "$needed" ] ||
-        die "no room for $wanted: $((needed / 1024)) MiB are needed in /usr, and $((free / 1024)) MiB are free"
-    begin "installing $wanted and what it needs, $(printf '%s\n' "$todo" | grep -c .) packages: some minutes"
+        die "no room for $wanted: $((needed / 1024)) MiB needed in /usr, $((free / 1024)) MiB free"
+    begin "installing $wanted with dependencies, $(printf '%s\n' "$todo" | grep -c .) packages: takes some minutes"
     note_automatic
     set --
     while read -r name file here; do
@@ -92,7 +92,7 @@ unpack_packages() {
     done <<END
 $todo
 END
-    # Without sources: everything needed is in the payload, whose hashes were checked.
+    # Without package sources: the payload, whose hashes were checked, contains everything.
     apt -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= install "$@" ||
         die "apt: $(apt_said); see $home/install.log"
@@ -107,18 +107,18 @@ fetch_packages() {
         [ -n "$(version_here "$name")" ] || todo="$todo $name"
     done
     if [ -z "$todo" ]; then
-        say "$wanted: there already"
+        say "$wanted: already installed"
         return 0
     fi
-    begin "fetching$todo from the network"
-    # By the uptime, which setting the clock does not change. A try takes long where nothing answers: no retries within it.
+    begin "downloading$todo"
+    # Measured by the uptime, which setting the clock does not change. Without retries, since an attempt may take long.
     deadline=$(($(uptime_s) + network_wait_s))
     until apt -o APT::Update::Error-Mode=any -o Acquire::Retries=0 update; do
         [ "$(uptime_s)" -lt "$deadline" ] ||
-            die "apt-get update: $(apt_said); this card fetches packages: it needs a network that leads to the internet"
+            die "apt-get update: $(apt_said); this card downloads packages: it needs internet access"
         sleep "$network_pause_s"
     done
-    # packages_with: what must be of the same version, which apt does not see (see packages/collect.py).
+    # packages_with: packages that need the same version, which apt does not know (see payload/packages/collect.py).
     # shellcheck disable=SC2046,SC2086 # names of packages, none with a space
     apt install $todo $(value packages_with) || die "apt: $(apt_said); see $home/install.log"
     sync
