@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from fer_flash.write.medium import Medium
-from fer_flash.write.stream import look_at_image
+from fer_flash.write.stream import inspect_image
 from fer_flash.write.writer import write_image
 from support.card_images import MIB, loop_device, partition_table, why_no_loop_device
 
@@ -75,7 +75,7 @@ def by_us(image: Path, device: str) -> tuple[float, float]:
     for verify in (False, True):
         with Medium(Path(device)) as medium, contextlib.redirect_stderr(io.StringIO()):
             started = time.perf_counter()
-            written = write_image(look_at_image(image), medium, verify=verify)
+            written = write_image(inspect_image(image), medium, verify=verify)
             speeds.append(written.bytes_written / 1e6 / (time.perf_counter() - started))
     return speeds[0], speeds[1]
 

@@ -93,7 +93,7 @@ def test_the_payload_carries_what_the_image_lacks(
 ) -> None:
     done = fer_edge(*words(stock, pi, cache), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"packages  {PICAMERA2}: with what it needs 3 packages" in done.stdout
+    assert f"packages  {PICAMERA2}: 3 packages with dependencies" in done.stdout
     payload = payload_of(tmp_path / "out.img")
     debs = {name: data for name, data in payload.items() if name.startswith("debs/")}
     assert {name.removeprefix("debs/"): data for name, data in debs.items()} == {
@@ -124,7 +124,7 @@ def test_other_cameras_and_images_that_have_it_need_nothing(
     archive.requests.clear()
     pi.write_text(PI + '[fer_edge]\nsource = "/dev/video0"\n')
     done = fer_edge(*words(stock, pi, cache, "--dry-run"), cwd=tmp_path)
-    assert done.returncode == 0 and "packages  the image has what the settings need" in done.stdout, done.stderr
+    assert done.returncode == 0 and "packages  none: the image has what the settings need" in done.stdout, done.stderr
     (tmp_path / "config.toml").write_text('[source]\nuris = ["0", "picamera2:1"]\n')
     pi.write_text(PI + '[fer_edge]\nconfig = "config.toml"\n')
     with CardImage(stock) as card:
@@ -132,7 +132,7 @@ def test_other_cameras_and_images_that_have_it_need_nothing(
     having = status + status.split("\n\n")[0].replace("base-files", PICAMERA2) + "\n\n"
     desktop = make_stock_image(tmp_path, style="rpi-preseed", release="trixie", root={STATUS: having})
     done = fer_edge(*words(desktop, pi, cache, "--dry-run"), cwd=tmp_path)
-    assert done.returncode == 0 and "packages  the image has what the settings need" in done.stdout, done.stderr
+    assert done.returncode == 0 and "packages  none: the image has what the settings need" in done.stdout, done.stderr
     assert not archive.requests
 
 
@@ -183,8 +183,8 @@ def test_what_cannot_be_had_is_refused_in_one_line(
     files = archive.on_image(other.key)
     stranger = make_stock_image(folders[1], style="rpi-preseed", release="trixie", root=files)
     for image, more, code, said in (
-        (bare, (), 2, f"the image lacks {PICAMERA2}, and the image has no sources of packages"),
-        (bare, ("--apt-online",), 2, f"the image lacks {PICAMERA2}, and the image has no sources of packages"),
+        (bare, (), 2, f"the image lacks {PICAMERA2}, and the image has no package sources"),
+        (bare, ("--apt-online",), 2, f"the image lacks {PICAMERA2}, and the image has no package sources"),
         (stranger, (), 1, "apt: a signature is not valid"),
     ):
         done = fer_edge(*words(image, pi, cache, *more), cwd=tmp_path)

@@ -33,10 +33,10 @@ def config_of(target: Target, folder: Path, **changes: str) -> Path:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"UserKnownHostsFile": "/dev/null"}, "its host key is not known here"),
+        ({"UserKnownHostsFile": "/dev/null"}, "its host key is unknown here"),
         ({"StrictHostKeyChecking": "no"}, "StrictHostKeyChecking off"),
-        ({"HostName": "no-such-host.invalid"}, "no such host"),
-        ({"IdentityFile": "/dev/null"}, "lets nobody in"),
+        ({"HostName": "no-such-host.invalid"}, "unknown host"),
+        ({"IdentityFile": "/dev/null"}, "accepts none of these keys"),
         ({"Nonsense": "yes"}, "ssh refuses this"),
     ],
     ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
@@ -54,7 +54,7 @@ def test_a_machine_with_another_key_than_the_one_known_is_refused(target: Target
     (known := tmp_path / "known").write_text(f"[127.0.0.1]:{target.sshd.port} {other.stdout}")
     config = config_of(target, tmp_path, UserKnownHostsFile=str(known))
     done = fer_edge("deploy", "device", "--yes", "--remove", "--ssh-config", config, cwd=tmp_path)
-    assert_one_line(done, 2, "device: ", "not the one that is known here")
+    assert_one_line(done, 2, "device: ", "differs from the known one")
 
 
 def test_a_port_where_nobody_listens_is_one_line(target: Target, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_port_where_nobody_listens_is_one_line(target: Target, tmp_path: Path)
         held.bind(("127.0.0.1", 0))
         words = ["--port", held.getsockname()[1], "--ssh-config", target.sshd.config]
         done = fer_edge("deploy", "device", "--yes", "--remove", *words, cwd=tmp_path)
-    assert_one_line(done, 2, "device: no SSH there")
+    assert_one_line(done, 2, "device: connection refused")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_payload_that_is_damaged_is_refused(target: Target, tmp_path: Path) ->
     shutil.copytree(target.payload, tmp_path / "payload")
     with (tmp_path / "payload" / "requirements.txt").open("a") as stream:
         stream.write("\n")
-    assert_one_line(target.deploy(payload=tmp_path / "payload"), 1, "requirements.txt: not as it was made")
+    assert_one_line(target.deploy(payload=tmp_path / "payload"), 1, "requirements.txt: has changed since it was made")
     before = target.current
     by_hand = target.install(tmp_path / "payload")
     assert (by_hand.returncode, by_hand.stderr.count("\n")) == (1, 1)

@@ -294,7 +294,7 @@ def test_the_json_says_why_not(tmp_path: Path) -> None:
     ("script", "part"),
     [
         ("", "install the package util-linux"),
-        ("echo nonsense", "not understood"),
+        ("echo nonsense", "unexpected output"),
         ("echo 'lsblk: unknown column: MOUNTPOINTS' >&2; exit 1", "unknown column: MOUNTPOINTS"),
     ],
 )

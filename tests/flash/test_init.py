@@ -75,7 +75,7 @@ def test_questions_make_a_file_that_compose_takes(tmp_path: Path) -> None:
     terminal.answer(r"Time zone \[.*\]: ", "Europe/Berlin")
     terminal.answer(r"Language \[de_DE.UTF-8\]: ", "")
     terminal.answer(r"Keyboard layout \[us\]: ", "de")
-    terminal.answer(r"Name of your account there \[.*\]: ", "ada")
+    terminal.answer(r"Name of your account on it \[.*\]: ", "ada")
     terminal.answer("New password for it .*: ", "short")
     terminal.answer("New password for it .*: ", "long enough for me")
     terminal.answer("Repeat it: ", "long enough for me")

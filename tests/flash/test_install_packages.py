@@ -122,7 +122,7 @@ def test_they_are_installed_before_the_program_whatever_became_of_the_power(pi: 
     done = pi.install(payload)
     assert done.returncode == 0, done.stdout + done.stderr
     assert pi.device.run("dpkg", "--audit").stdout == ""
-    assert done.stdout.index("python3-picamera2") < done.stdout.index("making /opt/fer-edge/releases")
+    assert done.stdout.index("python3-picamera2") < done.stdout.index("creating /opt/fer-edge/releases")
     assert (pi.version(PICAMERA2), pi.version("python3-libcamera")) == ("0.3.31-1", "1:0.5.2+rpt~1-1")
     # Only the first run knew that it was not there before.
     assert pi.device.run("apt-mark", "showauto", "python3-libcamera").stdout.strip() == "python3-libcamera"
@@ -132,7 +132,7 @@ def test_they_are_installed_before_the_program_whatever_became_of_the_power(pi: 
     assert "loads in this environment" in rows["picamera2"] and " ok " in rows["picamera2"]
     assert " bad " in rows["libcamera"], "there is no camera, which says nothing about the release"
     removed = pi.device.run("sh", f"{HOME}/install.sh", "--remove")
-    assert removed.returncode == 0 and "kept: the system's packages" in removed.stdout and pi.version(PICAMERA2)
+    assert removed.returncode == 0 and "kept: system packages" in removed.stdout and pi.version(PICAMERA2)
 
 
 def test_a_module_that_does_not_load_keeps_the_release_from_being_taken(pi: Pi, tmp_path: Path) -> None:
@@ -146,11 +146,11 @@ def test_what_nobody_asked_for_by_name_may_go_again_one_day(pi: Pi, debs: dict[s
     payload = pi.payload(*debs.values())
     done = pi.packages(payload)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "installing python3-picamera2 and what it needs, 2 packages" in done.stdout
+    assert "installing python3-picamera2 with dependencies, 2 packages" in done.stdout
     assert pi.device.run("apt-mark", "showauto", "python3-libcamera").stdout.strip() == "python3-libcamera"
     assert pi.device.run("apt-mark", "showmanual", PICAMERA2).stdout.strip() == PICAMERA2
     again = pi.packages(payload)
-    assert again.returncode == 0 and "python3-picamera2: there already" in again.stdout
+    assert again.returncode == 0 and "python3-picamera2: already installed" in again.stdout
 
 
 def test_what_is_newer_on_the_device_stays_and_what_is_older_is_raised(
@@ -232,7 +232,7 @@ def test_with_apt_online_the_device_fetches_them(pi: Pi, archive: Repository, tm
     assert not (payload / "debs").exists()
     done = pi.packages(payload)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "fetching python3-picamera2 from the network" in done.stdout and pi.version("python3-libcamera")
+    assert "downloading python3-picamera2" in done.stdout and pi.version("python3-libcamera")
     assert pi.version("libcamera-ipa") == "1:0.5.2+rpt~1-1"
     archive.requests.clear()
     assert pi.packages(payload).returncode == 0 and not archive.requests
@@ -242,7 +242,7 @@ def test_without_a_network_it_says_what_it_needs(pi: Pi, archive: Repository) ->
     asks(pi, archive, 9)
     done = pi.packages(pi.payload(network=True), "NETWORK_WAIT_S=0")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "apt-get update: E: " in done.stderr and "it needs a network that leads to the internet" in done.stderr
+    assert "apt-get update: E: " in done.stderr and "it needs internet access" in done.stderr
 
 
 def test_a_network_that_comes_later_is_waited_for(pi: Pi, archive: Repository) -> None:
@@ -267,7 +267,7 @@ def test_a_network_in_which_nothing_answers_ends_the_wait_in_time(pi: Pi, archiv
         asks(pi, archive, silent.getsockname()[1])
         began = time.monotonic()
         done = pi.packages(pi.payload(network=True), "NETWORK_WAIT_S=3", "NETWORK_PAUSE_S=0")
-    assert done.returncode == 1 and "it needs a network that leads to the internet" in done.stderr
+    assert done.returncode == 1 and "it needs internet access" in done.stderr
     assert time.monotonic() - began < 15
 
 

@@ -55,10 +55,10 @@ def test_what_is_installed_packs_to_the_wheel_that_it_came_from(
 
 def test_a_file_that_is_not_as_it_was_installed_is_refused(installed: Path, tmp_path: Path) -> None:
     site = shutil.copytree(installed, tmp_path / "site")
-    with (site / "fer_edge" / "crop.py").open("a") as stream:
+    with (site / "fer_edge" / "stages" / "crop.py").open("a") as stream:
         stream.write("# changed\n")
     done = packed(site, tmp_path / "out")
-    assert done.returncode and "crop.py: not as it was installed" in done.stderr.splitlines()[-1]
+    assert done.returncode and "crop.py: changed since its installation" in done.stderr.splitlines()[-1]
 
 
 def test_what_would_not_run_elsewhere_is_refused(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_what_the_image_lacks_comes_and_nothing_else(repository: Repository, tmp
         "libcamera-ipa": "1:0.5.2+rpt-1",  # which nothing depends on in a version
     }
     assert all(deb.path.read_bytes() == (repository.pool / deb.path.name).read_bytes() for deb in found.debs)
-    assert "4 packages fetched" in told[-1] and not found.from_network
+    assert "4 packages downloaded" in told[-1] and not found.from_network
     assert {line.split()[0] for line in (deb.as_line() for deb in found.debs)} == {
         PICAMERA2,
         "python3-libcamera:arm64",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
 from fer_flash.image.unpack import unpack
-from fer_flash.write.stream import look_at_image, open_image
+from fer_flash.write.stream import inspect_image, open_image
 
 IMAGE = bytes(510) + b"\x55\xaa" + bytes(range(256)) * 40
 
@@ -52,7 +52,7 @@ def composed(path: Path) -> bytes:
 
 
 def written(path: Path) -> bytes:
-    image = look_at_image(path)
+    image = inspect_image(path)
     found = memoryview(bytearray(1 << 20))
     with open_image(image) as stream:
         return bytes(found[: stream.read_into(found)])

@@ -163,8 +163,8 @@ def test_what_is_cut_off_or_damaged_is_refused(source: Path, tmp_path: Path) -> 
         (b"<html>" * 500, "not a card image"),
         (lzma.compress(b"hello"), "not a card image"),
         (lzma.compress(b""), "is empty"),
-        (bz2.compress(IMAGE), "packed by bzip2, which is not read here"),
-        (b"\x28\xb5\x2f\xfd" + bytes(600), "packed by zstd, which is not read here"),
+        (bz2.compress(IMAGE), "compressed with bzip2, which is not supported"),
+        (b"\x28\xb5\x2f\xfd" + bytes(600), "compressed with zstd, which is not supported"),
     ],
 )
 def test_what_holds_no_image_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
@@ -191,7 +191,7 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_a_download_needs_its_hash_and_hides_passwords(tmp_path: Path) -> None:
     said = refusal("https://me:hunter2@example.org/x.img.xz", tmp_path)
-    assert said.startswith("https://me:***@example.org/x.img.xz: a download needs its sha256")
+    assert said.startswith("https://me:***@example.org/x.img.xz: a URL needs --sha256")
 
 
 def test_servers_that_do_not_do_their_part(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_servers_that_do_not_do_their_part(tmp_path: Path) -> None:
         (missing, "the server answers 404: Not Found"),
         (around, "the server answers 302: The HTTP server returned a redirect error"),
         (to_a_file, "the server answers 302"),
-        (serves(IMAGE[:4096], length=len(IMAGE)), f"broke off after 4096 of {len(IMAGE)} bytes"),
+        (serves(IMAGE[:4096], length=len(IMAGE)), f"ended after 4096 of {len(IMAGE)} bytes"),
         (silent, "cannot read it: timed out"),
     ):
         with server(answer) as url:

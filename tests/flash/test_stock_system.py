@@ -105,7 +105,7 @@ def test_an_image_without_a_64_bit_kernel_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("release", ["bullseye", "forky", ""])
 def test_other_releases_are_refused(tmp_path: Path, release: str) -> None:
-    with pytest.raises(InputError, match="FER-Edge knows bookworm and trixie"):
+    with pytest.raises(InputError, match="FER-Edge supports bookworm and trixie"):
         inspect(*image(tmp_path, Style.SYSTEMD, release))
 
 

@@ -67,9 +67,9 @@ def test_without_yes_nothing_is_written_and_all_is_said(tmp_path: Path, image: P
     assert card.read_bytes() == before
     assert done.stdout.splitlines() == [
         f"image   {image}: 9.4 MB; no SHA-256 to check",
-        f"target  {card}: a file of 16.8 MB, written as if it were a card",
+        f"target  {card}: a file of 16.8 MB, written like a card",
         "after   read back and compared",
-        f"nothing was written: add --yes to write, and lose all that {card} holds",
+        f"nothing was written: add --yes to write, which erases {card}",
     ]
 
 
@@ -122,7 +122,7 @@ def test_what_is_no_card_is_written_only_when_named_twice(tmp_path: Path, image:
     before = card.read_bytes()
     with loop_device(card) as device:
         once = write(image, device, "--yes", cwd=tmp_path)
-        assert_one_line(once, 2, "no whole disk (type loop)", f"--even-if-fixed {device}")
+        assert_one_line(once, 2, "not a whole disk (type loop)", f"--even-if-fixed {device}")
         other = write(image, device, "--yes", "--even-if-fixed", "/dev/sda", cwd=tmp_path)
         assert_one_line(other, 2, "the same name twice")
         twice = write(image, device, "--even-if-fixed", device, cwd=tmp_path)
@@ -157,7 +157,7 @@ def test_a_mounted_partition_protects_the_whole_card(tmp_path: Path, image: Path
         finally:
             subprocess.run(["partx", "-d", device], check=True)
     assert_one_line(done, 2, f"mounted at {mounted}; unmount it first")
-    assert_one_line(part, 2, "no whole disk (type part)")
+    assert_one_line(part, 2, "not a whole disk (type part)")
 
 
 @needs_loop

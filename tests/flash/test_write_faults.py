@@ -116,7 +116,7 @@ def test_a_place_that_cannot_be_written_or_read_is_told(card: FaultyCard, image:
         card.set(fail_from=0, fail_with=errno.EIO)
         assert_refused(write(image, device, *named), 6, device, "the content of the card is now unknown")
         card.set(fail_sync=True)
-        assert_refused(write(image, device, *named), 6, device, "cannot be written", "not known")
+        assert_refused(write(image, device, *named), 6, device, "cannot be written", "unknown")
         card.set(unreadable=2 * MIB)
         assert_refused(write(image, device, *named), 1, device, "cannot be read back at byte", UNBOOTABLE)
         card.set()

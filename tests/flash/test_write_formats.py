@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fer_flash.image.xz import XzContent, xz_content_size
 from fer_flash.write.medium import BUFFER_BYTES
 from fer_flash.write.read_ahead import FIRST_BYTES, HEAD_BYTES, ReadAhead
-from fer_flash.write.stream import look_at_image, open_image
+from fer_flash.write.stream import inspect_image, open_image
 from support.card_images import MIB, write_image
 
 
@@ -49,7 +49,7 @@ def test_an_xz_file_that_was_cut_off_or_changed_at_its_end_is_refused(content: b
 @pytest.mark.parametrize("block", [1, 512, 4096])
 def test_the_areas_of_an_image_are_the_image(tmp_path: Path, size: int, block: int) -> None:
     path = write_image(tmp_path / "os.img", size, zeros=((HEAD_BYTES, 4 * MIB),) if size == 8 * MIB + 513 else ())
-    image = look_at_image(path)
+    image = inspect_image(path)
     found = bytearray()
     with open_image(image) as stream, ReadAhead(stream, block) as chunks:
         for chunk in chunks:
@@ -65,7 +65,7 @@ def test_the_areas_of_an_image_are_the_image(tmp_path: Path, size: int, block: i
 
 def test_reading_ahead_ends_when_nobody_wants_more() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        image = look_at_image(write_image(Path(folder) / "os.img", 40 * MIB))
+        image = inspect_image(write_image(Path(folder) / "os.img", 40 * MIB))
         with open_image(image) as stream, ReadAhead(stream, 512) as chunks:
             assert next(iter(chunks)).end == BUFFER_BYTES
         assert stream.fraction() < 0.5

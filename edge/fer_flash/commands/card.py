@@ -19,7 +19,7 @@ from fer_flash.meter import print_line
 from fer_flash.settings.pi_config import load_pi_config
 from fer_flash.write.medium import Medium
 from fer_flash.write.plan import make_plan
-from fer_flash.write.stream import look_at_image
+from fer_flash.write.stream import inspect_image
 from fer_flash.write.target import Target, check_same, check_size, choose_target
 
 
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     stock = Stock(arguments.image, arguments.sha256)
     sources = Sources(arguments.cache, arguments.apt_online)
     target = choose_target(arguments.device, arguments.even_if_fixed)
-    _look_at_both(stock, target)
+    _check_both(stock, target)
     with _work_folder(arguments.work) as folder:
         if not arguments.yes:
             show(plan(stock, folder, config, sources=sources, report=print_line), config)
@@ -50,10 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         return finish(writing)
 
 
-def _look_at_both(stock: Stock, target: Target) -> None:
+def _check_both(stock: Stock, target: Target) -> None:
     """Refuse a card that is too small (if the image's size is known already) or cannot be opened for writing."""
     if "://" not in stock.source:
-        image = look_at_image(Path(stock.source))
+        image = inspect_image(Path(stock.source))
         check_size(target, image.path, image.size)
     with Medium(target.path) as medium:
         check_same(target, medium)

@@ -19,7 +19,7 @@ from typing import IO
 
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError, OutputError
 from fer_edge.system.one_line import say
-from fer_flash.deploy.plan import DeviceState, look_at, make_plan
+from fer_flash.deploy.plan import DeviceState, make_plan, query_device
 from fer_flash.deploy.ssh import Address, Ssh
 from fer_flash.meter import print_line
 from fer_flash.payload.assemble import PayloadSettings, assemble, total_bytes
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     address = Address(arguments.host, arguments.port, arguments.identity, arguments.ssh_config)
     with Ssh(address, interactive=interactive) as ssh:
-        state = look_at(ssh)
+        state = query_device(ssh)
         print_line(f"{ssh.host}: {state.release.name}, {state.machine}, Python {state.release.python}")
         _refuse_without_root(ssh.host, state, interactive=interactive)
         if arguments.remove:
@@ -81,7 +81,7 @@ def _remove(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int:
         [PayloadFile("install.sh", files("fer_flash").joinpath("payload", "scripts", "install.sh").read_bytes())],
     )
     _run_installer(ssh, state, ["--remove", *(["--purge"] if arguments.purge else [])])
-    _must(ssh, f"rm -rf {shlex.quote(state.staging)}")
+    _run_checked(ssh, f"rm -rf {shlex.quote(state.staging)}")
     print_line(f"{ssh.host}: removed")
     return 0
 
@@ -126,14 +126,14 @@ def _prepare(ssh: Ssh, folder: str, delete: Sequence[str], copy: Sequence[tuple[
     for source, target in copy:
         quoted = shlex.quote(target)
         lines += [f"mkdir -p {shlex.quote(str(Path(target).parent))}", f"cp -- {shlex.quote(source)} {quoted}"]
-    _must(ssh, "\n".join(lines))
+    _run_checked(ssh, "\n".join(lines))
 
 
 def _send(ssh: Ssh, folder: str, payload: Sequence[PayloadFile]) -> None:
     """Send files as one tar. Later runs recognise them by their sha256 and do not send them again."""
     quoted = shlex.quote(folder)
     script = f"umask 077; mkdir -p {quoted} && exec tar -x -m --no-same-owner -f - -C {quoted}"
-    _must(ssh, script, functools.partial(_write_tar, payload))
+    _run_checked(ssh, script, functools.partial(_write_tar, payload))
 
 
 def _write_tar(payload: Sequence[PayloadFile], stream: IO[bytes]) -> None:
@@ -152,7 +152,7 @@ def _write_tar(payload: Sequence[PayloadFile], stream: IO[bytes]) -> None:
         sys.stderr.write("\r\033[K")
 
 
-def _must(ssh: Ssh, script: str, feed: functools.partial[None] | None = None) -> None:
+def _run_checked(ssh: Ssh, script: str, feed: functools.partial[None] | None = None) -> None:
     """Run a script that only writes files. Raises OutputError if it fails."""
     answer = ssh.run(script, feed=feed)
     if answer.code:

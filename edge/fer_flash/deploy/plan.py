@@ -43,7 +43,7 @@ class DeviceState:
     files: dict[str, str]
 
 
-def look_at(ssh: Ssh) -> DeviceState:
+def query_device(ssh: Ssh) -> DeviceState:
     """Query the device. Raises InputError if FER-Edge cannot be installed there, and what ``Ssh.run`` raises."""
     answer = ssh.run(files(__package__).joinpath("probe.sh").read_text(encoding="utf-8"))
     facts: dict[str, list[str]] = {}

@@ -9,7 +9,7 @@ from fer_edge.errors import InputError
 from fer_flash.meter import Meter
 from fer_flash.write.checksum import Checksum, check_file, find_checksum
 from fer_flash.write.medium import Medium
-from fer_flash.write.stream import ImageFile, look_at_image
+from fer_flash.write.stream import ImageFile, inspect_image
 from fer_flash.write.target import Target, check_same, check_size, choose_target
 from fer_flash.write.writer import Written, write_image
 
@@ -27,7 +27,7 @@ class Plan:
 def make_plan(image: Path, target: str, *, even_if_fixed: str | None, sha256: str | None, verify: bool) -> Plan:
     """Check the image and the target. Raises InputError if the image may not or cannot be written to the target."""
     chosen = choose_target(target, even_if_fixed)
-    found = look_at_image(image)
+    found = inspect_image(image)
     if chosen.device is None and image.samefile(chosen.path):
         raise InputError(f"{target}: is the image itself; give a card")
     check_size(chosen, image, found.size)

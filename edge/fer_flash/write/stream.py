@@ -63,7 +63,7 @@ class ImageStream:
         return self._stored.tell() / max(self._image.stored, 1)
 
 
-def look_at_image(path: Path) -> ImageFile:
+def inspect_image(path: Path) -> ImageFile:
     """Return what ``path`` contains. Raises InputError if it is not a card image in a supported form."""
     if not path.is_file():
         raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; give a card image")

@@ -384,7 +384,7 @@ main() {
     switch
     start_service
     examine
-    look_again
+    check_again
     [ -z "$trouble" ] || die "$trouble"
     wait_for_service
     settle

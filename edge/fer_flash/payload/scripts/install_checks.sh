@@ -15,7 +15,7 @@ examine() {
     fi
 }
 
-look_again() { # check that the service, which was active a moment ago, did not exit or restart
+check_again() { # check that the service, which was active a moment ago, did not exit or restart
     [ -z "$first_boot" ] && [ -z "$trouble" ] || return 0
     now=$(systemctl is-active "$unit" 2>/dev/null || :)
     again=$(systemctl show --value --property=NRestarts "$unit" 2>/dev/null || :)
