@@ -176,7 +176,18 @@ class FrameRecorder(Protocol):
 
 
 class EventSink(Protocol):
-    """Takes events, one at a time. Any class with these two methods is one; ``ClosingSink`` is a base class for it."""
+    """Takes events, one at a time. Any class with these two methods is one; ``ClosingSink`` is a base class for it.
+
+    >>> class Printer:
+    ...     def emit(self, event: EmotionEvent) -> None:
+    ...         print(event.kind.value, event.source)
+    ...     def close(self) -> None:
+    ...         pass
+    >>> sink: EventSink = Printer()
+    >>> from fer_edge import EventKind
+    >>> sink.emit(EmotionEvent(EventKind.HEARTBEAT, "cam0", at=1.7e9, mono=0.0))
+    heartbeat cam0
+    """
 
     def emit(self, event: EmotionEvent) -> None:
         """Pass ``event`` on. Raises OutputError if that is not possible."""

@@ -37,7 +37,7 @@ def make_bad_sources(folder: Path, clip: Path) -> dict[str, str]:
         "empty.jpg": "empty",
         "text.jpg": "not a readable image",
         "cut.jpg": "cut short",
-        "no-images": "holds no images",
+        "no-images": "contains no images",
         "ftp://camera/1": "ftp sources are not supported",
         "rtsp:///1": "not a valid stream URL",
         "http://camera:99999/": "not a valid stream URL",

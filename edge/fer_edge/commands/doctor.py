@@ -56,7 +56,7 @@ def _write_report(path: Path, context: Context, found: Sequence[tuple[Check, Fin
         return
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    print_message(f"{path} is written; read it before you share it")
+    print_message(f"{path} was written; review it before you share it")
 
 
 def _usual_config() -> str:
