@@ -41,7 +41,7 @@ _PROGRAM = f"{_INSTALLED}/bin/fer-edge"
 _PAYLOAD = "/boot/firmware/fer-edge"
 _PROGRAM_THERE = "/tmp/raw_outputs.py"
 _RAW_OUTPUTS = CHECKOUT / "tests" / "arm" / "raw_outputs.py"
-_BUNDLE = CHECKOUT / "edge" / "fer_edge" / "default_bundle"
+_BUNDLE = CHECKOUT / "edge" / "fer_edge" / "model" / "default_bundle"
 _ASTRONAUT = CHECKOUT / "edge" / "fer_edge" / "assets" / "astronaut.jpg"
 
 _SEED = 7
