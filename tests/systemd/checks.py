@@ -34,7 +34,7 @@ class Check:
 
 def _no_camera(container: Container, service: Service) -> str:
     first = container.must(PROGRAM, "service", "install")
-    ensure("config.toml is new" in first, first)
+    ensure("config.toml created" in first, first)
     told = service.wait_for_status("lost")
     ensure("video0" in told, told)
     pid = service.pid
