@@ -164,6 +164,23 @@ def test_a_long_outage_drops_the_oldest_events_and_counts_them(tmp_path: Path) -
 
 
 @needs_mosquitto
+def test_closing_does_not_wait_for_the_next_attempt_when_the_broker_is_back(tmp_path: Path) -> None:
+    server, board = Broker(tmp_path), StatusBoard()
+    sink = MqttSink(settings_for(server.port), board, pace=Pace(live=True, drain_s=1.0))
+    try:
+        time.sleep(4)  # refused three times: the next attempt is more than a second away
+        for number in range(20):
+            sink.emit(numbered(number))
+        server.start()
+        listener = Listener(server)
+        sink.close()
+        wait_for(lambda: len(listener.on(EVENTS)) == 20)
+        listener.close()
+    finally:
+        server.stop()
+
+
+@needs_mosquitto
 def test_a_file_source_waits_for_the_broker(tmp_path: Path) -> None:
     with running(tmp_path) as (server, listener):
         board = StatusBoard()

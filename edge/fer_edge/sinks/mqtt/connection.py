@@ -35,6 +35,7 @@ _ACKNOWLEDGE_TIMEOUT_S = 30.0
 """Limit for an acknowledgement. A broker may answer pings and still not acknowledge messages."""
 _STABLE_S = 20.0
 """A connection that lasted this long was a good one; one that is lost sooner makes the next retry wait longer."""
+_CLOSING_RETRY_S = 0.1
 _GOODBYE_S = 1.0
 """Limit for publishing ``offline``, and again for closing the connection."""
 
@@ -71,6 +72,7 @@ class Connection:
         if self._closing_since is None:
             self._closing_since = time.monotonic()
             self.outbox.close()
+            self._client.closing.set()
 
     def close(self) -> int:
         """Send the remaining messages, publish the last states and ``offline``, and disconnect. Idempotent.
@@ -206,11 +208,13 @@ class Connection:
 
 
 class _Client(Client):
-    """paho's client, with the two things that its thread lacks: periodic work, and surviving an exception."""
+    """paho's client, with what its thread lacks: periodic work, surviving an exception, and hurry when closing."""
 
     def __init__(self, client_id: str, on_turn: Callable[[], None], on_crash: Callable[[Exception], None]) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=MQTTv311)
         self._on_turn, self._on_crash = on_turn, on_crash
+        self.closing = threading.Event()
+        """Set when the connection is to be closed: an attempt to connect is then made at once."""
 
     def loop_misc(self) -> MQTTErrorCode:
         """Also call ``on_turn`` while connected."""
@@ -234,6 +238,19 @@ class _Client(Client):
                 connection = self.socket()
                 if connection is not None:
                     connection.close()
+
+    def _reconnect_wait(self) -> None:
+        """Wait as paho does, but not while closing: the broker may be back, and events still wait for it."""
+        if self.closing.is_set():  # the attempt made at once has failed: ``close`` is about to give up
+            time.sleep(_CLOSING_RETRY_S)
+            return
+        with self._reconnect_delay_mutex:
+            delay = self._reconnect_delay
+            self._reconnect_delay = (
+                self._reconnect_min_delay if delay is None else min(2 * delay, self._reconnect_max_delay)
+            )
+            delay = self._reconnect_delay
+        self.closing.wait(delay)
 
     def hang_up(self) -> None:
         """Shut the socket down, so that paho's loop finds the connection lost."""
