@@ -158,6 +158,7 @@ def test_a_driver_that_never_comes_back_ends_the_process_to_be_started_again(
         daemon.wait_for(lambda: daemon.process.poll() is not None, running=False)
         assert daemon.process.returncode == 3
         assert "its driver does not come back" in daemon.errors()
+        assert any("its driver does not come back" in line for line in daemon.notified)
     assert [line["source"] for line in daemon.events("source_lost")] == ["picamera2"]
 
 

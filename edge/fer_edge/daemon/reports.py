@@ -49,13 +49,13 @@ class SourceLost(Report):
     """It cannot be opened, broke off, or gives nothing usable.
 
     ``live`` says that it had been open, as a camera or a stream. ``reopens`` says that it can be opened again in
-    principle, ``final`` that it will not be. ``opening`` says that the call that opens it has not returned.
+    principle; if it will not be, ``SourceEnded`` follows. ``opening`` says that the call that opens it has not
+    returned.
     """
 
     error: Exception
     live: bool
     reopens: bool
-    final: bool
     opening: bool = False
 
 

@@ -165,7 +165,10 @@ class Session:
         patience = Patience(driver_s, driver_s + 3 * source.timeout_s, watchdog_s)
         plan = Plan(self._limits, recovery, patience, print_losses=self._several)
         loop = MainLoop(openings, pipelines.open, outputs, self._stop, plan, self._board)
-        return loop.run(on_tick, self._notifier.watchdog) or next(iter(self._lost), None)
+        failure = loop.run(on_tick, self._notifier.watchdog)
+        if isinstance(failure, DriverHungError):
+            self._notifier.status(str(failure))
+        return failure or next(iter(self._lost), None)
 
     def _report_status(self) -> None:
         status = status_line(self._board.snapshot(with_runtimes=False))

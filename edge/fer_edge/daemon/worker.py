@@ -137,10 +137,9 @@ class SourceWorker:
         # A wrong setting stays wrong, but what once worked may work again; a film that broke off began long ago.
         hopeful = isinstance(error, SourceLostError) if self._live is None else self._live
         reopens = self._order.recovery.reconnect and self._opening.reopens
-        final = not (reopens and hopeful and not self._spent())
         self._lost = True
-        self._post(SourceLost(self.name, error, bool(self._live), reopens, final, self._opening.opening))
-        if final:
+        self._post(SourceLost(self.name, error, bool(self._live), reopens, self._opening.opening))
+        if not (reopens and hopeful) or self._spent():
             raise error
 
     def _report_watched(self, dark: bool) -> None:
