@@ -13,12 +13,14 @@ from msgspec import inspect
 from fer_edge.settings.redaction import redacted
 
 _MAX_SHOWN = 60
+_FieldName = Annotated[str, msgspec.Meta(pattern="^[^\ud800-\udfff]*$", extra={"allowed": "a string of valid Unicode"})]
+"""A key that msgspec can look up: not half of a surrogate pair, which JSON and environment variables can contain."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _PATH = re.compile(r" - at (?:`key` in )?`\$[^`]*`$")
 """The path that ends msgspec's messages. It omits the keys of dictionaries, so it is not used to find the value."""
 
 
-def explain(error: msgspec.ValidationError, value: Any, kind: Any) -> str:
+def explain(error: ValueError, value: Any, kind: Any) -> str:
     """Return one line with the key's path, the allowed values and the given value.
 
     The value at fault is found by converting the parts of ``value`` separately, because the path in msgspec's message
@@ -26,7 +28,8 @@ def explain(error: msgspec.ValidationError, value: Any, kind: Any) -> str:
     ``Meta(extra={"allowed": "64 hexadecimal digits"})`` replaces the description of the allowed values.
 
     Args:
-        error: What ``msgspec.convert(value, kind)`` raised.
+        error: What ``msgspec.convert(value, kind)`` raised: a ValidationError, or a UnicodeEncodeError for half of a
+            surrogate pair, which JSON and environment variables can contain.
         value: The value that was converted.
         kind: The type to which it was converted, usually a struct.
 
@@ -34,14 +37,14 @@ def explain(error: msgspec.ValidationError, value: Any, kind: Any) -> str:
     ...     height: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     >>> try:
     ...     msgspec.convert({"height": 0}, Size)
-    ... except msgspec.ValidationError as error:
+    ... except ValueError as error:
     ...     print(explain(error, {"height": 0}, Size))
     height must be a whole number between 1 and 4096, not 0
     """
     path = ""
     while True:
         bare = _bare(kind, value)
-        if (problem := _unknown_key(path, value, bare)) is not None:
+        if (problem := _refused_key(path, value, bare)) is not None:
             return problem
         for step, part, part_kind in _parts(value, bare):
             if (inner := _error_of(part, part_kind)) is not None:
@@ -51,19 +54,19 @@ def explain(error: msgspec.ValidationError, value: Any, kind: Any) -> str:
             return _missing_key(path, value, bare) or _problem_of_value(error, path, value, kind)
 
 
-def _unknown_key(path: str, value: Any, kind: Any) -> str | None:
-    """Return the problem of the first key of a table that its type does not allow."""
-    if not isinstance(value, Mapping):
+def _refused_key(path: str, value: Any, kind: Any) -> str | None:
+    """Return the problem of the first key that the table's type refuses."""
+    is_dict = get_origin(kind) is dict
+    if not isinstance(value, Mapping) or not (is_dict or _is_struct(kind)):
         return None
-    key_kind = get_args(kind)[0] if get_origin(kind) is dict else str
+    key_kind = get_args(kind)[0] if is_dict else _FieldName
     for key in value:
         if _error_of(key, key_kind) is not None:
             where = f"{path}: a key" if path else "a key"
-            return f"{where} must be {_allowed(inspect.type_info(key_kind)) or 'of another type'}, not {_shown(key)}"
-    if _is_struct(kind):
-        config, known = kind.__struct_config__, kind.__struct_encode_fields__
-        for key in value:
-            if config.forbid_unknown_fields and key not in known and key != config.tag_field:
+            return f"{where} must be {_allowed(inspect.type_info(key_kind)) or 'of another type'}, not {shown(key)}"
+        if not is_dict and kind.__struct_config__.forbid_unknown_fields:
+            known = kind.__struct_encode_fields__
+            if key not in known and key != kind.__struct_config__.tag_field:
                 return f"unknown key {_joined(path, key)}; {_suggestion(key, known)}"
     return None
 
@@ -82,7 +85,7 @@ def _missing_key(path: str, value: Any, kind: Any) -> str | None:
     return next((f"{_joined(path, name)} is missing" for name in missing if name not in value), None)
 
 
-def _problem_of_value(error: msgspec.ValidationError, path: str, value: Any, kind: Any) -> str:
+def _problem_of_value(error: ValueError, path: str, value: Any, kind: Any) -> str:
     if error.__cause__ is not None:  # raised in a __post_init__
         text = " ".join(str(error.__cause__).split())
         first = re.match(r"\w*", text)
@@ -92,7 +95,7 @@ def _problem_of_value(error: msgspec.ValidationError, path: str, value: Any, kin
     allowed = _allowed(inspect.type_info(kind))
     if allowed is None:
         return f"{path or 'top level'}: {_PATH.sub('', str(error))}"
-    return f"{path or 'top level'} must be {allowed}, not {_shown(value)}"
+    return f"{path or 'top level'} must be {allowed}, not {shown(value)}"
 
 
 def _parts(value: Any, kind: Any) -> Iterator[tuple[str | int, Any, Any]]:
@@ -127,10 +130,10 @@ def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _error_of(value: Any, kind: Any) -> msgspec.ValidationError | None:
+def _error_of(value: Any, kind: Any) -> ValueError | None:
     try:
         msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
+    except ValueError as error:
         return error
     return None
 
@@ -200,11 +203,12 @@ def _length(kind: Any, item: str) -> str:
 def _joined(path: str, step: str | int) -> str:
     if isinstance(step, int):
         return f"{path}[{step}]"
-    key = step if _PLAIN_KEY.fullmatch(step) else _shown(step)
+    key = step if _PLAIN_KEY.fullmatch(step) else shown(step)
     return f"{path}.{key}" if path else key
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return ``value`` as it is quoted in errors: its repr without passwords, of at most 60 characters."""
     try:
         text = redacted(repr(value))
     except ValueError:  # Python does not print integers of more than a few thousand digits
