@@ -90,6 +90,7 @@ def test_the_wheel_holds_the_packages_and_what_they_read(distribution: Distribut
         "fer_edge/model/face_check/int8.tflite",
         "fer_edge/assets/astronaut.jpg",
         "fer_edge/schema/event.schema.json",
+        "fer_edge/schema/manifest.schema.json",
         "fer_edge/service/fer-edge.service",
         "fer_edge/service/config.toml",
         "fer_flash/payload/scripts/install.sh",

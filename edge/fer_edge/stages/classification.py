@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import ModelError
-from fer_edge.model.bundle import ModelBundle, ModelManifest, ModelVariant
+from fer_edge.model.bundle import ModelBundle, ModelVariant
 from fer_edge.model.interpreter import LiteRtModel, TensorDetails, TensorModel
+from fer_edge.model.manifest import ModelManifest
 from fer_edge.model.quantization import Quantization, softmax
 from fer_edge.settings.runtime import ModelSettings
 from fer_edge.system.closing import Closing

@@ -11,7 +11,8 @@ import tomllib
 from pathlib import Path, PurePosixPath
 
 from fer_edge.errors import ConfigError, InputError
-from fer_edge.model.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.manifest import MANIFEST_NAME
 from fer_edge.service.install import default_config
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
