@@ -43,7 +43,7 @@ class ModelBundle(Closing):
         self.folder = folder
         self.manifest = manifest
         self._cleanup = cleanup or contextlib.ExitStack()
-        self._verified: set[str] = set()
+        self._verified: dict[str, ModelVariant] = {}
 
     def variant(self, name: str) -> ModelVariant:
         """Return the variant ``name`` after comparing its file with the size and SHA-256 in the manifest.
@@ -54,12 +54,12 @@ class ModelBundle(Closing):
         variants = self.manifest.variants
         if name not in variants:
             raise ModelError(f"{self.folder}: no variant {name!r} in this bundle; it has {', '.join(variants)}")
-        entry = variants[name]
-        variant = ModelVariant(**msgspec.structs.asdict(entry), name=name, path=self.folder / entry.file)
         if name not in self._verified:
+            entry = variants[name]
+            variant = ModelVariant(**msgspec.structs.asdict(entry), name=name, path=self.folder / entry.file)
             _verify(variant)
-            self._verified.add(name)
-        return variant
+            self._verified[name] = variant
+        return self._verified[name]
 
     def close(self) -> None:
         """Remove the temporary folder of an unpacked zip. Idempotent."""
@@ -89,14 +89,10 @@ def load_bundle(path: str | os.PathLike[str] | None = None) -> ModelBundle:
         return ModelBundle(path, read_manifest(path))
     if not is_file:  # reading a pipe could block, reading a device might never end
         raise ModelError(f"{path}: neither a bundle folder nor a zip")
-    cleanup = contextlib.ExitStack()
-    with contextlib.ExitStack() as guard:
-        guard.enter_context(cleanup)
+    with contextlib.ExitStack() as cleanup:
         folder = _temporary_folder(cleanup)
-        unpack_bundle(path, folder, MANIFEST_NAME)
-        bundle = ModelBundle(folder, read_manifest(folder), cleanup)
-        guard.pop_all()
-    return bundle
+        unpack_bundle(path, folder)
+        return ModelBundle(folder, read_manifest(folder), cleanup.pop_all())
 
 
 def file_sha256(path: Path) -> str:
