@@ -22,7 +22,5 @@ def suppress_overlaps(faces: Iterable[Face], limit: float = 0.4) -> list[Face]:
 
 
 def _covered(box: Box, other: Box) -> float:
-    width = min(box.x + box.width, other.x + other.width) - max(box.x, other.x)
-    height = min(box.y + box.height, other.y + other.height) - max(box.y, other.y)
     smaller = min(box.area, other.area)
-    return max(0, width) * max(0, height) / smaller if smaller else 0.0
+    return box.intersection(other) / smaller if smaller else 0.0
