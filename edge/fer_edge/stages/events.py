@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from fer_edge.settings.runtime import EmotionSettings
 from fer_edge.types import (
@@ -172,12 +173,11 @@ class EventBuilder:
         return EmotionEvent(kind, source, self._wall_clock(), now, track_id, emotion, previous, confidence)
 
 
-class _Reported:
+class _Reported(NamedTuple):
     """State of a track, and its emotion as last reported."""
 
-    def __init__(self, state: Hysteresis, last: TrackedEmotion) -> None:
-        self.state = state
-        self.last = last
+    state: Hysteresis
+    last: TrackedEmotion
 
 
 def _confidence(probabilities: EmotionProbabilities | None, label: int | None) -> float:

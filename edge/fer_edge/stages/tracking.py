@@ -93,7 +93,7 @@ class Tracker:
         return self.predicted(now)
 
     def judge(
-        self, now: float, doubted: Collection[int], rejected: Collection[int], sure: Collection[int] = ()
+        self, now: float, doubted: Collection[int], rejected: Collection[int], sure: Collection[int]
     ) -> tuple[Track, ...]:
         """Apply the verdict of the face verification.
 
