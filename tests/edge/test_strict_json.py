@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.system.strict_json import decode_json
+from fer_edge.settings.strict_json import decode_json
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(

@@ -18,8 +18,8 @@ from msgspec import Meta
 from fer_edge.errors import ModelError
 from fer_edge.model.quantization import Quantization
 from fer_edge.settings.explain import explain, shown
+from fer_edge.settings.strict_json import decode_json
 from fer_edge.system.files import write_text_atomically
-from fer_edge.system.strict_json import decode_json
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
