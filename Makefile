@@ -45,7 +45,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages lint format lock build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages settings lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -68,6 +68,7 @@ help:
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
+	@echo "make settings   write edge/config.example.toml, its JSON Schema and docs/settings.md from the settings' definitions"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt and $(PI_LOCKS)/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
@@ -154,6 +155,9 @@ bench: $(VENV)/.dev
 	$(MAKE) --no-print-directory bench-pages
 
 # From what was measured, to what is read.
+settings: $(VENV)/.dev
+	$(BIN)/python docs/write_settings.py
+
 bench-pages: $(VENV)/.dev
 	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report
 	$(BIN)/python benchmarks/published_numbers.py

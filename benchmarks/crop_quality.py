@@ -19,7 +19,7 @@ import numpy as np
 from fer_edge.errors import FerEdgeError
 from fer_edge.images.resample import resample
 from fer_edge.model.bundle import load_bundle
-from fer_edge.settings.runtime import QualitySettings
+from fer_edge.settings.pipeline import QualitySettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.crop_quality import find_fault, measure
 from fer_edge.types import Box, CropSpec, Face, FaceCrop, UInt8Array

@@ -33,7 +33,8 @@ import cv2
 
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.settings.runtime import RuntimeSettings, SourceSettings
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source
 from fer_edge.sources.demo import DemoScene
 from fer_edge.system.opencv_setup import set_up_opencv

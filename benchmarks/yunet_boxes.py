@@ -22,7 +22,7 @@ from fer_bench.pipeline.faces import Portrait, face_picture
 from fer_bench.pipeline.raster import Placement, paint
 from fer_bench.pipeline.scenes import background, developed, make_scene, sensor_noise
 from fer_edge.model.bundle import load_bundle
-from fer_edge.settings.runtime import DetectorSettings, ScheduleSettings
+from fer_edge.settings.pipeline import DetectorSettings, ScheduleSettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.crop import crop_face
 from fer_edge.stages.detection.choice import make_detector
@@ -100,7 +100,7 @@ def fit(model: YuNetModel, split: Split) -> tuple[float, float, float]:
 
 def judge(model: YuNetModel, split: Split) -> None:
     """Print how many faces either detector finds, and how many of its crops the classifier reads rightly."""
-    haar = make_detector(DetectorSettings(min_face=24))
+    haar = make_detector(DetectorSettings(min_face_px=24))
     right: defaultdict[str, int] = defaultdict(int)
     count: defaultdict[str, int] = defaultdict(int)
     with load_bundle(None) as bundle, EmotionClassifier(bundle, "int8") as classifier:

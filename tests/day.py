@@ -33,7 +33,7 @@ fps = 0.25
 [output]
 events = "events.jsonl"
 events_max_mib = {size}
-events_keep = {keep}
+events_max_rotated = {keep}
 [emotion]
 heartbeat_s = 60.0
 [mqtt]

@@ -18,7 +18,8 @@ import numpy as np
 
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings
+from fer_edge.settings.pipeline import DetectorSettings
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import Frame, UInt8Array
@@ -47,7 +48,7 @@ class Sample:
 def run(frames: int, every: int) -> Iterator[Sample]:
     """Show ``frames`` frames; a sample after each ``every``, and only where a round ends."""
     pictures = _round()
-    settings = RuntimeSettings(detector=DetectorSettings(min_face=36))
+    settings = RuntimeSettings(detector=DetectorSettings(min_face_px=36))
     ids = events = tracks = 0
     with load_bundle(None) as bundle:
         run = Pipeline.from_bundle(bundle, settings).open(live=True)

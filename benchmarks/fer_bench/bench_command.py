@@ -22,7 +22,8 @@ from fer_bench.results import (
     VariantResult,
 )
 from fer_bench.runners import BundleRunner, runnable_variants
-from fer_edge.model.bundle import MANIFEST_NAME, ModelBundle, load_bundle
+from fer_edge.model.bundle import ModelBundle, load_bundle
+from fer_edge.model.manifest import MANIFEST_NAME
 
 CHECKOUT_BUNDLE = Path("models/fer-edge-s")
 """Where a checkout has the bundle with all its variants; the one in the package holds int8 alone."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from fer_bench.pipeline import report as pipeline_report
 from fer_bench.results import (
@@ -58,7 +59,7 @@ def to_json(report: BenchmarkReport) -> str:
 
     `schema/report.schema.json` says what stands in it.
     """
-    table: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(report)}
+    table: dict[str, Any] = {"format": FORMAT, **msgspec.to_builtins(report)}
     return json.dumps(table, indent=2) + "\n"
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
+
+from msgspec import structs
 
 from fer_bench import output
 from fer_bench.page import MARKDOWN, PAGE, write_page
@@ -63,4 +64,4 @@ def _join(one: BenchmarkReport, other: BenchmarkReport) -> BenchmarkReport:
         name: getattr(one, name) or getattr(other, name)
         for name in ("dataset", "latency", "latency_settings", "machine", "pipeline", "sequence")
     }
-    return dataclasses.replace(one, results=tuple(rows.values()), **parts)
+    return structs.replace(one, results=tuple(rows.values()), **parts)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from fer_bench.pipeline.results import PipelineSection
 from fer_bench.sequence.results import SequenceSection
 from fer_edge.errors import InputError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode
 
 FORMAT = 3
 """2: ``leak_free``, ``ferplus`` and ``classes`` beside each accuracy; 3: ``latency`` is a list with a row for each
@@ -20,8 +21,7 @@ REFERENCE = "float32"
 """The variant that the others are compared with."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShareResult:
+class ShareResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many of ``n`` images are named right, as a share 0..1 with its 95 % interval."""
 
     n: int
@@ -31,8 +31,7 @@ class ShareResult:
     high: float
 
 
-@dataclass(frozen=True, slots=True)
-class ClassRecall:
+class ClassRecall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many of the ``support`` images that bear ``label`` are named so; ``recall`` is None when there is none.
 
     ``change`` is the recall less float32's (None for float32 itself, and where there is none).
@@ -45,8 +44,7 @@ class ClassRecall:
     change: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class ReliabilityBin:
+class ReliabilityBin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ``count`` images whose top class has a confidence within one of the equal-width bins of 0..1; ``confidence``
     and ``accuracy`` are their means (0 for none)."""
 
@@ -55,8 +53,7 @@ class ReliabilityBin:
     accuracy: float
 
 
-@dataclass(frozen=True, slots=True)
-class AccuracyResult:
+class AccuracyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Accuracy of a variant on a split; ``agreement`` and ``mcnemar_p`` compare it with float32 (None for float32
     itself, and where there is none).
 
@@ -88,8 +85,7 @@ class AccuracyResult:
     right: str
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyRow:
+class LatencyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one configuration, a variant on an engine with a number of threads, took in a process of its own.
 
     The milliseconds are of one invocation, over ``runs`` timed ones. ``ratio`` is the time over that of float32 on
@@ -138,8 +134,7 @@ class LatencyRow:
             raise ValueError(f"{self.variant} on {self.engine}: its times must be there, above 0 and finite")
 
 
-@dataclass(frozen=True, slots=True)
-class CpuFrequency:
+class CpuFrequency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One group of cores with a common clock, as cpufreq names it; None for what it does not tell."""
 
     name: str
@@ -148,16 +143,14 @@ class CpuFrequency:
     max_mhz: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Temperature:
+class Temperature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One sensor."""
 
     sensor: str
     celsius: float
 
 
-@dataclass(frozen=True, slots=True)
-class ThrottleFlags:
+class ThrottleFlags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Raspberry Pi's own account: the conditions that hold ``now``, and those that held at any time since boot."""
 
     raw: str
@@ -165,8 +158,7 @@ class ThrottleFlags:
     since_boot: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MachineState:
+class MachineState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The machine at one moment; ``throttle_count`` is how often x86 cores were slowed down for heat since boot,
     ``load_average`` over 1, 5 and 15 minutes."""
 
@@ -177,16 +169,14 @@ class MachineState:
     load_average: tuple[float, float, float] | None
 
 
-@dataclass(frozen=True, slots=True)
-class MachineChange:
+class MachineChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The machine before and after the latencies were measured."""
 
     before: MachineState
     after: MachineState
 
 
-@dataclass(frozen=True, slots=True)
-class VariantResult:
+class VariantResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One variant and its accuracy, which is empty where a run did not measure it."""
 
     variant: str
@@ -195,8 +185,7 @@ class VariantResult:
     accuracy: tuple[AccuracyResult, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HostInfo:
+class HostInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The machine, as far as it explains a number; nothing that tells one machine or its owner from another."""
 
     system: str
@@ -215,8 +204,7 @@ class HostInfo:
         return f"{self.cpu} ({', '.join((self.machine, *self.int8_instructions))})"
 
 
-@dataclass(frozen=True, slots=True)
-class BundleInfo:
+class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which bundle was measured."""
 
     name: str
@@ -227,16 +215,14 @@ class BundleInfo:
     temperature: float
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetInfo:
+class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which data the accuracies were measured on; ``rows_sha256`` identifies it."""
 
     name: str
     rows_sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class LatencySettings:
+class LatencySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How latency was measured: ``rounds`` over all configurations; in each, ``warm_up`` untimed and then ``runs``
     timed invocations of every one."""
 
@@ -245,8 +231,7 @@ class LatencySettings:
     warm_up: int = 10
 
 
-@dataclass(frozen=True, slots=True)
-class BenchmarkReport:
+class BenchmarkReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run; ``dataset`` is None without accuracies, ``latency_settings`` and ``machine`` without latencies,
     ``pipeline`` without whole frames, ``sequence`` without moving faces."""
 
@@ -262,7 +247,7 @@ class BenchmarkReport:
 
 
 def load_report(path: Path) -> BenchmarkReport:
-    """Read the JSON of a report. Raises InputError for a file that is none, or of another format."""
+    """Read the JSON of a report. Raises InputError or ConfigError for a file that is none, or of another format."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -276,7 +261,4 @@ def load_report(path: Path) -> BenchmarkReport:
             f"{path}: a report of format {table['format']}, not {FORMAT}: measure again with this fer-edge"
         )
     del table["format"]
-    try:
-        return strict_toml.parse(BenchmarkReport, table, str(path))
-    except TypeError as error:  # a key that has no default is missing
-        raise InputError(f"{path}: no whole report of fer-edge bench: {error}") from None
+    return decode(BenchmarkReport, table, str(path))

@@ -149,7 +149,7 @@ def runnable_variants(bundle: ModelBundle) -> tuple[str, ...]:
     variants = bundle.manifest.variants
     runnable = []
     for name, variant in variants.items():
-        problem = _problem(variant.path.suffix)
+        problem = _problem(variant.suffix)
         if problem is None:
             runnable.append(name)
         else:

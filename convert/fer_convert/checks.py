@@ -11,8 +11,8 @@ from fer_bench.onnx_model import SUFFIX, load_model
 from fer_convert import onnx_export, tflite
 from fer_convert.variants import VariantSpec
 from fer_edge.errors import ModelError
-from fer_edge.model.bundle import VariantIO
 from fer_edge.model.interpreter import TensorModel
+from fer_edge.model.manifest import VariantIO
 from fer_edge.types import Float32Array
 
 _OVERHEAD = 48 * 1024
@@ -103,4 +103,6 @@ def _check_tensors(spec: VariantSpec, model: TensorModel, size: tuple[int, int],
             "the representative data set does not span 0..255, or the model shifts its input"
         )
     input_scale = 1.0 if spec.takes_pixels else given.scale
-    return VariantIO(given.dtype, input_scale, given.zero_point, result.dtype, result.scale, result.zero_point)
+    return VariantIO(
+        spec.input_dtype, input_scale, given.zero_point, spec.output_dtype, result.scale, result.zero_point
+    )

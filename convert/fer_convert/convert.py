@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -30,7 +31,8 @@ from fer_convert.staging import check_target, staged_bundle
 from fer_convert.tflite import export
 from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, VariantSpec, check_variants
 from fer_edge.errors import InputError
-from fer_edge.model.bundle import FORMAT, VariantIO, file_sha256, load_bundle, write_manifest
+from fer_edge.model.bundle import file_sha256, load_bundle
+from fer_edge.model.manifest import FORMAT, VariantIO, write_manifest
 from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.dataset import PUBLIC_TEST, Dataset, Split
@@ -167,7 +169,7 @@ def _entry(path: Path, spec: VariantSpec, io: VariantIO) -> dict[str, Any]:
         "file": path.name,
         "sha256": file_sha256(path),
         "bytes": path.stat().st_size,
-        "io": {field: getattr(io, field) for field in VariantIO.__dataclass_fields__},
+        "io": msgspec.structs.asdict(io),
         "accuracy": {},
     }
 

@@ -16,7 +16,8 @@ from fer_convert.staging import check_target
 from fer_convert.subset import copy_variants
 from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
 from fer_edge.errors import InputError
-from fer_edge.model.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.manifest import MANIFEST_NAME
 from fer_train.backend import load_keras
 from fer_train.dataset import load_dataset
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from fer_bench.accuracy import Evaluation, evaluate_logits
@@ -35,53 +35,50 @@ from fer_bench.results import REFERENCE
 from fer_convert.checks import file_operators
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.model.bundle import ModelBundle
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import Settings, decode
+from fer_edge.settings.toml_files import read_toml
 from fer_edge.types import Float32Array
 from fer_train.dataset import PUBLIC_TEST
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class AccuracyRules:
+class AccuracyRules(Settings, frozen=True):
     """Losses against the Keras model on the same images, in points (hundredths); None: not checked."""
 
     max_loss_points: float | None = None
     max_recall_loss_points: float | None = None
     max_ece_rise_points: float | None = None
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+    def _check(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
             if value is not None and not math.isfinite(value):
-                raise ValueError(f"{field.name} must be a finite number, not {value}")
+                raise ValueError(f"{name} must be a finite number, not {value}")
 
 
-@dataclass(frozen=True, slots=True)
-class FileRules:
+class FileRules(Settings, frozen=True):
     """Largest size in bytes and the only operators allowed, by the names of the file's format; None: not checked."""
 
     max_bytes: int | None = None
     operators: tuple[str, ...] | None = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(f"max_bytes must be 1 or more, not {self.max_bytes}")
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyRules:
+class LatencyRules(Settings, frozen=True):
     """Largest ratio of a variant's time to float32's in the same run; None: not checked."""
 
     max_time_over_float32: float | None = None
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.max_time_over_float32 is not None and not 0 < self.max_time_over_float32 < math.inf:
             raise ValueError(f"max_time_over_float32 must be above 0 and finite, not {self.max_time_over_float32}")
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Settings, frozen=True):
     """All rules of a gate file; ``variants`` None judges every variant made but float32."""
 
     variants: tuple[str, ...] | None = None
@@ -122,9 +119,9 @@ class Finding:
 
 def read_gate(path: Path) -> Gate:
     """Read a gate file. Raises ConfigError for one that is wrong, or that holds no rule."""
-    gate = strict_toml.parse(Gate, strict_toml.read_toml(path), str(path))
+    gate = decode(Gate, read_toml(path), str(path))
     rules = (gate.accuracy, gate.file, gate.latency)
-    if all(getattr(rule, field.name) is None for rule in rules for field in fields(rule)):
+    if all(getattr(rule, name) is None for rule in rules for name in rule.__struct_fields__):
         raise ConfigError(f"{path}: holds no rule; give one, such as max_loss_points under [accuracy]")
     return gate
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from pathlib import Path
+
+import msgspec
 
 from fer_bench import output
 from fer_bench.tables import percent, text_table
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def to_json(report: LayerReport) -> str:
     """The report as JSON text; shares are 0..1."""
-    return json.dumps({"format": FORMAT, **dataclasses.asdict(report)}, indent=2) + "\n"
+    return json.dumps({"format": FORMAT, **msgspec.to_builtins(report)}, indent=2) + "\n"
 
 
 def to_text(report: LayerReport) -> str:

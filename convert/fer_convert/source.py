@@ -10,7 +10,7 @@ from fer_convert.brought.files import check_kind
 from fer_convert.brought.open_brought import BroughtOptions, open_brought
 from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
-from fer_edge.settings import strict_toml
+from fer_edge.settings.toml_files import read_toml
 from fer_train.backend import check_contract, check_model_file, load_model
 from fer_train.model import count_macs
 from fer_train.run_folder import CONFIG, MODEL, RUN, record_of_run
@@ -97,4 +97,4 @@ def _training(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
         if key in run
     }
     config = folder / CONFIG
-    return {"config": strict_toml.read_toml(config), **kept} if config.is_file() else kept
+    return {"config": read_toml(config), **kept} if config.is_file() else kept

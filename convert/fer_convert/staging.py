@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fer_convert.card import CARD
 from fer_edge.errors import InputError, ModelError, OutputError
-from fer_edge.model.bundle import MANIFEST_NAME, read_manifest
+from fer_edge.model.manifest import MANIFEST_NAME, read_manifest
 
 
 def check_target(out: Path, force: bool) -> None:
@@ -31,7 +31,7 @@ def _foreign_files(out: Path) -> list[str]:
     """Names in ``out`` that are not the manifest's, the card's or those the manifest gives: they would be lost."""
     ours = {MANIFEST_NAME, CARD}
     with contextlib.suppress(ModelError):
-        ours |= {variant.path.name for variant in read_manifest(out).variants.values()}
+        ours |= {variant.file for variant in read_manifest(out).variants.values()}
     return sorted(path.name for path in out.iterdir() if path.name not in ours or not path.is_file())
 
 

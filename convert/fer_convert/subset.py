@@ -10,7 +10,8 @@ from typing import Any
 
 from fer_convert.staging import check_target, staged_bundle
 from fer_edge.errors import ModelError
-from fer_edge.model.bundle import MANIFEST_NAME, load_bundle, write_manifest
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.manifest import MANIFEST_NAME, write_manifest
 
 
 def copy_variants(bundle: Path, out: Path, variants: Sequence[str], *, force: bool = False) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.errors import InputError
+from fer_edge.model.manifest import Dtype
 from fer_edge.types import UInt8Array
 
 
@@ -32,8 +33,8 @@ class VariantSpec:
 
     name: str
     summary: str
-    input_dtype: str = "float32"
-    output_dtype: str = "float32"
+    input_dtype: Dtype = "float32"
+    output_dtype: Dtype = "float32"
     weight_bytes: int
     joint_rounding: bool = False
     min_agreement: float

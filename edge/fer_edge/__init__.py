@@ -36,13 +36,9 @@ if TYPE_CHECKING:
     from fer_edge.pipeline import Pipeline, SourceRun
     from fer_edge.protocols import ClosingSink, ClosingSource, EventSink, FaceDetector, FrameSource, NoFrame
     from fer_edge.recording.annotate import AnnotatedVideo, Annotator
-    from fer_edge.settings.runtime import (
-        DetectorSettings,
-        RuntimeSettings,
-        ScheduleSettings,
-        SourceSettings,
-        load_settings,
-    )
+    from fer_edge.settings.pipeline import DetectorSettings, ScheduleSettings
+    from fer_edge.settings.runtime import RuntimeSettings, load_settings
+    from fer_edge.settings.source import SourceSettings
     from fer_edge.sinks.console import event_line
     from fer_edge.sinks.event_json import event_to_json
     from fer_edge.sources import open_source
@@ -128,13 +124,9 @@ if not TYPE_CHECKING:  # type checkers use the imports above, and can report a m
         "pipeline": ("Pipeline", "SourceRun"),
         "protocols": ("ClosingSink", "ClosingSource", "EventSink", "FaceDetector", "FrameSource", "NoFrame"),
         "recording.annotate": ("AnnotatedVideo", "Annotator"),
-        "settings.runtime": (
-            "DetectorSettings",
-            "RuntimeSettings",
-            "ScheduleSettings",
-            "SourceSettings",
-            "load_settings",
-        ),
+        "settings.pipeline": ("DetectorSettings", "ScheduleSettings"),
+        "settings.runtime": ("RuntimeSettings", "load_settings"),
+        "settings.source": ("SourceSettings",),
         "sinks.console": ("event_line",),
         "sinks.event_json": ("event_to_json",),
         "sources": ("open_source",),

@@ -140,7 +140,7 @@ class Pipeline(Closing):
 
     def _verifier_for(self, settings: RuntimeSettings) -> TrackVerifier | None:
         # If a single detection confirms a track, as in a still image, no later reading could correct a wrong one.
-        verify = settings.detector.verify and settings.tracking.confirm_hits > 1
+        verify = settings.detector.verify and settings.tracking.min_hits > 1
         return TrackVerifier(self._load_check()) if verify else None
 
 
@@ -338,8 +338,8 @@ class SourceRun(Closing):
     def _in_sight(
         self, emotions: Sequence[TrackedEmotion], tracks: Sequence[Track], now: float
     ) -> tuple[TrackedEmotion, ...]:
-        """Return the tracks located within ``coast_s``: a track outlives the time for which its box should be shown."""
-        oldest = now - self._settings.tracking.coast_s
+        """Return the tracks located within ``max_coast_s``: a track outlives the time for which its box is shown."""
+        oldest = now - self._settings.tracking.max_coast_s
         recent = {track.track_id for track in tracks if not track.lost or track.last_located >= oldest}
         return tuple(emotion for emotion in emotions if emotion.track_id in recent)
 

@@ -31,7 +31,7 @@ def main() -> None:
         model = LiteRtModel(path)
         inputs = images[: int(count), :, :, np.newaxis].astype(model.input_details.dtype)
         arrays[variant] = np.concatenate([model.invoke(image[np.newaxis]) for image in inputs])
-        arrays[f"{variant}/delegated"] = np.array(model.delegation().delegated)
+        arrays[f"{variant}/delegated"] = np.array(model.describe().delegated_nodes)
     np.savez(sys.stdout.buffer, **arrays)
 
 

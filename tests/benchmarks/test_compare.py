@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from fer_bench.accuracy import from_hex, to_hex
 from fer_bench.compare import Change, compare_reports
@@ -23,12 +23,12 @@ ROUNDS = tuple(float(value) for value in np.random.default_rng(0).normal(1.0, 0.
 
 
 def of(found: AccuracyResult) -> BenchmarkReport:
-    return dataclasses.replace(report(), results=(VariantResult("int8", 1024, "b" * 64, (found,)),), latency=())
+    return structs.replace(report(), results=(VariantResult("int8", 1024, "b" * 64, (found,)),), latency=())
 
 
 def timed(factor: float, **changes: object) -> BenchmarkReport:
     row = latency_row("int8", "litert", 1, round_p50_ms=tuple(factor * value for value in ROUNDS), p50_ms=factor)
-    return dataclasses.replace(report(), latency=(dataclasses.replace(row, **changes),))
+    return structs.replace(report(), latency=(structs.replace(row, **changes),))
 
 
 def change(before: BenchmarkReport, after: BenchmarkReport, what: str) -> Change:
@@ -53,14 +53,14 @@ def test_accuracy_is_compared_image_by_image() -> None:
     right = from_hex(before.right, before.n)
     fewer = right.copy()
     fewer[:12] = False
-    lost = dataclasses.replace(before, correct=638, accuracy=0.638, right=to_hex(fewer))
+    lost = structs.replace(before, correct=638, accuracy=0.638, right=to_hex(fewer))
     found = change(of(before), of(lost), "top-1 % on PublicTest")
     assert (found.verdict, found.change) == ("worse", "-1.20")
     assert "McNemar p 0.000488" in found.evidence
     mixed = right.copy()
     mixed[:112] = False
     mixed[-100:] = True
-    shuffled = dataclasses.replace(lost, right=to_hex(mixed))
+    shuffled = structs.replace(lost, right=to_hex(mixed))
     assert change(of(before), of(shuffled), "top-1 % on PublicTest").verdict == "noise"
     assert change(of(lost), of(before), "top-1 % on PublicTest").verdict == "better"
 
@@ -68,11 +68,11 @@ def test_accuracy_is_compared_image_by_image() -> None:
 def test_a_class_that_is_found_less_often_is_named() -> None:
     before = accuracy("PublicTest", 0.650)
     sad, happy = before.classes
-    forgotten = dataclasses.replace(sad, correct=sad.correct - 100, recall=(sad.correct - 100) / sad.support)
-    after = dataclasses.replace(before, classes=(forgotten, happy))
+    forgotten = structs.replace(sad, correct=sad.correct - 100, recall=(sad.correct - 100) / sad.support)
+    after = structs.replace(before, classes=(forgotten, happy))
     assert change(of(before), of(after), "recall % of sad").verdict == "worse"
-    nearly = dataclasses.replace(sad, correct=sad.correct - 5, recall=(sad.correct - 5) / sad.support)
-    calm = compare_reports(of(before), of(dataclasses.replace(before, classes=(nearly, happy))))
+    nearly = structs.replace(sad, correct=sad.correct - 5, recall=(sad.correct - 5) / sad.support)
+    calm = compare_reports(of(before), of(structs.replace(before, classes=(nearly, happy))))
     assert not [change for change in calm.changes if "recall" in change.what]
 
 
@@ -94,30 +94,30 @@ def test_a_busy_machine_proves_nothing() -> None:
 def test_memory_and_size() -> None:
     assert change(timed(1.0), timed(1.0, rss_loaded_mib=44.0), "RSS").verdict == "noise"
     assert change(timed(1.0), timed(1.0, rss_loaded_mib=60.0), "RSS").verdict == "worse"
-    smaller = dataclasses.replace(report(), results=(VariantResult("int8", 1000, "c" * 64),))
+    smaller = structs.replace(report(), results=(VariantResult("int8", 1000, "c" * 64),))
     assert change(report(), smaller, "int8: bytes").verdict == "better"
-    other = dataclasses.replace(report(), results=(VariantResult("int8", 1025, "c" * 64),))
+    other = structs.replace(report(), results=(VariantResult("int8", 1025, "c" * 64),))
     assert change(report(), other, "int8: bytes").verdict == "same"
 
 
 def test_what_cannot_be_compared_is_told() -> None:
-    elsewhere = dataclasses.replace(report(), host=dataclasses.replace(report().host, cpu="Raspberry Pi 5"))
+    elsewhere = structs.replace(report(), host=structs.replace(report().host, cpu="Raspberry Pi 5"))
     found = compare_reports(report(), elsewhere)
     assert not [change for change in found.changes if "p50" in change.what]
     assert any("machines: Raspberry Pi 4 (aarch64) and Raspberry Pi 5 (aarch64)" in note for note in found.notes)
-    faster = dataclasses.replace(report(), host=dataclasses.replace(report().host, int8_instructions=("asimddp",)))
+    faster = structs.replace(report(), host=structs.replace(report().host, int8_instructions=("asimddp",)))
     assert not [change for change in compare_reports(report(), faster).changes if "p50" in change.what]
-    other = dataclasses.replace(report(), dataset=dataclasses.replace(report().dataset, rows_sha256="d" * 64))  # type: ignore[type-var]
+    other = structs.replace(report(), dataset=structs.replace(report().dataset, rows_sha256="d" * 64))  # type: ignore[type-var]
     assert any("different data" in note for note in compare_reports(report(), other).notes)
-    foreign = dataclasses.replace(elsewhere, results=(VariantResult("int4", 1, "e" * 64),), dataset=None)
+    foreign = structs.replace(elsewhere, results=(VariantResult("int4", 1, "e" * 64),), dataset=None)
     with pytest.raises(InputError, match="nothing in common"):
         compare_reports(report(), foreign)
 
 
 def test_moving_faces_are_not_compared_and_that_is_told() -> None:
-    moving = dataclasses.replace(report(), sequence=sequence_section())
+    moving = structs.replace(report(), sequence=sequence_section())
     assert any("moving faces are not compared" in note for note in compare_reports(moving, moving).notes)
-    alone = dataclasses.replace(moving, results=(), latency=())
+    alone = structs.replace(moving, results=(), latency=())
     with pytest.raises(InputError, match="nothing in common to compare: moving faces are not compared"):
         compare_reports(alone, alone)
 
@@ -126,7 +126,7 @@ def test_a_mask_of_the_wrong_length_is_refused() -> None:
     before = accuracy("PublicTest", 0.650)
     for right in ("ff", "zz"):
         with pytest.raises(InputError, match="changed by hand"):
-            compare_reports(of(before), of(dataclasses.replace(before, right=right)))
+            compare_reports(of(before), of(structs.replace(before, right=right)))
 
 
 def test_the_command_ends_with_1_when_something_got_worse(tmp_path: Path) -> None:

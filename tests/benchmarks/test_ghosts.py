@@ -9,7 +9,8 @@ from fer_bench.sequence.costs import Portraits
 from fer_bench.sequence.scenes import FaceSequence, Kind
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings
+from fer_edge.settings.pipeline import DetectorSettings
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame, UInt8Array
 from fer_train.face_check.clutter import text

@@ -19,7 +19,8 @@ from fer_bench.latency.process import Configuration, EngineMissingError, Loaded,
 from fer_bench.memory import rss_mib
 from fer_bench.results import LatencyRow, LatencySettings, MachineChange
 from fer_edge.errors import ModelError
-from fer_edge.model.bundle import load_bundle, read_manifest
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.manifest import read_manifest
 from support.bundles import add_onnx_variant, copy_bundle
 from support.fresh_install import CHECKOUT
 from support.machines import write_tree, write_vcgencmd
@@ -34,7 +35,7 @@ LONG_S = 300.0
 def worker(
     bundle: Path, engine: str = "litert", variant: str = "int8", python: Path = PYTHON, timeout_s: float = LONG_S
 ) -> Worker:
-    path = read_manifest(bundle).variants[variant].path
+    path = bundle / read_manifest(bundle).variants[variant].file
     return Worker(Configuration(variant, engine, 1), path, python, timeout_s)
 
 
@@ -98,7 +99,7 @@ def test_a_run_over_all_engines_that_are_here(tiny_bundle: Path, tmp_path: Path,
         assert row.runs == 15
         assert 0 < row.p50_ms <= row.p95_ms <= row.p99_ms <= row.max_ms
         assert row.ratio is not None
-        assert row.size_bytes == (bundle / read_manifest(bundle).variants[row.variant].path.name).stat().st_size
+        assert row.size_bytes == (bundle / read_manifest(bundle).variants[row.variant].file).stat().st_size
         assert row.mac_per_s is None  # this manifest does not count them
     assert {row.variant: row.ratio for row in rows if row.engine == "litert"}["float32"] == 1.0
     assert rows[-1].nodes is None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
+from msgspec import structs
 
 from fer_bench.page import CHARTS, to_html
 from fer_bench.report import to_json
@@ -47,7 +47,7 @@ class Checker(HTMLParser):
 
 
 def test_the_page_is_whole_and_loads_nothing() -> None:
-    whole = dataclasses.replace(report(), sequence=sequence_section())
+    whole = structs.replace(report(), sequence=sequence_section())
     page = to_html([whole])
     found = Checker(page)
     assert found.open == []
@@ -67,27 +67,27 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
 
 
 def test_names_from_a_file_are_text_and_not_markup() -> None:
-    named = dataclasses.replace(report(), bundle=dataclasses.replace(report().bundle, name="<script>alert(1)</script>"))
+    named = structs.replace(report(), bundle=structs.replace(report().bundle, name="<script>alert(1)</script>"))
     page = to_html([named])
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    dollars = [dataclasses.replace(row, variant="a$x^{$b") for row in report().latency]
-    assert "a$x^{$b" in to_html([dataclasses.replace(report(), latency=tuple(dollars))])
+    dollars = [structs.replace(row, variant="a$x^{$b") for row in report().latency]
+    assert "a$x^{$b" in to_html([structs.replace(report(), latency=tuple(dollars))])
 
 
 def test_each_chart_is_left_out_where_there_is_nothing_to_draw() -> None:
     nothing = BenchmarkReport(report().host, report().bundle, report().results[:0])
     assert "<svg" not in to_html([nothing])
-    latency = dataclasses.replace(nothing, latency=report().latency)
+    latency = structs.replace(nothing, latency=report().latency)
     assert to_html([latency]).count("<svg") == 1
-    sequence = dataclasses.replace(sequence_section(), costs=())
-    assert to_html([dataclasses.replace(nothing, sequence=sequence)]).count("<svg") == 1
-    one = dataclasses.replace(nothing, results=report().results[1:], dataset=report().dataset)
+    sequence = structs.replace(sequence_section(), costs=())
+    assert to_html([structs.replace(nothing, sequence=sequence)]).count("<svg") == 1
+    one = structs.replace(nothing, results=report().results[1:], dataset=report().dataset)
     assert "int8 less" not in to_html([one])
 
 
 def test_two_machines_have_a_table_and_a_section_each() -> None:
-    other = dataclasses.replace(report(), host=dataclasses.replace(report().host, cpu="Raspberry Pi 5"))
+    other = structs.replace(report(), host=structs.replace(report().host, cpu="Raspberry Pi 5"))
     page = to_html([report(), other])
     assert page.count("<h2>") == 2
     assert page.index("<th>architecture</th>") < page.index("<h2>")
@@ -95,24 +95,24 @@ def test_two_machines_have_a_table_and_a_section_each() -> None:
 
 def test_parts_of_one_machine_are_joined_and_doubles_stay_apart() -> None:
     whole = report()
-    accuracy = dataclasses.replace(whole, latency=(), latency_settings=None, machine=None)
-    bare = tuple(dataclasses.replace(row, accuracy=()) for row in whole.results)
-    latency = dataclasses.replace(whole, results=bare, dataset=None)
+    accuracy = structs.replace(whole, latency=(), latency_settings=None, machine=None)
+    bare = tuple(structs.replace(row, accuracy=()) for row in whole.results)
+    latency = structs.replace(whole, results=bare, dataset=None)
     for parts in ((accuracy, latency), (latency, accuracy)):
         assert joined(parts) == [whole]
     moving = BenchmarkReport(whole.host, whole.bundle, bare, sequence=sequence_section())
-    assert joined([whole, moving]) == [dataclasses.replace(whole, sequence=sequence_section())]
+    assert joined([whole, moving]) == [structs.replace(whole, sequence=sequence_section())]
     assert joined([moving, moving]) == [moving, moving]
     # Two boards of one model; the same bundle on other data; other files under one name.
     assert joined([whole, latency]) == [whole, latency]
     assert joined([whole, accuracy]) == [whole, accuracy]
-    changed = dataclasses.replace(latency, results=(dataclasses.replace(bare[0], sha256="f" * 64),))
+    changed = structs.replace(latency, results=(structs.replace(bare[0], sha256="f" * 64),))
     assert joined([accuracy, changed]) == [accuracy, changed]
 
 
 def test_the_command_writes_a_folder_that_can_be_passed_on(tmp_path: Path) -> None:
     source, out = tmp_path / "a.json", tmp_path / "out"
-    source.write_text(to_json(dataclasses.replace(report(), sequence=sequence_section())))
+    source.write_text(to_json(structs.replace(report(), sequence=sequence_section())))
     done = fer_edge("bench", "report", source, "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out / "report.html"), str(out / "report.md")]

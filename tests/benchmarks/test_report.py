@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import getpass
 import json
 import platform
@@ -14,6 +13,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from msgspec import structs
 
 import fer_bench
 from fer_bench.host import cpu_model, describe_host, int8_instructions
@@ -83,7 +83,7 @@ def test_the_schema_takes_a_report_and_nothing_more_or_less():
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["$defs"]["latency_row"]["properties"]["engine"]["enum"] == list(ENGINES)
     validator = jsonschema.Draft202012Validator(schema)
-    table = json.loads(to_json(dataclasses.replace(report(), sequence=sequence_section())))
+    table = json.loads(to_json(structs.replace(report(), sequence=sequence_section())))
     validator.validate(table)
     validator.validate(json.loads(to_json(BenchmarkReport(HOST, BUNDLE, report().results[:1]))))
     for path in objects(table):
@@ -105,7 +105,7 @@ def lookup(value: Any, path: tuple[Any, ...]) -> Any:
 
 def test_a_report_is_read_back_and_any_other_file_refused(tmp_path: Path):
     path = tmp_path / "report.json"
-    whole = dataclasses.replace(report(), sequence=sequence_section())
+    whole = structs.replace(report(), sequence=sequence_section())
     path.write_text(to_json(whole))
     assert load_report(path) == whole
     before = json.loads(to_json(report()))
@@ -177,7 +177,7 @@ def test_the_notes_say_what_may_have_disturbed_the_latencies():
     assert "busy: rounds" in text
     assert "throttled: rounds" not in text
     unknown = MachineState((), (), None, None, None)
-    quiet = dataclasses.replace(
+    quiet = structs.replace(
         report(),
         latency=(latency_row("int8", "onnxruntime", 1, nodes=None, delegated_nodes=None, ratio=None, mac_per_s=None),),
         machine=MachineChange(unknown, unknown),
@@ -202,7 +202,7 @@ def test_a_terminal_of_100_columns_takes_it():
 def test_what_no_image_was_there_for_is_a_dash_or_left_out():
     measured = accuracy("PublicTest", 0.65)
     empty = ClassRecall("happy", 0, 0, None, None)
-    bare = dataclasses.replace(measured, leak_free=None, ferplus=None, classes=(measured.classes[0], empty))
+    bare = structs.replace(measured, leak_free=None, ferplus=None, classes=(measured.classes[0], empty))
     found = BenchmarkReport(HOST, BUNDLE, (VariantResult("int8", 9, "d" * 64, (bare,)),), DatasetInfo("x", "c" * 64))
     rows = rows_of(to_markdown(found))
     assert rows[0] == ["split", "variant", "top-1 % (95 %)", "balanced", "ECE"]
@@ -269,4 +269,4 @@ def test_the_instructions_that_make_int8_quick_are_told(tmp_path: Path):
     assert int8_instructions(path) == ("avx_vnni", "avx512_vnni")
     path.write_text("processor\t: 0\nflags\t\t: fpu avx2\n")
     assert int8_instructions(path) == int8_instructions(tmp_path / "none") == ()
-    assert dataclasses.replace(HOST, int8_instructions=("asimddp",)).chip == "Raspberry Pi 4 (aarch64, asimddp)"
+    assert structs.replace(HOST, int8_instructions=("asimddp",)).chip == "Raspberry Pi 4 (aarch64, asimddp)"

@@ -69,7 +69,7 @@ def test_a_run_leaves_a_folder_of_results(mini: Path, tmp_path: Path) -> None:
 
 
 def test_fer_edge_may_be_shown_alone_and_with_other_settings(mini: Path, tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text("[tracking]\nconfirm_hits = 1\n")
+    (tmp_path / "own.toml").write_text("[tracking]\nmin_hits = 1\n")
     words = (*BRIEF, "--data", mini, "--kinds", "empty", "--baseline-every", 0)
     done = fer_edge(*words, "--config", "own.toml", "--json", "-", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

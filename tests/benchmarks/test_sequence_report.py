@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
+
+from msgspec import structs
 
 from fer_bench.sequence.report import notes, tables
 from fer_bench.sequence.results import FER_EDGE, SequenceSection
@@ -28,12 +29,10 @@ def changed(**changes: object) -> SequenceSection:
     """With other counts for FER-Edge."""
     section = sequence_section()
     results = [
-        dataclasses.replace(result, score=dataclasses.replace(result.score, **changes))
-        if result.system == FER_EDGE
-        else result
+        structs.replace(result, score=structs.replace(result.score, **changes)) if result.system == FER_EDGE else result
         for result in section.results
     ]
-    return dataclasses.replace(section, results=tuple(results))
+    return structs.replace(section, results=tuple(results))
 
 
 def test_the_goals_are_met_where_they_are():
@@ -55,9 +54,9 @@ def test_the_goals_are_met_where_they_are():
 
 def test_the_goals_are_missed_where_they_are():
     ours = sequence_section().results[0].score
-    fewer = dataclasses.replace(ours.shared, matched=78, false_frames=3)
-    late = dataclasses.replace(ours.by_answer, shown=20, delays_s=(1.0,) * 18 + (2.0,), false=4)
-    haunted = dataclasses.replace(ours.faces, ghost_frames=3, false_frames=4)
+    fewer = structs.replace(ours.shared, matched=78, false_frames=3)
+    late = structs.replace(ours.by_answer, shown=20, delays_s=(1.0,) * 18 + (2.0,), false=4)
+    haunted = structs.replace(ours.faces, ghost_frames=3, false_frames=4)
     found = goals(changed(cpu_s=0.25, shared=fewer, faces=haunted, by_answer=late, acquired_s=(0.2,) * 4 + (1.6,)))
     assert {name: answer for name, answer in found.items() if answer[1] == "yes"} == {
         "true changes told, %": ("95.0", "yes"),
@@ -89,7 +88,7 @@ def test_rates_are_a_minute_of_a_face_in_sight():
 
 
 def test_nothing_to_divide_by_is_a_dash():
-    empty = dataclasses.replace(sequence_section().results[0].score, sight_s=0.0)
+    empty = structs.replace(sequence_section().results[0].score, sight_s=0.0)
     told = tables(changed(**{name: getattr(empty, name) for name in ("sight_s",)}))[1]
     assert column(told, "ids/min")["easy", FER_EDGE] == "-"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import shutil
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -68,7 +68,7 @@ class Workshop:
         manifest = json.loads((folder / "manifest.json").read_text())
         shape = (manifest["input"]["height"], manifest["input"]["width"])
         io = check_file(folder / "int8.tflite", VARIANTS["int8"], shape, len(manifest["labels"]), 0)
-        manifest["variants"]["int8"]["io"] = dataclasses.asdict(io)
+        manifest["variants"]["int8"]["io"] = msgspec.structs.asdict(io)
         (folder / "manifest.json").write_text(json.dumps(manifest))
         return self.exported(with_hashes_of_now(folder))
 

@@ -14,7 +14,8 @@ import cv2
 import pytest
 
 from fer_edge.errors import InputError, ModelError
-from fer_edge.model.bundle import MANIFEST_NAME, load_bundle, read_manifest, write_manifest
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from support.bundles import write_tiny_manifest
 from support.edge_command import assert_one_line, face_picture, fer_edge
 from support.manifests import MODEL, TABLE, changed, make_bundle
@@ -81,6 +82,11 @@ def test_a_file_that_cannot_be_the_model_is_refused(tmp_path: Path, name: str) -
         (b'{"format": 1, "name": "\xff"}', "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
         (b'{"format": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (b'{"format": 1, "format": 1}', "not valid JSON: the key 'format' occurs twice in one object"),
+        (json.dumps(TABLE).replace('"params": 7', '"params": {"a": 1, "b": 2, "a": 1}').encode(), "'a' occurs twice"),
+        (json.dumps(changed("temperature", float("nan"))).encode(), "not valid JSON: NaN is not a JSON number"),
+        (json.dumps(changed("training.loss", float("-inf"))).encode(), "-Infinity is not a JSON number"),
+        (json.dumps(TABLE).replace("1.37", "1e999").encode(), "not valid JSON: the number 1e999 is too large"),
         (b"[1, 2]", "must be an object"),
         (b'"text"', "must be an object"),
         (b" " * (1 << 20) + b"{}", "larger than"),

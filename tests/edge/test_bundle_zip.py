@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import ModelError, OutputError
 from fer_edge.model import archive as bundle_zip
-from fer_edge.model.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.manifest import MANIFEST_NAME
 from support.manifests import MODEL, TABLE, make_bundle
 
 

@@ -7,12 +7,12 @@ import struct
 import subprocess
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from fer_edge.chip.budget import HYSTERESIS_C, MAX_RISE, ChipMonitor, next_share
 from fer_edge.chip.mailbox import (
@@ -25,7 +25,8 @@ from fer_edge.chip.mailbox import (
 from fer_edge.chip.reading import FLAGS, named_flags, parse_temperature, parse_throttled, read_chip
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings, ScheduleSettings
+from fer_edge.settings.pipeline import DetectorSettings, ScheduleSettings
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.service import ChipSettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.choice import make_detector
@@ -35,7 +36,7 @@ from support.edge_command import clean_environment, command_line, fer_edge
 from support.scenes import demo_frames
 from support.sysfs import FakeSysfs
 
-SETTINGS = ChipSettings(warm_c=70, hot_c=80, least_share=0.1)
+SETTINGS = ChipSettings(warm_c=70, hot_c=80, min_budget_share=0.1)
 DEGREES = st.none() | st.floats(-50, 150)
 SHARES = st.floats(0, 1)
 SOME_FLAGS = st.sets(st.sampled_from(FLAGS))
@@ -184,8 +185,8 @@ def test_the_share_falls_linearly(celsius: float | None, share: float) -> None:
 @given(before=SHARES, celsius=DEGREES, flags=SOME_FLAGS)
 def test_the_share_is_always_within_its_limits(before: float, celsius: float | None, flags: set[str]) -> None:
     share = next_share(before, celsius, flags, SETTINGS)
-    assert SETTINGS.least_share <= share <= 1
-    assert share <= max(before, SETTINGS.least_share) + MAX_RISE + 1e-3
+    assert SETTINGS.min_budget_share <= share <= 1
+    assert share <= max(before, SETTINGS.min_budget_share) + MAX_RISE + 1e-3
     assert share <= next_share(1.0, celsius, (), SETTINGS)
     if celsius is not None:  # the share never rises with temperature or flags
         assert next_share(before, celsius + 1, flags, SETTINGS) <= share
@@ -200,7 +201,7 @@ def test_small_fluctuations_do_not_change_the_share(celsius: float, wobble: list
 
 
 def test_the_share_rises_slowly_back_to_1() -> None:
-    share, looks = SETTINGS.least_share, 0
+    share, looks = SETTINGS.min_budget_share, 0
     while share < 1:
         after = next_share(share, SETTINGS.warm_c - HYSTERESIS_C - 0.1, (), SETTINGS)
         assert share < after <= share + MAX_RISE + 1e-9
@@ -221,7 +222,7 @@ def test_flags_limit_the_share_at_any_temperature(flag: str, share: float) -> No
 
 
 def monitor_for(sysfs: FakeSysfs, board: StatusBoard, every_s: float = 5.0) -> ChipMonitor:
-    return ChipMonitor(replace(SETTINGS, sysfs=str(sysfs.root), look_every_s=every_s), board.set_chip)
+    return ChipMonitor(structs.replace(SETTINGS, sysfs=str(sysfs.root), poll_interval_s=every_s), board.set_chip)
 
 
 def test_lowering_and_restoring_are_each_logged_once(sysfs: FakeSysfs, capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,7 +262,7 @@ def test_nothing_is_logged_without_data(sysfs: FakeSysfs, capsys: pytest.Capture
 def test_one_thread_at_a_time_reads_the_chip(sysfs: FakeSysfs) -> None:
     seen: list[ChipStatus] = []
     sysfs.set_temperature(60)
-    monitor = ChipMonitor(replace(SETTINGS, sysfs=str(sysfs.root)), seen.append)
+    monitor = ChipMonitor(structs.replace(SETTINGS, sysfs=str(sysfs.root)), seen.append)
     threads = [threading.Thread(target=lambda: [monitor.poll(7.0) for _ in range(50)]) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -326,8 +327,8 @@ def start_demo(folder: Path, sysfs: FakeSysfs) -> subprocess.Popen[str]:
     folder.mkdir()
     settings = {
         "FER_EDGE_CHIP_SYSFS": str(sysfs.root),
-        "FER_EDGE_CHIP_LOOK_EVERY_S": "0.2",
-        "FER_EDGE_CHIP_LEAST_SHARE": "0.02",
+        "FER_EDGE_CHIP_POLL_INTERVAL_S": "0.2",
+        "FER_EDGE_CHIP_MIN_BUDGET_SHARE": "0.02",
     }
     return subprocess.Popen(
         command_line("run", "demo", "--realtime", "--duration", 5, "--stats", "stats.json"),

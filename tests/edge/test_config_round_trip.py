@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -12,19 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import ConfigError
-from fer_edge.settings import strict_toml
-from fer_edge.settings.runtime import (
+from fer_edge.settings.base import decode, to_table
+from fer_edge.settings.pipeline import (
     DetectorSettings,
     EmotionSettings,
-    ModelSettings,
     QualitySettings,
-    RuntimeSettings,
     ScheduleSettings,
-    SourceSettings,
     TrackingSettings,
 )
+from fer_edge.settings.runtime import ModelSettings, RuntimeSettings
 from fer_edge.settings.service import (
-    LONGEST_S,
     ChipSettings,
     MqttSettings,
     OutputSettings,
@@ -32,10 +28,13 @@ from fer_edge.settings.service import (
     WebhookSettings,
     WebSettings,
 )
+from fer_edge.settings.source import SourceSettings
+from fer_edge.settings.toml_files import dump_toml
+from fer_edge.settings.values import MAX_DURATION_S
 
 
 def parse(table: Mapping[str, Any]) -> RuntimeSettings:
-    return strict_toml.parse(RuntimeSettings, table, "here")
+    return decode(RuntimeSettings, table, "here")
 
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -76,19 +75,19 @@ SECTIONS = {
         stats=TEXT,
         annotate=TEXT,
         events_max_mib=st.none() | st.floats(0.01, 1e6),
-        events_keep=st.integers(1, 1000),
-        events_gather_s=st.floats(0, 3600),
-        events_sync_s=st.none() | st.floats(0, 3600),
-        hold=st.integers(1, 1_000_000),
+        events_max_rotated=st.integers(1, 1000),
+        events_max_buffered_s=st.floats(0, 3600),
+        events_max_unsynced_s=st.none() | st.floats(0, 3600),
+        max_queued_events=st.integers(1, 1_000_000),
         privacy=st.sampled_from(["events", "aggregate"]),
         aggregate_s=st.floats(1, 86_400),
     ),
     "detector": st.builds(
         DetectorSettings,
-        min_face=st.integers(8, 8192),
+        min_face_px=st.integers(8, 8192),
         min_score=st.floats(0.05, 1),
         known_min_score=st.floats(0.05, 1),
-        max_overlap=st.floats(0, 1),
+        max_iou=st.floats(0, 1),
         scale_factor=st.floats(1.01, 2),
         min_neighbors=st.integers(0, 50),
         known_scale_factor=st.floats(1.01, 2),
@@ -96,22 +95,22 @@ SECTIONS = {
     ),
     "schedule": st.builds(
         ScheduleSettings,
-        acquire_within_s=st.floats(0, 3600),
+        max_acquire_s=st.floats(0, 3600),
         budget_share=st.floats(0.01, 1),
-        budget_ms=st.none() | st.floats(0, 1e6, exclude_min=True),
-        full_search_width=st.integers(48, 16384),
+        budget_max_ms=st.none() | st.floats(0, 60_000, exclude_min=True),
+        full_search_width_px=st.integers(48, 16384),
         face_px=st.integers(24, 500),
-        look_every_s=st.floats(0, 3600),
-        still_look_s=st.floats(0, 3600),
+        search_interval_s=st.floats(0, 3600),
+        still_search_interval_s=st.floats(0, 3600),
         motion_threshold=st.floats(0, 255),
         region_margin=st.floats(1.2, 100),
         region_growth=st.floats(0, 1000),
     ),
     "tracking": st.builds(
         TrackingSettings,
-        confirm_hits=st.integers(1),
-        left_after_s=st.floats(0, allow_nan=False),
-        coast_s=st.floats(0, allow_nan=False),
+        min_hits=st.integers(1, 1000),
+        max_missed_s=st.floats(0, MAX_DURATION_S),
+        max_coast_s=st.floats(0, MAX_DURATION_S),
     ),
     "quality": st.builds(
         QualitySettings,
@@ -124,21 +123,21 @@ SECTIONS = {
     ),
     "emotion": st.builds(
         EmotionSettings,
-        smoothing_s=st.floats(0, allow_nan=False),
-        classify_every_s=st.floats(0, allow_nan=False),
+        smoothing_s=st.floats(0, MAX_DURATION_S),
+        classify_interval_s=st.floats(0, MAX_DURATION_S),
         enter=st.floats(0.5, 1),
         exit=st.floats(0, 0.5),
-        lead=st.floats(0, 1),
-        min_dwell_s=st.floats(0, allow_nan=False),
-        heartbeat_s=st.floats(0, allow_nan=False),
+        min_lead=st.floats(0, 1),
+        min_dwell_s=st.floats(0, MAX_DURATION_S),
+        heartbeat_s=st.floats(0, MAX_DURATION_S),
     ),
     "recovery": st.builds(
         RecoverySettings,
         reconnect=st.booleans(),
-        retry_after_s=st.floats(0.1, 10),
-        retry_most_s=st.floats(10, 3600),
-        dark_after_s=st.floats(0, LONGEST_S),
-        frozen_after_s=st.floats(0, LONGEST_S),
+        retry_min_s=st.floats(0.1, 10),
+        retry_max_s=st.floats(10, 3600),
+        dark_after_s=st.floats(0, MAX_DURATION_S),
+        frozen_after_s=st.floats(0, MAX_DURATION_S),
     ),
     "mqtt": st.builds(
         MqttSettings,
@@ -150,7 +149,7 @@ SECTIONS = {
         device=st.none() | st.sampled_from(["door", "Tür 2"]),
         topic=st.sampled_from(["fer-edge", "house/cameras"]),
         keepalive_s=st.integers(5, 3600),
-        hold=st.integers(1, 1_000_000),
+        max_queued_messages=st.integers(1, 1_000_000),
         home_assistant=st.booleans(),
         discovery_prefix=st.sampled_from(["homeassistant", "ha/discovery"]),
     ),
@@ -160,8 +159,8 @@ SECTIONS = {
         token_file=st.none() | WORDS,
         ca_file=st.none() | WORDS,
         timeout_s=st.floats(0.1, 300),
-        retry_most_s=st.floats(1, 3600),
-        hold=st.integers(1, 1_000_000),
+        retry_max_s=st.floats(1, 3600),
+        max_queued_events=st.integers(1, 1_000_000),
     ),
     "web": st.builds(
         WebSettings,
@@ -176,10 +175,10 @@ SECTIONS = {
     ),
     "chip": st.builds(
         ChipSettings,
-        look_every_s=st.floats(0, 3600),
+        poll_interval_s=st.floats(0, 3600),
         warm_c=st.floats(-50, 70),
         hot_c=st.floats(71, 150),
-        least_share=st.floats(0.01, 1),
+        min_budget_share=st.floats(0.01, 1),
         sysfs=WORDS,
     ),
 }
@@ -187,7 +186,7 @@ SECTIONS = {
 
 @given(st.builds(RuntimeSettings, **SECTIONS))
 def test_what_is_dumped_is_parsed_again(value: RuntimeSettings) -> None:
-    text = strict_toml.dump(strict_toml.to_table(value))
+    text = dump_toml(to_table(value))
     assert parse(tomllib.loads(text)) == value
 
 
@@ -198,7 +197,7 @@ def test_a_nul_is_refused_where_it_stands(table: dict[str, object]) -> None:
 
 
 def test_the_round_trip_covers_every_setting() -> None:
-    assert list(SECTIONS) == [field.name for field in dataclasses.fields(RuntimeSettings)]
+    assert list(SECTIONS) == list(RuntimeSettings.__struct_fields__)
 
 
 @given(st.text())
@@ -219,7 +218,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-KEYS = [f"{section}.{key}" for section, table in strict_toml.to_table(RuntimeSettings()).items() for key in table]
+KEYS = [f"{section}.{key}" for section, table in to_table(RuntimeSettings()).items() for key in table]
 
 
 @given(st.sampled_from([*KEYS, "source.width", "source.max_fps", "model.bundle"]), VALUES)
@@ -232,4 +231,4 @@ def test_any_value_is_taken_or_refused_with_its_section(path: str, value: Any) -
         assert section in str(error)
         assert key in str(error)
         return
-    assert dataclasses.is_dataclass(getattr(loaded, section))
+    assert hasattr(getattr(loaded, section), key)

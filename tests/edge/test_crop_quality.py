@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from fer_edge.settings.runtime import QualitySettings
+from fer_edge.settings.pipeline import QualitySettings
 from fer_edge.stages.crop import crop_face
 from fer_edge.stages.crop_quality import CropQuality, find_fault, measure
 from fer_edge.types import Box, CropFault, CropSpec, Face, FaceCrop, UInt8Array

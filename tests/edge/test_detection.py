@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import ModelError
-from fer_edge.settings.runtime import DetectorSettings
+from fer_edge.settings.pipeline import DetectorSettings
 from fer_edge.stages.detection import haar as detection
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.stages.detection.overlaps import suppress_overlaps

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.settings.runtime import EmotionSettings
+from fer_edge.settings.pipeline import EmotionSettings
+from fer_edge.settings.values import MAX_DURATION_S
 from fer_edge.sinks.event_json import event_to_json
 from fer_edge.stages.events import EventBuilder
 from fer_edge.stages.smoothing import EmotionSmoother
@@ -80,7 +81,7 @@ def _times_read(smoother: EmotionSmoother, shown: list[EmotionProbabilities | No
 
 @pytest.mark.parametrize("fps", [10.0, 30.0])
 def test_a_steady_face_is_read_rarely_and_a_changing_one_in_every_frame(fps: float) -> None:
-    smoother = EmotionSmoother(EmotionSettings(smoothing_s=0.5, classify_every_s=0.4))
+    smoother = EmotionSmoother(EmotionSettings(smoothing_s=0.5, classify_interval_s=0.4))
     same, changed = [_values(0.8, 0.2)] * round(4 * fps), [_values(0.1, 0.9)] * round(4 * fps)
     read = _times_read(smoother, [*same, *changed], fps)
     assert sum(at < 0.5 for at in read) == 0.5 * fps
@@ -94,7 +95,7 @@ def test_a_steady_face_is_read_rarely_and_a_changing_one_in_every_frame(fps: flo
 
 
 def test_without_the_interval_every_face_is_read_in_every_frame() -> None:
-    smoother = EmotionSmoother(EmotionSettings(classify_every_s=0.0))
+    smoother = EmotionSmoother(EmotionSettings(classify_interval_s=0.0))
     assert len(_times_read(smoother, [_values(1, 0)] * 50, 15.0)) == 50
 
 
@@ -125,8 +126,8 @@ finite_or_not = st.floats() | st.sampled_from([0.0, 3600.0, -3600.0, 1e308, -1e3
 @given(
     st.builds(
         EmotionSettings,
-        smoothing_s=st.floats(0, allow_nan=False),
-        classify_every_s=st.floats(0, allow_nan=False),
+        smoothing_s=st.floats(0, MAX_DURATION_S),
+        classify_interval_s=st.floats(0, MAX_DURATION_S),
         min_dwell_s=st.floats(0, 5),
         heartbeat_s=st.floats(0, 5),
     ),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.settings.runtime import EmotionSettings
+from fer_edge.settings.pipeline import EmotionSettings
 from fer_edge.sinks.event_json import clock_synced, event_to_json
 from fer_edge.stages.events import EventBuilder, Hysteresis
 from fer_edge.types import (
@@ -27,7 +27,7 @@ from fer_edge.types import (
 )
 
 LABELS = ("happy", "sad", "neutral")
-SETTINGS = EmotionSettings(enter=0.5, exit=0.35, lead=0.1, min_dwell_s=0.5)
+SETTINGS = EmotionSettings(enter=0.5, exit=0.35, min_lead=0.1, min_dwell_s=0.5)
 BOX = Box(10, 20, 60, 60)
 
 
@@ -71,7 +71,7 @@ def test_the_dwell_time_counts_for_one_emotion_only() -> None:
 
 
 def test_a_narrow_lead_changes_nothing() -> None:
-    state = Hysteresis(EmotionSettings(enter=0.4, exit=0.2, lead=0.1, min_dwell_s=0.0))
+    state = Hysteresis(EmotionSettings(enter=0.4, exit=0.2, min_lead=0.1, min_dwell_s=0.0))
     assert state.update(_probabilities(0.5, 0.4, 0.1), 0.0) == 0
     assert state.update(_probabilities(0.41, 0.49, 0.1), 5.0) == 0
     assert state.update(_probabilities(0.3, 0.6, 0.1), 6.0) == 1
@@ -113,7 +113,7 @@ def test_an_emotion_is_never_dropped_before_the_dwell_time(steps: list[tuple[flo
 
 
 def _teller(**changes: Any) -> EventBuilder:
-    settings = EmotionSettings(**{"enter": 0.5, "exit": 0.35, "lead": 0.1, "min_dwell_s": 0.5, **changes})
+    settings = EmotionSettings(**{"enter": 0.5, "exit": 0.35, "min_lead": 0.1, "min_dwell_s": 0.5, **changes})
     return EventBuilder(LABELS, settings, wall_clock=lambda: 1_700_000_000.25)
 
 

@@ -1,4 +1,4 @@
-"""``output.events_sync_s``: the content of the disk after a power failure, and the effect of a failing disk."""
+"""``output.events_max_unsynced_s``: the content of the disk after a power failure, and the effect of a failing disk."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def card(tmp_path: Path) -> Card:
 
 
 def service(events: Path, **output: object) -> RuntimeSettings:
-    recovery = RecoverySettings(reconnect=True, retry_after_s=0.1, retry_most_s=1.0)
+    recovery = RecoverySettings(reconnect=True, retry_min_s=0.1, retry_max_s=1.0)
     return RuntimeSettings(output=OutputSettings(events=str(events), **output), recovery=recovery)  # type: ignore[arg-type]
 
 
@@ -87,7 +87,7 @@ def test_synced_events_outlive_a_power_cut(card: Card, live: bool) -> None:
     for sync_s in (0.0, None):
         with card.mounted() as folder:
             path, board = folder / f"{sync_s}.jsonl", StatusBoard()
-            with open_sinks(service(path, events_sync_s=sync_s), board, live=live) as sinks:
+            with open_sinks(service(path, events_max_unsynced_s=sync_s), board, live=live) as sinks:
                 for number in range(20):
                     sinks.emit(numbered(number))
                 wait_for(lambda: status_of(board).sent == 20)  # noqa: B023
@@ -103,7 +103,7 @@ def test_synced_events_outlive_a_power_cut(card: Card, live: bool) -> None:
 def test_the_last_events_are_synced_when_the_next_are_far_away(card: Card) -> None:
     with card.mounted() as folder:
         path = folder / "events.jsonl"
-        with open_sinks(service(path, events_sync_s=1.0), StatusBoard(), live=True) as sinks:
+        with open_sinks(service(path, events_max_unsynced_s=1.0), StatusBoard(), live=True) as sinks:
             sinks.emit(numbered(0))
             wait_for(path.read_bytes)
             wait_for(lambda: card.after_a_power_cut(path.name), within_s=20)
@@ -113,7 +113,7 @@ def test_the_last_events_are_synced_when_the_next_are_far_away(card: Card) -> No
 def test_rotated_files_are_synced_too(card: Card) -> None:
     with card.mounted() as folder:
         path, board = folder / "events.jsonl", StatusBoard()
-        settings = service(path, events_sync_s=0.5, events_max_mib=0.01, events_keep=3)
+        settings = service(path, events_max_unsynced_s=0.5, events_max_mib=0.01, events_max_rotated=3)
         with open_sinks(settings, board, live=False) as sinks:
             for number in range(200):
                 sinks.emit(numbered(number))
@@ -131,7 +131,8 @@ def test_rotated_files_are_synced_too(card: Card) -> None:
 @needs_loop
 def test_closing_syncs(card: Card) -> None:
     with card.mounted() as folder:
-        with open_sinks(service(folder / "events.jsonl", events_sync_s=3600.0), StatusBoard(), live=True) as sinks:
+        settings = service(folder / "events.jsonl", events_max_unsynced_s=3600.0)
+        with open_sinks(settings, StatusBoard(), live=True) as sinks:
             sinks.emit(numbered(7))
         assert numbers_of(card.after_a_power_cut("events.jsonl").splitlines()) == [7]
 
@@ -142,7 +143,7 @@ def test_syncs_are_no_more_frequent_than_asked(sync_s: int | None, max_syncs: in
     """Trace the real command with strace; it runs for 5 s and makes up to 10 events per second."""
     path, trace = tmp_path / "events.jsonl", tmp_path / "trace"
     path.touch()  # strace knows the file by its path
-    setting = "" if sync_s is None else f"[output]\nevents_sync_s = {sync_s}\n"
+    setting = "" if sync_s is None else f"[output]\nevents_max_unsynced_s = {sync_s}\n"
     (tmp_path / "config.toml").write_text(f"[emotion]\nheartbeat_s = 0.1\n{setting}")
     run = command_line(
         *("run", "demo", "--realtime", "--duration", "5", "--events", path, "--config", tmp_path / "config.toml")
@@ -168,7 +169,7 @@ def test_a_disk_that_does_not_answer_a_sync_holds_up_nothing(tmp_path: Path) -> 
     """Each fsync takes a minute: other outputs continue, the file's events wait, and SIGTERM ends the run in time."""
     path, trace, stats = tmp_path / "events.jsonl", tmp_path / "trace", tmp_path / "stats.json"
     path.touch()
-    (tmp_path / "config.toml").write_text("[emotion]\nheartbeat_s = 0.1\n[output]\nevents_sync_s = 0\n")
+    (tmp_path / "config.toml").write_text("[emotion]\nheartbeat_s = 0.1\n[output]\nevents_max_unsynced_s = 0\n")
     stuck = ["strace", "-f", "-qq", "-o", str(trace), "-P", str(path), "-e", "inject=fsync:delay_enter=60000000"]
     run = command_line("run", "demo", "--realtime", "--events", path, "--stats", stats, "--config", "config.toml")
     console = tmp_path / "console"
@@ -198,7 +199,8 @@ def test_a_sync_that_fails_is_reported(reconnect: bool, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.touch()
     (tmp_path / "config.toml").write_text(
-        f"[emotion]\nheartbeat_s = 0.1\n[output]\nevents_sync_s = 0\n[recovery]\nreconnect = {str(reconnect).lower()}\n"
+        "[emotion]\nheartbeat_s = 0.1\n[output]\nevents_max_unsynced_s = 0\n"
+        f"[recovery]\nreconnect = {str(reconnect).lower()}\n"
     )
     broken = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path), "-e", "inject=fsync:error=EIO:when=1"]
     run = command_line(

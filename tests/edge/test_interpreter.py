@@ -38,13 +38,14 @@ def test_float_tensors_have_scale_one(tiny_bundle: Path) -> None:
 
 @pytest.mark.parametrize("variant", ["float32", "int8"])
 def test_delegated_nodes_are_counted(tiny_bundle: Path, variant: str) -> None:
-    with_it = LiteRtModel(tiny_bundle / f"{variant}.tflite").delegation()
-    without = LiteRtModel(tiny_bundle / f"{variant}.tflite", xnnpack=False).delegation()
+    with_it = LiteRtModel(tiny_bundle / f"{variant}.tflite").describe()
+    without = LiteRtModel(tiny_bundle / f"{variant}.tflite", xnnpack=False).describe()
     # It runs two convolutions as one part and the dense layer as another, and not the shape computation between them.
     # XNNPACK of tflite-runtime supports neither int8 graphs nor shapes that the graph computes.
     taken = 3 if HERE == LITERT else 0
-    assert (with_it.delegated, without.delegated) == (taken, 0)
+    assert (with_it.delegated_nodes, without.delegated_nodes) == (taken, 0)
     assert with_it.nodes == without.nodes > 3
+    assert (with_it.delegate, without.delegate) == ("XNNPACK" if taken else None, None)
 
 
 @pytest.mark.parametrize(

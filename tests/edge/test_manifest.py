@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import ModelError
-from fer_edge.model.bundle import MANIFEST_NAME, ModelManifest, parse_manifest, read_manifest, write_manifest
+from fer_edge.model.manifest import MANIFEST_NAME, ModelManifest, parse_manifest, read_manifest, write_manifest
 from support.manifests import IO, TABLE, changed, make_bundle, without
+from support.schemas import schema_text
 
 ANYWHERE = Path("bundle")
+ROOT = Path(__file__).parents[2]
+PRINTABLE = "a non-empty string of printable characters"
+HUGE = 10**5000
+
+
+# The schema
+
+VALIDATOR = jsonschema.Draft202012Validator(json.loads(schema_text("manifest.schema.json")))
+RELEASED = sorted(path for room in ("models", "edge/fer_edge/model") for path in (ROOT / room).glob("*/manifest.json"))
+
+
+def test_the_schema_file_is_the_one_generated_from_the_structs() -> None:
+    shipped = (files("fer_edge") / "schema" / "manifest.schema.json").read_text(encoding="utf-8")
+    assert shipped == schema_text("manifest.schema.json"), "PYTHONPATH=edge:tests python -m support.schemas"
+    jsonschema.Draft202012Validator.check_schema(json.loads(shipped))
+
+
+@pytest.mark.parametrize("path", RELEASED, ids=lambda path: path.parent.name)
+def test_the_bundled_manifests_satisfy_the_schema(path: Path) -> None:
+    assert len(RELEASED) >= 4
+    VALIDATOR.validate(json.loads(path.read_text(encoding="utf-8")))
+    assert list(read_manifest(path.parent).variants)
+
+
+@pytest.mark.parametrize("path", ["labels", "input.height", "variants.int8.io", "variants.int8.bytes"])
+def test_the_schema_refuses_a_missing_key(path: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(without(path))
 
 
 # Reading
@@ -28,7 +59,7 @@ def test_a_manifest_is_read_completely() -> None:
     assert (manifest.output, manifest.temperature) == ("logits", 1.37)
     assert manifest.training["dataset"] == {"name": "mini"}
     variant = manifest.variants["int8"]
-    assert variant.path == ANYWHERE / "int8.tflite"
+    assert variant.file == "int8.tflite"
     assert variant.accuracy == {"fer2013_public_test": 0.6}
     assert (variant.io.input.dtype, variant.io.input.scale, variant.io.input.zero_point) == ("uint8", 1.0, 0)
     assert (variant.io.output.dtype, variant.io.output.scale, variant.io.output.zero_point) == ("int8", 0.1, 3)
@@ -100,6 +131,54 @@ def test_a_variants_file_is_a_bare_name(name: str) -> None:
         parse_manifest(changed("variants.int8.file", name), ANYWHERE)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("format", 0, "must be 1, not 0"),
+        ("name", "a\nb", rf"must be {PRINTABLE}, not 'a\nb'"),
+        ("labels", ["a", ""], f"[1] must be {PRINTABLE}, not ''"),
+        ("labels", ["a", "\ud800"], rf"[1] must be {PRINTABLE}, not '\ud800'"),
+        ("labels", ["a"], "must be a list of at least two non-empty strings of printable characters, not ['a']"),
+        ("labels", ["a", "b", "a"], "contains a label twice"),
+        ("input.height", 0, "must be a whole number between 1 and 4096, not 0"),
+        ("input.height", True, "must be a whole number between 1 and 4096, not True"),
+        ("input.channels", 3, "must be 1, not 3"),
+        ("output", "probabilities", "must be 'logits', not 'probabilities'"),
+        ("temperature", 0, "must be a number between 0.01 and 100, not 0"),
+        (
+            "temperature",
+            [HUGE],
+            "must be a number between 0.01 and 100, not a value that contains a number with thousands",
+        ),
+        ("variants", {}, "must be a table of one or more variants, not {}"),
+        ("variants", {"": {}}, f": a key must be {PRINTABLE}, not ''"),
+        ("variants", {"\x1b": TABLE["variants"]["int8"]}, rf": a key must be {PRINTABLE}, not '\x1b'"),
+        ("variants.int8.file", "../x", "must be a bare file name, not '../x'"),
+        ("variants.int8.sha256", "0" * 63, f"must be 64 hexadecimal digits, not '{'0' * 56}..."),
+        ("variants.int8.sha256", "0" * 64 + "\n", f"must be 64 hexadecimal digits, not '{'0' * 56}..."),
+        ("variants.int8.accuracy", {"x": float("inf")}, ".x must be a finite number, not inf"),
+        ("variants.int8.io.output_dtype", "i", "must be one of 'float32', 'int16', 'int8', 'uint8', not 'i'"),
+        ("variants.int8.io.output_scale", 0, "must be a number between 1e-30 and 1e+30, not 0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
+)
+def test_an_error_has_the_key_the_allowed_and_the_given_value(path: str, value: Any, problem: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        parse_manifest(changed(path, value), ANYWHERE)
+    separator = "" if problem[0] in "[.:" else " "
+    assert str(caught.value).startswith(f"{ANYWHERE / MANIFEST_NAME}: {path}{separator}{problem}")
+
+
+def test_an_upper_case_sha256_is_read_in_lower_case() -> None:
+    manifest = parse_manifest(changed("variants.int8.sha256", "AB" * 32), ANYWHERE)
+    assert manifest.variants["int8"].sha256 == "ab" * 32
+
+
+def test_a_whole_number_is_a_number() -> None:
+    manifest = parse_manifest(changed("variants.int8.io.output_scale", 1), ANYWHERE)
+    assert type(manifest.variants["int8"].io.output_scale) is float
+
+
 @pytest.mark.parametrize("table", [{"format": 2}, {**TABLE, "format": 2, "labels": {"new": "form"}}])
 def test_a_newer_format_is_reported_before_other_errors(table: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"format 2 is newer than 1: update fer-edge"):
@@ -131,8 +210,18 @@ def test_random_values_give_a_manifest_or_a_model_error(path: str, value: Any) -
         assert "manifest.json" in str(error)
         return
     for variant in manifest.variants.values():
-        assert variant.path.parent == ANYWHERE
+        assert (ANYWHERE / variant.file).parent == ANYWHERE and (ANYWHERE / variant.file).name == variant.file
     ", ".join((*manifest.labels, manifest.name, *manifest.variants)).encode()  # everything can be printed
+
+
+@given(st.sampled_from(PATHS), JSON)
+def test_what_the_schema_refuses_is_refused(path: str, value: Any) -> None:
+    table = changed(path, value)
+    try:
+        parse_manifest(table, ANYWHERE)
+    except ModelError:
+        return
+    VALIDATOR.validate(table)
 
 
 @given(JSON)

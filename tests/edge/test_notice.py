@@ -61,7 +61,7 @@ def test_by_default_nothing_is_stored_and_no_picture_is_sent() -> None:
         ('[output]\nevents = "e.jsonl"', [KEPT["file"]], [KEPT["nothing"]]),
         ('[output]\nevents = "-"', [KEPT["nothing"], KEPT["log"]], [KEPT["file"]]),
         (
-            '[output]\nevents = "e.jsonl"\nevents_max_mib = 2.5\nevents_keep = 3',
+            '[output]\nevents = "e.jsonl"\nevents_max_mib = 2.5\nevents_max_rotated = 3',
             [KEPT["file_limited"].format(events_mib="10")],
             [KEPT["file"]],
         ),

@@ -8,13 +8,13 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from fer_edge.daemon.loop import MainLoop, Patience, Plan
 from fer_edge.daemon.outputs import Outputs
@@ -221,7 +221,7 @@ def test_opening_it_again_in_the_dark_is_no_loss(monkeypatch: pytest.MonkeyPatch
 
     reports: queue.Queue[Report] = queue.Queue()
     open_run: Any = lambda name, source: Unending(source)  # noqa: E731
-    order = WorkOrder(open_run, reports, stop, recovery=replace(SETTINGS, reconnect=True))
+    order = WorkOrder(open_run, reports, stop, recovery=structs.replace(SETTINGS, reconnect=True))
     SourceWorker(Opening("cam", Unopened(connect)), order).run()
     reported = list(reports.queue)
     assert opened == 3

@@ -12,10 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from msgspec import structs
 
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline, SourceRun
-from fer_edge.settings.runtime import EmotionSettings, RuntimeSettings, ScheduleSettings, TrackingSettings
+from fer_edge.settings.pipeline import EmotionSettings, ScheduleSettings, TrackingSettings
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.stages.schedule import SearchCost
@@ -31,7 +33,7 @@ def visit() -> list[tuple[Frame, Box]]:
 
 
 def _run(bundle: Path, telemetry: Telemetry | None = None, **changes: Any) -> SourceRun:
-    settings = replace(RuntimeSettings(), **changes)
+    settings = structs.replace(RuntimeSettings(), **changes)
     return Pipeline.from_bundle(load_bundle(bundle), settings).open(telemetry=telemetry)
 
 
@@ -56,7 +58,7 @@ def test_a_face_is_followed_leaves_and_comes_back(tiny_bundle: Path, visit: list
     shown = [any(track.box.iou(box) > 0.5 for track in result.tracks) for result, box in inside]
     # Two visits; the face may be found with a delay each time.
     waits = [next(index for index, hit in enumerate(shown[start:]) if hit) for start in (0, _second_visit(inside))]
-    assert max(waits) / 15 <= ScheduleSettings().acquire_within_s
+    assert max(waits) / 15 <= ScheduleSettings().max_acquire_s
     assert sum(shown) / (len(shown) - sum(waits)) > 0.9
 
     last = run.finish(visit[-1][0].captured_at)
@@ -85,7 +87,7 @@ def test_no_box_is_shown_without_a_face(tiny_bundle: Path, visit: list[tuple[Fra
     left = [e.mono for result, _ in results for e in result.events if e.kind is EventKind.LEFT]
     assert len(gone) > 15
     # The box disappears well before the track ends, since the face may be hidden only briefly.
-    assert all(at <= gone[0].frame.captured_at + TrackingSettings().coast_s for at in shown)
+    assert all(at <= gone[0].frame.captured_at + TrackingSettings().max_coast_s for at in shown)
     assert shown == [] or max(shown) < left[0]
 
 
@@ -107,7 +109,7 @@ def test_a_blurred_face_is_counted_not_classified_and_uncertain(
     tiny_bundle: Path, visit: list[tuple[Frame, Box]]
 ) -> None:
     telemetry = Telemetry()
-    run = _run(tiny_bundle, telemetry, emotion=EmotionSettings(enter=0.01, exit=0.0, classify_every_s=0.0))
+    run = _run(tiny_bundle, telemetry, emotion=EmotionSettings(enter=0.01, exit=0.0, classify_interval_s=0.0))
     sharp = [frame for frame, _ in visit[:10]]
     blurred = [replace(frame, gray=cv2.GaussianBlur(frame.gray, (0, 0), 4.0)) for frame, _ in visit[10:24]]
     results = [run.process(frame) for frame in [*sharp, *blurred]]
@@ -149,7 +151,7 @@ def test_a_jump_of_the_clock_is_tolerated(tiny_bundle: Path, visit: list[tuple[F
 
 
 def test_ids_continue_after_a_lost_source_is_back(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
-    run = _run(tiny_bundle, tracking=TrackingSettings(confirm_hits=1))
+    run = _run(tiny_bundle, tracking=TrackingSettings(min_hits=1))
     first = [run.process(frame) for frame, _ in visit[:8]]
     assert {track.track_id for result in first for track in result.tracks} == {1}
     assert [event.kind for event in run.finish(9.6)] == [EventKind.LEFT]
@@ -207,7 +209,7 @@ class ThrottledDetector(HaarFaceDetector):
 
 
 def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
-    settings = replace(RuntimeSettings(), schedule=ScheduleSettings(budget_share=0.05))
+    settings = structs.replace(RuntimeSettings(), schedule=ScheduleSettings(budget_share=0.05))
 
     def searches(detector: type[HaarFaceDetector], frames: int, *, adapt: bool) -> list[int]:
         """Return the number of searches made by the end of each of the first ``frames`` frames."""
@@ -255,12 +257,12 @@ def test_a_face_that_appears_slowly_in_a_static_scene_is_found(tiny_bundle: Path
     assert 0 < found < 1
 
 
-@pytest.mark.parametrize("budget", [ScheduleSettings(budget_share=0.02), ScheduleSettings(budget_ms=1.0)])
+@pytest.mark.parametrize("budget", [ScheduleSettings(budget_share=0.02), ScheduleSettings(budget_max_ms=1.0)])
 def test_a_small_budget_reduces_searches_and_keeps_tracks(
     tiny_bundle: Path, visit: list[tuple[Frame, Box]], budget: ScheduleSettings
 ) -> None:
     searches: list[list[int]] = []
-    for schedule in (ScheduleSettings(acquire_within_s=0.3), replace(budget, acquire_within_s=0.3)):
+    for schedule in (ScheduleSettings(max_acquire_s=0.3), structs.replace(budget, max_acquire_s=0.3)):
         telemetry = Telemetry()
         run = _run(tiny_bundle, telemetry, schedule=schedule)
         results, of_frame = [], [0]

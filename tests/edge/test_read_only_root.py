@@ -64,7 +64,7 @@ def root(tmp_path: Path) -> Root:
 
 
 def service(events: Path, **output: object) -> RuntimeSettings:
-    recovery = RecoverySettings(reconnect=True, retry_after_s=0.1, retry_most_s=1.0)
+    recovery = RecoverySettings(reconnect=True, retry_min_s=0.1, retry_max_s=1.0)
     return RuntimeSettings(output=OutputSettings(events=str(events), **output), recovery=recovery)  # type: ignore[arg-type]
 
 
@@ -75,7 +75,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_the_services_own_settings_run_there(root: Root, tmp_path: Path) -> None:
     """The real command, with what `service install` writes; only places and the source are others."""
     settings = default_config().replace("/var/lib/fer-edge/", f"{root.root}/{FOLDER}/").replace('"0"', '"demo"')
-    settings = settings.replace("events_gather_s = 5.0", "events_gather_s = 0.5\nevents_sync_s = 0.5")
+    settings = settings.replace(
+        "events_max_buffered_s = 5.0", "events_max_buffered_s = 0.5\nevents_max_unsynced_s = 0.5"
+    )
     settings = settings.replace("enabled = true", "enabled = false")
     (tmp_path / "config.toml").write_text(f"{settings}\n[emotion]\nheartbeat_s = 0.2\n")
     with root.booted():
@@ -94,7 +96,7 @@ def test_events_go_on_after_those_of_the_card_and_are_gone_after_a_restart(root:
     (root.card / FOLDER / "events.jsonl").write_bytes(before)
     for _ in range(2):
         with root.booted():
-            with open_sinks(service(root.events, events_sync_s=sync_s), StatusBoard(), live=True) as sinks:
+            with open_sinks(service(root.events, events_max_unsynced_s=sync_s), StatusBoard(), live=True) as sinks:
                 for number in range(1, 21):
                     sinks.emit(numbered(number))
             assert numbers_of(root.events.read_bytes().splitlines()) == list(range(21))
@@ -106,7 +108,7 @@ def test_a_file_of_the_card_is_rotated_in_memory(root: Root) -> None:
     before = b"".join(b'{"mono": %d}\n' % number for number in range(700))
     (root.card / FOLDER / "events.jsonl").write_bytes(before)
     with root.booted():
-        settings = service(root.events, events_max_mib=0.01, events_keep=2, events_sync_s=0.0)
+        settings = service(root.events, events_max_mib=0.01, events_max_rotated=2, events_max_unsynced_s=0.0)
         with open_sinks(settings, StatusBoard(), live=False) as sinks:
             for number in range(700, 800):
                 sinks.emit(numbered(number))
@@ -120,7 +122,7 @@ def test_a_file_of_the_card_is_rotated_in_memory(root: Root) -> None:
 def test_memory_that_is_full_is_an_outage(root: Root, capfd: pytest.CaptureFixture[str]) -> None:
     with root.booted(memory_kib=256):
         board = StatusBoard()
-        with open_sinks(service(root.events, hold=100), board, live=True) as sinks:
+        with open_sinks(service(root.events, max_queued_events=100), board, live=True) as sinks:
 
             def status() -> bool:
                 return next(sink for sink in board.snapshot().sinks if sink.name == "events").working

@@ -18,8 +18,8 @@ from support.rtsp_server import rtsp_server, why_missing
 RECOVERY = """
 [recovery]
 reconnect = true
-retry_after_s = 0.1
-retry_most_s = 0.5
+retry_min_s = 0.1
+retry_max_s = 0.5
 dark_after_s = 0.6
 frozen_after_s = 0.6
 """

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from fer_edge.settings.runtime import DetectorSettings, ScheduleSettings
+from fer_edge.settings.pipeline import DetectorSettings, ScheduleSettings
 from fer_edge.stages.schedule import (
     MASK_SIDE,
     RETRY_INTERVAL_S,
@@ -91,7 +92,7 @@ def _followed(*boxes: Box) -> tuple[Callable[[float], list[Track]], Callable[[tu
 def test_any_face_is_complete_in_a_tile_that_searches_for_its_size(
     size: tuple[int, int], width: int, min_face: int, where: tuple[float, float, float]
 ) -> None:
-    tiles = sweep_tiles(size, replace(SETTINGS, full_search_width=width), DetectorProfile(min_face))
+    tiles = sweep_tiles(size, structs.replace(SETTINGS, full_search_width_px=width), DetectorProfile(min_face))
     smallest, largest = math.ceil(tiles[0].min_face), min(size)
     assert smallest >= min_face - 1 and all(24 / tile.min_face - 1e-9 <= tile.scale <= 1 for tile in tiles)
     if smallest > largest:
@@ -124,7 +125,7 @@ def test_every_tile_is_searched_in_time_and_no_frame_searches_all(fps: int) -> N
         for search in searches:
             searched[search].append(now)
     # Below one frame per second, the best possible interval is every frame.
-    allowed = max(SETTINGS.acquire_within_s, 1 / fps) + 1e-9
+    allowed = max(SETTINGS.max_acquire_s, 1 / fps) + 1e-9
     for times in searched.values():
         assert all(after - before <= allowed for before, after in itertools.pairwise(times))
         assert times[0] <= allowed and 10 - times[-1] <= allowed + 1 / fps
@@ -133,7 +134,7 @@ def test_every_tile_is_searched_in_time_and_no_frame_searches_all(fps: int) -> N
 
 
 def test_acquire_within_0_searches_every_frame_as_a_whole() -> None:
-    for _, searches in _run(15, 1, settings=replace(SETTINGS, acquire_within_s=0.0, budget_share=1.0), cost=CHEAP):
+    for _, searches in _run(15, 1, settings=structs.replace(SETTINGS, max_acquire_s=0.0, budget_share=1.0), cost=CHEAP):
         assert [search.region for search in searches] == [Box(0, 0, *SIZE)]
 
 
@@ -154,8 +155,12 @@ def test_a_frame_of_another_size_restarts_the_search(size: tuple[int, int]) -> N
     threshold=st.sampled_from([0.0, 4.0]),
 )
 def test_zero_settings_are_valid(look: float, still: float, acquire: float, threshold: float) -> None:
-    zeros = replace(
-        SETTINGS, look_every_s=look, still_look_s=still, acquire_within_s=acquire, motion_threshold=threshold
+    zeros = structs.replace(
+        SETTINGS,
+        search_interval_s=look,
+        still_search_interval_s=still,
+        max_acquire_s=acquire,
+        motion_threshold=threshold,
     )
     tracks, made = _followed(FACE)
     state = ScheduleState()
@@ -202,7 +207,7 @@ def test_every_second_search_of_a_tile_has_intermediate_sizes() -> None:
 
 
 def test_searches_of_whole_frames_do_not_alternate() -> None:
-    whole = replace(SETTINGS, acquire_within_s=0.0)
+    whole = structs.replace(SETTINGS, max_acquire_s=0.0)
     plans = [searches for _, searches in _run(15, 1, settings=whole)]
     assert len(set(plans)) == 1
     assert DetectorProfile.of(DetectorSettings(kind="yunet", model="m.onnx")).alternate_zoom == 1.0
@@ -217,7 +222,7 @@ def test_a_tile_hides_only_the_followed_faces() -> None:
     hidden = {search.hidden for search in searches if search.track_id is None}
     assert hidden == {(FACE.grown(MASK_SIDE),)}
     assert all(search.hidden == () for search in searches if search.track_id is not None)
-    whole = replace(SETTINGS, acquire_within_s=0.0)
+    whole = structs.replace(SETTINGS, max_acquire_s=0.0)
     searches, _ = plan_searches(_motion(), [followed], 1.0, COST, ScheduleState(), whole, MIN_FACE)
     assert all(search.hidden == () for search in searches)
 
@@ -239,7 +244,7 @@ def test_a_lost_face_is_searched_at_once_in_a_growing_region() -> None:
 @pytest.mark.parametrize(
     ("state", "least", "most"),
     [
-        ({"matched": True}, 1 / SETTINGS.look_every_s, 1.5 / SETTINGS.look_every_s),
+        ({"matched": True}, 1 / SETTINGS.search_interval_s, 1.5 / SETTINGS.search_interval_s),
         ({"matched": False}, 29, 30),  # the template does not match: the cascade must decide
         ({"matched": True, "last_seen": -1.0}, 0.8 / RETRY_INTERVAL_S, 1.2 / RETRY_INTERVAL_S),
         ({"matched": False, "last_seen": -1.0}, 0.8 / RETRY_INTERVAL_S, 1.2 / RETRY_INTERVAL_S),
@@ -274,7 +279,7 @@ def test_a_static_scene_is_searched_rarely() -> None:
         made(searches, now)
         counts["tile"] += sum(search.track_id is None for search in searches)
         counts["region"] += sum(search.track_id is not None for search in searches)
-    turns = 60 / SETTINGS.still_look_s
+    turns = 60 / SETTINGS.still_search_interval_s
     assert turns * 0.8 <= counts["region"] <= turns * 1.2
     assert tiles * turns * 0.8 <= counts["tile"] <= tiles * (turns * 1.2 + 1)
 
@@ -302,7 +307,7 @@ def test_only_changed_tiles_are_searched() -> None:
 
 def test_without_a_threshold_static_parts_are_searched_as_well() -> None:
     still = _motion(changed_at=-10.0)
-    off = replace(SETTINGS, motion_threshold=0.0)
+    off = structs.replace(SETTINGS, motion_threshold=0.0)
     gated = sum(len(found) for _, found in _run(15, 10, motion=still))
     assert sum(len(found) for _, found in _run(15, 10, motion=still, settings=off)) > 3 * gated
 
@@ -314,7 +319,7 @@ def test_without_a_threshold_static_parts_are_searched_as_well() -> None:
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_the_budget_holds_at_any_cost_and_everything_is_searched(slowness: float, share: float) -> None:
     cost = SearchCost(COST.tile * slowness, COST.region * slowness)
-    budget = replace(SETTINGS, budget_share=share)
+    budget = structs.replace(SETTINGS, budget_share=share)
     looks, made = _followed(*(Box(100 * i, 50 * i, 80, 80) for i in range(5)))
     spent = longest = 0.0
     state = ScheduleState()
@@ -358,7 +363,7 @@ def test_searches_of_tracks_do_not_starve_tiles(fps: int, slowness: float, faces
 
 def test_the_frame_budget_is_exceeded_only_by_a_single_search() -> None:
     tracks, made = _followed(*(Box(100 * i, 50 * i, 80, 80) for i in range(5)))
-    tight = replace(SETTINGS, budget_ms=8.0)
+    tight = structs.replace(SETTINGS, budget_max_ms=8.0)
     state = ScheduleState()
     for index in range(150):
         now = index / 15

@@ -109,7 +109,7 @@ def test_the_initial_settings(tmp_path: Path) -> None:
     assert settings.recovery.reconnect
     assert (settings.web.enabled, settings.web.host, settings.web.token_file) == (True, "127.0.0.1", None)
     assert settings.output.events == "/var/lib/fer-edge/events.jsonl"
-    assert settings.output.events_max_mib is not None and settings.output.events_gather_s > 0
+    assert settings.output.events_max_mib is not None and settings.output.events_max_buffered_s > 0
     # Lines that are commented out are valid, too.
     config.write_text(re.sub(r"^# (\w+ = )", r"\1", default_config(), flags=re.MULTILINE))
     assert load_settings(config, environment={}).mqtt.host == "homeassistant.local"

@@ -15,7 +15,7 @@ import pytest
 
 from fer_edge.errors import SourceLostError
 from fer_edge.protocols import FrameSource, NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import Opening, first_to_open, open_sources
 from fer_edge.sources.demo import DemoSource
 from fer_edge.sources.opening import Unopened

@@ -111,7 +111,7 @@ def fill(folder: Path) -> Path:
 
 
 def service(events: Path, **output: object) -> RuntimeSettings:
-    recovery = RecoverySettings(reconnect=True, retry_after_s=0.1, retry_most_s=1.0)
+    recovery = RecoverySettings(reconnect=True, retry_min_s=0.1, retry_max_s=1.0)
     return RuntimeSettings(output=OutputSettings(events=str(events), **output), recovery=recovery)  # type: ignore[arg-type]
 
 
@@ -134,7 +134,7 @@ def test_a_service_outlives_a_disk_that_takes_nothing(
     small_disk: Path, spoil: Callable[[Path], Callable[[], object]], problem: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path, board = small_disk / "events.jsonl", StatusBoard()
-    with open_sinks(service(path, hold=100), board, live=True) as sinks:
+    with open_sinks(service(path, max_queued_events=100), board, live=True) as sinks:
         sinks.emit(numbered(0))
         wait_for(lambda: status_of(board).sent == 1)
         mend = spoil(small_disk)
@@ -178,8 +178,8 @@ from fer_edge.sinks import open_sinks
 from fer_edge.status import StatusBoard
 from support.events import numbered
 
-with open_sinks(load_settings(None, {"output": {"events": sys.argv[1], "events_gather_s": float(sys.argv[2]),
-                "events_max_mib": 0.05, "events_keep": 9}}), StatusBoard(), live=False) as sinks:
+with open_sinks(load_settings(None, {"output": {"events": sys.argv[1], "events_max_buffered_s": float(sys.argv[2]),
+                "events_max_mib": 0.05, "events_max_rotated": 9}}), StatusBoard(), live=False) as sinks:
     for number in range(int(sys.argv[3]), 10**9):
         sinks.emit(numbered(number))
 """

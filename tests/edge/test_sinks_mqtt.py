@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from paho.mqtt.client import MQTT_ERR_NO_CONN, Client
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -150,7 +150,7 @@ def test_a_long_outage_drops_the_oldest_events_and_counts_them(tmp_path: Path) -
     server = Broker(tmp_path)
     board = StatusBoard()
     try:
-        with open_sinks(settings_for(server.port, hold=50), board, live=True) as sinks:
+        with open_sinks(settings_for(server.port, max_queued_messages=50), board, live=True) as sinks:
             for number in range(120):
                 sinks.emit(numbered(number))
             assert (status_of(board).waiting, status_of(board).dropped) == (50, 70)
@@ -184,7 +184,7 @@ def test_closing_does_not_wait_for_the_next_attempt_when_the_broker_is_back(tmp_
 def test_a_file_source_waits_for_the_broker(tmp_path: Path) -> None:
     with running(tmp_path) as (server, listener):
         board = StatusBoard()
-        with open_sinks(settings_for(server.port, hold=10), board, live=False) as sinks:
+        with open_sinks(settings_for(server.port, max_queued_messages=10), board, live=False) as sinks:
             for number in range(200):
                 sinks.emit(numbered(number))
                 assert status_of(board).waiting <= 10
@@ -215,7 +215,9 @@ def test_two_clients_with_the_same_name_are_reported(
 
 def test_a_file_without_its_broker_can_be_stopped(tmp_path: Path, clip: Path) -> None:
     config = tmp_path / "config.toml"
-    config.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {free_port()}\nhold = 1\n[emotion]\nheartbeat_s = 0.1\n')
+    config.write_text(
+        f'[mqtt]\nhost = "127.0.0.1"\nport = {free_port()}\nmax_queued_messages = 1\n[emotion]\nheartbeat_s = 0.1\n'
+    )
     command = command_line("run", clip, "--events", "events.jsonl", "--config", config)
     environment, quiet = clean_environment(), subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=quiet, stderr=subprocess.PIPE, text=True)
@@ -355,7 +357,7 @@ def test_aggregate_publishes_no_person_and_no_moment(broker: tuple[Broker, Liste
     server, listener = broker
     board = StatusBoard("aggregate")
     watching(board, track(7, 50, "sad"))  # by mistake
-    settings = replace(settings_for(server.port), output=OutputSettings(privacy="aggregate", aggregate_s=1.0))
+    settings = structs.replace(settings_for(server.port), output=OutputSettings(privacy="aggregate", aggregate_s=1.0))
     with open_sinks(settings, board, live=True) as sinks:
         sinks.emit(EmotionEvent(EventKind.APPEARED, "cam0", 1.7e9, 1.0, 7, "sad", None, 0.8))
         wait_for(lambda: len(listener.on(f"{ROOT}/cam0/counts")) >= 2)

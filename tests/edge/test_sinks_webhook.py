@@ -25,7 +25,7 @@ from support.waiting import wait_for
 
 
 def settings_for(url: str, **webhook: object) -> RuntimeSettings:
-    given = {"url": url, "timeout_s": 1.0, "retry_most_s": 1.0, **webhook}
+    given = {"url": url, "timeout_s": 1.0, "retry_max_s": 1.0, **webhook}
     return RuntimeSettings(webhook=WebhookSettings(**given))  # type: ignore[arg-type]
 
 
@@ -139,7 +139,7 @@ def test_what_is_held_is_bounded() -> None:
     board = StatusBoard()
     with web_server() as server:
         url = server.url
-    with open_sinks(settings_for(url, hold=20), board, live=True) as sinks:
+    with open_sinks(settings_for(url, max_queued_events=20), board, live=True) as sinks:
         for number in range(100):
             sinks.emit(numbered(number))
         wait_for(lambda: not status_of(board).working)

@@ -15,7 +15,8 @@ import pytest
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.images.files import read_gray
 from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
-from fer_edge.settings.runtime import DetectorSettings, SourceSettings
+from fer_edge.settings.pipeline import DetectorSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source, source_names
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.sources.newest import NewestFrameSource

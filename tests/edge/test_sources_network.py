@@ -13,7 +13,7 @@ import pytest
 
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import FrameSource, NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.picamera.source import camera_controls, camera_of, frame_rate, y_plane
 from support.edge_command import assert_one_line, clean_environment, fer_edge
 

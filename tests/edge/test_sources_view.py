@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import ConfigError
-from fer_edge.settings.runtime import DetectorSettings, SourceSettings
+from fer_edge.settings.pipeline import DetectorSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source
 from fer_edge.sources.demo import DemoSource
 from fer_edge.sources.view import View, adjust_source, make_mask, region_box

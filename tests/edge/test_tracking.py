@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.settings.runtime import TrackingSettings
+from fer_edge.settings.pipeline import TrackingSettings
 from fer_edge.stages.tracking import Tracker, associate, association_score
 from fer_edge.types import Box, Face, Track
 
@@ -92,7 +92,7 @@ def test_frames_with_the_same_time_are_distinct() -> None:
 
 
 def test_template_matches_alone_do_not_keep_a_track_alive() -> None:
-    tracker = Tracker(TrackingSettings(left_after_s=1.0))
+    tracker = Tracker(TrackingSettings(max_missed_s=1.0))
     for index in range(3):
         _step(tracker, index / 10, _square(100, 100))
     lasted = 0.2
@@ -130,7 +130,7 @@ def test_a_moving_face_survives_missed_frames() -> None:
 
 
 def test_confirmation_takes_several_hits_and_a_false_detection_ends_at_once() -> None:
-    tracker = Tracker(TrackingSettings(confirm_hits=3))
+    tracker = Tracker(TrackingSettings(min_hits=3))
     box = Box(50, 50, 60, 60)
     assert not _step(tracker, 0.0, box)[0].confirmed
     assert not _step(tracker, 0.1, box)[0].confirmed
@@ -140,7 +140,7 @@ def test_confirmation_takes_several_hits_and_a_false_detection_ends_at_once() ->
 
 
 def test_a_track_ends_after_left_after_s_and_its_id_is_not_reused() -> None:
-    tracker = Tracker(TrackingSettings(left_after_s=1.0))
+    tracker = Tracker(TrackingSettings(max_missed_s=1.0))
     box = Box(50, 50, 60, 60)
     for index in range(5):
         _step(tracker, index / 10, box)
@@ -153,7 +153,7 @@ def test_a_track_ends_after_left_after_s_and_its_id_is_not_reused() -> None:
 
 
 def test_low_frame_rates_keep_a_track() -> None:
-    tracker = Tracker(TrackingSettings(left_after_s=1.0))
+    tracker = Tracker(TrackingSettings(max_missed_s=1.0))
     for index in range(6):
         tracks = _step(tracker, 5.0 * index, Box(50 + index, 50, 60, 60))
     assert [(track.track_id, track.confirmed) for track in tracks] == [(1, True)]
@@ -198,7 +198,7 @@ def test_any_detections_at_any_time_keep_tracks_consistent(
 
 
 def test_a_track_that_was_not_searched_is_not_missed() -> None:
-    tracker = Tracker(TrackingSettings(left_after_s=1.0))
+    tracker = Tracker(TrackingSettings(max_missed_s=1.0))
     for index in range(5):
         _step(tracker, index / 10, Box(50, 50, 60, 60), Box(300, 50, 60, 60))
     for index in range(5, 60):
@@ -256,7 +256,7 @@ def test_association_score_is_symmetric_and_maximal_for_the_same_box(a: Box, b: 
 
 
 def test_one_pixel_of_jitter_is_static_and_slow_motion_is_not() -> None:
-    tracker = Tracker(TrackingSettings(confirm_hits=1))
+    tracker = Tracker(TrackingSettings(min_hits=1))
     _step(tracker, 0.0, Box(100, 100, 60, 60))
     boxes = []
     for frame in range(1, 30):
@@ -270,7 +270,7 @@ def test_one_pixel_of_jitter_is_static_and_slow_motion_is_not() -> None:
 
 
 def test_two_almost_simultaneous_frames_give_no_velocity() -> None:
-    tracker = Tracker(TrackingSettings(confirm_hits=1))
+    tracker = Tracker(TrackingSettings(min_hits=1))
     _step(tracker, 0.0, Box(0, 0, 10, 18))
     (track,) = _step(tracker, 2.2e-308, Box(0, 0, 10, 10))
     assert abs(track.box.x) <= 1 and tracker.predicted(0.5)[0].box.x == track.box.x

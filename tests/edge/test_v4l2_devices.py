@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import Opening, open_source, open_sources, source_names
 from fer_edge.sources.camera import camera_device
 from fer_edge.sources.opencv_camera import reshape_picture

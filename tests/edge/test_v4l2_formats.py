@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.settings.runtime import PixelFormatName, SourceSettings
+from fer_edge.settings.source import SourceSettings
+from fer_edge.settings.values import PixelFormatName
 from fer_edge.sources.v4l2.formats import (
     JPEGS,
     READABLE,

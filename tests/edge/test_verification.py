@@ -17,7 +17,8 @@ from fer_edge.errors import ModelError
 from fer_edge.images.files import decode_gray
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings, TrackingSettings
+from fer_edge.settings.pipeline import DetectorSettings, TrackingSettings
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sources import open_source
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.tracking import Tracker
@@ -154,7 +155,7 @@ def test_a_template_that_matches_the_wall_ends_within_three_frames_after_the_fac
 def test_one_hit_confirms_a_track_with_a_sure_reading():
     assert TrackVerifier(Scripted(SURE_READING)).judge(BLANK, [track()], 0.0).sure == {1}
     assert TrackVerifier(Scripted(SURE_READING - 0.1)).judge(BLANK, [track()], 0.0).sure == set()
-    tracker = Tracker(TrackingSettings(confirm_hits=3))
+    tracker = Tracker(TrackingSettings(min_hits=3))
     (new,) = tracker.update(0.0, [Face(Box(100, 100, 80, 80), 1.0)])
     assert not new.confirmed
     (sure,) = tracker.judge(0.0, (), (), {new.track_id})

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from fer_edge.errors import ConfigError, FerEdgeError, OutputError
-from fer_edge.settings.runtime import SourceSettings
 from fer_edge.settings.service import WebSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
 from fer_edge.web import WebServer, open_web, stale_after
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
@@ -51,7 +52,7 @@ def token_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guarded(board: StatusBoard, token_file: Path) -> Iterator[WebServer]:
-    with open_web(replace(LOCAL, token_file=str(token_file)), board.snapshot) as web:
+    with open_web(structs.replace(LOCAL, token_file=str(token_file)), board.snapshot) as web:
         yield web
 
 
@@ -116,7 +117,7 @@ def test_foreign_host_names_are_refused(web: WebServer, board: StatusBoard) -> N
     assert b" 400 " in answer_to(web, b"GET / HTTP/1.0\r\n\r\n").splitlines()[0]
     twice = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
     assert b" 400 " in answer_to(web, twice).splitlines()[0]
-    with open_web(replace(LOCAL, allowed_hosts=("status.example",)), board.snapshot) as other:
+    with open_web(structs.replace(LOCAL, allowed_hosts=("status.example",)), board.snapshot) as other:
         assert ask(other, headers={"Host": "Status.Example:443"}).status == 200
 
 
@@ -125,7 +126,7 @@ def test_a_port_in_use_is_reported(web: WebServer, board: StatusBoard) -> None:
         OutputError,
         match=rf"^web.host 127.0.0.1, web.port {web.port}: cannot listen: the port is in use by another program",
     ):
-        open_web(replace(LOCAL, port=web.port), board.snapshot)
+        open_web(structs.replace(LOCAL, port=web.port), board.snapshot)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a b", "256.1.1.1", "ü" * 70], ids=ascii)
@@ -137,33 +138,33 @@ def test_invalid_hosts_are_refused(board: StatusBoard, host: str) -> None:
 
 def test_an_address_of_another_machine_is_refused(board: StatusBoard, token_file: Path) -> None:
     with pytest.raises(OutputError, match="cannot listen: Cannot assign requested address"):
-        open_web(replace(LOCAL, host="192.0.2.1", token_file=str(token_file)), board.snapshot)
+        open_web(structs.replace(LOCAL, host="192.0.2.1", token_file=str(token_file)), board.snapshot)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_public_addresses_need_a_token(board: StatusBoard, host: str) -> None:
     with pytest.raises(ConfigError, match=r"web.token_file, or listen on 127\.0\.0\.1"):
-        open_web(replace(LOCAL, host=host), board.snapshot)
+        open_web(structs.replace(LOCAL, host=host), board.snapshot)
 
 
 def test_short_tokens_are_refused(board: StatusBoard, token_file: Path) -> None:
     token_file.write_text("geheim\n")
     with pytest.raises(ConfigError, match=r"^web.token_file: .* at least 16 characters: openssl rand"):
-        open_web(replace(LOCAL, token_file=str(token_file)), board.snapshot)
+        open_web(structs.replace(LOCAL, token_file=str(token_file)), board.snapshot)
     token_file.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        open_web(replace(LOCAL, token_file=str(token_file)), board.snapshot)
+        open_web(structs.replace(LOCAL, token_file=str(token_file)), board.snapshot)
 
 
 def test_all_addresses_are_served_with_a_token(board: StatusBoard, token_file: Path) -> None:
-    with open_web(replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board.snapshot) as web:
+    with open_web(structs.replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board.snapshot) as web:
         assert web.url == f"http://0.0.0.0:{web.port}/"
         assert ask(web, "/healthz", headers={"Host": "127.0.0.1", **bearer(TOKEN)}).status == 200
 
 
 def test_ipv6_is_served(board: StatusBoard) -> None:
     try:
-        web = open_web(replace(LOCAL, host="::1"), board.snapshot)
+        web = open_web(structs.replace(LOCAL, host="::1"), board.snapshot)
     except OutputError:
         pytest.skip("no IPv6 here")
     with web, socket.create_connection(("::1", web.port), timeout=30) as connection:
@@ -174,7 +175,7 @@ def test_ipv6_is_served(board: StatusBoard) -> None:
 
 def test_preview_and_aggregate_privacy_are_refused() -> None:
     with pytest.raises(ConfigError, match="choose one"):
-        open_web(replace(LOCAL, preview=True), StatusBoard("aggregate").snapshot)
+        open_web(structs.replace(LOCAL, preview=True), StatusBoard("aggregate").snapshot)
 
 
 def test_without_the_extra_the_error_names_it() -> None:
@@ -200,7 +201,7 @@ def test_close_is_quick_with_open_connections_and_idempotent(board: StatusBoard)
         assert time.monotonic() - began < 5
     with pytest.raises(ConnectionRefusedError):
         connect(web)
-    with open_web(replace(LOCAL, port=web.port), board.snapshot):  # the address is available at once
+    with open_web(structs.replace(LOCAL, port=web.port), board.snapshot):  # the address is available at once
         pass
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from fer_edge.errors import ConfigError, InputError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings
+from fer_edge.settings.pipeline import DetectorSettings
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.stages.detection.yunet import YuNetFaceDetector, haar_box
@@ -139,7 +141,7 @@ def test_size_limits_hold_in_frame_pixels(detector: YuNetFaceDetector) -> None:
 
 
 def test_a_known_face_needs_a_lower_score(yunet: DetectorSettings) -> None:
-    strict = YuNetFaceDetector(replace(yunet, min_score=0.99, known_min_score=0.3))
+    strict = YuNetFaceDetector(structs.replace(yunet, min_score=0.99, known_min_score=0.3))
     assert find(strict, portrait(), scale=0.5) == []
     assert find(strict, portrait(), scale=0.5, known=True)
 

@@ -14,7 +14,8 @@ import pytest
 from fer_edge.doctor.checks import Context, Verdict
 from fer_edge.doctor.libraries import check_detector, check_opencv
 from fer_edge.errors import ModelError
-from fer_edge.settings.runtime import YUNET_PAGE, DetectorSettings, RuntimeSettings
+from fer_edge.settings.pipeline import YUNET_PAGE, DetectorSettings
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.detection.yunet import YuNetFaceDetector
 from support.edge_command import assert_one_line, fer_edge
 from support.findings import assert_found

@@ -65,14 +65,14 @@ def test_settings_that_were_changed_there_are_kept_unless_asked_otherwise(
     there = installed.device.path(CONFIG)
     first = installed.settings
     there.write_text(first + "# mine\n")
-    other = make_payload(SETTINGS + "[detector]\nmin_face = 70\n", *default_model)
+    other = make_payload(SETTINGS + "[detector]\nmin_face_px = 70\n", *default_model)
     done = installed.deploy(payload=other)
     assert (done.returncode, done.stderr) == (0, "")
     assert "kept" in done.stdout and installed.settings == first + "# mine\n"
-    assert "min_face = 70" in there.with_name("config.toml.new").read_text()
+    assert "min_face_px = 70" in there.with_name("config.toml.new").read_text()
     done = installed.deploy("--replace-config", payload=other)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "min_face = 70" in installed.settings
+    assert "min_face_px = 70" in installed.settings
     assert there.with_name("config.toml.old").read_text() == first + "# mine\n"
     assert not there.with_name("config.toml.new").exists()
 
@@ -82,7 +82,7 @@ def test_a_release_whose_model_is_damaged_is_rolled_back(
 ) -> None:
     before = (installed.current, installed.settings)
     broken = [file if file.path.endswith(".json") else replace(file, data=b"no model") for file in default_model]
-    done = installed.deploy(payload=make_payload(SETTINGS + "[detector]\nmin_face = 80\n", *broken))
+    done = installed.deploy(payload=make_payload(SETTINGS + "[detector]\nmin_face_px = 80\n", *broken))
     assert_one_line(done, 1, "device: doctor: model: ", "int8.tflite")
     assert (installed.current, installed.settings) == before
     assert installed.state == "active"
@@ -111,7 +111,7 @@ def test_settings_with_which_the_service_does_not_start_go_back(
     before = (installed.current, installed.settings)
     refuse = installed.device.path("/run/refuse-start")
     refuse.touch()
-    done = installed.deploy(payload=make_payload(SETTINGS + "[detector]\nmin_face = 90\n", *default_model))
+    done = installed.deploy(payload=make_payload(SETTINGS + "[detector]\nmin_face_px = 90\n", *default_model))
     refuse.unlink()
     assert_one_line(done, 1, "device: ", "fer-edge.service", "failed to start")
     assert (installed.current, installed.settings) == before
@@ -122,7 +122,7 @@ def test_settings_with_which_the_service_does_not_start_go_back(
 def test_a_device_that_is_left_alone_goes_on_to_the_end(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile], how: str, code: int
 ) -> None:
-    settings = f"{SETTINGS}[detector]\nmin_face = {100 + code}\n"
+    settings = f"{SETTINGS}[detector]\nmin_face_px = {100 + code}\n"
     secret = PayloadFile("secrets/web-token", b"fedcba9876543210\n", secret=True)
     credentials = PayloadFile("credentials.conf", (installed.payload / "credentials.conf").read_bytes())
     payload = make_payload(settings, *default_model, credentials, secret)
@@ -163,7 +163,7 @@ def test_a_device_that_is_left_alone_goes_on_to_the_end(
 def test_an_installation_that_was_killed_is_finished_by_the_next(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
-    payload = make_payload(SETTINGS + "[detector]\nmin_face = 110\n", *default_model)
+    payload = make_payload(SETTINGS + "[detector]\nmin_face_px = 110\n", *default_model)
     slow = installed.device.path("/run/slow-start")
     slow.touch()
     command = installed.device.command("sh", payload / "install.sh")
@@ -180,9 +180,9 @@ def test_an_installation_that_was_killed_is_finished_by_the_next(
     failed = installed.install(payload)
     refuse.unlink()
     assert failed.returncode == 1 and "failed to start" in failed.stderr
-    assert "min_face = 110" not in installed.settings, "it goes back to what was before the one that was killed"
+    assert "min_face_px = 110" not in installed.settings, "it goes back to what was before the one that was killed"
     assert installed.install(payload).returncode == 0
-    assert "min_face = 110" in installed.settings and installed.state == "active"
+    assert "min_face_px = 110" in installed.settings and installed.state == "active"
 
 
 def releases(target: Target) -> set[str]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
 from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
 from fer_edge.service import install as service_install
-from fer_edge.settings.strict_toml import dump
+from fer_edge.settings.toml_files import dump_toml
 from fer_flash.payload.assemble import completed, release_id, total_bytes
 from fer_flash.payload.folder import read_payload, write_payload
 from fer_flash.payload.payload_file import PayloadFile
@@ -184,7 +184,7 @@ _TABLES = st.dictionaries(st.sampled_from(["source", "model", "web"]), st.dictio
 
 @given(_TABLES, st.sampled_from(["", "# [model]\n", "\n\n"]))
 def test_naming_the_bundle_changes_nothing_else(table: dict[str, dict[str, str]], head: str) -> None:
-    text = head + dump(table)
+    text = head + dump_toml(table)
     changed = tomllib.loads(with_bundle(text, "config.toml"))
     assert changed["model"].pop("bundle") == BUNDLE_ON_DEVICE
     assert {key: value for key, value in changed.items() if value or key in table} == table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import re
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import ConfigError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
 from fer_flash.settings import pi_config as module
 from fer_flash.settings.pi_config import PiSettings, load_pi_config, tables, wpa_key
 from fer_flash.settings.sha512_crypt import ALPHABET, is_password_hash, sha512_crypt
@@ -138,9 +137,9 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 # What is refused
 
 REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
-    ({"system": {"hostname": "-pi"}}, "system: hostname"),
-    ({"system": {"hostname": "a.b"}}, "system: hostname"),
-    ({"system": {"hostname": "a" * 64}}, "system: hostname"),
+    ({"system": {"hostname": "-pi"}}, "system.hostname"),
+    ({"system": {"hostname": "a.b"}}, "system.hostname"),
+    ({"system": {"hostname": "a" * 64}}, "system.hostname"),
     ({"system": {"locale": "german"}}, "en_GB.UTF-8"),
     ({"system": {"locale": "en_DE.UTF-8"}}, "locale must be a UTF-8 locale of Debian"),
     ({"system": {"locale": "en_GB"}}, "Debian calls it en_GB.UTF-8"),
@@ -149,15 +148,15 @@ REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"system": {"keymap": "dee"}}, "keymap"),
     ({"system": {"keymap": "uk"}}, "the United Kingdom is gb"),
     ({"system": {"timezone": "Europe/Atlantis"}}, "timezone"),
-    ({"system": {"host": "x"}}, "unknown key system.host; allowed here: hostname"),
+    ({"system": {"host": "x"}}, "unknown key system.host; did you mean hostname?"),
     ({"system": {"hostname": 3}}, "system.hostname must be a string"),
     ({"user": {"name": None}}, "user.name is missing"),
-    ({"user": {"name": "Ada"}}, "user: name must start"),
+    ({"user": {"name": "Ada"}}, "user.name must start"),
     ({"user": {"name": "root"}}, "used by the system"),
     ({"user": {"name": "gpio"}}, "used by the system"),
     ({"user": {"name": "users"}}, "used by the system"),
     ({"user": {"password": "hunter22"}}, "unknown key user.password"),
-    ({"user": {"password_hash": "hunter22"}}, "user: password_hash must be a hash"),
+    ({"user": {"password_hash": "hunter22"}}, "user.password_hash must be a hash"),
     ({"user": {"password_file": "password"}}, "give only one of them"),
     ({"user": {"password_hash": None, "password_file": "nothing"}}, "user.password_file: no such file"),
     ({"user": {"password_hash": None, "password_file": "short"}}, "at least 8 characters"),
@@ -171,7 +170,7 @@ REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"wifi": {"ssid": ""}}, "1 to 32 bytes"),
     ({"wifi": {"ssid": "é" * 17}}, "1 to 32 bytes"),
     ({"wifi": {"ssid": "a\nb"}}, "control characters"),
-    ({"wifi": {"security": "wep"}}, "wifi.security must be one of 'wpa2', 'wpa3'"),
+    ({"wifi": {"security": "wep"}}, "wifi.security must be one of 'open', 'wpa2'"),
     ({"wifi": {"security": "open"}}, "which must not have it"),
     ({"wifi": {"passphrase_file": None}}, "passphrase_file is required"),
     ({"wifi": {"ssid": None}}, "passphrase_file needs an ssid"),
@@ -284,14 +283,14 @@ def explained() -> dict[str, str]:
 
 
 def test_the_example_explains_every_key_in_the_words_of_the_settings() -> None:
-    every = [f"{name}.{field.name}" for name, kind in tables().items() for field in dataclasses.fields(kind)]
+    every = [f"{name}.{key}" for name, kind in tables().items() for key in kind.__struct_fields__]
     assert list(documented()) == every
     assert explained() == {path: text.replace("``", "`") for path, text in documented().items()}
 
 
 def test_the_example_holds_the_defaults_but_for_what_it_says() -> None:
     named = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
-    defaults = strict_toml.to_table(PiSettings())
+    defaults = to_table(PiSettings())
     chosen = {"user.name": "ada", "ssh.key_files": ["~/.ssh/id_ed25519.pub"]}
     for section, table in named.items():
         for key, value in table.items():

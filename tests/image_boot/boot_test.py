@@ -69,8 +69,8 @@ realtime = true
 events = "-"
 [tracking]
 # An emulated Pi sees a picture every few seconds.
-confirm_hits = 1
-left_after_s = 60.0
+min_hits = 1
+max_missed_s = 60.0
 [web]
 enabled = true
 token_file = "web-token"

@@ -52,7 +52,7 @@ _SETTINGS = (
     + f"""\
 [output]
 events = "{EVENTS}"
-events_gather_s = 0.2
+events_max_buffered_s = 0.2
 [web]
 enabled = true
 token_file = "web-token"

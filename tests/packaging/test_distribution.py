@@ -90,6 +90,7 @@ def test_the_wheel_holds_the_packages_and_what_they_read(distribution: Distribut
         "fer_edge/model/face_check/int8.tflite",
         "fer_edge/assets/astronaut.jpg",
         "fer_edge/schema/event.schema.json",
+        "fer_edge/schema/manifest.schema.json",
         "fer_edge/service/fer-edge.service",
         "fer_edge/service/config.toml",
         "fer_flash/payload/scripts/install.sh",
@@ -122,6 +123,7 @@ def test_the_base_install_is_what_a_pi_needs(distribution: Distribution) -> None
     base = [item for item in metadata.get_all("Requires-Dist", []) if "extra ==" not in item]
     assert sorted(item.split(">")[0].split("<")[0] for item in base) == [
         "ai-edge-litert",
+        "msgspec",
         "numpy",
         "opencv-python-headless",
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 import subprocess
@@ -14,7 +13,6 @@ import cv2
 import pytest
 
 from fer_edge.commands.cli import build_parser
-from fer_edge.settings.runtime import RuntimeSettings
 from support.edge_command import clean_environment, face_picture, write_video
 from support.fresh_install import CHECKOUT
 
@@ -26,30 +24,6 @@ DOCUMENTS = sorted(
     for path in CHECKOUT.glob(pattern)
     if not path.is_relative_to(CHECKOUT / "runs")
 )
-
-
-def documented_settings() -> dict[str, str]:
-    """Key and default of each row of the runtime's table."""
-    text = (CHECKOUT / "edge" / "README.md").read_text()
-    return dict(re.findall(r"^\| `(\w+\.\w+)` \| (\S+) \|", text, flags=re.MULTILINE))
-
-
-def as_documented(value: object) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "[]" if value == () else str(value)
-
-
-def test_the_table_of_settings_is_that_of_the_program() -> None:
-    settings = RuntimeSettings()
-    sections = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    assert documented_settings() == {
-        f"{name}.{field.name}": as_documented(getattr(section, field.name))
-        for name, section in sections.items()
-        for field in dataclasses.fields(section)
-    }
 
 
 def anchors(page: Path) -> set[str]:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.model.bundle import MANIFEST_NAME, file_sha256, write_manifest
+from fer_edge.model.bundle import file_sha256
 from fer_edge.model.interpreter import LiteRtModel, TensorDetails
 from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.model.manifest import MANIFEST_NAME, write_manifest
 
 SIDE = 48
 

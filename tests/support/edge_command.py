@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from fer_edge.protocols import NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.demo import DemoScene, DemoSource
 from fer_edge.types import UInt8Array
 

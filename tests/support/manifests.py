@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fer_edge.model.bundle import MANIFEST_NAME
+from fer_edge.model.manifest import MANIFEST_NAME
 
 MODEL = bytes(range(256)) * 8
 """What stands for a model where none is run."""

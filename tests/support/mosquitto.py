@@ -133,7 +133,7 @@ def settings_for(port: int, **mqtt: object) -> RuntimeSettings:
     given = {"host": "127.0.0.1", "port": port, "device": "pi", "keepalive_s": 5, **mqtt}
     return RuntimeSettings(
         mqtt=MqttSettings(**given),  # type: ignore[arg-type]
-        recovery=RecoverySettings(reconnect=True, retry_most_s=1.0),
+        recovery=RecoverySettings(reconnect=True, retry_max_s=1.0),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fer_edge.settings import strict_toml
+from fer_edge.settings.toml_files import dump_toml
 from fer_flash.image.stock_system import StockSystem, Style
 from fer_flash.settings.pi_config import PiConfig, load_pi_config
 from fer_flash.settings.sha512_crypt import sha512_crypt
@@ -86,7 +86,7 @@ def write_pi_toml(folder: Path, tables: Mapping[str, Mapping[str, Any]] | None =
         merged = {**whole.get(name, {}), **table}
         whole[name] = {key: value for key, value in merged.items() if value is not None}
     path = folder / "pi.toml"
-    path.write_text(strict_toml.dump(whole), encoding="utf-8")
+    path.write_text(dump_toml(whole), encoding="utf-8")
     return path
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from fer_bench.accuracy import to_hex
 from fer_bench.results import (
@@ -97,7 +97,7 @@ def latency_row(variant: str, engine: str, threads: int, **changes: Any) -> Late
         round_p50_ms=(1.0, 1.1, 0.9),
         quantiles_ms=tuple(np.linspace(0.8, 4.5, 51).tolist()),
     )
-    return dataclasses.replace(measured, **changes)
+    return structs.replace(measured, **changes)
 
 
 COLD = MachineState(
@@ -107,7 +107,7 @@ COLD = MachineState(
     None,
     (0.25, 0.5, 0.5),
 )
-HOT = dataclasses.replace(
+HOT = structs.replace(
     COLD,
     temperatures=(Temperature("cpu_thermal temp1", 82.0),),
     throttled=ThrottleFlags("0x40005", ("under-voltage", "throttled"), ("throttled",)),

@@ -19,8 +19,8 @@ uris = ["http://127.0.0.1:{CAMERA_PORT}/"]
 timeout_s = 2.0
 [recovery]
 reconnect = true
-retry_after_s = 0.2
-retry_most_s = 0.5
+retry_min_s = 0.2
+retry_max_s = 0.5
 """
 """Settings with the camera that ``camera.py`` is."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from fer_edge.errors import ConfigError
 from fer_edge.model.labels import FER2013_LABELS
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode
 from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
 from fer_train.config import LoopSettings, ModelSettings, Recipe, Vgg16Settings
@@ -177,4 +177,4 @@ def test_weights_that_cannot_be_had_are_told_in_one_line(mini_road: MiniRoad, tm
 )
 def test_a_recipe_that_says_what_would_do_nothing_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="model"):
-        strict_toml.parse(Recipe, {"model": table}, "test")
+        decode(Recipe, {"model": table}, "test")

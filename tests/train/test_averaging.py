@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import InputError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode
 from fer_train.averaging import AVERAGED, add_epoch, read_mean, renew_norm
 from fer_train.backend import load_keras
 from fer_train.config import Recipe
@@ -40,7 +40,7 @@ def trained(run: Path, dataset: Dataset, *, stop_after: int = 0, resume: bool = 
         if line["epoch"] == stop_after:
             raise InterruptedError
 
-    recipe = strict_toml.parse(Recipe, tomllib.loads(AVERAGED_RECIPE), "recipe")
+    recipe = decode(Recipe, tomllib.loads(AVERAGED_RECIPE), "recipe")
     train(recipe, dataset, run, resume=resume, on_epoch=on_epoch)
     return ends
 

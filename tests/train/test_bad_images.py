@@ -16,7 +16,7 @@ from PIL import Image
 
 from fer_edge.errors import InputError
 from fer_edge.images.files import read_gray
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode
 from fer_train.data_config import DataSettings
 from fer_train.dataset import Dataset
 from fer_train.explore import page
@@ -35,7 +35,7 @@ def faces(tmp_path: Path) -> Path:
 
 
 def read(path: Path, labels: tuple[str, ...] = ("angry", "happy"), *, skip_bad: bool = False) -> Dataset:
-    settings = strict_toml.parse(DataSettings, {"labels": labels, "sets": [{"path": str(path)}]}, "test")
+    settings = decode(DataSettings, {"labels": labels, "sets": [{"path": str(path)}]}, "test")
     return load_sets(settings, skip_bad=skip_bad, cache=False)
 
 

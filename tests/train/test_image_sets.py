@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from fer_edge.errors import ConfigError, InputError
 from fer_edge.images.files import read_gray
 from fer_edge.model.labels import FER2013_LABELS
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode, to_table
+from fer_edge.settings.toml_files import dump_toml
 from fer_edge.stages.crop import crop_face
 from fer_edge.stills import StillFaceFinder
 from fer_edge.types import CropSpec
@@ -45,7 +46,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def data(path: Path, labels: tuple[str, ...] = THREE, **settings: object) -> DataSettings:
     table = {"path": str(path), "classes": CLASSES, **settings}
-    return strict_toml.parse(DataSettings, {"labels": labels, "sets": [table]}, "test")
+    return decode(DataSettings, {"labels": labels, "sets": [table]}, "test")
 
 
 def read(path: Path, labels: tuple[str, ...] = THREE, *, skip_bad: bool = False, **settings: object) -> Dataset:
@@ -113,8 +114,8 @@ names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 )
 def test_every_class_is_told_or_refused_by_name(classes: dict[str, str], found: set[str]) -> None:
     settings = DataSettings(labels=THREE, sets=(SetSettings(path="faces", classes=classes),))
-    table = tomllib.loads(strict_toml.dump(strict_toml.to_table(Recipe(data=settings))))
-    assert strict_toml.parse(Recipe, table, "test").data == settings
+    table = tomllib.loads(dump_toml(to_table(Recipe(data=settings))))
+    assert decode(Recipe, table, "test").data == settings
     try:
         matched = match_classes(found, classes, THREE, "faces")
     except InputError as error:
@@ -159,7 +160,7 @@ def test_the_recipe_in_the_readme_is_one() -> None:
     text = (Path(__file__).parents[2] / "train/README.md").read_text()
     tables = re.findall(r"^```toml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     (table,) = (table for table in tables if table.startswith("[data]"))
-    recipe = strict_toml.parse(Recipe, tomllib.loads(table), "README.md")
+    recipe = decode(Recipe, tomllib.loads(table), "README.md")
     assert recipe.data.sets[0].classes == {**CLASSES, "contempt": SKIP}
 
 

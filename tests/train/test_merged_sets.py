@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.model.labels import FER2013_LABELS
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode
 from fer_train.batches import TrainingBatches, TrainingSet
 from fer_train.config import Recipe, load_recipe
 from fer_train.data_config import SKIP, DataSettings
@@ -33,7 +33,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def parsed(labels: tuple[str, ...], *sets: dict[str, object]) -> DataSettings:
-    return strict_toml.parse(DataSettings, {"labels": labels, "sets": sets}, "test")
+    return decode(DataSettings, {"labels": labels, "sets": sets}, "test")
 
 
 def sizes(dataset: Dataset) -> dict[str, int]:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import ConfigError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode, to_table
+from fer_edge.settings.toml_files import dump_toml
 from fer_train.augment import augment_batch, mix_up
 from fer_train.config import AugmentSettings, LoopSettings, Recipe, load_recipe
 
@@ -24,7 +25,7 @@ UNCHANGED = AugmentSettings(
 def test_every_committed_recipe_reads_and_writes_back(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path)
     copy = tmp_path / "copy.toml"
-    copy.write_text(strict_toml.dump(strict_toml.to_table(recipe)))
+    copy.write_text(dump_toml(to_table(recipe)))
     assert load_recipe(copy) == recipe
 
 
@@ -42,8 +43,8 @@ def test_any_recipe_survives_being_written(name: str, epochs: int, rate: float, 
     )
     import tomllib
 
-    table = tomllib.loads(strict_toml.dump(strict_toml.to_table(recipe)))
-    assert strict_toml.parse(Recipe, table, "test") == recipe
+    table = tomllib.loads(dump_toml(to_table(recipe)))
+    assert decode(Recipe, table, "test") == recipe
 
 
 @given(table=st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(), st.booleans(), st.none())))
@@ -52,7 +53,7 @@ def test_no_table_of_the_wrong_form_passes_or_breaks_the_parser(table: dict[str,
     if set(table) <= known and all(key == "name" and isinstance(value, str) for key, value in table.items()):
         return
     with pytest.raises(ConfigError):
-        strict_toml.parse(Recipe, table, "test")
+        decode(Recipe, table, "test")
 
 
 def test_no_augmentation_leaves_the_pixels_alone() -> None:
@@ -63,7 +64,7 @@ def test_no_augmentation_leaves_the_pixels_alone() -> None:
 
 def test_a_sure_flip_mirrors_exactly() -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 48, 48), dtype=np.uint8)
-    flipped = AugmentSettings(**{**strict_toml.to_table(UNCHANGED), "flip": 1.0})
+    flipped = AugmentSettings(**{**to_table(UNCHANGED), "flip": 1.0})
     batch = augment_batch(images, 48, flipped, np.random.default_rng(1))
     np.testing.assert_allclose(batch[..., 0], images[:, :, ::-1], atol=0.5)
 

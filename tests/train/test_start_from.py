@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from fer_edge.errors import ConfigError, FerEdgeError, InputError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode, to_table
+from fer_edge.settings.toml_files import dump_toml
 from fer_train.config import Recipe
 from fer_train.run_folder import BEST, CHECKPOINT, CONFIG, HELD, HISTORY, open_run
 from support import warm
@@ -169,7 +170,7 @@ BASE: dict[str, Any] = {"epochs": 10, "cooldown_epochs": 4, "sizes": [32, 48], "
 
 
 def recipe_of(loop: dict[str, Any], **others: Any) -> Recipe:
-    return strict_toml.parse(Recipe, {**others, "loop": {**BASE, **loop}}, "test")
+    return decode(Recipe, {**others, "loop": {**BASE, **loop}}, "test")
 
 
 def write_stand_in(path: Path, text: str) -> None:
@@ -187,7 +188,7 @@ def said(path: Path) -> str:
 def run_of(folder: Path, recipe: Recipe, epochs: int) -> Path:
     """The folder of a run after ``epochs`` epochs; its checkpoints tell by their text which they are."""
     folder.mkdir()
-    (folder / CONFIG).write_text(strict_toml.dump(strict_toml.to_table(recipe)))
+    (folder / CONFIG).write_text(dump_toml(to_table(recipe)))
     lines = ({"epoch": i + 1, "val_accuracy": (i * 7 % 10) / 10, "best": i == 0} for i in range(epochs))
     (folder / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in lines))
     if epochs:

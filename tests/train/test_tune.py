@@ -6,7 +6,6 @@ On JAX, which starts soonest; ``test_tune_long.py`` searches on TensorFlow.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 
 import cv2
 import pytest
+from msgspec import structs
 
 from fer_edge.commands.cli import main
 from fer_train.config import load_recipe
@@ -111,7 +111,7 @@ def test_the_best_recipe_is_what_the_best_trial_trained(searched: tuple[Path, Pa
     [kept] = [path.parent for path in out.glob("trials/*/model.keras")]
     best = load_recipe(out / "best.toml")
     assert best.name == "tiny-tuned"
-    assert dataclasses.replace(best, name=f"tiny-{kept.name}") == load_recipe(kept / "config.toml")
+    assert structs.replace(best, name=f"tiny-{kept.name}") == load_recipe(kept / "config.toml")
     assert load_search(recipe).best_recipe({}).loop == load_recipe(recipe).loop
 
 

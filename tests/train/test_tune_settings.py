@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import re
@@ -14,10 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from fer_edge.commands.cli import main
 from fer_edge.errors import ConfigError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
 from fer_train.config import Recipe, load_recipe
 from fer_train.tune.settings import Choices, Span, TuneSettings, from_table, load_search
 from support.road import assert_refused
@@ -121,7 +121,7 @@ KEYS = st.sampled_from(
 
 @given(ranges=st.dictionaries(KEYS, TABLES, max_size=3))
 def test_no_table_of_ranges_breaks_the_parser(ranges: dict[str, Any]) -> None:
-    table = {**strict_toml.to_table(Recipe()), "tune": {"ranges": ranges}}
+    table = {**to_table(Recipe()), "tune": {"ranges": ranges}}
     try:
         search = from_table(table, "test")
     except ConfigError as error:
@@ -133,7 +133,7 @@ def test_no_table_of_ranges_breaks_the_parser(ranges: dict[str, Any]) -> None:
 
 @given(low=st.floats(1e-12, 1e3), high=st.floats(1e-12, 1e3), log=st.booleans())
 def test_any_range_of_rates_that_rises_is_taken_as_written(low: float, high: float, log: bool) -> None:
-    table = {**strict_toml.to_table(Recipe()), "tune": {"ranges": {"loop.learning_rate": {"low": low, "high": high}}}}
+    table = {**to_table(Recipe()), "tune": {"ranges": {"loop.learning_rate": {"low": low, "high": high}}}}
     table["tune"]["ranges"]["loop.learning_rate"]["log"] = log
     if low >= high:
         with pytest.raises(ConfigError, match="below"):
@@ -182,4 +182,4 @@ def test_the_readme_lists_the_keys_and_their_defaults_and_shows_a_search(tmp_pat
     [shown] = re.findall(r"^```toml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     assert len(load_search(written(tmp_path, shown)).ranges) == 3
     rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", text, flags=re.MULTILINE))
-    assert rows == {each.name: str(each.default) for each in dataclasses.fields(TuneSettings)}
+    assert rows == {each.name: str(each.default) for each in structs.fields(TuneSettings)}

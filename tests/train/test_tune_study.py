@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fer_edge.errors import ConfigError, InputError, OutputError
-from fer_edge.settings.strict_toml import to_table
+from fer_edge.settings.base import to_table
 from fer_train.config import Recipe, load_recipe
 from fer_train.run_folder import STUDY
 from fer_train.tune.locks import FileLock, is_held

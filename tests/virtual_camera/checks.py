@@ -15,7 +15,7 @@ import picamera2
 from sensors import SENSORS
 
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source
 from fer_edge.sources.picamera import source as source_module
 from fer_edge.sources.picamera.source import Picamera2Source

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import InputError, ModelError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.toml_files import read_toml
 from fer_train.backend import check_packages, load_keras
 from fer_train.config import load_recipe
 from fer_train.dataset import load_data
@@ -49,7 +49,7 @@ def read_records(runs: Sequence[Path]) -> list[dict[str, Any]]:
         record = record_of_run(model_file(run)) if run.is_dir() else None
         if record is None or not (run / CONFIG).is_file():
             raise InputError(f"{run}: no folder of a finished run: it needs {CONFIG}, {RUN} and {MODEL}")
-        told.append({**record, "config": strict_toml.read_toml(run / CONFIG)})
+        told.append({**record, "config": read_toml(run / CONFIG)})
     first = told[0]
     for run, record in zip(runs, told, strict=True):
         for key in _SHARED:

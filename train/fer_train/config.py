@@ -1,16 +1,18 @@
-"""A training recipe: frozen dataclasses read from one TOML file, strictly; every key has a default."""
+"""A training recipe: frozen structs read from one TOML file, strictly; every key has a default."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from msgspec import structs
+
 from fer_edge.errors import ConfigError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import Settings, decode, require
+from fer_edge.settings.toml_files import read_toml
 from fer_train.data_config import DataSettings
 
 MOST = 1_000_000
@@ -21,8 +23,7 @@ ARCHITECTURES = ("fer_edge", "mini_xception", "vgg16")
 """The networks that go by a name; ``module:function`` names one of somebody else's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vgg16Settings:
+class Vgg16Settings(Settings, frozen=True):
     """How ``fer_train.architectures.vgg16`` is put together and tuned."""
 
     weights: str = "imagenet"
@@ -39,17 +40,16 @@ class Vgg16Settings:
     tuned_rate: float = 0.1
     """Factor on the learning rate from then on."""
 
-    def __post_init__(self) -> None:
-        _require(bool(self.weights), "weights must be 'imagenet', 'none' or a path")
-        _require(1 <= self.enlarge <= 8, "enlarge must be in 1..8")
-        _require(1 <= self.head_width <= 4096, "head_width must be in 1..4096")
-        _require(0 <= self.frozen_epochs <= MOST, f"frozen_epochs must be in 0..{MOST}")
-        _require(0 <= self.tuned_blocks <= 5, "tuned_blocks must be in 0..5")
-        _require(0 < self.tuned_rate <= 1, "tuned_rate must be above 0 and at most 1")
+    def _check(self) -> None:
+        require(bool(self.weights), "weights must be 'imagenet', 'none' or a path")
+        require(1 <= self.enlarge <= 8, "enlarge must be in 1..8")
+        require(1 <= self.head_width <= 4096, "head_width must be in 1..4096")
+        require(0 <= self.frozen_epochs <= MOST, f"frozen_epochs must be in 0..{MOST}")
+        require(0 <= self.tuned_blocks <= 5, "tuned_blocks must be in 0..5")
+        require(0 < self.tuned_rate <= 1, "tuned_rate must be above 0 and at most 1")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
+class ModelSettings(Settings, frozen=True):
     """Which network, and for ours (``fer_train.model``) its measures."""
 
     architecture: str = "fer_edge"
@@ -76,34 +76,33 @@ class ModelSettings:
     vgg16: Vgg16Settings | None = None
     """For ``architecture = "vgg16"``."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         self._check_architecture()
-        _require(len(self.widths) == len(self.blocks) > 0, "widths and blocks must be equally long and not empty")
-        _require(min((self.stem_width, *self.widths, *self.blocks)) >= 1, "widths and blocks must be 1 or more")
-        _require(self.stem_blocks >= 0, "stem_blocks must be 0 or more")
+        require(len(self.widths) == len(self.blocks) > 0, "widths and blocks must be equally long and not empty")
+        require(min((self.stem_width, *self.widths, *self.blocks)) >= 1, "widths and blocks must be 1 or more")
+        require(self.stem_blocks >= 0, "stem_blocks must be 0 or more")
         # TensorFlow 2.21 with oneDNN on AVX-512 ends in a segmentation fault in the gradient of a 48x48 convolution
         # from 1 to 4 or 8 channels; 16, its vector width, is safe.
-        _require(self.stem_width % 16 == 0, "stem_width must be a multiple of 16 (TensorFlow crashes on narrow ones)")
-        _require(0 <= self.dropout < 1, "dropout must be in 0..1")
+        require(self.stem_width % 16 == 0, "stem_width must be a multiple of 16 (TensorFlow crashes on narrow ones)")
+        require(0 <= self.dropout < 1, "dropout must be in 0..1")
 
     def _check_architecture(self) -> None:
         name = self.architecture
-        _require(
+        require(
             name in ARCHITECTURES or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) is not None,
             f"architecture must be {', '.join(ARCHITECTURES)} or module:function, not {name!r}",
         )
-        _require(self.vgg16 is None or name == "vgg16", f"the table vgg16 is not for architecture {name!r}")
+        require(self.vgg16 is None or name == "vgg16", f"the table vgg16 is not for architecture {name!r}")
         if name == "fer_edge":
             return
         # A key that does nothing would be believed to do something.
-        for key, entry in self.__dataclass_fields__.items():
+        for key, entry in ((field.name, field) for field in structs.fields(self)):
             if key in ("architecture", "vgg16") or key == ("dropout" if name == "vgg16" else "weights"):
                 continue
-            _require(getattr(self, key) == entry.default, f"{key} is for architecture 'fer_edge', not {name!r}")
+            require(getattr(self, key) == entry.default, f"{key} is for architecture 'fer_edge', not {name!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class AugmentSettings:
+class AugmentSettings(Settings, frozen=True):
     """Random changes of each training image that keep its label, or share it as they do pixels; 0 turns each off."""
 
     flip: float = 0.5
@@ -132,21 +131,20 @@ class AugmentSettings:
     """The same of cutmix (Yun et al., arXiv:1905.04899), a rectangle of another image; with mixup too, each batch has
     one of them at random."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         shares = (self.flip, self.scale, self.shift, self.brightness, self.contrast)
-        _require(all(0 <= share <= 1 for share in shares), "flip, scale, shift, brightness, contrast must be in 0..1")
-        _require(self.scale < 1, "scale must be below 1")
-        _require(0 <= self.erase_probability <= 1, "erase_probability must be in 0..1")
-        _require(0 < self.erase_area < 1, "erase_area must be in 0..1")
-        _require(0 <= self.rotate_degrees <= 180, "rotate_degrees must be in 0..180")
-        _require(0 <= self.blur <= 16, "blur must be in 0..16 pixels")
-        _require(0 <= self.noise <= 1, "noise must be in 0..1")
-        _require(0 <= self.mixup_alpha < math.inf, "mixup_alpha must be 0 or more")
-        _require(0 <= self.cutmix_alpha < math.inf, "cutmix_alpha must be 0 or more")
+        require(all(0 <= share <= 1 for share in shares), "flip, scale, shift, brightness, contrast must be in 0..1")
+        require(self.scale < 1, "scale must be below 1")
+        require(0 <= self.erase_probability <= 1, "erase_probability must be in 0..1")
+        require(0 < self.erase_area < 1, "erase_area must be in 0..1")
+        require(0 <= self.rotate_degrees <= 180, "rotate_degrees must be in 0..180")
+        require(0 <= self.blur <= 16, "blur must be in 0..16 pixels")
+        require(0 <= self.noise <= 1, "noise must be in 0..1")
+        require(0 <= self.mixup_alpha < math.inf, "mixup_alpha must be 0 or more")
+        require(0 <= self.cutmix_alpha < math.inf, "cutmix_alpha must be 0 or more")
 
 
-@dataclass(frozen=True, slots=True)
-class LoopSettings:
+class LoopSettings(Settings, frozen=True):
     """How long and how fast to learn."""
 
     seed: int = 1
@@ -185,26 +183,26 @@ class LoopSettings:
     size_changes: tuple[int, ...] = ()
     """Epoch (from 0) at which each next size begins; below 0 counts from the end. One fewer than ``sizes``."""
 
-    def __post_init__(self) -> None:
-        _require(0 <= self.seed < 2**32, "seed must be in 0..4294967295")
-        _require(1 <= self.epochs <= MOST, f"epochs must be in 1..{MOST}")
-        _require(2 <= self.batch_size <= MOST, f"batch_size must be in 2..{MOST}")
-        _require(0 <= self.precision_from < self.epochs, "precision_from must be from 0 to below epochs")
-        _require(not self.precision_from or self.precision != "float32", "precision_from needs a precision but float32")
-        _require(0 < self.learning_rate < math.inf, "learning_rate must be above 0")
-        _require(0 <= self.warmup_epochs <= self.epochs, "warmup_epochs must be in 0..epochs")
-        _require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more")
-        _require(0 <= self.label_smoothing < 1, "label_smoothing must be in 0..1")
-        _require(len(self.sizes) == len(self.size_changes) + 1, "size_changes must have one value fewer than sizes")
-        _require(all(16 <= side <= 512 for side in self.sizes), "sizes must be in 16..512")
+    def _check(self) -> None:
+        require(0 <= self.seed < 2**32, "seed must be in 0..4294967295")
+        require(1 <= self.epochs <= MOST, f"epochs must be in 1..{MOST}")
+        require(2 <= self.batch_size <= MOST, f"batch_size must be in 2..{MOST}")
+        require(0 <= self.precision_from < self.epochs, "precision_from must be from 0 to below epochs")
+        require(not self.precision_from or self.precision != "float32", "precision_from needs a precision but float32")
+        require(0 < self.learning_rate < math.inf, "learning_rate must be above 0")
+        require(0 <= self.warmup_epochs <= self.epochs, "warmup_epochs must be in 0..epochs")
+        require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more")
+        require(0 <= self.label_smoothing < 1, "label_smoothing must be in 0..1")
+        require(len(self.sizes) == len(self.size_changes) + 1, "size_changes must have one value fewer than sizes")
+        require(all(16 <= side <= 512 for side in self.sizes), "sizes must be in 16..512")
         begins = (0, *self._size_begins(), self.epochs)
-        _require(all(a < b for a, b in pairwise(begins)), "size_changes must rise between 0 and epochs")
-        _require(
+        require(all(a < b for a, b in pairwise(begins)), "size_changes must rise between 0 and epochs")
+        require(
             0 <= self.cooldown_epochs <= self.epochs - self.warmup_epochs,
             "cooldown_epochs must be 0 or more and fit into epochs beside warmup_epochs",
         )
 
-        _require(0 <= self.averaged_epochs <= self.epochs, "averaged_epochs must be in 0..epochs")
+        require(0 <= self.averaged_epochs <= self.epochs, "averaged_epochs must be in 0..epochs")
 
     @property
     def held_epochs(self) -> int:
@@ -234,8 +232,7 @@ class LoopSettings:
         return tuple(begin if begin >= 0 else self.epochs + begin for begin in self.size_changes)
 
 
-@dataclass(frozen=True, slots=True)
-class TargetSettings:
+class TargetSettings(Settings, frozen=True):
     """What the network learns to answer: FER2013's label, softened by what else is known of each Training image.
 
     FER2013 has one label an image, wrong or arguable for many. The shares below take their part of it.
@@ -255,19 +252,19 @@ class TargetSettings:
     teacher_from: int = 0
     """Epoch (from 0) at which the teacher is first heard; before it, label and crowd take its share in proportion."""
 
-    def __post_init__(self) -> None:
-        _require(min(self.crowd, self.teacher) >= 0, "crowd and teacher must be 0 or more")
-        _require(self.crowd + self.teacher <= 1, "crowd and teacher must not exceed 1 together")
+    def _check(self) -> None:
+        require(min(self.crowd, self.teacher) >= 0, "crowd and teacher must be 0 or more")
+        require(self.crowd + self.teacher <= 1, "crowd and teacher must not exceed 1 together")
         asked = bool(self.teacher_labels) + bool(self.teacher_models)
-        _require(asked == (self.teacher > 0), "teacher goes with one of teacher_labels and teacher_models")
-        _require(all(self.teacher_models), "teacher_models must be paths")
-        _require(
+        require(asked == (self.teacher > 0), "teacher goes with one of teacher_labels and teacher_models")
+        require(all(self.teacher_models), "teacher_models must be paths")
+        require(
             bool(self.teacher_models) or not self.teacher_mirrored,
             "teacher_mirrored needs teacher_models (fer-edge data soft-labels always asks about both)",
         )
-        _require(0 <= self.teacher_from <= MOST, f"teacher_from must be in 0..{MOST}")
-        _require(self.teacher > 0 or not self.teacher_from, "teacher_from needs a teacher")
-        _require(
+        require(0 <= self.teacher_from <= MOST, f"teacher_from must be in 0..{MOST}")
+        require(self.teacher > 0 or not self.teacher_from, "teacher_from needs a teacher")
+        require(
             self.teacher < 1 or not self.teacher_from, "teacher_from leaves nothing to learn before it: teacher is 1"
         )
 
@@ -276,27 +273,26 @@ class TargetSettings:
         if epoch < self.teacher_from:
             # Rounded, so that a recipe's decimals meet those of the one without a teacher.
             return TargetSettings(crowd=round(self.crowd / (1 - self.teacher), 9))
-        return replace(self, teacher_from=0)
+        return structs.replace(self, teacher_from=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Settings, frozen=True):
     """All that decides a training run, apart from the images themselves."""
 
     name: str = "unnamed"
     """Name of the run and of the bundle made from it."""
-    data: DataSettings = field(default_factory=DataSettings)
-    model: ModelSettings = field(default_factory=ModelSettings)
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
-    targets: TargetSettings = field(default_factory=TargetSettings)
-    loop: LoopSettings = field(default_factory=LoopSettings)
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    augment: AugmentSettings = AugmentSettings()
+    targets: TargetSettings = TargetSettings()
+    loop: LoopSettings = LoopSettings()
 
-    def __post_init__(self) -> None:
-        _require(
+    def _check(self) -> None:
+        require(
             self.targets.teacher_from < self.loop.epochs,
             "targets.teacher_from must be below loop.epochs, or nobody hears it",
         )
-        _require(
+        require(
             self.data.size in (DataSettings().size, self.loop.sizes[-1]),
             f"data.size is {self.data.size}, but loop.sizes ends with {self.loop.sizes[-1]}: they must be the same",
         )
@@ -307,8 +303,8 @@ def load_recipe(path: Path) -> Recipe:
 
     ``[tune]`` is no part of what a run does, and is left to ``fer_train.tune``.
     """
-    table = {key: value for key, value in strict_toml.read_toml(path).items() if key != "tune"}
-    return strict_toml.parse(Recipe, table, str(path))
+    table = {key: value for key, value in read_toml(path).items() if key != "tune"}
+    return decode(Recipe, table, str(path))
 
 
 def with_weights(recipe: Recipe, weights: str) -> Recipe:
@@ -316,16 +312,11 @@ def with_weights(recipe: Recipe, weights: str) -> Recipe:
     if not weights:
         raise ConfigError("--weights: must be imagenet, none or a path")
     if recipe.model.architecture == "vgg16":
-        own = replace(recipe.model.vgg16 or Vgg16Settings(), weights=weights)
-        return replace(recipe, model=replace(recipe.model, vgg16=own))
+        own = structs.replace(recipe.model.vgg16 or Vgg16Settings(), weights=weights)
+        return structs.replace(recipe, model=structs.replace(recipe.model, vgg16=own))
     if weights == "imagenet":
         raise ConfigError(
             f"--weights imagenet is for architecture 'vgg16'; the recipe's is {recipe.model.architecture!r}, which "
             "takes none or a path"
         )
-    return replace(recipe, model=replace(recipe.model, weights="" if weights == "none" else weights))
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+    return structs.replace(recipe, model=structs.replace(recipe.model, weights="" if weights == "none" else weights))

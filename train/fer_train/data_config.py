@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from fer_edge.model.labels import FER2013_LABELS
+from fer_edge.settings.base import Settings, require
 
 SKIP = "skip"
 """In a set's ``classes``: this class is left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetSettings:
+class SetSettings(Settings, frozen=True):
     """``[[data.sets]]``: one set of images."""
 
     path: str = ""
@@ -22,7 +23,7 @@ class SetSettings:
     ``--data`` says or the project looks for it."""
     weight: float = 1.0
     """What an image of this set counts in the loss, against those of the other sets."""
-    classes: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, str] = msgspec.field(default_factory=dict)
     """The label of each class that the set calls otherwise, as in ``"Suprise" = "surprise"``; "skip" leaves one out."""
     split: Literal["auto", "given", "hash", "training"] = "auto"
     """What is tested on. ``given``: the folders ``train``, ``val`` and ``test`` say it. ``hash``: each image's pixels
@@ -44,14 +45,13 @@ class SetSettings:
     a label; ``soft``: the shares of the answers that name one, where they are half of the votes or more. Other images
     are left out. Contempt names no label unless ``labels`` has it or ``classes`` says what it is."""
 
-    def __post_init__(self) -> None:
-        _require(0 < self.weight < math.inf, "weight must be above 0")
-        _require(min(self.validation, self.test) >= 0, "validation and test must be 0 or more")
-        _require(self.validation + self.test < 1, "validation and test must leave something to train on")
+    def _check(self) -> None:
+        require(0 < self.weight < math.inf, "weight must be above 0")
+        require(min(self.validation, self.test) >= 0, "validation and test must be 0 or more")
+        require(self.validation + self.test < 1, "validation and test must leave something to train on")
 
 
-@dataclass(frozen=True, slots=True)
-class DataSettings:
+class DataSettings(Settings, frozen=True):
     """What is trained on. Without ``sets`` it is FER2013 alone."""
 
     labels: tuple[str, ...] = FER2013_LABELS
@@ -61,24 +61,19 @@ class DataSettings:
     sets: tuple[SetSettings, ...] = ()
     """The sets, one after the other; each may be there once."""
 
-    def __post_init__(self) -> None:
-        _require(2 <= len(self.labels) <= 100, "labels must name 2 classes or more, and at most 100")
+    def _check(self) -> None:
+        require(2 <= len(self.labels) <= 100, "labels must name 2 classes or more, and at most 100")
         # They name folders and files too.
         named = all(re.fullmatch(r"\w[\w -]*", label) for label in self.labels)
-        _require(named, "labels must be words of letters, digits, blanks, - and _")
-        _require(SKIP not in self.labels, f"no label may be called {SKIP!r}, which leaves a class out")
-        _require(len(set(self.labels)) == len(self.labels), "labels must differ from each other")
-        _require(16 <= self.size <= 512, "size must be in 16..512")
-        _require(len({each.path for each in self.sets}) == len(self.sets), "sets must have different paths")
+        require(named, "labels must be words of letters, digits, blanks, - and _")
+        require(SKIP not in self.labels, f"no label may be called {SKIP!r}, which leaves a class out")
+        require(len(set(self.labels)) == len(self.labels), "labels must differ from each other")
+        require(16 <= self.size <= 512, "size must be in 16..512")
+        require(len({each.path for each in self.sets}) == len(self.sets), "sets must have different paths")
         for number, each in enumerate(self.sets):
             for name, label in each.classes.items():
-                _require(
+                require(
                     label in (*self.labels, SKIP),
                     f"sets[{number}].classes: {name!r} is {label!r}, which is no label; "
                     f"allowed: {', '.join(self.labels)}, or {SKIP} to leave it out",
                 )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import ConfigError, reason_of
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
 from fer_train.config import Recipe
 
 if TYPE_CHECKING:
@@ -310,7 +310,7 @@ def facts_of(recipe: Recipe, learned: Sequence[TrainingSet], revision: str) -> d
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
     libraries = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
     return {
-        **{f"recipe's {key}": value for key, value in _flat(strict_toml.to_table(recipe), "")},
+        **{f"recipe's {key}": value for key, value in _flat(to_table(recipe), "")},
         "training images and targets": digest.hexdigest()[:12],
         "code": revision,
         **{f"version of {library}": version(library) for library in libraries},

@@ -11,15 +11,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from fer_edge.errors import ConfigError, InputError, OutputError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
+from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import atomic_path, write_text_atomically
 from fer_train.averaging import add_epoch
 from fer_train.backend import check_model_file
@@ -72,7 +74,7 @@ def open_run(recipe: Recipe, run: Path, *, resume: bool = False, start: Path | N
     except OSError as error:
         raise OutputError(f"{run}: cannot make this folder: {error.strerror}") from error
     _write_history(progress.history, run)
-    write_text_atomically(run / CONFIG, strict_toml.dump(strict_toml.to_table(recipe)))
+    write_text_atomically(run / CONFIG, dump_toml(to_table(recipe)))
     return progress
 
 
@@ -198,11 +200,11 @@ def _same_past(recipe: Recipe, other: Recipe, epochs: int) -> bool:
     """Whether both recipes do the same in their first ``epochs`` epochs, in which ``other`` holds its rate."""
 
     def timeless(which: Recipe) -> Recipe:
-        loop = dataclasses.replace(
+        loop = structs.replace(
             which.loop, epochs=MOST, cooldown_epochs=0, averaged_epochs=0, sizes=(48,), size_changes=()
         )
-        loop = dataclasses.replace(loop, precision="float32", precision_from=0)
-        return dataclasses.replace(which, name="", loop=loop, targets=TargetSettings())
+        loop = structs.replace(loop, precision="float32", precision_from=0)
+        return structs.replace(which, name="", loop=loop, targets=TargetSettings())
 
     return (
         timeless(recipe) == timeless(other)

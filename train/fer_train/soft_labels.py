@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.errors import InputError, ModelError
-from fer_edge.model.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.manifest import MANIFEST_NAME
 from fer_edge.model.quantization import softmax
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.system.files import write_bytes_atomically

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.errors import ModelError, OutputError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import write_text_atomically
 from fer_train.averaging import NORM_IMAGES, renew_norm
 from fer_train.backend import check_contract, load_model
@@ -51,7 +51,7 @@ def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], datase
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot make this folder: {error.strerror}") from error
-    write_text_atomically(out / CONFIG, strict_toml.dump(first["config"]))
+    write_text_atomically(out / CONFIG, dump_toml(first["config"]))
     made_by = {"git": revision, "mean_of": [_ingredient(each) for each in records]}
     right = write_model(model, out, dataset, first["name"], len(rows), made_by)
     log.info("the mean of %d runs: %.2f %% right on PublicTest", len(runs), 100 * right)

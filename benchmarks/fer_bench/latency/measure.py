@@ -102,13 +102,13 @@ def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuratio
         raise InputError(f"--tflite-runtime {plan.tflite_runtime}: no such file; give a Python interpreter")
     thread_counts = _thread_counts(plan.threads)
     variants = bundle.manifest.variants
-    suffixes = {variant.path.suffix for variant in variants.values()}
+    suffixes = {variant.suffix for variant in variants.values()}
     unread = [name for name in plan.engines or () if ENGINES[name].suffix not in suffixes]
     configurations = tuple(
         Configuration(variant, name, threads)
         for variant in sorted(variants, key=lambda name: name != REFERENCE)
         for name in plan.engines or ENGINES
-        if ENGINES[name].suffix == variants[variant].path.suffix
+        if ENGINES[name].suffix == variants[variant].suffix
         for threads in thread_counts
     )
     if not configurations:

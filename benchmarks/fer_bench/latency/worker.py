@@ -88,7 +88,7 @@ def _load(job: dict[str, Any]) -> tuple[TensorModel, Any]:
         runtime = engine.distribution
         with contextlib.suppress(metadata.PackageNotFoundError):  # onnxruntime comes under other names, too
             runtime += f" {metadata.version(engine.distribution)}"
-        delegation = getattr(model, "delegation", lambda: None)()
+        interpreter = model.describe()
         return {
             "runtime": runtime,
             "import_ms": round(1e3 * import_s, 3),
@@ -96,8 +96,8 @@ def _load(job: dict[str, Any]) -> tuple[TensorModel, Any]:
             "rss_before_mib": round(before, 3),
             "rss_import_mib": round(imported, 3),
             "rss_loaded_mib": round(loaded, 3),
-            "nodes": delegation and delegation.nodes,
-            "delegated_nodes": delegation and delegation.delegated,
+            "nodes": interpreter.nodes,
+            "delegated_nodes": interpreter.delegated_nodes,
         }
 
     return model, ready

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class SceneSettings:
+class SceneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which scenes were shown: every size (width, height) with every number of faces, anew in each round."""
 
     sizes: tuple[tuple[int, int], ...]
@@ -16,8 +15,7 @@ class SceneSettings:
     fps: float
 
 
-@dataclass(frozen=True, slots=True)
-class FaceSource:
+class FaceSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the faces came from: a data set's split with its number of images, or the portrait (no hash)."""
 
     name: str
@@ -25,8 +23,7 @@ class FaceSource:
     rows_sha256: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateInfo:
+class CandidateInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What was measured: how it works, and the versions it ran on; ``start_s`` is from nothing to ready, seconds."""
 
     name: str
@@ -35,8 +32,7 @@ class CandidateInfo:
     start_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Durations:
+class Durations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Percentiles in milliseconds over ``count`` frames, or calls of a stage."""
 
     p50_ms: float
@@ -45,8 +41,7 @@ class Durations:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a candidate told of the faces: counts over all frames of a cell.
 
     ``shown`` faces were there, ``matched`` of them found; ``right`` of these bore the label told, ``uncertain`` were
@@ -62,8 +57,7 @@ class Answers:
     uncertain: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class CellResult:
+class CellResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One candidate on the scenes of one size and number of faces.
 
     ``cpu_ms`` is processor time of the whole process for a frame, the mean; ``cpu_over_ours`` that over FER-Edge's in
@@ -85,8 +79,7 @@ class CellResult:
     answers: Answers
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineSection:
+class PipelineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run over all candidates; ``left_out`` says in a line each what was not measured, and why."""
 
     settings: SceneSettings

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from fer_bench import output, report
 from fer_bench.accuracy import ferplus_votes, split_of
@@ -33,8 +34,9 @@ from fer_bench.sequence.systems import FerEdge, FullSearch, System, haar_search,
 from fer_bench.sequence.truth import CleanView, rows_of
 from fer_edge.errors import InputError
 from fer_edge.model.bundle import ModelBundle, load_bundle
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
+from fer_edge.settings.toml_files import dump_toml
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.yunet_model import read_model
 from fer_edge.system.opencv_setup import set_up_opencv
@@ -116,8 +118,8 @@ def _systems(
     variant = default_variant(bundle)
     systems: list[System] = [FerEdge(bundle, variant, runtime)]
     if yunet is not None:
-        detector = replace(runtime.detector, kind="yunet", model=str(yunet))
-        systems.append(FerEdge(bundle, variant, replace(runtime, detector=detector), FER_EDGE_YUNET))
+        detector = structs.replace(runtime.detector, kind="yunet", model=str(yunet))
+        systems.append(FerEdge(bundle, variant, structs.replace(runtime, detector=detector), FER_EDGE_YUNET))
     if settings.baseline_every:
         systems += [FullSearch(name, haar_search(factor), bundle, variant) for name, factor in FULL_SEARCHES.items()]
         if yunet is not None:
@@ -128,7 +130,7 @@ def _systems(
 def _fingerprint(runtime: RuntimeSettings) -> str | None:
     if runtime == RuntimeSettings():
         return None
-    return hashlib.sha256(strict_toml.dump(strict_toml.to_table(runtime)).encode()).hexdigest()
+    return hashlib.sha256(dump_toml(to_table(runtime)).encode()).hexdigest()
 
 
 def _kinds(given: list[str] | None) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 FER_EDGE = "fer-edge"
 FULL_SEARCHES = {"full (1.1, 5)": 1.1, "full (1.3, 5)": 1.3}
@@ -12,8 +13,7 @@ FER_EDGE_YUNET, FULL_YUNET = "fer-edge, yunet", "full yunet"
 """FER-Edge with the other detector, and that one on the whole frame at full resolution, where its file is given."""
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceSettings:
+class SequenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which sequences were shown: their kinds, ``frames`` of each at ``fps`` a second of their own time, ``rounds`` of
     them with other faces. Full searches were shown one second in ``baseline_every`` (0: none)."""
 
@@ -30,8 +30,7 @@ class SequenceSettings:
     """SHA-256 of the YuNet model that was shown too."""
 
 
-@dataclass(frozen=True, slots=True)
-class CastInfo:
+class CastInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose faces were shown: ``candidates`` images of ``split`` may play, ``shown`` did, of which Haar finds
     ``findable`` when they are upright, clean and alone. ``by_votes``: FER+'s raters agree on them."""
 
@@ -45,8 +44,7 @@ class CastInfo:
     findable: int
 
 
-@dataclass(frozen=True, slots=True)
-class FaceFrames:
+class FaceFrames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Faces in ``frames`` frames: ``shown``, ``matched`` by a box, and the same of images that Haar finds at all.
 
     ``false_frames`` have a box on no face, or a second one on a face; ``ghost_frames`` have one on the background.
@@ -72,8 +70,7 @@ class FaceFrames:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeScore:
+class ChangeScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """True changes of a face's label: ``shown`` and, with their ``delays_s``, reported; and the ``false`` ones told in
     ``judged_s`` seconds of faces in sight."""
 
@@ -91,8 +88,7 @@ class ChangeScore:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One system on the sequences of one kind.
 
     ``cpu_s`` is processor time of the process for the ``faces.frames`` frames it was shown; ``shared`` are those that
@@ -102,14 +98,14 @@ class Score:
     """
 
     cpu_s: float = 0.0
-    faces: FaceFrames = field(default_factory=FaceFrames)
-    shared: FaceFrames = field(default_factory=FaceFrames)
+    faces: FaceFrames = msgspec.field(default_factory=FaceFrames)
+    shared: FaceFrames = msgspec.field(default_factory=FaceFrames)
     sight_s: float = 0.0
     id_switches: int = 0
     visits: int = 0
     acquired_s: tuple[float, ...] = ()
-    by_answer: ChangeScore = field(default_factory=ChangeScore)
-    by_label: ChangeScore = field(default_factory=ChangeScore)
+    by_answer: ChangeScore = msgspec.field(default_factory=ChangeScore)
+    by_label: ChangeScore = msgspec.field(default_factory=ChangeScore)
     changed_events: int = 0
 
     def __add__(self, other: Score) -> Score:
@@ -132,8 +128,7 @@ class Score:
         return 1e3 * self.cpu_s / self.faces.frames
 
 
-@dataclass(frozen=True, slots=True)
-class KindResult:
+class KindResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One system on one kind of sequence."""
 
     kind: str
@@ -141,8 +136,7 @@ class KindResult:
     score: Score
 
 
-@dataclass(frozen=True, slots=True)
-class StageShare:
+class StageShare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one stage takes of a frame of the ``easy`` sequences, processor milliseconds on average."""
 
     system: str
@@ -150,8 +144,7 @@ class StageShare:
     ms_per_frame: float
 
 
-@dataclass(frozen=True, slots=True)
-class CostCell:
+class CostCell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a frame of ``width`` x ``height`` with ``faces`` faces costs a system, processor milliseconds."""
 
     system: str
@@ -163,8 +156,7 @@ class CostCell:
     cpu_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class SequenceSection:
+class SequenceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One run over all sequences."""
 
     settings: SequenceSettings

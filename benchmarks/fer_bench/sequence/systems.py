@@ -11,7 +11,8 @@ from typing import Protocol
 from fer_bench.sequence.results import FER_EDGE
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.pipeline import Pipeline
-from fer_edge.settings.runtime import DetectorSettings, RuntimeSettings
+from fer_edge.settings.pipeline import DetectorSettings
+from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.crop import crop_face
 from fer_edge.stages.detection.haar import load_cascade
@@ -130,7 +131,7 @@ def haar_search(scale_factor: float) -> Callable[[UInt8Array], list[Box]]:
 
 def yunet_search(model: Path) -> Callable[[UInt8Array], list[Box]]:
     """One run of YuNet for a whole frame, for ``FullSearch``. Raises ModelError where ``model`` is refused."""
-    detector = YuNetFaceDetector(DetectorSettings(kind="yunet", model=str(model), min_face=24))
+    detector = YuNetFaceDetector(DetectorSettings(kind="yunet", model=str(model), min_face_px=24))
 
     def find(gray: UInt8Array) -> list[Box]:
         return [face.box for face in detector.detect(gray, replace(Search.whole(gray), max_face=MAX_FACE_PX))]

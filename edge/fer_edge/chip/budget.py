@@ -26,8 +26,8 @@ MAX_RISE = 0.1
 def next_share(before: float, temperature_c: float | None, flags: Iterable[str], settings: ChipSettings) -> float:
     """Return the share of the search budget that follows ``before``.
 
-    The share is 1 up to ``warm_c`` and falls linearly to ``settings.least_share`` at ``hot_c``. It falls at once, but
-    rises by at most ``MAX_RISE``, and only when the chip is ``HYSTERESIS_C`` cooler, so that small fluctuations change
+    The share is 1 up to ``warm_c`` and falls linearly to ``min_budget_share`` at ``hot_c``. It falls at once, but rises
+    by at most ``MAX_RISE``, and only when the chip is ``HYSTERESIS_C`` cooler, so that small fluctuations change
     nothing. It is minimal while the chip is throttled or its frequency capped, and at most halfway between the minimum
     and 1 with under-voltage or at the soft temperature limit, at any temperature.
 
@@ -40,7 +40,7 @@ def next_share(before: float, temperature_c: float | None, flags: Iterable[str],
     Returns:
         A share between the minimum and 1.
     """
-    min_share = settings.least_share
+    min_share = settings.min_budget_share
     active = set(flags)
     max_share = 1.0
     if active & {THROTTLED, CAPPED}:
@@ -60,14 +60,14 @@ def _by_temperature(temperature_c: float | None, settings: ChipSettings) -> floa
     if temperature_c is None:
         return 1.0
     heat = (temperature_c - settings.warm_c) / (settings.hot_c - settings.warm_c)
-    return 1.0 - (1.0 - settings.least_share) * min(max(heat, 0.0), 1.0)
+    return 1.0 - (1.0 - settings.min_budget_share) * min(max(heat, 0.0), 1.0)
 
 
 class ChipMonitor:
     """Read the chip periodically and derive the share of the search budget. Thread-safe.
 
     Args:
-        settings: The section ``[chip]``. With ``look_every_s`` = 0 the chip is never read.
+        settings: The section ``[chip]``. With ``poll_interval_s`` = 0 the chip is never read.
         on_status: Called with each new ``ChipStatus``.
     """
 
@@ -82,12 +82,12 @@ class ChipMonitor:
         self._status = ChipStatus()
 
     def poll(self, now: float) -> ChipStatus:
-        """Return the newest status; read the chip first if ``look_every_s`` have passed by ``now``, monotonic seconds.
+        """Return the newest status; read the chip first if ``poll_interval_s`` have passed. ``now`` is monotonic.
 
         Prints a line when the budget is lowered and when it is restored. Cheap enough to be called for each frame: only
         one thread at a time reads the chip.
         """
-        every_s = self._settings.look_every_s
+        every_s = self._settings.poll_interval_s
         if every_s > 0 and now >= self._due and self._reading.acquire(blocking=False):
             try:
                 if now >= self._due:  # another thread may have read it since the first check

@@ -76,15 +76,18 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with all installed subcommands."""
+def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser with all installed subcommands, or only with the one that ``words`` begin with.
+
+    Loading the other commands would take time and memory of a Pi.
+    """
     parser = _Parser(
         prog="fer-edge",
         description="Train, quantize, measure and run facial-expression recognition on embedded Linux.",
         parents=[_common_arguments(log_level="warning", debug=False)],
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_discovered(subparsers, COMMAND_GROUP)
+    _add_discovered(subparsers, COMMAND_GROUP, next(iter(words), None))
     return parser
 
 
@@ -182,7 +185,7 @@ def _raise_signals(received: list[int]) -> Iterator[None]:
 
 def _parse_and_run(words: Sequence[str]) -> int:
     try:
-        arguments = build_parser().parse_args(words)
+        arguments = build_parser(words).parse_args(words)
     except SystemExit as end:  # argparse has printed help, the version or a usage error
         return end.code if isinstance(end.code, int) else EXIT_USAGE
     handler = logging.StreamHandler(sys.stderr)
@@ -194,14 +197,17 @@ def _parse_and_run(words: Sequence[str]) -> int:
     return code
 
 
-def _add_discovered(subparsers: Any, group: str) -> None:
-    """Add the commands of an entry-point group; one that cannot be loaded is listed, and fails when used."""
+def _add_discovered(subparsers: Any, group: str, only: str | None = None) -> None:
+    """Add the commands of an entry-point group; one that cannot be loaded is listed, and fails when used.
+
+    If the group has a command named ``only``, no other is added.
+    """
     # Imported here because it is slow: Ctrl-C should be handled by main() before that.
     from importlib.metadata import entry_points
 
     # By name: if two packages provide the same command, one is used; commands that are already there stay.
     found = {entry_point.name: entry_point for entry_point in entry_points(group=group)}
-    for name, entry_point in sorted(found.items()):
+    for name, entry_point in sorted({only: found[only]}.items() if only in found else found.items()):
         if name in subparsers.choices:
             continue
         try:

@@ -168,7 +168,7 @@ def _files(settings: RuntimeSettings, texts: dict[str, str]) -> list[str]:
         return []
     if output.events_max_mib is None:
         return [texts["file"]]
-    return [texts["file_limited"].format(events_mib=f"{output.events_max_mib * (output.events_keep + 1):g}")]
+    return [texts["file_limited"].format(events_mib=f"{output.events_max_mib * (output.events_max_rotated + 1):g}")]
 
 
 def _sent(host: str, encrypted: bool, texts: dict[str, str]) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 from fer_edge.errors import FerEdgeError
 from fer_edge.images.files import check_readable, list_images, read_gray, write_image
-from fer_edge.model.bundle import ModelManifest, load_bundle
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.manifest import ModelManifest
 from fer_edge.recording.annotate import Annotator, draw_box, draw_label, draw_probabilities, to_bgr
 from fer_edge.settings.runtime import load_settings
 from fer_edge.stills import FaceReader, FaceReading

@@ -51,6 +51,11 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the resulting settings and exit (passwords in URLs are hidden)",
     )
+    parser.add_argument(
+        "--print-schema",
+        action="store_true",
+        help="print the JSON Schema of the settings and exit: with it, editors complete and check a config",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +16,11 @@ from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, 
 from fer_edge.frames import Limits
 from fer_edge.images.files import IMAGE_SUFFIXES
 from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
+from fer_edge.settings.schema import settings_schema
+from fer_edge.settings.toml_files import dump_toml
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import KNOWN_SOURCES
 from fer_edge.sources.demo import DEMO_URI
@@ -30,13 +33,16 @@ from fer_edge.system.opencv_setup import set_up_opencv
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``fer-edge run`` and return the exit code. Raises FerEdgeError."""
+    if arguments.print_schema:
+        sys.stdout.write(json.dumps(settings_schema(), indent=2, ensure_ascii=False) + "\n")
+        return 0
     settings = load_settings(arguments.config, _overrides(arguments))
     if arguments.print_config:
-        table = strict_toml.to_table(settings)
+        table = to_table(settings)
         table["source"]["uris"] = [redacted(uri) for uri in settings.source.uris]
         if settings.webhook.url is not None:
             table["webhook"]["url"] = redacted(settings.webhook.url)
-        sys.stdout.write(strict_toml.dump(table).lstrip("\n"))
+        sys.stdout.write(dump_toml(table).lstrip("\n"))
         return 0
     _check(settings, arguments.config)
     notifier = Notifier()

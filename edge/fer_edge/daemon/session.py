@@ -147,7 +147,7 @@ class Session:
         source, recovery = self._settings.source, self._settings.recovery
         driver_s = max(source.timeout_s, _MIN_DRIVER_S)
         # Opening takes at most three timeouts, silence one; reading and stopping may each hang in the driver.
-        watchdog_s = 4 * source.timeout_s + 2 * driver_s + recovery.retry_most_s + _WATCHDOG_MARGIN_S
+        watchdog_s = 4 * source.timeout_s + 2 * driver_s + recovery.retry_max_s + _WATCHDOG_MARGIN_S
         watchdog_s += sum(1 / rate for rate in (source.fps, source.max_fps) if rate is not None)
         self._notifier.extend_watchdog(watchdog_s)
         for opening in openings:

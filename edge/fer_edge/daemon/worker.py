@@ -56,7 +56,7 @@ class SourceWorker:
     def __init__(self, opening: Opening, order: WorkOrder) -> None:
         self.name = opening.name
         self._opening, self._order = opening, order
-        self._backoff = Backoff(order.recovery.retry_after_s, order.recovery.retry_most_s)
+        self._backoff = Backoff(order.recovery.retry_min_s, order.recovery.retry_max_s)
         self._source_run: SourceRun | None = None
         self._live: bool | None = None
         """Of the source; None before it was open for the first time."""

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fer_edge.doctor.checks import read_text
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
 
@@ -117,8 +117,8 @@ def _serials(root: Path) -> list[str]:
 def _values_of(settings: RuntimeSettings) -> dict[str, str]:
     """Map each value of the settings to its placeholder."""
     named: dict[str, str] = {}
-    defaults = strict_toml.to_table(RuntimeSettings())
-    for section, values in strict_toml.to_table(settings).items():
+    defaults = to_table(RuntimeSettings())
+    for section, values in to_table(settings).items():
         for key, value in values.items():
             path = f"{section}.{key}"
             if path in _ENUMERATED or value == defaults[section].get(key):

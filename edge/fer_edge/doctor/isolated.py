@@ -10,7 +10,7 @@ from pathlib import Path
 from fer_edge.doctor.all_checks import CHECKS
 from fer_edge.doctor.checks import Context
 from fer_edge.doctor.runner import finding_to_json, redirect_stdout, run_check
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode
 from fer_edge.settings.runtime import RuntimeSettings
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     """Read the names of checks and their context from standard input, and write each finding to standard output."""
     output = redirect_stdout()
     request = json.load(sys.stdin)
-    settings = strict_toml.parse(RuntimeSettings, request["settings"], "doctor")
+    settings = decode(RuntimeSettings, request["settings"], "doctor")
     context = Context(settings, root=Path(request["root"]), timeout_s=request["timeout_s"])
     known = {check.name: check for check in CHECKS}
     for name in request["names"]:

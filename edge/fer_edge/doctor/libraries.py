@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fer_edge.doctor.checks import Context, Finding, bad, ok, skipped, warn
 from fer_edge.errors import FerEdgeError
-from fer_edge.settings.runtime import YUNET_FILE, YUNET_PAGE
+from fer_edge.settings.pipeline import YUNET_FILE, YUNET_PAGE
 
 _MIN_OPENCV = (4, 10)
 _INSTALL_OPENCV = "pip install 'opencv-python-headless>=4.10,<5'"

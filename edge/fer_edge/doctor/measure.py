@@ -12,7 +12,7 @@ from typing import Any
 
 from fer_edge.doctor.runner import redirect_stdout
 from fer_edge.errors import FerEdgeError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import decode, to_table
 from fer_edge.settings.runtime import RuntimeSettings
 
 _CAMERA_S = 4.0
@@ -31,7 +31,7 @@ def measure(part: str, settings: RuntimeSettings, deadline_s: float, camera: str
         deadline_s: Timeout of the subprocess, seconds.
         camera: The source to read from, if ``part`` is ``camera``.
     """
-    request = json.dumps({"part": part, "camera": camera, "settings": strict_toml.to_table(settings)})
+    request = json.dumps({"part": part, "camera": camera, "settings": to_table(settings)})
     command = [sys.executable, "-P", "-m", "fer_edge.doctor.measure"]
     try:
         done = subprocess.run(
@@ -164,7 +164,7 @@ def main() -> None:
     """Read the name of a measurement and its settings from standard input, and write the result to standard output."""
     output = redirect_stdout()
     request = json.load(sys.stdin)
-    settings = strict_toml.parse(RuntimeSettings, request["settings"], "report")
+    settings = decode(RuntimeSettings, request["settings"], "report")
     try:
         result = _PARTS[request["part"]](settings, request["camera"])
     except FerEdgeError as error:

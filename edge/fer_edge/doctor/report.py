@@ -20,7 +20,7 @@ from typing import Any
 from fer_edge.doctor.anonymizer import Anonymizer
 from fer_edge.doctor.checks import Check, Context, Finding, Verdict, read_text
 from fer_edge.doctor.measure import measure
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
 from fer_edge.settings.runtime import RuntimeSettings
 
 FORMAT = 1
@@ -157,10 +157,10 @@ def _version(package: str) -> str | None:
 
 def _changed(settings: RuntimeSettings) -> list[str]:
     """Return the keys of settings that differ from the defaults, without their values."""
-    defaults = strict_toml.to_table(RuntimeSettings())
+    defaults = to_table(RuntimeSettings())
     return sorted(
         f"{section}.{key}"
-        for section, values in strict_toml.to_table(settings).items()
+        for section, values in to_table(settings).items()
         for key, value in values.items()
         if value != defaults[section].get(key)
     )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
 from fer_edge.settings.redaction import redacted
 
 _HANG_FIX = "a device or a library hangs: replug the camera, or restart the device"
@@ -76,7 +76,7 @@ def _run_in_subprocess(context: Context, names: Sequence[str], deadline_s: float
     """Run the checks ``names`` in a subprocess, up to the first that crashes or hangs; that one is ``bad``."""
     request = {
         "names": list(names),
-        "settings": strict_toml.to_table(context.settings),
+        "settings": to_table(context.settings),
         "root": str(context.root),
         "timeout_s": context.timeout_s,
     }

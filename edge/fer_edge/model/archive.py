@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fer_edge.errors import ModelError, OutputError, reason_of
+from fer_edge.model.manifest import MANIFEST_NAME
 
 MAX_UNPACKED_BYTES = 256 << 20
 """Limit of the unpacked size: about fifty times the size of a classifier for a Pi with all variants."""
@@ -26,7 +27,7 @@ _PIECE_BYTES = 1 << 20
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-def unpack_bundle(path: Path, folder: Path, manifest_name: str) -> None:
+def unpack_bundle(path: Path, folder: Path) -> None:
     """Unpack the files of the zip at ``path`` into ``folder``, without subfolders.
 
     All files may be in one common folder of the zip.
@@ -40,21 +41,21 @@ def unpack_bundle(path: Path, folder: Path, manifest_name: str) -> None:
     except _UNREADABLE as error:
         raise ModelError(f"{path}: neither a bundle folder nor a readable zip: {reason_of(error)}") from None
     with archive:
-        for info, name in _members(path, archive, manifest_name):
+        for info, name in _members(path, archive):
             _write(folder / name, _content(path, archive, info))
 
 
-def _members(path: Path, archive: zipfile.ZipFile, manifest_name: str) -> list[tuple[zipfile.ZipInfo, str]]:
+def _members(path: Path, archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str]]:
     """Return the members to unpack, each with its bare file name. All are checked before any is read."""
     # is_dir() fails for an empty name, which a damaged archive may contain.
     infos = [info for info in archive.infolist() if info.filename and not info.filename.endswith("/")]
     for info in infos:
         if _is_outside(info.filename):
             raise ModelError(f"{path}: refused: the zip contains {info.filename!r}, a path outside itself")
-    manifests = [info.filename for info in infos if PurePosixPath(info.filename).name == manifest_name]
+    manifests = [info.filename for info in infos if PurePosixPath(info.filename).name == MANIFEST_NAME]
     if len(manifests) != 1 or manifests[0].count("/") > 1:
-        raise ModelError(f"{path}: not a model bundle: the zip must contain one {manifest_name}, at its top level")
-    prefix = manifests[0].removesuffix(manifest_name)
+        raise ModelError(f"{path}: not a model bundle: the zip must contain one {MANIFEST_NAME}, at its top level")
+    prefix = manifests[0].removesuffix(MANIFEST_NAME)
     flat = [(info, info.filename.removeprefix(prefix)) for info in infos if info.filename.startswith(prefix)]
     members = [(info, name) for info, name in flat if name and "/" not in name]
     # zipfile reads at most the declared number of bytes of a member, so the declared sizes can be relied on.

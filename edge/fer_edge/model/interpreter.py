@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,14 +23,6 @@ AUTO, LITERT, TFLITE_RUNTIME = "auto", "ai-edge-litert", "tflite-runtime"
 _MODULES = {LITERT: "ai_edge_litert.interpreter", TFLITE_RUNTIME: "tflite_runtime.interpreter"}
 """Distribution and module of each interpreter, in the order in which ``AUTO`` tries them."""
 _INSTALLED_BY = {LITERT: "pip install ai-edge-litert", TFLITE_RUNTIME: "pip install 'fer-edge[legacy]' (Python 3.11)"}
-
-
-@dataclass(frozen=True, slots=True)
-class Delegation:
-    """Number of a graph's ``nodes`` that a delegate (XNNPACK) runs; the built-in kernels run the others."""
-
-    delegated: int
-    nodes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,37 +124,16 @@ class LiteRtModel:
             raise ModelError(f"{self.path}: the model cannot run: {error}") from None
         return np.array(self._output_view())
 
-    def delegation(self) -> Delegation:
-        """Count the nodes that XNNPACK runs. The runtime's log does not show this: it reports XNNPACK in any case.
-
-        The runtime lists all nodes of the file, then one DELEGATE node for each delegated part of the graph. The nodes
-        of a part are those on the paths from its outputs back to its inputs.
-        """
-        operations = self._interpreter._get_ops_details()
-        nodes = [operation for operation in operations if operation["op_name"] != "DELEGATE"]
-        producer = {int(tensor): node for node in nodes for tensor in node["outputs"]}
-        delegated: set[int] = set()
-        for part in operations:
-            if part["op_name"] != "DELEGATE":
-                continue
-            inputs_of_part = {int(tensor) for tensor in part["inputs"]}
-            open_tensors = [int(tensor) for tensor in part["outputs"]]
-            while open_tensors:
-                tensor = open_tensors.pop()
-                node = None if tensor in inputs_of_part else producer.get(tensor)
-                if node is not None and node["index"] not in delegated:
-                    delegated.add(node["index"])
-                    open_tensors += [int(tensor) for tensor in node["inputs"]]
-        return Delegation(len(delegated), len(nodes))
-
     def describe(self) -> InterpreterInfo:
         """Return the interpreter, and how much of the graph XNNPACK runs."""
+        delegated: int | None
+        nodes: int | None
         try:
-            delegated = self.delegation()
+            delegated, nodes = _count_delegated(self._interpreter._get_ops_details())
         except AttributeError:  # the list of nodes is not a public interface
-            return InterpreterInfo(self._name, self._version, None, None, None, self._threads)
-        delegate = "XNNPACK" if delegated.delegated else None
-        return InterpreterInfo(self._name, self._version, delegate, delegated.delegated, delegated.nodes, self._threads)
+            delegated, nodes = None, None
+        delegate = "XNNPACK" if delegated else None
+        return InterpreterInfo(self._name, self._version, delegate, delegated, nodes, self._threads)
 
     def close(self) -> None:
         """Release the runtime's memory. Idempotent. The model cannot be used afterwards."""
@@ -189,6 +161,29 @@ def _check_numpy(name: str) -> None:
     # tflite-runtime does not declare this, and can be imported with NumPy 2; it fails when it is used.
     if name == TFLITE_RUNTIME and int(np.__version__.partition(".")[0]) >= 2:
         raise ImportError(f"needs numpy below 2, not {np.__version__}")
+
+
+def _count_delegated(operations: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """Count the nodes that XNNPACK runs, and all nodes. The runtime's log reports XNNPACK in any case.
+
+    ``operations`` are all nodes of the file, then one DELEGATE node for each delegated part of the graph. The nodes of
+    a part are those on the paths from its outputs back to its inputs.
+    """
+    nodes = [operation for operation in operations if operation["op_name"] != "DELEGATE"]
+    producer = {int(tensor): node for node in nodes for tensor in node["outputs"]}
+    delegated: set[int] = set()
+    for part in operations:
+        if part["op_name"] != "DELEGATE":
+            continue
+        inputs_of_part = {int(tensor) for tensor in part["inputs"]}
+        open_tensors = [int(tensor) for tensor in part["outputs"]]
+        while open_tensors:
+            tensor = open_tensors.pop()
+            node = None if tensor in inputs_of_part else producer.get(tensor)
+            if node is not None and node["index"] not in delegated:
+                delegated.add(node["index"])
+                open_tensors += [int(tensor) for tensor in node["inputs"]]
+    return len(delegated), len(nodes)
 
 
 def _details(tensor: dict[str, Any]) -> TensorDetails:

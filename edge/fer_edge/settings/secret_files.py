@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fer_edge.errors import ConfigError
 
-SHORTEST_TOKEN = 16
+MIN_TOKEN_LENGTH = 16
 """Minimum length in characters of a token that protects a network service."""
 
 _LONGEST = 4096
@@ -73,11 +73,11 @@ def read_token(name: str, key: str) -> str:
     """Read a token as ``read_secret`` does, and check its length.
 
     Raises:
-        ConfigError: As ``read_secret``, or if the token has fewer than ``SHORTEST_TOKEN`` characters.
+        ConfigError: As ``read_secret``, or if the token has fewer than ``MIN_TOKEN_LENGTH`` characters.
     """
     token = read_secret(name, key)
-    if len(token) < SHORTEST_TOKEN:
-        raise ConfigError(f"{key}: the token must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16")
+    if len(token) < MIN_TOKEN_LENGTH:
+        raise ConfigError(f"{key}: the token must have at least {MIN_TOKEN_LENGTH} characters: openssl rand -hex 16")
     return token
 
 

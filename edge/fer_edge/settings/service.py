@@ -1,213 +1,314 @@
-"""Settings outside the pipeline: outputs, recovery, MQTT, webhook, status page and chip.
-
-An optional setting is None if it is not set.
-"""
+"""Settings outside the pipeline: outputs, recovery, MQTT, webhook, status page and chip."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-LONGEST_S = 7 * 86_400.0
-"""Maximum duration in seconds that a setting accepts. A longer one is probably in the wrong unit."""
+from msgspec import Meta
+
+from fer_edge.settings.base import Settings, require
+from fer_edge.settings.values import BudgetShare, Duration, Hour, QueueSize
+
+_OWNER_ONLY = "readable by its owner only"
+_CREDENTIAL = f"{_OWNER_ONLY}. A name without a folder is a systemd credential."
+_FULL_QUEUE = "When the queue is full, the oldest are dropped and counted."
+_CA_FILE = "/etc/fer-edge/ca.pem"
+
+Name = Annotated[str, Meta(min_length=1)]
+Topic = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^+#\x00/$]([^+#\x00]*[^+#\x00/])?$",
+        extra={"allowed": "a topic without + and #, without / at either end, and without $ at the start"},
+    ),
+]
+RetryWait = Annotated[float, Meta(ge=0.1, le=3600)]
 
 
-@dataclass(frozen=True, slots=True)
-class OutputSettings:
+class OutputSettings(Settings, frozen=True):
     """``[output]``: files to write, queues and privacy. If no file is set, events are only printed on the console."""
 
-    events: str | None = None
-    """File to which events are appended as JSON lines; ``-`` is standard output."""
-    trace: str | None = None
-    """File to which one JSON object is written for each processed frame."""
-    stats: str | None = None
-    """File for the statistics of the whole run, written at its end."""
-    annotate: str | None = None
-    """Video file (.mp4) of the frames with boxes and labels. It records people, and is therefore off by default."""
-    events_max_mib: float | None = None
-    """Size in MiB, 0.01..10^6, at which the events file is rotated to ``<name>.1``. None: no rotation."""
-    events_keep: int = 3
-    """Number of rotated events files to keep."""
-    events_gather_s: float = 0.0
-    """Seconds for which events are collected into one write, to reduce wear of the SD card; 0 writes each event
-    immediately. A power failure loses the collected events."""
-    events_sync_s: float | None = None
-    """Maximum time in seconds from a write to its ``fsync``, after which the events survive a power failure. 0 syncs
-    each write. None: the kernel decides when to write."""
-    hold: int = 10_000
-    """Maximum number of events queued for an output that is slow or fails. When the queue is full, the oldest event is
-    dropped and counted. When files are processed as fast as possible, the source waits instead."""
-    privacy: Literal["events", "aggregate"] = "events"
-    """``events`` outputs each event. ``aggregate`` outputs only counts, every ``aggregate_s`` seconds, without data
-    about individuals."""
-    aggregate_s: float = 60.0
-    """Period of these counts, in seconds."""
+    events: Annotated[
+        str | None,
+        Meta(
+            description='File to which events are appended as JSON lines; "-" is standard output.',
+            examples=["events.jsonl"],
+        ),
+    ] = None
+    trace: Annotated[
+        str | None,
+        Meta(
+            description="File to which one JSON object is written for each processed frame.", examples=["trace.jsonl"]
+        ),
+    ] = None
+    stats: Annotated[
+        str | None,
+        Meta(description="File for the statistics of the whole run, written at its end.", examples=["stats.json"]),
+    ] = None
+    annotate: Annotated[
+        str | None,
+        Meta(
+            description="Video file (.mp4) of the frames with boxes and labels. It records people, and is therefore off"
+            " by default.",
+            examples=["seen.mp4"],
+        ),
+    ] = None
+    events_max_mib: Annotated[
+        Annotated[float, Meta(ge=0.01, le=1_000_000)] | None,
+        Meta(
+            description="Size in MiB at which the events file is rotated to <name>.1. If not set, it is not rotated.",
+            examples=[8.0],
+        ),
+    ] = None
+    events_max_rotated: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)], Meta(description="Maximum number of rotated events files to keep.")
+    ] = 3
+    events_max_buffered_s: Annotated[
+        Hour,
+        Meta(
+            description="Maximum time in seconds for which events are collected into one write, to reduce wear of the"
+            " SD card; 0 writes each event immediately. A power failure loses the collected events."
+        ),
+    ] = 0.0
+    events_max_unsynced_s: Annotated[
+        Hour | None,
+        Meta(
+            description="Maximum time in seconds from a write to its `fsync`, after which the events survive a power"
+            " failure. 0 syncs each write. If not set, the kernel decides when to write.",
+            examples=[10.0],
+        ),
+    ] = None
+    max_queued_events: Annotated[
+        QueueSize,
+        Meta(
+            description="Maximum number of events queued for an output that is slow or fails. When the queue is full,"
+            " the oldest event is dropped and counted. When files are processed as fast as possible, the source waits"
+            " instead."
+        ),
+    ] = 10_000
+    privacy: Annotated[
+        Literal["events", "aggregate"],
+        Meta(
+            description="`events` outputs each event. `aggregate` outputs only counts, every `aggregate_s` seconds,"
+            " without data about individuals."
+        ),
+    ] = "events"
+    aggregate_s: Annotated[
+        Annotated[float, Meta(ge=1, le=86_400)], Meta(description="Period of these counts, in seconds.")
+    ] = 60.0
 
-    def __post_init__(self) -> None:
-        require(
-            self.events_max_mib is None or 0.01 <= self.events_max_mib <= 1e6,
-            "events_max_mib must be between 0.01 and 10^6",
-        )
-        require(1 <= self.events_keep <= 1000, "events_keep must be between 1 and 1000")
-        require(0 <= self.events_gather_s <= 3600, "events_gather_s must be between 0 and 3600 seconds")
-        sync_s = self.events_sync_s
-        require(sync_s is None or 0 <= sync_s <= 3600, "events_sync_s must be between 0 and 3600 seconds")
-        require(1 <= self.hold <= 1_000_000, "hold must be between 1 and 1000000")
-        require(1 <= self.aggregate_s <= 86_400, "aggregate_s must be between 1 and 86400 seconds")
 
-
-@dataclass(frozen=True, slots=True)
-class RecoverySettings:
+class RecoverySettings(Settings, frozen=True):
     """``[recovery]``: how to handle the loss of a camera or stream."""
 
-    reconnect: bool = False
-    """Reopen a lost camera or stream, with an unlimited number of attempts. If off, a lost source has ended."""
-    retry_after_s: float = 1.0
-    """Seconds before the first attempt to reopen a source. The wait doubles after each failed attempt."""
-    retry_most_s: float = 30.0
-    """Maximum wait between two attempts, in seconds, ``retry_after_s``..3600."""
-    dark_after_s: float = 10.0
-    """Seconds of dark frames after which a source enters the state ``dark``: it stays open, with little CPU load. 0
-    disables the check."""
-    frozen_after_s: float = 30.0
-    """Seconds of identical frames, bit for bit and not dark, after which a camera is lost. 0 disables the check."""
+    reconnect: Annotated[
+        bool,
+        Meta(
+            description="Reopen a lost camera or stream, with an unlimited number of attempts. If off, a lost source"
+            " has ended."
+        ),
+    ] = False
+    retry_min_s: Annotated[
+        RetryWait,
+        Meta(
+            description="Seconds before the first attempt to reopen a source. The wait doubles after each failed"
+            " attempt."
+        ),
+    ] = 1.0
+    retry_max_s: Annotated[
+        RetryWait, Meta(description="Maximum wait between two attempts, in seconds, at least `retry_min_s`.")
+    ] = 30.0
+    dark_after_s: Annotated[
+        Duration,
+        Meta(
+            description="Seconds of dark frames after which a source enters the state `dark`: it stays open, with"
+            " little CPU load. 0 disables the check."
+        ),
+    ] = 10.0
+    frozen_after_s: Annotated[
+        Duration,
+        Meta(
+            description="Seconds of identical frames, bit for bit and not dark, after which a camera is lost. 0"
+            " disables the check."
+        ),
+    ] = 30.0
 
-    def __post_init__(self) -> None:
-        require(0.1 <= self.retry_after_s <= 3600, "retry_after_s must be between 0.1 and 3600 seconds")
-        require(self.retry_after_s <= self.retry_most_s <= 3600, "retry_most_s must be between retry_after_s and 3600")
-        for name, seconds in (("dark_after_s", self.dark_after_s), ("frozen_after_s", self.frozen_after_s)):
-            require(0 <= seconds <= LONGEST_S, f"{name} must be between 0 and {LONGEST_S:.0f} seconds")
+    def _check(self) -> None:
+        """Check the order of the two waits. Raises ValueError."""
+        require(self.retry_min_s <= self.retry_max_s, "retry_max_s must be between retry_min_s and 3600")
 
 
-@dataclass(frozen=True, slots=True)
-class MqttSettings:
+class MqttSettings(Settings, frozen=True):
     """``[mqtt]``: the broker to which events and states are published (extra ``mqtt``)."""
 
-    host: str | None = None
-    """Host name or address of the broker. None: nothing is published."""
-    port: int | None = None
-    """TCP port of the broker, 1..65535. None: 1883, or 8883 with ``tls``."""
-    tls: bool = False
-    """Use TLS and verify the broker's certificate."""
-    ca_file: str | None = None
-    """File of CA certificates (PEM) that verify the broker. None: the system's."""
-    cert_file: str | None = None
-    """File of the client certificate (PEM)."""
-    key_file: str | None = None
-    """File of the client certificate's private key (PEM), readable by its owner only."""
-    username: str | None = None
-    """User name for the broker. None: no login."""
-    password_file: str | None = None
-    """File with the password, readable by its owner only. A name without a folder is a systemd credential."""
-    device: str | None = None
-    """Name of this device in topics and in Home Assistant. None: the host name."""
-    topic: str = "fer-edge"
-    """Prefix of all topics: ``<topic>/<device>/…``."""
-    keepalive_s: int = 30
-    """MQTT keep-alive interval in seconds: after this time without traffic, the client pings the broker."""
-    hold: int = 10_000
-    """Maximum number of messages queued while the broker is unreachable. When the queue is full, the oldest are
-    dropped and counted."""
-    home_assistant: bool = True
-    """Announce this device to Home Assistant (MQTT discovery)."""
-    discovery_prefix: str = "homeassistant"
-    """Prefix of Home Assistant's discovery topics."""
+    host: Annotated[
+        str | None,
+        Meta(
+            description="Host name or address of the broker. If not set, nothing is published.", examples=["localhost"]
+        ),
+    ] = None
+    port: Annotated[
+        Annotated[int, Meta(ge=1, le=65_535)] | None,
+        Meta(description="TCP port of the broker. If not set: 1883, or 8883 with `tls`.", examples=[1883]),
+    ] = None
+    tls: Annotated[bool, Meta(description="Use TLS and verify the broker's certificate.")] = False
+    ca_file: Annotated[
+        str | None,
+        Meta(
+            description="File of CA certificates (PEM) that verify the broker. If not set: the system's.",
+            examples=[_CA_FILE],
+        ),
+    ] = None
+    cert_file: Annotated[
+        str | None,
+        Meta(description="File of the client certificate (PEM).", examples=["/etc/fer-edge/client.pem"]),
+    ] = None
+    key_file: Annotated[
+        str | None,
+        Meta(
+            description=f"File of the client certificate's private key (PEM), {_OWNER_ONLY}.",
+            examples=["/etc/fer-edge/client.key"],
+        ),
+    ] = None
+    username: Annotated[
+        str | None, Meta(description="User name for the broker. If not set, there is no login.", examples=["camera"])
+    ] = None
+    password_file: Annotated[
+        str | None,
+        Meta(description=f"File with the password, {_CREDENTIAL}", examples=["/etc/fer-edge/mqtt-password"]),
+    ] = None
+    device: Annotated[
+        str | None,
+        Meta(
+            description="Name of this device in topics and in Home Assistant. If not set: the host name.",
+            examples=["door"],
+        ),
+    ] = None
+    topic: Annotated[Topic, Meta(description="Prefix of all topics: <topic>/<device>/…")] = "fer-edge"
+    keepalive_s: Annotated[
+        Annotated[int, Meta(ge=5, le=3600)],
+        Meta(
+            description="MQTT keep-alive interval in seconds: after this time without traffic, the client pings the"
+            " broker."
+        ),
+    ] = 30
+    max_queued_messages: Annotated[
+        QueueSize,
+        Meta(description=f"Maximum number of messages queued while the broker is unreachable. {_FULL_QUEUE}"),
+    ] = 10_000
+    home_assistant: Annotated[bool, Meta(description="Announce this device to Home Assistant (MQTT discovery).")] = True
+    discovery_prefix: Annotated[Topic, Meta(description="Prefix of Home Assistant's discovery topics.")] = (
+        "homeassistant"
+    )
 
     @property
     def broker_port(self) -> int:
         """The port to connect to: ``port``, or the default port if it is None."""
         return self.port or (8883 if self.tls else 1883)
 
-    def __post_init__(self) -> None:
-        require(self.port is None or 1 <= self.port <= 65_535, "port must be between 1 and 65535")
+    def _check(self) -> None:
+        """Check the keys that need each other. Raises ValueError."""
         require(not self.password_file or bool(self.username), "password_file needs a username")
         require((self.cert_file is None) == (self.key_file is None), "cert_file and key_file must be set together")
         require(self.tls or not (self.ca_file or self.cert_file), "ca_file and cert_file need tls = true")
-        for name, topic in (("topic", self.topic), ("discovery_prefix", self.discovery_prefix)):
-            good = bool(topic) and not set(topic) & set("+#\0") and not topic.startswith(("/", "$"))
-            require(
-                good and not topic.endswith("/"),
-                f"{name} must be a topic without + and #, without / at either end, and without $ at the start",
-            )
         require(self.device is None or bool(self.device.strip()), "device must not be empty")
-        require(5 <= self.keepalive_s <= 3600, "keepalive_s must be between 5 and 3600 seconds")
-        require(1 <= self.hold <= 1_000_000, "hold must be between 1 and 1000000")
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookSettings:
+class WebhookSettings(Settings, frozen=True):
     """``[webhook]``: the URL to which each event is posted as JSON."""
 
-    url: str | None = None
-    """http:// or https:// URL. None: nothing is posted."""
-    token_file: str | None = None
-    """File with the token for the Authorization header, readable by its owner only. A name without a folder is a
-    systemd credential."""
-    ca_file: str | None = None
-    """File of CA certificates (PEM) that verify the server. None: the system's."""
-    timeout_s: float = 5.0
-    """Timeout of one attempt, in seconds."""
-    retry_most_s: float = 60.0
-    """Maximum wait between two attempts, in seconds. The first wait is 1 s; it doubles after each failed attempt."""
-    hold: int = 1000
-    """Maximum number of events queued while the server fails. When the queue is full, the oldest are dropped and
-    counted."""
+    url: Annotated[
+        Annotated[str, Meta(pattern="^https?://", extra={"allowed": "a URL that begins with http:// or https://"})]
+        | None,
+        Meta(
+            description="http:// or https:// URL to which each event is posted as JSON. If not set, nothing is posted.",
+            examples=["https://example.org/hook"],
+        ),
+    ] = None
+    token_file: Annotated[
+        str | None,
+        Meta(
+            description=f"File with the token for the Authorization header, {_CREDENTIAL}",
+            examples=["/etc/fer-edge/webhook-token"],
+        ),
+    ] = None
+    ca_file: Annotated[
+        str | None,
+        Meta(
+            description="File of CA certificates (PEM) that verify the server. If not set: the system's.",
+            examples=[_CA_FILE],
+        ),
+    ] = None
+    timeout_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=300)], Meta(description="Timeout of one attempt, in seconds.")
+    ] = 5.0
+    retry_max_s: Annotated[
+        Annotated[float, Meta(ge=1, le=3600)],
+        Meta(
+            description="Maximum wait between two attempts, in seconds. The first wait is 1 s; it doubles after each"
+            " failed attempt."
+        ),
+    ] = 60.0
+    max_queued_events: Annotated[
+        QueueSize, Meta(description=f"Maximum number of events queued while the server fails. {_FULL_QUEUE}")
+    ] = 1000
 
-    def __post_init__(self) -> None:
-        require(
-            self.url is None or self.url.startswith(("http://", "https://")), "url must begin with http:// or https://"
-        )
-        require(0.1 <= self.timeout_s <= 300, "timeout_s must be between 0.1 and 300 seconds")
-        require(1 <= self.retry_most_s <= 3600, "retry_most_s must be between 1 and 3600 seconds")
-        require(1 <= self.hold <= 1_000_000, "hold must be between 1 and 1000000")
 
-
-@dataclass(frozen=True, slots=True)
-class WebSettings:
+class WebSettings(Settings, frozen=True):
     """``[web]``: the status page, and /metrics, /healthz and /readyz for monitoring (extra ``web``)."""
 
-    enabled: bool = False
-    """Run the web server."""
-    host: str = "127.0.0.1"
-    """Address to listen on. An address that other machines can reach requires ``token_file``."""
-    port: int = 8080
-    """Port to listen on, 0..65535. 0 selects a free port, which is printed."""
-    token_file: str | None = None
-    """File with the token required for access, readable by its owner only. A name without a folder is a systemd
-    credential."""
-    allowed_hosts: tuple[str, ...] = ()
-    """Host names accepted in requests, in addition to localhost and the listening address."""
-    preview: bool = False
-    """Show camera images on the page. They show people, and are therefore off by default."""
+    enabled: Annotated[
+        bool,
+        Meta(description="Serve the status page, and /metrics, /healthz and /readyz for monitoring."),
+    ] = False
+    host: Annotated[
+        Name,
+        Meta(description="Address to listen on. An address that other machines can reach requires `token_file`."),
+    ] = "127.0.0.1"
+    port: Annotated[
+        Annotated[int, Meta(ge=0, le=65_535)],
+        Meta(description="Port to listen on. 0 selects a free port, which is printed."),
+    ] = 8080
+    token_file: Annotated[
+        str | None,
+        Meta(
+            description=f"File with the token required for access, {_CREDENTIAL}",
+            examples=["/etc/fer-edge/web-token"],
+        ),
+    ] = None
+    allowed_hosts: Annotated[
+        tuple[Name, ...],
+        Meta(description="Host names accepted in requests, in addition to localhost and the listening address."),
+    ] = ()
+    preview: Annotated[
+        bool,
+        Meta(description="Show camera images on the page. They show people, and are therefore off by default."),
+    ] = False
 
-    def __post_init__(self) -> None:
-        require(0 <= self.port <= 65_535, "port must be between 0 and 65535")
-        require(bool(self.host), "host must not be empty")
-        require(all(self.allowed_hosts), "allowed_hosts must not contain an empty name")
 
-
-@dataclass(frozen=True, slots=True)
-class ChipSettings:
+class ChipSettings(Settings, frozen=True):
     """``[chip]``: reduce the CPU load of detection when the chip is hot."""
 
-    look_every_s: float = 5.0
-    """Interval in seconds at which temperature and throttling are read. 0 disables the readings."""
-    warm_c: float = 70.0
-    """Temperature in °C above which the budget for detection is reduced."""
-    hot_c: float = 78.0
-    """Temperature in °C from which the budget is minimal. The firmware of a Raspberry Pi throttles from 80 °C."""
-    least_share: float = 0.1
-    """Minimum share of the budget, 0.01..1, which applies from ``hot_c``."""
-    sysfs: str = "/sys"
-    """Mount point of sysfs, from which the chip's status is read."""
+    poll_interval_s: Annotated[
+        Hour,
+        Meta(description="Interval in seconds at which temperature and throttling are read. 0 disables the readings."),
+    ] = 5.0
+    warm_c: Annotated[
+        Annotated[float, Meta(ge=-50, le=150)],
+        Meta(description="Temperature in °C, below `hot_c`, above which the budget for detection is reduced."),
+    ] = 70.0
+    hot_c: Annotated[
+        Annotated[float, Meta(ge=-50, le=150)],
+        Meta(
+            description="Temperature in °C from which the budget is minimal. The firmware of a Raspberry Pi throttles"
+            " from 80 °C."
+        ),
+    ] = 78.0
+    min_budget_share: Annotated[
+        BudgetShare, Meta(description="Minimum share of the budget, which applies from `hot_c`.")
+    ] = 0.1
+    sysfs: Annotated[str, Meta(description="Mount point of sysfs, from which the chip's status is read.")] = "/sys"
 
-    def __post_init__(self) -> None:
-        require(0 <= self.look_every_s <= 3600, "look_every_s must be between 0 and 3600 seconds")
-        require(-50 <= self.warm_c < self.hot_c <= 150, "warm_c must be below hot_c, both between -50 and 150")
-        require(0.01 <= self.least_share <= 1, "least_share must be between 0.01 and 1")
-
-
-def require(condition: bool, problem: str) -> None:
-    """Raise ValueError with ``problem`` unless ``condition``; ``strict_toml`` turns it into a ConfigError."""
-    if not condition:
-        raise ValueError(problem)
+    def _check(self) -> None:
+        """Check the order of the two temperatures. Raises ValueError."""
+        require(self.warm_c < self.hot_c, "warm_c must be below hot_c")

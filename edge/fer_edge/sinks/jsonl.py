@@ -19,7 +19,7 @@ def open_events_file(settings: RuntimeSettings, board: StatusBoard, pace: Pace) 
     if output.events is None:
         return None
     max_bytes = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
-    sync_s = output.events_sync_s
-    file = LineFile(output.events, max_bytes=max_bytes, keep=output.events_keep, synced=sync_s is not None)
-    batching = Batching(output.events_gather_s, None if sync_s is None else file.sync, sync_s or 0.0)
+    sync_s = output.events_max_unsynced_s
+    file = LineFile(output.events, max_bytes=max_bytes, keep=output.events_max_rotated, synced=sync_s is not None)
+    batching = Batching(output.events_max_buffered_s, None if sync_s is None else file.sync, sync_s or 0.0)
     return managed(file, event_json_line, "events", settings, board, pace=pace, batching=batching)

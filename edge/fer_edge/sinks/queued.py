@@ -363,8 +363,8 @@ def managed(
     """
     sink: QueuedSink | DirectSink
     if pace.live or batching.gather_s or batching.sync is not None:
-        hold = settings.output.hold
-        retry_s = settings.recovery.retry_most_s if settings.recovery.reconnect else None
+        hold = settings.output.max_queued_events
+        retry_s = settings.recovery.retry_max_s if settings.recovery.reconnect else None
         sink = QueuedSink(transport, encode, name, hold=hold, pace=pace, max_retry_s=retry_s, batching=batching)
     else:
         sink = DirectSink(transport, encode, name)

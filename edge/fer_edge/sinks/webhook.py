@@ -109,7 +109,8 @@ def open_webhook(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> M
     hook = settings.webhook
     if hook.url is None:
         return None
-    sink = QueuedSink(Webhook(hook), _encode, "webhook", hold=hook.hold, pace=pace, max_retry_s=hook.retry_most_s)
+    max_queued, max_retry_s = hook.max_queued_events, hook.retry_max_s
+    sink = QueuedSink(Webhook(hook), _encode, "webhook", hold=max_queued, pace=pace, max_retry_s=max_retry_s)
     board.watch_sink(sink.status)
     return sink
 

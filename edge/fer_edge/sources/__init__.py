@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.redaction import redacted
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import camera, demo, file, folder
 from fer_edge.sources.newest import NewestFrameSource
 from fer_edge.sources.opening import Opening, Unopened, first_to_open

@@ -8,7 +8,7 @@ import cv2
 
 from fer_edge.errors import FerEdgeError, SourceLostError
 from fer_edge.images.gray import to_gray
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.types import UInt8Array
 
 DEFAULT_FPS = 25.0

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from fer_edge.protocols import FrameSource
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.opening import Unopened
 
 _NODE = re.compile(r"(?:/dev/video)?(\d{1,3})")

@@ -15,7 +15,7 @@ import numpy as np
 
 from fer_edge.images.files import decode_gray
 from fer_edge.protocols import ClosingSource, NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.types import Float32Array, Frame, UInt8Array
 
 DEMO_URI = "demo"

@@ -10,7 +10,7 @@ import cv2
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.images.files import check_readable
 from fer_edge.protocols import ClosingSource, NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import GrayReader, reported_fps
 from fer_edge.types import Frame
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fer_edge.images.files import is_image_file, list_images, read_gray
 from fer_edge.protocols import ClosingSource, NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.types import Frame
 

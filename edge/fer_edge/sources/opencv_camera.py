@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fer_edge.errors import SourceLostError
 from fer_edge.images.gray import to_gray
 from fer_edge.protocols import ClosingSource, NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import capture_time, reported_fps
 from fer_edge.types import Frame, UInt8Array, describe_type
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from fer_edge.errors import ConfigError
 from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.darkness import is_empty
 from fer_edge.types import Box, Frame, UInt8Array
 

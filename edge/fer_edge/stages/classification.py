@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import ModelError
-from fer_edge.model.bundle import ModelBundle, ModelManifest, ModelVariant
+from fer_edge.model.bundle import ModelBundle, ModelVariant
 from fer_edge.model.interpreter import LiteRtModel, TensorDetails, TensorModel
+from fer_edge.model.manifest import ModelManifest
 from fer_edge.model.quantization import Quantization, softmax
 from fer_edge.settings.runtime import ModelSettings
 from fer_edge.system.closing import Closing
@@ -55,7 +56,7 @@ class EmotionClassifier(Closing):
         """Label of each probability, in order."""
         self.crop_spec = CropSpec(manifest.input.height, manifest.input.width)
         """Size and margin of the crop that ``classify`` takes."""
-        self._io = chosen.io
+        self._input, self._output = chosen.io.input, chosen.io.output
         self._temperature = manifest.temperature
         self._model = load(chosen.path, threads)
         _check_contract(manifest, chosen, self._model)
@@ -82,8 +83,8 @@ class EmotionClassifier(Closing):
 
     def logits(self, pixels: UInt8Array) -> Float32Array:
         """Return the logits, float32 [labels], for ``pixels``, uint8 [height, width]."""
-        raw = self._model.invoke(_to_input(pixels[np.newaxis, :, :, np.newaxis], self._io.input))
-        return _from_output(raw[0], self._io.output)
+        raw = self._model.invoke(_to_input(pixels[np.newaxis, :, :, np.newaxis], self._input))
+        return _from_output(raw[0], self._output)
 
     def close(self) -> None:
         """Release the model. Idempotent."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fer_edge.settings.runtime import QualitySettings
+from fer_edge.settings.pipeline import QualitySettings
 from fer_edge.types import CropFault, FaceCrop, Float32Array
 
 OVEREXPOSED = 247

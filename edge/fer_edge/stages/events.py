@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from fer_edge.settings.runtime import EmotionSettings
+from fer_edge.settings.pipeline import EmotionSettings
 from fer_edge.types import (
     UNCERTAIN,
     EmotionEvent,
@@ -71,7 +72,7 @@ class Hysteresis:
         sure = values[top] >= self._settings.enter
         if self.label is None:
             return top if sure else None
-        if sure and values[top] - values[self.label] > self._settings.lead:
+        if sure and values[top] - values[self.label] > self._settings.min_lead:
             return top
         if values[self.label] < self._settings.exit:
             return top if sure else None
@@ -172,12 +173,11 @@ class EventBuilder:
         return EmotionEvent(kind, source, self._wall_clock(), now, track_id, emotion, previous, confidence)
 
 
-class _Reported:
+class _Reported(NamedTuple):
     """State of a track, and its emotion as last reported."""
 
-    def __init__(self, state: Hysteresis, last: TrackedEmotion) -> None:
-        self.state = state
-        self.last = last
+    state: Hysteresis
+    last: TrackedEmotion
 
 
 def _confidence(probabilities: EmotionProbabilities | None, label: int | None) -> float:

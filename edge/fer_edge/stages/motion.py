@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.settings.runtime import CASCADE_WINDOW, ScheduleSettings
+from fer_edge.settings.pipeline import CASCADE_WINDOW, ScheduleSettings
 from fer_edge.types import Box, Float32Array, SceneMotion, UInt8Array
 
 CELLS_PER_FACE = 3
@@ -82,7 +82,7 @@ class MotionDetector:
 
     def _reduced(self, gray: UInt8Array) -> Float32Array:
         height, width = gray.shape
-        columns = max(1, min(width, CELLS_PER_FACE * self._settings.full_search_width // CASCADE_WINDOW))
+        columns = max(1, min(width, CELLS_PER_FACE * self._settings.full_search_width_px // CASCADE_WINDOW))
         rows = max(1, min(height, round(columns * height / width)))
         step = max(1, height // (rows * _ROWS_PER_CELL))
         if self._buffers.cells.shape != (rows, columns):

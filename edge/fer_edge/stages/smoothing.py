@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer_edge.settings.runtime import EmotionSettings
+from fer_edge.settings.pipeline import EmotionSettings
 from fer_edge.types import EmotionProbabilities, Face, Track, TrackReading
 
 MAX_STEADY_DISTANCE = 0.25
@@ -27,8 +27,8 @@ class EmotionSmoother:
     def due(self, tracks: Sequence[Track], now: float) -> list[tuple[int, Face]]:
         """Return track id and face of those of ``tracks`` to classify at ``now``.
 
-        A track whose readings have agreed for ``smoothing_s`` is due ``classify_every_s`` after its last reading. All
-        other tracks with a face are due in every frame.
+        A track whose readings have agreed for ``smoothing_s`` is due ``classify_interval_s`` after its last reading.
+        All other tracks with a face are due in every frame.
         """
         return [
             (track.track_id, track.face)
@@ -53,7 +53,7 @@ class EmotionSmoother:
         state = self._states.get(track_id)
         if state is None or not state.readable or now - state.steady_since < self._settings.smoothing_s:
             return True
-        return now - state.read_at >= self._settings.classify_every_s
+        return now - state.read_at >= self._settings.classify_interval_s
 
     def _smoothed(self, track_id: int) -> EmotionProbabilities | None:
         state = self._states.get(track_id)

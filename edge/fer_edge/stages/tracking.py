@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from fer_edge.settings.runtime import WIDEST_S, TrackingSettings
+from fer_edge.settings.pipeline import MAX_REGION_GROWTH_S, TrackingSettings
 from fer_edge.types import Box, Face, Track
 
 MIN_IOU = 0.15
 """IoU of a predicted and a detected box from which they are associated by their overlap."""
 MAX_DISTANCE, MAX_DISTANCE_UNKNOWN = 0.8, 1.4
 """Limit of the distance between the centres, in mean box widths, for boxes that overlap less. It grows from the first
-to the second value within ``WIDEST_S`` after the position was last measured, like the region of the track's search."""
+to the second value within ``MAX_REGION_GROWTH_S`` of the last measured position, like the track's search region."""
 MAX_SIZE_RATIO = 1.8
 """Ratio of the widths up to which boxes are associated by distance."""
 POSITION_GAIN = 0.7
@@ -41,7 +41,7 @@ class Tracker:
 
     def predicted(self, now: float) -> tuple[Track, ...]:
         """Return the tracks with their boxes predicted for ``now``."""
-        return tuple(state.track(now, self._settings.confirm_hits) for state in self._states)
+        return tuple(state.track(now, self._settings.min_hits) for state in self._states)
 
     def relocate(self, now: float, boxes: Mapping[int, Box]) -> None:
         """Move the tracks that template matching found at ``now`` to their ``boxes``, by track id.
@@ -62,7 +62,7 @@ class Tracker:
     ) -> tuple[Track, ...]:
         """Associate detections with the tracks.
 
-        A track ends if searches for it have failed for longer than ``left_after_s``. A gap between frames, or a single
+        A track ends if searches for it have failed for longer than ``max_missed_s``. A gap between frames, or a single
         miss after one, does not end it, so low frame rates and tracks that are rarely searched are safe.
 
         Args:
@@ -93,7 +93,7 @@ class Tracker:
         return self.predicted(now)
 
     def judge(
-        self, now: float, doubted: Collection[int], rejected: Collection[int], sure: Collection[int] = ()
+        self, now: float, doubted: Collection[int], rejected: Collection[int], sure: Collection[int]
     ) -> tuple[Track, ...]:
         """Apply the verdict of the face verification.
 
@@ -110,7 +110,7 @@ class Tracker:
         for state in self._states:
             state.doubted = state.track_id in doubted
             if state.track_id in sure:
-                state.hits = max(state.hits, self._settings.confirm_hits)
+                state.hits = max(state.hits, self._settings.min_hits)
         return self.predicted(now)
 
     def clear(self) -> None:
@@ -120,9 +120,9 @@ class Tracker:
     def _ended(self, state: _TrackState, now: float) -> bool:
         if state.misses == 0:
             return False
-        if state.hits < self._settings.confirm_hits and state.misses >= state.hits:
+        if state.hits < self._settings.min_hits and state.misses >= state.hits:
             return True  # missed as often as it was found: a false detection
-        return now - state.missed_since > self._settings.left_after_s
+        return now - state.missed_since > self._settings.max_missed_s
 
 
 class _TrackState:
@@ -154,7 +154,7 @@ class _TrackState:
 
     def max_distance(self, now: float) -> float:
         """Return how far from its predicted centre the face may be detected, in box widths."""
-        unknown = min(max(0.0, now - self._located_at) / WIDEST_S, 1.0)
+        unknown = min(max(0.0, now - self._located_at) / MAX_REGION_GROWTH_S, 1.0)
         return MAX_DISTANCE + unknown * (MAX_DISTANCE_UNKNOWN - MAX_DISTANCE)
 
     def missed(self, now: float) -> None:
@@ -196,7 +196,7 @@ class _TrackState:
         self._height += POSITION_GAIN * (box.height - self._height)
         self._located_at = now
 
-    def track(self, now: float, confirm_hits: int) -> Track:
+    def track(self, now: float, min_hits: int) -> Track:
         """Return the track as a value, predicted for ``now``."""
         box = self.box_at(now)
         # The flags are stale if ``now`` is after the last frame; the times are ambiguous if two frames have the same.
@@ -206,7 +206,7 @@ class _TrackState:
             self.track_id,
             box,
             self.last_seen,
-            confirmed=self.hits >= confirm_hits and not self.doubted,
+            confirmed=self.hits >= min_hits and not self.doubted,
             face=None if self.misses and not matched else face,
             last_searched=self.last_searched,
             last_located=self._located_at,

@@ -33,7 +33,7 @@ READING_BIAS = -2.0
 """Added to each reading. The readings of a false detection resemble each other, so small positive ones must not add up
 to a proof. 99 % of real faces have readings above 2 (sequences of PublicTest); a cartoon face had 0.2 to 3.9."""
 SURE_READING = 4.0
-"""Reading from which a single detection confirms a track, without waiting for ``tracking.confirm_hits``."""
+"""Reading from which a single detection confirms a track, without waiting for ``tracking.min_hits``."""
 MAX_EVIDENCE = 6.0
 """Bound of a track's log-odds: a track that moves from a face to clutter ends after a few readings."""
 PROVEN_LOG_ODDS, REJECTED_LOG_ODDS = 1.5, -3.0

@@ -33,14 +33,16 @@ class Box:
         """Centre point (x, y) in pixels."""
         return self.x + self.width / 2, self.y + self.height / 2
 
-    def iou(self, other: Box) -> float:
-        """Return the intersection over union (IoU), 0..1; 0 if either box is empty."""
+    def intersection(self, other: Box) -> int:
+        """Return the number of pixels that both boxes cover; 0 if either is empty."""
         width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
         height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
-        if width <= 0 or height <= 0:
-            return 0.0
-        intersection = width * height
-        return intersection / (self.area + other.area - intersection)
+        return max(0, width) * max(0, height)
+
+    def iou(self, other: Box) -> float:
+        """Return the intersection over union (IoU), 0..1; 0 if either box is empty."""
+        intersection = self.intersection(other)
+        return intersection / (self.area + other.area - intersection) if intersection else 0.0
 
     def grown(self, factor: float) -> Box:
         """Return the box scaled about its centre by ``factor``, rounded to whole pixels."""

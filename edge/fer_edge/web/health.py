@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fer_edge.settings.redaction import redacted
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.status import DaemonStatus, SourceStatus
 
 STALE_AFTER_S = 30.0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import ConfigError, InputError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import atomic_path
 from fer_flash.settings import pi_checks
 from fer_flash.settings.pi_config import load_pi_config
@@ -207,7 +207,7 @@ def _filled_in(tables: dict[str, dict[str, Any]]) -> str:
         if found is None:
             lines.append(line)
         elif (key := found[1]) in (given := tables.get(table, {})):
-            lines.append(strict_toml.dump({key: given[key]}))
+            lines.append(dump_toml({key: given[key]}))
         else:
             lines.append(f"# {line}" if (table, key) in _SHOWN else line)
     return "".join(lines)

@@ -28,7 +28,7 @@ from importlib.resources import files
 from typing import Protocol
 
 from fer_edge.errors import InputError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.toml_files import dump_toml
 from fer_flash.first_boot.boot_file import BootFile
 from fer_flash.first_boot.boot_texts import cmdline_text, config_text
 from fer_flash.first_boot.network import netplan, wifi_connection, wired_connection
@@ -224,4 +224,4 @@ def _preseed_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFile
     unknown = sorted(set(used) - system.preseed_keys) if system.preseed_keys else []
     if unknown:
         raise InputError(f"this image's rpi-preseed does not know {', '.join(unknown)}; use a newer image")
-    return [BootFile("rpi-preseed.toml", strict_toml.dump(tables).encode("utf-8"))], []
+    return [BootFile("rpi-preseed.toml", dump_toml(tables).encode("utf-8"))], []

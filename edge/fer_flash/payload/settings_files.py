@@ -11,11 +11,12 @@ import tomllib
 from pathlib import Path, PurePosixPath
 
 from fer_edge.errors import ConfigError, InputError
-from fer_edge.model.bundle import MANIFEST_NAME, load_bundle
+from fer_edge.model.bundle import load_bundle
+from fer_edge.model.manifest import MANIFEST_NAME
 from fer_edge.service.install import default_config
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
-from fer_edge.settings.secret_files import SHORTEST_TOKEN, secret_in
+from fer_edge.settings.secret_files import MIN_TOKEN_LENGTH, secret_in
 from fer_edge.sources.picamera.source import camera_of
 from fer_flash.payload.payload_file import PayloadFile
 
@@ -82,8 +83,10 @@ def _named_files(config: Path, settings: RuntimeSettings) -> list[PayloadFile]:
             continue
         path, data = _beside(config, key, value, f'use a name without a folder, as in {key.split(".")[1]} = "secret"')
         secret = secret_in(data, str(path), key)
-        if key == "web.token_file" and len(secret) < SHORTEST_TOKEN:
-            raise ConfigError(f"{key}: the token must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16")
+        if key == "web.token_file" and len(secret) < MIN_TOKEN_LENGTH:
+            raise ConfigError(
+                f"{key}: the token must have at least {MIN_TOKEN_LENGTH} characters: openssl rand -hex 16"
+            )
         if "/" not in value:
             credentials.append(f"LoadCredential={value}:{SETTINGS_FOLDER / value}\n")
         found[path.name] = PayloadFile(f"secrets/{path.name}", data, secret=True)

@@ -7,13 +7,14 @@ files or given as hashes, and are never printed.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from fer_edge.errors import ConfigError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import Settings, decode
 from fer_edge.settings.secret_files import read_secret
+from fer_edge.settings.toml_files import read_toml
 from fer_flash.settings import pi_checks
 from fer_flash.settings.sha512_crypt import is_password_hash, sha512_crypt
 
@@ -22,8 +23,7 @@ Security = Literal["wpa2", "wpa3", "wpa2/wpa3", "open"]
 _MIN_PASSWORD = 8
 
 
-@dataclass(frozen=True, slots=True)
-class SystemSettings:
+class SystemSettings(Settings, frozen=True):
     """``[system]``: host name and language of the Pi."""
 
     hostname: str = "fer-edge"
@@ -35,25 +35,24 @@ class SystemSettings:
     timezone: str = "Etc/UTC"
     """Time zone, such as "Europe/Berlin"."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         pi_checks.check_hostname(self.hostname)
         pi_checks.check_locale(self.locale)
         pi_checks.check_keymap(self.keymap)
         pi_checks.check_timezone(self.timezone)
 
 
-@dataclass(frozen=True, slots=True)
-class UserSettings:
+class UserSettings(Settings, frozen=True):
     """``[user]``: the account that administers the Pi. It needs a password, or a key under ``[ssh]``."""
 
     name: str = ""
     """Name of the account, which may use sudo. Required."""
-    password_hash: str | None = field(default=None, repr=False)
+    password_hash: str | None = None
     """Hash of the password, as printed by `openssl passwd -6` or `mkpasswd` (sha512-crypt or yescrypt)."""
     password_file: str | None = None
     """File of mode 0600 with the password on one line; only its hash is written to the card."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if not self.name:  # _check_login reports it, after the other values were checked
             return
         pi_checks.check_user(self.name)
@@ -62,9 +61,12 @@ class UserSettings:
         if self.password_hash is not None and self.password_file is not None:
             raise ValueError("password_hash and password_file: give only one of them")
 
+    def __repr__(self) -> str:
+        """Return the fields without the hash, from which the password could be guessed."""
+        return f"UserSettings(name={self.name!r}, password_file={self.password_file!r})"
 
-@dataclass(frozen=True, slots=True)
-class SshSettings:
+
+class SshSettings(Settings, frozen=True):
     """``[ssh]``: login over the network."""
 
     enabled: bool = True
@@ -76,13 +78,12 @@ class SshSettings:
     key_files: tuple[str, ...] = ()
     """Files with such keys, such as "~/.ssh/id_ed25519.pub"."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         for key in self.keys:
             pi_checks.check_ssh_key(key)
 
 
-@dataclass(frozen=True, slots=True)
-class WifiSettings:
+class WifiSettings(Settings, frozen=True):
     """``[wifi]``: the wireless network; leave out ``ssid`` for none."""
 
     country: str = ""
@@ -97,7 +98,7 @@ class WifiSettings:
     hidden: bool = False
     """The network does not broadcast its name."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.country:
             pi_checks.check_country(self.country)
         if self.ssid is None:
@@ -111,8 +112,7 @@ class WifiSettings:
             raise ValueError('passphrase_file is required, except with security = "open", which must not have it')
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkSettings:
+class NetworkSettings(Settings, frozen=True):
     """``[network]``: IP addresses."""
 
     interface: str = "eth0"
@@ -124,7 +124,7 @@ class NetworkSettings:
     dns: tuple[str, ...] = ()
     """DNS servers; without them, host names are not resolved."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         pi_checks.check_interface(self.interface)
         if self.address:
             pi_checks.check_static(self.address, self.gateway, self.dns)
@@ -132,8 +132,7 @@ class NetworkSettings:
             raise ValueError("gateway and dns need an address; DHCP provides them")
 
 
-@dataclass(frozen=True, slots=True)
-class FerEdgeSettings:
+class FerEdgeSettings(Settings, frozen=True):
     """``[fer_edge]``: what runs on the Pi."""
 
     config: str | None = None
@@ -145,22 +144,21 @@ class FerEdgeSettings:
     bundle: str | None = None
     """Model bundle, a folder or a zip; by default the one in FER-Edge."""
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         pi_checks.check_source(self.source)
         if self.config is not None and self.source != "picamera2":
             raise ValueError("config and source: give only one of them; config names its own sources")
 
 
-@dataclass(frozen=True, slots=True)
-class PiSettings:
+class PiSettings(Settings, frozen=True):
     """All tables of a ``pi.toml``, as written there."""
 
-    system: SystemSettings = field(default_factory=SystemSettings)
-    user: UserSettings = field(default_factory=UserSettings)
-    ssh: SshSettings = field(default_factory=SshSettings)
-    wifi: WifiSettings = field(default_factory=WifiSettings)
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-    fer_edge: FerEdgeSettings = field(default_factory=FerEdgeSettings)
+    system: SystemSettings = SystemSettings()
+    user: UserSettings = UserSettings()
+    ssh: SshSettings = SshSettings()
+    wifi: WifiSettings = WifiSettings()
+    network: NetworkSettings = NetworkSettings()
+    fer_edge: FerEdgeSettings = FerEdgeSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +213,7 @@ def load_pi_config(path: Path, *, name: Path | None = None) -> PiConfig:
         ConfigError: with one line, if a value is missing or wrong, or a file cannot be read.
     """
     where = path if name is None else name
-    settings = strict_toml.parse(PiSettings, strict_toml.read_toml(path), str(where))
+    settings = decode(PiSettings, read_toml(path), str(where))
     loader = _Loader(where, path.parent)
     keys = loader.ssh_keys(settings.ssh)
     password_hash = loader.password_hash(settings.user)
@@ -320,4 +318,4 @@ class _Loader:
 
 def tables() -> dict[str, type]:
     """Return the settings class of each table, by its name."""
-    return {entry.name: type(getattr(PiSettings(), entry.name)) for entry in fields(PiSettings)}
+    return {name: type(getattr(PiSettings(), name)) for name in PiSettings.__struct_fields__}

@@ -12,8 +12,8 @@ SETTINGS = """\
 timeout_s = 5.0
 [recovery]
 reconnect = true
-retry_after_s = 1.0
-retry_most_s = 1.0
+retry_min_s = 1.0
+retry_max_s = 1.0
 """
 
 (camera,) = load_vivid()

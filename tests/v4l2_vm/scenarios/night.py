@@ -24,8 +24,8 @@ SETTINGS = f"""
 fourcc = "{FORMAT}"
 [recovery]
 reconnect = true
-retry_after_s = 0.5
-retry_most_s = 1.0
+retry_min_s = 0.5
+retry_max_s = 1.0
 dark_after_s = 5.0
 """
 MEASURED_S = 20.0

@@ -18,7 +18,8 @@ from fer_edge.doctor.cameras import check_cameras
 from fer_edge.doctor.checks import Context, Verdict
 from fer_edge.errors import SourceLostError
 from fer_edge.protocols import NoFrame
-from fer_edge.settings.runtime import RuntimeSettings, SourceSettings
+from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source, open_sources
 from fer_edge.sources.v4l2.capture import Capture
 from fer_edge.system.process_memory import resident_mib

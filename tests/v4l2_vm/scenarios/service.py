@@ -30,8 +30,8 @@ SETTINGS = f"""\
 uris = ["/dev/video0"]
 [recovery]
 reconnect = true
-retry_after_s = 1.0
-retry_most_s = 2.0
+retry_min_s = 1.0
+retry_max_s = 2.0
 [output]
 events = "{EVENTS}"
 """

@@ -10,8 +10,8 @@ SETTINGS = """\
 timeout_s = 5.0
 [recovery]
 reconnect = true
-retry_after_s = 0.5
-retry_most_s = 0.5
+retry_min_s = 0.5
+retry_max_s = 0.5
 """
 
 with watching("/dev/video0", settings=SETTINGS) as run:

@@ -15,8 +15,8 @@ uris = ["{DEVICE}"]
 timeout_s = 10.0
 [recovery]
 reconnect = true
-retry_after_s = 1.0
-retry_most_s = 1.0
+retry_min_s = 1.0
+retry_max_s = 1.0
 """
 
 camera = UsbCamera()

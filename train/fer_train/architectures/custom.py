@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fer_edge.errors import ConfigError, reason_of
-from fer_edge.settings import strict_toml
+from fer_edge.settings.toml_files import read_toml
 from fer_train.model import every_layer
 
 _PASSING = {"name", "dtype", "seed", "trainable", "build_config"}
@@ -48,7 +48,7 @@ def import_builder_of(run_config: Path) -> None:
     """Import the builder that a run's resolved recipe names, if any: what its layers are made of may be registered
     there. Raises ConfigError when it cannot be."""
     if run_config.is_file():
-        model = strict_toml.read_toml(run_config).get("model", {})
+        model = read_toml(run_config).get("model", {})
         name = str(model.get("architecture", "")) if isinstance(model, dict) else ""
         if ":" in name:
             load_builder(name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.augment import training_batch
@@ -60,9 +60,9 @@ def draw_augmentation(recipe: Recipe, dataset: Dataset) -> Iterator[Picture]:
 def alone(settings: AugmentSettings, kind: str) -> AugmentSettings:
     """``settings`` with ``kind`` alone, and that one for sure."""
     every = [field for fields in KINDS.values() for field in fields]
-    off = dataclasses.replace(settings, **dict.fromkeys(every, 0.0))
+    off = structs.replace(settings, **dict.fromkeys(every, 0.0))
     on = {field: 1.0 if field in _SURE else getattr(settings, field) for field in KINDS[kind]}
-    return dataclasses.replace(off, **on)
+    return structs.replace(off, **on)
 
 
 def _kinds(recipe: Recipe, dataset: Dataset, kinds: list[str]) -> Any:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import to_table
+from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_train.run_folder import STUDY
 from fer_train.tune.picture import draw
@@ -99,7 +100,7 @@ def write_results(out: Path, search: Search) -> Found:
     write_text_atomically(out / CSV, _csv(found))
     write_text_atomically(out / MARKDOWN, _markdown(found))
     if found.best is not None:
-        table = strict_toml.dump(strict_toml.to_table(search.best_recipe(found.best.values)))
+        table = dump_toml(to_table(search.best_recipe(found.best.values)))
         write_text_atomically(out / BEST, f"# The best of {found.counts()}.\n# {found.headline()}.\n{table}")
     if any(row.value is not None for row in found.rows):
         write_bytes_atomically(out / PICTURE, draw(found.rows, search))

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fer_edge.errors import ConfigError
-from fer_edge.settings import strict_toml
+from fer_edge.settings.base import Settings, decode, require, to_table
+from fer_edge.settings.toml_files import read_toml
 from fer_train.config import MOST, Recipe, TargetSettings, load_recipe
 
 MOST_TRIALS = 10_000
@@ -28,8 +29,7 @@ Values = dict[str, Any]
 """A value of each range, by its key: bool, int, float, str, or a list of these."""
 
 
-@dataclass(frozen=True, slots=True)
-class TuneSettings:
+class TuneSettings(Settings, frozen=True):
     """How to search; ``[tune.ranges]``, beside these keys, says where: see ``Search``."""
 
     trials: int = 30
@@ -51,13 +51,13 @@ class TuneSettings:
     keep: int = 3
     """The so many best trials keep their networks; of the others, settings, history and curves stay."""
 
-    def __post_init__(self) -> None:
-        _require(1 <= self.trials <= MOST_TRIALS, f"trials must be in 1..{MOST_TRIALS}")
-        _require(0 <= self.epochs <= MOST, f"epochs must be in 0..{MOST}")
-        _require(0 <= self.seed < 2**32, "seed must be in 0..4294967295")
-        _require(1 <= self.startup_trials <= MOST_TRIALS, f"startup_trials must be in 1..{MOST_TRIALS}")
-        _require(1 <= self.grace_epochs <= MOST, f"grace_epochs must be in 1..{MOST}")
-        _require(1 <= self.keep <= MOST_TRIALS, f"keep must be in 1..{MOST_TRIALS}")
+    def _check(self) -> None:
+        require(1 <= self.trials <= MOST_TRIALS, f"trials must be in 1..{MOST_TRIALS}")
+        require(0 <= self.epochs <= MOST, f"epochs must be in 0..{MOST}")
+        require(0 <= self.seed < 2**32, "seed must be in 0..4294967295")
+        require(1 <= self.startup_trials <= MOST_TRIALS, f"startup_trials must be in 1..{MOST_TRIALS}")
+        require(1 <= self.grace_epochs <= MOST, f"grace_epochs must be in 1..{MOST}")
+        require(1 <= self.keep <= MOST_TRIALS, f"keep must be in 1..{MOST_TRIALS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,15 @@ class Span:
 
     def __post_init__(self) -> None:
         numbers = (self.low, self.high, self.step or 1)
-        _require(all(map(math.isfinite, numbers)), "low, high and step must be finite")
-        _require(self.low < self.high, f"low must be below high, and {self.low!r} is not below {self.high!r}")
-        _require(not self.log or self.low > 0, "log needs a low above 0")
-        _require(not self.log or self.step is None, "log and step exclude each other")
+        require(all(map(math.isfinite, numbers)), "low, high and step must be finite")
+        require(self.low < self.high, f"low must be below high, and {self.low!r} is not below {self.high!r}")
+        require(not self.log or self.low > 0, "log needs a low above 0")
+        require(not self.log or self.step is None, "log and step exclude each other")
         if self.step is None:
             return
-        _require(self.step > 0, "step must be above 0")
+        require(self.step > 0, "step must be above 0")
         steps = (self.high - self.low) / self.step
-        _require(round(steps) >= 1 and math.isclose(steps, round(steps)), "high must be low and some whole steps")
+        require(round(steps) >= 1 and math.isclose(steps, round(steps)), "high must be low and some whole steps")
 
     def ends(self) -> list[Any]:
         """The values at which a recipe would be the first to refuse."""
@@ -103,10 +103,10 @@ class Choices:
     def __post_init__(self) -> None:
         inner = [each for value in self.values for each in (value if isinstance(value, list) else [value])]
         plain = all(isinstance(each, bool | int | float | str) for each in inner)
-        _require(plain, "choices must be numbers, strings, true or false, or lists of these")
+        require(plain, "choices must be numbers, strings, true or false, or lists of these")
         # As text: true is equal to 1, and is another choice.
         differ = len({json.dumps(value) for value in self.values}) == len(self.values)
-        _require(differ and len(self.values) >= 2, "choices must be two or more that differ")
+        require(differ and len(self.values) >= 2, "choices must be two or more that differ")
 
     def ends(self) -> list[Any]:
         """As ``Span.ends``."""
@@ -146,7 +146,7 @@ class Search:
         """What the recipe itself has, to compare with; None where a range leaves that out."""
         values: Values = {}
         for key, each in self.ranges.items():
-            inner: Any = strict_toml.to_table(self.recipe)
+            inner: Any = to_table(self.recipe)
             for part in key.split("."):
                 inner = inner.get(part) if isinstance(inner, Mapping) else None
             if inner is None or not each.holds(inner):
@@ -157,10 +157,10 @@ class Search:
     def to_table(self) -> dict[str, Any]:
         """Tables from which ``from_table`` makes the same search."""
         ranges = {key: _without_none(dataclasses.asdict(each)) for key, each in self.ranges.items()}
-        return {**strict_toml.to_table(self.recipe), "tune": {**dataclasses.asdict(self.settings), "ranges": ranges}}
+        return {**to_table(self.recipe), "tune": {**to_table(self.settings), "ranges": ranges}}
 
     def _recipe(self, values: Values, name: str, epochs: int) -> Recipe:
-        table = strict_toml.to_table(self.recipe)
+        table = to_table(self.recipe)
         table["name"] = name
         shown = ", ".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
         if epochs:
@@ -172,7 +172,7 @@ class Search:
             for part in path:
                 inner = inner.setdefault(part, {})
             inner[last] = copy.copy(value)
-        return strict_toml.parse(Recipe, table, f"with {shown}")
+        return decode(Recipe, table, f"with {shown}")
 
 
 def load_search(path: Path, recipe: Recipe | None = None) -> Search:
@@ -181,7 +181,7 @@ def load_search(path: Path, recipe: Recipe | None = None) -> Search:
     Raises ConfigError, with the key, for a file without ``[tune]``, for a range of a key that is not there or of
     another kind, and for values which the recipe would refuse.
     """
-    table = strict_toml.read_toml(path)
+    table = read_toml(path)
     recipe = recipe or load_recipe(path)
     if "tune" not in table:
         raise ConfigError(f"{path}: has no [tune]: name there what --tune is to search, as in [tune.ranges]")
@@ -192,13 +192,13 @@ def from_table(table: Mapping[str, Any], where: str) -> Search:
     """The search of which ``Search.to_table`` made ``table``. Raises ConfigError as ``load_search`` does."""
     own = {key: value for key, value in table.items() if key != "tune"}
     tune = {**table["tune"], "ranges": {key: _as_written(each) for key, each in table["tune"]["ranges"].items()}}
-    return _parse(strict_toml.parse(Recipe, own, where), tune, where)
+    return _parse(decode(Recipe, own, where), tune, where)
 
 
 def _parse(recipe: Recipe, tune: Any, where: str) -> Search:
     if not isinstance(tune, Mapping):
         raise ConfigError(f"{where}: tune must be a table, not {tune!r}")
-    settings = strict_toml.parse(_Tune, {"tune": {k: v for k, v in tune.items() if k != "ranges"}}, where).tune
+    settings = decode(_Tune, {"tune": {k: v for k, v in tune.items() if k != "ranges"}}, where).tune
     ranges = tune.get("ranges", {})
     if not isinstance(ranges, Mapping) or not ranges:
         raise ConfigError(f'{where}: tune.ranges must name what to search, as in "loop.learning_rate" = {{ … }}')
@@ -209,15 +209,13 @@ def _parse(recipe: Recipe, tune: Any, where: str) -> Search:
     return search
 
 
-@dataclass(frozen=True, slots=True)
-class _Tune:
+class _Tune(Settings, frozen=True):
     """The table ``tune`` by its name, so that a refusal tells it."""
 
-    tune: TuneSettings = dataclasses.field(default_factory=TuneSettings)
+    tune: TuneSettings = TuneSettings()
 
 
-@dataclass(frozen=True, slots=True)
-class _SpanTable:
+class _SpanTable(Settings, frozen=True):
     """What a range of numbers is written with; the numbers are kept as they are written."""
 
     low: float = math.nan
@@ -238,7 +236,7 @@ def _range(key: str, table: Any, where: str) -> Span | Choices:
             return Choices(tuple(table["choices"]))
         if kind not in (int, float):
             raise ConfigError(f"{where_key}: is no number; name {{ choices = [ … ] }}")
-        written = strict_toml.parse(_SpanTable, table, where_key)
+        written = decode(_SpanTable, table, where_key)
         if "low" not in table or "high" not in table:
             raise ConfigError(f"{where_key}: needs low and high, or choices")
         given = {name: table.get(name) for name in ("low", "high", "step")}
@@ -259,7 +257,7 @@ def _kind_of(key: str, where: str) -> Any:
     if key == "loop.averaged_epochs":
         raise ConfigError(f"{where}: tune.ranges: {key} cannot be searched: trials are compared by their best epoch")
     for part in key.split("."):
-        if not dataclasses.is_dataclass(kind):
+        if not _is_table(kind):
             raise ConfigError(f"{where}: tune.ranges: the recipe has no {key}")
         hints = typing.get_type_hints(kind)
         searchable = [name for name in hints if kind is not Recipe or name not in ("name", "data")]
@@ -268,11 +266,15 @@ def _kind_of(key: str, where: str) -> Any:
         kind = hints[part]
         if typing.get_origin(kind) is types.UnionType:
             kind = next(each for each in typing.get_args(kind) if each is not type(None))
-    if dataclasses.is_dataclass(kind):
+    if _is_table(kind):
         raise ConfigError(
             f'{where}: tune.ranges: {key} is a table; name a key in it, in quotes: "{key}.…" = {{ low = …, high = … }}'
         )
     return kind
+
+
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Settings)
 
 
 def _check_values(search: Search, where: str) -> None:
@@ -322,8 +324,3 @@ def _as_written(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_none(table: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in table.items() if value is not None}
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)

@@ -38,8 +38,10 @@ class MqttSink(ClosingSink):
         mqtt, self._pace = settings.mqtt, pace
         self._topics = Topics(mqtt.topic, mqtt.device or socket.gethostname(), settings.output.privacy == "aggregate")
         publisher = Publisher(self._topics, board, mqtt.discovery_prefix if mqtt.home_assistant else None)
-        broker, max_retry_s = broker_of(mqtt, self._topics.device), settings.recovery.retry_most_s
-        self._connection = Connection(broker, publisher, hold=mqtt.hold, max_retry_s=max_retry_s, pace=pace)
+        broker, max_retry_s = broker_of(mqtt, self._topics.device), settings.recovery.retry_max_s
+        self._connection = Connection(
+            broker, publisher, hold=mqtt.max_queued_messages, max_retry_s=max_retry_s, pace=pace
+        )
 
     def emit(self, event: EmotionEvent) -> None:
         """Queue ``event`` for the broker."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
 from fer_edge.protocols import ClosingSource, NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS, capture_time
 from fer_edge.sources.opening import Unopened
 from fer_edge.sources.picamera.sensor_modes import (

@@ -13,7 +13,7 @@ import cv2
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import ClosingSource, NoFrame
 from fer_edge.settings.redaction import redacted
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import GrayReader, reported_fps
 from fer_edge.sources.file import VideoFileSource
 from fer_edge.sources.opening import Unopened

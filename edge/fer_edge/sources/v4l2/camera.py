@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import ClosingSource, NoFrame
-from fer_edge.settings.runtime import SourceSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS, capture_time
 from fer_edge.sources.opencv_camera import OpenCVCamera, warn_about_picamera2_settings
 from fer_edge.sources.v4l2 import structs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fer_edge.settings.runtime import DetectorSettings
+from fer_edge.settings.pipeline import DetectorSettings
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.stages.detection.yunet import YuNetFaceDetector
 

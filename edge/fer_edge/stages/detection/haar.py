@@ -11,7 +11,7 @@ import numpy as np
 
 from fer_edge.errors import ModelError
 from fer_edge.images.resample import resample
-from fer_edge.settings.runtime import CASCADE_WINDOW, DetectorSettings
+from fer_edge.settings.pipeline import CASCADE_WINDOW, DetectorSettings
 from fer_edge.stages.detection.overlaps import suppress_overlaps
 from fer_edge.types import Box, Face, Search, UInt8Array, check_gray
 
@@ -56,7 +56,7 @@ class HaarFaceDetector:
         if min(small_width, small_height) < CASCADE_WINDOW:
             return []
         patch = gray[area.y : area.y + area.height, area.x : area.x + area.width]
-        low = round((self._settings.min_face if search.min_face is None else search.min_face) * scale)
+        low = round((self._settings.min_face_px if search.min_face is None else search.min_face) * scale)
         high = 0 if search.max_face is None else max(CASCADE_WINDOW, round(search.max_face * scale))
         settings = self._settings
         found, _, weights = self._cascade.detectMultiScale3(

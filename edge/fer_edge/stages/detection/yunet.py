@@ -12,7 +12,7 @@ import numpy as np
 
 from fer_edge.errors import ConfigError
 from fer_edge.images.resample import resample
-from fer_edge.settings.runtime import YUNET_MIN_PX, DetectorSettings
+from fer_edge.settings.pipeline import YUNET_MIN_PX, DetectorSettings
 from fer_edge.stages.detection.overlaps import suppress_overlaps
 from fer_edge.stages.detection.yunet_model import STRIDE, load_model
 from fer_edge.types import Box, Face, Search, UInt8Array, check_gray
@@ -50,7 +50,7 @@ class YuNetFaceDetector:
             raise ConfigError("YuNetFaceDetector needs DetectorSettings with a model")
         self._settings = settings
         min_score = min(settings.min_score, settings.known_min_score)
-        self._model = load_model(Path(settings.model), min_score, settings.max_overlap)
+        self._model = load_model(Path(settings.model), min_score, settings.max_iou)
 
     def detect(self, gray: UInt8Array, search: Search) -> list[Face]:
         """Return the faces whose centre is in ``search.region`` of ``gray``, uint8 [H, W], by descending score.
@@ -67,7 +67,7 @@ class YuNetFaceDetector:
         if min(area.width, area.height) * search.scale < YUNET_MIN_PX:
             return []
         settings = self._settings
-        min_face = settings.min_face if search.min_face is None else search.min_face
+        min_face = settings.min_face_px if search.min_face is None else search.min_face
         max_face = min(math.inf if search.max_face is None else search.max_face, max(area.width, area.height))
         min_score = settings.known_min_score if search.known else settings.min_score
         faces = [

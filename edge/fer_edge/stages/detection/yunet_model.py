@@ -22,7 +22,7 @@ import numpy as np
 
 from fer_edge.errors import ModelError, reason_of
 from fer_edge.images.files import decode_gray
-from fer_edge.settings.runtime import YUNET_FILE, YUNET_PAGE
+from fer_edge.settings.pipeline import YUNET_FILE, YUNET_PAGE
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Box, Float32Array, UInt8Array
 
@@ -92,20 +92,20 @@ def read_model(path: Path) -> ModelFile:
 class YuNetModel:
     """A YuNet network for grey images. Not thread-safe."""
 
-    def __init__(self, file: ModelFile, min_score: float, max_overlap: float) -> None:
+    def __init__(self, file: ModelFile, min_score: float, max_iou: float) -> None:
         """Load a network.
 
         Args:
             file: The model file.
             min_score: Score below which detections are left out, 0..1.
-            max_overlap: IoU with a detection of higher score above which a detection is left out.
+            max_iou: IoU with a detection of higher score above which a detection is left out.
 
         Raises:
             ModelError: If OpenCV has no FaceDetectorYN or refuses the file.
         """
         if not hasattr(cv2, "FaceDetectorYN"):
             raise ModelError(f"OpenCV {cv2.__version__} has no FaceDetectorYN: pip install opencv-python-headless")
-        self._file, self._min_score, self._max_overlap = file, min_score, max_overlap
+        self._file, self._min_score, self._max_overlap = file, min_score, max_iou
         self._networks: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self.run(np.zeros((STRIDE, STRIDE), np.uint8))
 
@@ -149,7 +149,7 @@ class YuNetModel:
         return ModelError(f"{self._file.path}: not a YuNet model: {reason}; use {YUNET_FILE} from {YUNET_PAGE}")
 
 
-def load_model(path: Path, min_score: float, max_overlap: float) -> YuNetModel:
+def load_model(path: Path, min_score: float, max_iou: float) -> YuNetModel:
     """Read the file at ``path``, test it in another process unless it is a published one, and load it.
 
     See ``YuNetModel`` for the arguments.
@@ -160,7 +160,7 @@ def load_model(path: Path, min_score: float, max_overlap: float) -> YuNetModel:
     file = read_model(path)
     if file.name is None:
         test_in_subprocess(file)
-    return YuNetModel(file, min_score, max_overlap)
+    return YuNetModel(file, min_score, max_iou)
 
 
 def test_in_subprocess(file: ModelFile) -> None:

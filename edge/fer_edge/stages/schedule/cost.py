@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fer_edge.settings.runtime import CASCADE_WINDOW, YUNET_MIN_PX, DetectorSettings
+from fer_edge.settings.pipeline import CASCADE_WINDOW, YUNET_MIN_PX, DetectorSettings
 from fer_edge.types import Search
 
 COST_GAIN = 0.2

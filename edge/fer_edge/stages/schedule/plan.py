@@ -6,14 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fer_edge.settings.runtime import LEAST_BUDGET as MIN_BUDGET_SHARE
-from fer_edge.settings.runtime import WIDEST_S, DetectorSettings, ScheduleSettings
+from msgspec import structs
+
+from fer_edge.settings.pipeline import MAX_REGION_GROWTH_S, DetectorSettings, ScheduleSettings
+from fer_edge.settings.values import MIN_BUDGET_SHARE
 from fer_edge.stages.schedule.cost import SearchCost
 from fer_edge.stages.schedule.tiles import DetectorProfile, alternate_tiles, sweep_tiles
 from fer_edge.types import SceneMotion, Search, Track
 
 SWEEP_TIME_SHARE, LARGE_FACE_TIME_SHARE = 0.7, 0.13
-"""Share of ``acquire_within_s`` in which all tiles are searched once; the rest is for confirming what was found. The
+"""Share of ``max_acquire_s`` in which all tiles are searched once; the rest is for confirming what was found. The
 second value applies to the levels of larger faces while no face is in view: a near face crosses the image fastest, its
 searches are cheap, and repeated searches make up for misses."""
 SETTLE_S = 0.5
@@ -82,7 +84,7 @@ class Scheduler:
         if budget_share != self._share:
             self._share = budget_share
             share = max(MIN_BUDGET_SHARE, self._settings.budget_share * budget_share)
-            self._affordable = replace(self._settings, budget_share=share)
+            self._affordable = structs.replace(self._settings, budget_share=share)
         searches, self._state = plan_searches(
             motion, tracks, now, self._cost, self._state, self._affordable, self._profile
         )
@@ -108,8 +110,8 @@ def plan_searches(
 ) -> tuple[tuple[Search, ...], ScheduleState]:
     """Plan the searches of one frame.
 
-    The first frame is searched as a whole, as far as ``budget_ms`` allows, so that faces already in view are found at
-    once.
+    The first frame is searched as a whole, as far as ``budget_max_ms`` allows, so that faces already in view are
+    found at once.
 
     Args:
         motion: Size of the frame, and where it changed.
@@ -136,7 +138,7 @@ def plan_searches(
     ]
     no_face_in_view = all(track.lost and not track.matched for track in tracks)
     periods = [
-        settings.acquire_within_s
+        settings.max_acquire_s
         * (LARGE_FACE_TIME_SHARE if no_face_in_view and tile.scale < tiles[0].scale else SWEEP_TIME_SHARE)
         for tile in tiles
     ]
@@ -162,7 +164,7 @@ def plan_searches(
     searched = tuple(view in chosen for view in views)
     tiles_at = tuple(now if done else at for done, at in zip(searched, tiles_at, strict=True))
     alternate = tuple(done != other for done, other in zip(searched, alternate, strict=True))
-    if settings.acquire_within_s > 0:
+    if settings.max_acquire_s > 0:
         followed = tuple(track.box.grown(MASK_SIDE) for track in tracks if track.followed)
         chosen = tuple(replace(search, hidden=followed) if search.track_id is None else search for search in chosen)
     return chosen, ScheduleState(now, 0.0 if first else left, tiles_at, motion.frame_size, alternate)
@@ -173,7 +175,7 @@ def _track_search(
 ) -> Search:
     """Return the search for ``track``; its region grows with the time since the position was last measured."""
     steady = track.followed
-    unknown_s = min(max(0.0, now - max(track.last_seen, track.last_located)), WIDEST_S)
+    unknown_s = min(max(0.0, now - max(track.last_seen, track.last_located)), MAX_REGION_GROWTH_S)
     ratio = STEADY_RATIO if steady else UNSURE_RATIO
     face = max(1, track.box.width)
     margin = settings.region_margin + settings.region_growth * unknown_s + (0.0 if track.confirmed else UNSURE_MARGIN)
@@ -197,7 +199,7 @@ def _track_overdue(track: Track, motion: SceneMotion, now: float, elapsed: float
     if not track.matched and not is_static:
         return max(1.0, late)
     # A static face that is not matched went dark, since a change of brightness is not motion: normal interval.
-    interval_s = settings.still_look_s if is_static and track.matched else settings.look_every_s
+    interval_s = settings.still_search_interval_s if is_static and track.matched else settings.search_interval_s
     return waited / max(interval_s - elapsed / 2, elapsed / 2, 1e-3)
 
 
@@ -212,11 +214,11 @@ def _tile_overdue(
 ) -> float:
     """Return the time since the tile's last search ``at`` as a multiple of its search interval."""
     overdue = (now - at) / max(period, 1e-3)
-    if overdue < 1 or settings.acquire_within_s == 0:
+    if overdue < 1 or settings.max_acquire_s == 0:
         return overdue
     # Usually the whole frame is static, which ``newest`` shows without a look-up for each tile.
     if _is_static(newest, at, settings) or _is_static(motion.last_unexplained(tile.region), at, settings):
-        return (now - at) / max(settings.still_look_s, settings.acquire_within_s)
+        return (now - at) / max(settings.still_search_interval_s, settings.max_acquire_s)
     return overdue
 
 
@@ -238,7 +240,7 @@ def _afford(
     until the credit has recovered.
     """
     chosen: list[Search] = []
-    max_s = math.inf if settings.budget_ms is None else settings.budget_ms / 1e3
+    max_s = math.inf if settings.budget_max_ms is None else settings.budget_max_ms / 1e3
     spent = 0.0
     for search in wanted:
         seconds = cost.of(search)

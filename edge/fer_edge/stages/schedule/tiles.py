@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fer_edge.settings.runtime import CASCADE_WINDOW, YUNET_WINDOW, DetectorSettings, ScheduleSettings
+from fer_edge.settings.pipeline import CASCADE_WINDOW, YUNET_WINDOW, DetectorSettings, ScheduleSettings
 from fer_edge.types import Box, Search
 
 MAX_TILE_PX = 200
@@ -29,7 +29,7 @@ class DetectorProfile:
     Attributes:
         min_face: Width of the smallest face to find, in pixels of the frame.
         window: Width in pixels of the smallest face that the detector can find. The frame is reduced until a face of
-            ``min_face`` has this width, or further if it is still wider than ``full_search_width``.
+            ``min_face`` has this width, or further if it is still wider than ``full_search_width_px``.
         max_tile_px: Longer side of a tile, in pixels of the reduced frame.
         max_last_level_px: Longer side of the reduced frame at which a single search covers all larger faces.
         last_level_zoom: Factor by which that level is reduced less than by the next half.
@@ -48,11 +48,11 @@ class DetectorProfile:
     def of(cls, detector: DetectorSettings) -> DetectorProfile:
         """Return the profile of the detector that the settings name."""
         if detector.kind == "yunet":
-            return cls(detector.min_face, YUNET_WINDOW, max_tile_px=240, max_last_level_px=240, last_level_zoom=1.0)
-        return cls(detector.min_face, alternate_zoom=detector.scale_factor**-0.5)
+            return cls(detector.min_face_px, YUNET_WINDOW, max_tile_px=240, max_last_level_px=240, last_level_zoom=1.0)
+        return cls(detector.min_face_px, alternate_zoom=detector.scale_factor**-0.5)
 
     def scaled_px(self, pixels: int) -> float:
-        """Convert ``full_search_width`` or ``face_px``, which are set for the cascade's window, to this detector's."""
+        """Convert a width in pixels that is set for the cascade's window to this detector's window."""
         return pixels * self.window / CASCADE_WINDOW
 
 
@@ -67,11 +67,12 @@ def sweep_tiles(
     searched for.
     """
     width, height = frame_size
-    if settings.acquire_within_s == 0:
+    if settings.max_acquire_s == 0:
         # Reduced by its longer side: a tall frame searched as a whole must not cost a multiple of a wide one.
-        scale = min(1.0, profile.scaled_px(settings.full_search_width) / max(1, *frame_size))
+        scale = min(1.0, profile.scaled_px(settings.full_search_width_px) / max(1, *frame_size))
         return (Search(Box(0, 0, width, height), scale, max(profile.window / scale, profile.min_face)),)
-    scale = min(1.0, profile.scaled_px(settings.full_search_width) / max(1, width), profile.window / profile.min_face)
+    full_width = profile.scaled_px(settings.full_search_width_px)
+    scale = min(1.0, full_width / max(1, width), profile.window / profile.min_face)
     min_face = profile.window / scale
     tiles: list[Search] = []
     while max(width, height) * scale > profile.max_last_level_px:
@@ -89,7 +90,7 @@ def alternate_tiles(
 ) -> tuple[Search, ...]:
     """Return the tiles of ``sweep_tiles`` at their alternate scale, see ``DetectorProfile``."""
     tiles = sweep_tiles(frame_size, settings, profile)
-    if settings.acquire_within_s == 0:
+    if settings.max_acquire_s == 0:
         return tiles  # every frame is searched as a whole, and must find the faces of all sizes
     return tuple(
         replace(

@@ -1,0 +1,165 @@
+"""``[source]``: where frames come from, camera controls, and the preprocessing of frames."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from fer_edge.settings.base import Settings, require
+from fer_edge.settings.values import MAX_IMAGE_SIDE_PX, ImageSide, PixelFormatName, Rate
+
+_NEAREST = "to request from a camera, which may choose the nearest it supports. Ignored for files."
+
+
+class SourceSettings(Settings, frozen=True):
+    """``[source]``: where frames come from, camera controls, and the preprocessing of frames.
+
+    >>> SourceSettings(uris=("demo",), rotate=90).rotate
+    90
+    """
+
+    uris: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Sources, in the form used on the command line: "demo", a video or image file, a folder of'
+            ' images, "0" or "/dev/video0", "/dev/v4l/by-id/…" (the stable name of a camera; fer-edge doctor lists'
+            ' them), "picamera2", "picamera2:ID" (fer-edge doctor lists the ids), "rtsp://…" or "http(s)://…". Several'
+            " sources run in parallel."
+        ),
+    ] = ()
+    width: Annotated[ImageSide | None, Meta(description=f"Frame width in pixels {_NEAREST}", examples=[640])] = None
+    height: Annotated[ImageSide | None, Meta(description=f"Frame height in pixels {_NEAREST}", examples=[480])] = None
+    fourcc: Annotated[
+        PixelFormatName,
+        Meta(
+            description="Pixel format of a USB camera (v4l2-ctl --list-formats shows the supported ones). `auto` is"
+            " MJPG above 640x480 pixels if the camera supports it, otherwise the driver's current format."
+        ),
+    ] = "auto"
+    fps: Annotated[
+        Rate | None,
+        Meta(
+            description="Frames per second to request from a camera, and to assume for images and for videos without a"
+            " frame rate.",
+            examples=[15.0],
+        ),
+    ] = None
+    sensor_mode: Annotated[
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^(full|auto|[1-9]\d{1,4}x[1-9]\d{1,4})$",
+                extra={"allowed": '"full", "auto", or a size such as "1640x1232"'},
+            ),
+        ],
+        Meta(
+            description="Sensor mode of a picamera2 camera. `full` is the smallest mode with the full field of view at"
+            " `fps`. `auto` is picamera2's choice for the frame size, which may have a smaller field of view. A size"
+            " selects the mode of that size."
+        ),
+    ] = "full"
+    rotate: Annotated[Literal[0, 90, 180, 270], Meta(description="Clockwise rotation of each frame, in degrees.")] = 0
+    mirror: Annotated[bool, Meta(description="Swap left and right, after the rotation.")] = False
+    region: Annotated[
+        tuple[float, ...],
+        Meta(
+            description="Part of the frame to process, as [x, y, width, height], after `rotate` and `mirror`. The"
+            " values are fractions of the frame if all are at most 1, otherwise pixels. Boxes are relative to the"
+            " region's top-left corner. Empty: the whole frame."
+        ),
+    ] = ()
+    mask: Annotated[
+        tuple[tuple[float, ...], ...],
+        Meta(
+            description="Zones to black out, each as [x, y, width, height] or as a polygon [x1, y1, x2, y2, x3, y3, …]."
+            " The values are pixels or fractions of the frame after `rotate` and `mirror`, regardless of `region`."
+        ),
+    ] = ()
+    low_light: Annotated[
+        Literal["off", "clahe", "gamma"],
+        Meta(
+            description="Contrast enhancement of dark frames: `clahe` works on each tile, `gamma` on the whole frame."
+            " The classifier receives the enhanced frame."
+        ),
+    ] = "off"
+    exposure_us: Annotated[
+        Annotated[int, Meta(ge=1, le=10**9)] | None,
+        Meta(description="Exposure time of a camera in microseconds. If not set, it is automatic.", examples=[10000]),
+    ] = None
+    gain: Annotated[
+        Annotated[float, Meta(ge=0, le=10_000)] | None,
+        Meta(
+            description="Analogue gain of a picamera2 camera (1: no gain), or gain of a USB camera in its own units. If"
+            " not set, it is automatic.",
+            examples=[2.0],
+        ),
+    ] = None
+    ev: Annotated[
+        Annotated[float, Meta(ge=-8, le=8)] | None,
+        Meta(
+            description="Exposure compensation of a picamera2 camera in stops. If not set: the camera's default.",
+            examples=[0.5],
+        ),
+    ] = None
+    autofocus: Annotated[
+        bool | None,
+        Meta(
+            description="Continuous autofocus, for cameras that support it. If not set: the camera's default.",
+            examples=[False],
+        ),
+    ] = None
+    lens_position: Annotated[
+        Annotated[float, Meta(ge=0, le=32)] | None,
+        Meta(description="Fixed focus of a picamera2 camera in dioptres: 0 is infinity, 10 is 10 cm.", examples=[1.0]),
+    ] = None
+    timeout_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=3600)],
+        Meta(
+            description="Seconds without a frame after which a camera or stream is lost. Opening one may take three"
+            " times as long."
+        ),
+    ] = 10.0
+    max_fps: Annotated[
+        Rate | None,
+        Meta(
+            description="Maximum number of frames to process per second of the source's time; the others are skipped."
+            " If not set, there is no limit.",
+            examples=[10.0],
+        ),
+    ] = None
+    realtime: Annotated[
+        bool,
+        Meta(
+            description="Play files in real time like a camera, and skip frames when processing is too slow. The demo"
+            " scene then runs indefinitely."
+        ),
+    ] = False
+
+    def _check(self) -> None:
+        """Check zones, and focus settings that exclude each other. Raises ValueError."""
+        if self.region:
+            require(len(self.region) == 4, "region must be [x, y, width, height]")
+            _check_zone("region", self.region)
+        for zone in self.mask:
+            polygon = len(zone) >= 6 and len(zone) % 2 == 0
+            require(
+                len(zone) == 4 or polygon, "mask: a zone must be [x, y, width, height] or a polygon of 3 or more points"
+            )
+            _check_zone("mask", zone)
+        require(not (self.autofocus and self.lens_position is not None), "lens_position needs autofocus off")
+
+
+def _check_zone(name: str, zone: tuple[float, ...]) -> None:
+    """Check that ``zone`` holds fractions of the frame or whole pixels, and that a rectangle (4 values) is not empty.
+
+    Raises:
+        ValueError: If it does not; the message starts with ``name``.
+    """
+    inside = all(0 <= value <= MAX_IMAGE_SIDE_PX for value in zone)
+    require(inside, f"{name}: values must be between 0 and {MAX_IMAGE_SIDE_PX}")
+    shares = max(zone) <= 1
+    whole = all(value == int(value) for value in zone)
+    require(shares or whole, f"{name}: values must be whole pixels, or fractions that are all at most 1")
+    if len(zone) == 4:
+        require(zone[2] > 0 and zone[3] > 0, f"{name}: width and height must be above 0")
