@@ -7,8 +7,8 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge.sinks.base import Pace
 from fer_edge.sinks.mqtt.outbox import WINDOW, Message, Outbox
-from fer_edge.sinks.pace import Pace
 
 
 class Sent:

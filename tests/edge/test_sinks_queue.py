@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
-from fer_edge.sinks.pace import Pace
+from fer_edge.sinks.base import Pace
 from fer_edge.sinks.queued import Batching, EventRejectedError, QueuedSink
 from fer_edge.types import EmotionEvent
 from support.events import numbered

@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from fer_edge.protocols import ClosingSink
 from fer_edge.sinks.base import ManagedSink
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts, FrameResult
 
@@ -61,7 +60,7 @@ class _Interval:
             self._seconds[emotion] += max(0.0, now - max(since, self.start))
 
 
-class AggregatingSink(ClosingSink):
+class AggregatingSink(ManagedSink):
     """Count events, and emit one ``counts`` event for each source and interval to ``sink``.
 
     ``source_lost`` and ``source_back`` are passed on. Intervals begin at whole multiples of ``every_s``, so that their

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fer_edge.errors import OutputError
-from fer_edge.protocols import ClosingSink
-from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ManagedSink
-from fer_edge.sinks.pace import POLL_S, Pace
-from fer_edge.status import SinkStatus, StatusBoard
+from fer_edge.sinks.base import POLL_S, ManagedSink, Pace, report_lost
+from fer_edge.status import SinkStatus
 from fer_edge.system.backoff import Backoff
 from fer_edge.system.messages import print_message
 from fer_edge.types import EmotionEvent, FrameResult
@@ -70,10 +67,10 @@ class Batching:
     max_sync_delay_s: float = 0.0
 
 
-_AT_ONCE = Batching()
+AT_ONCE = Batching()
 
 
-class QueuedSink(ClosingSink):
+class QueuedSink(ManagedSink):
     """Queue events for ``transport``, in order.
 
     Args:
@@ -98,7 +95,7 @@ class QueuedSink(ClosingSink):
         hold: int,
         pace: Pace,
         max_retry_s: float | None = None,
-        batching: Batching = _AT_ONCE,
+        batching: Batching = AT_ONCE,
     ) -> None:
         self._transport, self._encode, self._name = transport, encode, name
         self._hold, self._pace, self._max_retry_s = hold, pace, max_retry_s
@@ -183,11 +180,8 @@ class QueuedSink(ClosingSink):
             stuck = self._thread.is_alive() and self._max_retry_s is None
             problem = self._problem or "blocked (a pipe that nothing reads?)"
         if lost:
-            message = f"{problem}; {lost} event{'s were' if lost > 1 else ' was'} lost"
-            message = message if message.startswith(self._name) else f"{self._name}: {message}"
-            if stuck or not self._pace.live:
-                raise OutputError(message)
-            print_message(message)
+            problem = problem if problem.startswith(self._name) else f"{self._name}: {problem}"
+            report_lost(problem, lost, "event", fail=stuck or not self._pace.live)
 
     def _works(self) -> bool:
         return self._failure is None and self._closing_until is None
@@ -319,7 +313,7 @@ class QueuedSink(ClosingSink):
                 self._changed.wait(_CLOSING_RETRY_S)
 
 
-class DirectSink(ClosingSink):
+class DirectSink(ManagedSink):
     """Send each event to ``transport`` while the caller waits; for files that are processed as fast as possible."""
 
     def __init__(self, transport: Transport, encode: Encode, name: str) -> None:
@@ -331,42 +325,10 @@ class DirectSink(ClosingSink):
         self._transport.send([self._encode(event)])
         self._sent += 1
 
-    def record(self, result: FrameResult) -> None:
-        """Do nothing: a failure has been raised by ``emit``."""
-
     def status(self) -> SinkStatus:
         """Return the number of events sent. A failure ends the run, so the problem is always None."""
         return SinkStatus(self._name, sent=self._sent)
 
-    def start_closing(self) -> None:
-        """Do nothing: no events are queued."""
-
     def close(self) -> None:
         """Close the transport."""
         self._transport.close()
-
-
-def managed(
-    transport: Transport,
-    encode: Encode,
-    name: str,
-    settings: RuntimeSettings,
-    board: StatusBoard,
-    *,
-    pace: Pace,
-    batching: Batching = _AT_ONCE,
-) -> ManagedSink:
-    """Return a sink for ``transport``, whose status is on ``board`` as ``name``.
-
-    It has a queue for live sources, and if events are gathered or synced; with ``recovery.reconnect``, failures are
-    then outages. Otherwise events are sent while the caller waits.
-    """
-    sink: QueuedSink | DirectSink
-    if pace.live or batching.gather_s or batching.sync is not None:
-        hold = settings.output.hold
-        retry_s = settings.recovery.retry_most_s if settings.recovery.reconnect else None
-        sink = QueuedSink(transport, encode, name, hold=hold, pace=pace, max_retry_s=retry_s, batching=batching)
-    else:
-        sink = DirectSink(transport, encode, name)
-    board.watch_sink(sink.status)
-    return sink

@@ -21,12 +21,14 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fer_edge.errors import reason_of
-from fer_edge.sinks.mqtt.broker import Broker
+from fer_edge.settings.secret_files import read_secret
+from fer_edge.settings.service import MqttSettings
+from fer_edge.sinks.base import Pace
 from fer_edge.sinks.mqtt.outbox import Message, Outbox
 from fer_edge.sinks.mqtt.publisher import QOS, Publisher
 from fer_edge.sinks.mqtt.topics import OFFLINE
-from fer_edge.sinks.pace import Pace
 from fer_edge.sinks.queued import FIRST_RETRY_S
+from fer_edge.sinks.tls import tls_context
 from fer_edge.system.messages import print_message
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -41,21 +43,28 @@ _GOODBYE_S = 1.0
 
 
 class Connection:
-    """Publish the messages of ``outbox`` and the states of ``publisher`` to ``broker``.
+    """Publish the messages of ``outbox`` and the states of ``publisher`` to the broker of ``settings``.
 
     paho's network thread (``loop_start``) connects, watches the keepalive and reconnects: after 1 s at first, then
     twice as long after each failure, up to ``max_retry_s``. Messages are published by the thread that emits them, and
     by paho's thread whenever there is room for more; publishing never blocks.
 
     Args:
-        hold: Maximum number of messages in the outbox.
         max_retry_s: Longest wait between two attempts, in seconds.
+
+    Raises:
+        ConfigError: if a password file or certificate cannot be used.
     """
 
-    def __init__(self, broker: Broker, publisher: Publisher, *, hold: int, max_retry_s: float, pace: Pace) -> None:
-        self._broker, self._publisher, self._max_retry_s, self._pace = broker, publisher, max_retry_s, pace
-        self.outbox = Outbox(hold, pace=pace, wake=self._send)
-        self.problem: str | None = f"{broker.where}: not connected yet"
+    def __init__(self, settings: MqttSettings, publisher: Publisher, *, max_retry_s: float, pace: Pace) -> None:
+        self._publisher, self._max_retry_s, self._pace = publisher, max_retry_s, pace
+        host, port = settings.host or "", settings.broker_port
+        self._where = f"{host}:{port}"
+        # The same after a restart: a broker that has not noticed the end of the old connection then closes it, and
+        # publishes its last will before the new connection publishes ``online``.
+        self._client_id = f"fer-edge-{publisher.topics.device}"
+        self.outbox = Outbox(settings.hold, pace=pace, wake=self._send)
+        self.problem: str | None = f"{self._where}: not connected yet"
         """Why nothing can be sent at the moment; None while connected."""
         self._attempting = self._reported = self._leaving = False
         self._connected_at: float | None = None
@@ -63,8 +72,8 @@ class Connection:
         self._short_lived = 0
         self._closing_since: float | None = None
         self._disconnected = threading.Event()
-        self._client = self._new_client()
-        self._client.connect_async(broker.host, broker.port, broker.keepalive_s)
+        self._client = self._new_client(settings)
+        self._client.connect_async(host, port, settings.keepalive_s)
         self._client.loop_start()
 
     def start_closing(self) -> None:
@@ -102,16 +111,17 @@ class Connection:
             self._client.hang_up()
         return self.outbox.clear()
 
-    def _new_client(self) -> _Client:
-        broker = self._broker
-        client = _Client(broker.client_id, self._maintain, self._crashed)
+    def _new_client(self, settings: MqttSettings) -> _Client:
+        client = _Client(self._client_id, self._maintain, self._crashed)
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(0)  # unlimited: the outbox has its own limit
         client.will_set(self._publisher.topics.availability, OFFLINE, QOS, retain=True)
-        if broker.username is not None:
-            client.username_pw_set(broker.username, broker.password)
-        if broker.tls is not None:
-            client.tls_set_context(broker.tls)
+        password_file = settings.password_file
+        password = None if password_file is None else read_secret(password_file, "mqtt.password_file")
+        if settings.username is not None:
+            client.username_pw_set(settings.username, password)
+        if settings.tls:
+            client.tls_set_context(tls_context("mqtt", settings.ca_file, settings.cert_file, settings.key_file))
         client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -155,13 +165,13 @@ class Connection:
             short = time.monotonic() - connected_at < _STABLE_S
             self._short_lived = self._short_lived + 1 if short else 0
             if self._short_lived > 1:
-                problem += f"; is another client named {self._broker.client_id}? Set mqtt.device"
+                problem += f"; is another client named {self._client_id}? Set mqtt.device"
             # paho starts again at the shortest wait after each connection. Two clients with the same name would then
             # disconnect each other every second.
             _set_retry_delay(self._client, min(max(0, self._short_lived - 1), 12), self._max_retry_s)
         elif self._closing_since is not None:
             self.outbox.abandon()
-        problem = f"{self._broker.where}: {problem}"
+        problem = f"{self._where}: {problem}"
         if problem != self.problem:
             print_message(f"mqtt: {problem}")
             self._reported = True
@@ -188,7 +198,7 @@ class Connection:
             self._reported = False
             dropped = self.outbox.dropped
             print_message(
-                f"mqtt: {self._broker.where}: connected" + (f"; {dropped} messages dropped so far" if dropped else "")
+                f"mqtt: {self._where}: connected" + (f"; {dropped} messages dropped so far" if dropped else "")
             )
         self.outbox.connected()
         self._send()

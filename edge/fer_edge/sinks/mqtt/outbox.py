@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fer_edge.sinks.pace import POLL_S, Pace
+from fer_edge.sinks.base import POLL_S, Pace
 
 WINDOW = 20
 """Maximum number of messages in flight (sent and not yet acknowledged)."""

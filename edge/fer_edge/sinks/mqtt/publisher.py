@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 from fer_edge.sinks.mqtt import home_assistant
 from fer_edge.sinks.mqtt.topics import OFFLINE, ONLINE, Topics
 from fer_edge.status import StatusBoard
-
-if TYPE_CHECKING:
-    from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 QOS = 1
 STATES_EVERY_S = 1.0
@@ -61,10 +59,7 @@ class Publisher:
         described = status.model, [source.name for source in status.sources]
         if self._prefix is not None and described != self._described:
             self._described = described
-            configs = home_assistant.device_config(self._prefix, self.topics, status.model)
-            for source in status.sources:
-                configs |= home_assistant.source_config(self._prefix, self.topics, status.model, source.name)
-            self._publish(client, configs)
+            self._publish(client, home_assistant.discovery(self._prefix, self.topics, *described))
         self._publish(client, self.topics.states(status))
 
     def _home_assistant_status(self, client: Client, data: object, message: MQTTMessage) -> None:
