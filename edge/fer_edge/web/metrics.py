@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -17,11 +19,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from fer_edge.status import DaemonStatus, SourceStatus
-from fer_edge.types import LATENCY_LIMITS_S, RuntimeStatus
-from fer_edge.web.health import Condition, condition, health
-from fer_edge.web.privacy import apply_privacy, is_aggregate
+from fer_edge.status import DaemonStatus
+from fer_edge.types import LATENCY_LIMITS_S
+from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 
+T = TypeVar("T")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MIB = 2**20
 
@@ -38,19 +40,14 @@ class StatusMetrics(Collector):
         """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
-    def describe(self) -> Iterable[Metric]:
-        """Return nothing; the metrics depend on the sources."""
-        return []
-
     def collect(self) -> Iterator[Metric]:
         """Yield the current metrics."""
         status = apply_privacy(self._snapshot())
-        runtimes = [(source.name, source.runtime) for source in status.sources if source.runtime]
         for metric in chain(
             _process_metrics(status, self._stale_after_s),
             _chip_metrics(status),
             _source_metrics(status, self._stale_after_s),
-            _pipeline_metrics(runtimes, faces=not is_aggregate(status)),
+            _pipeline_metrics(status),
             _sink_metrics(status),
         ):
             metric.samples = [sample._replace(labels=_as_utf8(sample.labels)) for sample in metric.samples]
@@ -60,6 +57,33 @@ class StatusMetrics(Collector):
 def _as_utf8(labels: dict[str, str]) -> dict[str, str]:
     """Replace invalid characters; file names may hold arbitrary bytes."""
     return {name: value.encode("utf-8", "replace").decode("utf-8") for name, value in labels.items()}
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, what, float(value))
+
+
+@dataclass(frozen=True, slots=True)
+class _Each(Generic[T]):
+    """Make metrics with one sample for each of ``items``: pairs of the value of ``label``, and what is measured."""
+
+    label: str
+    items: Sequence[tuple[str, T]]
+
+    def gauge(self, name: str, what: str, value: Callable[[T], float | None]) -> Metric:
+        """Return a gauge; items for which ``value`` is None have no sample."""
+        return self._filled(GaugeMetricFamily(name, what, labels=[self.label]), value)
+
+    def counter(self, name: str, what: str, value: Callable[[T], float | None]) -> Metric:
+        """Return a counter, likewise."""
+        return self._filled(CounterMetricFamily(name, what, labels=[self.label]), value)
+
+    def _filled(self, family: GaugeMetricFamily | CounterMetricFamily, value: Callable[[T], float | None]) -> Metric:
+        for key, item in self.items:
+            number = value(item)
+            if number is not None:
+                family.add_metric([key], float(number))
+        return family
 
 
 def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
@@ -83,124 +107,98 @@ def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Met
     runtimes = [source.runtime for source in status.sources if source.runtime]
     if runtimes:
         cpu_s = max(runtime.cpu_s for runtime in runtimes)
-        yield _counter("fer_edge_cpu_seconds", "Processor time of the process.", cpu_s)
-        resident = max((runtime.rss_mb for runtime in runtimes if not math.isnan(runtime.rss_mb)), default=None)
-        if resident is not None:
-            yield _gauge("fer_edge_resident_memory_bytes", "Resident memory of the process.", resident * _MIB)
+        yield CounterMetricFamily("fer_edge_cpu_seconds", "Processor time of the process.", cpu_s)
+    resident = [runtime.rss_mb for runtime in runtimes if not math.isnan(runtime.rss_mb)]
+    if resident:
+        yield _gauge("fer_edge_resident_memory_bytes", "Resident memory of the process.", max(resident) * _MIB)
 
 
 def _chip_metrics(status: DaemonStatus) -> Iterator[Metric]:
     chip = status.chip
     if chip.temperature_c is not None:
         yield _gauge("fer_edge_chip_temperature_celsius", "Temperature of the chip.", chip.temperature_c)
-    known = sorted({*chip.throttled, *chip.throttled_before})
-    now = GaugeMetricFamily(
-        "fer_edge_chip_throttled", "Reasons for which the chip is throttled now.", labels=["reason"]
+    each = _Each("reason", [(reason, reason) for reason in sorted({*chip.throttled, *chip.throttled_before})])
+    yield each.gauge(
+        "fer_edge_chip_throttled",
+        "Reasons for which the chip is throttled now.",
+        lambda reason: reason in chip.throttled,
     )
-    before = GaugeMetricFamily(
-        "fer_edge_chip_throttled_since_boot", "Reasons for which the chip was throttled since boot.", labels=["reason"]
+    yield each.gauge(
+        "fer_edge_chip_throttled_since_boot",
+        "Reasons for which the chip was throttled since boot.",
+        lambda reason: reason in chip.throttled_before,
     )
-    for reason in known:
-        now.add_metric([reason], float(reason in chip.throttled))
-        before.add_metric([reason], float(reason in chip.throttled_before))
-    yield now
-    yield before
-    share = chip.budget_share
-    yield _gauge(
-        "fer_edge_chip_budget_ratio", "Share of the search budget in use, lowered when the chip is hot.", share
-    )
+    what = "Share of the search budget in use, lowered when the chip is hot."
+    yield _gauge("fer_edge_chip_budget_ratio", what, chip.budget_share)
 
 
 def _source_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
-    up = _by_source("fer_edge_source_up", "Whether the source delivers frames and they are processed.")
-    fps = _by_source("fer_edge_source_frames_per_second", "Frames processed per second, recent average.")
-    age = _by_source("fer_edge_source_last_frame_age_seconds", "Time since the newest frame was processed.")
-    lost = CounterMetricFamily("fer_edge_source_lost", "How often the source was lost.", labels=["source"])
-    attempts = CounterMetricFamily(
-        "fer_edge_source_reconnect_attempts", "Attempts to reopen the source.", labels=["source"]
+    found = {source.name: condition(source, status.mono, stale_after_s) for source in status.sources}
+    each = _Each("source", [(source.name, source) for source in status.sources])
+    yield each.gauge(
+        "fer_edge_source_up",
+        "Whether the source delivers frames and they are processed.",
+        lambda source: found[source.name].delivers and source.last_frame_at is not None,
     )
-    dark = _by_source("fer_edge_source_dark", "Whether frames arrive but are too dark to detect faces.")
-    in_sight = _by_source("fer_edge_source_faces_in_sight", "Faces currently tracked.")
-    for source in status.sources:
-        name = [source.name]
-        found = condition(source, status.mono, stale_after_s)
-        watching = found.delivers
-        seen = source.last_frame_at
-        up.add_metric(name, float(watching and seen is not None))
-        dark.add_metric(name, float(found is Condition.DARK))
-        fps.add_metric(name, source.fps if watching else 0.0)
-        if seen is not None:
-            age.add_metric(name, max(0.0, status.mono - seen))
-        lost.add_metric(name, source.lost)
-        attempts.add_metric(name, source.attempts)
-        in_sight.add_metric(name, _faces_in_sight(source, watching))
-    yield from (up, dark, fps, age, lost, attempts)
+    yield each.gauge(
+        "fer_edge_source_dark",
+        "Whether frames arrive but are too dark to detect faces.",
+        lambda source: found[source.name] is Condition.DARK,
+    )
+    yield each.gauge(
+        "fer_edge_source_frames_per_second",
+        "Frames processed per second, recent average.",
+        lambda source: source.fps if found[source.name].delivers else 0.0,
+    )
+    yield each.gauge(
+        "fer_edge_source_last_frame_age_seconds",
+        "Time since the newest frame was processed.",
+        lambda source: None if source.last_frame_at is None else max(0.0, status.mono - source.last_frame_at),
+    )
+    yield each.counter("fer_edge_source_lost", "How often the source was lost.", lambda source: source.lost)
+    yield each.counter(
+        "fer_edge_source_reconnect_attempts", "Attempts to reopen the source.", lambda source: source.attempts
+    )
     if not is_aggregate(status):
-        yield in_sight
+        yield each.gauge(
+            "fer_edge_source_faces_in_sight",
+            "Faces currently tracked.",
+            lambda source: len(source.tracks) if found[source.name].delivers else 0,
+        )
 
 
-_COUNTERS = (
-    ("fer_edge_frames", "Frames processed.", "frames"),
-    (
-        "fer_edge_frames_dropped",
-        "Frames not processed because they were damaged or a newer one had arrived.",
-        "dropped",
-    ),
-)
-_FACE_COUNTERS = (
-    ("fer_edge_faces_detected", "Detections; a face counts each time it is detected.", "faces"),
-    ("fer_edge_events", "Events emitted.", "events"),
-)
-
-
-def _pipeline_metrics(runtimes: list[tuple[str, RuntimeStatus]], *, faces: bool) -> Iterator[Metric]:
-    for name, what, field in (*_COUNTERS, *(_FACE_COUNTERS if faces else ())):
-        counter = CounterMetricFamily(name, what, labels=["source"])
+def _pipeline_metrics(status: DaemonStatus) -> Iterator[Metric]:
+    runtimes = [(source.name, source.runtime) for source in status.sources if source.runtime]
+    each = _Each("source", runtimes)
+    yield each.counter("fer_edge_frames", "Frames processed.", lambda runtime: runtime.frames)
+    what = "Frames not processed because they were damaged or a newer one had arrived."
+    yield each.counter("fer_edge_frames_dropped", what, lambda runtime: runtime.dropped)
+    if not is_aggregate(status):
+        what = "Detections; a face counts each time it is detected."
+        yield each.counter("fer_edge_faces_detected", what, lambda runtime: runtime.faces)
+        yield each.counter("fer_edge_events", "Events emitted.", lambda runtime: runtime.events)
+        refused = CounterMetricFamily(
+            "fer_edge_crops_refused", "Face crops not classified, by reason.", labels=["source", "reason"]
+        )
         for source, runtime in runtimes:
-            counter.add_metric([source], getattr(runtime, field))
-        yield counter
-    refused = CounterMetricFamily(
-        "fer_edge_crops_refused", "Face crops not classified, by reason.", labels=["source", "reason"]
-    )
+            for reason, count in runtime.refused.items():
+                refused.add_metric([source, reason], count)
+        yield refused
     stages = HistogramMetricFamily(
         "fer_edge_stage_duration_seconds", "Time taken by each stage of the pipeline.", labels=["source", "stage"]
     )
+    limits = [f"{limit:g}" for limit in LATENCY_LIMITS_S]
     for source, runtime in runtimes:
-        for reason, count in runtime.refused.items():
-            refused.add_metric([source, reason], count)
         for stage, latency in runtime.stages.items():
-            limits = [f"{limit:g}" for limit in LATENCY_LIMITS_S]
             buckets = [*zip(limits, map(float, latency.within), strict=True), ("+Inf", float(latency.calls))]
             stages.add_metric([source, stage], buckets, latency.total_s)
-    if faces:
-        yield refused
     yield stages
 
 
 def _sink_metrics(status: DaemonStatus) -> Iterator[Metric]:
-    up = GaugeMetricFamily("fer_edge_sink_up", "Whether the last attempt to write or send succeeded.", labels=["sink"])
-    waiting = GaugeMetricFamily("fer_edge_sink_events_waiting", "Events waiting to be sent.", labels=["sink"])
-    sent = CounterMetricFamily("fer_edge_sink_events_sent", "Events sent.", labels=["sink"])
-    dropped = CounterMetricFamily("fer_edge_sink_events_dropped", "Events dropped.", labels=["sink"])
-    for sink in status.sinks:
-        up.add_metric([sink.name], float(sink.working))
-        waiting.add_metric([sink.name], sink.waiting)
-        sent.add_metric([sink.name], sink.sent)
-        dropped.add_metric([sink.name], sink.dropped)
-    yield from (up, waiting, sent, dropped)
-
-
-def _faces_in_sight(source: SourceStatus, watching: bool) -> int:
-    return len(source.tracks) if watching else 0
-
-
-def _by_source(name: str, what: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, what, labels=["source"])
-
-
-def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, what, value=float(value))
-
-
-def _counter(name: str, what: str, value: float) -> CounterMetricFamily:
-    return CounterMetricFamily(name, what, value=value)
+    each = _Each("sink", [(sink.name, sink) for sink in status.sinks])
+    what = "Whether the last attempt to write or send succeeded."
+    yield each.gauge("fer_edge_sink_up", what, lambda sink: sink.working)
+    yield each.gauge("fer_edge_sink_events_waiting", "Events waiting to be sent.", lambda sink: sink.waiting)
+    yield each.counter("fer_edge_sink_events_sent", "Events sent.", lambda sink: sink.sent)
+    yield each.counter("fer_edge_sink_events_dropped", "Events dropped.", lambda sink: sink.dropped)

@@ -13,9 +13,8 @@ from typing import Any
 from fer_edge.settings.redaction import redacted
 from fer_edge.status import DaemonStatus, SinkStatus, SourceStatus
 from fer_edge.types import EmotionEvent, RuntimeStatus, TrackedEmotion
-from fer_edge.web.health import Condition, condition, health
+from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 from fer_edge.web.history import Interval
-from fer_edge.web.privacy import apply_privacy, is_aggregate
 
 _MAX_EVENTS = 50
 """Recent events in the status, newest first."""
