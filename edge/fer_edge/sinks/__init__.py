@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from fer_edge.protocols import EventSink
 from fer_edge.settings.runtime import RuntimeSettings
@@ -17,6 +18,9 @@ from fer_edge.sinks.queued import AT_ONCE, Batching, DirectSink, Encode, QueuedS
 from fer_edge.status import StatusBoard
 from fer_edge.system.extras import require_extra
 from fer_edge.types import EmotionEvent, FrameResult
+
+if TYPE_CHECKING:
+    from fer_edge.sinks.mqtt.sink import MqttSink
 
 _MIB = 2**20
 
@@ -85,10 +89,9 @@ def open_sinks(
     pace = Pace(live=live, stop=stop)
     with ExitStack() as opened:  # closes the sinks already open if the next one fails
         sinks: list[ManagedSink] = []
-        for opener in _OPENERS:
-            sink = opener(settings, board, pace)
-            if sink is not None:
-                sinks.append(opened.enter_context(sink))
+        for sink in _open_each(settings, board, pace):
+            sinks.append(opened.enter_context(sink))
+            board.watch_sink(sink.status)
         opened.pop_all()
     group = SinkGroup(sinks, also)
     if settings.output.privacy != "aggregate":
@@ -100,75 +103,49 @@ def open_sinks(
     return AggregatingSink(group, settings.output.aggregate_s, live=live, sources=names)
 
 
-def _open_events_file(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    output = settings.output
-    if output.events is None:
-        return None
-    max_bytes = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
-    sync_s = output.events_sync_s
-    file = LineFile(output.events, max_bytes=max_bytes, keep=output.events_keep, synced=sync_s is not None)
-    batching = Batching(output.events_gather_s, None if sync_s is None else file.sync, sync_s or 0.0)
-    return _open_lines(file, json_line, "events", settings, board, pace, batching)
+def _open_each(
+    settings: RuntimeSettings, board: StatusBoard, pace: Pace
+) -> Iterator[QueuedSink | DirectSink | MqttSink]:
+    """Open each sink that the settings name. Errors that can be detected without a connection are raised at once."""
+    output, hook = settings.output, settings.webhook
+    if output.events is not None:
+        sync_s = output.events_sync_s
+        max_bytes = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
+        file = LineFile(output.events, max_bytes=max_bytes, keep=output.events_keep, synced=sync_s is not None)
+        batching = Batching(output.events_gather_s, None if sync_s is None else file.sync, sync_s or 0.0)
+        yield _line_sink(file, json_line, "events", settings, pace, batching)
+    if output.events != STANDARD_OUTPUT:
+        # A file descriptor, not ``sys.stdout``: a reader that stops reading would block Python's buffer for all
+        # threads.
+        yield _line_sink(LineFile(STANDARD_OUTPUT), encode_line, "console", settings, pace)
+    # Imported here: a daemon without these sinks does not load paho, http.client and ssl.
+    if settings.mqtt.host is not None:
+        require_extra("mqtt")
+        from fer_edge.sinks.mqtt.sink import MqttSink
+
+        yield MqttSink(settings, board, pace=pace)
+    if hook.url is not None:
+        from fer_edge.sinks.webhook import Webhook
+
+        hold, retry_s = hook.hold, hook.retry_most_s
+        yield QueuedSink(Webhook(hook), event_json, "webhook", hold=hold, pace=pace, max_retry_s=retry_s)
 
 
-def _open_console(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    if settings.output.events == STANDARD_OUTPUT:
-        return None
-    # A file descriptor, not ``sys.stdout``: a reader that stops reading would block Python's buffer for all threads.
-    return _open_lines(LineFile(STANDARD_OUTPUT), encode_line, "console", settings, board, pace)
-
-
-def _open_lines(
+def _line_sink(
     file: LineFile,
     encode: Encode,
     name: str,
     settings: RuntimeSettings,
-    board: StatusBoard,
     pace: Pace,
     batching: Batching = AT_ONCE,
-) -> ManagedSink:
+) -> QueuedSink | DirectSink:
     """Return a sink for ``file``, with a queue for live sources and if events are gathered or synced.
 
-    A queue that may reconnect treats failures as outages. Without a queue, events are written while the caller waits.
+    With ``recovery.reconnect``, failures of a queue are outages. Without a queue, events are written while the caller
+    waits.
     """
-    sink: QueuedSink | DirectSink
-    if pace.live or batching.gather_s or batching.sync is not None:
-        hold = settings.output.hold
-        retry_s = settings.recovery.retry_most_s if settings.recovery.reconnect else None
-        sink = QueuedSink(file, encode, name, hold=hold, pace=pace, max_retry_s=retry_s, batching=batching)
-    else:
-        sink = DirectSink(file, encode, name)
-    board.watch_sink(sink.status)
-    return sink
-
-
-def _open_mqtt(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    if settings.mqtt.host is None:
-        return None
-    require_extra("mqtt")
-    from fer_edge.sinks.mqtt.sink import MqttSink
-
-    sink = MqttSink(settings, board, pace=pace)
-    board.watch_sink(sink.status)
-    return sink
-
-
-def _open_webhook(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    hook = settings.webhook
-    if hook.url is None:
-        return None
-    from fer_edge.sinks.webhook import Webhook  # http.client and ssl are slow to import
-
-    sink = QueuedSink(Webhook(hook), event_json, "webhook", hold=hook.hold, pace=pace, max_retry_s=hook.retry_most_s)
-    board.watch_sink(sink.status)
-    return sink
-
-
-_OPENERS: tuple[Callable[[RuntimeSettings, StatusBoard, Pace], ManagedSink | None], ...] = (
-    _open_events_file,
-    _open_console,
-    _open_mqtt,
-    _open_webhook,
-)
-"""Each opens its sink, and adds the sink's status to the board, if the settings name one. Errors that can be detected
-without a connection are raised at once."""
+    if not (pace.live or batching.gather_s or batching.sync is not None):
+        return DirectSink(file, encode, name)
+    hold = settings.output.hold
+    retry_s = settings.recovery.retry_most_s if settings.recovery.reconnect else None
+    return QueuedSink(file, encode, name, hold=hold, pace=pace, max_retry_s=retry_s, batching=batching)

@@ -17,7 +17,7 @@ from fer_edge.status import DaemonStatus
 from fer_edge.system.closing import Closing
 from fer_edge.system.extras import require_extra
 from fer_edge.web.access import AllowedHosts, Token
-from fer_edge.web.application import Application, Response, Site, json_response, static_pages
+from fer_edge.web.application import Application, Response, json_response, static_pages
 from fer_edge.web.health import STALE_AFTER_S, condition, health
 from fer_edge.web.history import History
 from fer_edge.web.previews import Previews
@@ -86,8 +86,9 @@ def open_web(
     }
     address, port = listening.getsockname()[:2]
     jpeg = previews.jpeg if previews is not None and settings.preview else None
-    site = Site(pages, _live_preview(snapshot, jpeg, stale_after_s) if jpeg else None)
-    application = Application(site, AllowedHosts(settings.host, address, settings.allowed_hosts), token)
+    preview = _live_preview(snapshot, jpeg, stale_after_s) if jpeg else None
+    hosts = AllowedHosts(settings.host, address, settings.allowed_hosts)
+    application = Application(pages, hosts, token, preview)
     server = WsgiServer(application, listening)
     return WebServer(f"http://{_in_url(address)}:{port}/", port, server.close)
 
