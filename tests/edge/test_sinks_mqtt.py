@@ -194,7 +194,7 @@ def test_a_file_source_waits_for_the_broker(tmp_path: Path) -> None:
 
 @given(st.text(min_size=1))
 def test_any_name_makes_one_level_of_a_topic(name: str) -> None:
-    topic = Topics("fer-edge", name, aggregate=False).events(name)
+    topic = Topics("fer-edge", name, aggregate=False).of(name, "events")
     assert topic.count("/") == 3 and not set(topic) & set("+#\0")
     client = Client(CallbackAPIVersion.VERSION2)
     assert client.publish(topic, b"").rc == MQTT_ERR_NO_CONN  # and not refused as a topic

@@ -34,7 +34,7 @@ def discovery(prefix: str, topics: Topics, model: ModelStatus, sources: Iterable
     """
     device_id, ours = f"fer-edge_{_identifier(topics.device)}", version("fer-edge")
     common = {
-        "availability": [{"topic": topics.availability}],
+        "availability": [{"topic": topics.of("availability")}],
         "qos": 1,
         "device": {
             "identifiers": [device_id],
@@ -53,11 +53,12 @@ def discovery(prefix: str, topics: Topics, model: ModelStatus, sources: Iterable
         whole = {**common, **about, "value_template": f"{{{{ {value} }}}}", **config}
         payloads[f"{prefix}/{component}/{device_id}/{key}/config"] = json_bytes(whole)
 
+    state = topics.of("state")
     celsius = {"device_class": "temperature", "unit_of_measurement": "°C", **_MEASUREMENT, **_DIAGNOSTIC}
-    add("sensor", "temperature", "Temperature", topics.state, "value_json.temperature", celsius)
+    add("sensor", "temperature", "Temperature", state, "value_json.temperature", celsius)
     throttled = "'ON' if value_json.throttled else 'OFF'"
-    problem = {"device_class": "problem", "json_attributes_topic": topics.state, **_DIAGNOSTIC}
-    add("binary_sensor", "throttled", "Throttled", topics.state, throttled, problem)
+    problem = {"device_class": "problem", "json_attributes_topic": state, **_DIAGNOSTIC}
+    add("binary_sensor", "throttled", "Throttled", state, throttled, problem)
     for source in sources:
         for what, state_topic, value, config in _source_entities(topics, source):
             add("sensor", f"{source}_{what.replace(' ', '_')}", f"{source} {what}", state_topic, value, config)
@@ -66,7 +67,7 @@ def discovery(prefix: str, topics: Topics, model: ModelStatus, sources: Iterable
 
 def _source_entities(topics: Topics, source: str) -> list[tuple[str, str, str, Mapping[str, object]]]:
     """Return name, state topic, value and further configuration of each entity of ``source``."""
-    state, counts = topics.source_state(source), topics.counts(source)
+    state, counts = topics.of(source, "state"), topics.of(source, "counts")
     fps = ("fps", state, "value_json.fps", {"unit_of_measurement": "fps", **_MEASUREMENT, **_DIAGNOSTIC})
     if topics.aggregate:
         attributes = {
@@ -85,7 +86,7 @@ def _source_entities(topics: Topics, source: str) -> list[tuple[str, str, str, M
         "topic": state,
         "value_template": "{{ 'online' if value_json.state in ['watching', 'dark'] else 'offline' }}",
     }
-    seen = {"availability": [{"topic": topics.availability}, watching], "availability_mode": "all"}
+    seen = {"availability": [{"topic": topics.of("availability")}, watching], "availability_mode": "all"}
     percent = "(100 * value_json.confidence) | round | int if value_json.confidence is not none else none"
     return [
         ("emotion", state, "value_json.emotion", {**seen, "icon": "mdi:emoticon-outline"}),

@@ -23,7 +23,7 @@ class Publisher:
     """
 
     def __init__(self, topics: Topics, board: StatusBoard, discovery_prefix: str | None) -> None:
-        self.topics = topics
+        self._topics = topics
         self._board, self._prefix = board, discovery_prefix
         self._lock = threading.Lock()
         self._published: dict[str, bytes] = {}
@@ -38,7 +38,7 @@ class Publisher:
             client.subscribe(topic, QOS)
         with self._lock:
             self._forget()
-            self._publish(client, {self.topics.availability: ONLINE})
+            self._publish(client, {self._topics.of("availability"): ONLINE})
             self._publish_changes(client)
 
     def publish_changes(self, client: Client) -> None:
@@ -51,7 +51,7 @@ class Publisher:
         """Publish the last states, then ``offline``; return the latter's delivery."""
         with self._lock:
             self._publish_changes(client)
-        return client.publish(self.topics.availability, OFFLINE, QOS, retain=True)
+        return client.publish(self._topics.of("availability"), OFFLINE, QOS, retain=True)
 
     def _publish_changes(self, client: Client) -> None:
         self._next_at = time.monotonic() + STATES_EVERY_S
@@ -59,8 +59,8 @@ class Publisher:
         described = status.model, [source.name for source in status.sources]
         if self._prefix is not None and described != self._described:
             self._described = described
-            self._publish(client, home_assistant.discovery(self._prefix, self.topics, *described))
-        self._publish(client, self.topics.states(status))
+            self._publish(client, home_assistant.discovery(self._prefix, self._topics, *described))
+        self._publish(client, self._topics.states(status))
 
     def _home_assistant_status(self, client: Client, data: object, message: MQTTMessage) -> None:
         if message.payload == home_assistant.BIRTH:
