@@ -17,15 +17,6 @@ _TIME_ERROR = 5
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(ge=0)]
-Probability = Annotated[float, Meta(ge=0, le=1)]
-Time = Annotated[
-    str,
-    Meta(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$",
-        extra_json_schema={"format": "date-time"},
-    ),
-]
 
 
 class CountsJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +25,9 @@ class CountsJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interval_s: Annotated[float, Meta(gt=0, description="Length of the interval.")]
     appeared: Annotated[Count, Meta(description="Faces that came into view.")]
     max_at_once: Annotated[Count, Meta(description="Largest number of faces in view at the same time.")]
-    emotion_s: Annotated[dict[str, Seconds], Meta(description='Seconds of each emotion, "uncertain" included.')]
+    emotion_s: Annotated[
+        dict[str, Annotated[float, Meta(ge=0)]], Meta(description='Seconds of each emotion, "uncertain" included.')
+    ]
 
 
 class EventJson(msgspec.Struct, frozen=True):
@@ -49,13 +42,20 @@ class EventJson(msgspec.Struct, frozen=True):
     emotion: Annotated[Text | None, Meta(description='A label of the model, or "uncertain".')]
     previous: Annotated[Text | None, Meta(description="The emotion before.")]
     confidence: Annotated[
-        Probability | None,
+        Annotated[float, Meta(ge=0, le=1)] | None,
         Meta(
             description="Smoothed probability of the emotion; of the most probable label if it is uncertain, "
             "0 if no image of the face can be classified."
         ),
     ]
-    at: Annotated[Time, Meta(description="Wall-clock time of the event, RFC 3339, UTC.")]
+    at: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$",
+            description="Wall-clock time of the event, RFC 3339, UTC.",
+            extra_json_schema={"format": "date-time"},
+        ),
+    ]
     mono: Annotated[
         float, Meta(description="Seconds of the source's clock: monotonic for a camera, media time for a file.")
     ]
@@ -102,8 +102,7 @@ def event_to_json(event: EmotionEvent) -> dict[str, Any]:
     >>> json_event["kind"], json_event["track"], json_event["previous"], json_event["at"]
     ('left', 3, 'happy', '2023-11-14T22:13:20.000Z')
     """
-    line: dict[str, Any] = msgspec.to_builtins(_to_struct(event))
-    return line
+    return msgspec.to_builtins(_to_struct(event))  # type: ignore[no-any-return]  # a Struct becomes a dict
 
 
 def event_json(event: EmotionEvent) -> bytes:
