@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import chain
-from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily as Counter
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fer_edge.status import DaemonStatus
+from fer_edge.status import DaemonStatus, SourceStatus
 from fer_edge.types import LATENCY_LIMITS_S
 from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 
-T = TypeVar("T")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MIB = 2**20
+
+_Kinds = Mapping[str, tuple[type[Gauge] | type[Counter], str]]
+_OF_REASON: _Kinds = {
+    "fer_edge_chip_throttled": (Gauge, "Reasons for which the chip is throttled now."),
+    "fer_edge_chip_throttled_since_boot": (Gauge, "Reasons for which the chip was throttled since boot."),
+}
+_OF_SOURCE: _Kinds = {
+    "fer_edge_source_up": (Gauge, "Whether the source delivers frames and they are processed."),
+    "fer_edge_source_dark": (Gauge, "Whether frames arrive but are too dark to detect faces."),
+    "fer_edge_source_frames_per_second": (Gauge, "Frames processed per second, recent average."),
+    "fer_edge_source_last_frame_age_seconds": (Gauge, "Time since the newest frame was processed."),
+    "fer_edge_source_lost": (Counter, "How often the source was lost."),
+    "fer_edge_source_reconnect_attempts": (Counter, "Attempts to reopen the source."),
+    "fer_edge_source_faces_in_sight": (Gauge, "Faces currently tracked."),
+    "fer_edge_frames": (Counter, "Frames processed."),
+    "fer_edge_frames_dropped": (
+        Counter,
+        "Frames not processed because they were damaged or a newer one had arrived.",
+    ),
+    "fer_edge_faces_detected": (Counter, "Detections; a face counts each time it is detected."),
+    "fer_edge_events": (Counter, "Events emitted."),
+}
+_OF_FACES = ("fer_edge_source_faces_in_sight", "fer_edge_faces_detected", "fer_edge_events")
+"""Omitted with privacy ``aggregate``."""
+_OF_SINK: _Kinds = {
+    "fer_edge_sink_up": (Gauge, "Whether the last attempt to write or send succeeded."),
+    "fer_edge_sink_events_waiting": (Gauge, "Events waiting to be sent."),
+    "fer_edge_sink_events_sent": (Counter, "Events sent."),
+    "fer_edge_sink_events_dropped": (Counter, "Events dropped."),
+}
 
 
 class StatusMetrics(Collector):
@@ -47,7 +70,7 @@ class StatusMetrics(Collector):
             _process_metrics(status, self._stale_after_s),
             _chip_metrics(status),
             _source_metrics(status, self._stale_after_s),
-            _pipeline_metrics(status),
+            _stage_metrics(status),
             _sink_metrics(status),
         ):
             metric.samples = [sample._replace(labels=_as_utf8(sample.labels)) for sample in metric.samples]
@@ -60,30 +83,7 @@ def _as_utf8(labels: dict[str, str]) -> dict[str, str]:
 
 
 def _gauge(name: str, what: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, what, float(value))
-
-
-@dataclass(frozen=True, slots=True)
-class _Each(Generic[T]):
-    """Make metrics with one sample for each of ``items``: pairs of the value of ``label``, and what is measured."""
-
-    label: str
-    items: Sequence[tuple[str, T]]
-
-    def gauge(self, name: str, what: str, value: Callable[[T], float | None]) -> Metric:
-        """Return a gauge; items for which ``value`` is None have no sample."""
-        return self._filled(GaugeMetricFamily(name, what, labels=[self.label]), value)
-
-    def counter(self, name: str, what: str, value: Callable[[T], float | None]) -> Metric:
-        """Return a counter, likewise."""
-        return self._filled(CounterMetricFamily(name, what, labels=[self.label]), value)
-
-    def _filled(self, family: GaugeMetricFamily | CounterMetricFamily, value: Callable[[T], float | None]) -> Metric:
-        for key, item in self.items:
-            number = value(item)
-            if number is not None:
-                family.add_metric([key], float(number))
-        return family
+    return Gauge(name, what, float(value))
 
 
 def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
@@ -107,7 +107,7 @@ def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Met
     runtimes = [source.runtime for source in status.sources if source.runtime]
     if runtimes:
         cpu_s = max(runtime.cpu_s for runtime in runtimes)
-        yield CounterMetricFamily("fer_edge_cpu_seconds", "Processor time of the process.", cpu_s)
+        yield Counter("fer_edge_cpu_seconds", "Processor time of the process.", cpu_s)
     resident = [runtime.rss_mb for runtime in runtimes if not math.isnan(runtime.rss_mb)]
     if resident:
         yield _gauge("fer_edge_resident_memory_bytes", "Resident memory of the process.", max(resident) * _MIB)
@@ -117,88 +117,79 @@ def _chip_metrics(status: DaemonStatus) -> Iterator[Metric]:
     chip = status.chip
     if chip.temperature_c is not None:
         yield _gauge("fer_edge_chip_temperature_celsius", "Temperature of the chip.", chip.temperature_c)
-    each = _Each("reason", [(reason, reason) for reason in sorted({*chip.throttled, *chip.throttled_before})])
-    yield each.gauge(
-        "fer_edge_chip_throttled",
-        "Reasons for which the chip is throttled now.",
-        lambda reason: reason in chip.throttled,
-    )
-    yield each.gauge(
-        "fer_edge_chip_throttled_since_boot",
-        "Reasons for which the chip was throttled since boot.",
-        lambda reason: reason in chip.throttled_before,
-    )
+    reasons = {
+        reason: {
+            "fer_edge_chip_throttled": reason in chip.throttled,
+            "fer_edge_chip_throttled_since_boot": reason in chip.throttled_before,
+        }
+        for reason in sorted({*chip.throttled, *chip.throttled_before})
+    }
+    yield from _labelled("reason", _OF_REASON, reasons)
     what = "Share of the search budget in use, lowered when the chip is hot."
     yield _gauge("fer_edge_chip_budget_ratio", what, chip.budget_share)
 
 
 def _source_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
-    found = {source.name: condition(source, status.mono, stale_after_s) for source in status.sources}
-    each = _Each("source", [(source.name, source) for source in status.sources])
-    yield each.gauge(
-        "fer_edge_source_up",
-        "Whether the source delivers frames and they are processed.",
-        lambda source: found[source.name].delivers and source.last_frame_at is not None,
-    )
-    yield each.gauge(
-        "fer_edge_source_dark",
-        "Whether frames arrive but are too dark to detect faces.",
-        lambda source: found[source.name] is Condition.DARK,
-    )
-    yield each.gauge(
-        "fer_edge_source_frames_per_second",
-        "Frames processed per second, recent average.",
-        lambda source: source.fps if found[source.name].delivers else 0.0,
-    )
-    yield each.gauge(
-        "fer_edge_source_last_frame_age_seconds",
-        "Time since the newest frame was processed.",
-        lambda source: None if source.last_frame_at is None else max(0.0, status.mono - source.last_frame_at),
-    )
-    yield each.counter("fer_edge_source_lost", "How often the source was lost.", lambda source: source.lost)
-    yield each.counter(
-        "fer_edge_source_reconnect_attempts", "Attempts to reopen the source.", lambda source: source.attempts
-    )
-    if not is_aggregate(status):
-        yield each.gauge(
-            "fer_edge_source_faces_in_sight",
-            "Faces currently tracked.",
-            lambda source: len(source.tracks) if found[source.name].delivers else 0,
-        )
+    hidden = _OF_FACES if is_aggregate(status) else ()
+    kinds = {name: kind for name, kind in _OF_SOURCE.items() if name not in hidden}
+    values = {source.name: _source_values(source, status.mono, stale_after_s) for source in status.sources}
+    yield from _labelled("source", kinds, values)
 
 
-def _pipeline_metrics(status: DaemonStatus) -> Iterator[Metric]:
-    runtimes = [(source.name, source.runtime) for source in status.sources if source.runtime]
-    each = _Each("source", runtimes)
-    yield each.counter("fer_edge_frames", "Frames processed.", lambda runtime: runtime.frames)
-    what = "Frames not processed because they were damaged or a newer one had arrived."
-    yield each.counter("fer_edge_frames_dropped", what, lambda runtime: runtime.dropped)
-    if not is_aggregate(status):
-        what = "Detections; a face counts each time it is detected."
-        yield each.counter("fer_edge_faces_detected", what, lambda runtime: runtime.faces)
-        yield each.counter("fer_edge_events", "Events emitted.", lambda runtime: runtime.events)
-        refused = CounterMetricFamily(
-            "fer_edge_crops_refused", "Face crops not classified, by reason.", labels=["source", "reason"]
-        )
-        for source, runtime in runtimes:
-            for reason, count in runtime.refused.items():
-                refused.add_metric([source, reason], count)
-        yield refused
+def _source_values(source: SourceStatus, now: float, stale_after_s: float) -> dict[str, float]:
+    found, newest, runtime = condition(source, now, stale_after_s), source.last_frame_at, source.runtime
+    values = {
+        "fer_edge_source_up": found.delivers and newest is not None,
+        "fer_edge_source_dark": found is Condition.DARK,
+        "fer_edge_source_frames_per_second": source.fps if found.delivers else 0.0,
+        "fer_edge_source_lost": source.lost,
+        "fer_edge_source_reconnect_attempts": source.attempts,
+        "fer_edge_source_faces_in_sight": len(source.tracks) if found.delivers else 0,
+    }
+    if newest is not None:
+        values["fer_edge_source_last_frame_age_seconds"] = max(0.0, now - newest)
+    if runtime is not None:
+        values["fer_edge_frames"], values["fer_edge_frames_dropped"] = runtime.frames, runtime.dropped
+        values["fer_edge_faces_detected"], values["fer_edge_events"] = runtime.faces, runtime.events
+    return values
+
+
+def _stage_metrics(status: DaemonStatus) -> Iterator[Metric]:
+    refused = Counter("fer_edge_crops_refused", "Face crops not classified, by reason.", labels=["source", "reason"])
     stages = HistogramMetricFamily(
         "fer_edge_stage_duration_seconds", "Time taken by each stage of the pipeline.", labels=["source", "stage"]
     )
     limits = [f"{limit:g}" for limit in LATENCY_LIMITS_S]
-    for source, runtime in runtimes:
-        for stage, latency in runtime.stages.items():
+    for source in status.sources:
+        if source.runtime is None:
+            continue
+        for reason, count in source.runtime.refused.items():
+            refused.add_metric([source.name, reason], count)
+        for stage, latency in source.runtime.stages.items():
             buckets = [*zip(limits, map(float, latency.within), strict=True), ("+Inf", float(latency.calls))]
-            stages.add_metric([source, stage], buckets, latency.total_s)
+            stages.add_metric([source.name, stage], buckets, latency.total_s)
+    if not is_aggregate(status):
+        yield refused
     yield stages
 
 
 def _sink_metrics(status: DaemonStatus) -> Iterator[Metric]:
-    each = _Each("sink", [(sink.name, sink) for sink in status.sinks])
-    what = "Whether the last attempt to write or send succeeded."
-    yield each.gauge("fer_edge_sink_up", what, lambda sink: sink.working)
-    yield each.gauge("fer_edge_sink_events_waiting", "Events waiting to be sent.", lambda sink: sink.waiting)
-    yield each.counter("fer_edge_sink_events_sent", "Events sent.", lambda sink: sink.sent)
-    yield each.counter("fer_edge_sink_events_dropped", "Events dropped.", lambda sink: sink.dropped)
+    sinks = {
+        sink.name: {
+            "fer_edge_sink_up": sink.working,
+            "fer_edge_sink_events_waiting": sink.waiting,
+            "fer_edge_sink_events_sent": sink.sent,
+            "fer_edge_sink_events_dropped": sink.dropped,
+        }
+        for sink in status.sinks
+    }
+    yield from _labelled("sink", _OF_SINK, sinks)
+
+
+def _labelled(label: str, kinds: _Kinds, values: Mapping[str, Mapping[str, float]]) -> Iterable[Metric]:
+    """Return the metrics of ``kinds``, with a sample for each value of ``label`` that has one."""
+    families = {name: kind(name, what, labels=[label]) for name, (kind, what) in kinds.items()}
+    for key, samples in values.items():
+        for name in families.keys() & samples.keys():
+            families[name].add_metric([key], float(samples[name]))
+    return families.values()
