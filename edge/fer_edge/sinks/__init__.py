@@ -132,12 +132,7 @@ def _open_each(
 
 
 def _line_sink(
-    file: LineFile,
-    encode: Encode,
-    name: str,
-    settings: RuntimeSettings,
-    pace: Pace,
-    batching: Batching = AT_ONCE,
+    file: LineFile, encode: Encode, name: str, settings: RuntimeSettings, pace: Pace, batching: Batching = AT_ONCE
 ) -> QueuedSink | DirectSink:
     """Return a sink for ``file``, with a queue for live sources and if events are gathered or synced.
 
