@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.settings.runtime import EmotionSettings
-from fer_edge.sinks.event_json import clock_synced, event_schema, event_to_json, json_line
+from fer_edge.sinks.event_json import clock_synced, encode_json_line, event_schema, event_to_json
 from fer_edge.stages.events import EventBuilder, Hysteresis
 from fer_edge.types import (
     UNCERTAIN,
@@ -207,7 +207,7 @@ def test_lines_are_compact_json_with_escaped_surrogates(
         EventKind.COUNTS, name, 1.7e9, mono, 3, name, None, np.float64(confidence), reason=reason, counts=counts
     )
     text = json.dumps(event_to_json(event), ensure_ascii=False, separators=(",", ":"))
-    assert json_line(event) == text.encode("utf-8", "backslashreplace") + b"\n"
+    assert encode_json_line(event) == text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def test_the_keys_of_a_line_are_in_order() -> None:
@@ -215,7 +215,7 @@ def test_the_keys_of_a_line_are_in_order() -> None:
     event = EmotionEvent(
         EventKind.COUNTS, "cäm\udcff", 1.7e9, 1.23456, confidence=0.123456, reason="a/b", counts=counts
     )
-    line = json_line(event).partition(b',"clock_synced"')[0].removesuffix(b"}\n")
+    line = encode_json_line(event).partition(b',"clock_synced"')[0].removesuffix(b"}\n")
     assert line.decode() == (
         '{"v":1,"kind":"counts","source":"cäm\\udcff","track":null,"emotion":null,"previous":null,"confidence":0.1235,'
         '"at":"2023-11-14T22:13:20.000Z","mono":1.235,"reason":"a/b",'

@@ -19,7 +19,7 @@ from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.service import OutputSettings, RecoverySettings
 from fer_edge.sinks import open_sinks
 from fer_edge.sinks.base import Pace
-from fer_edge.sinks.event_json import json_line
+from fer_edge.sinks.event_json import encode_json_line
 from fer_edge.sinks.queued import Batching, QueuedSink
 from fer_edge.status import SinkStatus, StatusBoard
 from support.card_images import loop_device, why_no_loop_device
@@ -244,7 +244,7 @@ def test_an_outage_of_syncs_is_reported_once_and_over_with_the_next_good_one(
     disk = FailingDisk()
     sink = QueuedSink(
         disk,
-        json_line,
+        encode_json_line,
         "disk",
         hold=100,
         pace=Pace(live=True),

@@ -11,8 +11,8 @@ from fer_edge.protocols import EventSink
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.aggregate import AggregatingSink
 from fer_edge.sinks.base import ManagedSink, Pace
-from fer_edge.sinks.console import encode_line
-from fer_edge.sinks.event_json import event_json, json_line
+from fer_edge.sinks.console import encode_text_line
+from fer_edge.sinks.event_json import encode_json, encode_json_line
 from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
 from fer_edge.sinks.queued import AT_ONCE, Batching, DirectSink, Encode, QueuedSink
 from fer_edge.status import StatusBoard
@@ -113,11 +113,11 @@ def _open_each(
         max_bytes = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
         file = LineFile(output.events, max_bytes=max_bytes, keep=output.events_keep, synced=sync_s is not None)
         batching = Batching(output.events_gather_s, None if sync_s is None else file.sync, sync_s or 0.0)
-        yield _line_sink(file, json_line, "events", settings, pace, batching)
+        yield _line_sink(file, encode_json_line, "events", settings, pace, batching)
     if output.events != STANDARD_OUTPUT:
         # A file descriptor, not ``sys.stdout``: a reader that stops reading would block Python's buffer for all
         # threads.
-        yield _line_sink(LineFile(STANDARD_OUTPUT), encode_line, "console", settings, pace)
+        yield _line_sink(LineFile(STANDARD_OUTPUT), encode_text_line, "console", settings, pace)
     # Imported here: a daemon without these sinks does not load paho, http.client and ssl.
     if settings.mqtt.host is not None:
         require_extra("mqtt")
@@ -128,7 +128,7 @@ def _open_each(
         from fer_edge.sinks.webhook import Webhook
 
         hold, retry_s = hook.hold, hook.retry_most_s
-        yield QueuedSink(Webhook(hook), event_json, "webhook", hold=hold, pace=pace, max_retry_s=retry_s)
+        yield QueuedSink(Webhook(hook), encode_json, "webhook", hold=hold, pace=pace, max_retry_s=retry_s)
 
 
 def _line_sink(

@@ -26,7 +26,7 @@ class ConsoleSink(ClosingSink):
             raise OutputError(f"standard output: cannot write: {error.strerror}") from error
 
 
-def encode_line(event: EmotionEvent) -> bytes:
+def encode_text_line(event: EmotionEvent) -> bytes:
     """Return ``event_line`` of ``event`` in UTF-8, with a newline. Surrogates are escaped."""
     return event_line(event).encode("utf-8", "backslashreplace") + b"\n"
 

@@ -105,14 +105,14 @@ def event_to_json(event: EmotionEvent) -> dict[str, Any]:
     return msgspec.to_builtins(_to_struct(event))  # type: ignore[no-any-return]  # a Struct becomes a dict
 
 
-def event_json(event: EmotionEvent) -> bytes:
+def encode_json(event: EmotionEvent) -> bytes:
     """Return ``event_to_json`` of ``event`` as compact JSON."""
     return json_bytes(_to_struct(event))
 
 
-def json_line(event: EmotionEvent) -> bytes:
-    """Return ``event_json`` of ``event`` with a newline."""
-    return event_json(event) + b"\n"
+def encode_json_line(event: EmotionEvent) -> bytes:
+    """Return ``encode_json`` of ``event`` with a newline."""
+    return encode_json(event) + b"\n"
 
 
 def json_bytes(value: object) -> bytes:

@@ -25,7 +25,7 @@ from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.secret_files import read_secret
 from fer_edge.settings.service import MqttSettings
 from fer_edge.sinks.base import ManagedSink, Pace, report_lost
-from fer_edge.sinks.event_json import event_json
+from fer_edge.sinks.event_json import encode_json
 from fer_edge.sinks.mqtt.outbox import Message, Outbox
 from fer_edge.sinks.mqtt.publisher import QOS, Publisher
 from fer_edge.sinks.mqtt.topics import OFFLINE, Topics
@@ -85,7 +85,7 @@ class MqttSink(ManagedSink):
 
     def emit(self, event: EmotionEvent) -> None:
         """Queue ``event`` for the broker."""
-        payload = event_json(event)
+        payload = encode_json(event)
         self._outbox.put(Message(self._topics.of(event.source, "events"), payload))
         if event.counts is not None:
             self._outbox.put(Message(self._topics.of(event.source, "counts"), payload, retain=True))
