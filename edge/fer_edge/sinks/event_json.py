@@ -81,9 +81,9 @@ def event_schema() -> dict[str, Any]:
     rules: list[dict[str, Any]] = [
         {
             "if": {"properties": {"kind": {"enum": list(kinds)}}},
-            "then": {"properties": {name: {"type": kind} for name, kind in fields.items()}},
+            "then": {"properties": {name: {"type": json_type} for name, json_type in types.items()}},
         }
-        for kinds, fields in _TYPES.items()
+        for kinds, types in _TYPES.items()
     ]
     rules[-1]["then"]["required"] = ["counts"]
     rules[-1]["else"] = {"properties": {"counts": False}}

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
@@ -96,7 +97,8 @@ class Application:
         if not self.hosts.allows(name):
             problem = "unknown host name; allowed names are set in web.allowed_hosts"
             return _refuse(HTTPStatus.MISDIRECTED_REQUEST, problem)
-        path = _path(environ)
+        # Invalid UTF-8 is replaced, so that it matches no path.
+        path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace").decode("utf-8", "replace")
         allowed = ("GET", "HEAD", "POST") if path == "/login" and self.token else ("GET", "HEAD")
         if environ["REQUEST_METHOD"] not in allowed:
             return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", ("Allow", ", ".join(allowed)))
@@ -185,13 +187,9 @@ def static_pages() -> dict[str, Callable[[], Response]]:
     names = ("page.css", "elements.js", "hour.js", "page.js", "icon.svg")
     served = {"/": "index.html", **{f"/{name}": name for name in names}}
     return {
-        path: _constant(Response(HTTPStatus.OK, _file(name), _TYPES[name.partition(".")[2]]))
+        path: partial(Response, HTTPStatus.OK, _file(name), _TYPES[name.partition(".")[2]])
         for path, name in served.items()
     }
-
-
-def _constant(response: Response) -> Callable[[], Response]:
-    return lambda: response
 
 
 def _file(name: str) -> bytes:
@@ -203,11 +201,6 @@ def _login_form(message: str, refusal: Response | None = None) -> Response:
     if refusal is None:
         return Response(HTTPStatus.OK, page, _HTML)
     return Response(refusal.status, page, _HTML, refusal.headers)
-
-
-def _path(environ: Mapping[str, Any]) -> str:
-    """Return the path as text. Invalid UTF-8 is replaced, so that it matches no path."""
-    return str(environ.get("PATH_INFO", "")).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _cookie(environ: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Protocol
 
@@ -39,14 +40,12 @@ class WebServer(Closing):
 
     def __init__(self, url: str, port: int, close: Callable[[], None]) -> None:
         self.url, self.port = url, port
-        self._close = close
-        self._closed = False
+        self._stack = ExitStack()
+        self._stack.callback(close)
 
     def close(self) -> None:
         """Stop serving, within a few seconds. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._close()
+        self._stack.close()
 
 
 def open_web(

@@ -11,7 +11,7 @@ from typing import Any
 
 from fer_edge.settings.redaction import redacted
 from fer_edge.sinks.event_json import time_text
-from fer_edge.status import DaemonStatus, SinkStatus, SourceStatus
+from fer_edge.status import DaemonStatus, SourceStatus
 from fer_edge.types import EmotionEvent, RuntimeStatus, StageLatency
 from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 from fer_edge.web.history import Interval
@@ -42,7 +42,10 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
         "memory_bytes": round(max(memory) * 2**20) if memory else None,
         "chip": replace(status.chip, budget_share=round(status.chip.budget_share, 3)),
         "sources": [_source(source, status, stale_after_s) for source in status.sources],
-        "sinks": [_sink(sink) for sink in status.sinks],
+        "sinks": [
+            replace(sink, name=redacted(sink.name), problem=redacted(sink.problem) if sink.problem else None)
+            for sink in status.sinks
+        ],
         "events": [_event(event) for event in status.recent[: -_MAX_EVENTS - 1 : -1]],
     }
 
@@ -98,10 +101,6 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
 
 def _latency(stage: StageLatency) -> dict[str, float]:
     return {name: round(getattr(stage, name), 3) for name in ("p50_ms", "p95_ms", "p99_ms", "calls")}
-
-
-def _sink(sink: SinkStatus) -> SinkStatus:
-    return replace(sink, name=redacted(sink.name), problem=redacted(sink.problem) if sink.problem else None)
 
 
 def _event(event: EmotionEvent) -> dict[str, Any]:

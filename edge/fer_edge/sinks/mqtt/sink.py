@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -134,7 +133,7 @@ class MqttSink(ManagedSink):
             report_lost(f"mqtt: {problem}", lost, "message", fail=not self._pace.live)
 
     def _new_client(self, settings: MqttSettings) -> _Client:
-        client = _Client(self._client_id, self._maintain, self._crashed, self._retry_delay_s)
+        client = _Client(self, self._client_id)
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(0)  # unlimited: the outbox has its own limit
         client.will_set(self._topics.of("availability"), OFFLINE, QOS, retain=True)
@@ -149,10 +148,6 @@ class MqttSink(ManagedSink):
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         return client
-
-    def _retry_delay_s(self) -> float:
-        # Random, so that devices that lose their broker at the same moment do not all return at the same moment.
-        return self._backoff.take() * random.uniform(0.75, 1.0)
 
     def _send(self) -> None:
         while self._outbox.send_next(self._publish):
@@ -244,25 +239,19 @@ class MqttSink(ManagedSink):
 
 
 class _Client(Client):
-    """paho's client, with what its thread lacks: periodic work, surviving an exception, and hurry when closing."""
+    """paho's client of ``sink``, with what its thread lacks: periodic work, surviving an exception, fast closing."""
 
-    def __init__(
-        self,
-        client_id: str,
-        on_turn: Callable[[], None],
-        on_crash: Callable[[Exception], None],
-        retry_delay_s: Callable[[], float],
-    ) -> None:
+    def __init__(self, sink: MqttSink, client_id: str) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=MQTTv311)
-        self._on_turn, self._on_crash, self._retry_delay_s = on_turn, on_crash, retry_delay_s
+        self._sink = sink
         self.closing = threading.Event()
         """Set when the connection is to be closed: an attempt to connect is then made at once."""
 
     def loop_misc(self) -> MQTTErrorCode:
-        """Also call ``on_turn`` while connected."""
+        """Also do the periodic work of the sink while connected."""
         code = super().loop_misc()
         if code == MQTTErrorCode.MQTT_ERR_SUCCESS and self.is_connected():
-            self._on_turn()
+            self._sink._maintain()
         return code
 
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
@@ -275,7 +264,7 @@ class _Client(Client):
             try:
                 return super().loop_forever(timeout, retry_first_connection)
             except Exception as error:  # noqa: BLE001 - see above
-                self._on_crash(error)
+                self._sink._crashed(error)
                 # Closed, not shut down: the loop would handle the same packet again before it read from the socket.
                 connection = self.socket()
                 if connection is not None:
@@ -286,7 +275,8 @@ class _Client(Client):
         if self.closing.is_set():  # the attempt made at once has failed: ``close`` is about to give up
             time.sleep(_CLOSING_RETRY_S)
         else:
-            self.closing.wait(self._retry_delay_s())
+            # Random, so that devices that lose their broker at the same moment do not all return at the same moment.
+            self.closing.wait(self._sink._backoff.take() * random.uniform(0.75, 1.0))
 
     def hang_up(self) -> None:
         """Shut the socket down, so that paho's loop finds the connection lost."""
