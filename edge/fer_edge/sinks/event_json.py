@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 from datetime import UTC, datetime
+from operator import methodcaller
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +15,9 @@ from fer_edge.types import EmotionEvent, EventKind, FaceCounts
 
 _TIME_ERROR = 5
 """Returned by adjtimex(2) while the clock is not synchronized (TIME_ERROR)."""
+
+_to_python = methodcaller("item")
+"""Convert NumPy's numbers, which msgspec does not know."""
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -102,7 +106,7 @@ def event_to_json(event: EmotionEvent) -> dict[str, Any]:
     >>> json_event["kind"], json_event["track"], json_event["previous"], json_event["at"]
     ('left', 3, 'happy', '2023-11-14T22:13:20.000Z')
     """
-    return msgspec.to_builtins(_to_struct(event))  # type: ignore[no-any-return]  # a Struct becomes a dict
+    return msgspec.to_builtins(_to_struct(event), enc_hook=_to_python)  # type: ignore[no-any-return]  # a Struct becomes a dict
 
 
 def encode_json(event: EmotionEvent) -> bytes:
@@ -121,9 +125,10 @@ def json_bytes(value: object) -> bytes:
     Surrogates, as in file names that are not UTF-8, are escaped.
     """
     try:
-        return msgspec.json.encode(value)
+        return msgspec.json.encode(value, enc_hook=_to_python)
     except UnicodeEncodeError:  # msgspec refuses surrogates
-        finite = json.loads(json.dumps(msgspec.to_builtins(value)), parse_constant=lambda _: None)
+        text = json.dumps(msgspec.to_builtins(value, enc_hook=_to_python))
+        finite = json.loads(text, parse_constant=lambda _: None)
         return json.dumps(finite, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
@@ -155,10 +160,9 @@ def _to_struct(event: EmotionEvent) -> EventJson:
         track=event.track_id,
         emotion=event.emotion,
         previous=event.previous,
-        # ``float``: msgspec does not encode NumPy's numbers.
-        confidence=None if event.confidence is None else round(float(event.confidence), 4),
+        confidence=None if event.confidence is None else round(event.confidence, 4),
         at=time_text(event.at),
-        mono=round(float(event.mono), 3),
+        mono=round(event.mono, 3),
         reason=UNSET if event.reason is None else event.reason,
         counts=UNSET if event.counts is None else _counts(event.counts),
         clock_synced=UNSET if synced is None else synced,
@@ -166,5 +170,5 @@ def _to_struct(event: EmotionEvent) -> EventJson:
 
 
 def _counts(counts: FaceCounts) -> CountsJson:
-    seconds = {name: round(float(seconds), 1) for name, seconds in sorted(counts.emotion_s.items())}
-    return CountsJson(round(float(counts.interval_s), 3), counts.appeared, counts.max_at_once, seconds)
+    seconds = {name: round(seconds, 1) for name, seconds in sorted(counts.emotion_s.items())}
+    return CountsJson(round(counts.interval_s, 3), counts.appeared, counts.max_at_once, seconds)
