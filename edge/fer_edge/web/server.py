@@ -90,7 +90,8 @@ def open_web(
     hosts = AllowedHosts(settings.host, address, settings.allowed_hosts)
     application = Application(pages, hosts, token, preview)
     server = WsgiServer(application, listening)
-    return WebServer(f"http://{_in_url(address)}:{port}/", port, server.close)
+    host = f"[{address}]" if ":" in address else address
+    return WebServer(f"http://{host}:{port}/", port, server.close)
 
 
 def _endpoints(
@@ -168,7 +169,3 @@ def _resolve(settings: WebSettings) -> tuple[socket.AddressFamily, tuple[str, in
         raise ConfigError(f"web.host {settings.host}: not an address of this machine: {reason}") from error
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, (str(address[0]), int(address[1]))
-
-
-def _in_url(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
