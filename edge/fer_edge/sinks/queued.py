@@ -15,8 +15,8 @@ from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.base import ManagedSink
 from fer_edge.sinks.pace import POLL_S, Pace
 from fer_edge.status import SinkStatus, StatusBoard
-from fer_edge.system.backoff import Backoff
 from fer_edge.system.messages import print_message
+from fer_edge.system.timing import Backoff
 from fer_edge.types import EmotionEvent, FrameResult
 
 FIRST_RETRY_S = 1.0
