@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from fer_edge.images.files import decode_gray
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import SourceSettings
+from fer_edge.sources.base import NumberedSource
 from fer_edge.types import Float32Array, Frame, UInt8Array
 
 DEMO_URI = "demo"
@@ -65,31 +66,26 @@ def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | Non
     return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
 
 
-class DemoSource(ClosingSource):
+class DemoSource(NumberedSource):
     """The scene for ``seconds`` (or ``math.inf``): 640 x 480, ``settings.fps`` or 15 frames a second, media time.
 
     ``frame_count`` is an integer, or ``math.inf``.
     """
 
     live = False
-    dropped = 0
 
     def __init__(self, settings: SourceSettings, name: str = DEMO_URI, seconds: float = SCENE_S) -> None:
         self.name = name
         self.fps = settings.fps or DEMO_FPS
         self.frame_count = max(1, round(seconds * self.fps)) if math.isfinite(seconds) else math.inf
         self._scene = DemoScene()
-        self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame, or ENDED."""
         if self._index >= self.frame_count:
             return NoFrame.ENDED
         at = self._index / self.fps
-        gray = self._scene.render(at, self._index)
-        frame = Frame(self.name, self._index, at, gray)
-        self._index += 1
-        return frame
+        return self._frame(at, self._scene.render(at, self._index))
 
 
 class DemoScene:

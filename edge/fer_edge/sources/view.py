@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import ConfigError
-from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
+from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.runtime import SourceSettings
+from fer_edge.sources.base import SourceWrapper
 from fer_edge.sources.darkness import is_empty
 from fer_edge.types import Box, Frame, UInt8Array
 
@@ -41,14 +42,11 @@ def adjust_source(source: FrameSource, settings: SourceSettings) -> FrameSource:
     return AdjustedSource(source, settings) if asked else source
 
 
-class AdjustedSource(ClosingSource):
+class AdjustedSource(SourceWrapper):
     """Passes each picture of ``inner`` through a ``View`` in the reader's thread: dropped frames cost nothing."""
 
     def __init__(self, inner: FrameSource, settings: SourceSettings) -> None:
-        self.name, self.fps = inner.name, inner.fps
-        self.live, self.still = inner.live, inner.still
-        self.dropped = inner.dropped
-        self._inner = inner
+        super().__init__(inner)
         self._view = View(settings)
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
@@ -60,15 +58,6 @@ class AdjustedSource(ClosingSource):
         frame = self._inner.read(timeout_s)
         self.dropped = self._inner.dropped
         return replace(frame, gray=self._view(frame.gray)) if isinstance(frame, Frame) else frame
-
-    def close(self) -> None:
-        """Close the inner source."""
-        self._inner.close()
-
-    @property
-    def busy(self) -> bool:
-        """Whether the inner source's driver has not returned from a call."""
-        return getattr(self._inner, "busy", False)
 
 
 class View:

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import SourceSettings
-from fer_edge.sources.base import DEFAULT_FPS, capture_time
+from fer_edge.sources.base import DEFAULT_FPS, NumberedSource, capture_time
 from fer_edge.sources.opening import Unopened
 from fer_edge.sources.picamera.sensor_modes import (
     SensorMode,
@@ -84,7 +84,7 @@ def camera_of(uri: str) -> int | str | None:
     return match["id"] or int(match["number"] or 0)
 
 
-class Picamera2Source(ClosingSource):
+class Picamera2Source(NumberedSource):
     """A libcamera camera, selected by its number or id.
 
     ``read`` waits for the next frame, which has the time of its exposure. Each picture is a copy of the camera's Y
@@ -98,7 +98,6 @@ class Picamera2Source(ClosingSource):
     """
 
     live = True
-    dropped = 0
 
     def __init__(self, package: Any, which: int | str, settings: SourceSettings, name: str) -> None:
         self.name = name
@@ -108,7 +107,6 @@ class Picamera2Source(ClosingSource):
         self._camera, self._key, self._display_name = _open_camera(self._package, which)
         self._job: Any = None
         self._stopping: DriverThread | None = None
-        self._index = 0
         try:
             self._start(settings)
         except (FerEdgeError, RuntimeError, ValueError, OSError) as error:
@@ -142,9 +140,7 @@ class Picamera2Source(ClosingSource):
             reported_s = request.get_metadata().get("SensorTimestamp", 0) / 1e9
         finally:
             request.release()
-        frame = Frame(self.name, self._index, capture_time(reported_s, time.monotonic()), gray)
-        self._index += 1
-        return frame
+        return self._frame(capture_time(reported_s, time.monotonic()), gray)
 
     def close(self) -> None:
         """Stop the camera. If it does not stop in time, it is abandoned until the process ends. Idempotent."""

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import SourceSettings
-from fer_edge.sources.base import DEFAULT_FPS, capture_time
+from fer_edge.sources.base import DEFAULT_FPS, NumberedSource, capture_time
 from fer_edge.sources.opencv_camera import OpenCVCamera, warn_about_picamera2_settings
 from fer_edge.sources.v4l2 import structs
 from fer_edge.sources.v4l2.capture import Capture, FilledBuffer
@@ -54,7 +54,7 @@ def open_v4l2(device: Path, settings: SourceSettings, name: str) -> V4L2Camera |
     return OpenCVCamera(device_number(node), settings, name)
 
 
-class V4L2Camera(ClosingSource):
+class V4L2Camera(NumberedSource):
     """An open V4L2 camera. ``read`` waits for the next frame, which has the driver's monotonic timestamp.
 
     Damaged pictures are dropped and counted in ``dropped``; after ``_MAX_DAMAGED_IN_A_ROW`` of them the camera is lost.
@@ -68,7 +68,7 @@ class V4L2Camera(ClosingSource):
     live = True
 
     def __init__(self, capture: Capture, display_name: str, settings: SourceSettings, name: str) -> None:
-        self.name, self.dropped = name, 0
+        self.name = name
         self._capture, self._display_name = capture, display_name
         width, height = settings.width or _DEFAULT_SIZE[0], settings.height or _DEFAULT_SIZE[1]
         self._format = _negotiate(capture, display_name, settings.fourcc, width, height)
@@ -79,7 +79,6 @@ class V4L2Camera(ClosingSource):
         capture.start()
         _log.info("%s: %s at %.4g frames per second", display_name, self._format, self.fps)
         self._damaged_in_a_row = 0
-        self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame, or NOT_YET, which is also returned for a damaged picture.
@@ -100,9 +99,7 @@ class V4L2Camera(ClosingSource):
             self._drop(str(gray))
             return NoFrame.NOT_YET
         self._damaged_in_a_row = 0
-        frame = Frame(self.name, self._index, capture_time(at, time.monotonic()), gray)
-        self._index += 1
-        return frame
+        return self._frame(capture_time(at, time.monotonic()), gray)
 
     def close(self) -> None:
         """Close the device. Idempotent."""
