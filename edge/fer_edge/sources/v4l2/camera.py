@@ -12,7 +12,7 @@ from fer_edge.settings.runtime import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS, NumberedSource, capture_time
 from fer_edge.sources.opencv_camera import OpenCVCamera, warn_about_picamera2_settings
 from fer_edge.sources.v4l2 import structs
-from fer_edge.sources.v4l2.capture import Capture, FilledBuffer
+from fer_edge.sources.v4l2.capture import Capture
 from fer_edge.sources.v4l2.devices import LIBCAMERA_DRIVERS, device_number
 from fer_edge.sources.v4l2.formats import (
     READABLE,
@@ -22,7 +22,7 @@ from fer_edge.sources.v4l2.formats import (
     gray_picture,
     jpeg_reduction,
 )
-from fer_edge.types import Frame, UInt8Array
+from fer_edge.types import Frame
 
 _log = logging.getLogger(__name__)
 _DEFAULT_SIZE = (640, 480)
@@ -90,13 +90,18 @@ class V4L2Camera(NumberedSource):
         if filled is None:
             return NoFrame.NOT_YET
         index, at = filled.index, filled.at
-        gray = self._picture(filled)
+        gray, problem = None, "a picture that the driver marked as damaged"
+        if not filled.damaged:
+            try:
+                gray = gray_picture(filled.data, self._format, self._reduction)
+            except DamagedPictureError as error:
+                problem = str(error)
         # A traceback keeps the local variables of its functions. With the buffer among them, ``close`` could not unmap
         # it, and the camera would stay busy.
         del filled
         self._capture.give_back(index)
-        if isinstance(gray, DamagedPictureError):
-            self._drop(str(gray))
+        if gray is None:
+            self._drop(problem)
             return NoFrame.NOT_YET
         self._damaged_in_a_row = 0
         return self._frame(capture_time(at, time.monotonic()), gray)
@@ -104,14 +109,6 @@ class V4L2Camera(NumberedSource):
     def close(self) -> None:
         """Close the device. Idempotent."""
         self._capture.close()
-
-    def _picture(self, filled: FilledBuffer) -> UInt8Array | DamagedPictureError:
-        if filled.damaged:
-            return DamagedPictureError("a picture that the driver marked as damaged")
-        try:
-            return gray_picture(filled.data, self._format, self._reduction)
-        except DamagedPictureError as error:
-            return DamagedPictureError(str(error))  # copied without its traceback, which holds the buffer
 
     def _drop(self, problem: str) -> None:
         """Count a damaged picture. Raises SourceLostError if there are too many in a row."""
