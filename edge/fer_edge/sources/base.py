@@ -13,7 +13,8 @@ from fer_edge.types import Frame, UInt8Array
 DEFAULT_FPS = 25.0
 """Frames per second of a source that does not report its rate (``[source] fps`` overrides it)."""
 
-_PLAUSIBLE_FPS = (0.1, 1000.0)
+_MIN_FPS, _MAX_FPS = 0.1, 1000.0
+"""Limits of a plausible rate; NaN is outside them."""
 _MAX_AGE_S = 2.0
 """An older timestamp is not on the monotonic clock, or is wrong."""
 
@@ -64,8 +65,7 @@ class CaptureSource(NumberedSource):
         self.name = name
         self._capture, self._display_name = capture, display_name
         fps = capture.get(cv2.CAP_PROP_FPS)
-        low, high = _PLAUSIBLE_FPS  # which NaN is not between
-        self.fps = float(fps) if low <= fps <= high else (settings.fps or DEFAULT_FPS)
+        self.fps = float(fps) if _MIN_FPS <= fps <= _MAX_FPS else (settings.fps or DEFAULT_FPS)
         self._colour_buffer: cv2.typing.MatLike | None = None
 
     def close(self) -> None:

@@ -6,9 +6,9 @@ It is selected like a camera, needs no hardware, and always gives the same pictu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -33,8 +33,7 @@ _NOISE_SIGMA = 4.0
 _NOISE_MARGIN = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Pose:
+class _Pose(NamedTuple):
     """Position of the face at ``at`` seconds: centre in pixels, and ``scale`` (1 is a face 95 pixels wide)."""
 
     at: float
@@ -123,17 +122,10 @@ class DemoScene:
 def pose_at(at: float) -> _Pose:
     """Return the pose of the face at ``at`` seconds, with smooth acceleration between the points of the path."""
     at = at % SCENE_S
-    for start, end in pairwise(_PATH):
-        if at <= end.at:
-            share = (at - start.at) / (end.at - start.at)
-            eased = share * share * (3 - 2 * share)
-            return _Pose(
-                at,
-                start.x + eased * (end.x - start.x),
-                start.y + eased * (end.y - start.y),
-                start.scale + eased * (end.scale - start.scale),
-            )
-    return _PATH[-1]
+    start, end = next((start, end) for start, end in pairwise(_PATH) if at <= end.at)
+    share = (at - start.at) / (end.at - start.at)
+    eased = share * share * (3 - 2 * share)
+    return _Pose(at, *(first + eased * (last - first) for first, last in zip(start[1:], end[1:], strict=True)))
 
 
 def _placement(pose: _Pose, tilt: float) -> Float32Array:

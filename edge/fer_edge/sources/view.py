@@ -130,17 +130,16 @@ def make_mask(zones: Sequence[Sequence[float]], width: int, height: int) -> UInt
     """
     mask = np.full((height, width), 255, dtype=np.uint8)
     for zone in zones:
-        values = _in_pixels(zone, width, height)
-        across, down = max(values[::2]), max(values[1::2])
-        if len(values) == 4:
-            across, down = values[0] + values[2], values[1] + values[3]
-        if max(zone) > 1 and (across > width or down > height):
+        points = np.reshape(_in_pixels(zone, width, height), (-1, 2))
+        rectangle = len(points) == 2
+        if rectangle:
+            points[1] += points[0]  # its size becomes its corner
+        if max(zone) > 1 and np.any(points > (width, height)):
             raise ConfigError(f"source.mask {list(zone)}: extends beyond the picture of {width}x{height}")
-        if len(values) == 4:
-            x, y, wide, high = values
-            mask[math.floor(y) : math.ceil(y + high), math.floor(x) : math.ceil(x + wide)] = 0
+        if rectangle:
+            (left, top), (right, bottom) = points
+            mask[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = 0
         else:
-            points = np.asarray(values).reshape(-1, 2)
             cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 0)
     return mask
 

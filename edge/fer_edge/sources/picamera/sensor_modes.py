@@ -103,11 +103,6 @@ def picture_size(width: int | None, height: int | None, modes: Sequence[SensorMo
     return max(2, width - width % 2), max(2, height - height % 2)
 
 
-def has_modes(camera: Any) -> bool:
-    """Return whether libcamera configures the sensor of ``camera``, a Picamera2; it does not for USB cameras."""
-    return "ColorFilterArrangement" in camera.camera_properties
-
-
 def _mode_sizes(camera: Any) -> list[tuple[tuple[int, int], int]]:
     """Return size and bits per pixel of each mode of ``camera``, a Picamera2, without configuring it."""
     import libcamera

@@ -28,7 +28,6 @@ from fer_edge.sources.picamera.sensor_modes import (
     SensorMode,
     choose_mode,
     full_field,
-    has_modes,
     picture_size,
     read_modes,
 )
@@ -197,7 +196,8 @@ class Picamera2Source(NumberedSource):
 
     def _modes(self, wanted: str) -> list[SensorMode]:
         """Return the modes to choose from, or none if libcamera is to choose. Raises InputError."""
-        if wanted == "auto" or not has_modes(self._camera):
+        # USB cameras, whose sensors libcamera does not configure, lack this property.
+        if wanted == "auto" or "ColorFilterArrangement" not in self._camera.camera_properties:
             return []
         if self._key not in _modes_of:
             modes = read_modes(self._camera)

@@ -55,7 +55,6 @@ class Capture(Closing):
     def __init__(self, device: Path, display_name: str) -> None:
         self._display_name = display_name
         self._maps: list[mmap.mmap] = []
-        self._views: list[UInt8Array] = []
         self._streaming = False
         self.driver = ""
         try:
@@ -124,7 +123,6 @@ class Capture(Closing):
             except (OSError, ValueError) as error:
                 raise SourceLostError(f"{self._display_name}: cannot map its buffers: {error}") from None
             self._maps.append(mapped)
-            self._views.append(np.frombuffer(mapped, np.uint8))
             self.give_back(index)
         self._call(structs.STREAMON, ctypes.c_int(structs.CAPTURE), "start")
         self._streaming = True
@@ -150,10 +148,10 @@ class Capture(Closing):
             # Without POLLIN the device reports an error and has no data: polling again would only take time.
             problem = "the camera stopped sending frames" + ("" if no_data else f": {error.strerror}")
             raise SourceLostError(f"{self._display_name}: {problem}; check its cable and power") from None
-        if buffer.index >= len(self._views):
+        if buffer.index >= len(self._maps):
             raise SourceLostError(f"{self._display_name}: its driver returned an unknown buffer, {buffer.index}")
         damaged = bool(buffer.flags & structs.BUFFER_ERROR)
-        data = self._views[buffer.index][: buffer.bytesused]
+        data = np.frombuffer(self._maps[buffer.index], np.uint8)[: buffer.bytesused]
         return FilledBuffer(buffer.index, data, buffer.seconds + buffer.microseconds / 1e6, damaged)
 
     def give_back(self, index: int) -> None:
@@ -172,7 +170,6 @@ class Capture(Closing):
         except OSError:
             pass  # the device is gone, and its stream with it
         finally:
-            self._views.clear()
             for mapped in self._maps:
                 with suppress(BufferError):  # a picture is still referenced; it is unmapped with the last reference
                     mapped.close()
