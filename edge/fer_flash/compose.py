@@ -240,9 +240,9 @@ def _unpacked(stock: Stock, folder: Path) -> Iterator[Path]:
             image = Path(scratch) / "stock.img"
             image.touch()
             _unpack(stock, image, str(folder))
+        except OutputError:
+            raise
         except OSError as error:
-            if isinstance(error, (InputError, OutputError)):
-                raise
             raise OutputError(f"{folder}: cannot unpack the image there: {reason_of(error)}") from error
         yield image
 

@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from fer_edge.errors import InputError, OutputError
+from fer_edge.system.closing import Closing
 
 _FAILED = 255
 """Exit code of ssh if ssh itself failed, and not the remote program; see ssh(1)."""
@@ -70,7 +70,7 @@ class Answer:
     stderr: str
 
 
-class Ssh:
+class Ssh(Closing):
     """A connection that all commands share, if ssh supports it. A context manager.
 
     With ``interactive``, ssh may ask for a password or about a host key; otherwise it fails instead. Every method
@@ -92,12 +92,6 @@ class Ssh:
             shared = {"ControlMaster": "auto", "ControlPath": f"{folder}/c", "ControlPersist": "120"}
             self._command += [word for name, value in shared.items() for word in ("-o", f"{name}={value}")]
         self._connected = False
-
-    def __enter__(self) -> Ssh:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connection. Idempotent."""

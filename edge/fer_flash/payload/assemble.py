@@ -22,7 +22,7 @@ from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
-from fer_flash.payload.own_wheel import own_wheel
+from fer_flash.payload.own_wheel import make_wheel
 from fer_flash.payload.packages import SystemPackages, companions
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.releases import Release, release_named
@@ -78,7 +78,7 @@ def assemble(
     Raises:
         InputError: if the device would refuse the settings.
         ModelError: if it would refuse the bundle.
-        FerEdgeError: what ``collect`` and ``own_wheel`` raise.
+        FerEdgeError: what ``collect`` and ``make_wheel`` raise.
     """
     system = release_named(release)
     chosen = settings_files(settings.config, settings.bundle, settings.source)  # cheap checks come first
@@ -86,7 +86,7 @@ def assemble(
         PayloadFile(f"wheels/{wheel.name}", wheel) for wheel in collect(system, machine, cache=cache, report=report)
     ]
     with tempfile.TemporaryDirectory(prefix="fer-edge-wheel-") as folder:
-        own = own_wheel(Path(folder))
+        own = make_wheel("fer-edge", Path(folder))
         wheels.append(PayloadFile(f"wheels/{own.name}", own.read_bytes()))
     return completed(system, machine, wheels, chosen, packages)
 

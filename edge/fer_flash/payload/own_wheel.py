@@ -31,11 +31,6 @@ _OF_THE_INSTALLER = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json")
 _BUILD_SECONDS = 600.0
 
 
-def own_wheel(folder: Path) -> Path:
-    """Make FER-Edge's own wheel in ``folder``. Raises what ``make_wheel`` raises."""
-    return make_wheel("fer-edge", folder)
-
-
 def make_wheel(name: str, folder: Path) -> Path:
     """Make the wheel of the installed package ``name`` in ``folder``: pure Python, and reproducible.
 

@@ -109,10 +109,6 @@ def _fetch(pin: Pin, release: Release, machine: str, folder: Path) -> Path:
                 raise CheckFailedError(f"pip downloaded no {pin.name} {pin.version} for {machine} that is in the lock")
             shutil.move(wheel, folder / wheel.name)
             return folder / wheel.name
-    except CheckFailedError:
-        raise
-    except InputError:
-        raise
     except OSError as error:
         raise OutputError(f"{folder}: cannot write wheels there: {error.strerror}") from None
 
