@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from fer_edge.errors import InputError, OutputError
 from fer_flash.deploy.ssh import Ssh
-from fer_flash.payload.assemble import release_id
+from fer_flash.payload.assemble import facts_of, release_id
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.releases import MACHINES, RELEASES, Release
 
@@ -119,10 +119,8 @@ def make_plan(host: str, state: DeviceState, payload: Sequence[PayloadFile], *, 
             send.append(file)
     wanted = {f"{inside}{file.path}" for file in payload}
     delete = [path for path in state.files if path.startswith(inside) and path not in wanted]
-    facts = {file.path: file for file in payload}["payload.conf"].read().decode().splitlines()
-    installed_kib = int(dict(line.split("=", 1) for line in facts)["installed_kib"])
-    if release_id(payload) == state.current:
-        installed_kib = 0
+    conf = next(file for file in payload if file.path == "payload.conf")
+    installed_kib = 0 if release_id(payload) == state.current else int(facts_of(conf)["installed_kib"])
     needed_kib = needed_bytes // 1024
     # Both may be on the same file system.
     places = ((state.staging, needed_kib, state.room_staging), ("/opt", installed_kib + needed_kib, state.room_opt))

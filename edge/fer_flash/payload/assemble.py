@@ -29,7 +29,7 @@ from fer_flash.payload.releases import Release, release_named
 from fer_flash.payload.settings_files import settings_files
 from fer_flash.payload.wheels import collect
 
-__all__ = ["PayloadFile", "PayloadSettings", "assemble", "completed", "release_id", "total_bytes"]
+__all__ = ["PayloadFile", "PayloadSettings", "assemble", "completed", "facts_of", "release_id", "total_bytes"]
 
 SCRIPTS = ("install.sh", "install_packages.sh", "install_files.sh", "install_checks.sh")
 """Scripts of this package that run on the device."""
@@ -124,10 +124,15 @@ def completed(
 
 def release_id(payload: Iterable[PayloadFile]) -> str:
     """Return the name of the release that ``install.sh`` makes of the payload; it does not depend on the settings."""
-    files = {file.path: file for file in payload}
-    version = dict(line.split("=", 1) for line in files["payload.conf"].read().decode().splitlines())["version"]
-    made_of = [line for line in files["SHA256SUMS"].read().decode().splitlines(keepends=True) if _MADE_OF.search(line)]
-    return f"{version}-{hashlib.sha256(''.join(made_of).encode()).hexdigest()[:12]}"
+    by_path = {file.path: file for file in payload}
+    sums = by_path["SHA256SUMS"].read().decode().splitlines(keepends=True)
+    made_of = "".join(line for line in sums if _MADE_OF.search(line))
+    return f"{facts_of(by_path['payload.conf'])['version']}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+
+
+def facts_of(conf: PayloadFile) -> dict[str, str]:
+    """Return the values of a ``payload.conf``."""
+    return dict(line.split("=", 1) for line in conf.read().decode().splitlines())
 
 
 def total_bytes(payload: Iterable[PayloadFile]) -> int:
