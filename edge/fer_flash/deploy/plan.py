@@ -56,7 +56,6 @@ def query_device(ssh: Ssh) -> DeviceState:
     release, machine = _system(ssh.host, facts["release"][0], facts["python"][0].split())
     if "systemd" not in facts:
         raise InputError(f"{ssh.host}: systemd is not running there, and the service needs it")
-    lying = [entry.partition("\t") for entry in facts.get("file", ())]
     return DeviceState(
         release=release,
         machine=machine,
@@ -68,7 +67,7 @@ def query_device(ssh: Ssh) -> DeviceState:
         shipped=facts["shipped"][0],
         room_staging=int(facts["room_staging"][0] or 0),
         room_opt=int(facts["room_opt"][0] or 0),
-        files={path: digest for digest, _, path in lying},
+        files={path: digest for digest, _, path in (line.partition("\t") for line in facts.get("file", ()))},
     )
 
 

@@ -83,14 +83,13 @@ class Ssh(Closing):
         if program is None:
             raise InputError("ssh is not installed here: apt-get install openssh-client, or your system's OpenSSH")
         self._stack = contextlib.ExitStack()
-        self._command = [program, *address.words()]
-        for name, value in {**_OPTIONS, "BatchMode": "no" if interactive else "yes"}.items():
-            self._command += ["-o", f"{name}={value}"]
         self._refuse_unchecked(program, address)
+        options = {**_OPTIONS, "BatchMode": "no" if interactive else "yes"}
         if sys.platform != "win32":  # Windows' OpenSSH cannot share connections
             folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fer-edge-ssh-"))
-            shared = {"ControlMaster": "auto", "ControlPath": f"{folder}/c", "ControlPersist": "120"}
-            self._command += [word for name, value in shared.items() for word in ("-o", f"{name}={value}")]
+            options |= {"ControlMaster": "auto", "ControlPath": f"{folder}/c", "ControlPersist": "120"}
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        self._command = [program, *address.words(), *words]
         self._connected = False
 
     def close(self) -> None:
