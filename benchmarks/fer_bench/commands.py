@@ -12,7 +12,7 @@ from fer_bench.latency.engines import ENGINES
 from fer_bench.pipeline.arguments import PIPELINE
 from fer_bench.sequence.arguments import SEQUENCE
 from fer_edge.commands.argument_types import count
-from fer_edge.commands.cli import Command, add_subcommands
+from fer_edge.commands.cli import Command, add_subcommands, deferred
 
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +27,6 @@ def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write confusion.png, reliability.png and evaluation.json into this folder",
     )
-
-
-def _run_evaluate(arguments: argparse.Namespace) -> int:
-    from fer_bench import evaluate_command
-
-    return evaluate_command.run(arguments)
 
 
 def _configure_bench(parser: argparse.ArgumentParser) -> None:
@@ -55,17 +49,17 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
             "device": Command(
                 "latency and whole frames of this device in one file to pass on; needs no data set",
                 _configure_device,
-                _run_device,
+                deferred("fer_bench.device_command:run"),
             ),
             "report": Command(
                 "a page with plots (HTML, and Markdown with PNGs) from the JSON of other runs",
                 _configure_report,
-                _run_report,
+                deferred("fer_bench.report_command:run"),
             ),
             "compare": Command(
                 "two JSON reports: tell real change from noise; exit code 1 when something got worse",
                 _configure_compare,
-                _run_compare,
+                deferred("fer_bench.compare_command:run"),
             ),
             "all": Command(
                 "both, in one table (what `fer-edge bench` alone does)",
@@ -92,12 +86,6 @@ def _configure_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=count, default=20, metavar="N", help="rounds over all (default: 20)")
 
 
-def _run_device(arguments: argparse.Namespace) -> int:
-    from fer_bench import device_command
-
-    return device_command.run(arguments)
-
-
 def _configure_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "reports",
@@ -109,23 +97,11 @@ def _configure_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for report.html and report.md")
 
 
-def _run_report(arguments: argparse.Namespace) -> int:
-    from fer_bench import report_command
-
-    return report_command.run(arguments)
-
-
 def _configure_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", type=Path, metavar="BEFORE", help="JSON of bench")
     parser.add_argument("after", type=Path, metavar="AFTER", help="JSON of bench")
     # `bench` itself has a --json that is given a file.
     parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
-
-
-def _run_compare(arguments: argparse.Namespace) -> int:
-    from fer_bench import compare_command
-
-    return compare_command.run(arguments)
 
 
 def _options_of(*, accuracy: bool = False, latency: bool = False) -> Callable[[argparse.ArgumentParser], None]:
@@ -202,7 +178,7 @@ _DATA_HELP = (
 EVALUATE = Command(
     "accuracy, per-class scores, confusion matrix and calibration of one model",
     _configure_evaluate,
-    _run_evaluate,
+    deferred("fer_bench.evaluate_command:run"),
 )
 BENCH = Command(
     "compare a bundle's variants: accuracy, agreement, size, latency, memory", _configure_bench, _run("run_all")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fer_convert.brought.input_range import InputRange, parse_input_range
 from fer_edge.commands.argument_types import count
-from fer_edge.commands.cli import Command
+from fer_edge.commands.cli import Command, deferred
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -110,13 +110,11 @@ def _floor(text: str) -> tuple[str, float]:
     return label, float(share)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from fer_convert.convert_command import run
-
-    return run(arguments)
-
-
-CONVERT = Command("make a model bundle (float32, int8, ONNX …) from a Keras model", _configure, _run)
+CONVERT = Command(
+    "make a model bundle (float32, int8, ONNX …) from a Keras model",
+    _configure,
+    deferred("fer_convert.convert_command:run"),
+)
 
 
 def _configure_study(parser: argparse.ArgumentParser) -> None:
@@ -170,19 +168,13 @@ def _add_trial_options(parser: argparse.ArgumentParser, files: str) -> None:
         parser.add_argument(flag, type=Path, metavar=metavar, default=argparse.SUPPRESS, help=told)
 
 
-def _run_study(arguments: argparse.Namespace) -> int:
-    from fer_convert.study_command import run
-
-    return run(arguments)
-
-
-def _run_layers(arguments: argparse.Namespace) -> int:
-    from fer_convert.layers_command import run
-
-    return run(arguments)
-
-
 STUDY = Command(
-    "int8's accuracy by the number and choice of the images that calibrate it", _configure_study, _run_study
+    "int8's accuracy by the number and choice of the images that calibrate it",
+    _configure_study,
+    deferred("fer_convert.study_command:run"),
 )
-LAYERS = Command("int8's error layer by layer, and what layers left in float buy", _configure_layers, _run_layers)
+LAYERS = Command(
+    "int8's error layer by layer, and what layers left in float buy",
+    _configure_layers,
+    deferred("fer_convert.layers_command:run"),
+)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fer_edge.protocols import FrameSource, NoFrame
-from fer_edge.system.clock import SteadyClock
+from fer_edge.system.timing import SteadyClock
 from fer_edge.types import Frame
 
 _POLL_S = 0.2

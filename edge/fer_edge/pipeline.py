@@ -27,8 +27,8 @@ from fer_edge.stages.schedule import OWN_MOTION_SIDE, Scheduler
 from fer_edge.stages.smoothing import EmotionSmoother
 from fer_edge.stages.tracking import Tracker
 from fer_edge.stages.verification import FaceCheck, TrackVerifier
-from fer_edge.system.clock import SteadyClock
 from fer_edge.system.closing import Closing
+from fer_edge.system.timing import SteadyClock
 from fer_edge.telemetry import StageTimer, Telemetry
 from fer_edge.types import (
     CropFault,

@@ -125,11 +125,21 @@ def raw_image(stock: Stock, folder: Path) -> Iterator[Path]:
 
     Raises what ``unpack`` raises.
     """
-    with ExitStack() as stack:
-        raw = Path(stock.source)
-        if stock.sha256 is not None or not _is_raw(raw):
-            raw = stack.enter_context(_unpacked(stock, folder))
+    raw = Path(stock.source)
+    if stock.sha256 is None and _is_raw(raw):
         yield raw
+        return
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".fer-edge-"))
+            image = Path(scratch) / "stock.img"
+            image.touch()
+            _unpack(stock, image, str(folder))
+        except OutputError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot unpack the image there: {reason_of(error)}") from error
+        yield image
 
 
 def check_room(boot_free: int, sizes: Sequence[int]) -> int:
@@ -230,21 +240,6 @@ def _is_raw(path: Path) -> bool:
             return stream.read(512)[510:] == b"\x55\xaa"
     except (OSError, ValueError):
         return False  # ``unpack`` reports what is wrong with it
-
-
-@contextmanager
-def _unpacked(stock: Stock, folder: Path) -> Iterator[Path]:
-    with ExitStack() as stack:
-        try:
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix=".fer-edge-"))
-            image = Path(scratch) / "stock.img"
-            image.touch()
-            _unpack(stock, image, str(folder))
-        except OSError as error:
-            if isinstance(error, (InputError, OutputError)):
-                raise
-            raise OutputError(f"{folder}: cannot unpack the image there: {reason_of(error)}") from error
-        yield image
 
 
 def _refuse_input_as_output(stock: Stock, out: Path) -> None:

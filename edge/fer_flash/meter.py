@@ -32,11 +32,6 @@ class Meter:
         self._live = sys.stderr.isatty()
         self._printed_at = self._started
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since the step began."""
-        return time.monotonic() - self._started
-
     def advance(self, count: int, fraction: float | None = None) -> None:
         """Add ``count`` bytes; ``fraction`` (0 to 1) of the whole is used if the total is unknown."""
         now = time.monotonic()
@@ -58,7 +53,7 @@ class Meter:
         if self._live:
             _print(_CLEAR)
         if error is None:
-            _print(f"{self._what}: done, {speed(self.done, self.seconds)}\n")
+            _print(f"{self._what}: done, {speed(self.done, time.monotonic() - self._started)}\n")
 
     def _line(self, now: float) -> str:
         at, before = self._recent[0]

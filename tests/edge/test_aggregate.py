@@ -95,7 +95,7 @@ def test_nothing_is_lost_or_counted_twice(faces: list[tuple[float, list[tuple[fl
     for emotion, expected in seconds.items():
         assert sum(count.emotion_s.get(emotion, 0.0) for count in counts) == pytest.approx(expected, abs=1e-6)
     assert sum(count.appeared for count in counts) == len(faces)
-    assert all(sum(count.emotion_s.values()) <= count.most_at_once * every_s + 1e-6 for count in counts)
+    assert all(sum(count.emotion_s.values()) <= count.max_at_once * every_s + 1e-6 for count in counts)
     assert all(event.mono % every_s == pytest.approx(0.0, abs=1e-6) for event in kept.events)
 
 

@@ -16,11 +16,11 @@ from msgspec import structs
 
 from fer_edge.chip.budget import HYSTERESIS_C, MAX_RISE, ChipMonitor, next_share
 from fer_edge.chip.mailbox import (
+    GENCMD_REQUEST,
+    THROTTLED_REQUEST,
     gencmd_answer,
-    gencmd_request,
     query_throttled,
     throttled_answer,
-    throttled_request,
 )
 from fer_edge.chip.reading import FLAGS, named_flags, parse_temperature, parse_throttled, read_chip
 from fer_edge.model.bundle import load_bundle
@@ -126,7 +126,7 @@ def test_temperatures_are_read(thousandths: int) -> None:
 
 @given(bits=st.integers(0, 2**32 - 1))
 def test_responses_of_the_firmware_are_parsed(bits: int) -> None:
-    request = struct.unpack("=7I", throttled_request())
+    request = struct.unpack("=7I", THROTTLED_REQUEST)
     assert request == (28, 0, 0x30046, 4, 0, 0, 0)
     assert throttled_answer(struct.pack("=7I", 28, 0x80000000, 0x30046, 4, 0x80000004, bits, 0)) == bits
 
@@ -134,9 +134,9 @@ def test_responses_of_the_firmware_are_parsed(bits: int) -> None:
 @given(message=st.binary(max_size=64))
 def test_invalid_responses_give_none(message: bytes) -> None:
     assert throttled_answer(message) is None
-    assert throttled_answer(throttled_request()) is None
+    assert throttled_answer(THROTTLED_REQUEST) is None
     assert gencmd_answer(message) is None
-    assert gencmd_answer(gencmd_request()) is None
+    assert gencmd_answer(GENCMD_REQUEST) is None
 
 
 def text_answer(text: bytes, code: int = 0x80000000, error: int = 0) -> bytes:
@@ -145,7 +145,7 @@ def text_answer(text: bytes, code: int = 0x80000000, error: int = 0) -> bytes:
 
 @given(bits=st.integers(0, 2**32 - 1))
 def test_text_responses_are_parsed(bits: int) -> None:
-    request = gencmd_request()
+    request = GENCMD_REQUEST
     assert struct.unpack("=6I", request[:24]) == (1052, 0, 0x30080, 1024, 0, 0)
     assert request[24:] == b"get_throttled".ljust(1028, b"\0")
     assert gencmd_answer(text_answer(f"throttled=0x{bits:x}".encode())) == bits

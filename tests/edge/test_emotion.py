@@ -18,7 +18,7 @@ from fer_edge.settings.values import MAX_DURATION_S
 from fer_edge.sinks.event_json import event_to_json
 from fer_edge.stages.events import EventBuilder
 from fer_edge.stages.smoothing import EmotionSmoother
-from fer_edge.system.clock import SteadyClock
+from fer_edge.system.timing import SteadyClock
 from fer_edge.types import UNCERTAIN, Box, EmotionProbabilities, EventKind, Face, Float32Array, Track
 
 SCHEMA = json.loads((files("fer_edge") / "schema" / "event.schema.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.settings.pipeline import EmotionSettings
-from fer_edge.sinks.event_json import clock_synced, event_to_json
+from fer_edge.sinks.event_json import clock_synced, encode_json_line, event_schema, event_to_json
 from fer_edge.stages.events import EventBuilder, Hysteresis
 from fer_edge.types import (
     UNCERTAIN,
@@ -186,6 +186,41 @@ def test_no_heartbeats_by_default() -> None:
 
 def _schema() -> Any:
     return json.loads((files("fer_edge") / "schema" / "event.schema.json").read_text(encoding="utf-8"))
+
+
+def test_the_schema_is_generated_from_the_structs() -> None:
+    committed = (files("fer_edge") / "schema" / "event.schema.json").read_text(encoding="utf-8")
+    # If this fails, write ``json.dumps(event_schema(), indent=2)`` and a newline to the file.
+    assert committed == json.dumps(event_schema(), indent=2) + "\n"
+    jsonschema.Draft202012Validator.check_schema(event_schema())
+
+
+ANY_TEXT = st.text(st.characters(), max_size=9)  # with surrogates
+
+
+@given(ANY_TEXT, st.floats(0, 1), st.floats(0, 1e9), st.none() | ANY_TEXT, st.dictionaries(ANY_TEXT, st.floats(0, 1e6)))
+def test_lines_are_compact_json_with_escaped_surrogates(
+    name: str, confidence: float, mono: float, reason: str | None, seconds: dict[str, float]
+) -> None:
+    counts = FaceCounts(60.0, 2, 1, seconds)
+    event = EmotionEvent(
+        EventKind.COUNTS, name, 1.7e9, mono, 3, name, None, np.float64(confidence), reason=reason, counts=counts
+    )
+    text = json.dumps(event_to_json(event), ensure_ascii=False, separators=(",", ":"))
+    assert encode_json_line(event) == text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def test_the_keys_of_a_line_are_in_order() -> None:
+    counts = FaceCounts(60.00049, 2, 1, {"sad": 1.26, "happy": 3.0})
+    event = EmotionEvent(
+        EventKind.COUNTS, "cäm\udcff", 1.7e9, 1.23456, confidence=0.123456, reason="a/b", counts=counts
+    )
+    line = encode_json_line(event).partition(b',"clock_synced"')[0].removesuffix(b"}\n")
+    assert line.decode() == (
+        '{"v":1,"kind":"counts","source":"cäm\\udcff","track":null,"emotion":null,"previous":null,"confidence":0.1235,'
+        '"at":"2023-11-14T22:13:20.000Z","mono":1.235,"reason":"a/b",'
+        '"counts":{"interval_s":60.0,"appeared":2,"max_at_once":1,"emotion_s":{"happy":3.0,"sad":1.3}}'
+    )
 
 
 def test_the_json_line_is_as_documented() -> None:

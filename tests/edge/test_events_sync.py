@@ -18,8 +18,8 @@ from fer_edge.errors import OutputError
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.service import OutputSettings, RecoverySettings
 from fer_edge.sinks import open_sinks
-from fer_edge.sinks.event_json import event_json_line
-from fer_edge.sinks.pace import Pace
+from fer_edge.sinks.base import Pace
+from fer_edge.sinks.event_json import encode_json_line
 from fer_edge.sinks.queued import Batching, QueuedSink
 from fer_edge.status import SinkStatus, StatusBoard
 from support.card_images import loop_device, why_no_loop_device
@@ -246,9 +246,9 @@ def test_an_outage_of_syncs_is_reported_once_and_over_with_the_next_good_one(
     disk = FailingDisk()
     sink = QueuedSink(
         disk,
-        event_json_line,
+        encode_json_line,
         "disk",
-        hold=100,
+        max_queued=100,
         pace=Pace(live=True),
         max_retry_s=1.0,
         batching=Batching(sync=disk.sync),

@@ -11,7 +11,7 @@ import pytest
 
 from fer_edge.errors import OutputError
 from fer_edge.sinks.console import ConsoleSink, event_line
-from fer_edge.sinks.event_json import event_json_line
+from fer_edge.sinks.event_json import encode_json_line
 from fer_edge.sinks.line_file import LineFile
 from fer_edge.sinks.queued import DirectSink
 from fer_edge.types import EmotionEvent, EventKind
@@ -20,7 +20,7 @@ EVENT = EmotionEvent(EventKind.CHANGED, "cam0", 1.7e9, 12.34, 3, "happy", "neutr
 
 
 def json_lines(target: str) -> DirectSink:
-    return DirectSink(LineFile(target), event_json_line, "events")
+    return DirectSink(LineFile(target), encode_json_line, "events")
 
 
 def test_lines_are_appended_and_readable_immediately(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from fer_edge.settings.service import OutputSettings
 from fer_edge.sinks import open_sinks
-from fer_edge.sinks.mqtt.home_assistant import source_config
+from fer_edge.sinks.base import Pace
+from fer_edge.sinks.mqtt.home_assistant import discovery
 from fer_edge.sinks.mqtt.sink import MqttSink
 from fer_edge.sinks.mqtt.topics import Topics
-from fer_edge.sinks.pace import Pace
 from fer_edge.status import ChipStatus, ModelStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EventKind, TrackedEmotion
 from support.edge_command import clean_environment, command_line
@@ -194,11 +194,11 @@ def test_a_file_source_waits_for_the_broker(tmp_path: Path) -> None:
 
 @given(st.text(min_size=1))
 def test_any_name_makes_one_level_of_a_topic(name: str) -> None:
-    topic = Topics("fer-edge", name, aggregate=False).events(name)
+    topic = Topics("fer-edge", name, aggregate=False).of(name, "events")
     assert topic.count("/") == 3 and not set(topic) & set("+#\0")
     client = Client(CallbackAPIVersion.VERSION2)
     assert client.publish(topic, b"").rc == MQTT_ERR_NO_CONN  # and not refused as a topic
-    assert len(source_config("homeassistant", Topics("a", name, aggregate=False), ModelStatus(), name)) == 4
+    assert len(discovery("homeassistant", Topics("a", name, aggregate=False), ModelStatus(), [name])) == 6
 
 
 @needs_mosquitto
@@ -366,6 +366,6 @@ def test_aggregate_publishes_no_person_and_no_moment(broker: tuple[Broker, Liste
     assert {json.loads(line)["kind"] for line in listener.on(EVENTS)} == {"counts"}
     assert set(json.loads(listener.on(f"{ROOT}/cam0/state")[-1])) == {"state", "fps"}
     entities = {topic.split("/")[3] for topic, _, _ in listener.messages if topic.endswith("/config")}
-    assert entities == {"cam0_appeared", "cam0_most_at_once", "cam0_fps", "temperature", "throttled"}
+    assert entities == {"cam0_appeared", "cam0_max_at_once", "cam0_fps", "temperature", "throttled"}
     for topic, payload, _ in listener.messages:
         assert b'"track":7' not in payload, topic

@@ -7,8 +7,8 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge.sinks.base import Pace
 from fer_edge.sinks.mqtt.outbox import WINDOW, Message, Outbox
-from fer_edge.sinks.pace import Pace
 
 
 class Sent:
@@ -21,8 +21,8 @@ class Sent:
 
 
 @given(st.lists(st.sampled_from(["put", "send", "acknowledge", "lose"]), max_size=200), st.integers(1, 30))
-def test_only_messages_in_flight_are_sent_twice(steps: list[str], hold: int) -> None:
-    outbox = Outbox(hold, pace=Pace(live=True), wake=lambda: None)
+def test_only_messages_in_flight_are_sent_twice(steps: list[str], max_queued: int) -> None:
+    outbox = Outbox(max_queued, pace=Pace(live=True), wake=lambda: None)
     outbox.connected()
     put, losses, arrived, deliveries = 0, 0, [], []
 
@@ -48,7 +48,7 @@ def test_only_messages_in_flight_are_sent_twice(steps: list[str], hold: int) -> 
                 outbox.connected()
                 deliveries.clear()
                 losses += 1
-            assert len(outbox) <= hold + WINDOW
+            assert len(outbox) <= max_queued + WINDOW
 
     run(*steps, "lose")
     while len(outbox):

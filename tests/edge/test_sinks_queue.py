@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
-from fer_edge.sinks.pace import Pace
+from fer_edge.sinks.base import Pace
 from fer_edge.sinks.queued import Batching, EventRejectedError, QueuedSink
 from fer_edge.types import EmotionEvent
 from support.events import numbered
@@ -58,39 +58,39 @@ class Store(ClosingSink):
 
 @given(
     count=st.integers(0, 600),
-    hold=st.integers(1, 300),
+    max_queued=st.integers(1, 300),
     at_once=st.integers(1, 300),
     refused=st.sets(st.integers(0, 599), max_size=5),
 )
 def test_a_live_queue_keeps_order_and_bound_and_counts_what_it_drops(
-    count: int, hold: int, at_once: int, refused: set[int]
+    count: int, max_queued: int, at_once: int, refused: set[int]
 ) -> None:
     store = Store(at_once=at_once)
     store.refused = refused
     store.gate.clear()  # nothing is sent while events are emitted
-    with QueuedSink(store, encode, "store", hold=hold, pace=Pace(live=True)) as sink:
+    with QueuedSink(store, encode, "store", max_queued=max_queued, pace=Pace(live=True)) as sink:
         for number in range(count):
             sink.emit(numbered(number))
         status = sink.status()
-        assert status.waiting <= hold + 256
+        assert status.waiting <= max_queued + 256
         assert status.waiting + status.dropped == count
         store.gate.set()
     status = sink.status()
     lost = set(range(count)) - set(store.numbers)
     assert store.numbers == sorted(store.numbers)
-    assert store.numbers[-hold:] == [n for n in range(count) if n in set(store.numbers)][-hold:]
-    assert not set(range(max(0, count - hold), count)) & lost - refused  # the newest are never dropped
+    assert store.numbers[-max_queued:] == [n for n in range(count) if n in set(store.numbers)][-max_queued:]
+    assert not set(range(max(0, count - max_queued), count)) & lost - refused  # the newest are never dropped
     assert (status.sent, status.dropped, status.waiting) == (count - len(lost), len(lost), 0)
     assert store.closed
 
 
-@given(count=st.integers(0, 300), hold=st.integers(1, 50), at_once=st.integers(1, 60))
-def test_file_sources_wait_and_lose_nothing(count: int, hold: int, at_once: int) -> None:
+@given(count=st.integers(0, 300), max_queued=st.integers(1, 50), at_once=st.integers(1, 60))
+def test_file_sources_wait_and_lose_nothing(count: int, max_queued: int, at_once: int) -> None:
     store = Store(at_once=at_once)
-    with QueuedSink(store, encode, "store", hold=hold, pace=Pace(live=False)) as sink:
+    with QueuedSink(store, encode, "store", max_queued=max_queued, pace=Pace(live=False)) as sink:
         for number in range(count):
             sink.emit(numbered(number))
-            assert sink.status().waiting <= hold + 256
+            assert sink.status().waiting <= max_queued + 256
     assert store.numbers == list(range(count))
     assert sink.status().dropped == 0
 
@@ -98,7 +98,7 @@ def test_file_sources_wait_and_lose_nothing(count: int, hold: int, at_once: int)
 def test_file_sources_wait_for_a_stuck_output() -> None:
     store = Store()
     store.gate.clear()
-    sink = QueuedSink(store, encode, "store", hold=2, pace=Pace(live=False))
+    sink = QueuedSink(store, encode, "store", max_queued=2, pace=Pace(live=False))
     done: list[int] = []
 
     def produce() -> None:
@@ -120,7 +120,7 @@ def test_file_sources_wait_for_a_stuck_output() -> None:
 def test_an_outage_is_waited_out_and_reported(capfd: pytest.CaptureFixture[str]) -> None:
     store = Store()
     store.broken = OutputError("store: disk full")
-    with QueuedSink(store, encode, "store", hold=3, pace=Pace(live=True), max_retry_s=1.0) as sink:
+    with QueuedSink(store, encode, "store", max_queued=3, pace=Pace(live=True), max_retry_s=1.0) as sink:
         sink.emit(numbered(0))
         wait_for(lambda: not sink.status().working)
         assert sink.status().problem == "store: disk full"
@@ -138,7 +138,7 @@ def test_an_outage_is_waited_out_and_reported(capfd: pytest.CaptureFixture[str])
 def test_without_retries_a_failure_ends_the_sink() -> None:
     store = Store()
     store.broken = OutputError("store: disk full")
-    sink = QueuedSink(store, encode, "store", hold=3, pace=Pace(live=True))
+    sink = QueuedSink(store, encode, "store", max_queued=3, pace=Pace(live=True))
     sink.emit(numbered(0))
     wait_for(lambda: not sink.status().working)
     for attempt in (lambda: sink.emit(numbered(1)), lambda: sink.record(None)):  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def test_without_retries_a_failure_ends_the_sink() -> None:
 def test_without_retries_a_closed_pipe_ends_the_sink() -> None:
     store = Store()
     store.broken = BrokenPipeError()
-    sink = QueuedSink(store, encode, "store", hold=3, pace=Pace(live=True))
+    sink = QueuedSink(store, encode, "store", max_queued=3, pace=Pace(live=True))
     sink.emit(numbered(0))
     with pytest.raises(BrokenPipeError):
         sink.close()
@@ -160,7 +160,7 @@ def test_without_retries_a_closed_pipe_ends_the_sink() -> None:
 def test_closing_gives_up_in_time_and_reports_lost_events(capfd: pytest.CaptureFixture[str]) -> None:
     store = Store()
     store.broken = OutputError("store: gone")
-    sink = QueuedSink(store, encode, "store", hold=9, pace=Pace(live=True, drain_s=1.5), max_retry_s=600.0)
+    sink = QueuedSink(store, encode, "store", max_queued=9, pace=Pace(live=True, drain_s=1.5), max_retry_s=600.0)
     for number in range(4):
         sink.emit(numbered(number))
     wait_for(lambda: not sink.status().working)
@@ -175,7 +175,7 @@ def test_closing_gives_up_in_time_and_reports_lost_events(capfd: pytest.CaptureF
 def test_closing_gives_up_on_a_stuck_output() -> None:
     store = Store()
     store.gate.clear()
-    sink = QueuedSink(store, encode, "store", hold=9, pace=Pace(live=True, drain_s=0.5))
+    sink = QueuedSink(store, encode, "store", max_queued=9, pace=Pace(live=True, drain_s=0.5))
     sink.emit(numbered(0))
     with pytest.raises(OutputError, match=r"store: blocked \(a pipe that nothing reads\?\); 1 event was lost"):
         sink.close()
@@ -185,7 +185,9 @@ def test_closing_gives_up_on_a_stuck_output() -> None:
 def test_closing_waits_for_a_slow_output_if_not_live() -> None:
     store = Store(at_once=1)
     store.takes_s = 0.1
-    with QueuedSink(store, encode, "store", hold=100, pace=Pace(live=False, drain_s=0.5), max_retry_s=1.0) as sink:
+    with QueuedSink(
+        store, encode, "store", max_queued=100, pace=Pace(live=False, drain_s=0.5), max_retry_s=1.0
+    ) as sink:
         for number in range(20):
             sink.emit(numbered(number))
     assert store.numbers == list(range(20))
@@ -194,7 +196,9 @@ def test_closing_waits_for_a_slow_output_if_not_live() -> None:
 def test_file_sources_stop_waiting_after_a_stop() -> None:
     store, stop = Store(), threading.Event()
     store.gate.clear()
-    sink = QueuedSink(store, encode, "store", hold=2, pace=Pace(live=False, stop=stop, drain_s=0.5), max_retry_s=1.0)
+    sink = QueuedSink(
+        store, encode, "store", max_queued=2, pace=Pace(live=False, stop=stop, drain_s=0.5), max_retry_s=1.0
+    )
 
     def produce() -> None:
         for number in range(9):
@@ -217,7 +221,7 @@ def test_file_sources_stop_waiting_after_a_stop() -> None:
 def test_lost_events_of_a_file_source_are_an_error() -> None:
     store = Store()
     store.broken = OutputError("store: gone")
-    sink = QueuedSink(store, encode, "store", hold=9, pace=Pace(live=False, drain_s=0.5), max_retry_s=1.0)
+    sink = QueuedSink(store, encode, "store", max_queued=9, pace=Pace(live=False, drain_s=0.5), max_retry_s=1.0)
     sink.emit(numbered(0))
     with pytest.raises(OutputError, match="store: gone; 1 event was lost"):
         sink.close()
@@ -225,7 +229,7 @@ def test_lost_events_of_a_file_source_are_an_error() -> None:
 
 def test_events_are_gathered_into_few_writes() -> None:
     store = Store()
-    with QueuedSink(store, encode, "store", hold=1000, pace=Pace(live=True), batching=Batching(0.5)) as sink:
+    with QueuedSink(store, encode, "store", max_queued=1000, pace=Pace(live=True), batching=Batching(0.5)) as sink:
         for number in range(50):
             sink.emit(numbered(number))
         wait_for(lambda: store.numbers)
@@ -237,7 +241,7 @@ def test_events_are_gathered_into_few_writes() -> None:
 
 def test_gathered_events_are_written_before_the_queue_is_full() -> None:
     store = Store()
-    with QueuedSink(store, encode, "store", hold=10, pace=Pace(live=True), batching=Batching(3600)) as sink:
+    with QueuedSink(store, encode, "store", max_queued=10, pace=Pace(live=True), batching=Batching(3600)) as sink:
         for number in range(40):
             sink.emit(numbered(number))
             wait_for(lambda: sink.status().waiting < 10)
@@ -247,7 +251,7 @@ def test_gathered_events_are_written_before_the_queue_is_full() -> None:
 def test_with_retries_a_closed_pipe_is_an_outage() -> None:
     store = Store()
     store.broken = BrokenPipeError()
-    with QueuedSink(store, encode, "store", hold=10, pace=Pace(live=True), max_retry_s=0.1) as sink:
+    with QueuedSink(store, encode, "store", max_queued=10, pace=Pace(live=True), max_retry_s=0.1) as sink:
         sink.emit(numbered(1))
         wait_for(lambda: not sink.status().working)
         assert sink.status().problem == "store: its reader has closed it"

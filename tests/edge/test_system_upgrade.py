@@ -17,7 +17,7 @@ from fer_edge.doctor.checks import Context, Verdict
 from fer_edge.doctor.service import check_unit
 from fer_edge.service.install import unit_text
 from fer_edge.service.program import Program
-from fer_edge.service.unit_environment import environment_problem, unit_problem
+from fer_edge.service.state import environment_problem, unit_problem
 from support.programs import script
 from version_locks.environments import find_python
 

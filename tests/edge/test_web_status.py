@@ -198,7 +198,8 @@ def test_no_name_and_no_number_raises(name: str, reason: str, number: float, oth
     board = StatusBoard()
     board.update_source(SourceStatus(name, SourceState.LOST, number, reason, last_frame_at=other, fps=other))
     board.set_chip(ChipStatus(number, (reason,), (), other))
-    assert json.loads(json_response(status_object(board.snapshot(), 30.0, preview=False)).body)
+    body = json_response(status_object(board.snapshot(), 30.0, preview=False)).body
+    assert json.loads(body, parse_constant=pytest.fail)  # no NaN, which browsers refuse
     assert StatusMetrics(board.snapshot, 30.0).text()
 
 

@@ -16,7 +16,10 @@ from fer_flash.payload.own_wheel import make_wheel
 from fer_flash.payload.payload_file import PayloadFile
 from support.edge_command import clean_environment
 
-_MAKE = "import sys, pathlib, fer_flash.payload.own_wheel as w; print(w.own_wheel(pathlib.Path(sys.argv[1])).name)"
+_MAKE = """
+import sys, pathlib, fer_flash.payload.own_wheel as w
+print(w.make_wheel("fer-edge", pathlib.Path(sys.argv[1])).name)
+"""
 
 
 @pytest.fixture(scope="module")

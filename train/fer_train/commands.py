@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fer_edge.commands.argument_types import count
-from fer_edge.commands.cli import Command, add_subcommands
+from fer_edge.commands.cli import Command, add_subcommands, deferred
 from fer_edge.errors import ConfigError
 
 _SPLITS = ("Training", "PublicTest", "PrivateTest")
@@ -79,57 +79,33 @@ def _temperature(text: str) -> float:
     return value
 
 
-def _audit(arguments: argparse.Namespace) -> int:
-    from fer_train.data_command import audit
-
-    return audit(arguments)
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    from fer_train.data_command import export
-
-    return export(arguments)
-
-
-def _explore(arguments: argparse.Namespace) -> int:
-    from fer_train.explore.command import explore
-
-    return explore(arguments)
-
-
-def _soft_labels(arguments: argparse.Namespace) -> int:
-    from fer_train.data_command import soft_labels
-
-    return soft_labels(arguments)
-
-
 def _configure_data(parser: argparse.ArgumentParser) -> None:
     add_subcommands(
         parser,
         {
-            "audit": Command("count, and find duplicates, leaks, label conflicts, blanks", _configure_audit, _audit),
+            "audit": Command(
+                "count, and find duplicates, leaks, label conflicts, blanks",
+                _configure_audit,
+                deferred("fer_train.data_command:audit"),
+            ),
             "explore": Command(
                 "draw it: samples, balance, mean faces, brightness, near-duplicates, conflicts, augmentation",
                 _configure_explore,
-                _explore,
+                deferred("fer_train.explore.command:explore"),
             ),
-            "export": Command("write the images out as class folders", _configure_export, _export),
+            "export": Command(
+                "write the images out as class folders", _configure_export, deferred("fer_train.data_command:export")
+            ),
             "soft-labels": Command(
-                "keep what trained models answer for Training, to train others by", _configure_soft_labels, _soft_labels
+                "keep what trained models answer for Training, to train others by",
+                _configure_soft_labels,
+                deferred("fer_train.data_command:soft_labels"),
             ),
         },
     )
 
 
-def _no_subcommand(arguments: argparse.Namespace) -> int:
-    raise AssertionError("argparse demands a subcommand")
-
-
-DATA = Command(
-    "look at FER2013 or other data, and convert it: audit, explore, export, soft-labels",
-    _configure_data,
-    _no_subcommand,
-)
+DATA = Command("look at FER2013 or other data, and convert it: audit, explore, export, soft-labels", _configure_data)
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
@@ -218,12 +194,8 @@ def _configure_average(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge train")
 
 
-def _average(arguments: argparse.Namespace) -> int:
-    from fer_train.average_command import run
-
-    return run(arguments)
-
-
 AVERAGE = Command(
-    "make one model of the mean of several runs' weights, of runs that began alike", _configure_average, _average
+    "make one model of the mean of several runs' weights, of runs that began alike",
+    _configure_average,
+    deferred("fer_train.average_command:run"),
 )

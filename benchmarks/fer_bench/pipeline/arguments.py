@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from fer_edge.commands.cli import Command
+from fer_edge.commands.cli import Command, deferred
 
 _SMALLEST, _LARGEST = 160, 4096
 """Width and height of a frame in pixels: a face in a smaller one is too small to be found by anyone."""
@@ -35,12 +35,6 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from fer_bench.pipeline import command
-
-    return command.run(arguments)
-
-
 def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text, flags=re.ASCII)
     if not found or not all(_SMALLEST <= int(side) <= _LARGEST for side in found.groups()):
@@ -66,4 +60,8 @@ def _number(text: str, low: int, high: int) -> int:
     return int(text)
 
 
-PIPELINE = Command("whole frames: FER-Edge against the tutorials' pipeline and the fer package", _configure, _run)
+PIPELINE = Command(
+    "whole frames: FER-Edge against the tutorials' pipeline and the fer package",
+    _configure,
+    deferred("fer_bench.pipeline.command:run"),
+)

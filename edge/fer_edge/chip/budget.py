@@ -6,6 +6,7 @@ gradually before the firmware throttles the chip, and raised again slowly.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -47,18 +48,15 @@ def next_share(before: float, temperature_c: float | None, flags: Iterable[str],
         max_share = min_share
     elif active & {UNDER_VOLTAGE, SOFT_LIMIT}:
         max_share = (1 + min_share) / 2
-    allowed = min(max_share, _by_temperature(temperature_c, settings))
-    risen = (
-        allowed if temperature_c is None else min(max_share, _by_temperature(temperature_c + HYSTERESIS_C, settings))
-    )
+    degrees = -math.inf if temperature_c is None else temperature_c
+    allowed = min(max_share, _by_temperature(degrees, settings))
+    risen = min(max_share, _by_temperature(degrees + HYSTERESIS_C, settings))
     before = min(max(before, min_share), 1.0)
     # Rounded so that repeated steps reach exactly 1.
     return max(min_share, round(min(allowed, max(before, min(risen, before + MAX_RISE))), 3))
 
 
-def _by_temperature(temperature_c: float | None, settings: ChipSettings) -> float:
-    if temperature_c is None:
-        return 1.0
+def _by_temperature(temperature_c: float, settings: ChipSettings) -> float:
     heat = (temperature_c - settings.warm_c) / (settings.hot_c - settings.warm_c)
     return 1.0 - (1.0 - settings.min_budget_share) * min(max(heat, 0.0), 1.0)
 
@@ -71,9 +69,9 @@ class ChipMonitor:
         on_status: Called with each new ``ChipStatus``.
     """
 
-    def __init__(self, settings: ChipSettings, on_status: Callable[[ChipStatus], None] | None = None) -> None:
+    def __init__(self, settings: ChipSettings, on_status: Callable[[ChipStatus], None]) -> None:
         self._settings = settings
-        self._on_status = on_status or (lambda status: None)
+        self._on_status = on_status
         self._sysfs = Path(settings.sysfs)
         # With another sysfs, such as in tests, do not mix in the firmware of this machine.
         self._devices = DEVICES if settings.sysfs == ChipSettings().sysfs else None

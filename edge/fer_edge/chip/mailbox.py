@@ -26,7 +26,6 @@ _MESSAGE = struct.Struct("=7I")
 """Message size in bytes, request or response code, one tag (id, buffer size, bytes used, value), end tag."""
 
 _GET_GENCMD_RESULT = 0x0003_0080
-_COMMAND = b"get_throttled"
 _BUFFER_BYTES = 1024
 _TEXT_MESSAGE = struct.Struct(f"=6I{_BUFFER_BYTES}sI")
 """The same with an error code instead of the value, followed by text.
@@ -34,27 +33,22 @@ _TEXT_MESSAGE = struct.Struct(f"=6I{_BUFFER_BYTES}sI")
 As in vcgencmd, the buffer size includes the error code, so that the message is four bytes longer than its tag.
 """
 
-
-def throttled_request() -> bytes:
-    """Return the message for ``/dev/vcio``, 28 bytes. The value 0 clears no flags."""
-    return _MESSAGE.pack(_MESSAGE.size, 0, _GET_THROTTLED, 4, 0, 0, 0)
+THROTTLED_REQUEST = _MESSAGE.pack(_MESSAGE.size, 0, _GET_THROTTLED, 4, 0, 0, 0)
+"""Message for ``/dev/vcio``, 28 bytes. The value 0 clears no flags."""
+GENCMD_REQUEST = _TEXT_MESSAGE.pack(_TEXT_MESSAGE.size, 0, _GET_GENCMD_RESULT, _BUFFER_BYTES, 0, 0, b"get_throttled", 0)
+"""Message for ``/dev/vcio_gencmd``, 1052 bytes."""
 
 
 def throttled_answer(message: bytes) -> int | None:
-    """Return the flags in a response to ``throttled_request``, None if ``message`` is not a valid response."""
+    """Return the flags in a response to ``THROTTLED_REQUEST``, None if ``message`` is not a valid response."""
     if len(message) != _MESSAGE.size:
         return None
     _, code, tag, _, used, value, _ = _MESSAGE.unpack(message)
     return int(value) if code == _SUCCESS and tag == _GET_THROTTLED and used & _SUCCESS else None
 
 
-def gencmd_request() -> bytes:
-    """Return the message for ``/dev/vcio_gencmd``, 1052 bytes."""
-    return _TEXT_MESSAGE.pack(_TEXT_MESSAGE.size, 0, _GET_GENCMD_RESULT, _BUFFER_BYTES, 0, 0, _COMMAND, 0)
-
-
 def gencmd_answer(message: bytes) -> int | None:
-    """Return the flags in a response to ``gencmd_request``, such as ``throttled=0x50005``; None if it is not valid.
+    """Return the flags in a response to ``GENCMD_REQUEST``, such as ``throttled=0x50005``; None if it is not valid.
 
     The firmware's error code is 0 for a known command.
     """
@@ -70,10 +64,10 @@ def gencmd_answer(message: bytes) -> int | None:
 def query_throttled(devices: Path = DEVICES) -> int | None:
     """Return the current flags from the first device in the folder ``devices`` that responds; None if none does."""
     for name, request, answer in (
-        (GENCMD, gencmd_request, gencmd_answer),
-        (MAILBOX, throttled_request, throttled_answer),
+        (GENCMD, GENCMD_REQUEST, gencmd_answer),
+        (MAILBOX, THROTTLED_REQUEST, throttled_answer),
     ):
-        message = _exchange(devices / name, request())
+        message = _exchange(devices / name, request)
         flags = None if message is None else answer(message)
         if flags is not None:
             return flags

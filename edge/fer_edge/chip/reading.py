@@ -46,13 +46,13 @@ def read_throttled(sysfs: Path, devices: Path | None = None) -> int | None:
     # After the mailbox, because the kernel logs a long warning when this deprecated file is read.
     for pattern in _FIRMWARE_FILES:
         for path in _matching(sysfs, pattern):
-            bits = parse_throttled(_read(path) or "")
+            bits = parse_throttled(_read(path))
             if bits is not None:
                 return bits
     # The kernel's driver reports only under-voltage, within the last two seconds.
     for monitor in _matching(sysfs / "class" / "hwmon", "hwmon*"):
-        if (_read(monitor / "name") or "").strip() == "rpi_volt":
-            return int((_read(monitor / "in0_lcrit_alarm") or "").strip() == "1")
+        if _read(monitor / "name").strip() == "rpi_volt":
+            return int(_read(monitor / "in0_lcrit_alarm").strip() == "1")
     return None
 
 
@@ -76,16 +76,13 @@ def parse_temperature(text: str) -> float | None:
 
 def _read_temperature(sysfs: Path) -> float | None:
     """Return the temperature of the zone that is most likely the processor's."""
-    found: list[tuple[int, int, Path]] = []
-    for zone in _matching(sysfs / "class" / "thermal", "thermal_zone*"):
-        number = zone.name.removeprefix("thermal_zone")
-        if number.isascii() and number.isdigit():
-            found.append((_rank(_read(zone / "type") or ""), int(number), zone))
-    for _, _, zone in sorted(found):
-        degrees = parse_temperature(_read(zone / "temp") or "")
-        if degrees is not None:
-            return degrees
-    return None
+    zones = [
+        (_rank(_read(zone / "type")), int(number), zone)
+        for zone in _matching(sysfs / "class" / "thermal", "thermal_zone*")
+        if (number := zone.name.removeprefix("thermal_zone")).isascii() and number.isdigit()
+    ]
+    readings = (parse_temperature(_read(zone / "temp")) for _, _, zone in sorted(zones))
+    return next((degrees for degrees in readings if degrees is not None), None)
 
 
 def _rank(kind: str) -> int:
@@ -103,9 +100,10 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
         return []
 
 
-def _read(path: Path) -> str | None:
+def _read(path: Path) -> str:
+    """Return the start of the file, or "" if it cannot be read or is not text."""
     try:
         with path.open("rb") as stream:
             return stream.read(_MAX_BYTES).decode("ascii")
     except (OSError, ValueError):  # ValueError: not ASCII, or an invalid path
-        return None
+        return ""

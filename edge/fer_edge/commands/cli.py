@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import errno
 import functools
+import importlib
 import io
 import logging
 import os
@@ -42,11 +43,24 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: ``summary`` for the overview, ``configure`` adds arguments, ``run`` returns the exit code."""
+    """A subcommand: ``summary`` for the overview, ``configure`` adds arguments, ``run`` returns the exit code.
+
+    ``run`` is None for a command that requires a subcommand.
+    """
 
     summary: str
     configure: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+    run: Callable[[argparse.Namespace], int] | None = None
+
+
+def deferred(target: str) -> Callable[[argparse.Namespace], int]:
+    """Return the function ``module:name``, which is imported when it is called: a command's work may import a lot."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        module, _, name = target.partition(":")
+        return int(getattr(importlib.import_module(module), name)(arguments))
+
+    return run
 
 
 class _Terminated(BaseException):
@@ -228,7 +242,8 @@ def _add_command(subparsers: Any, name: str, command: Command) -> None:
     common = _common_arguments(log_level=argparse.SUPPRESS, debug=argparse.SUPPRESS)
     subparser = subparsers.add_parser(name, help=command.summary, description=command.summary, parents=[common])
     command.configure(subparser)
-    subparser.set_defaults(run_command=command.run)
+    if command.run is not None:
+        subparser.set_defaults(run_command=command.run)
 
 
 def _common_arguments(*, log_level: str, debug: bool | str) -> argparse.ArgumentParser:

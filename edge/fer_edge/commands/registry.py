@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from fer_edge.commands.argument_types import count, positive
-from fer_edge.commands.cli import Command, add_subcommands
+from fer_edge.commands.cli import Command, add_subcommands, deferred
 
 _DEMO_SECONDS = 20.0
 
@@ -58,12 +58,6 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from fer_edge.commands import run as run_command
-
-    return run_command.run(arguments)
-
-
 def _configure_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files or folders of images")
     _add_model(parser)
@@ -74,12 +68,6 @@ def _configure_predict(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write a copy of each image to DIR, in grey as the detector sees it, with coloured boxes and labels",
     )
-
-
-def _predict(arguments: argparse.Namespace) -> int:
-    from fer_edge.commands import predict as predict_command
-
-    return predict_command.run(arguments)
 
 
 def _configure_demo(parser: argparse.ArgumentParser) -> None:
@@ -96,12 +84,6 @@ def _configure_demo(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
 
 
-def _demo(arguments: argparse.Namespace) -> int:
-    from fer_edge.commands import demo as demo_command
-
-    return demo_command.run(arguments)
-
-
 def _configure_notice(parser: argparse.ArgumentParser) -> None:
     languages = sorted(path.stem for path in (Path(__file__).parent / "notices").glob("*.toml"))
     parser.add_argument("--lang", choices=languages, default="en", help="language of the notice (default: en)")
@@ -110,12 +92,6 @@ def _configure_notice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contact", default="", metavar="ADDRESS", help="contact for questions (default: blank)")
     parser.add_argument("--purpose", default="", metavar="TEXT", help="purpose of the device (default: blank)")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a printable page instead of plain text")
-
-
-def _notice(arguments: argparse.Namespace) -> int:
-    from fer_edge.commands import notice
-
-    return notice.run(arguments)
 
 
 def _configure_doctor(parser: argparse.ArgumentParser) -> None:
@@ -133,19 +109,25 @@ def _configure_doctor(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _doctor(arguments: argparse.Namespace) -> int:
-    from fer_edge.commands import doctor as command
-
-    return command.run(arguments)
-
-
 def _configure_service(parser: argparse.ArgumentParser) -> None:
     add_subcommands(
         parser,
         {
-            "install": Command("install, enable and start the systemd unit", _configure_install, _install),
-            "remove": Command("stop and remove the service; settings and events are kept", _configure_remove, _remove),
-            "status": Command("show the state of the service; exit 1 if it is not active", _configure_status, _status),
+            "install": Command(
+                "install, enable and start the systemd unit",
+                _configure_install,
+                deferred("fer_edge.service.install:install"),
+            ),
+            "remove": Command(
+                "stop and remove the service; settings and events are kept",
+                _configure_remove,
+                deferred("fer_edge.service.install:remove"),
+            ),
+            "status": Command(
+                "show the state of the service; exit 1 if it is not active",
+                _configure_status,
+                deferred("fer_edge.service.state:status"),
+            ),
         },
     )
 
@@ -179,38 +161,28 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _install(arguments: argparse.Namespace) -> int:
-    from fer_edge.service.install import install
-
-    return install(arguments)
-
-
-def _remove(arguments: argparse.Namespace) -> int:
-    from fer_edge.service.install import remove
-
-    return remove(arguments)
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    from fer_edge.service.state import status
-
-    return status(arguments)
-
-
-def _no_subcommand(arguments: argparse.Namespace) -> int:
-    raise AssertionError("argparse requires a subcommand")
-
-
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", metavar="DIR|ZIP", help="model bundle (default: the bundled model)")
     parser.add_argument("--variant", metavar="NAME", help="variant of the bundle (default: int8)")
 
 
-RUN = Command("recognize emotions in cameras or files and output events", _configure_run, _run)
-PREDICT = Command("find and classify every face in images", _configure_predict, _predict)
-DEMO = Command("run the pipeline on a built-in scene and show the result", _configure_demo, _demo)
-NOTICE = Command(
-    "print a notice that informs people in front of the camera, based on the settings", _configure_notice, _notice
+RUN = Command(
+    "recognize emotions in cameras or files and output events", _configure_run, deferred("fer_edge.commands.run:run")
 )
-DOCTOR = Command("check this system for problems, and show how to fix them", _configure_doctor, _doctor)
-SERVICE = Command("run as a systemd service: install, remove, status", _configure_service, _no_subcommand)
+PREDICT = Command(
+    "find and classify every face in images", _configure_predict, deferred("fer_edge.commands.predict:run")
+)
+DEMO = Command(
+    "run the pipeline on a built-in scene and show the result", _configure_demo, deferred("fer_edge.commands.demo:run")
+)
+NOTICE = Command(
+    "print a notice that informs people in front of the camera, based on the settings",
+    _configure_notice,
+    deferred("fer_edge.commands.notice:run"),
+)
+DOCTOR = Command(
+    "check this system for problems, and show how to fix them",
+    _configure_doctor,
+    deferred("fer_edge.commands.doctor:run"),
+)
+SERVICE = Command("run as a systemd service: install, remove, status", _configure_service)

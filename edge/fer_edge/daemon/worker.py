@@ -28,8 +28,8 @@ from fer_edge.protocols import FrameSource
 from fer_edge.settings.service import RecoverySettings
 from fer_edge.sources import Opening
 from fer_edge.sources.health import StuckInTheDarkError, WatchedSource
-from fer_edge.system.backoff import Backoff
 from fer_edge.system.driver_threads import DriverThread
+from fer_edge.system.timing import Backoff
 
 _ALIVE_EVERY_S = 1.0
 """Seconds between two reports of frames that are not processed."""

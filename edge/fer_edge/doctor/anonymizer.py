@@ -56,9 +56,8 @@ class Anonymizer:
         known: Iterable[str] = (),
         config: Path | None = None,
     ) -> None:
-        named: dict[str, str] = {}
-        for host in (socket.gethostname(), socket.gethostname().partition(".")[0]):
-            named[host] = "<host>"
+        host = socket.gethostname()
+        named = {host: "<host>", host.partition(".")[0]: "<host>"}
         named |= dict.fromkeys(_users(), "<user>")
         named |= dict.fromkeys(_serials(root), "<serial>")
         for folder, word in ((sys.prefix, "<environment>"), (str(Path.home()), "<home>")):
@@ -107,25 +106,31 @@ def _users() -> list[str]:
 
 def _serials(root: Path) -> list[str]:
     """Return the serial numbers and ids of this device."""
-    found = []
-    for name in ("etc/machine-id", "proc/device-tree/serial-number"):
-        found.append(read_text(root / name).strip("\0\n "))
+    found = [read_text(root / name).strip("\0\n ") for name in ("etc/machine-id", "proc/device-tree/serial-number")]
     found += re.findall(r"^Serial\s*:\s*(\S+)", read_text(root / "proc/cpuinfo"), flags=re.MULTILINE)
     return [serial for serial in found if len(serial) >= 8]
 
 
+def changed_settings(settings: RuntimeSettings) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, by key path such as ``mqtt.host``."""
+    defaults = to_table(RuntimeSettings())
+    return {
+        f"{section}.{key}": value
+        for section, values in to_table(settings).items()
+        for key, value in values.items()
+        if value != defaults[section].get(key)
+    }
+
+
 def _values_of(settings: RuntimeSettings) -> dict[str, str]:
     """Map each value of the settings to its placeholder."""
-    named: dict[str, str] = {}
-    defaults = to_table(RuntimeSettings())
-    for section, values in to_table(settings).items():
-        for key, value in values.items():
-            path = f"{section}.{key}"
-            if path in _ENUMERATED or value == defaults[section].get(key):
-                continue
-            for text in _texts(value):
-                named |= dict.fromkeys(_forms(text, path), f"<{path}>")
-    return named
+    return {
+        form: f"<{path}>"
+        for path, value in changed_settings(settings).items()
+        if path not in _ENUMERATED
+        for text in _texts(value)
+        for form in _forms(text, path)
+    }
 
 
 def _texts(value: Any) -> list[str]:

@@ -20,12 +20,16 @@ def check_cameras(context: Context) -> Finding:
     from fer_edge.sources.v4l2.devices import list_cameras
 
     devices = context.root / "dev"
-    named = [device for device in map(camera_device, context.settings.source.uris) if device is not None]
+    named = [
+        (str(device), context.root / device.relative_to("/"))
+        for device in map(camera_device, context.settings.source.uris)
+        if device is not None
+    ]
     needs_media = any(uri.startswith("picamera2") for uri in context.settings.source.uris)
     nodes = sorted(path for path in devices.glob("*") if re.fullmatch(r"(video|media)\d+", path.name))
     cameras = list_cameras(context.root)
     listed = "; ".join(f"{camera.model} ({camera.node}), in the settings: {camera.stable_name}" for camera in cameras)
-    missing = [str(device) for device in named if not _below(context.root, device).exists()]
+    missing = [name for name, path in named if not path.exists()]
     if missing:
         fix = f"available: {listed}" if listed else "check the plug; lsusb lists USB devices"
         return bad(f"{', '.join(missing)}: camera not found", fix)
@@ -33,7 +37,7 @@ def check_cameras(context: Context) -> Finding:
         return bad("no /dev/media*: no camera detected", "rpicam-hello --list-cameras; check the cable")
     if not nodes:
         return skipped("no camera found, and no source needs one")
-    used = {_below(context.root, device).resolve() for device in named}
+    used = {path.resolve() for _, path in named}
     denied = [path for path in nodes if not has_access(path, os.R_OK | os.W_OK)]
     if denied:
         fix = f"sudo usermod -aG video {user_name()}, then log in again"
@@ -41,14 +45,10 @@ def check_cameras(context: Context) -> Finding:
         names = ", ".join(f"/dev/{path.name}" for path in denied)
         return (bad if needed else warn)(f"{names}: permission denied", fix)
     others = [f"/dev/{path.name}" for path in nodes if f"/dev/{path.name}" not in {camera.node for camera in cameras}]
-    not_capture = [str(device) for device in named if _cannot_capture(_below(context.root, device))]
+    not_capture = [name for name, path in named if _cannot_capture(path)]
     if not_capture:
         return bad(f"{', '.join(not_capture)}: not a capture device", f"available: {listed or 'no camera'}")
     return ok("; ".join(filter(None, (listed, f"other devices: {', '.join(others)}" if others else ""))))
-
-
-def _below(root: Path, device: Path) -> Path:
-    return root / device.relative_to("/")
 
 
 def _cannot_capture(node: Path) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from fer_edge.settings.runtime import RuntimeSettings
@@ -58,24 +61,11 @@ class Check:
     isolated: bool = False
 
 
-def ok(seen: str) -> Finding:
-    """Return a finding with verdict ``ok``."""
-    return Finding(Verdict.OK, seen)
-
-
-def warn(seen: str, fix: str | None = None) -> Finding:
-    """Return a finding with verdict ``warn``."""
-    return Finding(Verdict.WARN, seen, fix)
-
-
-def bad(seen: str, fix: str | None = None) -> Finding:
-    """Return a finding with verdict ``bad``."""
-    return Finding(Verdict.BAD, seen, fix)
-
-
-def skipped(reason: str) -> Finding:
-    """Return a finding with verdict ``skipped``."""
-    return Finding(Verdict.SKIPPED, reason)
+ok = partial(Finding, Verdict.OK)
+warn = partial(Finding, Verdict.WARN)
+bad = partial(Finding, Verdict.BAD)
+skipped = partial(Finding, Verdict.SKIPPED)
+"""Findings by verdict: each takes what was seen and, optionally, the fix."""
 
 
 def has_access(path: Path, mode: int) -> bool:
@@ -89,6 +79,20 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def package_version(name: str) -> str | None:
+    """Return the version of a Python package, or None if it is not installed or has no metadata."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def memory_mib(root: Path) -> dict[str, int]:
+    """Return the values of /proc/meminfo in MiB."""
+    pairs = re.findall(r"^(\w+):\s+(\d+) kB$", read_text(root / "proc/meminfo"), flags=re.MULTILINE)
+    return {name: int(kib) // 1024 for name, kib in pairs}
 
 
 def user_name() -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import re
-import time
 from pathlib import Path
+from timeit import timeit
 
-from fer_edge.doctor.checks import Context, Finding, bad, ok, skipped, warn
+from fer_edge.doctor.checks import Context, Finding, bad, ok, package_version, skipped, warn
 from fer_edge.errors import FerEdgeError
 from fer_edge.settings.pipeline import YUNET_FILE, YUNET_PAGE
 
@@ -61,10 +60,7 @@ def check_detector(context: Context) -> Finding:
     blank = np.full((10 * STRIDE, 10 * STRIDE), 128, dtype=np.uint8)
     search = Search.whole(blank)
     yunet.detect(blank, search)
-    began = time.perf_counter()
-    for _ in range(_SEARCHES):
-        yunet.detect(blank, search)
-    took_ms = 1e3 * (time.perf_counter() - began) / _SEARCHES
+    took_ms = 1e3 * timeit(lambda: yunet.detect(blank, search), number=_SEARCHES) / _SEARCHES
     seen = f"sha256 {file.sha256[:12]}…, detects the face of a test image; {took_ms:.1f} ms for 320x320 pixels"
     if file.name is None:
         return warn(
@@ -103,10 +99,7 @@ def check_inference(context: Context) -> Finding:
     with classifier:
         size = classifier.crop_spec
         blank = np.zeros((size.height, size.width), dtype=np.uint8)
-        began = time.perf_counter()
-        for _ in range(_RUNS):
-            classifier.logits(blank)
-        took_ms = 1e3 * (time.perf_counter() - began) / _RUNS
+        took_ms = 1e3 * timeit(lambda: classifier.logits(blank), number=_RUNS) / _RUNS
         info = classifier.interpreter
     seen = f"{info.name} {info.version}, {took_ms:.2f} ms per face"
     if info.nodes is None:
@@ -132,11 +125,7 @@ def check_picamera2(context: Context) -> Finding:
         message, _, fix = str(error).partition(": sudo ")
         finding = bad if named else warn
         return finding(message, f"sudo {fix}" if fix else "install the versions in locks/")
-    try:
-        version = f"{importlib.metadata.version('picamera2')} "
-    except importlib.metadata.PackageNotFoundError:  # installed without metadata
-        version = ""
-    return ok(f"{version}can be imported in this environment")
+    return ok(f"{package_version('picamera2') or ''} can be imported in this environment".lstrip())
 
 
 def check_libcamera(context: Context) -> Finding:

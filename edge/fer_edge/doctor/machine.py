@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import stat
 import sys
@@ -17,6 +18,7 @@ from fer_edge.doctor.checks import (
     access_advice,
     bad,
     has_access,
+    memory_mib,
     ok,
     read_text,
     skipped,
@@ -49,9 +51,10 @@ def check_python(context: Context) -> Finding:
 
 def check_cpu(context: Context) -> Finding:
     """Check for processor instructions that speed up int8 models."""
-    words = _processor_words(context.root / "proc" / "cpuinfo")
-    if words is None:
+    listed = re.search(r"^(?:flags|Features)\s*:(.*)", read_text(context.root / "proc/cpuinfo"), flags=re.MULTILINE)
+    if listed is None:
         return skipped("the system does not report the processor's instructions")
+    words = listed[1].split()
     for word, meaning in (
         ("asimddp", "NEON with dot product: full int8 speed-up"),
         ("avx512_vnni", "AVX-512 VNNI: full int8 speed-up"),
@@ -66,10 +69,10 @@ def check_cpu(context: Context) -> Finding:
 
 def check_memory(context: Context) -> Finding:
     """Check the available memory."""
-    table = _numbers(context.root / "proc" / "meminfo")
-    if "MemAvailable" not in table:
+    memory = memory_mib(context.root)
+    if "MemAvailable" not in memory:
         return skipped("the system does not report it")
-    free, total = table["MemAvailable"] // 1024, table.get("MemTotal", 0) // 1024
+    free, total = memory["MemAvailable"], memory.get("MemTotal", 0)
     seen = f"{free} MiB of {total} MiB available"
     if free < _MIN_MEMORY_MIB:
         return bad(f"{seen}; a run needs about {_MIN_MEMORY_MIB}", "stop other programs: ps aux --sort -rss | head")
@@ -80,10 +83,10 @@ def check_memory(context: Context) -> Finding:
 
 def check_camera_memory(context: Context) -> Finding:
     """Check the contiguous memory (CMA), which Raspberry Pi cameras use for their buffers."""
-    table = _numbers(context.root / "proc" / "meminfo")
-    if "CmaTotal" not in table or "CmaFree" not in table:
+    memory = memory_mib(context.root)
+    if "CmaTotal" not in memory or "CmaFree" not in memory:
         return skipped("this kernel reports none; only a Raspberry Pi camera needs it")
-    free, total = table["CmaFree"] // 1024, table["CmaTotal"] // 1024
+    free, total = memory["CmaFree"], memory["CmaTotal"]
     seen = f"{free} MiB of {total} MiB free"
     source = context.settings.source
     cameras = sum(uri.partition(":")[0] == "picamera2" for uri in source.uris)
@@ -113,9 +116,8 @@ def check_disk(context: Context) -> Finding:
     if not folders:
         return skipped("no output is written to a file")
     findings = [_check_folder(folder) for folder in sorted(folders)]
-    worst_first = (one for verdict in (Verdict.BAD, Verdict.WARN) for one in findings if one.verdict is verdict)
-    worst = next(worst_first, None)
-    return worst or ok("; ".join(finding.seen for finding in findings))
+    worst = min(findings, key=lambda finding: (Verdict.BAD, Verdict.WARN, Verdict.OK).index(finding.verdict))
+    return ok("; ".join(finding.seen for finding in findings)) if worst.verdict is Verdict.OK else worst
 
 
 def _check_folder(folder: Path) -> Finding:
@@ -168,21 +170,21 @@ def check_throttling(context: Context) -> Finding:
     from fer_edge.chip.reading import UNDER_VOLTAGE, named_flags, read_throttled
 
     sysfs, devices = context.settings.chip.sysfs, context.root / "dev"
-    queried = None
-    if sysfs == ChipSettings().sysfs:
-        queried = query_throttled(devices)
+    bits = query_throttled(devices) if sysfs == ChipSettings().sysfs else None
+    if bits is None and sysfs == ChipSettings().sysfs:
         existing = [str(devices / name) for name in (GENCMD, MAILBOX) if (devices / name).exists()]
-        if queried is None and existing:
+        if existing:
             return warn(
                 f"the firmware does not answer: {' and '.join(existing)} cannot be opened or rejects the request",
                 f"sudo usermod -aG video {user_name()}, then log in again",
             )
-        if queried is None and _is_a_pi(context):
+        if "Raspberry Pi" in read_text(context.root / "proc/device-tree/model"):
             return warn(
                 f"the firmware cannot be queried: this Pi has neither {devices / GENCMD} nor {devices / MAILBOX}",
                 "sudo apt full-upgrade, then restart; in a container, map the device",
             )
-    bits = queried if queried is not None else read_throttled(Path(sysfs))
+    if bits is None:
+        bits = read_throttled(Path(sysfs))
     if bits is None:
         return skipped("neither the kernel nor the firmware reports it")
     now, before = named_flags(bits), named_flags(bits >> 16)
@@ -193,22 +195,3 @@ def check_throttling(context: Context) -> Finding:
     if before:
         return warn(f"since boot: {', '.join(before)}", fix)
     return ok("not throttled")
-
-
-def _is_a_pi(context: Context) -> bool:
-    try:
-        return b"Raspberry Pi" in (context.root / "proc" / "device-tree" / "model").read_bytes()
-    except OSError:
-        return False
-
-
-def _processor_words(path: Path) -> set[str] | None:
-    pairs = [line.partition(":") for line in read_text(path).splitlines()]
-    listed = [words for key, _, words in pairs if key.strip() in ("flags", "Features")]
-    return set(listed[0].split()) if listed else None
-
-
-def _numbers(path: Path) -> dict[str, int]:
-    """Return the values of lines such as ``Name:   123 kB`` in a file of /proc."""
-    pairs = [(name, rest.split()) for name, _, rest in (line.partition(":") for line in read_text(path).splitlines())]
-    return {name: int(words[0]) for name, words in pairs if words and words[0].isascii() and words[0].isdigit()}

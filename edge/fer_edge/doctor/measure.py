@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
+import timeit
 from typing import Any
 
-from fer_edge.doctor.runner import redirect_stdout
-from fer_edge.errors import FerEdgeError
+from fer_edge.doctor.runner import ExitedError, ask, serve
+from fer_edge.errors import FerEdgeError, reason_of
 from fer_edge.settings.base import decode, to_table
 from fer_edge.settings.runtime import RuntimeSettings
 
@@ -31,24 +29,13 @@ def measure(part: str, settings: RuntimeSettings, deadline_s: float, camera: str
         deadline_s: Timeout of the subprocess, seconds.
         camera: The source to read from, if ``part`` is ``camera``.
     """
-    request = json.dumps({"part": part, "camera": camera, "settings": to_table(settings)})
-    command = [sys.executable, "-P", "-m", "fer_edge.doctor.measure"]
+    request = {"part": part, "camera": camera, "settings": to_table(settings)}
     try:
-        done = subprocess.run(
-            command,
-            input=request,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-            timeout=deadline_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {"problem": f"no answer within {deadline_s:g} s"}
-    if done.returncode != 0 or not done.stdout:
-        return {"problem": f"the measurement exited with code {done.returncode}"}
-    return json.loads(done.stdout)
+        return json.loads(next(ask("fer_edge.doctor.measure", request, deadline_s)))
+    except TimeoutError as error:
+        return {"problem": str(error)}
+    except ExitedError as error:
+        return {"problem": f"the measurement {error}"}
 
 
 def list_cameras(settings: RuntimeSettings, _: str) -> Any:
@@ -92,9 +79,11 @@ def measure_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
         frames = [*frames[:1], frame]
     seen = time.monotonic()
     source.close()
-    result: dict[str, Any] = {"opened_s": round(opened - began, 3), "close_s": round(time.monotonic() - seen, 3)}
+    closed = time.monotonic()
     mode, modes = getattr(source, "mode", None), getattr(source, "modes", [])
-    result |= {
+    result: dict[str, Any] = {
+        "opened_s": round(opened - began, 3),
+        "close_s": round(closed - seen, 3),
         "sensor_mode": str(mode) if mode else None,
         "sensor_modes": [
             {
@@ -135,13 +124,9 @@ def time_model(settings: RuntimeSettings, _: str) -> dict[str, Any]:
     with classifier:
         size = classifier.crop_spec
         crop = np.random.default_rng(0).integers(0, 256, (size.height, size.width), dtype=np.uint8)
-        took_ms = []
-        for _run in range(_WARM_UP + _RUNS):
-            began = time.perf_counter()
-            classifier.logits(crop)
-            took_ms.append(1e3 * (time.perf_counter() - began))
+        took_s = timeit.repeat(lambda: classifier.logits(crop), number=1, repeat=_WARM_UP + _RUNS)
         info = classifier.interpreter
-    measured = sorted(took_ms[_WARM_UP:])
+    measured_ms = sorted(1e3 * took for took in took_s[_WARM_UP:])
     return {
         # The name of a user's bundle may be personal.
         "name": manifest.name if settings.model.bundle is None else None,
@@ -152,29 +137,24 @@ def time_model(settings: RuntimeSettings, _: str) -> dict[str, Any]:
         "nodes": info.nodes,
         "delegated_nodes": info.delegated_nodes,
         "runs": _RUNS,
-        "median_ms": round(statistics.median(measured), 3),
-        "p95_ms": round(measured[int(0.95 * _RUNS)], 3),
+        "median_ms": round(statistics.median(measured_ms), 3),
+        "p95_ms": round(measured_ms[int(0.95 * _RUNS)], 3),
     }
 
 
 _PARTS = {"cameras": list_cameras, "camera": measure_camera, "model": time_model}
 
 
-def main() -> None:
-    """Read the name of a measurement and its settings from standard input, and write the result to standard output."""
-    output = redirect_stdout()
-    request = json.load(sys.stdin)
+def _answer(request: dict[str, Any]) -> list[str]:
     settings = decode(RuntimeSettings, request["settings"], "report")
     try:
         result = _PARTS[request["part"]](settings, request["camera"])
     except FerEdgeError as error:
-        result = {"problem": " ".join(str(error).split())}
+        result = {"problem": reason_of(error)}
     except Exception as error:  # noqa: BLE001 - drivers raise any exception; the report lists it
         result = {"problem": f"{type(error).__name__}: {error}"}
-    os.write(output, json.dumps(result).encode())
-    # Exit without cleanup: a camera driver may hang in it.
-    os._exit(0)
+    return [json.dumps(result) + "\n"]
 
 
 if __name__ == "__main__":
-    main()
+    serve(_answer)

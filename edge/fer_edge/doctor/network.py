@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fer_edge.doctor.checks import Context, Finding, bad, ok, skipped, warn
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, reason_of
 from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret, read_token
 from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.system.extras import missing_packages
@@ -149,4 +149,4 @@ def _describe(error: Exception) -> str:
         return "timed out"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate rejected: {error.verify_message}"
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    return reason_of(error)

@@ -5,7 +5,6 @@ The report contains no secrets or personal data; see ``anonymizer``. Its schema 
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -17,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_edge.doctor.anonymizer import Anonymizer
-from fer_edge.doctor.checks import Check, Context, Finding, Verdict, read_text
+from fer_edge.doctor.anonymizer import Anonymizer, changed_settings
+from fer_edge.doctor.checks import Check, Context, Finding, Verdict, memory_mib, package_version, read_text
 from fer_edge.doctor.measure import measure
-from fer_edge.settings.base import to_table
 from fer_edge.settings.runtime import RuntimeSettings
 
 FORMAT = 1
@@ -72,10 +70,10 @@ def make_report(context: Context, found: Sequence[tuple[Check, Finding]], deadli
     ]
     return {
         "format": FORMAT,
-        "fer_edge": _version("fer-edge"),
+        "fer_edge": package_version("fer-edge"),
         "system": _system(context.root),
         "packages": packages,
-        "changed_settings": _changed(context.settings),
+        "changed_settings": sorted(changed_settings(context.settings)),  # their values may be personal
         "devices": _devices(context.root),
         "libcamera": _or_problem(listed, listed.get("libcamera"), anonymous),
         "cameras": [_or_problem(camera, camera, anonymous) for camera in cameras],
@@ -103,10 +101,7 @@ def _or_problem(result: dict[str, Any], value: Any, anonymous: Anonymizer) -> An
 
 
 def _system(root: Path) -> dict[str, Any]:
-    memory = {
-        name: int(kib) // 1024
-        for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", read_text(root / "proc/meminfo"), flags=re.MULTILINE)
-    }
+    memory = memory_mib(root)
     release = dict(re.findall(r'^(\w+)="?(.*?)"?$', read_text(root / "etc/os-release"), flags=re.MULTILINE))
     revision = re.search(r"^Revision\s*:\s*([0-9a-f]{4,8})$", read_text(root / "proc/cpuinfo"), flags=re.MULTILINE)
     image = re.match(r"Raspberry Pi reference (\d{4}-\d\d-\d\d)", read_text(root / "etc/rpi-issue"))
@@ -120,7 +115,7 @@ def _system(root: Path) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "python": platform.python_version(),
         "environment": "virtual" if sys.prefix != sys.base_prefix else "system",
-        "user": "root" if _user_id() == 0 else "other",
+        "user": "root" if hasattr(os, "geteuid") and os.geteuid() == 0 else "other",
         "memory_mib": memory.get("MemTotal"),
         "available_mib": memory.get("MemAvailable"),
         "cma_mib": memory.get("CmaTotal"),
@@ -128,12 +123,8 @@ def _system(root: Path) -> dict[str, Any]:
     }
 
 
-def _user_id() -> int | None:
-    return os.geteuid() if hasattr(os, "geteuid") else None
-
-
 def _packages() -> dict[str, dict[str, str]]:
-    python = {name: version for name in _PACKAGES if (version := _version(name)) is not None}
+    python = {name: version for name in _PACKAGES if (version := package_version(name)) is not None}
     debian: dict[str, str] = {}
     if shutil.which("dpkg-query"):
         done = subprocess.run(
@@ -146,24 +137,6 @@ def _packages() -> dict[str, dict[str, str]]:
         rows = [line.split() for line in done.stdout.splitlines()]
         debian = {row[1]: row[2] for row in rows if len(row) == 3 and row[0] == "installed"}
     return {"python": python, "debian": debian}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _changed(settings: RuntimeSettings) -> list[str]:
-    """Return the keys of settings that differ from the defaults, without their values."""
-    defaults = to_table(RuntimeSettings())
-    return sorted(
-        f"{section}.{key}"
-        for section, values in to_table(settings).items()
-        for key, value in values.items()
-        if value != defaults[section].get(key)
-    )
 
 
 def _devices(root: Path) -> list[dict[str, Any]]:

@@ -10,12 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
 
+from fer_edge.doctor.all_checks import CHECKS
 from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad
-from fer_edge.settings.base import to_table
+from fer_edge.settings.base import decode, to_table
 from fer_edge.settings.redaction import redacted
+from fer_edge.settings.runtime import RuntimeSettings
 
 _HANG_FIX = "a device or a library hangs: replug the camera, or restart the device"
 _CRASH_FIX = "a native library crashes: use 64-bit Raspberry Pi OS and the package versions in locks/"
@@ -29,25 +34,23 @@ def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 30
         checks: The checks to run.
         deadline_s: A check that takes longer is ``bad``. Loading OpenCV from a slow card takes several seconds.
     """
-    answers: queue.SimpleQueue[tuple[str, Finding]] = queue.SimpleQueue()
+    found: dict[str, Finding] = {}
 
     def run(check: Check) -> None:
-        answers.put((check.name, run_check(check, context)))
+        found[check.name] = run_check(check, context)
 
     # In parallel, because most of these wait for the network. Isolated checks run one after another to save memory.
-    began = time.monotonic()
-    threaded = [check for check in checks if not check.isolated]
-    for check in threaded:
-        threading.Thread(target=run, args=(check,), name=f"doctor {check.name}", daemon=True).start()
-    found = _run_isolated(context, [check for check in checks if check.isolated], deadline_s)
-    missing = {check.name for check in threaded}
-    while missing:
-        try:
-            name, finding = answers.get(timeout=max(0.0, began + deadline_s - time.monotonic()))
-        except queue.Empty:
-            break
-        found[name] = finding
-        missing.discard(name)
+    until = time.monotonic() + deadline_s
+    threads = [
+        threading.Thread(target=run, args=(check,), name=f"doctor {check.name}", daemon=True)
+        for check in checks
+        if not check.isolated
+    ]
+    for thread in threads:
+        thread.start()
+    found.update(_run_isolated(context, [check.name for check in checks if check.isolated], deadline_s))
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
     late = bad(f"no answer within {deadline_s:g} s")
     return [(check, found.get(check.name, late)) for check in checks]
 
@@ -62,55 +65,32 @@ def run_check(check: Check, context: Context) -> Finding:
     return Finding(finding.verdict, redacted(" ".join(finding.seen.split())), fix)
 
 
-def _run_isolated(context: Context, checks: Sequence[Check], deadline_s: float) -> dict[str, Finding]:
-    """Run ``checks`` in one subprocess, and the rest in a new one whenever a check has crashed or hung."""
+def _run_isolated(context: Context, names: list[str], deadline_s: float) -> dict[str, Finding]:
+    """Run the checks ``names`` in one subprocess, and the rest in a new one whenever a check has crashed or hung."""
     found: dict[str, Finding] = {}
-    left = [check.name for check in checks]
-    while left:
+    while left := [name for name in names if name not in found]:
         found |= _run_in_subprocess(context, left, deadline_s)
-        left = [name for name in left if name not in found]
     return found
 
 
-def _run_in_subprocess(context: Context, names: Sequence[str], deadline_s: float) -> dict[str, Finding]:
+def _run_in_subprocess(context: Context, names: list[str], deadline_s: float) -> dict[str, Finding]:
     """Run the checks ``names`` in a subprocess, up to the first that crashes or hangs; that one is ``bad``."""
     request = {
-        "names": list(names),
+        "names": names,
         "settings": to_table(context.settings),
         "root": str(context.root),
         "timeout_s": context.timeout_s,
     }
     found: dict[str, Finding] = {}
-    # -P: do not import a numpy.py from the current folder.
-    command = [sys.executable, "-P", "-m", "fer_edge.doctor.isolated"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8"
-    ) as child:
-        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=_read_lines, args=(child, lines), name="doctor isolated", daemon=True).start()
-        assert child.stdin is not None
+    answers = ask("fer_edge.doctor.runner", request, deadline_s)
+    for name in names:
         try:
-            with child.stdin as stream:
-                json.dump(request, stream)
-        except OSError:
-            pass  # it has exited already; the missing lines report this
-        for name in names:
-            try:
-                line = lines.get(timeout=deadline_s)
-            except queue.Empty:
-                child.kill()
-                return found | {name: bad(f"no answer within {deadline_s:g} s", _HANG_FIX)}
-            if not line:
-                return found | {name: bad(f"the check's process {_describe_exit(child.wait())}", _CRASH_FIX)}
-            found[name] = finding_from_json(line)
+            found[name] = finding_from_json(next(answers))
+        except TimeoutError as error:
+            return found | {name: bad(str(error), _HANG_FIX)}
+        except ExitedError as error:
+            return found | {name: bad(f"the check's process {_describe_exit(error.code)}", _CRASH_FIX)}
     return found
-
-
-def _read_lines(child: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> None:
-    assert child.stdout is not None
-    for line in child.stdout:
-        lines.put(line)
-    lines.put("")
 
 
 def _describe_exit(code: int) -> str:
@@ -120,6 +100,60 @@ def _describe_exit(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+class ExitedError(Exception):
+    """A subprocess exited without an answer; ``code`` is its exit code, or the negative number of a signal."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exited with code {code}")
+        self.code = code
+
+
+def ask(module: str, request: Mapping[str, Any], deadline_s: float) -> Iterator[str]:
+    """Run ``module``, which calls ``serve``, in a subprocess and yield the lines that it answers to ``request``.
+
+    Raises:
+        TimeoutError: There was no line within ``deadline_s`` seconds.
+        ExitedError: The subprocess exited, and there are no more lines.
+    """
+    # -P: do not import a numpy.py from the current folder.
+    command = [sys.executable, "-P", "-m", module]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8"
+    ) as child:
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=_read_lines, args=(child, lines), name="doctor isolated", daemon=True).start()
+        assert child.stdin is not None
+        with suppress(OSError), child.stdin as stream:  # it may have exited already; the missing lines report this
+            json.dump(request, stream)
+        while True:
+            try:
+                line = lines.get(timeout=deadline_s)
+            except queue.Empty:
+                child.kill()
+                raise TimeoutError(f"no answer within {deadline_s:g} s") from None
+            if not line:
+                raise ExitedError(child.wait())
+            yield line
+
+
+def _read_lines(child: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> None:
+    assert child.stdout is not None
+    with suppress(ValueError):  # it is closed once the caller has all its answers
+        for line in child.stdout:
+            lines.put(line)
+    lines.put("")
+
+
+def serve(answer: Callable[[dict[str, Any]], Iterable[str]]) -> NoReturn:
+    """In the subprocess of ``ask``, write each line that ``answer`` returns for the request, and exit."""
+    output = os.dup(1)
+    os.dup2(2, 1)  # output of libraries must not mix with the answers
+    for line in answer(json.load(sys.stdin)):
+        os.write(output, line.encode())
+    # Exit without cleanup: a camera driver may hang in it.
+    os._exit(0)
 
 
 def finding_to_json(finding: Finding) -> str:
@@ -133,11 +167,12 @@ def finding_from_json(line: str) -> Finding:
     return Finding(Verdict(table["verdict"]), table["seen"], table["fix"])
 
 
-def redirect_stdout() -> int:
-    """Redirect standard output to standard error, and return a file descriptor of the original one.
+def _answer(request: dict[str, Any]) -> Iterator[str]:
+    settings = decode(RuntimeSettings, request["settings"], "doctor")
+    context = Context(settings, root=Path(request["root"]), timeout_s=request["timeout_s"])
+    known = {check.name: check for check in CHECKS}
+    return (finding_to_json(run_check(known[name], context)) for name in request["names"])
 
-    Findings are written to it, so that output of libraries does not mix with them.
-    """
-    original = os.dup(1)
-    os.dup2(2, 1)
-    return original
+
+if __name__ == "__main__":
+    serve(_answer)

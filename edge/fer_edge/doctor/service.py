@@ -9,14 +9,11 @@ from pathlib import Path
 
 from fer_edge.doctor.checks import Context, Finding, access_advice, bad, ok, skipped, warn
 from fer_edge.errors import ConfigError
-from fer_edge.service.unit_environment import unit_problem
+from fer_edge.service.state import unit_problem
 from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret
 from fer_edge.system.notify import UNIT
 
-_PROPERTIES = (
-    *("LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "StatusText"),
-    "FragmentPath",
-)
+_PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,StatusText,FragmentPath"
 
 
 def check_secrets(context: Context) -> Finding:
@@ -35,9 +32,10 @@ def check_secrets(context: Context) -> Finding:
         if is_for_the_service_alone(name):
             readable.append(f"{key} is a systemd credential: only the service can read it")
             continue
-        problem = _private_key(name, key) if key == "mqtt.key_file" else _secret(name, key)
-        if problem is not None:
-            message, _, fix = problem.partition(": chmod")
+        try:
+            _check_private_key(name, key) if key == "mqtt.key_file" else read_secret(name, key)
+        except ConfigError as error:
+            message, _, fix = str(error).partition(": chmod")
             return bad(message, f"chmod{fix}" if fix else access_advice(Path(name)))
         readable.append(f"{key} is readable by its owner only")
     with_password = [uri for uri in (*settings.source.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
@@ -54,7 +52,7 @@ def check_unit(context: Context) -> Finding:
     if shutil.which("systemctl") is None or not (context.root / "run" / "systemd" / "system").is_dir():
         return skipped("systemd is not running")
     done = subprocess.run(
-        ["systemctl", "show", UNIT, f"--property={','.join(_PROPERTIES)}"],
+        ["systemctl", "show", UNIT, f"--property={_PROPERTIES}"],
         capture_output=True,
         text=True,
         timeout=context.timeout_s,
@@ -63,7 +61,7 @@ def check_unit(context: Context) -> Finding:
     state = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
     if done.returncode != 0 or not state:
         return warn(f"systemctl failed: {done.stderr.strip() or done.returncode}", f"systemctl status {UNIT}")
-    problem = unit_problem(Path(state["FragmentPath"])) if state.get("FragmentPath") else None
+    problem = unit_problem(Path(state.get("FragmentPath", "")))
     if problem is not None:
         return bad(problem, "reinstall FER-Edge in a new environment, then run fer-edge service install")
     return unit_finding(state)
@@ -88,23 +86,14 @@ def unit_finding(state: dict[str, str]) -> Finding:
     return ok(seen)
 
 
-def _secret(name: str, key: str) -> str | None:
+def _check_private_key(name: str, key: str) -> None:
+    """Raise the errors of ``read_secret``, which does not accept several lines."""
     try:
-        read_secret(name, key)
-    except ConfigError as error:
-        return str(error)
-    return None
-
-
-def _private_key(name: str, key: str) -> str | None:
-    try:
-        with Path(name).open("rb"):
-            pass
+        Path(name).open("rb").close()
     except OSError as error:
-        return f"{key}: cannot read {name}: {error.strerror}"
+        raise ConfigError(f"{key}: cannot read {name}: {error.strerror}") from None
     if _others_may_read(Path(name)):
-        return f"{key}: other users can read {name}, which contains a secret: chmod 600 {name}"
-    return None
+        raise ConfigError(f"{key}: other users can read {name}, which contains a secret: chmod 600 {name}")
 
 
 def _others_may_read(path: Path, who: int = stat.S_IRGRP | stat.S_IROTH) -> bool:

@@ -111,7 +111,7 @@ def draw_label(picture: UInt8Array, box: Box, text: str, colour: Colour) -> None
     """Draw ``text`` on a plate of ``colour`` above the box, or inside it if the space above is too small."""
     unit = _unit(picture)
     size = 0.55 * unit
-    (width, height), base = cv2.getTextSize(text, _FONT, size, _stroke(unit))
+    (width, height), base = cv2.getTextSize(text, _FONT, size, max(1, round(unit)))
     pad = round(5 * unit)
     plate_height = height + base + pad
     left = min(max(box.x, 0), max(0, picture.shape[1] - width - 2 * pad))
@@ -207,13 +207,11 @@ class AnnotatedVideo(Closing):
 
     def write(self, picture: UInt8Array, at: float) -> None:
         """Add a BGR picture taken at ``at`` seconds of the source's clock, scaled to the first picture's size."""
-        if self._writer is None:
-            self._open(picture, at)
-        assert self._writer is not None
+        writer = self._writer or self._open(picture, at)
         due = round((at - self._started_at) * self._fps) - self._written + 1
         fitting = fit_picture(picture, *self._size)
         for _ in range(min(max(1, due), round(_MAX_REPEAT_S * self._fps) + 1)):
-            self._writer.write(fitting)
+            writer.write(fitting)
             self._written += 1
 
     def close(self) -> None:
@@ -237,15 +235,15 @@ class AnnotatedVideo(Closing):
             raise OutputError(f"{self._file.path}: the video could not be written; is the disk full?")
         self._file.commit()
 
-    def _open(self, picture: UInt8Array, at: float) -> None:
+    def _open(self, picture: UInt8Array, at: float) -> cv2.VideoWriter:
         self._size = (max(2, picture.shape[1] // 2 * 2), max(2, picture.shape[0] // 2 * 2))  # 4:2:0 needs even sides
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(self._file.temporary), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
-        if not self._writer.isOpened():
-            self._writer = None
+        writer = cv2.VideoWriter(str(self._file.temporary), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
+        if not writer.isOpened():
             self._file.discard()
             raise OutputError(f"{self._file.path}: OpenCV cannot write a video here")
-        self._started_at = at
+        self._writer, self._started_at = writer, at
+        return writer
 
 
 def _unit(picture: UInt8Array) -> float:
@@ -253,15 +251,11 @@ def _unit(picture: UInt8Array) -> float:
     return float(min(max(min(picture.shape[:2]) / 480, 0.5), 4.0))
 
 
-def _stroke(unit: float) -> int:
-    return max(1, round(unit))
-
-
 def _write(
     picture: UInt8Array, text: str, origin: tuple[int, int], size: float, colour: Colour, *, outline: bool = False
 ) -> None:
     ascii_text = text.encode("ascii", "replace").decode("ascii")  # OpenCV's fonts have only ASCII
-    stroke = _stroke(size * 1.6)
+    stroke = max(1, round(size * 1.6))
     if outline:
         cv2.putText(picture, ascii_text, origin, _FONT, size, _INK, stroke + 2, cv2.LINE_AA)
     cv2.putText(picture, ascii_text, origin, _FONT, size, colour, stroke, cv2.LINE_AA)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from fer_edge.errors import OutputError
 from fer_edge.system.closing import Closing
@@ -29,7 +29,6 @@ class TraceWriter(Closing):
     def __init__(self, path: Path, *, name_sources: bool = False) -> None:
         self._name_sources = name_sources
         self._file = PendingFile(path)
-        self._stream: TextIO | None = None
         try:
             self._stream = self._file.temporary.open("w", encoding="utf-8")
         except OSError as error:
@@ -38,7 +37,6 @@ class TraceWriter(Closing):
 
     def record(self, result: FrameResult) -> None:
         """Write the line for one frame."""
-        assert self._stream is not None, "the trace is closed"
         entry = trace_entry(result)
         if self._name_sources:
             entry = {"source": result.frame.source, **entry}
@@ -49,20 +47,17 @@ class TraceWriter(Closing):
 
     def close(self) -> None:
         """Finish the file. Idempotent."""
-        stream, self._stream = self._stream, None
-        if stream is None:
+        if self._stream.closed:
             return
         try:
-            stream.close()
+            self._stream.close()
         except OSError as error:
             raise self._failed(error) from error
         self._file.commit()
 
     def _failed(self, error: OSError) -> OutputError:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            with suppress(OSError):  # the buffered rest cannot be written either
-                stream.close()
+        with suppress(OSError):  # the buffered rest cannot be written either
+            self._stream.close()
         self._file.discard()
         return OutputError(f"{self._file.path}: cannot write the trace: {error.strerror}; the file was discarded")
 
@@ -112,19 +107,18 @@ def combined_stats(statuses: Mapping[str, RuntimeStatus], *, by_source: bool) ->
     Stages of several sources are listed as ``source/stage``, because percentiles cannot be added.
     """
     tables = {name: stats_table(status) for name, status in statuses.items()}
+    first = next(iter(tables.values()))
     if not by_source:
-        return next(iter(tables.values()))
+        return first
     summed = ("frames", "dropped", "faces", "events", "pipeline_cpu_s")
-    total: dict[str, Any] = dict(next(iter(tables.values())))
-    total.update({key: round(sum(table[key] for table in tables.values()), 4) for key in summed})
-    total["refused"] = {fault: sum(table["refused"][fault] for table in tables.values()) for fault in total["refused"]}
-    total["wall_s"] = max(table["wall_s"] for table in tables.values())
-    total["cpu_s"] = max(table["cpu_s"] for table in tables.values())
-    total["stages"] = {
-        f"{name}/{stage}": values for name, table in tables.items() for stage, values in table["stages"].items()
+    return {
+        **first,
+        **{key: round(sum(table[key] for table in tables.values()), 4) for key in summed},
+        **{key: max(table[key] for table in tables.values()) for key in ("wall_s", "cpu_s")},
+        "refused": {fault: sum(table["refused"][fault] for table in tables.values()) for fault in first["refused"]},
+        "stages": {f"{name}/{stage}": row for name, table in tables.items() for stage, row in table["stages"].items()},
+        "sources": {name: {key: table[key] for key in (*summed, "refused")} for name, table in tables.items()},
     }
-    total["sources"] = {name: {key: table[key] for key in (*summed, "refused")} for name, table in tables.items()}
-    return total
 
 
 class StatsWriter:

@@ -39,6 +39,8 @@ _BOOTED = Path("/run/systemd/system")
 
 _LOAD_MODULES = Command(("systemctl", "restart", "systemd-modules-load.service"), may_fail=True)
 """Also runs at each boot. May fail: a kernel without these modules has no cameras."""
+_RELOAD_UNITS = Command(("systemctl", "daemon-reload"))
+_RESTART = Command(("systemctl", "restart", UNIT))
 
 
 def install(arguments: argparse.Namespace) -> int:
@@ -59,15 +61,15 @@ def install(arguments: argparse.Namespace) -> int:
         plan.append(Write(config_path, default_config(), 0o640, USER, system))
     plan.append(Write(system.path(_MODULES_FILE), _MODULES_TEXT))
     plan.append(Write(system.path(_UNIT_FILE), unit_text(program, config)))
+    if system.root is None:
+        plan.append(_RELOAD_UNITS)
+    plan.append(system.tool("systemctl", "enable", UNIT))
     if arguments.dry_run:
-        _show([*plan, *_enable(system), *([] if system.root else [_LOAD_MODULES, _start_command(restart=True)])])
+        _show([*plan, *([] if system.root else [_LOAD_MODULES, _RESTART])])
         return 0
     changed = _execute(plan)
-    _execute(_enable(system))
     if system.root is None:
-        if changed:
-            _execute([_LOAD_MODULES])
-        _start(restart=changed)
+        _start(changed=changed)
     _report_installed(config, write_config, started=system.root is None)
     return 0
 
@@ -81,7 +83,7 @@ def remove(arguments: argparse.Namespace) -> int:
         plan.append(system.tool("systemctl", "disable", *now, UNIT))
     plan += [Delete(system.path(name)) for name in (_UNIT_FILE, _MODULES_FILE, _USER_FILE)]
     if system.root is None:
-        plan += [Command(("systemctl", "daemon-reload")), Command(("systemctl", "reset-failed", UNIT), may_fail=True)]
+        plan += [_RELOAD_UNITS, Command(("systemctl", "reset-failed", UNIT), may_fail=True)]
     if arguments.dry_run:
         _show(plan)
         return 0
@@ -97,9 +99,8 @@ def unit_text(program: Program, config: Path) -> str:
     text = files(__package__).joinpath(UNIT).read_text(encoding="utf-8")
     home = "tmpfs" if program.hidden else "yes"
     home += "".join(f"\nBindReadOnlyPaths={folder}" for folder in program.hidden)
-    for name, value in {"COMMAND": str(program.command), "CONFIG": str(config), "PROTECT_HOME": home}.items():
-        text = text.replace(f"@{name}@", value)
-    return text
+    text = text.replace("@COMMAND@", str(program.command)).replace("@CONFIG@", str(config))
+    return text.replace("@PROTECT_HOME@", home)
 
 
 def default_config(source: str | None = None, *, page: bool | None = None) -> str:
@@ -133,18 +134,9 @@ def _check_config(path: Path) -> None:
         raise InputError(f"{path}: the service's user cannot read it: chgrp {USER} {path}; chmod 640 {path}")
 
 
-def _enable(system: System) -> list[Step]:
-    enable = system.tool("systemctl", "enable", UNIT)
-    return [enable] if system.root is not None else [Command(("systemctl", "daemon-reload")), enable]
-
-
-def _start_command(*, restart: bool) -> Command:
-    return Command(("systemctl", "restart" if restart else "start", UNIT))
-
-
-def _start(*, restart: bool) -> None:
+def _start(*, changed: bool) -> None:
     try:
-        _execute([_start_command(restart=restart)])
+        _execute([_LOAD_MODULES, _RESTART] if changed else [Command(("systemctl", "start", UNIT))])
     except CheckFailedError:
         raise CheckFailedError(f"{UNIT} is installed but failed to start; see fer-edge service status") from None
 

@@ -34,6 +34,14 @@ class System:
         return next((int(line.split(":")[2]) for line in lines if line.startswith(f"{name}:")), None)
 
 
+def run_program(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of systemd and return its output and exit code. Raises InputError if it cannot be started."""
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError(f"{words[0]} cannot be run: {error.strerror}; the service requires systemd") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """Run a program and wait for it. With ``may_fail``, its exit code is ignored."""
@@ -51,10 +59,7 @@ class Command:
             CheckFailedError: It failed; the message contains the first line of its output.
             InputError: It cannot be started.
         """
-        try:
-            done = subprocess.run(self.words, capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise InputError(f"{self.words[0]} cannot be run: {error.strerror}; the service requires systemd") from None
+        done = run_program(*self.words)
         if done.returncode and not self.may_fail:
             output = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
             raise CheckFailedError(f"{' '.join(self.words)}: exit {done.returncode}: {output[0]}")

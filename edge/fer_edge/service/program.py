@@ -47,7 +47,8 @@ def this_program() -> Program:
     folders = {Path(sys.prefix), Path(sys.base_prefix), python, *_packages()}
     for folder in (command, *folders):
         check_path(folder)
-    hidden = tuple(sorted(_outermost(folder for folder in folders if is_below(folder, HOMES))))
+    at_home = {folder for folder in folders if is_below(folder, HOMES)}
+    hidden = tuple(sorted(folder for folder in at_home if at_home.isdisjoint(folder.parents)))
     for folder in (command, *folders):
         _check_access(folder, hidden)
     return Program(command, hidden)
@@ -71,14 +72,6 @@ def _packages() -> set[Path]:
     """Return the folders of the packages; those of an editable install are outside of the environment."""
     specs = (find_spec(name) for name in ("fer_edge", "numpy", "cv2", "ai_edge_litert", "tflite_runtime"))
     return {Path(spec.origin).parents[1] for spec in specs if spec is not None and spec.origin is not None}
-
-
-def _outermost(folders: Iterable[Path]) -> list[Path]:
-    found: list[Path] = []
-    for folder in sorted(folders):  # a folder sorts before the folders in it
-        if not any(folder.is_relative_to(outer) for outer in found):
-            found.append(folder)
-    return found
 
 
 def _check_access(path: Path, hidden: tuple[Path, ...]) -> None:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
+import os
+import re
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_edge.service.unit_environment import unit_problem
+from fer_edge.service.plan import run_program
 from fer_edge.system.notify import UNIT
 
 _PROPERTIES = (
-    *("LoadState", "ActiveState", "SubState", "UnitFileState", "StateChangeTimestamp", "NRestarts", "StatusText"),
-    *("WatchdogUSec", "WatchdogTimestampMonotonic", "Result", "ExecMainStatus", "FragmentPath"),
+    "LoadState,ActiveState,SubState,UnitFileState,StateChangeTimestamp,NRestarts,StatusText,"
+    "WatchdogUSec,WatchdogTimestampMonotonic,Result,ExecMainStatus,FragmentPath"
 )
 _CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
 _LOG_LINES = 10
+_EXEC_START = re.compile(r"^ExecStart=(\S+) run ", flags=re.MULTILINE)
+_PYTHON = re.compile(r"python3\.\d+")
 
 
 def status(arguments: argparse.Namespace) -> int:
     """Run ``fer-edge service status`` and return 0 if the unit is active, else 1. Raises InputError."""
-    unit = dict(
-        line.split("=", 1)
-        for line in _run("systemctl", "show", UNIT, "--timestamp=unix", f"--property={','.join(_PROPERTIES)}")
-        if "=" in line
-    )
+    shown = _run("systemctl", "show", UNIT, "--timestamp=unix", f"--property={_PROPERTIES}")
+    unit = dict(line.partition("=")[::2] for line in shown)
     if unit.get("LoadState", "not-found") == "not-found":
         sys.stdout.write(f"{UNIT} is not installed: fer-edge service install\n")
         return 1
@@ -50,7 +50,7 @@ def _describe(unit: dict[str, str], *, active: bool) -> list[str]:
     lines = [f"{UNIT}: {state}{when}, {restarts} restart{'' if restarts == 1 else 's'}"]
     if unit.get("StatusText"):
         lines.append(f"status: {unit['StatusText']}")
-    problem = unit_problem(Path(unit["FragmentPath"])) if unit.get("FragmentPath") else None
+    problem = unit_problem(Path(unit.get("FragmentPath", "")))
     if problem is not None:
         lines.append(f"{problem}; reinstall FER-Edge in a new environment")
     if not active:
@@ -80,11 +80,36 @@ def _limits_memory() -> bool:
 
 def _run(*words: str) -> list[str]:
     """Run a command and return the lines that it prints. Raises InputError if it fails."""
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise InputError(f"{words[0]} cannot be run: {error.strerror}; the service requires systemd") from None
+    done = run_program(*words)
     if done.returncode:
         output = (done.stderr.strip() or "no output").splitlines()[0]
         raise InputError(f"{words[0]} failed: {output}; the service requires systemd")
     return done.stdout.splitlines()
+
+
+def unit_problem(unit_file: Path) -> str | None:
+    """Return why the environment in ``unit_file`` cannot run; None if it can, if this is unknown, or without a unit."""
+    try:
+        found = _EXEC_START.search(unit_file.read_text(encoding="utf-8", errors="replace"))
+        return None if found is None else environment_problem(Path(found[1]))
+    except OSError:  # no unit, or an environment in another user's home
+        return None
+
+
+def environment_problem(command: Path) -> str | None:
+    """Return why the virtual environment of ``command`` (``…/bin/fer-edge``) lacks its Python or its packages.
+
+    After a system upgrade, ``bin/python3`` is a broken link or a link to another version, which searches its packages
+    in another folder. ``ExecCondition=`` in the unit checks the same. Returns None if all is present, or if ``command``
+    is not in a virtual environment.
+    """
+    home = command.parent.parent
+    if not (home / "pyvenv.cfg").is_file():
+        return None
+    python = Path(os.path.realpath(command.parent / "python3"))
+    if not python.exists():
+        return f"{home} was created with another Python: {python} does not exist"
+    if not _PYTHON.fullmatch(python.name) or (home / "lib" / python.name / "site-packages").is_dir():
+        return None
+    versions = sorted(path.parent.name for path in home.glob("lib/python3.*/site-packages"))
+    return f"{home} was created with {' and '.join(versions) or 'another Python'}, but python3 is {python.name}"

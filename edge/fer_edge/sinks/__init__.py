@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from fer_edge.protocols import ClosingSink, EventSink
+from fer_edge.protocols import EventSink
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.aggregate import AggregatingSink
-from fer_edge.sinks.base import ManagedSink
-from fer_edge.sinks.console import open_console
-from fer_edge.sinks.jsonl import open_events_file
-from fer_edge.sinks.mqtt.sink import open_mqtt
-from fer_edge.sinks.pace import Pace
-from fer_edge.sinks.webhook import open_webhook
+from fer_edge.sinks.base import ManagedSink, Pace
+from fer_edge.sinks.console import encode_text_line
+from fer_edge.sinks.event_json import encode_json, encode_json_line
+from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
+from fer_edge.sinks.queued import AT_ONCE, Batching, DirectSink, Encode, QueuedSink
 from fer_edge.status import StatusBoard
+from fer_edge.system.extras import require_extra
 from fer_edge.types import EmotionEvent, FrameResult
 
-_OPENERS: tuple[Callable[[RuntimeSettings, StatusBoard, Pace], ManagedSink | None], ...] = (
-    open_events_file,
-    open_console,
-    open_mqtt,
-    open_webhook,
-)
-"""Each opens its sink, and adds the sink's status to the board, if the settings name one. Errors that can be detected
-without a connection are raised at once."""
+if TYPE_CHECKING:
+    from fer_edge.sinks.mqtt.sink import MqttSink
+
+_MIB = 2**20
 
 
-class SinkGroup(ClosingSink):
+class SinkGroup(ManagedSink):
     """Several sinks as one.
 
     Args:
@@ -92,10 +89,9 @@ def open_sinks(
     pace = Pace(live=live, stop=stop)
     with ExitStack() as opened:  # closes the sinks already open if the next one fails
         sinks: list[ManagedSink] = []
-        for opener in _OPENERS:
-            sink = opener(settings, board, pace)
-            if sink is not None:
-                sinks.append(opened.enter_context(sink))
+        for sink in _open_each(settings, board, pace):
+            sinks.append(opened.enter_context(sink))
+            board.watch_sink(sink.status)
         opened.pop_all()
     group = SinkGroup(sinks, also)
     if settings.output.privacy != "aggregate":
@@ -105,3 +101,46 @@ def open_sinks(
         return [source.name for source in board.snapshot(with_runtimes=False).sources]
 
     return AggregatingSink(group, settings.output.aggregate_s, live=live, sources=names)
+
+
+def _open_each(
+    settings: RuntimeSettings, board: StatusBoard, pace: Pace
+) -> Iterator[QueuedSink | DirectSink | MqttSink]:
+    """Open each sink that the settings name. Errors that can be detected without a connection are raised at once."""
+    output, hook = settings.output, settings.webhook
+    if output.events is not None:
+        sync_s = output.events_max_unsynced_s
+        max_bytes = None if output.events_max_mib is None else int(output.events_max_mib * _MIB)
+        file = LineFile(output.events, max_bytes=max_bytes, keep=output.events_max_rotated, synced=sync_s is not None)
+        batching = Batching(output.events_max_buffered_s, None if sync_s is None else file.sync, sync_s or 0.0)
+        yield _line_sink(file, encode_json_line, "events", settings, pace, batching)
+    if output.events != STANDARD_OUTPUT:
+        # A file descriptor, not ``sys.stdout``: a reader that stops reading would block Python's buffer for all
+        # threads.
+        yield _line_sink(LineFile(STANDARD_OUTPUT), encode_text_line, "console", settings, pace)
+    # Imported here: a daemon without these sinks does not load paho, http.client and ssl.
+    if settings.mqtt.host is not None:
+        require_extra("mqtt")
+        from fer_edge.sinks.mqtt.sink import MqttSink
+
+        yield MqttSink(settings, board, pace=pace)
+    if hook.url is not None:
+        from fer_edge.sinks.webhook import Webhook
+
+        max_queued, retry_s = hook.max_queued_events, hook.retry_max_s
+        yield QueuedSink(Webhook(hook), encode_json, "webhook", max_queued=max_queued, pace=pace, max_retry_s=retry_s)
+
+
+def _line_sink(
+    file: LineFile, encode: Encode, name: str, settings: RuntimeSettings, pace: Pace, batching: Batching = AT_ONCE
+) -> QueuedSink | DirectSink:
+    """Return a sink for ``file``, with a queue for live sources and if events are gathered or synced.
+
+    With ``recovery.reconnect``, failures of a queue are outages. Without a queue, events are written while the caller
+    waits.
+    """
+    if not (pace.live or batching.gather_s or batching.sync is not None):
+        return DirectSink(file, encode, name)
+    max_queued = settings.output.max_queued_events
+    retry_s = settings.recovery.retry_max_s if settings.recovery.reconnect else None
+    return QueuedSink(file, encode, name, max_queued=max_queued, pace=pace, max_retry_s=retry_s, batching=batching)

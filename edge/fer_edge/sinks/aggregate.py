@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from fer_edge.protocols import ClosingSink
 from fer_edge.sinks.base import ManagedSink
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts, FrameResult
 
@@ -21,47 +20,41 @@ class _Interval:
     """Faces and emotions of one source since ``start``; all times are seconds of the same clock."""
 
     def __init__(self, start: float) -> None:
-        self.start = start
-        self._shown: dict[int, tuple[str, float]] = {}
+        self.start = self._counted_to = start
+        self._shown: dict[int, str] = {}
         self._appeared = self._max_at_once = 0
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def take(self, event: EmotionEvent, now: float) -> None:
+        self._count_to(now)
         track = event.track_id
         if event.kind is EventKind.SOURCE_LOST:
-            self._pause_all(now)
             self._shown.clear()
         elif track is None or event.kind is EventKind.HEARTBEAT:
             return
         elif event.kind is EventKind.LEFT:
-            self._add(track, now)
             self._shown.pop(track, None)
         elif event.emotion is not None:
             self._appeared += track not in self._shown
-            self._add(track, now)
-            self._shown[track] = event.emotion, now
+            self._shown[track] = event.emotion
             self._max_at_once = max(self._max_at_once, len(self._shown))
 
-    def finish(self, end: float, length_s: float) -> FaceCounts:
+    def finish(self, end: float) -> FaceCounts:
         """Return the counts up to ``end`` and begin the next interval."""
-        self._pause_all(end)
-        counts = FaceCounts(length_s, self._appeared, self._max_at_once, dict(self._seconds))
+        self._count_to(end)
+        counts = FaceCounts(end - self.start, self._appeared, self._max_at_once, dict(self._seconds))
         self.start, self._appeared, self._max_at_once = end, 0, len(self._shown)
         self._seconds.clear()
         return counts
 
-    def _pause_all(self, now: float) -> None:
-        for track, (emotion, _) in list(self._shown.items()):
-            self._add(track, now)
-            self._shown[track] = emotion, now
-
-    def _add(self, track: int, now: float) -> None:
-        if track in self._shown:
-            emotion, since = self._shown[track]
-            self._seconds[emotion] += max(0.0, now - max(since, self.start))
+    def _count_to(self, now: float) -> None:
+        if now > self._counted_to:
+            for emotion in self._shown.values():
+                self._seconds[emotion] += now - self._counted_to
+            self._counted_to = now
 
 
-class AggregatingSink(ClosingSink):
+class AggregatingSink(ManagedSink):
     """Count events, and emit one ``counts`` event for each source and interval to ``sink``.
 
     ``source_lost`` and ``source_back`` are passed on. Intervals begin at whole multiples of ``every_s``, so that their
@@ -143,15 +136,14 @@ class AggregatingSink(ClosingSink):
         while now >= interval.start + self._every_s:
             self._emit_counts(source, interval.start + self._every_s)
             if begun - interval.start > _MAX_MISSED * self._every_s:  # the clock jumped
-                interval.finish(begun, self._every_s)
+                interval.finish(begun)
 
     def _advance_all(self) -> None:
         for source in {*self._sources(), *self._intervals}:
             self._advance(source, self._now(0.0))
 
     def _emit_counts(self, source: str, end: float) -> None:
-        interval = self._intervals[source]
-        counts = interval.finish(end, end - interval.start)
+        counts = self._intervals[source].finish(end)
         mono = self._started + end if self._live else end
         self._sink.emit(EmotionEvent(EventKind.COUNTS, source, time.time(), mono, counts=counts))
 

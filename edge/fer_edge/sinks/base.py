@@ -1,27 +1,61 @@
-"""What the daemon needs of a sink, beyond ``EventSink``."""
+"""What all sinks share: their base class, whether a full one blocks the pipeline, and the report of lost events."""
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Protocol, Self
+import threading
+import time
+from abc import ABC, abstractmethod
 
-from fer_edge.protocols import EventSink
-from fer_edge.types import FrameResult
+from fer_edge.errors import OutputError
+from fer_edge.protocols import ClosingSink
+from fer_edge.system.messages import print_message
+from fer_edge.types import EmotionEvent, FrameResult
+
+POLL_S = 0.2
+"""Interval in seconds at which a blocked caller checks whether to keep waiting."""
+DRAIN_S = 5.0
+"""Time in seconds for sending what is queued, once a sink is being closed."""
 
 
-class ManagedSink(EventSink, Protocol):
-    """A sink that works in the background; a context manager that calls ``close`` at its end."""
+class ManagedSink(ClosingSink, ABC):
+    """A sink of the daemon: an ``EventSink`` that may work in the background."""
+
+    @abstractmethod
+    def emit(self, event: EmotionEvent) -> None:
+        """Pass ``event`` on. Raises OutputError, or the error that ended the sink."""
 
     def record(self, result: FrameResult) -> None:
         """Note that a frame was processed, with events or without. Raises the error that ended the sink, if any."""
-        ...
 
     def start_closing(self) -> None:
         """Accept no more events and finish in the background; ``close`` waits for it."""
-        ...
 
-    def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+class Pace:
+    """How a sink treats a caller when it is full, and how long closing takes.
+
+    Args:
+        live: If true, nothing waits. Otherwise the caller waits for room until ``drain_s`` seconds after ``stop`` is
+            set.
+    """
+
+    def __init__(self, *, live: bool, stop: threading.Event | None = None, drain_s: float = DRAIN_S) -> None:
+        self.live, self.drain_s = live, drain_s
+        self._stop = stop
+        self._stopped_at: float | None = None
+
+    def waits(self) -> bool:
+        """Return whether to wait for room rather than drop the oldest event."""
+        if self.live or self._stop is None or not self._stop.is_set():
+            return not self.live
+        if self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+        return time.monotonic() < self._stopped_at + self.drain_s
+
+
+def report_lost(problem: str, count: int, item: str, *, fail: bool) -> None:
+    """Report that ``count`` items (events or messages) were lost: raise OutputError if ``fail`` is true, else print."""
+    message = f"{problem}; {count} {item}{'s were' if count > 1 else ' was'} lost"
+    if fail:
+        raise OutputError(message)
+    print_message(message)

@@ -6,12 +6,6 @@ from typing import TextIO
 
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
-from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ManagedSink
-from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
-from fer_edge.sinks.pace import Pace
-from fer_edge.sinks.queued import managed
-from fer_edge.status import StatusBoard
 from fer_edge.types import UNCERTAIN, EmotionEvent, FaceCounts
 
 
@@ -32,15 +26,8 @@ class ConsoleSink(ClosingSink):
             raise OutputError(f"standard output: cannot write: {error.strerror}") from error
 
 
-def open_console(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    """Open the sink for standard output; None if the JSON lines are written there."""
-    if settings.output.events == STANDARD_OUTPUT:
-        return None
-    # A file descriptor, not ``sys.stdout``: a reader that stops reading would block Python's buffer for all threads.
-    return managed(LineFile(STANDARD_OUTPUT), _encode, "console", settings, board, pace=pace)
-
-
-def _encode(event: EmotionEvent) -> bytes:
+def encode_text_line(event: EmotionEvent) -> bytes:
+    """Return ``event_line`` of ``event`` in UTF-8, with a newline. Surrogates are escaped."""
     return event_line(event).encode("utf-8", "backslashreplace") + b"\n"
 
 
@@ -69,4 +56,4 @@ def event_line(event: EmotionEvent) -> str:
 
 def _counts_line(counts: FaceCounts) -> str:
     seen = "  ".join(f"{emotion} {seconds:.0f} s" for emotion, seconds in sorted(counts.emotion_s.items()))
-    return f"{counts.appeared} appeared, {counts.most_at_once} at once  {seen}".rstrip()
+    return f"{counts.appeared} appeared, {counts.max_at_once} at once  {seen}".rstrip()

@@ -1,17 +1,98 @@
-"""Convert events to the JSON objects of ``schema/event.schema.json``."""
+"""The JSON of an event: ``EventJson`` defines it, and ``schema/event.schema.json`` is generated from it."""
 
 from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from operator import methodcaller
+from typing import Annotated, Any, Literal
 
-from fer_edge.types import EmotionEvent
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from fer_edge.types import EmotionEvent, EventKind, FaceCounts
 
 _TIME_ERROR = 5
 """Returned by adjtimex(2) while the clock is not synchronized (TIME_ERROR)."""
+
+_to_python = methodcaller("item")
+"""Convert NumPy's numbers, which msgspec does not know."""
+
+Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class CountsJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Totals over the interval that ends at ``mono``, summed over all faces; for the kind ``counts`` only."""
+
+    interval_s: Annotated[float, Meta(gt=0, description="Length of the interval.")]
+    appeared: Annotated[Count, Meta(description="Faces that came into view.")]
+    max_at_once: Annotated[Count, Meta(description="Largest number of faces in view at the same time.")]
+    emotion_s: Annotated[
+        dict[str, Annotated[float, Meta(ge=0)]], Meta(description='Seconds of each emotion, "uncertain" included.')
+    ]
+
+
+class EventJson(msgspec.Struct, frozen=True):
+    """One line of the event stream. Fields that a kind does not have are null."""
+
+    v: Annotated[Literal[1], Meta(description="Version of this format; a new field does not raise it.")]
+    kind: EventKind
+    source: Annotated[Text, Meta(description="Name of the camera or file.")]
+    track: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Number of the face; not used again in the same run.")
+    ]
+    emotion: Annotated[Text | None, Meta(description='A label of the model, or "uncertain".')]
+    previous: Annotated[Text | None, Meta(description="The emotion before.")]
+    confidence: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(
+            description="Smoothed probability of the emotion; of the most probable label if it is uncertain, "
+            "0 if no image of the face can be classified."
+        ),
+    ]
+    at: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$",
+            description="Wall-clock time of the event, RFC 3339, UTC.",
+            extra_json_schema={"format": "date-time"},
+        ),
+    ]
+    mono: Annotated[
+        float, Meta(description="Seconds of the source's clock: monotonic for a camera, media time for a file.")
+    ]
+    reason: Annotated[Text | UnsetType, Meta(description="Why a source was lost; otherwise absent.")] = UNSET
+    counts: CountsJson | UnsetType = UNSET
+    clock_synced: Annotated[
+        bool | UnsetType, Meta(description="Whether the wall clock was synchronized; absent if unknown.")
+    ] = UNSET
+
+
+_TYPES: dict[tuple[str, ...], dict[str, str]] = {
+    ("appeared", "changed"): {"track": "integer", "emotion": "string", "confidence": "number"},
+    ("changed",): {"previous": "string"},
+    ("left",): {"track": "integer", "emotion": "null", "previous": "string"},
+    ("source_lost", "source_back"): {"track": "null", "emotion": "null"},
+    ("counts",): {"track": "null", "emotion": "null", "previous": "null", "confidence": "null"},
+}
+"""JSON types that the fields of an event have, by kind."""
+
+
+def event_schema() -> dict[str, Any]:
+    """Return the JSON Schema of an event, the content of ``schema/event.schema.json``."""
+    rules: list[dict[str, Any]] = [
+        {
+            "if": {"properties": {"kind": {"enum": list(kinds)}}},
+            "then": {"properties": {name: {"type": json_type} for name, json_type in types.items()}},
+        }
+        for kinds, types in _TYPES.items()
+    ]
+    rules[-1]["then"]["required"] = ["counts"]
+    rules[-1]["else"] = {"properties": {"counts": False}}
+    schema = Annotated[EventJson, Meta(title="FER-Edge event", extra_json_schema={"allOf": rules})]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(schema)}
 
 
 def event_to_json(event: EmotionEvent) -> dict[str, Any]:
@@ -25,39 +106,35 @@ def event_to_json(event: EmotionEvent) -> dict[str, Any]:
     >>> json_event["kind"], json_event["track"], json_event["previous"], json_event["at"]
     ('left', 3, 'happy', '2023-11-14T22:13:20.000Z')
     """
-    line: dict[str, Any] = {
-        "v": 1,
-        "kind": event.kind.value,
-        "source": event.source,
-        "track": event.track_id,
-        "emotion": event.emotion,
-        "previous": event.previous,
-        "confidence": None if event.confidence is None else round(event.confidence, 4),
-        "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "mono": round(event.mono, 3),
-    }
-    if event.reason is not None:
-        line["reason"] = event.reason
-    if event.counts is not None:
-        line["counts"] = {
-            "interval_s": round(event.counts.interval_s, 3),
-            "appeared": event.counts.appeared,
-            "most_at_once": event.counts.most_at_once,
-            "emotion_s": {name: round(seconds, 1) for name, seconds in sorted(event.counts.emotion_s.items())},
-        }
-    synced = clock_synced()
-    return line if synced is None else {**line, "clock_synced": synced}
+    return msgspec.to_builtins(_to_struct(event), enc_hook=_to_python)  # type: ignore[no-any-return]  # a Struct becomes a dict
 
 
-def event_json_line(event: EmotionEvent) -> bytes:
-    """Return ``event_to_json`` of ``event`` as a line of compact JSON, with its newline."""
-    return json_bytes(event_to_json(event)) + b"\n"
+def encode_json(event: EmotionEvent) -> bytes:
+    """Return ``event_to_json`` of ``event`` as compact JSON."""
+    return json_bytes(_to_struct(event))
 
 
-def json_bytes(value: Mapping[str, Any]) -> bytes:
-    """Return ``value`` as compact JSON in UTF-8. Surrogates, as in file names that are not UTF-8, are escaped."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace")
+def encode_json_line(event: EmotionEvent) -> bytes:
+    """Return ``encode_json`` of ``event`` with a newline."""
+    return encode_json(event) + b"\n"
+
+
+def json_bytes(value: object) -> bytes:
+    """Return ``value`` as compact JSON in UTF-8; NaN and infinities become null.
+
+    Surrogates, as in file names that are not UTF-8, are escaped.
+    """
+    try:
+        return msgspec.json.encode(value, enc_hook=_to_python)
+    except UnicodeEncodeError:  # msgspec refuses surrogates
+        text = json.dumps(msgspec.to_builtins(value, enc_hook=_to_python))
+        finite = json.loads(text, parse_constant=lambda _: None)
+        return json.dumps(finite, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+
+
+def time_text(at: float) -> str:
+    """Return ``at``, seconds since the epoch, as RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def clock_synced() -> bool | None:
@@ -72,3 +149,26 @@ def clock_synced() -> bool | None:
     except (OSError, AttributeError, TypeError):  # not Linux, or another libc
         return None
     return None if code < 0 else code != _TIME_ERROR
+
+
+def _to_struct(event: EmotionEvent) -> EventJson:
+    synced = clock_synced()
+    return EventJson(
+        v=1,
+        kind=event.kind,
+        source=event.source,
+        track=event.track_id,
+        emotion=event.emotion,
+        previous=event.previous,
+        confidence=None if event.confidence is None else round(event.confidence, 4),
+        at=time_text(event.at),
+        mono=round(event.mono, 3),
+        reason=UNSET if event.reason is None else event.reason,
+        counts=UNSET if event.counts is None else _counts(event.counts),
+        clock_synced=UNSET if synced is None else synced,
+    )
+
+
+def _counts(counts: FaceCounts) -> CountsJson:
+    seconds = {name: round(seconds, 1) for name, seconds in sorted(counts.emotion_s.items())}
+    return CountsJson(round(counts.interval_s, 3), counts.appeared, counts.max_at_once, seconds)

@@ -40,7 +40,8 @@ class LineFile(Closing):
         self._max_bytes, self._keep, self._synced = max_bytes, keep, synced
         self._lines_to_sync = self._name_to_sync = False
         self._descriptor: int | None = None
-        self._regular = False
+        self._regular = False  # can be truncated and synced
+        self._renamable = False  # regular, and not standard output
         self._open()
 
     def send(self, lines: Sequence[bytes]) -> int:
@@ -108,7 +109,7 @@ class LineFile(Closing):
             raise OutputError(f"{self._where}: cannot open it for writing: {error.strerror}") from error
         self._regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._lines_to_sync = False
-        self._name_to_sync = self._regular and not self._standard
+        self._renamable = self._name_to_sync = self._regular and not self._standard
         try:
             self._close_last_line()
         except OSError as error:
@@ -117,7 +118,7 @@ class LineFile(Closing):
 
     def _count_fitting(self, lines: Sequence[bytes]) -> int:
         """Return how many of ``lines`` fit into the file, after rotating it if not even the first does."""
-        if self._max_bytes is None or not self._regular or self._standard:
+        if self._max_bytes is None or not self._renamable:
             return len(lines)
         size = self._size()
         if size and size + len(lines[0]) > self._max_bytes:
@@ -165,7 +166,7 @@ class LineFile(Closing):
 
     def _rotated_by_another(self) -> bool:
         assert self._descriptor is not None, "the file is closed"
-        if not self._regular or self._standard:
+        if not self._renamable:
             return False
         try:
             return not os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
@@ -174,7 +175,7 @@ class LineFile(Closing):
 
     def _close_last_line(self) -> None:
         """End a line that an earlier process left incomplete, for example because of a power failure."""
-        if self._standard or not self._regular or self._size() == 0:
+        if not self._renamable or self._size() == 0:
             return
         try:
             with self._path.open("rb") as stream:

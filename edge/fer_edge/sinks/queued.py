@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fer_edge.errors import OutputError
-from fer_edge.protocols import ClosingSink
-from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ManagedSink
-from fer_edge.sinks.pace import POLL_S, Pace
-from fer_edge.status import SinkStatus, StatusBoard
-from fer_edge.system.backoff import Backoff
+from fer_edge.sinks.base import POLL_S, ManagedSink, Pace, report_lost
+from fer_edge.status import SinkStatus
 from fer_edge.system.messages import print_message
+from fer_edge.system.timing import Backoff
 from fer_edge.types import EmotionEvent, FrameResult
 
 FIRST_RETRY_S = 1.0
@@ -70,17 +67,17 @@ class Batching:
     max_sync_delay_s: float = 0.0
 
 
-_AT_ONCE = Batching()
+AT_ONCE = Batching()
 
 
-class QueuedSink(ClosingSink):
+class QueuedSink(ManagedSink):
     """Queue events for ``transport``, in order.
 
     Args:
         transport: The output.
         encode: Returns an event in the form that ``transport`` sends; called when the event is emitted.
         name: Its name in the status and in messages.
-        hold: Maximum number of queued events, not counting the batch being sent (up to 256).
+        max_queued: Maximum number of queued events, not counting the batch being sent (up to 256).
         pace: If live, ``emit`` never waits: when the queue is full, the oldest event is dropped and counted. Otherwise
             ``emit`` waits for room, and nothing is lost.
         max_retry_s: If given, a failure is an outage: the batch is sent again after 1 s, then after twice as long each
@@ -95,13 +92,13 @@ class QueuedSink(ClosingSink):
         encode: Encode,
         name: str,
         *,
-        hold: int,
+        max_queued: int,
         pace: Pace,
         max_retry_s: float | None = None,
-        batching: Batching = _AT_ONCE,
+        batching: Batching = AT_ONCE,
     ) -> None:
         self._transport, self._encode, self._name = transport, encode, name
-        self._hold, self._pace, self._max_retry_s = hold, pace, max_retry_s
+        self._max_queued, self._pace, self._max_retry_s = max_queued, pace, max_retry_s
         self._batching = batching
         # Used by the queue's thread only.
         self._sync_by: float | None = None
@@ -124,7 +121,7 @@ class QueuedSink(ClosingSink):
         """Queue ``event``. Raises the error that ended the sink, if any."""
         item = self._encode(event)
         with self._changed:
-            while len(self._waiting) >= self._hold and self._works() and self._pace.waits():
+            while len(self._waiting) >= self._max_queued and self._works() and self._pace.waits():
                 self._changed.wait(POLL_S)
             self._raise_failure()
             if self._closing_until is not None:
@@ -183,11 +180,8 @@ class QueuedSink(ClosingSink):
             stuck = self._thread.is_alive() and self._max_retry_s is None
             problem = self._problem or "blocked (a pipe that nothing reads?)"
         if lost:
-            message = f"{problem}; {lost} event{'s were' if lost > 1 else ' was'} lost"
-            message = message if message.startswith(self._name) else f"{self._name}: {message}"
-            if stuck or not self._pace.live:
-                raise OutputError(message)
-            print_message(message)
+            problem = problem if problem.startswith(self._name) else f"{self._name}: {problem}"
+            report_lost(problem, lost, "event", fail=stuck or not self._pace.live)
 
     def _works(self) -> bool:
         return self._failure is None and self._closing_until is None
@@ -198,7 +192,7 @@ class QueuedSink(ClosingSink):
             raise self._failure
 
     def _drop_oldest(self) -> None:
-        while len(self._waiting) > self._hold and not self._pace.waits():
+        while len(self._waiting) > self._max_queued and not self._pace.waits():
             self._waiting.popleft()
             self._dropped += 1
 
@@ -253,7 +247,7 @@ class QueuedSink(ClosingSink):
 
     def _batch_is_due(self) -> bool:
         """Return whether events have waited for ``gather_s``, or the queue is half full."""
-        half_full = 2 * len(self._waiting) >= min(self._hold, 2 * _MAX_BATCH)
+        half_full = 2 * len(self._waiting) >= min(self._max_queued, 2 * _MAX_BATCH)
         return bool(self._waiting) and (half_full or time.monotonic() >= self._oldest_at + self._batching.gather_s)
 
     def _sync_is_due(self) -> bool:
@@ -319,7 +313,7 @@ class QueuedSink(ClosingSink):
                 self._changed.wait(_CLOSING_RETRY_S)
 
 
-class DirectSink(ClosingSink):
+class DirectSink(ManagedSink):
     """Send each event to ``transport`` while the caller waits; for files that are processed as fast as possible."""
 
     def __init__(self, transport: Transport, encode: Encode, name: str) -> None:
@@ -331,42 +325,10 @@ class DirectSink(ClosingSink):
         self._transport.send([self._encode(event)])
         self._sent += 1
 
-    def record(self, result: FrameResult) -> None:
-        """Do nothing: a failure has been raised by ``emit``."""
-
     def status(self) -> SinkStatus:
         """Return the number of events sent. A failure ends the run, so the problem is always None."""
         return SinkStatus(self._name, sent=self._sent)
 
-    def start_closing(self) -> None:
-        """Do nothing: no events are queued."""
-
     def close(self) -> None:
         """Close the transport."""
         self._transport.close()
-
-
-def managed(
-    transport: Transport,
-    encode: Encode,
-    name: str,
-    settings: RuntimeSettings,
-    board: StatusBoard,
-    *,
-    pace: Pace,
-    batching: Batching = _AT_ONCE,
-) -> ManagedSink:
-    """Return a sink for ``transport``, whose status is on ``board`` as ``name``.
-
-    It has a queue for live sources, and if events are gathered or synced; with ``recovery.reconnect``, failures are
-    then outages. Otherwise events are sent while the caller waits.
-    """
-    sink: QueuedSink | DirectSink
-    if pace.live or batching.gather_s or batching.sync is not None:
-        hold = settings.output.max_queued_events
-        retry_s = settings.recovery.retry_max_s if settings.recovery.reconnect else None
-        sink = QueuedSink(transport, encode, name, hold=hold, pace=pace, max_retry_s=retry_s, batching=batching)
-    else:
-        sink = DirectSink(transport, encode, name)
-    board.watch_sink(sink.status)
-    return sink

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import base64
+import http.client
+import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from fer_edge.errors import ConfigError, OutputError, reason_of
 from fer_edge.settings.redaction import redacted
-from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.secret_files import read_secret
 from fer_edge.settings.service import WebhookSettings
-from fer_edge.sinks.base import ManagedSink
-from fer_edge.sinks.event_json import event_to_json, json_bytes
-from fer_edge.sinks.pace import Pace
-from fer_edge.sinks.queued import EventRejectedError, QueuedSink
-from fer_edge.status import StatusBoard
+from fer_edge.sinks.queued import EventRejectedError
+from fer_edge.sinks.tls import tls_context
 from fer_edge.system.closing import Closing
-from fer_edge.types import EmotionEvent
-
-if TYPE_CHECKING:
-    import http.client
-    import ssl
 
 _TRY_AGAIN = (401, 403, 404, 407, 408, 425, 429)
 """4xx codes that are retried, because they may be temporary: a token that is being changed, a proxy that is starting,
@@ -44,8 +36,9 @@ class Webhook(Closing):
         assert settings.url is not None
         self._shown = redacted(settings.url)
         self._url = _split(settings.url, self._shown)
+        self._target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
         self._timeout_s = settings.timeout_s
-        self._tls = _tls_context(settings.ca_file) if self._url.scheme == "https" else None
+        self._tls = tls_context("webhook", settings.ca_file) if self._url.scheme == "https" else None
         self._headers = {"Content-Type": "application/json", "User-Agent": "fer-edge"}
         if settings.token_file is not None:
             token = read_secret(settings.token_file, "webhook.token_file")
@@ -58,8 +51,6 @@ class Webhook(Closing):
 
     def send(self, events: Sequence[bytes]) -> int:
         """Post the first event. Raises EventRejectedError if the server will never accept it, else OutputError."""
-        import http.client
-
         connection = self._connection()
         # The socket's timeout limits each read; the timer limits the request, in case a server sends byte by byte.
         too_late = threading.Event()
@@ -67,7 +58,7 @@ class Webhook(Closing):
         deadline.daemon = True
         try:
             deadline.start()
-            connection.request("POST", self._target(), body=events[0], headers=self._headers)
+            connection.request("POST", self._target, body=events[0], headers=self._headers)
             status = connection.getresponse().status
             if too_late.is_set():  # a truncated response may look complete
                 raise TimeoutError
@@ -93,30 +84,10 @@ class Webhook(Closing):
         raise OutputError(f"{self._shown}: does not accept events at the moment (HTTP {status})")
 
     def _connection(self) -> http.client.HTTPConnection:
-        import http.client
-
         host, port = self._url.hostname or "", self._url.port
         if self._tls is not None:
             return http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
         return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
-
-    def _target(self) -> str:
-        return (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
-
-
-def open_webhook(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    """Open the sink of ``[webhook]``; None if no URL is set. Raises ConfigError."""
-    hook = settings.webhook
-    if hook.url is None:
-        return None
-    max_queued, max_retry_s = hook.max_queued_events, hook.retry_max_s
-    sink = QueuedSink(Webhook(hook), _encode, "webhook", hold=max_queued, pace=pace, max_retry_s=max_retry_s)
-    board.watch_sink(sink.status)
-    return sink
-
-
-def _encode(event: EmotionEvent) -> bytes:
-    return json_bytes(event_to_json(event))
 
 
 def _split(url: str, shown: str) -> SplitResult:
@@ -132,18 +103,7 @@ def _split(url: str, shown: str) -> SplitResult:
     return parts
 
 
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    import ssl
-
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise ConfigError(f"webhook.ca_file: cannot use {ca_file}: {error.strerror or error}") from None
-
-
 def _cut(connection: http.client.HTTPConnection, too_late: threading.Event) -> None:
-    import socket
-
     too_late.set()
     with suppress(OSError, AttributeError):  # not connected
         connection.sock.shutdown(socket.SHUT_RDWR)

@@ -144,10 +144,9 @@ def _short_name(uri: str) -> str:
 def _find(uri: str, settings: SourceSettings, name: str, *, realtime: bool) -> FrameSource | Unopened:
     """Return what ``open_source`` does, except that cameras and streams are not opened yet. Raises InputError."""
     found = _ask_openers(uri, settings, name)
-    if not isinstance(found, Unopened):
-        return _prepare(found, settings, realtime=realtime)
-    connect = found.open
-    return Unopened(lambda: _prepare(connect(), settings, realtime=realtime))
+    if isinstance(found, Unopened):
+        return Unopened(lambda: _prepare(found.open(), settings, realtime=realtime))
+    return _prepare(found, settings, realtime=realtime)
 
 
 def _ask_openers(uri: str, settings: SourceSettings, name: str) -> FrameSource | Unopened:
@@ -160,7 +159,9 @@ def _ask_openers(uri: str, settings: SourceSettings, name: str) -> FrameSource |
         raise
     except OSError as error:
         raise InputError(f"{redacted(uri)}: cannot be accessed: {error.strerror}") from None
-    raise InputError(_refusal(uri))
+    scheme, is_url, _ = uri.partition("://")
+    problem = f"{scheme} sources are not supported" if is_url else "no such file or folder"
+    raise InputError(f"{redacted(uri)}: {problem}; use {KNOWN_SOURCES}")
 
 
 def _prepare(source: FrameSource, settings: SourceSettings, *, realtime: bool) -> FrameSource:
@@ -170,9 +171,3 @@ def _prepare(source: FrameSource, settings: SourceSettings, *, realtime: bool) -
     elif realtime:
         source = NewestFrameSource(source, paced=True)
     return adjust_source(source, settings)
-
-
-def _refusal(uri: str) -> str:
-    if "://" in uri:
-        return f"{redacted(uri)}: {uri.partition('://')[0]} sources are not supported; use {KNOWN_SOURCES}"
-    return f"{redacted(uri)}: no such file or folder; use {KNOWN_SOURCES}"

@@ -1,20 +1,20 @@
-"""Helpers that several sources share."""
+"""What several sources share: base classes, capture times, and the errors of drivers."""
 
 from __future__ import annotations
-
-import math
 
 import cv2
 
 from fer_edge.errors import FerEdgeError, SourceLostError
 from fer_edge.images.gray import to_gray
+from fer_edge.protocols import ClosingSource, FrameSource
 from fer_edge.settings.source import SourceSettings
-from fer_edge.types import UInt8Array
+from fer_edge.types import Frame, UInt8Array
 
 DEFAULT_FPS = 25.0
 """Frames per second of a source that does not report its rate (``[source] fps`` overrides it)."""
 
-_PLAUSIBLE_FPS = (0.1, 1000.0)
+_MIN_FPS, _MAX_FPS = 0.1, 1000.0
+"""Limits of a plausible rate; NaN is outside them."""
 _MAX_AGE_S = 2.0
 """An older timestamp is not on the monotonic clock, or is wrong."""
 
@@ -41,18 +41,42 @@ def as_source_error(error: Exception, name: str) -> FerEdgeError:
     return lost
 
 
-class GrayReader:
-    """Reads the pictures of an open ``cv2.VideoCapture`` in grey.
+class NumberedSource(ClosingSource):
+    """Base class of the sources that make frames, which are numbered from 0."""
 
-    Each grey picture is a new array; colour pictures are decoded into one reused buffer.
+    name: str
+    dropped = 0
+    _index = 0
+
+    def _frame(self, at: float, gray: UInt8Array) -> Frame:
+        """Return the next frame, captured at ``at``."""
+        frame = Frame(self.name, self._index, at, gray)
+        self._index += 1
+        return frame
+
+
+class CaptureSource(NumberedSource):
+    """Base class of the sources that read an open ``cv2.VideoCapture``; ``display_name`` identifies it in errors.
+
+    ``fps`` is the rate that ``capture`` reports if it is plausible, else ``settings.fps`` or ``DEFAULT_FPS``.
     """
 
-    def __init__(self, capture: cv2.VideoCapture) -> None:
-        self._capture = capture
+    def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
+        self.name = name
+        self._capture, self._display_name = capture, display_name
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        self.fps = float(fps) if _MIN_FPS <= fps <= _MAX_FPS else (settings.fps or DEFAULT_FPS)
         self._colour_buffer: cv2.typing.MatLike | None = None
 
-    def read(self) -> UInt8Array | None:
-        """Return the next picture, uint8 [H, W], or None if there is none."""
+    def close(self) -> None:
+        """Close the device, file or connection. Idempotent."""
+        self._capture.release()
+
+    def _read_gray(self) -> UInt8Array | None:
+        """Return the next picture as a new array, uint8 [H, W], or None if there is none.
+
+        Colour pictures are decoded into one reused buffer.
+        """
         good, image = self._capture.read(self._colour_buffer)
         if not good:
             return None
@@ -61,8 +85,20 @@ class GrayReader:
         return to_gray(image)
 
 
-def reported_fps(capture: cv2.VideoCapture, settings: SourceSettings) -> float:
-    """Return the frame rate that ``capture`` reports if it is plausible, else ``settings.fps`` or ``DEFAULT_FPS``."""
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    low, high = _PLAUSIBLE_FPS
-    return float(fps) if math.isfinite(fps) and low <= fps <= high else (settings.fps or DEFAULT_FPS)
+class SourceWrapper(ClosingSource):
+    """Base class of the sources that pass on the frames of ``inner``, which is closed together with them."""
+
+    def __init__(self, inner: FrameSource) -> None:
+        self.name, self.fps = inner.name, inner.fps
+        self.live, self.still = inner.live, inner.still
+        self.dropped = inner.dropped
+        self._inner = inner
+
+    def close(self) -> None:
+        """Close the inner source."""
+        self._inner.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a driver has not returned from a call."""
+        return getattr(self._inner, "busy", False)

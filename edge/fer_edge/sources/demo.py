@@ -6,16 +6,17 @@ It is selected like a camera, needs no hardware, and always gives the same pictu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from fer_edge.images.files import decode_gray
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
+from fer_edge.sources.base import NumberedSource
 from fer_edge.types import Float32Array, Frame, UInt8Array
 
 DEMO_URI = "demo"
@@ -32,8 +33,7 @@ _NOISE_SIGMA = 4.0
 _NOISE_MARGIN = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Pose:
+class _Pose(NamedTuple):
     """Position of the face at ``at`` seconds: centre in pixels, and ``scale`` (1 is a face 95 pixels wide)."""
 
     at: float
@@ -65,31 +65,26 @@ def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | Non
     return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
 
 
-class DemoSource(ClosingSource):
+class DemoSource(NumberedSource):
     """The scene for ``seconds`` (or ``math.inf``): 640 x 480, ``settings.fps`` or 15 frames a second, media time.
 
     ``frame_count`` is an integer, or ``math.inf``.
     """
 
     live = False
-    dropped = 0
 
     def __init__(self, settings: SourceSettings, name: str = DEMO_URI, seconds: float = SCENE_S) -> None:
         self.name = name
         self.fps = settings.fps or DEMO_FPS
         self.frame_count = max(1, round(seconds * self.fps)) if math.isfinite(seconds) else math.inf
         self._scene = DemoScene()
-        self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame, or ENDED."""
         if self._index >= self.frame_count:
             return NoFrame.ENDED
         at = self._index / self.fps
-        gray = self._scene.render(at, self._index)
-        frame = Frame(self.name, self._index, at, gray)
-        self._index += 1
-        return frame
+        return self._frame(at, self._scene.render(at, self._index))
 
 
 class DemoScene:
@@ -127,17 +122,10 @@ class DemoScene:
 def pose_at(at: float) -> _Pose:
     """Return the pose of the face at ``at`` seconds, with smooth acceleration between the points of the path."""
     at = at % SCENE_S
-    for start, end in pairwise(_PATH):
-        if at <= end.at:
-            share = (at - start.at) / (end.at - start.at)
-            eased = share * share * (3 - 2 * share)
-            return _Pose(
-                at,
-                start.x + eased * (end.x - start.x),
-                start.y + eased * (end.y - start.y),
-                start.scale + eased * (end.scale - start.scale),
-            )
-    return _PATH[-1]
+    start, end = next((start, end) for start, end in pairwise(_PATH) if at <= end.at)
+    share = (at - start.at) / (end.at - start.at)
+    eased = share * share * (3 - 2 * share)
+    return _Pose(at, *(first + eased * (last - first) for first, last in zip(start[1:], end[1:], strict=True)))
 
 
 def _placement(pose: _Pose, tilt: float) -> Float32Array:

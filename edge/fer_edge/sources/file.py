@@ -9,9 +9,9 @@ import cv2
 
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.images.files import check_readable
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import GrayReader, reported_fps
+from fer_edge.sources.base import CaptureSource
 from fer_edge.types import Frame
 
 _MIN_COMPLETE = 0.9
@@ -36,7 +36,7 @@ def open_video(uri: str, settings: SourceSettings, name: str) -> VideoFileSource
     return VideoFileSource(capture, str(path), settings, name)
 
 
-class VideoFileSource(ClosingSource):
+class VideoFileSource(CaptureSource):
     """A video of finite length; every frame is read, none is dropped, and time is the media time of the container.
 
     A container without time stamps uses its frame rate, else ``settings.fps``, else ``DEFAULT_FPS``. ``display_name``
@@ -45,7 +45,6 @@ class VideoFileSource(ClosingSource):
     """
 
     live = False
-    dropped = 0
 
     def __init__(
         self,
@@ -55,18 +54,14 @@ class VideoFileSource(ClosingSource):
         name: str,
         error_type: type[FerEdgeError] = InputError,
     ) -> None:
-        self.name = name
+        super().__init__(capture, display_name, settings, name)
         self._error_type = error_type
-        self.fps = reported_fps(capture, settings)
-        self._capture, self._display_name = capture, display_name
-        self._pictures = GrayReader(capture)
-        self._length_s = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.fps
-        self._index = 0
+        self._length_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.fps
         self._at = 0.0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame, or ENDED. ``timeout_s`` is not used: a file can always be read."""
-        gray = self._pictures.read()
+        gray = self._read_gray()
         if gray is None:
             self._check_complete()
             return NoFrame.ENDED
@@ -74,13 +69,7 @@ class VideoFileSource(ClosingSource):
         if self._index:
             # Raw streams report 0 for every frame, and damaged files may run backwards.
             self._at = reported_at if reported_at > self._at and math.isfinite(reported_at) else self._at + 1 / self.fps
-        frame = Frame(self.name, self._index, self._at, gray)
-        self._index += 1
-        return frame
-
-    def close(self) -> None:
-        """Close the file. Idempotent."""
-        self._capture.release()
+        return self._frame(self._at, gray)
 
     def _check_complete(self) -> None:
         if not self._capture.isOpened():

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fer_edge.images.files import is_image_file, list_images, read_gray
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import DEFAULT_FPS
+from fer_edge.sources.base import DEFAULT_FPS, NumberedSource
 from fer_edge.types import Frame
 
 
@@ -24,21 +24,19 @@ def open_images(uri: str, settings: SourceSettings, name: str) -> ImageSource | 
     return ImageSource([path], settings, name) if is_image_file(path) else None
 
 
-class ImageSource(ClosingSource):
+class ImageSource(NumberedSource):
     """Images in the given order, ``1 / fps`` seconds apart (``settings.fps``, else ``DEFAULT_FPS``).
 
     A single image is ``still``.
     """
 
     live = False
-    dropped = 0
 
     def __init__(self, paths: Sequence[Path], settings: SourceSettings, name: str) -> None:
         self.name = name
         self.fps = settings.fps or DEFAULT_FPS
         self.still = len(paths) == 1
         self._paths = list(paths)
-        self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next image, or ENDED.
@@ -49,6 +47,4 @@ class ImageSource(ClosingSource):
         if self._index >= len(self._paths):
             return NoFrame.ENDED
         gray = read_gray(self._paths[self._index])
-        frame = Frame(self.name, self._index, self._index / self.fps, gray)
-        self._index += 1
-        return frame
+        return self._frame(self._index / self.fps, gray)

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from fer_edge.errors import SourceLostError
-from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
+from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.service import RecoverySettings
+from fer_edge.sources.base import SourceWrapper
 from fer_edge.sources.darkness import is_dark
 from fer_edge.types import Frame, UInt8Array
 
@@ -67,7 +68,7 @@ class PictureHealth:
         return None
 
 
-class WatchedSource(ClosingSource):
+class WatchedSource(SourceWrapper):
     """A camera or stream whose pictures are checked.
 
     While it is dark, one picture a second is passed on.
@@ -92,10 +93,7 @@ class WatchedSource(ClosingSource):
         on_picture: Callable[[], None] = lambda: None,
         on_watched: Callable[[bool], None] = lambda dark: None,
     ) -> None:
-        self.name, self.fps = inner.name, inner.fps
-        self.live, self.still = inner.live, inner.still
-        self.dropped = inner.dropped
-        self._inner = inner
+        super().__init__(inner)
         self._health = PictureHealth(settings, dark=dark)
         self._waiting = unproven
         self._on_picture, self._on_watched = on_picture, on_watched
@@ -134,7 +132,3 @@ class WatchedSource(ClosingSource):
             return NoFrame.NOT_YET
         self._next_dark_at = now + _DARK_EVERY_S
         return frame
-
-    def close(self) -> None:
-        """Close the inner source."""
-        self._inner.close()

@@ -12,8 +12,8 @@ import time
 from dataclasses import replace
 
 from fer_edge.errors import SourceLostError
-from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
-from fer_edge.sources.base import as_source_error
+from fer_edge.protocols import FrameSource, NoFrame
+from fer_edge.sources.base import SourceWrapper, as_source_error
 from fer_edge.system.driver_threads import DriverThread
 from fer_edge.types import Frame
 
@@ -23,7 +23,7 @@ _WAIT_OVER_S = 0.2
 """How much longer than its timeout a wait may take on a busy machine."""
 
 
-class NewestFrameSource(ClosingSource):
+class NewestFrameSource(SourceWrapper):
     """Reads ``inner`` in a thread and returns the newest frame.
 
     A live source is read from the start: otherwise frames buffered by its driver or the network would appear fresh.
@@ -44,10 +44,8 @@ class NewestFrameSource(ClosingSource):
     """
 
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:
-        self.name, self.fps = inner.name, inner.fps
-        self.live, self.still = inner.live, inner.still
-        self.dropped = self._overtaken = 0
-        self._inner = inner
+        super().__init__(inner)
+        self._overtaken = 0
         self._paced = paced
         self._lost_after_s = lost_after_s
         self._changed = threading.Condition()
@@ -107,7 +105,7 @@ class NewestFrameSource(ClosingSource):
     @property
     def busy(self) -> bool:
         """Whether the thread that reads has not returned from the source."""
-        return (self._thread is not None and self._thread.is_alive()) or getattr(self._inner, "busy", False)
+        return (self._thread is not None and self._thread.is_alive()) or super().busy
 
     def _start(self) -> None:
         self._thread = DriverThread(target=self._produce, name=f"read {self.name}")

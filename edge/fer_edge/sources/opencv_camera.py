@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from fer_edge.errors import SourceLostError
 from fer_edge.images.gray import to_gray
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import capture_time, reported_fps
+from fer_edge.sources.base import CaptureSource, capture_time
 from fer_edge.types import Frame, UInt8Array, describe_type
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _V4L2_MANUAL = 1
 https://docs.kernel.org/userspace-api/media/v4l/ext-ctrls-camera.html"""
 
 
-class OpenCVCamera(ClosingSource):
+class OpenCVCamera(CaptureSource):
     """A camera opened by its index through OpenCV.
 
     ``read`` blocks until the next frame, which has a monotonic timestamp; ``NewestFrameSource`` therefore reads it in
@@ -35,21 +35,17 @@ class OpenCVCamera(ClosingSource):
     """
 
     live = True
-    dropped = 0
 
     def __init__(self, index: int, settings: SourceSettings, name: str) -> None:
-        self.name = name
         linux = sys.platform.startswith("linux")
-        self._device = f"/dev/video{index}" if linux else f"camera {index}"
-        self._capture = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
-        if not self._capture.isOpened():
-            raise SourceLostError(f"{self._device}: cannot be opened as a camera; is it plugged in, or in use?")
-        self._set_controls(settings)
-        self.fps = reported_fps(self._capture, settings)
-        width, height = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH), self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        device = f"/dev/video{index}" if linux else f"camera {index}"
+        capture = cv2.VideoCapture(index, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
+        if not capture.isOpened():
+            raise SourceLostError(f"{device}: cannot be opened as a camera; is it plugged in, or in use?")
+        _set_controls(capture, device, settings)  # which changes the rate that the capture reports
+        super().__init__(capture, device, settings, name)
+        width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
         self._size = round(width), round(height)
-        self._colour_buffer: cv2.typing.MatLike | None = None
-        self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame. The driver determines how long this takes.
@@ -59,42 +55,37 @@ class OpenCVCamera(ClosingSource):
         """
         good, image = self._capture.read(self._colour_buffer)
         if not good:
-            raise SourceLostError(f"{self._device}: the camera stopped sending frames; check its cable and power")
+            raise SourceLostError(f"{self._display_name}: the camera stopped sending frames; check its cable and power")
         # For V4L2 this is the driver's timestamp of the buffer, on the monotonic clock.
         at = capture_time(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, time.monotonic())
         picture = reshape_picture(image, *self._size)
         if picture is None:
             raise SourceLostError(
-                f"{self._device}: OpenCV {cv2.__version__} gives {describe_type(image)} for pictures of"
+                f"{self._display_name}: OpenCV {cv2.__version__} gives {describe_type(image)} for pictures of"
                 f" {self._size[0]}x{self._size[1]}; choose another format with source.fourcc"
             )
         # A picture that is grey already is returned itself, so its memory must not be reused.
         self._colour_buffer = None if picture.ndim == 2 else image
-        frame = Frame(self.name, self._index, at, to_gray(picture))
-        self._index += 1
-        return frame
+        return self._frame(at, to_gray(picture))
 
-    def close(self) -> None:
-        """Close the device. Idempotent."""
-        self._capture.release()
 
-    def _set_controls(self, settings: SourceSettings) -> None:
-        manual = None if settings.exposure_us is None else _V4L2_MANUAL
-        fourcc = None if settings.fourcc == "auto" else cv2.VideoWriter.fourcc(*settings.fourcc.ljust(4))
-        for name, wanted, key in (
-            ("fourcc", fourcc, cv2.CAP_PROP_FOURCC),
-            ("width", settings.width, cv2.CAP_PROP_FRAME_WIDTH),
-            ("height", settings.height, cv2.CAP_PROP_FRAME_HEIGHT),
-            ("fps", settings.fps, cv2.CAP_PROP_FPS),
-            ("exposure_us", manual, cv2.CAP_PROP_AUTO_EXPOSURE),
-            # V4L2_CID_EXPOSURE_ABSOLUTE is in units of 100 microseconds.
-            ("exposure_us", settings.exposure_us and max(1, settings.exposure_us / 100), cv2.CAP_PROP_EXPOSURE),
-            ("gain", settings.gain, cv2.CAP_PROP_GAIN),
-            ("autofocus", settings.autofocus, cv2.CAP_PROP_AUTOFOCUS),
-        ):
-            if wanted is not None and not self._capture.set(key, float(wanted)):
-                _log.warning("%s: the camera does not support [source] %s", self._device, name)
-        warn_about_picamera2_settings(self._device, settings)
+def _set_controls(capture: cv2.VideoCapture, device: str, settings: SourceSettings) -> None:
+    manual = None if settings.exposure_us is None else _V4L2_MANUAL
+    fourcc = None if settings.fourcc == "auto" else cv2.VideoWriter.fourcc(*settings.fourcc.ljust(4))
+    for name, wanted, key in (
+        ("fourcc", fourcc, cv2.CAP_PROP_FOURCC),
+        ("width", settings.width, cv2.CAP_PROP_FRAME_WIDTH),
+        ("height", settings.height, cv2.CAP_PROP_FRAME_HEIGHT),
+        ("fps", settings.fps, cv2.CAP_PROP_FPS),
+        ("exposure_us", manual, cv2.CAP_PROP_AUTO_EXPOSURE),
+        # V4L2_CID_EXPOSURE_ABSOLUTE is in units of 100 microseconds.
+        ("exposure_us", settings.exposure_us and max(1, settings.exposure_us / 100), cv2.CAP_PROP_EXPOSURE),
+        ("gain", settings.gain, cv2.CAP_PROP_GAIN),
+        ("autofocus", settings.autofocus, cv2.CAP_PROP_AUTOFOCUS),
+    ):
+        if wanted is not None and not capture.set(key, float(wanted)):
+            _log.warning("%s: the camera does not support [source] %s", device, name)
+    warn_about_picamera2_settings(device, settings)
 
 
 def warn_about_picamera2_settings(device: str, settings: SourceSettings) -> None:

@@ -39,14 +39,11 @@ class Opening:
         self._limit_s = limit_s
         self._lock = threading.Lock()
         self._settled = threading.Event()
+        self._settled.set()
+        self._until = math.inf
         self._busy = self._given_up = False
-        self._result: FrameSource | Exception | None = None
-        if isinstance(source, Unopened):
-            self._begin(source)
-        else:
-            self._until = math.inf
-            self._result = source
-            self._settled.set()
+        self._result: FrameSource | Exception | None = None if isinstance(source, Unopened) else source
+        self.again()
 
     @property
     def settled(self) -> bool:
@@ -87,13 +84,20 @@ class Opening:
             return self._result
 
     def again(self) -> None:
-        """Start another attempt, after ``wait`` failed or the returned source was closed, if the source ``reopens``.
+        """Start an attempt to open the source if it ``reopens``, after ``wait`` failed or the source was closed.
 
         If the previous attempt still blocks in the driver, it gets the time of another attempt; no second thread is
         started.
         """
-        if self._unopened is not None:
-            self._begin(self._unopened)
+        if self._unopened is None:
+            return
+        with self._lock:
+            hangs, self._busy = self._busy, True
+            self._given_up, self._result = False, None
+            self._settled.clear()
+            self._until = time.monotonic() + self._limit_s
+        if not hangs:
+            DriverThread(target=partial(self._open, self._unopened), name=f"open {self.name}").start()
 
     def close(self) -> None:
         """Close the source, or have it closed as soon as it opens. Idempotent."""
@@ -102,15 +106,6 @@ class Opening:
             result = self._result
         if result is not None and not isinstance(result, Exception):
             result.close()
-
-    def _begin(self, unopened: Unopened) -> None:
-        with self._lock:
-            hangs, self._busy = self._busy, True
-            self._given_up, self._result = False, None
-            self._settled.clear()
-            self._until = time.monotonic() + self._limit_s
-        if not hangs:
-            DriverThread(target=partial(self._open, unopened), name=f"open {self.name}").start()
 
     def _open(self, unopened: Unopened) -> None:
         result: FrameSource | Exception

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import ConfigError
-from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
+from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.source import SourceSettings
+from fer_edge.sources.base import SourceWrapper
 from fer_edge.sources.darkness import is_empty
 from fer_edge.types import Box, Frame, UInt8Array
 
@@ -41,14 +42,11 @@ def adjust_source(source: FrameSource, settings: SourceSettings) -> FrameSource:
     return AdjustedSource(source, settings) if asked else source
 
 
-class AdjustedSource(ClosingSource):
+class AdjustedSource(SourceWrapper):
     """Passes each picture of ``inner`` through a ``View`` in the reader's thread: dropped frames cost nothing."""
 
     def __init__(self, inner: FrameSource, settings: SourceSettings) -> None:
-        self.name, self.fps = inner.name, inner.fps
-        self.live, self.still = inner.live, inner.still
-        self.dropped = inner.dropped
-        self._inner = inner
+        super().__init__(inner)
         self._view = View(settings)
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
@@ -60,15 +58,6 @@ class AdjustedSource(ClosingSource):
         frame = self._inner.read(timeout_s)
         self.dropped = self._inner.dropped
         return replace(frame, gray=self._view(frame.gray)) if isinstance(frame, Frame) else frame
-
-    def close(self) -> None:
-        """Close the inner source."""
-        self._inner.close()
-
-    @property
-    def busy(self) -> bool:
-        """Whether the inner source's driver has not returned from a call."""
-        return getattr(self._inner, "busy", False)
 
 
 class View:
@@ -141,17 +130,16 @@ def make_mask(zones: Sequence[Sequence[float]], width: int, height: int) -> UInt
     """
     mask = np.full((height, width), 255, dtype=np.uint8)
     for zone in zones:
-        values = _in_pixels(zone, width, height)
-        across, down = max(values[::2]), max(values[1::2])
-        if len(values) == 4:
-            across, down = values[0] + values[2], values[1] + values[3]
-        if max(zone) > 1 and (across > width or down > height):
+        points = np.reshape(_in_pixels(zone, width, height), (-1, 2))
+        rectangle = len(points) == 2
+        if rectangle:
+            points[1] += points[0]  # its size becomes its corner
+        if max(zone) > 1 and np.any(points > (width, height)):
             raise ConfigError(f"source.mask {list(zone)}: extends beyond the picture of {width}x{height}")
-        if len(values) == 4:
-            x, y, wide, high = values
-            mask[math.floor(y) : math.ceil(y + high), math.floor(x) : math.ceil(x + wide)] = 0
+        if rectangle:
+            (left, top), (right, bottom) = points
+            mask[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = 0
         else:
-            points = np.asarray(values).reshape(-1, 2)
             cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 0)
     return mask
 

@@ -107,12 +107,7 @@ class PendingFile:
 
     def discard(self) -> None:
         """Delete what was written; an older file at the final path stays."""
-        reason = OutputError("discarded")
-        try:
-            self._stack.__exit__(OutputError, reason, None)
-        except OutputError as error:
-            if error is not reason:
-                raise
+        self._stack.__exit__(OutputError, OutputError("discarded"), None)
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:

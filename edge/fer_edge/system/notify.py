@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -32,7 +33,7 @@ class Notifier:
         self.watchdog_s = _watchdog_s(environment) if self._address else None
         """Seconds without ``watchdog`` after which systemd kills this process; None without a watchdog."""
         self._unit_s = self.watchdog_s
-        self._pinged_at: float | None = None
+        self._pinged_at = -math.inf
 
     def ready(self) -> bool:
         """Report that startup or reloading is complete."""
@@ -45,10 +46,8 @@ class Notifier:
 
     def watchdog(self) -> bool:
         """Report progress; can be called for every frame, since messages are rate-limited."""
-        if self.watchdog_s is None:
-            return False
         now = time.monotonic()
-        if self._pinged_at is not None and now - self._pinged_at < _PING_SHARE * self.watchdog_s:
+        if self.watchdog_s is None or now - self._pinged_at < _PING_SHARE * self.watchdog_s:
             return False
         sent = self._send("WATCHDOG=1")
         if sent:

@@ -24,18 +24,12 @@ def hidden_stderr() -> Iterator[None]:
     with STDERR_LOCK, contextlib.ExitStack() as restored:
         # A daemon may have no stderr, or no free file descriptor; then nothing is hidden.
         with contextlib.suppress(OSError, ValueError):
-            _point_stderr_to_null(restored)
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            saved = os.dup(2)
+            restored.callback(os.close, saved)
+            null = os.open(os.devnull, os.O_WRONLY)
+            restored.callback(os.close, null)
+            restored.callback(os.dup2, saved, 2)
+            os.dup2(null, 2)
         yield
-
-
-def _point_stderr_to_null(restored: contextlib.ExitStack) -> None:
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    with contextlib.ExitStack() as undo:
-        saved = os.dup(2)
-        undo.callback(os.close, saved)
-        null = os.open(os.devnull, os.O_WRONLY)
-        undo.callback(os.close, null)
-        undo.callback(os.dup2, saved, 2)
-        os.dup2(null, 2)
-        restored.push(undo.pop_all())

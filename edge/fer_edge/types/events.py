@@ -61,13 +61,13 @@ class FaceCounts:
     Attributes:
         interval_s: Length of the interval, seconds.
         appeared: Number of faces that came into view.
-        most_at_once: Largest number of faces in view at the same time.
+        max_at_once: Largest number of faces in view at the same time.
         emotion_s: Seconds of each emotion, ``UNCERTAIN`` included.
     """
 
     interval_s: float
     appeared: int = 0
-    most_at_once: int = 0
+    max_at_once: int = 0
     emotion_s: dict[str, float] = field(default_factory=dict)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse
 
+from fer_edge.sinks.event_json import json_bytes
 from fer_edge.system.messages import print_message
 from fer_edge.web.access import SESSION_S, AllowedHosts, FailedLogins, Token, host_name
 
@@ -36,6 +37,13 @@ _HEADERS = (
 )
 _TEXT = "text/plain; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
+_TYPES = {
+    "html": _HTML,
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+"""Content types of the static files, by suffix."""
 _PUBLIC = ("/page.css", "/icon.svg")
 """Resources of the login form, served without a token. They hold no data of the device."""
 
@@ -50,9 +58,9 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What the application serves.
+@dataclass(slots=True)
+class Application:
+    """Serve ``pages`` to requests with an allowed Host header and, if ``token`` is set, a valid token or session.
 
     Attributes:
         pages: For each path, a function that returns the response.
@@ -61,16 +69,9 @@ class Site:
     """
 
     pages: Mapping[str, Callable[[], Response]]
-    preview: Callable[[str], bytes | None] | None = None
-
-
-@dataclass(slots=True)
-class Application:
-    """Serve ``site`` to requests with an allowed Host header and, if ``token`` is set, a valid token or session."""
-
-    site: Site
     hosts: AllowedHosts
     token: Token | None
+    preview: Callable[[str], bytes | None] | None = None
     failures: FailedLogins = field(default_factory=FailedLogins)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _reported: set[str] = field(default_factory=set)
@@ -90,44 +91,31 @@ class Application:
         return [] if head else [response.body]
 
     def _answer(self, environ: dict[str, Any]) -> Response:
-        refusal = self._check_host(environ)
-        if refusal is not None:
-            return refusal
-        method = environ["REQUEST_METHOD"]
-        path = _path(environ)
-        allowed = ("GET", "HEAD", "POST") if path == "/login" and self.token else ("GET", "HEAD")
-        if method not in allowed:
-            return Response(
-                HTTPStatus.METHOD_NOT_ALLOWED, b"method not allowed\n", headers=(("Allow", ", ".join(allowed)),)
-            )
-        if path == "/login":
-            return self._login(environ)
-        if path not in _PUBLIC:
-            refusal = self._check_access(environ, path)
-            if refusal is not None:
-                return refusal
-        return self._serve(path)
-
-    def _serve(self, path: str) -> Response:
-        page = self.site.pages.get(path)
-        if page is not None:
-            return page()
-        if self.site.preview is not None and path.startswith("/preview/") and path.endswith(".jpg"):
-            image = self.site.preview(path.removeprefix("/preview/").removesuffix(".jpg"))
-            if image is not None:
-                return Response(HTTPStatus.OK if image else HTTPStatus.NO_CONTENT, image, "image/jpeg")
-        return Response(HTTPStatus.NOT_FOUND, b"not found\n")
-
-    def _check_host(self, environ: Mapping[str, Any]) -> Response | None:
         name = host_name(environ.get("HTTP_HOST", ""))
         if name is None:
-            return Response(HTTPStatus.BAD_REQUEST, b"missing or invalid Host header\n")
+            return _refuse(HTTPStatus.BAD_REQUEST, "missing or invalid Host header")
         if not self.hosts.allows(name):
-            return Response(
-                HTTPStatus.MISDIRECTED_REQUEST,
-                b"unknown host name; allowed names are set in web.allowed_hosts\n",
-            )
-        return None
+            problem = "unknown host name; allowed names are set in web.allowed_hosts"
+            return _refuse(HTTPStatus.MISDIRECTED_REQUEST, problem)
+        # Invalid UTF-8 is replaced, so that it matches no path.
+        path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace").decode("utf-8", "replace")
+        allowed = ("GET", "HEAD", "POST") if path == "/login" and self.token else ("GET", "HEAD")
+        if environ["REQUEST_METHOD"] not in allowed:
+            return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", ("Allow", ", ".join(allowed)))
+        if path == "/login":
+            return self._login(environ)
+        refusal = None if path in _PUBLIC else self._check_access(environ, path)
+        return refusal or self._serve(path)
+
+    def _serve(self, path: str) -> Response:
+        page = self.pages.get(path)
+        if page is not None:
+            return page()
+        if self.preview is not None and path.startswith("/preview/") and path.endswith(".jpg"):
+            image = self.preview(path.removeprefix("/preview/").removesuffix(".jpg"))
+            if image is not None:
+                return Response(HTTPStatus.OK if image else HTTPStatus.NO_CONTENT, image, "image/jpeg")
+        return _refuse(HTTPStatus.NOT_FOUND, "not found")
 
     def _check_access(self, environ: Mapping[str, Any], path: str) -> Response | None:
         """Return the refusal of a request without valid session or token, None if the request is allowed."""
@@ -137,10 +125,8 @@ class Application:
         if scheme.lower() == "bearer":
             return self._try_token(environ, given.strip())
         if path == "/":
-            return Response(HTTPStatus.SEE_OTHER, headers=(("Location", "/login"),))
-        return Response(
-            HTTPStatus.UNAUTHORIZED, b"token required\n", headers=(("WWW-Authenticate", 'Bearer realm="fer-edge"'),)
-        )
+            return _redirect("/login")
+        return _refuse(HTTPStatus.UNAUTHORIZED, "token required", ("WWW-Authenticate", 'Bearer realm="fer-edge"'))
 
     def _try_token(self, environ: Mapping[str, Any], given: str) -> Response | None:
         assert self.token is not None
@@ -148,33 +134,27 @@ class Application:
         with self._lock:
             wait_s = self.failures.wait_s(address)
             if wait_s > 0:
-                seconds = str(math.ceil(wait_s))
-                return Response(
-                    HTTPStatus.TOO_MANY_REQUESTS, b"too many wrong tokens\n", headers=(("Retry-After", seconds),)
-                )
+                retry_after = ("Retry-After", str(math.ceil(wait_s)))
+                return _refuse(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens", retry_after)
             # WSGI decodes headers as Latin-1.
             if self.token.matches(given.encode("latin-1", "replace")):
                 return None
             self.failures.record(address)
-        return Response(
-            HTTPStatus.UNAUTHORIZED,
-            b"wrong token\n",
-            headers=(("WWW-Authenticate", 'Bearer realm="fer-edge", error="invalid_token"'),),
-        )
+        challenge = ("WWW-Authenticate", 'Bearer realm="fer-edge", error="invalid_token"')
+        return _refuse(HTTPStatus.UNAUTHORIZED, "wrong token", challenge)
 
     def _login(self, environ: Mapping[str, Any]) -> Response:
-        home = Response(HTTPStatus.SEE_OTHER, headers=(("Location", "/"),))
         if self.token is None:
-            return home
+            return _redirect("/")
         if environ["REQUEST_METHOD"] != "POST":
-            return home if self.token.is_valid_session(_cookie(environ)) else _login_form("")
+            return _redirect("/") if self.token.is_valid_session(_cookie(environ)) else _login_form("")
         given = _form_field(environ, "token")
         if given is None:
-            return Response(HTTPStatus.BAD_REQUEST, b"expected a form with one field 'token'\n")
+            return _refuse(HTTPStatus.BAD_REQUEST, "expected a form with one field 'token'")
         refusal = self._try_token(environ, given)
         if refusal is None:
             cookie = f"{SESSION_COOKIE}={self.token.session()}; HttpOnly; SameSite=Strict; Path=/; Max-Age={SESSION_S}"
-            return Response(HTTPStatus.SEE_OTHER, headers=(("Location", "/"), ("Set-Cookie", cookie)))
+            return _redirect("/", ("Set-Cookie", cookie))
         if refusal.status is HTTPStatus.TOO_MANY_REQUESTS:
             seconds = dict(refusal.headers)["Retry-After"]
             return _login_form(f"Too many wrong tokens. Try again in {seconds} seconds.", refusal)
@@ -189,28 +169,27 @@ class Application:
             print_message(f"status page: {kind}: {error}")
 
 
+def _refuse(status: HTTPStatus, problem: str, *headers: tuple[str, str]) -> Response:
+    return Response(status, f"{problem}\n".encode(), headers=headers)
+
+
+def _redirect(path: str, *headers: tuple[str, str]) -> Response:
+    return Response(HTTPStatus.SEE_OTHER, headers=(("Location", path), *headers))
+
+
 def json_response(content: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """Return ``content`` as JSON; NaN and infinities become null."""
-    body = json.dumps(_finite(content), separators=(",", ":"), allow_nan=False)
-    return Response(status, body.encode("ascii") + b"\n", "application/json")
+    return Response(status, json_bytes(content) + b"\n", "application/json")
 
 
 def static_pages() -> dict[str, Callable[[], Response]]:
     """Return the static files of the page, read once."""
-    script = "text/javascript; charset=utf-8"
-    served = {
-        "/": ("index.html", _HTML),
-        "/page.css": ("page.css", "text/css; charset=utf-8"),
-        "/elements.js": ("elements.js", script),
-        "/hour.js": ("hour.js", script),
-        "/page.js": ("page.js", script),
-        "/icon.svg": ("icon.svg", "image/svg+xml"),
+    names = ("page.css", "elements.js", "hour.js", "page.js", "icon.svg")
+    served = {"/": "index.html", **{f"/{name}": name for name in names}}
+    return {
+        path: partial(Response, HTTPStatus.OK, _file(name), _TYPES[name.partition(".")[2]])
+        for path, name in served.items()
     }
-    return {path: _constant(Response(HTTPStatus.OK, _file(name), kind)) for path, (name, kind) in served.items()}
-
-
-def _constant(response: Response) -> Callable[[], Response]:
-    return lambda: response
 
 
 def _file(name: str) -> bytes:
@@ -222,11 +201,6 @@ def _login_form(message: str, refusal: Response | None = None) -> Response:
     if refusal is None:
         return Response(HTTPStatus.OK, page, _HTML)
     return Response(refusal.status, page, _HTML, refusal.headers)
-
-
-def _path(environ: Mapping[str, Any]) -> str:
-    """Return the path as text. Invalid UTF-8 is replaced, so that it matches no path."""
-    return str(environ.get("PATH_INFO", "")).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _cookie(environ: Mapping[str, Any]) -> str:
@@ -247,13 +221,3 @@ def _form_field(environ: Mapping[str, Any], name: str) -> str | None:
     except ValueError:
         return None
     return values[0].strip() if len(values) == 1 else None
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -1,8 +1,8 @@
-"""Health of the daemon: whether frames arrive and are processed. Pure functions of a ``DaemonStatus``."""
+"""What the page and the metrics derive from a ``DaemonStatus``: health, and what privacy ``aggregate`` removes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fer_edge.settings.redaction import redacted
@@ -13,6 +13,8 @@ STALE_AFTER_S = 30.0
 """Default age of the newest frame at which a source counts as stalled; see ``stale_after``."""
 _SLACK_S = 5.0
 """Time to detect a lost source beyond ``source.timeout_s``."""
+_FACE_STAGES = ("detect_region", "crop", "classify", "age_at_event")
+"""Stages that run only for a face: their number of calls reveals when someone was present."""
 
 
 class Condition(StrEnum):
@@ -82,3 +84,30 @@ def _reason(source: SourceStatus, found: Condition, now: float) -> str:
         return f"{name}: stalled, no frame for {now - newest:.0f} s"
     why = f": {redacted(source.reason)}" if source.reason else ""
     return f"{name}: {found.value} for {max(0.0, now - source.since):.0f} s{why}"
+
+
+def apply_privacy(status: DaemonStatus) -> DaemonStatus:
+    """Return ``status``; with ``aggregate``, without tracks, events of tracks and counts that depend on faces.
+
+    The counts of faces and events become 0. Callers that must distinguish this from a true 0 check ``is_aggregate``.
+    """
+    if not is_aggregate(status):
+        return status
+    return replace(
+        status,
+        sources=tuple(_without_faces(source) for source in status.sources),
+        recent=tuple(event for event in status.recent if event.track_id is None),
+    )
+
+
+def is_aggregate(status: DaemonStatus) -> bool:
+    """Return whether only sums over all faces and an interval may be published."""
+    return status.privacy == "aggregate"
+
+
+def _without_faces(source: SourceStatus) -> SourceStatus:
+    runtime = source.runtime
+    if runtime is not None:
+        stages = {name: latency for name, latency in runtime.stages.items() if name not in _FACE_STAGES}
+        runtime = replace(runtime, faces=0, events=0, refused={}, stages=stages)
+    return replace(source, tracks=(), runtime=runtime)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fer_edge.types import UNCERTAIN, TrackedEmotion
 
@@ -30,6 +30,12 @@ class Interval:
     ended_ago_s: float
     watched_s: float
     seconds: dict[str, float]
+
+
+@dataclass(slots=True)
+class _Sums:
+    watched_s: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class History:
@@ -79,7 +85,7 @@ class History:
             return [
                 Interval(now - (number + 1) * self.interval_s, sums.watched_s, dict(sums.seconds))
                 for number in numbers
-                for sums in (self._intervals.get(number, _NOTHING),)
+                for sums in (self._intervals.get(number, _Sums()),)
             ]
 
     def _count(self, number: int, emotions: Sequence[str], seconds: float) -> None:
@@ -93,14 +99,3 @@ class History:
         for emotion in emotions:
             name = emotion if emotion in sums.seconds or len(sums.seconds) < _MAX_EMOTIONS else UNCERTAIN
             sums.seconds[name] = sums.seconds.get(name, 0.0) + seconds
-
-
-class _Sums:
-    __slots__ = ("seconds", "watched_s")
-
-    def __init__(self) -> None:
-        self.watched_s = 0.0
-        self.seconds: dict[str, float] = {}
-
-
-_NOTHING = _Sums()

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import chain
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily as Counter
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fer_edge.status import DaemonStatus, SourceStatus
-from fer_edge.types import LATENCY_LIMITS_S, RuntimeStatus
-from fer_edge.web.health import Condition, condition, health
-from fer_edge.web.privacy import apply_privacy, is_aggregate
+from fer_edge.types import LATENCY_LIMITS_S
+from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MIB = 2**20
+
+_Kinds = Mapping[str, tuple[type[Gauge] | type[Counter], str]]
+_OF_REASON: _Kinds = {
+    "fer_edge_chip_throttled": (Gauge, "Reasons for which the chip is throttled now."),
+    "fer_edge_chip_throttled_since_boot": (Gauge, "Reasons for which the chip was throttled since boot."),
+}
+_OF_SOURCE: _Kinds = {
+    "fer_edge_source_up": (Gauge, "Whether the source delivers frames and they are processed."),
+    "fer_edge_source_dark": (Gauge, "Whether frames arrive but are too dark to detect faces."),
+    "fer_edge_source_frames_per_second": (Gauge, "Frames processed per second, recent average."),
+    "fer_edge_source_last_frame_age_seconds": (Gauge, "Time since the newest frame was processed."),
+    "fer_edge_source_lost": (Counter, "How often the source was lost."),
+    "fer_edge_source_reconnect_attempts": (Counter, "Attempts to reopen the source."),
+    "fer_edge_source_faces_in_sight": (Gauge, "Faces currently tracked."),
+    "fer_edge_frames": (Counter, "Frames processed."),
+    "fer_edge_frames_dropped": (
+        Counter,
+        "Frames not processed because they were damaged or a newer one had arrived.",
+    ),
+    "fer_edge_faces_detected": (Counter, "Detections; a face counts each time it is detected."),
+    "fer_edge_events": (Counter, "Events emitted."),
+}
+_OF_FACES = ("fer_edge_source_faces_in_sight", "fer_edge_faces_detected", "fer_edge_events")
+"""Omitted with privacy ``aggregate``."""
+_OF_SINK: _Kinds = {
+    "fer_edge_sink_up": (Gauge, "Whether the last attempt to write or send succeeded."),
+    "fer_edge_sink_events_waiting": (Gauge, "Events waiting to be sent."),
+    "fer_edge_sink_events_sent": (Counter, "Events sent."),
+    "fer_edge_sink_events_dropped": (Counter, "Events dropped."),
+}
 
 
 class StatusMetrics(Collector):
@@ -38,19 +63,14 @@ class StatusMetrics(Collector):
         """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
-    def describe(self) -> Iterable[Metric]:
-        """Return nothing; the metrics depend on the sources."""
-        return []
-
     def collect(self) -> Iterator[Metric]:
         """Yield the current metrics."""
         status = apply_privacy(self._snapshot())
-        runtimes = [(source.name, source.runtime) for source in status.sources if source.runtime]
         for metric in chain(
             _process_metrics(status, self._stale_after_s),
             _chip_metrics(status),
             _source_metrics(status, self._stale_after_s),
-            _pipeline_metrics(runtimes, faces=not is_aggregate(status)),
+            _stage_metrics(status),
             _sink_metrics(status),
         ):
             metric.samples = [sample._replace(labels=_as_utf8(sample.labels)) for sample in metric.samples]
@@ -60,6 +80,10 @@ class StatusMetrics(Collector):
 def _as_utf8(labels: dict[str, str]) -> dict[str, str]:
     """Replace invalid characters; file names may hold arbitrary bytes."""
     return {name: value.encode("utf-8", "replace").decode("utf-8") for name, value in labels.items()}
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return Gauge(name, what, float(value))
 
 
 def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
@@ -83,124 +107,89 @@ def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Met
     runtimes = [source.runtime for source in status.sources if source.runtime]
     if runtimes:
         cpu_s = max(runtime.cpu_s for runtime in runtimes)
-        yield _counter("fer_edge_cpu_seconds", "Processor time of the process.", cpu_s)
-        resident = max((runtime.rss_mb for runtime in runtimes if not math.isnan(runtime.rss_mb)), default=None)
-        if resident is not None:
-            yield _gauge("fer_edge_resident_memory_bytes", "Resident memory of the process.", resident * _MIB)
+        yield Counter("fer_edge_cpu_seconds", "Processor time of the process.", cpu_s)
+    resident = [runtime.rss_mb for runtime in runtimes if not math.isnan(runtime.rss_mb)]
+    if resident:
+        yield _gauge("fer_edge_resident_memory_bytes", "Resident memory of the process.", max(resident) * _MIB)
 
 
 def _chip_metrics(status: DaemonStatus) -> Iterator[Metric]:
     chip = status.chip
     if chip.temperature_c is not None:
         yield _gauge("fer_edge_chip_temperature_celsius", "Temperature of the chip.", chip.temperature_c)
-    known = sorted({*chip.throttled, *chip.throttled_before})
-    now = GaugeMetricFamily(
-        "fer_edge_chip_throttled", "Reasons for which the chip is throttled now.", labels=["reason"]
-    )
-    before = GaugeMetricFamily(
-        "fer_edge_chip_throttled_since_boot", "Reasons for which the chip was throttled since boot.", labels=["reason"]
-    )
-    for reason in known:
-        now.add_metric([reason], float(reason in chip.throttled))
-        before.add_metric([reason], float(reason in chip.throttled_before))
-    yield now
-    yield before
-    share = chip.budget_share
-    yield _gauge(
-        "fer_edge_chip_budget_ratio", "Share of the search budget in use, lowered when the chip is hot.", share
-    )
+    reasons = {
+        reason: {
+            "fer_edge_chip_throttled": reason in chip.throttled,
+            "fer_edge_chip_throttled_since_boot": reason in chip.throttled_before,
+        }
+        for reason in sorted({*chip.throttled, *chip.throttled_before})
+    }
+    yield from _labelled("reason", _OF_REASON, reasons)
+    what = "Share of the search budget in use, lowered when the chip is hot."
+    yield _gauge("fer_edge_chip_budget_ratio", what, chip.budget_share)
 
 
 def _source_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
-    up = _by_source("fer_edge_source_up", "Whether the source delivers frames and they are processed.")
-    fps = _by_source("fer_edge_source_frames_per_second", "Frames processed per second, recent average.")
-    age = _by_source("fer_edge_source_last_frame_age_seconds", "Time since the newest frame was processed.")
-    lost = CounterMetricFamily("fer_edge_source_lost", "How often the source was lost.", labels=["source"])
-    attempts = CounterMetricFamily(
-        "fer_edge_source_reconnect_attempts", "Attempts to reopen the source.", labels=["source"]
-    )
-    dark = _by_source("fer_edge_source_dark", "Whether frames arrive but are too dark to detect faces.")
-    in_sight = _by_source("fer_edge_source_faces_in_sight", "Faces currently tracked.")
-    for source in status.sources:
-        name = [source.name]
-        found = condition(source, status.mono, stale_after_s)
-        watching = found.delivers
-        seen = source.last_frame_at
-        up.add_metric(name, float(watching and seen is not None))
-        dark.add_metric(name, float(found is Condition.DARK))
-        fps.add_metric(name, source.fps if watching else 0.0)
-        if seen is not None:
-            age.add_metric(name, max(0.0, status.mono - seen))
-        lost.add_metric(name, source.lost)
-        attempts.add_metric(name, source.attempts)
-        in_sight.add_metric(name, _faces_in_sight(source, watching))
-    yield from (up, dark, fps, age, lost, attempts)
-    if not is_aggregate(status):
-        yield in_sight
+    hidden = _OF_FACES if is_aggregate(status) else ()
+    kinds = {name: kind for name, kind in _OF_SOURCE.items() if name not in hidden}
+    values = {source.name: _source_values(source, status.mono, stale_after_s) for source in status.sources}
+    yield from _labelled("source", kinds, values)
 
 
-_COUNTERS = (
-    ("fer_edge_frames", "Frames processed.", "frames"),
-    (
-        "fer_edge_frames_dropped",
-        "Frames not processed because they were damaged or a newer one had arrived.",
-        "dropped",
-    ),
-)
-_FACE_COUNTERS = (
-    ("fer_edge_faces_detected", "Detections; a face counts each time it is detected.", "faces"),
-    ("fer_edge_events", "Events emitted.", "events"),
-)
+def _source_values(source: SourceStatus, now: float, stale_after_s: float) -> dict[str, float]:
+    found, newest, runtime = condition(source, now, stale_after_s), source.last_frame_at, source.runtime
+    values = {
+        "fer_edge_source_up": found.delivers and newest is not None,
+        "fer_edge_source_dark": found is Condition.DARK,
+        "fer_edge_source_frames_per_second": source.fps if found.delivers else 0.0,
+        "fer_edge_source_lost": source.lost,
+        "fer_edge_source_reconnect_attempts": source.attempts,
+        "fer_edge_source_faces_in_sight": len(source.tracks) if found.delivers else 0,
+    }
+    if newest is not None:
+        values["fer_edge_source_last_frame_age_seconds"] = max(0.0, now - newest)
+    if runtime is not None:
+        values["fer_edge_frames"], values["fer_edge_frames_dropped"] = runtime.frames, runtime.dropped
+        values["fer_edge_faces_detected"], values["fer_edge_events"] = runtime.faces, runtime.events
+    return values
 
 
-def _pipeline_metrics(runtimes: list[tuple[str, RuntimeStatus]], *, faces: bool) -> Iterator[Metric]:
-    for name, what, field in (*_COUNTERS, *(_FACE_COUNTERS if faces else ())):
-        counter = CounterMetricFamily(name, what, labels=["source"])
-        for source, runtime in runtimes:
-            counter.add_metric([source], getattr(runtime, field))
-        yield counter
-    refused = CounterMetricFamily(
-        "fer_edge_crops_refused", "Face crops not classified, by reason.", labels=["source", "reason"]
-    )
+def _stage_metrics(status: DaemonStatus) -> Iterator[Metric]:
+    refused = Counter("fer_edge_crops_refused", "Face crops not classified, by reason.", labels=["source", "reason"])
     stages = HistogramMetricFamily(
         "fer_edge_stage_duration_seconds", "Time taken by each stage of the pipeline.", labels=["source", "stage"]
     )
-    for source, runtime in runtimes:
-        for reason, count in runtime.refused.items():
-            refused.add_metric([source, reason], count)
-        for stage, latency in runtime.stages.items():
-            limits = [f"{limit:g}" for limit in LATENCY_LIMITS_S]
+    limits = [f"{limit:g}" for limit in LATENCY_LIMITS_S]
+    for source in status.sources:
+        if source.runtime is None:
+            continue
+        for reason, count in source.runtime.refused.items():
+            refused.add_metric([source.name, reason], count)
+        for stage, latency in source.runtime.stages.items():
             buckets = [*zip(limits, map(float, latency.within), strict=True), ("+Inf", float(latency.calls))]
-            stages.add_metric([source, stage], buckets, latency.total_s)
-    if faces:
+            stages.add_metric([source.name, stage], buckets, latency.total_s)
+    if not is_aggregate(status):
         yield refused
     yield stages
 
 
 def _sink_metrics(status: DaemonStatus) -> Iterator[Metric]:
-    up = GaugeMetricFamily("fer_edge_sink_up", "Whether the last attempt to write or send succeeded.", labels=["sink"])
-    waiting = GaugeMetricFamily("fer_edge_sink_events_waiting", "Events waiting to be sent.", labels=["sink"])
-    sent = CounterMetricFamily("fer_edge_sink_events_sent", "Events sent.", labels=["sink"])
-    dropped = CounterMetricFamily("fer_edge_sink_events_dropped", "Events dropped.", labels=["sink"])
-    for sink in status.sinks:
-        up.add_metric([sink.name], float(sink.working))
-        waiting.add_metric([sink.name], sink.waiting)
-        sent.add_metric([sink.name], sink.sent)
-        dropped.add_metric([sink.name], sink.dropped)
-    yield from (up, waiting, sent, dropped)
+    sinks = {
+        sink.name: {
+            "fer_edge_sink_up": sink.working,
+            "fer_edge_sink_events_waiting": sink.waiting,
+            "fer_edge_sink_events_sent": sink.sent,
+            "fer_edge_sink_events_dropped": sink.dropped,
+        }
+        for sink in status.sinks
+    }
+    yield from _labelled("sink", _OF_SINK, sinks)
 
 
-def _faces_in_sight(source: SourceStatus, watching: bool) -> int:
-    return len(source.tracks) if watching else 0
-
-
-def _by_source(name: str, what: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, what, labels=["source"])
-
-
-def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, what, value=float(value))
-
-
-def _counter(name: str, what: str, value: float) -> CounterMetricFamily:
-    return CounterMetricFamily(name, what, value=value)
+def _labelled(label: str, kinds: _Kinds, values: Mapping[str, Mapping[str, float]]) -> Iterable[Metric]:
+    """Return the metrics of ``kinds``, with a sample for each value of ``label`` that has one."""
+    families = {name: kind(name, what, labels=[label]) for name, (kind, what) in kinds.items()}
+    for key, samples in values.items():
+        for name in families.keys() & samples.keys():
+            families[name].add_metric([key], float(samples[name]))
+    return families.values()

@@ -6,7 +6,8 @@ import errno
 import ipaddress
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from http import HTTPStatus
 from typing import Protocol
 
@@ -17,11 +18,13 @@ from fer_edge.status import DaemonStatus
 from fer_edge.system.closing import Closing
 from fer_edge.system.extras import require_extra
 from fer_edge.web.access import AllowedHosts, Token
-from fer_edge.web.application import Application, Response, Site, json_response, static_pages
+from fer_edge.web.application import Application, Response, json_response, static_pages
 from fer_edge.web.health import STALE_AFTER_S, condition, health
 from fer_edge.web.history import History
 from fer_edge.web.previews import Previews
 from fer_edge.web.status_json import history_object, status_object
+
+_NOT_READY = "the model is not loaded yet, or not every source has been started"
 
 
 class Snapshot(Protocol):
@@ -37,14 +40,12 @@ class WebServer(Closing):
 
     def __init__(self, url: str, port: int, close: Callable[[], None]) -> None:
         self.url, self.port = url, port
-        self._close = close
-        self._closed = False
+        self._stack = ExitStack()
+        self._stack.callback(close)
 
     def close(self) -> None:
         """Stop serving, within a few seconds. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._close()
+        self._stack.close()
 
 
 def open_web(
@@ -85,11 +86,12 @@ def open_web(
         "/metrics": lambda: Response(HTTPStatus.OK, metrics.text(), CONTENT_TYPE),
     }
     address, port = listening.getsockname()[:2]
-    jpeg = previews.jpeg if previews is not None and settings.preview else None
-    site = Site(pages, _live_preview(snapshot, jpeg, stale_after_s) if jpeg else None)
-    application = Application(site, AllowedHosts(settings.host, address, settings.allowed_hosts), token)
+    preview = _live_preview(snapshot, previews, stale_after_s) if previews and settings.preview else None
+    hosts = AllowedHosts(settings.host, address, settings.allowed_hosts)
+    application = Application(pages, hosts, token, preview)
     server = WsgiServer(application, listening)
-    return WebServer(f"http://{_in_url(address)}:{port}/", port, server.close)
+    host = f"[{address}]" if ":" in address else address
+    return WebServer(f"http://{host}:{port}/", port, server.close)
 
 
 def _endpoints(
@@ -104,29 +106,29 @@ def _endpoints(
 
     def healthz() -> Response:
         checked = health(snapshot(with_runtimes=False), stale_after_s)
-        code = HTTPStatus.OK if checked.healthy else HTTPStatus.SERVICE_UNAVAILABLE
-        return json_response({"healthy": checked.healthy, "reasons": checked.reasons}, code)
+        return _probe("healthy", checked.healthy, checked.reasons)
 
     def readyz() -> Response:
         ready = snapshot(with_runtimes=False).ready
-        reasons = () if ready else ("the model is not loaded yet, or not every source has been started",)
-        code = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return json_response({"ready": ready, "reasons": reasons}, code)
+        return _probe("ready", ready, () if ready else (_NOT_READY,))
 
     return {"/api/status": status, "/api/history": last_hour, "/healthz": healthz, "/readyz": readyz}
 
 
-def _live_preview(
-    snapshot: Snapshot, jpeg: Callable[[str], bytes | None], stale_after_s: float
-) -> Callable[[str], bytes | None]:
-    """Return ``jpeg`` restricted to sources that deliver frames: the last image of a lost source would look live."""
+def _probe(name: str, passed: bool, reasons: Sequence[str]) -> Response:
+    code = HTTPStatus.OK if passed else HTTPStatus.SERVICE_UNAVAILABLE
+    return json_response({name: passed, "reasons": reasons}, code)
+
+
+def _live_preview(snapshot: Snapshot, previews: Previews, stale_after_s: float) -> Callable[[str], bytes | None]:
+    """Return ``previews.jpeg``, but only of sources that deliver frames: an old image would look live."""
 
     def preview(name: str) -> bytes | None:
         now = time.monotonic()
         sources = {source.name: source for source in snapshot(with_runtimes=False).sources}
         if name not in sources:
             return None
-        return (jpeg(name) or b"") if condition(sources[name], now, stale_after_s).delivers else b""
+        return (previews.jpeg(name) or b"") if condition(sources[name], now, stale_after_s).delivers else b""
 
     return preview
 
@@ -167,7 +169,3 @@ def _resolve(settings: WebSettings) -> tuple[socket.AddressFamily, tuple[str, in
         raise ConfigError(f"web.host {settings.host}: not an address of this machine: {reason}") from error
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, (str(address[0]), int(address[1]))
-
-
-def _in_url(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

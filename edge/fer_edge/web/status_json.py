@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 from fer_edge.settings.redaction import redacted
-from fer_edge.status import DaemonStatus, SinkStatus, SourceStatus
-from fer_edge.types import EmotionEvent, RuntimeStatus, TrackedEmotion
-from fer_edge.web.health import Condition, condition, health
+from fer_edge.sinks.event_json import time_text
+from fer_edge.status import DaemonStatus, SourceStatus
+from fer_edge.types import EmotionEvent, RuntimeStatus, StageLatency
+from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 from fer_edge.web.history import Interval
-from fer_edge.web.privacy import apply_privacy, is_aggregate
 
 _MAX_EVENTS = 50
 """Recent events in the status, newest first."""
+_NO_RUNTIME = RuntimeStatus(0, 0, 0, 0, 0.0, 0.0, 0.0, math.nan)
 
 
 def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) -> dict[str, Any]:
-    """Return ``status`` as JSON object; with privacy ``aggregate``, without data of single faces."""
+    """Return ``status`` for ``json_response``; with privacy ``aggregate``, without data of single faces."""
     status = apply_privacy(status)
     checked = health(status, stale_after_s)
     runtimes = [source.runtime for source in status.sources if source.runtime]
@@ -34,20 +34,18 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
         "uptime_s": round(status.uptime_s, 1),
         "ready": status.ready,
         "healthy": checked.healthy,
-        "reasons": list(checked.reasons),
+        "reasons": checked.reasons,
         "privacy": status.privacy,
         "preview": preview,
-        "model": {**asdict(status.model), "labels": list(status.model.labels)},
-        "interpreter": next((asdict(runtime.interpreter) for runtime in runtimes if runtime.interpreter), None),
+        "model": status.model,
+        "interpreter": next((runtime.interpreter for runtime in runtimes if runtime.interpreter), None),
         "memory_bytes": round(max(memory) * 2**20) if memory else None,
-        "chip": {
-            "temperature_c": status.chip.temperature_c,
-            "throttled": list(status.chip.throttled),
-            "throttled_before": list(status.chip.throttled_before),
-            "budget_share": round(status.chip.budget_share, 3),
-        },
+        "chip": replace(status.chip, budget_share=round(status.chip.budget_share, 3)),
         "sources": [_source(source, status, stale_after_s) for source in status.sources],
-        "sinks": [_sink(sink) for sink in status.sinks],
+        "sinks": [
+            replace(sink, name=redacted(sink.name), problem=redacted(sink.problem) if sink.problem else None)
+            for sink in status.sinks
+        ],
         "events": [_event(event) for event in status.recent[: -_MAX_EVENTS - 1 : -1]],
     }
 
@@ -77,7 +75,11 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
     newest = source.last_frame_at
     # A stalled source has been out since its last frame, not since its last change of state.
     since = newest if found is Condition.STALLED and newest is not None else source.since
-    faces = [_face(track) for track in source.tracks] if watching else []
+    faces = [
+        {"track": track.track_id, "emotion": track.emotion, "confidence": round(track.confidence, 3)}
+        for track in (source.tracks if watching else ())
+    ]
+    anonymous, runtime = is_aggregate(status), source.runtime or _NO_RUNTIME
     return {
         "name": source.name,
         "state": found.value,
@@ -85,51 +87,31 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
         "reason": redacted(source.reason) if source.reason else None,
         "lost": source.lost,
         "attempts": source.attempts,
-        "size": list(source.size) if source.size else None,
+        "size": source.size,
         "last_frame_age_s": None if newest is None else round(max(0.0, status.mono - newest), 2),
         "fps": round(source.fps, 2) if watching else 0.0,
-        "faces": None if is_aggregate(status) else faces,
-        **_counts(source.runtime, events=not is_aggregate(status)),
-    }
-
-
-def _counts(runtime: RuntimeStatus | None, *, events: bool) -> dict[str, Any]:
-    if runtime is None:
-        return {"frames": 0, "dropped": 0, "events": 0 if events else None, "refused": {}, "stages": {}}
-    return {
+        "faces": None if anonymous else faces,
         "frames": runtime.frames,
         "dropped": runtime.dropped,
-        "events": runtime.events if events else None,
-        "refused": dict(runtime.refused),
-        "stages": {
-            name: {
-                "p50_ms": round(stage.p50_ms, 3),
-                "p95_ms": round(stage.p95_ms, 3),
-                "p99_ms": round(stage.p99_ms, 3),
-                "calls": stage.calls,
-            }
-            for name, stage in runtime.stages.items()
-        },
+        "events": None if anonymous else runtime.events,
+        "refused": runtime.refused,
+        "stages": {name: _latency(stage) for name, stage in runtime.stages.items()},
     }
 
 
-def _face(track: TrackedEmotion) -> dict[str, Any]:
-    return {"track": track.track_id, "emotion": track.emotion, "confidence": round(track.confidence, 3)}
-
-
-def _sink(sink: SinkStatus) -> dict[str, Any]:
-    return {**asdict(sink), "name": redacted(sink.name), "problem": redacted(sink.problem) if sink.problem else None}
+def _latency(stage: StageLatency) -> dict[str, float]:
+    return {name: round(getattr(stage, name), 3) for name in ("p50_ms", "p95_ms", "p99_ms", "calls")}
 
 
 def _event(event: EmotionEvent) -> dict[str, Any]:
     return {
-        "kind": event.kind.value,
+        "kind": event.kind,
         "source": event.source,
         "track": event.track_id,
         "emotion": event.emotion,
         "previous": event.previous,
         "confidence": None if event.confidence is None else round(event.confidence, 3),
         "reason": redacted(event.reason) if event.reason else None,
-        "counts": asdict(event.counts) if event.counts else None,
-        "at": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "counts": event.counts,
+        "at": time_text(event.at),
     }

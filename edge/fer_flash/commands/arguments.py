@@ -6,18 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_edge.commands.cli import Command, add_subcommands
+from fer_edge.commands.cli import Command, add_subcommands, deferred
 from fer_edge.errors import InputError
 
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def _list(arguments: argparse.Namespace) -> int:
-    from fer_flash.commands.list import run
-
-    return run(arguments)
 
 
 def _configure_wheels(parser: argparse.ArgumentParser) -> None:
@@ -29,12 +23,6 @@ def _configure_wheels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="download wheels with a wrong sha256 again")
 
 
-def _wheels(arguments: argparse.Namespace) -> int:
-    from fer_flash.commands.payload import wheels
-
-    return wheels(arguments)
-
-
 def _configure_debs(parser: argparse.ArgumentParser) -> None:
     _add_image(parser)
     parser.add_argument(
@@ -42,12 +30,6 @@ def _configure_debs(parser: argparse.ArgumentParser) -> None:
     )
     _add_cache(parser)
     parser.add_argument("--force", action="store_true", help="download all packages again")
-
-
-def _debs(arguments: argparse.Namespace) -> int:
-    from fer_flash.commands.debs import run
-
-    return run(arguments)
 
 
 def _configure_payload(parser: argparse.ArgumentParser) -> None:
@@ -58,12 +40,6 @@ def _configure_payload(parser: argparse.ArgumentParser) -> None:
     _add_contents(parser)
     _add_cache(parser)
     _add_machine(parser)
-
-
-def _payload(arguments: argparse.Namespace) -> int:
-    from fer_flash.commands.payload import payload
-
-    return payload(arguments)
 
 
 def _add_contents(parser: argparse.ArgumentParser) -> None:
@@ -96,9 +72,7 @@ def _configure_write(parser: argparse.ArgumentParser) -> None:
 
 def _write(arguments: argparse.Namespace) -> int:
     _demand_linux(f"write {arguments.image}")
-    from fer_flash.commands.write import run
-
-    return run(arguments)
+    return deferred("fer_flash.commands.write:run")(arguments)
 
 
 def _configure_compose(parser: argparse.ArgumentParser) -> None:
@@ -107,12 +81,6 @@ def _configure_compose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace OUT.img")
     parser.add_argument("--dry-run", action="store_true", help="only print what the image would contain")
     _add_cache(parser)
-
-
-def _compose(arguments: argparse.Namespace) -> int:
-    from fer_flash.commands.compose import run
-
-    return run(arguments)
 
 
 def _configure_card(parser: argparse.ArgumentParser) -> None:
@@ -127,9 +95,7 @@ def _configure_card(parser: argparse.ArgumentParser) -> None:
 
 def _card(arguments: argparse.Namespace) -> int:
     _demand_linux("use fer-edge flash compose, and write its image")
-    from fer_flash.commands.card import run
-
-    return run(arguments)
+    return deferred("fer_flash.commands.card:run")(arguments)
 
 
 def _configure_init(parser: argparse.ArgumentParser) -> None:
@@ -153,12 +119,6 @@ def _configure_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source", metavar="CAMERA", help="camera, without settings: picamera2 or 0 (default: picamera2)"
     )
-
-
-def _init(arguments: argparse.Namespace) -> int:
-    from fer_flash.commands.init import run
-
-    return run(arguments)
 
 
 def _demand_linux(instead: str) -> None:
@@ -201,23 +161,35 @@ def _configure_flash(parser: argparse.ArgumentParser) -> None:
     add_subcommands(
         parser,
         {
-            "list": Command("list the disks, and which of them can be written as a card", _configure_list, _list),
+            "list": Command(
+                "list the disks, and which of them can be written as a card",
+                _configure_list,
+                deferred("fer_flash.commands.list:run"),
+            ),
             "write": Command("write an image to a card, read it back and compare", _configure_write, _write),
-            "init": Command("ask a few questions and write pi.toml", _configure_init, _init),
-            "compose": Command("make a card image from a stock image and pi.toml", _configure_compose, _compose),
+            "init": Command(
+                "ask a few questions and write pi.toml", _configure_init, deferred("fer_flash.commands.init:run")
+            ),
+            "compose": Command(
+                "make a card image from a stock image and pi.toml",
+                _configure_compose,
+                deferred("fer_flash.commands.compose:run"),
+            ),
             "card": Command("compose, write and compare in one step", _configure_card, _card),
             "wheels": Command(
                 "download the Python packages for a Pi once; later commands need no network",
                 _configure_wheels,
-                _wheels,
+                deferred("fer_flash.commands.payload:wheels"),
             ),
             "debs": Command(
                 "download the system packages that a Raspberry Pi camera needs and an image lacks",
                 _configure_debs,
-                _debs,
+                deferred("fer_flash.commands.debs:run"),
             ),
             "payload": Command(
-                "write a folder that installs FER-Edge without a network: sh install.sh", _configure_payload, _payload
+                "write a folder that installs FER-Edge without a network: sh install.sh",
+                _configure_payload,
+                deferred("fer_flash.commands.payload:payload"),
             ),
         },
     )
@@ -240,15 +212,7 @@ def _configure_deploy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
-def _deploy(arguments: argparse.Namespace) -> int:
-    from fer_flash.deploy.deploy import run
-
-    return run(arguments)
-
-
-def _no_subcommand(arguments: argparse.Namespace) -> int:
-    raise AssertionError("argparse requires a subcommand")
-
-
-FLASH = Command("make and write Raspberry Pi cards", _configure_flash, _no_subcommand)
-DEPLOY = Command("install or update FER-Edge over SSH on a running Pi", _configure_deploy, _deploy)
+FLASH = Command("make and write Raspberry Pi cards", _configure_flash)
+DEPLOY = Command(
+    "install or update FER-Edge over SSH on a running Pi", _configure_deploy, deferred("fer_flash.deploy.deploy:run")
+)

@@ -101,7 +101,7 @@ class _Answers:
         if self.arguments.wifi_passphrase_file:
             return {**table, "passphrase_file": self._path(self.arguments.wifi_passphrase_file)}
         if self.interactive and not self.arguments.wifi_open:
-            self.passphrase = self._secret(
+            self.passphrase = _ask_secret(
                 f"Passphrase of {ssid}", lambda text: pi_checks.check_passphrase(text, "wpa2")
             )
             return {**table, "passphrase_file": _PASSPHRASE}
@@ -118,35 +118,39 @@ class _Answers:
         given = getattr(self.arguments, name)
         if given is not None or not self.interactive:
             return _checked(given if given is not None else default, f"--{name.replace('_', '-')}", check)
-        for _ in range(_ATTEMPTS):
-            answer = input(f"{question} [{default}]: ").strip() or default
-            try:
-                return _checked(answer, question, check)
-            except ConfigError as error:
-                sys.stdout.write(f"  {error}\n")
-        raise InputError(f"{question}: no usable answer in {_ATTEMPTS} attempts")
+        return _first_valid(
+            question,
+            lambda: input(f"{question} [{default}]: ").strip() or default,
+            lambda answer: _checked(answer, question, check),
+        )
 
     def _agreed(self, question: str) -> bool:
         return not self.interactive or input(f"{question} [yes]: ").strip().lower() in ("", "y", "yes")
 
     def _new_password(self) -> str | None:
         """Ask for a new password and return its hash; None if only an SSH key may log in."""
-        password = self._secret("New password for it (empty: SSH key only)", _checked_password)
+        password = _ask_secret("New password for it (empty: SSH key only)", _checked_password)
         if not password:
             return None
         if getpass.getpass("Repeat it: ") != password:
             raise InputError("the two passwords differ; nothing was written")
         return sha512_crypt(password)
 
-    def _secret(self, question: str, check: Callable[[str], object]) -> str:
-        for _ in range(_ATTEMPTS):
-            text = getpass.getpass(f"{question}: ")
-            try:
-                check(text)
-                return text
-            except ValueError as error:
-                sys.stdout.write(f"  {error}\n")
-        raise InputError(f"{question}: no usable answer in {_ATTEMPTS} attempts")
+
+def _ask_secret(question: str, check: Callable[[str], object]) -> str:
+    return _first_valid(question, lambda: getpass.getpass(f"{question}: "), check)
+
+
+def _first_valid(question: str, ask: Callable[[], str], check: Callable[[str], object]) -> str:
+    """Ask until ``check`` raises no ValueError, and return the answer."""
+    for _ in range(_ATTEMPTS):
+        answer = ask()
+        try:
+            check(answer)
+            return answer
+        except ValueError as error:
+            sys.stdout.write(f"  {error}\n")
+    raise InputError(f"{question}: no usable answer in {_ATTEMPTS} attempts")
 
 
 def _checked(value: str, what: str, check: Callable[[str], object]) -> str:

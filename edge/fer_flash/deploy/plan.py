@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from fer_edge.errors import InputError, OutputError
 from fer_flash.deploy.ssh import Ssh
-from fer_flash.payload.assemble import release_id
+from fer_flash.payload.assemble import facts_of, release_id
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.releases import MACHINES, RELEASES, Release
 
@@ -56,7 +56,6 @@ def query_device(ssh: Ssh) -> DeviceState:
     release, machine = _system(ssh.host, facts["release"][0], facts["python"][0].split())
     if "systemd" not in facts:
         raise InputError(f"{ssh.host}: systemd is not running there, and the service needs it")
-    lying = [entry.partition("\t") for entry in facts.get("file", ())]
     return DeviceState(
         release=release,
         machine=machine,
@@ -68,7 +67,7 @@ def query_device(ssh: Ssh) -> DeviceState:
         shipped=facts["shipped"][0],
         room_staging=int(facts["room_staging"][0] or 0),
         room_opt=int(facts["room_opt"][0] or 0),
-        files={path: digest for digest, _, path in lying},
+        files={path: digest for digest, _, path in (line.partition("\t") for line in facts.get("file", ()))},
     )
 
 
@@ -119,10 +118,8 @@ def make_plan(host: str, state: DeviceState, payload: Sequence[PayloadFile], *, 
             send.append(file)
     wanted = {f"{inside}{file.path}" for file in payload}
     delete = [path for path in state.files if path.startswith(inside) and path not in wanted]
-    facts = {file.path: file for file in payload}["payload.conf"].read().decode().splitlines()
-    installed_kib = int(dict(line.split("=", 1) for line in facts)["installed_kib"])
-    if release_id(payload) == state.current:
-        installed_kib = 0
+    conf = next(file for file in payload if file.path == "payload.conf")
+    installed_kib = 0 if release_id(payload) == state.current else int(facts_of(conf)["installed_kib"])
     needed_kib = needed_bytes // 1024
     # Both may be on the same file system.
     places = ((state.staging, needed_kib, state.room_staging), ("/opt", installed_kib + needed_kib, state.room_opt))

@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from fer_edge.errors import InputError, OutputError
+from fer_edge.system.closing import Closing
 
 _FAILED = 255
 """Exit code of ssh if ssh itself failed, and not the remote program; see ssh(1)."""
@@ -70,7 +70,7 @@ class Answer:
     stderr: str
 
 
-class Ssh:
+class Ssh(Closing):
     """A connection that all commands share, if ssh supports it. A context manager.
 
     With ``interactive``, ssh may ask for a password or about a host key; otherwise it fails instead. Every method
@@ -83,21 +83,14 @@ class Ssh:
         if program is None:
             raise InputError("ssh is not installed here: apt-get install openssh-client, or your system's OpenSSH")
         self._stack = contextlib.ExitStack()
-        self._command = [program, *address.words()]
-        for name, value in {**_OPTIONS, "BatchMode": "no" if interactive else "yes"}.items():
-            self._command += ["-o", f"{name}={value}"]
         self._refuse_unchecked(program, address)
+        options = {**_OPTIONS, "BatchMode": "no" if interactive else "yes"}
         if sys.platform != "win32":  # Windows' OpenSSH cannot share connections
             folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="fer-edge-ssh-"))
-            shared = {"ControlMaster": "auto", "ControlPath": f"{folder}/c", "ControlPersist": "120"}
-            self._command += [word for name, value in shared.items() for word in ("-o", f"{name}={value}")]
+            options |= {"ControlMaster": "auto", "ControlPath": f"{folder}/c", "ControlPersist": "120"}
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        self._command = [program, *address.words(), *words]
         self._connected = False
-
-    def __enter__(self) -> Ssh:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connection. Idempotent."""

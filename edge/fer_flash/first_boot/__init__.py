@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fer_flash.first_boot.boot_file import BootFile
-from fer_flash.first_boot.plan import REPORT, first_boot_files, warnings
+from fer_flash.first_boot.plan import REPORT, BootFile, first_boot_files, warnings
 
 __all__ = ["REPORT", "BootFile", "first_boot_files", "warnings"]

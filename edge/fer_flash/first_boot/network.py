@@ -83,14 +83,10 @@ def _addresses(fixed: NetworkSettings | None) -> list[str]:
             lines += ["method=auto", ""]
             continue
         lines += ["method=manual", f"address1={fixed.address}{f',{fixed.gateway}' if fixed.gateway else ''}"]
-        # DNS servers of the other family are in its own section.
-        lines += [*_servers(fixed, family), ""]
+        servers = [server for server in fixed.dns if ipaddress.ip_address(server).version == family]
+        lines += [f"dns={''.join(f'{server};' for server in servers)}"] if servers else []
+        lines.append("")
     return lines
-
-
-def _servers(fixed: NetworkSettings, family: int) -> list[str]:
-    servers = [server for server in fixed.dns if ipaddress.ip_address(server).version == family]
-    return [f"dns={''.join(f'{server};' for server in servers)}"] if servers else []
 
 
 def _keyfile_value(text: str) -> str:

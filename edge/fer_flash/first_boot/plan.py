@@ -24,12 +24,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shlex
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Protocol
 
 from fer_edge.errors import InputError
 from fer_edge.settings.toml_files import dump_toml
-from fer_flash.first_boot.boot_file import BootFile
 from fer_flash.first_boot.boot_texts import cmdline_text, config_text
 from fer_flash.first_boot.network import netplan, wifi_connection, wired_connection
 from fer_flash.first_boot.yaml_text import Yaml, yaml_text
@@ -48,6 +48,15 @@ ACCOUNT_GROUPS = "users,adm,dialout,audio,netdev,video,plugdev,cdrom,games,input
 """The groups that Raspberry Pi Imager uses (src/customization_generator.cpp)."""
 EARLY_S = 25
 """Timeout of setup.sh under rpi-preseed in seconds; its service has 30 s in all. first-boot.sh does what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootFile:
+    """A file of the boot partition; ``secret`` files are not shown and are removed after use."""
+
+    path: str
+    data: bytes = field(repr=False)
+    secret: bool = False
 
 
 class BootPartition(Protocol):
@@ -202,8 +211,7 @@ def _user_data(config: PiConfig) -> dict[str, Yaml]:
 
 def _preseed_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFile], list[str]]:
     settings = config.settings
-    tables: dict[str, object] = {
-        "config_version": "1.0",
+    tables: dict[str, dict[str, object]] = {
         "system": {"hostname": settings.system.hostname},
         "user": {"name": settings.user.name, "passwordless_sudo": config.password_hash is None},
         # setup.sh writes the keys: some versions of rpi-preseed pass them to imager_custom incorrectly.
@@ -216,12 +224,8 @@ def _preseed_files(system: StockSystem, config: PiConfig) -> tuple[list[BootFile
         },
         "runcmd": {"early": [f"sh {MOUNTED}/{FOLDER}/setup.sh rpi-preseed"], "early_cmd_timeout": EARLY_S},
     }
-    used = [
-        f"{name}.{key}" if isinstance(table, dict) else name
-        for name, table in tables.items()
-        for key in (table if isinstance(table, dict) else [name])
-    ]
-    unknown = sorted(set(used) - system.preseed_keys) if system.preseed_keys else []
+    used = {"config_version", *(f"{name}.{key}" for name, table in tables.items() for key in table)}
+    unknown = sorted(used - system.preseed_keys) if system.preseed_keys else []
     if unknown:
         raise InputError(f"this image's rpi-preseed does not know {', '.join(unknown)}; use a newer image")
-    return [BootFile("rpi-preseed.toml", dump_toml(tables).encode("utf-8"))], []
+    return [BootFile("rpi-preseed.toml", dump_toml({"config_version": "1.0", **tables}).encode("utf-8"))], []

@@ -22,14 +22,14 @@ from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
-from fer_flash.payload.own_wheel import own_wheel
+from fer_flash.payload.own_wheel import make_wheel
 from fer_flash.payload.packages import SystemPackages, companions
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.releases import Release, release_named
 from fer_flash.payload.settings_files import settings_files
 from fer_flash.payload.wheels import collect
 
-__all__ = ["PayloadFile", "PayloadSettings", "assemble", "completed", "release_id", "total_bytes"]
+__all__ = ["PayloadFile", "PayloadSettings", "assemble", "completed", "facts_of", "release_id", "total_bytes"]
 
 SCRIPTS = ("install.sh", "install_packages.sh", "install_files.sh", "install_checks.sh")
 """Scripts of this package that run on the device."""
@@ -78,7 +78,7 @@ def assemble(
     Raises:
         InputError: if the device would refuse the settings.
         ModelError: if it would refuse the bundle.
-        FerEdgeError: what ``collect`` and ``own_wheel`` raise.
+        FerEdgeError: what ``collect`` and ``make_wheel`` raise.
     """
     system = release_named(release)
     chosen = settings_files(settings.config, settings.bundle, settings.source)  # cheap checks come first
@@ -86,7 +86,7 @@ def assemble(
         PayloadFile(f"wheels/{wheel.name}", wheel) for wheel in collect(system, machine, cache=cache, report=report)
     ]
     with tempfile.TemporaryDirectory(prefix="fer-edge-wheel-") as folder:
-        own = own_wheel(Path(folder))
+        own = make_wheel("fer-edge", Path(folder))
         wheels.append(PayloadFile(f"wheels/{own.name}", own.read_bytes()))
     return completed(system, machine, wheels, chosen, packages)
 
@@ -124,10 +124,15 @@ def completed(
 
 def release_id(payload: Iterable[PayloadFile]) -> str:
     """Return the name of the release that ``install.sh`` makes of the payload; it does not depend on the settings."""
-    files = {file.path: file for file in payload}
-    version = dict(line.split("=", 1) for line in files["payload.conf"].read().decode().splitlines())["version"]
-    made_of = [line for line in files["SHA256SUMS"].read().decode().splitlines(keepends=True) if _MADE_OF.search(line)]
-    return f"{version}-{hashlib.sha256(''.join(made_of).encode()).hexdigest()[:12]}"
+    by_path = {file.path: file for file in payload}
+    sums = by_path["SHA256SUMS"].read().decode().splitlines(keepends=True)
+    made_of = "".join(line for line in sums if _MADE_OF.search(line))
+    return f"{facts_of(by_path['payload.conf'])['version']}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+
+
+def facts_of(conf: PayloadFile) -> dict[str, str]:
+    """Return the values of a ``payload.conf``."""
+    return dict(line.split("=", 1) for line in conf.read().decode().splitlines())
 
 
 def total_bytes(payload: Iterable[PayloadFile]) -> int:

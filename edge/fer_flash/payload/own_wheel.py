@@ -14,7 +14,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 import tempfile
 import zipfile
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -23,17 +22,13 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
+from fer_flash.payload.pip import pip_command
 
 _DATE = (2020, 2, 2, 0, 0, 0)
 """Date of every file in a wheel, so that equal files give equal bytes; also hatchling's default."""
 _READABLE = 0o100644 << 16
 _OF_THE_INSTALLER = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json")
 _BUILD_SECONDS = 600.0
-
-
-def own_wheel(folder: Path) -> Path:
-    """Make FER-Edge's own wheel in ``folder``. Raises what ``make_wheel`` raises."""
-    return make_wheel("fer-edge", folder)
 
 
 def make_wheel(name: str, folder: Path) -> Path:
@@ -66,18 +61,7 @@ def _checkout(installed: Distribution) -> Path | None:
 
 
 def _build(checkout: Path, folder: Path) -> Path:
-    if importlib.util.find_spec("pip") is None:
-        raise InputError(f"building the wheel of {checkout} needs pip: {sys.executable} -m ensurepip")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--no-input",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-    ]
+    command = pip_command("wheel", f"building the wheel of {checkout} needs pip")
     if importlib.util.find_spec("hatchling") is not None:
         command.append("--no-build-isolation")  # otherwise pip downloads hatchling
     with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as passing:

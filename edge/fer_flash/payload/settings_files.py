@@ -81,7 +81,7 @@ def _named_files(config: Path, settings: RuntimeSettings) -> list[PayloadFile]:
     for key, value in {"mqtt.password_file": settings.mqtt.password_file, **tokens}.items():
         if value is None:
             continue
-        path, data = _beside(config, key, value, f'use a name without a folder, as in {key.split(".")[1]} = "secret"')
+        path, data = _beside(config, key, value)
         secret = secret_in(data, str(path), key)
         if key == "web.token_file" and len(secret) < MIN_TOKEN_LENGTH:
             raise ConfigError(
@@ -91,15 +91,13 @@ def _named_files(config: Path, settings: RuntimeSettings) -> list[PayloadFile]:
             credentials.append(f"LoadCredential={value}:{SETTINGS_FOLDER / value}\n")
         found[path.name] = PayloadFile(f"secrets/{path.name}", data, secret=True)
     if settings.mqtt.key_file is not None:
-        path, data = _beside(
-            config, "mqtt.key_file", settings.mqtt.key_file, f"name it {SETTINGS_FOLDER}/…", bare=False
-        )
+        path, data = _beside(config, "mqtt.key_file", settings.mqtt.key_file, bare=False)
         found[path.name] = PayloadFile(f"secrets/{path.name}", data, secret=True)
     public = {"mqtt.ca_file": settings.mqtt.ca_file, "mqtt.cert_file": settings.mqtt.cert_file}
     for key, value in {**public, "webhook.ca_file": settings.webhook.ca_file}.items():
         # Other folders are for certificates of the system.
         if value is not None and PurePosixPath(value).parent == SETTINGS_FOLDER:
-            path, data = _beside(config, key, value, "", bare=False)
+            path, data = _beside(config, key, value, bare=False)
             if path.name in found and found[path.name].secret:
                 raise ConfigError(f"{config}: {key}: {path.name} is a secret elsewhere in the settings")
             found[path.name] = PayloadFile(f"certificates/{path.name}", data)
@@ -111,10 +109,15 @@ def _named_files(config: Path, settings: RuntimeSettings) -> list[PayloadFile]:
     return list(found.values())
 
 
-def _beside(config: Path, key: str, value: str, advice: str, *, bare: bool = True) -> tuple[Path, bytes]:
-    """Return the path and the content of the file that ``value`` refers to on the device. Raises ConfigError."""
+def _beside(config: Path, key: str, value: str, *, bare: bool = True) -> tuple[Path, bytes]:
+    """Return the path and the content of the file that ``value`` refers to on the device. Raises ConfigError.
+
+    ``bare`` allows a name without a folder.
+    """
     named = PurePosixPath(value)
     if named.parent != SETTINGS_FOLDER and not (bare and named.name == value):
+        name_only = f'use a name without a folder, as in {key.split(".")[1]} = "secret"'
+        advice = name_only if bare else f"name it {SETTINGS_FOLDER}/…"
         raise ConfigError(f"{config}: {key}: {value} is not in a folder that the device has for it; {advice}")
     name = named.name
     if not _FILE_NAME.fullmatch(name) or name in _TAKEN or name.endswith(_TAKEN_ENDINGS):

@@ -6,12 +6,10 @@ packaging.python.org, "File name convention"), so the cache folder needs no inde
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from fer_edge.errors import CheckFailedError, InputError, OutputError
 from fer_edge.model.bundle import file_sha256
 from fer_edge.system.user_folders import cache_folder
 from fer_flash.meter import size
+from fer_flash.payload.pip import pip_command
 from fer_flash.payload.releases import Pin, Release
 
 _GLIBC = ("2014", "_2_17", "_2_27", "_2_28")
@@ -96,37 +95,33 @@ def _fits(file_name: str, pin: Pin, release: Release, machine: str) -> bool:
 
 def _fetch(pin: Pin, release: Release, machine: str, folder: Path) -> Path:
     """Download a wheel; it gets its name in ``folder`` only after it is complete and checked."""
-    if importlib.util.find_spec("pip") is None:
-        raise InputError(f"downloading wheels needs pip in this environment: {sys.executable} -m ensurepip")
+    command = pip_command("download", "downloading wheels needs pip in this environment")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as passing:
             (listed := Path(passing) / "requirements.txt").write_text(pin.as_requirement() + "\n", encoding="utf-8")
-            _download(pin, [*_system_words(release, machine), "--dest", passing, "--requirement", str(listed)])
+            _download(
+                pin, [*command, *_system_words(release, machine), "--dest", passing, "--requirement", str(listed)]
+            )
             wheel = find_wheel(Path(passing), pin, release, machine)
             # pip has checked the hash already; do not rely on it.
             if wheel is None or file_sha256(wheel) not in pin.sha256:
                 raise CheckFailedError(f"pip downloaded no {pin.name} {pin.version} for {machine} that is in the lock")
             shutil.move(wheel, folder / wheel.name)
             return folder / wheel.name
-    except CheckFailedError:
-        raise
-    except InputError:
-        raise
     except OSError as error:
         raise OutputError(f"{folder}: cannot write wheels there: {error.strerror}") from None
 
 
 def _system_words(release: Release, machine: str) -> list[str]:
-    words = ["--implementation=cp", f"--python-version={release.python}"]
+    words = ["--require-hashes", "--only-binary=:all:", "--retries=2", "--implementation=cp"]
+    words += [f"--python-version={release.python}"]
     words += [f"--abi={abi}" for abi in (f"cp{release.python.replace('.', '')}", "abi3", "none")]
     return words + [f"--platform=manylinux{glibc}_{machine}" for glibc in _GLIBC]
 
 
-def _download(pin: Pin, words: Sequence[str]) -> None:
+def _download(pin: Pin, command: Sequence[str]) -> None:
     """Run pip. Raises InputError with pip's error message."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
-    command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--retries=2", *words]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False, env=_environment()

@@ -7,10 +7,10 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 
 from __future__ import annotations
 
-import functools
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 
 from fer_edge.sinks.event_json import json_bytes
 from fer_edge.sinks.mqtt.topics import Topics
@@ -18,6 +18,8 @@ from fer_edge.status import ModelStatus
 
 BIRTH = b"online"
 """Published by Home Assistant at ``<prefix>/status`` after it has started (birth message)."""
+_MEASUREMENT = {"state_class": "measurement"}
+_DIAGNOSTIC = {"entity_category": "diagnostic"}
 
 
 def status_topic(prefix: str) -> str:
@@ -25,106 +27,73 @@ def status_topic(prefix: str) -> str:
     return f"{prefix}/status"
 
 
-def device_config(prefix: str, topics: Topics, model: ModelStatus) -> dict[str, bytes]:
-    """Return the payload of each discovery topic of the device's own entities."""
-    about = {"state_topic": topics.state, "entity_category": "diagnostic"}
-    entities = _Entities(prefix, topics, model)
-    entities.add(
-        "sensor",
-        "temperature",
-        "Temperature",
-        {
-            **about,
-            "value_template": "{{ value_json.temperature }}",
-            "device_class": "temperature",
-            "unit_of_measurement": "°C",
-            "state_class": "measurement",
+def discovery(prefix: str, topics: Topics, model: ModelStatus, sources: Iterable[str]) -> dict[str, bytes]:
+    """Return the payload of each discovery topic of the device and its ``sources``.
+
+    With privacy ``aggregate``, a source has counts and fps only.
+    """
+    device_id, ours = f"fer-edge_{_identifier(topics.device)}", version("fer-edge")
+    common = {
+        "availability": [{"topic": topics.of("availability")}],
+        "qos": 1,
+        "device": {
+            "identifiers": [device_id],
+            "name": topics.device,
+            "manufacturer": "FER-Edge",
+            "model": f"{model.name} {model.version} {model.variant}".strip() or "FER-Edge",
+            "sw_version": ours,
         },
-    )
-    entities.add(
-        "binary_sensor",
-        "throttled",
-        "Throttled",
-        {
-            **about,
-            "value_template": "{{ 'ON' if value_json.throttled else 'OFF' }}",
-            "device_class": "problem",
-            "json_attributes_topic": topics.state,
-        },
-    )
-    return entities.payloads
+        "origin": {"name": "FER-Edge", "sw_version": ours},
+    }
+    payloads: dict[str, bytes] = {}
+
+    def add(component: str, entity: str, name: str, state_topic: str, value: str, config: Mapping[str, object]) -> None:
+        key = _identifier(entity)
+        about = {"name": name, "unique_id": f"{device_id}_{key}", "state_topic": state_topic}
+        whole = {**common, **about, "value_template": f"{{{{ {value} }}}}", **config}
+        payloads[f"{prefix}/{component}/{device_id}/{key}/config"] = json_bytes(whole)
+
+    state = topics.of("state")
+    celsius = {"device_class": "temperature", "unit_of_measurement": "°C", **_MEASUREMENT, **_DIAGNOSTIC}
+    add("sensor", "temperature", "Temperature", state, "value_json.temperature", celsius)
+    throttled = "'ON' if value_json.throttled else 'OFF'"
+    problem = {"device_class": "problem", "json_attributes_topic": state, **_DIAGNOSTIC}
+    add("binary_sensor", "throttled", "Throttled", state, throttled, problem)
+    for source in sources:
+        for what, state_topic, value, config in _source_entities(topics, source):
+            add("sensor", f"{source}_{what.replace(' ', '_')}", f"{source} {what}", state_topic, value, config)
+    return payloads
 
 
-def source_config(prefix: str, topics: Topics, model: ModelStatus, source: str) -> dict[str, bytes]:
-    """Return the payload of each discovery topic of ``source``; with privacy ``aggregate``, counts and fps only."""
-    entities = _Entities(prefix, topics, model)
-    here = {"state_topic": topics.source_state(source)}
+def _source_entities(topics: Topics, source: str) -> list[tuple[str, str, str, Mapping[str, object]]]:
+    """Return name, state topic, value and further configuration of each entity of ``source``."""
+    state, counts = topics.of(source, "state"), topics.of(source, "counts")
+    fps = ("fps", state, "value_json.fps", {"unit_of_measurement": "fps", **_MEASUREMENT, **_DIAGNOSTIC})
     if topics.aggregate:
-        counts = {"state_topic": topics.counts(source), "state_class": "measurement"}
-        appeared = {"value_template": "{{ value_json.counts.appeared }}", "icon": "mdi:account-arrow-right"}
-        seconds = {
-            "json_attributes_topic": topics.counts(source),
+        attributes = {
+            "json_attributes_topic": counts,
             "json_attributes_template": "{{ value_json.counts | tojson }}",
+            "icon": "mdi:account-arrow-right",
         }
-        most = {"value_template": "{{ value_json.counts.most_at_once }}", "icon": "mdi:account-group"}
-        entities.add("sensor", f"{source}_appeared", f"{source} appeared", {**counts, **appeared, **seconds})
-        entities.add("sensor", f"{source}_most_at_once", f"{source} most at once", {**counts, **most})
-    else:
-        seen = {**here, **_while_watching(topics, source)}
-        percent = "{{ (100 * value_json.confidence) | round | int if value_json.confidence is not none else none }}"
-        emotion = {"value_template": "{{ value_json.emotion }}", "icon": "mdi:emoticon-outline"}
-        sure = {"value_template": percent, "unit_of_measurement": "%", "state_class": "measurement"}
-        faces = {"value_template": "{{ value_json.faces }}", "state_class": "measurement", "icon": "mdi:account-group"}
-        entities.add("sensor", f"{source}_emotion", f"{source} emotion", {**seen, **emotion})
-        entities.add("sensor", f"{source}_confidence", f"{source} confidence", {**seen, **sure})
-        entities.add("sensor", f"{source}_faces", f"{source} faces", {**seen, **faces})
-    fps = {"value_template": "{{ value_json.fps }}", "unit_of_measurement": "fps", "state_class": "measurement"}
-    entities.add("sensor", f"{source}_fps", f"{source} fps", {**here, **fps, "entity_category": "diagnostic"})
-    return entities.payloads
-
-
-def _while_watching(topics: Topics, source: str) -> dict[str, object]:
-    """Return the configuration that makes the entities of ``source`` unavailable while its camera is lost."""
+        most = {"icon": "mdi:account-group"}
+        return [
+            ("appeared", counts, "value_json.counts.appeared", {**attributes, **_MEASUREMENT}),
+            ("max at once", counts, "value_json.counts.max_at_once", {**most, **_MEASUREMENT}),
+            fps,
+        ]
+    # Unavailable while the camera is lost.
     watching = {
-        "topic": topics.source_state(source),
+        "topic": state,
         "value_template": "{{ 'online' if value_json.state in ['watching', 'dark'] else 'offline' }}",
     }
-    return {"availability": [{"topic": topics.availability}, watching], "availability_mode": "all"}
-
-
-class _Entities:
-    """Collect the configuration of a device's entities in ``payloads``, by topic."""
-
-    def __init__(self, prefix: str, topics: Topics, model: ModelStatus) -> None:
-        self.payloads: dict[str, bytes] = {}
-        ours = _our_version()
-        self._prefix = prefix
-        self._id = f"fer-edge_{_identifier(topics.device)}"
-        self._common: dict[str, object] = {
-            "availability": [{"topic": topics.availability}],
-            "qos": 1,
-            "device": {
-                "identifiers": [self._id],
-                "name": topics.device,
-                "manufacturer": "FER-Edge",
-                "model": f"{model.name} {model.version} {model.variant}".strip() or "FER-Edge",
-                "sw_version": ours,
-            },
-            "origin": {"name": "FER-Edge", "sw_version": ours},
-        }
-
-    def add(self, component: str, entity: str, name: str, config: Mapping[str, object]) -> None:
-        """Add one entity."""
-        key = _identifier(entity)
-        whole = {"name": name, "unique_id": f"{self._id}_{key}", **self._common, **config}
-        self.payloads[f"{self._prefix}/{component}/{self._id}/{key}/config"] = json_bytes(whole)
-
-
-@functools.cache
-def _our_version() -> str:
-    from importlib.metadata import version
-
-    return version("fer-edge")
+    seen = {"availability": [{"topic": topics.of("availability")}, watching], "availability_mode": "all"}
+    percent = "(100 * value_json.confidence) | round | int if value_json.confidence is not none else none"
+    return [
+        ("emotion", state, "value_json.emotion", {**seen, "icon": "mdi:emoticon-outline"}),
+        ("confidence", state, percent, {**seen, "unit_of_measurement": "%", **_MEASUREMENT}),
+        ("faces", state, "value_json.faces", {**seen, "icon": "mdi:account-group", **_MEASUREMENT}),
+        fps,
+    ]
 
 
 def _identifier(name: str) -> str:

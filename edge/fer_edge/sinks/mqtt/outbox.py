@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fer_edge.sinks.pace import POLL_S, Pace
+from fer_edge.sinks.base import POLL_S, Pace
 
 WINDOW = 20
 """Maximum number of messages in flight (sent and not yet acknowledged)."""
@@ -39,13 +39,13 @@ class Outbox:
     before older ones. This queue therefore keeps the messages and passes them to paho only while it is connected.
 
     Args:
-        hold: Maximum number of messages, not counting those in flight.
+        max_queued: Maximum number of messages, not counting those in flight.
         pace: Whether ``put`` drops the oldest message not in flight when the queue is full (live), or waits for room.
         wake: Called after ``put``, without a lock held.
     """
 
-    def __init__(self, hold: int, *, pace: Pace, wake: Callable[[], None]) -> None:
-        self._hold, self._pace, self._wake = hold, pace, wake
+    def __init__(self, max_queued: int, *, pace: Pace, wake: Callable[[], None]) -> None:
+        self._max_queued, self._pace, self._wake = max_queued, pace, wake
         self._changed = threading.Condition()
         self._messages: deque[Message] = deque()
         self._in_flight: deque[Delivery] = deque()
@@ -59,13 +59,13 @@ class Outbox:
     def put(self, message: Message) -> None:
         """Queue ``message`` until it is acknowledged. After ``close`` it is dropped and counted."""
         with self._changed:
-            while len(self._messages) >= self._hold and not self._closed and self._pace.waits():
+            while len(self._messages) >= self._max_queued and not self._closed and self._pace.waits():
                 self._changed.wait(POLL_S)
             if self._closed:
                 self.dropped += 1
                 return
             self._messages.append(message)
-            if len(self._messages) - len(self._in_flight) > self._hold and not self._pace.waits():
+            if len(self._messages) - len(self._in_flight) > self._max_queued and not self._pace.waits():
                 del self._messages[len(self._in_flight)]
                 self.dropped += 1
         self._wake()
@@ -80,7 +80,7 @@ class Outbox:
         with self._changed:
             self._connected = False
             self._in_flight.clear()
-            while len(self._messages) > self._hold and not self._pace.waits():
+            while len(self._messages) > self._max_queued and not self._pace.waits():
                 self._messages.popleft()
                 self.dropped += 1
 

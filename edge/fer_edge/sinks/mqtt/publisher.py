@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 from fer_edge.sinks.mqtt import home_assistant
 from fer_edge.sinks.mqtt.topics import OFFLINE, ONLINE, Topics
 from fer_edge.status import StatusBoard
-
-if TYPE_CHECKING:
-    from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 QOS = 1
 STATES_EVERY_S = 1.0
@@ -25,7 +23,7 @@ class Publisher:
     """
 
     def __init__(self, topics: Topics, board: StatusBoard, discovery_prefix: str | None) -> None:
-        self.topics = topics
+        self._topics = topics
         self._board, self._prefix = board, discovery_prefix
         self._lock = threading.Lock()
         self._published: dict[str, bytes] = {}
@@ -40,7 +38,7 @@ class Publisher:
             client.subscribe(topic, QOS)
         with self._lock:
             self._forget()
-            self._publish(client, {self.topics.availability: ONLINE})
+            self._publish(client, {self._topics.of("availability"): ONLINE})
             self._publish_changes(client)
 
     def publish_changes(self, client: Client) -> None:
@@ -53,7 +51,7 @@ class Publisher:
         """Publish the last states, then ``offline``; return the latter's delivery."""
         with self._lock:
             self._publish_changes(client)
-        return client.publish(self.topics.availability, OFFLINE, QOS, retain=True)
+        return client.publish(self._topics.of("availability"), OFFLINE, QOS, retain=True)
 
     def _publish_changes(self, client: Client) -> None:
         self._next_at = time.monotonic() + STATES_EVERY_S
@@ -61,11 +59,8 @@ class Publisher:
         described = status.model, [source.name for source in status.sources]
         if self._prefix is not None and described != self._described:
             self._described = described
-            configs = home_assistant.device_config(self._prefix, self.topics, status.model)
-            for source in status.sources:
-                configs |= home_assistant.source_config(self._prefix, self.topics, status.model, source.name)
-            self._publish(client, configs)
-        self._publish(client, self.topics.states(status))
+            self._publish(client, home_assistant.discovery(self._prefix, self._topics, *described))
+        self._publish(client, self._topics.states(status))
 
     def _home_assistant_status(self, client: Client, data: object, message: MQTTMessage) -> None:
         if message.payload == home_assistant.BIRTH:

@@ -1,89 +1,293 @@
-"""The MQTT sink: events and states."""
+"""The MQTT sink: events and states, published in paho's network thread.
+
+This module imports paho; import it only where MQTT is used. paho connects, pings and reconnects. Added here is what it
+lacks: a thread that survives an exception, the reason of a failed attempt, random and growing waits after connections
+that are lost soon, a limit for acknowledgements, and closing in bounded time. See ``outbox`` for the queue.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
+import sys
+import threading
+import time
 
-from fer_edge.errors import OutputError
-from fer_edge.protocols import ClosingSink
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from fer_edge.errors import reason_of
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sinks.base import ManagedSink
-from fer_edge.sinks.event_json import event_to_json, json_bytes
-from fer_edge.sinks.mqtt.broker import broker_of
-from fer_edge.sinks.mqtt.outbox import Message
-from fer_edge.sinks.mqtt.publisher import Publisher
-from fer_edge.sinks.mqtt.topics import Topics
-from fer_edge.sinks.pace import Pace
+from fer_edge.settings.secret_files import read_secret
+from fer_edge.settings.service import MqttSettings
+from fer_edge.sinks.base import ManagedSink, Pace, report_lost
+from fer_edge.sinks.event_json import encode_json
+from fer_edge.sinks.mqtt.outbox import Message, Outbox
+from fer_edge.sinks.mqtt.publisher import QOS, Publisher
+from fer_edge.sinks.mqtt.topics import OFFLINE, Topics
+from fer_edge.sinks.queued import FIRST_RETRY_S
+from fer_edge.sinks.tls import tls_context
 from fer_edge.status import SinkStatus, StatusBoard
-from fer_edge.system.extras import require_extra
 from fer_edge.system.messages import print_message
-from fer_edge.types import EmotionEvent, FrameResult
+from fer_edge.system.timing import Backoff
+from fer_edge.types import EmotionEvent
+
+_CONNECT_TIMEOUT_S = 10.0
+"""Limit for the TCP connection, and again for the TLS handshake. The broker's answer is limited by the keepalive."""
+_ACKNOWLEDGE_TIMEOUT_S = 30.0
+"""Limit for an acknowledgement. A broker may answer pings and still not acknowledge messages."""
+_STABLE_S = 20.0
+"""A connection that lasted this long was a good one; one that is lost sooner makes the next retry wait longer."""
+_CLOSING_RETRY_S = 0.1
+_GOODBYE_S = 1.0
+"""Limit for publishing ``offline``, and again for closing the connection."""
 
 
-class MqttSink(ClosingSink):
+class MqttSink(ManagedSink):
     """Publish events, and the states on ``board``, to the broker of ``settings.mqtt`` with QoS 1.
 
     Events are held until the broker acknowledges them, and are sent in order. After an outage, those that were in
     flight are sent again.
 
+    paho's network thread (``loop_start``) connects, watches the keepalive and reconnects: after 1 s at first, then
+    twice as long after each failure, up to ``recovery.retry_max_s``. Messages are published by the thread that emits
+    them, and by paho's thread whenever there is room for more; publishing never blocks.
+
     Raises:
-        MissingExtraError: if paho is not installed.
         ConfigError: if a password file or certificate cannot be used.
     """
 
     def __init__(self, settings: RuntimeSettings, board: StatusBoard, *, pace: Pace) -> None:
-        require_extra("mqtt")
-        from fer_edge.sinks.mqtt.connection import Connection
-
-        mqtt, self._pace = settings.mqtt, pace
+        mqtt, self._pace, self._max_retry_s = settings.mqtt, pace, settings.recovery.retry_max_s
         self._topics = Topics(mqtt.topic, mqtt.device or socket.gethostname(), settings.output.privacy == "aggregate")
-        publisher = Publisher(self._topics, board, mqtt.discovery_prefix if mqtt.home_assistant else None)
-        broker, max_retry_s = broker_of(mqtt, self._topics.device), settings.recovery.retry_max_s
-        self._connection = Connection(
-            broker, publisher, hold=mqtt.max_queued_messages, max_retry_s=max_retry_s, pace=pace
-        )
+        self._publisher = Publisher(self._topics, board, mqtt.discovery_prefix if mqtt.home_assistant else None)
+        host, port = mqtt.host or "", mqtt.broker_port
+        self._where = f"{host}:{port}"
+        # The same after a restart: a broker that has not noticed the end of the old connection then closes it, and
+        # publishes its last will before the new connection publishes ``online``.
+        self._client_id = f"fer-edge-{self._topics.device}"
+        self._outbox = Outbox(mqtt.max_queued_messages, pace=pace, wake=self._send)
+        self._problem: str | None = f"{self._where}: not connected yet"
+        self._backoff = Backoff(FIRST_RETRY_S, self._max_retry_s)
+        self._attempting = self._reported = self._leaving = False
+        self._connected_at: float | None = None
+        self._cause: str | None = None
+        self._short_lived = 0
+        self._closing_since: float | None = None
+        self._disconnected = threading.Event()
+        self._client = self._new_client(mqtt)
+        self._client.connect_async(host, port, mqtt.keepalive_s)
+        self._client.loop_start()
 
     def emit(self, event: EmotionEvent) -> None:
         """Queue ``event`` for the broker."""
-        outbox = self._connection.outbox
-        payload = json_bytes(event_to_json(event))
-        outbox.put(Message(self._topics.events(event.source), payload))
+        payload = encode_json(event)
+        self._outbox.put(Message(self._topics.of(event.source, "events"), payload))
         if event.counts is not None:
-            outbox.put(Message(self._topics.counts(event.source), payload, retain=True))
-
-    def record(self, result: FrameResult) -> None:
-        """Do nothing: states are read from the board."""
+            self._outbox.put(Message(self._topics.of(event.source, "counts"), payload, retain=True))
 
     def status(self) -> SinkStatus:
         """Return the connection's state and the number of messages sent, waiting and dropped."""
-        outbox, problem = self._connection.outbox, self._connection.problem
+        outbox, problem = self._outbox, self._problem
         return SinkStatus("mqtt", problem is None, problem, outbox.sent, len(outbox), outbox.dropped)
 
     def start_closing(self) -> None:
         """Accept no more events; send those held."""
-        self._connection.start_closing()
+        if self._closing_since is None:
+            self._closing_since = time.monotonic()
+            self._outbox.close()
+            self._client.closing.set()
 
     def close(self) -> None:
-        """Send the events held, publish ``offline`` and disconnect; see ``Connection.close``.
+        """Send the events held, publish the last states and ``offline``, and disconnect. Idempotent.
 
-        Lost events are reported.
+        Waits at most ``pace.drain_s`` seconds for the events; if not live, as long as any is acknowledged within that
+        time. Gives up at once if an attempt to connect fails while closing. Lost events are reported.
 
         Raises:
             OutputError: if events were lost and the pace is not live.
         """
-        lost = self._connection.close()
+        self.start_closing()
+        if self._leaving:
+            return
+        assert self._closing_since is not None
+        deadline, sent = self._closing_since + self._pace.drain_s, self._outbox.sent
+        while not self._outbox.wait_until_sent(deadline - time.monotonic()):
+            if self._pace.live or self._outbox.sent == sent:
+                break
+            deadline, sent = time.monotonic() + self._pace.drain_s, self._outbox.sent
+        self._leaving = True
+        if self._client.is_connected():
+            with contextlib.suppress(RuntimeError, ValueError):  # the connection was lost at this moment
+                self._publisher.leave(self._client).wait_for_publish(_GOODBYE_S)
+        # Not ``loop_stop``: it waits for paho's thread, which may be resolving a name. After ``disconnect`` the thread
+        # ends on its own.
+        if self._client.disconnect() == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._disconnected.wait(_GOODBYE_S):
+            self._client.hang_up()
+        lost = self._outbox.clear()
         if lost:
-            problem = self._connection.problem or "the broker did not acknowledge all messages in time"
-            message = f"mqtt: {problem}; {lost} message{'s were' if lost > 1 else ' was'} lost"
-            if not self._pace.live:
-                raise OutputError(message)
-            print_message(message)
+            problem = self._problem or "the broker did not acknowledge all messages in time"
+            report_lost(f"mqtt: {problem}", lost, "message", fail=not self._pace.live)
+
+    def _new_client(self, settings: MqttSettings) -> _Client:
+        client = _Client(self, self._client_id)
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(0)  # unlimited: the outbox has its own limit
+        client.will_set(self._topics.of("availability"), OFFLINE, QOS, retain=True)
+        password_file = settings.password_file
+        password = None if password_file is None else read_secret(password_file, "mqtt.password_file")
+        if settings.username is not None:
+            client.username_pw_set(settings.username, password)
+        if settings.tls:
+            client.tls_set_context(tls_context("mqtt", settings.ca_file, settings.cert_file, settings.key_file))
+        client.on_pre_connect = self._on_pre_connect
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        return client
+
+    def _send(self) -> None:
+        while self._outbox.send_next(self._publish):
+            pass
+
+    def _publish(self, message: Message) -> MQTTMessageInfo | None:
+        delivery = self._client.publish(message.topic, message.payload, QOS, retain=message.retain)
+        return delivery if delivery.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+    def _maintain(self) -> None:
+        """Do periodic work. paho's thread calls this after each network event, or after 1 s, while connected."""
+        self._outbox.remove_acknowledged()
+        if not self._leaving:
+            self._publisher.publish_changes(self._client)
+        self._send()
+        if self._outbox.unanswered_s() > _ACKNOWLEDGE_TIMEOUT_S:
+            self._cause = "the broker does not acknowledge messages"
+            self._client.hang_up()
+
+    def _crashed(self, error: Exception) -> None:
+        connecting = self._client.socket() is None
+        self._lost(f"cannot connect: {_reason(error)}" if connecting else f"{type(error).__name__}: {_reason(error)}")
+
+    def _lost(self, problem: str) -> None:
+        """Handle the end of a connection or of an attempt to connect. paho will try again."""
+        self._outbox.remove_acknowledged()
+        self._outbox.disconnected()
+        if self._leaving:
+            self._disconnected.set()
+        if self._leaving or not self._attempting:  # paho may report the end of one connection twice
+            return
+        self._attempting = False
+        connected_at, self._connected_at = self._connected_at, None
+        if connected_at is not None:
+            short = time.monotonic() - connected_at < _STABLE_S
+            self._short_lived = self._short_lived + 1 if short else 0
+            if self._short_lived > 1:
+                problem += f"; is another client named {self._client_id}? Set mqtt.device"
+            # Not the shortest wait after every connection: two clients with the same name would then disconnect each
+            # other every second.
+            doublings = min(max(0, self._short_lived - 1), 12)
+            self._backoff = Backoff(min(FIRST_RETRY_S * 2**doublings, self._max_retry_s), self._max_retry_s)
+        elif self._closing_since is not None:
+            self._outbox.abandon()
+        problem = f"{self._where}: {problem}"
+        if problem != self._problem:
+            print_message(f"mqtt: {problem}")
+            self._reported = True
+        self._problem = problem
+
+    def _on_pre_connect(self, client: Client, data: object) -> None:
+        self._attempting, self._cause = True, None
+
+    def _on_connect(
+        self, client: Client, data: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if code.is_failure:
+            self._cause = f"the broker refuses the connection: {code}"
+            return
+        if self._leaving:  # an attempt that was under way when the sink was closed
+            client.disconnect()
+            return
+        self._connected_at = time.monotonic()
+        self._outbox.disconnected()
+        self._client.drop_out_messages()  # paho would send them after those that are published below
+        self._publisher.start(client)
+        self._problem = None
+        if self._reported:
+            self._reported = False
+            dropped = self._outbox.dropped
+            print_message(
+                f"mqtt: {self._where}: connected" + (f"; {dropped} messages dropped so far" if dropped else "")
+            )
+        self._outbox.connected()
+        self._send()
+
+    def _on_connect_fail(self, client: Client, data: object) -> None:
+        # paho passes no reason, but calls this from its ``except`` block.
+        error = sys.exc_info()[1]
+        self._lost("cannot connect" if error is None else f"cannot connect: {_reason(error)}")
+
+    def _on_disconnect(
+        self, client: Client, data: object, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if self._connected_at is None:
+            self._lost(self._cause or "accepts the connection, but does not answer as an MQTT broker does")
+        else:
+            self._lost(f"the connection is lost: {self._cause or code}")
 
 
-def open_mqtt(settings: RuntimeSettings, board: StatusBoard, pace: Pace) -> ManagedSink | None:
-    """Open the sink of ``[mqtt]``; None if no broker is set. Raises ConfigError and MissingExtraError."""
-    if settings.mqtt.host is None:
-        return None
-    sink = MqttSink(settings, board, pace=pace)
-    board.watch_sink(sink.status)
-    return sink
+class _Client(Client):
+    """paho's client of ``sink``, with what its thread lacks: periodic work, surviving an exception, fast closing."""
+
+    def __init__(self, sink: MqttSink, client_id: str) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=MQTTv311)
+        self._sink = sink
+        self.closing = threading.Event()
+        """Set when the connection is to be closed: an attempt to connect is then made at once."""
+
+    def loop_misc(self) -> MQTTErrorCode:
+        """Also do the periodic work of the sink while connected."""
+        code = super().loop_misc()
+        if code == MQTTErrorCode.MQTT_ERR_SUCCESS and self.is_connected():
+            self._sink._maintain()
+        return code
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
+        """Treat an exception as a lost connection, instead of ending the thread with a traceback.
+
+        paho handles malformed packets and OSError, but not a host name that cannot be encoded, nor a connection that
+        fails while it retries with an older protocol.
+        """
+        while True:
+            try:
+                return super().loop_forever(timeout, retry_first_connection)
+            except Exception as error:  # noqa: BLE001 - see above
+                self._sink._crashed(error)
+                # Closed, not shut down: the loop would handle the same packet again before it read from the socket.
+                connection = self.socket()
+                if connection is not None:
+                    connection.close()
+
+    def _reconnect_wait(self) -> None:
+        """Wait between two attempts, but not while closing: the broker may be back, and events still wait for it."""
+        if self.closing.is_set():  # the attempt made at once has failed: ``close`` is about to give up
+            time.sleep(_CLOSING_RETRY_S)
+        else:
+            # Random, so that devices that lose their broker at the same moment do not all return at the same moment.
+            self.closing.wait(self._sink._backoff.take() * random.uniform(0.75, 1.0))
+
+    def hang_up(self) -> None:
+        """Shut the socket down, so that paho's loop finds the connection lost."""
+        connection = self.socket()
+        if isinstance(connection, socket.socket):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _reason(error: BaseException) -> str:
+    certificate = getattr(error, "verify_message", None)
+    if certificate:
+        return f"its certificate is not accepted: {certificate}"
+    return reason_of(error)

@@ -1,4 +1,13 @@
-"""The MQTT topics of a device and the payloads of its states."""
+"""The MQTT topics of a device and the payloads of its states.
+
+::
+
+    <base>/<device>/availability        online or offline
+    <base>/<device>/state               state of the device
+    <base>/<device>/<source>/events     events of a source
+    <base>/<device>/<source>/state      state of a source
+    <base>/<device>/<source>/counts     newest counts of a source
+"""
 
 from __future__ import annotations
 
@@ -20,38 +29,15 @@ class Topics:
     device: str
     aggregate: bool
 
-    @property
-    def root(self) -> str:
-        """The prefix of all topics."""
-        return f"{self.base}/{topic_level(self.device)}"
-
-    @property
-    def availability(self) -> str:
-        """Topic of ``online`` or ``offline``."""
-        return f"{self.root}/availability"
-
-    @property
-    def state(self) -> str:
-        """Topic of the device's state."""
-        return f"{self.root}/state"
-
-    def events(self, source: str) -> str:
-        """Return the topic of the events of ``source``."""
-        return f"{self.root}/{topic_level(source)}/events"
-
-    def source_state(self, source: str) -> str:
-        """Return the topic of the state of ``source``."""
-        return f"{self.root}/{topic_level(source)}/state"
-
-    def counts(self, source: str) -> str:
-        """Return the topic of the newest counts of ``source``."""
-        return f"{self.root}/{topic_level(source)}/counts"
+    def of(self, *names: str) -> str:
+        """Return the topic with the levels ``names`` below the device."""
+        return "/".join((self.base, *map(topic_level, (self.device, *names))))
 
     def states(self, status: DaemonStatus) -> dict[str, bytes]:
         """Return the current payload of each state topic."""
-        payloads = {self.state: json_bytes(_device_state(status.sources, status.chip))}
+        payloads = {self.of("state"): json_bytes(_device_state(status.sources, status.chip))}
         for source in status.sources:
-            payloads[self.source_state(source.name)] = json_bytes(_source_state(source, aggregate=self.aggregate))
+            payloads[self.of(source.name, "state")] = json_bytes(_source_state(source, aggregate=self.aggregate))
         return payloads
 
 

@@ -103,12 +103,7 @@ def picture_size(width: int | None, height: int | None, modes: Sequence[SensorMo
     return max(2, width - width % 2), max(2, height - height % 2)
 
 
-def has_modes(camera: Any) -> bool:
-    """Return whether libcamera configures the sensor of ``camera``, a Picamera2; it does not for USB cameras."""
-    return "ColorFilterArrangement" in camera.camera_properties
-
-
-def mode_sizes(camera: Any) -> list[tuple[tuple[int, int], int]]:
+def _mode_sizes(camera: Any) -> list[tuple[tuple[int, int], int]]:
     """Return size and bits per pixel of each mode of ``camera``, a Picamera2, without configuring it."""
     import libcamera
 
@@ -121,15 +116,15 @@ def mode_sizes(camera: Any) -> list[tuple[tuple[int, int], int]]:
     return listed
 
 
-def read_modes(camera: Any, sizes: Sequence[tuple[tuple[int, int], int]]) -> list[SensorMode]:
-    """Read the rate and field of the modes ``sizes`` of ``camera``, a Picamera2 that is not running; reconfigures it.
+def read_modes(camera: Any) -> list[SensorMode]:
+    """Read the modes of ``camera``, a Picamera2 that is not running; reconfigures it.
 
     The field of a mode is known only after it is configured. Picamera2's own ``sensor_modes`` allocates four raw
     pictures for each mode to do that, 74 MB of contiguous memory for an imx477, which small Pis do not have; this
     function allocates one small picture.
     """
     modes = []
-    for size, bit_depth in sizes:
+    for size, bit_depth in _mode_sizes(camera):
         sensor = {"output_size": size, "bit_depth": bit_depth}
         try:
             camera.configure(

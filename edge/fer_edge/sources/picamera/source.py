@@ -20,16 +20,14 @@ from typing import Any
 import numpy as np
 
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import DEFAULT_FPS, capture_time
+from fer_edge.sources.base import DEFAULT_FPS, NumberedSource, capture_time
 from fer_edge.sources.opening import Unopened
 from fer_edge.sources.picamera.sensor_modes import (
     SensorMode,
     choose_mode,
     full_field,
-    has_modes,
-    mode_sizes,
     picture_size,
     read_modes,
 )
@@ -84,13 +82,12 @@ def camera_of(uri: str) -> int | str | None:
     return match["id"] or int(match["number"] or 0)
 
 
-class Picamera2Source(ClosingSource):
+class Picamera2Source(NumberedSource):
     """A libcamera camera, selected by its number or id.
 
     ``read`` waits for the next frame, which has the time of its exposure. Each picture is a copy of the camera's Y
     plane (uint8 [H, W]), so that the buffer is returned to the camera at once. ``package`` is the module picamera2.
-    ``mode`` is the sensor mode (None if libcamera chose it) and ``modes`` are all modes that were read. ``fps`` is the
-    actual rate, which may be below the requested one.
+    ``fps`` is the actual rate, which may be below the requested one.
 
     Raises:
         SourceLostError: if the camera is not present or does not start.
@@ -98,27 +95,21 @@ class Picamera2Source(ClosingSource):
     """
 
     live = True
-    dropped = 0
 
     def __init__(self, package: Any, which: int | str, settings: SourceSettings, name: str) -> None:
         self.name = name
         self.fps = settings.fps or DEFAULT_FPS
-        self.mode: SensorMode | None = None
         self._package = package
-        self._camera, self._key, self._display_name = _open_camera(self._package, which)
+        self._camera, self._key, self._display_name = _open_camera(package, which)
         self._job: Any = None
         self._stopping: DriverThread | None = None
-        self._index = 0
         try:
             self._start(settings)
-        except (FerEdgeError, RuntimeError, ValueError, OSError) as error:
+        except BaseException as error:
             self.close()
-            if isinstance(error, FerEdgeError):
+            if isinstance(error, FerEdgeError) or not isinstance(error, RuntimeError | ValueError | OSError):
                 raise
             raise SourceLostError(f"picamera2: {self._display_name} cannot be started: {error}") from None
-        except BaseException:
-            self.close()
-            raise
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame, or NOT_YET.
@@ -142,9 +133,7 @@ class Picamera2Source(ClosingSource):
             reported_s = request.get_metadata().get("SensorTimestamp", 0) / 1e9
         finally:
             request.release()
-        frame = Frame(self.name, self._index, capture_time(reported_s, time.monotonic()), gray)
-        self._index += 1
-        return frame
+        return self._frame(capture_time(reported_s, time.monotonic()), gray)
 
     def close(self) -> None:
         """Stop the camera. If it does not stop in time, it is abandoned until the process ends. Idempotent."""
@@ -163,11 +152,6 @@ class Picamera2Source(ClosingSource):
         """Whether the camera has not stopped yet."""
         return self._stopping is not None and self._stopping.is_alive()
 
-    @property
-    def modes(self) -> list[SensorMode]:
-        """The sensor's modes, if they were read."""
-        return list(_modes_of.get(self._key, []))
-
     def _stop(self, camera: Any) -> None:
         try:
             camera.close()
@@ -179,9 +163,9 @@ class Picamera2Source(ClosingSource):
     def _start(self, settings: SourceSettings) -> None:
         modes = self._modes(settings.sensor_mode)
         size = picture_size(settings.width, settings.height, modes)
-        if modes:
-            self.mode = choose_mode(modes, size, settings.fps)
-            self._warn_about(self.mode, size, settings)
+        mode = choose_mode(modes, size, settings.fps) if modes else None
+        if mode is not None:
+            self._warn_about(mode, size, settings)
         wanted = camera_controls(settings)
         known = {key: value for key, value in wanted.items() if key in self._camera.camera_controls}
         for key in wanted.keys() - known.keys():
@@ -195,7 +179,7 @@ class Picamera2Source(ClosingSource):
             # By default picamera2 adds a raw stream, which takes four pictures of the whole sensor from the Pi's
             # contiguous memory, and whose size (the picture's) selects the sensor mode.
             raw=None,
-            sensor={} if self.mode is None else self.mode.as_configuration(),
+            sensor={} if mode is None else mode.as_configuration(),
             buffer_count=_BUFFERS,
             queue=False,
             controls=known,
@@ -207,15 +191,16 @@ class Picamera2Source(ClosingSource):
         self._camera.start()
         _log.info(
             "%s: %s, sensor mode %s, pictures of %dx%d, %.4g frames per second",
-            *(self.name, self._display_name, self.mode or "as libcamera chose it", *self._stream["size"], self.fps),
+            *(self.name, self._display_name, mode or "as libcamera chose it", *self._stream["size"], self.fps),
         )
 
     def _modes(self, wanted: str) -> list[SensorMode]:
         """Return the modes to choose from, or none if libcamera is to choose. Raises InputError."""
-        if wanted == "auto" or not has_modes(self._camera):
+        # USB cameras, whose sensors libcamera does not configure, lack this property.
+        if wanted == "auto" or "ColorFilterArrangement" not in self._camera.camera_properties:
             return []
         if self._key not in _modes_of:
-            modes = read_modes(self._camera, mode_sizes(self._camera))
+            modes = read_modes(self._camera)
             if not modes:
                 _log.warning("%s: cannot read the sensor's modes; the field of view may be reduced", self.name)
                 return []
@@ -245,21 +230,16 @@ class Picamera2Source(ClosingSource):
 
 def camera_controls(settings: SourceSettings) -> dict[str, Any]:
     """Return libcamera's controls for the values that are set; all others stay automatic."""
-    controls: dict[str, Any] = {}
-    if settings.fps is not None:
-        controls["FrameDurationLimits"] = _frame_durations(settings.fps)
-    for key, value in (
-        ("ExposureTime", settings.exposure_us),
-        ("AnalogueGain", settings.gain),
-        ("ExposureValue", settings.ev),
-    ):
-        if value is not None:
-            controls[key] = value
-    if settings.lens_position is not None:
-        controls |= {"AfMode": _AF_MANUAL, "LensPosition": settings.lens_position}
-    elif settings.autofocus is not None:
-        controls["AfMode"] = _AF_CONTINUOUS if settings.autofocus else _AF_MANUAL
-    return controls
+    autofocus = settings.autofocus if settings.lens_position is None else False
+    controls = {
+        "FrameDurationLimits": None if settings.fps is None else _frame_durations(settings.fps),
+        "ExposureTime": settings.exposure_us,
+        "AnalogueGain": settings.gain,
+        "ExposureValue": settings.ev,
+        "LensPosition": settings.lens_position,
+        "AfMode": None if autofocus is None else _AF_CONTINUOUS if autofocus else _AF_MANUAL,
+    }
+    return {key: value for key, value in controls.items() if value is not None}
 
 
 def frame_rate(asked_us: tuple[int, int], limits_us: tuple[int, ...]) -> float:

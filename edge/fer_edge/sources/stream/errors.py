@@ -31,7 +31,9 @@ def explain_failure(url: str, timeout_s: float) -> str:
     parts = urlsplit(url)
     where = f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
     try:
-        answer = _ask(parts, timeout_s)
+        answer = _request(parts, timeout_s)
+        if answer is not None and answer.status == 401 and parts.password is not None:
+            answer = _request(parts, timeout_s, _authorization(parts, answer.headers)) or answer
     except UnicodeError:  # a label of the host name is empty or too long
         return f"{parts.hostname} is not a valid host name"
     except OSError as error:
@@ -67,14 +69,7 @@ def _meaning(answer: _Answer, parts: SplitResult) -> str:
     return f"it does not send a readable video ({kind.group(1).strip() if kind else 'unknown content type'})"
 
 
-def _ask(parts: SplitResult, timeout_s: float) -> _Answer | None:
-    answer = _request(parts, timeout_s, "")
-    if answer is not None and answer.status == 401 and parts.password is not None:
-        return _request(parts, timeout_s, _authorization(parts, answer.headers)) or answer
-    return answer
-
-
-def _request(parts: SplitResult, timeout_s: float, authorization: str) -> _Answer | None:
+def _request(parts: SplitResult, timeout_s: float, authorization: str = "") -> _Answer | None:
     """Send one request and read the head of the response; None if it is not of this protocol. Raises OSError."""
     host, secure = parts.hostname or "", parts.scheme in ("rtsps", "https")
     with socket.create_connection((host, parts.port or _PORTS[parts.scheme]), timeout_s) as plain:

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import cv2
 
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import GrayReader, reported_fps
+from fer_edge.sources.base import CaptureSource
 from fer_edge.sources.file import VideoFileSource
 from fer_edge.sources.opening import Unopened
 from fer_edge.types import Frame
@@ -72,7 +72,7 @@ def check_url(url: str) -> None:
         raise InputError(f"{shown}: not a valid stream URL; write rtsp://user:password@host:554/path")
 
 
-class StreamSource(ClosingSource):
+class StreamSource(CaptureSource):
     """An open stream without an end.
 
     ``read`` blocks until the next frame, for at most ``settings.timeout_s``; ``NewestFrameSource`` therefore reads it
@@ -81,15 +81,10 @@ class StreamSource(ClosingSource):
     """
 
     live = True
-    dropped = 0
 
     def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
-        self.name = name
-        self.fps = reported_fps(capture, settings)
-        self._capture, self._display_name = capture, display_name
-        self._pictures = GrayReader(capture)
+        super().__init__(capture, display_name, settings, name)
         self._timeout_s = settings.timeout_s
-        self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame.
@@ -98,16 +93,10 @@ class StreamSource(ClosingSource):
             SourceLostError: if the stream ends, breaks off or sends nothing for ``settings.timeout_s``.
         """
         began = time.monotonic()
-        gray = self._pictures.read()
+        gray = self._read_gray()
         now = time.monotonic()
         if gray is None:
             silent = now - began >= 0.9 * self._timeout_s  # OpenCV does not report the reason; the duration shows it
             reason = f"no data for {now - began:.1f} s" if silent else "the server closed it or is gone"
             raise SourceLostError(f"{self._display_name}: the stream stopped: {reason}")
-        frame = Frame(self.name, self._index, now, gray)
-        self._index += 1
-        return frame
-
-    def close(self) -> None:
-        """Close the connection. Idempotent."""
-        self._capture.release()
+        return self._frame(now, gray)

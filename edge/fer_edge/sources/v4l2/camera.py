@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 from fer_edge.errors import InputError, SourceLostError
-from fer_edge.protocols import ClosingSource, NoFrame
+from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import DEFAULT_FPS, capture_time
+from fer_edge.sources.base import DEFAULT_FPS, NumberedSource, capture_time
 from fer_edge.sources.opencv_camera import OpenCVCamera, warn_about_picamera2_settings
 from fer_edge.sources.v4l2 import structs
-from fer_edge.sources.v4l2.capture import Capture, FilledBuffer
+from fer_edge.sources.v4l2.capture import Capture
 from fer_edge.sources.v4l2.devices import LIBCAMERA_DRIVERS, device_number
 from fer_edge.sources.v4l2.formats import (
     READABLE,
@@ -22,7 +22,7 @@ from fer_edge.sources.v4l2.formats import (
     gray_picture,
     jpeg_reduction,
 )
-from fer_edge.types import Frame, UInt8Array
+from fer_edge.types import Frame
 
 _log = logging.getLogger(__name__)
 _DEFAULT_SIZE = (640, 480)
@@ -54,7 +54,7 @@ def open_v4l2(device: Path, settings: SourceSettings, name: str) -> V4L2Camera |
     return OpenCVCamera(device_number(node), settings, name)
 
 
-class V4L2Camera(ClosingSource):
+class V4L2Camera(NumberedSource):
     """An open V4L2 camera. ``read`` waits for the next frame, which has the driver's monotonic timestamp.
 
     Damaged pictures are dropped and counted in ``dropped``; after ``_MAX_DAMAGED_IN_A_ROW`` of them the camera is lost.
@@ -68,7 +68,7 @@ class V4L2Camera(ClosingSource):
     live = True
 
     def __init__(self, capture: Capture, display_name: str, settings: SourceSettings, name: str) -> None:
-        self.name, self.dropped = name, 0
+        self.name = name
         self._capture, self._display_name = capture, display_name
         width, height = settings.width or _DEFAULT_SIZE[0], settings.height or _DEFAULT_SIZE[1]
         self._format = _negotiate(capture, display_name, settings.fourcc, width, height)
@@ -79,7 +79,6 @@ class V4L2Camera(ClosingSource):
         capture.start()
         _log.info("%s: %s at %.4g frames per second", display_name, self._format, self.fps)
         self._damaged_in_a_row = 0
-        self._index = 0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame, or NOT_YET, which is also returned for a damaged picture.
@@ -91,30 +90,25 @@ class V4L2Camera(ClosingSource):
         if filled is None:
             return NoFrame.NOT_YET
         index, at = filled.index, filled.at
-        gray = self._picture(filled)
+        gray, problem = None, "a picture that the driver marked as damaged"
+        if not filled.damaged:
+            try:
+                gray = gray_picture(filled.data, self._format, self._reduction)
+            except DamagedPictureError as error:
+                problem = str(error)
         # A traceback keeps the local variables of its functions. With the buffer among them, ``close`` could not unmap
         # it, and the camera would stay busy.
         del filled
         self._capture.give_back(index)
-        if isinstance(gray, DamagedPictureError):
-            self._drop(str(gray))
+        if gray is None:
+            self._drop(problem)
             return NoFrame.NOT_YET
         self._damaged_in_a_row = 0
-        frame = Frame(self.name, self._index, capture_time(at, time.monotonic()), gray)
-        self._index += 1
-        return frame
+        return self._frame(capture_time(at, time.monotonic()), gray)
 
     def close(self) -> None:
         """Close the device. Idempotent."""
         self._capture.close()
-
-    def _picture(self, filled: FilledBuffer) -> UInt8Array | DamagedPictureError:
-        if filled.damaged:
-            return DamagedPictureError("a picture that the driver marked as damaged")
-        try:
-            return gray_picture(filled.data, self._format, self._reduction)
-        except DamagedPictureError as error:
-            return DamagedPictureError(str(error))  # copied without its traceback, which holds the buffer
 
     def _drop(self, problem: str) -> None:
         """Count a damaged picture. Raises SourceLostError if there are too many in a row."""

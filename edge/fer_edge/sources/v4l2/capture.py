@@ -8,7 +8,6 @@ import fcntl
 import mmap
 import os
 import select
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +55,6 @@ class Capture(Closing):
     def __init__(self, device: Path, display_name: str) -> None:
         self._display_name = display_name
         self._maps: list[mmap.mmap] = []
-        self._views: list[UInt8Array] = []
         self._streaming = False
         self.driver = ""
         try:
@@ -71,7 +69,15 @@ class Capture(Closing):
 
     def formats(self) -> list[str]:
         """Return the formats that the device offers, in the driver's order."""
-        return list(self._formats())
+        names = []
+        for index in range(_MAX_FORMATS):
+            description = structs.FormatDescription(index=index, type=structs.CAPTURE)
+            try:
+                self._ioctl(structs.ENUM_FMT, description)
+            except OSError:  # EINVAL: end of the list
+                break
+            names.append(structs.fourcc_name(description.pixelformat))
+        return names
 
     def format(self) -> PixelFormat:
         """Return the current format."""
@@ -92,9 +98,7 @@ class Capture(Closing):
         try:
             if wanted is not None:
                 parameters.numerator, parameters.denominator = 1000, round(wanted * 1000)
-                self._ioctl(structs.S_PARM, parameters)
-            else:
-                self._ioctl(structs.G_PARM, parameters)
+            self._ioctl(structs.G_PARM if wanted is None else structs.S_PARM, parameters)
         except OSError:
             return None
         return parameters.denominator / parameters.numerator if parameters.numerator else None
@@ -119,7 +123,6 @@ class Capture(Closing):
             except (OSError, ValueError) as error:
                 raise SourceLostError(f"{self._display_name}: cannot map its buffers: {error}") from None
             self._maps.append(mapped)
-            self._views.append(np.frombuffer(mapped, np.uint8))
             self.give_back(index)
         self._call(structs.STREAMON, ctypes.c_int(structs.CAPTURE), "start")
         self._streaming = True
@@ -138,21 +141,17 @@ class Capture(Closing):
         buffer = structs.Buffer(type=structs.CAPTURE, memory=structs.MEMORY_MMAP)
         try:
             self._ioctl(structs.DQBUF, buffer)
-        except BlockingIOError:
-            if ready[0][1] & select.POLLIN:
-                return None
-            # The device reports an error and has no data: polling again would only take time.
-            raise SourceLostError(
-                f"{self._display_name}: the camera stopped sending frames; check its cable and power"
-            ) from None
         except OSError as error:
-            raise SourceLostError(
-                f"{self._display_name}: the camera stopped sending frames: {error.strerror}; check its cable and power"
-            ) from None
-        if buffer.index >= len(self._views):
+            no_data = isinstance(error, BlockingIOError)
+            if no_data and ready[0][1] & select.POLLIN:
+                return None
+            # Without POLLIN the device reports an error and has no data: polling again would only take time.
+            problem = "the camera stopped sending frames" + ("" if no_data else f": {error.strerror}")
+            raise SourceLostError(f"{self._display_name}: {problem}; check its cable and power") from None
+        if buffer.index >= len(self._maps):
             raise SourceLostError(f"{self._display_name}: its driver returned an unknown buffer, {buffer.index}")
         damaged = bool(buffer.flags & structs.BUFFER_ERROR)
-        data = self._views[buffer.index][: buffer.bytesused]
+        data = np.frombuffer(self._maps[buffer.index], np.uint8)[: buffer.bytesused]
         return FilledBuffer(buffer.index, data, buffer.seconds + buffer.microseconds / 1e6, damaged)
 
     def give_back(self, index: int) -> None:
@@ -171,7 +170,6 @@ class Capture(Closing):
         except OSError:
             pass  # the device is gone, and its stream with it
         finally:
-            self._views.clear()
             for mapped in self._maps:
                 with suppress(BufferError):  # a picture is still referenced; it is unmapped with the last reference
                     mapped.close()
@@ -195,15 +193,6 @@ class Capture(Closing):
         metadata_only = powers & structs.CAN_CAPTURE_METADATA
         problem = "it provides camera metadata, not pictures" if metadata_only else "not a camera"
         raise SourceLostError(f"{self._display_name}: {problem}; fer-edge doctor lists the cameras")
-
-    def _formats(self) -> Iterator[str]:
-        for index in range(_MAX_FORMATS):
-            description = structs.FormatDescription(index=index, type=structs.CAPTURE)
-            try:
-                self._ioctl(structs.ENUM_FMT, description)
-            except OSError:  # EINVAL: end of the list
-                return
-            yield structs.fourcc_name(description.pixelformat)
 
     def _get_format(self) -> structs.Format:
         format = structs.Format(type=structs.CAPTURE)

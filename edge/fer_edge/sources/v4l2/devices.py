@@ -47,11 +47,6 @@ def device_number(node: Path) -> int:
     return int(match.group(1))
 
 
-def video_nodes(devices: Path) -> list[Path]:
-    """Return all /dev/videoN in the folder ``devices``, sorted by number; not all of them are cameras."""
-    return sorted((path for path in devices.glob("video*") if _NODE.fullmatch(path.name)), key=device_number)
-
-
 def query_capabilities(node: Path) -> structs.Capability | None:
     """Return the device's capabilities (VIDIOC_QUERYCAP); None if it cannot be opened or is not a V4L2 device."""
     import fcntl  # not available on Windows
@@ -81,19 +76,16 @@ def list_cameras(root: Path = Path("/")) -> list[Camera]:
     A device must be opened to query its kind; one that cannot be opened is left out.
     """
     devices = root / "dev"
-    links = _links(devices)
+    links = [path for kind in ("by-id", "by-path") for path in sorted((devices / "v4l" / kind).glob("*"))]
+    nodes = [path for path in devices.glob("video*") if _NODE.fullmatch(path.name)]
     found = []
-    for node in video_nodes(devices):
+    for node in sorted(nodes, key=device_number):
         capability = query_capabilities(node)
         if capability is None or not is_camera(capability):
             continue
         named = tuple(f"/{link.relative_to(root)}" for link in links if link.resolve() == node.resolve())
         found.append(Camera(f"/dev/{node.name}", _text(capability.card), named))
     return found
-
-
-def _links(devices: Path) -> list[Path]:
-    return [path for kind in ("by-id", "by-path") for path in sorted((devices / "v4l" / kind).glob("*"))]
 
 
 def _text(name: bytes) -> str:

@@ -105,8 +105,7 @@ def gray_picture(data: UInt8Array, format: PixelFormat, reduction: int = 1) -> U
         pixels = _pixels(data, (height, width, step), stride)
         return pixels[:, :, 0].copy() if step == 1 else np.asarray(cv2.extractChannel(pixels, place), np.uint8)
     if format.name in _DEEP:
-        _pixels(data, (height, width, 2), stride)  # checks that no bytes are missing
-        wide = np.ndarray((height, width), "<u2", data, strides=(stride, 2))
+        wide = _pixels(data, (height, width, 2), stride).view("<u2")[:, :, 0]
         return np.asarray(cv2.convertScaleAbs(wide, alpha=_DEEP[format.name]), np.uint8)
     step, conversion = _CONVERTED[format.name]
     pixels = _pixels(data, (height, width, step), stride)

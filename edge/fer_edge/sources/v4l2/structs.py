@@ -37,6 +37,11 @@ FOCUS_AUTO = 0x009A_090C
 GAIN = 0x0098_0913
 
 
+def _u32(*names: str) -> list[tuple[str, type[ctypes.c_uint32]]]:
+    """Return consecutive members of type __u32."""
+    return [(name, _U32) for name in names]
+
+
 class Capability(ctypes.Structure):
     """struct v4l2_capability"""
 
@@ -44,9 +49,7 @@ class Capability(ctypes.Structure):
         ("driver", ctypes.c_char * 16),
         ("card", ctypes.c_char * 32),
         ("bus_info", ctypes.c_char * 32),
-        ("version", _U32),
-        ("capabilities", _U32),
-        ("device_caps", _U32),
+        *_u32("version", "capabilities", "device_caps"),
         ("reserved", _U32 * 3),
     ]
 
@@ -55,69 +58,40 @@ class FormatDescription(ctypes.Structure):
     """struct v4l2_fmtdesc"""
 
     _fields_: ClassVar = [
-        ("index", _U32),
-        ("type", _U32),
-        ("flags", _U32),
+        *_u32("index", "type", "flags"),
         ("description", ctypes.c_char * 32),
-        ("pixelformat", _U32),
-        ("mbus_code", _U32),
+        *_u32("pixelformat", "mbus_code"),
         ("reserved", _U32 * 3),
     ]
 
 
 class Format(ctypes.Structure):
-    """struct v4l2_format with its member ``pix``, a struct v4l2_pix_format; other union members hold pointers."""
+    """struct v4l2_format with the start of its member ``pix``, a struct v4l2_pix_format.
+
+    Other members of the union hold pointers, hence ``alignment``.
+    """
 
     _fields_: ClassVar = [
-        ("type", _U32),
-        ("alignment", _U32),
-        ("width", _U32),
-        ("height", _U32),
-        ("pixelformat", _U32),
-        ("field", _U32),
-        ("bytesperline", _U32),
-        ("sizeimage", _U32),
-        ("colorspace", _U32),
-        ("priv", _U32),
-        ("flags", _U32),
-        ("ycbcr_enc", _U32),
-        ("quantization", _U32),
-        ("xfer_func", _U32),
-        ("rest", _U8 * (200 - 48)),
+        *_u32("type", "alignment", "width", "height", "pixelformat", "field", "bytesperline", "sizeimage"),
+        ("rest", _U8 * (200 - 24)),
     ]
 
 
 class RequestBuffers(ctypes.Structure):
     """struct v4l2_requestbuffers"""
 
-    _fields_: ClassVar = [
-        ("count", _U32),
-        ("type", _U32),
-        ("memory", _U32),
-        ("capabilities", _U32),
-        ("flags", _U8),
-        ("reserved", _U8 * 3),
-    ]
+    _fields_: ClassVar = _u32("count", "type", "memory", "capabilities", "flags_and_reserved")
 
 
 class Buffer(ctypes.Structure):
     """struct v4l2_buffer; its union ``m`` is the offset of a mapped buffer."""
 
     _fields_: ClassVar = [
-        ("index", _U32),
-        ("type", _U32),
-        ("bytesused", _U32),
-        ("flags", _U32),
-        ("field", _U32),
+        *_u32("index", "type", "bytesused", "flags", "field"),
         ("seconds", _LONG),
         ("microseconds", _LONG),
         ("timecode", _U8 * 16),
-        ("sequence", _U32),
-        ("memory", _U32),
-        ("offset", _U32),
-        ("offset_rest", _U32),
-        ("length", _U32),
-        ("reserved", _U32),
+        *_u32("sequence", "memory", "offset", "offset_rest", "length", "reserved"),
         ("request", _S32),
     ]
 
@@ -126,11 +100,7 @@ class StreamParameters(ctypes.Structure):
     """struct v4l2_streamparm with its member ``capture``."""
 
     _fields_: ClassVar = [
-        ("type", _U32),
-        ("capability", _U32),
-        ("capturemode", _U32),
-        ("numerator", _U32),
-        ("denominator", _U32),
+        *_u32("type", "capability", "capturemode", "numerator", "denominator"),
         ("rest", _U8 * (200 - 16)),
     ]
 

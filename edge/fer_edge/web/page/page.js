@@ -202,7 +202,7 @@ function eventText(event) {
   }
 }
 
-function countsText({ interval_s: interval, appeared, most_at_once: most, emotion_s: seconds }) {
+function countsText({ interval_s: interval, appeared, max_at_once: most, emotion_s: seconds }) {
   const faces = appeared || most ? `${count(appeared)} faces appeared, at most ${count(most)} at once` : "no faces";
   const shown = Object.entries(seconds).filter(([, s]) => s >= 0.5).map(([name, s]) => `${name} ${Math.round(s)}\u00a0s`);
   return `In ${duration(interval)}: ${[faces, ...shown].join(", ")}`;

@@ -129,9 +129,9 @@ def private_apt(sources: AptSources, architecture: str) -> Iterator[Apt]:
             root.chmod(0o755)
             _fill(root, sources, architecture)
             yield Apt(root)
+    except OutputError:
+        raise
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise
         raise OutputError(f"{tempfile.gettempdir()}: apt cannot write there: {error.strerror or error}") from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,12 +70,10 @@ def read_apt_sources(root: Root) -> AptSources:
         raise InputError(f"the image has no package sources in /{_APT}")
     for path, own in keyrings.items():
         files[f"keyrings/{own}"] = root.read(path)
-    files |= _plain(root, "trusted.gpg.d", (".gpg", ".asc"), "trusted.gpg.d")
-    if root.exists(f"{_APT}/trusted.gpg"):
-        files["trusted.gpg.d/trusted.gpg"] = root.read(f"{_APT}/trusted.gpg")
-    files |= _plain(root, "preferences.d", ("", ".pref"), "preferences.d")
-    if root.exists(f"{_APT}/preferences"):
-        files["preferences.d/preferences"] = root.read(f"{_APT}/preferences")
+    for name, endings in (("trusted.gpg", (".gpg", ".asc")), ("preferences", ("", ".pref"))):
+        files |= _plain(root, f"{name}.d", endings)
+        if root.exists(f"{_APT}/{name}"):
+            files[f"{name}.d/{name}"] = root.read(f"{_APT}/{name}")
     return AptSources(root.read(STATUS), tuple(sorted(files.items())))
 
 
@@ -110,19 +108,18 @@ def _with_own_keyrings(root: Root, text: str, keyrings: dict[str, str]) -> str:
     def rewritten(match: re.Match[str]) -> str:
         return match[1] + _PATH.sub(own, match[2])
 
-    replace: Callable[[str], str] = lambda line: _SIGNED_BY_OPTION.sub(rewritten, line)  # noqa: E731
-    return _SIGNED_BY_FIELD.sub(rewritten, replace(text))
+    return _SIGNED_BY_FIELD.sub(rewritten, _SIGNED_BY_OPTION.sub(rewritten, text))
 
 
 def _names(root: Root, folder: str) -> list[str]:
     return root.listdir(f"{_APT}/{folder}") if root.exists(f"{_APT}/{folder}") else []
 
 
-def _plain(root: Root, folder: str, endings: tuple[str, ...], target: str) -> dict[str, bytes]:
+def _plain(root: Root, folder: str, endings: tuple[str, ...]) -> dict[str, bytes]:
     """Return the files of a folder that apt reads: those with one of these endings; "" means none."""
     found = {}
     for name in _names(root, folder):
         stem, dot, ending = name.rpartition(".")
         if (f".{ending}" if dot and stem else "") in endings:
-            found[f"{target}/{name}"] = root.read(f"{_APT}/{folder}/{name}")
+            found[f"{folder}/{name}"] = root.read(f"{_APT}/{folder}/{name}")
     return found

@@ -1,4 +1,4 @@
-"""A source's clock that never runs backwards."""
+"""Time: a source's clock that never runs backwards, and exponential backoff between attempts."""
 
 from __future__ import annotations
 
@@ -21,3 +21,22 @@ class SteadyClock:
         if math.isfinite(later):  # the difference of two huge times may not be finite
             self._now = later
         return self._now
+
+
+class Backoff:
+    """Delays that start at ``first_s`` seconds and double up to ``max_s``."""
+
+    def __init__(self, first_s: float, max_s: float) -> None:
+        self._first_s, self._max_s = first_s, max_s
+        self.wait_s = first_s
+        """The next delay, seconds."""
+
+    def take(self) -> float:
+        """Return the next delay in seconds, and double the one after it."""
+        wait_s = self.wait_s
+        self.wait_s = min(2 * wait_s, self._max_s)
+        return wait_s
+
+    def reset(self) -> None:
+        """Start again at ``first_s``, after a success."""
+        self.wait_s = self._first_s

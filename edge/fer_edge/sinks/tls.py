@@ -1,0 +1,33 @@
+"""TLS for the sinks that connect to a server."""
+
+from __future__ import annotations
+
+import ssl
+import stat
+from pathlib import Path
+
+from fer_edge.errors import ConfigError
+
+
+def tls_context(
+    section: str, ca_file: str | None, cert_file: str | None = None, key_file: str | None = None
+) -> ssl.SSLContext:
+    """Return a context that trusts ``ca_file`` (by default the system's authorities) and presents ``cert_file``.
+
+    Raises:
+        ConfigError: if a file cannot be used; the message names the setting in ``section``.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigError(f"{section}.ca_file: cannot use {ca_file}: {error.strerror or error}") from None
+    if cert_file is not None and key_file is not None:
+        try:
+            if Path(key_file).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+                raise ConfigError(f"{section}.key_file: other users can read {key_file}: chmod 600 {key_file}")
+            # An empty password: OpenSSL must not prompt for one.
+            context.load_cert_chain(cert_file, key_file, password="")
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"{section}.cert_file: cannot use {cert_file} and {key_file}: {reason}") from None
+    return context
