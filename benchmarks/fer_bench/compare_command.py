@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 
-import msgspec
+from msgspec import structs
 
 from fer_bench.compare import Comparison, compare_reports
 from fer_bench.results import load_report
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _to_json(found: Comparison) -> str:
-    return json.dumps({"format": 1, **msgspec.to_builtins(found)}, indent=2) + "\n"
+    return json.dumps({"format": 1, **dataclasses.asdict(found)}, indent=2, default=structs.asdict) + "\n"
 
 
 def _to_text(found: Comparison) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
+from msgspec import structs
 
 from fer_bench.pipeline import report as pipeline_report
 from fer_bench.results import (
@@ -59,8 +59,9 @@ def to_json(report: BenchmarkReport) -> str:
 
     `schema/report.schema.json` says what stands in it.
     """
-    table: dict[str, Any] = {"format": FORMAT, **msgspec.to_builtins(report)}
-    return json.dumps(table, indent=2) + "\n"
+    # Not msgspec.to_builtins: it refuses the NumPy floats that measurements may hold.
+    table: dict[str, Any] = {"format": FORMAT, **structs.asdict(report)}
+    return json.dumps(table, indent=2, default=structs.asdict) + "\n"
 
 
 def to_text(report: BenchmarkReport) -> str:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from msgspec import structs
+import msgspec
 
 from fer_bench import output
 from fer_bench.page import MARKDOWN, PAGE, write_page
@@ -64,4 +64,4 @@ def _join(one: BenchmarkReport, other: BenchmarkReport) -> BenchmarkReport:
         name: getattr(one, name) or getattr(other, name)
         for name in ("dataset", "latency", "latency_settings", "machine", "pipeline", "sequence")
     }
-    return structs.replace(one, results=tuple(rows.values()), **parts)
+    return msgspec.structs.replace(one, results=tuple(rows.values()), **parts)

@@ -6,9 +6,8 @@ import json
 import math
 from pathlib import Path
 
-import msgspec
-
 from fer_bench.pipeline.results import PipelineSection
+from fer_bench.section import Section
 from fer_bench.sequence.results import SequenceSection
 from fer_edge.errors import InputError
 from fer_edge.settings.base import decode
@@ -21,7 +20,7 @@ REFERENCE = "float32"
 """The variant that the others are compared with."""
 
 
-class ShareResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ShareResult(Section, frozen=True):
     """How many of ``n`` images are named right, as a share 0..1 with its 95 % interval."""
 
     n: int
@@ -31,7 +30,7 @@ class ShareResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: float
 
 
-class ClassRecall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ClassRecall(Section, frozen=True):
     """How many of the ``support`` images that bear ``label`` are named so; ``recall`` is None when there is none.
 
     ``change`` is the recall less float32's (None for float32 itself, and where there is none).
@@ -44,7 +43,7 @@ class ClassRecall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     change: float | None
 
 
-class ReliabilityBin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReliabilityBin(Section, frozen=True):
     """The ``count`` images whose top class has a confidence within one of the equal-width bins of 0..1; ``confidence``
     and ``accuracy`` are their means (0 for none)."""
 
@@ -53,7 +52,7 @@ class ReliabilityBin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy: float
 
 
-class AccuracyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AccuracyResult(Section, frozen=True):
     """Accuracy of a variant on a split; ``agreement`` and ``mcnemar_p`` compare it with float32 (None for float32
     itself, and where there is none).
 
@@ -85,7 +84,7 @@ class AccuracyResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     right: str
 
 
-class LatencyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LatencyRow(Section, frozen=True):
     """What one configuration, a variant on an engine with a number of threads, took in a process of its own.
 
     The milliseconds are of one invocation, over ``runs`` timed ones. ``ratio`` is the time over that of float32 on
@@ -134,7 +133,7 @@ class LatencyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"{self.variant} on {self.engine}: its times must be there, above 0 and finite")
 
 
-class CpuFrequency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CpuFrequency(Section, frozen=True):
     """One group of cores with a common clock, as cpufreq names it; None for what it does not tell."""
 
     name: str
@@ -143,14 +142,14 @@ class CpuFrequency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_mhz: float | None
 
 
-class Temperature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Temperature(Section, frozen=True):
     """One sensor."""
 
     sensor: str
     celsius: float
 
 
-class ThrottleFlags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ThrottleFlags(Section, frozen=True):
     """A Raspberry Pi's own account: the conditions that hold ``now``, and those that held at any time since boot."""
 
     raw: str
@@ -158,7 +157,7 @@ class ThrottleFlags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since_boot: tuple[str, ...]
 
 
-class MachineState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MachineState(Section, frozen=True):
     """The machine at one moment; ``throttle_count`` is how often x86 cores were slowed down for heat since boot,
     ``load_average`` over 1, 5 and 15 minutes."""
 
@@ -169,14 +168,14 @@ class MachineState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load_average: tuple[float, float, float] | None
 
 
-class MachineChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MachineChange(Section, frozen=True):
     """The machine before and after the latencies were measured."""
 
     before: MachineState
     after: MachineState
 
 
-class VariantResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class VariantResult(Section, frozen=True):
     """One variant and its accuracy, which is empty where a run did not measure it."""
 
     variant: str
@@ -185,7 +184,7 @@ class VariantResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accuracy: tuple[AccuracyResult, ...] = ()
 
 
-class HostInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HostInfo(Section, frozen=True):
     """The machine, as far as it explains a number; nothing that tells one machine or its owner from another."""
 
     system: str
@@ -204,7 +203,7 @@ class HostInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.cpu} ({', '.join((self.machine, *self.int8_instructions))})"
 
 
-class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BundleInfo(Section, frozen=True):
     """Which bundle was measured."""
 
     name: str
@@ -215,14 +214,14 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     temperature: float
 
 
-class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DatasetInfo(Section, frozen=True):
     """Which data the accuracies were measured on; ``rows_sha256`` identifies it."""
 
     name: str
     rows_sha256: str
 
 
-class LatencySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LatencySettings(Section, frozen=True):
     """How latency was measured: ``rounds`` over all configurations; in each, ``warm_up`` untimed and then ``runs``
     timed invocations of every one."""
 
@@ -231,7 +230,7 @@ class LatencySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warm_up: int = 10
 
 
-class BenchmarkReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BenchmarkReport(Section, frozen=True):
     """One run; ``dataset`` is None without accuracies, ``latency_settings`` and ``machine`` without latencies,
     ``pipeline`` without whole frames, ``sequence`` without moving faces."""
 
@@ -247,7 +246,7 @@ class BenchmarkReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_report(path: Path) -> BenchmarkReport:
-    """Read the JSON of a report. Raises InputError or ConfigError for a file that is none, or of another format."""
+    """Read the JSON of a report. Raises InputError for a file that is none, or of another format."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -20,10 +20,12 @@ A rule that is not given is not checked.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from fer_bench.accuracy import Evaluation, evaluate_logits
 from fer_bench.latency.engines import ENGINES
@@ -38,44 +40,33 @@ from fer_edge.model.bundle import ModelBundle
 from fer_edge.settings.base import Settings, decode
 from fer_edge.settings.toml_files import read_toml
 from fer_edge.types import Float32Array
+from fer_train.data_config import MAX_FLOAT, Positive
 from fer_train.dataset import PUBLIC_TEST
 
 log = logging.getLogger(__name__)
+
+Points = Annotated[float, Meta(ge=-MAX_FLOAT, le=MAX_FLOAT, extra={"allowed": "a finite number"})]
 
 
 class AccuracyRules(Settings, frozen=True):
     """Losses against the Keras model on the same images, in points (hundredths); None: not checked."""
 
-    max_loss_points: float | None = None
-    max_recall_loss_points: float | None = None
-    max_ece_rise_points: float | None = None
-
-    def _check(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"{name} must be a finite number, not {value}")
+    max_loss_points: Points | None = None
+    max_recall_loss_points: Points | None = None
+    max_ece_rise_points: Points | None = None
 
 
 class FileRules(Settings, frozen=True):
     """Largest size in bytes and the only operators allowed, by the names of the file's format; None: not checked."""
 
-    max_bytes: int | None = None
+    max_bytes: Annotated[int, Meta(ge=1)] | None = None
     operators: tuple[str, ...] | None = None
-
-    def _check(self) -> None:
-        if self.max_bytes is not None and self.max_bytes < 1:
-            raise ValueError(f"max_bytes must be 1 or more, not {self.max_bytes}")
 
 
 class LatencyRules(Settings, frozen=True):
     """Largest ratio of a variant's time to float32's in the same run; None: not checked."""
 
-    max_time_over_float32: float | None = None
-
-    def _check(self) -> None:
-        if self.max_time_over_float32 is not None and not 0 < self.max_time_over_float32 < math.inf:
-            raise ValueError(f"max_time_over_float32 must be above 0 and finite, not {self.max_time_over_float32}")
+    max_time_over_float32: Positive | None = None
 
 
 class Gate(Settings, frozen=True):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
-import msgspec
+from msgspec import structs
 
 from fer_bench import output
 from fer_bench.tables import percent, text_table
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def to_json(report: LayerReport) -> str:
     """The report as JSON text; shares are 0..1."""
-    return json.dumps({"format": FORMAT, **msgspec.to_builtins(report)}, indent=2) + "\n"
+    return json.dumps({"format": FORMAT, **dataclasses.asdict(report)}, indent=2, default=structs.asdict) + "\n"
 
 
 def to_text(report: LayerReport) -> str:

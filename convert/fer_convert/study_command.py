@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import sys
 from pathlib import Path
 
-import msgspec
+from msgspec import structs
 
 from fer_bench import output
 from fer_bench.extras import progress, require
@@ -54,7 +55,7 @@ def check_outputs(json_path: Path | None, folder: Path | None) -> None:
 
 def to_json(study: Study) -> str:
     """The study as JSON text; shares are 0..1."""
-    return json.dumps({"format": FORMAT, **msgspec.to_builtins(study)}, indent=2) + "\n"
+    return json.dumps({"format": FORMAT, **dataclasses.asdict(study)}, indent=2, default=structs.asdict) + "\n"
 
 
 def to_text(study: Study) -> str:

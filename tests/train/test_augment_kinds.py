@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
 
 from fer_train.augment import augment_batch, cut_mix, training_batch
 from fer_train.config import AugmentSettings
@@ -21,7 +21,7 @@ TARGETS = np.eye(7, dtype=np.float32)
 
 
 def test_every_kind_has_a_name_and_each_alone_is_one_kind() -> None:
-    fields = set(AugmentSettings.__struct_fields__)
+    fields = {field.name for field in msgspec.structs.fields(AugmentSettings)}
     assert {name for names in KINDS.values() for name in names} == fields - {"erase_area"}
     strong = AugmentSettings(blur=2.0, noise=0.2, mixup_alpha=1.0, cutmix_alpha=1.0)
     for kind, names in KINDS.items():
@@ -37,7 +37,7 @@ def test_every_kind_has_a_name_and_each_alone_is_one_kind() -> None:
 def test_blur_and_noise_keep_pixels_and_labels_and_repeat_by_seed(
     seed: int, blur: float, noise: float, size: int
 ) -> None:
-    changed = structs.replace(OFF, blur=blur, noise=noise)
+    changed = msgspec.structs.replace(OFF, blur=blur, noise=noise)
     (first, told), (second, _) = (
         training_batch(IMAGES, TARGETS, size, changed, np.random.default_rng(seed)) for _ in range(2)
     )
@@ -49,13 +49,13 @@ def test_blur_and_noise_keep_pixels_and_labels_and_repeat_by_seed(
 
 def test_blur_smooths_and_noise_has_the_width_it_is_given() -> None:
     flat = np.full((400, 48, 48), 128, np.uint8)
-    seen = augment_batch(flat, 48, structs.replace(OFF, noise=0.1), np.random.default_rng(0))
+    seen = augment_batch(flat, 48, msgspec.structs.replace(OFF, noise=0.1), np.random.default_rng(0))
     widths = seen.std(axis=(1, 2, 3))
     assert 24 < widths.max() < 27  # a tenth of 255, and some less
     assert widths.mean() == pytest.approx(255 * 0.05, rel=0.1)
     assert seen.mean() == pytest.approx(128, abs=0.5)
     sharp = np.abs(np.diff(IMAGES.astype(np.float32), axis=2)).mean()
-    soft = augment_batch(IMAGES, 48, structs.replace(OFF, blur=3.0), np.random.default_rng(0))[..., 0]
+    soft = augment_batch(IMAGES, 48, msgspec.structs.replace(OFF, blur=3.0), np.random.default_rng(0))[..., 0]
     assert np.abs(np.diff(soft, axis=2)).mean() < sharp / 2
     assert soft.mean() == pytest.approx(IMAGES.mean(), abs=2)
 
@@ -70,7 +70,7 @@ def test_cutmix_shares_targets_as_it_shares_pixels(seed: int, alpha: float) -> N
 
 
 def test_with_mixup_and_cutmix_each_batch_has_one_of_them() -> None:
-    both = structs.replace(OFF, mixup_alpha=1.0, cutmix_alpha=1.0)
+    both = msgspec.structs.replace(OFF, mixup_alpha=1.0, cutmix_alpha=1.0)
     images = np.zeros((7, 48, 48), np.uint8)
     images[:3] = 200
     blended = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from msgspec import structs
+from msgspec.structs import replace
 
 from fer_edge.model.labels import FER2013_LABELS
 from fer_train.architectures.architecture import Architecture
@@ -47,7 +47,7 @@ def test_a_run_tells_what_it_began_with_and_goes_on_from_there(mini_road: MiniRo
     kept = load_recipe(tmp_path / "run" / CONFIG)
     assert kept.model.weights == str(mini_road.run)
     # A finished run does not need what it began with.
-    assert structs.replace(kept, model=structs.replace(kept.model, weights="")).model == load_recipe(recipe).model
+    assert replace(kept, model=replace(kept.model, weights="")).model == load_recipe(recipe).model
 
 
 def test_what_it_cannot_begin_with_is_refused(mini_road: MiniRoad, tmp_path: Path) -> None:

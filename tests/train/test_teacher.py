@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from msgspec import structs
+from msgspec.structs import replace
 
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
@@ -86,7 +86,7 @@ def test_it_sees_what_the_network_sees(mini_road: MiniRoad, mixup: float) -> Non
     """Each batch's targets are the teacher's answers about that batch's images, mixed ones too."""
     split = load_dataset(mini_road.data).splits[TRAINING]
     recipe = load_recipe(mini_road.recipe)
-    recipe = structs.replace(recipe, augment=structs.replace(recipe.augment, rotate_degrees=30.0, mixup_alpha=mixup))
+    recipe = replace(recipe, augment=replace(recipe.augment, rotate_degrees=30.0, mixup_alpha=mixup))
     share, rest = 0.75, 0.25 * split.distributions(7)
 
     def batch(teacher: Teacher | None, step: int) -> Sequence[Float32Array]:

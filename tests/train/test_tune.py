@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import pytest
-from msgspec import structs
 
 from fer_edge.commands.cli import main
 from fer_train.config import load_recipe
@@ -111,7 +111,7 @@ def test_the_best_recipe_is_what_the_best_trial_trained(searched: tuple[Path, Pa
     [kept] = [path.parent for path in out.glob("trials/*/model.keras")]
     best = load_recipe(out / "best.toml")
     assert best.name == "tiny-tuned"
-    assert structs.replace(best, name=f"tiny-{kept.name}") == load_recipe(kept / "config.toml")
+    assert msgspec.structs.replace(best, name=f"tiny-{kept.name}") == load_recipe(kept / "config.toml")
     assert load_search(recipe).best_recipe({}).loop == load_recipe(recipe).loop
 
 

@@ -1,4 +1,4 @@
-"""A training recipe: frozen structs read from one TOML file, strictly; every key has a default."""
+"""A training recipe: msgspec structs read from one TOML file, strictly; every key has a default."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import math
 import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import structs
+from msgspec import Meta
+from msgspec.structs import replace
 
 from fer_edge.errors import ConfigError
 from fer_edge.settings.base import Settings, decode, require
 from fer_edge.settings.toml_files import read_toml
-from fer_train.data_config import DataSettings
+from fer_edge.settings.values import Share
+from fer_train.data_config import MAX_FLOAT, DataSettings, ImageSize, Positive
 
 MOST = 1_000_000
 """Bound of counts that have no natural one; far beyond it, arithmetic on them overflows."""
@@ -22,31 +24,29 @@ RUN_CONFIG = "config.toml"
 ARCHITECTURES = ("fer_edge", "mini_xception", "vgg16")
 """The networks that go by a name; ``module:function`` names one of somebody else's."""
 
+Count = Annotated[int, Meta(ge=0, le=MOST)]
+Seed = Annotated[int, Meta(ge=0, lt=2**32)]
+Width = Annotated[int, Meta(ge=1)]
+ShareBelowOne = Annotated[float, Meta(ge=0, lt=1)]
+NonNegative = Annotated[float, Meta(ge=0, le=MAX_FLOAT, extra={"allowed": "a finite number of at least 0"})]
+
 
 class Vgg16Settings(Settings, frozen=True):
     """How ``fer_train.architectures.vgg16`` is put together and tuned."""
 
-    weights: str = "imagenet"
+    weights: Annotated[str, Meta(min_length=1, extra={"allowed": "'imagenet', 'none' or a path"})] = "imagenet"
     """What the convolutions begin with: ``imagenet`` (Keras downloads them once), ``none`` (random), or the path of a
     file that Keras saved of a VGG16, weights alone or the whole model."""
-    enlarge: int = 2
+    enlarge: Annotated[int, Meta(ge=1, le=8)] = 2
     """How many times larger the picture is made, inside the graph: VGG16 halves it five times."""
-    head_width: int = 256
+    head_width: Annotated[int, Meta(ge=1, le=4096)] = 256
     """Units of the dense layer between the features and the logits."""
-    frozen_epochs: int = 3
+    frozen_epochs: Count = 3
     """Epochs in which the head alone learns."""
-    tuned_blocks: int = 1
+    tuned_blocks: Annotated[int, Meta(ge=0, le=5)] = 1
     """How many of VGG16's five blocks, from the last one, learn too after that."""
-    tuned_rate: float = 0.1
+    tuned_rate: Annotated[float, Meta(gt=0, le=1)] = 0.1
     """Factor on the learning rate from then on."""
-
-    def _check(self) -> None:
-        require(bool(self.weights), "weights must be 'imagenet', 'none' or a path")
-        require(1 <= self.enlarge <= 8, "enlarge must be in 1..8")
-        require(1 <= self.head_width <= 4096, "head_width must be in 1..4096")
-        require(0 <= self.frozen_epochs <= MOST, f"frozen_epochs must be in 0..{MOST}")
-        require(0 <= self.tuned_blocks <= 5, "tuned_blocks must be in 0..5")
-        require(0 < self.tuned_rate <= 1, "tuned_rate must be above 0 and at most 1")
 
 
 class ModelSettings(Settings, frozen=True):
@@ -56,19 +56,19 @@ class ModelSettings(Settings, frozen=True):
     """``fer_edge``: ours; ``mini_xception``; ``vgg16``; or ``module:function`` of your own: see
     ``fer_train.architectures``. The keys below are for ``fer_edge`` alone, but for
     ``dropout``, which is for ``vgg16`` too, and ``weights``, which is for all but that."""
-    stem_width: int = 16
+    stem_width: Width = 16
     """Channels of the first convolution; a multiple of 16."""
     stem_stride: Literal[1, 2] = 1
     """1: the first convolution runs at full resolution; 2: it halves it, instead of the first stage."""
-    stem_blocks: int = 0
+    stem_blocks: Annotated[int, Meta(ge=0)] = 0
     """Blocks of ``stem_width`` channels after the first convolution, at its resolution."""
     block: Literal["residual", "inverted", "repvgg", "plain"] = "residual"
     """What the stages are built of: see ``fer_train.blocks``."""
-    widths: tuple[int, ...] = (32, 64, 128)
+    widths: tuple[Width, ...] = (32, 64, 128)
     """Channels of each stage; every stage halves the resolution."""
-    blocks: tuple[int, ...] = (2, 2, 2)
+    blocks: tuple[Width, ...] = (2, 2, 2)
     """Blocks in each stage."""
-    dropout: float = 0.2
+    dropout: ShareBelowOne = 0.2
     """Share of the pooled features dropped in training, 0..1."""
     weights: str = ""
     """What the network begins with, for fine-tuning: a ``.keras`` file of the same network, or the folder of its run.
@@ -79,12 +79,9 @@ class ModelSettings(Settings, frozen=True):
     def _check(self) -> None:
         self._check_architecture()
         require(len(self.widths) == len(self.blocks) > 0, "widths and blocks must be equally long and not empty")
-        require(min((self.stem_width, *self.widths, *self.blocks)) >= 1, "widths and blocks must be 1 or more")
-        require(self.stem_blocks >= 0, "stem_blocks must be 0 or more")
         # TensorFlow 2.21 with oneDNN on AVX-512 ends in a segmentation fault in the gradient of a 48x48 convolution
         # from 1 to 4 or 8 channels; 16, its vector width, is safe.
         require(self.stem_width % 16 == 0, "stem_width must be a multiple of 16 (TensorFlow crashes on narrow ones)")
-        require(0 <= self.dropout < 1, "dropout must be in 0..1")
 
     def _check_architecture(self) -> None:
         name = self.architecture
@@ -96,62 +93,50 @@ class ModelSettings(Settings, frozen=True):
         if name == "fer_edge":
             return
         # A key that does nothing would be believed to do something.
-        for key, entry in ((field.name, field) for field in structs.fields(self)):
+        for key, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True):
             if key in ("architecture", "vgg16") or key == ("dropout" if name == "vgg16" else "weights"):
                 continue
-            require(getattr(self, key) == entry.default, f"{key} is for architecture 'fer_edge', not {name!r}")
+            require(getattr(self, key) == default, f"{key} is for architecture 'fer_edge', not {name!r}")
 
 
 class AugmentSettings(Settings, frozen=True):
     """Random changes of each training image that keep its label, or share it as they do pixels; 0 turns each off."""
 
-    flip: float = 0.5
+    flip: Share = 0.5
     """Probability of a left-right flip."""
-    rotate_degrees: float = 12.0
+    rotate_degrees: Annotated[float, Meta(ge=0, le=180)] = 12.0
     """Largest rotation either way."""
-    scale: float = 0.12
+    scale: ShareBelowOne = 0.12
     """Largest change of size, as a share: 0.12 gives factors of 0.88..1.12."""
-    shift: float = 0.08
+    shift: Share = 0.08
     """Largest shift either way, as a share of the image's side."""
-    brightness: float = 0.15
+    brightness: Share = 0.15
     """Largest brightness offset either way, as a share of the full range 255."""
-    contrast: float = 0.2
+    contrast: Share = 0.2
     """Largest change of contrast about the image's mean, as a share."""
-    erase_probability: float = 0.25
+    erase_probability: Share = 0.25
     """Probability that a rectangle is overwritten with noise (random erasing, Zhong et al., arXiv:1708.04896)."""
-    erase_area: float = 0.15
+    erase_area: Annotated[float, Meta(gt=0, lt=1)] = 0.15
     """Largest erased share of the image's area."""
-    blur: float = 0.0
+    blur: Annotated[float, Meta(ge=0, le=16)] = 0.0
     """Largest standard deviation of a Gaussian blur, pixels of the training image; each image draws one up to it."""
-    noise: float = 0.0
+    noise: Share = 0.0
     """Largest standard deviation of Gaussian noise, as a share of the full range 255; each image draws one up to it."""
-    mixup_alpha: float = 0.0
+    mixup_alpha: NonNegative = 0.0
     """Parameter of the Beta distribution of mixup (Zhang et al., arXiv:1710.09412); 0 turns it off."""
-    cutmix_alpha: float = 0.0
+    cutmix_alpha: NonNegative = 0.0
     """The same of cutmix (Yun et al., arXiv:1905.04899), a rectangle of another image; with mixup too, each batch has
     one of them at random."""
-
-    def _check(self) -> None:
-        shares = (self.flip, self.scale, self.shift, self.brightness, self.contrast)
-        require(all(0 <= share <= 1 for share in shares), "flip, scale, shift, brightness, contrast must be in 0..1")
-        require(self.scale < 1, "scale must be below 1")
-        require(0 <= self.erase_probability <= 1, "erase_probability must be in 0..1")
-        require(0 < self.erase_area < 1, "erase_area must be in 0..1")
-        require(0 <= self.rotate_degrees <= 180, "rotate_degrees must be in 0..180")
-        require(0 <= self.blur <= 16, "blur must be in 0..16 pixels")
-        require(0 <= self.noise <= 1, "noise must be in 0..1")
-        require(0 <= self.mixup_alpha < math.inf, "mixup_alpha must be 0 or more")
-        require(0 <= self.cutmix_alpha < math.inf, "cutmix_alpha must be 0 or more")
 
 
 class LoopSettings(Settings, frozen=True):
     """How long and how fast to learn."""
 
-    seed: int = 1
+    seed: Seed = 1
     """Seeds the weights, the order of the images and their augmentation."""
-    epochs: int = 36
+    epochs: Annotated[int, Meta(ge=1, le=MOST)] = 36
     """Passes over the training images."""
-    batch_size: int = 128
+    batch_size: Annotated[int, Meta(ge=2, le=MOST)] = 128
     """Images in a step."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; weights, BatchNorm's statistics, logits and loss stay float32. bfloat16 takes about
@@ -160,7 +145,7 @@ class LoopSettings(Settings, frozen=True):
     """Epoch (from 0) at which ``precision`` begins; before it, the layers compute in float32."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """``sgd`` has Nesterov momentum 0.9."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Peak rate; rises linearly over ``warmup_epochs``, then falls to 0: see ``cooldown_epochs``."""
     warmup_epochs: float = 1.0
     """Epochs of warm-up; may be a fraction."""
@@ -171,30 +156,23 @@ class LoopSettings(Settings, frozen=True):
     averaged_epochs: int = 0
     """0: the epoch best on PublicTest is kept. Otherwise the mean of the weights at the end of each of the last so many
     epochs, with BatchNorm's statistics taken anew of Training images as they are: see ``fer_train.averaging``."""
-    weight_decay: float = 0.05
+    weight_decay: NonNegative = 0.05
     """Decoupled weight decay of the kernels; biases and BatchNorm parameters are left out."""
-    label_smoothing: float = 0.1
+    label_smoothing: ShareBelowOne = 0.1
     """Share of each label spread over all classes (Szegedy et al., arXiv:1512.00567)."""
     class_weights: Literal["none", "balanced", "sqrt"] = "none"
     """Weight of a class in the loss: equal, inverse to its frequency, or the square root of that."""
-    sizes: tuple[int, ...] = (48,)
+    sizes: tuple[ImageSize, ...] = (48,)
     """Side of the training images in pixels, phase by phase; small ones first make early epochs cheap
     (progressive learning, Tan & Le, arXiv:2104.00298). The last one should be the model's input size."""
     size_changes: tuple[int, ...] = ()
     """Epoch (from 0) at which each next size begins; below 0 counts from the end. One fewer than ``sizes``."""
 
     def _check(self) -> None:
-        require(0 <= self.seed < 2**32, "seed must be in 0..4294967295")
-        require(1 <= self.epochs <= MOST, f"epochs must be in 1..{MOST}")
-        require(2 <= self.batch_size <= MOST, f"batch_size must be in 2..{MOST}")
         require(0 <= self.precision_from < self.epochs, "precision_from must be from 0 to below epochs")
         require(not self.precision_from or self.precision != "float32", "precision_from needs a precision but float32")
-        require(0 < self.learning_rate < math.inf, "learning_rate must be above 0")
         require(0 <= self.warmup_epochs <= self.epochs, "warmup_epochs must be in 0..epochs")
-        require(0 <= self.weight_decay < math.inf, "weight_decay must be 0 or more")
-        require(0 <= self.label_smoothing < 1, "label_smoothing must be in 0..1")
         require(len(self.sizes) == len(self.size_changes) + 1, "size_changes must have one value fewer than sizes")
-        require(all(16 <= side <= 512 for side in self.sizes), "sizes must be in 16..512")
         begins = (0, *self._size_begins(), self.epochs)
         require(all(a < b for a, b in pairwise(begins)), "size_changes must rise between 0 and epochs")
         require(
@@ -238,31 +216,28 @@ class TargetSettings(Settings, frozen=True):
     FER2013 has one label an image, wrong or arguable for many. The shares below take their part of it.
     """
 
-    crowd: float = 0.0
+    crowd: Share = 0.0
     """Share of what ten people saw in the image (FER+, Barsoum et al., arXiv:1608.01041), told in FER2013's terms."""
-    teacher: float = 0.0
+    teacher: Share = 0.0
     """Share of what a teacher answers (distillation, Hinton et al., arXiv:1503.02531)."""
     teacher_labels: str = ""
     """File of the teacher's soft labels, written by ``fer-edge data soft-labels``; relative to the current folder."""
-    teacher_models: tuple[str, ...] = ()
+    teacher_models: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     """In its place, runs' folders or ``.keras`` files: they are asked about each image as it is learned, changed at
     random, and their mean is taken (Beyer et al., arXiv:2106.05237). Takes their time on top of the network's own."""
     teacher_mirrored: bool = False
     """Ask ``teacher_models`` about each image's mirror image too, and take the mean: twice their time."""
-    teacher_from: int = 0
+    teacher_from: Count = 0
     """Epoch (from 0) at which the teacher is first heard; before it, label and crowd take its share in proportion."""
 
     def _check(self) -> None:
-        require(min(self.crowd, self.teacher) >= 0, "crowd and teacher must be 0 or more")
         require(self.crowd + self.teacher <= 1, "crowd and teacher must not exceed 1 together")
         asked = bool(self.teacher_labels) + bool(self.teacher_models)
         require(asked == (self.teacher > 0), "teacher goes with one of teacher_labels and teacher_models")
-        require(all(self.teacher_models), "teacher_models must be paths")
         require(
             bool(self.teacher_models) or not self.teacher_mirrored,
             "teacher_mirrored needs teacher_models (fer-edge data soft-labels always asks about both)",
         )
-        require(0 <= self.teacher_from <= MOST, f"teacher_from must be in 0..{MOST}")
         require(self.teacher > 0 or not self.teacher_from, "teacher_from needs a teacher")
         require(
             self.teacher < 1 or not self.teacher_from, "teacher_from leaves nothing to learn before it: teacher is 1"
@@ -273,7 +248,7 @@ class TargetSettings(Settings, frozen=True):
         if epoch < self.teacher_from:
             # Rounded, so that a recipe's decimals meet those of the one without a teacher.
             return TargetSettings(crowd=round(self.crowd / (1 - self.teacher), 9))
-        return structs.replace(self, teacher_from=0)
+        return replace(self, teacher_from=0)
 
 
 class Recipe(Settings, frozen=True):
@@ -312,11 +287,11 @@ def with_weights(recipe: Recipe, weights: str) -> Recipe:
     if not weights:
         raise ConfigError("--weights: must be imagenet, none or a path")
     if recipe.model.architecture == "vgg16":
-        own = structs.replace(recipe.model.vgg16 or Vgg16Settings(), weights=weights)
-        return structs.replace(recipe, model=structs.replace(recipe.model, vgg16=own))
+        own = replace(recipe.model.vgg16 or Vgg16Settings(), weights=weights)
+        return replace(recipe, model=replace(recipe.model, vgg16=own))
     if weights == "imagenet":
         raise ConfigError(
             f"--weights imagenet is for architecture 'vgg16'; the recipe's is {recipe.model.architecture!r}, which "
             "takes none or a path"
         )
-    return structs.replace(recipe, model=structs.replace(recipe.model, weights="" if weights == "none" else weights))
+    return replace(recipe, model=replace(recipe.model, weights="" if weights == "none" else weights))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
-from typing import Literal
+import sys
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.base import Settings, require
 
 SKIP = "skip"
 """In a set's ``classes``: this class is left out."""
+MAX_FLOAT = sys.float_info.max
+"""Bound of numbers that have no other: it keeps infinity out."""
+
+ImageSize = Annotated[int, Meta(ge=16, le=512)]
+Positive = Annotated[float, Meta(gt=0, le=MAX_FLOAT, extra={"allowed": "a finite number above 0"})]
+SplitShare = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class SetSettings(Settings, frozen=True):
@@ -21,7 +28,7 @@ class SetSettings(Settings, frozen=True):
     path: str = ""
     """A folder of class folders, or FER2013 in any of its forms; relative to the current folder. Empty: FER2013, where
     ``--data`` says or the project looks for it."""
-    weight: float = 1.0
+    weight: Positive = 1.0
     """What an image of this set counts in the loss, against those of the other sets."""
     classes: dict[str, str] = msgspec.field(default_factory=dict)
     """The label of each class that the set calls otherwise, as in ``"Suprise" = "surprise"``; "skip" leaves one out."""
@@ -29,9 +36,9 @@ class SetSettings(Settings, frozen=True):
     """What is tested on. ``given``: the folders ``train``, ``val`` and ``test`` say it. ``hash``: each image's pixels
     do, so that equal images keep together and nothing depends on names or order. ``training``: nothing, all is trained
     on. ``auto``: as given where there are such folders, else by hash."""
-    validation: float = 0.1
+    validation: SplitShare = 0.1
     """Share of the images that ``hash`` puts into PublicTest, by which the best epoch is chosen."""
-    test: float = 0.1
+    test: SplitShare = 0.1
     """Share of the images that ``hash`` puts into PrivateTest, which is for final numbers."""
     faces: Literal["whole", "detect"] = "whole"
     """``whole``: the image is a face; its largest square about the middle is taken. ``detect``: the largest face in it
@@ -46,29 +53,25 @@ class SetSettings(Settings, frozen=True):
     are left out. Contempt names no label unless ``labels`` has it or ``classes`` says what it is."""
 
     def _check(self) -> None:
-        require(0 < self.weight < math.inf, "weight must be above 0")
-        require(min(self.validation, self.test) >= 0, "validation and test must be 0 or more")
         require(self.validation + self.test < 1, "validation and test must leave something to train on")
 
 
 class DataSettings(Settings, frozen=True):
     """What is trained on. Without ``sets`` it is FER2013 alone."""
 
-    labels: tuple[str, ...] = FER2013_LABELS
+    labels: Annotated[tuple[str, ...], Meta(min_length=2, max_length=100)] = FER2013_LABELS
     """The classes of the model, in its order."""
-    size: int = 48
+    size: ImageSize = 48
     """Side in pixels to which all images are brought: the input of the model."""
     sets: tuple[SetSettings, ...] = ()
     """The sets, one after the other; each may be there once."""
 
     def _check(self) -> None:
-        require(2 <= len(self.labels) <= 100, "labels must name 2 classes or more, and at most 100")
         # They name folders and files too.
         named = all(re.fullmatch(r"\w[\w -]*", label) for label in self.labels)
         require(named, "labels must be words of letters, digits, blanks, - and _")
         require(SKIP not in self.labels, f"no label may be called {SKIP!r}, which leaves a class out")
         require(len(set(self.labels)) == len(self.labels), "labels must differ from each other")
-        require(16 <= self.size <= 512, "size must be in 16..512")
         require(len({each.path for each in self.sets}) == len(self.sets), "sets must have different paths")
         for number, each in enumerate(self.sets):
             for name, label in each.classes.items():

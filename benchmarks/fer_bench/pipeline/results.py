@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
+from fer_bench.section import Section
 
 
-class SceneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SceneSettings(Section, frozen=True):
     """Which scenes were shown: every size (width, height) with every number of faces, anew in each round."""
 
     sizes: tuple[tuple[int, int], ...]
@@ -15,7 +15,7 @@ class SceneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fps: float
 
 
-class FaceSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FaceSource(Section, frozen=True):
     """Where the faces came from: a data set's split with its number of images, or the portrait (no hash)."""
 
     name: str
@@ -23,7 +23,7 @@ class FaceSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows_sha256: str | None
 
 
-class CandidateInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CandidateInfo(Section, frozen=True):
     """What was measured: how it works, and the versions it ran on; ``start_s`` is from nothing to ready, seconds."""
 
     name: str
@@ -32,7 +32,7 @@ class CandidateInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_s: float
 
 
-class Durations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Durations(Section, frozen=True):
     """Percentiles in milliseconds over ``count`` frames, or calls of a stage."""
 
     p50_ms: float
@@ -41,7 +41,7 @@ class Durations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: int
 
 
-class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Answers(Section, frozen=True):
     """What a candidate told of the faces: counts over all frames of a cell.
 
     ``shown`` faces were there, ``matched`` of them found; ``right`` of these bore the label told, ``uncertain`` were
@@ -57,7 +57,7 @@ class Answers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uncertain: int | None
 
 
-class CellResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CellResult(Section, frozen=True):
     """One candidate on the scenes of one size and number of faces.
 
     ``cpu_ms`` is processor time of the whole process for a frame, the mean; ``cpu_over_ours`` that over FER-Edge's in
@@ -79,7 +79,7 @@ class CellResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answers: Answers
 
 
-class PipelineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PipelineSection(Section, frozen=True):
     """One run over all candidates; ``left_out`` says in a line each what was not measured, and why."""
 
     settings: SceneSettings

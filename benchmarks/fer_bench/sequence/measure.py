@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from msgspec import structs
+from msgspec.structs import replace
 
 from fer_bench.extras import progress
 from fer_bench.pipeline.measure import in_turn
@@ -144,10 +144,8 @@ def score(
     if len(played.told) == len(truth):
         return result
     # Between the frames that it was shown it could find and tell nothing: only false changes are known.
-    by_answer, by_label = (
-        structs.replace(changes, shown=0, delays_s=()) for changes in (result.by_answer, result.by_label)
-    )
-    return structs.replace(result, visits=0, acquired_s=(), by_answer=by_answer, by_label=by_label)
+    by_answer, by_label = (replace(changes, shown=0, delays_s=()) for changes in (result.by_answer, result.by_label))
+    return replace(result, visits=0, acquired_s=(), by_answer=by_answer, by_label=by_label)
 
 
 def _face_frames(found: Sequence[Sighting], surplus: Surplus, clean: CleanView) -> FaceFrames:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
+from fer_bench.section import Section
 
 FER_EDGE = "fer-edge"
 FULL_SEARCHES = {"full (1.1, 5)": 1.1, "full (1.3, 5)": 1.3}
@@ -13,7 +13,7 @@ FER_EDGE_YUNET, FULL_YUNET = "fer-edge, yunet", "full yunet"
 """FER-Edge with the other detector, and that one on the whole frame at full resolution, where its file is given."""
 
 
-class SequenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SequenceSettings(Section, frozen=True):
     """Which sequences were shown: their kinds, ``frames`` of each at ``fps`` a second of their own time, ``rounds`` of
     them with other faces. Full searches were shown one second in ``baseline_every`` (0: none)."""
 
@@ -30,7 +30,7 @@ class SequenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """SHA-256 of the YuNet model that was shown too."""
 
 
-class CastInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CastInfo(Section, frozen=True):
     """Whose faces were shown: ``candidates`` images of ``split`` may play, ``shown`` did, of which Haar finds
     ``findable`` when they are upright, clean and alone. ``by_votes``: FER+'s raters agree on them."""
 
@@ -44,7 +44,7 @@ class CastInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     findable: int
 
 
-class FaceFrames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FaceFrames(Section, frozen=True):
     """Faces in ``frames`` frames: ``shown``, ``matched`` by a box, and the same of images that Haar finds at all.
 
     ``false_frames`` have a box on no face, or a second one on a face; ``ghost_frames`` have one on the background.
@@ -70,7 +70,7 @@ class FaceFrames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class ChangeScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChangeScore(Section, frozen=True):
     """True changes of a face's label: ``shown`` and, with their ``delays_s``, reported; and the ``false`` ones told in
     ``judged_s`` seconds of faces in sight."""
 
@@ -88,7 +88,7 @@ class ChangeScore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Score(Section, frozen=True):
     """One system on the sequences of one kind.
 
     ``cpu_s`` is processor time of the process for the ``faces.frames`` frames it was shown; ``shared`` are those that
@@ -98,14 +98,14 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     cpu_s: float = 0.0
-    faces: FaceFrames = msgspec.field(default_factory=FaceFrames)
-    shared: FaceFrames = msgspec.field(default_factory=FaceFrames)
+    faces: FaceFrames = FaceFrames()
+    shared: FaceFrames = FaceFrames()
     sight_s: float = 0.0
     id_switches: int = 0
     visits: int = 0
     acquired_s: tuple[float, ...] = ()
-    by_answer: ChangeScore = msgspec.field(default_factory=ChangeScore)
-    by_label: ChangeScore = msgspec.field(default_factory=ChangeScore)
+    by_answer: ChangeScore = ChangeScore()
+    by_label: ChangeScore = ChangeScore()
     changed_events: int = 0
 
     def __add__(self, other: Score) -> Score:
@@ -128,7 +128,7 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return 1e3 * self.cpu_s / self.faces.frames
 
 
-class KindResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KindResult(Section, frozen=True):
     """One system on one kind of sequence."""
 
     kind: str
@@ -136,7 +136,7 @@ class KindResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score: Score
 
 
-class StageShare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StageShare(Section, frozen=True):
     """What one stage takes of a frame of the ``easy`` sequences, processor milliseconds on average."""
 
     system: str
@@ -144,7 +144,7 @@ class StageShare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ms_per_frame: float
 
 
-class CostCell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CostCell(Section, frozen=True):
     """What a frame of ``width`` x ``height`` with ``faces`` faces costs a system, processor milliseconds."""
 
     system: str
@@ -156,7 +156,7 @@ class CostCell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu_ms: float
 
 
-class SequenceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SequenceSection(Section, frozen=True):
     """One run over all sequences."""
 
     settings: SequenceSettings

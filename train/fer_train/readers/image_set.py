@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from fer_edge.errors import InputError
 from fer_edge.images.files import IMAGE_SUFFIXES, read_gray
 from fer_edge.images.resample import resample
-from fer_edge.settings.base import to_table
 from fer_edge.stages.crop import crop_face
 from fer_edge.types import CropSpec, UInt8Array
 from fer_train.data_config import SetSettings
@@ -61,7 +61,7 @@ class ImageSetReader:
 
     def variant(self) -> str:
         """All that decides what is made of the images; the set's weight does not."""
-        return json.dumps([{**to_table(self.settings), "weight": 1}, self.labels, self.size])
+        return json.dumps([{**structs.asdict(self.settings), "weight": 1}, self.labels, self.size])
 
     def read(self, *, skip_bad: bool = False) -> Dataset:
         """Decode all images, by split and path.

@@ -13,18 +13,22 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 from fer_edge.errors import ConfigError
 from fer_edge.settings.base import Settings, decode, require, to_table
 from fer_edge.settings.toml_files import read_toml
-from fer_train.config import MOST, Recipe, TargetSettings, load_recipe
+from fer_train.config import MOST, Count, Recipe, Seed, TargetSettings, load_recipe
 
 MOST_TRIALS = 10_000
 """Far beyond what a file of SQLite and a sampler that looks at all trials are good for."""
 _MOST_COMBINATIONS = 512
 """As many combinations of the ranges' ends are tried before a search; of more, a part, and each end at least once."""
 
+Trials = Annotated[int, Meta(ge=1, le=MOST_TRIALS)]
 Values = dict[str, Any]
 """A value of each range, by its key: bool, int, float, str, or a list of these."""
 
@@ -32,32 +36,24 @@ Values = dict[str, Any]
 class TuneSettings(Settings, frozen=True):
     """How to search; ``[tune.ranges]``, beside these keys, says where: see ``Search``."""
 
-    trials: int = 30
+    trials: Trials = 30
     """How many trials are begun; those that were stopped and go on later count once."""
-    epochs: int = 0
+    epochs: Count = 0
     """Epochs of each trial; 0: those of the recipe. ``best.toml`` has the recipe's again."""
     metric: Literal["accuracy", "cross_entropy"] = "accuracy"
     """What is compared, on PublicTest: the best epoch's. ``accuracy`` is what a run's best epoch is chosen by too, and
     ``cross_entropy`` is smoother, but what is softened (label smoothing, mixup, the teacher) changes it by itself."""
-    seed: int = 1
+    seed: Seed = 1
     """Seeds the choice of values; ``loop.seed`` is what seeds each trial."""
     pruner: Literal["median", "none"] = "median"
     """``median``: a trial ends after an epoch where its best so far is below the median of what the finished trials had
     in that epoch."""
-    startup_trials: int = 5
+    startup_trials: Trials = 5
     """Finished trials before any is pruned, and trials drawn at random before the sampler (TPE) learns from them."""
-    grace_epochs: int = 2
+    grace_epochs: Annotated[int, Meta(ge=1, le=MOST)] = 2
     """Epochs that each trial is given before it may be pruned; the first is warm-up in most recipes."""
-    keep: int = 3
+    keep: Trials = 3
     """The so many best trials keep their networks; of the others, settings, history and curves stay."""
-
-    def _check(self) -> None:
-        require(1 <= self.trials <= MOST_TRIALS, f"trials must be in 1..{MOST_TRIALS}")
-        require(0 <= self.epochs <= MOST, f"epochs must be in 0..{MOST}")
-        require(0 <= self.seed < 2**32, "seed must be in 0..4294967295")
-        require(1 <= self.startup_trials <= MOST_TRIALS, f"startup_trials must be in 1..{MOST_TRIALS}")
-        require(1 <= self.grace_epochs <= MOST, f"grace_epochs must be in 1..{MOST}")
-        require(1 <= self.keep <= MOST_TRIALS, f"keep must be in 1..{MOST_TRIALS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +153,7 @@ class Search:
     def to_table(self) -> dict[str, Any]:
         """Tables from which ``from_table`` makes the same search."""
         ranges = {key: _without_none(dataclasses.asdict(each)) for key, each in self.ranges.items()}
-        return {**to_table(self.recipe), "tune": {**to_table(self.settings), "ranges": ranges}}
+        return {**to_table(self.recipe), "tune": {**msgspec.structs.asdict(self.settings), "ranges": ranges}}
 
     def _recipe(self, values: Values, name: str, epochs: int) -> Recipe:
         table = to_table(self.recipe)
