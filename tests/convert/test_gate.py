@@ -224,7 +224,7 @@ def test_the_command_refuses_with_exit_1_and_leaves_the_old_bundle(
         ('variants = ["int8"]', ("holds no rule",)),
         ("[accuracy]\nmax_loss = 1", ("accuracy.max_loss", "max_loss_points")),
         ("[file]\nmax_bytes = 1.5", ("file.max_bytes", "whole number")),
-        ("[file]\nmax_bytes = 0", ("max_bytes must be 1 or more",)),
+        ("[file]\nmax_bytes = 0", ("file.max_bytes must be a whole number of at least 1, not 0",)),
         ("[latency]\nmax_time_over_float32 = nan", ("above 0",)),
         ("[accuracy]\nmax_ece_rise_points = inf", ("max_ece_rise_points must be a finite number",)),
         ("[accuracy", ("not valid TOML",)),

@@ -162,7 +162,7 @@ def test_a_run_of_other_labels_cannot_teach(mini_road: MiniRoad, tmp_path: Path)
         ('teacher = 0.5\nteacher_models = ["a"]\nteacher_labels = "b"', ["one of teacher_labels and teacher_models"]),
         ('teacher_models = ["a"]', ["one of teacher_labels and teacher_models"]),
         ("teacher = 0.5", ["one of teacher_labels and teacher_models"]),
-        ('teacher = 0.5\nteacher_models = [""]', ["teacher_models must be paths"]),
+        ('teacher = 0.5\nteacher_models = [""]', ["targets.teacher_models[0] must be a non-empty string"]),
         ('teacher = 0.5\nteacher_models = "a"', ["teacher_models"]),
         ('teacher = 0.5\nteacher_labels = "a"\nteacher_mirrored = true', ["teacher_mirrored needs teacher_models"]),
     ],
