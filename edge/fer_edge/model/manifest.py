@@ -4,8 +4,6 @@ The structs define the format; the decoder and ``schema/manifest.schema.json`` f
 ignored.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping

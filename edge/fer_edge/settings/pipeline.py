@@ -1,7 +1,5 @@
 """Settings of the pipeline: detection, schedule, tracking, crop quality and emotions."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from msgspec import Meta

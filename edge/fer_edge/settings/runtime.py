@@ -1,7 +1,5 @@
 """All settings of ``fer-edge run``, loaded from one TOML file, the environment and the command line."""
 
-from __future__ import annotations
-
 import os
 import tomllib
 import typing
@@ -117,7 +115,7 @@ class RuntimeSettings(Settings, frozen=True):
     web: WebSettings = WebSettings()
     chip: ChipSettings = ChipSettings()
 
-    def for_still(self) -> RuntimeSettings:
+    def for_still(self) -> "RuntimeSettings":
         """Return a copy of the settings for a still image, where no later frame can confirm or detect a face.
 
         A face is reported after one detection, and the whole image is searched at a higher resolution with stricter

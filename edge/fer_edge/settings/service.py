@@ -1,7 +1,5 @@
 """Settings outside the pipeline: outputs, recovery, MQTT, webhook, status page and chip."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from msgspec import Meta

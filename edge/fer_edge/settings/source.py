@@ -1,7 +1,5 @@
 """``[source]``: where frames come from, camera controls, and the preprocessing of frames."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from msgspec import Meta

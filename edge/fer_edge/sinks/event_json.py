@@ -1,7 +1,5 @@
 """The JSON of an event: ``EventJson`` defines it, and ``schema/event.schema.json`` is generated from it."""
 
-from __future__ import annotations
-
 import ctypes
 import json
 from datetime import UTC, datetime
