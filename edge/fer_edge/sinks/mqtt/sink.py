@@ -31,7 +31,7 @@ from fer_edge.sinks.mqtt.topics import OFFLINE, Topics
 from fer_edge.sinks.queued import FIRST_RETRY_S
 from fer_edge.sinks.tls import tls_context
 from fer_edge.status import SinkStatus, StatusBoard
-from fer_edge.system.messages import print_message
+from fer_edge.system.messages import RepeatedFaults, print_message
 from fer_edge.system.timing import Backoff
 from fer_edge.types import EmotionEvent
 
@@ -74,7 +74,8 @@ class MqttSink(ManagedSink):
         self._outbox = Outbox(mqtt.max_queued_messages, pace=pace, wake=self._send)
         self._problem: str | None = f"{self._where}: not connected yet"
         self._backoff = Backoff(FIRST_RETRY_S, self._max_retry_s)
-        self._attempting = self._reported = self._leaving = False
+        self._attempting = self._leaving = False
+        self._faults = RepeatedFaults()
         self._connected_at: float | None = None
         self._cause: str | None = None
         self._short_lived = 0
@@ -199,10 +200,10 @@ class MqttSink(ManagedSink):
         elif self._closing_since is not None:
             self._outbox.abandon()
         problem = f"{self._where}: {problem}"
-        if problem != self._problem:
-            print_message(f"mqtt: {problem}")
-            self._reported = True
         self._problem = problem
+        message = self._faults.add(f"mqtt: {problem}", time.monotonic())
+        if message is not None:
+            print_message(message)
 
     def _on_pre_connect(self, client: Client, data: object) -> None:
         self._attempting, self._cause = True, None
@@ -221,8 +222,7 @@ class MqttSink(ManagedSink):
         self._client.drop_out_messages()  # paho would send them after those that are published below
         self._publisher.start(client)
         self._problem = None
-        if self._reported:
-            self._reported = False
+        if self._faults.ended():
             dropped = self._outbox.dropped
             print_message(
                 f"mqtt: {self._where}: connected" + (f"; {dropped} messages dropped so far" if dropped else "")
