@@ -9,6 +9,8 @@ from collections import deque
 from types import TracebackType
 from typing import Self
 
+from fer_edge.system.messages import printable
+
 _REFRESH_S = 0.2
 _PLAIN_EVERY_S = 30.0
 _SPEED_OVER_S = 10.0
@@ -24,7 +26,7 @@ class Meter:
     """
 
     def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total = what, total
+        self._what, self._total = printable(what), total
         self.done = 0
         self._fraction: float | None = None
         self._started = time.monotonic()
@@ -70,7 +72,7 @@ class Meter:
 
 def print_line(line: str) -> None:
     """Print ``line`` on standard output and flush it."""
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{printable(line)}\n")
     sys.stdout.flush()
 
 

@@ -150,6 +150,46 @@ def test_http_errors_explain_the_problem(server: MjpegServer) -> None:
             open_source(url, HURRIED)
 
 
+def test_redirects_are_followed_to_the_same_host(server: MjpegServer) -> None:
+    login = f"{mjpeg.USER}:{mjpeg.PASSWORD.replace('+', '%2B')}@"
+    with mjpeg_server() as front:
+        # Another port of the same host; the login goes with it. Then a path alone.
+        front.moved_to = server.url("private")
+        with open_source(front.url("moved", login), PATIENT) as source:
+            assert len(frames_of(source, 1)) == 1
+        front.moved_to = "/stream"
+        with open_source(front.url("moved"), PATIENT) as source:
+            assert len(frames_of(source, 1)) == 1
+        front.moved_to = "/moved"
+        assert "the server redirects more than 5 times" in refusal(front.url("moved"), PATIENT)
+
+
+def test_redirects_to_other_hosts_are_followed_only_where_the_settings_name_them() -> None:
+    login = f"{mjpeg.USER}:{mjpeg.PASSWORD.replace('+', '%2B')}@"
+    with mjpeg_server() as front, mjpeg_server() as other:
+        front.moved_to = f"http://localhost:{other.port}/stream"
+        said = refusal(front.url("moved", login), PATIENT)
+        assert "redirects to the host localhost, which is not followed" in said
+        assert "source.follow_redirects" in said
+        assert mjpeg.PASSWORD not in said
+        assert other.asked == [], "nothing was sent there"
+        named = SourceSettings(timeout_s=20, follow_redirects=("LocalHost",))
+        with open_source(front.url("moved"), named) as source:
+            assert len(frames_of(source, 1)) == 1
+        front.moved_to = f"http://localhost:{other.port}/private"
+        assert "it requires a user name and password" in refusal(front.url("moved", login), named), "the login stays"
+        for location in ("file:///etc/passwd", "rtsp://127.0.0.1/live", "http://h/\x1b[2J"):
+            front.moved_to = location
+            assert "redirects to an address that is not a valid stream URL" in refusal(front.url("moved"), PATIENT)
+
+
+@pytest.mark.parametrize("name", ["", "http://cam2.local", "cam2.local:80", "cam2 local"])
+def test_what_is_not_a_host_name_is_refused_in_the_settings(tmp_path: Path, name: str) -> None:
+    (tmp_path / "c.toml").write_text(f'[source]\nfollow_redirects = ["{name}"]\n')
+    said = fer_edge("run", "demo", "--config", "c.toml", "--max-frames", 1, cwd=tmp_path)
+    assert_one_line(said, 2, "source.follow_redirects", "host name")
+
+
 # RTSP
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.card_images import used_card
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.file_systems import needs_programs
 from support.stock_images import make_stock_image
@@ -35,7 +36,7 @@ def test_one_step_writes_what_two_would(pi: Path, tmp_path: Path) -> None:
     stock = make_stock_image(tmp_path, style="cloudinit", release="trixie")
     card, work = tmp_path / "card", tmp_path / "work"
     work.mkdir()
-    card.write_bytes(os.urandom(1 << 20))
+    card.write_bytes(used_card(6 << 20, os.urandom(1)))
     os.truncate(card, 300 << 20)
     arguments = ("flash", "card", "--image", stock, "--device", card, "--config", pi, "--work", work)
     held = digest(card, 300 << 20)

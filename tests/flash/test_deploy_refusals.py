@@ -35,11 +35,13 @@ def config_of(target: Target, folder: Path, **changes: str) -> Path:
     [
         ({"UserKnownHostsFile": "/dev/null"}, "its host key is unknown here"),
         ({"StrictHostKeyChecking": "no"}, "StrictHostKeyChecking off"),
+        ({"StrictHostKeyChecking": "accept-new", "UserKnownHostsFile": "/dev/null"}, "accepts new host keys and keeps"),
+        ({"StrictHostKeyChecking": "accept-new", "UserKnownHostsFile": "none"}, "accepts new host keys and keeps none"),
         ({"HostName": "no-such-host.invalid"}, "unknown host"),
         ({"IdentityFile": "/dev/null"}, "accepts none of these keys"),
         ({"Nonsense": "yes"}, "ssh refuses this"),
     ],
-    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 def test_where_ssh_gives_up_there_is_one_line(
     target: Target, tmp_path: Path, changes: dict[str, str], said: str
@@ -55,6 +57,17 @@ def test_a_machine_with_another_key_than_the_one_known_is_refused(target: Target
     config = config_of(target, tmp_path, UserKnownHostsFile=str(known))
     done = fer_edge("deploy", "device", "--yes", "--remove", "--ssh-config", config, cwd=tmp_path)
     assert_one_line(done, 2, "device: ", "differs from the known one")
+
+
+@pytest.mark.parametrize("known", ["known hosts", "new", "new /dev/null"])
+def test_new_keys_that_are_kept_may_be_accepted(target: Target, tmp_path: Path, known: str) -> None:
+    (tmp_path / "known hosts").touch()
+    files = f'"{tmp_path / known}"' if known == "known hosts" else f"{tmp_path}/{known}"
+    config = config_of(target, tmp_path, StrictHostKeyChecking="accept-new", UserKnownHostsFile=files)
+    words = ["--payload", target.payload, "--dry-run", "--ssh-config", config]
+    done = fer_edge("deploy", "device", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "ssh-" in (tmp_path / known.removesuffix(" /dev/null")).read_text(), "the key is kept"
 
 
 def test_a_port_where_nobody_listens_is_one_line(target: Target, tmp_path: Path) -> None:

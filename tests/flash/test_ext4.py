@@ -139,6 +139,22 @@ def test_what_was_in_use_is_refused(root: Path) -> None:
             pass
 
 
+def test_bigalloc_is_read_or_called_not_supported(tmp_path: Path) -> None:
+    for block in (4096, 1024):
+        path = tmp_path / f"{block}.img"
+        with path.open("wb") as stream:
+            stream.truncate(OFFSET + SIZE)
+        where = ["-E", f"offset={OFFSET}", str(path), f"{SIZE // 1024}k"]
+        run_program(["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(block), "-O", "bigalloc", *where])
+        if block == 4096:
+            with volume(path) as files:
+                assert files.listdir("") == ["lost+found"]
+        else:
+            says = r"1024\.img: an ext4 with bigalloc and blocks of 1024 bytes, which is not supported$"
+            with pytest.raises(InputError, match=says), volume(path):
+                pass
+
+
 @given(flips=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=60))
 @settings(max_examples=30)
 def test_a_damaged_ext4_is_read_or_refused_in_one_line(made: Path, flips: list[tuple[int, int]]) -> None:

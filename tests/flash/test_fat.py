@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,50 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import FerEdgeError, InputError, OutputError
-from fer_flash.image.file_systems.fat import FatVolume
-from fer_flash.image.file_systems.region import Region
+from support.fat_volumes import BITS, STOCK, make_fat, volume
 from support.file_systems import MIB, assert_fat_is_clean, fat_tree, flipped, needs_programs, run_program
 
 pytestmark = needs_programs
-
-BITS = {16: 8 * MIB, 32: 36 * MIB}
-"""Sizes that make a FAT16 and a FAT32, with clusters of one sector."""
-STOCK = {
-    "cmdline.txt": b"console=tty1 root=PARTUUID=1f2e3d4c-02\n",
-    "CONFIG.TXT": b"[all]\n",
-    "bcm2710-rpi-3-b.dtb": b"\xd0\x0d\xfe\xed" * 900,
-    "empty": b"",
-    "overlays/README": b"Introduction\n",
-    "overlays/Überlänge, groß und klein.dtbo": bytes(range(256)) * 30,
-    "overlays/deep/er/file.bin": b"x" * 1025,
-}
 
 
 @pytest.fixture(scope="module", params=BITS, ids="FAT{}".format)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A FAT that mkfs.vfat made and mtools filled. Copy it before changing it."""
-    folder = tmp_path_factory.mktemp("fat")
-    path = folder / "made.fat"
-    with path.open("wb") as stream:
-        stream.truncate(BITS[request.param])
-    run_program(["mkfs.vfat", "-F", str(request.param), "-s", "1", "-n", "BOOTFS", "-i", "1f2e3d4c", str(path)])
-    for name, content in STOCK.items():
-        (folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "tree" / name).write_bytes(content)
-    top = sorted(str(each) for each in (folder / "tree").iterdir())
-    run_program(["mcopy", "-s", "-i", str(path), *top, "::"])
-    return path
+    return make_fat(tmp_path_factory.mktemp("fat"), request.param)
 
 
 @pytest.fixture
 def fat(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(made, tmp_path / "x.fat"))
-
-
-@contextmanager
-def volume(path: Path, mode: str = "r+") -> Iterator[FatVolume]:
-    with io.FileIO(path, mode) as stream:
-        yield FatVolume(Region(stream, 0, path.stat().st_size, path.name))
 
 
 def assert_mtools_agrees(path: Path, folder: Path, expected: dict[str, bytes]) -> None:

@@ -82,6 +82,30 @@ def test_an_image_that_is_cut_off_is_refused(table: Path) -> None:
 
 
 @needs_programs
+def test_an_image_whose_second_gpt_is_cut_off_is_truncated(tmp_path: Path) -> None:
+    path = image(tmp_path / "x.img", size=SIZE)
+    run_program(["sfdisk", "--quiet", str(path)], SCRIPTS["gpt"])
+    for size in (SIZE - 1, SIZE - 33 * 512, ROOT.start + ROOT.size + 2048 * 512):
+        with path.open("r+b") as stream:
+            stream.truncate(size)
+        says = f"second header of its GPT ends at byte {SIZE}, but the image at {size}: it is truncated; download"
+        with pytest.raises(InputError, match=says):
+            partitions(path)
+    with path.open("r+b") as stream:
+        stream.truncate(SIZE * 2)  # as read back from a larger card
+    assert partitions(path)[:2] == (BOOT, ROOT)
+
+
+@needs_programs
+@pytest.mark.parametrize("sector", [1024, 2048, 4096])
+def test_a_gpt_with_larger_sectors_is_not_supported(tmp_path: Path, sector: int) -> None:
+    path = image(tmp_path / "x.img", size=SIZE)
+    run_program(["fdisk", "-b", str(sector), str(path)], "g\nn\n\n\n\nw\n")
+    with pytest.raises(InputError, match=rf"^x\.img: a GPT with sectors of {sector} bytes, which is not supported: "):
+        partitions(path)
+
+
+@needs_programs
 def test_partitions_that_overlap_are_refused(tmp_path: Path) -> None:
     path = image(tmp_path / "x.img", size=SIZE)
     run_program(["sfdisk", "--quiet", str(path)], SCRIPTS["mbr"])

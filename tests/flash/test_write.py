@@ -19,7 +19,7 @@ from support.card_images import (
     as_it_is,
     gz,
     loop_device,
-    partition_table,
+    used_card,
     why_no_loop_device,
     write_image,
     xz,
@@ -41,9 +41,9 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def card(tmp_path: Path) -> Path:
-    """A file that stands for a used card: a partition table, and old data everywhere else."""
+    """A file that stands for a used card: a FAT with a config.txt, and old data everywhere else."""
     path = tmp_path / "card"
-    path.write_bytes(partition_table([(2048, 4096)]) + OLD * (16 * MIB - 512))
+    path.write_bytes(used_card(16 * MIB, OLD))
     return path
 
 
@@ -194,7 +194,7 @@ def test_a_card_too_small_is_refused_before_anything_is_written(
 
 def test_a_card_too_small_for_an_image_of_unknown_size_is_left_unbootable(tmp_path: Path, image: Path) -> None:
     card = tmp_path / "small"
-    card.write_bytes(partition_table([(2048, 4096)]).ljust(8 * MIB, OLD))
+    card.write_bytes(used_card(8 * MIB, OLD))
     assert_refused(write(gz(image), card, "--yes", cwd=tmp_path), 6, "full", "larger card", "not bootable")
     assert card.read_bytes()[:MIB] == bytes(MIB)
 

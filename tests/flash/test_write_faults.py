@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.card_images import MIB, loop_device, partition_table, why_no_loop_device, write_image
+from support.card_images import MIB, loop_device, used_card, why_no_loop_device, write_image
 from support.edge_command import clean_environment, command_line, fer_edge
 from support.faulty_card import FaultyCard, faulty_card, why_missing
 from support.road import assert_refused
@@ -35,7 +35,7 @@ def image(tmp_path: Path) -> Path:
 @pytest.fixture
 def card(tmp_path: Path) -> Iterator[FaultyCard]:
     old = tmp_path / "old"
-    old.write_bytes(partition_table([(2048, 4096)]).ljust(CARD_BYTES, b"\xa5"))
+    old.write_bytes(used_card(CARD_BYTES, b"\xa5"))
     with faulty_card(tmp_path / "mount", old) as card:
         yield card
 

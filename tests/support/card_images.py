@@ -25,6 +25,19 @@ def partition_table(partitions: list[tuple[int, int]]) -> bytes:
     return bytes(446) + entries.ljust(64, b"\0") + b"\x55\xaa"
 
 
+def used_card(size: int, old: bytes) -> bytes:
+    """A card of ``size`` bytes, from 6 MiB, that was written before: a FAT16 with a config.txt, and ``old`` bytes."""
+    sectors, table_sectors = 4200, 17
+    boot = struct.pack(
+        "<3s8sHBHBHHBHHHII", b"\xeb\x3c\x90", b"test", 512, 1, 1, 1, 16, sectors, 0xF8, table_sectors, 0, 0, 0, 0
+    )
+    boot = (boot + struct.pack("<BBB4s11s8s", 0x80, 0, 0x29, b"1234", b"BOOTFS     ", b"FAT16   ")).ljust(510, b"\0")
+    table = struct.pack("<HH", 0xFFF8, 0xFFFF).ljust(table_sectors * 512, b"\0")
+    root = struct.pack("<11sB20x", b"CONFIG  TXT", 0x20).ljust(512, b"\0")
+    fat = boot + b"\x55\xaa" + table + root
+    return (partition_table([(2048, sectors)]).ljust(MIB, old) + fat).ljust(size, old)
+
+
 def write_image(path: Path, size: int, *, seed: int = 1, zeros: tuple[tuple[int, int], ...] = ()) -> Path:
     """An image of ``size`` bytes that begins with a partition table; ``zeros`` are its holes, as (start, end)."""
     # Soon packed, and no two of its 4096 bytes are equal.

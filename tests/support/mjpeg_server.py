@@ -27,6 +27,7 @@ FPS = 10.0
 class MjpegServer:
     """``/stream`` for ever, ``/short`` ends after five frames, ``/stall`` falls silent after five, ``/page`` is HTML,
     ``/private`` is ``/stream`` with a password (Basic), ``/film.mp4`` is ``film``, ``/silent`` never answers.
+    ``/moved`` redirects to ``moved_to``.
     ``/moody`` is as ``mood`` says: ``well`` as ``/stream``, ``black`` pictures, one ``frozen`` picture, or ``silent``.
     """
 
@@ -34,6 +35,7 @@ class MjpegServer:
     asked: list[str] = field(default_factory=list)
     film: Path | None = None
     mood: str = "well"
+    moved_to: str = ""
     closing: threading.Event = field(default_factory=threading.Event)
 
     def url(self, path: str, login: str = "") -> str:
@@ -84,6 +86,7 @@ class _Camera(BaseHTTPRequestHandler):
             "stall": lambda: self._stream(frames=5, then_wait=True),
             "private": self._private,
             "moody": self._moody,
+            "moved": self._redirect,
             "silent": lambda: here.closing.wait(60),
             "page": lambda: self._send("text/html", b"<html>Camera</html>"),
         }
@@ -95,6 +98,12 @@ class _Camera(BaseHTTPRequestHandler):
                 answers[path]()
         else:
             self.send_error(404)
+
+    def _redirect(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", self.server.camera.moved_to)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _private(self) -> None:
         login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()

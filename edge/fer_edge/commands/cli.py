@@ -17,7 +17,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from fer_edge import __version__
 from fer_edge.errors import FerEdgeError, InputError, OutputError
 from fer_edge.system.driver_threads import driver_threads_alive
-from fer_edge.system.messages import print_message
+from fer_edge.system.messages import LogFormatter, print_message, print_traceback
 from fer_edge.system.stderr import STDERR_LOCK
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:  # noqa: BLE001 - outermost frame: every error becomes one line and a code
         if "--debug" in words:
-            traceback.print_exc()
+            print_traceback()
         _drop_unwritable_stdout()
         known = _known(error)
         if known is not None or not received:
@@ -204,9 +203,8 @@ def _parse_and_run(words: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else EXIT_USAGE
     handler = logging.StreamHandler(sys.stderr)
     handler.lock = STDERR_LOCK  # otherwise lines logged while stderr is hidden would be lost
-    logging.basicConfig(
-        level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", handlers=[handler]
-    )
+    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
     code: int = arguments.run_command(arguments)
     return code
 

@@ -16,7 +16,7 @@ from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad, ok
 from fer_edge.doctor.runner import run_checks
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
-from fer_edge.system.messages import print_message
+from fer_edge.system.messages import print_message, printable
 
 _STANDARD_OUTPUT = Path("-")
 _SERVICE_CONFIG = Path("/etc/fer-edge/config.toml")
@@ -86,4 +86,4 @@ def _as_table(found: Sequence[tuple[Check, Finding]]) -> str:
         lines += textwrap.wrap(finding.seen, width, initial_indent=head, subsequent_indent=indent) or [head]
         if finding.fix is not None and finding.verdict in (Verdict.WARN, Verdict.BAD):
             lines.append(f"{indent}-> {finding.fix}")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{printable(line)}\n" for line in lines)

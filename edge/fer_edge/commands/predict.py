@@ -18,6 +18,7 @@ from fer_edge.recording.annotate import Annotator, draw_box, draw_label, draw_pr
 from fer_edge.settings.runtime import load_settings
 from fer_edge.stills import FaceReader, FaceReading
 from fer_edge.system.files import create_folder, file_identity
+from fer_edge.system.messages import printable
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import UNCERTAIN, UInt8Array
 
@@ -108,17 +109,18 @@ def _report(entries: Sequence[dict[str, Any]], manifest: ModelManifest, variant:
 
 
 def _table(entries: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
-    width = max(10, *(len(entry["file"]) for entry in entries))
+    names = [printable(entry["file"]) for entry in entries]
+    width = max(10, *map(len, names))
     heads = " ".join(f"{label[:8]:>8}" for label in labels)
     lines = [f"{'file':<{width}}  {'box x,y,w,h':<19}  {'emotion':<10}  {heads}  fault"]
-    for entry in entries:
+    for name, entry in zip(names, entries, strict=True):
         if not entry["faces"]:
-            lines.append(f"{entry['file']:<{width}}  no face found")
+            lines.append(f"{name:<{width}}  no face found")
         for face in entry["faces"]:
             box = ",".join(str(value) for value in face["box"])
             shares = " ".join(f"{face['probabilities'][label]:>8.1%}" for label in labels)
             fault = f"  {_in_words(face['fault'])}" if face["fault"] else ""
-            lines.append(f"{entry['file']:<{width}}  {box:<19}  {face['emotion']:<10}  {shares}{fault}")
+            lines.append(f"{name:<{width}}  {box:<19}  {face['emotion']:<10}  {shares}{fault}")
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fer_edge.errors import InputError
 from fer_edge.service.plan import run_program
+from fer_edge.system.messages import printable
 from fer_edge.system.notify import UNIT
 
 _PROPERTIES = (
@@ -32,12 +33,12 @@ def status(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"{UNIT} is not installed: fer-edge service install\n")
         return 1
     active = unit.get("ActiveState") in ("active", "reloading")
-    sys.stdout.write("".join(f"{line}\n" for line in _describe(unit, active=active)))
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in _describe(unit, active=active)))
     try:
         log = _run("journalctl", f"--unit={UNIT}", f"--lines={_LOG_LINES}", "--no-pager", "--output=short-iso")
     except InputError:  # the journal requires root or the group adm
         log = [f"no permission to read the journal: sudo journalctl -u {UNIT}"]
-    sys.stdout.write("".join(f"    {line}\n" for line in log))
+    sys.stdout.write("".join(f"    {printable(line)}\n" for line in log))
     return 0 if active else 1
 
 

@@ -118,6 +118,16 @@ class SourceSettings(Settings, frozen=True):
             " times as long."
         ),
     ] = 10.0
+    follow_redirects: Annotated[
+        tuple[
+            Annotated[str, Meta(pattern=r"^[^\s/:@\[\]]+$", extra={"allowed": 'a host name such as "cam2.local"'})], ...
+        ],
+        Meta(
+            description="Hosts to which the server of an HTTP stream may redirect, besides itself. Redirects to other"
+            " hosts are not followed.",
+            examples=[["cam2.local"]],
+        ),
+    ] = ()
     max_fps: Annotated[
         Rate | None,
         Meta(

@@ -6,6 +6,7 @@ from typing import TextIO
 
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
+from fer_edge.system.messages import printable
 from fer_edge.types import UNCERTAIN, EmotionEvent, FaceCounts
 
 
@@ -27,12 +28,12 @@ class ConsoleSink(ClosingSink):
 
 
 def encode_text_line(event: EmotionEvent) -> bytes:
-    """Return ``event_line`` of ``event`` in UTF-8, with a newline. Surrogates are escaped."""
-    return event_line(event).encode("utf-8", "backslashreplace") + b"\n"
+    """Return ``event_line`` of ``event`` in UTF-8, with a newline."""
+    return event_line(event).encode() + b"\n"
 
 
 def event_line(event: EmotionEvent) -> str:
-    """Return ``event`` as one line of text.
+    """Return ``event`` as one line of text, with control characters of names escaped.
 
     >>> from fer_edge import EmotionEvent, EventKind
     >>> event_line(EmotionEvent(EventKind.CHANGED, "cam0", 1.7e9, 123.4, 3, "happy", "neutral", 0.83))
@@ -51,7 +52,7 @@ def event_line(event: EmotionEvent) -> str:
         parts.append(f"{event.confidence:.0%}")
     if event.counts is not None:
         parts.append(_counts_line(event.counts))
-    return "  ".join(parts).rstrip()
+    return printable("  ".join(parts).rstrip())
 
 
 def _counts_line(counts: FaceCounts) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 from fer_edge.errors import OutputError
 from fer_edge.sinks.base import POLL_S, ManagedSink, Pace, report_lost
 from fer_edge.status import SinkStatus
-from fer_edge.system.messages import print_message
+from fer_edge.system.messages import RepeatedFaults, print_message
 from fer_edge.system.timing import Backoff
 from fer_edge.types import EmotionEvent, FrameResult
 
@@ -103,6 +103,7 @@ class QueuedSink(ManagedSink):
         # Used by the queue's thread only.
         self._sync_by: float | None = None
         self._sync_failed = False
+        self._faults = RepeatedFaults()
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._sending = 0
@@ -290,7 +291,7 @@ class QueuedSink(ManagedSink):
             if self._closing_until is not None and not self._pace.live:
                 self._closing_until = time.monotonic() + self._pace.drain_s
             dropped = self._dropped
-        if recovered:
+        if recovered and self._faults.ended():
             print_message(f"{self._name}: works again" + (f"; {dropped} events dropped so far" if dropped else ""))
 
     def _put_back(self, items: list[bytes]) -> None:
@@ -300,11 +301,12 @@ class QueuedSink(ManagedSink):
             self._drop_oldest()
 
     def _report(self, error: OutputError) -> None:
-        """Report ``error``, unless the last one was the same."""
+        """Report ``error``, unless it is one of many."""
         with self._changed:
-            new, self._problem = self._problem != str(error), str(error)
-        if new:
-            print_message(str(error))
+            self._problem = str(error)
+        message = self._faults.add(str(error), time.monotonic())
+        if message is not None:
+            print_message(message)
 
     def _pause(self, seconds: float) -> None:
         with self._changed:

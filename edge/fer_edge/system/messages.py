@@ -1,21 +1,88 @@
-"""Messages to the user on standard error: one line each, prefixed with the program's name."""
+"""Messages to the user on standard error: one line each, prefixed with the program's name.
+
+Text from outside (file names, answers of servers, names of devices) is escaped here, where it is printed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
+import traceback
 
 from fer_edge.system.stderr import STDERR_LOCK
+from fer_edge.system.timing import Backoff
+
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 1.0, 3600.0
+_FORGOTTEN_S = 600.0
+"""Seconds without a fault after which the next one counts as the first."""
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with "?" for each control character, so that a terminal cannot interpret it."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    r"""Return ``text`` with an escape sequence for each control character, so that a terminal cannot interpret it.
+
+    >>> printable("a\x1b[2J.mp4\n")
+    'a\\x1b[2J.mp4\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def print_message(message: str) -> None:
     """Print ``message`` as one line on standard error, prefixed with ``fer-edge:``."""
     # OSError: standard error is closed. The exit code still reports the problem.
     with STDERR_LOCK, contextlib.suppress(OSError):
-        sys.stderr.write(f"fer-edge: {' '.join(message.split())}\n")
+        sys.stderr.write(f"fer-edge: {printable(' '.join(message.split()))}\n")
         sys.stderr.flush()
+
+
+def print_traceback() -> None:
+    """Print the traceback of the exception that is being handled on standard error."""
+    with STDERR_LOCK, contextlib.suppress(OSError):
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in traceback.format_exc().splitlines()))
+
+
+class LogFormatter(logging.Formatter):
+    """Format log records with their text escaped; a traceback below it keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the first line of the record."""
+        return printable(super().formatMessage(record))
+
+
+class RepeatedFaults:
+    """Decide which faults of one output are reported, since each may have another text.
+
+    The first one is. While there are more, one of another text is reported after 1 s, then after twice as long each
+    time, with the number of those in between.
+    """
+
+    def __init__(self) -> None:
+        self._pause = Backoff(_FIRST_PAUSE_S, _MAX_PAUSE_S)
+        self._next_at = self._last_at = -_FORGOTTEN_S
+        self._said: str | None = None
+        self._left_out = 0
+
+    def add(self, fault: str, now: float) -> str | None:
+        """Count a fault at the time ``now``, seconds; return the message to print, or None."""
+        if now - self._last_at >= _FORGOTTEN_S:
+            self._pause.reset()
+            self._next_at, self._left_out = now, 0
+        self._last_at = now
+        if fault == self._said:
+            return None
+        if now < self._next_at:
+            self._left_out += 1
+            return None
+        more = f" ({self._left_out} more faults since the last message)" if self._left_out else ""
+        self._said, self._left_out = fault, 0
+        self._next_at = now + self._pause.take()
+        return fault + more
+
+    def ended(self) -> bool:
+        """Note a success; return whether to report it, because the fault was."""
+        said, self._said = self._said is not None, None
+        return said

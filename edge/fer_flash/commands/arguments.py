@@ -133,7 +133,9 @@ def _demand_linux(instead: str) -> None:
 def _add_write_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="write; without it, only print what would be written")
     parser.add_argument(
-        "--even-if-fixed", metavar="DEVICE", help="repeat the device's name to write to a disk that is not removable"
+        "--even-if-fixed",
+        metavar="DEVICE",
+        help="repeat the device's name to write to a disk that is not removable, or a file that is not a card image",
     )
     parser.add_argument(
         "--no-verify", dest="verify", action="store_false", help="do not read the card back and compare it"

@@ -20,7 +20,7 @@ from fer_flash.settings.pi_config import load_pi_config
 from fer_flash.write.medium import Medium
 from fer_flash.write.plan import make_plan
 from fer_flash.write.stream import inspect_image
-from fer_flash.write.target import Target, check_same, check_size, choose_target
+from fer_flash.write.target import Target, check_replaceable, check_same, check_size, choose_target
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,10 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_both(stock: Stock, target: Target) -> None:
-    """Refuse a card that is too small (if the image's size is known already) or cannot be opened for writing."""
+    """Refuse a card that is too small (if the image's size is known already), not a card, or write-protected."""
     if "://" not in stock.source:
         image = inspect_image(Path(stock.source))
         check_size(target, image.path, image.size)
+    check_replaceable(target)
     with Medium(target.path) as medium:
         check_same(target, medium)
 

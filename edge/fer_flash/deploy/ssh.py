@@ -6,6 +6,7 @@ ssh verifies the host key; this is never turned off.
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -151,21 +152,36 @@ class Ssh(Closing):
         raise InputError(f"{self.host}: ssh failed: {(stderr.splitlines() or ['no error message'])[-1]}")
 
     def _refuse_unchecked(self, program: str, address: Address) -> None:
-        """Raise InputError if the user's ssh configuration turns the check of host keys off."""
+        """Raise InputError if the user's ssh configuration turns the check of host keys off.
+
+        With ``accept-new``, ssh trusts any key once and adds it to the first file of UserKnownHostsFile; without such a
+        file, it trusts any key each time.
+        """
         asked = subprocess.run(
             [program, *address.words(), "-G", "--", self.host], capture_output=True, text=True, check=False
         )
         if asked.returncode:
             said = asked.stderr.strip().splitlines() or ["no error message"]
             raise InputError(f"{self.host}: ssh refuses this: {said[-1]}")
-        if any(
-            line.split() in (["stricthostkeychecking", word] for word in ("false", "no", "off"))
-            for line in asked.stdout.lower().splitlines()
-        ):
+        chosen = dict(line.split(None, 1) for line in asked.stdout.splitlines() if " " in line)
+        checking = chosen.get("stricthostkeychecking", "").lower()
+        if checking == "accept-new" and not _is_kept(chosen.get("userknownhostsfile", "")):
+            raise InputError(
+                f"{self.host}: your ssh configuration accepts new host keys and keeps none (UserKnownHostsFile);"
+                " another machine could get the secrets: name a file there, or set StrictHostKeyChecking to ask"
+            )
+        if checking in ("false", "no", "off"):
             raise InputError(
                 f"{self.host}: your ssh configuration turns StrictHostKeyChecking off;"
                 " another machine could get the secrets: turn it on"
             )
+
+
+def _is_kept(files: str) -> bool:
+    """Return whether ssh can add a key to the first of the known hosts ``files``."""
+    first = (files.split() or ["none"])[0]
+    path = Path(os.path.expanduser(first))  # noqa: PTH111 - Path's raises for an unknown user
+    return first != "none" and (path.is_file() or not path.exists())
 
 
 def _remote(script: str) -> str:

@@ -17,6 +17,7 @@ from fer_flash.image.file_systems.region import Region
 
 SECTOR = 512
 """Bytes; cards use no other size."""
+_OTHER_SECTORS = (1024, 2048, 4096)  # of disks; a GPT's header is in the second sector
 
 _MBR_ENTRIES, _MBR_SIGNATURE = 446, b"\x55\xaa"
 _PROTECTIVE = 0xEE  # type of the MBR's only partition if there is a GPT
@@ -24,6 +25,7 @@ _MBR_FAT = {0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E, 0xEF}
 _MBR_LINUX = 0x83
 _GPT_SIGNATURE = b"EFI PART"
 _GPT_HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
+_GPT_OTHER_AT = 32  # the header's field AlternateLBA
 _GPT_ENTRY = struct.Struct("<16s16sQQQ72s")
 _MAX_ENTRY_BYTES = 1 << 20  # all known programs write 128 entries of 128 bytes
 _GPT_KINDS = {
@@ -57,8 +59,9 @@ def read_partitions(image: Region) -> tuple[Partition, ...]:
     if not first.endswith(_MBR_SIGNATURE):
         raise _no_table(image)
     entries = tuple(struct.unpack_from("<BxxxBxxxII", first, _MBR_ENTRIES + 16 * index) for index in range(4))
+    end = 0
     if any(kind == _PROTECTIVE for _, kind, _, _ in entries):
-        partitions = _gpt(image)
+        partitions, end = _gpt(image)
     else:
         # A FAT without a partition table has the same signature, and program code at the position of the table.
         if any(status not in (0, 0x80) for status, *_ in entries):
@@ -71,6 +74,11 @@ def read_partitions(image: Region) -> tuple[Partition, ...]:
     if not partitions:
         raise _no_table(image)
     _check_places(image, partitions)
+    if end > image.size:
+        raise InputError(
+            f"{image.name}: the second header of its GPT ends at byte {end}, but the image at {image.size}: "
+            "it is truncated; download or unpack it again"
+        )
     return partitions
 
 
@@ -80,12 +88,20 @@ def _mbr_kind(kind: int) -> str:
     return "linux" if kind == _MBR_LINUX else f"0x{kind:02x}"
 
 
-def _gpt(image: Region) -> tuple[Partition, ...]:
-    """Return the partitions of the first undamaged GPT."""
+def _gpt(image: Region) -> tuple[tuple[Partition, ...], int]:
+    """Return the partitions of the first undamaged GPT, and the byte where the image ends according to it."""
     for at in (SECTOR, (image.size // SECTOR - 1) * SECTOR):
         entries = _gpt_entries(image, at)
         if entries is not None:
-            return tuple(_gpt_partitions(entries))
+            # The header in the first sectors names the one in the last sector, and that one the first.
+            [other] = struct.unpack_from("<Q", image.read(at, SECTOR), _GPT_OTHER_AT)
+            return tuple(_gpt_partitions(entries)), (other + 1) * SECTOR
+    for sector in _OTHER_SECTORS:
+        if image.size >= 2 * sector and image.read(sector, len(_GPT_SIGNATURE)) == _GPT_SIGNATURE:
+            raise InputError(
+                f"{image.name}: a GPT with sectors of {sector} bytes, which is not supported: cards have {SECTOR}; "
+                "use an image for cards"
+            )
     raise image.damaged(f"a GPT whose headers, at bytes {SECTOR} and {at}, both have wrong checksums")
 
 

@@ -50,7 +50,8 @@ class Medium:
         size: in bytes.
         block: logical block size in bytes; 1 for a file.
         direct: whether the page cache is bypassed.
-        device_number: of the block device; None for a file.
+        is_device: whether this is a block device and not a file.
+        number: device number, or the inode of a file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,13 +62,15 @@ class Medium:
         self._fd, self.direct = _open(path)
         try:
             status = os.fstat(self._fd)
-            self.device_number: int | None = None
+            self.is_device = stat.S_ISBLK(status.st_mode)
+            self.number = status.st_rdev if self.is_device else status.st_ino
             self.block = 1
-            if stat.S_ISBLK(status.st_mode):
-                self.device_number = status.st_rdev
+            if self.is_device:
                 self.block = int.from_bytes(fcntl.ioctl(self._fd, _BLKSSZGET, bytes(4)), "little")
             elif not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{path}: neither a disk nor a file")
+            else:
+                _lock(self._fd, path)
             self.size = self._size_now()
         except OSError as error:
             self.close()
@@ -75,11 +78,6 @@ class Medium:
         except BaseException:
             self.close()
             raise
-
-    @property
-    def is_device(self) -> bool:
-        """Whether this is a block device and not a file."""
-        return self.device_number is not None
 
     def write(self, offset: int, data: memoryview) -> None:
         """Write ``data`` at ``offset``; it is on the medium only after ``sync``."""
@@ -198,6 +196,24 @@ class Medium:
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             return OutputError(f"{self.path}: full{where}: {error.strerror}; a larger card is needed")
         return OutputError(f"{self.path}: {what}{where}: {error.strerror}; try another card or another reader")
+
+
+def _lock(fd: int, path: Path) -> None:
+    """Lock a file until it is closed. Raises InputError if another program has locked it.
+
+    Both kinds of lock are taken, which do not see each other: flock(2), as another write and the program flock do, and
+    one of the open file (fcntl_locking(2)), as QEMU does with the disk of a virtual machine.
+    """
+    whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, whole)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):  # a file system without locks
+            return
+        raise InputError(
+            f"{path}: in use: another program has locked it; close it there, or wait until it is written"
+        ) from error
 
 
 def _open(path: Path) -> tuple[int, bool]:

@@ -10,7 +10,7 @@ from fer_flash.meter import Meter
 from fer_flash.write.checksum import Checksum, check_file, find_checksum
 from fer_flash.write.medium import Medium
 from fer_flash.write.stream import ImageFile, inspect_image
-from fer_flash.write.target import Target, check_same, check_size, choose_target
+from fer_flash.write.target import Target, check_replaceable, check_same, check_size, choose_target
 from fer_flash.write.writer import Written, write_image
 
 
@@ -31,6 +31,7 @@ def make_plan(image: Path, target: str, *, even_if_fixed: str | None, sha256: st
     if chosen.device is None and image.samefile(chosen.path):
         raise InputError(f"{target}: is the image itself; give a card")
     check_size(chosen, image, found.size)
+    check_replaceable(chosen)
     return Plan(found, find_checksum(image, sha256), chosen, verify)
 
 

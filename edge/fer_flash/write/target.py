@@ -10,6 +10,7 @@ from pathlib import Path
 from fer_edge.errors import InputError
 from fer_flash.meter import size
 from fer_flash.write.devices import BlockDevice, read_devices, refusal
+from fer_flash.write.file_target import is_blank, is_card_image, use_of
 from fer_flash.write.medium import Medium
 
 
@@ -22,18 +23,20 @@ class Target:
         size: in bytes.
         device: the block device; None for a regular file.
         number: device number, or the inode of a file.
+        confirmed: whether its name was given a second time.
     """
 
     path: Path
     size: int
     device: BlockDevice | None
     number: int
+    confirmed: bool
 
 
 def choose_target(name: str, again: str | None) -> Target:
     """Return the target ``name``; ``again`` is the same name once more, which allows disks that are not removable.
 
-    Raises InputError if it may not be written.
+    Raises InputError if it may not be written. For a file, ``check_replaceable`` decides the rest.
     """
     path = Path(os.path.realpath(name))
     try:
@@ -45,7 +48,8 @@ def choose_target(name: str, again: str | None) -> Target:
         raise InputError(f"--even-if-fixed {again}: not the same device as {name}; give the same name twice")
     if stat.S_ISREG(status.st_mode):
         # Only an existing file: otherwise a mistyped /dev/sdx would be created as a file without notice.
-        return Target(path, status.st_size, None, status.st_ino)
+        _refuse_used(path, name)
+        return Target(path, status.st_size, None, status.st_ino, again is not None)
     if not stat.S_ISBLK(status.st_mode):
         raise InputError(f"{name}: neither a disk nor a file; `fer-edge flash list` shows the cards")
     device = next((device for device in read_devices() if device.path == str(path)), None)
@@ -57,7 +61,7 @@ def choose_target(name: str, again: str | None) -> Target:
         if again is None and refusal(device, even_if_fixed=True) is None:
             hint = f"; if you are sure, repeat its name: --even-if-fixed {name}"
         raise InputError(f"{name}: may not be written: {reason}{hint}")
-    return Target(path, device.size, device, status.st_rdev)
+    return Target(path, device.size, device, status.st_rdev, again is not None)
 
 
 def check_size(target: Target, image: Path, needed: int | None) -> None:
@@ -69,12 +73,35 @@ def check_size(target: Target, image: Path, needed: int | None) -> None:
         )
 
 
+def check_replaceable(target: Target) -> None:
+    """Raise InputError if the target is a file with other content than a card's, and was not named twice."""
+    if target.device is not None or target.confirmed:
+        return
+    try:
+        harmless = is_blank(target.path) or is_card_image(target.path)
+    except OSError as error:
+        raise InputError(f"{target.path}: cannot read it: {error.strerror}; check its permissions") from error
+    if not harmless:
+        raise InputError(
+            f"{target.path}: may not be written: a file that is not empty and not a card image; if you are sure,"
+            f" repeat its name: --even-if-fixed {target.path}"
+        )
+
+
 def check_same(target: Target, medium: Medium) -> None:
     """Raise InputError if the open ``medium`` is not the ``target`` that was chosen before."""
-    same = medium.size == target.size and medium.is_device == (target.device is not None)
-    if medium.is_device:
-        same = same and medium.device_number == target.number
+    same = (medium.size, medium.number) == (target.size, target.number)
+    same = same and medium.is_device == (target.device is not None)
+    if not medium.is_device:
+        _refuse_used(target.path, str(target.path))
+    else:
         now = next((device for device in read_devices() if device.path == str(target.path)), None)
         same = same and now == target.device
     if not same:
         raise InputError(f"{target.path}: changed while it was being opened; nothing was written; run this again")
+
+
+def _refuse_used(path: Path, name: str) -> None:
+    use = use_of(path)
+    if use is not None:
+        raise InputError(f"{name}: may not be written: {use}")

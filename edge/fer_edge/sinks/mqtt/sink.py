@@ -31,7 +31,7 @@ from fer_edge.sinks.mqtt.topics import OFFLINE, Topics
 from fer_edge.sinks.queued import FIRST_RETRY_S
 from fer_edge.sinks.tls import tls_context
 from fer_edge.status import SinkStatus, StatusBoard
-from fer_edge.system.messages import print_message
+from fer_edge.system.messages import RepeatedFaults, print_message
 from fer_edge.system.timing import Backoff
 from fer_edge.types import EmotionEvent
 
@@ -41,6 +41,8 @@ _ACKNOWLEDGE_TIMEOUT_S = 30.0
 """Limit for an acknowledgement. A broker may answer pings and still not acknowledge messages."""
 _STABLE_S = 20.0
 """A connection that lasted this long was a good one; one that is lost sooner makes the next retry wait longer."""
+_MAX_PACKET_BYTES = 1 << 16
+"""Limit for a packet from the broker. The only message that is subscribed to is Home Assistant's ``online``."""
 _CLOSING_RETRY_S = 0.1
 _GOODBYE_S = 1.0
 """Limit for publishing ``offline``, and again for closing the connection."""
@@ -72,7 +74,8 @@ class MqttSink(ManagedSink):
         self._outbox = Outbox(mqtt.max_queued_messages, pace=pace, wake=self._send)
         self._problem: str | None = f"{self._where}: not connected yet"
         self._backoff = Backoff(FIRST_RETRY_S, self._max_retry_s)
-        self._attempting = self._reported = self._leaving = False
+        self._attempting = self._leaving = False
+        self._faults = RepeatedFaults()
         self._connected_at: float | None = None
         self._cause: str | None = None
         self._short_lived = 0
@@ -167,6 +170,10 @@ class MqttSink(ManagedSink):
             self._cause = "the broker does not acknowledge messages"
             self._client.hang_up()
 
+    def _refuse(self, cause: str) -> None:
+        """Note why the connection is about to be closed by us."""
+        self._cause = cause
+
     def _crashed(self, error: Exception) -> None:
         connecting = self._client.socket() is None
         self._lost(f"cannot connect: {_reason(error)}" if connecting else f"{type(error).__name__}: {_reason(error)}")
@@ -184,7 +191,7 @@ class MqttSink(ManagedSink):
         if connected_at is not None:
             short = time.monotonic() - connected_at < _STABLE_S
             self._short_lived = self._short_lived + 1 if short else 0
-            if self._short_lived > 1:
+            if self._short_lived > 1 and self._cause is None:
                 problem += f"; is another client named {self._client_id}? Set mqtt.device"
             # Not the shortest wait after every connection: two clients with the same name would then disconnect each
             # other every second.
@@ -193,10 +200,10 @@ class MqttSink(ManagedSink):
         elif self._closing_since is not None:
             self._outbox.abandon()
         problem = f"{self._where}: {problem}"
-        if problem != self._problem:
-            print_message(f"mqtt: {problem}")
-            self._reported = True
         self._problem = problem
+        message = self._faults.add(f"mqtt: {problem}", time.monotonic())
+        if message is not None:
+            print_message(message)
 
     def _on_pre_connect(self, client: Client, data: object) -> None:
         self._attempting, self._cause = True, None
@@ -215,8 +222,7 @@ class MqttSink(ManagedSink):
         self._client.drop_out_messages()  # paho would send them after those that are published below
         self._publisher.start(client)
         self._problem = None
-        if self._reported:
-            self._reported = False
+        if self._faults.ended():
             dropped = self._outbox.dropped
             print_message(
                 f"mqtt: {self._where}: connected" + (f"; {dropped} messages dropped so far" if dropped else "")
@@ -239,7 +245,7 @@ class MqttSink(ManagedSink):
 
 
 class _Client(Client):
-    """paho's client of ``sink``, with what its thread lacks: periodic work, surviving an exception, fast closing."""
+    """paho's client of ``sink``, with what its thread lacks: periodic work, limits, surviving errors, fast closing."""
 
     def __init__(self, sink: MqttSink, client_id: str) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=MQTTv311)
@@ -247,9 +253,20 @@ class _Client(Client):
         self.closing = threading.Event()
         """Set when the connection is to be closed: an attempt to connect is then made at once."""
 
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """Refuse a large packet: paho asks for all the bytes that are missing of one, and would keep them in memory."""
+        if bufsize > _MAX_PACKET_BYTES:
+            self._sink._refuse(f"the broker sends a packet of {bufsize} bytes; up to {_MAX_PACKET_BYTES} are accepted")
+            raise ConnectionError
+        return super()._sock_recv(bufsize)
+
     def loop_misc(self) -> MQTTErrorCode:
         """Also do the periodic work of the sink while connected."""
         code = super().loop_misc()
+        if self._in_messages:  # paho keeps those of QoS 2 until the broker releases them, which it may never do
+            self._sink._refuse(f"the broker sends messages with QoS 2, but QoS {QOS} was asked for")
+            self._in_messages.clear()
+            self.hang_up()
         if code == MQTTErrorCode.MQTT_ERR_SUCCESS and self.is_connected():
             self._sink._maintain()
         return code

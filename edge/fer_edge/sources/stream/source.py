@@ -6,6 +6,7 @@ import os
 import re
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import cv2
@@ -17,7 +18,11 @@ from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import CaptureSource
 from fer_edge.sources.file import VideoFileSource
 from fer_edge.sources.opening import Unopened
+from fer_edge.sources.stream.redirects import FFMPEG_OPTION, MAX_REDIRECTS, must_ask_first, redirected
 from fer_edge.types import Frame
+
+if TYPE_CHECKING:
+    from fer_edge.sources.stream.errors import Finding
 
 _SCHEME = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
 
@@ -40,20 +45,44 @@ def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | Vi
     Raises:
         SourceLostError: if nothing readable arrives within ``settings.timeout_s``.
     """
-    # By default OpenCV tries TCP and then UDP, which loses packets in firewalls and on Wi-Fi.
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-    timeout_ms = round(1000 * settings.timeout_s)
-    deadlines = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
-    # With more threads FFmpeg decodes several frames at once, which delays each of them.
-    capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG, [*deadlines, cv2.CAP_PROP_N_THREADS, 1])
-    if not capture.isOpened():
-        from fer_edge.sources.stream.errors import explain_failure  # imports ssl, which is not needed otherwise
-
-        raise SourceLostError(f"{redacted(uri)}: {explain_failure(uri, settings.timeout_s)}")
+    capture = _open(uri, settings)
     has_end = not uri.lower().startswith("rtsp") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
     if has_end:
         return VideoFileSource(capture, redacted(uri), settings, name, SourceLostError)
     return StreamSource(capture, redacted(uri), settings, name)
+
+
+def _open(uri: str, settings: SourceSettings) -> cv2.VideoCapture:
+    """Return an open capture of the stream, after the redirects that ``settings`` allow. Raises SourceLostError."""
+    url = uri
+    for _ in range(MAX_REDIRECTS + 1):
+        location = _examine(url, settings.timeout_s).location if must_ask_first(url) else None
+        if location is None:
+            capture = _capture(url, settings.timeout_s)
+            if capture.isOpened():
+                return capture
+            problem, location = _examine(url, settings.timeout_s)
+            if location is None:
+                raise SourceLostError(f"{redacted(url)}: {problem}")
+        url = redirected(url, location, settings.follow_redirects)
+    raise SourceLostError(f"{redacted(uri)}: the server redirects more than {MAX_REDIRECTS} times; check the path")
+
+
+def _examine(url: str, timeout_s: float) -> Finding:
+    from fer_edge.sources.stream.errors import examine  # imports ssl, which is not needed otherwise
+
+    return examine(url, timeout_s)
+
+
+def _capture(url: str, timeout_s: float) -> cv2.VideoCapture:
+    # By default OpenCV tries TCP and then UDP, which loses packets in firewalls and on Wi-Fi.
+    options = os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+    if "max_redirects" not in options:
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"{options}|{FFMPEG_OPTION}"
+    timeout_ms = round(1000 * timeout_s)
+    deadlines = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
+    # With more threads FFmpeg decodes several frames at once, which delays each of them.
+    return cv2.VideoCapture(url, cv2.CAP_FFMPEG, [*deadlines, cv2.CAP_PROP_N_THREADS, 1])
 
 
 def check_url(url: str) -> None:

@@ -30,6 +30,7 @@ _UNWRITTEN_FROM = 32768  # a longer extent reads as zeros; its length is the exc
 _NEEDS_RECOVERY = 0x4
 _64BIT = 0x80
 _KNOWN = 0x2 | _NEEDS_RECOVERY | 0x40 | _64BIT | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000
+_BIGALLOC = 0x200  # of the read-only compatible feature set
 _STATE_CLEAN, _STATE_ERRORS = 1, 2
 
 
@@ -96,10 +97,12 @@ def read_superblock(region: Region) -> Superblock:
     blocks_per_group, _, inodes_per_group = struct.unpack_from("<3I", data, 32)
     [state] = struct.unpack_from("<H", data, 58)
     [revision] = struct.unpack_from("<I", data, 76)
-    inode_bytes, _, _, incompatible = struct.unpack_from("<HHII", data, 88)
+    inode_bytes, _, _, incompatible, read_only = struct.unpack_from("<HHIII", data, 88)
     [descriptor_bytes] = struct.unpack_from("<H", data, 254)
     if incompatible & ~_KNOWN:
         raise InputError(f"{region.name}: an ext4 with unsupported features ({incompatible & ~_KNOWN:#x})")
+    if read_only & _BIGALLOC and log_size == 0:  # its descriptors follow the superblock, against ``first_block``
+        raise InputError(f"{region.name}: an ext4 with bigalloc and blocks of 1024 bytes, which is not supported")
     wide = bool(incompatible & _64BIT)
     if wide:
         high, high_reserved, high_free = struct.unpack_from("<3I", data, 336)

@@ -30,7 +30,8 @@ class FatVolume:
 
     Paths are relative to the root and separated by "/", without a leading one; upper and lower case are equal. Nothing
     is written unless there is room for all of it. Clusters that a replaced file leaves are overwritten with zeros,
-    since they may have contained a secret. Raises InputError for a damaged volume, or one that was copied while in use.
+    since they may have contained a secret. Raises InputError for a damaged volume, or one that was copied while in use;
+    before anything is written, all folders and chains are checked, as fsck.fat does.
     """
 
     looks_like = staticmethod(looks_like_fat)
@@ -39,7 +40,11 @@ class FatVolume:
         self._region = region
         self._layout = read_layout(region)
         self._table = FatTable(region, self._layout)
+        if region.writable and self._layout.root_cluster:
+            self._table.claim(self._layout.root_cluster, "the root folder")
         self._root = _Folder(region, self._layout, self._table, self._layout.root_cluster)
+        if region.writable:
+            self._check_tree()
 
     @property
     def start(self) -> int:
@@ -117,6 +122,22 @@ class FatVolume:
         self._table.release(old)
         self._table.flush()
         self._zero(old)
+
+    def _check_tree(self) -> None:
+        """Raise InputError unless every file has clusters of its own, and as many as its size needs."""
+        folders = [self._root]
+        while folders:
+            for entry in folders.pop().entries():
+                if entry.name in (".", ".."):
+                    continue
+                if entry.cluster:
+                    self._table.claim(entry.cluster, entry.name)  # also ends a folder that contains itself
+                if entry.is_folder:
+                    folders.append(self._folder(entry))
+                    continue
+                found = len(self._table.chain(entry.cluster)) if entry.cluster else 0
+                if found != -(-entry.size // self._layout.cluster_bytes):
+                    raise self._region.damaged(f"{entry.name} has {entry.size} bytes in {found} clusters")
 
     def _find(self, path: str) -> Entry | None:
         """Return the entry of a file or folder, None for the root. Raises InputError if there is none."""

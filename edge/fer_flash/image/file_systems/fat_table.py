@@ -44,6 +44,8 @@ class Layout:
     """FAT32's sector with the number of free clusters."""
     dirty: bool
     """Whether Linux marked the volume as not unmounted."""
+    faulty: bool
+    """Whether Windows marked it for a check of its surface."""
 
     def offset_of(self, cluster: int) -> int:
         """Return the start of a cluster."""
@@ -74,7 +76,11 @@ def read_layout(region: Region) -> Layout:
     if not reserved or copies not in (1, 2) or not table_sectors or total * sector_bytes > region.size:
         raise region.damaged("a boot sector that does not fit its partition")
     root_at = (reserved + copies * table_sectors) * sector_bytes
-    root_bytes = -(-root_entries * 32 // sector_bytes) * sector_bytes
+    root_bytes = root_entries * 32
+    if root_bytes % sector_bytes:
+        raise region.damaged(
+            f"a boot sector with a root folder of {root_entries} entries, which do not fill whole sectors"
+        )
     cluster_bytes = per_cluster * sector_bytes
     clusters = (total * sector_bytes - root_at - root_bytes) // cluster_bytes
     if clusters < _FAT16_FROM:
@@ -100,11 +106,16 @@ def read_layout(region: Region) -> Layout:
         data_at=root_at + root_bytes,
         info_at=info * sector_bytes if bits == 32 and 0 < info < reserved else None,
         dirty=bool(sector[65 if bits == 32 else 37] & 1),
+        faulty=bool(sector[65 if bits == 32 else 37] & 2),
     )
 
 
 class FatTable:
-    """The allocation table in memory; ``flush`` writes changes to every copy."""
+    """The allocation table in memory; ``flush`` writes changes to every copy.
+
+    For writing, it must be consistent: a file whose chain passes through a free cluster would end in what is written
+    there next.
+    """
 
     def __init__(self, region: Region, layout: Layout) -> None:
         self._region, self._layout = region, layout
@@ -114,8 +125,10 @@ class FatTable:
         # FAT32 uses 28 bits; the others must be kept.
         self._mask = 0x0FFFFFFF if layout.bits == 32 else 0xFFFF
         self._end = self._mask
+        self._referred = np.zeros(len(self._entries), bool)
         if region.writable:
             self._refuse_damaged()
+            self._check_chains()
 
     @property
     def free_clusters(self) -> int:
@@ -132,6 +145,17 @@ class FatTable:
             clusters.append(cluster)
             cluster = int(self._entries[cluster]) & self._mask
         return clusters
+
+    def claim(self, first: int, what: str) -> None:
+        """Note that ``what`` begins at the cluster ``first``.
+
+        Raises InputError if that is free, or belongs to another file as well. Only for a volume opened for writing.
+        """
+        if not 2 <= first < len(self._entries) or int(self._entries[first]) & self._mask in (0, self._end - 8):
+            raise self._region.damaged(f"{what} begins at the cluster {first}, which is free, bad or missing")
+        if self._referred[first]:
+            raise self._region.damaged(f"{what} shares the cluster {first} with another file")
+        self._referred[first] = True
 
     def allocate(self, count: int, after: int | None = None) -> list[int]:
         """Allocate ``count`` free clusters as a chain, appended to the one that ends with ``after``.
@@ -174,9 +198,30 @@ class FatTable:
             raise InputError(
                 f"{self._region.name}: was in use when it was copied (marked as not unmounted); use a fresh image"
             )
+        intact = 0x4000 if self._layout.bits == 16 else 0x04000000
+        if self._layout.faulty or not second & intact:
+            raise InputError(
+                f"{self._region.name}: its medium had errors when it was copied (marked for a check of its surface); "
+                "use a fresh image"
+            )
         for table in self._layout.tables[1:]:
             if self._region.read(table, self._layout.table_bytes) != self._on_disk:
                 raise self._region.damaged("its two allocation tables differ")
+
+    def _check_chains(self) -> None:
+        """Raise InputError unless each entry is free, bad, the end of a chain, or refers to a cluster of its own."""
+        entries = self._entries & self._mask
+        last = entries >= self._end - 7
+        inner = entries[2:][~last[2:] & (entries[2:] != 0) & (entries[2:] != self._end - 8)]
+        if np.any((inner < 2) | (inner >= len(entries))):
+            raise self._region.damaged("its allocation table refers to a cluster that it does not have")
+        followed = entries[inner]
+        if np.any((followed == 0) | (followed == self._end - 8)):
+            raise self._region.damaged("a file whose cluster chain passes through a free or a bad cluster")
+        counts = np.bincount(inner, minlength=len(entries))
+        if np.any(counts > 1):
+            raise self._region.damaged("two files that share a cluster")
+        self._referred = counts > 0
 
 
 def runs_of(clusters: Sequence[int]) -> Runs:

@@ -1,0 +1,69 @@
+"""Which redirects of a camera's server are followed: to its own host, and to those that the settings name.
+
+FFmpeg follows those of HTTP to any host. FFmpeg 8 can be told not to; before that, the server is asked first.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Collection
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import cv2
+
+from fer_edge.errors import SourceLostError
+from fer_edge.settings.redaction import redacted
+
+MAX_REDIRECTS = 5
+"""Redirects of one stream that are followed."""
+FFMPEG_OPTION = "max_redirects;0"
+"""For OPENCV_FFMPEG_CAPTURE_OPTIONS. FFmpeg before 8 ignores it, and it has none for RTSP."""
+_FIRST_AVFORMAT = 62  # of FFmpeg 8; the option exists in all its versions
+_FAMILIES = {"http": "http", "https": "http", "rtsp": "rtsp", "rtsps": "rtsp"}
+
+
+def must_ask_first(url: str) -> bool:
+    """Return whether FFmpeg itself would follow a redirect of the HTTP server of ``url``.
+
+    An RTSP server is not asked: one that shares its stream among clients drops the next one while it ends the first.
+    """
+    return url.lower().startswith("http") and not _ffmpeg_has_option()
+
+
+def redirected(url: str, location: str, allowed: Collection[str]) -> str:
+    """Return the URL to open instead of ``url``, whose server redirects to ``location``.
+
+    User and password are kept for the same host, unless the connection would no longer be encrypted.
+
+    Raises:
+        SourceLostError: if it is on a host that is neither that of ``url`` nor one of ``allowed``, or not valid.
+    """
+    old = urlsplit(url)
+    try:
+        new = urlsplit(location)
+        same_family = _FAMILIES.get(new.scheme) == _FAMILIES[old.scheme]
+        good = same_family and new.hostname and new.port != 0 and location.isprintable() and " " not in location
+    except ValueError:
+        good = False
+    if not good:
+        raise SourceLostError(f"{redacted(url)}: the server redirects to an address that is not a valid stream URL")
+    host = new.hostname or ""
+    if host != old.hostname and host not in {each.lower() for each in allowed}:
+        raise SourceLostError(
+            f"{redacted(url)}: the server redirects to the host {host}, which is not followed; if it is right, add it"
+            " to source.follow_redirects"
+        )
+    keeps = host == old.hostname and "@" not in new.netloc and (old.scheme == new.scheme or new.scheme.endswith("s"))
+    return urlunsplit(new._replace(netloc=f"{_login(old)}{new.netloc}")) if keeps else location
+
+
+def _login(parts: SplitResult) -> str:
+    login, at, _ = parts.netloc.rpartition("@")
+    return login + at
+
+
+@functools.cache
+def _ffmpeg_has_option() -> bool:
+    found = re.search(r"avformat:\s+YES \((\d+)\.", cv2.getBuildInformation())
+    return found is not None and int(found.group(1)) >= _FIRST_AVFORMAT
