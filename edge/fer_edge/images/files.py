@@ -11,13 +11,15 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import InputError, OutputError
-from fer_edge.system.files import write_bytes_atomically
+from fer_edge.system.files import open_regular, read_regular, write_bytes_atomically
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 _MOVING = frozenset({".gif", ".mjpeg", ".mjpg"})
 """Treated as videos, although their first bytes are those of an image."""
+_MAX_IMAGE_BYTES = 2**28
+"""Maximum size of an image file, far above that of any camera; a larger one would exhaust a Pi's memory."""
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_START_OF_SCAN = 0xDA
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
@@ -60,7 +62,7 @@ def check_readable(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: neither a file nor a folder")
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             empty = not stream.read(1)
     except OSError as error:
         raise InputError(f"{path}: cannot read it: {error.strerror}") from None
@@ -75,7 +77,10 @@ def read_gray(path: Path) -> UInt8Array:
         InputError: If the file is missing, unreadable, truncated or not an image.
     """
     check_readable(path)
-    data = path.read_bytes()
+    try:
+        data = read_regular(path, _MAX_IMAGE_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read it: {error.strerror}") from None
     # OpenCV decodes a truncated JPEG to a partly grey image without an error. Since 4.11 it does so only if the rest of
     # the file is filled with zeros, as after the removal of a memory card.
     if not _is_whole(data):

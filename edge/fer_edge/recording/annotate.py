@@ -198,7 +198,7 @@ class AnnotatedVideo(Closing):
     def __init__(self, path: Path, fps: float) -> None:
         if path.suffix.lower() != ".mp4":
             raise InputError(f"{path}: an annotated video must be named .mp4")
-        self._file = PendingFile(path)
+        self._file = PendingFile(path, seekable=True)
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
