@@ -12,6 +12,7 @@ import numpy as np
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.system.files import open_regular, read_regular, write_bytes_atomically
+from fer_edge.system.opencv_setup import opencv_path
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
@@ -28,11 +29,15 @@ _PNG_ANCILLARY = 0x20
 
 
 def is_image_file(path: Path) -> bool:
-    """Return whether ``path`` is an image file, by its suffix or its first bytes."""
+    """Return whether ``path`` is an image file, by its suffix or its first bytes.
+
+    Raises:
+        InputError: If the path is not UTF-8 and has no known suffix.
+    """
     if not path.is_file():
         return False
     suffix = path.suffix.lower()
-    return suffix in IMAGE_SUFFIXES or (suffix not in _MOVING and cv2.haveImageReader(str(path)))
+    return suffix in IMAGE_SUFFIXES or (suffix not in _MOVING and cv2.haveImageReader(opencv_path(path)))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -111,7 +116,7 @@ def write_image(path: Path, image: UInt8Array) -> None:
     Raises:
         OutputError: If the image cannot be encoded or written.
     """
-    good, encoded = cv2.imencode(path.suffix, image)
+    good, encoded = cv2.imencode(opencv_path(path.suffix), image)
     if not good:
         raise OutputError(f"{path}: the image cannot be encoded as {path.suffix}")
     write_bytes_atomically(path, encoded.tobytes())

@@ -12,6 +12,7 @@ from fer_edge.images.files import check_readable
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import CaptureSource
+from fer_edge.system.opencv_setup import opencv_path
 from fer_edge.types import Frame
 
 _MIN_COMPLETE = 0.9
@@ -30,7 +31,7 @@ def open_video(uri: str, settings: SourceSettings, name: str) -> VideoFileSource
         return None
     check_readable(path)
     # By default FFmpeg starts one thread per core, and each holds several decoded pictures.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
+    capture = cv2.VideoCapture(opencv_path(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
     if not capture.isOpened():
         raise InputError(f"{path}: not a readable video: it is empty, incomplete or in an unknown format")
     return VideoFileSource(capture, str(path), settings, name)

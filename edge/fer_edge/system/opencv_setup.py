@@ -1,10 +1,13 @@
-"""Configure OpenCV: no log output, one thread, and no global FFmpeg lock."""
+"""Configure OpenCV (no log output, one thread, no global FFmpeg lock), and check the paths passed to it."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import cv2
+
+from fer_edge.errors import InputError
 
 # FFmpeg's AV_LOG_QUIET, https://ffmpeg.org/doxygen/trunk/group__lavu__log__constants.html
 _FFMPEG_QUIET = "-8"
@@ -30,3 +33,19 @@ def set_up_opencv(threads: int = 1) -> None:
         set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
         set_level(_LOG_SILENT)
     cv2.setNumThreads(threads)
+
+
+def opencv_path(path: Path | str) -> str:
+    """Return ``path`` as OpenCV takes it. Every path that is passed to OpenCV goes through this function.
+
+    Raises:
+        InputError: if it is not valid UTF-8, which ends the interpreter with SIGSEGV in OpenCV 4.
+
+    >>> opencv_path(Path("clip.mp4"))
+    'clip.mp4'
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: the path is not valid UTF-8, which OpenCV requires; rename the file") from None
+    return str(path)
