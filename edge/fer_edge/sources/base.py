@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 
 from fer_edge.errors import FerEdgeError, SourceLostError
@@ -67,18 +69,41 @@ class CaptureSource(NumberedSource):
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = float(fps) if _MIN_FPS <= fps <= _MAX_FPS else (settings.fps or DEFAULT_FPS)
         self._colour_buffer: cv2.typing.MatLike | None = None
+        self._lock = threading.Lock()
+        self._reading = self._closed = False
 
     def close(self) -> None:
-        """Close the device, file or connection. Idempotent."""
-        self._capture.release()
+        """Close the device, file or connection. Idempotent.
+
+        If another thread is inside the decoder, which must not be released then, that thread closes it afterwards.
+        """
+        with self._lock:
+            self._closed = True
+            if not self._reading:
+                self._capture.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the decoder has not returned from a call."""
+        return self._reading
 
     def _read_gray(self) -> UInt8Array | None:
         """Return the next picture as a new array, uint8 [H, W], or None if there is none.
 
         Colour pictures are decoded into one reused buffer.
         """
-        good, image = self._capture.read(self._colour_buffer)
-        if not good:
+        with self._lock:
+            if self._closed:
+                return None
+            self._reading = True
+        try:
+            good, image = self._capture.read(self._colour_buffer)
+        finally:
+            with self._lock:
+                self._reading = False
+                if self._closed:
+                    self._capture.release()
+        if not good or self._closed:
             return None
         # A picture that is grey already is returned itself, so its memory must not be reused.
         self._colour_buffer = None if image.ndim == 2 else image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from fer_edge.images.files import check_readable
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import CaptureSource
+from fer_edge.sources.opening import Unopened
 from fer_edge.system.opencv_setup import opencv_path
 from fer_edge.types import Frame
 
@@ -20,16 +22,22 @@ _MIN_COMPLETE = 0.9
 are rounded, and the sound may be a little longer than the pictures."""
 
 
-def open_video(uri: str, settings: SourceSettings, name: str) -> VideoFileSource | None:
+def open_video(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
     """Return the video file at ``uri``, or None if the file does not exist.
 
     Raises:
-        InputError: if the file is not a readable video.
+        InputError: if the file cannot be read, or has a path that is not UTF-8.
     """
     path = Path(uri)
     if not path.exists():
         return None
     check_readable(path)
+    opencv_path(path)
+    return Unopened(partial(_open, path, settings, name), reopens=False)
+
+
+def _open(path: Path, settings: SourceSettings, name: str) -> VideoFileSource:
+    """Return the open video. FFmpeg may not return for minutes, or ever. Raises InputError."""
     # By default FFmpeg starts one thread per core, and each holds several decoded pictures.
     capture = cv2.VideoCapture(opencv_path(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
     if not capture.isOpened():
