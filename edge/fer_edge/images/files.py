@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import InputError, OutputError
+from fer_edge.images.headers import image_size
 from fer_edge.system.files import open_regular, read_regular, write_bytes_atomically
 from fer_edge.system.opencv_setup import opencv_path
 from fer_edge.system.stderr import hidden_stderr
@@ -75,11 +76,12 @@ def check_readable(path: Path) -> None:
         raise InputError(f"{path}: the file is empty")
 
 
-def read_gray(path: Path) -> UInt8Array:
+def read_gray(path: Path, max_pixels: int | None = None) -> UInt8Array:
     """Read an image file as uint8 [H, W], rotated according to its EXIF orientation.
 
     Raises:
-        InputError: If the file is missing, unreadable, truncated or not an image.
+        InputError: If the file is missing, unreadable, truncated or not an image, or has more than ``max_pixels``
+            pixels. The size of a JPEG, PNG, BMP, WebP, PGM or PPM is checked before it is decoded.
     """
     check_readable(path)
     try:
@@ -90,7 +92,18 @@ def read_gray(path: Path) -> UInt8Array:
     # the file is filled with zeros, as after the removal of a memory card.
     if not _is_whole(data):
         raise InputError(f"{path}: the image is cut short or damaged; copy it again")
-    return decode_gray(data, str(path))
+    _check_pixels(path, image_size(data), max_pixels)
+    gray = decode_gray(data, str(path))
+    _check_pixels(path, (gray.shape[1], gray.shape[0]), max_pixels)
+    return gray
+
+
+def _check_pixels(path: Path, size: tuple[int, int] | None, max_pixels: int | None) -> None:
+    if size is not None and max_pixels is not None and size[0] * size[1] > max_pixels:
+        raise InputError(
+            f"{path}: the image has {size[0]}x{size[1]} pixels, more than source.max_pixels = {max_pixels};"
+            " make it smaller or raise the limit"
+        )
 
 
 def decode_gray(data: bytes, where: str) -> UInt8Array:

@@ -14,7 +14,7 @@ from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import CaptureSource
 from fer_edge.sources.opening import Unopened
-from fer_edge.system.opencv_setup import opencv_path
+from fer_edge.system.opencv_setup import limit_decoder, opencv_path
 from fer_edge.types import Frame
 
 _MIN_COMPLETE = 0.9
@@ -38,6 +38,7 @@ def open_video(uri: str, settings: SourceSettings, name: str) -> Unopened | None
 
 def _open(path: Path, settings: SourceSettings, name: str) -> VideoFileSource:
     """Return the open video. FFmpeg may not return for minutes, or ever. Raises InputError."""
+    limit_decoder(settings.max_pixels)
     # By default FFmpeg starts one thread per core, and each holds several decoded pictures.
     capture = cv2.VideoCapture(opencv_path(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
     if not capture.isOpened():
@@ -63,8 +64,7 @@ class VideoFileSource(CaptureSource):
         name: str,
         error_type: type[FerEdgeError] = InputError,
     ) -> None:
-        super().__init__(capture, display_name, settings, name)
-        self._error_type = error_type
+        super().__init__(capture, display_name, settings, name, error_type)
         self._length_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.fps
         self._at = 0.0
 

@@ -17,6 +17,7 @@ from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import CaptureSource
 from fer_edge.sources.file import VideoFileSource
 from fer_edge.sources.opening import Unopened
+from fer_edge.system.opencv_setup import limit_decoder
 from fer_edge.types import Frame
 
 _SCHEME = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
@@ -44,6 +45,7 @@ def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | Vi
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     timeout_ms = round(1000 * settings.timeout_s)
     deadlines = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
+    limit_decoder(settings.max_pixels)
     # With more threads FFmpeg decodes several frames at once, which delays each of them.
     capture = cv2.VideoCapture(uri, cv2.CAP_FFMPEG, [*deadlines, cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
