@@ -166,6 +166,8 @@ def _find(uri: str, settings: SourceSettings, name: str, *, realtime: bool) -> F
 
 
 def _ask_openers(uri: str, settings: SourceSettings, name: str) -> FrameSource | Unopened:
+    if not uri.strip():  # would be the working directory
+        raise InputError(f"the source is empty; use {KNOWN_SOURCES}")
     try:
         for opener in _OPENERS:
             found = opener(uri, settings, name)
