@@ -63,6 +63,8 @@ def test_a_large_image_is_refused_before_it_is_decoded(tiny_bundle: Path, tmp_pa
     (tmp_path / f"large{suffix}").write_bytes(cv2.imencode(suffix, picture)[1].tobytes())
     result = fer_edge("run", f"large{suffix}", "--bundle", tiny_bundle, cwd=tmp_path)
     assert_one_line(result, 2, f"large{suffix}", "5000x5000", "source.max_pixels")
+    result = fer_edge("predict", f"large{suffix}", "--bundle", tiny_bundle, cwd=tmp_path)
+    assert_one_line(result, 2, f"large{suffix}", "5000x5000", "source.max_pixels")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".pgm", ".ppm"])
