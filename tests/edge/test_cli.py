@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -246,22 +245,32 @@ def test_a_signal_that_a_loading_module_turns_into_an_import_error(
     assert process.returncode == code
 
 
+SLOW_DISK = """
+import sys, time
+import fer_edge.settings.toml_files as toml_files
+from fer_edge.commands.cli import program
+
+def slow(path, max_bytes):
+    print("reading", flush=True)
+    time.sleep(120)
+
+toml_files.read_regular = slow
+sys.argv[1:] = ["run", "demo", "--config", "c.toml"]
+program()
+"""
+"""``fer-edge run`` on a disk that takes long to return the configuration."""
+
+
 def test_ctrl_c_before_run_has_started(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "c.toml")
-    process = start(["run", "demo", "--config", "c.toml"], clean_environment(), tmp_path)
-    deadline = time.monotonic() + 60
-    while True:
-        try:  # the FIFO opens once the command reads it
-            writer = os.open(tmp_path / "c.toml", os.O_WRONLY | os.O_NONBLOCK)
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    time.sleep(0.2)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_DISK],
+        cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=120) == ("", "fer-edge: interrupted\n")
     assert process.returncode == 130
-    os.close(writer)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

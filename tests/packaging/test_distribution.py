@@ -134,7 +134,7 @@ def test_the_base_install_is_what_a_pi_needs(distribution: Distribution) -> None
 def test_the_only_command_is_fer_edge_and_its_subcommands_are_entry_points(distribution: Distribution) -> None:
     entry_points = configparser.ConfigParser()
     entry_points.read_string(distribution.wheel_text("entry_points.txt"))
-    assert dict(entry_points["console_scripts"]) == {"fer-edge": "fer_edge.commands.cli:program"}
+    assert dict(entry_points["console_scripts"]) == {"fer-edge": "fer_edge.__main__:program"}
     assert set(entry_points["fer_edge.commands"]) == set(COMMANDS)
 
 

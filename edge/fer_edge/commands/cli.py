@@ -24,6 +24,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from fer_edge import __version__
+from fer_edge.commands.limits import check_address_space, check_descriptors, resource_problem
 from fer_edge.errors import FerEdgeError, InputError, OutputError
 from fer_edge.system.driver_threads import driver_threads_alive
 from fer_edge.system.messages import LogFormatter, print_message, print_traceback
@@ -56,6 +57,7 @@ def deferred(target: str) -> Callable[[argparse.Namespace], int]:
     """Return the function ``module:name``, which is imported when it is called: a command's work may import a lot."""
 
     def run(arguments: argparse.Namespace) -> int:
+        check_address_space()
         module, _, name = target.partition(":")
         return int(getattr(importlib.import_module(module), name)(arguments))
 
@@ -144,6 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     received: list[int] = []
     try:
         with _raise_signals(received):
+            check_descriptors()
             code = _parse_and_run(words)
         sys.stdout.flush()
     except KeyboardInterrupt as error:
@@ -290,6 +293,9 @@ def _drop_unwritable_stdout() -> None:
 
 def _known(error: Exception) -> tuple[int, str] | None:
     """Return exit code and message for an error with a known cause, or None for a defect."""
+    problem = resource_problem(error)
+    if problem is not None:
+        return problem
     if isinstance(error, FerEdgeError):
         return error.exit_code, str(error)
     if isinstance(error, OSError) and error.errno in _NO_SPACE:

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         manifest = bundle.manifest
         try:
             for path, target in zip(paths, targets, strict=True):
-                gray = read_gray(path)
+                gray = read_gray(path, settings.source.max_pixels)
                 reading = ImageReading(path, gray, reader.read(gray))
                 if target is not None:
                     write_image(target, draw_reading(reading, manifest.labels))

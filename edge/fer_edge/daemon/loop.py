@@ -33,6 +33,8 @@ from fer_edge.types import EmotionEvent, EventKind
 
 _TICK_S = 0.2
 """Seconds between two calls of ``on_tick``."""
+_MAX_STOPPING_S = 2.2
+"""Seconds that a worker has to end after SIGTERM: a source waits 2 s for its reader thread. Then it is abandoned."""
 _REPORTS_PER_SOURCE = 2
 """Reports that may wait for the main thread: each holds a frame, and what waits gets old."""
 
@@ -100,6 +102,7 @@ class MainLoop:
         self._running: dict[str, _Source] = {}
         self._failures: list[Exception] = []
         self._losses: list[Exception] = []
+        self._stopping_until = math.inf
 
     def run(
         self, on_tick: Callable[[], object] = lambda: None, feed_watchdog: Callable[[], object] = lambda: None
@@ -127,6 +130,7 @@ class MainLoop:
                 next_tick = now + _TICK_S
                 on_tick()
                 self._end_if_a_driver_hangs(now)
+                self._abandon_after_stop(now)
         return next(iter(self._failures + self._losses), None)
 
     def _handle(self, report: Report) -> None:
@@ -204,6 +208,16 @@ class MainLoop:
                 self._fail(
                     DriverHungError(f"{name}: its driver does not come back from a call; ending, to be started again")
                 )
+
+    def _abandon_after_stop(self, now: float) -> None:
+        """Stop waiting for workers that do not end after SIGTERM or Ctrl-C, such as inside a decoder that hangs."""
+        if not self._stop.terminated:
+            return
+        self._stopping_until = min(self._stopping_until, now + _MAX_STOPPING_S)
+        if now >= self._stopping_until:
+            for name in self._running:
+                print_message(f"{name}: its driver does not return from a call; ending without it")
+            self._running.clear()
 
     def _event(self, kind: EventKind, report: Report, reason: str | None = None) -> EmotionEvent:
         at = time.time() - (time.monotonic() - report.mono)

@@ -73,7 +73,9 @@ class Session:
         settings = self._settings
         with ExitStack() as stack:
             # Everything that can be refused comes before the first output is opened, and before waiting for a camera.
-            openings = open_sources(settings.source.uris, settings.source, realtime=settings.source.realtime)
+            openings = open_sources(
+                settings.source.uris, settings.source, realtime=settings.source.realtime, stop=self._stop.asked
+            )
             for opening in openings:
                 stack.callback(opening.close)
             bundle = stack.enter_context(load_bundle(Path(settings.model.bundle) if settings.model.bundle else None))

@@ -11,6 +11,7 @@ from fer_edge.doctor.checks import Context, Finding, access_advice, bad, ok, ski
 from fer_edge.errors import ConfigError
 from fer_edge.service.state import unit_problem
 from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret
+from fer_edge.system.files import open_regular
 from fer_edge.system.notify import UNIT
 
 _PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,StatusText,FragmentPath"
@@ -89,7 +90,7 @@ def unit_finding(state: dict[str, str]) -> Finding:
 def _check_private_key(name: str, key: str) -> None:
     """Raise the errors of ``read_secret``, which does not accept several lines."""
     try:
-        Path(name).open("rb").close()
+        open_regular(Path(name)).close()
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {name}: {error.strerror}") from None
     if _others_may_read(Path(name)):

@@ -11,13 +11,17 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import InputError, OutputError
-from fer_edge.system.files import write_bytes_atomically
+from fer_edge.images.headers import image_size
+from fer_edge.system.files import open_regular, read_regular, write_bytes_atomically
+from fer_edge.system.opencv_setup import opencv_path
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
 _MOVING = frozenset({".gif", ".mjpeg", ".mjpg"})
 """Treated as videos, although their first bytes are those of an image."""
+_MAX_IMAGE_BYTES = 2**28
+"""Maximum size of an image file, far above that of any camera; a larger one would exhaust a Pi's memory."""
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_START_OF_SCAN = 0xDA
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
@@ -26,11 +30,15 @@ _PNG_ANCILLARY = 0x20
 
 
 def is_image_file(path: Path) -> bool:
-    """Return whether ``path`` is an image file, by its suffix or its first bytes."""
+    """Return whether ``path`` is an image file, by its suffix or its first bytes.
+
+    Raises:
+        InputError: If the path is not UTF-8 and has no known suffix.
+    """
     if not path.is_file():
         return False
     suffix = path.suffix.lower()
-    return suffix in IMAGE_SUFFIXES or (suffix not in _MOVING and cv2.haveImageReader(str(path)))
+    return suffix in IMAGE_SUFFIXES or (suffix not in _MOVING and cv2.haveImageReader(opencv_path(path)))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -60,7 +68,7 @@ def check_readable(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: neither a file nor a folder")
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             empty = not stream.read(1)
     except OSError as error:
         raise InputError(f"{path}: cannot read it: {error.strerror}") from None
@@ -68,19 +76,34 @@ def check_readable(path: Path) -> None:
         raise InputError(f"{path}: the file is empty")
 
 
-def read_gray(path: Path) -> UInt8Array:
+def read_gray(path: Path, max_pixels: int | None = None) -> UInt8Array:
     """Read an image file as uint8 [H, W], rotated according to its EXIF orientation.
 
     Raises:
-        InputError: If the file is missing, unreadable, truncated or not an image.
+        InputError: If the file is missing, unreadable, truncated or not an image, or has more than ``max_pixels``
+            pixels. The size of a JPEG, PNG, BMP, WebP, PGM or PPM is checked before it is decoded.
     """
     check_readable(path)
-    data = path.read_bytes()
+    try:
+        data = read_regular(path, _MAX_IMAGE_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read it: {error.strerror}") from None
     # OpenCV decodes a truncated JPEG to a partly grey image without an error. Since 4.11 it does so only if the rest of
     # the file is filled with zeros, as after the removal of a memory card.
     if not _is_whole(data):
         raise InputError(f"{path}: the image is cut short or damaged; copy it again")
-    return decode_gray(data, str(path))
+    _check_pixels(path, image_size(data), max_pixels)
+    gray = decode_gray(data, str(path))
+    _check_pixels(path, (gray.shape[1], gray.shape[0]), max_pixels)
+    return gray
+
+
+def _check_pixels(path: Path, size: tuple[int, int] | None, max_pixels: int | None) -> None:
+    if size is not None and max_pixels is not None and size[0] * size[1] > max_pixels:
+        raise InputError(
+            f"{path}: the image has {size[0]}x{size[1]} pixels, more than source.max_pixels = {max_pixels};"
+            " make it smaller or raise the limit"
+        )
 
 
 def decode_gray(data: bytes, where: str) -> UInt8Array:
@@ -106,7 +129,7 @@ def write_image(path: Path, image: UInt8Array) -> None:
     Raises:
         OutputError: If the image cannot be encoded or written.
     """
-    good, encoded = cv2.imencode(path.suffix, image)
+    good, encoded = cv2.imencode(opencv_path(path.suffix), image)
     if not good:
         raise OutputError(f"{path}: the image cannot be encoded as {path.suffix}")
     write_bytes_atomically(path, encoded.tobytes())

@@ -18,6 +18,7 @@ from fer_edge.errors import InputError, ModelError, OutputError
 from fer_edge.model.archive import unpack_bundle
 from fer_edge.model.manifest import MANIFEST_NAME, ModelManifest, VariantEntry, read_manifest
 from fer_edge.system.closing import Closing
+from fer_edge.system.files import open_regular
 
 DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
 
@@ -97,7 +98,7 @@ def load_bundle(path: str | os.PathLike[str] | None = None) -> ModelBundle:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as lower-case hexadecimal."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

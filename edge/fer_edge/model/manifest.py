@@ -17,7 +17,7 @@ from fer_edge.errors import ModelError
 from fer_edge.model.quantization import Quantization
 from fer_edge.settings.explain import explain, shown
 from fer_edge.settings.strict_json import decode_json
-from fer_edge.system.files import write_text_atomically
+from fer_edge.system.files import open_regular, write_text_atomically
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
@@ -143,7 +143,7 @@ def read_manifest(folder: Path) -> ModelManifest:
     try:
         if not path.is_file() and path.exists():
             raise ModelError(f"{path}: must be a file")
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             raw = stream.read(_MAX_MANIFEST_BYTES + 1)
     except FileNotFoundError:
         raise ModelError(f"{folder}: not a model bundle: it does not contain {MANIFEST_NAME}") from None

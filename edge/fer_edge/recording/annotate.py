@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from fer_edge.errors import InputError, OutputError
 from fer_edge.system.closing import Closing
 from fer_edge.system.files import PendingFile
+from fer_edge.system.opencv_setup import opencv_path
 from fer_edge.types import UNCERTAIN, Box, FrameResult, UInt8Array
 
 Colour = tuple[int, int, int]
@@ -181,7 +183,7 @@ class AnnotatedVideo(Closing):
     dropped are replaced by repeated pictures, so that the video runs in real time.
 
     Raises:
-        InputError: if the file name does not end in .mp4.
+        InputError: if the file name does not end in .mp4, or the path is not valid UTF-8.
         OutputError: if the file cannot be written.
 
     >>> import tempfile
@@ -198,7 +200,9 @@ class AnnotatedVideo(Closing):
     def __init__(self, path: Path, fps: float) -> None:
         if path.suffix.lower() != ".mp4":
             raise InputError(f"{path}: an annotated video must be named .mp4")
-        self._file = PendingFile(path)
+        # The absolute path, which the temporary file has.
+        opencv_path(Path(os.path.realpath(path)))
+        self._file = PendingFile(path, seekable=True)
         self._fps = fps
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
@@ -226,7 +230,7 @@ class AnnotatedVideo(Closing):
             return
         writer.release()
         # OpenCV does not report a failed write, for example on a full disk; only reading the file back shows it.
-        reader = cv2.VideoCapture(str(self._file.temporary), cv2.CAP_FFMPEG)
+        reader = cv2.VideoCapture(opencv_path(self._file.temporary), cv2.CAP_FFMPEG)
         readable = reader.isOpened() and reader.read()[0]
         count = round(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
         reader.release()
@@ -238,7 +242,7 @@ class AnnotatedVideo(Closing):
     def _open(self, picture: UInt8Array, at: float) -> cv2.VideoWriter:
         self._size = (max(2, picture.shape[1] // 2 * 2), max(2, picture.shape[0] // 2 * 2))  # 4:2:0 needs even sides
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(self._file.temporary), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
+        writer = cv2.VideoWriter(opencv_path(self._file.temporary), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
         if not writer.isOpened():
             self._file.discard()
             raise OutputError(f"{self._file.path}: OpenCV cannot write a video here")

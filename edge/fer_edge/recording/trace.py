@@ -12,7 +12,7 @@ from typing import Any
 
 from fer_edge.errors import OutputError
 from fer_edge.system.closing import Closing
-from fer_edge.system.files import PendingFile
+from fer_edge.system.files import PendingFile, open_output
 from fer_edge.types import FrameResult, RuntimeStatus
 
 
@@ -30,7 +30,7 @@ class TraceWriter(Closing):
         self._name_sources = name_sources
         self._file = PendingFile(path)
         try:
-            self._stream = self._file.temporary.open("w", encoding="utf-8")
+            self._stream = open(self._file.temporary, "w", encoding="utf-8", opener=open_output)  # noqa: SIM115 - until close
         except OSError as error:
             self._file.discard()
             raise OutputError(f"{path}: cannot be opened for writing: {error.strerror}") from error
@@ -134,7 +134,8 @@ class StatsWriter:
     def write(self, table: Mapping[str, Any]) -> None:
         """Write ``table`` as indented JSON and move the file to its final path."""
         try:
-            self._file.temporary.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            with open(self._file.temporary, "w", encoding="utf-8", opener=open_output) as stream:
+                stream.write(json.dumps(table, indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             self._file.discard()
             raise OutputError(f"{self._file.path}: cannot write the stats: {error.strerror}") from error

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from fer_edge.errors import ConfigError
+from fer_edge.system.files import open_regular
 
 MIN_TOKEN_LENGTH = 16
 """Minimum length in characters of a token that protects a network service."""
@@ -33,7 +34,7 @@ def read_secret(name: str, key: str) -> str:
     """
     path = _credential(name) or Path(name)
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             mode = os.fstat(stream.fileno()).st_mode
             data = stream.read(_LONGEST + 1)
     except OSError as error:

@@ -7,6 +7,8 @@ from msgspec import Meta
 from fer_edge.settings.base import Settings, require
 from fer_edge.settings.values import MAX_IMAGE_SIDE_PX, ImageSide, PixelFormatName, Rate
 
+MIN_MAX_PIXELS = 16 * 16
+"""Smallest value of ``max_pixels``: the smallest frame that can be requested."""
 _NEAREST = "to request from a camera, which may choose the nearest it supports. Ignored for files."
 
 
@@ -136,6 +138,13 @@ class SourceSettings(Settings, frozen=True):
             examples=[10.0],
         ),
     ] = None
+    max_pixels: Annotated[
+        Annotated[int, Meta(ge=MIN_MAX_PIXELS, le=MAX_IMAGE_SIDE_PX**2)],
+        Meta(
+            description="Maximum number of pixels (width x height) of a picture. A film, stream or image with larger"
+            " ones is refused, because decoding it would exhaust the memory of a Pi."
+        ),
+    ] = 4096 * 4096
     realtime: Annotated[
         bool,
         Meta(

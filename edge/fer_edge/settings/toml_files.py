@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import ConfigError
+from fer_edge.system.files import read_regular
+
+_MAX_BYTES = 2**20
+"""Maximum size of a TOML file. The longest one of this project has a few kilobytes."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file.
 
     Raises:
-        ConfigError: If the file cannot be read or parsed. The message contains the file's name and the line.
+        ConfigError: If it is not a regular file of at most 1 MiB, or cannot be read or parsed. The
+            message contains the file's name and the line.
     """
     try:
         # utf-8-sig: some editors write a byte order mark.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = read_regular(path, _MAX_BYTES).decode("utf-8-sig")
+        return tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except UnicodeDecodeError:

@@ -9,12 +9,16 @@ from abc import ABC, abstractmethod
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
 from fer_edge.system.messages import print_message
+from fer_edge.system.timing import StopEvent
 from fer_edge.types import EmotionEvent, FrameResult
 
 POLL_S = 0.2
 """Interval in seconds at which a blocked caller checks whether to keep waiting."""
 DRAIN_S = 5.0
 """Time in seconds for sending what is queued, once a sink is being closed."""
+
+_RESERVE_S = 1.5
+"""Seconds that remain after the drain for saying goodbye to a broker, and for writing the other files."""
 
 
 class ManagedSink(ClosingSink, ABC):
@@ -40,9 +44,16 @@ class Pace:
     """
 
     def __init__(self, *, live: bool, stop: threading.Event | None = None, drain_s: float = DRAIN_S) -> None:
-        self.live, self.drain_s = live, drain_s
-        self._stop = stop
+        self.live = live
+        self._drain_s, self._stop = drain_s, stop
         self._stopped_at: float | None = None
+
+    @property
+    def drain_s(self) -> float:
+        """Seconds for sending what is queued while closing; less if the process has to end sooner."""
+        if not isinstance(self._stop, StopEvent):
+            return self._drain_s
+        return min(self._drain_s, max(0.0, self._stop.left_s - _RESERVE_S))
 
     def waits(self) -> bool:
         """Return whether to wait for room rather than drop the oldest event."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fer_edge.errors import OutputError
 from fer_edge.system.closing import Closing
+from fer_edge.system.files import open_output
 
 STANDARD_OUTPUT = "-"
 
@@ -103,8 +104,7 @@ class LineFile(Closing):
                 sys.stdout.flush()
                 self._descriptor = os.dup(sys.stdout.fileno())
             else:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._descriptor = os.open(self._path, flags, 0o666)
+                self._descriptor = open_output(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         except OSError as error:
             raise OutputError(f"{self._where}: cannot open it for writing: {error.strerror}") from error
         self._regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from fer_edge.errors import ConfigError
+from fer_edge.system.files import open_regular
 
 
 def tls_context(
@@ -18,6 +19,7 @@ def tls_context(
         ConfigError: if a file cannot be used; the message names the setting in ``section``.
     """
     try:
+        _check_regular(ca_file)
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
         raise ConfigError(f"{section}.ca_file: cannot use {ca_file}: {error.strerror or error}") from None
@@ -25,9 +27,17 @@ def tls_context(
         try:
             if Path(key_file).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
                 raise ConfigError(f"{section}.key_file: other users can read {key_file}: chmod 600 {key_file}")
+            _check_regular(cert_file)
+            _check_regular(key_file)
             # An empty password: OpenSSL must not prompt for one.
             context.load_cert_chain(cert_file, key_file, password="")
         except OSError as error:
             reason = error.strerror or error
             raise ConfigError(f"{section}.cert_file: cannot use {cert_file} and {key_file}: {reason}") from None
     return context
+
+
+def _check_regular(name: str | None) -> None:
+    """Open the file and close it again: OpenSSL would block while it opens a FIFO. Raises OSError."""
+    if name is not None:
+        open_regular(Path(name)).close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -89,27 +90,42 @@ def open_source(
     settings = settings or SourceSettings()
     realtime = settings.realtime if realtime is None else realtime
     found = _find(str(uri), settings, name or source_names([str(uri)])[0], realtime=realtime)
-    return found.open() if isinstance(found, Unopened) else found
+    if not isinstance(found, Unopened):
+        return found
+    if found.reopens:
+        return found.open()
+    # In a thread, because FFmpeg may never return from a film; Ctrl-C works meanwhile.
+    opened = Opening(Path(str(uri)).name, found, _OPENING_TIMEOUTS * settings.timeout_s).wait(threading.Event())
+    assert opened is not None, "nothing stops the wait"
+    return opened
 
 
-def open_sources(uris: Sequence[str], settings: SourceSettings, *, realtime: bool = False) -> list[Opening]:
+def open_sources(
+    uris: Sequence[str], settings: SourceSettings, *, realtime: bool = False, stop: threading.Event | None = None
+) -> list[Opening]:
     """Start to open all sources in parallel: files are open on return, cameras and streams once they respond.
 
-    A camera or stream may take three times ``settings.timeout_s``.
+    Each may take three times ``settings.timeout_s``. If ``stop`` is set, films may not be open on return.
 
     Raises:
         InputError: as ``open_source`` does, before any camera or stream is opened, and with nothing left open.
     """
+    stop = stop or threading.Event()
     limit_s = _OPENING_TIMEOUTS * settings.timeout_s
     with ExitStack() as opened:
-        found: list[tuple[str, FrameSource | Unopened]] = []
+        found: list[tuple[str, FrameSource | Unopened | Opening]] = []
         for uri, name in zip(uris, source_names(uris), strict=True):
-            source = _find(uri, settings, name, realtime=realtime)
+            source: FrameSource | Unopened | Opening = _find(uri, settings, name, realtime=realtime)
+            if isinstance(source, Unopened) and not source.reopens:
+                source = Opening(name, source, limit_s)
             if not isinstance(source, Unopened):
-                opened.enter_context(source)
+                opened.callback(source.close)
             found.append((name, source))
+        for _, source in found:
+            if isinstance(source, Opening):
+                source.wait(stop)
         opened.pop_all()
-    return [Opening(name, source, limit_s) for name, source in found]
+    return [source if isinstance(source, Opening) else Opening(name, source, limit_s) for name, source in found]
 
 
 def source_names(uris: Sequence[str]) -> list[str]:
@@ -145,11 +161,13 @@ def _find(uri: str, settings: SourceSettings, name: str, *, realtime: bool) -> F
     """Return what ``open_source`` does, except that cameras and streams are not opened yet. Raises InputError."""
     found = _ask_openers(uri, settings, name)
     if isinstance(found, Unopened):
-        return Unopened(lambda: _prepare(found.open(), settings, realtime=realtime))
+        return Unopened(lambda: _prepare(found.open(), settings, realtime=realtime), found.reopens)
     return _prepare(found, settings, realtime=realtime)
 
 
 def _ask_openers(uri: str, settings: SourceSettings, name: str) -> FrameSource | Unopened:
+    if not uri.strip():  # would be the working directory
+        raise InputError(f"the source is empty; use {KNOWN_SOURCES}")
     try:
         for opener in _OPENERS:
             found = opener(uri, settings, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import cv2
 
 from fer_edge.errors import FerEdgeError, SourceLostError
@@ -58,31 +60,78 @@ class NumberedSource(ClosingSource):
 class CaptureSource(NumberedSource):
     """Base class of the sources that read an open ``cv2.VideoCapture``; ``display_name`` identifies it in errors.
 
-    ``fps`` is the rate that ``capture`` reports if it is plausible, else ``settings.fps`` or ``DEFAULT_FPS``.
+    A picture with more than ``settings.max_pixels`` pixels raises ``error_type``: at once if the container contains its
+    size, else when it was decoded. ``fps`` is the rate that ``capture`` reports if it is plausible, else
+    ``settings.fps`` or ``DEFAULT_FPS``.
     """
 
-    def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
+    def __init__(
+        self,
+        capture: cv2.VideoCapture,
+        display_name: str,
+        settings: SourceSettings,
+        name: str,
+        error_type: type[FerEdgeError] = SourceLostError,
+    ) -> None:
         self.name = name
         self._capture, self._display_name = capture, display_name
+        self._error_type, self._max_pixels = error_type, settings.max_pixels
+        try:
+            self._check_size(capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        except FerEdgeError:
+            capture.release()
+            raise
         fps = capture.get(cv2.CAP_PROP_FPS)
         self.fps = float(fps) if _MIN_FPS <= fps <= _MAX_FPS else (settings.fps or DEFAULT_FPS)
         self._colour_buffer: cv2.typing.MatLike | None = None
+        self._lock = threading.Lock()
+        self._reading = self._closed = False
 
     def close(self) -> None:
-        """Close the device, file or connection. Idempotent."""
-        self._capture.release()
+        """Close the device, file or connection. Idempotent.
+
+        If another thread is inside the decoder, which must not be released then, that thread closes it afterwards.
+        """
+        with self._lock:
+            self._closed = True
+            if not self._reading:
+                self._capture.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the decoder has not returned from a call."""
+        return self._reading
 
     def _read_gray(self) -> UInt8Array | None:
         """Return the next picture as a new array, uint8 [H, W], or None if there is none.
 
         Colour pictures are decoded into one reused buffer.
         """
-        good, image = self._capture.read(self._colour_buffer)
-        if not good:
+        with self._lock:
+            if self._closed:
+                return None
+            self._reading = True
+        try:
+            good, image = self._capture.read(self._colour_buffer)
+        finally:
+            with self._lock:
+                self._reading = False
+                if self._closed:
+                    self._capture.release()
+        if not good or self._closed:
             return None
+        self._check_size(image.shape[1], image.shape[0])
         # A picture that is grey already is returned itself, so its memory must not be reused.
         self._colour_buffer = None if image.ndim == 2 else image
         return to_gray(image)
+
+    def _check_size(self, width: float, height: float) -> None:
+        if width * height > self._max_pixels:
+            self._colour_buffer = None
+            raise self._error_type(
+                f"{self._display_name}: its pictures have {width:.0f}x{height:.0f} pixels, more than source.max_pixels"
+                f" = {self._max_pixels}; make them smaller or raise the limit"
+            )
 
 
 class SourceWrapper(ClosingSource):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,8 @@ from fer_edge.images.files import check_readable
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import CaptureSource
+from fer_edge.sources.opening import Unopened
+from fer_edge.system.opencv_setup import limit_decoder, opencv_path
 from fer_edge.types import Frame
 
 _MIN_COMPLETE = 0.9
@@ -19,18 +22,25 @@ _MIN_COMPLETE = 0.9
 are rounded, and the sound may be a little longer than the pictures."""
 
 
-def open_video(uri: str, settings: SourceSettings, name: str) -> VideoFileSource | None:
+def open_video(uri: str, settings: SourceSettings, name: str) -> Unopened | None:
     """Return the video file at ``uri``, or None if the file does not exist.
 
     Raises:
-        InputError: if the file is not a readable video.
+        InputError: if the file cannot be read, or has a path that is not UTF-8.
     """
     path = Path(uri)
     if not path.exists():
         return None
     check_readable(path)
+    opencv_path(path)
+    return Unopened(partial(_open, path, settings, name), reopens=False)
+
+
+def _open(path: Path, settings: SourceSettings, name: str) -> VideoFileSource:
+    """Return the open video. FFmpeg may not return for minutes, or ever. Raises InputError."""
+    limit_decoder(settings.max_pixels)
     # By default FFmpeg starts one thread per core, and each holds several decoded pictures.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
+    capture = cv2.VideoCapture(opencv_path(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
     if not capture.isOpened():
         raise InputError(f"{path}: not a readable video: it is empty, incomplete or in an unknown format")
     return VideoFileSource(capture, str(path), settings, name)
@@ -54,8 +64,7 @@ class VideoFileSource(CaptureSource):
         name: str,
         error_type: type[FerEdgeError] = InputError,
     ) -> None:
-        super().__init__(capture, display_name, settings, name)
-        self._error_type = error_type
+        super().__init__(capture, display_name, settings, name, error_type)
         self._length_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.fps
         self._at = 0.0
 

@@ -36,7 +36,7 @@ class ImageSource(NumberedSource):
         self.name = name
         self.fps = settings.fps or DEFAULT_FPS
         self.still = len(paths) == 1
-        self._paths = list(paths)
+        self._paths, self._max_pixels = list(paths), settings.max_pixels
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next image, or ENDED.
@@ -46,5 +46,5 @@ class ImageSource(NumberedSource):
         """
         if self._index >= len(self._paths):
             return NoFrame.ENDED
-        gray = read_gray(self._paths[self._index])
+        gray = read_gray(self._paths[self._index], self._max_pixels)
         return self._frame(self._index / self.fps, gray)

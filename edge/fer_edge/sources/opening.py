@@ -1,4 +1,4 @@
-"""Open cameras and streams in parallel, so that one that does not respond does not delay the others."""
+"""Open cameras, streams and films in threads, so that one that does not respond delays neither others nor a signal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from fer_edge.errors import SourceLostError
+from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import FrameSource
 from fer_edge.sources.base import as_source_error
 from fer_edge.system.driver_threads import DriverThread
@@ -21,12 +21,14 @@ _QUICK_POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """A camera or stream whose URI is valid but that is not open. ``open`` may take seconds, and may be called again.
+    """A source whose URI is valid but that is not open. ``open`` may take seconds.
 
-    ``open`` raises SourceLostError if the device or server does not respond correctly.
+    ``open`` raises SourceLostError if the device or server does not respond correctly, InputError if a film is not
+    readable. A camera or stream ``reopens``: it may be opened more than once; a film may not.
     """
 
     open: Callable[[], FrameSource]
+    reopens: bool = True
 
 
 class Opening:
@@ -63,13 +65,14 @@ class Opening:
     @property
     def reopens(self) -> bool:
         """Whether the source can be opened more than once: a camera or a stream, but not a file."""
-        return self._unopened is not None
+        return self._unopened is not None and self._unopened.reopens
 
     def wait(self, stop: threading.Event) -> FrameSource | None:
         """Return the source once it is open, or None if ``stop`` is set first. The caller closes the source.
 
         Raises:
-            SourceLostError: if it cannot be opened, or not within the time limit.
+            InputError: if it is a film that cannot be opened, or not within the time limit.
+            SourceLostError: if it is a camera or stream that cannot be opened, or not within the time limit.
         """
         while not self.settled:
             if stop.is_set():
@@ -78,13 +81,18 @@ class Opening:
         with self._lock:
             if self._result is None:
                 self._given_up = True
-                self._result = SourceLostError(f"{self.name}: cannot be opened: it does not answer")
+                self._result = self._too_slow()
             if isinstance(self._result, Exception):
                 raise self._result
             return self._result
 
+    def _too_slow(self) -> InputError | SourceLostError:
+        if self.reopens:
+            return SourceLostError(f"{self.name}: cannot be opened: it does not answer")
+        return InputError(f"{self.name}: cannot be opened within {self._limit_s:.0f} s; is it a playlist without end?")
+
     def again(self) -> None:
-        """Start an attempt to open the source if it ``reopens``, after ``wait`` failed or the source was closed.
+        """Start an attempt to open the source, after ``wait`` failed or the source was closed.
 
         If the previous attempt still blocks in the driver, it gets the time of another attempt; no second thread is
         started.

@@ -1,39 +1,145 @@
-"""Atomic file writes: a file appears under its final name only when it is complete."""
+"""Open files by the names that a user gave, and write files atomically.
+
+Every file that the program opens by a name from outside goes through ``open_regular``, ``read_regular`` or
+``open_output``: opening a FIFO could block indefinitely, and reading a device might never end. A file that is written
+appears under its final name only when it is complete.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, OutputError, reason_of
 
 _PRIVATE_MODE, _DEFAULT_MODE = 0o600, 0o666
+_FIFO_GRACE_S = 2.0
+"""Seconds to wait for the reader of a FIFO: a script often starts both programs at the same time."""
+_FIFO_POLL_S = 0.02
+# Windows has neither of the first two, and needs the third.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+_KINDS = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a disk device"),
+)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open the regular file ``path`` for reading, without ever blocking.
+
+    Raises:
+        OSError: if it cannot be opened, or is a folder, a FIFO, a socket or a device.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _NONBLOCK | _CLOEXEC | _BINARY)
+    except ValueError as error:  # a null character
+        raise OSError(errno.EINVAL, "not a valid file name", str(path)) from error
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "it is a socket, or a device that is not there", str(path)) from None
+        raise
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"it is {_kind(mode)}, not a regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Return the content of the regular file ``path``.
+
+    Raises:
+        OSError: as ``open_regular`` does, and if the file has more than ``max_bytes`` bytes.
+    """
+    with open_regular(path) as stream:
+        data = stream.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {_size(max_bytes)}", str(path))
+    return data
+
+
+def open_output(path: str | os.PathLike[str], flags: int = os.O_WRONLY | os.O_CREAT | os.O_TRUNC) -> int:
+    """Open ``path`` for writing and return its descriptor; also an ``opener`` for ``open``.
+
+    A FIFO needs a reader within ``_FIFO_GRACE_S`` seconds. Writing blocks as usual.
+
+    Raises:
+        OSError: if it cannot be opened, is a socket or a disk device, or is a FIFO that no program reads.
+    """
+    until = time.monotonic() + _FIFO_GRACE_S
+    while True:
+        try:
+            descriptor = os.open(path, flags | _NONBLOCK | _CLOEXEC | _BINARY, _DEFAULT_MODE)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if not stat.S_ISFIFO(Path(path).stat().st_mode):
+                raise OSError(errno.ENXIO, "it is a socket, or a device that is not there", os.fspath(path)) from None
+            if time.monotonic() >= until:
+                reason = "it is a FIFO that no program reads; start its reader first"
+                raise OSError(errno.ENXIO, reason, os.fspath(path)) from None
+            time.sleep(_FIFO_POLL_S)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISBLK(mode):  # lines written over a disk would destroy its file system
+            raise OSError(errno.EINVAL, f"it is {_kind(mode)}; choose a file name", os.fspath(path))
+        if _NONBLOCK:
+            os.set_blocking(descriptor, True)
+        return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _kind(mode: int) -> str:
+    return next((name for matches, name in _KINDS if matches(mode)), "a special file")
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count} bytes"
 
 
 @contextmanager
-def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
+def atomic_path(path: Path, *, private: bool = False, seekable: bool = False) -> Iterator[Path]:
     """Yield a temporary path next to ``path`` that replaces ``path`` if the block succeeds, and is deleted if it fails.
 
     A symbolic link stays, and its target is replaced. A replaced file keeps its permissions. Devices and pipes are
-    written directly.
+    written directly; a FIFO stays open during the block, so that opening it again does not block.
 
     Args:
         path: The final path.
         private: Give only the owner access, from the first byte on; refuse devices and pipes.
+        seekable: Refuse devices and pipes, because the format needs a file.
 
     Raises:
-        OutputError: if the folder is missing or not writable, or the disk is full.
+        OutputError: if the folder is missing or not writable, the disk is full, or no program reads a FIFO.
     """
+    held: int | None = None
     try:
         final, mode = _resolve(path)
-        if private and final is None:
+        if (private or seekable) and final is None:
             raise OutputError(f"{path}: not a regular file; choose another file name")
         mode = _PRIVATE_MODE if private else mode
         temporary = path if final is None else _create_next_to(final, _PRIVATE_MODE if private else _DEFAULT_MODE)
+        if final is None:
+            held = open_output(path, os.O_WRONLY)
     except FerEdgeError:
         raise
     except (OSError, ValueError) as error:  # ValueError: not a valid file name
@@ -49,6 +155,8 @@ def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {reason_of(error)}") from error
     finally:
+        if held is not None:
+            os.close(held)
         if final is not None:
             with suppress(OSError):  # it was renamed, or the disk rejects all changes
                 temporary.unlink()
@@ -96,10 +204,10 @@ def _create_next_to(path: Path, mode: int) -> Path:
 class PendingFile:
     """A file that is written next to its final path; ``commit`` moves it there, ``discard`` deletes it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, seekable: bool = False) -> None:
         self.path = path
         self._stack = ExitStack()
-        self.temporary = self._stack.enter_context(atomic_path(path))
+        self.temporary = self._stack.enter_context(atomic_path(path, seekable=seekable))
 
     def commit(self) -> None:
         """Move the file to its final path. Idempotent. Raises OutputError."""
@@ -112,10 +220,11 @@ class PendingFile:
 
 def write_bytes_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` and flush it to the disk. If this fails, the old content stays. Raises OutputError."""
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+    with atomic_path(path) as temporary, open(temporary, "wb", opener=open_output) as stream:
         stream.write(data)
         stream.flush()
-        os.fsync(stream.fileno())
+        if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):  # pipes and devices cannot be synced
+            os.fsync(stream.fileno())
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
 
 from fer_edge.system.stderr import STDERR_LOCK
 from fer_edge.system.timing import Backoff
@@ -16,6 +17,9 @@ from fer_edge.system.timing import Backoff
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 1.0, 3600.0
 _FORGOTTEN_S = 600.0
 """Seconds without a fault after which the next one counts as the first."""
+
+_MAX_HIDDEN_S = 1.0
+"""Seconds to wait for stderr. A native call that never returns may keep it hidden; then the line is lost."""
 
 
 def printable(text: str) -> str:
@@ -31,10 +35,13 @@ def printable(text: str) -> str:
     )
 
 
-def print_message(message: str) -> None:
-    """Print ``message`` as one line on standard error, prefixed with ``fer-edge:``."""
+def print_message(message: str, *, max_wait_s: float = _MAX_HIDDEN_S) -> None:
+    """Print ``message`` as one line on standard error, prefixed with ``fer-edge:``.
+
+    While a native library's output is hidden, this waits at most ``max_wait_s`` seconds.
+    """
     # OSError: standard error is closed. The exit code still reports the problem.
-    with STDERR_LOCK, contextlib.suppress(OSError):
+    with _stderr_shown(max_wait_s), contextlib.suppress(OSError):
         sys.stderr.write(f"fer-edge: {printable(' '.join(message.split()))}\n")
         sys.stderr.flush()
 
@@ -86,3 +93,13 @@ class RepeatedFaults:
         """Note a success; return whether to report it, because the fault was."""
         said, self._said = self._said is not None, None
         return said
+
+
+@contextlib.contextmanager
+def _stderr_shown(max_wait_s: float) -> Iterator[None]:
+    held = STDERR_LOCK.acquire(timeout=max_wait_s)
+    try:
+        yield
+    finally:
+        if held:
+            STDERR_LOCK.release()

@@ -1,8 +1,10 @@
-"""Time: a source's clock that never runs backwards, and exponential backoff between attempts."""
+"""Time: a source's clock that never runs backwards, exponential backoff, and the deadline of a stop."""
 
 from __future__ import annotations
 
 import math
+import threading
+import time
 
 
 class SteadyClock:
@@ -40,3 +42,14 @@ class Backoff:
     def reset(self) -> None:
         """Start again at ``first_s``, after a success."""
         self.wait_s = self._first_s
+
+
+class StopEvent(threading.Event):
+    """An event that asks for the end; ``ends_at`` is when the process ends at the latest, on the monotonic clock."""
+
+    ends_at = math.inf
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until ``ends_at``, 0 or more."""
+        return max(0.0, self.ends_at - time.monotonic())

@@ -19,6 +19,7 @@ from fer_edge.sources.base import CaptureSource
 from fer_edge.sources.file import VideoFileSource
 from fer_edge.sources.opening import Unopened
 from fer_edge.sources.stream.redirects import FFMPEG_OPTION, MAX_REDIRECTS, must_ask_first, redirected
+from fer_edge.system.opencv_setup import limit_decoder
 from fer_edge.types import Frame
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | Vi
     Raises:
         SourceLostError: if nothing readable arrives within ``settings.timeout_s``.
     """
+    limit_decoder(settings.max_pixels)
     capture = _open(uri, settings)
     has_end = not uri.lower().startswith("rtsp") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
     if has_end:

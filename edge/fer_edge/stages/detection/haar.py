@@ -13,6 +13,7 @@ from fer_edge.errors import ModelError
 from fer_edge.images.resample import resample
 from fer_edge.settings.pipeline import CASCADE_WINDOW, DetectorSettings
 from fer_edge.stages.detection.overlaps import suppress_overlaps
+from fer_edge.system.opencv_setup import opencv_path
 from fer_edge.types import Box, Face, Search, UInt8Array, check_gray
 
 CASCADE_FILE = "haarcascade_frontalface_default.xml"
@@ -128,7 +129,7 @@ def load_cascade() -> Any:
     folders = [Path(data.haarcascades), _DEBIAN_CASCADES] if data else [_DEBIAN_CASCADES]
     for path in (folder / CASCADE_FILE for folder in folders):
         if path.is_file():
-            cascade = cv2.CascadeClassifier(str(path))
+            cascade = cv2.CascadeClassifier(opencv_path(path))
             if cascade.empty():
                 raise ModelError(f"{path}: not a readable Haar cascade; reinstall OpenCV")
             return cascade
