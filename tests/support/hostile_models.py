@@ -13,18 +13,19 @@ from fer_edge.model.bundle import file_sha256
 from fer_edge.model.graph_file import Table
 from fer_edge.model.manifest import MANIFEST_NAME, write_manifest
 
-CONV_2D = 3
+CONV_2D, WHILE = 3, 119
 SHARED = Path(__file__).parents[3] / "shared" / "hostile" / "bundles"
 """Bundles that an inspection left next to the checkout; not part of the project."""
 Spoil = Callable[[bytearray], None]
 
 
-def hostile_bundle(source: Path, folder: Path, spoil: Spoil) -> Path:
-    """A copy of the bundle ``source`` whose int8 model ``spoil`` changed, with the hashes of the result."""
+def hostile_bundle(source: Path, folder: Path, spoil: Spoil, variant: str = "int8") -> Path:
+    """A copy of the bundle ``source`` of which ``spoil`` changed one model, with the hashes of the result."""
     shutil.copytree(source, folder)
-    data = bytearray((folder / "int8.tflite").read_bytes())
+    path = folder / f"{variant}.tflite"
+    data = bytearray(path.read_bytes())
     spoil(data)
-    (folder / "int8.tflite").write_bytes(data)
+    path.write_bytes(data)
     return with_current_hashes(folder)
 
 
@@ -77,6 +78,22 @@ def name_not_utf8(data: bytearray) -> None:
     """Give the output of the first convolution a name that is not text."""
     tensor = _graph(data).tables(0)[_first_convolution(data).integers(2)[0]]
     data[_vector(data, tensor, 3) + 4] = 0xFF
+
+
+def first_input_left_out(data: bytearray) -> None:
+    """Give the first operator no input."""
+    struct.pack_into("<i", data, _vector(data, _graph(data).tables(3)[0], 1) + 4, -1)
+
+
+def calls_itself(data: bytearray) -> None:
+    """Let the loop of an endless model take the whole graph as its condition: the interpreter's stack overflows."""
+    codes = [code.integer(3, "i") for code in _model(data).tables(1)]
+    loop = next(operator for operator in _graph(data).tables(3) if codes[operator.integer(0, "I")] == WHILE)
+    options = loop.table(4)
+    assert options is not None
+    at = options.position(0)
+    assert at is not None
+    struct.pack_into("<i", data, at, 0)
 
 
 def make_endless_bundle(source: Path, folder: Path) -> Path:

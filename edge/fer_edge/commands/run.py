@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, 
 from fer_edge.frames import Limits
 from fer_edge.images.files import IMAGE_SUFFIXES
 from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
+from fer_edge.model.trial import try_variant
 from fer_edge.settings.base import to_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
@@ -60,26 +63,44 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Reload:
-    """Reloads the settings on SIGHUP; if they are invalid, prints why and keeps the current ones."""
+    """Reloads the settings on SIGHUP; if they are invalid, prints why and keeps the current ones.
+
+    The settings are checked in a thread, because trying a model can take half a minute in which the main thread must
+    go on. Called by the main thread only.
+    """
 
     def __init__(self, arguments: argparse.Namespace, stop: StopRequest, notifier: Notifier) -> None:
         self._arguments, self._stop, self._notifier = arguments, stop, notifier
+        self._check: Future[RuntimeSettings] | None = None
         self.settings: RuntimeSettings | None = None
         """The new settings, after they passed all checks; then the session is asked to end."""
 
     def __call__(self) -> None:
-        """Reload the settings if SIGHUP was received."""
-        if not self._stop.reload_asked:
-            return
-        self._stop.reload_asked = False
-        self._notifier.reloading()
+        """Start a check of the settings if SIGHUP was received; act on its result when it has ended."""
+        if self._check is not None and self._check.done():
+            self._finish(self._check)
+            self._check = None
+        if self._check is None and self._stop.reload_asked and self.settings is None:
+            self._stop.reload_asked = False
+            self._notifier.reloading()
+            self._check = Future()
+            # A daemon thread: ending the program must not wait for a file system or driver that hangs.
+            threading.Thread(target=self._run, args=(self._check,), name="reload", daemon=True).start()
+
+    def _run(self, check: Future[RuntimeSettings]) -> None:
         try:
-            self.settings = _accepted(self._arguments)
-        except Exception as error:  # noqa: BLE001 - no error in the new settings may end the service
+            check.set_result(_accepted(self._arguments, self._stop.asked))
+        except BaseException as error:  # noqa: BLE001 - no error in the new settings may end the service
+            check.set_exception(error)
+
+    def _finish(self, check: Future[RuntimeSettings]) -> None:
+        error = check.exception()
+        if error is None:
+            self.settings = check.result()
+            self._stop.asked.set()
+        else:
             print_message(f"not reloaded, the current settings stay in use: {error}")
             self._notifier.ready()
-        else:
-            self._stop.asked.set()
 
 
 def _run_sessions(
@@ -111,12 +132,15 @@ def _run_sessions(
         print_message("reloaded")
 
 
-def _accepted(arguments: argparse.Namespace) -> RuntimeSettings:
-    """Return the current settings. Raises FerEdgeError if they, or the model that they name, are not valid."""
+def _accepted(arguments: argparse.Namespace, stop: threading.Event) -> RuntimeSettings:
+    """Return the current settings. Raises FerEdgeError if they, or the model that they name, are not valid.
+
+    ``stop`` ends the check of the model early, since the program then ends.
+    """
     settings = load_settings(arguments.config, _overrides(arguments))
     _check(settings, arguments.config)
     with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
-        bundle.variant(settings.model.variant)
+        try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, stop)
     make_detector(settings.detector)
     return settings
 

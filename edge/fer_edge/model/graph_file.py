@@ -20,6 +20,8 @@ _QUANTIZED = {3: "uint8", 7: "int16", 9: "int8"}
 """Types of quantized activations by their number in the schema of TFLite."""
 _NEED_FILTER = {3, 4, 9, 67}
 """Operators that cannot run without their second input: the convolutions, and the fully connected layer."""
+_HAVE_OPTIONAL_INPUTS = _NEED_FILTER | {16, 27, 32, 35, 44, 52, 132}
+"""Operators that work without one of their inputs: also recurrent and 3-D layers, and custom operators."""
 _MAX_VECTOR = 1 << 20
 _Buffer = bytes | mmap.mmap
 
@@ -97,9 +99,11 @@ def _problem_of_operator(operator: Table, codes: list[int], tensors: int) -> str
     inputs, outputs = operator.integers(1), operator.integers(2)
     if any(not -1 <= index < tensors for index in inputs) or any(not 0 <= index < tensors for index in outputs):
         return f"it uses a tensor that is not one of the {tensors}"
-    # -1 is an optional input that is left out, such as a bias.
     if codes[number] in _NEED_FILTER and (len(inputs) < 2 or -1 in inputs[:2]):
         return "it has no filter"
+    # -1 is an input that is left out, such as a bias. Other operators would read the memory before the tensors.
+    if -1 in inputs and (codes[number] not in _HAVE_OPTIONAL_INPUTS or inputs[0] == -1):
+        return "it lacks an input"
     return None
 
 

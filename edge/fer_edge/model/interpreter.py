@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,8 +80,7 @@ class LiteRtModel:
             ModelError: If the file is missing, damaged or not a model, or if no interpreter can run it.
         """
         self._name, runtime = _find_interpreter(interpreter)
-        # importlib.metadata has the version as well, but it imports the email package.
-        self._version: str = getattr(sys.modules[runtime.__package__], "__version__", "unknown")
+        self._version = _version_of(runtime)
         self._threads = threads
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
@@ -106,7 +106,7 @@ class LiteRtModel:
             self.path = path
             self.input_details = _details(inputs[0])
             self.output_details = _details(outputs[0])
-            # Functions that return a view of the runtime's memory. No view may be kept: one that exists blocks invoke().
+            # Functions that return a view of the runtime's memory. Keep no view: an existing one blocks invoke().
             self._input_view = self._interpreter.tensor(inputs[0]["index"])
             self._output_view = self._interpreter.tensor(outputs[0]["index"])
 
@@ -162,6 +162,21 @@ def _refusing(what: str) -> Iterator[None]:
 
 def _short_reason(error: Exception) -> str:
     return reason_of(error)[:200]
+
+
+def interpreter_version(wanted: str = AUTO) -> tuple[str, str]:
+    """Return the distribution and version of the interpreter that ``LiteRtModel`` would use.
+
+    Raises:
+        ModelError: If none is usable.
+    """
+    name, runtime = _find_interpreter(wanted)
+    return name, _version_of(runtime)
+
+
+def _version_of(runtime: ModuleType) -> str:
+    # importlib.metadata has the version as well, but it imports the email package.
+    return str(getattr(sys.modules[str(runtime.__package__)], "__version__", "unknown"))
 
 
 def _find_interpreter(wanted: str) -> tuple[str, Any]:
