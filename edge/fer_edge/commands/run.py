@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 import threading
-from concurrent.futures import Future
-from contextlib import suppress
+from concurrent.futures import Future, wait
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import KNOWN_SOURCES
 from fer_edge.sources.demo import DEMO_URI
 from fer_edge.stages.detection.choice import make_detector
+from fer_edge.system.driver_threads import DriverThread
 from fer_edge.system.files import file_identity
 from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
@@ -51,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     notifier = Notifier()
     # In a terminal SIGHUP means that the terminal was closed, and ends the program as usual.
     reloads = arguments.config is not None and not (sys.stdin and sys.stdin.isatty())
-    with StopRequest(reloads=reloads) as stop:
-        outcome = _run_sessions(arguments, settings, stop, notifier)
+    with StopRequest(reloads=reloads) as stop, closing(Reload(arguments, stop, notifier)) as reload:
+        outcome = _run_sessions(arguments, settings, stop, reload)
         notifier.stopping()
     if outcome.failure is not None:
         if not outcome.reported:
@@ -60,6 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         return getattr(outcome.failure, "exit_code", FerEdgeError.exit_code)
     frames = sum(status.frames for status in outcome.statuses)
     return EXIT_INTERRUPTED if stop.interrupted and frames == 0 else 0
+
+
+_MAX_CLOSE_S = 1.0
+"""Seconds to wait for a check of new settings at the end; one that hangs in native code is left behind."""
 
 
 class Reload:
@@ -70,7 +76,7 @@ class Reload:
     """
 
     def __init__(self, arguments: argparse.Namespace, stop: StopRequest, notifier: Notifier) -> None:
-        self._arguments, self._stop, self._notifier = arguments, stop, notifier
+        self._arguments, self._stop, self.notifier = arguments, stop, notifier
         self._check: Future[RuntimeSettings] | None = None
         self.settings: RuntimeSettings | None = None
         """The new settings, after they passed all checks; then the session is asked to end."""
@@ -82,10 +88,16 @@ class Reload:
             self._check = None
         if self._check is None and self._stop.reload_asked and self.settings is None:
             self._stop.reload_asked = False
-            self._notifier.reloading()
+            self.notifier.reloading()
             self._check = Future()
-            # A daemon thread: ending the program must not wait for a file system or driver that hangs.
-            threading.Thread(target=self._run, args=(self._check,), name="reload", daemon=True).start()
+            # Ending the program must not wait for it: a file system or native code may hang.
+            DriverThread(partial(self._run, self._check), "reload").start()
+
+    def close(self) -> None:
+        """End a check that still runs, so that its process and temporary files do not stay. Idempotent."""
+        self._stop.asked.set()
+        if self._check is not None:
+            wait([self._check], _MAX_CLOSE_S)
 
     def _run(self, check: Future[RuntimeSettings]) -> None:
         try:
@@ -100,21 +112,20 @@ class Reload:
             self._stop.asked.set()
         else:
             print_message(f"not reloaded, the current settings stay in use: {error}")
-            self._notifier.ready()
+            self.notifier.ready()
 
 
 def _run_sessions(
-    arguments: argparse.Namespace, settings: RuntimeSettings, stop: StopRequest, notifier: Notifier
+    arguments: argparse.Namespace, settings: RuntimeSettings, stop: StopRequest, reload: Reload
 ) -> Outcome:
     """Run one session, and another after each reload. Raises FerEdgeError if the first cannot start."""
-    reload = Reload(arguments, stop, notifier)
     before: RuntimeSettings | None = None
     while True:
         set_up_opencv(settings.detector.threads)
         limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
         refusal: Exception | None = None
         try:
-            outcome = Session(settings, limits, stop, notifier, reload).run()
+            outcome = Session(settings, limits, stop, reload.notifier, reload).run()
             refusal = None if outcome.statuses else outcome.failure  # no source could be opened
         except Exception as error:
             if before is None:
