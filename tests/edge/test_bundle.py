@@ -90,6 +90,8 @@ def test_a_file_that_cannot_be_the_model_is_refused(tmp_path: Path, name: str) -
         (b"[1, 2]", "must be an object"),
         (b'"text"', "must be an object"),
         (b" " * (1 << 20) + b"{}", "larger than"),
+        (b" " * (2 << 20), "larger than"),
+        (b"\n" * ((1 << 20) + 1), "larger than"),
     ],
 )
 def test_a_broken_manifest_is_refused(tmp_path: Path, content: bytes, said: str) -> None:

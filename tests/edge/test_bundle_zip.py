@@ -17,6 +17,7 @@ from fer_edge.errors import ModelError, OutputError
 from fer_edge.model import archive as bundle_zip
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import MANIFEST_NAME
+from support.edge_command import assert_one_line, fer_edge
 from support.manifests import MODEL, TABLE, make_bundle
 
 
@@ -105,6 +106,35 @@ def test_a_zip_of_something_else_is_refused(
     path.write_bytes(zip_bytes(members))
     refused(path, temporary, said)
     assert not list(tmp_path.rglob("*evil*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x" * 400, "a file name of 400 bytes"),
+        ("é" * 200, "a file name of 400 bytes"),
+        ("a\nb", "unprintable"),
+        ("a\x1b[2Jb", "unprintable"),
+        ("a\u202eb", "unprintable"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_a_fault_of_the_zip(
+    tmp_path: Path, temporary: Path, name: str, said: str
+) -> None:
+    path = tmp_path / "b.zip"
+    path.write_bytes(zip_bytes({**flat_members(), name: b"more"}))
+    refused(path, temporary, said)
+    result = fer_edge("run", "demo", "--bundle", path, cwd=tmp_path)
+    assert_one_line(result, 4, str(path), said)
+    assert "\x1b" not in result.stderr
+
+
+def test_a_file_that_is_in_a_zip_twice_is_refused(tmp_path: Path, temporary: Path) -> None:
+    path = tmp_path / "b.zip"
+    path.write_bytes(zip_bytes())
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("int8.tflite", b"another")
+    refused(path, temporary, "int8.tflite.* more than once")
 
 
 def test_other_files_are_refused(tmp_path: Path, temporary: Path) -> None:

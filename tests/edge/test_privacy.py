@@ -7,7 +7,7 @@ import shutil
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.edge_command import clean_environment, command_line, lines_of
+from support.edge_command import clean_environment, command_line, fer_edge, lines_of
 from support.loopback import free_port, port_of
 from support.system_calls import Footprint, SystemCall, footprint, parse, parse_call, traced
 
@@ -53,14 +53,22 @@ def broken_rules(
 
 
 def run_demo(
-    folder: Path, *more: object, toml: str = "", meanwhile: Callable[[], None] = lambda: None
+    folder: Path,
+    *more: object,
+    toml: str = "",
+    meanwhile: Callable[[], None] = lambda: None,
+    settings: Mapping[str, str] | None = None,
 ) -> tuple[Footprint, int]:
-    """What three seconds of the demo scene did, in which a face appears, and the number of its events."""
+    """What three seconds of the demo scene did, in which a face appears, and the number of its events.
+
+    The model was tried before, unless ``settings``, variables of the environment, name another cache folder.
+    """
     folder.mkdir()
+    assert fer_edge("run", "demo", "--max-frames", 1, cwd=folder).returncode == 0
     (folder / "c.toml").write_text(toml)
     outputs = ("--config", "c.toml", "--events", "e.jsonl", "--stats", "s.json")
     command = command_line("run", "demo", "--realtime", "--duration", 3, *outputs, *more)
-    seen = traced(command, folder, clean_environment(), meanwhile)
+    seen = traced(command, folder, {**clean_environment(), **(settings or {})}, meanwhile)
     return seen, len(lines_of(folder / "e.jsonl"))
 
 
@@ -76,6 +84,19 @@ def test_a_run_touches_what_its_settings_name_and_nothing_else(tmp_path: Path) -
     assert seen.written[str(tmp_path / "run" / "e.jsonl")] == (tmp_path / "run" / "e.jsonl").stat().st_size
     assert seen.addresses == frozenset()
     assert FIXED_BYTES + 10 * EVENT_BYTES < FRAME_BYTES / 10
+
+
+def test_the_first_run_also_notes_in_the_cache_that_the_model_was_tried(tmp_path: Path) -> None:
+    cache = tmp_path / "run" / "cache"
+    seen, events = run_demo(tmp_path / "run", settings={"XDG_CACHE_HOME": str(cache)})
+    # The trial's process reports through a pipe, and asks to be the first to end if memory runs out.
+    internal = re.compile(r"pipe:\[\d+\]|/proc/(self|\d+)/oom_score_adj")
+    paths = frozenset(path for path in seen.paths if not internal.fullmatch(path))
+    written = {target: count for target, count in seen.written.items() if not internal.fullmatch(target)}
+    noted = (r"cache", r"cache/fer-edge", r"cache/fer-edge/tried-models", r"cache/fer-edge/tried-models/[0-9a-z_.-]+")
+    rest = Footprint(paths, seen.addresses, written, seen.evasions)
+    assert broken_rules(rest, tmp_path / "run", (*OUTPUTS, *noted), events) == []
+    assert [path.stat().st_size for path in cache.rglob("*") if path.is_file()] == [0]
 
 
 @pytest.mark.skipif(

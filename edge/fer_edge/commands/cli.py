@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import faulthandler
 import functools
 import importlib
 import io
@@ -128,6 +129,9 @@ def add_subcommands(
 
 def program() -> NoReturn:
     """Run ``main`` as the process and exit with its code."""
+    # A crash of native code prints the stacks of all threads. Its own descriptor: stderr may be hidden at that moment.
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        faulthandler.enable(os.dup(2))
     code = main()
     if driver_threads_alive():
         # A thread that returns from OpenCV during interpreter shutdown would abort the process.

@@ -97,7 +97,7 @@ def _configure_notice(parser: argparse.ArgumentParser) -> None:
 def _configure_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="F", help="settings of the device, in TOML")
     parser.add_argument(
-        "--patience", type=positive, default=30.0, metavar="S", help="timeout of one check in seconds (default: 30)"
+        "--patience", type=positive, default=50.0, metavar="S", help="timeout of one check in seconds (default: 50)"
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON instead of a table")

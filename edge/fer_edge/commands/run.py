@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from contextlib import suppress
+import threading
+from concurrent.futures import Future, wait
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, 
 from fer_edge.frames import Limits
 from fer_edge.images.files import IMAGE_SUFFIXES
 from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
+from fer_edge.model.trial import try_variant
 from fer_edge.settings.base import to_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
@@ -25,6 +29,7 @@ from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import KNOWN_SOURCES
 from fer_edge.sources.demo import DEMO_URI
 from fer_edge.stages.detection.choice import make_detector
+from fer_edge.system.driver_threads import DriverThread
 from fer_edge.system.files import file_identity
 from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
@@ -48,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     notifier = Notifier()
     # In a terminal SIGHUP means that the terminal was closed, and ends the program as usual.
     reloads = arguments.config is not None and not (sys.stdin and sys.stdin.isatty())
-    with StopRequest(reloads=reloads) as stop:
-        outcome = _run_sessions(arguments, settings, stop, notifier)
+    with StopRequest(reloads=reloads) as stop, closing(Reload(arguments, stop, notifier)) as reload:
+        outcome = _run_sessions(arguments, settings, stop, reload)
         notifier.stopping()
     if outcome.failure is not None:
         if not outcome.reported:
@@ -59,41 +64,68 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_INTERRUPTED if stop.interrupted and frames == 0 else 0
 
 
+_MAX_CLOSE_S = 1.0
+"""Seconds to wait for a check of new settings at the end; one that hangs in native code is left behind."""
+
+
 class Reload:
-    """Reloads the settings on SIGHUP; if they are invalid, prints why and keeps the current ones."""
+    """Reloads the settings on SIGHUP; if they are invalid, prints why and keeps the current ones.
+
+    The settings are checked in a thread, because trying a model can take half a minute in which the main thread must
+    go on. Called by the main thread only.
+    """
 
     def __init__(self, arguments: argparse.Namespace, stop: StopRequest, notifier: Notifier) -> None:
-        self._arguments, self._stop, self._notifier = arguments, stop, notifier
+        self._arguments, self._stop, self.notifier = arguments, stop, notifier
+        self._check: Future[RuntimeSettings] | None = None
         self.settings: RuntimeSettings | None = None
         """The new settings, after they passed all checks; then the session is asked to end."""
 
     def __call__(self) -> None:
-        """Reload the settings if SIGHUP was received."""
-        if not self._stop.reload_asked:
-            return
-        self._stop.reload_asked = False
-        self._notifier.reloading()
+        """Start a check of the settings if SIGHUP was received; act on its result when it has ended."""
+        if self._check is not None and self._check.done():
+            self._finish(self._check)
+            self._check = None
+        if self._check is None and self._stop.reload_asked and self.settings is None:
+            self._stop.reload_asked = False
+            self.notifier.reloading()
+            self._check = Future()
+            # Ending the program must not wait for it: a file system or native code may hang.
+            DriverThread(partial(self._run, self._check), "reload").start()
+
+    def close(self) -> None:
+        """End a check that still runs, so that its process and temporary files do not stay. Idempotent."""
+        self._stop.asked.set()
+        if self._check is not None:
+            wait([self._check], _MAX_CLOSE_S)
+
+    def _run(self, check: Future[RuntimeSettings]) -> None:
         try:
-            self.settings = _accepted(self._arguments)
-        except Exception as error:  # noqa: BLE001 - no error in the new settings may end the service
-            print_message(f"not reloaded, the current settings stay in use: {error}")
-            self._notifier.ready()
-        else:
+            check.set_result(_accepted(self._arguments, self._stop.asked))
+        except BaseException as error:  # noqa: BLE001 - no error in the new settings may end the service
+            check.set_exception(error)
+
+    def _finish(self, check: Future[RuntimeSettings]) -> None:
+        error = check.exception()
+        if error is None:
+            self.settings = check.result()
             self._stop.asked.set()
+        else:
+            print_message(f"not reloaded, the current settings stay in use: {error}")
+            self.notifier.ready()
 
 
 def _run_sessions(
-    arguments: argparse.Namespace, settings: RuntimeSettings, stop: StopRequest, notifier: Notifier
+    arguments: argparse.Namespace, settings: RuntimeSettings, stop: StopRequest, reload: Reload
 ) -> Outcome:
     """Run one session, and another after each reload. Raises FerEdgeError if the first cannot start."""
-    reload = Reload(arguments, stop, notifier)
     before: RuntimeSettings | None = None
     while True:
         set_up_opencv(settings.detector.threads)
         limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
         refusal: Exception | None = None
         try:
-            outcome = Session(settings, limits, stop, notifier, reload).run()
+            outcome = Session(settings, limits, stop, reload.notifier, reload).run()
             refusal = None if outcome.statuses else outcome.failure  # no source could be opened
         except Exception as error:
             if before is None:
@@ -111,12 +143,15 @@ def _run_sessions(
         print_message("reloaded")
 
 
-def _accepted(arguments: argparse.Namespace) -> RuntimeSettings:
-    """Return the current settings. Raises FerEdgeError if they, or the model that they name, are not valid."""
+def _accepted(arguments: argparse.Namespace, stop: threading.Event) -> RuntimeSettings:
+    """Return the current settings. Raises FerEdgeError if they, or the model that they name, are not valid.
+
+    ``stop`` ends the check of the model early, since the program then ends.
+    """
     settings = load_settings(arguments.config, _overrides(arguments))
     _check(settings, arguments.config)
     with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
-        bundle.variant(settings.model.variant)
+        try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, stop)
     make_detector(settings.detector)
     return settings
 

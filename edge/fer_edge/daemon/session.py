@@ -18,6 +18,7 @@ from fer_edge.daemon.summary import print_if_read, run_summary, status_line
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.frames import Limits
 from fer_edge.model.bundle import ModelBundle, load_bundle
+from fer_edge.model.trial import try_variant
 from fer_edge.protocols import FrameRecorder
 from fer_edge.recording.trace import StatsWriter, combined_stats
 from fer_edge.settings.runtime import RuntimeSettings
@@ -79,7 +80,9 @@ class Session:
             for opening in openings:
                 stack.callback(opening.close)
             bundle = stack.enter_context(load_bundle(Path(settings.model.bundle) if settings.model.bundle else None))
-            bundle.variant(settings.model.variant)
+            try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, self._stop.asked)
+            if self._stop.asked.is_set():
+                return Outcome(None, False, [])
             self._board = StatusBoard(settings.output.privacy)
             pipelines = Pipelines(settings, bundle, self._board)
             openings, fps = self._await_sources(openings, pipelines)

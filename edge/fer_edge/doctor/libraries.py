@@ -10,6 +10,7 @@ from timeit import timeit
 from fer_edge.doctor.checks import Context, Finding, bad, ok, package_version, skipped, warn
 from fer_edge.errors import FerEdgeError
 from fer_edge.settings.pipeline import YUNET_FILE, YUNET_PAGE
+from fer_edge.settings.runtime import ModelSettings
 
 _MIN_OPENCV = (4, 10)
 _INSTALL_OPENCV = "pip install 'opencv-python-headless>=4.10,<5'"
@@ -80,7 +81,8 @@ def check_model(context: Context) -> Finding:
             variant = bundle.variant(model.variant)
             manifest = bundle.manifest
     except FerEdgeError as error:
-        return bad(str(error), "pip install --force-reinstall fer-edge, or set another model.bundle")
+        fix = "pip install --force-reinstall fer-edge" if model.bundle is None else "set another model.bundle"
+        return bad(str(error), fix)
     return ok(f"{manifest.name} {manifest.version}, {variant.name}, sha256 {variant.sha256[:12]}… verified")
 
 
@@ -91,10 +93,16 @@ def check_inference(context: Context) -> Finding:
     from fer_edge.model.bundle import load_bundle
     from fer_edge.stages.classification import EmotionClassifier
 
+    model = context.settings.model
     try:
-        with load_bundle(context.settings.model.bundle) as bundle:
-            classifier = EmotionClassifier.from_settings(bundle, context.settings.model)
+        with load_bundle(model.bundle) as bundle:
+            classifier = EmotionClassifier.from_settings(bundle, model)
     except FerEdgeError as error:
+        if model.bundle is not None and _bundled_model_works(model):
+            return bad(
+                f"{error} (the model in the package works)",
+                f"convert {model.bundle} again, or set another model.bundle",
+            )
         return bad(str(error), "pip install --force-reinstall ai-edge-litert")
     with classifier:
         size = classifier.crop_spec
@@ -110,6 +118,18 @@ def check_inference(context: Context) -> Finding:
             f"{delegated}: about ten times slower than with XNNPACK", 'pip install ai-edge-litert; interpreter = "auto"'
         )
     return ok(delegated)
+
+
+def _bundled_model_works(model: ModelSettings) -> bool:
+    """Return whether the default bundle runs with the same interpreter: then the fault is the configured bundle's."""
+    from fer_edge.model.bundle import load_bundle
+    from fer_edge.stages.classification import EmotionClassifier
+
+    try:
+        with load_bundle() as bundle, EmotionClassifier(bundle, interpreter=model.interpreter):
+            return True
+    except FerEdgeError:
+        return False
 
 
 def check_picamera2(context: Context) -> Finding:

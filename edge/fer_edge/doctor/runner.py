@@ -26,13 +26,14 @@ _HANG_FIX = "a device or a library hangs: replug the camera, or restart the devi
 _CRASH_FIX = "a native library crashes: use 64-bit Raspberry Pi OS and the package versions in locks/"
 
 
-def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 30.0) -> list[tuple[Check, Finding]]:
+def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 50.0) -> list[tuple[Check, Finding]]:
     """Run ``checks`` and return their findings in the same order.
 
     Args:
         context: Passed to each check.
         checks: The checks to run.
-        deadline_s: A check that takes longer is ``bad``. Loading OpenCV from a slow card takes several seconds.
+        deadline_s: A check that takes longer is ``bad``. Loading OpenCV from a slow card takes several
+            seconds, and a model that hangs is refused after 30 s.
     """
     found: dict[str, Finding] = {}
 

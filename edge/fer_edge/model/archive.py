@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from fer_edge.errors import ModelError, OutputError, reason_of
 from fer_edge.model.manifest import MANIFEST_NAME
+from fer_edge.settings.explain import shown
+from fer_edge.system.messages import printable
 
 MAX_UNPACKED_BYTES = 256 << 20
 """Limit of the unpacked size: about fifty times the size of a classifier for a Pi with all variants."""
@@ -24,6 +26,8 @@ _UNREADABLE = (
 )
 _ENCRYPTED = 0x1
 _PIECE_BYTES = 1 << 20
+_MAX_NAME_BYTES = 255
+"""As on ext4, and on most other file systems."""
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -51,7 +55,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo
     infos = [info for info in archive.infolist() if info.filename and not info.filename.endswith("/")]
     for info in infos:
         if _is_outside(info.filename):
-            raise ModelError(f"{path}: refused: the zip contains {info.filename!r}, a path outside itself")
+            raise ModelError(f"{path}: refused: the zip contains {shown(info.filename)}, a path outside itself")
     manifests = [info.filename for info in infos if PurePosixPath(info.filename).name == MANIFEST_NAME]
     if len(manifests) != 1 or manifests[0].count("/") > 1:
         raise ModelError(f"{path}: not a model bundle: the zip must contain one {MANIFEST_NAME}, at its top level")
@@ -65,9 +69,24 @@ def _members(path: Path, archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo
             f"{path}: refused: {len(members)} files with {total} bytes in total, too large for a bundle"
             f" (at most {MAX_MEMBERS} files and {MAX_UNPACKED_BYTES} bytes)"
         )
+    names: set[str] = set()
+    for _, name in members:
+        _check_name(path, name)
+        if name in names:
+            raise ModelError(f"{path}: refused: the zip contains {shown(name)} more than once")
+        names.add(name)
     if any(info.flag_bits & _ENCRYPTED for info, _ in members):
         raise ModelError(f"{path}: the zip is encrypted; unpack it and pass the folder")
     return members
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Raise ModelError if ``name`` cannot be the name of a file: that is a fault of the zip, and not of the disk."""
+    size = len(name.encode(errors="surrogatepass"))
+    if size > _MAX_NAME_BYTES:
+        raise ModelError(f"{path}: refused: the zip contains a file name of {size} bytes, at most {_MAX_NAME_BYTES}")
+    if not name.isprintable():
+        raise ModelError(f"{path}: refused: the zip contains the file name {shown(name)}, with unprintable characters")
 
 
 def _is_outside(name: str) -> bool:
@@ -81,7 +100,7 @@ def _content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Ite
             while piece := stream.read(_PIECE_BYTES):
                 yield piece
     except _UNREADABLE as error:
-        raise ModelError(f"{path}: cannot unpack {info.filename}: {reason_of(error)}") from None
+        raise ModelError(f"{path}: cannot unpack {printable(info.filename)}: {reason_of(error)}") from None
 
 
 def _write(target: Path, pieces: Iterator[bytes]) -> None:

@@ -5,17 +5,20 @@ One thread is the default: for models of this size more threads are not faster.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import ModelError
+from fer_edge.errors import ModelError, reason_of
+from fer_edge.model.graph_file import check_graph_file
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import InterpreterInfo
 
@@ -23,6 +26,9 @@ AUTO, LITERT, TFLITE_RUNTIME = "auto", "ai-edge-litert", "tflite-runtime"
 _MODULES = {LITERT: "ai_edge_litert.interpreter", TFLITE_RUNTIME: "tflite_runtime.interpreter"}
 """Distribution and module of each interpreter, in the order in which ``AUTO`` tries them."""
 _INSTALLED_BY = {LITERT: "pip install ai-edge-litert", TFLITE_RUNTIME: "pip install 'fer-edge[legacy]' (Python 3.11)"}
+
+_RUNTIME_ERRORS = (ValueError, RuntimeError, TypeError, IndexError, OverflowError, MemoryError)
+"""What the runtime and its bindings raise for a graph that they cannot run. UnicodeDecodeError is a ValueError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class LiteRtModel:
         """Load a model file.
 
         LiteRT checks the structure of the file. tflite-runtime 2.14 does not, and crashes if it is truncated: compare a
-        bundle's files with their SHA-256 first.
+        bundle's files with their SHA-256 first, and call ``fer_edge.model.trial.try_variant``.
 
         Args:
             path: The file.
@@ -74,14 +80,14 @@ class LiteRtModel:
             ModelError: If the file is missing, damaged or not a model, or if no interpreter can run it.
         """
         self._name, runtime = _find_interpreter(interpreter)
-        # importlib.metadata has the version as well, but it imports the email package.
-        self._version: str = getattr(sys.modules[runtime.__package__], "__version__", "unknown")
+        self._version = _version_of(runtime)
         self._threads = threads
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
         if path.suffix == ".onnx":
             raise ModelError(f"{path}: ONNX is for `fer-edge evaluate` and `fer-edge bench`; choose a .tflite variant")
-        try:
+        check_graph_file(path)
+        with _refusing(f"{path}: not a usable .tflite model (damaged or truncated?)"):
             with hidden_stderr():
                 resolvers = runtime.OpResolverType
                 self._interpreter: Any = runtime.Interpreter(
@@ -92,20 +98,17 @@ class LiteRtModel:
                     ),
                 )
                 self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{path}: not a usable .tflite model (damaged or truncated?): {reason}") from None
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ModelError(
-                f"{path}: must have one input and one output, not {len(inputs)} inputs and {len(outputs)} outputs"
-            )
-        self.path = path
-        self.input_details = _details(inputs[0])
-        self.output_details = _details(outputs[0])
-        # Functions that return a view of the runtime's memory. No view may be kept: an existing one blocks invoke().
-        self._input_view = self._interpreter.tensor(inputs[0]["index"])
-        self._output_view = self._interpreter.tensor(outputs[0]["index"])
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+            if len(inputs) != 1 or len(outputs) != 1:
+                raise ModelError(
+                    f"{path}: must have one input and one output, not {len(inputs)} inputs and {len(outputs)} outputs"
+                )
+            self.path = path
+            self.input_details = _details(inputs[0])
+            self.output_details = _details(outputs[0])
+            # Functions that return a view of the runtime's memory. Keep no view: an existing one blocks invoke().
+            self._input_view = self._interpreter.tensor(inputs[0]["index"])
+            self._output_view = self._interpreter.tensor(outputs[0]["index"])
 
     def invoke(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Run the model on ``tensor`` and return a copy of the raw output tensor.
@@ -117,27 +120,63 @@ class LiteRtModel:
         wanted = self.input_details
         if tensor.shape != wanted.shape or tensor.dtype.name != wanted.dtype:
             raise ValueError(f"expected {wanted.dtype} {wanted.shape}, got {tensor.dtype.name} {tensor.shape}")
-        self._input_view()[...] = tensor
         try:
+            self._input_view()[...] = tensor
             self._interpreter.invoke()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{self.path}: the model cannot run: {error}") from None
-        return np.array(self._output_view())
+            return np.array(self._output_view())
+        except _RUNTIME_ERRORS as error:
+            raise ModelError(f"{self.path}: the model cannot run: {_short_reason(error)}") from None
 
     def describe(self) -> InterpreterInfo:
-        """Return the interpreter, and how much of the graph XNNPACK runs."""
+        """Return the interpreter, and how much of the graph XNNPACK runs.
+
+        Raises:
+            ModelError: If the interpreter cannot list the nodes.
+        """
         delegated: int | None
         nodes: int | None
         try:
             delegated, nodes = _count_delegated(self._interpreter._get_ops_details())
-        except AttributeError:  # the list of nodes is not a public interface
+        except (AttributeError, KeyError):  # the list of nodes is not a public interface
             delegated, nodes = None, None
+        except _RUNTIME_ERRORS as error:  # such as a name that is not UTF-8
+            raise ModelError(f"{self.path}: its nodes cannot be listed: {_short_reason(error)}") from None
         delegate = "XNNPACK" if delegated else None
         return InterpreterInfo(self._name, self._version, delegate, delegated, nodes, self._threads)
 
     def close(self) -> None:
         """Release the runtime's memory. Idempotent. The model cannot be used afterwards."""
         self._interpreter = self._input_view = self._output_view = None
+
+
+@contextlib.contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Raise ModelError, with the message ``what`` and the reason, for every error that the runtime raises."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except _RUNTIME_ERRORS as error:
+        raise ModelError(f"{what}: {_short_reason(error)}") from None
+
+
+def _short_reason(error: Exception) -> str:
+    return reason_of(error)[:200]
+
+
+def interpreter_version(wanted: str = AUTO) -> tuple[str, str]:
+    """Return the distribution and version of the interpreter that ``LiteRtModel`` would use.
+
+    Raises:
+        ModelError: If none is usable.
+    """
+    name, runtime = _find_interpreter(wanted)
+    return name, _version_of(runtime)
+
+
+def _version_of(runtime: ModuleType) -> str:
+    # importlib.metadata has the version as well, but it imports the email package.
+    return str(getattr(sys.modules[str(runtime.__package__)], "__version__", "unknown"))
 
 
 def _find_interpreter(wanted: str) -> tuple[str, Any]:

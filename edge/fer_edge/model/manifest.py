@@ -149,10 +149,10 @@ def read_manifest(folder: Path) -> ModelManifest:
         raise ModelError(f"{folder}: not a model bundle: it does not contain {MANIFEST_NAME}") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot read it: {error.strerror}") from None
-    if not raw.strip():
-        raise ModelError(f"{path}: the manifest is empty")
     if len(raw) > _MAX_MANIFEST_BYTES:
         raise ModelError(f"{path}: larger than {_MAX_MANIFEST_BYTES} bytes, so not a manifest")
+    if not raw.strip():
+        raise ModelError(f"{path}: the manifest is empty")
     try:
         table = decode_json(raw)
     except ValueError as error:

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import ModelBundle, ModelVariant
-from fer_edge.model.interpreter import LiteRtModel, TensorDetails, TensorModel
+from fer_edge.model.interpreter import AUTO, LiteRtModel, TensorDetails, TensorModel
 from fer_edge.model.manifest import ModelManifest
 from fer_edge.model.quantization import Quantization, softmax
+from fer_edge.model.trial import try_variant
 from fer_edge.settings.runtime import ModelSettings
 from fer_edge.system.closing import Closing
 from fer_edge.types import CropSpec, EmotionProbabilities, FaceCrop, Float32Array, UInt8Array
@@ -37,18 +38,23 @@ class EmotionClassifier(Closing):
         bundle: ModelBundle,
         variant: str = "int8",
         threads: int = 1,
-        load: Callable[[Path, int], TensorModel] = LiteRtModel,
+        load: Callable[[Path, int], TensorModel] | None = None,
+        interpreter: str = AUTO,
     ) -> None:
         """Load a variant and run it once.
+
+        A variant that this machine has not run before is first tried in another process, see ``try_variant``.
 
         Args:
             bundle: May be closed afterwards.
             variant: Name of the variant.
             threads: Threads of one inference.
-            load: Loads a file and a number of threads; the benchmarks pass other runtimes.
+            load: Loads a file and a number of threads; the benchmarks pass other runtimes, which are not tried first.
+                None: ``LiteRtModel`` with ``interpreter``.
+            interpreter: As for ``LiteRtModel``.
 
         Raises:
-            ModelError: If the variant is missing, damaged, or different from the manifest.
+            ModelError: If the variant is missing, damaged, different from the manifest, or crashes or hangs.
         """
         manifest = bundle.manifest
         chosen = bundle.variant(variant)
@@ -58,6 +64,9 @@ class EmotionClassifier(Closing):
         """Size and margin of the crop that ``classify`` takes."""
         self._input, self._output = chosen.io.input, chosen.io.output
         self._temperature = manifest.temperature
+        if load is None:
+            try_variant(chosen, interpreter)
+            load = partial(LiteRtModel, interpreter=interpreter)
         self._model = load(chosen.path, threads)
         _check_contract(manifest, chosen, self._model)
         self.interpreter = self._model.describe()
@@ -74,8 +83,7 @@ class EmotionClassifier(Closing):
         Raises:
             ModelError: If the variant is missing, damaged, or different from the manifest.
         """
-        load = partial(LiteRtModel, interpreter=settings.interpreter)
-        return cls(bundle, variant or settings.variant, settings.threads, load)
+        return cls(bundle, variant or settings.variant, settings.threads, interpreter=settings.interpreter)
 
     def classify(self, crop: FaceCrop) -> EmotionProbabilities:
         """Return the probabilities of the labels for a crop of the size ``crop_spec``."""
