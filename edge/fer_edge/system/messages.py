@@ -84,7 +84,8 @@ class RepeatedFaults:
         if now < self._next_at:
             self._left_out += 1
             return None
-        more = f" ({self._left_out} more faults since the last message)" if self._left_out else ""
+        faults = "fault" if self._left_out == 1 else "faults"
+        more = f" ({self._left_out} more {faults} since the last message)" if self._left_out else ""
         self._said, self._left_out = fault, 0
         self._next_at = now + self._pause.take()
         return fault + more
