@@ -8,6 +8,7 @@ from importlib.resources import files
 _SINCE = {
     "ExecCondition": 243,
     "LoadCredential": 247,
+    "OOMPolicy": 243,
     "ProtectHostname": 242,
     "ProtectKernelLogs": 244,
     "ProtectProc": 247,
@@ -15,7 +16,8 @@ _SINCE = {
     "TimeoutAbortSec": 243,
 }
 _BEFORE_240 = frozenset((
-    "After", "AmbientCapabilities", "Before", "CapabilityBoundingSet", "ConditionPathExists", "Conflicts",
+    "After", "AmbientCapabilities", "Before", "CacheDirectory", "CacheDirectoryMode", "CapabilityBoundingSet",
+    "ConditionPathExists", "Conflicts",
     "DefaultDependencies", "Description", "DeviceAllow", "DevicePolicy", "Documentation", "Environment",
     "ExecReload", "ExecStart", "Group", "KeyringMode", "LimitCORE", "LockPersonality", "MemoryDenyWriteExecute",
     "MemoryMax", "MemorySwapMax", "NoNewPrivileges", "NotifyAccess", "PrivateMounts", "PrivateTmp",
