@@ -12,6 +12,7 @@ import json
 import textwrap
 import typing
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,8 @@ def page() -> str:
     """Return the text of settings.md."""
     text = PAGE
     for section, kind in sections():
-        about = (kind.__doc__ or "").partition("\n\n    >>>")[0]
-        about = textwrap.dedent("    " + about).strip().removeprefix(f"``[{section}]``: ").replace("``", "`")
+        about = cleandoc(kind.__doc__ or "").partition("\n\n>>>")[0]
+        about = about.removeprefix(f"``[{section}]``: ").replace("``", "`")
         text += f"\n## [{section}]\n\n{about[0].upper()}{about[1:]}\n\n"
         text += "| key | default | allowed | meaning |\n| --- | --- | --- | --- |\n"
         for name, type_info, extra, default in fields_of(kind):

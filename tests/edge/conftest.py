@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from support.bundles import made_once
 from support.edge_command import write_video
+from support.hostile_models import endless_beside, make_endless_bundle
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``clip.mp4``, two seconds of the demo scene with a face, 15 frames per second. Copy it before changing it."""
     return write_video(tmp_path_factory.mktemp("media") / "clip.mp4", 30)
+
+
+@pytest.fixture(scope="session")
+def endless_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose variant float32 never returns from its first inference. Copy it before changing it.
+
+    It is next to TINY_BUNDLE where that is named: it takes TensorFlow to make it.
+    """
+    folder = endless_beside(tiny_bundle) if "TINY_BUNDLE" in os.environ else tmp_path_factory.mktemp("endless") / "b"
+    return made_once(folder, lambda made: make_endless_bundle(tiny_bundle, made))

@@ -28,7 +28,7 @@ from fer_edge.doctor.runner import finding_from_json, finding_to_json, run_check
 from fer_edge.model.bundle import DEFAULT_BUNDLE
 from support.edge_command import assert_one_line, clean_environment, fer_edge
 from support.findings import assert_found, context_of, secret_file, settings_of
-from support.hostile_models import calls_itself, hostile_bundle, make_endless_bundle
+from support.hostile_models import calls_itself, hostile_bundle
 from support.interpreters import HERE
 from support.loopback import free_port, port_of, silent_server
 
@@ -56,9 +56,8 @@ def test_a_damaged_model_is_reported(tmp_path: Path) -> None:
     assert_found(check_model(context_of(tmp_path, '[model]\nbundle = "gone"')), BAD, "gone", "no such bundle")
 
 
-def test_a_model_that_crashes_is_blamed_and_not_the_system(tiny_bundle: Path, tmp_path: Path) -> None:
-    endless = make_endless_bundle(tiny_bundle, tmp_path / "endless")
-    folder = hostile_bundle(endless, tmp_path / "crashing", calls_itself, "float32")
+def test_a_model_that_crashes_is_blamed_and_not_the_system(endless_bundle: Path, tmp_path: Path) -> None:
+    folder = hostile_bundle(endless_bundle, tmp_path / "crashing", calls_itself, "float32")
     context = context_of(tmp_path, f'[model]\nbundle = "{folder}"\nvariant = "float32"')
     found = check_inference(context)
     assert_found(found, BAD, "SIGSEGV", "the model in the package works")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +75,20 @@ def test_a_run_imports_no_part_of_numpy_that_it_does_not_need(video: Path) -> No
     )
     assert done.stderr == "\n"
     assert '"appeared"' in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="counts threads in /proc, of 2 cores")
+def test_a_command_starts_no_thread_for_numpy(tiny_bundle: Path) -> None:
+    """As its BLAS would, one for each core: that was a third of the processor time of a start."""
+    picture = files("fer_edge") / "assets" / "astronaut.jpg"
+    code = (
+        "import atexit, os, sys; from fer_edge.commands.cli import program;"
+        "atexit.register(lambda: print(len(os.listdir('/proc/self/task')), file=sys.stderr));"
+        "program()"
+    )
+    for words in (["predict", str(picture)], ["run", "demo", "--max-frames", "2"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words, "--bundle", tiny_bundle],
+            env=clean_environment(), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stderr.strip() == "1"

@@ -13,7 +13,6 @@ from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import interpreter_version
 from fer_edge.stages.classification import EmotionClassifier
-from support.bundles import made_once
 from support.daemon import Daemon, running_daemon
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.hostile_models import (
@@ -24,7 +23,6 @@ from support.hostile_models import (
     filter_index,
     first_input_left_out,
     hostile_bundle,
-    make_endless_bundle,
     name_not_utf8,
     no_operators,
     output_index,
@@ -60,13 +58,6 @@ def test_the_bundles_of_the_inspection_are_refused(tmp_path: Path) -> None:
     for bundle in sorted(SHARED.iterdir()):
         result = fer_edge("run", "demo", "--max-frames", 2, "--bundle", bundle, cwd=tmp_path)
         assert_one_line(result, 4, f"{bundle.name}/int8.tflite")
-
-
-@pytest.fixture(scope="module")
-def endless_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose variant float32 never returns from its first inference."""
-    folder = tmp_path_factory.mktemp("endless") / "b"
-    return made_once(folder, lambda made: make_endless_bundle(tiny_bundle, made))
 
 
 @pytest.fixture

@@ -96,6 +96,11 @@ def calls_itself(data: bytearray) -> None:
     struct.pack_into("<i", data, at, 0)
 
 
+def endless_beside(bundle: Path) -> Path:
+    """Where the endless bundle of ``bundle`` is kept for an environment without TensorFlow."""
+    return bundle.with_name(f"{bundle.name}-endless")
+
+
 def make_endless_bundle(source: Path, folder: Path) -> Path:
     """A copy of the bundle ``source`` whose float32 model loops for as long as its input is finite."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

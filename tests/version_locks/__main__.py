@@ -48,7 +48,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as scratch:
             wheel = build_wheel(Path(scratch))
-            bundle = _tiny_bundle(Path(scratch))
+            bundle = _make_bundles(Path(scratch))
             with ThreadPoolExecutor() as pool:  # mostly downloads, and programs that unpack them
                 pythons = list(pool.map(partial(prepare, arguments.environments, wheel), chosen))
             arguments_of_all = [*files, *pytest_arguments]
@@ -61,15 +61,21 @@ def main() -> int:
     return max(results, default=0)
 
 
-def _tiny_bundle(folder: Path) -> Path:
-    """The bundle that the tests use, made where TensorFlow is: here."""
-    made = os.environ.get("TINY_BUNDLE")  # by `make test`, in .ci/run
-    if made and Path(made).exists():
-        return Path(made)
+_MAKE_BUNDLES = """
+import pathlib, sys
+from support.bundles import made_once, make_tiny_bundle
+from support.hostile_models import endless_beside, make_endless_bundle
+tiny = made_once(pathlib.Path(sys.argv[1]), make_tiny_bundle)
+made_once(endless_beside(tiny), lambda folder: make_endless_bundle(tiny, folder))
+"""
+
+
+def _make_bundles(folder: Path) -> Path:
+    """The bundle that the tests use, and an endless one beside it, made where TensorFlow is: here."""
+    bundle = Path(os.environ.get("TINY_BUNDLE") or folder / "tiny")  # in .ci/run `make test` has made it
     # In a process of its own: TensorFlow has much to say on stderr.
-    make = "import sys, pathlib, support.bundles as b; b.make_tiny_bundle(pathlib.Path(sys.argv[1]))"
-    run([sys.executable, "-c", make, folder / "tiny"])
-    return folder / "tiny"
+    run([sys.executable, "-c", _MAKE_BUNDLES, bundle])
+    return bundle
 
 
 def prepare(environments: Path, wheel: Path, target: Target) -> Path | None:

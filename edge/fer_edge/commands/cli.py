@@ -129,6 +129,9 @@ def add_subcommands(
 
 def program() -> NoReturn:
     """Run ``main`` as the process and exit with its code."""
+    # NumPy's BLAS would start a thread per core when it is imported, which is a third of a start's processor time.
+    # Nothing here multiplies large matrices with NumPy; Keras' backends and LiteRT have threads of their own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # A crash of native code prints the stacks of all threads. Its own descriptor: stderr may be hidden at that moment.
     with contextlib.suppress(OSError, RuntimeError, ValueError):
         faulthandler.enable(os.dup(2))

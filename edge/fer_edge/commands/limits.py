@@ -37,8 +37,8 @@ def check_descriptors() -> None:
 def check_address_space() -> None:
     """Check that the native libraries can be loaded, if the address space is limited (``ulimit -v``).
 
-    A library that runs out of memory while it is loaded ends the process with SIGSEGV and without a message, so another
-    process tries it first. Without a limit this does nothing.
+    A library that runs out of memory while it is loaded ends the process, often with SIGSEGV and without a message, so
+    another process tries it first. Without a limit this does nothing.
 
     Raises:
         OutputError: If they cannot.
@@ -49,8 +49,10 @@ def check_address_space() -> None:
 
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
         return
-    done = subprocess.run([sys.executable, "-c", "import cv2"], capture_output=True, check=False)
-    if done.returncode < 0:
+    # What ends it other than an ImportError is the lack of memory: a signal, MemoryError, or OpenBLAS's own exit(1).
+    code = "import contextlib\nwith contextlib.suppress(ImportError): import cv2"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    if done.returncode != 0:
         raise OutputError(f"out of memory while libraries were loaded: {_MEMORY_ADVICE}")
 
 

@@ -7,6 +7,7 @@ From it follow the checks of files, environment and Python code, the JSON Schema
 from __future__ import annotations
 
 import functools
+import inspect
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -81,6 +82,21 @@ def decode(kind: type[T], table: Mapping[str, Any], where: str) -> T:
 def to_table(settings: msgspec.Struct) -> dict[str, Any]:
     """Return the nested tables of ``settings``, without the keys that are None: TOML has no null."""
     return {key: _without_none(value) for key, value in msgspec.to_builtins(settings).items() if value is not None}
+
+
+def with_clean_descriptions(schema: Any) -> Any:
+    """Return a JSON Schema by msgspec without the indentation and the doctests of docstrings.
+
+    Python 3.13 removes the indentation itself, and a schema should not depend on the version.
+    """
+    if isinstance(schema, list):
+        return [with_clean_descriptions(value) for value in schema]
+    if not isinstance(schema, dict):
+        return schema
+    cleaned = {name: with_clean_descriptions(value) for name, value in schema.items()}
+    if isinstance(cleaned.get("description"), str):  # a property may have this name
+        cleaned["description"] = inspect.cleandoc(cleaned["description"]).partition("\n\n>>>")[0]
+    return cleaned
 
 
 def _without_none(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fer_edge.settings.base import with_clean_descriptions
 from fer_edge.settings.runtime import RuntimeSettings
 
 
@@ -19,10 +20,11 @@ def settings_schema() -> dict[str, Any]:
     table = components.pop(top["$ref"].rpartition("/")[2])
     for name, section in table["properties"].items():
         table["properties"][name] = {"$ref": section["$ref"]}  # the defaults are with the keys
-    return {
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **table,
         "title": "Settings of fer-edge run",
         "description": "Each table of the TOML file is a property.",
         "$defs": components,
     }
+    return dict(with_clean_descriptions(schema))

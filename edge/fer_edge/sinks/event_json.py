@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from fer_edge.settings.base import with_clean_descriptions
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts
 
 _TIME_ERROR = 5
@@ -90,7 +91,8 @@ def event_schema() -> dict[str, Any]:
     rules[-1]["then"]["required"] = ["counts"]
     rules[-1]["else"] = {"properties": {"counts": False}}
     schema = Annotated[EventJson, Meta(title="FER-Edge event", extra_json_schema={"allOf": rules})]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(schema)}
+    described = with_clean_descriptions(msgspec.json.schema(schema))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
 
 
 def event_to_json(event: EmotionEvent) -> dict[str, Any]:
