@@ -14,12 +14,11 @@ import pytest
 
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.images.files import read_gray
-from fer_edge.protocols import ClosingSource, FrameSource, NoFrame
+from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.pipeline import DetectorSettings
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source, source_names
 from fer_edge.sources.base import DEFAULT_FPS
-from fer_edge.sources.newest import NewestFrameSource
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame
@@ -184,81 +183,6 @@ def test_an_incomplete_video_is_reported_after_its_frames(tmp_path: Path) -> Non
 def test_missing_and_unsupported_sources_are_refused(uri: str) -> None:
     with pytest.raises(InputError):
         open_source(uri, SETTINGS)
-
-
-class FaultyCamera(ClosingSource):
-    """A camera that returns ``good`` frames and then hangs or fails, like a driver after an unplug."""
-
-    name, live, fps, dropped = "video9", True, 30.0, 0
-
-    def __init__(self, good: int, *, hangs: bool) -> None:
-        self.good, self.given, self.hangs = good, 0, hangs
-        self.silent, self.unplugged = threading.Event(), threading.Event()
-
-    def read(self, timeout_s: float) -> Frame | NoFrame:
-        if self.given < self.good:
-            self.given += 1
-            return Frame(self.name, self.given - 1, time.monotonic(), np.zeros((4, 4), np.uint8))
-        self.silent.set()
-        if self.hangs:
-            self.unplugged.wait(30)
-        raise SourceLostError("video9: the camera stopped sending frames")
-
-    def close(self) -> None:
-        self.unplugged.set()
-
-
-def test_a_hanging_camera_does_not_block_and_is_lost_in_time() -> None:
-    camera = FaultyCamera(1, hangs=True)
-    with NewestFrameSource(camera, lost_after_s=2.0) as source:
-        assert isinstance(source.read(60.0), Frame)
-        began = time.monotonic()
-        assert source.read(0.05) is NoFrame.NOT_YET
-        with pytest.raises(SourceLostError, match="no frame for"):
-            while True:
-                source.read(0.05)
-        assert 1.9 < time.monotonic() - began < 20  # the camera hangs for 30 s
-        camera.unplugged.set()
-
-
-def test_frames_before_the_first_read_are_neither_fresh_nor_dropped() -> None:
-    camera = FaultyCamera(5, hangs=True)
-    with NewestFrameSource(camera) as source:
-        assert camera.silent.wait(60)  # as if a model was loaded, or an output opened
-        first = source.read(60.0)
-        assert isinstance(first, Frame)
-        assert (first.index, source.dropped) == (4, 0)
-        camera.close()
-
-
-def test_frames_dropped_by_the_source_are_counted_too() -> None:
-    camera = FaultyCamera(5, hangs=True)
-    camera.dropped = 3  # damaged frames
-    with NewestFrameSource(camera) as source:
-        assert camera.silent.wait(60)
-        assert isinstance(source.read(60.0), Frame)
-        assert source.dropped == 3
-        camera.close()
-
-
-def test_close_waits_for_a_hanging_camera_once() -> None:
-    camera = FaultyCamera(0, hangs=True)
-    source = NewestFrameSource(camera)
-    assert camera.silent.wait(60)
-    source.close()
-    began = time.monotonic()
-    source.close()
-    assert time.monotonic() - began < 1
-    camera.close()
-
-
-def test_the_last_frame_of_a_lost_camera_is_delivered() -> None:
-    with NewestFrameSource(FaultyCamera(1, hangs=False)) as source:
-        time.sleep(0.1)
-        assert isinstance(source.read(5.0), Frame)
-        with pytest.raises(SourceLostError, match="stopped"):
-            while True:
-                source.read(1.0)
 
 
 @pytest.mark.parametrize("uri", ["97", "/dev/video97"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,6 +225,41 @@ def test_rtsp_that_stalls_is_lost_in_time() -> None:
         began = time.monotonic()
         assert "the stream stopped: no data for" in until_lost(source)
         assert 0.9 * settings.timeout_s <= time.monotonic() - began < WITHOUT_DEADLINE_S
+
+
+_PRINT_AGES = """
+import sys, time
+from fer_edge import Frame, SourceSettings, open_source
+with open_source(sys.argv[1], SourceSettings(timeout_s=20)) as source:
+    while True:
+        frame = source.read(1.0)
+        if isinstance(frame, Frame):
+            print(frame.index, time.monotonic() - frame.captured_at, source.dropped, flush=True)
+"""
+
+
+@needs_rtsp
+def test_rtsp_that_fell_behind_is_caught_up_and_that_is_counted() -> None:
+    """A program is stopped for three seconds, in which the server goes on to send: 90 frames wait in the network."""
+    with rtsp.rtsp_server() as (_, port):
+        command = [sys.executable, "-c", _PRINT_AGES, f"rtsp://127.0.0.1:{port}/live"]
+        with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                lines = [process.stdout.readline().split() for _ in range(60)]
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(3)
+                process.send_signal(signal.SIGCONT)
+                lines += [process.stdout.readline().split() for _ in range(60)]
+            finally:
+                process.kill()
+    indices = [int(index) for index, _, _ in lines]
+    ages = [float(age) for _, age, _ in lines]
+    dropped = [int(count) for _, _, count in lines]
+    # One that had been read may be three seconds old; of those that waited, the last 0.5 s are returned at most.
+    assert sorted(ages)[-2] < 1
+    assert dropped[-1] - dropped[59] >= 60
+    assert indices[-1] - indices[59] >= 60 + 60
 
 
 @needs_rtsp

@@ -148,8 +148,8 @@ class SourceSettings(Settings, frozen=True):
     realtime: Annotated[
         bool,
         Meta(
-            description="Play files in real time like a camera, and skip frames when processing is too slow. The demo"
-            " scene then runs indefinitely."
+            description="Play files in real time like a camera, and skip frames that are late by more than one frame. The"
+            " demo scene then runs indefinitely."
         ),
     ] = False
 

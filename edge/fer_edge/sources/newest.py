@@ -1,7 +1,8 @@
 """Read a source in its own thread and keep only the newest frame.
 
 A slow pipeline therefore never blocks a camera, and no queue can grow: a newer frame replaces the one that is waiting.
-Replaced frames are counted in ``dropped``, together with the damaged frames that the source itself dropped.
+Frames that come too late, because the computer is too slow or data waited in the network, are skipped. Both are counted
+in ``dropped``, together with the damaged frames that the source itself dropped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from fer_edge.sources.base import SourceWrapper, as_source_error
 from fer_edge.system.driver_threads import DriverThread
 from fer_edge.types import Frame
 
+_MAX_LATE_S = 0.5
+"""Seconds by which a frame of a live source may be late, and two frames more."""
+_MAX_SKIPPING_S = 1.0
+"""Seconds for which late frames are skipped at a stretch. Then one is returned: the source may always be late. A paced
+film that cannot be decoded in time is delayed from there on, as if it had been paused."""
 _JOIN_S = 2.0
 _PRODUCER_POLL_S = 0.2
 _WAIT_OVER_S = 0.2
@@ -45,8 +51,10 @@ class NewestFrameSource(SourceWrapper):
 
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:
         super().__init__(inner)
-        self._overtaken = 0
+        self._overtaken = self._late = 0
         self._paced = paced
+        # The driver of a camera may need two frames' time for each; a film's are there when they are due.
+        self._max_late_s = 1 / inner.fps if paced else _MAX_LATE_S + 2 / inner.fps
         self._lost_after_s = lost_after_s
         self._changed = threading.Condition()
         self._newest: Frame | None = None
@@ -126,22 +134,44 @@ class NewestFrameSource(SourceWrapper):
 
     def _pump(self) -> None:
         started: float | None = None
+        skipping_since: float | None = None
+        skipped: Frame | None = None
         while not self._closed.is_set():
             frame = self._inner.read(_PRODUCER_POLL_S)
-            self.dropped = self._overtaken + self._inner.dropped
             if frame is NoFrame.ENDED:
+                if skipped is not None:  # the last frame of a film is returned, however late it is
+                    self._late -= 1
+                    self._hand_over(skipped)
                 return
             if not isinstance(frame, Frame):
+                self._count()
                 continue
+            now = time.monotonic()
             glass_at = frame.captured_at
             if self._paced:
-                now = time.monotonic()
                 started = now - frame.captured_at if started is None else started
                 glass_at = started + frame.captured_at
                 self._closed.wait(max(0.0, glass_at - now))
             frame = replace(frame, glass_at=glass_at)
-            with self._changed:
-                self._overtaken += self._wanted and self._newest is not None
-                self._newest = frame
-                self.dropped = self._overtaken + self._inner.dropped
-                self._changed.notify_all()
+            if now - glass_at > self._max_late_s and self._wanted:
+                skipping_since = now if skipping_since is None else skipping_since
+                if now - skipping_since < _MAX_SKIPPING_S:
+                    skipped = frame
+                    self._late += 1
+                    self._count()
+                    continue
+                if self._paced:
+                    started = now - frame.captured_at
+                    frame = replace(frame, glass_at=now)
+            skipping_since = skipped = None
+            self._hand_over(frame)
+
+    def _hand_over(self, frame: Frame) -> None:
+        with self._changed:
+            self._overtaken += self._wanted and self._newest is not None
+            self._newest = frame
+            self._count()
+            self._changed.notify_all()
+
+    def _count(self) -> None:
+        self.dropped = self._overtaken + self._late + self._inner.dropped

@@ -18,6 +18,7 @@ from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import CaptureSource
 from fer_edge.sources.file import VideoFileSource
 from fer_edge.sources.opening import Unopened
+from fer_edge.sources.stream.capture_clock import CaptureClock
 from fer_edge.sources.stream.redirects import FFMPEG_OPTION, MAX_REDIRECTS, must_ask_first, redirected
 from fer_edge.system.opencv_setup import limit_decoder
 from fer_edge.types import Frame
@@ -107,8 +108,10 @@ class StreamSource(CaptureSource):
     """An open stream without an end.
 
     ``read`` blocks until the next frame, for at most ``settings.timeout_s``; ``NewestFrameSource`` therefore reads it
-    in its own thread. Frames have the monotonic time at which they leave the decoder, because streams do not report
-    reliably when the camera took them. ``display_name`` identifies the stream in errors.
+    in its own thread. ``display_name`` identifies the stream in errors.
+
+    Frames have the monotonic time at which they leave the decoder, because streams do not report when the camera took
+    them, less the time by which the stream is behind (``CaptureClock``).
     """
 
     live = True
@@ -116,6 +119,7 @@ class StreamSource(CaptureSource):
     def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
         super().__init__(capture, display_name, settings, name)
         self._timeout_s = settings.timeout_s
+        self._clock = None if _has_made_up_times(capture, display_name) else CaptureClock()
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame.
@@ -130,4 +134,11 @@ class StreamSource(CaptureSource):
             silent = now - began >= 0.9 * self._timeout_s  # OpenCV does not report the reason; the duration shows it
             reason = f"no data for {now - began:.1f} s" if silent else "the server closed it or is gone"
             raise SourceLostError(f"{self._display_name}: the stream stopped: {reason}")
-        return self._frame(now, gray)
+        if self._clock is None:
+            return self._frame(now, gray)
+        return self._frame(self._clock.advance(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, now), gray)
+
+
+def _has_made_up_times(capture: cv2.VideoCapture, url: str) -> bool:
+    """Return whether the timestamps are FFmpeg's own, 25 pictures per second: of MJPEG over HTTP, which has none."""
+    return url.lower().startswith("http") and int(capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG")
