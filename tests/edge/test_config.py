@@ -143,6 +143,10 @@ def test_the_environment_takes_toml_or_plain_words(name: str, text: str, expecte
         ("[emotion]\nenter = nan", ["emotion.enter must be a number above 0 and at most 1, not nan"]),
         ("[tracking]\nmin_hits = 0", ["tracking.min_hits must be a whole number between 1 and 1000, not 0"]),
         ("[schedule]\nregion_margin = inf", ["schedule.region_margin must be a number between 1.2 and 100, not inf"]),
+        *(
+            (f"[mqtt]\n{key} = '" + "x" * 70_000 + "'", [f"mqtt.{key} must be a", f"of at most {limit} characters"])
+            for key, limit in (("host", 253), ("device", 128), ("username", 1024), ("topic", 256))
+        ),
         ("[source]\nmax_fps = " + "9" * 400, ["source.max_fps must be a number"]),
         ("[detector]\nmin_face_px = 0x" + "f" * 5000, ["detector.min_face_px must be a whole number between"]),
         ("[source]\nuris = [0x" + "f" * 5000 + "]", ["source.uris[0] must be a string"]),

@@ -143,6 +143,14 @@ def test_bad_numbers_are_explained(tmp_path: Path, flag: str, said: str) -> None
         assert "_positive" not in result.stderr
 
 
+@pytest.mark.parametrize("text", ["inf", "1e400", "1e308", "1e10"])
+@pytest.mark.parametrize(("command", "flag"), [(("run", "demo"), "--duration"), (("demo",), "--seconds")])
+def test_infinite_and_huge_times_are_refused(tmp_path: Path, command: tuple[str, ...], flag: str, text: str) -> None:
+    result = fer_edge(*command, flag, text, cwd=tmp_path)
+    assert_one_line(result, 2, f"argument {flag}: must be a number above 0 and at most 1000000000, not '{text}'")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_stats_are_kept_when_another_output_fails(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
     flags = ("--bundle", tiny_bundle, "--max-frames", 3, "--stats", "s.json", "--trace", "/dev/full")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
+
+_MAX_NUMBER = 1e9
+"""Of seconds: 31 years. Sums of times that are much larger lose their fractions."""
 
 
 def positive(text: str) -> float:
-    """Return ``text`` as a finite number above 0."""
+    """Return ``text`` as a number above 0 and at most ``_MAX_NUMBER``."""
     with contextlib.suppress(ValueError):
         value = float(text)
-        if math.isfinite(value) and value > 0:
+        if 0 < value <= _MAX_NUMBER:
             return value
-    raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    raise argparse.ArgumentTypeError(f"must be a number above 0 and at most {_MAX_NUMBER:.0f}, not {text!r}")
 
 
 def count(text: str) -> int:

@@ -16,8 +16,12 @@ Name = Annotated[str, Meta(min_length=1)]
 Topic = Annotated[
     str,
     Meta(
+        max_length=256,
         pattern=r"^[^+#\x00/$]([^+#\x00]*[^+#\x00/])?$",
-        extra={"allowed": "a topic without + and #, without / at either end, and without $ at the start"},
+        extra={
+            "allowed": "a topic of at most 256 characters without + and #, without / at either end, and without $ at the"
+            " start"
+        },
     ),
 ]
 RetryWait = Annotated[float, Meta(ge=0.1, le=3600)]
@@ -140,7 +144,7 @@ class MqttSettings(Settings, frozen=True):
     """``[mqtt]``: the broker to which events and states are published (extra ``mqtt``)."""
 
     host: Annotated[
-        str | None,
+        Annotated[str, Meta(max_length=253)] | None,
         Meta(
             description="Host name or address of the broker. If not set, nothing is published.", examples=["localhost"]
         ),
@@ -169,14 +173,15 @@ class MqttSettings(Settings, frozen=True):
         ),
     ] = None
     username: Annotated[
-        str | None, Meta(description="User name for the broker. If not set, there is no login.", examples=["camera"])
+        Annotated[str, Meta(max_length=1024)] | None,
+        Meta(description="User name for the broker. If not set, there is no login.", examples=["camera"]),
     ] = None
     password_file: Annotated[
         str | None,
         Meta(description=f"File with the password, {_CREDENTIAL}", examples=["/etc/fer-edge/mqtt-password"]),
     ] = None
     device: Annotated[
-        str | None,
+        Annotated[str, Meta(max_length=128)] | None,
         Meta(
             description="Name of this device in topics and in Home Assistant. If not set: the host name.",
             examples=["door"],

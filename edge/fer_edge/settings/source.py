@@ -148,7 +148,7 @@ class SourceSettings(Settings, frozen=True):
     realtime: Annotated[
         bool,
         Meta(
-            description="Play files in real time like a camera, and skip frames that are late by more than one frame. The"
+            description="Play files in real time like a camera, and skip frames late by more than one frame. The"
             " demo scene then runs indefinitely."
         ),
     ] = False
