@@ -19,8 +19,8 @@ Topic = Annotated[
         max_length=256,
         pattern=r"^[^+#\x00/$]([^+#\x00]*[^+#\x00/])?$",
         extra={
-            "allowed": "a topic of at most 256 characters without + and #, without / at either end, and without $ at the"
-            " start"
+            "allowed": "a topic of at most 256 characters without + and #, without / at either end, and without $ at"
+            " the start"
         },
     ),
 ]
