@@ -179,6 +179,7 @@ def test_a_driver_that_fails_in_its_own_way_ends_nothing_but_its_source(tiny_bun
 def test_night_is_a_state_and_no_loss(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server, running_daemon(tmp_path, config(tiny_bundle, server.url("moody"))) as daemon:
         daemon.wait_for_events(1, "appeared")
+        opened = server.asked.count("moody")  # once, or twice with an FFmpeg that follows redirects
         server.mood = "black"
         daemon.wait_for(lambda: "STATUS=1 of 1 source watched; 127.0.0.1 dark" in daemon.notified)
         daemon.wait_for_events(1, "left")
@@ -191,7 +192,7 @@ def test_night_is_a_state_and_no_loss(tiny_bundle: Path, tmp_path: Path) -> None
         )
         assert daemon.stop() == 0
     assert daemon.events("source_lost", "source_back") == []
-    assert server.asked.count("moody") == 1  # it was never opened again
+    assert server.asked.count("moody") == opened  # it was never opened again
 
 
 def test_a_camera_that_returns_at_night_is_back(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from fer_edge import __version__
@@ -199,9 +199,18 @@ def _raise_signals(received: list[int]) -> Iterator[None]:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         numbers.append(signal.SIGINT)
     before = {number: signal.signal(number, end) for number in numbers}
+    show = sys.excepthook
+
+    def show_others(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+        # An extension module that is interrupted while it loads NumPy prints the exception, and goes on with another.
+        if not issubclass(kind, KeyboardInterrupt | _Terminated):
+            show(kind, value, traceback)
+
+    sys.excepthook = show_others
     try:
         yield
     finally:
+        sys.excepthook = show
         for number, handler in before.items():
             signal.signal(number, handler)
 
