@@ -87,7 +87,7 @@ def test_ctrl_c_at_any_time_of_the_start(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_an_extension_module_loads_numpy(tmp_path: Path) -> None:
-    """import_array() of NumPy's C API prints what interrupts it by sys.excepthook, and raises an ImportError instead."""
+    """NumPy's import_array() prints what interrupts it by sys.excepthook, and raises an ImportError instead."""
     (tmp_path / "cv2.py").write_text(
         "import os, signal, sys\n"
         "try:\n"
