@@ -123,6 +123,7 @@ class DaemonStatus:
         uptime_s: Seconds since the start.
         ready: Whether the model is loaded and every source is supervised.
         privacy: The setting ``output.privacy``.
+        recording: Whether a film of the people in view is written (``output.annotate``).
         model: The classifier.
         sources: Status of each source.
         sinks: Status of each sink.
@@ -135,6 +136,7 @@ class DaemonStatus:
     uptime_s: float
     ready: bool
     privacy: str
+    recording: bool
     model: ModelStatus
     sources: tuple[SourceStatus, ...]
     sinks: tuple[SinkStatus, ...]
@@ -145,9 +147,9 @@ class DaemonStatus:
 class StatusBoard:
     """Collect the parts of ``DaemonStatus`` from the daemon's threads. Thread-safe."""
 
-    def __init__(self, privacy: str = "events") -> None:
+    def __init__(self, privacy: str = "events", *, recording: bool = False) -> None:
         self._lock = threading.Lock()
-        self._privacy = privacy
+        self._privacy, self._recording = privacy, recording
         self._started_at, self._started = time.time(), time.monotonic()
         self._ready = False
         self._model = ModelStatus()
@@ -218,6 +220,7 @@ class StatusBoard:
             uptime_s=now - self._started,
             ready=ready,
             privacy=self._privacy,
+            recording=self._recording,
             model=model,
             sources=tuple(sources),
             sinks=tuple(status() for status in sinks),

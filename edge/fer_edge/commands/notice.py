@@ -133,9 +133,9 @@ def build_notice(
 
 def _pictures(settings: RuntimeSettings, texts: dict[str, str]) -> list[str]:
     paragraphs = []
-    if settings.web.enabled and settings.web.preview:
+    if settings.shows_pictures:
         paragraphs.append(texts["preview"])
-    if settings.output.annotate is not None:
+    if settings.records_pictures:
         paragraphs.append(texts["annotate"])
     paragraphs.append(texts["else" if paragraphs else "none"])
     if any("://" in uri for uri in settings.source.uris):

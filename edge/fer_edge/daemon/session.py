@@ -83,7 +83,7 @@ class Session:
             try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, self._stop.asked)
             if self._stop.asked.is_set():
                 return Outcome(None, False, [])
-            self._board = StatusBoard(settings.output.privacy)
+            self._board = StatusBoard(settings.output.privacy, recording=settings.records_pictures)
             pipelines = Pipelines(settings, bundle, self._board)
             openings, fps = self._await_sources(openings, pipelines)
             if not openings:
@@ -106,6 +106,8 @@ class Session:
                     stop=self._stop.asked,
                 )
             )
+            if live and settings.records_pictures:
+                print_message(f"the people in view are recorded in {settings.output.annotate} (output.annotate)")
             failure = self._supervise(openings, pipelines, outputs, live=live)
             return self._finish(failure, outputs, stats, pipelines)
 
@@ -138,7 +140,8 @@ class Session:
         server = stack.enter_context(
             open_web(settings.web, self._board.snapshot, history, previews, stale_after_s=stale_after_s)
         )
-        print_message(f"status page at {server.url}")
+        shows = "; it shows the pictures of the cameras (web.preview)" if settings.shows_pictures else ""
+        print_message(f"status page at {server.url}{shows}")
         return [PageRecorder(history, previews)]
 
     def _none_left(self) -> Outcome:

@@ -115,6 +115,16 @@ class RuntimeSettings(Settings, frozen=True):
     web: WebSettings = WebSettings()
     chip: ChipSettings = ChipSettings()
 
+    @property
+    def records_pictures(self) -> bool:
+        """Whether pictures of the people in view are written to a file."""
+        return self.output.annotate is not None
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether pictures of the people in view are served on the status page."""
+        return self.web.enabled and self.web.preview
+
     def for_still(self) -> "RuntimeSettings":
         """Return a copy of the settings for a still image, where no later frame can confirm or detect a face.
 

@@ -37,6 +37,7 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
         "reasons": checked.reasons,
         "privacy": status.privacy,
         "preview": preview,
+        "recording": status.recording,
         "model": status.model,
         "interpreter": next((runtime.interpreter for runtime in runtimes if runtime.interpreter), None),
         "memory_bytes": round(max(memory) * 2**20) if memory else None,

@@ -268,6 +268,11 @@ let timer = 0;
 let polling = false;
 let lastHistory = -Infinity;
 
+function privacyOf(status) {
+  if (status.recording) return "Camera images are stored in a film on the device.";
+  return status.privacy === "aggregate" ? "Only counts are published, nothing about individuals." : "No images are stored.";
+}
+
 function update(status) {
   if (version !== null && version !== status.version) return location.reload();
   version = status.version;
@@ -276,6 +281,7 @@ function update(status) {
   setText(byId("host"), host);
   putOverall(...overall(status));
   show(byId("pictures"), status.preview);
+  show(byId("recording"), status.recording);
   show(byId("no-cameras"), status.sources.length === 0);
   list(byId("cameras"), status.sources, (source) => source.name, newCamera, (card, source) => updateCamera(card, source, status));
   updateDevice(status);
@@ -283,7 +289,7 @@ function update(status) {
   updateEvents(status);
   updateStages(status);
   updateLegend();
-  setText(byId("privacy"), status.privacy === "aggregate" ? "Only counts are published, nothing about individuals." : "No images are stored.");
+  setText(byId("privacy"), privacyOf(status));
   // Until then there is nothing to show, and the layout would shift.
   if (status.ready || status.sources.length) document.body.classList.remove("waiting");
 }
