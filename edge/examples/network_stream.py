@@ -20,7 +20,7 @@ with contextlib.suppress(KeyboardInterrupt):
     for _ in itertools.count() if attempts is None else range(attempts):
         try:
             for event in pipeline.open(open_source(url, SourceSettings(timeout_s=5))).events():
-                print(event_line(event), flush=True)
+                print(event_line(event, local_time=True), flush=True)
         except SourceLostError as error:
             print(error, file=sys.stderr)
         time.sleep(1)  # also after a regular end, so that a short video is not requested in a tight loop

@@ -8,7 +8,7 @@ set_up_opencv()  # no log output, one thread
 try:
     camera = open_source(sys.argv[1] if len(sys.argv) > 1 else "0")
     for event in Pipeline.from_bundle(load_bundle()).open(camera).events():
-        print(event_line(event), flush=True)
+        print(event_line(event, local_time=True), flush=True)
 except KeyboardInterrupt:
     pass
 except FerEdgeError as error:  # for example, no camera; the exit code is that of fer-edge run

@@ -34,6 +34,7 @@ from fer_edge.types import (
     CropFault,
     EmotionEvent,
     EmotionProbabilities,
+    EventKind,
     Face,
     Frame,
     FrameResult,
@@ -203,7 +204,8 @@ class SourceRun(Closing):
                 readings = self._smoother.readings(tracks)
                 emotions, events = self._event_builder.update(frame.source, readings, now)
         self._name, self._last_at = frame.source, frame.captured_at
-        self.telemetry.count(frames=1, faces=len(faces), events=len(events))
+        appeared = sum(event.kind is EventKind.APPEARED for event in events)
+        self.telemetry.count(frames=1, faces=len(faces), appeared=appeared, events=len(events))
         return FrameResult(frame, self._in_sight(emotions, tracks, now), events)
 
     def __iter__(self) -> Iterator[FrameResult]:

@@ -79,12 +79,13 @@ class Telemetry:
         self._stages: defaultdict[str, LatencyHistogram] = defaultdict(LatencyHistogram)
         self._pipeline_cpu_s = 0.0
 
-    def count(self, *, frames: int = 0, dropped: int = 0, faces: int = 0, events: int = 0) -> None:
+    def count(self, *, frames: int = 0, dropped: int = 0, faces: int = 0, appeared: int = 0, events: int = 0) -> None:
         """Add to the counters."""
         with self._lock:
             self._counts["frames"] += frames
             self._counts["dropped"] += dropped
             self._counts["faces"] += faces
+            self._counts["appeared"] += appeared
             self._counts["events"] += events
 
     def refuse(self, fault: CropFault) -> None:
@@ -124,6 +125,7 @@ class Telemetry:
                 frames=self._counts["frames"],
                 dropped=self._counts["dropped"],
                 faces=self._counts["faces"],
+                appeared=self._counts["appeared"],
                 events=self._counts["events"],
                 wall_s=time.monotonic() - self._started,
                 cpu_s=time.process_time(),

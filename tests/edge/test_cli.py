@@ -124,10 +124,25 @@ def test_every_command_prints_the_version(tmp_path: Path) -> None:
 
 
 def test_bad_usage_is_exit_2_and_names_the_command(tmp_path: Path) -> None:
-    for words, said in (([], "COMMAND"), (["walk"], "walk"), (["data"], "SUBCOMMAND"), (["run", "--fast"], "--fast")):
+    for words, said in (
+        (["walk"], "unknown command 'walk'; commands: average, bench, "),
+        (["rnu"], "unknown command 'rnu'; did you mean run?; see fer-edge --help"),
+        (["data"], "SUBCOMMAND"),
+        (["bench", "acuracy"], "unknown subcommand 'acuracy'; did you mean accuracy?; see fer-edge bench --help"),
+        (["run", "--fast"], "unknown option --fast; see fer-edge run --help"),
+        (["run", "demo", "--max-fsp=3"], "unknown option --max-fsp; did you mean --max-fps?; see fer-edge run --help"),
+        (["service", "install", "--dry-rnu"], "did you mean --dry-run?; see fer-edge service install --help"),
+        (["demo", "more"], "unexpected argument 'more'; see fer-edge demo --help"),
+        (["--debgu", "run"], "unknown option --debgu; did you mean --debug?; see fer-edge --help"),
+    ):
         result = fer_edge(*words, cwd=tmp_path)
         assert (result.returncode, result.stdout) == (2, "")
         assert said in result.stderr.splitlines()[-1]
+
+
+def test_without_a_command_help_is_printed(tmp_path: Path) -> None:
+    alone, asked = fer_edge(cwd=tmp_path), fer_edge("--help", cwd=tmp_path)
+    assert (alone.returncode, alone.stdout, alone.stderr) == (0, asked.stdout, "")
 
 
 def test_debug_shows_where_it_failed(tmp_path: Path) -> None:
@@ -320,7 +335,7 @@ def test_an_undecodable_file_name_is_printed(tiny_bundle: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["bnch"], ["data"], ["run", "demo", "--duration", "abc"], ["run", "demo", "--deb"], ["train"], ["predict"]],
+    [["bnch"], ["data"], ["run", "demo", "--duration", "abc"], ["run", "demo", "--deb"], ["train"], ["predict"]],
     ids=" ".join,
 )
 def test_wrong_usage_is_one_line_that_points_to_the_help(words: list[str], tmp_path: Path) -> None:

@@ -244,8 +244,9 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     [
         ({"FER_EDGE_EMOTION_ENTER": "high"}, ["emotion.enter must be a number above 0 and at most 1, not 'high'"]),
         ({"FER_EDGE_EMOTION_ENTER": ""}, ["emotion.enter must be a number"]),
-        ({"FER_EDGE_EMOTION_ENTR": "1"}, ["unknown key emotion.entr; did you mean enter?"]),
-        ({"FER_EDGE_EMOTON_ENTER": "1"}, ["FER_EDGE_EMOTON_ENTER", "source, model, output"]),
+        ({"FER_EDGE_EMOTION_ENTR": "1"}, ["FER_EDGE_EMOTION_ENTR is not", "did you mean FER_EDGE_EMOTION_ENTER?"]),
+        ({"FER_EDGE_EMOTON_ENTER": "1"}, ["FER_EDGE_EMOTON_ENTER is not", "did you mean FER_EDGE_EMOTION_ENTER?"]),
+        ({"FER_EDGE_X_Y": "1"}, ["FER_EDGE_X_Y is not a setting", "--print-schema"]),
         ({"FER_EDGE_SOURCE_ROTATE": "45"}, ["source.rotate must be one of 0, 90, 180, 270, not 45"]),
         ({"FER_EDGE_SOURCE_MIRROR": "yes"}, ["source.mirror must be true or false, not 'yes'"]),
         ({"FER_EDGE_SOURCE_FPS": "5\n[source]"}, ["source.fps must be a number"]),

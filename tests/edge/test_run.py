@@ -24,7 +24,7 @@ from support.edge_command import (
 )
 
 STATS_KEYS = [
-    *("frames", "dropped", "faces", "events", "refused"),
+    *("frames", "dropped", "faces", "appeared", "events", "refused"),
     *("wall_s", "cpu_s", "pipeline_cpu_s", "rss_mb", "interpreter", "stages"),
 ]
 
@@ -58,7 +58,7 @@ def test_video_to_events_trace_stats_and_clip(tiny_bundle: Path, clip: Path, tmp
     assert all(list(stage) == ["p50_ms", "p95_ms", "p99_ms", "calls"] for stage in stats["stages"].values())
     video = cv2.VideoCapture(str(tmp_path / "a.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 30
-    assert "30 frames, 0 dropped" in result.stdout
+    assert "30 frames, 0 dropped, 1 face seen, " in result.stdout
     assert leftovers(tmp_path) == []
 
 
@@ -205,7 +205,7 @@ def test_a_signal_during_the_run_finishes_every_output(
     assert "appeared" in process.stdout.readline()  # a face was found: it is running
     process.send_signal(number)
     rest, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (0, "")
+    assert (process.returncode, errors) == (0, "fer-edge: the people in view are recorded in a.mp4 (output.annotate)\n")
     assert "left" in rest
     trace = lines_of(tmp_path / "t.jsonl")
     stats = json.loads((tmp_path / "s.json").read_text())

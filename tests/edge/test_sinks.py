@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -73,4 +74,9 @@ def test_console_line_is_readable() -> None:
     assert stream.getvalue() == "   12.34 s  cam0  face 3  changed   neutral -> happy  83%\n"
     left = EmotionEvent(EventKind.LEFT, "cam0", 1.7e9, 20.0, 3, previous="happy")
     assert event_line(left) == "   20.00 s  cam0  face 3  left      was happy"
+    reason = "cam0: rtsp://u:secret@h/x: no data for 5.0 s"
+    lost = EmotionEvent(EventKind.SOURCE_LOST, "cam0", 1.7e9, 20.0, reason=reason)
+    assert event_line(lost) == "   20.00 s  cam0  lost      rtsp://u:***@h/x: no data for 5.0 s"
+    local = time.strftime("%H:%M:%S", time.localtime(1.7e9))
+    assert event_line(left, local_time=True) == f"{local}  cam0  face 3  left      was happy"
     assert event_line(EmotionEvent(EventKind.HEARTBEAT, "cam0", 1.7e9, 20.0)) == "   20.00 s  cam0  heartbeat"

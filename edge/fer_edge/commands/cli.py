@@ -70,7 +70,7 @@ class _Terminated(BaseException):
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser with one-line errors and without abbreviated options.
+    """An ArgumentParser with one-line errors, which name the nearest option or command, and without abbreviations.
 
     ``before_parsing`` is called once, before the parser parses its arguments. It adds subcommands that are slow to
     find, or raises an error if the package of a command cannot be loaded.
@@ -89,7 +89,32 @@ class _Parser(argparse.ArgumentParser):
         if self.before_parsing is not None:
             prepare, self.before_parsing = self.before_parsing, None
             prepare()
-        return super().parse_known_args(args, namespace)
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:  # refused here, so that the error refers to the help of the command
+            self.error(_unknown(unknown[0], list(self._option_string_actions)))
+        return namespace, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            kind = "subcommand" if action.dest == "subcommand" else "command"
+            near = _nearest(value, list(action.choices))
+            known = "" if near else f"; {kind}s: {', '.join(action.choices)}"
+            raise argparse.ArgumentError(None, f"unknown {kind} {value!r}{near}{known}")
+        super()._check_value(action, value)
+
+
+def _unknown(word: str, options: Sequence[str]) -> str:
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r}"
+    option = word.partition("=")[0]
+    return f"unknown option {option}{_nearest(option, options)}"
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    import difflib  # slow to import, and rarely needed
+
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.65)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -217,7 +242,11 @@ def _raise_signals(received: list[int]) -> Iterator[None]:
 
 def _parse_and_run(words: Sequence[str]) -> int:
     try:
-        arguments = build_parser(words).parse_args(words)
+        parser = build_parser(words)
+        if not words:
+            parser.print_help()
+            return 0
+        arguments = parser.parse_args(words)
     except SystemExit as end:  # argparse has printed help, the version or a usage error
         return end.code if isinstance(end.code, int) else EXIT_USAGE
     handler = logging.StreamHandler(sys.stderr)

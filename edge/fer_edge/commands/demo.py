@@ -12,6 +12,7 @@ from fer_edge.commands.cli import EXIT_INTERRUPTED
 from fer_edge.daemon.loop import MainLoop
 from fer_edge.daemon.outputs import Outputs
 from fer_edge.daemon.signals import StopRequest
+from fer_edge.daemon.summary import faces_seen
 from fer_edge.images.files import write_image
 from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
@@ -94,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _summary(status: RuntimeStatus, took_s: float, out: Path, *, sheet: bool) -> str:
     lines = [
         "",
-        f"{status.frames} frames, {status.faces} faces found, {status.events} events in {took_s:.1f} s:"
+        f"{status.frames} frames, {faces_seen(status.appeared)}, {status.events} events in {took_s:.1f} s:"
         f" {status.frames / max(took_s, 1e-9):.0f} frames per second, including drawing the scene and the video",
     ]
     frame = status.stages.get("frame")

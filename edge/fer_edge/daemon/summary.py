@@ -34,12 +34,17 @@ def print_if_read(text: str) -> None:
 
 def run_summary(statuses: Sequence[RuntimeStatus]) -> str:
     """Return counts over all sources, and what ran the classifier, as the lines that end a run."""
-    frames, dropped, faces, events = (
-        sum(getattr(status, name) for status in statuses) for name in ("frames", "dropped", "faces", "events")
+    frames, dropped, appeared, events = (
+        sum(getattr(status, name) for status in statuses) for name in ("frames", "dropped", "appeared", "events")
     )
     wall_s = max(status.wall_s for status in statuses)
-    counts = f"{frames} frames, {dropped} dropped, {faces} faces found, {events} events in {wall_s:.1f} s\n"
+    counts = f"{frames} frames, {dropped} dropped, {faces_seen(appeared)}, {events} events in {wall_s:.1f} s\n"
     return counts + _interpreter_line(statuses[0].interpreter)
+
+
+def faces_seen(appeared: int) -> str:
+    """Return the number of faces that came into view, in words."""
+    return f"{appeared} {'face' if appeared == 1 else 'faces'} seen"
 
 
 def _interpreter_line(info: InterpreterInfo | None) -> str:

@@ -82,6 +82,7 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
         "frames": status.frames,
         "dropped": status.dropped,
         "faces": status.faces,
+        "appeared": status.appeared,
         "events": status.events,
         "refused": dict(status.refused),
         "wall_s": round(status.wall_s, 4),
@@ -110,7 +111,7 @@ def combined_stats(statuses: Mapping[str, RuntimeStatus], *, by_source: bool) ->
     first = next(iter(tables.values()))
     if not by_source:
         return first
-    summed = ("frames", "dropped", "faces", "events", "pipeline_cpu_s")
+    summed = ("frames", "dropped", "faces", "appeared", "events", "pipeline_cpu_s")
     return {
         **first,
         **{key: round(sum(table[key] for table in tables.values()), 4) for key in summed},

@@ -188,7 +188,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
     Names without a key, such as FER_EDGE_DATA, are ignored.
 
     Raises:
-        ConfigError: If a section does not exist.
+        ConfigError: If there is no such setting.
     """
     table: dict[str, dict[str, Any]] = {}
     sections = typing.get_type_hints(RuntimeSettings)
@@ -196,11 +196,20 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
         if not name.startswith(ENVIRONMENT_PREFIX) or not key:
             continue
-        if section not in sections:
-            raise ConfigError(f"environment: {name}: unknown section {section}; sections: {', '.join(sections)}")
-        hint = typing.get_type_hints(sections[section]).get(key)
+        hints = typing.get_type_hints(sections[section]) if section in sections else {}
+        if key not in hints and f"{section}.{key}" not in RENAMED:
+            raise ConfigError(f"environment: {name} is not a setting; {_nearest_variable(name, sections)}")
+        hint = hints.get(key)
         table.setdefault(section, {})[key] = _environment_value(text, hint)
     return table
+
+
+def _nearest_variable(name: str, sections: Mapping[str, Any]) -> str:
+    import difflib
+
+    known = [f"{section}_{key}".upper() for section, kind in sections.items() for key in typing.get_type_hints(kind)]
+    near = difflib.get_close_matches(name.removeprefix(ENVIRONMENT_PREFIX), known, n=1)
+    return f"did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else "they are listed by fer-edge run --print-schema"
 
 
 def _environment_value(text: str, hint: Any) -> Any:

@@ -11,7 +11,7 @@ from fer_edge.protocols import EventSink
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.aggregate import AggregatingSink
 from fer_edge.sinks.base import ManagedSink, Pace
-from fer_edge.sinks.console import encode_text_line
+from fer_edge.sinks.console import encode_local_line, encode_text_line
 from fer_edge.sinks.event_json import encode_json, encode_json_line
 from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
 from fer_edge.sinks.queued import AT_ONCE, Batching, DirectSink, Encode, QueuedSink
@@ -89,7 +89,7 @@ def open_sinks(
     pace = Pace(live=live, stop=stop)
     with ExitStack() as opened:  # closes the sinks already open if the next one fails
         sinks: list[ManagedSink] = []
-        for sink in _open_each(settings, board, pace):
+        for sink in _open_each(settings, board, pace, live=live):
             sinks.append(opened.enter_context(sink))
             board.watch_sink(sink.status)
         opened.pop_all()
@@ -104,7 +104,7 @@ def open_sinks(
 
 
 def _open_each(
-    settings: RuntimeSettings, board: StatusBoard, pace: Pace
+    settings: RuntimeSettings, board: StatusBoard, pace: Pace, *, live: bool
 ) -> Iterator[QueuedSink | DirectSink | MqttSink]:
     """Open each sink that the settings name. Errors that can be detected without a connection are raised at once."""
     output, hook = settings.output, settings.webhook
@@ -117,7 +117,8 @@ def _open_each(
     if output.events != STANDARD_OUTPUT:
         # A file descriptor, not ``sys.stdout``: a reader that stops reading would block Python's buffer for all
         # threads.
-        yield _line_sink(LineFile(STANDARD_OUTPUT), encode_text_line, "console", settings, pace)
+        encode = encode_local_line if live else encode_text_line
+        yield _line_sink(LineFile(STANDARD_OUTPUT), encode, "console", settings, pace)
     # Imported here: a daemon without these sinks does not load paho, http.client and ssl.
     if settings.mqtt.host is not None:
         require_extra("mqtt")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TextIO
 
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
+from fer_edge.settings.redaction import redacted
 from fer_edge.system.messages import printable
-from fer_edge.types import UNCERTAIN, EmotionEvent, FaceCounts
+from fer_edge.types import UNCERTAIN, EmotionEvent, EventKind, FaceCounts
+
+_KINDS = {EventKind.SOURCE_LOST: "lost", EventKind.SOURCE_BACK: "back"}
+"""Other words than those of the event format."""
 
 
 class ConsoleSink(ClosingSink):
@@ -32,17 +37,26 @@ def encode_text_line(event: EmotionEvent) -> bytes:
     return event_line(event).encode() + b"\n"
 
 
-def event_line(event: EmotionEvent) -> str:
+def encode_local_line(event: EmotionEvent) -> bytes:
+    """Return ``event_line`` of ``event`` with local time, in UTF-8, with a newline."""
+    return event_line(event, local_time=True).encode() + b"\n"
+
+
+def event_line(event: EmotionEvent, *, local_time: bool = False) -> str:
     """Return ``event`` as one line of text, with control characters of names escaped.
+
+    It begins with the time of the source's clock, which for a file is media time; with ``local_time``, as for a camera,
+    with the local time of day.
 
     >>> from fer_edge import EmotionEvent, EventKind
     >>> event_line(EmotionEvent(EventKind.CHANGED, "cam0", 1.7e9, 123.4, 3, "happy", "neutral", 0.83))
     '  123.40 s  cam0  face 3  changed   neutral -> happy  83%'
     """
-    parts = [f"{event.mono:8.2f} s", event.source]
+    when = time.strftime("%H:%M:%S", time.localtime(event.at)) if local_time else f"{event.mono:8.2f} s"
+    parts = [when, event.source]
     if event.track_id is not None:
         parts.append(f"face {event.track_id}")
-    parts.append(f"{event.kind.value:<8}")
+    parts.append(f"{_KINDS.get(event.kind, event.kind.value):<8}")
     if event.emotion is not None:
         before = f"{event.previous} -> " if event.previous is not None else ""
         parts.append(before + event.emotion)
@@ -52,6 +66,8 @@ def event_line(event: EmotionEvent) -> str:
         parts.append(f"{event.confidence:.0%}")
     if event.counts is not None:
         parts.append(_counts_line(event.counts))
+    if event.reason is not None:
+        parts.append(redacted(event.reason).removeprefix(f"{event.source}: "))
     return printable("  ".join(parts).rstrip())
 
 

@@ -57,7 +57,8 @@ class RuntimeStatus:
     Attributes:
         frames: Frames processed.
         dropped: Frames dropped by the source.
-        faces: Faces detected.
+        faces: Detections of faces, summed over all frames.
+        appeared: Faces that came into view. One that leaves and returns counts twice.
         events: Events made.
         wall_s: Time since the start, seconds.
         cpu_s: Processor time of the whole process, seconds.
@@ -71,6 +72,7 @@ class RuntimeStatus:
     frames: int
     dropped: int
     faces: int
+    appeared: int
     events: int
     wall_s: float
     cpu_s: float

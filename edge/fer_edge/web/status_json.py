@@ -18,7 +18,7 @@ from fer_edge.web.history import Interval
 
 _MAX_EVENTS = 50
 """Recent events in the status, newest first."""
-_NO_RUNTIME = RuntimeStatus(0, 0, 0, 0, 0.0, 0.0, 0.0, math.nan)
+_NO_RUNTIME = RuntimeStatus(0, 0, 0, 0, 0, 0.0, 0.0, 0.0, math.nan)
 
 
 def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) -> dict[str, Any]:
