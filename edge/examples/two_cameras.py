@@ -13,9 +13,8 @@ def watch(number: int, uri: str, pipeline: Pipeline) -> None:
     """Print the events of one source; each thread needs its own pipeline."""
     try:
         for event in pipeline.open(open_source(uri, name=f"camera {number}")).events(stop):
-            print(
-                event_line(event, local_time=True) + "\n", end="", flush=True
-            )  # one write per line, so that threads do not mix
+            line = event_line(event, local_time=True)
+            print(f"{line}\n", end="", flush=True)  # one write per line, so that threads do not mix
     except FerEdgeError as error:
         print(f"camera {number}: {error}", file=sys.stderr)
 

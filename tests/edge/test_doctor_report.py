@@ -21,6 +21,7 @@ from fer_edge.doctor.checks import Check, Context, Finding, Verdict
 from fer_edge.doctor.measure import measure
 from fer_edge.doctor.report import make_report
 from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.system.device_name import device_name
 from support.edge_command import assert_one_line, fer_edge
 from support.findings import context_of, secret_file, settings_of
 from support.loopback import free_port
@@ -194,6 +195,14 @@ def test_the_host_name_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Anonymizer(RuntimeSettings())(text) == "<host> and <host>: refused; attic-pic stays"
     monkeypatch.setattr(socket, "gethostname", lambda: "raspberrypi")
     assert Anonymizer(RuntimeSettings())("on raspberrypi") == "on raspberrypi"
+
+
+def test_the_default_name_of_the_device_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "machine-id").write_text("0123456789abcdef\n")
+    name = device_name(tmp_path)
+    text = f"is another client named fer-edge-{name}? {name} is offline"
+    assert Anonymizer(RuntimeSettings(), tmp_path)(text) == "is another client named <device>? <device> is offline"
 
 
 def test_other_text_is_kept(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fer_edge.doctor.checks import read_text
 from fer_edge.settings.base import to_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.system.device_name import device_name
 
 _COMMON_NAMES = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
 """Default names of hosts and users, kept because they identify no one and appear in commands."""
@@ -57,7 +58,8 @@ class Anonymizer:
         config: Path | None = None,
     ) -> None:
         host = socket.gethostname()
-        named = {host: "<host>", host.partition(".")[0]: "<host>"}
+        device = settings.mqtt.device or device_name(root)
+        named = {device: "<device>", f"fer-edge-{device}": "<device>", host: "<host>", host.partition(".")[0]: "<host>"}
         named |= dict.fromkeys(_users(), "<user>")
         named |= dict.fromkeys(_serials(root), "<serial>")
         for folder, word in ((sys.prefix, "<environment>"), (str(Path.home()), "<home>")):

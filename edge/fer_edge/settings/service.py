@@ -183,7 +183,8 @@ class MqttSettings(Settings, frozen=True):
     device: Annotated[
         Annotated[str, Meta(max_length=128)] | None,
         Meta(
-            description="Name of this device in topics and in Home Assistant. If not set: the host name.",
+            description="Name of this device in topics and in Home Assistant. If not set: the host name and digits from"
+            " the serial number, such as raspberrypi-3f9a1c.",
             examples=["door"],
         ),
     ] = None

@@ -31,6 +31,7 @@ from fer_edge.sinks.mqtt.topics import OFFLINE, Topics
 from fer_edge.sinks.queued import FIRST_RETRY_S
 from fer_edge.sinks.tls import tls_context
 from fer_edge.status import SinkStatus, StatusBoard
+from fer_edge.system.device_name import device_name
 from fer_edge.system.messages import RepeatedFaults, print_message
 from fer_edge.system.timing import Backoff
 from fer_edge.types import EmotionEvent
@@ -64,7 +65,7 @@ class MqttSink(ManagedSink):
 
     def __init__(self, settings: RuntimeSettings, board: StatusBoard, *, pace: Pace) -> None:
         mqtt, self._pace, self._max_retry_s = settings.mqtt, pace, settings.recovery.retry_max_s
-        self._topics = Topics(mqtt.topic, mqtt.device or socket.gethostname(), settings.output.privacy == "aggregate")
+        self._topics = Topics(mqtt.topic, mqtt.device or device_name(), settings.output.privacy == "aggregate")
         self._publisher = Publisher(self._topics, board, mqtt.discovery_prefix if mqtt.home_assistant else None)
         host, port = mqtt.host or "", mqtt.broker_port
         self._where = f"{host}:{port}"
