@@ -16,7 +16,7 @@ _DIGITS = 6
 def device_name(root: Path = Path("/")) -> str:
     """Return the host name with digits from a hash of the device's serial number, such as ``raspberrypi-3f9a1c``.
 
-    Host names of Pis are often the same. The serial number itself is not sent: machine-id(5) is to be kept confidential.
+    Host names of Pis are often the same. The serial number itself is not sent, because machine-id(5) is confidential.
     Without a serial number it is the host name alone.
     """
     host = socket.gethostname()
