@@ -19,6 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge.commands import doctor
+from fer_edge.commands.cli import main
 from fer_edge.commands.doctor import CHECKS
 from fer_edge.doctor import network, service
 from fer_edge.doctor.cameras import check_cameras, check_sources
@@ -331,6 +333,22 @@ def test_invalid_settings_are_a_row_of_the_table(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["settings", *(c.name for c in CHECKS)]
     assert "unknown key sorce" in lines[0] and lines[1].lstrip().startswith("-> ")
+
+
+def test_the_settings_of_the_service_are_checked_if_no_others_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "SERVICE_CONFIG", tmp_path / "service.toml")
+
+    def rows(*words: str) -> dict[str, str]:
+        main(["doctor", "--json", "--patience", "0.001", *words])
+        return {row["name"]: row["seen"] for row in json.loads(capsys.readouterr().out)["checks"]}
+
+    assert rows()["settings"] == "defaults; to check other settings: --config F"
+    (tmp_path / "service.toml").write_text('[source]\nuris = ["gone.mp4"]\n')
+    assert rows()["settings"] == str(tmp_path / "service.toml")
+    (tmp_path / "c.toml").write_text("")
+    assert rows("--config", str(tmp_path / "c.toml"))["settings"] == str(tmp_path / "c.toml")
 
 
 def test_the_command_imports_no_heavy_libraries(tmp_path: Path) -> None:

@@ -12,32 +12,35 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fer_edge.doctor.all_checks import CHECKS
-from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad, ok
+from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad, has_access, ok
 from fer_edge.doctor.runner import run_checks
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from fer_edge.system.messages import print_message, printable
 
 _STANDARD_OUTPUT = Path("-")
-_SERVICE_CONFIG = Path("/etc/fer-edge/config.toml")
+SERVICE_CONFIG = Path("/etc/fer-edge/config.toml")
+"""Checked if no other settings are named."""
 _SETTINGS = Check("settings", lambda context: ok("read"))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``fer-edge doctor`` and return 0. Raises CheckFailedError (exit code 1) if a finding is bad."""
-    problem = None
+    config: Path | None = arguments.config
+    if config is None and SERVICE_CONFIG.exists():
+        config = SERVICE_CONFIG
     try:
-        settings = load_settings(arguments.config)
+        settings = load_settings(config)
+        first = ok("defaults; to check other settings: --config F" if config is None else str(config))
     except ConfigError as error:
-        settings, problem = RuntimeSettings(), str(error)
-    found = run_checks(Context(settings, arguments.config), CHECKS, arguments.patience)
-    if problem is not None:
-        first = bad(problem, "correct the settings: fer-edge run --print-config; the other checks used the defaults")
-    else:
-        first = ok(str(arguments.config or f"defaults; to check other settings: --config {_usual_config()}"))
-    found.insert(0, (_SETTINGS, first))
+        settings = RuntimeSettings()
+        sudo = config is not None and config.exists() and not has_access(config, os.R_OK)
+        fix = f"sudo {sys.argv[0]} doctor" if sudo else "correct the settings: fer-edge run --print-config"
+        first = bad(str(error), f"{fix}; the other checks used the defaults")
+    context = Context(settings, config)
+    found = [(_SETTINGS, first), *run_checks(context, CHECKS, arguments.patience)]
     if arguments.report is not None:
-        _write_report(arguments.report, Context(settings, arguments.config), found, arguments.patience)
+        _write_report(arguments.report, context, found, arguments.patience)
     if arguments.report != _STANDARD_OUTPUT:
         sys.stdout.write(_as_json(found) if arguments.json else _as_table(found))
     failed = [check.name for check, finding in found if finding.verdict is Verdict.BAD]
@@ -57,11 +60,6 @@ def _write_report(path: Path, context: Context, found: Sequence[tuple[Check, Fin
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print_message(f"{path} was written; review it before you share it")
-
-
-def _usual_config() -> str:
-    """Return the path of the service's settings if they exist, else a placeholder."""
-    return str(_SERVICE_CONFIG) if _SERVICE_CONFIG.exists() else "F"
 
 
 def _as_json(found: Sequence[tuple[Check, Finding]]) -> str:

@@ -95,7 +95,12 @@ def _configure_notice(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="F", help="settings of the device, in TOML")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="F",
+        help="settings to check (default: /etc/fer-edge/config.toml, those of the service, if it exists)",
+    )
     parser.add_argument(
         "--patience", type=positive, default=50.0, metavar="S", help="timeout of one check in seconds (default: 50)"
     )
