@@ -17,6 +17,9 @@ The builtin in parentheses is a second base class. A message is one line: what h
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 
 class FerEdgeError(Exception):
     """Base class of all errors that FER-Edge raises on purpose.
@@ -59,7 +62,33 @@ class MissingExtraError(InputError):
     """An optional dependency is not installed; the message contains the command that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed: pip install 'fer-edge[{extra}]'")
+        super().__init__(f"{package} is not installed: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs the packages of ``extra`` into this environment.
+
+    It installs FER-Edge again from where it came, so that an editable installation stays editable. If that is gone, as
+    on a card, it names the packages.
+    """
+    import json
+    import re
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
+    pip = f"{sys.prefix}/bin/pip install" if sys.prefix != sys.base_prefix else f"{sys.executable} -m pip install"
+    try:
+        installed = distribution("fer-edge")
+    except PackageNotFoundError:
+        return f"{pip} -e '.[{extra}]' in the folder of FER-Edge"
+    # https://packaging.python.org/en/latest/specifications/direct-url/
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    path = unquote(urlsplit(origin.get("url", "")).path)
+    if path and Path(path).exists():
+        return f"{pip}{' -e' if origin.get('dir_info', {}).get('editable') else ''} '{path}[{extra}]'"
+    requirement = re.compile(rf"""([^;]*?)\s*;\s*extra == ["']{re.escape(extra)}["']""")
+    found = [match.group(1) for text in installed.requires or () if (match := requirement.fullmatch(text))]
+    return f"{pip} " + " ".join(f"'{package}'" for package in found)
 
 
 class SourceLostError(FerEdgeError, OSError):

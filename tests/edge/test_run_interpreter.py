@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from fer_edge.errors import install_command
 from fer_edge.model.interpreter import LITERT, TFLITE_RUNTIME, LiteRtModel
 from support.edge_command import assert_one_line, clean_environment, fer_edge
 from support.interpreters import HERE
 
 MISSING = TFLITE_RUNTIME if HERE == LITERT else LITERT
-REMEDY = {LITERT: "pip install ai-edge-litert", TFLITE_RUNTIME: "pip install 'fer-edge[legacy]'"}
+REMEDY = {LITERT: "pip install ai-edge-litert", TFLITE_RUNTIME: install_command("legacy")}
 
 
 def run(folder: Path, config: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from fer_edge.errors import ConfigError, FerEdgeError, OutputError
+from fer_edge.errors import ConfigError, FerEdgeError, OutputError, install_command
 from fer_edge.settings.service import WebSettings
 from fer_edge.settings.source import SourceSettings
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
@@ -189,7 +189,7 @@ def test_without_the_extra_the_error_names_it() -> None:
         "except Exception as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=True)
-    assert done.stdout == "waitress is not installed: pip install 'fer-edge[web]'\n"
+    assert done.stdout == f"waitress is not installed: {install_command('web')}\n"
 
 
 def test_close_is_quick_with_open_connections_and_idempotent(board: StatusBoard) -> None:

@@ -188,5 +188,5 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(
     fer_edge: Path, tmp_path: Path, inputs: dict[str, str], command: str, extra: str
 ) -> None:
     done = run_installed([fer_edge, *(part.format(**inputs) for part in command.split())], tmp_path)
-    assert_one_line(done, 2, f"pip install 'fer-edge[{extra}]'")
+    assert_one_line(done, 2, "pip install '", f".whl[{extra}]'")
     assert list(tmp_path.iterdir()) == []

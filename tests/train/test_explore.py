@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer_edge.errors import install_command
 from fer_train.explore.near_duplicates import MOST_BITS, find_near_duplicates
 from support.browser import Browser, browser_is_missing
 from support.fer2013 import MiniRow, csv_bytes, mini_rows, write_csv
@@ -159,7 +160,7 @@ def test_a_missing_package_is_named_with_its_extra(explored: Path, tmp_path: Pat
         text=True,
         check=False,
     )
-    assert_refused(done, 2, "pandas is not installed: pip install 'fer-edge[explore]'")
+    assert_refused(done, 2, f"pandas is not installed: {install_command('explore')}")
 
 
 bits = st.integers(0, 2**64 - 1)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.commands.cli import main
-from fer_edge.errors import ConfigError
+from fer_edge.errors import ConfigError, install_command
 from fer_edge.settings.base import to_table
 from fer_train.config import Recipe, load_recipe
 from fer_train.tune.settings import Choices, Span, TuneSettings, from_table, load_search
@@ -177,7 +177,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert_refused(done, 2, "optuna is not installed: pip install 'fer-edge[tune]'")
+    assert_refused(done, 2, f"optuna is not installed: {install_command('tune')}")
 
 
 def test_the_readme_lists_the_keys_and_their_defaults_and_shows_a_search(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fer_edge.doctor.checks import Context, Finding, bad, ok, skipped, warn
-from fer_edge.errors import FerEdgeError, reason_of
+from fer_edge.errors import FerEdgeError, install_command, reason_of
 from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret, read_token
 from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.system.extras import missing_packages
@@ -25,7 +25,7 @@ def check_broker(context: Context) -> Finding:
     if settings.host is None:
         return skipped("no [mqtt] host in the settings")
     if missing := missing_packages("mqtt"):
-        return bad(f"{' and '.join(missing)} not installed", "pip install 'fer-edge[mqtt]'")
+        return bad(f"{' and '.join(missing)} not installed", install_command("mqtt"))
     port = settings.broker_port
     where = f"{settings.host}:{port}" + (" with TLS" if settings.tls else "")
     try:
@@ -107,7 +107,7 @@ def check_web(context: Context) -> Finding:
     if not settings.enabled:
         return skipped("[web] is not enabled")
     if missing := missing_packages("web"):
-        return bad(f"{' and '.join(missing)} not installed", "pip install 'fer-edge[web]'")
+        return bad(f"{' and '.join(missing)} not installed", install_command("web"))
     where = f"{settings.host}:{settings.port}"
     if not _loopback(settings.host) and settings.token_file is None:
         return bad(f"{where}: other machines can reach it without a token", 'set web.token_file, or host = "127.0.0.1"')

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import ModelError, reason_of
+from fer_edge.errors import ModelError, install_command, reason_of
 from fer_edge.model.graph_file import check_graph_file
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import InterpreterInfo
@@ -25,7 +25,6 @@ from fer_edge.types import InterpreterInfo
 AUTO, LITERT, TFLITE_RUNTIME = "auto", "ai-edge-litert", "tflite-runtime"
 _MODULES = {LITERT: "ai_edge_litert.interpreter", TFLITE_RUNTIME: "tflite_runtime.interpreter"}
 """Distribution and module of each interpreter, in the order in which ``AUTO`` tries them."""
-_INSTALLED_BY = {LITERT: "pip install ai-edge-litert", TFLITE_RUNTIME: "pip install 'fer-edge[legacy]' (Python 3.11)"}
 
 _RUNTIME_ERRORS = (ValueError, RuntimeError, TypeError, IndexError, OverflowError, MemoryError)
 """What the runtime and its bindings raise for a graph that they cannot run. UnicodeDecodeError is a ValueError."""
@@ -192,7 +191,7 @@ def _find_interpreter(wanted: str) -> tuple[str, Any]:
             return name, importlib.import_module(_MODULES[name])
         except ImportError as error:
             problems.append(f"{name}: {error}")
-    remedy = _INSTALLED_BY[LITERT if wanted == AUTO else wanted]
+    remedy = f"{install_command('legacy')} (Python 3.11)" if wanted == TFLITE_RUNTIME else "pip install ai-edge-litert"
     raise ModelError(f"no usable interpreter for .tflite files: {remedy} ({'; '.join(problems)})")
 
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-from fer_edge.errors import CheckFailedError, ConfigError, FerEdgeError, InputError, OutputError
+from fer_edge.errors import CheckFailedError, ConfigError, FerEdgeError, InputError, OutputError, install_command
 from fer_edge.service.plan import Command, Delete, Step, System, Write
 from fer_edge.service.program import HOMES, Program, check_path, is_below, program_at, this_program
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
@@ -116,7 +116,7 @@ def default_config(source: str | None = None, *, page: bool | None = None) -> st
     if source is not None:
         text = text.replace('uris = ["0"]', f"uris = {json.dumps([source])}")
     if missing_packages("web") if page is None else not page:
-        text = text.replace("enabled = true", "# Needs: pip install 'fer-edge[web]'\nenabled = false")
+        text = text.replace("enabled = true", f"# Needs: {install_command('web')}\nenabled = false")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Optional dependencies, named as in ``pip install 'fer-edge[…]'``."""
+"""The optional dependencies (extras) of the runtime."""
 
 from __future__ import annotations
 
