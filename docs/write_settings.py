@@ -60,6 +60,35 @@ refused. [config.example.toml](../edge/config.example.toml) has all of them, wit
 This page is written by `make settings` from the definitions in `edge/fer_edge/settings`.
 """
 
+CAMERAS_EXAMPLE = """
+# Sources with names of their own, and what differs from [source] for each: any key but uris and realtime.
+# [cameras.door]
+# uri = "rtsp://nvr.lan/cam1"
+# rotate = 90
+"""
+
+CAMERAS_PAGE = """
+## [cameras.NAME]
+
+A source with a name of its own, and what differs from `[source]` for it: `uri`, and any key of `[source]` but `uris`
+and `realtime`. The name is what events, page, metrics and MQTT use, and stays when the order of the sources changes. A
+name is also given by `NAME=URI` in `source.uris` and on the command line; a table of that name then needs no `uri`.
+
+```toml
+[source]
+fps = 10.0
+
+[cameras.door]
+uri = "rtsp://nvr.lan/cam1"
+rotate = 90
+
+[cameras.garden]
+uri = "rtsp://nvr.lan/cam2"
+mask = [[0, 0, 0.5, 1]]
+low_light = "clahe"
+```
+"""
+
 
 def fields_of(kind: type[Settings]) -> Iterator[tuple[str, inspect.Type, dict[str, Any], Any]]:
     """Yield name, type, what ``Meta`` says and default of each field."""
@@ -76,7 +105,7 @@ def fields_of(kind: type[Settings]) -> Iterator[tuple[str, inspect.Type, dict[st
 def sections() -> Iterator[tuple[str, type[Settings]]]:
     """Yield name and struct of each table."""
     hints = typing.get_type_hints(RuntimeSettings)
-    yield from ((name, hints[name]) for name in RuntimeSettings.__struct_fields__)
+    yield from ((name, hints[name]) for name in RuntimeSettings.__struct_fields__ if name != "cameras")
 
 
 def allowed(kind: inspect.Type) -> str:
@@ -120,6 +149,8 @@ def example() -> str:
             text += comment(extra["description"]) + comment(" ".join(limits))
             value = default if chosen is None else chosen
             text += f"# {name} = {toml(extra['examples'][0])}\n" if value is None else f"{name} = {toml(value)}\n"
+        if section == "source":
+            text += CAMERAS_EXAMPLE
     return text
 
 
@@ -134,6 +165,8 @@ def page() -> str:
         for name, type_info, extra, default in fields_of(kind):
             shown = "not set" if default is None else f"`{toml(default)}`"
             text += f"| `{name}` | {shown} | {allowed(type_info)} | {extra['description']} |\n"
+        if section == "source":
+            text += CAMERAS_PAGE
     return text
 
 

@@ -125,7 +125,7 @@ def test_the_environment_takes_toml_or_plain_words(name: str, text: str, expecte
     ("text", "parts"),
     [
         ("[sorce]\n", ["unknown key sorce; did you mean source?"]),
-        ("verbose = true", ["unknown key verbose; allowed here: source, model, output"]),
+        ("verbose = true", ["unknown key verbose; allowed here: source, cameras, model, output"]),
         ("[source]\nurl = 'x'", ["unknown key source.url; allowed here: uris, width, height"]),
         ("[emotion.enter]\nvalue = 1", ["emotion.enter must be a number", "{'value': 1}"]),
         ("source = 3", ["source must be a table, not 3"]),

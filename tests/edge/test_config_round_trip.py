@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from fer_edge.errors import ConfigError
 from fer_edge.settings.base import decode, to_table
@@ -28,7 +29,7 @@ from fer_edge.settings.service import (
     WebhookSettings,
     WebSettings,
 )
-from fer_edge.settings.source import SourceSettings
+from fer_edge.settings.source import CameraSettings, SourceSettings
 from fer_edge.settings.toml_files import dump_toml
 from fer_edge.settings.values import MAX_DURATION_S
 
@@ -60,6 +61,17 @@ SECTIONS = {
         timeout_s=st.floats(0.1, 3600),
         max_fps=st.none() | st.floats(0.01, 1000),
         realtime=st.booleans(),
+    ),
+    "cameras": st.dictionaries(
+        st.from_regex(r"[A-Za-z0-9][\w .-]{0,20}", fullmatch=True),
+        st.builds(
+            CameraSettings,
+            uri=st.just(UNSET) | WORDS,
+            rotate=st.sampled_from([UNSET, 0, 90, 180, 270]),
+            fps=st.just(UNSET) | st.floats(0.01, 1000),
+            region=st.sampled_from([UNSET, (), (0.0, 0.0, 0.5, 1.0)]),
+        ),
+        max_size=3,
     ),
     "model": st.builds(
         ModelSettings,

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.commands.doctor import CHECKS
-from fer_edge.doctor.anonymizer import Anonymizer
+from fer_edge.doctor.anonymizer import Anonymizer, changed_settings
 from fer_edge.doctor.checks import Check, Context, Finding, Verdict
 from fer_edge.doctor.measure import measure
 from fer_edge.doctor.report import make_report
@@ -203,6 +203,16 @@ def test_the_default_name_of_the_device_is_removed(tmp_path: Path) -> None:
     name = device_name(tmp_path)
     text = f"is another client named fer-edge-{name}? {name} is offline"
     assert Anonymizer(RuntimeSettings(), tmp_path)(text) == "is another client named <device>? <device> is offline"
+
+
+def test_the_names_and_streams_of_cameras_are_removed(tmp_path: Path) -> None:
+    settings = settings_of(
+        tmp_path,
+        '[source]\nuris = ["Nursery=0", "hall=rtsp://u:p@cam.example/x"]\n[cameras.Garden]\nuri = "rtsp://cam2.example/y"',
+    )
+    text = Anonymizer(settings)("Nursery and hall work; Garden: cam2.example is off, cam.example too")
+    assert text == ("<source.uris> and <source.uris> work; <cameras.1>: <cameras.1.uri> is off, <source.uris> too")
+    assert {"cameras.1", "cameras.1.uri"} <= set(changed_settings(settings))
 
 
 def test_other_text_is_kept(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from fer_edge.errors import SourceLostError
 from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources import Opening, first_to_open, open_sources
+from fer_edge.sources import NamedSource, Opening, first_to_open, open_sources, source_names
 from fer_edge.sources.demo import DemoSource
 from fer_edge.sources.opening import Unopened
 from fer_edge.system.opencv_setup import set_up_opencv
@@ -40,13 +40,17 @@ def server() -> Iterator[MjpegServer]:
         yield running
 
 
+def named(uris: list[str], settings: SourceSettings) -> list[NamedSource]:
+    return [NamedSource(name, uri, settings) for name, uri in zip(source_names(uris), uris, strict=True)]
+
+
 def test_each_is_open_as_soon_as_it_answers(server: MjpegServer) -> None:
     stop = threading.Event()
     told: list[SourceLostError] = []
     with silent_server() as listener, contextlib.ExitStack() as closing:
         dead, silent = f"rtsp://127.0.0.1:{free_port()}/a", f"rtsp://127.0.0.1:{port_of(listener)}/b"
         began = time.monotonic()
-        openings = open_sources([dead, silent, server.url("stream")], PATIENT)
+        openings = open_sources(named([dead, silent, server.url("stream")], PATIENT))
         for opening in openings:
             closing.callback(opening.close)
         while not (openings[0].settled and openings[2].settled):  # in either order
@@ -69,7 +73,7 @@ def test_one_that_does_not_answer_is_lost_in_its_time() -> None:
     told: list[SourceLostError] = []
     with silent_server() as listener:
         began = time.monotonic()
-        openings = open_sources([f"http://127.0.0.1:{port_of(listener)}/b"], HURRIED)
+        openings = open_sources(named([f"http://127.0.0.1:{port_of(listener)}/b"], HURRIED))
         assert first_to_open(openings, threading.Event(), told.append) == (None, [])
         assert time.monotonic() - began < 60
     assert "no answer from" in str(told[0])

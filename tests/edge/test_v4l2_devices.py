@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources import Opening, open_source, open_sources, source_names
+from fer_edge.sources import NamedSource, Opening, open_source, open_sources, source_names
 from fer_edge.sources.camera import camera_device
 from fer_edge.sources.opencv_camera import reshape_picture
 from fer_edge.sources.opening import Unopened
@@ -216,7 +216,7 @@ def fail_repeatedly(opening: Opening, times: int) -> None:
 def test_ten_thousand_failed_openings_leak_nothing(where: str, tmp_path: Path) -> None:
     """Open as the daemon does: one thread per attempt, through all layers around the device."""
     if where == "absent":
-        (opening,) = open_sources(["/dev/v4l/by-id/usb-away-video-index0"], SETTINGS)
+        (opening,) = open_sources([NamedSource("away", "/dev/v4l/by-id/usb-away-video-index0", SETTINGS)])
     else:
         link = tmp_path / "camera"
         link.symlink_to("/dev/null")

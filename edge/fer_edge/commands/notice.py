@@ -138,7 +138,7 @@ def _pictures(settings: RuntimeSettings, texts: dict[str, str]) -> list[str]:
     if settings.records_pictures:
         paragraphs.append(texts["annotate"])
     paragraphs.append(texts["else" if paragraphs else "none"])
-    if any("://" in uri for uri in settings.source.uris):
+    if any("://" in uri for uri in settings.uris):
         paragraphs.append(texts["network"])
     return paragraphs
 

@@ -21,7 +21,7 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="demo, a video or image file, a folder of images, 0 or /dev/video0 or /dev/v4l/by-id/…, picamera2,"
         " rtsp://… or http(s)://…; several sources run in parallel, each with its own pipeline, and each event"
-        " names its source",
+        " names its source; NAME=SOURCE gives it a name",
     )
     parser.add_argument(
         "--config", type=Path, metavar="F", help="settings in TOML; options on the command line take precedence"

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET, structs
+
 from fer_edge.commands.cli import EXIT_INTERRUPTED
 from fer_edge.daemon.session import Outcome, Session
 from fer_edge.daemon.signals import StopRequest
@@ -24,9 +26,10 @@ from fer_edge.settings.base import to_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from fer_edge.settings.schema import settings_schema
+from fer_edge.settings.source import split_name
 from fer_edge.settings.toml_files import dump_toml
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
-from fer_edge.sources import KNOWN_SOURCES
+from fer_edge.sources import KNOWN_SOURCES, named_sources
 from fer_edge.sources.demo import DEMO_URI
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.system.driver_threads import DriverThread
@@ -41,10 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_schema:
         sys.stdout.write(json.dumps(settings_schema(), indent=2, ensure_ascii=False) + "\n")
         return 0
-    settings = load_settings(arguments.config, _overrides(arguments))
+    settings = _load(arguments)
     if arguments.print_config:
         table = to_table(settings)
         table["source"]["uris"] = [redacted(uri) for uri in settings.source.uris]
+        for own in table.get("cameras", {}).values():
+            own.update({"uri": redacted(own["uri"])} if "uri" in own else {})
         if settings.webhook.url is not None:
             table["webhook"]["url"] = redacted(settings.webhook.url)
         sys.stdout.write(dump_toml(table).lstrip("\n"))
@@ -148,12 +153,24 @@ def _accepted(arguments: argparse.Namespace, stop: threading.Event) -> RuntimeSe
 
     ``stop`` ends the check of the model early, since the program then ends.
     """
-    settings = load_settings(arguments.config, _overrides(arguments))
+    settings = _load(arguments)
     _check(settings, arguments.config)
     with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
         try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, stop)
     make_detector(settings.detector)
     return settings
+
+
+def _load(arguments: argparse.Namespace) -> RuntimeSettings:
+    """Return the settings, in which sources and ``--max-fps`` of the command line replace those of the file."""
+    settings = load_settings(arguments.config, _overrides(arguments))
+    cameras = settings.cameras
+    if arguments.sources:
+        named = {name for name, _ in map(split_name, settings.source.uris)}
+        cameras = {name: structs.replace(own, uri=UNSET) for name, own in cameras.items() if name in named}
+    if arguments.max_fps is not None:
+        cameras = {name: structs.replace(own, max_fps=UNSET) for name, own in cameras.items()}
+    return structs.replace(settings, cameras=cameras)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -174,10 +191,10 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def _check(settings: RuntimeSettings, config: Path | None) -> None:
-    uris = settings.source.uris
-    if not uris:
+    sources = named_sources(settings)
+    if not sources:
         raise ConfigError(f"no source: give one ({KNOWN_SOURCES}), or set [source] uris in the config")
-    if settings.output.annotate is not None and len(uris) > 1:
+    if settings.output.annotate is not None and len(sources) > 1:
         raise ConfigError("--annotate supports one source; run the others without it, or each source in a separate run")
     if settings.output.privacy == "aggregate":
         for flag in ("trace", "annotate"):  # both record individual people
@@ -217,7 +234,7 @@ def _inputs(settings: RuntimeSettings, config: Path | None) -> dict[object, str]
         found.append((Path(settings.detector.model), "the model of the detector"))
     if config is not None:
         found.append((config, "the configuration"))
-    for uri in settings.source.uris:
+    for uri in settings.uris:
         if uri != DEMO_URI:
             found.append((Path(uri), "the source"))
             images = (path for path in _files_in(Path(uri)) if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -67,6 +67,12 @@ class Plan:
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     patience: Patience = field(default_factory=Patience)
     print_losses: bool = False
+    max_fps: Mapping[str, float | None] = field(default_factory=dict)
+    """Of single sources, by name; the others have that of ``limits``."""
+
+    def limits_of(self, name: str) -> Limits:
+        """Return the limits of the source ``name``."""
+        return replace(self.limits, max_fps=self.max_fps.get(name, self.limits.max_fps))
 
 
 @dataclass(slots=True)
@@ -95,8 +101,10 @@ class MainLoop:
     ) -> None:
         openings, plan = tuple(openings), plan or Plan()
         self._reports: queue.Queue[Report] = queue.Queue(_REPORTS_PER_SOURCE * len(openings))
-        order = WorkOrder(open_run, self._reports, stop.asked, plan.limits, plan.recovery)
-        self._workers = [SourceWorker(opening, order) for opening in openings]
+        order = WorkOrder(open_run, self._reports, stop.asked, recovery=plan.recovery)
+        self._workers = [
+            SourceWorker(opening, replace(order, limits=plan.limits_of(opening.name))) for opening in openings
+        ]
         self._outputs, self._stop, self._board = outputs, stop, board or StatusBoard()
         self._patience, self._print_losses = plan.patience, plan.print_losses
         self._running: dict[str, _Source] = {}

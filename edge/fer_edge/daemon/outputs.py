@@ -71,7 +71,7 @@ class Outputs:
 def open_outputs(
     settings: RuntimeSettings,
     board: StatusBoard,
-    source_fps: float,
+    fps: float,
     labels: Sequence[str],
     *,
     live: bool,
@@ -88,10 +88,9 @@ def open_outputs(
     with ExitStack() as opened:  # closes those already open when the next one is refused
         sinks = opened.enter_context(open_sinks(settings, board, live=live, also=[BoardSink(board)], stop=stop))
         if output.trace is not None:
-            trace = TraceWriter(Path(output.trace), name_sources=len(settings.source.uris) > 1)
+            trace = TraceWriter(Path(output.trace), name_sources=len(settings.uris) > 1)
             recorders.append(opened.enter_context(trace))
         if output.annotate is not None:
-            fps = min(source_fps, settings.source.max_fps or source_fps)
             video = opened.enter_context(AnnotatedVideo(Path(output.annotate), fps))
             recorders.append(VideoRecorder(video, Annotator(labels)))
         opened.pop_all()

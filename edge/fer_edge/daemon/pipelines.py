@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from msgspec import structs
+
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.pipeline import Pipeline, SourceRun
 from fer_edge.protocols import FrameSource
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.sources import source_names
+from fer_edge.sources import NamedSource
 from fer_edge.status import StatusBoard
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import RuntimeStatus
@@ -15,8 +19,11 @@ from fer_edge.types import RuntimeStatus
 class Pipelines:
     """Loads a pipeline for each source, since each runs in its own thread. Safe to call from any thread."""
 
-    def __init__(self, settings: RuntimeSettings, bundle: ModelBundle, board: StatusBoard) -> None:
-        self._settings, self._bundle, self._board = settings, bundle, board
+    def __init__(
+        self, settings: RuntimeSettings, sources: Sequence[NamedSource], bundle: ModelBundle, board: StatusBoard
+    ) -> None:
+        self._bundle, self._board = bundle, board
+        self._settings = {source.name: structs.replace(settings, source=source.settings) for source in sources}
         self._made: dict[str, tuple[Pipeline, Telemetry]] = {}
 
     def load(self, name: str) -> tuple[Pipeline, Telemetry]:
@@ -27,7 +34,7 @@ class Pipelines:
         """
         if name not in self._made:
             telemetry = Telemetry()
-            self._made[name] = Pipeline.from_bundle(self._bundle, self._settings), telemetry
+            self._made[name] = Pipeline.from_bundle(self._bundle, self._settings[name]), telemetry
             self._board.watch_runtime(name, telemetry.snapshot)
         return self._made[name]
 
@@ -42,6 +49,6 @@ class Pipelines:
             pipeline.budget_share = share
 
     def statuses(self) -> dict[str, RuntimeStatus]:
-        """Return the counts and times so far by source name, in the order of the URIs."""
-        names = [name for name in source_names(self._settings.source.uris) if name in self._made]
+        """Return the counts and times so far by source name, in the order of the sources."""
+        names = [name for name in self._settings if name in self._made]
         return {name: self._made[name][1].snapshot() for name in names}

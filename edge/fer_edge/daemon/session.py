@@ -23,7 +23,7 @@ from fer_edge.protocols import FrameRecorder
 from fer_edge.recording.trace import StatsWriter, combined_stats
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
-from fer_edge.sources import Opening, first_to_open, open_sources
+from fer_edge.sources import Opening, first_to_open, named_sources, open_sources
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.status import ModelStatus, StatusBoard
 from fer_edge.system.messages import print_message
@@ -61,7 +61,8 @@ class Session:
     ) -> None:
         self._settings, self._limits, self._stop = settings, limits, stop
         self._notifier, self._on_tick = notifier, on_tick
-        self._several = len(settings.source.uris) > 1
+        self._sources = named_sources(settings)
+        self._several = len(self._sources) > 1
         self._lost: list[Exception] = []
         self._last_status_line = ""
 
@@ -74,9 +75,7 @@ class Session:
         settings = self._settings
         with ExitStack() as stack:
             # Everything that can be refused comes before the first output is opened, and before waiting for a camera.
-            openings = open_sources(
-                settings.source.uris, settings.source, realtime=settings.source.realtime, stop=self._stop.asked
-            )
+            openings = open_sources(self._sources, realtime=settings.source.realtime, stop=self._stop.asked)
             for opening in openings:
                 stack.callback(opening.close)
             bundle = stack.enter_context(load_bundle(Path(settings.model.bundle) if settings.model.bundle else None))
@@ -84,7 +83,7 @@ class Session:
             if self._stop.asked.is_set():
                 return Outcome(None, False, [])
             self._board = StatusBoard(settings.output.privacy, recording=settings.records_pictures)
-            pipelines = Pipelines(settings, bundle, self._board)
+            pipelines = Pipelines(settings, self._sources, bundle, self._board)
             openings, fps = self._await_sources(openings, pipelines)
             if not openings:
                 return self._none_left()
@@ -112,20 +111,24 @@ class Session:
             return self._finish(failure, outputs, stats, pipelines)
 
     def _await_sources(self, openings: list[Opening], pipelines: Pipelines) -> tuple[list[Opening], float]:
-        """Return the sources to run, and the frame rate of the first.
+        """Return the sources to run, and the frames per second that are processed of the first.
 
         A service waits for no camera. Any other run opens its outputs only once a source is open.
         """
-        fps = self._settings.source.fps or DEFAULT_FPS
+        fps = self._sources[0].settings.fps or DEFAULT_FPS
         if self._settings.recovery.reconnect:
             for opening in openings:
                 pipelines.load(opening.name)
-            return openings, fps
+            return openings, self._processed(fps)
         first, left = first_to_open(openings, self._stop.asked, self._on_lost)
         if first is None:
             return [], fps
         pipelines.load(first.name)
-        return left, first.fps
+        return left, self._processed(first.fps)
+
+    def _processed(self, fps: float) -> float:
+        """Return how many of ``fps`` frames per second of the first source are processed."""
+        return min(fps, self._sources[0].settings.max_fps or fps)
 
     def _open_page(self, stack: ExitStack) -> list[FrameRecorder]:
         """Start the status page if it is enabled; return the recorders that feed it."""
@@ -136,7 +139,7 @@ class Session:
 
         history = History(max(60.0, settings.output.aggregate_s), finished_only=True) if aggregate else History()
         previews = Previews(self._board.snapshot(with_runtimes=False).model.labels) if settings.web.preview else None
-        stale_after_s = stale_after(settings.source)
+        stale_after_s = max(stale_after(source.settings) for source in self._sources)
         server = stack.enter_context(
             open_web(settings.web, self._board.snapshot, history, previews, stale_after_s=stale_after_s)
         )
@@ -152,11 +155,12 @@ class Session:
     def _supervise(
         self, openings: Sequence[Opening], pipelines: Pipelines, outputs: Outputs, *, live: bool
     ) -> Exception | None:
-        source, recovery = self._settings.source, self._settings.recovery
-        driver_s = max(source.timeout_s, _MIN_DRIVER_S)
+        recovery, sources = self._settings.recovery, [source.settings for source in self._sources]
+        timeout_s = max(source.timeout_s for source in sources)
+        driver_s = max(timeout_s, _MIN_DRIVER_S)
         # Opening takes at most three timeouts, silence one; reading and stopping may each hang in the driver.
-        watchdog_s = 4 * source.timeout_s + 2 * driver_s + recovery.retry_max_s + _WATCHDOG_MARGIN_S
-        watchdog_s += sum(1 / rate for rate in (source.fps, source.max_fps) if rate is not None)
+        watchdog_s = 4 * timeout_s + 2 * driver_s + recovery.retry_max_s + _WATCHDOG_MARGIN_S
+        watchdog_s += max(sum(1 / rate for rate in (each.fps, each.max_fps) if rate is not None) for each in sources)
         self._notifier.extend_watchdog(watchdog_s)
         for opening in openings:
             self._board.source(opening.name)
@@ -170,8 +174,9 @@ class Session:
 
         self._board.set_ready()
         self._notifier.ready()
-        patience = Patience(driver_s, driver_s + 3 * source.timeout_s, watchdog_s)
-        plan = Plan(self._limits, recovery, patience, print_losses=self._several)
+        patience = Patience(driver_s, driver_s + 3 * timeout_s, watchdog_s)
+        max_fps = {source.name: source.settings.max_fps for source in self._sources}
+        plan = Plan(self._limits, recovery, patience, print_losses=self._several, max_fps=max_fps)
         loop = MainLoop(openings, pipelines.open, outputs, self._stop, plan, self._board)
         failure = loop.run(on_tick, self._notifier.watchdog)
         if isinstance(failure, DriverHungError):

@@ -37,7 +37,7 @@ _ALIVE_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WorkOrder:
-    """What all workers share. Workers put their reports on ``reports``, and wait while it is full."""
+    """What a worker needs. Workers put their reports on ``reports``, which they share, and wait while it is full."""
 
     open_run: Callable[[str, FrameSource], SourceRun]
     reports: queue.Queue[Report]

@@ -15,6 +15,7 @@ from fer_edge.doctor.checks import read_text
 from fer_edge.settings.base import to_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.settings.source import split_name
 from fer_edge.system.device_name import device_name
 
 _COMMON_NAMES = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
@@ -114,14 +115,17 @@ def _serials(root: Path) -> list[str]:
 
 
 def changed_settings(settings: RuntimeSettings) -> dict[str, Any]:
-    """Return the settings that differ from the defaults, by key path such as ``mqtt.host``."""
-    defaults = to_table(RuntimeSettings())
-    return {
-        f"{section}.{key}": value
-        for section, values in to_table(settings).items()
-        for key, value in values.items()
-        if value != defaults[section].get(key)
-    }
+    """Return the settings that differ from the defaults, by key path such as ``mqtt.host``.
+
+    The names of ``cameras`` may be personal: they are the values of ``cameras.1``, ``cameras.2`` and so on.
+    """
+    defaults, table = to_table(RuntimeSettings()), to_table(settings)
+    changed: dict[str, Any] = {}
+    for number, (name, own) in enumerate(table.pop("cameras", {}).items(), 1):
+        changed |= {f"cameras.{number}": name} | {f"cameras.{number}.{key}": value for key, value in own.items()}
+    for section, values in table.items():
+        changed |= {f"{section}.{key}": value for key, value in values.items() if value != defaults[section].get(key)}
+    return changed
 
 
 def _values_of(settings: RuntimeSettings) -> dict[str, str]:
@@ -129,7 +133,7 @@ def _values_of(settings: RuntimeSettings) -> dict[str, str]:
     return {
         form: f"<{path}>"
         for path, value in changed_settings(settings).items()
-        if path not in _ENUMERATED
+        if re.sub(r"^cameras\.\d+", "source", path) not in _ENUMERATED
         for text in _texts(value)
         for form in _forms(text, path)
     }
@@ -143,8 +147,10 @@ def _texts(value: Any) -> list[str]:
 
 def _forms(text: str, path: str) -> list[str]:
     """Return the forms in which ``text``, the value of a setting, may appear in a message."""
-    if path == "source.uris" and _is_a_camera(text):
-        return []
+    if path == "source.uris" or path.endswith(".uri"):
+        name, text = split_name(text)
+        own = [name] if name is not None else []
+        return own if _is_a_camera(text) else own + _forms(text, "")
     if "://" in text:
         try:
             host = urlsplit(text).hostname

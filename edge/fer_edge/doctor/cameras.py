@@ -22,10 +22,10 @@ def check_cameras(context: Context) -> Finding:
     devices = context.root / "dev"
     named = [
         (str(device), context.root / device.relative_to("/"))
-        for device in map(camera_device, context.settings.source.uris)
+        for device in map(camera_device, context.settings.uris)
         if device is not None
     ]
-    needs_media = any(uri.startswith("picamera2") for uri in context.settings.source.uris)
+    needs_media = any(uri.startswith("picamera2") for uri in context.settings.uris)
     nodes = sorted(path for path in devices.glob("*") if re.fullmatch(r"(video|media)\d+", path.name))
     cameras = list_cameras(context.root)
     listed = "; ".join(f"{camera.model} ({camera.node}), in the settings: {camera.stable_name}" for camera in cameras)
@@ -61,10 +61,10 @@ def _cannot_capture(node: Path) -> bool:
 
 def check_sources(context: Context) -> Finding:
     """Report the kind of each source; check that files exist and network cameras are reachable."""
-    if not context.settings.source.uris:
+    if not context.settings.uris:
         return skipped('none configured; set [source] uris = ["0"], or pass one to fer-edge run')
     kinds = []
-    for uri in context.settings.source.uris:
+    for uri in context.settings.uris:
         kind, problem = _source(uri, context)
         if problem is not None:
             return bad(f"{redacted(uri)} ({kind}): {problem}", "fer-edge run --help lists the kinds of sources")

@@ -174,4 +174,4 @@ def _pi_cameras(context: Context) -> list[int | str]:
     """Return the configured Raspberry Pi cameras: their indices or libcamera ids."""
     from fer_edge.sources.picamera.source import camera_of
 
-    return [which for which in map(camera_of, context.settings.source.uris) if which is not None]
+    return [which for which in map(camera_of, context.settings.uris) if which is not None]

@@ -89,7 +89,7 @@ def check_camera_memory(context: Context) -> Finding:
     free, total = memory["CmaFree"], memory["CmaTotal"]
     seen = f"{free} MiB of {total} MiB free"
     source = context.settings.source
-    cameras = sum(uri.partition(":")[0] == "picamera2" for uri in source.uris)
+    cameras = sum(uri.partition(":")[0] == "picamera2" for uri in context.settings.uris)
     if not cameras:
         return ok(f"{seen}; only a Raspberry Pi camera needs it")
     width, height = source.width or _PI_CAMERA_SIZE[0], source.height or _PI_CAMERA_SIZE[1]

@@ -177,7 +177,7 @@ def _cameras(settings: RuntimeSettings, listed: dict[str, Any]) -> list[dict[str
     from fer_edge.sources.camera import camera_device
 
     cameras = [dict(camera) for camera in listed.get("cameras", [])]
-    sources = [_without_serial(device) for device in map(camera_device, settings.source.uris) if device is not None]
+    sources = [_without_serial(device) for device in map(camera_device, settings.uris) if device is not None]
     return cameras + [{"source": source, "model": None} for source in dict.fromkeys(sources)]
 
 

@@ -39,7 +39,7 @@ def check_secrets(context: Context) -> Finding:
             message, _, fix = str(error).partition(": chmod")
             return bad(message, f"chmod{fix}" if fix else access_advice(Path(name)))
         readable.append(f"{key} is readable by its owner only")
-    with_password = [uri for uri in (*settings.source.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
+    with_password = [uri for uri in (*settings.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
     # Not S_IRGRP: the service reads the settings through its group.
     if with_password and context.config is not None and _others_may_read(context.config, stat.S_IROTH):
         return warn(

@@ -123,7 +123,7 @@ def default_config(source: str | None = None, *, page: bool | None = None) -> st
 def _check_config(path: Path) -> None:
     """Raise ConfigError or InputError if the service would refuse the settings, or could not read them."""
     settings: RuntimeSettings = load_settings(path, environment={})
-    if not settings.source.uris:
+    if not settings.uris:
         raise ConfigError(f"{path}: no source: set [source] uris")
     if settings.web.enabled:
         require_extra("web")

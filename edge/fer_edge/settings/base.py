@@ -80,8 +80,9 @@ def decode(kind: type[T], table: Mapping[str, Any], where: str) -> T:
 
 
 def to_table(settings: msgspec.Struct) -> dict[str, Any]:
-    """Return the nested tables of ``settings``, without the keys that are None: TOML has no null."""
-    return {key: _without_none(value) for key, value in msgspec.to_builtins(settings).items() if value is not None}
+    """Return the nested tables of ``settings``, without empty tables and keys that are None: TOML has no null."""
+    tables = msgspec.to_builtins(settings)
+    return {key: _without_none(value) for key, value in tables.items() if value not in (None, {})}
 
 
 def with_clean_descriptions(schema: Any) -> Any:

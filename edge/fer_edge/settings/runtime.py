@@ -27,7 +27,7 @@ from fer_edge.settings.service import (
     WebhookSettings,
     WebSettings,
 )
-from fer_edge.settings.source import SourceSettings
+from fer_edge.settings.source import CameraName, CameraSettings, SourceSettings, split_name
 from fer_edge.settings.toml_files import read_toml
 from fer_edge.settings.values import Threads
 
@@ -102,6 +102,7 @@ class RuntimeSettings(Settings, frozen=True):
     """
 
     source: SourceSettings = SourceSettings()
+    cameras: dict[CameraName, CameraSettings] = msgspec.field(default_factory=dict)
     model: ModelSettings = ModelSettings()
     output: OutputSettings = OutputSettings()
     detector: DetectorSettings = DetectorSettings()
@@ -114,6 +115,12 @@ class RuntimeSettings(Settings, frozen=True):
     webhook: WebhookSettings = WebhookSettings()
     web: WebSettings = WebSettings()
     chip: ChipSettings = ChipSettings()
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """The URIs of all sources, without their names."""
+        own = [camera.uri for camera in self.cameras.values() if isinstance(camera.uri, str)]
+        return (*(split_name(text)[1] for text in self.source.uris), *own)
 
     @property
     def records_pictures(self) -> bool:
@@ -192,6 +199,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
     """
     table: dict[str, dict[str, Any]] = {}
     sections = typing.get_type_hints(RuntimeSettings)
+    del sections["cameras"]  # their names may contain underscores
     for name, text in sorted(environment.items()):
         section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("_")
         if not name.startswith(ENVIRONMENT_PREFIX) or not key:

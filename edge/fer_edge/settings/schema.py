@@ -19,7 +19,8 @@ def settings_schema() -> dict[str, Any]:
     (top,), components = msgspec.json.schema_components([RuntimeSettings], ref_template="#/$defs/{name}")
     table = components.pop(top["$ref"].rpartition("/")[2])
     for name, section in table["properties"].items():
-        table["properties"][name] = {"$ref": section["$ref"]}  # the defaults are with the keys
+        if "$ref" in section:
+            table["properties"][name] = {"$ref": section["$ref"]}  # the defaults are with the keys
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **table,

@@ -1,8 +1,12 @@
 """``[source]``: where frames come from, camera controls, and the preprocessing of frames."""
 
-from typing import Annotated, Literal
+import re
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Meta
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from fer_edge.settings.base import Settings, require
 from fer_edge.settings.values import MAX_IMAGE_SIDE_PX, ImageSide, PixelFormatName, Rate
@@ -25,7 +29,7 @@ class SourceSettings(Settings, frozen=True):
             description='Sources, in the form used on the command line: "demo", a video or image file, a folder of'
             ' images, "0" or "/dev/video0", "/dev/v4l/by-id/…" (the stable name of a camera; fer-edge doctor lists'
             ' them), "picamera2", "picamera2:ID" (fer-edge doctor lists the ids), "rtsp://…" or "http(s)://…". Several'
-            " sources run in parallel."
+            ' sources run in parallel. "door=rtsp://…" gives a source a name.'
         ),
     ] = ()
     width: Annotated[ImageSide | None, Meta(description=f"Frame width in pixels {_NEAREST}", examples=[640])] = None
@@ -180,3 +184,59 @@ def _check_zone(name: str, zone: tuple[float, ...]) -> None:
     require(shares or whole, f"{name}: values must be whole pixels, or fractions that are all at most 1")
     if len(zone) == 4:
         require(zone[2] > 0 and zone[3] > 0, f"{name}: width and height must be above 0")
+
+
+SHARED_KEYS = ("uris", "realtime")
+"""The keys of ``[source]`` that are not a camera's own."""
+_NAME = r"[^\W_][\w .-]{0,63}"
+CameraName = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_NAME}$(?!\n)",
+        extra={"allowed": "1 to 64 letters, digits, blanks, dots and hyphens, a letter or digit first"},
+    ),
+]
+
+if TYPE_CHECKING:
+
+    class CameraSettings(msgspec.Struct, frozen=True):
+        """``[cameras.NAME]``: a source with a name of its own, and what differs from ``[source]`` for it."""
+
+        uri: str | UnsetType = UNSET
+        max_fps: float | UnsetType | None = UNSET
+
+else:
+    _hints: dict[str, Any] = typing.get_type_hints(SourceSettings, include_extras=True)
+    _URI = Annotated[str, Meta(description="The source, as in `source.uris`.", examples=["rtsp://nvr.lan/cam1"])]
+    CameraSettings = msgspec.defstruct(
+        "CameraSettings",
+        [
+            ("uri", _URI | UnsetType, UNSET),
+            *((name, hint | UnsetType, UNSET) for name, hint in _hints.items() if name not in SHARED_KEYS),
+        ],
+        frozen=True,
+        forbid_unknown_fields=True,
+        module=__name__,
+        namespace={
+            "__doc__": "``[cameras.NAME]``: a source with a name of its own, and what differs from ``[source]`` for it."
+        },
+    )
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """Return name and URI of ``text``, an item of ``source.uris``; the name is None if it has none.
+
+    >>> split_name("door=rtsp://nvr.lan/cam1?channel=1"), split_name("rtsp://nvr.lan/cam1?channel=1")
+    (('door', 'rtsp://nvr.lan/cam1?channel=1'), (None, 'rtsp://nvr.lan/cam1?channel=1'))
+    """
+    name, equals, uri = text.partition("=")
+    if not equals or re.fullmatch(_NAME, name) is None or _is_a_file(text):
+        return None, text
+    return name, uri
+
+
+def _is_a_file(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False

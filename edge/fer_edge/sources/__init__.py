@@ -6,19 +6,18 @@ To add a source, write one file with a class that implements ``fer_edge.protocol
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import camera, demo, file, folder
+from fer_edge.sources.names import NamedSource, named_sources, source_names
 from fer_edge.sources.newest import NewestFrameSource
 from fer_edge.sources.opening import Opening, Unopened, first_to_open
 from fer_edge.sources.picamera.source import open_picamera2
@@ -53,9 +52,11 @@ _OPENING_TIMEOUTS = 3
 __all__ = [
     "KNOWN_SOURCES",
     "FrameSource",
+    "NamedSource",
     "NoFrame",
     "Opening",
     "first_to_open",
+    "named_sources",
     "open_source",
     "open_sources",
     "source_names",
@@ -95,66 +96,42 @@ def open_source(
     if found.reopens:
         return found.open()
     # In a thread, because FFmpeg may never return from a film; Ctrl-C works meanwhile.
-    opened = Opening(Path(str(uri)).name, found, _OPENING_TIMEOUTS * settings.timeout_s).wait(threading.Event())
+    opened = Opening(Path(str(uri)).name, found, _limit_s(settings)).wait(threading.Event())
     assert opened is not None, "nothing stops the wait"
     return opened
 
 
 def open_sources(
-    uris: Sequence[str], settings: SourceSettings, *, realtime: bool = False, stop: threading.Event | None = None
+    sources: Sequence[NamedSource], *, realtime: bool = False, stop: threading.Event | None = None
 ) -> list[Opening]:
     """Start to open all sources in parallel: files are open on return, cameras and streams once they respond.
 
-    Each may take three times ``settings.timeout_s``. If ``stop`` is set, films may not be open on return.
+    Each may take three times its ``timeout_s``. If ``stop`` is set, films may not be open on return.
 
     Raises:
         InputError: as ``open_source`` does, before any camera or stream is opened, and with nothing left open.
     """
     stop = stop or threading.Event()
-    limit_s = _OPENING_TIMEOUTS * settings.timeout_s
     with ExitStack() as opened:
-        found: list[tuple[str, FrameSource | Unopened | Opening]] = []
-        for uri, name in zip(uris, source_names(uris), strict=True):
-            source: FrameSource | Unopened | Opening = _find(uri, settings, name, realtime=realtime)
-            if isinstance(source, Unopened) and not source.reopens:
-                source = Opening(name, source, limit_s)
-            if not isinstance(source, Unopened):
-                opened.callback(source.close)
-            found.append((name, source))
-        for _, source in found:
-            if isinstance(source, Opening):
-                source.wait(stop)
+        openings: list[Opening] = []
+        cameras: list[tuple[int, NamedSource, Unopened]] = []
+        for place, named in enumerate(sources):
+            found = _find(named.uri, named.settings, named.name, realtime=realtime)
+            if isinstance(found, Unopened) and found.reopens:
+                cameras.append((place, named, found))
+                continue
+            openings.append(Opening(named.name, found, _limit_s(named.settings)))
+            opened.callback(openings[-1].close)
+        for opening in openings:
+            opening.wait(stop)
         opened.pop_all()
-    return [source if isinstance(source, Opening) else Opening(name, source, limit_s) for name, source in found]
+    for place, named, unopened in cameras:
+        openings.insert(place, Opening(named.name, unopened, _limit_s(named.settings)))
+    return openings
 
 
-def source_names(uris: Sequence[str]) -> list[str]:
-    """Return a short name for each URI: the name of the file or folder, ``video0`` for a camera, the host of a stream.
-
-    Duplicates get ``-2`` and so on. Names contain no password, because they appear in events, logs and file names.
-
-    >>> source_names(["0", "/dev/video0", "videos/one.mp4", "rtsp://user:secret@camera.lan/live"])
-    ['video0', 'video0-2', 'one.mp4', 'camera.lan']
-    """
-    names: list[str] = []
-    for uri in uris:
-        base = _short_name(uri)
-        candidates = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
-        names.append(next(name for name in candidates if name not in names))
-    return names
-
-
-def _short_name(uri: str) -> str:
-    device = camera.camera_device(uri)
-    if device is not None:
-        return camera.camera_name(device)
-    shown = redacted(uri)
-    if "://" in shown:
-        try:
-            return urlsplit(shown).hostname or "stream"
-        except ValueError:
-            return "stream"
-    return Path(shown).absolute().name or uri
+def _limit_s(settings: SourceSettings) -> float:
+    return _OPENING_TIMEOUTS * settings.timeout_s
 
 
 def _find(uri: str, settings: SourceSettings, name: str, *, realtime: bool) -> FrameSource | Unopened:

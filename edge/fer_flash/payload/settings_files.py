@@ -36,7 +36,7 @@ _DROP_IN = """\
 
 def wants_pi_camera(config: Path | None, source: str | None) -> bool:
     """Return whether the settings name a Raspberry Pi camera. Raises ConfigError if ``config`` cannot be read."""
-    uris = (source or "",) if config is None else load_settings(config, environment={}).source.uris
+    uris = (source or "",) if config is None else load_settings(config, environment={}).uris
     return any(camera_of(uri) is not None for uri in uris)
 
 
@@ -58,7 +58,7 @@ def settings_files(config: Path | None, bundle: Path | None, source: str | None 
             raise InputError(f"{bundle}: a bundle needs settings that use it: add --config")
         return []
     settings = load_settings(config, environment={})
-    if not settings.source.uris:
+    if not settings.uris:
         raise ConfigError(f"{config}: no source: set [source] uris")
     text = config.read_text(encoding="utf-8-sig")
     if bundle is not None:

@@ -20,7 +20,7 @@ from fer_edge.errors import SourceLostError
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources import open_source, open_sources
+from fer_edge.sources import NamedSource, open_source, open_sources
 from fer_edge.sources.v4l2.capture import Capture
 from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import Frame
@@ -80,7 +80,7 @@ def show_doctor(camera: VividCamera) -> None:
 
 def fail(camera: VividCamera, why: str) -> None:
     """Let openings fail like in the daemon, each in its own thread."""
-    (opening,) = open_sources([str(camera.device)], SourceSettings())
+    (opening,) = open_sources([NamedSource("camera", str(camera.device), SourceSettings())])
     stop, said = threading.Event(), Counter[str]()
     before = (0, 0, 0.0)
     for number in range(WARM_UP + FAILED):
