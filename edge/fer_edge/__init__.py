@@ -2,10 +2,12 @@
 
 Events of a source: ``demo`` here, or a camera, a stream, a video file, a class of your own::
 
-    from fer_edge import Pipeline, load_bundle, open_source
+    from fer_edge import Pipeline, open_source
 
-    for event in Pipeline.from_bundle(load_bundle()).open(open_source("demo")).events():
+    for event in Pipeline.from_bundle().open(open_source("demo")).events():
         print(event.mono, event.kind, event.track_id, event.emotion)
+
+Several sources in the background: ``Watcher``.
 
 Faces of a single image, a NumPy array in grey or BGR::
 
@@ -30,11 +32,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fer_edge.daemon.watcher import Watcher
     from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError, SourceLostError
     from fer_edge.images.gray import to_gray
     from fer_edge.model.bundle import ModelBundle, load_bundle
     from fer_edge.pipeline import Pipeline, SourceRun
-    from fer_edge.protocols import ClosingSink, ClosingSource, EventSink, FaceDetector, FrameSource, NoFrame
+    from fer_edge.protocols import Classifier, ClosingSink, ClosingSource, EventSink, FaceDetector, FrameSource, NoFrame
     from fer_edge.recording.annotate import AnnotatedVideo, Annotator
     from fer_edge.settings.pipeline import DetectorSettings, ScheduleSettings
     from fer_edge.settings.runtime import RuntimeSettings, load_settings
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from fer_edge.types import (
         UNCERTAIN,
         Box,
+        CropSpec,
         EmotionEvent,
         EmotionProbabilities,
         EventKind,
@@ -71,8 +75,10 @@ __all__ = [
     "AnnotatedVideo",
     "Annotator",
     "Box",
+    "Classifier",
     "ClosingSink",
     "ClosingSource",
+    "CropSpec",
     "DetectorSettings",
     "EmotionClassifier",
     "EmotionEvent",
@@ -104,6 +110,7 @@ __all__ = [
     "SourceSettings",
     "Telemetry",
     "TrackedEmotion",
+    "Watcher",
     "YuNetFaceDetector",
     "__version__",
     "crop_face",
@@ -118,11 +125,20 @@ __all__ = [
 
 if not TYPE_CHECKING:  # type checkers use the imports above, and can report a misspelled name
     _HOMES = {
+        "daemon.watcher": ("Watcher",),
         "errors": ("FerEdgeError", "InputError", "ModelError", "OutputError", "SourceLostError"),
         "images.gray": ("to_gray",),
         "model.bundle": ("ModelBundle", "load_bundle"),
         "pipeline": ("Pipeline", "SourceRun"),
-        "protocols": ("ClosingSink", "ClosingSource", "EventSink", "FaceDetector", "FrameSource", "NoFrame"),
+        "protocols": (
+            "Classifier",
+            "ClosingSink",
+            "ClosingSource",
+            "EventSink",
+            "FaceDetector",
+            "FrameSource",
+            "NoFrame",
+        ),
         "recording.annotate": ("AnnotatedVideo", "Annotator"),
         "settings.pipeline": ("DetectorSettings", "ScheduleSettings"),
         "settings.runtime": ("RuntimeSettings", "load_settings"),
@@ -141,6 +157,7 @@ if not TYPE_CHECKING:  # type checkers use the imports above, and can report a m
         "types": (
             "UNCERTAIN",
             "Box",
+            "CropSpec",
             "EmotionEvent",
             "EmotionProbabilities",
             "EventKind",

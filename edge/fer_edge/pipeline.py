@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.frames import Limits, frames_within
-from fer_edge.model.bundle import ModelBundle
+from fer_edge.images.gray import to_gray
+from fer_edge.model.bundle import ModelBundle, load_bundle
 from fer_edge.protocols import Classifier, FaceDetector, FaceLikelihood, FrameSource
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.appearance import AppearanceTracker
@@ -95,37 +99,54 @@ class Pipeline(Closing):
 
     @classmethod
     def from_bundle(
-        cls, bundle: ModelBundle, settings: RuntimeSettings | None = None, variant: str | None = None
+        cls,
+        bundle: ModelBundle | str | os.PathLike[str] | None = None,
+        settings: RuntimeSettings | None = None,
+        variant: str | None = None,
     ) -> Self:
         """Create a pipeline with the detector of the settings and a variant of a bundle.
 
         Args:
-            bundle: May be closed afterwards.
+            bundle: The path of a bundle (None: the one in the package), or an open bundle, which may be closed
+                afterwards.
             settings: None for the defaults.
             variant: Name of the variant; None for the one in the settings.
 
         Raises:
-            ModelError: If the detector or the variant is refused.
+            InputError: If there is no bundle at that path.
+            ModelError: If the bundle, the detector or the variant is refused.
+            TypeError: If ``bundle`` is none of these.
         """
         settings = settings or RuntimeSettings()
+        if not isinstance(bundle, ModelBundle):
+            _check_type(
+                "Pipeline.from_bundle", bundle, str | os.PathLike | None, "the path of a bundle or a ModelBundle"
+            )
+            with load_bundle(bundle) as loaded:
+                return cls.from_bundle(loaded, settings, variant)
         return cls(None, EmotionClassifier.from_settings(bundle, settings.model, variant), settings)
 
     def open(
-        self, source: FrameSource | None = None, *, live: bool | None = None, telemetry: Telemetry | None = None
+        self, source: FrameSource | str | None = None, *, live: bool | None = None, telemetry: Telemetry | None = None
     ) -> SourceRun:
         """Start a run over ``source``, without tracks; their ids start at 1.
 
         Args:
-            source: None if the caller passes its own frames to ``SourceRun.process``.
+            source: What ``open_source`` returned, or a source of your own. The name of a source, or None, if the caller
+                passes its frames to ``SourceRun.process``.
             live: Adapt the schedule to the measured cost of searches, as a camera requires. Otherwise nominal costs
                 are used, and the same frames give the same tracks on any machine. None: as for the source.
             telemetry: Receives counters and latencies; None for a new one.
         """
+        name = source if isinstance(source, str) else ""
+        source = None if isinstance(source, str) else source
+        if source is not None and not callable(getattr(source, "read", None)):
+            raise TypeError(f"open takes a source, as open_source returns it, or a name, not {type(source).__name__}")
         still = source is not None and source.still
         settings = self.settings.for_still() if still else self.settings
         if live is None:
             live = self.settings.source.realtime or (source is not None and source.live)
-        return SourceRun(self, source, settings, telemetry or Telemetry(), live=live)
+        return SourceRun(self, source, settings, telemetry or Telemetry(), live=live, name=name)
 
     def close(self) -> None:
         """Release the models. Idempotent."""
@@ -145,17 +166,22 @@ class Pipeline(Closing):
         return TrackVerifier(self._load_check()) if verify else None
 
 
+def _check_type(function: str, value: object, kind: Any, wanted: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{function} takes {wanted}, not {type(value).__name__}")
+
+
 class SourceRun(Closing):
     """The processing of one source: its clock, motion, tracks, smoothing and schedule. See ``Pipeline.open``.
 
-    Iterate over it for the result of each frame, or over ``events()``. Without a source, call ``process``:
+    Iterate over it for the result of each frame, or over ``events()``. Without a source, call ``process`` with images
+    from elsewhere, here one in BGR:
 
     >>> import numpy as np
-    >>> from fer_edge import load_bundle
-    >>> run = Pipeline.from_bundle(load_bundle()).open()
-    >>> result = run.process(Frame("mine", 0, 0.0, np.zeros((480, 640), np.uint8)))
-    >>> result.tracks, result.events
-    ((), ())
+    >>> run = Pipeline.from_bundle().open("door")
+    >>> result = run.process(np.zeros((480, 640, 3), np.uint8), at=0.0)
+    >>> result.frame.source, result.tracks, result.events
+    ('door', (), ())
     """
 
     def __init__(
@@ -166,21 +192,37 @@ class SourceRun(Closing):
         telemetry: Telemetry,
         *,
         live: bool,
+        name: str = "",
     ) -> None:
         self.telemetry = telemetry
         telemetry.interpreter = getattr(pipeline.classifier, "interpreter", None)
         self._pipeline, self._source, self._settings, self._live = pipeline, source, settings, live
         self._classifier = pipeline.classifier
         self._detector = pipeline._detector_for(settings)
-        self._clock, self._last_at, self._name = SteadyClock(), 0.0, ""
+        self._clock, self._last_at, self._name = SteadyClock(), 0.0, name
+        self._index = -1
         self._tracker = Tracker(settings.tracking)
         self._smoother = EmotionSmoother(settings.emotion)
         self._event_builder = EventBuilder(self._classifier.labels, settings.emotion)
         self._scheduler = Scheduler(settings.detector, settings.schedule)
         self._reset_scene()
 
-    def process(self, frame: Frame) -> FrameResult:
-        """Process one frame in all stages."""
+    def process(self, frame: Frame | npt.NDArray[np.uint8], at: float | None = None) -> FrameResult:
+        """Process one frame in all stages.
+
+        Args:
+            frame: A frame, or an image: uint8, grey [H, W] or BGR [H, W, 3] (OpenCV's order).
+            at: When the image was taken, seconds of a clock of the caller; None for now, by the monotonic clock.
+
+        Raises:
+            InputError: If the image is not uint8, grey or BGR.
+            TypeError: If ``frame`` is neither a frame nor an image.
+        """
+        if not isinstance(frame, Frame):
+            _check_type("process", frame, np.ndarray, "a Frame or a NumPy image")
+            self._index += 1
+            gray = to_gray(frame)
+            frame = Frame(self._name or "frames", self._index, time.monotonic() if at is None else at, gray)
         timed = self.telemetry.stage
         with StageTimer(self.telemetry, "frame", with_cpu=True):
             now = self._clock.advance(frame.captured_at)

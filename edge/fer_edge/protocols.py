@@ -130,7 +130,21 @@ class FaceDetector(Protocol):
 
 
 class Classifier(Protocol):
-    """Classifies the emotion of a crop; see ``EmotionClassifier``."""
+    """Classifies the emotion of a crop; ``EmotionClassifier`` is one, any class with these methods another.
+
+    >>> import numpy as np
+    >>> from fer_edge import CropSpec, EmotionProbabilities, Pipeline
+    >>> class Brightness:
+    ...     labels, crop_spec = ("dark", "bright"), CropSpec(height=48, width=48)
+    ...
+    ...     def classify(self, crop):
+    ...         bright = float(crop.pixels.mean()) / 255
+    ...         return EmotionProbabilities(np.array([1 - bright, bright], np.float32))
+    ...
+    ...     def close(self):
+    ...         pass
+    >>> pipeline = Pipeline(None, Brightness())
+    """
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -297,3 +297,40 @@ def test_missing_files_are_named() -> None:
         open_source("nowhere.mp4")
     with pytest.raises(SourceLostError, match="video99: camera not found"):
         open_source(99)
+
+
+# Images from elsewhere
+
+
+def test_images_from_elsewhere_are_processed_with_their_times(tiny_bundle: Path) -> None:
+    with Pipeline.from_bundle(tiny_bundle) as pipeline:
+        run = pipeline.open("door")
+        gray = face_picture()
+        colour = np.repeat(gray[:, :, None], 3, axis=2)
+        results = [run.process(image, at=10 + 0.1 * i) for i, image in enumerate([gray, colour] * 5)]
+        assert [result.frame.index for result in results] == list(range(10))
+        assert {result.frame.source for result in results} == {"door"}
+        assert [round(result.frame.captured_at, 1) for result in results] == [round(10 + 0.1 * i, 1) for i in range(10)]
+        (event,) = [event for result in results for event in result.events if event.kind.value == "appeared"]
+        assert event.source == "door" and 10 <= event.mono < 11
+        left = run.finish()
+        assert [event.kind.value for event in left] == ["left"]
+        before = time.monotonic()
+        assert before <= pipeline.open().process(gray).frame.captured_at <= time.monotonic()
+
+
+@pytest.mark.parametrize("wrong", [None, "image.png", [[1, 2]], 3])
+def test_wrong_types_are_told_by_name(pipeline: Pipeline, wrong: object) -> None:
+    with pytest.raises(TypeError, match=rf"process takes a Frame or a NumPy image, not {type(wrong).__name__}"):
+        pipeline.open().process(wrong)  # type: ignore[arg-type]
+    if wrong is not None and not isinstance(wrong, str):
+        with pytest.raises(TypeError, match=rf"open takes a source, .*, not {type(wrong).__name__}"):
+            pipeline.open(wrong)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=rf"from_bundle takes the path of a bundle .*, not {type(wrong).__name__}"):
+            Pipeline.from_bundle(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8)])
+def test_arrays_that_are_no_image_are_refused(pipeline: Pipeline, image: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"an image must be uint8, grey \[H, W\] or BGR"):
+        pipeline.open().process(image)

@@ -60,13 +60,16 @@ class Patience:
 class Plan:
     """How sources are run: within which limits, and what happens when one is lost.
 
-    With ``print_losses``, a source that is lost permanently is printed at once, since the others continue.
+    Attributes:
+        print_losses: Also tell of a source that is lost permanently, since the others continue.
+        tell: Called with why a source is lost; None to tell nobody.
     """
 
     limits: Limits = field(default_factory=Limits)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     patience: Patience = field(default_factory=Patience)
     print_losses: bool = False
+    tell: Callable[[str], None] | None = print_message
     max_fps: Mapping[str, float | None] = field(default_factory=dict)
     """Of single sources, by name; the others have that of ``limits``."""
 
@@ -107,6 +110,7 @@ class MainLoop:
         ]
         self._outputs, self._stop, self._board = outputs, stop, board or StatusBoard()
         self._patience, self._print_losses = plan.patience, plan.print_losses
+        self._tell = plan.tell or (lambda text: None)
         self._running: dict[str, _Source] = {}
         self._failures: list[Exception] = []
         self._losses: list[Exception] = []
@@ -191,7 +195,7 @@ class MainLoop:
         if not source.lost and (report.reopens or report.live):
             self._emit((self._event(EventKind.SOURCE_LOST, report, str(report.error)),))
             if report.reopens:
-                print_message(str(report.error))
+                self._tell(str(report.error))
         source.lost = True
 
     def _on_ended(self, report: SourceEnded) -> None:
@@ -201,7 +205,7 @@ class MainLoop:
         if isinstance(error, InputError | SourceLostError):
             self._losses.append(error)
             if self._print_losses:
-                print_message(str(error))
+                self._tell(str(error))
         elif error is not None:
             self._fail(error)
 
@@ -224,7 +228,7 @@ class MainLoop:
         self._stopping_until = min(self._stopping_until, now + _MAX_STOPPING_S)
         if now >= self._stopping_until:
             for name in self._running:
-                print_message(f"{name}: its driver does not return from a call; ending without it")
+                self._tell(f"{name}: its driver does not return from a call; ending without it")
             self._running.clear()
 
     def _event(self, kind: EventKind, report: Report, reason: str | None = None) -> EmotionEvent:

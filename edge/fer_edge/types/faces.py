@@ -34,7 +34,11 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class CropSpec:
-    """The crop that a model takes: ``height`` x ``width`` pixels that show ``margin`` times the side of the box."""
+    """The crop that a model takes: ``height`` x ``width`` pixels that show ``margin`` times the side of the box.
+
+    >>> CropSpec(height=48, width=48).margin == 1.0
+    False
+    """
 
     height: int
     width: int
