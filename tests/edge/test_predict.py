@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from operator import itemgetter
 from pathlib import Path
 
@@ -11,7 +15,15 @@ import numpy as np
 import pytest
 
 from fer_edge.model.labels import FER2013_LABELS
-from support.edge_command import assert_one_line, face_picture, fer_edge, lines_of, undecodable_png
+from support.edge_command import (
+    assert_one_line,
+    clean_environment,
+    command_line,
+    face_picture,
+    fer_edge,
+    lines_of,
+    undecodable_png,
+)
 from support.scenes import FACE_IN_PORTRAIT, portrait
 
 
@@ -101,7 +113,7 @@ def test_table_and_annotated_copies(tiny_bundle: Path, images: Path, tmp_path: P
     cv2.imwrite(str(same_name), face_picture()[:, ::-1])
     before = {path.name: path.read_bytes() for path in images.iterdir()}
     result = fer_edge("predict", ".", same_name, "--annotate", ".", "--bundle", tiny_bundle, cwd=images)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "fer-edge: wrote 4 annotated copies to .\n")
     head, *rows = result.stdout.splitlines()
     assert head.split()[-8:] == [*FER2013_LABELS, "fault"]
     assert len(rows) == 5  # none.jpg, one.jpg, two faces of two.png, the other one.jpg
@@ -119,6 +131,26 @@ def test_table_and_annotated_copies(tiny_bundle: Path, images: Path, tmp_path: P
         coloured = np.ptp(picture.astype(int), axis=2).max() > 60
         assert coloured == (name != "none-annotated.jpg")
     assert {name: (images / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
+def test_a_terminal_shows_how_many_images_are_done(tiny_bundle: Path, tmp_path: Path) -> None:
+    import pty
+
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number}.jpg"), face_picture())
+    terminal, its_end = pty.openpty()
+    command = command_line("predict", ".", "--bundle", tiny_bundle)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=its_end, text=True
+    )
+    os.close(its_end)
+    table, _ = process.communicate(timeout=120)
+    shown = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert process.returncode == 0 and len(table.splitlines()) == 13
+    assert re.match(r"\r\[#{2}\.{28}\] 1 of 12 images", shown)
+    assert shown.endswith("\r\x1b[K")  # the line is erased
 
 
 def test_bad_images_end_with_one_line(tiny_bundle: Path, images: Path) -> None:

@@ -18,8 +18,9 @@ from fer_edge.recording.annotate import Annotator, draw_box, draw_label, draw_pr
 from fer_edge.settings.runtime import load_settings
 from fer_edge.stills import FaceReader, FaceReading
 from fer_edge.system.files import create_folder, file_identity
-from fer_edge.system.messages import printable
+from fer_edge.system.messages import print_message, printable
 from fer_edge.system.opencv_setup import set_up_opencv
+from fer_edge.system.progress import Progress
 from fer_edge.types import UNCERTAIN, UInt8Array
 
 
@@ -52,17 +53,22 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         manifest = bundle.manifest
         try:
-            for path, target in zip(paths, targets, strict=True):
-                gray = read_gray(path, settings.source.max_pixels)
-                reading = ImageReading(path, gray, reader.read(gray))
-                if target is not None:
-                    write_image(target, draw_reading(reading, manifest.labels))
-                entries.append(_entry(reading, target))
+            with Progress(len(paths), "images") as progress:
+                for path, target in zip(paths, targets, strict=True):
+                    gray = read_gray(path, settings.source.max_pixels)
+                    reading = ImageReading(path, gray, reader.read(gray))
+                    if target is not None:
+                        write_image(target, draw_reading(reading, manifest.labels))
+                    entries.append(_entry(reading, target))
+                    progress.show(len(entries))
         except FerEdgeError:
             if entries:  # print the finished results before the error
                 _report(entries, manifest, settings.model.variant, as_json=arguments.json)
             raise
         _report(entries, manifest, settings.model.variant, as_json=arguments.json)
+    if folder is not None:
+        copies = "1 annotated copy" if len(entries) == 1 else f"{len(entries)} annotated copies"
+        print_message(f"wrote {copies} to {folder}")
     return 0
 
 
