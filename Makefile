@@ -5,6 +5,7 @@ BACKENDS_VENV := .venv-backends
 LEGACY_VENV := .venv-legacy
 LOCKS_VENV := .venv-locks
 FER_VENV := .venv-fer
+HA_VENV := .venv-home-assistant
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -35,6 +36,10 @@ TORCH ?= torch>=2.6
 LEGACY_PYTHON ?= $(firstword $(foreach name,$(PYTHON) python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $(name))) python3.11)
 
+# Home Assistant 2025.4 is for Python 3.13; the frontend's version is the one that it names.
+HA := homeassistant==2025.4.4 home-assistant-frontend==20250411.0 paho-mqtt==2.1.0
+HA_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python) python3.13)
+
 # What the fer package needs and does not say: it takes OpenCV 5, which comes without the cascade's file, wants the
 # pkg_resources of an older setuptools, and lists gigabytes of PyTorch, which another detector alone would use.
 FER := tensorflow-cpu 'opencv-python-headless<5' 'setuptools<81' requests pandas matplotlib Pillow tqdm 'moviepy<2' ffmpeg-python
@@ -45,7 +50,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages settings lint format lock build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages settings lint format lock build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -54,6 +59,7 @@ help:
 	@echo "make test-backends  install everything and PyTorch into $(BACKENDS_VENV); training on TensorFlow, PyTorch and JAX"
 	@echo "make test-tune  searches for settings that are interrupted in every way, for some minutes"
 	@echo "make test-locks run tests/edge on the versions of each Pi lock file, and on tflite-runtime (ARGS=--quick: as CI does)"
+	@echo "make test-home-assistant  MQTT discovery, the switch and the blueprints with a real Home Assistant (Python 3.13)"
 	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
 	@echo "make fer-env    install the fer package into $(FER_VENV), 2 GB, for \`fer-edge bench pipeline\`"
 	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
@@ -95,6 +101,10 @@ test-tune: $(VENV)/.dev
 # Environments of their own in $(LOCKS_VENV); one whose Python is not here is skipped, and that is said.
 test-locks: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m version_locks --environments $(LOCKS_VENV) $(ARGS)
+
+# Home Assistant in an environment of its own. HA_PYTHON=/path/to/python3.13 if there is none on the PATH.
+test-home-assistant: $(VENV)/.dev $(HA_VENV)/.installed
+	HOME_ASSISTANT=$(abspath $(HA_VENV))/bin/hass $(BIN)/python -m pytest tests/home_assistant $(ARGS)
 
 legacy-env: $(LEGACY_VENV)/.installed
 
@@ -188,10 +198,10 @@ lock: $(VENV)/.python
 
 clean:
 	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find . \( -path ./$(VENV) -o -path ./$(BACKENDS_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) -o -path ./$(LOCKS_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(BACKENDS_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) -o -path ./$(HA_VENV) -o -path ./$(LOCKS_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(LOCKS_VENV)
+	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(HA_VENV) $(LOCKS_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
 $(VENV)/.python:
@@ -237,6 +247,14 @@ $(LEGACY_VENV)/.installed: locks/pi-bookworm-legacy.txt
 	$(LEGACY_VENV)/bin/python -m pip --disable-pip-version-check --quiet install \
 		--require-hashes --requirement locks/pi-bookworm-legacy.txt
 	@touch $@
+
+$(HA_VENV)/.installed:
+	@$(HA_PYTHON) -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || { \
+		echo "Home Assistant 2025.4 needs Python 3.13; give one: make HA_PYTHON=/path/to/python3.13 test-home-assistant" >&2; \
+		exit 1; }
+	$(HA_PYTHON) -m venv --clear $(HA_VENV)
+	$(HA_VENV)/bin/pip install --quiet $(HA)
+	touch $@
 
 $(FER_VENV)/.installed: $(VENV)/.python
 	@echo "Installing the fer package into $(FER_VENV); a large download"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -23,6 +23,8 @@ class SourceState(StrEnum):
     """It delivers frames."""
     DARK = "dark"
     """It delivers frames that are too dark to detect faces."""
+    PAUSED = "paused"
+    """It is closed, on request."""
     LOST = "lost"
     """It delivers no usable frames, and is being reopened."""
     ENDED = "ended"
@@ -145,7 +147,7 @@ class DaemonStatus:
 
 
 class StatusBoard:
-    """Collect the parts of ``DaemonStatus`` from the daemon's threads. Thread-safe."""
+    """Collect the parts of ``DaemonStatus`` from the daemon's threads, and requests to pause sources. Thread-safe."""
 
     def __init__(self, privacy: str = "events", *, recording: bool = False) -> None:
         self._lock = threading.Lock()
@@ -158,6 +160,7 @@ class StatusBoard:
         self._runtimes: dict[str, Callable[[], RuntimeStatus]] = {}
         self._sinks: list[Callable[[], SinkStatus]] = []
         self._recent: deque[EmotionEvent] = deque(maxlen=_RECENT_EVENTS)
+        self._pauses: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 
     def set_ready(self) -> None:
         """Record that the model is loaded and every source is supervised."""
@@ -188,6 +191,11 @@ class StatusBoard:
         """Return the last status of the source ``name``. A new source is added in the state ``OPENING``."""
         with self._lock:
             return self._sources.setdefault(name, SourceStatus(name, since=time.monotonic()))
+
+    def pause_of(self, name: str) -> threading.Event:
+        """Return the request to pause the source ``name``: set while nothing of it is to be read."""
+        with self._lock:
+            return self._pauses[name]
 
     def update_source(self, status: SourceStatus) -> None:
         """Replace the status of the source ``status.name``."""

@@ -162,7 +162,10 @@ SECTIONS = {
         topic=st.sampled_from(["fer-edge", "house/cameras"]),
         keepalive_s=st.integers(5, 3600),
         max_queued_messages=st.integers(1, 1_000_000),
+        confidence_step=st.floats(0.01, 1),
+        commands=st.booleans(),
         home_assistant=st.booleans(),
+        area=st.none() | st.sampled_from(["Hall", "Küche"]),
         discovery_prefix=st.sampled_from(["homeassistant", "ha/discovery"]),
     ),
     "webhook": st.builds(

@@ -14,18 +14,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 from paho.mqtt.client import MQTT_ERR_NO_CONN, Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from fer_edge.settings.service import OutputSettings
 from fer_edge.sinks import open_sinks
 from fer_edge.sinks.base import Pace
-from fer_edge.sinks.mqtt.home_assistant import discovery
+from fer_edge.sinks.mqtt.home_assistant import Announcement
 from fer_edge.sinks.mqtt.sink import MqttSink
 from fer_edge.sinks.mqtt.topics import Topics
 from fer_edge.status import ChipStatus, ModelStatus, SourceState, SourceStatus, StatusBoard
-from fer_edge.types import UNCERTAIN, Box, EmotionEvent, EventKind, TrackedEmotion
+from fer_edge.types import UNCERTAIN, Box, TrackedEmotion
 from support.edge_command import clean_environment, command_line
 from support.events import numbered, numbers_of
 from support.loopback import free_port, port_of, silent_server
@@ -62,7 +60,7 @@ def test_events_and_states_reach_a_broker(broker: tuple[Broker, Listener]) -> No
         wait_for(lambda: len(listener.on(EVENTS)) == 100)
         wait_for(lambda: listener.on(f"{ROOT}/cam0/state"))
         assert json.loads(listener.on(EVENTS)[0])["emotion"] == "happy"
-        near = {"state": "watching", "fps": 15, "faces": 2, "emotion": "happy", "confidence": 0.88}
+        near = {"state": "watching", "reason": None, "fps": 15, "faces": 2, "emotion": "happy", "confidence": 0.9}
         assert json.loads(listener.on(f"{ROOT}/cam0/state")[-1]) == near
         device = {"fps": 15, "temperature": 61, "throttled": ["frequency capped"]}
         assert json.loads(listener.on(f"{ROOT}/state")[-1]) == device
@@ -71,7 +69,7 @@ def test_events_and_states_reach_a_broker(broker: tuple[Broker, Listener]) -> No
         wait_for(lambda: len(listener.on(f"{ROOT}/cam0/state")) > count)
         assert json.loads(listener.on(f"{ROOT}/cam0/state")[-1])["confidence"] is None
         board.update_source(SourceStatus("cam0", SourceState.DARK, fps=1.0))
-        night = {"state": "dark", "fps": 1, "faces": 0, "emotion": None, "confidence": None}
+        night = {"state": "dark", "reason": None, "fps": 1, "faces": 0, "emotion": None, "confidence": None}
         wait_for(lambda: json.loads(listener.on(f"{ROOT}/cam0/state")[-1]) == night)
         wait_for(lambda: status_of(board).sent == 100)
         assert status_of(board).working and status_of(board).waiting == 0
@@ -198,7 +196,8 @@ def test_any_name_makes_one_level_of_a_topic(name: str) -> None:
     assert topic.count("/") == 3 and not set(topic) & set("+#\0")
     client = Client(CallbackAPIVersion.VERSION2)
     assert client.publish(topic, b"").rc == MQTT_ERR_NO_CONN  # and not refused as a topic
-    assert len(discovery("homeassistant", Topics("a", name, aggregate=False), ModelStatus(), [name])) == 6
+    announced = Announcement("homeassistant").payload(Topics("a", name, aggregate=False), ModelStatus(), [name])
+    assert len(announced["components"]) == 11
 
 
 @needs_mosquitto
@@ -326,46 +325,3 @@ def test_a_failure_in_the_network_thread_is_an_outage(
         assert status_of(board).working
     assert [line.endswith("connected") for line in capfd.readouterr().err.splitlines()] == [False, True]
     wait_for(lambda: numbers_of(listener.on(EVENTS)) == [1])
-
-
-@needs_mosquitto
-def test_home_assistant_discovery_is_published_again_after_its_birth_message(broker: tuple[Broker, Listener]) -> None:
-    server, listener = broker
-    board = StatusBoard()
-    watching(board)
-    with open_sinks(settings_for(server.port), board, live=True):
-        emotion = "homeassistant/sensor/fer-edge_pi/cam0_emotion/config"
-        wait_for(lambda: listener.on(emotion))
-        wait_for(lambda: listener.on(f"{ROOT}/cam0/state"))
-        configs = {topic: json.loads(data) for topic, data, _ in listener.messages if topic.endswith("/config")}
-        entities = {topic.split("/")[3] for topic in configs}
-        assert entities == {"cam0_emotion", "cam0_confidence", "cam0_faces", "cam0_fps", "temperature", "throttled"}
-        assert len({config["unique_id"] for config in configs.values()}) == 6
-        assert {json.dumps(config["device"]) for config in configs.values()} == {json.dumps(configs[emotion]["device"])}
-        assert configs[emotion]["state_topic"] == f"{ROOT}/cam0/state"
-        assert {config["availability"][0]["topic"] for config in configs.values()} == {f"{ROOT}/availability"}
-        listener.publish("homeassistant/status", b"online")
-        wait_for(lambda: len(listener.on(emotion)) == 2)
-    with open_sinks(settings_for(server.port, home_assistant=False), board, live=True):
-        wait_for(lambda: listener.on(f"{ROOT}/availability") == [b"online", b"offline", b"online"])
-    wait_for(lambda: listener.on(f"{ROOT}/availability")[3:] == [b"offline"])
-    assert len(listener.on(emotion)) == 2
-
-
-@needs_mosquitto
-def test_aggregate_publishes_no_person_and_no_moment(broker: tuple[Broker, Listener]) -> None:
-    server, listener = broker
-    board = StatusBoard("aggregate")
-    watching(board, track(7, 50, "sad"))  # by mistake
-    settings = structs.replace(settings_for(server.port), output=OutputSettings(privacy="aggregate", aggregate_s=1.0))
-    with open_sinks(settings, board, live=True) as sinks:
-        sinks.emit(EmotionEvent(EventKind.APPEARED, "cam0", 1.7e9, 1.0, 7, "sad", None, 0.8))
-        wait_for(lambda: len(listener.on(f"{ROOT}/cam0/counts")) >= 2)
-        sinks.emit(EmotionEvent(EventKind.LEFT, "cam0", 1.7e9, 2.0, 7, None, "sad"))
-    wait_for(lambda: listener.on(f"{ROOT}/availability")[-1:] == [b"offline"])
-    assert {json.loads(line)["kind"] for line in listener.on(EVENTS)} == {"counts"}
-    assert set(json.loads(listener.on(f"{ROOT}/cam0/state")[-1])) == {"state", "fps"}
-    entities = {topic.split("/")[3] for topic, _, _ in listener.messages if topic.endswith("/config")}
-    assert entities == {"cam0_appeared", "cam0_max_at_once", "cam0_fps", "temperature", "throttled"}
-    for topic, payload, _ in listener.messages:
-        assert b'"track":7' not in payload, topic

@@ -100,9 +100,9 @@ class Listener:
         """Return the payloads received at ``topic``."""
         return [payload for name, payload, _ in self.messages if name == topic]
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish a message."""
-        self._client.publish(topic, payload, 1).wait_for_publish(60)
+        self._client.publish(topic, payload, 1, retain).wait_for_publish(60)
 
     def close(self) -> None:
         """Disconnect."""

@@ -15,6 +15,7 @@ from fer_edge.daemon.reports import (
     Report,
     SourceEnded,
     SourceLost,
+    SourcePaused,
     SourceReopening,
     SourceWatched,
     TracksEnded,
@@ -105,10 +106,13 @@ class MainLoop:
         openings, plan = tuple(openings), plan or Plan()
         self._reports: queue.Queue[Report] = queue.Queue(_REPORTS_PER_SOURCE * len(openings))
         order = WorkOrder(open_run, self._reports, stop.asked, recovery=plan.recovery)
-        self._workers = [
-            SourceWorker(opening, replace(order, limits=plan.limits_of(opening.name))) for opening in openings
-        ]
         self._outputs, self._stop, self._board = outputs, stop, board or StatusBoard()
+        self._workers = [
+            SourceWorker(
+                opening, replace(order, limits=plan.limits_of(opening.name)), self._board.pause_of(opening.name)
+            )
+            for opening in openings
+        ]
         self._patience, self._print_losses = plan.patience, plan.print_losses
         self._tell = plan.tell or (lambda text: None)
         self._running: dict[str, _Source] = {}
@@ -159,6 +163,9 @@ class MainLoop:
                 self._on_watched(report, source)
             case SourceLost():
                 self._on_lost(report, source)
+            case SourcePaused():
+                source.lost = False
+                self._set_state(report, SourceState.PAUSED)
             case SourceReopening():
                 status = self._board.source(report.source)
                 self._board.update_source(replace(status, attempts=status.attempts + 1))

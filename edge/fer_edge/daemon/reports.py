@@ -60,6 +60,11 @@ class SourceLost(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class SourcePaused(Report):
+    """It was closed, because it is to be paused."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceReleased(Report):
     """Its driver has returned from every call: it may be opened again."""
 

@@ -93,6 +93,8 @@ class Session:
             if settings.output.stats is not None:
                 stats = StatsWriter(Path(settings.output.stats))
                 stack.callback(stats.close)
+            for opening in openings:
+                self._board.source(opening.name)
             live = settings.source.realtime or any(opening.reopens for opening in openings)
             outputs = stack.enter_context(
                 open_outputs(
@@ -162,8 +164,6 @@ class Session:
         watchdog_s = 4 * timeout_s + 2 * driver_s + recovery.retry_max_s + _WATCHDOG_MARGIN_S
         watchdog_s += max(sum(1 / rate for rate in (each.fps, each.max_fps) if rate is not None) for each in sources)
         self._notifier.extend_watchdog(watchdog_s)
-        for opening in openings:
-            self._board.source(opening.name)
         care = ChipMonitor(self._settings.chip, self._board.set_chip)
 
         def on_tick() -> None:

@@ -16,6 +16,7 @@ from fer_edge.daemon.reports import (
     SourceAlive,
     SourceEnded,
     SourceLost,
+    SourcePaused,
     SourceReleased,
     SourceReopening,
     SourceWatched,
@@ -33,6 +34,8 @@ from fer_edge.system.timing import Backoff
 
 _ALIVE_EVERY_S = 1.0
 """Seconds between two reports of frames that are not processed."""
+_POLL_S = 0.02
+_PAUSE_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,31 @@ class WorkOrder:
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
 
 
+class _Halt(threading.Event):
+    """Set while any of ``events`` is."""
+
+    def __init__(self, *events: threading.Event) -> None:
+        super().__init__()
+        self._events = events
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self._events)
+
+
 class SourceWorker:
     """Runs one source in its own thread, which calls nothing of the daemon: it only posts reports.
 
     With ``recovery.reconnect``, a camera or stream that is lost is opened again, after waits that double, for as long
     as it takes; so is one that cannot be opened at first. A file is read once. The last report is ``SourceEnded``.
+
+    While ``pause`` is set, a camera or stream is closed.
     """
 
-    def __init__(self, opening: Opening, order: WorkOrder) -> None:
+    def __init__(self, opening: Opening, order: WorkOrder, pause: threading.Event | None = None) -> None:
         self.name = opening.name
         self._opening, self._order = opening, order
+        self._pause = pause if pause is not None and opening.reopens else threading.Event()
+        self._halt = _Halt(order.stop, self._pause)
         self._backoff = Backoff(order.recovery.retry_min_s, order.recovery.retry_max_s)
         self._source_run: SourceRun | None = None
         self._live: bool | None = None
@@ -83,19 +101,35 @@ class SourceWorker:
         while True:
             try:
                 self._watch_once()
-                return
+                if not self._pause.is_set() or self._spent():
+                    return
             except StuckInTheDarkError:
                 self._opening.again()
                 continue
             except (InputError, SourceLostError) as error:
                 self._report_lost(error)
-            while self._opening.busy and not self._order.stop.is_set():  # in a call of its driver
-                self._order.stop.wait(0.02)
-            self._post(SourceReleased(self.name))
-            if self._order.stop.wait(self._next_wait_s()) or self._spent():
-                return
+                self._wait_until_released()
+                self._post(SourceReleased(self.name))
+                if self._order.stop.wait(self._next_wait_s()) or self._spent():
+                    return
+            if self._pause.is_set():
+                self._wait_while_paused()
+                if self._spent():
+                    return
             self._opening.again()
             self._post(SourceReopening(self.name))
+
+    def _wait_until_released(self) -> None:
+        while self._opening.busy and not self._order.stop.is_set():  # in a call of its driver
+            self._order.stop.wait(_POLL_S)
+
+    def _wait_while_paused(self) -> None:
+        self._wait_until_released()
+        self._post(SourcePaused(self.name))
+        self._lost = False
+        while self._pause.is_set() and not self._spent():
+            self._report_alive()  # for the watchdog
+            self._order.stop.wait(_PAUSE_POLL_S)
 
     def _watch_once(self) -> None:
         with closing(self._opening):  # after everything else: closing a camera that hangs takes seconds
@@ -124,7 +158,7 @@ class SourceWorker:
             self._source_run.resume(source)
         before = self._frames
         try:
-            with closing(self._source_run.watch(self._order.stop, limits)) as results:
+            with closing(self._source_run.watch(self._halt, limits)) as results:
                 for result in results:
                     self._frames += 1
                     self._post(FrameProcessed(self.name, result, self._source_run.telemetry))

@@ -200,7 +200,28 @@ class MqttSettings(Settings, frozen=True):
         QueueSize,
         Meta(description=f"Maximum number of messages queued while the broker is unreachable. {_FULL_QUEUE}"),
     ] = 10_000
-    home_assistant: Annotated[bool, Meta(description="Announce this device to Home Assistant (MQTT discovery).")] = True
+    confidence_step: Annotated[
+        Annotated[float, Meta(ge=0.01, le=1)],
+        Meta(
+            description="Step of the confidence in the state of a source: a smaller change is not published."
+            " Events have the exact value."
+        ),
+    ] = 0.1
+    commands: Annotated[
+        bool,
+        Meta(
+            description="Obey <topic>/<device>/<source>/watch/set, whoever publishes it: OFF closes the camera, ON"
+            " opens it again."
+        ),
+    ] = True
+    home_assistant: Annotated[
+        bool,
+        Meta(description="Announce this device to Home Assistant, 2024.11 or later (MQTT discovery)."),
+    ] = True
+    area: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=128)] | None,
+        Meta(description="Area that Home Assistant suggests for this device.", examples=["Hall"]),
+    ] = None
     discovery_prefix: Annotated[Topic, Meta(description="Prefix of Home Assistant's discovery topics.")] = (
         "homeassistant"
     )

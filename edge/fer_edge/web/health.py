@@ -26,6 +26,7 @@ class Condition(StrEnum):
     """Reported as watching, but the newest frame is old: processing hangs."""
     DARK = "dark"
     """Frames arrive, but are too dark to detect faces."""
+    PAUSED = "paused"
     LOST = "lost"
     ENDED = "ended"
 
@@ -41,7 +42,8 @@ class Health:
 
     Attributes:
         healthy: True if one or more sources deliver frames and none has stalled. A lost source does not make the
-            daemon unhealthy while another one delivers, because a restart would not bring it back.
+            daemon unhealthy while another one delivers, because a restart would not bring it back. One that is paused
+            on request is not expected to deliver.
         reasons: One line for each source that does not deliver frames, even if ``healthy`` is true.
     """
 
@@ -68,10 +70,13 @@ def condition(source: SourceStatus, now: float, stale_after_s: float) -> Conditi
 
 def health(status: DaemonStatus, stale_after_s: float = STALE_AFTER_S) -> Health:
     """Return whether the daemon makes progress, from the states of its sources and the age of their frames."""
-    conditions = [(source, condition(source, status.mono, stale_after_s)) for source in status.sources]
-    delivering = any(found.delivers and source.last_frame_at is not None for source, found in conditions)
-    stalled = any(found is Condition.STALLED for _, found in conditions)
-    reasons = [_reason(source, found, status.mono) for source, found in conditions if not found.delivers]
+    found = [(source, condition(source, status.mono, stale_after_s)) for source in status.sources]
+    conditions = [(source, state) for source, state in found if state is not Condition.PAUSED]
+    if found and not conditions:
+        return Health(True, ())
+    delivering = any(state.delivers and source.last_frame_at is not None for source, state in conditions)
+    stalled = any(state is Condition.STALLED for _, state in conditions)
+    reasons = [_reason(source, state, status.mono) for source, state in conditions if not state.delivers]
     if not delivering:
         reasons.insert(0, "no source delivers frames")
     return Health(delivering and not stalled, tuple(reasons))

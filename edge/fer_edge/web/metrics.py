@@ -27,6 +27,7 @@ _OF_REASON: _Kinds = {
 }
 _OF_SOURCE: _Kinds = {
     "fer_edge_source_up": (Gauge, "Whether the source delivers frames and they are processed."),
+    "fer_edge_source_paused": (Gauge, "Whether it is closed on request."),
     "fer_edge_source_dark": (Gauge, "Whether frames arrive but are too dark to detect faces."),
     "fer_edge_source_frames_per_second": (Gauge, "Frames processed per second, recent average."),
     "fer_edge_source_last_frame_age_seconds": (Gauge, "Time since the newest frame was processed."),
@@ -141,6 +142,7 @@ def _source_values(source: SourceStatus, now: float, stale_after_s: float) -> di
     values = {
         "fer_edge_source_up": found.delivers and newest is not None,
         "fer_edge_source_dark": found is Condition.DARK,
+        "fer_edge_source_paused": found is Condition.PAUSED,
         "fer_edge_source_frames_per_second": source.fps if found.delivers else 0.0,
         "fer_edge_source_lost": source.lost,
         "fer_edge_source_reconnect_attempts": source.attempts,

@@ -1,99 +1,250 @@
-"""Home Assistant's MQTT discovery: the configuration of this device and its entities.
+"""Home Assistant's MQTT discovery: one retained message that describes this device and its entities.
 
-Each entity has one retained message at ``<prefix>/<component>/<device>/<entity>/config``, which all versions with MQTT
-discovery understand. A single message for the whole device needs Home Assistant 2024.11 or later. See
-https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
+Needs Home Assistant 2024.11 or later: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
-from fer_edge.sinks.event_json import json_bytes
-from fer_edge.sinks.mqtt.topics import Topics
+from fer_edge.sinks.mqtt.topics import PAUSE, WATCH, Topics
 from fer_edge.status import ModelStatus
+from fer_edge.types import UNCERTAIN, EventKind
 
 BIRTH = b"online"
 """Published by Home Assistant at ``<prefix>/status`` after it has started (birth message)."""
+Component = dict[str, Any]
+
 _MEASUREMENT = {"state_class": "measurement"}
 _DIAGNOSTIC = {"entity_category": "diagnostic"}
+_PLATFORMS = ("binary_sensor", "event", "sensor", "switch")
+_FACE_EVENTS = (EventKind.APPEARED, EventKind.CHANGED, EventKind.LEFT)
 
 
-def status_topic(prefix: str) -> str:
-    """Return the topic of Home Assistant's birth message."""
-    return f"{prefix}/status"
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What does not change while the program runs.
 
-
-def discovery(prefix: str, topics: Topics, model: ModelStatus, sources: Iterable[str]) -> dict[str, bytes]:
-    """Return the payload of each discovery topic of the device and its ``sources``.
-
-    With privacy ``aggregate``, a source has counts and fps only.
+    Attributes:
+        prefix: Prefix of Home Assistant's discovery topics.
+        area: The area to suggest for the device.
+        page: URL of the status page, if other machines reach it.
+        commands: Whether sources can be paused.
     """
-    device_id, ours = f"fer-edge_{_identifier(topics.device)}", version("fer-edge")
-    common = {
-        "availability": [{"topic": topics.of("availability")}],
-        "qos": 1,
-        "device": {
-            "identifiers": [device_id],
+
+    prefix: str
+    area: str | None = None
+    page: str | None = None
+    commands: bool = True
+
+    @property
+    def status_topic(self) -> str:
+        """The topic of Home Assistant's birth message."""
+        return f"{self.prefix}/status"
+
+    def topic(self, topics: Topics) -> str:
+        """Return the topic of the discovery message."""
+        return f"{self.prefix}/device/{_device_id(topics)}/config"
+
+    def payload(self, topics: Topics, model: ModelStatus, sources: Iterable[str]) -> dict[str, Any]:
+        """Return the discovery message of the device and its ``sources``.
+
+        With privacy ``aggregate``, a source has counts, its connection and fps only.
+        """
+        ours = version("fer-edge")
+        device = {
+            "identifiers": [_device_id(topics)],
             "name": topics.device,
             "manufacturer": "FER-Edge",
             "model": f"{model.name} {model.version} {model.variant}".strip() or "FER-Edge",
             "sw_version": ours,
-        },
-        "origin": {"name": "FER-Edge", "sw_version": ours},
+            **({"suggested_area": self.area} if self.area else {}),
+            **({"configuration_url": self.page} if self.page else {}),
+        }
+        components = _device_components(topics)
+        for source in sources:
+            made = _source_components(topics, source, model)
+            if self.commands:
+                made["watch"] = _switch(topics, source)
+            for key, component in made.items():
+                component["name"] = f"{source} {component['name']}"
+                components[f"{_identifier(source)}_{key}"] = component
+        for key, component in components.items():
+            component["unique_id"] = f"{_device_id(topics)}_{key}"
+        return {
+            "device": device,
+            "origin": {
+                "name": "FER-Edge",
+                "sw_version": ours,
+            },
+            "availability": [{"topic": topics.of("availability")}],
+            "qos": 1,
+            "components": components,
+        }
+
+
+def without_missing(before: object, current: dict[str, Any]) -> dict[str, Any] | None:
+    """Return ``current`` with a stub for each component of the message ``before`` that it lacks; None if there is none.
+
+    Home Assistant removes an entity when its component has nothing but a platform.
+    """
+    components = before.get("components") if isinstance(before, dict) else None
+    if not isinstance(components, dict):
+        return None
+    missing = {
+        key: {"platform": component["platform"]}
+        for key, component in components.items()
+        if key not in current["components"]
+        and isinstance(component, dict)
+        and isinstance(component.get("platform"), str)
     }
-    payloads: dict[str, bytes] = {}
+    return {**current, "components": {**current["components"], **missing}} if missing else None
 
-    def add(component: str, entity: str, name: str, state_topic: str, value: str, config: Mapping[str, object]) -> None:
-        key = _identifier(entity)
-        about = {"name": name, "unique_id": f"{device_id}_{key}", "state_topic": state_topic}
-        whole = {**common, **about, "value_template": f"{{{{ {value} }}}}", **config}
-        payloads[f"{prefix}/{component}/{device_id}/{key}/config"] = json_bytes(whole)
 
+def _device_components(topics: Topics) -> dict[str, Component]:
     state = topics.of("state")
     celsius = {"device_class": "temperature", "unit_of_measurement": "°C", **_MEASUREMENT, **_DIAGNOSTIC}
-    add("sensor", "temperature", "Temperature", state, "value_json.temperature", celsius)
-    throttled = "'ON' if value_json.throttled else 'OFF'"
-    problem = {"device_class": "problem", "json_attributes_topic": state, **_DIAGNOSTIC}
-    add("binary_sensor", "throttled", "Throttled", state, throttled, problem)
-    for source in sources:
-        for what, state_topic, value, config in _source_entities(topics, source):
-            add("sensor", f"{source}_{what.replace(' ', '_')}", f"{source} {what}", state_topic, value, config)
-    return payloads
+    return {
+        "temperature": _entity("sensor", "Temperature", state, "value_json.temperature", **celsius),
+        "throttled": _entity(
+            "binary_sensor",
+            "Throttled",
+            state,
+            "'ON' if value_json.throttled else 'OFF'",
+            device_class="problem",
+            json_attributes_topic=state,
+            json_attributes_template="{{ {'reasons': value_json.throttled} | tojson }}",
+            **_DIAGNOSTIC,
+        ),
+    }
 
 
-def _source_entities(topics: Topics, source: str) -> list[tuple[str, str, str, Mapping[str, object]]]:
-    """Return name, state topic, value and further configuration of each entity of ``source``."""
-    state, counts = topics.of(source, "state"), topics.of(source, "counts")
-    fps = ("fps", state, "value_json.fps", {"unit_of_measurement": "fps", **_MEASUREMENT, **_DIAGNOSTIC})
-    if topics.aggregate:
-        attributes = {
-            "json_attributes_topic": counts,
-            "json_attributes_template": "{{ value_json.counts | tojson }}",
-            "icon": "mdi:account-arrow-right",
-        }
-        most = {"icon": "mdi:account-group"}
-        return [
-            ("appeared", counts, "value_json.counts.appeared", {**attributes, **_MEASUREMENT}),
-            ("max at once", counts, "value_json.counts.max_at_once", {**most, **_MEASUREMENT}),
-            fps,
-        ]
-    # Unavailable while the camera is lost.
+def _source_components(topics: Topics, source: str, model: ModelStatus) -> dict[str, Component]:
+    """Return the entities of ``source``, named without it."""
+    state = topics.of(source, "state")
+    connected = "'ON' if value_json.state in ['watching', 'dark'] else 'OFF'"
+    lost = "'ON' if value_json.state in ['lost', 'ended'] else 'OFF'"
+    components = {
+        "connected": _entity(
+            "binary_sensor", "connected", state, connected, device_class="connectivity", **_DIAGNOSTIC
+        ),
+        "problem": _entity(
+            "binary_sensor",
+            "problem",
+            state,
+            lost,
+            device_class="problem",
+            json_attributes_topic=state,
+            json_attributes_template="{{ {'reason': value_json.reason} | tojson }}",
+            **_DIAGNOSTIC,
+        ),
+        "fps": _entity(
+            "sensor", "fps", state, "value_json.fps", unit_of_measurement="fps", **_MEASUREMENT, **_DIAGNOSTIC
+        ),
+    }
+    more = _counts(topics, source) if topics.aggregate else _faces(topics, source, model)
+    return components | more
+
+
+def _counts(topics: Topics, source: str) -> dict[str, Component]:
+    counts = topics.of(source, "counts")
+    return {
+        "appeared": _entity(
+            "sensor",
+            "appeared",
+            counts,
+            "value_json.counts.appeared",
+            json_attributes_topic=counts,
+            json_attributes_template="{{ value_json.counts | tojson }}",
+            icon="mdi:account-arrow-right",
+            **_MEASUREMENT,
+        ),
+        "max_at_once": _entity(
+            "sensor", "max at once", counts, "value_json.counts.max_at_once", icon="mdi:account-group", **_MEASUREMENT
+        ),
+    }
+
+
+def _faces(topics: Topics, source: str, model: ModelStatus) -> dict[str, Component]:
+    state = topics.of(source, "state")
+    # Unavailable while the camera is lost or paused.
     watching = {
         "topic": state,
         "value_template": "{{ 'online' if value_json.state in ['watching', 'dark'] else 'offline' }}",
     }
     seen = {"availability": [{"topic": topics.of("availability")}, watching], "availability_mode": "all"}
     percent = "(100 * value_json.confidence) | round | int if value_json.confidence is not none else none"
-    return [
-        ("emotion", state, "value_json.emotion", {**seen, "icon": "mdi:emoticon-outline"}),
-        ("confidence", state, percent, {**seen, "unit_of_measurement": "%", **_MEASUREMENT}),
-        ("faces", state, "value_json.faces", {**seen, "icon": "mdi:account-group", **_MEASUREMENT}),
-        fps,
-    ]
+    kinds = [kind.value for kind in _FACE_EVENTS]
+    values = {"event_type": "kind", "face": "track", "emotion": "emotion", "previous": "previous"}
+    described = ", ".join(f"'{name}': value_json.{key}" for name, key in values.items())
+    event = f"{{% if value_json.kind in {kinds} %}}{{{{ {{{described}}} | tojson }}}}{{% endif %}}"
+    return {
+        "emotion": _entity(
+            "sensor",
+            "emotion",
+            state,
+            "value_json.emotion",
+            device_class="enum",
+            options=[*model.labels, UNCERTAIN],
+            icon="mdi:emoticon-outline",
+            **seen,
+        ),
+        "confidence": _entity(
+            "sensor", "confidence", state, percent, unit_of_measurement="%", icon="mdi:percent", **seen, **_MEASUREMENT
+        ),
+        "faces": _entity(
+            "sensor", "faces", state, "value_json.faces", icon="mdi:account-group", **seen, **_MEASUREMENT
+        ),
+        "occupancy": _entity(
+            "binary_sensor",
+            "occupancy",
+            state,
+            "'ON' if value_json.faces | int > 0 else 'OFF'",
+            device_class="occupancy",
+            **seen,
+        ),
+        "event": {
+            "platform": "event",
+            "name": "event",
+            "state_topic": topics.of(source, "events"),
+            "event_types": kinds,
+            "value_template": event,
+            "icon": "mdi:account-eye",
+        },
+    }
+
+
+def _switch(topics: Topics, source: str) -> Component:
+    return {
+        **_entity(
+            "switch",
+            "watching",
+            topics.of(source, "state"),
+            f"'{PAUSE.decode()}' if value_json.state == 'paused' else '{WATCH.decode()}'",
+        ),
+        "command_topic": topics.of(source, "watch", "set"),
+        "retain": True,  # so that a camera stays paused after a restart
+        "icon": "mdi:cctv",
+    }
+
+
+def _entity(platform: str, name: str, state_topic: str, value: str, **config: Any) -> Component:
+    return {
+        "platform": platform,
+        "name": name,
+        "state_topic": state_topic,
+        "value_template": f"{{{{ {value} }}}}",
+        **config,
+    }
+
+
+def _device_id(topics: Topics) -> str:
+    return f"fer-edge_{_identifier(topics.device)}"
 
 
 def _identifier(name: str) -> str:

@@ -1,44 +1,72 @@
-"""Publish availability, states and Home Assistant's discovery configuration, all retained."""
+"""Publish availability, states and Home Assistant's discovery configuration, all retained, and obey requests to pause.
+
+What an earlier run retained for sources that no longer exist is removed.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
+from fer_edge.sinks.event_json import json_bytes
 from fer_edge.sinks.mqtt import home_assistant
-from fer_edge.sinks.mqtt.topics import OFFLINE, ONLINE, Topics
+from fer_edge.sinks.mqtt.topics import MINOR_KEYS, OFFLINE, ONLINE, PAUSE, WATCH, Topics, topic_level
 from fer_edge.status import StatusBoard
 
 QOS = 1
 STATES_EVERY_S = 1.0
 """Minimum time in seconds between two comparisons of the states with those published."""
+_MINOR_EVERY_S = 60.0
+"""Minimum time in seconds between two messages of a topic if only ``MINOR_KEYS`` have changed."""
 
 
 class Publisher:
     """Publish the states on ``board`` that have changed. Thread-safe.
 
-    With ``discovery_prefix``, also publish the configuration for Home Assistant, again each time that it starts.
+    Args:
+        topics: The topics of the device.
+        board: Where states come from, and requests to pause sources go.
+        announcement: What Home Assistant is told about the device, again each time that it starts.
+        announced: Whether it is told; if not, what an earlier run told it is removed.
+        commands: Whether to obey requests to pause sources.
     """
 
-    def __init__(self, topics: Topics, board: StatusBoard, discovery_prefix: str | None) -> None:
-        self._topics = topics
-        self._board, self._prefix = board, discovery_prefix
+    def __init__(
+        self,
+        topics: Topics,
+        board: StatusBoard,
+        announcement: home_assistant.Announcement,
+        *,
+        announced: bool,
+        commands: bool,
+    ) -> None:
+        self._topics, self._board, self._announcement = topics, board, announcement
+        self._announced, self._commands = announced, commands
         self._lock = threading.Lock()
-        self._published: dict[str, bytes] = {}
+        self._published: dict[str, dict[str, object]] = {}
+        self._published_at: dict[str, float] = {}
         self._described: object = None
         self._next_at = 0.0
 
     def start(self, client: Client) -> None:
         """Publish ``online`` and everything else on a new connection."""
-        if self._prefix is not None:
-            topic = home_assistant.status_topic(self._prefix)
-            client.message_callback_add(topic, self._home_assistant_status)
+        wanted = {
+            self._topics.of_all("state"): self._on_retained_state,
+            self._topics.of_all("counts"): self._on_retained_state,
+            self._announcement.topic(self._topics): self._on_retained_announcement,
+            self._announcement.status_topic: self._on_home_assistant_status,
+        }
+        if self._commands:
+            wanted[self._topics.of_all("watch", "set")] = self._on_watch
+        for topic, callback in wanted.items():
+            client.message_callback_add(topic, callback)
             client.subscribe(topic, QOS)
         with self._lock:
             self._forget()
-            self._publish(client, {self._topics.of("availability"): ONLINE})
+            client.publish(self._topics.of("availability"), ONLINE, QOS, retain=True)
             self._publish_changes(client)
 
     def publish_changes(self, client: Client) -> None:
@@ -54,15 +82,63 @@ class Publisher:
         return client.publish(self._topics.of("availability"), OFFLINE, QOS, retain=True)
 
     def _publish_changes(self, client: Client) -> None:
-        self._next_at = time.monotonic() + STATES_EVERY_S
+        now = time.monotonic()
+        self._next_at = now + STATES_EVERY_S
         status = self._board.snapshot(with_runtimes=False)
         described = status.model, [source.name for source in status.sources]
-        if self._prefix is not None and described != self._described:
+        if self._announced and described != self._described:
             self._described = described
-            self._publish(client, home_assistant.discovery(self._prefix, self._topics, *described))
-        self._publish(client, self._topics.states(status))
+            payload = json_bytes(self._announcement.payload(self._topics, *described))
+            client.publish(self._announcement.topic(self._topics), payload, QOS, retain=True)
+        for topic, state in self._topics.states(status).items():
+            if self._is_news(topic, state, now):
+                self._published[topic], self._published_at[topic] = state, now
+                client.publish(topic, json_bytes(state), QOS, retain=True)
 
-    def _home_assistant_status(self, client: Client, data: object, message: MQTTMessage) -> None:
+    def _is_news(self, topic: str, state: dict[str, object], now: float) -> bool:
+        before = self._published.get(topic)
+        if before is None or before == state:
+            return before is None
+        changed = {key for key, value in state.items() if value != before.get(key)}
+        return not changed <= MINOR_KEYS or now - self._published_at[topic] >= _MINOR_EVERY_S
+
+    def _on_watch(self, client: Client, data: object, message: MQTTMessage) -> None:
+        """Obey a request. It may be retained, so that a camera stays paused after a restart."""
+        for source in self._board.snapshot(with_runtimes=False).sources:
+            if self._topics.of(source.name, "watch", "set") == message.topic:
+                if message.payload == PAUSE:
+                    self._board.pause_of(source.name).set()
+                elif message.payload == WATCH:
+                    self._board.pause_of(source.name).clear()
+
+    def _on_retained_state(self, client: Client, data: object, message: MQTTMessage) -> None:
+        """Remove what an earlier run retained for a source that there is no more."""
+        if not (message.retain and message.payload):
+            return
+        sources = {topic_level(source.name) for source in self._board.snapshot(with_runtimes=False).sources}
+        if message.topic.split("/")[-2] not in sources:
+            client.publish(message.topic, b"", QOS, retain=True)
+
+    def _on_retained_announcement(self, client: Client, data: object, message: MQTTMessage) -> None:
+        """Have Home Assistant remove the entities that an earlier run announced, and this one does not."""
+        if not (message.retain and message.payload):
+            return
+        if not self._announced:
+            client.publish(message.topic, b"", QOS, retain=True)
+            return
+        try:
+            before = json.loads(message.payload)
+        except ValueError:
+            return
+        with self._lock:
+            status = self._board.snapshot(with_runtimes=False)
+            current = self._announcement.payload(self._topics, status.model, [source.name for source in status.sources])
+            removing = home_assistant.without_missing(before, current)
+            if removing is not None:
+                for payload in (removing, current):
+                    client.publish(message.topic, json_bytes(payload), QOS, retain=True)
+
+    def _on_home_assistant_status(self, client: Client, data: object, message: MQTTMessage) -> None:
         if message.payload == home_assistant.BIRTH:
             with self._lock:
                 self._forget()
@@ -71,9 +147,3 @@ class Publisher:
         self._published.clear()
         self._described = None
         self._next_at = 0.0
-
-    def _publish(self, client: Client, payloads: dict[str, bytes]) -> None:
-        for topic, payload in payloads.items():
-            if self._published.get(topic) != payload:
-                client.publish(topic, payload, QOS, retain=True)
-                self._published[topic] = payload

@@ -22,9 +22,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from fer_edge.errors import reason_of
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.secret_files import read_secret
-from fer_edge.settings.service import MqttSettings
+from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.sinks.base import ManagedSink, Pace, report_lost
 from fer_edge.sinks.event_json import encode_json
+from fer_edge.sinks.mqtt.home_assistant import Announcement
 from fer_edge.sinks.mqtt.outbox import Message, Outbox
 from fer_edge.sinks.mqtt.publisher import QOS, Publisher
 from fer_edge.sinks.mqtt.topics import OFFLINE, Topics
@@ -43,7 +44,8 @@ _ACKNOWLEDGE_TIMEOUT_S = 30.0
 _STABLE_S = 20.0
 """A connection that lasted this long was a good one; one that is lost sooner makes the next retry wait longer."""
 _MAX_PACKET_BYTES = 1 << 16
-"""Limit for a packet from the broker. The only message that is subscribed to is Home Assistant's ``online``."""
+"""Limit for a packet from the broker. The largest that is subscribed to is what the device itself has retained."""
+_LOCAL_HOSTS, _ALL_ADDRESSES = ("localhost", "::1"), ("0.0.0.0", "::")
 _CLOSING_RETRY_S = 0.1
 _GOODBYE_S = 1.0
 """Limit for publishing ``offline``, and again for closing the connection."""
@@ -65,8 +67,12 @@ class MqttSink(ManagedSink):
 
     def __init__(self, settings: RuntimeSettings, board: StatusBoard, *, pace: Pace) -> None:
         mqtt, self._pace, self._max_retry_s = settings.mqtt, pace, settings.recovery.retry_max_s
-        self._topics = Topics(mqtt.topic, mqtt.device or device_name(), settings.output.privacy == "aggregate")
-        self._publisher = Publisher(self._topics, board, mqtt.discovery_prefix if mqtt.home_assistant else None)
+        aggregate = settings.output.privacy == "aggregate"
+        self._topics = Topics(mqtt.topic, mqtt.device or device_name(), aggregate, mqtt.confidence_step)
+        announcement = Announcement(mqtt.discovery_prefix, mqtt.area, _page_url(settings.web), mqtt.commands)
+        self._publisher = Publisher(
+            self._topics, board, announcement, announced=mqtt.home_assistant, commands=mqtt.commands
+        )
         host, port = mqtt.host or "", mqtt.broker_port
         self._where = f"{host}:{port}"
         # The same after a restart: a broker that has not noticed the end of the old connection then closes it, and
@@ -302,6 +308,14 @@ class _Client(Client):
         if isinstance(connection, socket.socket):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def _page_url(web: WebSettings) -> str | None:
+    """Return the address of the status page on the network; None if other machines cannot reach it."""
+    if not web.enabled or web.port == 0 or web.host in _LOCAL_HOSTS or web.host.startswith("127."):
+        return None
+    host = socket.gethostname() if web.host in _ALL_ADDRESSES else web.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{web.port}/"
 
 
 def _reason(error: BaseException) -> str:

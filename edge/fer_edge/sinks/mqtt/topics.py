@@ -7,6 +7,7 @@
     <base>/<device>/<source>/events     events of a source
     <base>/<device>/<source>/state      state of a source
     <base>/<device>/<source>/counts     newest counts of a source
+    <base>/<device>/<source>/watch/set  ON or OFF: whether to watch a source, obeyed if it is a camera or stream
 """
 
 from __future__ import annotations
@@ -14,50 +15,69 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fer_edge.sinks.event_json import json_bytes
+from fer_edge.settings.redaction import redacted
 from fer_edge.status import ChipStatus, DaemonStatus, SourceStatus
 from fer_edge.types import UNCERTAIN
 
 ONLINE, OFFLINE = b"online", b"offline"
+WATCH, PAUSE = b"ON", b"OFF"
+"""Payloads of ``watch/set``."""
+MINOR_KEYS = frozenset({"fps", "temperature"})
+"""Keys of states whose changes alone are not worth a message each second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of ``device`` under ``base``. With ``aggregate``, states have no faces and no emotion."""
+    """The topics of ``device`` under ``base``.
+
+    With ``aggregate``, states have no faces and no emotion. ``confidence_step`` is the precision of confidences.
+    """
 
     base: str
     device: str
     aggregate: bool
+    confidence_step: float = 0.01
 
     def of(self, *names: str) -> str:
         """Return the topic with the levels ``names`` below the device."""
         return "/".join((self.base, *map(topic_level, (self.device, *names))))
 
-    def states(self, status: DaemonStatus) -> dict[str, bytes]:
-        """Return the current payload of each state topic."""
-        payloads = {self.of("state"): json_bytes(_device_state(status.sources, status.chip))}
+    def of_all(self, *names: str) -> str:
+        """Return the filter for the topics with the levels ``names`` below any source."""
+        return "/".join((self.base, topic_level(self.device), "+", *names))
+
+    def states(self, status: DaemonStatus) -> dict[str, dict[str, object]]:
+        """Return the current state for each state topic."""
+        states = {self.of("state"): _device_state(status.sources, status.chip)}
         for source in status.sources:
-            payloads[self.of(source.name, "state")] = json_bytes(_source_state(source, aggregate=self.aggregate))
-        return payloads
+            states[self.of(source.name, "state")] = self._source_state(source)
+        return states
+
+    def _source_state(self, source: SourceStatus) -> dict[str, object]:
+        """Return the state of ``source``; emotion and confidence belong to the largest face, probably the nearest."""
+        watching = source.delivers
+        reason = redacted(source.reason) if source.reason else None
+        state: dict[str, object] = {
+            "state": source.state.value,
+            "reason": reason,
+            "fps": round(source.fps) if watching else 0,
+        }
+        if self.aggregate:
+            return state
+        largest = max(source.tracks if watching else (), key=lambda track: track.box.area, default=None)
+        state["faces"] = len(source.tracks) if watching else 0
+        state["emotion"] = None if largest is None else largest.emotion
+        certain = largest is not None and largest.emotion != UNCERTAIN
+        state["confidence"] = self._stepped(largest.confidence) if largest is not None and certain else None
+        return state
+
+    def _stepped(self, confidence: float) -> float:
+        return round(round(confidence / self.confidence_step) * self.confidence_step, 2)
 
 
 def topic_level(name: str) -> str:
     """Return ``name`` as one topic level: separators, wildcards and invalid characters become ``_``."""
     return re.sub(r"[/+#\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]", "_", name).lstrip("$") or "_"
-
-
-def _source_state(source: SourceStatus, *, aggregate: bool) -> dict[str, object]:
-    """Return the state of ``source``; emotion and confidence belong to the largest face, probably the nearest."""
-    watching = source.delivers
-    state: dict[str, object] = {"state": source.state.value, "fps": round(source.fps) if watching else 0}
-    if aggregate:
-        return state
-    largest = max(source.tracks if watching else (), key=lambda track: track.box.area, default=None)
-    state["faces"] = len(source.tracks) if watching else 0
-    state["emotion"] = None if largest is None else largest.emotion
-    certain = largest is not None and largest.emotion != UNCERTAIN
-    state["confidence"] = round(largest.confidence, 2) if largest is not None and certain else None
-    return state
 
 
 def _device_state(sources: tuple[SourceStatus, ...], chip: ChipStatus) -> dict[str, object]:

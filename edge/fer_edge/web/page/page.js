@@ -13,7 +13,7 @@ const STAGES = {
   age: "Capture to result", age_at_event: "Capture to event",
 };
 const STATES = {
-  opening: ["Opening", ""], watching: ["Watching", "good"], dark: ["Dark", ""], stalled: ["Stalled", "bad"], lost: ["Lost", "bad"],
+  opening: ["Opening", ""], watching: ["Watching", "good"], dark: ["Dark", ""], stalled: ["Stalled", "bad"], paused: ["Paused", ""], lost: ["Lost", "bad"],
   ended: ["Ended", ""],
 };
 const DELIVERS = new Set(["watching", "dark"]);
@@ -60,13 +60,14 @@ function putFacts(parent, facts) {
 
 function outageText(source) {
   const since = clock(ago(source.since_s));
-  const words = { lost: "No frames", stalled: "No new frames", opening: "Opening", ended: "Ended" };
+  const words = { lost: "No frames", stalled: "No new frames", opening: "Opening", paused: "Paused", ended: "Ended" };
   return `${words[source.state]} since ${since}, for ${duration(source.since_s)}`;
 }
 
 function outageWhy(source) {
   const tries = source.attempts && source.state === "lost" ? `Tried again ${count(source.attempts)} times.` : "";
-  const reason = source.reason ? `${source.reason.replace(/[.\s]+$/, "")}.` : "";
+  const said = (source.reason || "").replace(/[.\s]+$/, "");
+  const reason = said && !/[?!]$/.test(said) ? `${said}.` : said;
   return [reason, tries].filter(Boolean).join(" ");
 }
 
@@ -139,6 +140,7 @@ function overall(status) {
   if (out) return [`${out} of ${total} cameras out`, out === total ? "bad" : "warn"];
   const isStarting = (source) => source.state === "opening" || (DELIVERS.has(source.state) && source.last_frame_age_s === null);
   if (!status.ready || status.sources.some(isStarting)) return ["Starting", ""];
+  if (total && status.sources.every((source) => source.state === "paused")) return ["Paused", ""];
   if (failing) return [failing === 1 ? "1 output failing" : `${failing} outputs failing`, "warn"];
   return status.healthy ? ["OK", "good"] : ["No frames", "bad"];
 }
