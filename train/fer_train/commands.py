@@ -31,6 +31,7 @@ def _add_data_source(parser: argparse.ArgumentParser) -> None:
 
 def _configure_audit(parser: argparse.ArgumentParser) -> None:
     _add_data_source(parser)
+    parser.add_argument("--data", type=Path, metavar="PATH", help="the same as PATH, as for fer-edge train")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--list", type=Path, metavar="FILE.csv", help="write every finding: kind, split, row, label, group"
