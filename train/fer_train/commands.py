@@ -133,6 +133,11 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         help="begin where a shorter run of the same recipe stood before its rate fell (see loop.cooldown_epochs)",
     )
     beginning.add_argument("--resume", action="store_true", help="go on after the last whole epoch of the run in --out")
+    parser.add_argument(
+        "--allow-other-data",
+        action="store_true",
+        help="with --resume or --from: continue on another data set than before; run.json then names all of them",
+    )
     _add_several(parser)
     _add_search(parser)
 
