@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,6 +205,22 @@ def test_an_archive_without_the_csv_is_refused(tmp_path: Path) -> None:
     for name in ("fer2013.zip", "fer2013.tar.gz"):
         with pytest.raises(InputError, match=r"holds neither fer2013\.csv nor icml_face_data\.csv"):
             read(write_csv(tmp_path / name, b"x", member="about.txt"))
+
+
+@pytest.mark.parametrize("differ", [False, True])
+def test_a_tar_with_two_tables_is_refused_unless_they_are_equal(differ: bool, tmp_path: Path) -> None:
+    text = csv_bytes(mini_rows(**TINY))
+    path = tmp_path / "fer2013.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for folder, data in (("a", text), ("b", csv_bytes(mini_rows(**{**TINY, "per_class": 3})) if differ else text)):
+            member = tarfile.TarInfo(f"{folder}/fer2013.csv")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    if differ:
+        with pytest.raises(InputError, match=r"several different CSV files \(a/fer2013\.csv, b/fer2013\.csv\)"):
+            read(path)
+    else:
+        assert len(read(path).splits["Training"]) == 14
 
 
 def test_the_form_is_told_by_content_and_not_by_name(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ import pytest
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.settings.base import to_table
 from fer_train.config import Recipe, load_recipe
+from fer_train.locks import FileLock, is_held
 from fer_train.run_folder import STUDY
-from fer_train.tune.locks import FileLock, is_held
 from fer_train.tune.report import write_results
 from fer_train.tune.settings import Search, from_table
 from fer_train.tune.study_file import check_same_search, create_study, open_study
@@ -53,7 +53,7 @@ def worker_at(out: Path, search: Search, name: str) -> tuple[TrialQueue, FileLoc
 WORKER = """
 import json, sys
 from pathlib import Path
-from fer_train.tune.locks import FileLock
+from fer_train.locks import FileLock
 from fer_train.tune.settings import from_table
 from fer_train.tune.trials import TrialQueue, WORKERS
 out, name, search = Path(sys.argv[1]), sys.argv[2], from_table(json.loads(sys.argv[3]), "test")
@@ -279,7 +279,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / LOCK
     assert not is_held(path)
     holder = (
-        "import sys; from pathlib import Path; from fer_train.tune.locks import FileLock; "
+        "import sys; from pathlib import Path; from fer_train.locks import FileLock; "
         f"lock = FileLock(Path({str(path)!r})); print(lock.take(), flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

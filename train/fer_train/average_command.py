@@ -11,6 +11,7 @@ from typing import Any
 
 from fer_edge.errors import InputError, ModelError
 from fer_edge.settings.toml_files import read_toml
+from fer_edge.system.messages import printable
 from fer_train.backend import check_packages, load_keras
 from fer_train.config import load_recipe
 from fer_train.dataset import load_data
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fer_train.soup import average_runs
 
     average_runs(arguments.runs, records, dataset, arguments.out)
-    sys.stdout.write(f"{arguments.out / MODEL}\n")
+    sys.stdout.write(f"{printable(str(arguments.out / MODEL))}\n")
     return 0
 
 

@@ -31,6 +31,7 @@ def _add_data_source(parser: argparse.ArgumentParser) -> None:
 
 def _configure_audit(parser: argparse.ArgumentParser) -> None:
     _add_data_source(parser)
+    parser.add_argument("--data", type=Path, metavar="PATH", help="the same as PATH, as for fer-edge train")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--list", type=Path, metavar="FILE.csv", help="write every finding: kind, split, row, label, group"
@@ -132,6 +133,11 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         help="begin where a shorter run of the same recipe stood before its rate fell (see loop.cooldown_epochs)",
     )
     beginning.add_argument("--resume", action="store_true", help="go on after the last whole epoch of the run in --out")
+    parser.add_argument(
+        "--allow-other-data",
+        action="store_true",
+        help="with --resume or --from: continue on another data set than before; run.json then names all of them",
+    )
     _add_several(parser)
     _add_search(parser)
 

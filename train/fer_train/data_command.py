@@ -10,8 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-from fer_edge.errors import InputError, OutputError
+from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.system.files import write_text_atomically
+from fer_edge.system.messages import printable
 from fer_train.audit import Audit, AuditReport, Finding
 from fer_train.dataset import load_dataset
 from fer_train.export import check_export_target, export_class_folders
@@ -21,7 +22,10 @@ from fer_train.samples import TRAINING
 
 def audit(arguments: argparse.Namespace) -> int:
     """Print the audit as tables or JSON, and write every finding where asked; returns 0, faults or not."""
-    dataset = load_dataset(arguments.path, skip_bad_rows=arguments.skip_bad_rows)
+    if arguments.path is not None and arguments.data is not None:
+        raise ConfigError("--data: PATH names the data already; give one of them")
+    path = arguments.data if arguments.path is None else arguments.path
+    dataset = load_dataset(path, skip_bad_rows=arguments.skip_bad_rows)
     result = Audit(dataset)
     report = result.report()
     if arguments.list is not None:
@@ -44,7 +48,7 @@ def export(arguments: argparse.Namespace) -> int:
         splits=arguments.splits,
         force=arguments.force,
     )
-    sys.stdout.write(f"{count} images written to {arguments.out}\n")
+    sys.stdout.write(f"{count} images written to {printable(str(arguments.out))}\n")
     return 0
 
 
@@ -61,7 +65,9 @@ def soft_labels(arguments: argparse.Namespace) -> int:
     probabilities = ask_teachers(models, dataset, arguments.temperature)
     write_soft_labels(arguments.out, probabilities, dataset)
     right = (probabilities.argmax(axis=1) == dataset.splits[TRAINING].labels).mean()
-    sys.stdout.write(f"{arguments.out}: {len(probabilities)} soft labels, {right:.1%} of them name the label\n")
+    sys.stdout.write(
+        f"{printable(str(arguments.out))}: {len(probabilities)} soft labels, {right:.1%} of them name the label\n"
+    )
     return 0
 
 
@@ -87,7 +93,7 @@ def _as_text(report: AuditReport, listed: Path | None) -> str:
     ]
     if listed is not None:
         lines.append(f"every finding is listed in {listed}")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _class_table(report: AuditReport) -> list[str]:
@@ -97,7 +103,9 @@ def _class_table(report: AuditReport) -> list[str]:
     for label in labels:
         counts = [report.classes[split][label] for split in splits]
         share = sum(counts) / report.rows
-        lines.append(f"{label:22}" + "".join(f"{count:>13}" for count in counts) + f"{sum(counts):>10}{share:>9.1%}")
+        lines.append(
+            f"{printable(label):22}" + "".join(f"{count:>13}" for count in counts) + f"{sum(counts):>10}{share:>9.1%}"
+        )
     totals = [sum(report.classes[split].values()) for split in splits]
     lines.append(f"{'all':22}" + "".join(f"{count:>13}" for count in totals) + f"{report.rows:>10}")
     ratios = [report.largest_to_smallest[split] for split in splits]

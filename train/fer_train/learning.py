@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from fer_edge.errors import ConfigError, ModelError
+from fer_edge.errors import CheckFailedError, ConfigError, ModelError
 from fer_train.architectures.architecture import Architecture
 from fer_train.batches import TrainingBatches, TrainingSet
 from fer_train.blocks import LayerKinds
@@ -21,6 +22,19 @@ from fer_train.parallel import Alone
 from fer_train.run_folder import CHECKPOINT
 from fer_train.torch_conv import DirectConv2D
 from fer_train.torch_norm import FusedBatchNormalization
+
+
+class DivergedError(CheckFailedError):
+    """The loss is not finite from a step on; ``epoch`` counts from 1."""
+
+    def __init__(self, epoch: int, step: int | None, loss: float) -> None:
+        """``epoch`` and ``step`` count from 0; ``step`` is None where the loss on PublicTest is not finite."""
+        self.epoch = epoch + 1
+        where = "on PublicTest after its last step" if step is None else f"step {step + 1}"
+        super().__init__(
+            f"epoch {self.epoch}, {where}: the loss is {loss}, which is not finite; nothing of this epoch is kept: "
+            "begin a new run with a lower loop.learning_rate, or look for damaged images"
+        )
 
 
 class Learner:
@@ -36,7 +50,7 @@ class Learner:
     def learn(self, epoch: int, training: TrainingSet) -> dict[str, float]:
         """Train ``epoch`` (from 0); loss and accuracy on the images as they were learned, changed at random.
 
-        Raises ModelError when the run's checkpoint cannot be taken up.
+        Raises ModelError when the run's checkpoint cannot be taken up, DivergedError when the loss is not finite.
         """
         recipe = self._recipe
         self._be_ready_for(epoch)
@@ -46,7 +60,12 @@ class Learner:
         with _progress_bar(len(batches), f"epoch {epoch + 1}/{recipe.loop.epochs}") as bar:
             # shuffle=False: the batches are shuffled images already, and Keras' own order would not survive --resume.
             fitted = self.model.fit(
-                batches, initial_epoch=epoch, epochs=epoch + 1, verbose=0, callbacks=[rate, bar], shuffle=False
+                batches,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                verbose=0,
+                callbacks=[rate, _LossCheck(epoch), bar],
+                shuffle=False,
             )
         self._group.settle(self.model)
         return {"loss": float(fitted.history["loss"][0]), "accuracy": float(fitted.history["accuracy"][0])}
@@ -115,6 +134,24 @@ class _RateSchedule(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         rate = self._loop.rate_at(self._epoch + batch / self._steps)
         self.model.optimizer.learning_rate = rate * self._factor
+
+
+class _LossCheck(keras.callbacks.Callback):  # type: ignore[misc]
+    """Raises DivergedError at the first step whose loss is not finite.
+
+    Keras converts the logs of each step to Python numbers for the other callbacks anyway, so that this waits for no
+    device. The loss there is the mean over the epoch so far, which stays NaN or infinite from the first such step on.
+    With several processes it is the whole batch's, so that all of them stop at the same step.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise DivergedError(self._epoch, batch, loss)
 
 
 def _restore(network: Architecture, model: Any, checkpoint: Path, group: Alone, *, optimizer: bool) -> None:

@@ -6,8 +6,10 @@ Backend-neutral Keras 3 (``KERAS_BACKEND=tensorflow|jax|torch``). ``fer_train.ru
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,20 @@ from fer_train.config import Recipe
 from fer_train.curves import draw_curves
 from fer_train.dataset import PUBLIC_TEST, TRAINING, Dataset, Split, trainable_rows
 from fer_train.keeping import keep, validate
-from fer_train.learning import Learner
+from fer_train.learning import DivergedError, Learner
 from fer_train.parallel import Alone, facts_of
 from fer_train.provenance import git_revision
-from fer_train.run_folder import CURVES, Progress, check_run, open_run, save_epoch
+from fer_train.run_folder import (
+    CURVES,
+    LearnedData,
+    Progress,
+    check_run,
+    complete_epoch,
+    learned_sets,
+    only_writer,
+    open_run,
+    save_epoch,
+)
 from fer_train.teacher import Teacher, teacher_of
 
 log = logging.getLogger(__name__)
@@ -35,6 +47,7 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
     targets: Callable[[int], Float32Array] | None = None,
     resume: bool = False,
     start: Path | None = None,
+    allow_other_data: bool = False,
     group: Alone | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
@@ -44,7 +57,8 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
     the labels. Rows of Training whose pixels also stand in another split are left out. ``resume`` and ``start`` as for
     ``open_run``, which says what is raised. ``group`` is the processes that this one trains with (default: none).
     ``on_epoch`` gets each epoch's line of the history once that is saved; what it raises ends the run there, so that it
-    can be resumed.
+    can be resumed. ``allow_other_data`` goes on with a run that learned another data set so far. Raises DivergedError
+    when the loss is not finite, and OutputError or InputError when ``run`` cannot be written or is in use.
     """
     group = group or Alone()
     revision = git_revision()  # of the code that is about to run, not of what the checkout holds hours later
@@ -55,39 +69,54 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
     network = Architecture(recipe, len(dataset.labels), validation.images.shape[1:])
     last = recipe.loop.epochs - 1
     group.agree(lambda: facts_of(recipe, [training_in(0), training_in(last)], revision))
-    resumed = group.from_first(lambda: check_run(recipe, run, resume=resume, start=start)[0].epoch) > 0
+    data = LearnedData(dataset.name, dataset.rows_sha256, allow_other_data)
+    resumed = group.from_first(lambda: check_run(recipe, run, resume=resume, start=start, data=data)[0].epoch) > 0
     with group.apart():
         network.prepare(dataset.labels, resumed=resumed)
-    progress = Progress(group.from_first(lambda: open_run(recipe, run, resume=resume, start=start).history))
-    if progress.epoch:
-        log.info("resuming after epoch %d", progress.epoch)
-    learner = Learner(recipe, network, run, group)
-    for epoch in range(progress.epoch, recipe.loop.epochs):
-        started = time.monotonic()
-        learned = learner.learn(epoch, training_in(epoch))
+    with ExitStack() as held:
+        # The checks again, now that no other process can change the folder.
+        group.from_first(lambda: held.enter_context(only_writer(run)))
+        progress = Progress(
+            group.from_first(lambda: open_run(recipe, run, resume=resume, start=start, data=data).history)
+        )
+        if progress.epoch:
+            log.info("resuming after epoch %d", progress.epoch)
+            group.from_first(lambda: complete_epoch(run, progress, recipe.loop))
+        learner = Learner(recipe, network, run, group)
+        for epoch in range(progress.epoch, recipe.loop.epochs):
+            started = time.monotonic()
+            learned = learner.learn(epoch, training_in(epoch))
 
-        def validated() -> dict[str, float]:
-            return validate(network.for_validation(group.own_copy(learner.model)), validation)
+            def validated() -> dict[str, float]:
+                return validate(network.for_validation(group.own_copy(learner.model)), validation)
 
-        line = {
-            "epoch": epoch + 1,
-            **learned,
-            **group.from_first(validated),
-            "size": recipe.loop.size_at(epoch),
-            "seconds": round(time.monotonic() - started, 1),
-        }
-        progress.add(line)
+            line = {
+                "epoch": epoch + 1,
+                **learned,
+                **group.from_first(validated),
+                "size": recipe.loop.size_at(epoch),
+                "seconds": round(time.monotonic() - started, 1),
+            }
+            if not math.isfinite(line["val_loss"]):
+                raise DivergedError(epoch, None, line["val_loss"])
+            progress.add(line)
 
-        def saved() -> None:
-            save_epoch(learner.model, run, progress, recipe.loop)
-            draw_curves(progress.history, run / CURVES)
+            def saved() -> None:
+                save_epoch(learner.model, run, progress, recipe.loop)
+                draw_curves(progress.history, run / CURVES)
 
-        group.from_first(saved)
-        _tell(line, recipe.loop.epochs)
-        if on_epoch:
-            on_epoch(line)
-    about = {"git": revision, "processes": group.processes}
-    return Path(group.from_first(lambda: str(keep(recipe, network, dataset, run, progress, training_in(last), about))))
+            group.from_first(saved)
+            _tell(line, recipe.loop.epochs)
+            if on_epoch:
+                on_epoch(line)
+        about: dict[str, Any] = {"git": revision, "processes": group.processes}
+
+        def kept() -> str:
+            sets = learned_sets(run)
+            more = {"datasets": sets} if len(sets) > 1 else {}
+            return str(keep(recipe, network, dataset, run, progress, training_in(last), {**about, **more}))
+
+        return Path(group.from_first(kept))
 
 
 def _tell(line: dict[str, Any], epochs: int) -> None:

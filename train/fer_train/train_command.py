@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_edge.errors import ConfigError
+from fer_edge.errors import ConfigError, InputError
+from fer_edge.system.messages import printable
 from fer_train.backend import check_packages, load_keras
 from fer_train.config import Recipe, load_recipe, with_weights
+from fer_train.locks import is_held
 from fer_train.parallel import Alone, Place, check_coordinator, check_own_name, join
-from fer_train.run_folder import CONFIG, check_run
+from fer_train.run_folder import CONFIG, LOCK, check_run, in_use
 from fer_train.supervised import run_supervised
 
 _WAIT_S = 300.0
@@ -60,6 +62,8 @@ def _train(
     out = _out(arguments, recipe)
     if place is None or place.process == 0:
         check_run(recipe, out, resume=arguments.resume, start=arguments.start)
+        if is_held(out / LOCK):
+            raise InputError(in_use(out))
     check_packages()
     logging.getLogger("fer_train").setLevel(logging.INFO)
     from fer_train.dataset import load_data
@@ -72,9 +76,18 @@ def _train(
     group = make_group()
     from fer_train.train import train
 
-    model = train(recipe, dataset, out, targets=targets, resume=arguments.resume, start=arguments.start, group=group)
+    model = train(
+        recipe,
+        dataset,
+        out,
+        targets=targets,
+        resume=arguments.resume,
+        start=arguments.start,
+        allow_other_data=arguments.allow_other_data,
+        group=group,
+    )
     if group.first:
-        sys.stdout.write(f"{model}\n")
+        sys.stdout.write(f"{printable(str(model))}\n")
     return 0
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -199,6 +200,22 @@ def _create_next_to(path: Path, mode: int) -> Path:
         with suppress(FileExistsError):
             os.close(os.open(path.with_name(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
             return path.with_name(name)
+
+
+def remove_temporary_files(folder: Path, names: Iterable[str]) -> None:
+    """Delete what killed writers of the files ``names`` in ``folder`` left. The caller must be their only writer.
+
+    Files that cannot be deleted stay.
+    """
+    patterns = [
+        rf"\.{re.escape(Path(name).name[:40])}\.[0-9a-f]{{8}}\.tmp{re.escape(Path(name).suffix[:8])}" for name in names
+    ]
+    ours = re.compile("|".join(patterns))
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if ours.fullmatch(path.name):
+                with suppress(OSError):
+                    path.unlink()
 
 
 class PendingFile:

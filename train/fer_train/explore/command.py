@@ -11,6 +11,7 @@ from typing import Any
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.system.files import write_bytes_atomically, write_text_atomically
+from fer_edge.system.messages import printable
 from fer_train.config import Recipe, load_recipe
 from fer_train.dataset import Dataset, load_data, load_dataset
 from fer_train.explore import page
@@ -38,7 +39,7 @@ def explore(arguments: argparse.Namespace) -> int:
     pictures = list(draw_survey(found)) + ([] if shown is None else list(draw_augmentation(shown, dataset)))
     drawn = [(picture.name, picture.heading, picture.text, _png(picture.figure)) for picture in pictures]
     _write(out, {f"{name}.png": png for name, _, _, png in drawn}, _near_csv(found), page.to_html(found, drawn))
-    sys.stdout.write("".join(f"{line}\n" for line in (*page.findings(found), str(out / PAGE))))
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in (*page.findings(found), str(out / PAGE))))
     return 0
 
 

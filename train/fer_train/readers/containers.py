@@ -6,17 +6,19 @@ The kind is told by the first bytes, not by the name, so that a renamed file sti
 from __future__ import annotations
 
 import gzip
+import hashlib
 import lzma
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol
 
 from fer_edge.errors import InputError
+from fer_edge.system.messages import printable
 
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv")
 
@@ -75,6 +77,7 @@ def _decompressed(raw: BinaryIO, path: Path, stack: ExitStack) -> LineSource:
         return _zip_member(stack.enter_context(zipfile.ZipFile(raw)), path, stack)
     if magic.startswith(b"\x1f\x8b"):
         if _holds_tar(raw):
+            _check_one_csv(raw, path)
             return _tar_member(stack.enter_context(tarfile.open(fileobj=raw, mode="r|gz")), path)
         return stack.enter_context(gzip.open(raw))
     return raw
@@ -92,7 +95,33 @@ def _zip_member(archive: zipfile.ZipFile, path: Path, stack: ExitStack) -> LineS
     known = [name for name in csv_members if PurePosixPath(name).name in CSV_NAMES]
     if not known and len(csv_members) != 1:
         raise InputError(f"{path}: holds neither {' nor '.join(CSV_NAMES)}")
+    if len(known) > 1:
+        _check_equal([(name, _digest(stack.enter_context(archive.open(name)))) for name in known], path)
     return stack.enter_context(archive.open((known or csv_members)[0]))
+
+
+def _check_one_csv(raw: BinaryIO, path: Path) -> None:
+    """Raise InputError for a tar with several known CSVs that differ; which one is meant is not ours to choose."""
+    found = []
+    # The reader reports damage, with the line where it begins.
+    with suppress(*DAMAGE_ERRORS), tarfile.open(fileobj=raw, mode="r|gz") as archive:
+        for member in archive:
+            if member.isfile() and PurePosixPath(member.name).name in CSV_NAMES:
+                lines = archive.extractfile(member)
+                if lines is not None:
+                    found.append((member.name, _digest(lines)))
+    _check_equal(found, path)
+    raw.seek(0)
+
+
+def _check_equal(members: list[tuple[str, bytes]], path: Path) -> None:
+    if len({digest for _, digest in members}) > 1:
+        names = ", ".join(printable(name) for name, _ in members)
+        raise InputError(f"{path}: holds several different CSV files ({names}); unpack the one you mean")
+
+
+def _digest(stream: IO[bytes]) -> bytes:
+    return hashlib.file_digest(stream, "sha256").digest()  # type: ignore[arg-type]
 
 
 def _tar_member(archive: tarfile.TarFile, path: Path) -> LineSource:

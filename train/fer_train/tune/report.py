@@ -13,6 +13,7 @@ from typing import Any
 from fer_edge.settings.base import to_table
 from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import write_bytes_atomically, write_text_atomically
+from fer_edge.system.messages import printable
 from fer_train.run_folder import STUDY
 from fer_train.tune.picture import draw
 from fer_train.tune.settings import Search, Values
@@ -57,7 +58,7 @@ class Found:
         """The end of the command: counts, the best and its settings, and where they are."""
         lines = [self.counts()]
         if self.best is None:
-            return f"{lines[0]}\nno trial was completed{self._last_reason()}\n"
+            return f"{lines[0]}\n{printable(f'no trial was completed{self._last_reason()}')}\n"
         lines.append(f"best: {self.headline()}")
         width = max(map(len, self.best.values))
         for key, value in self.best.values.items():
@@ -68,7 +69,7 @@ class Found:
             lines.append(f"the recipe as it is: trial 1, {own.value:.4f}")
         if not self.importance:
             lines.append(f"(the importance of settings is told from {_ENOUGH} completed trials on)")
-        return "\n".join([*lines, str(self.out / BEST)]) + "\n"
+        return "".join(f"{printable(line)}\n" for line in (*lines, str(self.out / BEST)))
 
     def counts(self) -> str:
         """How many trials, and what became of them."""

@@ -27,9 +27,9 @@ from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
 from fer_train.config import Recipe
 from fer_train.dataset import Dataset, load_data
+from fer_train.locks import FileLock, alone
 from fer_train.run_folder import CONFIG, check_run
 from fer_train.targets import training_targets
-from fer_train.tune.locks import FileLock, alone
 from fer_train.tune.settings import Search, from_table
 from fer_train.tune.trials import LOCK, WORKERS, Claim, TrialQueue
 
@@ -139,6 +139,7 @@ def _train(
 ) -> float:
     """The best epoch's metric. Raises _EndTrial for a trial that is pruned or diverged."""
     keras = load_keras()  # not before there is a trial: it takes seconds
+    from fer_train.learning import DivergedError
     from fer_train.train import train
 
     # Of the trial before: its graph is a hundred megabytes, and its layers would lend their names to ours.
@@ -160,7 +161,11 @@ def _train(
     if resume:
         for line in check_run(recipe, claim.folder, resume=True, start=None)[0].history:
             look(line)
-    train(recipe, dataset, claim.folder, targets=targets, resume=resume, on_epoch=look)
+    try:
+        train(recipe, dataset, claim.folder, targets=targets, resume=resume, on_epoch=look)
+    except DivergedError as error:
+        queue.report(claim, error.epoch, math.nan)
+        raise _EndTrial(f"diverged in epoch {error.epoch}") from None
     return max(reached) if metric == "accuracy" else min(reached)
 
 
