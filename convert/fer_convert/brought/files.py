@@ -169,7 +169,8 @@ def _image(path: Path, shape: Any) -> tuple[int | None, int | None, int]:
             f"{path}: takes {tuple(shape)}; wanted images with one channel or three, (N, height, width, 1 or 3)"
         )
     if shape[0] is not None:
-        raise ModelError(f"{path}: takes {shape[0]} images at once; wanted any number of them")
+        images = "1 image" if shape[0] == 1 else f"{shape[0]} images"
+        raise ModelError(f"{path}: takes exactly {images} at once; save it with None as its number of images")
     return shape[1], shape[2], shape[3]
 
 

@@ -83,6 +83,7 @@ def freeze(function: Any, shape: tuple[int, int, int]) -> FrozenGraph:
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     definition = frozen.graph.as_graph_def()
     _check_pure(definition)
+    _remove_control_edges(definition)
     precision = widen(definition)
     given = [tensor for tensor in frozen.inputs if tensor.dtype.name != "resource"]
     last = frozen.outputs[0].op
@@ -131,6 +132,14 @@ def _check_pure(definition: Any) -> None:
             raise ModelError(
                 "is quantized already: it multiplies integers; bring the model as it was before (before model.quantize)"
             )
+
+
+def _remove_control_edges(definition: Any) -> None:
+    """Remove the inputs that only order operators, since none has effects: constants depend on the image by them."""
+    for node in nodes_of(definition):
+        data = [name for name in node.input if not name.startswith("^")]
+        del node.input[:]
+        node.input.extend(data)
 
 
 def own_scaling(graph: FrozenGraph) -> tuple[float, float] | None:
