@@ -17,7 +17,7 @@ from fer_edge.errors import InputError, ModelError
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.model.quantization import softmax
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.dataset import Dataset, leak_free_test
+from fer_train.dataset import Dataset, distinct_test, leak_free_test
 from fer_train.ferplus import load_votes, majority_labels
 
 
@@ -50,11 +50,13 @@ class Evaluation:
 class Yardsticks:
     """What else than its labels a split is measured by.
 
-    ``leak_free`` int64 [K] are the rows to count when no image may stand elsewhere too, ``majority`` int64 [N] the
+    ``leak_free`` int64 [K] are the rows to count when no image may stand elsewhere too, ``distinct`` int64 [L] those
+    when none may nearly stand in Training either, ``majority`` int64 [N] the
     label that FER+'s raters gave each image most often (-1: none; None: there are no votes).
     """
 
     leak_free: IntArray
+    distinct: IntArray
     majority: IntArray | None
 
 
@@ -146,7 +148,7 @@ def measure_accuracy(
     ``votes`` are FER+'s, as ``ferplus_votes`` gives them; without them there is no accuracy by FER+.
     """
     majority = None if votes is None else majority_labels(votes[split], dataset.labels)
-    yardsticks = Yardsticks(leak_free_test(dataset, split), majority)
+    yardsticks = Yardsticks(leak_free_test(dataset, split), distinct_test(dataset, split), majority)
     found = {}
     for name in variants:
         with BundleRunner(bundle, name) as runner:
@@ -187,6 +189,7 @@ def compare(evaluation: Evaluation, reference: Evaluation | None, yardsticks: Ya
         confusion=tuple(tuple(row) for row in evaluation.confusion.tolist()),
         reliability=_reliability(evaluation),
         right=to_hex(right),
+        distinct=share(right[yardsticks.distinct]),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from fer_bench import output, plots
 from fer_bench.accuracy import Evaluation, evaluate, split_of
+from fer_bench.metrics import macro_f1
 from fer_bench.runners import open_runner
 from fer_bench.tables import percent, text_table
 from fer_edge.errors import InputError
@@ -52,6 +53,7 @@ def to_table(evaluation: Evaluation, dataset: Dataset) -> dict[str, Any]:
         "accuracy": evaluation.accuracy,
         "interval": list(evaluation.interval),
         "balanced_accuracy": evaluation.balanced_accuracy,
+        "macro_f1": macro_f1(evaluation.confusion),
         "ece": evaluation.ece,
         "temperature": evaluation.temperature,
         "classes": [
@@ -77,6 +79,7 @@ def to_text(evaluation: Evaluation) -> str:
         f"accuracy           {percent(evaluation.accuracy, 2)} %  (95 % interval {percent(low)}–{percent(high)}; "
         f"{evaluation.correct} of {evaluation.n} images)\n"
         f"balanced accuracy  {percent(evaluation.balanced_accuracy, 2)} %\n"
+        f"macro-F1           {percent(macro_f1(evaluation.confusion), 2)} %\n"
         f"calibration error  {percent(evaluation.ece, 2)} %  (ECE, at temperature {evaluation.temperature:.3f})\n\n"
         + text_table(["class", "precision %", "recall %", "F1 %", "support"], scores)
         + "\n"

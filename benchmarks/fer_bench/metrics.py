@@ -80,6 +80,14 @@ def balanced_accuracy(scores: tuple[ClassScore, ...]) -> float:
     return float(np.mean(recalls))
 
 
+def macro_f1(confusion: npt.ArrayLike) -> float:
+    """Mean F1 over the classes that occur, or are named, in ``confusion`` (rows: true); 0 for an empty one."""
+    counts = np.asarray(confusion, dtype=np.float64)
+    both = counts.sum(axis=0) + counts.sum(axis=1)
+    scores = 2 * counts.diagonal()[both > 0] / both[both > 0]
+    return float(scores.mean()) if len(scores) else 0.0
+
+
 def reliability_bins(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = ECE_BINS) -> ReliabilityBins:
     """Samples sorted by the confidence of their top class into ``bins`` equal-width bins ((low, high])."""
     scores = np.asarray(probabilities, dtype=np.float64)
@@ -153,7 +161,8 @@ def mcnemar_p(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> float:
     if only_first + only_second == 0:
         return 1.0
     table = [[int(np.sum(first & second)), only_first], [only_second, int(np.sum(~first & ~second))]]
-    return float(require("statsmodels.stats.contingency_tables").mcnemar(table, exact=True).pvalue)
+    # The doubled tail of the binomial exceeds 1 where both were right equally often.
+    return min(1.0, float(require("statsmodels.stats.contingency_tables").mcnemar(table, exact=True).pvalue))
 
 
 def accuracy_change_interval(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import structs
 
+from fer_bench.metrics import macro_f1
 from fer_bench.pipeline import report as pipeline_report
 from fer_bench.results import (
     FORMAT,
@@ -29,9 +30,13 @@ _MIN_RUNS = 1000
 _ACCURACY_COLUMNS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
     ("top-1 % (95 %)", lambda found: f"{percent(found.accuracy, 2)} ({percent(found.low)}–{percent(found.high)})"),
     ("leak-free", lambda found: _or_none(found.leak_free, lambda part: percent(part.accuracy, 2))),
+    ("distinct", lambda found: _or_none(found.distinct, lambda part: percent(part.accuracy, 2))),
     ("FER+", lambda found: _or_none(found.ferplus, lambda part: percent(part.accuracy, 2))),
     ("balanced", lambda found: percent(found.balanced_accuracy, 2)),
+    ("macro-F1", lambda found: percent(macro_f1(found.confusion), 2)),
     ("ECE", lambda found: percent(found.ece, 2)),
+)
+_CHANGE_COLUMNS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
     ("agrees", lambda found: _or_none(found.agreement, lambda share: percent(share, 2))),
     ("McNemar p", lambda found: _or_none(found.mcnemar_p, _p_value)),
 )
@@ -81,8 +86,11 @@ def to_markdown(report: BenchmarkReport) -> str:
 def tables(report: BenchmarkReport) -> list[Table]:
     """What was measured, a table for each kind."""
     measured = any(row.accuracy for row in report.results)
+    compared = any(result.agreement is not None for row in report.results for result in row.accuracy)
     return [
-        *([_accuracies(report), _recalls(report)] if measured else []),
+        *([_accuracies(report, _ACCURACY_COLUMNS, "Accuracy")] if measured else []),
+        *([_accuracies(report, _CHANGE_COLUMNS, "Against float32")] if compared else []),
+        *([_recalls(report)] if measured else []),
         *(
             [
                 _configurations(report, _LATENCY_COLUMNS, "Latency of one image"),
@@ -97,19 +105,21 @@ def tables(report: BenchmarkReport) -> list[Table]:
     ]
 
 
-def _accuracies(report: BenchmarkReport) -> Table:
+def _accuracies(
+    report: BenchmarkReport, kinds: tuple[tuple[str, Callable[[AccuracyResult], str]], ...], title: str
+) -> Table:
     """A row for each variant on each split; a column that nothing was measured for is left out."""
     found = [(split, row.variant, _on(row, split)) for split in _splits(report) for row in report.results]
     columns = [
         (name, cells)
-        for name, cell in _ACCURACY_COLUMNS
+        for name, cell in kinds
         if set(cells := [_or_none(result, cell) for _, _, result in found]) != {_NONE}
     ]
     return Table(
         ["split", "variant", *(name for name, _ in columns)],
         [[split, variant, *(cells[i] for _, cells in columns)] for i, (split, variant, _) in enumerate(found)],
         names=2,
-        title="Accuracy",
+        title=title,
     )
 
 
@@ -234,10 +244,15 @@ def _accuracy_notes(report: BenchmarkReport, dataset: str) -> list[str]:
     lines = []
     for split, result in found.items():
         leak_free = 0 if result.leak_free is None else result.leak_free.n
+        distinct = "" if result.distinct is None else f", {result.distinct.n} distinct"
         voted = "" if result.ferplus is None else f", {result.ferplus.n} with a FER+ majority"
-        lines.append(f"{split} of {dataset}: {result.n} images, {leak_free} leak-free{voted}")
+        lines.append(f"{split} of {dataset}: {result.n} images, {leak_free} leak-free{distinct}{voted}")
     lines.append(f"top-1: Wilson's 95 % interval; ECE: 15 bins at temperature {report.bundle.temperature:.3f}")
-    lines.append("leak-free: top-1 on the images that stand in no other split, each counted once")
+    lines.append("leak-free: top-1 without exact duplicates in other splits, each image counted once")
+    if any(result.distinct for result in found.values()):
+        lines.append(
+            "distinct: leak-free, and without near duplicates in Training (correlation 0.98 at 12 x 12 pixels)"
+        )
     if any(result.ferplus for result in found.values()):
         lines.append("FER+: share of the images named as its raters named them most often")
     if any(result.agreement is not None for row in report.results for result in row.accuracy):

@@ -57,8 +57,10 @@ class AccuracyResult(Section, frozen=True):
     itself, and where there is none).
 
     Shares are 0..1; ``low`` and ``high`` bound the 95 % interval; ``ece`` is at the manifest's ``temperature``.
-    ``leak_free`` is over the images that stand in no other split, each once; ``ferplus`` goes by the majority of
-    the FER+ votes in place of the label, over the images that have one; None where there is no such image, or no vote.
+    ``leak_free`` is over the images without an exact duplicate in another split, each once; ``distinct`` over those of
+    them without a near duplicate in Training either (None in reports from before it was measured); ``ferplus`` goes by
+    the majority of the FER+ votes in place of the label, over the images that have one; None where there is no such
+    image, or no vote.
 
     ``confusion`` counts images, true labels down, predictions across. ``right`` says image by image, in the split's
     order, which are named right, as hexadecimal digits of ``n`` bits, the first image first: two reports on the same
@@ -82,6 +84,7 @@ class AccuracyResult(Section, frozen=True):
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[ReliabilityBin, ...]
     right: str
+    distinct: ShareResult | None = None
 
 
 class LatencyRow(Section, frozen=True):

@@ -135,13 +135,16 @@ def rows_of(markdown: str) -> list[list[str]]:
 
 def test_markdown_rows():
     rows = rows_of(to_markdown(report()))
-    names = ["split", "variant", "top-1 % (95 %)", "leak-free", "FER+", "balanced", "ECE", "agrees", "McNemar p"]
+    names = ["split", "variant", "top-1 % (95 %)", "leak-free", "distinct", "FER+", "balanced", "macro-F1", "ECE"]
     assert rows[0] == names
     assert rows[1] == [*["---"] * 2, *["---:"] * 7]
     assert rows[2:4] == [
-        ["PublicTest", "float32", "65.00 (62.0–68.0)", "60.00", "70.53", "55.00", "2.00", "-", "-"],
-        ["PublicTest", "int8", "64.80 (61.8–67.8)", "59.78", "70.32", "54.80", "2.00", "98.10", "< 0.001"],
+        ["PublicTest", "float32", "65.00 (62.0–68.0)", "60.00", "60.23", "70.53", "55.00", "64.91", "2.00"],
+        ["PublicTest", "int8", "64.80 (61.8–67.8)", "59.78", "60.00", "70.32", "54.80", "64.72", "2.00"],
     ]
+    assert rows[4] == ["split", "variant", "agrees", "McNemar p"]
+    assert rows[6:8] == [["PublicTest", "float32", "-", "-"], ["PublicTest", "int8", "98.10", "< 0.001"]]
+    del rows[4:8]
     assert rows[4] == ["split", "recall % of", "images", "float32", "int8"]
     assert rows[6:8] == [
         ["PublicTest", "sad", "600", "58.3", "58.0 (-0.3)"],
@@ -195,17 +198,17 @@ def test_a_terminal_of_100_columns_takes_it():
         for name, told in (("float32", ()), ("float16", (1.0, 1.0)), ("int16x8", (0.99, 0.0001)), ("int8", (0.98, 0.5)))
     ]
     text = to_text(BenchmarkReport(HOST, BUNDLE, tuple(variants), DatasetInfo("fer2013", "c" * 64)))
-    assert "PrivateTest of fer2013: 1000 images, 900 leak-free, 950 with a FER+ majority" in text
+    assert "PrivateTest of fer2013: 1000 images, 900 leak-free, 880 distinct, 950 with a FER+ majority" in text
     assert max(map(len, text.splitlines())) <= 100
 
 
 def test_what_no_image_was_there_for_is_a_dash_or_left_out():
     measured = accuracy("PublicTest", 0.65)
     empty = ClassRecall("happy", 0, 0, None, None)
-    bare = structs.replace(measured, leak_free=None, ferplus=None, classes=(measured.classes[0], empty))
+    bare = structs.replace(measured, leak_free=None, distinct=None, ferplus=None, classes=(measured.classes[0], empty))
     found = BenchmarkReport(HOST, BUNDLE, (VariantResult("int8", 9, "d" * 64, (bare,)),), DatasetInfo("x", "c" * 64))
     rows = rows_of(to_markdown(found))
-    assert rows[0] == ["split", "variant", "top-1 % (95 %)", "balanced", "ECE"]
+    assert rows[0] == ["split", "variant", "top-1 % (95 %)", "balanced", "macro-F1", "ECE"]
     assert ["PublicTest", "happy", "0", "-"] in rows
     text = to_text(found)
     assert "PublicTest of x: 1000 images, 0 leak-free\n" in text

@@ -78,6 +78,28 @@ def test_fer_edge_may_be_shown_alone_and_with_other_settings(mini: Path, tmp_pat
     assert len(found["settings"]["config"]) == 64
 
 
+def test_private_test_is_shown_only_after_public_test_was_with_the_same_code(mini: Path, tmp_path: Path) -> None:
+    words = (*BRIEF, "--data", mini, "--kinds", "empty", "--baseline-every", 0)
+    final = (*words, "--final")
+    assert_one_line(fer_edge(*final, cwd=tmp_path), 2, "--public FILE")
+    done = fer_edge(*words, "--json", "public.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = fer_edge(*final, "--public", "public.json", "--json", "final.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert section((tmp_path / "final.json").read_text())["cast"]["split"] == "PrivateTest"
+    public = json.loads((tmp_path / "public.json").read_text())
+    public["sequence"]["code_sha256"] = "0" * 64
+    (tmp_path / "older.json").write_text(json.dumps(public))
+    (tmp_path / "own.toml").write_text("[tracking]\nmin_hits = 1\n")
+    for given, said in (
+        (("--public", "older.json"), "older.json: the runtime's code has changed since"),
+        (("--public", "final.json"), "final.json: is no report of bench sequence on PublicTest"),
+        (("--public", "public.json", "--config", "own.toml"), "public.json: is of other settings or kinds"),
+        (("--public", "gone.json"), "gone.json"),
+    ):
+        assert_one_line(fer_edge(*final, *given, cwd=tmp_path), 2, said)
+
+
 def test_what_cannot_be_shown_is_told_in_one_line(mini: Path, tmp_path: Path) -> None:
     def refused(code: int, part: str, *words: object) -> None:
         assert_one_line(fer_edge("bench", "sequence", *words, cwd=tmp_path), code, part)

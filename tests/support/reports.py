@@ -68,6 +68,7 @@ def accuracy(split: str, share: float, agreement: float | None = None, p: float 
         confusion=((right - 300, 900 - right), (100, 300)),
         reliability=(ReliabilityBin(0, 0.0, 0.0), ReliabilityBin(1000, 0.7, share)),
         right=to_hex(np.arange(1000) < right),
+        distinct=ShareResult(880, right - 120, (right - 120) / 880, 0.5, 0.7),
     )
 
 

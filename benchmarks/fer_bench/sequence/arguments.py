@@ -26,7 +26,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--final",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="show PrivateTest's faces: for a number to publish, never to choose by",
+        help="show PrivateTest's faces: for a number to publish, never to choose by; needs --public",
+    )
+    parser.add_argument(
+        "--public", type=Path, metavar="FILE", help="with --final: the report of the same code on PublicTest"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write sequence.json, sequence.md and plots into DIR")
     parser.add_argument("--config", type=Path, metavar="F", help="settings of FER-Edge, as `run` takes them")

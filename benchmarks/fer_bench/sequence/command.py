@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+import fer_edge
 from fer_bench import output, report
 from fer_bench.accuracy import ferplus_votes, split_of
 from fer_bench.bench_command import bundle_path, deliver, describe_bundle, variant_results
@@ -16,7 +17,7 @@ from fer_bench.extras import require
 from fer_bench.host import describe_host
 from fer_bench.page import write_charts
 from fer_bench.pipeline.scenes import FPS
-from fer_bench.results import BenchmarkReport
+from fer_bench.results import BenchmarkReport, load_report
 from fer_bench.runners import default_variant
 from fer_bench.sequence.cast import Cast
 from fer_bench.sequence.costs import measure_costs
@@ -67,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
         _fingerprint(runtime),
         None if arguments.yunet is None else read_model(arguments.yunet).sha256,
     )
+    if arguments.final:
+        _check_was_measured(arguments.public, settings)
     dataset = load_dataset(arguments.data)
     split = PRIVATE_TEST if arguments.final else PUBLIC_TEST
     split_of(dataset, split)
@@ -108,6 +111,7 @@ def measure_sequences(
         results,
         stages,
         cells,
+        _code_sha256(),
     )
 
 
@@ -131,6 +135,31 @@ def _fingerprint(runtime: RuntimeSettings) -> str | None:
     if runtime == RuntimeSettings():
         return None
     return hashlib.sha256(dump_toml(to_table(runtime)).encode()).hexdigest()
+
+
+def _check_was_measured(public: Path | None, settings: SequenceSettings) -> None:
+    """Refuse PrivateTest unless ``public``, a report on PublicTest, is of the same code and settings.
+
+    Whoever changes the schedule and looks at PrivateTest would choose by it.
+    """
+    if public is None:
+        raise InputError(f"--final shows {PRIVATE_TEST}: give --public FILE, the report of this code on {PUBLIC_TEST}")
+    section = load_report(public).sequence
+    if section is None or section.cast.split != PUBLIC_TEST:
+        raise InputError(f"{public}: is no report of bench sequence on {PUBLIC_TEST}")
+    if section.code_sha256 != _code_sha256():
+        raise InputError(
+            f"{public}: the runtime's code has changed since: measure {PUBLIC_TEST} again, without --final"
+        )
+    if (section.settings.config, section.settings.kinds) != (settings.config, settings.kinds):
+        raise InputError(f"{public}: is of other settings or kinds: measure {PUBLIC_TEST} again, without --final")
+
+
+def _code_sha256() -> str:
+    """Return the hash of the code that decides what is found: the stages, the pipeline and their settings."""
+    package = Path(fer_edge.__file__).parent
+    files = [*sorted((package / "stages").rglob("*.py")), package / "pipeline.py", package / "settings" / "pipeline.py"]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _kinds(given: list[str] | None) -> tuple[str, ...]:

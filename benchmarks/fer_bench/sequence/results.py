@@ -157,13 +157,14 @@ class CostCell(Section, frozen=True):
 
 
 class SequenceSection(Section, frozen=True):
-    """One run over all sequences."""
+    """One run over all sequences; ``code_sha256`` is of the code that decides what is found."""
 
     settings: SequenceSettings
     cast: CastInfo
     results: tuple[KindResult, ...]
     stages: tuple[StageShare, ...]
     costs: tuple[CostCell, ...]
+    code_sha256: str | None = None
 
 
 def total(results: Iterable[KindResult], system: str) -> Score:
