@@ -40,8 +40,8 @@ def open_stream(uri: str, settings: SourceSettings, name: str) -> Unopened | Non
     return Unopened(partial(_connect, uri, settings, name))
 
 
-def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | VideoFileSource:
-    """Return the open stream, or a VideoFileSource for a video of finite length on an HTTP server.
+def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | WebVideoSource:
+    """Return the open stream, or a WebVideoSource for a video of finite length on an HTTP server.
 
     Raises:
         SourceLostError: if nothing readable arrives within ``settings.timeout_s``.
@@ -50,7 +50,7 @@ def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | Vi
     capture = _open(uri, settings)
     has_end = not uri.lower().startswith("rtsp") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
     if has_end:
-        return VideoFileSource(capture, redacted(uri), settings, name, SourceLostError)
+        return WebVideoSource(capture, redacted(uri), settings, name)
     return StreamSource(capture, redacted(uri), settings, name)
 
 
@@ -131,3 +131,9 @@ class StreamSource(CaptureSource):
             reason = f"no data for {now - began:.1f} s" if silent else "the server closed it or is gone"
             raise SourceLostError(f"{self._display_name}: the stream stopped: {reason}")
         return self._frame(now, gray)
+
+
+class WebVideoSource(VideoFileSource):
+    """An open video of finite length on a web server, which can be gone like a stream."""
+
+    error_type = SourceLostError
