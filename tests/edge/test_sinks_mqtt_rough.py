@@ -6,12 +6,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from fer_edge.doctor.checks import Verdict
+from fer_edge.doctor.network import check_broker
 from fer_edge.sinks import open_sinks
+from fer_edge.sinks.mqtt.client import MAX_PACKET_BYTES
 from fer_edge.status import StatusBoard
 from support.events import numbered
+from support.findings import assert_found, context_of
 from support.mosquitto import settings_for, status_of
 from support.waiting import wait_for
 
@@ -33,8 +38,8 @@ def packet(kind: int, length: int) -> bytes:
 class RoughBroker:
     """Accepts every connection, and then sends what ``pieces`` gives; ``sent`` counts the bytes of each connection."""
 
-    def __init__(self, pieces: Callable[[], Iterator[bytes]]) -> None:
-        self._pieces = pieces
+    def __init__(self, pieces: Callable[[], Iterator[bytes]], hello: bytes) -> None:
+        self._pieces, self._hello = pieces, hello
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.sent: list[int] = []
@@ -51,15 +56,15 @@ class RoughBroker:
                     self.sent.append(0)
                     connection.settimeout(10)
                     connection.recv(4096)
-                    connection.sendall(CONNACK)
+                    connection.sendall(self._hello)
                     for piece in self._pieces():
                         connection.sendall(piece)
                         self.sent[-1] += len(piece)
 
 
 @contextmanager
-def rough_broker(pieces: Callable[[], Iterator[bytes]]) -> Iterator[RoughBroker]:
-    broker = RoughBroker(pieces)
+def rough_broker(pieces: Callable[[], Iterator[bytes]], hello: bytes = CONNACK) -> Iterator[RoughBroker]:
+    broker = RoughBroker(pieces, hello)
     try:
         yield broker
     finally:
@@ -109,3 +114,11 @@ def test_what_home_assistant_sends_is_taken() -> None:
         wait_for(lambda: status_of(board).working)
         wait_for(lambda: broker.sent and broker.sent[0] > 65536)
         assert status_of(board).working and len(broker.sent) == 1
+
+
+def test_doctor_refuses_a_large_packet_too(tmp_path: Path) -> None:
+    with rough_broker(one_of_200_mib, hello=b"") as broker:
+        context = context_of(tmp_path, f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n', timeout_s=20.0)
+        says = f"the broker sends a packet of {200 * MIB} bytes; up to {MAX_PACKET_BYTES} are accepted"
+        assert_found(check_broker(context), Verdict.BAD, says)
+        assert broker.sent[0] < 16 * MIB, "what the sockets hold, but not all of it"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from fer_edge.doctor.checks import Context, Finding, bad, ok, skipped, warn
 from fer_edge.errors import FerEdgeError, install_command, reason_of
-from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret, read_token
+from fer_edge.settings.secret_files import is_for_the_service_alone, read_token
 from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.system.extras import missing_packages
 
@@ -34,7 +34,7 @@ def check_broker(context: Context) -> Finding:
             return ok(f"{where} accepts connections; login not tested: only the service can read the password")
         answer = _log_in(settings, port, context.timeout_s)
     except FerEdgeError as error:
-        return bad(str(error), "see the check 'secrets'")
+        return bad(str(error), "correct the setting; see also the check 'secrets'")
     except (OSError, ValueError) as error:
         return bad(f"{where}: {_describe(error)}", f"nc -vz {settings.host} {port}; is the broker running?")
     return _login_finding(answer, where)
@@ -51,8 +51,9 @@ def _login_finding(answer: str | None, where: str) -> Finding:
 
 def _log_in(settings: MqttSettings, port: int, timeout_s: float) -> str | None:
     """Log in and return the broker's answer as worded by paho; None on timeout. Raises OSError, FerEdgeError."""
-    from paho.mqtt import client as mqtt
-    from paho.mqtt.enums import CallbackAPIVersion
+    from paho.mqtt.enums import MQTTErrorCode
+
+    from fer_edge.sinks.mqtt.client import LimitedClient
 
     answers: list[str] = []
 
@@ -60,21 +61,15 @@ def _log_in(settings: MqttSettings, port: int, timeout_s: float) -> str | None:
         answers.append(str(reason))
 
     # A unique client id: a broker disconnects the older of two clients with the same id.
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"fer-edge-doctor-{time.time_ns() % 10**9}")
+    client = LimitedClient(settings, f"fer-edge-doctor-{time.time_ns() % 10**9}", timeout_s)
     client.on_connect = connected
-    client.connect_timeout = timeout_s
-    if settings.username is not None:
-        password = settings.password_file and read_secret(settings.password_file, "mqtt.password_file")
-        client.username_pw_set(settings.username, password)
-    if settings.tls:
-        client.tls_set(settings.ca_file, settings.cert_file, settings.key_file)
     until = time.monotonic() + timeout_s
     assert settings.host is not None
     client.connect(settings.host, port, keepalive=max(5, round(timeout_s)))
-    while not answers and time.monotonic() < until and client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
+    while not answers and time.monotonic() < until and client.loop(0.1) == MQTTErrorCode.MQTT_ERR_SUCCESS:
         pass
     client.disconnect()
-    return answers[0] if answers else None
+    return answers[0] if answers else client.cause
 
 
 def check_webhook(context: Context) -> Finding:

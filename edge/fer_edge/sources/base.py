@@ -65,17 +65,12 @@ class CaptureSource(NumberedSource):
     ``settings.fps`` or ``DEFAULT_FPS``.
     """
 
-    def __init__(
-        self,
-        capture: cv2.VideoCapture,
-        display_name: str,
-        settings: SourceSettings,
-        name: str,
-        error_type: type[FerEdgeError] = SourceLostError,
-    ) -> None:
+    error_type: type[FerEdgeError] = SourceLostError
+
+    def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
         self.name = name
         self._capture, self._display_name = capture, display_name
-        self._error_type, self._max_pixels = error_type, settings.max_pixels
+        self._max_pixels = settings.max_pixels
         try:
             self._check_size(capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         except FerEdgeError:
@@ -128,7 +123,7 @@ class CaptureSource(NumberedSource):
     def _check_size(self, width: float, height: float) -> None:
         if width * height > self._max_pixels:
             self._colour_buffer = None
-            raise self._error_type(
+            raise self.error_type(
                 f"{self._display_name}: its pictures have {width:.0f}x{height:.0f} pixels, more than source.max_pixels"
                 f" = {self._max_pixels}; make them smaller or raise the limit"
             )

@@ -55,16 +55,10 @@ class VideoFileSource(CaptureSource):
     """
 
     live = False
+    error_type: type[FerEdgeError] = InputError
 
-    def __init__(
-        self,
-        capture: cv2.VideoCapture,
-        display_name: str,
-        settings: SourceSettings,
-        name: str,
-        error_type: type[FerEdgeError] = InputError,
-    ) -> None:
-        super().__init__(capture, display_name, settings, name, error_type)
+    def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
+        super().__init__(capture, display_name, settings, name)
         self._length_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.fps
         self._at = 0.0
 
@@ -84,10 +78,10 @@ class VideoFileSource(CaptureSource):
         if not self._capture.isOpened():
             return
         if self._index == 0:
-            raise self._error_type(f"{self._display_name}: it has no readable picture")
+            raise self.error_type(f"{self._display_name}: it has no readable picture")
         seen_s = self._at + 1 / self.fps
         if math.isfinite(self._length_s) and seen_s < _MIN_COMPLETE * self._length_s:
-            raise self._error_type(
+            raise self.error_type(
                 f"{self._display_name}: ends after {self._index} frames ({seen_s:.1f} s of {self._length_s:.1f} s):"
                 " the video is damaged or incomplete"
             )

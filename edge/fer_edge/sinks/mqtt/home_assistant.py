@@ -99,9 +99,7 @@ def without_missing(before: object, current: dict[str, Any]) -> dict[str, Any] |
     missing = {
         key: {"platform": component["platform"]}
         for key, component in components.items()
-        if key not in current["components"]
-        and isinstance(component, dict)
-        and isinstance(component.get("platform"), str)
+        if key not in current["components"] and isinstance(component, dict) and component.get("platform") in _PLATFORMS
     }
     return {**current, "components": {**current["components"], **missing}} if missing else None
 

@@ -14,23 +14,22 @@ import sys
 import threading
 import time
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo, MQTTv311
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fer_edge.errors import reason_of
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.settings.secret_files import read_secret
 from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.sinks.base import ManagedSink, Pace, report_lost
 from fer_edge.sinks.event_json import encode_json
+from fer_edge.sinks.mqtt.client import LimitedClient
 from fer_edge.sinks.mqtt.home_assistant import Announcement
 from fer_edge.sinks.mqtt.outbox import Message, Outbox
 from fer_edge.sinks.mqtt.publisher import QOS, Publisher
 from fer_edge.sinks.mqtt.topics import OFFLINE, Topics
 from fer_edge.sinks.queued import FIRST_RETRY_S
-from fer_edge.sinks.tls import tls_context
 from fer_edge.status import SinkStatus, StatusBoard
 from fer_edge.system.device_name import device_name
 from fer_edge.system.messages import RepeatedFaults, print_message
@@ -43,8 +42,6 @@ _ACKNOWLEDGE_TIMEOUT_S = 30.0
 """Limit for an acknowledgement. A broker may answer pings and still not acknowledge messages."""
 _STABLE_S = 20.0
 """A connection that lasted this long was a good one; one that is lost sooner makes the next retry wait longer."""
-_MAX_PACKET_BYTES = 1 << 16
-"""Limit for a packet from the broker. The largest that is subscribed to is what the device itself has retained."""
 _LOCAL_HOSTS, _ALL_ADDRESSES = ("localhost", "::1"), ("0.0.0.0", "::")
 _CLOSING_RETRY_S = 0.1
 _GOODBYE_S = 1.0
@@ -84,7 +81,6 @@ class MqttSink(ManagedSink):
         self._attempting = self._leaving = False
         self._faults = RepeatedFaults()
         self._connected_at: float | None = None
-        self._cause: str | None = None
         self._short_lived = 0
         self._closing_since: float | None = None
         self._disconnected = threading.Event()
@@ -143,16 +139,9 @@ class MqttSink(ManagedSink):
             report_lost(f"mqtt: {problem}", lost, "message", fail=not self._pace.live)
 
     def _new_client(self, settings: MqttSettings) -> _Client:
-        client = _Client(self, self._client_id)
-        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client = _Client(self, settings, self._client_id)
         client.max_inflight_messages_set(0)  # unlimited: the outbox has its own limit
         client.will_set(self._topics.of("availability"), OFFLINE, QOS, retain=True)
-        password_file = settings.password_file
-        password = None if password_file is None else read_secret(password_file, "mqtt.password_file")
-        if settings.username is not None:
-            client.username_pw_set(settings.username, password)
-        if settings.tls:
-            client.tls_set_context(tls_context("mqtt", settings.ca_file, settings.cert_file, settings.key_file))
         client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -174,12 +163,8 @@ class MqttSink(ManagedSink):
             self._publisher.publish_changes(self._client)
         self._send()
         if self._outbox.unanswered_s() > _ACKNOWLEDGE_TIMEOUT_S:
-            self._cause = "the broker does not acknowledge messages"
+            self._client.cause = "the broker does not acknowledge messages"
             self._client.hang_up()
-
-    def _refuse(self, cause: str) -> None:
-        """Note why the connection is about to be closed by us."""
-        self._cause = cause
 
     def _crashed(self, error: Exception) -> None:
         connecting = self._client.socket() is None
@@ -198,7 +183,7 @@ class MqttSink(ManagedSink):
         if connected_at is not None:
             short = time.monotonic() - connected_at < _STABLE_S
             self._short_lived = self._short_lived + 1 if short else 0
-            if self._short_lived > 1 and self._cause is None:
+            if self._short_lived > 1 and self._client.cause is None:
                 problem += f"; is another client named {self._client_id}? Set mqtt.device"
             # Not the shortest wait after every connection: two clients with the same name would then disconnect each
             # other every second.
@@ -213,13 +198,13 @@ class MqttSink(ManagedSink):
             print_message(message)
 
     def _on_pre_connect(self, client: Client, data: object) -> None:
-        self._attempting, self._cause = True, None
+        self._attempting, self._client.cause = True, None
 
     def _on_connect(
         self, client: Client, data: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
         if code.is_failure:
-            self._cause = f"the broker refuses the connection: {code}"
+            self._client.cause = f"the broker refuses the connection: {code}"
             return
         if self._leaving:  # an attempt that was under way when the sink was closed
             client.disconnect()
@@ -246,32 +231,25 @@ class MqttSink(ManagedSink):
         self, client: Client, data: object, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
     ) -> None:
         if self._connected_at is None:
-            self._lost(self._cause or "accepts the connection, but does not answer as an MQTT broker does")
+            self._lost(self._client.cause or "accepts the connection, but does not answer as an MQTT broker does")
         else:
-            self._lost(f"the connection is lost: {self._cause or code}")
+            self._lost(f"the connection is lost: {self._client.cause or code}")
 
 
-class _Client(Client):
+class _Client(LimitedClient):
     """paho's client of ``sink``, with what its thread lacks: periodic work, limits, surviving errors, fast closing."""
 
-    def __init__(self, sink: MqttSink, client_id: str) -> None:
-        super().__init__(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=MQTTv311)
+    def __init__(self, sink: MqttSink, settings: MqttSettings, client_id: str) -> None:
+        super().__init__(settings, client_id, _CONNECT_TIMEOUT_S)
         self._sink = sink
         self.closing = threading.Event()
         """Set when the connection is to be closed: an attempt to connect is then made at once."""
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        """Refuse a large packet: paho asks for all the bytes that are missing of one, and would keep them in memory."""
-        if bufsize > _MAX_PACKET_BYTES:
-            self._sink._refuse(f"the broker sends a packet of {bufsize} bytes; up to {_MAX_PACKET_BYTES} are accepted")
-            raise ConnectionError
-        return super()._sock_recv(bufsize)
 
     def loop_misc(self) -> MQTTErrorCode:
         """Also do the periodic work of the sink while connected."""
         code = super().loop_misc()
         if self._in_messages:  # paho keeps those of QoS 2 until the broker releases them, which it may never do
-            self._sink._refuse(f"the broker sends messages with QoS 2, but QoS {QOS} was asked for")
+            self.cause = f"the broker sends messages with QoS 2, but QoS {QOS} was asked for"
             self._in_messages.clear()
             self.hang_up()
         if code == MQTTErrorCode.MQTT_ERR_SUCCESS and self.is_connected():

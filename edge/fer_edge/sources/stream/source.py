@@ -41,8 +41,8 @@ def open_stream(uri: str, settings: SourceSettings, name: str) -> Unopened | Non
     return Unopened(partial(_connect, uri, settings, name))
 
 
-def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | VideoFileSource:
-    """Return the open stream, or a VideoFileSource for a video of finite length on an HTTP server.
+def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | WebVideoSource:
+    """Return the open stream, or a WebVideoSource for a video of finite length on an HTTP server.
 
     Raises:
         SourceLostError: if nothing readable arrives within ``settings.timeout_s``.
@@ -51,7 +51,7 @@ def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | Vi
     capture = _open(uri, settings)
     has_end = not uri.lower().startswith("rtsp") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
     if has_end:
-        return VideoFileSource(capture, redacted(uri), settings, name, SourceLostError)
+        return WebVideoSource(capture, redacted(uri), settings, name)
     return StreamSource(capture, redacted(uri), settings, name)
 
 
@@ -130,7 +130,8 @@ class StreamSource(CaptureSource):
         began = time.monotonic()
         gray = self._read_gray()
         now = time.monotonic()
-        if gray is None:
+        # When its time is over, FFmpeg may return a picture that its decoder had kept.
+        if gray is None or now - began >= self._timeout_s:
             silent = now - began >= 0.9 * self._timeout_s  # OpenCV does not report the reason; the duration shows it
             reason = f"no data for {now - began:.1f} s" if silent else "the server closed it or is gone"
             raise SourceLostError(f"{self._display_name}: the stream stopped: {reason}")
@@ -142,3 +143,9 @@ class StreamSource(CaptureSource):
 def _has_made_up_times(capture: cv2.VideoCapture, url: str) -> bool:
     """Return whether the timestamps are FFmpeg's own, 25 pictures per second: of MJPEG over HTTP, which has none."""
     return url.lower().startswith("http") and int(capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG")
+
+
+class WebVideoSource(VideoFileSource):
+    """An open video of finite length on a web server, which can be gone like a stream."""
+
+    error_type = SourceLostError
