@@ -6,6 +6,7 @@ LEGACY_VENV := .venv-legacy
 LOCKS_VENV := .venv-locks
 FER_VENV := .venv-fer
 HA_VENV := .venv-home-assistant
+AUDIT_VENV := .venv-audit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -50,7 +51,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test soak day bench-write legacy-env fer-env bench bench-pages settings lint format lock build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -71,6 +72,7 @@ help:
 	@echo "make test-bare  \`make test\` in a chroot with make, python3-venv and nothing else, as root (ARGS='tests/flash -n 1')"
 	@echo "make test-image  composed card images boot, install and watch, in containers, as root (tests/image_boot/README.md)"
 	@echo "make boot-test  a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')"
+	@echo "make fuzz       broken input for every reader of files and requests (MINUTES=30, for all; docs/fuzzing.md)"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
@@ -78,7 +80,8 @@ help:
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt and $(PI_LOCKS)/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
-	@echo "make build      sdist, and the wheel built from it, into dist/"
+	@echo "make build      sdist, the wheel built from it, and bills of materials (CycloneDX), into dist/"
+	@echo "make audit      known vulnerabilities of what the lock files pin; needs the network"
 	@echo "make clean      remove what the above left behind; make distclean: the environments too"
 
 demo: $(VENV)/.base
@@ -140,6 +143,13 @@ test-image: $(VENV)/.dev
 boot-test: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m image_boot.boot_test $(ARGS)
 
+# With Atheris (`$(BIN)/pip install atheris`) its coverage guides the changes. ARGS='--only fat' for one target.
+fuzz: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(or $(MINUTES),30) $(ARGS)
+
+fuzz-smoke: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m fuzz --smoke $(ARGS)
+
 soak: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)
 
@@ -188,6 +198,13 @@ format: $(VENV)/.dev
 build: $(VENV)/.dev
 	rm -rf dist
 	$(BIN)/python -m build
+	$(BIN)/python locks/write_sboms.py dist
+
+# Known vulnerabilities of what the lock files pin. Needs the network: the database is a service of PyPI.
+audit: $(AUDIT_VENV)/.installed
+	@for lock in locks/edge.txt locks/dev.txt locks/pi-bookworm-legacy.txt $(PI_LOCKS)/pi-bookworm.txt $(PI_LOCKS)/pi-trixie.txt; do \
+		echo "$$lock"; $(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --require-hashes -r $$lock || { \
+			echo "make audit: $$lock was not found free of known vulnerabilities; without the network nothing can be" >&2; exit 1; }; done
 
 # Everything first, so that base and Pi agree with what the tests ran on.
 lock: $(VENV)/.python
@@ -204,7 +221,7 @@ clean:
 	find . \( -path ./$(VENV) -o -path ./$(BACKENDS_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) -o -path ./$(HA_VENV) -o -path ./$(LOCKS_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(HA_VENV) $(LOCKS_VENV)
+	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(HA_VENV) $(AUDIT_VENV) $(LOCKS_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
 $(VENV)/.python:
@@ -250,6 +267,11 @@ $(LEGACY_VENV)/.installed: locks/pi-bookworm-legacy.txt
 	$(LEGACY_VENV)/bin/python -m pip --disable-pip-version-check --quiet install \
 		--require-hashes --requirement locks/pi-bookworm-legacy.txt
 	@touch $@
+
+$(AUDIT_VENV)/.installed: $(VENV)/.python
+	$(PYTHON) -m venv --clear $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/python -m pip --disable-pip-version-check --quiet install pip-audit==2.10.1
+	touch $@
 
 $(HA_VENV)/.installed:
 	@$(HA_PYTHON) -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || { \

@@ -197,6 +197,15 @@ def test_a_jpeg_of_another_size_is_damage() -> None:
         gray_picture(encoded(face_picture()), PixelFormat("MJPG", 1280, 720, 0))
 
 
+def test_a_jpeg_that_claims_another_size_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytearray(encoded(face_picture()).tobytes())
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = (65_000).to_bytes(2, "big") * 2  # 4 GB of grey pixels
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(DamagedPictureError, match="65000x65000, expected 640x480"):
+        gray_picture(np.frombuffer(bytes(data), np.uint8), VGA)
+
+
 @given(st.binary(max_size=200), st.integers(0, 20_000), st.integers(0, 255))
 def test_any_bytes_give_a_picture_or_damage(junk: bytes, at: int, value: int) -> None:
     flipped = encoded(face_picture()).copy()

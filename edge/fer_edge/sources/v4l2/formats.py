@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from fer_edge.images.files import jpeg_is_whole
+from fer_edge.images.headers import image_size
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
@@ -126,6 +127,9 @@ def _decoded(data: UInt8Array, format: PixelFormat, reduction: int) -> UInt8Arra
     encoded = data.tobytes()
     if not encoded.startswith(b"\xff\xd8") or not jpeg_is_whole(encoded):
         raise DamagedPictureError("an incomplete JPEG")
+    width, height = image_size(encoded) or (0, 0)
+    if width != format.width or not format.height <= height <= format.height + _PADDED_ROWS:  # before it takes memory
+        raise DamagedPictureError(f"a JPEG of {width}x{height}, expected {format.width}x{format.height}")
     flag = _REDUCED.get(reduction, cv2.IMREAD_GRAYSCALE)
     try:
         with hidden_stderr():  # libjpeg writes to stderr for each damaged picture
@@ -135,8 +139,4 @@ def _decoded(data: UInt8Array, format: PixelFormat, reduction: int) -> UInt8Arra
         raise DamagedPictureError(f"a JPEG that cannot be decoded: {error.err}") from None
     if image is None:
         raise DamagedPictureError("a JPEG that cannot be decoded")
-    height, width = format.height // reduction, format.width // reduction
-    if image.shape[1] != width or not height <= image.shape[0] <= height + _PADDED_ROWS // reduction:
-        got = f"{image.shape[1] * reduction}x{image.shape[0] * reduction}"
-        raise DamagedPictureError(f"a JPEG of {got}, expected {format.width}x{format.height}")
-    return np.asarray(image[:height], np.uint8)
+    return np.asarray(image[: format.height // reduction], np.uint8)
