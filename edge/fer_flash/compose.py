@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fer_edge.errors import InputError, OutputError, reason_of
 from fer_edge.settings.redaction import redacted
-from fer_edge.system.files import atomic_path, file_identity
+from fer_edge.system.files import atomic_path, file_identity, temporary_files
 from fer_flash.first_boot import BootFile, first_boot_files, warnings
 from fer_flash.image.card_image import CardImage
 from fer_flash.image.stock_system import StockSystem, inspect
@@ -99,12 +99,42 @@ def compose(
         FerEdgeError: what ``assemble`` and ``collect_packages`` raise.
     """
     _refuse_input_as_output(stock, out)
-    with atomic_path(out, private=True) as temporary:
+    _remove_leftovers(out)
+    with atomic_path(out, private=True) as temporary, _held(temporary):
         _unpack(stock, temporary, str(out))
         with CardImage(temporary, writable=True, name=stock.name, target=str(out)) as card:
             composition = _customise(card, config, sources, report, write=True)
         _sync(temporary)
     return composition
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what killed runs left: it is as large as a card and may contain a passphrase.
+
+    Raises:
+        OutputError: if another run is writing ``out``.
+    """
+    for path in temporary_files(out.parent, [out.name]):
+        try:
+            with _held(path):
+                path.unlink()
+        except BlockingIOError:
+            raise OutputError(f"{out}: another run is writing it; wait for it to end") from None
+        except OSError:  # of another user
+            continue
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Lock ``path``, by which another run knows that its writer lives. Raises BlockingIOError if it is locked."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        yield
+        return
+    with path.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def plan(

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -232,3 +233,49 @@ def test_ctrl_c_leaves_nothing(settings: Path, tmp_path: Path) -> None:
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def start_slow_compose(settings: Path, folder: Path, out: Path) -> tuple[subprocess.Popen[str], BinaryIO]:
+    """Start to compose from a pipe, and wait until the temporary file is being written."""
+    pipe = folder / f"slow-{time.monotonic_ns()}.img"
+    os.mkfifo(pipe)
+    before = leftovers(folder)
+    process = subprocess.Popen(
+        command_line("flash", "compose", "--image", pipe, "--out", out, "--config", settings / "pi.toml", "--force"),
+        cwd=folder, env=clean_environment(), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    stream = pipe.open("wb")
+    stream.write(b"\0" * 510 + b"\x55\xaa" + bytes(1 << 20))
+    stream.flush()
+    wait_for(lambda: any(path.stat().st_size for path in leftovers(folder) - before))
+    return process, stream
+
+
+def leftovers(folder: Path) -> set[Path]:
+    return {path for path in folder.iterdir() if path.name.startswith(".out.img.")}
+
+
+def test_what_a_killed_run_left_is_removed_and_that_of_a_living_one_is_not(settings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.img"
+    killed, stream = start_slow_compose(settings, tmp_path, out)
+    killed.kill()
+    killed.wait()
+    stream.close()
+    (dead,) = leftovers(tmp_path)  # as large as a card, and only its owner may read it
+    assert dead.stat().st_mode & 0o077 == 0
+    (tmp_path / ".other.img.00000000.tmp.img").touch()
+    living, stream = start_slow_compose(settings, tmp_path, out)
+    (alive,) = leftovers(tmp_path)
+    assert alive != dead
+    (tmp_path / "other.img").write_bytes(b"\0" * 510 + b"\x55\xaa" + bytes(1 << 20))
+    second = fer_edge(
+        *("flash", "compose", "--image", tmp_path / "other.img", "--out", out, "--config", settings / "pi.toml"),
+        cwd=tmp_path,
+    )
+    assert_one_line(second, 6, "out.img: another run is writing it")
+    assert leftovers(tmp_path) == {alive} and living.poll() is None
+    living.send_signal(signal.SIGINT)
+    living.wait(60)
+    stream.close()
+    assert leftovers(tmp_path) == set()
+    assert (tmp_path / ".other.img.00000000.tmp.img").exists()

@@ -207,15 +207,21 @@ def remove_temporary_files(folder: Path, names: Iterable[str]) -> None:
 
     Files that cannot be deleted stay.
     """
+    for path in temporary_files(folder, names):
+        with suppress(OSError):
+            path.unlink()
+
+
+def temporary_files(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the temporary files that ``atomic_path`` has made for the files ``names`` in ``folder``."""
     patterns = [
         rf"\.{re.escape(Path(name).name[:40])}\.[0-9a-f]{{8}}\.tmp{re.escape(Path(name).suffix[:8])}" for name in names
     ]
     ours = re.compile("|".join(patterns))
-    with suppress(OSError):
-        for path in folder.iterdir():
-            if ours.fullmatch(path.name):
-                with suppress(OSError):
-                    path.unlink()
+    try:
+        return [path for path in folder.iterdir() if ours.fullmatch(path.name)]
+    except OSError:
+        return []
 
 
 class PendingFile:
