@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_a_picture_that_is_larger_than_the_header_says_is_not_decoded(tiny_bundl
     assert peak < MAX_RSS_MIB
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".pgm"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".pgm", ".tiff", ".ras", ".avif"])
 def test_a_large_image_is_refused_before_it_is_decoded(tiny_bundle: Path, tmp_path: Path, suffix: str) -> None:
     picture = np.zeros((5000, 5000), np.uint8)
     (tmp_path / f"large{suffix}").write_bytes(cv2.imencode(suffix, picture)[1].tobytes())
@@ -76,13 +77,29 @@ def test_a_large_image_is_refused_before_it_is_decoded(tiny_bundle: Path, tmp_pa
     assert_one_line(result, 2, f"large{suffix}", "5000x5000", "source.max_pixels")
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".pgm", ".ppm"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tiff", ".ras", ".avif"])
 def test_headers_say_the_size(suffix: str) -> None:
     picture = np.full((30, 50, 3), 9, np.uint8)
     data = cv2.imencode(suffix, picture if suffix != ".pgm" else picture[..., 0])[1].tobytes()
     assert image_size(data) == (50, 30)
     for end in range(0, min(len(data), 60)):
         assert image_size(data[:end]) in (None, (50, 30))
+
+
+def test_the_size_of_a_gif() -> None:
+    assert image_size(b"GIF89a" + struct.pack("<HH", 50, 30)) == (50, 30)
+    assert image_size(b"GIF89a" + struct.pack("<H", 50)) is None
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_size_of_a_big_tiff(order: str) -> None:
+    directory = struct.pack(f"{order}Q", 2)
+    directory += struct.pack(f"{order}HHQQ", 256, 16, 1, 70_000)  # width as LONG8
+    directory += struct.pack(f"{order}HHQI4x", 257, 4, 1, 30)  # height as LONG
+    header = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HHHQ", 43, 8, 0, 16)
+    assert image_size(header + directory) == (70_000, 30)
+    for end in range(len(header + directory)):
+        assert image_size((header + directory)[:end]) in (None, (70_000, 30))
 
 
 def test_the_limit_is_a_setting(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
