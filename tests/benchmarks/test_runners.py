@@ -164,7 +164,7 @@ def test_an_onnx_file_without_its_runtime_is_told_in_one_line(
     mini_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"fer-edge\[bench\]"):
+    with pytest.raises(MissingExtraError, match=r"onnxruntime is not installed: .*pip install .*\[bench\]"):
         open_runner(mini_bundle, "onnx_int8")
 
 

@@ -123,7 +123,7 @@ def test_a_file_of_wider_weights_than_its_name_says_is_refused() -> None:
 def test_a_missing_package_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     onnx_export.check_packages()
     monkeypatch.setitem(sys.modules, "tf2onnx", None)  # as if it were not installed
-    with pytest.raises(MissingExtraError, match=r"tf2onnx is not installed: pip install 'fer-edge\[convert\]'"):
+    with pytest.raises(MissingExtraError, match=r"tf2onnx is not installed: .*pip install .*\[convert\]"):
         onnx_export.check_packages()
 
 

@@ -82,8 +82,12 @@ def test_a_command_starts_no_thread_for_numpy(tiny_bundle: Path) -> None:
     """As its BLAS would, one for each core: that was a third of the processor time of a start."""
     picture = files("fer_edge") / "assets" / "astronaut.jpg"
     code = (
-        "import atexit, os, sys; from fer_edge.commands.cli import program;"
-        "atexit.register(lambda: print(len(os.listdir('/proc/self/task')), file=sys.stderr));"
+        "import atexit, os, sys, time; from fer_edge.commands.cli import program\n"
+        "def count():\n"
+        "    until = time.monotonic() + 5  # the source's own thread may not have ended yet\n"
+        "    while (tasks := len(os.listdir('/proc/self/task'))) > 1 and time.monotonic() < until: time.sleep(0.05)\n"
+        "    print(tasks, file=sys.stderr)\n"
+        "atexit.register(count)\n"
         "program()"
     )
     for words in (["predict", str(picture)], ["run", "demo", "--max-frames", "2"]):

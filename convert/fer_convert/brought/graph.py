@@ -135,8 +135,11 @@ def _check_pure(definition: Any) -> None:
 
 
 def _remove_control_edges(definition: Any) -> None:
-    """Remove the inputs that only order operators, since none has effects: constants depend on the image by them."""
-    for node in nodes_of(definition):
+    """Remove the inputs that only order operators, since none has effects: constants depend on the image by them.
+
+    Not in functions: TensorFlow refuses two that have one name and differ.
+    """
+    for node in definition.node:
         data = [name for name in node.input if not name.startswith("^")]
         del node.input[:]
         node.input.extend(data)
