@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from fer_edge.model.bundle import ModelBundle, load_bundle
     from fer_edge.pipeline import Pipeline, SourceRun
     from fer_edge.protocols import Classifier, ClosingSink, ClosingSource, EventSink, FaceDetector, FrameSource, NoFrame
-    from fer_edge.recording.annotate import AnnotatedVideo, Annotator
+    from fer_edge.recording.annotate import Annotator
+    from fer_edge.recording.video import AnnotatedVideo
     from fer_edge.settings.pipeline import DetectorSettings, ScheduleSettings
     from fer_edge.settings.runtime import RuntimeSettings, load_settings
     from fer_edge.settings.source import SourceSettings
@@ -139,7 +140,8 @@ if not TYPE_CHECKING:  # type checkers use the imports above, and can report a m
             "FrameSource",
             "NoFrame",
         ),
-        "recording.annotate": ("AnnotatedVideo", "Annotator"),
+        "recording.annotate": ("Annotator",),
+        "recording.video": ("AnnotatedVideo",),
         "settings.pipeline": ("DetectorSettings", "ScheduleSettings"),
         "settings.runtime": ("RuntimeSettings", "load_settings"),
         "settings.source": ("SourceSettings",),

@@ -131,7 +131,7 @@ class OutputError(FerEdgeError, OSError):
     >>> from pathlib import Path
     >>> from fer_edge import AnnotatedVideo
     >>> try:
-    ...     AnnotatedVideo(Path("/nonexistent/out.mp4"), fps=15)
+    ...     AnnotatedVideo(Path("/nonexistent/out.webm"), fps=15)
     ... except OutputError as error:
     ...     print(error.exit_code)
     6

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.frames import Limits, frames_within
+from fer_edge.images.colour import kept_colour
 from fer_edge.images.gray import to_gray
 from fer_edge.model.bundle import ModelBundle, load_bundle
 from fer_edge.protocols import Classifier, FaceDetector, FaceLikelihood, FrameSource
@@ -221,8 +222,8 @@ class SourceRun(Closing):
         if not isinstance(frame, Frame):
             _check_type("process", frame, np.ndarray, "a Frame or a NumPy image")
             self._index += 1
-            gray = to_gray(frame)
-            frame = Frame(self._name or "frames", self._index, time.monotonic() if at is None else at, gray)
+            at = time.monotonic() if at is None else at
+            frame = Frame(self._name or "frames", self._index, at, to_gray(frame), bgr=kept_colour(frame))
         timed = self.telemetry.stage
         with StageTimer(self.telemetry, "frame", with_cpu=True):
             now = self._clock.advance(frame.captured_at)

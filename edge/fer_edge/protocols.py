@@ -48,6 +48,8 @@ class FrameSource(Protocol):
         still: The source is a single image.
         fps: Nominal frame rate.
         dropped: Number of frames that were replaced by newer ones or damaged.
+        keep_colour: Set it to get frames with ``bgr`` from a source that has colour; it costs time and memory. May be
+            changed between two calls of ``read``. A source of your own may lack it.
 
     >>> from fer_edge import open_source
     >>> with open_source("demo") as source:
@@ -61,6 +63,7 @@ class FrameSource(Protocol):
     still: bool
     fps: float
     dropped: int
+    keep_colour: bool
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame; ``NOT_YET`` if a live source has none within ``timeout_s``; ``ENDED`` after the last.
@@ -104,6 +107,7 @@ class ClosingSource(Closing):
     """
 
     still = False
+    keep_colour = False
 
     def close(self) -> None:
         """Release the resources of the source. Idempotent."""
@@ -178,7 +182,10 @@ class FaceLikelihood(Protocol):
 
 
 class FrameRecorder(Protocol):
-    """Takes the result of every processed frame, such as the trace and the annotated video."""
+    """Takes the result of every processed frame, such as the trace and the annotated video.
+
+    One that has an attribute ``wants_colour`` gets frames in colour while it is true.
+    """
 
     def record(self, result: FrameResult) -> None:
         """Take one result. Raises OutputError."""

@@ -147,7 +147,9 @@ def test_a_translation_that_answers_otherwise_is_refused() -> None:
 
 def test_the_device_refuses_onnx_and_the_bench_runs_it(mini_bundle: Path, mini_road: MiniRoad) -> None:
     for command in ("run", "predict"):
-        refused = fer_edge(command, CHECKOUT / "docs/demo.jpg", "--bundle", mini_bundle, "--variant", "onnx_int8")
+        refused = fer_edge(
+            command, CHECKOUT / "docs/status-page.png", "--bundle", mini_bundle, "--variant", "onnx_int8"
+        )
         assert_refused(refused, 4, "onnx_int8.onnx", ".tflite variant")
     told = fer_edge("evaluate", mini_bundle, "--variant", "onnx_int8", "--json", data=mini_road.data)
     assert told.returncode == 0, told.stderr

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.sources.decoders import pyav
 from support.bundles import made_once
-from support.edge_command import write_video
+from support.edge_command import Decoder, write_video
 from support.hostile_models import endless_beside, make_endless_bundle
 
 
@@ -16,6 +17,17 @@ from support.hostile_models import endless_beside, make_endless_bundle
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``clip.mp4``, two seconds of the demo scene with a face, 15 frames per second. Copy it before changing it."""
     return write_video(tmp_path_factory.mktemp("media") / "clip.mp4", 30)
+
+
+@pytest.fixture(params=["opencv", "pyav"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test with each decoder of films and streams, in this process and in the commands that it starts."""
+    name: str = request.param
+    if name == "pyav":
+        pytest.importorskip("av", reason="PyAV, the extra video, is not installed")
+    monkeypatch.setattr(Decoder, "chosen", name)
+    monkeypatch.setattr(pyav, "missing_packages", lambda extra: [] if name == "pyav" else ["av"])
+    return name
 
 
 @pytest.fixture(scope="session")

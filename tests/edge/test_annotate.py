@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.errors import InputError, OutputError
+from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
-from fer_edge.recording.annotate import AnnotatedVideo, Annotator, contact_sheet, draw_probabilities
+from fer_edge.recording.annotate import Annotator, contact_sheet, draw_probabilities
 from fer_edge.types import UNCERTAIN, Box, Frame, FrameResult, TrackedEmotion
 
 GRAY = np.full((240, 320), 90, np.uint8)
@@ -62,27 +60,20 @@ def test_contact_sheet_holds_every_picture() -> None:
         contact_sheet([])
 
 
-def test_the_video_can_be_read_and_runs_in_real_time(tmp_path: Path) -> None:
-    path = tmp_path / "out.mp4"
-    with AnnotatedVideo(path, 10) as video:
-        for at in (5.0, 5.1, 5.2, 5.5):  # two frames were dropped before the last
-            video.write(np.full((121, 161, 3), 100, np.uint8), at)
-        assert not path.exists()
-    video.close()
-    capture = cv2.VideoCapture(str(path))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 6
-    assert capture.get(cv2.CAP_PROP_FPS) == 10
-    assert capture.read()[1].shape == (120, 160, 3)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
+def test_a_frame_in_colour_stays_in_colour_and_is_not_changed() -> None:
+    bgr = np.full((240, 320, 3), (10, 200, 60), np.uint8)
+    frame = Frame("cam", 0, 1.5, cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), bgr=bgr)
+    picture = Annotator(FER2013_LABELS).draw(FrameResult(frame, result(Box(100, 80, 60, 60)).tracks, ()))
+    assert picture[110, 130].tolist() == [10, 200, 60]
+    assert (bgr == (10, 200, 60)).all()
 
 
-def test_no_frame_leaves_no_file(tmp_path: Path) -> None:
-    AnnotatedVideo(tmp_path / "out.mp4", 10).close()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_unwritable_paths_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must be named"):
-        AnnotatedVideo(tmp_path / "out.avi", 10)
-    with pytest.raises(OutputError):
-        AnnotatedVideo(tmp_path / "missing" / "out.mp4", 10)
+@pytest.mark.parametrize("size", [(320, 240), (3840, 2160)])
+def test_labels_have_a_readable_size(size: tuple[int, int]) -> None:
+    """A twelfth of the height at 320x240 is 12 pixels with the plate; smaller letters cannot be read."""
+    gray = np.full(size[::-1], 90, np.uint8)
+    annotator = Annotator(FER2013_LABELS)
+    picture = annotator.draw(result(Box(size[0] // 2, size[1] // 2, size[1] // 4, size[1] // 4), gray=gray))
+    plate = (picture[: size[1] // 2] == annotator.colour("happy")).all(axis=2)
+    rows = np.flatnonzero(plate.any(axis=1))
+    assert 12 <= rows[-1] - rows[0] <= size[1] / 12

@@ -77,7 +77,7 @@ def test_no_runtime_module_loads_host_libraries(tmp_path: Path) -> None:
 def test_run_and_predict_load_no_host_libraries(tiny_bundle: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "one.png"), face_picture())
     run = command(
-        *("run", "one.png", "--bundle", tiny_bundle, "--annotate", "a.mp4"),
+        *("run", "one.png", "--bundle", tiny_bundle, "--annotate", "a.webm"),
         *("--events", "e", "--trace", "t", "--stats", "s"),
     )
     predict = command("predict", "one.png", "--bundle", tiny_bundle, "--annotate", ".", "--json")

@@ -49,7 +49,7 @@ CASES = (
     Case("custom_sink.py film.mp4", r"happy +1\.\d s\n"),
     Case("own_detector.py film.mp4", r".*appeared  happy(.*\n)+"),
     Case("json_lines.py film.mp4", r"(\{.*\}\n){2}"),
-    Case("annotate.py film.mp4 out.mp4", "out.mp4\n"),
+    Case("annotate.py film.mp4 out.webm", "out.webm\n"),
     Case("budget.py film.mp4 settings.toml", r"30 frames, (2\d|30) faces, .*\n(\w+ +\d+\.\d\d ms  x \d+\n){8,}"),
     Case("only_classifier.py", r"(\w+ +\d+\.\d%\n){3}happy +9\d\.\d%\n(\w+ +\d+\.\d%\n){3}"),
     Case("only_detector.py pictures/face.png cut", r"\[\d+, \d+, \d+, \d+\] score \d+\.\d\n"),
@@ -104,8 +104,8 @@ def test_output_matches(case: Case, runs: dict[str, Future[subprocess.CompletedP
 def test_written_files_can_be_read(folder: Path, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
     lines = runs["json_lines.py film.mp4"].result().stdout.splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["appeared", "left"]
-    runs["annotate.py film.mp4 out.mp4"].result()
-    film = cv2.VideoCapture(str(folder / "out.mp4"))
+    runs["annotate.py film.mp4 out.webm"].result()
+    film = cv2.VideoCapture(str(folder / "out.webm"))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 30
     film.release()
     runs["only_detector.py pictures/face.png cut"].result()

@@ -131,15 +131,15 @@ def test_a_recording_and_a_preview_would_be_seen(tmp_path: Path) -> None:
     toml = f"[web]\nenabled = true\npreview = true\nport = {page}\n"
     pictures: list[bytes] = []
     seen, events = run_demo(
-        *(tmp_path / "run", "--annotate", "a.mp4"),
+        *(tmp_path / "run", "--annotate", "a.webm"),
         toml=toml,
         meanwhile=lambda: pictures.append(ask(f"http://127.0.0.1:{page}/preview/demo.jpg")),
     )
     found = broken_rules(seen, tmp_path / "run", OUTPUTS, events)
-    assert any("a.mp4" in rule for rule in found) and f"talks with 127.0.0.1:{page}" in found
+    assert any("a.webm" in rule for rule in found) and f"talks with 127.0.0.1:{page}" in found
     # A place that is allowed does not help: the bytes tell, in a file and on the network alone.
     both = dict(seen.written)
-    for written in (to_the_network(seen), {path: count for path, count in both.items() if "a.mp4" in path}):
+    for written in (to_the_network(seen), {path: count for path, count in both.items() if "a.webm" in path}):
         (rule,) = broken_rules(Footprint(written=written), tmp_path / "run", OUTPUTS, events)
         assert f"bytes in {events} events" in rule
     assert pictures[0].startswith(b"\xff\xd8") and len(pictures[0]) > FIXED_BYTES

@@ -32,7 +32,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def config(bundle: Path, record: bool, preview: bool, privacy: str) -> str:
-    annotate = 'annotate = "film.mp4"' if record else ""
+    annotate = 'annotate = "film.webm"' if record else ""
     return f"""
 [source]
 uris = ["demo"]
@@ -68,12 +68,12 @@ def test_what_is_said_about_pictures(
         notice = " ".join(fer_edge("notice", "--config", "c.toml", cwd=tmp_path).stdout.split())
         assert daemon.stop() == 0
     # The truth: whether there is a film, and whether the page has pictures.
-    assert (tmp_path / "film.mp4").exists() == record
+    assert (tmp_path / "film.webm").exists() == record
     assert (status["recording"], status["preview"]) == (record, preview)
     assert banners[0].startswith("This page shows camera images") == bool(banners[0]) == preview
     assert banners[1].startswith("A film of the people in view is being recorded") == bool(banners[1]) == record
     assert footer == (PICTURES_STORED if record else COUNTS if privacy == "aggregate" else NO_PICTURES)
-    assert ("the people in view are recorded in film.mp4 (output.annotate)" in log) == record
+    assert ("the people in view are recorded in film.webm (output.annotate)" in log) == record
     assert ("it shows the pictures of the cameras (web.preview)" in log) == preview
     assert ("A video with boxes and expressions is recorded." in notice) == record
     assert ("The operator can see the live picture on a web page" in notice) == preview
@@ -87,4 +87,4 @@ def test_pictures_and_counts_alone_exclude_each_other(
     (tmp_path / "c.toml").write_text(config(tiny_bundle, record, preview, privacy))
     result = fer_edge("run", "--config", "c.toml", cwd=tmp_path)
     assert_one_line(result, 2, 'output.privacy = "aggregate"', "annotate" if record else "web.preview")
-    assert not (tmp_path / "film.mp4").exists()
+    assert not (tmp_path / "film.webm").exists()

@@ -36,7 +36,7 @@ def leftovers(folder: Path) -> list[str]:
 def test_video_to_events_trace_stats_and_clip(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
     result = fer_edge(
         *("run", clip, "--bundle", tiny_bundle, "--events", "e.jsonl", "--trace", "t.jsonl"),
-        *("--stats", "s.json", "--annotate", "a.mp4"),
+        *("--stats", "s.json", "--annotate", "a.webm"),
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
@@ -56,7 +56,7 @@ def test_video_to_events_trace_stats_and_clip(tiny_bundle: Path, clip: Path, tmp
     assert 0 < stats["pipeline_cpu_s"] <= stats["cpu_s"]
     assert list(stats["refused"]) == ["small", "cut", "overexposed", "low_contrast", "blurred", "noisy"]
     assert all(list(stage) == ["p50_ms", "p95_ms", "p99_ms", "calls"] for stage in stats["stages"].values())
-    video = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    video = cv2.VideoCapture(str(tmp_path / "a.webm"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 30
     assert "30 frames, 0 dropped, 1 face seen, " in result.stdout
     assert leftovers(tmp_path) == []
@@ -198,20 +198,23 @@ def test_a_signal_during_the_run_finishes_every_output(
 ) -> None:
     process = start(
         *("run", "demo", "--realtime", "--bundle", tiny_bundle, "--events", "e.jsonl"),
-        *("--trace", "t.jsonl", "--stats", "s.json", "--annotate", "a.mp4"),
+        *("--trace", "t.jsonl", "--stats", "s.json", "--annotate", "a.webm"),
         cwd=tmp_path,
     )
     assert process.stdout is not None
     assert "appeared" in process.stdout.readline()  # a face was found: it is running
     process.send_signal(number)
     rest, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (0, "fer-edge: the people in view are recorded in a.mp4 (output.annotate)\n")
+    assert (process.returncode, errors) == (
+        0,
+        "fer-edge: the people in view are recorded in a.webm (output.annotate)\n",
+    )
     assert "left" in rest
     trace = lines_of(tmp_path / "t.jsonl")
     stats = json.loads((tmp_path / "s.json").read_text())
     assert 0 < stats["frames"] == len(trace) < 290
     assert lines_of(tmp_path / "e.jsonl")[-1]["kind"] == "left"
-    video = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    video = cv2.VideoCapture(str(tmp_path / "a.webm"))
     assert video.read()[0]
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) >= len(trace)
     assert leftovers(tmp_path) == []

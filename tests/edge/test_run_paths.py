@@ -27,10 +27,10 @@ def test_a_film_whose_name_is_not_utf8_is_exit_2(tiny_bundle: Path, clip: Path, 
 
 def test_a_video_is_not_written_to_a_path_that_is_not_utf8(tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / NOT_UTF8).mkdir()
-    for name in (f"{NOT_UTF8}.mp4", f"{NOT_UTF8}/a.mp4"):
+    for name in (f"{NOT_UTF8}.webm", f"{NOT_UTF8}/a.webm"):
         words = ("run", "demo", "--bundle", tiny_bundle, "--max-frames", 2, "--annotate", name)
         assert_one_line(fer_edge(*words, cwd=tmp_path), 2, "the path is not valid UTF-8")
-    words = ("run", "demo", "--bundle", tiny_bundle, "--max-frames", 2, "--annotate", "a.mp4")
+    words = ("run", "demo", "--bundle", tiny_bundle, "--max-frames", 2, "--annotate", "a.webm")
     assert_one_line(fer_edge(*words, cwd=tmp_path / NOT_UTF8), 2, "the path is not valid UTF-8")
     assert [entry.name for entry in tmp_path.iterdir()] == [NOT_UTF8]
     assert list((tmp_path / NOT_UTF8).iterdir()) == []
@@ -41,7 +41,7 @@ def test_the_programming_interface_refuses_it_too(clip: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match="not valid UTF-8"):
         open_source(film)
     with pytest.raises(InputError, match="not valid UTF-8"):
-        AnnotatedVideo(tmp_path / f"{NOT_UTF8}-2.mp4", fps=15)
+        AnnotatedVideo(tmp_path / f"{NOT_UTF8}-2.webm", fps=15)
 
 
 def test_images_are_read_by_any_name(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_bad_usage_is_exit_2(tiny_bundle: Path, clip: Path, tmp_path: Path) -> N
     assert_one_line(fer_edge("run", "--config", "bad.toml", cwd=tmp_path), 2, "source.rotate", "0, 90, 180, 270")
     assert_one_line(fer_edge("run", "--config", "none.toml", cwd=tmp_path), 2, "none.toml")
     assert_one_line(fer_edge("run", "demo", "--annotate", "a.avi", *bundle, cwd=tmp_path), 2, "a.avi", ".mp4")
-    assert_one_line(fer_edge("run", "demo", "demo", "--annotate", "a.mp4", *bundle, cwd=tmp_path), 2, "one source")
+    assert_one_line(fer_edge("run", "demo", "demo", "--annotate", "a.webm", *bundle, cwd=tmp_path), 2, "one source")
     assert_one_line(fer_edge("run", "clip.mp4", "--annotate", "./clip.mp4", *bundle, cwd=tmp_path), 2, "the source")
     assert_one_line(fer_edge("run", "demo", "--trace", "x", "--stats", "x", *bundle, cwd=tmp_path), 2, "--trace")
     assert local.read_bytes() == clip.read_bytes()
@@ -212,8 +212,8 @@ def small_disk(tmp_path: Path) -> Any:
 def test_full_disk(tiny_bundle: Path, clip: Path, small_disk: Path) -> None:
     (small_disk / "old.jsonl").write_text("older\n")
     (small_disk / "filler").write_bytes(bytes(100 * 1024))
-    result = fer_edge("run", clip, "--bundle", tiny_bundle, "--annotate", "a.mp4", cwd=small_disk)
-    assert_one_line(result, 6, "a.mp4", "disk full")
+    result = fer_edge("run", clip, "--bundle", tiny_bundle, "--annotate", "a.webm", cwd=small_disk)
+    assert_one_line(result, 6, "a.webm", "could not be written")
     (small_disk / "filler").write_bytes(bytes(116 * 1024))
     (small_disk / "filler2").write_bytes(bytes(8 * 1024))  # down to the last page
     result = fer_edge("run", clip, "--bundle", tiny_bundle, "--trace", "old.jsonl", cwd=small_disk)

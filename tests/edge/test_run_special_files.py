@@ -89,9 +89,9 @@ def test_an_output_fifo_without_a_reader_is_exit_6(tiny_bundle: Path, tmp_path: 
 
 
 def test_a_video_is_not_written_to_a_fifo(tiny_bundle: Path, tmp_path: Path) -> None:
-    fifo(tmp_path / "pipe.mp4")
-    result = fer_edge("run", "demo", "--bundle", tiny_bundle, "--annotate", "pipe.mp4", cwd=tmp_path)
-    assert_one_line(result, 6, "pipe.mp4: not a regular file")
+    fifo(tmp_path / "pipe.webm")
+    result = fer_edge("run", "demo", "--bundle", tiny_bundle, "--annotate", "pipe.webm", cwd=tmp_path)
+    assert_one_line(result, 6, "pipe.webm: not a regular file")
 
 
 @pytest.mark.parametrize("flag", ["--events", "--trace", "--stats"])

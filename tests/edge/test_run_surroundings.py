@@ -47,7 +47,7 @@ def test_too_few_file_descriptors(tiny_bundle: Path, tmp_path: Path, count: int)
 
 
 def test_the_smallest_number_of_file_descriptors_suffices(tiny_bundle: Path, tmp_path: Path) -> None:
-    words = ("--max-frames", 2, "--trace", "t", "--stats", "s", "--events", "e", "--annotate", "a.mp4")
+    words = ("--max-frames", 2, "--trace", "t", "--stats", "s", "--events", "e", "--annotate", "a.webm")
     result = under("ulimit -n 32", tmp_path, "run", "demo", "--bundle", tiny_bundle, *words)
     assert (result.returncode, result.stderr) == (0, "")
 

@@ -34,6 +34,7 @@ from support.mjpeg_server import MjpegServer, mjpeg_server
 
 PATIENT = SourceSettings(timeout_s=20)
 HURRIED = SourceSettings(timeout_s=1)
+pytestmark = pytest.mark.usefixtures("decoder")
 WITHOUT_DEADLINE_S = 15
 """Less than OpenCV's default timeout, 20 s or more, and enough for a deadline of one second on a busy machine."""
 RTSP_MISSING = rtsp.why_missing()

@@ -24,6 +24,12 @@ FACE_AT_S = 4.0
 """A time of the demo scene at which its face is well in the picture."""
 
 
+class Decoder:
+    """The decoder that commands use, ``opencv`` or ``pyav``; None for their default. Set by the fixture ``decoder``."""
+
+    chosen: str | None = None
+
+
 def fer_edge(
     *arguments: object, cwd: Path, stdout: int | None = None, settings: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -53,7 +59,8 @@ def clean_environment() -> dict[str, str]:
 
     Those of OpenCV were left there by what a test called in this process.
     """
-    return {name: value for name, value in os.environ.items() if not name.startswith(("FER_EDGE_", "OPENCV_"))}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FER_EDGE_", "OPENCV_"))}
+    return clean if Decoder.chosen is None else {**clean, "FER_EDGE_SOURCE_DECODER": Decoder.chosen}
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:

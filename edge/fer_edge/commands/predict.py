@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import FerEdgeError
-from fer_edge.images.files import check_readable, list_images, read_gray, write_image
+from fer_edge.images.files import check_readable, list_images, read_gray, read_gray_and_colour, write_image
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import ModelManifest
 from fer_edge.recording.annotate import Annotator, draw_box, draw_label, draw_probabilities, to_bgr
@@ -26,10 +26,10 @@ from fer_edge.types import UNCERTAIN, UInt8Array
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageReading:
-    """An image file, its grey pixels uint8 [H, W], and its faces from left to right."""
+    """An image file, its pixels, grey uint8 [H, W] or BGR [H, W, 3], and its faces from left to right."""
 
     path: Path
-    gray: UInt8Array
+    pixels: UInt8Array
     faces: tuple[FaceReading, ...]
 
 
@@ -55,8 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             with Progress(len(paths), "images") as progress:
                 for path, target in zip(paths, targets, strict=True):
-                    gray = read_gray(path, settings.source.max_pixels)
-                    reading = ImageReading(path, gray, reader.read(gray))
+                    reading = _read(path, reader, settings.source.max_pixels, in_colour=target is not None)
                     if target is not None:
                         write_image(target, draw_reading(reading, manifest.labels))
                     entries.append(_entry(reading, target))
@@ -72,11 +71,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _read(path: Path, reader: FaceReader, max_pixels: int, *, in_colour: bool) -> ImageReading:
+    """Return the faces of an image. They are found in grey. Raises InputError."""
+    if not in_colour:
+        gray = read_gray(path, max_pixels)
+        return ImageReading(path, gray, reader.read(gray))
+    gray, bgr = read_gray_and_colour(path, max_pixels)
+    return ImageReading(path, gray if bgr is None else bgr, reader.read(gray))
+
+
 def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
     """Return the image as uint8 BGR [H, W, 3] with boxes, labels and a probability bar for each label."""
     annotator = Annotator(labels)
     colours = {label: annotator.colour(label) for label in labels}
-    picture = to_bgr(reading.gray)
+    picture = to_bgr(reading.pixels) if reading.pixels.ndim == 2 else reading.pixels.copy()
     for item in reading.faces:
         draw_probabilities(picture, item.box, item.by_label(), colours)
     for item in reading.faces:
@@ -90,7 +98,7 @@ def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
 
 
 def _entry(reading: ImageReading, annotated: Path | None) -> dict[str, Any]:
-    height, width = reading.gray.shape
+    height, width = reading.pixels.shape[:2]
     faces = [
         {
             "box": item.box.as_list(),

@@ -11,7 +11,7 @@ from pathlib import Path
 from fer_edge.commands.argument_types import count, positive
 from fer_edge.commands.cli import Command, add_subcommands, deferred
 
-_DEMO_SECONDS = 20.0
+_DEMO_SECONDS = 18.0
 
 
 def _configure_run(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,9 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
     outputs.add_argument("--trace", metavar="FILE", help="write one JSON object per processed frame")
     outputs.add_argument("--stats", metavar="FILE", help="write counts, times and latencies as JSON at the end")
     outputs.add_argument(
-        "--annotate", metavar="OUT.mp4", help="write a video with boxes and labels; this records the people in view"
+        "--annotate",
+        metavar="OUT.mp4",
+        help="write a video (.mp4 or .webm) with boxes and labels; this records the people in view",
     )
     limits = parser.add_argument_group("limits for each source")
     limits.add_argument("--duration", type=positive, metavar="S", help="stop after S seconds of source time")
@@ -66,7 +68,7 @@ def _configure_predict(parser: argparse.ArgumentParser) -> None:
         "--annotate",
         type=Path,
         metavar="DIR",
-        help="write a copy of each image to DIR, in grey as the detector sees it, with coloured boxes and labels",
+        help="write a copy of each image to DIR, with boxes, labels and probabilities",
     )
 
 
@@ -79,7 +81,7 @@ def _configure_demo(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=_DEMO_SECONDS,
         metavar="S",
-        help="length of the scene in seconds (default: 20)",
+        help="length of the scene in seconds (default: %(default)g)",
     )
     _add_model(parser)
 

@@ -30,7 +30,7 @@ from fer_edge.settings.source import split_name
 from fer_edge.settings.toml_files import dump_toml
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import KNOWN_SOURCES, named_sources
-from fer_edge.sources.demo import DEMO_URI
+from fer_edge.sources.demo import DEMO_URIS
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.system.driver_threads import DriverThread
 from fer_edge.system.files import file_identity
@@ -235,7 +235,7 @@ def _inputs(settings: RuntimeSettings, config: Path | None) -> dict[object, str]
     if config is not None:
         found.append((config, "the configuration"))
     for uri in settings.uris:
-        if uri != DEMO_URI:
+        if uri not in DEMO_URIS:
             found.append((Path(uri), "the source"))
             images = (path for path in _files_in(Path(uri)) if path.suffix.lower() in IMAGE_SUFFIXES)
             found += [(path, f"an image of the source {uri}") for path in images]

@@ -106,6 +106,7 @@ class MainLoop:
         openings, plan = tuple(openings), plan or Plan()
         self._reports: queue.Queue[Report] = queue.Queue(_REPORTS_PER_SOURCE * len(openings))
         order = WorkOrder(open_run, self._reports, stop.asked, recovery=plan.recovery)
+        self._colour = order.colour
         self._outputs, self._stop, self._board = outputs, stop, board or StatusBoard()
         self._workers = [
             SourceWorker(
@@ -136,6 +137,7 @@ class MainLoop:
         self._feed_watchdog = feed_watchdog
         now = next_tick = time.monotonic()
         self._running = {worker.name: _Source(now) for worker in self._workers}
+        self._ask_for_colour()
         for worker in self._workers:
             worker.start()
         while self._running:
@@ -145,6 +147,7 @@ class MainLoop:
             if now >= next_tick:
                 next_tick = now + _TICK_S
                 on_tick()
+                self._ask_for_colour()
                 self._end_if_a_driver_hangs(now)
                 self._abandon_after_stop(now)
         return next(iter(self._failures + self._losses), None)
@@ -183,6 +186,12 @@ class MainLoop:
         except Exception as error:  # noqa: BLE001 - raised by the caller
             self._fail(error)
         report.telemetry.record_age(report.result)
+
+    def _ask_for_colour(self) -> None:
+        if self._outputs.want_colour:
+            self._colour.set()
+        else:
+            self._colour.clear()
 
     def _emit(self, events: tuple[EmotionEvent, ...]) -> None:
         try:

@@ -11,8 +11,9 @@ from typing import Self
 
 from fer_edge.daemon.board_recorder import BoardRecorder, BoardSink
 from fer_edge.protocols import EventSink, FrameRecorder
-from fer_edge.recording.annotate import AnnotatedVideo, Annotator
+from fer_edge.recording.annotate import Annotator
 from fer_edge.recording.trace import TraceWriter
+from fer_edge.recording.video import AnnotatedVideo
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks import open_sinks
 from fer_edge.status import StatusBoard
@@ -25,6 +26,11 @@ class Outputs:
     def __init__(self, sinks: Sequence[EventSink] = (), recorders: Sequence[FrameRecorder] = ()) -> None:
         self._sinks, self._recorders = tuple(sinks), tuple(recorders)
         self._closed = False
+
+    @property
+    def want_colour(self) -> bool:
+        """Whether a recorder wants frames in colour at present."""
+        return any(getattr(recorder, "wants_colour", False) for recorder in self._recorders)
 
     def deliver(self, result: FrameResult) -> None:
         """Pass one frame's result to the recorders and its events to the sinks. Raises OutputError."""
@@ -99,6 +105,8 @@ def open_outputs(
 
 class VideoRecorder:
     """Draws each result and adds it to an annotated video."""
+
+    wants_colour = True
 
     def __init__(self, video: AnnotatedVideo, annotator: Annotator) -> None:
         self._video, self._annotator = video, annotator

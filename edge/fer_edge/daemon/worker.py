@@ -28,6 +28,7 @@ from fer_edge.pipeline import SourceRun
 from fer_edge.protocols import FrameSource
 from fer_edge.settings.service import RecoverySettings
 from fer_edge.sources import Opening
+from fer_edge.sources.base import keep_colour
 from fer_edge.sources.health import StuckInTheDarkError, WatchedSource
 from fer_edge.system.driver_threads import DriverThread
 from fer_edge.system.timing import Backoff
@@ -45,6 +46,8 @@ class WorkOrder:
     open_run: Callable[[str, FrameSource], SourceRun]
     reports: queue.Queue[Report]
     stop: threading.Event
+    colour: threading.Event = field(default_factory=threading.Event)
+    """Set while a recorder wants the frames in colour."""
     limits: Limits = field(default_factory=Limits)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
 
@@ -58,6 +61,12 @@ class _Halt(threading.Event):
 
     def is_set(self) -> bool:
         return any(event.is_set() for event in self._events)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and (left_s := until - time.monotonic()) > 0:
+            self._events[0].wait(min(left_s, _POLL_S))
+        return self.is_set()
 
 
 class SourceWorker:
@@ -157,10 +166,12 @@ class SourceWorker:
         else:
             self._source_run.resume(source)
         before = self._frames
+        keep_colour(source, self._order.colour.is_set())
         try:
             with closing(self._source_run.watch(self._halt, limits)) as results:
                 for result in results:
                     self._frames += 1
+                    keep_colour(source, self._order.colour.is_set())
                     self._post(FrameProcessed(self.name, result, self._source_run.telemetry))
         finally:
             if self._frames > before:

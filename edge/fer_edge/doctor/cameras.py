@@ -75,10 +75,10 @@ def check_sources(context: Context) -> Finding:
 def _source(uri: str, context: Context) -> tuple[str, str | None]:
     """Return the kind of a source and, if it cannot be used, the reason."""
     from fer_edge.sources.camera import camera_device
-    from fer_edge.sources.demo import DEMO_URI
+    from fer_edge.sources.demo import DEMO_URIS
     from fer_edge.sources.picamera.source import camera_of
 
-    if uri == DEMO_URI:
+    if uri in DEMO_URIS:
         return "built-in scene", None
     if camera_device(uri) is not None:
         return "USB camera", None

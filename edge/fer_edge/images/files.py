@@ -81,8 +81,19 @@ def read_gray(path: Path, max_pixels: int | None = None) -> UInt8Array:
 
     Raises:
         InputError: If the file is missing, unreadable, truncated or not an image, or has more than ``max_pixels``
-            pixels. The size of a JPEG, PNG, BMP, WebP, PGM or PPM is checked before it is decoded.
+            pixels. The size of the common formats is checked before they are decoded.
     """
+    return _decode_checked(path, _read_whole(path, max_pixels), max_pixels)
+
+
+def read_gray_and_colour(path: Path, max_pixels: int | None = None) -> tuple[UInt8Array, UInt8Array | None]:
+    """Read an image file as ``read_gray`` does, and also in colour, uint8 [H, W, 3] (BGR)."""
+    data = _read_whole(path, max_pixels)
+    return _decode_checked(path, data, max_pixels), decode_colour(data)
+
+
+def _read_whole(path: Path, max_pixels: int | None) -> bytes:
+    """Return the bytes of the image file, whose size in its header is checked. Raises InputError."""
     check_readable(path)
     try:
         data = read_regular(path, _MAX_IMAGE_BYTES)
@@ -93,6 +104,10 @@ def read_gray(path: Path, max_pixels: int | None = None) -> UInt8Array:
     if not _is_whole(data):
         raise InputError(f"{path}: the image is cut short or damaged; copy it again")
     _check_pixels(path, image_size(data), max_pixels)
+    return data
+
+
+def _decode_checked(path: Path, data: bytes, max_pixels: int | None) -> UInt8Array:
     gray = decode_gray(data, str(path))
     _check_pixels(path, (gray.shape[1], gray.shape[0]), max_pixels)
     return gray
@@ -121,6 +136,13 @@ def decode_gray(data: bytes, where: str) -> UInt8Array:
     if image is None:
         raise InputError(f"{where}: not a readable image (JPEG, PNG, WebP, BMP, TIFF, PGM), or damaged")
     return np.asarray(image, dtype=np.uint8)
+
+
+def decode_colour(data: bytes) -> UInt8Array | None:
+    """Decode the image file ``data`` to BGR, uint8 [H, W, 3]; None if it cannot be decoded."""
+    with hidden_stderr():
+        bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    return None if bgr is None else np.asarray(bgr, np.uint8)
 
 
 def write_image(path: Path, image: UInt8Array) -> None:

@@ -1,20 +1,14 @@
-"""Draw boxes and labels on frames: the annotated video, annotated pictures and the contact sheet."""
+"""Draw boxes and labels on frames, for the annotated video, annotated pictures and the contact sheet."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections import deque
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
 
-from fer_edge.errors import InputError, OutputError
-from fer_edge.system.closing import Closing
-from fer_edge.system.files import PendingFile
-from fer_edge.system.opencv_setup import opencv_path
+from fer_edge.errors import InputError
 from fer_edge.types import UNCERTAIN, Box, FrameResult, UInt8Array
 
 Colour = tuple[int, int, int]
@@ -33,16 +27,12 @@ _UNCERTAIN_COLOUR: Colour = (190, 190, 190)
 _INK: Colour = (20, 20, 20)
 _PAPER: Colour = (245, 245, 245)
 _FONT = cv2.FONT_HERSHEY_DUPLEX
-_TRAIL_FRAMES = 48
-"""Frames whose confidence is shown as bars under a box."""
-_MAX_REPEAT_S = 10.0
-"""Longest gap in a live source that the annotated video fills by repeating the last picture."""
 
 
 class Annotator:
-    """Draws results on grey frames, and keeps each track's last confidences for the bars under its box.
+    """Draws boxes and labels on frames, which are in colour if the source keeps it.
 
-    ``labels`` (from the bundle) determine the colours.
+    ``labels`` (from the bundle) determine the colours of the boxes.
 
     >>> import numpy as np
     >>> from fer_edge import Box, Frame, FrameResult, TrackedEmotion
@@ -54,41 +44,24 @@ class Annotator:
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._colours = {label: _PALETTE[i % len(_PALETTE)] for i, label in enumerate(labels)}
-        self._trails: dict[int, deque[tuple[str, float]]] = {}
 
     def colour(self, emotion: str) -> Colour:
         """Return the BGR colour of a label; grey if uncertain or unknown."""
         return self._colours.get(emotion, _UNCERTAIN_COLOUR)
 
     def draw(self, result: FrameResult) -> UInt8Array:
-        """Return the frame as uint8 BGR [H, W, 3], with box, label and recent confidences of each track."""
-        picture = to_bgr(result.frame.gray)
+        """Return the frame as uint8 BGR [H, W, 3], with box and label of each track."""
+        frame = result.frame
+        picture = to_bgr(frame.gray) if frame.bgr is None else frame.bgr.copy()
         unit = _unit(picture)
-        seen = {track.track_id for track in result.tracks}
-        self._trails = {key: trail for key, trail in self._trails.items() if key in seen}
         for track in result.tracks:
-            trail = self._trails.setdefault(track.track_id, deque(maxlen=_TRAIL_FRAMES))
-            trail.append((track.emotion, track.confidence))
             colour = self.colour(track.emotion)
             draw_box(picture, track.box, colour)
             state = track.emotion if track.emotion == UNCERTAIN else f"{track.emotion} {track.confidence:.0%}"
             draw_label(picture, track.box, f"#{track.track_id} {state}", colour)
-            self._draw_trail(picture, track.box, trail)
         text = f"{result.frame.source}  {result.frame.captured_at:.2f} s"
         _write(picture, text, (round(8 * unit), picture.shape[0] - round(9 * unit)), 0.45 * unit, _PAPER, outline=True)
         return picture
-
-    def _draw_trail(self, picture: UInt8Array, box: Box, trail: Sequence[tuple[str, float]]) -> None:
-        unit = _unit(picture)
-        step = max(1.0, box.width / _TRAIL_FRAMES)
-        height = max(6, round(22 * unit))
-        bottom = box.y + box.height + round(4 * unit) + height
-        left = box.x + box.width - step * len(trail)
-        for number, (emotion, confidence) in enumerate(trail):
-            start = (round(left + number * step), bottom - max(1, round(confidence * height)))
-            end = (max(start[0], round(left + (number + 1) * step) - 1), bottom)
-            cv2.rectangle(picture, start, end, self.colour(emotion), cv2.FILLED)
-        cv2.line(picture, (box.x, bottom), (box.x + box.width, bottom), _PAPER, max(1, round(unit)), cv2.LINE_AA)
 
 
 def to_bgr(gray: UInt8Array) -> UInt8Array:
@@ -163,6 +136,16 @@ def contact_sheet(pictures: Sequence[UInt8Array], columns: int = 4, tile_width: 
     return sheet
 
 
+def with_lines(picture: UInt8Array, lines: Iterable[str], max_lines: int) -> UInt8Array:
+    """Return BGR ``picture`` with room for ``max_lines`` below it, in which ``lines`` are written."""
+    unit = _unit(picture)
+    row = round(20 * unit)
+    strip = np.full((max_lines * row + round(10 * unit), picture.shape[1], 3), _INK, np.uint8)
+    for number, line in enumerate(lines):
+        _write(strip, line, (round(8 * unit), number * row + round(19 * unit)), 0.45 * unit, _PAPER)
+    return np.vstack([picture, strip])
+
+
 def fit_picture(picture: UInt8Array, width: int, height: int) -> UInt8Array:
     """Scale BGR ``picture`` into [height, width, 3], keeping its aspect ratio; the rest is black."""
     if picture.shape[:2] == (height, width):
@@ -176,83 +159,9 @@ def fit_picture(picture: UInt8Array, width: int, height: int) -> UInt8Array:
     return result
 
 
-class AnnotatedVideo(Closing):
-    """Writes annotated frames to an .mp4 at ``fps`` frames a second.
-
-    ``close`` reads the file back, counts its frames, and then moves it to its final path. Frames that a live source
-    dropped are replaced by repeated pictures, so that the video runs in real time.
-
-    Raises:
-        InputError: if the file name does not end in .mp4, or the path is not valid UTF-8.
-        OutputError: if the file cannot be written.
-
-    >>> import tempfile
-    >>> import numpy as np
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = Path(folder.name) / "seen.mp4"
-    >>> with AnnotatedVideo(path, fps=15) as video:
-    ...     video.write(np.zeros((120, 160, 3), np.uint8), at=0.0)
-    >>> path.stat().st_size > 0
-    True
-    >>> folder.cleanup()
-    """
-
-    def __init__(self, path: Path, fps: float) -> None:
-        if path.suffix.lower() != ".mp4":
-            raise InputError(f"{path}: an annotated video must be named .mp4")
-        # The absolute path, which the temporary file has.
-        opencv_path(Path(os.path.realpath(path)))
-        self._file = PendingFile(path, seekable=True)
-        self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
-        self._written = 0
-        self._started_at = 0.0
-
-    def write(self, picture: UInt8Array, at: float) -> None:
-        """Add a BGR picture taken at ``at`` seconds of the source's clock, scaled to the first picture's size."""
-        writer = self._writer or self._open(picture, at)
-        due = round((at - self._started_at) * self._fps) - self._written + 1
-        fitting = fit_picture(picture, *self._size)
-        for _ in range(min(max(1, due), round(_MAX_REPEAT_S * self._fps) + 1)):
-            writer.write(fitting)
-            self._written += 1
-
-    def close(self) -> None:
-        """Finish the video, or leave no file if no frame was written. Idempotent.
-
-        Raises:
-            OutputError: if the video is incomplete.
-        """
-        writer, self._writer = self._writer, None
-        if writer is None:
-            self._file.discard()
-            return
-        writer.release()
-        # OpenCV does not report a failed write, for example on a full disk; only reading the file back shows it.
-        reader = cv2.VideoCapture(opencv_path(self._file.temporary), cv2.CAP_FFMPEG)
-        readable = reader.isOpened() and reader.read()[0]
-        count = round(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if readable else 0
-        reader.release()
-        if count < self._written:
-            self._file.discard()
-            raise OutputError(f"{self._file.path}: the video could not be written; is the disk full?")
-        self._file.commit()
-
-    def _open(self, picture: UInt8Array, at: float) -> cv2.VideoWriter:
-        self._size = (max(2, picture.shape[1] // 2 * 2), max(2, picture.shape[0] // 2 * 2))  # 4:2:0 needs even sides
-        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(opencv_path(self._file.temporary), cv2.CAP_FFMPEG, fourcc, self._fps, self._size)
-        if not writer.isOpened():
-            self._file.discard()
-            raise OutputError(f"{self._file.path}: OpenCV cannot write a video here")
-        self._writer, self._started_at = writer, at
-        return writer
-
-
 def _unit(picture: UInt8Array) -> float:
-    """Return the scale of the drawing: 1 for a picture 480 pixels high."""
-    return float(min(max(min(picture.shape[:2]) / 480, 0.5), 4.0))
+    """Return the scale of the drawing: 1 for a picture 480 pixels high. Below 0.75, text could not be read."""
+    return float(max(min(picture.shape[:2]) / 480, 0.75))
 
 
 def _write(

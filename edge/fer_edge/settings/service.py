@@ -50,7 +50,8 @@ class OutputSettings(Settings, frozen=True):
     annotate: Annotated[
         str | None,
         Meta(
-            description="Video file (.mp4) of the frames with boxes and labels. It records people, and is therefore off"
+            description="Video file (.mp4, which needs the extra `video`, or .webm) of the frames with boxes and"
+            " labels. It records people, and is therefore off"
             " by default.",
             examples=["seen.mp4"],
         ),

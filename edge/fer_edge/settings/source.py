@@ -149,6 +149,13 @@ class SourceSettings(Settings, frozen=True):
             " ones is refused, because decoding it would exhaust the memory of a Pi."
         ),
     ] = 4096 * 4096
+    decoder: Annotated[
+        Literal["auto", "opencv", "pyav"],
+        Meta(
+            description="What decodes films and streams. `auto` is PyAV if it is installed (extra `video`), which takes"
+            " less time, else OpenCV. The pixels of the two differ slightly."
+        ),
+    ] = "auto"
     realtime: Annotated[
         bool,
         Meta(

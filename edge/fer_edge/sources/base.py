@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 
-import cv2
-
 from fer_edge.errors import FerEdgeError, SourceLostError
-from fer_edge.images.gray import to_gray
 from fer_edge.protocols import ClosingSource, FrameSource
 from fer_edge.settings.source import SourceSettings
+from fer_edge.sources.decoders.base import Decoder, Picture
+from fer_edge.system.closing import Closing
 from fer_edge.types import Frame, UInt8Array
 
 DEFAULT_FPS = 25.0
@@ -50,86 +49,84 @@ class NumberedSource(ClosingSource):
     dropped = 0
     _index = 0
 
-    def _frame(self, at: float, gray: UInt8Array) -> Frame:
+    def _frame(self, at: float, gray: UInt8Array, bgr: UInt8Array | None = None) -> Frame:
         """Return the next frame, captured at ``at``."""
-        frame = Frame(self.name, self._index, at, gray)
+        frame = Frame(self.name, self._index, at, gray, bgr=bgr)
         self._index += 1
         return frame
 
 
-class CaptureSource(NumberedSource):
-    """Base class of the sources that read an open ``cv2.VideoCapture``; ``display_name`` identifies it in errors.
+class DecodedSource(NumberedSource):
+    """Base class of the sources that read from a decoder; ``display_name`` identifies the source in errors.
 
     A picture with more than ``settings.max_pixels`` pixels raises ``error_type``: at once if the container contains its
-    size, else when it was decoded. ``fps`` is the rate that ``capture`` reports if it is plausible, else
+    size, else when it was decoded. ``fps`` is the rate that the decoder reports if it is plausible, else
     ``settings.fps`` or ``DEFAULT_FPS``.
     """
 
     error_type: type[FerEdgeError] = SourceLostError
 
-    def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
+    def __init__(self, decoder: Decoder, display_name: str, settings: SourceSettings, name: str) -> None:
         self.name = name
-        self._capture, self._display_name = capture, display_name
+        self._decoder, self._display_name = decoder, display_name
         self._max_pixels = settings.max_pixels
         try:
-            self._check_size(capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+            self._check_size(*decoder.size)
         except FerEdgeError:
-            capture.release()
+            decoder.close()
             raise
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        self.fps = float(fps) if _MIN_FPS <= fps <= _MAX_FPS else (settings.fps or DEFAULT_FPS)
-        self._colour_buffer: cv2.typing.MatLike | None = None
+        self.fps = decoder.fps if _MIN_FPS <= decoder.fps <= _MAX_FPS else (settings.fps or DEFAULT_FPS)
         self._lock = threading.Lock()
         self._reading = self._closed = False
 
     def close(self) -> None:
         """Close the device, file or connection. Idempotent.
 
-        If another thread is inside the decoder, which must not be released then, that thread closes it afterwards.
+        If another thread is inside the decoder, which must not be closed then, that thread closes it afterwards.
         """
         with self._lock:
             self._closed = True
             if not self._reading:
-                self._capture.release()
+                self._decoder.close()
 
     @property
     def busy(self) -> bool:
         """Whether the decoder has not returned from a call."""
         return self._reading
 
-    def _read_gray(self) -> UInt8Array | None:
-        """Return the next picture as a new array, uint8 [H, W], or None if there is none.
-
-        Colour pictures are decoded into one reused buffer.
-        """
+    def _read_picture(self) -> Picture | None:
+        """Return the next picture, or None if there is none."""
         with self._lock:
             if self._closed:
                 return None
             self._reading = True
         try:
-            good, image = self._capture.read(self._colour_buffer)
+            picture = self._decoder.read(keep_colour=self.keep_colour)
         finally:
             with self._lock:
                 self._reading = False
                 if self._closed:
-                    self._capture.release()
-        if not good or self._closed:
+                    self._decoder.close()
+        if picture is None or self._closed:
             return None
-        self._check_size(image.shape[1], image.shape[0])
-        # A picture that is grey already is returned itself, so its memory must not be reused.
-        self._colour_buffer = None if image.ndim == 2 else image
-        return to_gray(image)
+        self._check_size(picture.gray.shape[1], picture.gray.shape[0])
+        return picture
 
-    def _check_size(self, width: float, height: float) -> None:
+    def _check_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
-            self._colour_buffer = None
             raise self.error_type(
-                f"{self._display_name}: its pictures have {width:.0f}x{height:.0f} pixels, more than source.max_pixels"
+                f"{self._display_name}: its pictures have {width}x{height} pixels, more than source.max_pixels"
                 f" = {self._max_pixels}; make them smaller or raise the limit"
             )
 
 
-class SourceWrapper(ClosingSource):
+def keep_colour(source: FrameSource, wanted: bool) -> None:
+    """Set ``source.keep_colour`` if it has this attribute, which a source of the user may lack."""
+    if hasattr(source, "keep_colour") and source.keep_colour != wanted:
+        source.keep_colour = wanted
+
+
+class SourceWrapper(Closing):
     """Base class of the sources that pass on the frames of ``inner``, which is closed together with them."""
 
     def __init__(self, inner: FrameSource) -> None:
@@ -137,6 +134,15 @@ class SourceWrapper(ClosingSource):
         self.live, self.still = inner.live, inner.still
         self.dropped = inner.dropped
         self._inner = inner
+
+    @property
+    def keep_colour(self) -> bool:
+        """Whether frames have ``bgr``."""
+        return getattr(self._inner, "keep_colour", False)
+
+    @keep_colour.setter
+    def keep_colour(self, wanted: bool) -> None:
+        keep_colour(self._inner, wanted)
 
     def close(self) -> None:
         """Close the inner source."""

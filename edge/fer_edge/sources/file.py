@@ -1,4 +1,4 @@
-"""Video files, decoded by OpenCV through FFmpeg."""
+"""Video files, decoded by PyAV if it is installed, else by OpenCV; both use FFmpeg."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.images.files import check_readable
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import CaptureSource
+from fer_edge.sources.base import DecodedSource
+from fer_edge.sources.decoders.base import Decoder
+from fer_edge.sources.decoders.opencv import OpenCVDecoder
+from fer_edge.sources.decoders.pyav import PyAVDecoder, choose_pyav
 from fer_edge.sources.opening import Unopened
 from fer_edge.system.opencv_setup import limit_decoder, opencv_path
 from fer_edge.types import Frame
@@ -27,26 +30,42 @@ def open_video(uri: str, settings: SourceSettings, name: str) -> Unopened | None
 
     Raises:
         InputError: if the file cannot be read, or has a path that is not UTF-8.
+        MissingExtraError: if PyAV is to decode it and is not installed.
     """
     path = Path(uri)
     if not path.exists():
         return None
     check_readable(path)
     opencv_path(path)
-    return Unopened(partial(_open, path, settings, name), reopens=False)
+    by_pyav = choose_pyav(settings.decoder)
+    return Unopened(partial(_open, path, settings, name, by_pyav=by_pyav), reopens=False)
 
 
-def _open(path: Path, settings: SourceSettings, name: str) -> VideoFileSource:
+def _open(path: Path, settings: SourceSettings, name: str, *, by_pyav: bool) -> VideoFileSource:
     """Return the open video. FFmpeg may not return for minutes, or ever. Raises InputError."""
+    return VideoFileSource(_decoder(path, settings, by_pyav=by_pyav), str(path), settings, name)
+
+
+def _decoder(path: Path, settings: SourceSettings, *, by_pyav: bool) -> Decoder:
+    unreadable = f"{path}: not a readable video: it is empty, incomplete or in an unknown format"
+    if by_pyav:
+        try:
+            return PyAVDecoder(str(path), max_pixels=settings.max_pixels, timeout_s=settings.timeout_s)
+        except TimeoutError:
+            raise InputError(
+                f"{path}: cannot be opened within {settings.timeout_s:g} s; is it a playlist without end?"
+            ) from None
+        except OSError:
+            raise InputError(unreadable) from None
     limit_decoder(settings.max_pixels)
     # By default FFmpeg starts one thread per core, and each holds several decoded pictures.
     capture = cv2.VideoCapture(opencv_path(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
     if not capture.isOpened():
-        raise InputError(f"{path}: not a readable video: it is empty, incomplete or in an unknown format")
-    return VideoFileSource(capture, str(path), settings, name)
+        raise InputError(unreadable)
+    return OpenCVDecoder(capture)
 
 
-class VideoFileSource(CaptureSource):
+class VideoFileSource(DecodedSource):
     """A video of finite length; every frame is read, none is dropped, and time is the media time of the container.
 
     A container without time stamps uses its frame rate, else ``settings.fps``, else ``DEFAULT_FPS``. ``display_name``
@@ -57,25 +76,24 @@ class VideoFileSource(CaptureSource):
     live = False
     error_type: type[FerEdgeError] = InputError
 
-    def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
-        super().__init__(capture, display_name, settings, name)
-        self._length_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / self.fps
+    def __init__(self, decoder: Decoder, display_name: str, settings: SourceSettings, name: str) -> None:
+        super().__init__(decoder, display_name, settings, name)
+        self._length_s = decoder.frame_count / self.fps
         self._at = 0.0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame, or ENDED. ``timeout_s`` is not used: a file can always be read."""
-        gray = self._read_gray()
-        if gray is None:
+        picture = self._read_picture()
+        if picture is None:
             self._check_complete()
             return NoFrame.ENDED
-        reported_at = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self._index:
-            # Raw streams report 0 for every frame, and damaged files may run backwards.
-            self._at = reported_at if reported_at > self._at and math.isfinite(reported_at) else self._at + 1 / self.fps
-        return self._frame(self._at, gray)
+            # Raw streams report 0 or NaN for every frame, and damaged files may run backwards.
+            self._at = picture.at_s if self._at < picture.at_s < math.inf else self._at + 1 / self.fps
+        return self._frame(self._at, picture.gray, picture.bgr)
 
     def _check_complete(self) -> None:
-        if not self._capture.isOpened():
+        if self._closed:
             return
         if self._index == 0:
             raise self.error_type(f"{self._display_name}: it has no readable picture")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer_edge.images.files import is_image_file, list_images, read_gray
+from fer_edge.images.files import is_image_file, list_images, read_gray, read_gray_and_colour
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS, NumberedSource
@@ -46,5 +46,7 @@ class ImageSource(NumberedSource):
         """
         if self._index >= len(self._paths):
             return NoFrame.ENDED
-        gray = read_gray(self._paths[self._index], self._max_pixels)
-        return self._frame(self._index / self.fps, gray)
+        path = self._paths[self._index]
+        if self.keep_colour:
+            return self._frame(self._index / self.fps, *read_gray_and_colour(path, self._max_pixels))
+        return self._frame(self._index / self.fps, read_gray(path, self._max_pixels))

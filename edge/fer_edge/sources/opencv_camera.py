@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import SourceLostError
+from fer_edge.images.colour import kept_colour
 from fer_edge.images.gray import to_gray
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import CaptureSource, capture_time
+from fer_edge.sources.base import DecodedSource, capture_time
+from fer_edge.sources.decoders.opencv import OpenCVDecoder
 from fer_edge.types import Frame, UInt8Array, describe_type
 
 _log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ _V4L2_MANUAL = 1
 https://docs.kernel.org/userspace-api/media/v4l/ext-ctrls-camera.html"""
 
 
-class OpenCVCamera(CaptureSource):
+class OpenCVCamera(DecodedSource):
     """A camera opened by its index through OpenCV.
 
     ``read`` blocks until the next frame, which has a monotonic timestamp; ``NewestFrameSource`` therefore reads it in
@@ -43,9 +45,10 @@ class OpenCVCamera(CaptureSource):
         if not capture.isOpened():
             raise SourceLostError(f"{device}: cannot be opened as a camera; is it plugged in, or in use?")
         _set_controls(capture, device, settings)  # which changes the rate that the capture reports
-        super().__init__(capture, device, settings, name)
-        width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
-        self._size = round(width), round(height)
+        super().__init__(OpenCVDecoder(capture), device, settings, name)
+        self._capture = capture
+        self._size = self._decoder.size
+        self._colour_buffer: cv2.typing.MatLike | None = None
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame. The driver determines how long this takes.
@@ -64,9 +67,10 @@ class OpenCVCamera(CaptureSource):
                 f"{self._display_name}: OpenCV {cv2.__version__} gives {describe_type(image)} for pictures of"
                 f" {self._size[0]}x{self._size[1]}; choose another format with source.fourcc"
             )
-        # A picture that is grey already is returned itself, so its memory must not be reused.
-        self._colour_buffer = None if picture.ndim == 2 else image
-        return self._frame(at, to_gray(picture))
+        # A picture that is returned itself keeps its memory.
+        kept = picture.ndim == 2 or self.keep_colour
+        self._colour_buffer = None if kept else image
+        return self._frame(at, to_gray(picture), kept_colour(picture) if kept else None)
 
 
 def _set_controls(capture: cv2.VideoCapture, device: str, settings: SourceSettings) -> None:

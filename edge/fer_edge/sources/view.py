@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import ConfigError
+from fer_edge.images.colour import with_luma
 from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import SourceWrapper
@@ -57,7 +58,10 @@ class AdjustedSource(SourceWrapper):
         """
         frame = self._inner.read(timeout_s)
         self.dropped = self._inner.dropped
-        return replace(frame, gray=self._view(frame.gray)) if isinstance(frame, Frame) else frame
+        if not isinstance(frame, Frame):
+            return frame
+        gray = self._view(frame.gray)
+        return replace(frame, gray=gray, bgr=None if frame.bgr is None else self._view.in_colour(frame.bgr, gray))
 
 
 class View:
@@ -76,20 +80,35 @@ class View:
         Raises:
             ConfigError: if the region or mask lies outside the picture.
         """
-        settings, picture = self._settings, gray
+        settings, picture = self._settings, self._placed(gray)
+        if settings.low_light != "off" and not is_empty(picture):  # only noise would be amplified
+            picture = brighten(picture) if self._clahe is None else _array(self._clahe.apply(picture))
+        return picture if self._mask is None else _array(cv2.bitwise_and(picture, self._mask))
+
+    def in_colour(self, bgr: UInt8Array, gray: UInt8Array) -> UInt8Array:
+        """Return the same view in colour, uint8 [H, W, 3]; ``gray`` is the preprocessed grey picture of the same frame.
+
+        The mask hides the same part of it.
+        """
+        picture = self._placed(bgr)
+        if self._settings.low_light != "off":
+            picture = with_luma(picture, gray)
+        return picture if self._mask is None else _array(cv2.bitwise_and(picture, picture, mask=self._mask))
+
+    def _placed(self, picture: UInt8Array) -> UInt8Array:
+        """Return the picture rotated, mirrored and cropped."""
+        settings = self._settings
         if settings.rotate:
-            picture = _gray(cv2.rotate(picture, _ROTATIONS[settings.rotate]))
+            picture = _array(cv2.rotate(picture, _ROTATIONS[settings.rotate]))
         if settings.mirror:
-            picture = _gray(cv2.flip(picture, 1))
-        height, width = picture.shape
+            picture = _array(cv2.flip(picture, 1))
+        height, width = picture.shape[:2]
         if (width, height) != self._size:
             self._compute_geometry(width, height)
-        if self._region is not None:
-            box = self._region
-            picture = picture[box.y : box.y + box.height, box.x : box.x + box.width]
-        if settings.low_light != "off" and not is_empty(picture):  # only noise would be amplified
-            picture = brighten(picture) if self._clahe is None else _gray(self._clahe.apply(picture))
-        return picture if self._mask is None else _gray(cv2.bitwise_and(picture, self._mask))
+        if self._region is None:
+            return picture
+        box = self._region
+        return picture[box.y : box.y + box.height, box.x : box.x + box.width]
 
     def _compute_geometry(self, width: int, height: int) -> None:
         """Compute region and mask for rotated pictures of this size."""
@@ -151,7 +170,7 @@ def brighten(gray: UInt8Array) -> UInt8Array:
         return gray
     gamma = max(_MIN_GAMMA, math.log(_MIDDLE_GREY) / math.log(mean))
     table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-    return _gray(cv2.LUT(gray, table))
+    return _array(cv2.LUT(gray, table))
 
 
 def _in_pixels(values: Sequence[float], width: int, height: int) -> list[float]:
@@ -161,5 +180,5 @@ def _in_pixels(values: Sequence[float], width: int, height: int) -> list[float]:
     return [value * side for value, side in zip(values, (width, height) * (len(values) // 2), strict=True)]
 
 
-def _gray(image: cv2.typing.MatLike) -> UInt8Array:
+def _array(image: cv2.typing.MatLike) -> UInt8Array:
     return np.asarray(image, dtype=np.uint8)

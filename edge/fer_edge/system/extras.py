@@ -7,11 +7,12 @@ from typing import Literal
 
 from fer_edge.errors import MissingExtraError
 
-Extra = Literal["mqtt", "web"]
+Extra = Literal["mqtt", "web", "video"]
 
 _PACKAGES = {
     "mqtt": {"paho": "paho-mqtt"},
     "web": {"waitress": "waitress", "prometheus_client": "prometheus-client"},
+    "video": {"av": "av"},
 }
 """The packages of each extra that the runtime imports: module name, package name."""
 

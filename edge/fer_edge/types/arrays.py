@@ -1,4 +1,4 @@
-"""Array types, and the check that every public function makes on a grey image."""
+"""Array types, and the checks that public functions make on images."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def check_gray(pixels: object) -> None:
         raise InputError(
             f"a grey image must be uint8 [H, W], not {describe_type(pixels)}; convert with fer_edge.to_gray"
         )
+
+
+def check_colour(pixels: object, gray: UInt8Array) -> None:
+    """Check that ``pixels`` is a colour image of the size of ``gray``, uint8 [H, W, 3].
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (*gray.shape, 3):
+        raise InputError(f"the colour image must be uint8 {[*gray.shape, 3]} (BGR), not {describe_type(pixels)}")
 
 
 def describe_type(value: object) -> str:

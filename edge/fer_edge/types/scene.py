@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_edge.types.arrays import Float64Array, UInt8Array, check_gray
+from fer_edge.types.arrays import Float64Array, UInt8Array, check_colour, check_gray
 from fer_edge.types.geometry import Box
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One grey image of a source.
+    """One image of a source: grey, which is processed, and in colour if somebody records or watches it.
 
-    Raises InputError if ``gray`` is not a 2-D uint8 array.
+    Raises InputError if ``gray`` is not a 2-D uint8 array, or ``bgr`` is not a colour image of the same size.
 
     Attributes:
         source: Name of the source.
@@ -23,6 +23,8 @@ class Frame:
         gray: Pixels, uint8 [H, W].
         glass_at: Best estimate of when light reached the sensor, in seconds of the monotonic clock. None for a file
             that is not played in real time.
+        bgr: The same image in colour, uint8 [H, W, 3], for recordings and previews. None if the source has no colour,
+            or its ``keep_colour`` is false.
 
     >>> import numpy as np
     >>> frame = Frame("door", index=0, captured_at=0.0, gray=np.zeros((480, 640), np.uint8))
@@ -35,9 +37,12 @@ class Frame:
     captured_at: float
     gray: UInt8Array
     glass_at: float | None = None
+    bgr: UInt8Array | None = None
 
     def __post_init__(self) -> None:
         check_gray(self.gray)
+        if self.bgr is not None:
+            check_colour(self.bgr, self.gray)
 
     @property
     def width(self) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Sequence
 
 import cv2
@@ -13,6 +15,8 @@ from fer_edge.types import FrameResult
 _MAX_WIDTH_PX = 960
 """The page shows no more, and encoding larger images takes a Pi Zero too long."""
 _JPEG_QUALITY = 75
+_WATCHED_S = 10.0
+"""Seconds after a request for which frames are kept in colour; the page requests a preview more often."""
 
 
 class Previews:
@@ -23,6 +27,12 @@ class Previews:
         self._lock = threading.Lock()
         self._newest: dict[str, FrameResult] = {}
         self._drawn: dict[str, _Drawn] = {}
+        self._requested_at = -math.inf
+
+    @property
+    def watched(self) -> bool:
+        """Whether a preview was requested in the last seconds."""
+        return time.monotonic() - self._requested_at < _WATCHED_S
 
     def put(self, result: FrameResult) -> None:
         """Keep ``result`` as the newest of its source. Draws nothing yet."""
@@ -32,8 +42,9 @@ class Previews:
     def jpeg(self, source: str) -> bytes | None:
         """Return the newest frame of ``source`` with boxes and labels, as JPEG; None if there is none.
 
-        Each frame is drawn and encoded once.
+        Each frame is drawn and encoded once. The first ones are grey: sources keep colour only while it is looked at.
         """
+        self._requested_at = time.monotonic()
         with self._lock:
             result = self._newest.get(source)
             if result is None:

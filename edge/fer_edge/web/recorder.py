@@ -15,6 +15,11 @@ class PageRecorder:
     def __init__(self, history: History, previews: Previews | None) -> None:
         self._history, self._previews = history, previews
 
+    @property
+    def wants_colour(self) -> bool:
+        """Whether somebody looks at the previews."""
+        return self._previews is not None and self._previews.watched
+
     def record(self, result: FrameResult) -> None:
         """Record one result."""
         self._history.add(result.frame.source, result.tracks, time.monotonic())

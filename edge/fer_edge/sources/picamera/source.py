@@ -17,9 +17,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 
 from fer_edge.errors import FerEdgeError, InputError, SourceLostError
+from fer_edge.images.colour import yuv420_to_bgr
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import DEFAULT_FPS, NumberedSource, capture_time
@@ -129,11 +131,15 @@ class Picamera2Source(NumberedSource):
         try:
             width, height = self._stream["size"]
             with self._package.MappedArray(request, "lores", reshape=False) as mapped:
-                gray = y_plane(mapped.array, width, height, self._stream["stride"]).copy()
+                stride = self._stream["stride"]
+                gray = y_plane(mapped.array, width, height, stride).copy()
+                bgr = None
+                if self.keep_colour:
+                    bgr = yuv420_to_bgr(mapped.array, width, height, stride, cv2.COLOR_YUV2BGR_I420)
             reported_s = request.get_metadata().get("SensorTimestamp", 0) / 1e9
         finally:
             request.release()
-        return self._frame(capture_time(reported_s, time.monotonic()), gray)
+        return self._frame(capture_time(reported_s, time.monotonic()), gray, bgr)
 
     def close(self) -> None:
         """Stop the camera. If it does not stop in time, it is abandoned until the process ends. Idempotent."""

@@ -1,4 +1,4 @@
-"""Network streams, RTSP and HTTP(S), through OpenCV and FFmpeg: MJPEG, H.264 and whatever else FFmpeg decodes."""
+"""Network streams, RTSP and HTTP(S): MJPEG, H.264 and whatever else FFmpeg decodes, by PyAV or by OpenCV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import CaptureSource
+from fer_edge.sources.base import DecodedSource
+from fer_edge.sources.decoders.base import Decoder
+from fer_edge.sources.decoders.opencv import OpenCVDecoder
+from fer_edge.sources.decoders.pyav import PyAVDecoder, choose_pyav
 from fer_edge.sources.file import VideoFileSource
 from fer_edge.sources.opening import Unopened
 from fer_edge.sources.stream.capture_clock import CaptureClock
@@ -34,36 +37,36 @@ def open_stream(uri: str, settings: SourceSettings, name: str) -> Unopened | Non
 
     Raises:
         InputError: if the URL is not valid.
+        MissingExtraError: if PyAV is to decode it and is not installed.
     """
     if not _SCHEME.match(uri):
         return None
     check_url(uri)
-    return Unopened(partial(_connect, uri, settings, name))
+    return Unopened(partial(_connect, uri, settings, name, by_pyav=choose_pyav(settings.decoder)))
 
 
-def _connect(uri: str, settings: SourceSettings, name: str) -> StreamSource | WebVideoSource:
+def _connect(uri: str, settings: SourceSettings, name: str, *, by_pyav: bool) -> StreamSource | WebVideoSource:
     """Return the open stream, or a WebVideoSource for a video of finite length on an HTTP server.
 
     Raises:
         SourceLostError: if nothing readable arrives within ``settings.timeout_s``.
     """
-    limit_decoder(settings.max_pixels)
-    capture = _open(uri, settings)
-    has_end = not uri.lower().startswith("rtsp") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
-    if has_end:
-        return WebVideoSource(capture, redacted(uri), settings, name)
-    return StreamSource(capture, redacted(uri), settings, name)
+    decoder = _open(uri, settings, by_pyav=by_pyav)
+    if not uri.lower().startswith("rtsp") and decoder.frame_count > 0:
+        return WebVideoSource(decoder, redacted(uri), settings, name)
+    return StreamSource(decoder, redacted(uri), settings, name)
 
 
-def _open(uri: str, settings: SourceSettings) -> cv2.VideoCapture:
-    """Return an open capture of the stream, after the redirects that ``settings`` allow. Raises SourceLostError."""
+def _open(uri: str, settings: SourceSettings, *, by_pyav: bool) -> Decoder:
+    """Return an open decoder of the stream, after the redirects that ``settings`` allow. Raises SourceLostError."""
     url = uri
     for _ in range(MAX_REDIRECTS + 1):
-        location = _examine(url, settings.timeout_s).location if must_ask_first(url) else None
+        ask_first = not by_pyav and must_ask_first(url)
+        location = _examine(url, settings.timeout_s).location if ask_first else None
         if location is None:
-            capture = _capture(url, settings.timeout_s)
-            if capture.isOpened():
-                return capture
+            decoder = _by_pyav(url, settings) if by_pyav else _by_opencv(url, settings)
+            if decoder is not None:
+                return decoder
             problem, location = _examine(url, settings.timeout_s)
             if location is None:
                 raise SourceLostError(f"{redacted(url)}: {problem}")
@@ -77,15 +80,25 @@ def _examine(url: str, timeout_s: float) -> Finding:
     return examine(url, timeout_s)
 
 
-def _capture(url: str, timeout_s: float) -> cv2.VideoCapture:
+def _by_pyav(url: str, settings: SourceSettings) -> Decoder | None:
+    options = {"rtsp_transport": "tcp"} if url.lower().startswith("rtsp") else {"max_redirects": "0"}
+    try:
+        return PyAVDecoder(url, max_pixels=settings.max_pixels, options=options, timeout_s=settings.timeout_s)
+    except OSError:
+        return None
+
+
+def _by_opencv(url: str, settings: SourceSettings) -> Decoder | None:
+    limit_decoder(settings.max_pixels)
     # By default OpenCV tries TCP and then UDP, which loses packets in firewalls and on Wi-Fi.
     options = os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     if "max_redirects" not in options:
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"{options}|{FFMPEG_OPTION}"
-    timeout_ms = round(1000 * timeout_s)
+    timeout_ms = round(1000 * settings.timeout_s)
     deadlines = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
     # With more threads FFmpeg decodes several frames at once, which delays each of them.
-    return cv2.VideoCapture(url, cv2.CAP_FFMPEG, [*deadlines, cv2.CAP_PROP_N_THREADS, 1])
+    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [*deadlines, cv2.CAP_PROP_N_THREADS, 1])
+    return OpenCVDecoder(capture) if capture.isOpened() else None
 
 
 def check_url(url: str) -> None:
@@ -104,7 +117,7 @@ def check_url(url: str) -> None:
         raise InputError(f"{shown}: not a valid stream URL; write rtsp://user:password@host:554/path")
 
 
-class StreamSource(CaptureSource):
+class StreamSource(DecodedSource):
     """An open stream without an end.
 
     ``read`` blocks until the next frame, for at most ``settings.timeout_s``; ``NewestFrameSource`` therefore reads it
@@ -116,10 +129,12 @@ class StreamSource(CaptureSource):
 
     live = True
 
-    def __init__(self, capture: cv2.VideoCapture, display_name: str, settings: SourceSettings, name: str) -> None:
-        super().__init__(capture, display_name, settings, name)
+    def __init__(self, decoder: Decoder, display_name: str, settings: SourceSettings, name: str) -> None:
+        super().__init__(decoder, display_name, settings, name)
         self._timeout_s = settings.timeout_s
-        self._clock = None if _has_made_up_times(capture, display_name) else CaptureClock()
+        # MJPEG over HTTP has no timestamps, and FFmpeg makes them up: 25 pictures per second.
+        untimed = display_name.lower().startswith("http") and decoder.codec == "mjpeg"
+        self._clock = None if untimed else CaptureClock()
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame.
@@ -128,21 +143,16 @@ class StreamSource(CaptureSource):
             SourceLostError: if the stream ends, breaks off or sends nothing for ``settings.timeout_s``.
         """
         began = time.monotonic()
-        gray = self._read_gray()
+        picture = self._read_picture()
         now = time.monotonic()
-        # When its time is over, FFmpeg may return a picture that its decoder had kept.
-        if gray is None or now - began >= self._timeout_s:
-            silent = now - began >= 0.9 * self._timeout_s  # OpenCV does not report the reason; the duration shows it
+        # When its time is over, FFmpeg may return a picture that it had kept. Its clock may be a little ahead of ours.
+        silent = now - began >= 0.95 * self._timeout_s
+        if picture is None or silent:
+            # Neither decoder reports the reason; the duration shows it.
             reason = f"no data for {now - began:.1f} s" if silent else "the server closed it or is gone"
             raise SourceLostError(f"{self._display_name}: the stream stopped: {reason}")
-        if self._clock is None:
-            return self._frame(now, gray)
-        return self._frame(self._clock.advance(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, now), gray)
-
-
-def _has_made_up_times(capture: cv2.VideoCapture, url: str) -> bool:
-    """Return whether the timestamps are FFmpeg's own, 25 pictures per second: of MJPEG over HTTP, which has none."""
-    return url.lower().startswith("http") and int(capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG")
+        at = now if self._clock is None else self._clock.advance(picture.at_s, now)
+        return self._frame(at, picture.gray, picture.bgr)
 
 
 class WebVideoSource(VideoFileSource):

@@ -19,6 +19,7 @@ from fer_edge.sources.v4l2.formats import (
     DamagedPictureError,
     PixelFormat,
     choose_format,
+    colour_picture,
     gray_picture,
     jpeg_reduction,
 )
@@ -90,10 +91,11 @@ class V4L2Camera(NumberedSource):
         if filled is None:
             return NoFrame.NOT_YET
         index, at = filled.index, filled.at
-        gray, problem = None, "a picture that the driver marked as damaged"
+        gray, bgr, problem = None, None, "a picture that the driver marked as damaged"
         if not filled.damaged:
             try:
                 gray = gray_picture(filled.data, self._format, self._reduction)
+                bgr = colour_picture(filled.data, self._format, self._reduction) if self.keep_colour else None
             except DamagedPictureError as error:
                 problem = str(error)
         # A traceback keeps the local variables of its functions. With the buffer among them, ``close`` could not unmap
@@ -104,7 +106,7 @@ class V4L2Camera(NumberedSource):
             self._drop(problem)
             return NoFrame.NOT_YET
         self._damaged_in_a_row = 0
-        return self._frame(capture_time(at, time.monotonic()), gray)
+        return self._frame(capture_time(at, time.monotonic()), gray, bgr)
 
     def close(self) -> None:
         """Close the device. Idempotent."""

@@ -1,4 +1,4 @@
-"""Convert the bytes of a V4L2 buffer to a grey picture: copy a plane, convert once, or decode a JPEG."""
+"""Convert the bytes of a V4L2 buffer to a grey or colour picture: copy a plane, convert once, or decode a JPEG."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fer_edge.images.colour import yuv420_to_bgr
 from fer_edge.images.files import jpeg_is_whole
 from fer_edge.images.headers import image_size
 from fer_edge.system.stderr import hidden_stderr
@@ -39,7 +40,38 @@ _CONVERTED = {
 }
 _DEEP = {"Y10": 1 / 4, "Y12": 1 / 16}
 """Formats of 16 bits per pixel that use the low bits, and the factor that scales them to 8 bits."""
-_REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
+_COLOUR = {
+    # name: bytes for each pixel, OpenCV's conversion
+    "YUYV": (2, cv2.COLOR_YUV2BGR_YUY2),
+    "YVYU": (2, cv2.COLOR_YUV2BGR_YVYU),
+    "UYVY": (2, cv2.COLOR_YUV2BGR_UYVY),
+    "RGB3": (3, cv2.COLOR_RGB2BGR),
+    "BGR3": (3, None),
+    **dict.fromkeys(("XR24", "AR24", "BGR4"), (4, cv2.COLOR_BGRA2BGR)),
+    **dict.fromkeys(("XB24", "AB24"), (4, cv2.COLOR_RGBA2BGR)),
+    "RGGB": (1, cv2.COLOR_BayerBG2BGR),
+    "BA81": (1, cv2.COLOR_BayerRG2BGR),
+    "GBRG": (1, cv2.COLOR_BayerGR2BGR),
+    "GRBG": (1, cv2.COLOR_BayerGB2BGR),
+}
+_YUV420 = {
+    "NV12": cv2.COLOR_YUV2BGR_NV12,
+    "NV21": cv2.COLOR_YUV2BGR_NV21,
+    "YU12": cv2.COLOR_YUV2BGR_I420,
+    "YV12": cv2.COLOR_YUV2BGR_YV12,
+}
+_REDUCED = {
+    1: cv2.IMREAD_GRAYSCALE,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+_REDUCED_COLOUR = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 _PADDED_ROWS = 15
 """JPEG blocks have 16 rows; some cameras report the rows of whole blocks, such as 1088 for 1080."""
 
@@ -113,6 +145,36 @@ def gray_picture(data: UInt8Array, format: PixelFormat, reduction: int = 1) -> U
     return np.asarray(cv2.cvtColor(pixels[:, :, 0] if step == 1 else pixels, conversion), np.uint8)
 
 
+def colour_picture(data: UInt8Array, format: PixelFormat, reduction: int = 1) -> UInt8Array | None:
+    """Convert a buffer to a BGR picture, uint8 [height, width, 3], in its own memory; None if the format has no colour.
+
+    Planar formats other than 4:2:0 are not converted either.
+
+    Args:
+        data: The buffer, uint8 [bytes].
+        format: Its format, which must be in ``READABLE``.
+        reduction: Divides both sides of a JPEG.
+
+    Raises:
+        DamagedPictureError: as ``gray_picture``.
+    """
+    height, width, stride = format.height, format.width, format.stride
+    if format.name in JPEGS:
+        image = _decoded(data, format, reduction, colour=True)
+        return image if image.ndim == 3 else None
+    if format.name in _YUV420:
+        return yuv420_to_bgr(data, width, height, stride, _YUV420[format.name])
+    if format.name not in _COLOUR:
+        return None
+    step, conversion = _COLOUR[format.name]
+    if step == 2 and width % 2:  # two pixels share their colour
+        return None
+    pixels = _pixels(data, (height, width, step), stride)
+    if conversion is None:
+        return pixels.copy()
+    return np.asarray(cv2.cvtColor(pixels[:, :, 0] if step == 1 else pixels, conversion), np.uint8)
+
+
 def _pixels(data: UInt8Array, shape: tuple[int, int, int], stride: int) -> UInt8Array:
     """Return a view uint8 [height, width, bytes per pixel] of the rows in ``data``, without row padding."""
     height, width, step = shape
@@ -123,14 +185,14 @@ def _pixels(data: UInt8Array, shape: tuple[int, int, int], stride: int) -> UInt8
     return np.ndarray(shape, np.uint8, data, strides=(stride, step, 1))
 
 
-def _decoded(data: UInt8Array, format: PixelFormat, reduction: int) -> UInt8Array:
+def _decoded(data: UInt8Array, format: PixelFormat, reduction: int, *, colour: bool = False) -> UInt8Array:
     encoded = data.tobytes()
     if not encoded.startswith(b"\xff\xd8") or not jpeg_is_whole(encoded):
         raise DamagedPictureError("an incomplete JPEG")
     width, height = image_size(encoded) or (0, 0)
     if width != format.width or not format.height <= height <= format.height + _PADDED_ROWS:  # before it takes memory
         raise DamagedPictureError(f"a JPEG of {width}x{height}, expected {format.width}x{format.height}")
-    flag = _REDUCED.get(reduction, cv2.IMREAD_GRAYSCALE)
+    flag = _REDUCED_COLOUR[reduction] if colour else _REDUCED[reduction]
     try:
         with hidden_stderr():  # libjpeg writes to stderr for each damaged picture
             # A camera does not rotate its pictures; applying an orientation tag would change the size.
