@@ -51,7 +51,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -75,6 +75,7 @@ help:
 	@echo "make fuzz       broken input for every reader of files and requests (MINUTES=30, for all; docs/fuzzing.md)"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
+	@echo "make bench-decoders  processor time with OpenCV and with PyAV, for films and streams (ARGS='--rounds 3')"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
 	@echo "make settings   write edge/config.example.toml, its JSON Schema and docs/settings.md from the settings' definitions"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
@@ -159,6 +160,9 @@ day: $(VENV)/.dev
 bench-write: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m write_speed $(ARGS)
 
+bench-decoders: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m decoder_costs $(ARGS)
+
 # Twenty-five minutes on two idle cores, with FER2013. The machine's kind stands in the names, so that results of others lie
 # beside ours.
 # The table of README.md is of x86_64. What cannot be installed here is left out, and the report says so:
@@ -210,7 +214,7 @@ audit: $(AUDIT_VENV)/.installed
 lock: $(VENV)/.python
 	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(PIP) install uv
 	$(COMPILE) --universal --python-version 3.11 --extra dev --output-file locks/dev.txt
-	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --output-file locks/edge.txt
+	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --extra video --output-file locks/edge.txt
 	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --extra mqtt --extra web --output-file $(PI_LOCKS)/pi-bookworm.txt
 	$(COMPILE) $(PI_LEGACY) --python-version 3.11 --extra legacy --constraint $(PI_LOCKS)/pi-bookworm.txt --extra mqtt --extra web --output-file locks/pi-bookworm-legacy.txt
 	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --extra mqtt --extra web --output-file $(PI_LOCKS)/pi-trixie.txt

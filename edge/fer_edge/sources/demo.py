@@ -1,6 +1,6 @@
-"""The demo source: a synthetic scene in which a real portrait moves, approaches, leaves and returns.
+"""The demo sources: ``demo``, in which a real portrait moves, approaches, leaves and returns, and ``demo:emotions``.
 
-It is selected like a camera, needs no hardware, and always gives the same pictures.
+They are selected like a camera, need no hardware, and always give the same pictures.
 """
 
 from __future__ import annotations
@@ -8,18 +8,21 @@ from __future__ import annotations
 import math
 from importlib.resources import files
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
-from fer_edge.images.files import decode_gray
+from fer_edge.images.files import decode_colour, decode_gray
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import NumberedSource
+from fer_edge.sources.emotions_scene import LENGTH_S, EmotionsScene
 from fer_edge.types import Float32Array, Frame, UInt8Array
 
 DEMO_URI = "demo"
+EMOTIONS_URI = "demo:emotions"
+DEMO_URIS = (DEMO_URI, EMOTIONS_URI)
 DEMO_FPS = 15.0
 SCENE_S = 20.0
 """Length of the scene in seconds. A longer source repeats it; the end joins the start."""
@@ -31,6 +34,8 @@ _FACE_CENTRE = (224.5, 113.5)
 _NOISE_SIGMA = 4.0
 """Grey levels, typical of a small sensor indoors."""
 _NOISE_MARGIN = 64
+_WALL_CHROMA = np.array([122, 138], np.float32)
+"""Cr and Cb of the background: a bluish grey."""
 
 
 class _Pose(NamedTuple):
@@ -58,33 +63,50 @@ _PATH = (
 )
 
 
+class Scene(Protocol):
+    """What a demo source shows."""
+
+    def render(self, at: float, index: int) -> UInt8Array:
+        """Return the picture uint8 [480, 640] at ``at`` seconds; ``index`` selects the noise."""
+        ...
+
+    def in_colour(self, gray: UInt8Array, at: float) -> UInt8Array:
+        """Return the picture ``gray`` of ``at`` seconds in colour, uint8 [480, 640, 3] (BGR)."""
+        ...
+
+
 def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | None:
-    """Return the scene for the URI ``demo``, else None; one pass, or an endless loop if ``settings.realtime``."""
-    if uri != DEMO_URI:
-        return None
-    return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
+    """Return the scene of a demo URI, else None; one pass, or an endless loop if ``settings.realtime``."""
+    if uri == DEMO_URI:
+        return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
+    if uri == EMOTIONS_URI:
+        return DemoSource(settings, name, math.inf if settings.realtime else LENGTH_S, EmotionsScene())
+    return None
 
 
 class DemoSource(NumberedSource):
-    """The scene for ``seconds`` (or ``math.inf``): 640 x 480, ``settings.fps`` or 15 frames a second, media time.
+    """A scene for ``seconds`` (or ``math.inf``): 640 x 480, ``settings.fps`` or 15 frames a second, media time.
 
     ``frame_count`` is an integer, or ``math.inf``.
     """
 
     live = False
 
-    def __init__(self, settings: SourceSettings, name: str = DEMO_URI, seconds: float = SCENE_S) -> None:
+    def __init__(
+        self, settings: SourceSettings, name: str = DEMO_URI, seconds: float = SCENE_S, scene: Scene | None = None
+    ) -> None:
         self.name = name
         self.fps = settings.fps or DEMO_FPS
         self.frame_count = max(1, round(seconds * self.fps)) if math.isfinite(seconds) else math.inf
-        self._scene = DemoScene()
+        self._scene = scene or DemoScene()
 
     def read(self, timeout_s: float) -> Frame | NoFrame:
         """Return the next frame, or ENDED."""
         if self._index >= self.frame_count:
             return NoFrame.ENDED
         at = self._index / self.fps
-        return self._frame(at, self._scene.render(at, self._index))
+        gray = self._scene.render(at, self._index)
+        return self._frame(at, gray, self._scene.in_colour(gray, at) if self.keep_colour else None)
 
 
 class DemoScene:
@@ -101,12 +123,12 @@ class DemoScene:
         self._background = _background(random)
         shape = (_HEIGHT + _NOISE_MARGIN, _WIDTH + _NOISE_MARGIN)
         self._noise = (random.standard_normal(shape) * _NOISE_SIGMA).astype(np.float32)
+        self._chroma: Float32Array | None = None
 
     def render(self, at: float, index: int) -> UInt8Array:
         """Return the picture uint8 [480, 640] at ``at`` seconds; ``index`` selects the noise."""
-        pose = pose_at(at)
-        matrix = _placement(pose, tilt=5 * math.sin(2 * math.pi * at / 5))
         size = (_WIDTH, _HEIGHT)
+        matrix = _placement(at)
         # cv2.warpAffine has no area interpolation; the portrait is smooth enough for bilinear down to half size.
         picture, alpha = cv2.split(cv2.warpAffine(self._cutout, matrix, size, flags=cv2.INTER_LINEAR))
         picture -= self._background
@@ -118,6 +140,22 @@ class DemoScene:
         picture += self._noise[top : top + _HEIGHT, left : left + _WIDTH]
         return np.asarray(cv2.convertScaleAbs(np.maximum(picture, 0, out=picture)), dtype=np.uint8)
 
+    def in_colour(self, gray: UInt8Array, at: float) -> UInt8Array:
+        """Return the picture ``gray`` of ``at`` seconds in colour, uint8 [480, 640, 3] (BGR)."""
+        if self._chroma is None:
+            self._chroma = _portrait_chroma(self._cutout[..., 1])
+        chroma = cv2.warpAffine(self._chroma, _placement(at), (_WIDTH, _HEIGHT), flags=cv2.INTER_LINEAR)
+        red, blue = (cv2.convertScaleAbs(plane, alpha=1, beta=0) for plane in cv2.split(chroma + _WALL_CHROMA))
+        return np.asarray(cv2.cvtColor(cv2.merge([gray, red, blue]), cv2.COLOR_YCrCb2BGR), np.uint8)
+
+
+def _portrait_chroma(alpha: Float32Array) -> Float32Array:
+    """Return how Cr and Cb of the portrait differ from the wall's, float32 [512, 512, 2]; 0 outside the person."""
+    bgr = decode_colour((files("fer_edge") / "assets" / "astronaut-colour.jpg").read_bytes())
+    assert bgr is not None
+    ycrcb = cv2.cvtColor(cv2.resize(bgr, alpha.shape[::-1], interpolation=cv2.INTER_CUBIC), cv2.COLOR_BGR2YCrCb)
+    return (ycrcb[..., 1:].astype(np.float32) - _WALL_CHROMA) * alpha[..., None]
+
 
 def pose_at(at: float) -> _Pose:
     """Return the pose of the face at ``at`` seconds, with smooth acceleration between the points of the path."""
@@ -128,8 +166,9 @@ def pose_at(at: float) -> _Pose:
     return _Pose(at, *(first + eased * (last - first) for first, last in zip(start[1:], end[1:], strict=True)))
 
 
-def _placement(pose: _Pose, tilt: float) -> Float32Array:
-    """Return the 2x3 matrix that moves the portrait's face to ``pose``, tilted by ``tilt`` degrees."""
+def _placement(at: float) -> Float32Array:
+    """Return the 2x3 matrix that moves the portrait's face to its pose at ``at`` seconds, slightly tilted."""
+    pose, tilt = pose_at(at), 5 * math.sin(2 * math.pi * at / 5)
     matrix = cv2.getRotationMatrix2D(_FACE_CENTRE, tilt, pose.scale)
     matrix[0, 2] += pose.x - _FACE_CENTRE[0]
     matrix[1, 2] += pose.y - _FACE_CENTRE[1]
