@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +23,7 @@ from fer_bench.results import (
 from fer_bench.runners import BundleRunner, runnable_variants
 from fer_edge.model.bundle import ModelBundle, load_bundle
 from fer_edge.model.manifest import MANIFEST_NAME
+from fer_edge.system.messages import print_text
 
 CHECKOUT_BUNDLE = Path("models/fer-edge-s")
 """Where a checkout has the bundle with all its variants; the one in the package holds int8 alone."""
@@ -142,4 +142,4 @@ def deliver(found: BenchmarkReport, arguments: argparse.Namespace) -> None:
             shown = text
         elif path is not None:
             output.write(path, text)
-    sys.stdout.write(shown)
+    print_text(shown)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 
 from msgspec import structs
 
@@ -13,6 +12,7 @@ from fer_bench.compare import Comparison, compare_reports
 from fer_bench.results import load_report
 from fer_bench.tables import text_table
 from fer_edge.errors import CheckFailedError
+from fer_edge.system.messages import print_text
 
 _MOST_TOLD = 5
 """Of what got worse, in the line that ends the command; the table has all of it."""
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare and print. Raises CheckFailedError when the second report is worse, InputError for a file that is no
     report."""
     found = compare_reports(load_report(arguments.before), load_report(arguments.after))
-    sys.stdout.write(_to_json(found) if arguments.as_json else _to_text(found))
+    print_text(_to_json(found) if arguments.as_json else _to_text(found))
     if found.worse:
         told = "; ".join(f"{change.what} {change.change}" for change in found.worse[:_MOST_TOLD])
         if len(found.worse) > _MOST_TOLD:

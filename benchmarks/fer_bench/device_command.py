@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from fer_bench import output, report
 from fer_bench.bench_command import bundle_path, describe_bundle, variant_results
@@ -15,6 +14,7 @@ from fer_bench.pipeline.results import SceneSettings
 from fer_bench.pipeline.scenes import FPS
 from fer_bench.results import BenchmarkReport, LatencySettings
 from fer_edge.model.bundle import load_bundle
+from fer_edge.system.messages import print_text
 
 _SIZES, _FACES = ((320, 240), (640, 480)), (0, 1)
 _FRAMES = 45
@@ -42,5 +42,5 @@ def run(arguments: argparse.Namespace) -> int:
             pipeline=section,
         )
     output.write(arguments.out, report.to_json(found))
-    sys.stdout.write(report.to_text(found))
+    print_text(report.to_text(found))
     return 0

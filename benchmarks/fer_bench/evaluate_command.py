@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from fer_bench.metrics import macro_f1
 from fer_bench.runners import open_runner
 from fer_bench.tables import percent, text_table
 from fer_edge.errors import InputError
+from fer_edge.system.messages import print_text
 from fer_train.dataset import PRIVATE_TEST, Dataset, load_dataset
 
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         plots.draw_confusion(evaluation, folder / "confusion.png")
         plots.draw_reliability(evaluation, folder / "reliability.png")
         output.write(folder / "evaluation.json", table)
-    sys.stdout.write(table if arguments.json else to_text(evaluation))
+    print_text(table if arguments.json else to_text(evaluation))
     return 0
 
 

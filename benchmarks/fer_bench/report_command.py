@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from fer_bench import output
 from fer_bench.page import MARKDOWN, PAGE, write_page
 from fer_bench.results import BenchmarkReport, load_report
+from fer_edge.system.messages import print_text
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     reports = joined([load_report(path) for path in arguments.reports])
     output.check_folder(arguments.out)
     write_page(reports, arguments.out)
-    sys.stdout.write(f"{arguments.out / PAGE}\n{arguments.out / MARKDOWN}\n")
+    print_text(f"{arguments.out / PAGE}\n{arguments.out / MARKDOWN}\n")
     return 0
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from fer_edge.system.messages import printable
+
 Rows = Sequence[Sequence[str]]
 
 
@@ -20,7 +22,11 @@ class Table:
 
 
 def text_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:
-    """Aligned columns with a rule under the header; the first ``names`` to the left, the others to the right."""
+    """Aligned columns with a rule under the header; the first ``names`` to the left, the others to the right.
+
+    Control characters in cells, which may be names of files, are escaped.
+    """
+    header, *rows = ([printable(cell) for cell in row] for row in (header, *rows))
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     lines = [_aligned(header, widths, names), "  ".join("-" * width for width in widths)]
     return "\n".join([*lines, *(_aligned(row, widths, names) for row in rows)]) + "\n"

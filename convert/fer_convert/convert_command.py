@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 
 from fer_convert.brought.open_brought import BroughtOptions
@@ -18,6 +17,7 @@ from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
 from fer_edge.errors import InputError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import MANIFEST_NAME
+from fer_edge.system.messages import print_text
 from fer_train.backend import load_keras
 from fer_train.dataset import load_dataset
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         _copy(arguments)
     else:
         _convert(arguments)
-    sys.stdout.write(f"{arguments.out}\n")
+    print_text(f"{arguments.out}\n")
     return 0
 
 

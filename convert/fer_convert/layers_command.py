@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 from msgspec import structs
@@ -16,6 +15,7 @@ from fer_convert.layers import LayerReport, analyse
 from fer_convert.layers_plot import draw_layers
 from fer_convert.study_command import check_outputs
 from fer_convert.trial import given, open_trial
+from fer_edge.system.messages import print_text
 from fer_train.dataset import PUBLIC_TEST
 
 FORMAT = 1
@@ -92,4 +92,4 @@ def _deliver(report: LayerReport, json_path: Path | None, folder: Path | None) -
         draw_layers(report, folder / "layers.png")
     if json_path is not None and json_path != output.STDOUT:
         output.write(json_path, table)
-    sys.stdout.write(table if json_path == output.STDOUT else to_text(report))
+    print_text(table if json_path == output.STDOUT else to_text(report))

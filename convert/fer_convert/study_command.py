@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import itertools
 import json
-import sys
 from pathlib import Path
 
 from msgspec import structs
@@ -17,6 +16,7 @@ from fer_bench.tables import percent, text_table
 from fer_convert.study import Study, StudyPlan, StudyPoint, measure_points
 from fer_convert.study_plot import draw_study
 from fer_convert.trial import Trial, given, open_trial
+from fer_edge.system.messages import print_text
 from fer_train.dataset import PUBLIC_TEST
 
 FORMAT = 1
@@ -101,6 +101,6 @@ def _write(study: Study, files: list[Path]) -> None:
 
 
 def _deliver(study: Study, *, to_stdout: bool, folder: Path | None) -> None:
-    sys.stdout.write(to_json(study) if to_stdout else to_text(study))
+    print_text(to_json(study) if to_stdout else to_text(study))
     if folder is not None:
         draw_study(study, folder / "study.png")

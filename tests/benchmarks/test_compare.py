@@ -141,3 +141,14 @@ def test_the_command_ends_with_1_when_something_got_worse(tmp_path: Path) -> Non
     assert {"better", "same"} == {change["verdict"] for change in json.loads(better.stdout)["changes"]}
     assert_refused(fer_edge("bench", "compare", before, tmp_path / "none.json"), 2, "none.json")
     assert_refused(fer_edge("bench", "compare", before, tmp_path), 2, str(tmp_path))
+
+
+def test_names_in_a_report_cannot_reach_the_terminal_raw(tmp_path: Path) -> None:
+    found = timed(1.0)
+    named = structs.replace(found, latency=(structs.replace(found.latency[0], variant="int8\x1b[2J\nworse"),))
+    path = tmp_path / "a\x1b[2J.json"
+    path.write_text(to_json(named))
+    shown = fer_edge("bench", "compare", path, path)
+    assert shown.returncode == 0, shown.stderr
+    assert "\x1b" not in shown.stdout + shown.stderr
+    assert "int8\\x1b[2J\\nworse" in shown.stdout

@@ -1,4 +1,4 @@
-"""Messages to the user on standard error: one line each, prefixed with the program's name.
+"""Text for the user: messages on standard error, one line each, prefixed with the program's name, and results.
 
 Text from outside (file names, answers of servers, names of devices) is escaped here, where it is printed.
 """
@@ -33,6 +33,11 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def print_text(text: str) -> None:
+    """Write lines of ``text`` to standard output, escaped as by ``printable``; each ends with a newline."""
+    sys.stdout.write("\n".join(printable(line) for line in text.split("\n")))
 
 
 def print_message(message: str, *, max_wait_s: float = _MAX_HIDDEN_S) -> None:

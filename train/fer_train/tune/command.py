@@ -7,12 +7,12 @@ import importlib
 import logging
 import os
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fer_edge.errors import CheckFailedError, ConfigError, InputError, MissingExtraError, OutputError
+from fer_edge.system.messages import print_text
 from fer_train.backend import check_packages
 from fer_train.config import load_recipe, with_weights
 from fer_train.dataset import load_data, trainable_rows
@@ -70,7 +70,7 @@ def _work(job: Job, out: Path, search: Search, workers: int) -> None:
             error.args = (f"{found.done} of {search.settings.trials} trials are done; go on with --resume --out {out}",)
         raise
     found = write_results(out, search)
-    sys.stdout.write(found.text())
+    print_text(found.text())
     if found.best is None and found.done == len(found.rows):
         raise CheckFailedError(f"{out}: no trial was completed; {MARKDOWN} there tells of each what became of it")
 
