@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +14,8 @@ from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import interpreter_version
 from fer_edge.stages.classification import EmotionClassifier
+from fer_edge.stages.verification import BUNDLE_FOLDER as FACE_CHECK
+from fer_edge.stages.verification import FaceCheck
 from support.daemon import Daemon, running_daemon
 from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.hostile_models import (
@@ -26,6 +29,7 @@ from support.hostile_models import (
     name_not_utf8,
     no_operators,
     output_index,
+    with_current_hashes,
 )
 from support.waiting import wait_for
 
@@ -74,6 +78,13 @@ def test_a_model_that_crashes_the_interpreter_is_exit_4(crashing_bundle: Path, t
 def test_a_library_call_raises_instead_of_crashing(crashing_bundle: Path) -> None:
     with load_bundle(crashing_bundle) as bundle, pytest.raises(ModelError, match="SIGSEGV"):
         EmotionClassifier(bundle, "float32")
+
+
+def test_a_face_check_that_crashes_the_interpreter_is_refused(crashing_bundle: Path) -> None:
+    """Its file is the package's, but a new version of the interpreter could crash on it."""
+    shutil.copy(crashing_bundle / "float32.tflite", crashing_bundle / "int8.tflite")
+    with pytest.raises(ModelError, match="SIGSEGV"):
+        FaceCheck(folder=with_current_hashes(crashing_bundle))
 
 
 def test_a_model_that_never_returns_is_exit_4(endless_bundle: Path, tmp_path: Path) -> None:
@@ -133,8 +144,11 @@ def test_a_model_that_passed_is_not_tried_again_and_a_crash_is_not_silent(
         fer_edge("run", "demo", "--max-frames", 2, "--bundle", tiny_bundle, cwd=tmp_path, settings=settings).returncode
         == 0
     )
-    (remembered,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
     good = load_bundle(tiny_bundle).variant("int8").sha256
+    check = load_bundle(FACE_CHECK).variant("int8").sha256
+    files = {path.name[:64]: path for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    assert files.keys() == {good, check}  # the network that verifies faces is a model too
+    remembered = files[good]
     bad = load_bundle(crashing_bundle).variant("float32").sha256
     assert remembered.name.startswith(f"{good}-{'-'.join(interpreter_version())}")
     # As if the crashing one had passed: it is loaded without a trial, and the crash is printed though stderr is hidden.

@@ -18,6 +18,7 @@ from fer_edge.errors import ModelError
 from fer_edge.images.resample import cut_out
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import AUTO, LiteRtModel
+from fer_edge.model.trial import try_variant
 from fer_edge.protocols import FaceLikelihood
 from fer_edge.system.closing import Closing
 from fer_edge.types import Box, CropSpec, Face, Track, UInt8Array
@@ -53,10 +54,11 @@ class FaceCheck(Closing):
         """Load the bundle in ``folder``.
 
         Raises:
-            ModelError: If a file is missing or damaged, or if no interpreter is usable.
+            ModelError: If a file is missing or damaged, the model fails ``try_variant``, or no interpreter is usable.
         """
         with load_bundle(folder) as bundle:
             manifest, variant = bundle.manifest, bundle.variant("int8")
+            try_variant(variant, interpreter)  # a new version of the interpreter could crash on it
             self._model = LiteRtModel(variant.path, interpreter=interpreter)
         tensor = self._model.input_details
         if manifest.labels != LABELS or (tensor.dtype, tensor.shape) != ("uint8", (1, CROP.height, CROP.width, 1)):
