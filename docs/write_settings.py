@@ -22,7 +22,7 @@ from msgspec import inspect
 from fer_edge.settings.base import Settings
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.schema import settings_schema
-from fer_edge.settings.toml_files import dump_toml
+from fer_edge.settings.toml_files import inline_toml
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 120
@@ -123,11 +123,6 @@ def allowed(kind: inspect.Type) -> str:
     return ""
 
 
-def toml(value: Any) -> str:
-    """Return ``value`` in TOML."""
-    return dump_toml({"x": value}).removeprefix("x = ").rstrip("\n")
-
-
 def comment(text: str) -> str:
     """Return ``text`` as lines of a TOML comment."""
     return "".join(f"{line}\n" for line in textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# "))
@@ -144,11 +139,14 @@ def example() -> str:
             if values:
                 limits.append(f"{'Values' if isinstance(type_info, inspect.LiteralType) else 'Range'}: {values}.")
             if chosen is not None:
-                before = "not set" if default is None else toml(default)
-                limits.append(f"Default: {before}. Set here: {toml(chosen)}.")
+                before = "not set" if default is None else inline_toml(default)
+                limits.append(f"Default: {before}. Set here: {inline_toml(chosen)}.")
             text += comment(extra["description"]) + comment(" ".join(limits))
             value = default if chosen is None else chosen
-            text += f"# {name} = {toml(extra['examples'][0])}\n" if value is None else f"{name} = {toml(value)}\n"
+            if value in (None, {}):
+                text += f"# {name} = {inline_toml(extra['examples'][0])}\n"
+            else:
+                text += f"{name} = {inline_toml(value)}\n"
         if section == "source":
             text += CAMERAS_EXAMPLE
     return text
@@ -163,7 +161,7 @@ def page() -> str:
         text += f"\n## [{section}]\n\n{about[0].upper()}{about[1:]}\n\n"
         text += "| key | default | allowed | meaning |\n| --- | --- | --- | --- |\n"
         for name, type_info, extra, default in fields_of(kind):
-            shown = "not set" if default is None else f"`{toml(default)}`"
+            shown = "not set" if default is None else f"`{inline_toml(default)}`"
             text += f"| `{name}` | {shown} | {allowed(type_info)} | {extra['description']} |\n"
         if section == "source":
             text += CAMERAS_PAGE

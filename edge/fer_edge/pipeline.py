@@ -32,6 +32,7 @@ from fer_edge.stages.schedule import OWN_MOTION_SIDE, Scheduler
 from fer_edge.stages.smoothing import EmotionSmoother
 from fer_edge.stages.tracking import Tracker
 from fer_edge.stages.verification import FaceCheck, TrackVerifier
+from fer_edge.stages.zones import ZoneFinder
 from fer_edge.system.closing import Closing
 from fer_edge.system.timing import SteadyClock
 from fer_edge.telemetry import StageTimer, Telemetry
@@ -206,6 +207,8 @@ class SourceRun(Closing):
         self._smoother = EmotionSmoother(settings.emotion)
         self._event_builder = EventBuilder(self._classifier.labels, settings.emotion)
         self._scheduler = Scheduler(settings.detector, settings.schedule)
+        self._zones = ZoneFinder(settings.source.zones)
+        telemetry.zones = tuple(settings.source.zones)
         self._reset_scene()
 
     def process(self, frame: Frame | npt.NDArray[np.uint8], at: float | None = None) -> FrameResult:
@@ -245,11 +248,15 @@ class SourceRun(Closing):
                 self._smoother.add(track_id, self._read(frame, face), now)
             with timed("events"):
                 readings = self._smoother.readings(tracks)
-                emotions, events = self._event_builder.update(frame.source, readings, now)
+                zones = self._zones.update([track for track in tracks if track.confirmed], frame.width, frame.height)
+                emotions, events = self._event_builder.update(frame.source, readings, now, zones)
+                emotions = self._in_sight(emotions, tracks, now)
+        if zones:
+            self.telemetry.count_zones(self._zones.entered, emotions, self._clock.step_s)
         self._name, self._last_at = frame.source, frame.captured_at
         appeared = sum(event.kind is EventKind.APPEARED for event in events)
         self.telemetry.count(frames=1, faces=len(faces), appeared=appeared, events=len(events))
-        return FrameResult(frame, self._in_sight(emotions, tracks, now), events)
+        return FrameResult(frame, emotions, events)
 
     def __iter__(self) -> Iterator[FrameResult]:
         """Iterate as ``results()`` does."""

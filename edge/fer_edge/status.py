@@ -47,6 +47,7 @@ class SourceStatus:
         fps: Frames processed per second, averaged over the last seconds.
         tracks: Current tracks; empty with ``privacy = "aggregate"``.
         runtime: Counts and times of its pipeline; None if they were not requested or do not exist yet.
+        zones: Names of its zones.
     """
 
     name: str
@@ -60,6 +61,13 @@ class SourceStatus:
     fps: float = 0.0
     tracks: tuple[TrackedEmotion, ...] = ()
     runtime: RuntimeStatus | None = None
+    zones: tuple[str, ...] = ()
+
+    @property
+    def zone_faces(self) -> dict[str, int]:
+        """Number of faces in each zone."""
+        inside = [track.zone for track in self.tracks] if self.delivers else []
+        return {zone: inside.count(zone) for zone in self.zones}
 
     @property
     def delivers(self) -> bool:

@@ -7,13 +7,22 @@ import threading
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from types import TracebackType
 from typing import Self
 
 from fer_edge.system.process_memory import resident_mib
-from fer_edge.types import LATENCY_LIMITS_S, CropFault, FrameResult, InterpreterInfo, RuntimeStatus, StageLatency
+from fer_edge.types import (
+    LATENCY_LIMITS_S,
+    CropFault,
+    FrameResult,
+    InterpreterInfo,
+    RuntimeStatus,
+    StageLatency,
+    TrackedEmotion,
+    ZoneTotals,
+)
 
 _GROWTH = 1.04
 """Ratio of adjacent bucket limits: the error of a percentile is at most 2 %."""
@@ -72,12 +81,16 @@ class Telemetry:
     def __init__(self) -> None:
         self.interpreter: InterpreterInfo | None = None
         """The interpreter that runs the classifier; None until that is loaded."""
+        self.zones: tuple[str, ...] = ()
+        """Names of the source's zones."""
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._refused = dict.fromkeys(CropFault, 0)
         self._stages: defaultdict[str, LatencyHistogram] = defaultdict(LatencyHistogram)
         self._pipeline_cpu_s = 0.0
+        self._entered: defaultdict[str, int] = defaultdict(int)
+        self._emotion_s: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     def count(self, *, frames: int = 0, dropped: int = 0, faces: int = 0, appeared: int = 0, events: int = 0) -> None:
         """Add to the counters."""
@@ -87,6 +100,21 @@ class Telemetry:
             self._counts["faces"] += faces
             self._counts["appeared"] += appeared
             self._counts["events"] += events
+
+    def count_zones(self, entered: Iterable[str], tracks: Iterable[TrackedEmotion], seconds: float) -> None:
+        """Add one frame to the totals of the zones.
+
+        Args:
+            entered: The zone of each track that came into one in this frame.
+            tracks: The tracks in view.
+            seconds: Time since the frame before.
+        """
+        with self._lock:
+            for zone in entered:
+                self._entered[zone] += 1
+            for track in tracks:
+                if track.zone is not None:
+                    self._emotion_s[track.zone][track.emotion] += seconds
 
     def refuse(self, fault: CropFault) -> None:
         """Count a crop that is not classified because of ``fault``."""
@@ -134,6 +162,7 @@ class Telemetry:
                 refused={fault.value: count for fault, count in self._refused.items()},
                 interpreter=self.interpreter,
                 stages={name: histogram.latency() for name, histogram in self._stages.items() if histogram.calls},
+                zones={name: ZoneTotals(self._entered[name], dict(self._emotion_s[name])) for name in self.zones},
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -100,9 +101,33 @@ def test_states_of_sources_that_are_gone_are_removed(broker: tuple[Broker, Liste
         assert b"" not in listener.on(f"{ROOT}/cam0/state")
 
 
+@needs_mosquitto
+def test_each_zone_has_an_occupancy_sensor(broker: tuple[Broker, Listener]) -> None:
+    server, listener = broker
+    board = StatusBoard()
+    board.update_source(
+        SourceStatus(
+            "cam0",
+            SourceState.WATCHING,
+            tracks=(dataclasses.replace(track(1, 50, "sad"), zone="desk"),),
+            zones=("desk", "way out"),
+        )
+    )
+    with open_sinks(settings_for(server.port), board, live=True):
+        wait_for(lambda: listener.on(ANNOUNCED))
+        wait_for(lambda: listener.on(f"{ROOT}/cam0/state"))
+    assert json.loads(listener.on(f"{ROOT}/cam0/state")[0])["zones"] == {"desk": 1, "way out": 0}
+    components = json.loads(listener.on(ANNOUNCED)[0])["components"]
+    zones = [component for key, component in components.items() if "_zone_" in key]
+    assert [(zone["device_class"], zone["name"]) for zone in zones] == [
+        ("occupancy", "cam0 desk occupancy"),
+        ("occupancy", "cam0 way out occupancy"),
+    ]
+
+
 @given(st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.dictionaries(st.text(), inner)))
 def test_whatever_was_retained_as_an_announcement_is_survived(before: object) -> None:
-    current = Announcement("homeassistant").payload(Topics("a", "b", aggregate=False), ModelStatus(), ["cam0"])
+    current = Announcement("homeassistant").payload(Topics("a", "b", aggregate=False), ModelStatus(), {"cam0": ()})
     assert without_missing(before, current) is None
     assert without_missing({"components": before}, current) is None
 

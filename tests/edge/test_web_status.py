@@ -45,9 +45,13 @@ def filled_board(privacy: str = "events") -> StatusBoard:
     telemetry.record("frame", 3600.0)
     telemetry.record("detect_full", math.nan)
     telemetry.record("classify", 0.001)
-    track = TrackedEmotion("cam0", 4, Box(1, 2, 3, 4), "happy", 0.83456, 1.0)
+    track = TrackedEmotion("cam0", 4, Box(1, 2, 3, 4), "happy", 0.83456, 1.0, "desk")
+    telemetry.zones = ("desk", "door")
+    telemetry.count_zones(["desk"], [track], 2.5)
     board.update_source(
-        SourceStatus("cam0", SourceState.WATCHING, now, None, 1, 2, (640, 480), now, 14.9, (track,)),
+        SourceStatus(
+            "cam0", SourceState.WATCHING, now, None, 1, 2, (640, 480), now, 14.9, (track,), zones=("desk", "door")
+        ),
     )
     board.watch_runtime("cam0", telemetry.snapshot)
     odd = 'quo"te\\ \n\udcff'
@@ -99,6 +103,10 @@ def test_metrics_have_the_values_of_the_board() -> None:
     assert found['fer_edge_source_up{source="cam0"}'] == 1
     assert found['fer_edge_source_reconnect_attempts_total{source="cam0"}'] == 2
     assert found['fer_edge_source_faces_in_sight{source="cam0"}'] == 1
+    assert found['fer_edge_zone_faces_in_sight{source="cam0",zone="desk"}'] == 1
+    assert found['fer_edge_zone_faces_in_sight{source="cam0",zone="door"}'] == 0
+    assert found['fer_edge_zone_faces_entered_total{source="cam0",zone="desk"}'] == 1
+    assert found['fer_edge_zone_emotion_seconds_total{emotion="happy",source="cam0",zone="desk"}'] == 2.5
     stage = 'source="cam0",stage="frame"'
     assert found[f'fer_edge_stage_duration_seconds_bucket{{le="0.0025",{stage}}}'] == 0
     assert found[f'fer_edge_stage_duration_seconds_bucket{{le="0.005",{stage}}}'] == 1
@@ -122,7 +130,15 @@ def test_the_status_matches_the_schema(web: WebServer) -> None:
     assert b"pw@" not in answer.body
 
 
-FACE_METRICS = ("source_faces_in_sight", "faces_detected_total", "crops_refused_total", "events_total")
+FACE_METRICS = (
+    "source_faces_in_sight",
+    "faces_detected_total",
+    "crops_refused_total",
+    "events_total",
+    "zone_faces_in_sight",
+    "zone_faces_entered_total",
+    "zone_emotion_seconds_total",
+)
 
 
 def test_aggregate_privacy_hides_single_faces() -> None:
@@ -130,6 +146,7 @@ def test_aggregate_privacy_hides_single_faces() -> None:
         status = ask(web, "/api/status").json()
         assert [source["faces"] for source in status["sources"]] == [None, None]
         assert [source["events"] for source in status["sources"]] == [None, None]
+        assert [source["zones"] for source in status["sources"]] == [None, None]
         assert [set(source["stages"]) for source in status["sources"]] == [{"frame"}, set()]
         assert [event["kind"] for event in status["events"]] == ["counts", "source_lost"]
         names = {name.partition("{")[0] for name in metrics(web)}

@@ -76,15 +76,18 @@ def test_entities_have_the_documented_classes_and_states(
     tmp_path: Path, broker: Broker, home: HomeAssistant, camera: MjpegServer
 ) -> None:
     page = '[web]\nenabled = true\nhost = "0.0.0.0"\nport = 18765\ntoken_file = "token"\n'
+    zones = '[cameras.door.zones]\n"all of it" = [0.0, 0.05, 1.0, 0.95]\nedge = [0.0, 0.0, 1.0, 0.05]\n'
     folder = folder_of(tmp_path, "device")
     (folder / "token").write_text("0123456789abcdef")
     (folder / "token").chmod(0o600)
-    with running_daemon(folder, config(broker, {"door": camera.url("moody")}) + page) as daemon:
+    with running_daemon(folder, config(broker, {"door": camera.url("moody")}) + page + zones) as daemon:
         emotion = home.wait_for_state("sensor.hall_door_emotion", "happy")
         assert emotion["attributes"]["device_class"] == "enum"
         assert set(emotion["attributes"]["options"]) >= {"happy", "neutral", "uncertain"}
         occupancy = home.wait_for_state("binary_sensor.hall_door_occupancy", "on")
         assert occupancy["attributes"]["device_class"] == "occupancy"
+        home.wait_for_state("binary_sensor.hall_door_all_of_it_occupancy", "on")
+        home.wait_for_state("binary_sensor.hall_door_edge_occupancy", "off")
         connected = home.wait_for_state("binary_sensor.hall_door_connected", "on")
         assert connected["attributes"]["device_class"] == "connectivity"
         assert home.wait_for_state("binary_sensor.hall_door_problem", "off")["attributes"]["device_class"] == "problem"

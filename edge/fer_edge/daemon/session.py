@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeGuard
 
@@ -93,8 +93,9 @@ class Session:
             if settings.output.stats is not None:
                 stats = StatsWriter(Path(settings.output.stats))
                 stack.callback(stats.close)
+            zones = {source.name: tuple(source.settings.zones) for source in self._sources}
             for opening in openings:
-                self._board.source(opening.name)
+                self._board.update_source(replace(self._board.source(opening.name), zones=zones[opening.name]))
             live = settings.source.realtime or any(opening.reopens for opening in openings)
             outputs = stack.enter_context(
                 open_outputs(

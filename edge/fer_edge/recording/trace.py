@@ -99,13 +99,20 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
             }
             for name, stage in status.stages.items()
         },
+        "zones": {
+            name: {
+                "entered": zone.entered,
+                "emotion_s": {emotion: round(seconds, 2) for emotion, seconds in sorted(zone.emotion_s.items())},
+            }
+            for name, zone in status.zones.items()
+        },
     }
 
 
 def combined_stats(statuses: Mapping[str, RuntimeStatus], *, by_source: bool) -> dict[str, Any]:
     """Return the table of a run: for one source its own, ``by_source`` the sums with each source under ``sources``.
 
-    Stages of several sources are listed as ``source/stage``, because percentiles cannot be added.
+    Stages and zones of several sources are listed as ``source/stage`` and ``source/zone``: percentiles cannot be added.
     """
     tables = {name: stats_table(status) for name, status in statuses.items()}
     first = next(iter(tables.values()))
@@ -118,6 +125,9 @@ def combined_stats(statuses: Mapping[str, RuntimeStatus], *, by_source: bool) ->
         **{key: max(table[key] for table in tables.values()) for key in ("wall_s", "cpu_s")},
         "refused": {fault: sum(table["refused"][fault] for table in tables.values()) for fault in first["refused"]},
         "stages": {f"{name}/{stage}": row for name, table in tables.items() for stage, row in table["stages"].items()},
+        "zones": {
+            f"{name}/{zone}": totals for name, table in tables.items() for zone, totals in table["zones"].items()
+        },
         "sources": {name: {key: table[key] for key in (*summed, "refused")} for name, table in tables.items()},
     }
 

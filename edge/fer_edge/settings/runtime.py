@@ -27,7 +27,7 @@ from fer_edge.settings.service import (
     WebhookSettings,
     WebSettings,
 )
-from fer_edge.settings.source import CameraName, CameraSettings, SourceSettings, split_name
+from fer_edge.settings.source import CameraSettings, Name, SourceSettings, split_name
 from fer_edge.settings.toml_files import read_toml
 from fer_edge.settings.values import Threads
 
@@ -102,7 +102,7 @@ class RuntimeSettings(Settings, frozen=True):
     """
 
     source: SourceSettings = SourceSettings()
-    cameras: dict[CameraName, CameraSettings] = msgspec.field(default_factory=dict)
+    cameras: dict[Name, CameraSettings] = msgspec.field(default_factory=dict)
     model: ModelSettings = ModelSettings()
     output: OutputSettings = OutputSettings()
     detector: DetectorSettings = DetectorSettings()

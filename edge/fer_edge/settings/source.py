@@ -6,14 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from fer_edge.settings.base import Settings, require
 from fer_edge.settings.values import MAX_IMAGE_SIDE_PX, ImageSide, PixelFormatName, Rate
 
+MAX_ZONES = 64
+"""Zones of one source."""
 MIN_MAX_PIXELS = 16 * 16
 """Smallest value of ``max_pixels``: the smallest frame that can be requested."""
 _NEAREST = "to request from a camera, which may choose the nearest it supports. Ignored for files."
+
+
+_NAME = r"[^\W_][\w .-]{0,63}"
+Name = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_NAME}$(?!\n)",
+        extra={"allowed": "1 to 64 letters, digits, blanks, dots and hyphens, a letter or digit first"},
+    ),
+]
 
 
 class SourceSettings(Settings, frozen=True):
@@ -80,6 +92,15 @@ class SourceSettings(Settings, frozen=True):
             " The values are pixels or fractions of the frame after `rotate` and `mirror`, regardless of `region`."
         ),
     ] = ()
+    zones: Annotated[
+        dict[Name, tuple[float, ...]],
+        Meta(
+            description="Named areas in which faces and emotions are counted, each as [x, y, width, height] or as a"
+            " polygon [x1, y1, x2, y2, x3, y3, …]. The values are pixels or fractions of the processed frame, after"
+            " `rotate`, `mirror` and `region`. A face is in the zone of its centre. Zones must not overlap.",
+            examples=[{"desk": [0.0, 0.5, 0.5, 0.5]}],
+        ),
+    ] = field(default_factory=dict)
     low_light: Annotated[
         Literal["off", "clahe", "gamma"],
         Meta(
@@ -168,17 +189,23 @@ class SourceSettings(Settings, frozen=True):
         """Check zones, and focus settings that exclude each other. Raises ValueError."""
         if self.region:
             require(len(self.region) == 4, "region must be [x, y, width, height]")
-            _check_zone("region", self.region)
+            _check_area("region", self.region)
         for zone in self.mask:
-            polygon = len(zone) >= 6 and len(zone) % 2 == 0
-            require(
-                len(zone) == 4 or polygon, "mask: a zone must be [x, y, width, height] or a polygon of 3 or more points"
-            )
             _check_zone("mask", zone)
+        require(len(self.zones) <= MAX_ZONES, f"zones: at most {MAX_ZONES}")
+        for name, zone in self.zones.items():
+            _check_zone(f"zones.{name}", zone)
         require(not (self.autofocus and self.lens_position is not None), "lens_position needs autofocus off")
 
 
 def _check_zone(name: str, zone: tuple[float, ...]) -> None:
+    """Check that ``zone`` is a rectangle or a polygon. Raises ValueError as ``_check_area`` does."""
+    polygon = len(zone) >= 6 and len(zone) % 2 == 0
+    require(len(zone) == 4 or polygon, f"{name}: a zone must be [x, y, width, height] or a polygon of 3 or more points")
+    _check_area(name, zone)
+
+
+def _check_area(name: str, zone: tuple[float, ...]) -> None:
     """Check that ``zone`` holds fractions of the frame or whole pixels, and that a rectangle (4 values) is not empty.
 
     Raises:
@@ -195,14 +222,6 @@ def _check_zone(name: str, zone: tuple[float, ...]) -> None:
 
 SHARED_KEYS = ("uris", "realtime")
 """The keys of ``[source]`` that are not a camera's own."""
-_NAME = r"[^\W_][\w .-]{0,63}"
-CameraName = Annotated[
-    str,
-    Meta(
-        pattern=rf"^{_NAME}$(?!\n)",
-        extra={"allowed": "1 to 64 letters, digits, blanks, dots and hyphens, a letter or digit first"},
-    ),
-]
 
 if TYPE_CHECKING:
 

@@ -47,7 +47,7 @@ def dump_toml(table: Mapping[str, Any], prefix: str = "") -> str:
         ConfigError: If a string contains surrogates, such as the name of a file that is not in UTF-8.
     """
     plain = {key: value for key, value in table.items() if not isinstance(value, Mapping) and not _tables(value)}
-    lines = [f"{_key(key)} = {_literal(value)}\n" for key, value in plain.items()]
+    lines = [f"{_key(key)} = {inline_toml(value)}\n" for key, value in plain.items()]
     for key, value in table.items():
         path = f"{prefix}{_key(key)}"
         if isinstance(value, Mapping):
@@ -63,10 +63,15 @@ def _tables(value: Any) -> bool:
 
 
 def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _literal(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else inline_toml(key)
 
 
-def _literal(value: Any) -> str:
+def inline_toml(value: Any) -> str:
+    """Return ``value`` as it stands behind a key. Raises ConfigError as ``dump_toml``.
+
+    >>> inline_toml({"desk": [0.0, 0.5]})
+    '{desk = [0.0, 0.5]}'
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -74,6 +79,8 @@ def _literal(value: Any) -> str:
             raise ConfigError(f"{value!r} cannot be written as TOML: it is not valid Unicode")
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(key)} = {inline_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_literal(item) for item in value) + "]"
+        return "[" + ", ".join(inline_toml(item) for item in value) + "]"
     return repr(value)

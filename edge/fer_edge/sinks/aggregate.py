@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from fer_edge.sinks.base import ManagedSink
-from fer_edge.types import EmotionEvent, EventKind, FaceCounts, FrameResult
+from fer_edge.types import EmotionEvent, EventKind, FaceCounts, FrameResult, TrackedEmotion
 
 _PASSED_ON = (EventKind.SOURCE_LOST, EventKind.SOURCE_BACK)
 _MAX_MISSED = 1000
@@ -24,27 +24,42 @@ class _Interval:
         self._shown: dict[int, str] = {}
         self._appeared = self._max_at_once = 0
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._zones: dict[int, str | None] = {}
+        self._entered: defaultdict[str, int] = defaultdict(int)
 
     def take(self, event: EmotionEvent, now: float) -> None:
         self._count_to(now)
         track = event.track_id
         if event.kind is EventKind.SOURCE_LOST:
             self._shown.clear()
+            self._zones.clear()
         elif track is None or event.kind is EventKind.HEARTBEAT:
             return
         elif event.kind is EventKind.LEFT:
             self._shown.pop(track, None)
+            self._zones.pop(track, None)
         elif event.emotion is not None:
             self._appeared += track not in self._shown
             self._shown[track] = event.emotion
             self._max_at_once = max(self._max_at_once, len(self._shown))
 
+    def move(self, tracks: Iterable[TrackedEmotion]) -> None:
+        """Count the tracks that came into a zone."""
+        for track in tracks:
+            if track.zone != self._zones.get(track.track_id):
+                self._zones[track.track_id] = track.zone
+                if track.zone is not None:
+                    self._entered[track.zone] += 1
+
     def finish(self, end: float) -> FaceCounts:
         """Return the counts up to ``end`` and begin the next interval."""
         self._count_to(end)
-        counts = FaceCounts(end - self.start, self._appeared, self._max_at_once, dict(self._seconds))
+        counts = FaceCounts(
+            end - self.start, self._appeared, self._max_at_once, dict(self._seconds), dict(self._entered)
+        )
         self.start, self._appeared, self._max_at_once = end, 0, len(self._shown)
         self._seconds.clear()
+        self._entered.clear()
         return counts
 
     def _count_to(self, now: float) -> None:
@@ -100,6 +115,8 @@ class AggregatingSink(ManagedSink):
             self._raise_failure()
             if not self._live:
                 self._advance(result.frame.source, result.frame.captured_at)
+            if result.frame.source in self._intervals:
+                self._intervals[result.frame.source].move(result.tracks)
             self._sink.record(result)
 
     def start_closing(self) -> None:

@@ -64,6 +64,8 @@ def event_line(event: EmotionEvent, *, local_time: bool = False) -> str:
         parts.append(f"was {event.previous}")
     if event.confidence is not None and event.emotion != UNCERTAIN:
         parts.append(f"{event.confidence:.0%}")
+    if event.zone is not None:
+        parts.append(f"in {event.zone}")
     if event.counts is not None:
         parts.append(_counts_line(event.counts))
     if event.reason is not None:
@@ -73,4 +75,5 @@ def event_line(event: EmotionEvent, *, local_time: bool = False) -> str:
 
 def _counts_line(counts: FaceCounts) -> str:
     seen = "  ".join(f"{emotion} {seconds:.0f} s" for emotion, seconds in sorted(counts.emotion_s.items()))
-    return f"{counts.appeared} appeared, {counts.max_at_once} at once  {seen}".rstrip()
+    entered = "".join(f", {count} in {zone}" for zone, count in sorted(counts.entered.items()))
+    return f"{counts.appeared} appeared, {counts.max_at_once} at once{entered}  {seen}".rstrip()

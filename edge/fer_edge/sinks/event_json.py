@@ -31,6 +31,10 @@ class CountsJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     emotion_s: Annotated[
         dict[str, Annotated[float, Meta(ge=0)]], Meta(description='Seconds of each emotion, "uncertain" included.')
     ]
+    entered: Annotated[
+        dict[str, Count] | UnsetType,
+        Meta(description="Faces that came into each zone, for zones with any; absent if there are none."),
+    ] = UNSET
 
 
 class EventJson(msgspec.Struct, frozen=True):
@@ -62,6 +66,9 @@ class EventJson(msgspec.Struct, frozen=True):
     mono: Annotated[
         float, Meta(description="Seconds of the source's clock: monotonic for a camera, media time for a file.")
     ]
+    zone: Annotated[
+        Text | UnsetType, Meta(description="Zone that the face is in, or was when it left; absent outside all zones.")
+    ] = UNSET
     reason: Annotated[Text | UnsetType, Meta(description="Why a source was lost; otherwise absent.")] = UNSET
     counts: CountsJson | UnsetType = UNSET
     clock_synced: Annotated[
@@ -163,6 +170,7 @@ def _to_struct(event: EmotionEvent) -> EventJson:
         confidence=None if event.confidence is None else round(event.confidence, 4),
         at=time_text(event.at),
         mono=round(event.mono, 3),
+        zone=UNSET if event.zone is None else event.zone,
         reason=UNSET if event.reason is None else event.reason,
         counts=UNSET if event.counts is None else _counts(event.counts),
         clock_synced=UNSET if synced is None else synced,
@@ -171,4 +179,5 @@ def _to_struct(event: EmotionEvent) -> EventJson:
 
 def _counts(counts: FaceCounts) -> CountsJson:
     seconds = {name: round(seconds, 1) for name, seconds in sorted(counts.emotion_s.items())}
-    return CountsJson(round(counts.interval_s, 3), counts.appeared, counts.max_at_once, seconds)
+    entered = dict(sorted(counts.entered.items())) or UNSET
+    return CountsJson(round(counts.interval_s, 3), counts.appeared, counts.max_at_once, seconds, entered)

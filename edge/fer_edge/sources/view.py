@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import ConfigError
+from fer_edge.images.areas import fill_area, in_pixels
 from fer_edge.images.colour import with_luma
 from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.source import SourceSettings
@@ -130,7 +131,7 @@ def region_box(region: Sequence[float], width: int, height: int) -> Box:
     >>> region_box((0.25, 0.0, 0.5, 1.0), 640, 480)
     Box(x=160, y=0, width=320, height=480)
     """
-    x, y, wide, high = _in_pixels(region, width, height)
+    x, y, wide, high = in_pixels(region, width, height)
     left, top = round(x), round(y)
     box = Box(left, top, round(x + wide) - left, round(y + high) - top).clipped(width, height)
     if min(box.width, box.height) < _MIN_SIDE_PX:
@@ -149,17 +150,10 @@ def make_mask(zones: Sequence[Sequence[float]], width: int, height: int) -> UInt
     """
     mask = np.full((height, width), 255, dtype=np.uint8)
     for zone in zones:
-        points = np.reshape(_in_pixels(zone, width, height), (-1, 2))
-        rectangle = len(points) == 2
-        if rectangle:
-            points[1] += points[0]  # its size becomes its corner
-        if max(zone) > 1 and np.any(points > (width, height)):
-            raise ConfigError(f"source.mask {list(zone)}: extends beyond the picture of {width}x{height}")
-        if rectangle:
-            (left, top), (right, bottom) = points
-            mask[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = 0
-        else:
-            cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 0)
+        try:
+            fill_area(mask, zone, 0)
+        except ValueError as error:
+            raise ConfigError(f"source.mask {error}") from None
     return mask
 
 
@@ -171,13 +165,6 @@ def brighten(gray: UInt8Array) -> UInt8Array:
     gamma = max(_MIN_GAMMA, math.log(_MIDDLE_GREY) / math.log(mean))
     table = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
     return _array(cv2.LUT(gray, table))
-
-
-def _in_pixels(values: Sequence[float], width: int, height: int) -> list[float]:
-    """Return pairs of x and y (or width and height) in pixels; values that are all at most 1 are shares of the size."""
-    if max(values) > 1:
-        return list(values)
-    return [value * side for value, side in zip(values, (width, height) * (len(values) // 2), strict=True)]
 
 
 def _array(image: cv2.typing.MatLike) -> UInt8Array:

@@ -6,7 +6,8 @@ All times are seconds of a clock that never goes back, except ``EmotionEvent.at`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from fer_edge.settings.pipeline import EmotionSettings
@@ -95,7 +96,11 @@ class EventBuilder:
         self._last_heartbeat: float | None = None
 
     def update(
-        self, source: str, readings: Sequence[TrackReading], now: float
+        self,
+        source: str,
+        readings: Sequence[TrackReading],
+        now: float,
+        zones: Mapping[int, str | None] = MappingProxyType({}),
     ) -> tuple[tuple[TrackedEmotion, ...], tuple[EmotionEvent, ...]]:
         """Update with the readings of one frame.
 
@@ -103,6 +108,7 @@ class EventBuilder:
             source: Name of the source, for the events.
             readings: All tracks of the source; unconfirmed ones are ignored.
             now: Time of the frame, seconds.
+            zones: The zone of each track by its id.
 
         Returns:
             The emotions of the confirmed tracks, and the events that the frame caused.
@@ -110,7 +116,7 @@ class EventBuilder:
         confirmed = [reading for reading in readings if reading.track.confirmed]
         events = self._left(source, {reading.track.track_id for reading in confirmed}, now)
         for reading in confirmed:
-            events += self._track_events(source, reading, now)
+            events += self._track_events(source, reading, now, zones.get(reading.track.track_id))
         emotions = tuple(self._reported[reading.track.track_id].last for reading in confirmed)
         events += self._heartbeats(source, emotions, now)
         return emotions, tuple(events)
@@ -119,7 +125,7 @@ class EventBuilder:
         """Return ``left`` for all remaining tracks, because the source has ended."""
         return tuple(self._left(source, set(), now))
 
-    def _track_events(self, source: str, reading: TrackReading, now: float) -> list[EmotionEvent]:
+    def _track_events(self, source: str, reading: TrackReading, now: float, zone: str | None) -> list[EmotionEvent]:
         track = reading.track
         before = self._reported.get(track.track_id)
         state = before.state if before else Hysteresis(self._settings)
@@ -130,19 +136,16 @@ class EventBuilder:
         if before and label is not None and reading.probabilities is None:
             confidence = before.last.confidence  # the emotion is kept, and so is its confidence
         since = before.last.since if before and emotion == previous else now
-        current = TrackedEmotion(source, track.track_id, track.box, emotion, confidence, since)
+        current = TrackedEmotion(source, track.track_id, track.box, emotion, confidence, since, zone)
         self._reported[track.track_id] = _Reported(state, current)
         if emotion == previous:
             return []
         kind = EventKind.CHANGED if before else EventKind.APPEARED
-        return [self._event(kind, source, now, track.track_id, emotion, previous, confidence)]
+        return [self._event(kind, source, now, current, emotion, previous)]
 
     def _left(self, source: str, remaining: set[int], now: float) -> list[EmotionEvent]:
-        gone = [track_id for track_id in self._reported if track_id not in remaining]
-        return [
-            self._event(EventKind.LEFT, source, now, track_id, previous=self._reported.pop(track_id).last.emotion)
-            for track_id in gone
-        ]
+        gone = [self._reported.pop(track_id).last for track_id in [*self._reported] if track_id not in remaining]
+        return [self._event(EventKind.LEFT, source, now, track, None, track.emotion) for track in gone]
 
     def _heartbeats(self, source: str, emotions: Sequence[TrackedEmotion], now: float) -> list[EmotionEvent]:
         """Return one heartbeat per track every ``heartbeat_s``, or one without a track if there are none."""
@@ -155,22 +158,22 @@ class EventBuilder:
         self._last_heartbeat = now
         if not emotions:
             return [self._event(EventKind.HEARTBEAT, source, now)]
-        return [
-            self._event(EventKind.HEARTBEAT, source, now, track.track_id, track.emotion, None, track.confidence)
-            for track in emotions
-        ]
+        return [self._event(EventKind.HEARTBEAT, source, now, track, track.emotion) for track in emotions]
 
     def _event(
         self,
         kind: EventKind,
         source: str,
         now: float,
-        track_id: int | None = None,
+        track: TrackedEmotion | None = None,
         emotion: str | None = None,
         previous: str | None = None,
-        confidence: float | None = None,
     ) -> EmotionEvent:
-        return EmotionEvent(kind, source, self._wall_clock(), now, track_id, emotion, previous, confidence)
+        at = self._wall_clock()
+        if track is None:
+            return EmotionEvent(kind, source, at, now)
+        confidence = None if emotion is None else track.confidence
+        return EmotionEvent(kind, source, at, now, track.track_id, emotion, previous, confidence, zone=track.zone)
 
 
 class _Reported(NamedTuple):

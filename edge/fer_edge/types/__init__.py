@@ -20,7 +20,7 @@ from fer_edge.types.faces import (
 )
 from fer_edge.types.geometry import Box
 from fer_edge.types.scene import Frame, SceneMotion, Search
-from fer_edge.types.status import LATENCY_LIMITS_S, InterpreterInfo, RuntimeStatus, StageLatency
+from fer_edge.types.status import LATENCY_LIMITS_S, InterpreterInfo, RuntimeStatus, StageLatency, ZoneTotals
 
 __all__ = [
     "HAAR_MARGIN",
@@ -48,6 +48,7 @@ __all__ = [
     "TrackReading",
     "TrackedEmotion",
     "UInt8Array",
+    "ZoneTotals",
     "check_gray",
     "describe_type",
 ]

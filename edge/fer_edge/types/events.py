@@ -24,6 +24,7 @@ class TrackedEmotion:
         confidence: Smoothed probability of ``emotion``, or of the most probable label while uncertain, 0..1. It is 0
             while no crop of the face can be classified.
         since: When ``emotion`` took this value, seconds of the source's clock.
+        zone: Name of the zone that the face is in (``source.zones``); None outside all zones.
 
     >>> face = TrackedEmotion("door", 1, Box(177, 66, 95, 95), "happy", confidence=0.83, since=3.2)
     >>> f"{face.emotion} {face.confidence:.0%}"
@@ -36,6 +37,7 @@ class TrackedEmotion:
     emotion: str
     confidence: float
     since: float
+    zone: str | None = None
 
 
 class EventKind(StrEnum):
@@ -63,12 +65,14 @@ class FaceCounts:
         appeared: Number of faces that came into view.
         max_at_once: Largest number of faces in view at the same time.
         emotion_s: Seconds of each emotion, ``UNCERTAIN`` included.
+        entered: Number of faces that came into each zone.
     """
 
     interval_s: float
     appeared: int = 0
     max_at_once: int = 0
     emotion_s: dict[str, float] = field(default_factory=dict)
+    entered: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class EmotionEvent:
         confidence: Smoothed probability of ``emotion``, 0..1.
         reason: Why the source was lost; for ``source_lost`` only.
         counts: Totals; for ``counts`` only.
+        zone: Name of the zone that the face is in, or was when it left; None if it is in none.
 
     >>> event = EmotionEvent(EventKind.CHANGED, "door", at=1.7e9, mono=3.2, track_id=1, emotion="happy")
     >>> event.kind, event.emotion
@@ -102,6 +107,7 @@ class EmotionEvent:
     confidence: float | None = None
     reason: str | None = None
     counts: FaceCounts | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -51,6 +51,19 @@ class InterpreterInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ZoneTotals:
+    """What was counted in one zone.
+
+    Attributes:
+        entered: Number of faces that came into it. One that leaves and returns counts twice.
+        emotion_s: Seconds of each emotion, summed over its faces; ``UNCERTAIN`` included.
+    """
+
+    entered: int = 0
+    emotion_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeStatus:
     """Counters and resource use of the running pipeline.
 
@@ -67,6 +80,7 @@ class RuntimeStatus:
         refused: Number of crops that were not classified, by ``CropFault``.
         interpreter: Runs the classifier; None if it is not known.
         stages: Latency by stage.
+        zones: Totals of each zone of ``source.zones``.
     """
 
     frames: int
@@ -81,3 +95,4 @@ class RuntimeStatus:
     refused: dict[str, int] = field(default_factory=dict)
     interpreter: InterpreterInfo | None = None
     stages: dict[str, StageLatency] = field(default_factory=dict)
+    zones: dict[str, ZoneTotals] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metr
 from prometheus_client.registry import Collector
 
 from fer_edge.status import DaemonStatus, SourceStatus
-from fer_edge.types import LATENCY_LIMITS_S
+from fer_edge.types import LATENCY_LIMITS_S, ZoneTotals
 from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -44,6 +44,11 @@ _OF_SOURCE: _Kinds = {
 }
 _OF_FACES = ("fer_edge_source_faces_in_sight", "fer_edge_faces_detected", "fer_edge_events")
 """Omitted with privacy ``aggregate``."""
+_OF_ZONE: _Kinds = {
+    "fer_edge_zone_faces_in_sight": (Gauge, "Faces currently in the zone."),
+    "fer_edge_zone_faces_entered": (Counter, "Faces that came into the zone."),
+}
+"""Omitted with privacy ``aggregate``, as is ``fer_edge_zone_emotion_seconds``."""
 _OF_SINK: _Kinds = {
     "fer_edge_sink_up": (Gauge, "Whether the last attempt to write or send succeeded."),
     "fer_edge_sink_events_waiting": (Gauge, "Events waiting to be sent."),
@@ -71,6 +76,7 @@ class StatusMetrics(Collector):
             _process_metrics(status, self._stale_after_s),
             _chip_metrics(status),
             _source_metrics(status, self._stale_after_s),
+            () if is_aggregate(status) else _zone_metrics(status),
             _stage_metrics(status),
             _sink_metrics(status),
         ):
@@ -154,6 +160,23 @@ def _source_values(source: SourceStatus, now: float, stale_after_s: float) -> di
         values["fer_edge_frames"], values["fer_edge_frames_dropped"] = runtime.frames, runtime.dropped
         values["fer_edge_faces_detected"], values["fer_edge_events"] = runtime.faces, runtime.events
     return values
+
+
+def _zone_metrics(status: DaemonStatus) -> Iterator[Metric]:
+    families = {name: kind(name, what, labels=["source", "zone"]) for name, (kind, what) in _OF_ZONE.items()}
+    seconds = Counter(
+        "fer_edge_zone_emotion_seconds", "Seconds of each emotion in the zone.", labels=["source", "zone", "emotion"]
+    )
+    for source in status.sources:
+        totals = source.runtime.zones if source.runtime else {}
+        for zone, faces in source.zone_faces.items():
+            total = totals.get(zone, ZoneTotals())
+            families["fer_edge_zone_faces_in_sight"].add_metric([source.name, zone], faces)
+            families["fer_edge_zone_faces_entered"].add_metric([source.name, zone], total.entered)
+            for emotion, time_s in total.emotion_s.items():
+                seconds.add_metric([source.name, zone, emotion], time_s)
+    if any(source.zones for source in status.sources):
+        yield from (*families.values(), seconds)
 
 
 def _stage_metrics(status: DaemonStatus) -> Iterator[Metric]:

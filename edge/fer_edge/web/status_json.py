@@ -12,7 +12,7 @@ from typing import Any
 from fer_edge.settings.redaction import redacted
 from fer_edge.sinks.event_json import time_text
 from fer_edge.status import DaemonStatus, SourceStatus
-from fer_edge.types import EmotionEvent, RuntimeStatus, StageLatency
+from fer_edge.types import EmotionEvent, RuntimeStatus, StageLatency, ZoneTotals
 from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 from fer_edge.web.history import Interval
 
@@ -77,7 +77,12 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
     # A stalled source has been out since its last frame, not since its last change of state.
     since = newest if found is Condition.STALLED and newest is not None else source.since
     faces = [
-        {"track": track.track_id, "emotion": track.emotion, "confidence": round(track.confidence, 3)}
+        {
+            "track": track.track_id,
+            "emotion": track.emotion,
+            "confidence": round(track.confidence, 3),
+            "zone": track.zone,
+        }
         for track in (source.tracks if watching else ())
     ]
     anonymous, runtime = is_aggregate(status), source.runtime or _NO_RUNTIME
@@ -92,12 +97,26 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
         "last_frame_age_s": None if newest is None else round(max(0.0, status.mono - newest), 2),
         "fps": round(source.fps, 2) if watching else 0.0,
         "faces": None if anonymous else faces,
+        "zones": None if anonymous else _zones(source, runtime),
         "frames": runtime.frames,
         "dropped": runtime.dropped,
         "events": None if anonymous else runtime.events,
         "refused": runtime.refused,
         "stages": {name: _latency(stage) for name, stage in runtime.stages.items()},
     }
+
+
+def _zones(source: SourceStatus, runtime: RuntimeStatus) -> list[dict[str, Any]]:
+    totals = {name: runtime.zones.get(name, ZoneTotals()) for name in source.zones}
+    return [
+        {
+            "name": name,
+            "faces": source.zone_faces[name],
+            "entered": total.entered,
+            "emotion_s": {emotion: round(seconds, 1) for emotion, seconds in total.emotion_s.items()},
+        }
+        for name, total in totals.items()
+    ]
 
 
 def _latency(stage: StageLatency) -> dict[str, float]:

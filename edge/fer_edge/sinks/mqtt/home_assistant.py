@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -51,8 +51,8 @@ class Announcement:
         """Return the topic of the discovery message."""
         return f"{self.prefix}/device/{_device_id(topics)}/config"
 
-    def payload(self, topics: Topics, model: ModelStatus, sources: Iterable[str]) -> dict[str, Any]:
-        """Return the discovery message of the device and its ``sources``.
+    def payload(self, topics: Topics, model: ModelStatus, sources: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """Return the discovery message of the device and its ``sources``, the names of each with those of its zones.
 
         With privacy ``aggregate``, a source has counts, its connection and fps only.
         """
@@ -67,8 +67,8 @@ class Announcement:
             **({"configuration_url": self.page} if self.page else {}),
         }
         components = _device_components(topics)
-        for source in sources:
-            made = _source_components(topics, source, model)
+        for source, zones in sources.items():
+            made = _source_components(topics, source, model, zones)
             if self.commands:
                 made["watch"] = _switch(topics, source)
             for key, component in made.items():
@@ -122,7 +122,7 @@ def _device_components(topics: Topics) -> dict[str, Component]:
     }
 
 
-def _source_components(topics: Topics, source: str, model: ModelStatus) -> dict[str, Component]:
+def _source_components(topics: Topics, source: str, model: ModelStatus, zones: Sequence[str]) -> dict[str, Component]:
     """Return the entities of ``source``, named without it."""
     state = topics.of(source, "state")
     connected = "'ON' if value_json.state in ['watching', 'dark'] else 'OFF'"
@@ -145,7 +145,7 @@ def _source_components(topics: Topics, source: str, model: ModelStatus) -> dict[
             "sensor", "fps", state, "value_json.fps", unit_of_measurement="fps", **_MEASUREMENT, **_DIAGNOSTIC
         ),
     }
-    more = _counts(topics, source) if topics.aggregate else _faces(topics, source, model)
+    more = _counts(topics, source) if topics.aggregate else _faces(topics, source, model, zones)
     return components | more
 
 
@@ -168,7 +168,7 @@ def _counts(topics: Topics, source: str) -> dict[str, Component]:
     }
 
 
-def _faces(topics: Topics, source: str, model: ModelStatus) -> dict[str, Component]:
+def _faces(topics: Topics, source: str, model: ModelStatus, zones: Sequence[str]) -> dict[str, Component]:
     state = topics.of(source, "state")
     # Unavailable while the camera is lost or paused.
     watching = {
@@ -198,14 +198,11 @@ def _faces(topics: Topics, source: str, model: ModelStatus) -> dict[str, Compone
         "faces": _entity(
             "sensor", "faces", state, "value_json.faces", icon="mdi:account-group", **seen, **_MEASUREMENT
         ),
-        "occupancy": _entity(
-            "binary_sensor",
-            "occupancy",
-            state,
-            "'ON' if value_json.faces | int > 0 else 'OFF'",
-            device_class="occupancy",
-            **seen,
-        ),
+        "occupancy": _occupancy("occupancy", state, "value_json.faces", seen),
+        **{
+            f"zone_{_identifier(zone)}": _occupancy(f"{zone} occupancy", state, f"value_json.zones[{zone!r}]", seen)
+            for zone in zones
+        },
         "event": {
             "platform": "event",
             "name": "event",
@@ -215,6 +212,11 @@ def _faces(topics: Topics, source: str, model: ModelStatus) -> dict[str, Compone
             "icon": "mdi:account-eye",
         },
     }
+
+
+def _occupancy(name: str, state: str, faces: str, seen: Component) -> Component:
+    value = f"'ON' if {faces} | int > 0 else 'OFF'"
+    return _entity("binary_sensor", name, state, value, device_class="occupancy", **seen)
 
 
 def _switch(topics: Topics, source: str) -> Component:

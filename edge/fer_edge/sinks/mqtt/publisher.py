@@ -14,7 +14,7 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from fer_edge.sinks.event_json import json_bytes
 from fer_edge.sinks.mqtt import home_assistant
 from fer_edge.sinks.mqtt.topics import MINOR_KEYS, OFFLINE, ONLINE, PAUSE, WATCH, Topics, topic_level
-from fer_edge.status import StatusBoard
+from fer_edge.status import DaemonStatus, StatusBoard
 
 QOS = 1
 STATES_EVERY_S = 1.0
@@ -85,7 +85,7 @@ class Publisher:
         now = time.monotonic()
         self._next_at = now + STATES_EVERY_S
         status = self._board.snapshot(with_runtimes=False)
-        described = status.model, [source.name for source in status.sources]
+        described = status.model, _zones_of(status)
         if self._announced and described != self._described:
             self._described = described
             payload = json_bytes(self._announcement.payload(self._topics, *described))
@@ -132,7 +132,7 @@ class Publisher:
             return
         with self._lock:
             status = self._board.snapshot(with_runtimes=False)
-            current = self._announcement.payload(self._topics, status.model, [source.name for source in status.sources])
+            current = self._announcement.payload(self._topics, status.model, _zones_of(status))
             removing = home_assistant.without_missing(before, current)
             if removing is not None:
                 for payload in (removing, current):
@@ -147,3 +147,7 @@ class Publisher:
         self._published.clear()
         self._described = None
         self._next_at = 0.0
+
+
+def _zones_of(status: DaemonStatus) -> dict[str, tuple[str, ...]]:
+    return {source.name: source.zones for source in status.sources}

@@ -69,6 +69,8 @@ class Topics:
         state["emotion"] = None if largest is None else largest.emotion
         certain = largest is not None and largest.emotion != UNCERTAIN
         state["confidence"] = self._stepped(largest.confidence) if largest is not None and certain else None
+        if source.zones:
+            state["zones"] = source.zone_faces
         return state
 
     def _stepped(self, confidence: float) -> float:
