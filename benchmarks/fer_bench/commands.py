@@ -57,7 +57,7 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
                 deferred("fer_bench.report_command:run"),
             ),
             "compare": Command(
-                "two JSON reports: tell real change from noise; exit code 1 when something got worse",
+                "compare two JSON reports: significant changes, noise, inconclusive; exit code 1 if anything got worse",
                 _configure_compare,
                 deferred("fer_bench.compare_command:run"),
             ),
@@ -100,6 +100,7 @@ def _configure_report(parser: argparse.ArgumentParser) -> None:
 def _configure_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", type=Path, metavar="BEFORE", help="JSON of bench")
     parser.add_argument("after", type=Path, metavar="AFTER", help="JSON of bench")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write the comparison as a page")
     # `bench` itself has a --json that is given a file.
     parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
 

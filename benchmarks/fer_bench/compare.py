@@ -1,10 +1,11 @@
-"""Two reports of ``fer-edge bench``: which differences are real, and which are noise."""
+"""Compare two reports of ``fer-edge bench``: which differences are real, and which are noise or inconclusive."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -15,11 +16,15 @@ from fer_bench.results import AccuracyResult, BenchmarkReport, ClassRecall, Late
 from fer_bench.tables import percent
 from fer_edge.errors import InputError
 
-Verdict = Literal["better", "worse", "noise", "same"]
+Verdict = Literal["better", "worse", "inconclusive", "noise", "same"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 ALPHA = 0.05
 DRIFT = 0.05
-"""Two runs on one machine differ by this much in latency for no reason: the medians of whole rounds drift."""
+"""Two runs of the same file on one idle machine differ by up to this share: the medians of whole rounds drift."""
+MAX_OTHERS_SHARE = 0.1
+"""Share of the processor time of all cores that other processes may use. An idle system's own services use a few per
+cent; beyond this, others also slow down a process that never waits for a core, through caches, memory and clock."""
 SIZE_NOISE = 0.01
 """Share of its size that a file gains or loses by the names in it."""
 RSS_NOISE_MIB = 1.0
@@ -30,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One quantity in both reports; ``evidence`` is what the verdict rests on."""
+    """One quantity in both reports; ``evidence`` gives the numbers behind the verdict."""
 
     what: str
     before: str
@@ -42,19 +47,25 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All quantities that both reports hold; ``notes`` say what could not be compared, and why."""
+    """All quantities that both reports contain; ``notes`` say what could not be compared, and why."""
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
 
     @property
     def worse(self) -> tuple[Change, ...]:
-        """Those that really got worse."""
+        """The significant changes for the worse."""
         return tuple(change for change in self.changes if change.verdict == "worse")
+
+    @property
+    def summary(self) -> str:
+        """The number of changes with each verdict."""
+        counts = Counter(change.verdict for change in self.changes)
+        return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
 
 
 def compare_reports(before: BenchmarkReport, after: BenchmarkReport) -> Comparison:
-    """Compare what both hold. Raises InputError when that is nothing."""
+    """Compare what both contain. Raises InputError if they have nothing in common."""
     notes: list[str] = []
     changes = [
         *_sizes(before, after),
@@ -63,7 +74,7 @@ def compare_reports(before: BenchmarkReport, after: BenchmarkReport) -> Comparis
     ]
     for section, what in (("pipeline", "whole frames"), ("sequence", "moving faces")):
         if getattr(before, section) or getattr(after, section):
-            notes.append(f"{what} are not compared: look at the reports side by side")
+            notes.append(f"{what} are not compared: see the two reports")
     if not changes:
         raise InputError(f"the two reports have nothing in common to compare{': ' if notes else ''}{'; '.join(notes)}")
     return Comparison(tuple(changes), tuple(notes))
@@ -103,7 +114,7 @@ def _sizes(before: BenchmarkReport, after: BenchmarkReport) -> Iterator[Change]:
         verdict: Verdict = "same" if difference == 0 else "worse" if difference > 0 else "better"
         if abs(difference) <= SIZE_NOISE * was.size_bytes:
             verdict = "same"
-        evidence = "the same file" if was.sha256 == now.sha256 else f"another file; up to {SIZE_NOISE:.0%} is the same"
+        evidence = f"a change of up to {SIZE_NOISE:.0%} counts as the same"
         yield Change(
             f"{was.variant}: bytes", str(was.size_bytes), str(now.size_bytes), f"{difference:+d}", verdict, evidence
         )
@@ -126,7 +137,9 @@ def _top1(what: str, was: AccuracyResult, now: AccuracyResult, tests: int) -> Ch
     p = metrics.mcnemar_p(*right)
     low, high = metrics.accuracy_change_interval(*right)
     difference = now.accuracy - was.accuracy
-    evidence = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}, McNemar p {p:.3g}, real below {ALPHA / tests:.2g}"
+    evidence = (
+        f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}, McNemar p {p:.3g}, significant below {ALPHA / tests:.2g}"
+    )
     verdict = "same" if was.right == now.right else _verdict(difference, p < ALPHA / tests)
     shown = (percent(was.accuracy, 2), percent(now.accuracy, 2))
     return Change(what, *shown, f"{100 * difference:+.2f}", verdict, evidence)
@@ -165,16 +178,27 @@ def _difference_interval(was: ClassRecall, now: ClassRecall, alpha: float) -> tu
 def _latencies(before: BenchmarkReport, after: BenchmarkReport) -> Iterator[Change]:
     for was, now in _pairs(before.latency, after.latency, lambda row: (row.variant, row.engine, row.threads)):
         name = f"{was.variant} on {was.engine}, {was.threads} thread{'s' * (was.threads > 1)}"
-        yield _p50(f"{name}: p50 ms", was, now)
+        yield _p50(f"{name}: p50 ms", was, now, _busy_reports(before, after))
         difference = now.rss_loaded_mib - was.rss_loaded_mib
         shown = (f"{was.rss_loaded_mib:.1f}", f"{now.rss_loaded_mib:.1f}")
         verdict = _verdict(-difference, abs(difference) > RSS_NOISE_MIB)
-        evidence = f"noise is {RSS_NOISE_MIB:g} MiB"
+        evidence = f"a change of up to {RSS_NOISE_MIB:g} MiB is noise"
         yield Change(f"{name}: RSS MiB", *shown, f"{difference:+.1f}", verdict, evidence)
 
 
-def _p50(what: str, was: LatencyRow, now: LatencyRow) -> Change:
-    """Ratio of the medians of the rounds with a bootstrap interval (Efron, 1979), rounds resampled."""
+def _busy_reports(before: BenchmarkReport, after: BenchmarkReport) -> str:
+    """Say how much processor time others used while a report was made, if it is too much; else empty."""
+    shares = [report.machine.others_share for report in (before, after) if report.machine is not None]
+    most = max((share for share in shares if share is not None), default=0.0)
+    return f"other processes used {most:.0%} of the processor" if most > MAX_OTHERS_SHARE else ""
+
+
+def _p50(what: str, was: LatencyRow, now: LatencyRow, others: str) -> Change:
+    """Compare by the ratio of the medians of the rounds, with a bootstrap interval (Efron, 1979), rounds resampled.
+
+    A change beyond the drift is inconclusive if the machine was busy (``others`` says how) or throttled, or if the
+    rounds of the reports themselves scatter so much that the interval includes 1.
+    """
     random = np.random.default_rng(_SEED)
     medians = [
         np.median(random.choice(rounds, (_RESAMPLES, len(rounds))), axis=1)
@@ -182,12 +206,27 @@ def _p50(what: str, was: LatencyRow, now: LatencyRow) -> Change:
     ]
     low, high = (float(value) for value in np.percentile(medians[1] / medians[0], (2.5, 97.5)))
     ratio = now.p50_ms / was.p50_ms
-    real = (low > 1 or high < 1) and abs(ratio - 1) > DRIFT
-    evidence = f"ratio {ratio:.3f}, 95 % interval {low:.3f} to {high:.3f}; drift between runs up to {DRIFT:.0%}"
-    if any(row.busy_rounds or row.throttled_rounds for row in (was, now)):
-        real, evidence = False, f"{evidence}; measured on a busy or throttled machine: measure again"
+    beyond_drift = abs(ratio - 1) > DRIFT
+    waited, throttled = (
+        max(getattr(row, name) or 0 for row in (was, now)) for name in ("busy_rounds", "throttled_rounds")
+    )
+    doubts = [
+        others,
+        f"waited for a core in {_rounds(waited)}" if waited else "",
+        f"throttled in {_rounds(throttled)}" if throttled else "",
+        "the rounds scatter too much" if low <= 1 <= high else "",
+    ]
+    doubt = "; ".join(filter(None, doubts))
+    evidence = f"ratio {ratio:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+    verdict = _verdict(1 - ratio, beyond_drift)
+    if beyond_drift and doubt:
+        verdict, evidence = "inconclusive", f"{evidence}; {doubt}"
     shown = (f"{was.p50_ms:.3f}", f"{now.p50_ms:.3f}")
-    return Change(what, *shown, f"{100 * (ratio - 1):+.1f} %", _verdict(1 - ratio, real), evidence)
+    return Change(what, *shown, f"{100 * (ratio - 1):+.1f} %", verdict, evidence)
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round{'s' * (count > 1)}"
 
 
 def _verdict(gain: float, real: bool) -> Verdict:

@@ -5,6 +5,7 @@ Everything is read below a root folder, ``/`` or a test's tree; what a machine d
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ _CONDITIONS = ("under-voltage", "frequency capped", "throttled", "soft temperatu
 https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 """
 _SINCE_BOOT = 16
+_STAT_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+"""The first numbers in the first line of /proc/stat; guest time, which follows, is part of user."""
 _VCGENCMD_TIMEOUT_S = 10
 
 
@@ -70,6 +73,43 @@ class ThrottleWatch:
         if self._count is not None and count_before is not None:
             by_count = self._count > count_before
         return by_flags or by_count
+
+
+class ProcessorWatch:
+    """Measure how much processor time others use: they slow a measurement even if it never waits for a core, by shared
+    caches, memory, clock and sibling threads."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+        self._times, self._own_s = _processor_times(root), _own_cpu_s()
+
+    def others_share(self) -> float | None:
+        """Return the share 0..1 of all cores' time since the start that other processes used; None if unknown.
+
+        Ended child processes count as own. Time that a hypervisor gave to other virtual machines (steal) counts as
+        others'.
+        """
+        now, own_s = _processor_times(self._root), _own_cpu_s() - self._own_s
+        if self._times is None or now is None:
+            return None
+        used, whole = (after - before for before, after in zip(self._times, now, strict=True))
+        return min(1.0, max(0.0, (used - own_s) / whole)) if whole > 0 else None
+
+
+def _processor_times(root: Path) -> tuple[float, float] | None:
+    """Return the seconds since boot, summed over all cores, that were used or stolen, and all seconds: proc_stat(5)."""
+    name, *fields = (_text(root / "proc/stat") or "").split()[:9] or [""]
+    if name != "cpu" or len(fields) != len(_STAT_FIELDS) or not all(field.isdecimal() for field in fields):
+        return None
+    ticks = dict(zip(_STAT_FIELDS, map(int, fields), strict=True))
+    whole = sum(ticks.values())
+    per_second = os.sysconf("SC_CLK_TCK")
+    return (whole - ticks["idle"] - ticks["iowait"]) / per_second, whole / per_second
+
+
+def _own_cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _frequencies(root: Path) -> tuple[CpuFrequency, ...]:

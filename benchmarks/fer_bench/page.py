@@ -15,6 +15,7 @@ from fer_bench.results import REFERENCE, BenchmarkReport
 from fer_bench.sequence import charts as sequence_charts
 from fer_bench.sequence.results import SequenceSection
 from fer_bench.tables import Table, html_table, markdown_table
+from fer_bench.verdict import verdict
 from fer_edge.system.files import atomic_path, write_text_atomically
 
 PAGE, MARKDOWN = "report.html", "report.md"
@@ -56,6 +57,7 @@ figure { margin: 1.5rem 0; background: white; border-radius: 4px; overflow-x: au
 figure svg { max-width: 100%; height: auto; }
 figcaption { color: #444; padding: .3rem .8rem .6rem; font-size: .9rem; }
 ul { font-size: .9rem; }
+.verdict { font-size: 1.05rem; margin: .4rem 0; }
 summary { font-size: 1.17em; font-weight: bold; margin: 1rem 0; cursor: pointer; }
 """
 
@@ -71,20 +73,26 @@ def to_html(reports: Sequence[BenchmarkReport]) -> str:
     body = "".join(_html_section(found) for found in reports)
     machines = html_table(*_machine_table(reports)) if len(reports) > 1 else ""
     heading = f"FER-Edge benchmark: {', '.join(dict.fromkeys(map(report.title, reports)))}"
+    return html_document(heading, machines + body)
+
+
+def html_document(title: str, body: str) -> str:
+    """Return a page that loads nothing; ``body`` is HTML, ``title`` text."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(heading)}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(heading)}</h1>\n{machines}{body}</body>\n</html>\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}</body>\n</html>\n"
     )
 
 
 def _html_section(found: BenchmarkReport) -> str:
     parts = [f"<h2>{escape(_heading(found))}</h2>\n"]
+    parts += [f'<p class="verdict">{escape(line)}</p>\n' for line in verdict(found)]
+    parts += [_html_table(table) for table in report.tables(found)]
     parts += [
         f"<figure>{_svg(figure)}<figcaption>{escape(chart.caption)}</figcaption></figure>\n"
         for chart, figure in _drawn(found)
     ]
-    parts += [_html_table(table) for table in report.tables(found)]
     lines = "".join(f"<li>{escape(line)}</li>\n" for line in report.notes(found))
     return "".join(parts) + f"<h3>How it was measured</h3>\n<ul>\n{lines}</ul>\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +23,11 @@ from fer_bench.results import (
 )
 from fer_bench.sequence import report as sequence_report
 from fer_bench.tables import Table, markdown_table, percent, text_table
+from fer_bench.verdict import verdict
 
 _NONE = "-"
+_COLUMNS = 100
+"""Width of the text on a terminal."""
 _MIN_RUNS = 1000
 """Ten runs lie beyond p99 then."""
 
@@ -72,7 +76,8 @@ def to_json(report: BenchmarkReport) -> str:
 def to_text(report: BenchmarkReport) -> str:
     """The report for a terminal: 100 columns wide as long as the variants are few and their names short."""
     shown = [text_table(table.header, table.rows, table.names) for table in tables(report)]
-    return "\n".join([f"{title(report)}\n", *shown, "".join(f"{line}\n" for line in notes(report))])
+    head = "".join(f"{textwrap.fill(line, _COLUMNS)}\n" for line in (title(report), *verdict(report)))
+    return "\n".join([head, *shown, "".join(f"{line}\n" for line in notes(report))])
 
 
 def to_markdown(report: BenchmarkReport) -> str:
@@ -80,7 +85,8 @@ def to_markdown(report: BenchmarkReport) -> str:
     shown = [
         f"### {table.title}\n\n{markdown_table(table.header, table.rows, table.names)}" for table in tables(report)
     ]
-    return "\n".join([f"## {title(report)}\n", *shown, "".join(f"- {line}\n" for line in notes(report))])
+    opening = [f"{line}\n" for line in verdict(report)]
+    return "\n".join([f"## {title(report)}\n", *opening, *shown, "".join(f"- {line}\n" for line in notes(report))])
 
 
 def tables(report: BenchmarkReport) -> list[Table]:
@@ -189,6 +195,8 @@ def notes(report: BenchmarkReport) -> list[str]:
             f"machine before: {_machine(report.machine.before)}",
             f"machine after: {_machine(report.machine.after)}",
         ]
+        if report.machine.others_share is not None:
+            lines.append(f"other processes used {percent(report.machine.others_share, 0)} % of the processor time")
     if report.pipeline is not None:
         lines += pipeline_report.notes(report.pipeline)
     if report.sequence is not None:
@@ -236,7 +244,7 @@ def _machine(state: MachineState) -> str:
         parts.append(f"cores throttled {state.throttle_count} times since boot")
     if state.load_average is not None:
         parts.append(f"load {state.load_average[0]:.2f}")
-    return ", ".join(parts) or "it tells nothing"
+    return ", ".join(parts) or "no information"
 
 
 def _accuracy_notes(report: BenchmarkReport, dataset: str) -> list[str]:

@@ -172,10 +172,15 @@ class MachineState(Section, frozen=True):
 
 
 class MachineChange(Section, frozen=True):
-    """The machine before and after the latencies were measured."""
+    """The machine before and after the latencies were measured.
+
+    ``others_share`` is the share of the processor time of all cores, 0..1, that other processes and other virtual
+    machines used in between (None: unknown).
+    """
 
     before: MachineState
     after: MachineState
+    others_share: float | None = None
 
 
 class VariantResult(Section, frozen=True):

@@ -31,6 +31,11 @@ def timed(factor: float, **changes: object) -> BenchmarkReport:
     return structs.replace(report(), latency=(structs.replace(row, **changes),))
 
 
+def with_others(found: BenchmarkReport, share: float) -> BenchmarkReport:
+    assert found.machine is not None
+    return structs.replace(found, machine=structs.replace(found.machine, others_share=share))
+
+
 def change(before: BenchmarkReport, after: BenchmarkReport, what: str) -> Change:
     (found,) = [change for change in compare_reports(before, after).changes if what in change.what]
     return found
@@ -81,14 +86,30 @@ def test_latency_must_leave_both_the_rounds_and_the_drift(factor: float, verdict
     assert change(timed(1.0), timed(factor), "p50").verdict == verdict
 
 
-def test_rounds_that_scatter_prove_nothing() -> None:
+def test_rounds_that_scatter_are_inconclusive() -> None:
     wide = tuple(float(value) for value in np.random.default_rng(1).lognormal(0, 1, 20))
-    assert change(timed(1.0), timed(1.2, round_p50_ms=wide), "p50").verdict == "noise"
+    found = change(timed(1.0), timed(1.2, round_p50_ms=wide), "p50")
+    assert (found.verdict, "the rounds scatter too much" in found.evidence) == ("inconclusive", True)
 
 
-def test_a_busy_machine_proves_nothing() -> None:
-    found = change(timed(1.0), timed(1.5, busy_rounds=3), "p50")
-    assert (found.verdict, "busy" in found.evidence) == ("noise", True)
+@pytest.mark.parametrize(
+    ("disturbed", "reason"),
+    [
+        (timed(4.48, busy_rounds=1), "waited for a core in 1 round"),
+        (timed(4.48, throttled_rounds=3), "throttled in 3 rounds"),
+        (with_others(timed(4.48), 0.25), "other processes used 25% of the processor"),
+    ],
+)
+def test_a_busy_machine_is_inconclusive(disturbed: BenchmarkReport, reason: str) -> None:
+    for found in (change(timed(1.0), disturbed, "p50"), change(disturbed, timed(1.0), "p50")):
+        assert found.verdict == "inconclusive"
+        assert found.evidence.endswith(reason)
+
+
+def test_little_load_changes_no_verdict() -> None:
+    assert change(timed(1.0), with_others(timed(1.5), 0.04), "p50").verdict == "worse"
+    # What is within the drift is noise, on a busy machine too.
+    assert change(timed(1.0), with_others(timed(1.03), 0.5), "p50").verdict == "noise"
 
 
 def test_memory_and_size() -> None:
@@ -141,6 +162,26 @@ def test_the_command_ends_with_1_when_something_got_worse(tmp_path: Path) -> Non
     assert {"better", "same"} == {change["verdict"] for change in json.loads(better.stdout)["changes"]}
     assert_refused(fer_edge("bench", "compare", before, tmp_path / "none.json"), 2, "none.json")
     assert_refused(fer_edge("bench", "compare", before, tmp_path), 2, str(tmp_path))
+
+
+def test_the_text_fits_100_columns_and_the_page_has_the_evidence(tmp_path: Path) -> None:
+    results = Path(__file__).parents[2] / "benchmarks" / "results"
+    page = tmp_path / "changes.html"
+    found = fer_edge(
+        "bench", "compare", results / "fer-edge-xs-x86_64.json", results / "fer-edge-s-x86_64.json", "--html", page
+    )
+    assert found.returncode == 1
+    lines = found.stdout.splitlines()
+    assert lines[0] == "2 better, 19 worse, 7 inconclusive, 2 noise"
+    assert max(map(len, lines)) <= 100
+    (row,) = [line for line in lines if "+347.9 %" in line]
+    assert row.split()[-4] == "0.236"
+    assert "inconclusive" in row
+    assert lines[-1] == "Inconclusive: measure both again while nothing else runs on the machine."
+    shown = page.read_text()
+    assert "<td>inconclusive</td>" in shown
+    assert "waited for a core in 1 round<" in shown
+    assert_refused(fer_edge("bench", "compare", page, page, "--html", tmp_path), 6, "not a regular file")
 
 
 def test_names_in_a_report_cannot_reach_the_terminal_raw(tmp_path: Path) -> None:

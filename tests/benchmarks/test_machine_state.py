@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_bench.machine import ThrottleWatch, decode_throttled, read_machine_state
+from fer_bench.machine import ProcessorWatch, ThrottleWatch, decode_throttled, read_machine_state
 from fer_bench.results import CpuFrequency, Temperature
 from support.machines import write_tree, write_vcgencmd
 
@@ -119,3 +121,27 @@ def test_the_watch_counts_what_an_x86_kernel_counts(tmp_path: Path, monkeypatch:
     write_tree(tmp_path, {name: "13"})
     assert watch.throttled() is True
     assert watch.throttled() is False
+
+
+def test_processor_time_of_others_is_measured(tmp_path: Path) -> None:
+    """In 1,000 ticks of all cores others used 200, and a hypervisor took 100."""
+    write_tree(tmp_path, {"proc/stat": "cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 100 0 100 800 0 0 0 0 0 0\n"})
+    watch = ProcessorWatch(tmp_path)
+    write_tree(tmp_path, {"proc/stat": "cpu  200 50 150 1480 20 0 0 100 0 0\n"})
+    # This process itself used next to nothing.
+    assert watch.others_share() == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("text", ["", "cpu 1 2 3\n", "cpu a b c d e f g h\n", "intr 1 2 3 4 5 6 7 8\n"])
+def test_without_processor_times_nothing_is_claimed(tmp_path: Path, text: str) -> None:
+    write_tree(tmp_path, {"proc/stat": text})
+    assert ProcessorWatch(tmp_path).others_share() is None
+
+
+def test_an_ended_child_process_counts_as_own_work(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"proc/stat": "cpu  0 0 0 0 0 0 0 0 0 0\n"})
+    watch = ProcessorWatch(tmp_path)
+    write_tree(tmp_path, {"proc/stat": "cpu  200 0 0 800 0 0 0 0 0 0\n"})  # 2 s of 10 s were used
+    assert watch.others_share() == pytest.approx(0.2, abs=0.02)
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 1: pass"], check=True)
+    assert watch.others_share() == pytest.approx(0.1, abs=0.02)

@@ -66,6 +66,16 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
     assert to_html([whole]) == page  # the same numbers give the same page
 
 
+def test_verdict_tables_and_plots_are_in_this_order() -> None:
+    page = to_html([report()])
+    cost, gain = re.findall(r'<p class="verdict">(.*?)</p>', page)
+    assert cost.startswith(
+        "int8 cost: top-1 on PublicTest fell from 65.00 to 64.80 % (2 of 1,000 images), not significant"
+    )
+    assert gain == "int8 bought: a file of 1 instead of 2 KiB; time and memory were not measured."
+    assert page.index("int8 bought") < page.index("<table>") < page.index("<svg")
+
+
 def test_names_from_a_file_are_text_and_not_markup() -> None:
     named = structs.replace(report(), bundle=structs.replace(report().bundle, name="<script>alert(1)</script>"))
     page = to_html([named])

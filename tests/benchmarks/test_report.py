@@ -187,7 +187,7 @@ def test_the_notes_say_what_may_have_disturbed_the_latencies():
         latency_settings=LatencySettings(),
     )
     text = to_text(quiet)
-    assert "machine after: it tells nothing\n" in text
+    assert "machine after: no information\n" in text
     for absent in ("busy", "ratio:", " ratio ", "delegated", "GMAC", "fewer", "None"):
         assert absent not in text
 

@@ -80,6 +80,10 @@ class Browser:
         """What ``script``, the body of a function, returns."""
         return self._ask("POST", f"{self._session}/execute/sync", {"script": script, "args": arguments})
 
+    def run_async(self, script: str) -> Any:
+        """What ``script``, the body of a function, passes to its last argument, a function."""
+        return self._ask("POST", f"{self._session}/execute/async", {"script": script, "args": []})
+
     def text(self, selector: str) -> str:
         """The text that is shown of the first match of ``selector``; empty where there is none."""
         script = "const e = document.querySelector(arguments[0]); return e?.checkVisibility() ? e.innerText : ''"

@@ -22,6 +22,8 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         axes.plot(epochs, [line[key] for line in history], label="Training (augmented)", marker=marker)
         axes.plot(epochs, [line[f"val_{key}"] for line in history], label="PublicTest", marker=marker)
         axes.set(xlabel="epoch", title=name)
+        # A run of a few epochs would get ticks at 0.5 and 1.5, and one of a single epoch only such.
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend()
     best = next(line for line in reversed(history) if line["best"])

@@ -16,7 +16,7 @@ from fer_bench.extras import progress
 from fer_bench.latency.engines import ENGINES, LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME
 from fer_bench.latency.process import Block, Configuration, EngineMissingError, Worker
 from fer_bench.latency.summary import Samples, count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
-from fer_bench.machine import ThrottleWatch, read_machine_state
+from fer_bench.machine import ProcessorWatch, ThrottleWatch, read_machine_state
 from fer_bench.results import REFERENCE, LatencyRow, LatencySettings, MachineChange
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.model.bundle import ModelBundle
@@ -51,11 +51,13 @@ def measure_latency(
     What cannot be measured here is left out, with a line on stderr. Raises InputError when that is everything, or
     ``plan.tflite_runtime`` is of no use, ModelError when litert refuses a file or a worker fails.
     """
-    before = read_machine_state(root)
+    before, processor = read_machine_state(root), ProcessorWatch(root)
     with contextlib.ExitStack() as opened:
         workers = _start(bundle, configurations, plan, opened)
         blocks, throttled = _take_turns(workers, plan.settings, ThrottleWatch(root))
-        change = MachineChange(before, read_machine_state(root))
+        after = read_machine_state(root)
+    # Only now: the processor time of a worker is known when it has ended.
+    change = MachineChange(before, after, processor.others_share())
     samples = {key: np.stack([block.samples_ns for block in found]) for key, found in blocks.items()}
     ratios = ratios_to_baseline(samples)
     macs = bundle.manifest.training.get("macs")

@@ -61,6 +61,9 @@ function duration(seconds) {
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
+// One unit is enough for an age.
+const brief = (seconds) => duration(seconds).split(" ").slice(0, 2).join("\u00a0");
+
 function clock(date, withSeconds = true) {
   const parts = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
   if (withSeconds) parts.second = "2-digit";

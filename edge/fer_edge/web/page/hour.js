@@ -67,10 +67,10 @@ function drawChart() {
 
 function hourText() {
   const seen = emotionTotals().filter((one) => one.total >= 1).sort((a, b) => b.total - a.total);
-  if (!seen.length) return "No faces yet.";
+  if (!seen.length) return "No faces in this time.";
   const all = seen.reduce((sum, one) => sum + one.total, 0);
   const shares = seen.slice(0, 3).map((one) => `${one.name} ${percent(one.total / all)}`);
-  return `${duration(all)} of faces: ${shares.join(", ")}`;
+  return `Faces for ${duration(all)}: ${shares.join(", ")}`;
 }
 
 function updateHistory() {

@@ -10,7 +10,7 @@ const PREVIEW_MS = 250;
 const STAGES = {
   frame: "Whole frame", follow: "Follow faces", plan: "Plan search", detect_full: "Detect in frame",
   detect_region: "Detect near a face", track: "Track", crop: "Crop", classify: "Classify", events: "Emit events",
-  age: "Capture to result", age_at_event: "Capture to event",
+  verify: "Verify face", age: "Capture to result", age_at_event: "Capture to event",
 };
 const STATES = {
   opening: ["Opening", ""], watching: ["Watching", "good"], dark: ["Dark", ""], stalled: ["Stalled", "bad"], paused: ["Paused", ""], lost: ["Lost", "bad"],
@@ -31,14 +31,16 @@ function newCamera(source) {
   const dot = make("span", "dot");
   dot.setAttribute("aria-hidden", "true");
   pill.append(dot, make("span", "text"));
-  const outage = make("p", "outage bad", make("strong"), make("span"));
   const picture = make("img", "picture");
   picture.alt = `Image of ${source.name} with boxes around faces`;
   const noImage = make("p", "picture nothing", "No image");
   const facts = make("dl", "facts");
-  const faces = make("ul", "faces");
-  faces.setAttribute("aria-label", "Tracked faces");
-  card.append(make("div", "head", title, pill), make("div", "inside", outage, picture, noImage, facts, faces));
+  // One of the three is shown. They have one place and one size, so that cards side by side have the same layout.
+  const faces = make("ul", "panel faces");
+  faces.setAttribute("aria-label", `Faces of ${source.name}`);
+  const message = make("p", "panel message quiet");
+  const outage = make("p", "panel outage", make("strong"), make("span"));
+  card.append(make("div", "head", title, pill), make("div", "inside", picture, noImage, facts, faces, message, outage));
   return card;
 }
 
@@ -61,11 +63,12 @@ function putFacts(parent, facts) {
 function outageText(source) {
   const since = clock(ago(source.since_s));
   const words = { lost: "No frames", stalled: "No new frames", opening: "Opening", paused: "Paused", ended: "Ended" };
-  return `${words[source.state]} since ${since}, for ${duration(source.since_s)}`;
+  return `${words[source.state]} since ${since} (${duration(source.since_s)})`;
 }
 
 function outageWhy(source) {
-  const tries = source.attempts && source.state === "lost" ? `Tried again ${count(source.attempts)} times.` : "";
+  if (source.state === "paused") return "The camera is closed, on request.";
+  const tries = source.attempts && source.state === "lost" ? `Attempts to reopen: ${count(source.attempts)}.` : "";
   const said = (source.reason || "").replace(/[.\s]+$/, "");
   const reason = said && !/[?!]$/.test(said) ? `${said}.` : said;
   return [reason, tries].filter(Boolean).join(" ");
@@ -79,7 +82,7 @@ function updateCamera(card, source, status) {
   const out = !DELIVERS.has(source.state);
   const outage = card.querySelector(".outage");
   show(outage, out);
-  setClass(outage, `outage ${kind || "warn"}`);
+  setClass(outage, `panel outage ${kind || "warn"}`);
   if (out) {
     setText(outage.children[0], outageText(source));
     setText(outage.children[1], outageWhy(source));
@@ -88,26 +91,31 @@ function updateCamera(card, source, status) {
   putFacts(card.querySelector(".facts"), [
     fact("Frames/s", out ? "–" : source.fps.toFixed(1)),
     fact("Resolution", source.size ? `${source.size[0]} × ${source.size[1]}` : "–"),
-    fact("Newest frame", age === null ? "–" : age < 10 ? `${age.toFixed(1)} s` : duration(age), age === null ? "" : "ago"),
+    fact("Last frame", age === null ? "–" : age < 10 ? `${age.toFixed(1)} s` : brief(age), age === null ? "" : "ago"),
   ]);
-  show(card.querySelector(".faces"), !out);
-  updateFaces(card.querySelector(".faces"), source, status);
-  updatePicture(card.querySelector("img"), source, status.preview && !out);
-  show(card.querySelector(".nothing"), status.preview && out);
+  const text = out ? "" : messageOf(source, status);
+  show(card.querySelector(".message"), text !== "");
+  setText(card.querySelector(".message"), text);
+  show(card.querySelector(".faces"), !out && text === "");
+  updateFaces(card.querySelector(".faces"), source);
+  const image = card.querySelector("img");
+  updatePicture(image, source, status.preview && !out);
+  show(card.querySelector(".nothing"), status.preview && image.hidden);
 }
 
-function updateFaces(parent, source, status) {
-  const faces = source.faces || [];
-  const empty = status.privacy === "aggregate" ? "Individual faces are not shown."
-    : source.state === "dark" ? "Too dark to detect faces." : source.state === "watching" ? "No faces." : "";
-  const items = faces.length ? faces : empty ? [{ track: "none", text: empty }] : [];
-  list(parent, items, (face) => face.track, (face) => {
-    if (face.text) return make("li", "quiet none", face.text);
+// What is said instead of a list of faces; empty where there are faces.
+function messageOf(source, status) {
+  if (status.privacy === "aggregate") return "Individual faces are not shown.";
+  if (source.faces && source.faces.length) return "";
+  return source.state === "dark" ? "Too dark to detect faces." : "No faces.";
+}
+
+function updateFaces(parent, source) {
+  list(parent, source.faces || [], (face) => face.track, (face) => {
     const bar = make("span", "bar", make("i"));
     bar.setAttribute("aria-hidden", "true");
     return make("li", "", make("span", "id", `#${face.track}`), make("span", "name"), bar, make("span", "share"));
   }, (item, face) => {
-    if (face.text) return setText(item, face.text);
     setText(item.children[1], capital(face.emotion));
     item.children[2].className = `bar ${colour(face.emotion)}`;
     item.children[2].firstChild.style.width = `${face.confidence * 100}%`;
@@ -116,13 +124,15 @@ function updateFaces(parent, source, status) {
 }
 
 function updatePicture(image, source, wanted) {
-  show(image, wanted);
+  image.dataset.wanted = wanted ? "yes" : "";
+  // Until the first image has arrived, the place says that there is none.
+  show(image, wanted && image.naturalWidth > 0);
   if (source.size) [image.width, image.height] = source.size;
   if (!wanted || PREVIEWS.has(source.name)) return;
   // The next image is requested after this one has arrived, so that a slow network is not overloaded.
   const next = () => setTimeout(() => {
     PREVIEWS.delete(source.name);
-    if (!image.hidden && image.isConnected && !document.hidden) updatePicture(image, source, true);
+    if (image.dataset.wanted && image.isConnected && !document.hidden) updatePicture(image, source, true);
   }, PREVIEW_MS);
   PREVIEWS.set(source.name, image);
   image.onload = next;
@@ -136,8 +146,8 @@ function overall(status) {
   const out = status.sources.filter((source) => source.state === "lost" || source.state === "stalled").length;
   const total = status.sources.length;
   const failing = status.sinks.filter((sink) => !sink.working).length;
-  if (out && total === 1) return ["Camera out", "bad"];
-  if (out) return [`${out} of ${total} cameras out`, out === total ? "bad" : "warn"];
+  if (out && total === 1) return ["Camera down", "bad"];
+  if (out) return [`${out} of ${total} cameras down`, out === total ? "bad" : "warn"];
   const isStarting = (source) => source.state === "opening" || (DELIVERS.has(source.state) && source.last_frame_age_s === null);
   if (!status.ready || status.sources.some(isStarting)) return ["Starting", ""];
   if (total && status.sources.every((source) => source.state === "paused")) return ["Paused", ""];
@@ -159,10 +169,10 @@ function updateDevice(status) {
   if (chip.temperature_c !== null) facts.push(fact("Temperature", chip.temperature_c.toFixed(1), "°C"));
   const slowed = chip.throttled.length > 0;
   const before = chip.throttled_before.map(capital).join(", ");
-  facts.push({ name: "Throttled by", value: slowed ? chip.throttled.map(capital).join(", ") : "Nothing", className: slowed ? "hot" : "" });
-  if (before) facts.push(fact("Throttled since boot by", before));
+  facts.push({ name: "Throttling", value: slowed ? chip.throttled.map(capital).join(", ") : "None", className: slowed ? "hot" : "" });
+  if (before) facts.push(fact("Throttling since boot", before));
   const share = chip.budget_share;
-  facts.push({ name: "Search budget", value: percent(share), className: share < 1 ? "warm" : "" });
+  facts.push({ name: "Detection budget", value: percent(share), className: share < 1 ? "warm" : "" });
   if (status.memory_bytes !== null) facts.push(fact("Memory", (status.memory_bytes / 1048576).toFixed(0), "MiB"));
   facts.push(fact("Uptime", duration(status.uptime_s)));
   if (model.name) facts.push(fact("Model", `${model.name} ${model.version}, ${model.variant}`));
@@ -197,9 +207,9 @@ function eventText(event) {
     case "changed": return [`${who} ${event.previous} → ${event.emotion}${sure}`, ""];
     case "left": return [`${who} left`, ""];
     case "heartbeat": return [`${who || "Heartbeat"}: still ${event.emotion}${sure}`, ""];
-    case "source_lost": return [`Lost${event.reason ? `: ${event.reason}` : ""}`, "out"];
+    case "source_lost": return [`Camera lost${event.reason ? `: ${event.reason}` : ""}`, "out"];
     case "counts": return [countsText(event.counts), ""];
-    case "source_back": return ["Back", "back"];
+    case "source_back": return ["Camera delivers frames again", "back"];
     default: return [capital(event.kind), ""];
   }
 }
@@ -244,15 +254,14 @@ function updateStages(status) {
     const known = status.privacy === "aggregate" ? [] : Object.keys(STAGES);
     const names = new Set([...known, ...Object.keys(source.stages)]);
     const rows = Object.keys(source.stages).length ? [...names].map((name) => ({ name, values: source.stages[name] })) : [];
-    if (several && rows.length) rows.unshift({ name: "", group: source.name });
+    // The first row of each camera has its name.
     list(bodies[number], rows, (row) => row.name, (row) => {
-      const head = make("th", row.group ? "group" : "", row.group || STAGES[row.name] || capital(row.name));
-      head.scope = row.group ? "rowgroup" : "row";
-      if (row.group) head.colSpan = 5;
-      const cells = row.group ? [] : [make("td"), make("td"), make("td"), make("td")];
-      return make("tr", row.name === "frame" ? "whole" : "", head, ...cells);
+      const head = make("th");
+      head.scope = "row";
+      return make("tr", row.name === "frame" ? "whole" : "", head, make("td"), make("td"), make("td"), make("td"));
     }, (element, row) => {
-      if (row.group) return setText(element.cells[0], row.group);
+      const name = STAGES[row.name] || capital(row.name);
+      setText(element.cells[0], several && row === rows[0] ? `${source.name}: ${name.toLowerCase()}` : name);
       const { p50_ms: p50, p95_ms: p95, p99_ms: p99, calls } = row.values || { calls: 0 };
       [p50, p95, p99].forEach((ms, place) => setText(element.cells[place + 1], milliseconds(ms)));
       setText(element.cells[4], count(calls));
@@ -340,6 +349,8 @@ async function poll() {
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) poll();
 });
+// A phone shows the table of times on request. The page is not shown yet, so nothing moves.
+byId("timings").open = !matchMedia("(max-width: 34rem)").matches;
 byId("hour-table").closest("details").addEventListener("toggle", () => {
   if (history) updateHistory();
 });
