@@ -14,7 +14,7 @@ from fer_edge.daemon.loop import DriverHungError, MainLoop, Patience, Plan
 from fer_edge.daemon.outputs import Outputs, open_outputs
 from fer_edge.daemon.pipelines import Pipelines
 from fer_edge.daemon.signals import StopRequest
-from fer_edge.daemon.summary import print_if_read, run_summary, status_line
+from fer_edge.daemon.summary import ProgressRecorder, print_if_read, run_summary, status_line
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.frames import Limits
 from fer_edge.model.bundle import ModelBundle, load_bundle
@@ -64,6 +64,7 @@ class Session:
         self._sources = named_sources(settings)
         self._several = len(self._sources) > 1
         self._lost: list[Exception] = []
+        self._recorders: list[FrameRecorder] = []
         self._last_status_line = ""
 
     def run(self) -> Outcome:
@@ -88,7 +89,7 @@ class Session:
             if not openings:
                 return self._none_left()
             self._board.set_model(_model_status(bundle, settings.model.variant))
-            page = self._open_page(stack)
+            self._open_page(stack)
             stats = None
             if settings.output.stats is not None:
                 stats = StatsWriter(Path(settings.output.stats))
@@ -103,7 +104,7 @@ class Session:
                     fps,
                     bundle.manifest.labels,
                     live=live,
-                    also=page,
+                    also=self._recorders,
                     stop=self._stop.asked,
                 )
             )
@@ -126,17 +127,19 @@ class Session:
         if first is None:
             return [], fps
         pipelines.load(first.name)
+        if not (first.live or self._several):
+            self._recorders.append(ProgressRecorder(first, self._limits))
         return left, self._processed(first.fps)
 
     def _processed(self, fps: float) -> float:
         """Return how many of ``fps`` frames per second of the first source are processed."""
         return min(fps, self._sources[0].settings.max_fps or fps)
 
-    def _open_page(self, stack: ExitStack) -> list[FrameRecorder]:
-        """Start the status page if it is enabled; return the recorders that feed it."""
+    def _open_page(self, stack: ExitStack) -> None:
+        """Start the status page if it is enabled."""
         settings, aggregate = self._settings, self._settings.output.privacy == "aggregate"
         if not settings.web.enabled:
-            return []
+            return
         from fer_edge.web import History, PageRecorder, Previews, open_web, stale_after
 
         history = History(max(60.0, settings.output.aggregate_s), finished_only=True) if aggregate else History()
@@ -147,7 +150,7 @@ class Session:
         )
         shows = "; it shows the pictures of the cameras (web.preview)" if settings.shows_pictures else ""
         print_message(f"status page at {server.url}{shows}")
-        return [PageRecorder(history, previews)]
+        self._recorders.append(PageRecorder(history, previews))
 
     def _none_left(self) -> Outcome:
         if self._stop.asked.is_set():
