@@ -34,6 +34,11 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
         metavar="OUT.mp4",
         help="write a video (.mp4 or .webm) with boxes and labels; this records the people in view",
     )
+    outputs.add_argument(
+        "--show",
+        action="store_true",
+        help="show the frames with boxes and labels in a window; q, Esc or closing it ends the run",
+    )
     limits = parser.add_argument_group("limits for each source")
     limits.add_argument("--duration", type=positive, metavar="S", help="stop after S seconds of source time")
     limits.add_argument("--max-frames", type=count, metavar="N", help="stop after N processed frames")

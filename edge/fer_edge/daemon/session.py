@@ -48,7 +48,7 @@ class Outcome:
 class Session:
     """Runs the sources of ``settings`` until they end or ``stop`` is requested.
 
-    ``on_tick`` is called a few times a second.
+    ``on_tick`` is called a few times a second. ``show`` opens a window with the frames.
     """
 
     def __init__(
@@ -58,9 +58,11 @@ class Session:
         stop: StopRequest,
         notifier: Notifier,
         on_tick: Callable[[], None] = lambda: None,
+        *,
+        show: bool = False,
     ) -> None:
         self._settings, self._limits, self._stop = settings, limits, stop
-        self._notifier, self._on_tick = notifier, on_tick
+        self._notifier, self._on_tick, self._show = notifier, on_tick, show
         self._sources = named_sources(settings)
         self._several = len(self._sources) > 1
         self._lost: list[Exception] = []
@@ -83,6 +85,7 @@ class Session:
             try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, self._stop.asked)
             if self._stop.asked.is_set():
                 return Outcome(None, False, [])
+            self._open_window(stack, bundle.manifest.labels)
             self._board = StatusBoard(settings.output.privacy, recording=settings.records_pictures)
             pipelines = Pipelines(settings, self._sources, bundle, self._board)
             openings, fps = self._await_sources(openings, pipelines)
@@ -110,6 +113,8 @@ class Session:
             )
             if live and settings.records_pictures:
                 print_message(f"the people in view are recorded in {settings.output.annotate} (output.annotate)")
+            if live and self._show:
+                print_message("the pictures of the cameras are shown in a window (--show)")
             failure = self._supervise(openings, pipelines, outputs, live=live)
             return self._finish(failure, outputs, stats, pipelines)
 
@@ -151,6 +156,13 @@ class Session:
         shows = "; it shows the pictures of the cameras (web.preview)" if settings.shows_pictures else ""
         print_message(f"status page at {server.url}{shows}")
         self._recorders.append(PageRecorder(history, previews))
+
+    def _open_window(self, stack: ExitStack, labels: Sequence[str]) -> None:
+        """Open the live window if it is asked for. Closing it ends the run as Ctrl-C does."""
+        if self._show:
+            from fer_edge.recording.window import LiveWindow, interrupt
+
+            self._recorders.append(stack.enter_context(LiveWindow(labels, interrupt)))
 
     def _none_left(self) -> Outcome:
         if self._stop.asked.is_set():
