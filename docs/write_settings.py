@@ -38,7 +38,7 @@ CHOSEN = {
 
 HEAD = """\
 #:schema config.schema.json
-# All settings of `fer-edge run --config FILE`. With this file, fer-edge plays the demo scene in real time, serves the
+# All settings of `fer-edge run --settings FILE`. With this file, fer-edge plays the demo scene in real time, serves the
 # status page at http://127.0.0.1:8080/ and publishes to an MQTT broker on this machine (extras web and mqtt).
 # Copy the file and keep the settings that you change. All values are defaults, except for the five marked "Set here".
 # Settings without a default are commented out, with an example value.
@@ -51,7 +51,7 @@ HEAD = """\
 PAGE = """\
 # Settings
 
-`fer-edge run --config FILE` reads these settings from a TOML file. Flags take precedence over the environment
+`fer-edge run --settings FILE` reads these settings from a TOML file. Flags take precedence over the environment
 (`FER_EDGE_<TABLE>_<KEY>`, such as `FER_EDGE_EMOTION_ENTER=0.6`), and the environment over the file. Unknown keys are
 refused. [config.example.toml](../edge/config.example.toml) has all of them, with their defaults;
 `fer-edge run demo --print-config` prints the resulting settings, and `fer-edge run --print-schema` their JSON Schema.

@@ -362,3 +362,31 @@ def test_a_process_does_not_wait_for_a_camera_that_hangs(tmp_path: Path, thread:
     )
     assert done.stdout.partition("\n")[2] == end
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "rest", "flag"),
+    [
+        ("run", "demo --print-config", "--settings"),
+        ("notice", "", "--settings"),
+        ("doctor", "", "--settings"),
+        ("service install", "", "--settings"),
+        ("flash payload", "--release trixie --out p", "--settings"),
+        ("flash compose", "--image os.img --out pi.img", "--pi"),
+        ("flash card", "--image os.img --device card", "--pi"),
+        ("deploy", "device", "--settings"),
+        ("bench sequence", "", "--settings"),
+        ("train", "", "--recipe"),
+        ("data explore", "--out explored", "--recipe"),
+    ],
+)
+def test_the_flag_of_a_toml_file_says_which_and_config_is_a_synonym(
+    command: str, rest: str, flag: str, tmp_path: Path
+) -> None:
+    words = [*command.split(), *rest.split()]
+    parser = build_parser()
+    for given in ([flag, "x.toml"], ["--config", "x.toml"], ["--config=x.toml"]):
+        assert parser.parse_args([*words, *given]).config == Path("x.toml")
+    text = fer_edge(*command.split(), "--help", cwd=tmp_path).stdout
+    assert f"  {flag} " in text and "--config" not in text
+    assert_one_line(fer_edge(*words, "--config", cwd=tmp_path), 2, f"argument {flag}: expected one argument")

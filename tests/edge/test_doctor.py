@@ -344,7 +344,7 @@ def test_the_settings_of_the_service_are_checked_if_no_others_are_named(
         main(["doctor", "--json", "--patience", "0.001", *words])
         return {row["name"]: row["seen"] for row in json.loads(capsys.readouterr().out)["checks"]}
 
-    assert rows()["settings"] == "defaults; to check other settings: --config F"
+    assert rows()["settings"] == "defaults; to check other settings: --settings F"
     (tmp_path / "service.toml").write_text('[source]\nuris = ["gone.mp4"]\n')
     assert rows()["settings"] == str(tmp_path / "service.toml")
     (tmp_path / "c.toml").write_text("")

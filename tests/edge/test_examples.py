@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -48,6 +49,8 @@ CASES = (
     Case("custom_source.py 640 480", f".*stdin  {EVENTS}"),
     Case("custom_sink.py film.mp4", r"happy +1\.\d s\n"),
     Case("own_detector.py film.mp4", r".*appeared  happy(.*\n)+"),
+    Case("relay.py film.mp4", r".*face 1  appeared  happy  \d\d%  on\n.*face 1  left      was happy  off\n"),
+    Case("relay.py film.mp4 sad 4", r".*face 1  appeared  happy  \d\d%  off\n.*face 1  left      was happy  off\n"),
     Case("json_lines.py film.mp4", r"(\{.*\}\n){2}"),
     Case("annotate.py film.mp4 out.webm", "out.webm\n"),
     Case("budget.py film.mp4 settings.toml", r"30 frames, (2\d|30) faces, .*\n(\w+ +\d+\.\d\d ms  x \d+\n){8,}"),
@@ -77,7 +80,7 @@ def start(command: str, folder: Path, server: MjpegServer) -> subprocess.Complet
         return subprocess.run(
             [sys.executable, str(EXAMPLES / name), *arguments],
             cwd=folder,
-            env=clean_environment(),
+            env={**clean_environment(), "GPIOZERO_PIN_FACTORY": "mock"},
             stdin=stdin,
             capture_output=True,
             text=True,
@@ -95,6 +98,8 @@ def runs(folder: Path) -> Iterator[dict[str, Future[subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.command)
 def test_output_matches(case: Case, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
+    if case.command.startswith("relay.py") and find_spec("gpiozero") is None:
+        pytest.skip("needs gpiozero")
     done = runs[case.command].result()
     assert done.returncode == case.code, done.stderr
     assert re.fullmatch(case.prints, done.stdout), done.stdout

@@ -127,7 +127,7 @@ def test_the_command_prints_it(tmp_path: Path) -> None:
 def test_the_command_writes_a_page(tmp_path: Path) -> None:
     result = fer_edge("notice", "--html", "notice.html", cwd=tmp_path)
     assert (result.returncode, result.stdout) == (0, "")
-    assert_one_line(result, 0, "no --config", "default settings")
+    assert_one_line(result, 0, "no --settings", "default settings")
     page = (tmp_path / "notice.html").read_text()
     assert page.startswith('<!DOCTYPE html>\n<html lang="en">')
     assert "http" not in page and "src=" not in page  # the page loads nothing

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 from operator import itemgetter
 from pathlib import Path
 
@@ -17,8 +13,6 @@ import pytest
 from fer_edge.model.labels import FER2013_LABELS
 from support.edge_command import (
     assert_one_line,
-    clean_environment,
-    command_line,
     face_picture,
     fer_edge,
     lines_of,
@@ -133,26 +127,6 @@ def test_table_and_annotated_copies(tiny_bundle: Path, images: Path, tmp_path: P
     assert {name: (images / name).read_bytes() for name in before} == before
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of POSIX")
-def test_a_terminal_shows_how_many_images_are_done(tiny_bundle: Path, tmp_path: Path) -> None:
-    import pty
-
-    for number in range(12):
-        cv2.imwrite(str(tmp_path / f"{number}.jpg"), face_picture())
-    terminal, its_end = pty.openpty()
-    command = command_line("predict", ".", "--bundle", tiny_bundle)
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=its_end, text=True
-    )
-    os.close(its_end)
-    table, _ = process.communicate(timeout=120)
-    shown = os.read(terminal, 100_000).decode()
-    os.close(terminal)
-    assert process.returncode == 0 and len(table.splitlines()) == 13
-    assert re.match(r"\r\[#{2}\.{28}\] 1 of 12 images", shown)
-    assert shown.endswith("\r\x1b[K")  # the line is erased
-
-
 def test_bad_images_end_with_one_line(tiny_bundle: Path, images: Path) -> None:
     data = (images / "one.jpg").read_bytes()
     (images / "cut.jpg").write_bytes(data[:-500])
@@ -191,10 +165,6 @@ def test_a_copy_never_overwrites_an_input(tiny_bundle: Path, images: Path) -> No
     assert [image["width"] for image in answer] == [640, 100, 300]
     assert answer[0]["annotated"] == "one-annotated-3.jpg"
     assert {name: (images / name).read_bytes() for name in before} == before
-
-
-def test_help_mentions_that_copies_are_grey(tmp_path: Path) -> None:
-    assert "grey" in fer_edge("predict", "--help", cwd=tmp_path).stdout
 
 
 def test_output_that_cannot_be_written(tiny_bundle: Path, images: Path) -> None:

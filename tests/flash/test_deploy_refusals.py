@@ -85,7 +85,7 @@ def test_a_port_where_nobody_listens_is_one_line(target: Target, tmp_path: Path)
         (["--", "-oProxyCommand=true"], "not a host"),
         (["device", "--purge"], "--purge requires --remove"),
         (["device"], "add --yes to confirm"),
-        (["device", "--yes", "--payload", "here", "--config", "there"], "leave out --config and --bundle"),
+        (["device", "--yes", "--payload", "here", "--config", "there"], "leave out --settings and --bundle"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -2,74 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import re
-import select
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fer_flash.settings.pi_config import load_pi_config
-from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
+from support.edge_command import assert_one_line, command_line, fer_edge
+from support.terminal import Terminal
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEJk4zIUBj4Gq2JpXrUD0f2eWm8yTqUyJrKkzBd3mC5N ada@here"
 
 
-class Terminal:
-    """A process whose standard streams are a terminal of ours."""
-
-    def __init__(self, *arguments: object, cwd: Path) -> None:
-        self._ours, theirs = pty.openpty()
-        environment = {**clean_environment(), "LANG": "de_DE.UTF-8", "HOME": str(cwd)}
-        # A session of its own with this terminal: Ctrl-C comes from there, and getpass asks there.
-        self.process = subprocess.Popen(
-            ["setsid", "--ctty", *command_line(*arguments)],
-            cwd=cwd,
-            env=environment,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        )
-        os.close(theirs)
-        self.said = ""
-
-    def answer(self, question: str, answer: str) -> None:
-        """Wait for ``question`` and type ``answer``."""
-        self.read_until(lambda text: re.search(question, text) is not None)
-        self.said = ""
-        os.write(self._ours, answer.encode() + b"\n")
-
-    def read_until(self, is_there: Callable[[str], object], within_s: float = 60.0) -> None:
-        """Read until ``is_there`` is true of what was said since the last answer."""
-        until = time.monotonic() + within_s
-        while not is_there(self.said):
-            assert time.monotonic() < until, self.said
-            if select.select([self._ours], [], [], 0.1)[0]:
-                try:
-                    self.said += os.read(self._ours, 4096).decode(errors="replace")
-                except OSError:  # it has ended
-                    assert is_there(self.said), self.said
-
-    def end(self) -> int:
-        """Its exit code."""
-        code = self.process.wait(timeout=60)
-        while select.select([self._ours], [], [], 0)[0]:
-            try:
-                self.said += os.read(self._ours, 4096).decode(errors="replace")
-            except OSError:
-                break
-        os.close(self._ours)
-        return code
+def init(*options: str, cwd: Path) -> Terminal:
+    return Terminal(command_line("flash", "init", *options), cwd, {"LANG": "de_DE.UTF-8"})
 
 
 def test_questions_make_a_file_that_compose_takes(tmp_path: Path) -> None:
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "id_ed25519.pub").write_text(KEY + "\n")
-    terminal = Terminal("flash", "init", cwd=tmp_path)
+    terminal = init(cwd=tmp_path)
     terminal.answer(r"Name of the Pi in the network \[fer-edge\]: ", "no good name")
     terminal.answer(r"Name of the Pi in the network \[fer-edge\]: ", "kitchen")
     terminal.answer(r"Time zone \[.*\]: ", "Europe/Berlin")
@@ -99,7 +50,7 @@ def test_questions_make_a_file_that_compose_takes(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_at_a_question_leaves_nothing(tmp_path: Path) -> None:
-    terminal = Terminal("flash", "init", cwd=tmp_path)
+    terminal = init(cwd=tmp_path)
     terminal.answer(r"Name of the Pi in the network \[fer-edge\]: ", "kitchen")
     terminal.answer(r"Time zone \[.*\]: ", "\x03")
     assert terminal.end() == 130
@@ -124,7 +75,7 @@ def test_a_passphrase_that_is_there_stays(tmp_path: Path) -> None:
     )
     for force in ((), ("--force",)):
         wifi = ("--wifi", "x", "--wifi-country", "DE")
-        terminal = Terminal("flash", "init", *flags, *wifi, *force, cwd=tmp_path)
+        terminal = init(*flags, *wifi, *force, cwd=tmp_path)
         terminal.answer("New password for it .*: ", "long enough for me")
         terminal.answer("Repeat it: ", "long enough for me")
         terminal.answer("Passphrase of x: ", "correct horse")

@@ -170,7 +170,7 @@ def test_a_bundle_that_is_damaged_or_not_to_be_named_is_refused(config: Path, tm
     (tmp_path / "model" / "int8.tflite").write_bytes(b"no model")
     with pytest.raises(FerEdgeError, match="damaged or replaced"):
         settings_files(config, tmp_path / "model")
-    with pytest.raises(InputError, match="add --config"):
+    with pytest.raises(InputError, match="add --settings"):
         settings_files(None, DEFAULT_BUNDLE)
     config.write_text(SETTINGS + '[model]\nbundle = "/srv/model"\n')
     with pytest.raises(InputError, match=r"model\.bundle must be"):

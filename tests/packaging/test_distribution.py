@@ -26,6 +26,7 @@ COMMANDS = (
     "predict",
     "demo",
     "notice",
+    "completion",
     "doctor",
     "service",
     "data",
@@ -126,6 +127,8 @@ def test_the_base_install_is_what_a_pi_needs(distribution: Distribution) -> None
         "msgspec",
         "numpy",
         "opencv-python-headless",
+        "shtab",
+        "tqdm",
     ]
     assert set(metadata.get_all("Provides-Extra", [])) >= {"train", "convert", "bench", "legacy", "dev"}
     assert metadata["License-Expression"] == "Apache-2.0"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from fer_edge.commands.argument_types import count
-from fer_edge.commands.cli import Command, add_subcommands, deferred
+from fer_edge.commands.cli import Command, add_file, add_subcommands, deferred
 from fer_edge.errors import ConfigError
 
 _SPLITS = ("Training", "PublicTest", "PrivateTest")
@@ -50,7 +50,7 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
 
 def _configure_explore(parser: argparse.ArgumentParser) -> None:
     _add_data_source(parser)
-    parser.add_argument("--config", type=Path, metavar="F", help="look at the data of this recipe's [data]")
+    add_file(parser, "--recipe", help="look at the data of this recipe's [data]")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for explore.html and the PNGs")
     parser.add_argument(
         "--augment", type=Path, metavar="F", help="draw what this recipe's [augment] makes of images too"
@@ -110,7 +110,7 @@ DATA = Command("look at FER2013 or other data, and convert it: audit, explore, e
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, metavar="F", help="the recipe, a TOML file")
+    add_file(parser, "--recipe", required=True, help="the recipe, a TOML file")
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<recipe's name>)")
     parser.add_argument(
         "--data", type=Path, metavar="PATH", help="FER2013, or class folders (default: as for fer-edge data)"

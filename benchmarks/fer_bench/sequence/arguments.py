@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from fer_edge.commands.cli import Command
+from fer_edge.commands.cli import Command, add_file
 
 _QUICK_SECONDS = 8
 """Enough for one change of label in every sequence."""
@@ -32,7 +32,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--public", type=Path, metavar="FILE", help="with --final: the report of the same code on PublicTest"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write sequence.json, sequence.md and plots into DIR")
-    parser.add_argument("--config", type=Path, metavar="F", help="settings of FER-Edge, as `run` takes them")
+    add_file(parser, "--settings", help="settings of FER-Edge, as `run` takes them")
     parser.add_argument(
         "--yunet", type=Path, metavar="FILE", help="YuNet's model file (detector.model): show that detector too"
     )

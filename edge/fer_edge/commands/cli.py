@@ -28,8 +28,7 @@ from fer_edge import __version__
 from fer_edge.commands.limits import check_address_space, check_descriptors, resource_problem
 from fer_edge.errors import FerEdgeError, InputError, OutputError
 from fer_edge.system.driver_threads import driver_threads_alive
-from fer_edge.system.messages import LogFormatter, print_message, print_traceback
-from fer_edge.system.stderr import STDERR_LOCK
+from fer_edge.system.messages import LogHandler, print_message, print_traceback
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -152,6 +151,18 @@ def add_subcommands(
         cast("_Parser", parser).before_parsing = lambda: _add_discovered(subparsers, group)
 
 
+def add_file(
+    parser: argparse.ArgumentParser, flag: str, *, help: str, required: bool = False, metavar: str = "F"
+) -> None:
+    """Add a flag for a TOML file: ``--settings``, ``--recipe`` or ``--pi``. ``--config`` is a hidden synonym.
+
+    The path is in ``arguments.config``.
+    """
+    action = parser.add_argument(flag, dest="config", type=Path, required=required, metavar=metavar, help=help)
+    # A second option string of ``add_argument`` would be in the help and in every error message.
+    parser._option_string_actions["--config"] = action
+
+
 def program() -> NoReturn:
     """Run ``main`` as the process and exit with its code."""
     # NumPy's BLAS would start a thread per core when it is imported, which is a third of a start's processor time.
@@ -249,10 +260,7 @@ def _parse_and_run(words: Sequence[str]) -> int:
         arguments = parser.parse_args(words)
     except SystemExit as end:  # argparse has printed help, the version or a usage error
         return end.code if isinstance(end.code, int) else EXIT_USAGE
-    handler = logging.StreamHandler(sys.stderr)
-    handler.lock = STDERR_LOCK  # otherwise lines logged while stderr is hidden would be lost
-    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
+    logging.basicConfig(level=arguments.log_level.upper(), handlers=[LogHandler()])
     code: int = arguments.run_command(arguments)
     return code
 

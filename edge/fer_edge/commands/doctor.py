@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         config = SERVICE_CONFIG
     try:
         settings = load_settings(config)
-        first = ok("defaults; to check other settings: --config F" if config is None else str(config))
+        first = ok("defaults; to check other settings: --settings F" if config is None else str(config))
     except ConfigError as error:
         settings = RuntimeSettings()
         sudo = config is not None and config.exists() and not has_access(config, os.R_OK)

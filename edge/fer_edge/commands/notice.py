@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config)
     if arguments.config is None:
         print_message(
-            "no --config: this notice describes the default settings, which store nothing; use the device's settings"
+            "no --settings: this notice describes the default settings, which store nothing; use the device's settings"
         )
     with load_bundle(settings.model.bundle) as bundle:
         labels = bundle.manifest.labels

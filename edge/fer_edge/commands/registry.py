@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from fer_edge.commands.argument_types import count, positive
-from fer_edge.commands.cli import Command, add_subcommands, deferred
+from fer_edge.commands.cli import Command, add_file, add_subcommands, deferred
 
 _DEMO_SECONDS = 18.0
 
@@ -23,9 +23,7 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
         " rtsp://… or http(s)://…; several sources run in parallel, each with its own pipeline, and each event"
         " names its source; NAME=SOURCE gives it a name",
     )
-    parser.add_argument(
-        "--config", type=Path, metavar="F", help="settings in TOML; options on the command line take precedence"
-    )
+    add_file(parser, "--settings", help="settings in TOML; options on the command line take precedence")
     _add_model(parser)
     outputs = parser.add_argument_group("outputs")
     outputs.add_argument("--events", metavar="FILE|-", help="append events as JSON lines (-: standard output)")
@@ -35,6 +33,11 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
         "--annotate",
         metavar="OUT.mp4",
         help="write a video (.mp4 or .webm) with boxes and labels; this records the people in view",
+    )
+    outputs.add_argument(
+        "--show",
+        action="store_true",
+        help="show the frames with boxes and labels in a window; q, Esc or closing it ends the run",
     )
     limits = parser.add_argument_group("limits for each source")
     limits.add_argument("--duration", type=positive, metavar="S", help="stop after S seconds of source time")
@@ -89,18 +92,21 @@ def _configure_demo(parser: argparse.ArgumentParser) -> None:
 def _configure_notice(parser: argparse.ArgumentParser) -> None:
     languages = sorted(path.stem for path in (Path(__file__).parent / "notices").glob("*.toml"))
     parser.add_argument("--lang", choices=languages, default="en", help="language of the notice (default: en)")
-    parser.add_argument("--config", type=Path, metavar="F", help="settings of the device, in TOML")
+    add_file(parser, "--settings", help="settings of the device, in TOML")
     parser.add_argument("--operator", default="", metavar="NAME", help="operator of the device (default: blank)")
     parser.add_argument("--contact", default="", metavar="ADDRESS", help="contact for questions (default: blank)")
     parser.add_argument("--purpose", default="", metavar="TEXT", help="purpose of the device (default: blank)")
     parser.add_argument("--html", type=Path, metavar="OUT", help="write a printable page instead of plain text")
 
 
+def _configure_completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
+
+
 def _configure_doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="F",
+    add_file(
+        parser,
+        "--settings",
         help="settings to check (default: /etc/fer-edge/config.toml, those of the service, if it exists)",
     )
     parser.add_argument(
@@ -140,9 +146,7 @@ def _configure_service(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_install(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", type=Path, metavar="F", help="settings (default: /etc/fer-edge/config.toml, created if missing)"
-    )
+    add_file(parser, "--settings", help="settings (default: /etc/fer-edge/config.toml, created if missing)")
     parser.add_argument(
         "--command",
         dest="command_path",  # argparse stores the name of the subcommand in "command"
@@ -186,6 +190,11 @@ NOTICE = Command(
     "print a notice that informs people in front of the camera, based on the settings",
     _configure_notice,
     deferred("fer_edge.commands.notice:run"),
+)
+COMPLETION = Command(
+    "print a script that completes commands, options and files in a shell",
+    _configure_completion,
+    deferred("fer_edge.commands.completion:run"),
 )
 DOCTOR = Command(
     "check this system for problems, and show how to fix them",

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             table["webhook"]["url"] = redacted(settings.webhook.url)
         sys.stdout.write(dump_toml(table).lstrip("\n"))
         return 0
-    _check(settings, arguments.config)
+    _check(settings, arguments)
     notifier = Notifier()
     # In a terminal SIGHUP means that the terminal was closed, and ends the program as usual.
     reloads = arguments.config is not None and not (sys.stdin and sys.stdin.isatty())
@@ -130,7 +130,7 @@ def _run_sessions(
         limits = Limits(arguments.duration, arguments.max_frames, settings.source.max_fps)
         refusal: Exception | None = None
         try:
-            outcome = Session(settings, limits, stop, reload.notifier, reload).run()
+            outcome = Session(settings, limits, stop, reload.notifier, reload, show=arguments.show).run()
             refusal = None if outcome.statuses else outcome.failure  # no source could be opened
         except Exception as error:
             if before is None:
@@ -154,7 +154,7 @@ def _accepted(arguments: argparse.Namespace, stop: threading.Event) -> RuntimeSe
     ``stop`` ends the check of the model early, since the program then ends.
     """
     settings = _load(arguments)
-    _check(settings, arguments.config)
+    _check(settings, arguments)
     with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
         try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, stop)
     make_detector(settings.detector)
@@ -190,19 +190,20 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     }
 
 
-def _check(settings: RuntimeSettings, config: Path | None) -> None:
+def _check(settings: RuntimeSettings, arguments: argparse.Namespace) -> None:
     sources = named_sources(settings)
     if not sources:
         raise ConfigError(f"no source: give one ({KNOWN_SOURCES}), or set [source] uris in the config")
     if settings.output.annotate is not None and len(sources) > 1:
         raise ConfigError("--annotate supports one source; run the others without it, or each source in a separate run")
     if settings.output.privacy == "aggregate":
-        for flag in ("trace", "annotate"):  # both record individual people
-            if getattr(settings.output, flag) is not None:
+        asked = {"trace": settings.output.trace, "annotate": settings.output.annotate, "show": arguments.show or None}
+        for flag, given in asked.items():  # they are about individual people
+            if given is not None:
                 raise ConfigError(
                     f'--{flag} cannot be combined with output.privacy = "aggregate"; remove one of the two'
                 )
-    _check_paths(settings, config)
+    _check_paths(settings, arguments.config)
 
 
 def _check_paths(settings: RuntimeSettings, config: Path | None) -> None:

@@ -14,7 +14,7 @@ from fer_edge.daemon.loop import DriverHungError, MainLoop, Patience, Plan
 from fer_edge.daemon.outputs import Outputs, open_outputs
 from fer_edge.daemon.pipelines import Pipelines
 from fer_edge.daemon.signals import StopRequest
-from fer_edge.daemon.summary import print_if_read, run_summary, status_line
+from fer_edge.daemon.summary import ProgressRecorder, print_if_read, run_summary, status_line
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.frames import Limits
 from fer_edge.model.bundle import ModelBundle, load_bundle
@@ -48,7 +48,7 @@ class Outcome:
 class Session:
     """Runs the sources of ``settings`` until they end or ``stop`` is requested.
 
-    ``on_tick`` is called a few times a second.
+    ``on_tick`` is called a few times a second. ``show`` opens a window with the frames.
     """
 
     def __init__(
@@ -58,12 +58,15 @@ class Session:
         stop: StopRequest,
         notifier: Notifier,
         on_tick: Callable[[], None] = lambda: None,
+        *,
+        show: bool = False,
     ) -> None:
         self._settings, self._limits, self._stop = settings, limits, stop
-        self._notifier, self._on_tick = notifier, on_tick
+        self._notifier, self._on_tick, self._show = notifier, on_tick, show
         self._sources = named_sources(settings)
         self._several = len(self._sources) > 1
         self._lost: list[Exception] = []
+        self._recorders: list[FrameRecorder] = []
         self._last_status_line = ""
 
     def run(self) -> Outcome:
@@ -82,13 +85,14 @@ class Session:
             try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, self._stop.asked)
             if self._stop.asked.is_set():
                 return Outcome(None, False, [])
+            self._open_window(stack, bundle.manifest.labels)
             self._board = StatusBoard(settings.output.privacy, recording=settings.records_pictures)
             pipelines = Pipelines(settings, self._sources, bundle, self._board)
             openings, fps = self._await_sources(openings, pipelines)
             if not openings:
                 return self._none_left()
             self._board.set_model(_model_status(bundle, settings.model.variant))
-            page = self._open_page(stack)
+            self._open_page(stack)
             stats = None
             if settings.output.stats is not None:
                 stats = StatsWriter(Path(settings.output.stats))
@@ -104,12 +108,14 @@ class Session:
                     fps,
                     bundle.manifest.labels,
                     live=live,
-                    also=page,
+                    also=self._recorders,
                     stop=self._stop.asked,
                 )
             )
             if live and settings.records_pictures:
                 print_message(f"the people in view are recorded in {settings.output.annotate} (output.annotate)")
+            if live and self._show:
+                print_message("the pictures of the cameras are shown in a window (--show)")
             failure = self._supervise(openings, pipelines, outputs, live=live)
             return self._finish(failure, outputs, stats, pipelines)
 
@@ -127,17 +133,19 @@ class Session:
         if first is None:
             return [], fps
         pipelines.load(first.name)
+        if not (first.live or self._several):
+            self._recorders.append(ProgressRecorder(first, self._limits))
         return left, self._processed(first.fps)
 
     def _processed(self, fps: float) -> float:
         """Return how many of ``fps`` frames per second of the first source are processed."""
         return min(fps, self._sources[0].settings.max_fps or fps)
 
-    def _open_page(self, stack: ExitStack) -> list[FrameRecorder]:
-        """Start the status page if it is enabled; return the recorders that feed it."""
+    def _open_page(self, stack: ExitStack) -> None:
+        """Start the status page if it is enabled."""
         settings, aggregate = self._settings, self._settings.output.privacy == "aggregate"
         if not settings.web.enabled:
-            return []
+            return
         from fer_edge.web import History, PageRecorder, Previews, open_web, stale_after
 
         history = History(max(60.0, settings.output.aggregate_s), finished_only=True) if aggregate else History()
@@ -148,7 +156,14 @@ class Session:
         )
         shows = "; it shows the pictures of the cameras (web.preview)" if settings.shows_pictures else ""
         print_message(f"status page at {server.url}{shows}")
-        return [PageRecorder(history, previews)]
+        self._recorders.append(PageRecorder(history, previews))
+
+    def _open_window(self, stack: ExitStack, labels: Sequence[str]) -> None:
+        """Open the live window if it is asked for. Closing it ends the run as Ctrl-C does."""
+        if self._show:
+            from fer_edge.recording.window import LiveWindow, interrupt
+
+            self._recorders.append(stack.enter_context(LiveWindow(labels, interrupt)))
 
     def _none_left(self) -> Outcome:
         if self._stop.asked.is_set():

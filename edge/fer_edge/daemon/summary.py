@@ -1,14 +1,18 @@
-"""What a run prints about itself: the status line, and the summary at its end."""
+"""What a run prints about itself: the status line, its progress, and the summary at its end."""
 
 from __future__ import annotations
 
+import math
 import select
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from fer_edge.frames import Limits
+from fer_edge.protocols import FrameSource
 from fer_edge.status import DaemonStatus, SourceState
-from fer_edge.types import InterpreterInfo, RuntimeStatus
+from fer_edge.system.progress import Progress
+from fer_edge.types import FrameResult, InterpreterInfo, RuntimeStatus
 
 
 def status_line(status: DaemonStatus) -> str:
@@ -30,6 +34,32 @@ def print_if_read(text: str) -> None:
             return
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+class ProgressRecorder:
+    """Shows on the terminal how far a file is processed.
+
+    Args:
+        source: The file; its attribute ``frame_count`` may be missing, or no plausible number.
+        limits: Limits of the frames to process.
+    """
+
+    def __init__(self, source: FrameSource, limits: Limits) -> None:
+        count = getattr(source, "frame_count", None)
+        frames = math.inf if count is None or not count > 0 else float(count)
+        if limits.duration_s is not None:
+            frames = min(frames, math.ceil(limits.duration_s * source.fps))
+        if limits.max_frames is not None and limits.max_fps is None:
+            frames = min(frames, limits.max_frames)
+        self._progress = Progress(round(frames) if math.isfinite(frames) else None, "frames")
+
+    def record(self, result: FrameResult) -> None:
+        """Count the frames up to this one, also those that were skipped."""
+        self._progress.show(result.frame.index + 1)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._progress.close()
 
 
 def run_summary(statuses: Sequence[RuntimeStatus]) -> str:

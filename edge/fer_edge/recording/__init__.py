@@ -1,1 +1,1 @@
-"""Recorders of frame results: the trace, statistics, and annotated video."""
+"""Recorders of frame results: the trace, statistics, annotated video and the live window."""

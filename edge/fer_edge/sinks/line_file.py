@@ -6,12 +6,13 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from fer_edge.errors import OutputError
 from fer_edge.system.closing import Closing
 from fer_edge.system.files import open_output
+from fer_edge.system.progress import hidden_progress
 
 STANDARD_OUTPUT = "-"
 
@@ -43,6 +44,7 @@ class LineFile(Closing):
         self._descriptor: int | None = None
         self._regular = False  # can be truncated and synced
         self._renamable = False  # regular, and not standard output
+        self._terminal = False
         self._open()
 
     def send(self, lines: Sequence[bytes]) -> int:
@@ -108,6 +110,7 @@ class LineFile(Closing):
         except OSError as error:
             raise OutputError(f"{self._where}: cannot open it for writing: {error.strerror}") from error
         self._regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._terminal = os.isatty(self._descriptor)
         self._lines_to_sync = False
         self._renamable = self._name_to_sync = self._regular and not self._standard
         try:
@@ -146,8 +149,9 @@ class LineFile(Closing):
         size = self._size() if self._regular else 0
         self._lines_to_sync = self._regular
         try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            with hidden_progress() if self._terminal else nullcontext():
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
         except OSError:
             if self._regular:
                 # If this fails too, the incomplete line is ended when the file is opened again.

@@ -149,6 +149,11 @@ class SourceWrapper(Closing):
         self._inner.close()
 
     @property
+    def frame_count(self) -> float | None:
+        """Number of frames of the inner source, if it is known."""
+        return getattr(self._inner, "frame_count", None)
+
+    @property
     def busy(self) -> bool:
         """Whether a driver has not returned from a call."""
         return getattr(self._inner, "busy", False)

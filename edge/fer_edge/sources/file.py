@@ -71,6 +71,7 @@ class VideoFileSource(DecodedSource):
     A container without time stamps uses its frame rate, else ``settings.fps``, else ``DEFAULT_FPS``. ``display_name``
     identifies the video in errors. ``read`` raises ``error_type`` if the video has no readable picture, or ends before
     the length in its header.
+    ``frame_count`` is as in ``Decoder``.
     """
 
     live = False
@@ -78,7 +79,8 @@ class VideoFileSource(DecodedSource):
 
     def __init__(self, decoder: Decoder, display_name: str, settings: SourceSettings, name: str) -> None:
         super().__init__(decoder, display_name, settings, name)
-        self._length_s = decoder.frame_count / self.fps
+        self.frame_count = decoder.frame_count
+        self._length_s = self.frame_count / self.fps
         self._at = 0.0
 
     def read(self, timeout_s: float) -> Frame | NoFrame:

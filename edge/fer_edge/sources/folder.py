@@ -36,6 +36,7 @@ class ImageSource(NumberedSource):
         self.name = name
         self.fps = settings.fps or DEFAULT_FPS
         self.still = len(paths) == 1
+        self.frame_count = len(paths)
         self._paths, self._max_pixels = list(paths), settings.max_pixels
 
     def read(self, timeout_s: float) -> Frame | NoFrame:

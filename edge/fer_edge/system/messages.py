@@ -10,7 +10,9 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import TextIO
 
+from fer_edge.system.progress import hidden_progress
 from fer_edge.system.stderr import STDERR_LOCK
 from fer_edge.system.timing import Backoff
 
@@ -46,7 +48,7 @@ def print_message(message: str, *, max_wait_s: float = _MAX_HIDDEN_S) -> None:
     While a native library's output is hidden, this waits at most ``max_wait_s`` seconds.
     """
     # OSError: standard error is closed. The exit code still reports the problem.
-    with _stderr_shown(max_wait_s), contextlib.suppress(OSError):
+    with _stderr_shown(max_wait_s), hidden_progress(), contextlib.suppress(OSError):
         sys.stderr.write(f"fer-edge: {printable(' '.join(message.split()))}\n")
         sys.stderr.flush()
 
@@ -63,6 +65,20 @@ class LogFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the first line of the record."""
         return printable(super().formatMessage(record))
+
+
+class LogHandler(logging.StreamHandler[TextIO]):
+    """Write log records to standard error as print_message does: no line is lost while it is hidden."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self.lock = STDERR_LOCK
+        self.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        with hidden_progress():
+            super().emit(record)
 
 
 class RepeatedFaults:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_edge.commands.cli import Command, add_subcommands, deferred
+from fer_edge.commands.cli import Command, add_file, add_subcommands, deferred
 from fer_edge.errors import InputError
 
 
@@ -43,9 +43,7 @@ def _configure_payload(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_contents(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", type=Path, metavar="F", help="settings of the daemon; files that they name are in the same folder"
-    )
+    add_file(parser, "--settings", help="settings of the daemon; files that they name are in the same folder")
     parser.add_argument("--bundle", type=Path, metavar="DIR|ZIP", help="model bundle (default: the one in the package)")
 
 
@@ -85,7 +83,9 @@ def _configure_compose(parser: argparse.ArgumentParser) -> None:
 
 def _configure_card(parser: argparse.ArgumentParser) -> None:
     _add_stock(parser)
-    parser.add_argument("--device", required=True, help="the card, such as /dev/sdb (see fer-edge flash list)")
+    parser.add_argument(
+        "--device", required=True, metavar="DEVICE", help="the card, such as /dev/sdb (see fer-edge flash list)"
+    )
     _add_write_options(parser)
     parser.add_argument(
         "--work", type=Path, metavar="DIR", help="folder for the temporary image (default: the user's cache)"
@@ -149,7 +149,7 @@ def _add_stock(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the Pi download missing system packages at its first boot, instead of putting them on the card",
     )
-    parser.add_argument("--config", type=Path, required=True, metavar="pi.toml", help="settings of the Pi")
+    add_file(parser, "--pi", required=True, metavar="pi.toml", help="settings of the Pi")
 
 
 def _add_image(parser: argparse.ArgumentParser) -> None:

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     _write(out, tables, answers.passphrase)
     if answers.passphrase is not None:
         sys.stdout.write(f"{out.parent / _PASSPHRASE} holds the Wi-Fi passphrase; only you can read it\n")
-    sys.stdout.write(f"{out} is written. Next: fer-edge flash card --config {out} --image IMAGE --device DEVICE\n")
+    sys.stdout.write(f"{out} is written. Next: fer-edge flash card --pi {out} --image IMAGE --device DEVICE\n")
     return 0
 
 

@@ -30,7 +30,7 @@ from fer_flash.payload.payload_file import PayloadFile
 def run(arguments: argparse.Namespace) -> int:
     """Run ``fer-edge deploy``; return 0. Raises FerEdgeError."""
     if arguments.payload is not None and (arguments.config is not None or arguments.bundle is not None):
-        raise InputError("--payload already contains settings and bundle: leave out --config and --bundle")
+        raise InputError("--payload already contains settings and bundle: leave out --settings and --bundle")
     if arguments.purge and not arguments.remove:
         raise InputError("--purge requires --remove")
     interactive = sys.stdin.isatty()

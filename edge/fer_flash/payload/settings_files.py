@@ -55,7 +55,7 @@ def settings_files(config: Path | None, bundle: Path | None, source: str | None 
         return [written, *_bundle_files(bundle, RuntimeSettings().model.variant)]
     if config is None:
         if bundle is not None:
-            raise InputError(f"{bundle}: a bundle needs settings that use it: add --config")
+            raise InputError(f"{bundle}: a bundle needs settings that use it: add --settings")
         return []
     settings = load_settings(config, environment={})
     if not settings.uris:

@@ -61,7 +61,7 @@ def _write(out: Path, pngs: dict[str, bytes], near: str, html: str) -> None:
 
 
 def _dataset(arguments: argparse.Namespace, shown: Recipe | None) -> Dataset:
-    """The data of --config, or at PATH; without either, that of the recipe whose augmentation is drawn."""
+    """The data of --recipe, or at PATH; without either, that of the recipe whose augmentation is drawn."""
     recipe = shown if arguments.config is None else load_recipe(arguments.config)
     if recipe is None or (arguments.config is None and arguments.path is not None):
         return load_dataset(arguments.path, skip_bad_rows=arguments.skip_bad_rows)
