@@ -6,7 +6,7 @@ import argparse
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.service import WebSettings
+from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source
 from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.telemetry import Telemetry
@@ -27,7 +28,15 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 class DemoDaemon:
     """Serve a board that is updated as by the daemon, with one camera ``demo`` in real time."""
 
-    def __init__(self, settings: WebSettings, *, privacy: str = "events", stale_after_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        settings: WebSettings,
+        *,
+        privacy: str = "events",
+        stale_after_s: float = 30.0,
+        zones: Mapping[str, tuple[float, ...]] | None = None,
+    ) -> None:
+        self._zones = dict(zones or {})
         self.board = StatusBoard(privacy)
         self.history = History(finished_only=privacy == "aggregate")
         self.previews = Previews(LABELS)
@@ -58,12 +67,14 @@ class DemoDaemon:
         bundle = load_bundle()
         manifest = bundle.manifest
         telemetry = Telemetry()
-        pipeline = Pipeline.from_bundle(bundle, RuntimeSettings())
+        settings = RuntimeSettings(source=SourceSettings(zones=self._zones))
+        pipeline = Pipeline.from_bundle(bundle, settings)
         self.board.set_model(ModelStatus(manifest.name, manifest.version, "int8", manifest.labels))
         self.board.set_chip(ChipStatus(temperature_c=51.4))
         self.board.watch_runtime("demo", telemetry.snapshot)
         self.board.watch_sink(lambda: SinkStatus("console", sent=telemetry.snapshot().events))
-        self.board.update_source(replace(self.board.source("demo"), state=SourceState.WATCHING))
+        watching = replace(self.board.source("demo"), state=SourceState.WATCHING, zones=tuple(self._zones))
+        self.board.update_source(watching)
         self.board.set_ready()
         times: list[float] = []
         with pipeline:

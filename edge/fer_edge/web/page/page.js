@@ -35,12 +35,13 @@ function newCamera(source) {
   picture.alt = `Image of ${source.name} with boxes around faces`;
   const noImage = make("p", "picture nothing", "No image");
   const facts = make("dl", "facts");
+  const zones = make("dl", "facts zones");
   // One of the three is shown. They have one place and one size, so that cards side by side have the same layout.
   const faces = make("ul", "panel faces");
   faces.setAttribute("aria-label", `Faces of ${source.name}`);
   const message = make("p", "panel message quiet");
   const outage = make("p", "panel outage", make("strong"), make("span"));
-  card.append(make("div", "head", title, pill), make("div", "inside", picture, noImage, facts, faces, message, outage));
+  card.append(make("div", "head", title, pill), make("div", "inside", picture, noImage, facts, zones, faces, message, outage));
   return card;
 }
 
@@ -93,6 +94,9 @@ function updateCamera(card, source, status) {
     fact("Resolution", source.size ? `${source.size[0]} × ${source.size[1]}` : "–"),
     fact("Last frame", age === null ? "–" : age < 10 ? `${age.toFixed(1)} s` : brief(age), age === null ? "" : "ago"),
   ]);
+  const zones = out ? [] : source.zones || [];
+  show(card.querySelector(".zones"), zones.length > 0);
+  putFacts(card.querySelector(".zones"), zones.map((zone) => fact(zone.name, count(zone.faces), `of ${count(zone.entered)}`)));
   const text = out ? "" : messageOf(source, status);
   show(card.querySelector(".message"), text !== "");
   setText(card.querySelector(".message"), text);
