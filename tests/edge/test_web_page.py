@@ -75,7 +75,7 @@ def test_zones_show_their_faces(browser: Browser) -> None:
     zones = {"left half": (0.0, 0.0, 0.5, 1.0), "a zone whose name is much longer than its place": (0.5, 0.0, 0.5, 1.0)}
     with DemoDaemon(WebSettings(True, port=0), zones=zones) as daemon:
         browser.open(f"http://127.0.0.1:{daemon.web.port}/")
-        browser.wait("a face in a zone", lambda: "1 of" in browser.text(".zones"))
+        browser.wait("a face in a zone", lambda: "1 now" in browser.text(".zones"))
         assert "left half" in browser.text(".zones")
         assert browser.run("return document.documentElement.scrollWidth") <= 360
         assert browser.console() == []

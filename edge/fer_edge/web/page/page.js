@@ -41,7 +41,7 @@ function newCamera(source) {
   faces.setAttribute("aria-label", `Faces of ${source.name}`);
   const message = make("p", "panel message quiet");
   const outage = make("p", "panel outage", make("strong"), make("span"));
-  card.append(make("div", "head", title, pill), make("div", "inside", picture, noImage, facts, zones, faces, message, outage));
+  card.append(make("div", "head", title, pill), make("div", "inside", picture, noImage, make("div", "numbers", facts, zones), faces, message, outage));
   return card;
 }
 
@@ -96,7 +96,7 @@ function updateCamera(card, source, status) {
   ]);
   const zones = out ? [] : source.zones || [];
   show(card.querySelector(".zones"), zones.length > 0);
-  putFacts(card.querySelector(".zones"), zones.map((zone) => fact(zone.name, count(zone.faces), `of ${count(zone.entered)}`)));
+  putFacts(card.querySelector(".zones"), zones.map((zone) => fact(zone.name, count(zone.faces), `now, ${count(zone.entered)} in all`)));
   const text = out ? "" : messageOf(source, status);
   show(card.querySelector(".message"), text !== "");
   setText(card.querySelector(".message"), text);
