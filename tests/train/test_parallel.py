@@ -78,9 +78,9 @@ def test_they_end_as_one_process_with_the_same_batches_does(road: Road) -> None:
     assert road.alone.returncode == 0, road.alone.stderr
     together, alone = weights(road.folder / "run"), weights(road.folder / "alone")
     # The sums over a batch are made in another order, which changes the last of float32's 24 bits; a few dozen steps
-    # carry that on. A process that learned from its half alone, or normalized by it, would be off by hundreds of times
-    # as much: its batches differ from the other's as any two do.
-    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-5)
+    # carry that on: 0.0004 of the weights' norm on an AMD EPYC. Two runs with other batches are 0.8 of it apart, and so
+    # would be a process that learned from its half alone, or normalized by it.
+    assert np.linalg.norm(together - alone) < 0.005 * np.linalg.norm(alone)
     for ours, theirs in zip(history(road.folder / "run"), history(road.folder / "alone"), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
         assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-3)
