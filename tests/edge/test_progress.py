@@ -138,12 +138,21 @@ print_message("four")
 """
 
 
-def test_messages_and_log_lines_are_printed_above_the_bar(tmp_path: Path) -> None:
-    terminal = Terminal([sys.executable, "-c", MESSAGES], tmp_path)
+@pytest.mark.parametrize("total", ["10", "None"])
+def test_messages_and_log_lines_are_printed_above_the_bar(total: str, tmp_path: Path) -> None:
+    terminal = Terminal([sys.executable, "-c", MESSAGES.replace("10", total)], tmp_path)
     assert terminal.end() == 0
-    assert len(shown(terminal)) >= 4
+    assert len(re.findall(r"\d frames|\d/10 ", terminal.said)) >= 4
     log = f"{logging.getLevelName(logging.WARNING)} root: two"
     assert screen(terminal.said) == ["fer-edge: one", log, "fer-edge: three", "fer-edge: four"]
+
+
+@pytest.mark.parametrize(("size", "width"), [((24, 40), 36), ((24, 200), 78), ((0, 0), 74)])
+def test_the_bar_fits_the_terminal(size: tuple[int, int], width: int, tmp_path: Path) -> None:
+    terminal = Terminal([sys.executable, "-c", MESSAGES], tmp_path, size=size)
+    assert terminal.end() == 0
+    (bar, *_) = re.findall(r"\r( 30%\|[^\r]*)", terminal.said)
+    assert len(bar.rstrip()) <= width and "3/10 [" in bar
 
 
 def test_a_terminal_that_is_gone_ends_nothing(tmp_path: Path) -> None:

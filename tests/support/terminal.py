@@ -18,11 +18,20 @@ from support.edge_command import clean_environment
 
 
 class Terminal:
-    """``command``, run in a terminal of 80 columns; ``settings`` are more variables of its environment."""
+    """``command``, run in a terminal of ``size`` rows and columns.
 
-    def __init__(self, command: Sequence[str], cwd: Path, settings: Mapping[str, str] | None = None) -> None:
+    ``settings`` are more variables of its environment.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        settings: Mapping[str, str] | None = None,
+        size: tuple[int, int] = (24, 80),
+    ) -> None:
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         # A session of its own with this terminal: Ctrl-C comes from there, and getpass asks there.
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command],

@@ -32,9 +32,9 @@ _MAX_CLOSING_S = 1.0
 
 
 class LiveWindow(Closing):
-    """Shows the newest frame of each source, with boxes and labels, in a window.
+    """Show the newest frame of each source, with boxes and labels, in a window.
 
-    A thread draws and sends the pictures to the window's process, so that ``record`` never waits.
+    A thread draws the pictures and sends them to the window's process, so that ``record`` never waits.
 
     Args:
         labels: Those of the bundle, which determine the colours.
@@ -90,7 +90,8 @@ class LiveWindow(Closing):
                 results, self._fresh = list(self._newest.values()), False
             began = time.monotonic()
             picture = self._draw(results)
-            data = b"P6 %d %d 255\n" % (picture.shape[1], picture.shape[0]) + picture[..., ::-1].tobytes()
+            rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            data = b"P6 %d %d 255\n" % (picture.shape[1], picture.shape[0]) + rgb.tobytes()
             try:
                 _write(self._process, len(data).to_bytes(LENGTH_BYTES, "big") + data)
             except (OSError, ValueError):  # closed by the user, or by ``close``
@@ -101,7 +102,8 @@ class LiveWindow(Closing):
         """Return the pictures, uint8 BGR [H, W, 3], side by side if there are several."""
         drawn = [self._annotator.draw(result) for result in results]
         columns = math.ceil(math.sqrt(len(drawn)))
-        picture = drawn[0] if len(drawn) == 1 else contact_sheet(drawn, columns, self._max_size[0] // (columns + 1))
+        tile_width = min(drawn[0].shape[1], self._max_size[0] // columns)
+        picture = drawn[0] if len(drawn) == 1 else contact_sheet(drawn, columns, tile_width)
         scale = min(1.0, self._max_size[0] / picture.shape[1], self._max_size[1] / picture.shape[0])
         if scale < 1:
             size = tuple(max(1, round(side * scale)) for side in (picture.shape[1], picture.shape[0]))
@@ -129,7 +131,7 @@ def interrupt() -> None:
 
 def _start_process() -> subprocess.Popen[bytes]:
     try:
-        # -P: do not import a tkinter.py from the current folder. In a session of its own, Ctrl-C does not reach it.
+        # -P: do not import a tkinter.py from the current folder. Ctrl-C does not reach another session.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "fer_edge.recording.window_process"],
             stdin=subprocess.PIPE,

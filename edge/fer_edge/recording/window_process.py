@@ -1,6 +1,6 @@
 """The process of the live window: shows the pictures that it reads from standard input.
 
-Tk runs in a process of its own because Xlib ends the process if the display goes away, and a slow display blocks it.
+Tk runs in a separate process because Xlib ends the process if the display goes away, and a slow display blocks it.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ _MAX_COLUMNS = 78
 _FREE_COLUMNS = 4
 """Columns to the right of the bar, so that the terminal's ``^C`` does not begin another line."""
 _MAX_WAIT_S = 1.0
-"""Seconds to wait for stderr, which is hidden while native code runs, perhaps for ever."""
+"""Seconds to wait for stderr, which is hidden while native code runs, perhaps indefinitely."""
 _shown: list[tqdm[NoReturn]] = []
 """The bar on the terminal, if there is one."""
 
 
 class Progress(Closing):
-    """Shows how many items are done on standard error, if that is a terminal. ``close`` removes the bar.
+    """Show how many items are done on standard error, if that is a terminal. ``close`` removes the bar.
 
     Args:
         total: Number of items, None if it is not known. No bar is shown for a single one.
@@ -45,7 +45,8 @@ class Progress(Closing):
         if not self._wanted or not STDERR_LOCK.acquire(blocking=False):
             return
         try:
-            self._bar = self._bar or self._open()
+            if self._bar is None:
+                self._bar = self._open()
             self._bar.update(done - self._bar.n)
         except OSError:  # the terminal is gone
             self._wanted = False
@@ -71,9 +72,14 @@ class Progress(Closing):
 
         tqdm.monitor_interval = 0  # no thread
         tqdm.set_lock(STDERR_LOCK)
-        unit = f" {self._items}"
         bar: tqdm[NoReturn] = tqdm(
-            total=self._total, unit=unit, leave=False, miniters=1, ncols=_columns(), file=sys.stderr
+            total=self._total,
+            unit=f" {self._items}",
+            leave=False,
+            miniters=1,
+            ncols=_columns(),
+            nrows=2,  # a serial console may report no size, and tqdm would hide the bar
+            file=sys.stderr,
         )
         _shown.append(bar)
         return bar
@@ -86,12 +92,14 @@ def hidden_progress() -> Iterator[None]:
         yield
         return
     try:
-        for bar in _shown:
-            bar.clear()
-            _erase_line()
+        with contextlib.suppress(OSError):  # the terminal is gone
+            for bar in _shown:
+                bar.clear()
+                _erase_line()
         yield
-        for bar in _shown:
-            bar.refresh()
+        with contextlib.suppress(OSError):
+            for bar in _shown:
+                bar.refresh()
     finally:
         STDERR_LOCK.release()
 
