@@ -64,8 +64,9 @@ def split_of(dataset: Dataset, name: str) -> tuple[UInt8Array, IntArray]:
     """Images uint8 [N, H, W] and labels int64 [N] of a split. Raises InputError when it has no image."""
     split = dataset.splits.get(name)
     if split is None or len(split) == 0:
-        known = ", ".join(key for key, value in dataset.splits.items() if len(value.labels))
-        raise InputError(f"{dataset.name}: no images in {name!r}; the splits with images are {known or 'none'}")
+        known = ", ".join(dataset.shown(key) for key, value in dataset.splits.items() if len(value.labels))
+        shown = dataset.shown(name) if name in dataset.splits else name
+        raise InputError(f"{dataset.name}: no images in {shown!r}; the splits with images are {known or 'none'}")
     return split.images, np.asarray(split.labels, dtype=np.int64)
 
 
@@ -121,7 +122,7 @@ def evaluate(runner: ModelRunner, dataset: Dataset, split: str) -> Evaluation:
         logits,
         split_of(dataset, split)[1],
         model=runner.name,
-        split=split,
+        split=dataset.shown(split),
         labels=dataset.labels,
         temperature=runner.temperature,
     )

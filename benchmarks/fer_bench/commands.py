@@ -19,7 +19,12 @@ def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="BUNDLE|MODEL", help="a bundle's folder or zip, or a .keras file")
     parser.add_argument("--variant", metavar="V", help="variant of a bundle (default: int8, else its first)")
     parser.add_argument("--data", type=Path, metavar="PATH", help=_DATA_HELP)
-    parser.add_argument("--split", default="PublicTest", help="PublicTest (default) or Training")
+    parser.add_argument(
+        "--split",
+        default="PublicTest",
+        metavar="SPLIT",
+        help="PublicTest (default) or Training of FER2013; validation (default) or train of other data",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
         "--out",
@@ -27,6 +32,13 @@ def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write confusion.png, reliability.png and evaluation.json into this folder",
     )
+
+
+def _configure_runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path("runs"), metavar="DIR", help="folder with runs (default: runs)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _configure_bench(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +134,11 @@ def _add_options(parser: argparse.ArgumentParser, override: dict[str, Any], *, a
     add("--markdown", type=Path, metavar="OUT", help="write the report as Markdown; - for standard output")
     if accuracy:
         add("--data", type=Path, metavar="PATH", help=_DATA_HELP)
-        add("--final", action="store_true", help="measure PrivateTest too: for a number to publish, never to choose by")
+        add(
+            "--final",
+            action="store_true",
+            help="measure PrivateTest too (of other data: test): for a number to publish, never to choose by",
+        )
     if latency:
         _add_latency_options(add)
 
@@ -183,4 +199,9 @@ EVALUATE = Command(
 )
 BENCH = Command(
     "compare a bundle's variants: accuracy, agreement, size, latency, memory", _configure_bench, _run("run_all")
+)
+RUNS = Command(
+    "list training runs: recipe, accuracy, size, when, finished or not",
+    _configure_runs,
+    deferred("fer_bench.runs_command:run"),
 )

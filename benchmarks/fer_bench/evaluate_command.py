@@ -16,20 +16,22 @@ from fer_bench.tables import percent, text_table
 from fer_edge.errors import InputError
 from fer_edge.system.messages import print_text
 from fer_train.dataset import PRIVATE_TEST, Dataset, load_dataset
+from fer_train.samples import OWN_SPLIT_NAMES
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, show and, with --out, draw."""
-    split: str = arguments.split
-    if split.lower() == PRIVATE_TEST.lower():
+    name: str = arguments.split
+    if name.lower() in (PRIVATE_TEST.lower(), OWN_SPLIT_NAMES[2]):
         # Every look at it on the way would make its number an optimistic one.
-        raise InputError(f"{PRIVATE_TEST} is kept for final numbers: fer-edge bench accuracy --final")
+        raise InputError(f"--split {name}: is kept for final numbers: fer-edge bench accuracy --final")
     folder: Path | None = arguments.out
     if folder is not None:
         output.check_folder(folder)
     # The model first: a wrong one is told at once, before the data set is read.
     with open_runner(arguments.model, arguments.variant) as runner:
         dataset = load_dataset(arguments.data)
+        split = dataset.find_split(name)
         split_of(dataset, split)
         evaluation = evaluate(runner, dataset, split)
     table = json.dumps(to_table(evaluation, dataset), indent=2) + "\n"

@@ -62,7 +62,7 @@ def usable_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
     images = dataset.splits[TRAINING].images
     usable = [row for row in leak_free_training(dataset) if images[row].min() != images[row].max()]
     if not usable:
-        raise InputError(f"{dataset.name}: no Training image to calibrate on")
+        raise InputError(f"{dataset.name}: no {dataset.shown(TRAINING)} image to calibrate on")
     return np.array(usable, dtype=np.int64)
 
 

@@ -60,13 +60,14 @@ _OF_OTHER_DATA = {
     ),
 }
 _CHOSEN_ON = (
-    "Top-1 is on the split of {data} that every choice was made on, PublicTest, measured when the file was made. "
-    "It is\ntherefore optimistic by what choosing on it gains; `fer-edge bench accuracy --final` measures PrivateTest."
+    "Top-1 is on the split of {data} that every choice was made on, {split}, measured when the file was made. "
+    "It is\ntherefore optimistic by what choosing on it gains; `fer-edge bench accuracy --final` measures {final}."
 )
 _BROUGHT = (
-    "Top-1 is on PublicTest of {data}, measured when the file was made. It says too much where the model was trained "
+    "Top-1 is on {split} of {data}, measured when the file was made. It says too much where the model was trained "
     "on\nthese images."
 )
+_UNMEASURED = "Accuracy was not measured, and the temperature is not fitted: `--data` does both."
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
@@ -85,15 +86,23 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         summaries="\n".join(f"- {name}: {variant['summary']}." for name, variant in manifest["variants"].items()),
         size=_size(training),
         made=_made(training),
-        measured=(_BROUGHT if "brought" in training else _CHOSEN_ON).format(data=_measured_on(manifest)),
+        measured=_measured(manifest),
         **(_OF_FER2013 if _is_fer2013(training) else _OF_OTHER_DATA),
     )
 
 
-def _measured_on(manifest: Mapping[str, Any]) -> str:
-    (key,) = {key for variant in manifest["variants"].values() for key in variant["accuracy"]}
-    name = key.removesuffix("_public_test")
-    return "FER2013" if name == _FER2013 else f"`{name}`"
+def _measured(manifest: Mapping[str, Any]) -> str:
+    keys = {key for variant in manifest["variants"].values() for key in variant["accuracy"]}
+    if not keys:
+        return _UNMEASURED
+    (key,) = keys
+    own = key.endswith("_validation")
+    name = key.removesuffix("_validation") if own else key.removesuffix("_public_test")
+    return (_BROUGHT if "brought" in manifest["training"] else _CHOSEN_ON).format(
+        data="FER2013" if name == _FER2013 else f"`{name}`",
+        split="validation" if own else "PublicTest",
+        final="test" if own else "PrivateTest",
+    )
 
 
 def _is_fer2013(training: Mapping[str, Any]) -> bool:
@@ -102,11 +111,13 @@ def _is_fer2013(training: Mapping[str, Any]) -> bool:
 
 
 def _row(name: str, variant: Mapping[str, Any]) -> str:
-    accuracy = ", ".join(f"{share:.2%}" for share in variant["accuracy"].values())
+    accuracy = ", ".join(f"{share:.2%}" for share in variant["accuracy"].values()) or "–"
     return f"| {name} | {variant['file']} | {variant['bytes']:,} | {accuracy} |"
 
 
 def _size(training: Mapping[str, Any]) -> str:
+    if "params" not in training:
+        return ""
     return f"\n{training['params']:,} parameters, {training['macs'] / 1e6:.1f} M multiply-accumulates an image.\n"
 
 
@@ -123,7 +134,7 @@ def _made(training: Mapping[str, Any]) -> str:
         f"`{data['rows_sha256']}`), by {recipe}, code revision `{training['git']}`,\n"
         f"{_which(training)}; "
         f"Keras {training['keras']} on {training['backend']}."
-    ) + _offsets(training.get("logit_offsets", {}))
+    ) + _offsets(training.get("logit_offsets", {}), _split(training))
 
 
 def _which(training: Mapping[str, Any]) -> str:
@@ -133,11 +144,16 @@ def _which(training: Mapping[str, Any]) -> str:
         )
     if "averaged_epochs" in training:
         return f"the mean of the weights of the last {training['averaged_epochs']} of {training['epochs']} epochs"
-    return f"epoch {training['best_epoch']:.0f} of {training['epochs']}, chosen on PublicTest"
+    return f"epoch {training['best_epoch']:.0f} of {training['epochs']}, chosen on {_split(training)}"
 
 
-def _offsets(offsets: Mapping[str, float]) -> str:
+def _split(training: Mapping[str, Any]) -> str:
+    """The split that choices were made on; a run on other data than FER2013 has recorded its accuracy by that name."""
+    return "validation" if training.get("own_splits") else "PublicTest"
+
+
+def _offsets(offsets: Mapping[str, float], split: str) -> str:
     if not offsets:
         return ""
     told = ", ".join(f"{label} {offset:+.2f}" for label, offset in offsets.items())
-    return f"\nAdded to the logits, so that rare classes are not forgotten: {told} (chosen on PublicTest)."
+    return f"\nAdded to the logits, so that rare classes are not forgotten: {told} (chosen on {split})."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fer_convert.brought.input_range import InputRange, parse_input_range
 from fer_edge.commands.argument_types import count
-from fer_edge.commands.cli import Command, deferred
+from fer_edge.commands.cli import Command, add_subcommands, deferred
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +16,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "model",
         type=Path,
         metavar="MODEL",
-        help="the folder of a finished run; a .keras or .h5 file or a SavedModel from elsewhere; or a bundle, whose "
-        "variants are then copied",
+        help="the folder of a finished run; a .keras, .h5, .onnx or .pt2 (torch.export) file or a SavedModel from "
+        "elsewhere; or a bundle, whose variants are then copied",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to make")
     parser.add_argument(
@@ -111,10 +111,51 @@ def _floor(text: str) -> tuple[str, float]:
 
 
 CONVERT = Command(
-    "make a model bundle (float32, int8, ONNX …) from a Keras model",
+    "make a model bundle (float32, int8, ONNX …) from a Keras, ONNX or PyTorch model",
     _configure,
     deferred("fer_convert.convert_command:run"),
 )
+
+
+def _configure_bundle_make(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="a .tflite file, quantized or not")
+    parser.add_argument(
+        "--labels", type=_labels, required=True, metavar="A,B,…", help="what its numbers stand for, in order"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to make")
+    parser.add_argument(
+        "--input-range",
+        type=_input_range,
+        metavar="RANGE",
+        help="what its training made of black and white: 0..1, -1..1, 0..255 or other numbers (default: what the scale "
+        "and zero point of a quantized input say). Write --input-range=-1..1",
+    )
+    parser.add_argument("--name", type=_text, help="the bundle's name (default: the file's)")
+    parser.add_argument("--model-version", type=_version, metavar="X.Y.Z", help="the bundle's version (default: 1.0.0)")
+    parser.add_argument("--license", type=_text, metavar="TEXT", help="of the weights (default: unknown)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="measure the accuracy on this data, as for fer-edge data, and fit the temperature (default: do neither)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
+
+
+def _configure_bundle(parser: argparse.ArgumentParser) -> None:
+    add_subcommands(
+        parser,
+        {
+            "make": Command(
+                "make a bundle of a .tflite file, as it is",
+                _configure_bundle_make,
+                deferred("fer_convert.wrapping.command:run"),
+            )
+        },
+    )
+
+
+BUNDLE = Command("make a model bundle of a .tflite file that exists already: make", _configure_bundle)
 
 
 def _configure_study(parser: argparse.ArgumentParser) -> None:

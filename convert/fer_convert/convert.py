@@ -105,7 +105,7 @@ def check_data(source: SourceModel, dataset: Dataset) -> Split:
     """
     split = dataset.splits[PUBLIC_TEST]
     if not len(split):
-        raise InputError(f"{dataset.name}: holds no PublicTest images to check the conversion on")
+        raise InputError(f"{dataset.name}: has no {dataset.shown(PUBLIC_TEST)} images to check the conversion on")
     if source.is_ours and split.images.shape[1:] != source.size:
         raise InputError(f"{dataset.name}: its images are {split.images.shape[1:]}, the model takes {source.size}")
     if set(source.labels) != set(dataset.labels) or (source.is_ours and source.labels != dataset.labels):
@@ -123,16 +123,22 @@ def _reference(source: SourceModel, dataset: Dataset) -> Float32Array:
     logits = logits[:, [source.labels.index(label) for label in dataset.labels]]
     if not source.is_ours:
         accuracy = float((logits.argmax(axis=1) == split.labels).mean())
-        log.info("%s: %.2f %% on %s's PublicTest", source.path.name, 100 * accuracy, dataset.name)
-        if accuracy <= most_by_chance(split.labels, len(dataset.labels)):
-            log.warning(
-                "%s: that is near chance, %.0f %%; one label for every image would reach %.0f %%: see whether --labels "
-                "and --input-range are right",
-                source.path.name,
-                100 / len(dataset.labels),
-                100 * np.bincount(split.labels).max() / len(split),
-            )
+        where = dataset.shown(PUBLIC_TEST)
+        log.info("%s: %.2f %% on %s's %s", source.path.name, 100 * accuracy, dataset.name, where)
+        warn_near_chance(source.path.name, accuracy, split.labels, len(dataset.labels))
     return logits
+
+
+def warn_near_chance(name: str, accuracy: float, truth: npt.NDArray[np.int64], labels: int) -> None:
+    """Log a warning if ``accuracy`` on images with the labels ``truth`` [N] is that of a model that sees nothing."""
+    if accuracy <= most_by_chance(truth, labels):
+        log.warning(
+            "%s: that is near chance, %.0f %%; one label for every image would reach %.0f %%: see whether --labels "
+            "and --input-range are right",
+            name,
+            100 / labels,
+            100 * np.bincount(truth).max() / len(truth),
+        )
 
 
 def most_by_chance(truth: npt.NDArray[np.int64], labels: int) -> float:
@@ -204,8 +210,14 @@ def _measure(
             logits[variant] = run_on_split(runner, dataset, PUBLIC_TEST)
         agreement = check_logits(VARIANTS[variant], logits[variant], reference)
         accuracy = float((logits[variant].argmax(axis=1) == truth).mean())
-        entry["accuracy"][f"{dataset.name}_public_test"] = round(accuracy, 6)
-        log.info("%s: %.2f %% on PublicTest, agrees with Keras on %.2f %%", variant, 100 * accuracy, 100 * agreement)
+        entry["accuracy"][f"{dataset.name}_{dataset.key(PUBLIC_TEST)}"] = round(accuracy, 6)
+        log.info(
+            "%s: %.2f %% on %s, agrees with Keras on %.2f %%",
+            variant,
+            100 * accuracy,
+            dataset.shown(PUBLIC_TEST),
+            100 * agreement,
+        )
     with load_bundle(stage) as bundle:
         fitted_on = default_variant(bundle)
     manifest["temperature"] = round(fit_temperature(logits[fitted_on], truth), 4)

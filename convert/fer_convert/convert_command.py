@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert and print the bundle's path."""
     if not arguments.model.exists():
         raise InputError(
-            f"{arguments.model}: no such model; give a .keras or .h5 file, a SavedModel, a run or a bundle"
+            f"{arguments.model}: no such model; give a .keras, .h5, .onnx or .pt2 file, a SavedModel, a run or a bundle"
         )
     check_target(arguments.out, arguments.force)
     logging.getLogger("fer_convert").setLevel(logging.INFO)

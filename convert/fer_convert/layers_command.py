@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     json_path, folder = given(arguments, "json"), given(arguments, "out")
     check_outputs(json_path, folder)
     trial = open_trial(arguments.model, given(arguments, "data"), arguments.images)
-    report = analyse(trial, sorted(set(arguments.keep_float)), arguments.float, PUBLIC_TEST)
+    report = analyse(trial, sorted(set(arguments.keep_float)), arguments.float, trial.dataset.shown(PUBLIC_TEST))
     _deliver(report, json_path, folder)
     return 0
 

@@ -55,7 +55,7 @@ def _index(label: str, labels: Sequence[str], truth: npt.NDArray[np.int64]) -> i
         raise InputError(f"--min-recall: no label {label!r}; there are {', '.join(labels)}")
     index = list(labels).index(label)
     if not (truth == index).any():
-        raise InputError(f"--min-recall: PublicTest holds no image of {label!r} to measure its recall on")
+        raise InputError(f"--min-recall: the validation split has no image of {label!r} to measure its recall on")
     return index
 
 

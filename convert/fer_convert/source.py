@@ -96,5 +96,7 @@ def _training(folder: Path, run: dict[str, Any]) -> dict[str, Any]:
         for key in ("dataset", "git", "backend", "keras", "epochs", "best_epoch", "averaged_epochs", "mean_of")
         if key in run
     }
+    if "validation_accuracy" in run:
+        kept["own_splits"] = True
     config = folder / CONFIG
     return {"config": read_toml(config), **kept} if config.is_file() else kept

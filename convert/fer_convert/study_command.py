@@ -88,7 +88,7 @@ def _study(trial: Trial, points: list[StudyPoint], planned: int) -> Study:
     return Study(
         model=trial.source.name,
         dataset=trial.describe_data(),
-        split=PUBLIC_TEST,
+        split=trial.dataset.shown(PUBLIC_TEST),
         reference=trial.accuracy(trial.reference),
         partial=len(points) < planned,
         points=tuple(points),

@@ -127,7 +127,7 @@ class Audit:
             for at in rows[np.argsort(self._group[rows], kind="stable")]:
                 yield Finding(
                     kind,
-                    SPLIT_NAMES[self._split[at]],
+                    self._dataset.split_names[self._split[at]],
                     int(self._row[at]),
                     self._dataset.labels[self._labels[at]],
                     int(self._group[at]),
@@ -159,7 +159,7 @@ def _presence(
 
 def _classes(dataset: Dataset) -> dict[str, dict[str, int]]:
     return {
-        name: {
+        dataset.shown(name): {
             label: int(count)
             for label, count in zip(
                 dataset.labels,

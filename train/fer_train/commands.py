@@ -9,7 +9,7 @@ from fer_edge.commands.argument_types import count
 from fer_edge.commands.cli import Command, add_file, add_subcommands, deferred
 from fer_edge.errors import ConfigError
 
-_SPLITS = ("Training", "PublicTest", "PrivateTest")
+_SPLITS = ("Training", "PublicTest", "PrivateTest", "train", "validation", "test")
 
 
 def _add_data_source(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,14 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("png", "jpg"), default="png", help="png keeps every pixel (default), jpg does not"
     )
-    parser.add_argument("--splits", nargs="+", choices=_SPLITS, default=_SPLITS, help="default: all three")
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        choices=_SPLITS,
+        metavar="SPLIT",
+        help="Training, PublicTest and PrivateTest of FER2013, train, validation and test of other data "
+        "(default: all three)",
+    )
     parser.add_argument("--force", action="store_true", help="replace an earlier export in DIR")
 
 

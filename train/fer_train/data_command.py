@@ -17,7 +17,7 @@ from fer_train.audit import Audit, AuditReport, Finding
 from fer_train.dataset import load_dataset
 from fer_train.export import check_export_target, export_class_folders
 from fer_train.run_folder import model_file
-from fer_train.samples import TRAINING
+from fer_train.samples import SPLIT_NAMES, TRAINING
 
 
 def audit(arguments: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def export(arguments: argparse.Namespace) -> int:
         dataset,
         arguments.out,
         image_format=arguments.format,
-        splits=arguments.splits,
+        splits=list(dict.fromkeys(map(dataset.find_split, arguments.splits or SPLIT_NAMES))),
         force=arguments.force,
     )
     sys.stdout.write(f"{count} images written to {printable(str(arguments.out))}\n")
@@ -115,14 +115,15 @@ def _class_table(report: AuditReport) -> list[str]:
 
 
 def _fault_lines(report: AuditReport) -> list[str]:
-    kept = sum(report.classes["Training"].values()) - report.training_rows_dropped
+    training, public, private = report.classes
+    kept = sum(report.classes[training].values()) - report.training_rows_dropped
     return [
         f"duplicates   {report.duplicates:>6} of {report.rows} rows repeat another's image "
         f"({report.distinct} distinct, {report.duplicate_groups} groups)",
         f"leaks        {report.cross_split_groups:>6} groups of equal images cross splits: "
-        f"{report.public_in_training} PublicTest and {report.private_in_training} PrivateTest images "
-        "also stand in Training",
-        f"             {report.training_rows_dropped:>6} Training rows are left out of training for it, {kept} kept",
+        f"{report.public_in_training} {public} and {report.private_in_training} {private} images "
+        f"are also in {training}",
+        f"             {report.training_rows_dropped:>6} {training} rows are left out of training for it, {kept} kept",
         f"conflicts    {report.conflicting_groups:>6} groups of equal images carry different labels",
         f"blank        {report.blank:>6} images show nothing",
     ]

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.base import Settings, require
+from fer_train.samples import OWN_SPLIT_NAMES, SPLIT_NAMES
 
 SKIP = "skip"
 """In a set's ``classes``: this class is left out."""
@@ -32,14 +33,17 @@ class SetSettings(Settings, frozen=True):
     """What an image of this set counts in the loss, against those of the other sets."""
     classes: dict[str, str] = msgspec.field(default_factory=dict)
     """The label of each class that the set calls otherwise, as in ``"Suprise" = "surprise"``; "skip" leaves one out."""
+    layout: Literal["folders", "raf-db", "affectnet"] = "folders"
+    """How ``path`` is laid out: as class folders, or as RAF-DB or AffectNet are published (``readers/published.py``).
+    Their classes are told by name: ``classes = { contempt = "disgust" }``; contempt is left out if it is no label."""
     split: Literal["auto", "given", "hash", "training"] = "auto"
     """What is tested on. ``given``: the folders ``train``, ``val`` and ``test`` say it. ``hash``: each image's pixels
     do, so that equal images keep together and nothing depends on names or order. ``training``: nothing, all is trained
     on. ``auto``: as given where there are such folders, else by hash."""
     validation: SplitShare = 0.1
-    """Share of the images that ``hash`` puts into PublicTest, by which the best epoch is chosen."""
+    """Share of the images that ``hash`` puts into the validation split, by which the best epoch is chosen."""
     test: SplitShare = 0.1
-    """Share of the images that ``hash`` puts into PrivateTest, which is for final numbers."""
+    """Share of the images that ``hash`` puts into the test split, which is for final numbers."""
     faces: Literal["whole", "detect"] = "whole"
     """``whole``: the image is a face; its largest square about the middle is taken. ``detect``: the largest face in it
     is looked for and cut out as the device does."""
@@ -65,6 +69,11 @@ class DataSettings(Settings, frozen=True):
     """Side in pixels to which all images are brought: the input of the model."""
     sets: tuple[SetSettings, ...] = ()
     """The sets, one after the other; each may be there once."""
+
+    @property
+    def split_names(self) -> tuple[str, str, str]:
+        """What the splits are called, as far as the recipe says: FER2013's names where it names no folder or file."""
+        return OWN_SPLIT_NAMES if any(each.path for each in self.sets) else SPLIT_NAMES
 
     def _check(self) -> None:
         # They name folders and files too.

@@ -74,14 +74,19 @@ def trainable_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
     """``leak_free_training``, looked at as training does. Raises InputError for data that nothing can be learned of."""
     for name in (TRAINING, PUBLIC_TEST):
         if not len(dataset.splits[name]):
-            raise InputError(f"{dataset.name}: holds no {name} images; training needs Training and PublicTest")
+            needed = " and ".join(dataset.split_names[:2])
+            raise InputError(f"{dataset.name}: has no {dataset.shown(name)} images; training needs {needed}")
     kept = leak_free_training(dataset)
     if not len(kept):
-        raise InputError(f"{dataset.name}: every Training image also stands in another split; nothing to train on")
+        raise InputError(
+            f"{dataset.name}: every {dataset.shown(TRAINING)} image is in another split too; nothing to train on"
+        )
     labels = np.unique(dataset.splits[TRAINING].labels[kept])
     if len(labels) < 2:
         one = dataset.labels[labels[0]]
-        raise InputError(f"{dataset.name}: all Training images are of one class, {one}; training needs two or more")
+        raise InputError(
+            f"{dataset.name}: all {dataset.shown(TRAINING)} images are of one class, {one}; training needs two or more"
+        )
     return kept
 
 

@@ -1,7 +1,8 @@
 """Writes a data set out as class folders of images, which the reader of class folders takes back.
 
-``train/<class>/Training_00012.png`` and ``test/<class>/PublicTest_00012.png``: the number is the row within its
-split, from 0, so that a PNG export reads back as the same rows in the same order.
+``train/<class>/Training_00012.png`` and ``test/<class>/PublicTest_00012.png`` for FER2013,
+``validation/<class>/validation_00012.png`` for other data: the number is the row within its split, from 0, so that a
+PNG export reads back as the same rows in the same order.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from pathlib import Path
 import cv2
 
 from fer_edge.errors import InputError, OutputError
-from fer_train.readers.locate import CLASS_FOLDER_ROOTS
 from fer_train.readers.progress import progress
-from fer_train.samples import SPLIT_NAMES, TRAINING, Dataset
+from fer_train.samples import OWN_SPLIT_NAMES, SPLIT_NAMES, TRAINING, Dataset
 
 _PROGRESS_EVERY = 64
-_IMAGE_NAME = re.compile(rf"({'|'.join(SPLIT_NAMES)})_\d{{5,}}\.(png|jpg)")
+_IMAGE_NAME = re.compile(rf"({'|'.join((*SPLIT_NAMES, *OWN_SPLIT_NAMES))})_\d{{5,}}\.(png|jpg)")
 
 
 def export_class_folders(
@@ -78,7 +78,7 @@ def _check_target(out: Path, *, force: bool) -> None:
 
 def _is_ours(path: Path, *, is_file: bool) -> bool:
     """Whether an export makes ``path``, relative to its folder: a root, a class in it, or a numbered image in that."""
-    if path.parts[0] not in CLASS_FOLDER_ROOTS or len(path.parts) > 3:
+    if path.parts[0] not in OWN_SPLIT_NAMES or len(path.parts) > 3:
         return False
     if is_file:
         return len(path.parts) == 3 and _IMAGE_NAME.fullmatch(path.name) is not None
@@ -90,7 +90,8 @@ def _write_images(dataset: Dataset, folder: Path, image_format: str, splits: Seq
     done = 0
     with progress("exporting", total, " images") as show:
         for split in splits:
-            root = folder / ("train" if split == TRAINING else "test")
+            name = dataset.shown(split)
+            root = folder / (name if dataset.own_splits else "train" if split == TRAINING else "test")
             part = dataset.splits[split]
             for label in set(part.labels.tolist()):  # no empty folders, which reading refuses
                 (root / dataset.labels[label]).mkdir(parents=True, exist_ok=True)
@@ -98,7 +99,7 @@ def _write_images(dataset: Dataset, folder: Path, image_format: str, splits: Seq
                 encoded, data = cv2.imencode(f".{image_format}", image)
                 if not encoded:
                     raise OutputError(f"OpenCV cannot encode {image_format}")
-                path = root / dataset.labels[label_index] / f"{split}_{row:05d}.{image_format}"
+                path = root / dataset.labels[label_index] / f"{name}_{row:05d}.{image_format}"
                 path.write_bytes(data.tobytes())
                 done += 1
                 if done % _PROGRESS_EVERY == 0:

@@ -57,7 +57,7 @@ def keep(
         which, told = {"best_epoch": epoch}, f"epoch {epoch}"
     made_by = {**about, "epochs": progress.epoch, **which}
     right = write_model(final, run, dataset, recipe.name, len(training), made_by)
-    log.info("kept %s: %.2f %% right on PublicTest", told, 100 * right)
+    log.info("kept %s: %.2f %% right on %s", told, 100 * right, dataset.shown(PUBLIC_TEST))
     return run / MODEL
 
 
@@ -81,7 +81,7 @@ def write_model(
         "params": model.count_params(),
         "macs": count_macs(model),
         **made_by,
-        "public_test_accuracy": right,
+        f"{dataset.key(PUBLIC_TEST)}_accuracy": right,
     }
     write_text_atomically(run / RUN, json.dumps(record, indent=2) + "\n")
     return right

@@ -20,6 +20,7 @@ from fer_train.blocks import LayerKinds
 from fer_train.config import LoopSettings, Recipe
 from fer_train.parallel import Alone
 from fer_train.run_folder import CHECKPOINT
+from fer_train.samples import PUBLIC_TEST
 from fer_train.torch_conv import DirectConv2D
 from fer_train.torch_norm import FusedBatchNormalization
 
@@ -27,10 +28,10 @@ from fer_train.torch_norm import FusedBatchNormalization
 class DivergedError(CheckFailedError):
     """The loss is not finite from a step on; ``epoch`` counts from 1."""
 
-    def __init__(self, epoch: int, step: int | None, loss: float) -> None:
-        """``epoch`` and ``step`` count from 0; ``step`` is None where the loss on PublicTest is not finite."""
+    def __init__(self, epoch: int, step: int | None, loss: float, validation: str = PUBLIC_TEST) -> None:
+        """``epoch`` and ``step`` count from 0; ``step`` is None where the loss on ``validation`` is not finite."""
         self.epoch = epoch + 1
-        where = "on PublicTest after its last step" if step is None else f"step {step + 1}"
+        where = f"on {validation} after its last step" if step is None else f"step {step + 1}"
         super().__init__(
             f"epoch {self.epoch}, {where}: the loss is {loss}, which is not finite; nothing of this epoch is kept: "
             "begin a new run with a lower loop.learning_rate, or look for damaged images"

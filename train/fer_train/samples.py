@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
 
 TRAINING, PUBLIC_TEST, PRIVATE_TEST = SPLIT_NAMES = ("Training", "PublicTest", "PrivateTest")
 """The ``Usage`` values of fer2013.csv. PublicTest is for every choice, PrivateTest for reports alone."""
+OWN_SPLIT_NAMES = ("train", "validation", "test")
+"""What these are called in other data than FER2013, in the same order."""
 
 FER2013_ROWS_SHA256 = "524e9eac5d41a520f3d5b5714ec736ea69b2738bc20749b46bef80421fc68ce2"
 """``Dataset.rows_sha256`` of the FER2013 that this project's numbers were measured on."""
@@ -46,7 +50,7 @@ class Dataset:
     ``rows_sha256`` identifies it: SHA-256 over all rows in file order, each row being its label byte, its split
     name in UTF-8, one zero byte and its pixel bytes. ``name`` does not: results go by it, and nearly equal copies of
     FER2013 share one. ``skipped_rows`` counts malformed rows left out on request; ``notes`` tell of choices a reader
-    had to make.
+    had to make. ``own_splits``: the splits are shown as ``OWN_SPLIT_NAMES``; the keys of ``splits`` stay the same.
     """
 
     name: str
@@ -55,6 +59,31 @@ class Dataset:
     rows_sha256: str
     skipped_rows: int = 0
     notes: tuple[str, ...] = ()
+    own_splits: bool = False
+
+    @property
+    def split_names(self) -> tuple[str, str, str]:
+        """What the splits are called in messages and results, in the order of ``SPLIT_NAMES``."""
+        return OWN_SPLIT_NAMES if self.own_splits else SPLIT_NAMES
+
+    def shown(self, split: str) -> str:
+        """What ``split`` is called in messages and results."""
+        return self.split_names[SPLIT_NAMES.index(split)]
+
+    def key(self, split: str) -> str:
+        """What ``split`` is called in the keys of records, such as ``public_test``."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.shown(split)).lower()
+
+    def find_split(self, name: str) -> str:
+        """The key in ``splits`` of the split called ``name``, by either set of names, in capitals or not.
+
+        Raises InputError for another name.
+        """
+        for names in (SPLIT_NAMES, OWN_SPLIT_NAMES):
+            for split, known in zip(SPLIT_NAMES, names, strict=True):
+                if known.lower() == name.lower():
+                    return split
+        raise InputError(f"{self.name}: no split {name!r}; its splits are {', '.join(self.split_names)}")
 
     @property
     def image_size(self) -> tuple[int, int]:

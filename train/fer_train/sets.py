@@ -46,8 +46,9 @@ def load_sets(
     absent = [label for label, count in zip(dataset.labels, counts, strict=True) if not count]
     if absent and len(dataset.splits[TRAINING]):
         _LOG.warning(
-            "%s: no Training image of %s: a model never learns it; data.labels of the recipe may leave it out",
+            "%s: no %s image of %s: a model never learns it; data.labels of the recipe may leave it out",
             dataset.name,
+            dataset.shown(TRAINING),
             ", ".join(absent),
         )
     return dataset
@@ -72,7 +73,7 @@ def _read_set(
             store.save(dataset)
     for note in dataset.notes:
         _LOG.warning("%s: %s", path, note)
-    return dataclasses.replace(dataset, name=slug(path))
+    return dataclasses.replace(dataset, name=slug(path), own_splits=True)
 
 
 def _check_there(path: Path) -> None:
@@ -91,6 +92,8 @@ def _read_table(
 ) -> Dataset:
     """FER2013, told in the recipe's labels and at its size; itself where nothing is changed."""
     where = settings.path or "FER2013"
+    if settings.layout != "folders":
+        raise InputError(f'{where}: layout = "{settings.layout}" is for a folder; give it as path')
     if settings.split not in ("auto", "given") or settings.faces != "whole":
         raise InputError(f"{where}: has a split and tight crops of its own; leave split and faces out for it")
     dataset = read_fer2013(path, skip_bad_rows=skip_bad or settings.skip_bad, cache=cache)
@@ -165,6 +168,8 @@ def _merged(parts: Sequence[Dataset], weights: Sequence[float]) -> Dataset:
         _hash_rows(splits),
         sum(part.skipped_rows for part in parts),
         tuple(f"{part.name}: {note}" for part in parts for note in part.notes),
+        # FER2013 keeps its names next to sets that are only trained on.
+        any(part.own_splits and any(len(part.splits[name]) for name in SPLIT_NAMES[1:]) for part in parts),
     )
 
 

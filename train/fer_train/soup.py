@@ -18,7 +18,7 @@ from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import write_text_atomically
 from fer_train.averaging import NORM_IMAGES, renew_norm
 from fer_train.backend import check_contract, load_model
-from fer_train.dataset import TRAINING, Dataset, trainable_rows
+from fer_train.dataset import PUBLIC_TEST, TRAINING, Dataset, trainable_rows
 from fer_train.keeping import write_model
 from fer_train.provenance import git_revision
 from fer_train.run_folder import CONFIG, model_file
@@ -54,7 +54,7 @@ def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], datase
     write_text_atomically(out / CONFIG, dump_toml(first["config"]))
     made_by = {"git": revision, "mean_of": [_ingredient(each) for each in records]}
     right = write_model(model, out, dataset, first["name"], len(rows), made_by)
-    log.info("the mean of %d runs: %.2f %% right on PublicTest", len(runs), 100 * right)
+    log.info("the mean of %d runs: %.2f %% right on %s", len(runs), 100 * right, dataset.shown(PUBLIC_TEST))
 
 
 def _mean(model: Any, files: Sequence[Path]) -> list[Any]:
@@ -73,5 +73,6 @@ def _mean(model: Any, files: Sequence[Path]) -> list[Any]:
 
 def _ingredient(record: dict[str, Any]) -> dict[str, Any]:
     """What the mean's record tells of one run: its recipe, the code it ran on and how right it was by itself."""
-    told = ("git", "backend", "keras", "epochs", "best_epoch", "averaged_epochs", "mean_of", "public_test_accuracy")
+    made_by = ("git", "backend", "keras", "epochs", "best_epoch", "averaged_epochs", "mean_of")
+    told = (*made_by, "public_test_accuracy", "validation_accuracy")
     return {"config": record["config"], **{key: record[key] for key in told if key in record}}

@@ -98,15 +98,15 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
                 "seconds": round(time.monotonic() - started, 1),
             }
             if not math.isfinite(line["val_loss"]):
-                raise DivergedError(epoch, None, line["val_loss"])
+                raise DivergedError(epoch, None, line["val_loss"], dataset.shown(PUBLIC_TEST))
             progress.add(line)
 
             def saved() -> None:
                 save_epoch(learner.model, run, progress, recipe.loop)
-                draw_curves(progress.history, run / CURVES)
+                draw_curves(progress.history, run / CURVES, dataset.split_names)
 
             group.from_first(saved)
-            _tell(line, recipe.loop.epochs)
+            _tell(line, recipe.loop.epochs, dataset.shown(PUBLIC_TEST))
             if on_epoch:
                 on_epoch(line)
         about: dict[str, Any] = {"git": revision, "processes": group.processes}
@@ -119,15 +119,17 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
         return Path(group.from_first(kept))
 
 
-def _tell(line: dict[str, Any], epochs: int) -> None:
+def _tell(line: dict[str, Any], epochs: int, validation: str) -> None:
     """An epoch as a person wants it; ``history.jsonl`` has every digit."""
     log.info(
-        "epoch %d of %d: loss %.4f, on PublicTest %.4f; right %.2f %%, on PublicTest %.2f %%; %.1f s",
+        "epoch %d of %d: loss %.4f, on %s %.4f; right %.2f %%, on %s %.2f %%; %.1f s",
         line["epoch"],
         epochs,
         line["loss"],
+        validation,
         line["val_loss"],
         100 * line["accuracy"],
+        validation,
         100 * line["val_accuracy"],
         line["seconds"],
     )
@@ -142,7 +144,9 @@ def _splits(
     kept = trainable_rows(dataset)
     everything = dataset.splits[TRAINING]
     dropped = len(everything.images) - len(kept)
-    log.info("%d Training images, %d left out because they also stand in a test split", len(kept), dropped)
+    log.info(
+        "%d %s images, %d left out because they are in another split too", len(kept), dataset.shown(TRAINING), dropped
+    )
     images, labels = everything.images[kept], everything.labels[kept]
     plain = everything.distributions(len(dataset.labels))[kept]
     weights = None if everything.weights is None else everything.weights[kept]

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fer_convert.brought.files import Loaded, check_kind, load
+from fer_convert.brought.files import check_kind, load
 from fer_convert.brought.graph import FrozenGraph, freeze, own_scaling, scaled_twice
 from fer_convert.brought.input_range import RAW, InputRange
+from fer_convert.brought.saved_model import Loaded
 from fer_edge.errors import InputError, ModelError
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
@@ -55,7 +56,7 @@ class Brought:
 def open_brought(path: Path, options: BroughtOptions) -> Brought:
     """Load ``path`` and wrap it. Raises InputError for what the user must say, ModelError for what is refused."""
     check_kind(path)
-    loaded = load(path)
+    loaded = load(path, options.size)
     shape, size_told = _shape(path, loaded, options.size)
     labels, labels_told = _labels(path, loaded.outputs, options.labels)
     graph = _frozen(path, loaded, shape)
@@ -73,10 +74,12 @@ def open_brought(path: Path, options: BroughtOptions) -> Brought:
     raw = shape[2] == 1 and scaling == RAW and not graph.softmax and graph.precision == "float32"
     as_it_is = raw and loaded.keras is not None and options.size is None
     model = loaded.keras if as_it_is else _wrapped(graph, len(labels), scale, offset)
-    _check_same(path, loaded, model, scale, offset, graph)
+    difference = _check_same(path, loaded, model, scale, offset, graph)
     told = [f"{loaded.kind}, {size_told}", range_told, labels_told, end]
     if graph.precision != "float32":
         told.append(f"it computes in {graph.precision}, and is converted in float32")
+    if loaded.reference:
+        told.append(f"its answers differ from {loaded.reference}'s by up to {difference:.1g}, on noise")
     return Brought(model, labels, *graph.count(), tuple(told))
 
 
@@ -163,8 +166,11 @@ def _wrapped(graph: FrozenGraph, labels: int, scale: Float32Array, offset: Float
 
 def _check_same(
     path: Path, loaded: Loaded, model: Any, scale: Float32Array, offset: Float32Array, graph: FrozenGraph
-) -> None:
-    """The wrapped model must answer as the one that was brought: by other code, on noise of several brightnesses."""
+) -> float:
+    """The wrapped model must answer as the one that was brought: by other code, on noise of several brightnesses.
+
+    Returns the largest difference.
+    """
     height, width, _ = graph.shape
     random = np.random.default_rng(0)
     levels = np.linspace(40, 215, _TRIED).reshape(-1, 1, 1, 1)
@@ -184,6 +190,7 @@ def _check_same(
         raise ModelError(
             f"{path}: as a graph it answers other than before, by up to {difference:.3g}: cannot be converted"
         )
+    return difference
 
 
 def _check_answers(path: Path, theirs: Float32Array, graph: FrozenGraph) -> None:

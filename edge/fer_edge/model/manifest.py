@@ -49,7 +49,10 @@ class BundleInput(msgspec.Struct, frozen=True):
 
 
 class VariantIO(msgspec.Struct, frozen=True):
-    """Quantization of input and output, real = scale * (stored - zero point); scale 1 and zero point 0 for float32."""
+    """Quantization of input and output, real = scale * (stored - zero point); scale 1 and zero point 0 for float32.
+
+    ``input_range`` is the pair of real values to which the pixels 0 and 255 are scaled before they are quantized.
+    """
 
     input_dtype: Dtype
     input_scale: _Scale
@@ -57,6 +60,18 @@ class VariantIO(msgspec.Struct, frozen=True):
     output_dtype: Dtype
     output_scale: _Scale
     output_zero_point: _ZeroPoint
+    input_range: Annotated[
+        tuple[_Finite, _Finite],
+        Meta(description="Input values for black and white. 0 and 255, unless the model was made elsewhere."),
+    ] = (0.0, 255.0)
+
+    def __post_init__(self) -> None:
+        low, high = self.input_range
+        # Wider than any model's. Products with a scale of the manifest stay within float32.
+        if not -1e6 <= low < high <= 1e6:
+            raise ValueError(
+                f"input_range must be two numbers from -1e+06 to 1e+06, lower first, not [{low:g}, {high:g}]"
+            )
 
     @property
     def input(self) -> Quantization:

@@ -33,10 +33,16 @@ _passed: set[str] = set()
 
 
 def try_variant(variant: ModelVariant, interpreter: str = AUTO, stop: threading.Event | None = None) -> None:
-    """Load ``variant`` and run it in another process, unless this machine has done so before.
+    """Load ``variant``, whose file was compared with its SHA-256, in another process: see ``try_file``."""
+    try_file(variant.path, variant.sha256, interpreter, stop)
+
+
+def try_file(path: Path, sha256: str, interpreter: str = AUTO, stop: threading.Event | None = None) -> None:
+    """Load the file at ``path`` and run it in another process, unless this machine has done so before.
 
     Args:
-        variant: A variant whose file was compared with its SHA-256.
+        path: A ``.tflite`` file.
+        sha256: Its SHA-256.
         interpreter: As for ``LiteRtModel``.
         stop: Ends the trial early when it is set, without a result.
 
@@ -45,12 +51,12 @@ def try_variant(variant: ModelVariant, interpreter: str = AUTO, stop: threading.
     """
     name, version = interpreter_version(interpreter)
     # The processor too: XNNPACK has different kernels for each, and a home folder can be on a network.
-    key = f"{variant.sha256}-{name}-{version}-{os.uname().machine if hasattr(os, 'uname') else sys.platform}"
+    key = f"{sha256}-{name}-{version}-{os.uname().machine if hasattr(os, 'uname') else sys.platform}"
     if key in _passed:
         return
     remembered = _folder() / key
     if not remembered.is_file():
-        if not _run_trial(variant.path, name, stop):
+        if not _run_trial(path, name, stop):
             return
         # Without a writable folder every start takes as long as the first.
         with contextlib.suppress(OSError):

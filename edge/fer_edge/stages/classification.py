@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import ModelBundle, ModelVariant
 from fer_edge.model.interpreter import AUTO, LiteRtModel, TensorDetails, TensorModel
-from fer_edge.model.manifest import ModelManifest
+from fer_edge.model.manifest import ModelManifest, VariantIO
 from fer_edge.model.quantization import Quantization, softmax
 from fer_edge.model.trial import try_variant
 from fer_edge.settings.runtime import ModelSettings
@@ -62,7 +62,8 @@ class EmotionClassifier(Closing):
         """Label of each probability, in order."""
         self.crop_spec = CropSpec(manifest.input.height, manifest.input.width)
         """Size and margin of the crop that ``classify`` takes."""
-        self._input, self._output = chosen.io.input, chosen.io.output
+        self._output = chosen.io.output
+        self._inputs = _input_values(chosen.io)
         self._temperature = manifest.temperature
         if load is None:
             try_variant(chosen, interpreter)
@@ -91,7 +92,9 @@ class EmotionClassifier(Closing):
 
     def logits(self, pixels: UInt8Array) -> Float32Array:
         """Return the logits, float32 [labels], for ``pixels``, uint8 [height, width]."""
-        raw = self._model.invoke(_to_input(pixels[np.newaxis, :, :, np.newaxis], self._input))
+        pixels = pixels[np.newaxis, :, :, np.newaxis]
+        # int8 models of this project take raw pixels: scaling is part of their graph.
+        raw = self._model.invoke(pixels if self._inputs is None else self._inputs[pixels])
         return _from_output(raw[0], self._output)
 
     def close(self) -> None:
@@ -99,13 +102,13 @@ class EmotionClassifier(Closing):
         self._model.close()
 
 
-def _to_input(pixels: UInt8Array, codec: Quantization) -> npt.NDArray[Any]:
-    if codec.dtype == "float32":
-        return pixels.astype(np.float32)
-    # int8 models take raw pixels: scaling is part of their graph.
-    if (codec.dtype, codec.scale, codec.zero_point) == ("uint8", 1.0, 0):
-        return pixels
-    return codec.quantize(pixels)
+def _input_values(io: VariantIO) -> npt.NDArray[Any] | None:
+    """Return the stored input value of each pixel value, [256]; None if pixels are stored as they are."""
+    codec, (low, high) = io.input, io.input_range
+    if (codec.dtype, codec.scale, codec.zero_point, low, high) == ("uint8", 1.0, 0, 0.0, 255.0):
+        return None
+    real = np.linspace(low, high, 256)
+    return real.astype(np.float32) if codec.dtype == "float32" else codec.quantize(real)
 
 
 def _from_output(raw: npt.NDArray[Any], codec: Quantization) -> Float32Array:

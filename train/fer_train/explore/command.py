@@ -13,7 +13,7 @@ from fer_edge.errors import InputError, OutputError
 from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_edge.system.messages import printable
 from fer_train.config import Recipe, load_recipe
-from fer_train.dataset import Dataset, load_data, load_dataset
+from fer_train.dataset import TRAINING, Dataset, load_data, load_dataset
 from fer_train.explore import page
 from fer_train.explore.augmented import draw_augmentation
 from fer_train.explore.extras import require
@@ -69,8 +69,8 @@ def _dataset(arguments: argparse.Namespace, shown: Recipe | None) -> Dataset:
 
 
 def _check_not_empty(dataset: Dataset) -> None:
-    if not len(dataset.splits["Training"]):
-        raise InputError(f"{dataset.name}: holds no Training images to look at")
+    if not len(dataset.splits[TRAINING]):
+        raise InputError(f"{dataset.name}: has no {dataset.shown(TRAINING)} images to look at")
 
 
 def _check_folder(out: Path, *, force: bool) -> None:

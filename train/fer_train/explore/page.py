@@ -45,7 +45,8 @@ def findings(survey: Survey) -> list[str]:
     kept = len(survey.dataset.splits[TRAINING]) - report.training_rows_dropped
     lines = [
         f"{report.rows:,} images of {width} × {height} pixels, {report.distinct:,} of them distinct; {report.identity}",
-        f"{report.training_rows_dropped:,} Training images also stand in a test split and are not trained on; "
+        f"{report.training_rows_dropped:,} {survey.dataset.shown(TRAINING)} images are in another split too and are "
+        "not trained on; "
         f"{kept:,} are",
         f"{len(survey.near):,} groups of different images look the same: {survey.spread(survey.near):,} cross splits, "
         f"{survey.disputed(survey.near):,} carry different labels",

@@ -86,7 +86,9 @@ def _balance(survey: Survey) -> Any:
 def _samples(survey: Survey) -> Iterator[Picture]:
     rows, columns = _SAMPLES
     for number, label in enumerate(survey.dataset.labels):
-        of_class = np.flatnonzero((survey.table["label"] == label) & (survey.table["split"] == TRAINING))
+        of_class = np.flatnonzero(
+            (survey.table["label"] == label) & (survey.table["split"] == survey.dataset.shown(TRAINING))
+        )
         if not len(of_class):
             continue
         random = np.random.default_rng([_SEED, number])
@@ -116,7 +118,8 @@ def _histogram(survey: Survey, value: str) -> Any:
     labels, most = len(survey.dataset.labels), 255 if value == "brightness" else 128
     figure, (splits, classes) = _chart(11, max(3.2, 1.2 + 0.4 * labels), columns=2)
     seaborn = require("seaborn")
-    present = [name for name in SPLIT_NAMES if len(survey.dataset.splits[name])]
+    dataset = survey.dataset
+    present = [dataset.shown(name) for name in SPLIT_NAMES if len(dataset.splits[name])]
     seaborn.histplot(
         survey.table,
         x=value,

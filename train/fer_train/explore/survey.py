@@ -59,7 +59,7 @@ def survey(dataset: Dataset) -> Survey:
     table = pandas.DataFrame(
         {
             "split": pandas.Categorical(
-                np.repeat(SPLIT_NAMES, [len(part) for part in parts]), categories=list(SPLIT_NAMES)
+                np.repeat(dataset.split_names, [len(part) for part in parts]), categories=list(dataset.split_names)
             ),
             "row": np.concatenate([np.arange(len(part)) for part in parts]),
             "label": pandas.Categorical.from_codes(labels, categories=list(dataset.labels)),

@@ -92,6 +92,11 @@ def read_class_folders(root: Path, *, skip_bad_rows: bool = False) -> Dataset:
     return rows.build(root.name, size, skipped_rows=skipped, notes=_notes(files))
 
 
+def names_splits(root: Path) -> bool:
+    """Whether any file below ``root`` has one of FER2013's splits in its name, as in an export of it."""
+    return any(file.named_split for file in _image_files(root))
+
+
 def fingerprint_folders(root: Path) -> str:
     """SHA-256 over path, size and modification time of every image: changes when the data set does."""
     return fingerprint(root, sorted(file.path for file in _image_files(root)))
@@ -148,7 +153,13 @@ def _notes(files: list[_ImageFile]) -> tuple[str, ...]:
     moved = sum(file.root == "train" and file.split != TRAINING for file in files)
     notes = []
     if unsaid:
-        notes.append(f"{unsaid} images of test/ do not say PublicTest or PrivateTest in their name: PublicTest")
+        own = not any(file.named_split for file in files)
+        notes.append(
+            f"{unsaid} images of test/ are used for validation; with folders train, validation and test, test is kept"
+            " for final numbers"
+            if own
+            else f"{unsaid} images of test/ do not say PublicTest or PrivateTest in their name: PublicTest"
+        )
     if moved:
         notes.append(f"{moved} images of train/ are PublicTest or PrivateTest by their name, and count as such")
     return tuple(notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fer_train.identity import overlap_with_fer2013
 from fer_train.readers.cache import DecodedCache
-from fer_train.readers.class_folders import fingerprint_folders, read_class_folders
+from fer_train.readers.class_folders import fingerprint_folders, names_splits, read_class_folders
 from fer_train.readers.fer2013_csv import read_csv
 from fer_train.readers.locate import locate
 from fer_train.samples import Dataset
@@ -48,7 +48,10 @@ def _named(source: Path, dataset: Dataset) -> Dataset:
     overlap = overlap_with_fer2013(dataset)
     if overlap.difference:
         _LOG.warning("%s: %s", source, overlap.difference)
-    return dataclasses.replace(dataset, name=_FER2013 if overlap.is_copy else slug(source))
+    if overlap.is_copy:
+        return dataclasses.replace(dataset, name=_FER2013)
+    # A CSV names the splits itself, by FER2013's names, and so do the files of an export.
+    return dataclasses.replace(dataset, name=slug(source), own_splits=source.is_dir() and not names_splits(source))
 
 
 def slug(source: Path) -> str:

@@ -1,7 +1,7 @@
 """Reads any folder of class folders: images of any size, kind and colour, with or without a split of their own.
 
 <root>/<class>/…                      split by the images' pixels
-<root>/train|val|test/<class>/…       split as given; with no val, test is PublicTest
+<root>/train|val|test/<class>/…       split as given; with no val, test is the validation split
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ from fer_edge.images.files import IMAGE_SUFFIXES, read_gray
 from fer_edge.images.resample import resample
 from fer_edge.stages.crop import crop_face
 from fer_edge.types import CropSpec, UInt8Array
-from fer_train.data_config import SetSettings
+from fer_train.data_config import SKIP, SetSettings
 from fer_train.readers.class_folders import empty_class, fingerprint, named_split, visible
-from fer_train.readers.class_names import match_classes
-from fer_train.readers.locate import holds_fer2013
+from fer_train.readers.class_names import label_of, match_classes
+from fer_train.readers.locate import holds_fer2013, holds_fer2013_file
 from fer_train.readers.progress import progress
+from fer_train.readers.published import LAYOUTS
 from fer_train.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset, RowCollector
 
 _LOG = logging.getLogger(__name__)
 
 _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
+_CONTEMPT = "contempt"
 _NAMED_BAD = 5
 """So many files that were left out are called by name in a warning; the log has all of them at level info."""
 _PROGRESS_EVERY = 16
@@ -57,7 +59,12 @@ class ImageSetReader:
 
     def fingerprint(self) -> str:
         """SHA-256 over path, size and modification time of every image: changes when the set does."""
-        return fingerprint(self.root, (file.path for file in self._files()))
+        files = self._files()
+        state = fingerprint(self.root, (file.path for file in files))
+        if self.settings.layout == "folders":
+            return state
+        # Classes and splits are in files of their own.
+        return state + hashlib.sha256(repr([(file.label, file.split) for file in files]).encode()).hexdigest()
 
     def variant(self) -> str:
         """All that decides what is made of the images; the set's weight does not."""
@@ -72,6 +79,7 @@ class ImageSetReader:
         """
         files = self._files()
         cut = _face_cutter(self.settings, self.size)
+        drawn = self._split_settings()
         rows: list[tuple[int, int, bytes]] = []
         bad: list[Path] = []
         faceless = 0
@@ -93,7 +101,7 @@ class ImageSetReader:
                 if face is None:
                     faceless += 1
                     continue
-                split = file.split or _split_by_pixels(gray, self.settings)
+                split = file.split or _split_by_pixels(gray, drawn)
                 rows.append((SPLIT_NAMES.index(split), file.label, face.tobytes()))
         if not rows:
             raise InputError(
@@ -118,10 +126,33 @@ class ImageSetReader:
 
     def _files(self) -> list[_ImageFile]:
         """All images, by path. Raises InputError for a class that is no label, and for one without images."""
-        files = [file for folder, label, split in self._folders() for file in _class_files(folder, label, split)]
+        if self.settings.layout != "folders":
+            files = self._published()
+        else:
+            files = [file for folder, label, split in self._folders() for file in _class_files(folder, label, split)]
         if not files:
             raise InputError(f"{self.root}: all of its classes are left out")
         return files
+
+    def _published(self) -> list[_ImageFile]:
+        """The images of a data set in its published folders."""
+        images = LAYOUTS[self.settings.layout](self.root)
+        names, classes = {image.class_name for image in images}, dict(self.settings.classes)
+        if _CONTEMPT in names and label_of(_CONTEMPT, self.labels) is None:
+            classes.setdefault(_CONTEMPT, SKIP)  # FER2013 has no such class
+        matched = match_classes(names, classes, self.labels, str(self.root))
+        files = []
+        for image in images:
+            label = matched[image.class_name]
+            split = {"training": TRAINING, "hash": None}.get(self.settings.split, image.split)
+            if label is not None:
+                files.append(_ImageFile(image.path, label, split))
+        return files
+
+    def _split_settings(self) -> SetSettings:
+        """What the hash of an image's pixels may draw: no test image, where the data set has some of its own."""
+        given = self.settings.layout != "folders" and self.settings.split != "hash"
+        return structs.replace(self.settings, test=0.0) if given else self.settings
 
     def _collected(self, rows: list[tuple[int, int, bytes]], bad: list[Path], faceless: int) -> Dataset:
         collector = RowCollector()
@@ -134,7 +165,8 @@ class ImageSetReader:
             notes.append(f"{len(bad)} images that cannot be read were left out: {named}{more}")
         if faceless:
             notes.append(f"{faceless} of {len(rows) + faceless} images were left out: no face was found in them")
-        others = [path for folder, _, _ in self._folders() for path in _files_below(folder) if not _is_image(path)]
+        folders = self._folders() if self.settings.layout == "folders" else ()
+        others = [path for folder, _, _ in folders for path in _files_below(folder) if not _is_image(path)]
         if others:
             kinds = Counter(path.suffix.lower() or path.name for path in others).most_common(_NAMED_BAD)
             told = ", ".join(f"{count} {_printable(kind)}" for kind, count in kinds)
@@ -151,7 +183,10 @@ class ImageSetReader:
 def is_image_set(path: Path) -> bool:
     """Whether ``path`` is a folder of class folders that is not laid out as FER2013 is."""
     try:
-        if not path.is_dir() or holds_fer2013(path):
+        if not path.is_dir() or holds_fer2013_file(path):
+            return False
+        # FER2013's class folders are train and test alone.
+        if holds_fer2013(path) and not any(folder.name.lower() in _VALIDATION for folder in _folders_in(path)):
             return False
         return any(folder.is_dir() and next(_images_below(folder), None) is not None for folder in visible(path))
     except OSError:

@@ -32,7 +32,7 @@ def draw(rows: Sequence[Row], search: Search) -> bytes:
 
 
 def _metric(search: Search) -> str:
-    return search.settings.metric.replace("_", "-") + " on PublicTest"
+    return search.settings.metric.replace("_", "-") + f" on {search.recipe.data.split_names[1]}"
 
 
 def _draw_history(axes: Any, rows: Sequence[Row], search: Search) -> None:

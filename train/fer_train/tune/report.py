@@ -86,7 +86,7 @@ class Found:
             raise AssertionError("there is a best trial only with a value")
         metric = self.search.settings.metric.replace("_", "-")
         return (
-            f"trial {self.best.number}, {metric} {self.best.value:.4f} on PublicTest, "
+            f"trial {self.best.number}, {metric} {self.best.value:.4f} on {self.search.recipe.data.split_names[1]}, "
             f"epoch {self.best.best_epoch} of {self.best.epochs}"
         )
 
@@ -176,9 +176,10 @@ def _markdown(found: Found) -> str:
     head = ["trial", "state", settings.metric.replace("_", "-"), "epochs", *(f"`{key}`" for key in keys)]
     lines = [f"# Search: {search.recipe.name}", "", f"{found.counts()}.", ""]
     if found.best is not None:
+        _, validation, test = search.recipe.data.split_names
         lines += [
-            f"Best: {found.headline()}. Trials were compared on PublicTest, and the best of many is flattered by it:",
-            "the number to publish is that of a run of `best.toml` on PrivateTest, looked at once.",
+            f"Best: {found.headline()}. Trials were compared on {validation}, and the best of many is flattered by it:",
+            f"the number to publish is that of a run of `best.toml` on {test}, looked at once.",
             "",
         ]
     if found.importance:

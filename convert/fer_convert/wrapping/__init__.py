@@ -1,0 +1,1 @@
+"""Bundles of ``.tflite`` files that exist already (``fer-edge bundle make``)."""

@@ -1,0 +1,52 @@
+"""``fer-edge convert model.pt2``: what PyTorch's torch.export.save writes becomes a bundle of the same answers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.bundles import random_faces
+from support.fer2013 import write_mini_fer2013
+from support.road import assert_refused, fer_edge
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-backends")
+pytest.importorskip("onnx2tf", reason="the extra [import] is not installed")
+
+
+@pytest.mark.parametrize(("channels", "batch"), [(1, None), (3, 1)])
+def test_an_exported_program_becomes_a_bundle(channels: int, batch: int | None, tmp_path: Path) -> None:
+    from fer_bench.runners import open_runner
+    from fer_edge.model.quantization import softmax
+    from support.torch_network import write_exported
+
+    data = write_mini_fer2013(tmp_path / "fer2013.csv")
+    path = tmp_path / "theirs.pt2"
+    model = write_exported(path, channels=channels, batch=batch)
+    done = fer_edge(
+        "convert", path, "--out", tmp_path / "out", "--input-range", "0..1", "--variants", "float32", data=data
+    )
+    assert done.returncode == 0, done.stderr
+    for words in ("a program of torch.export", "softmax is left out", "differ from PyTorch's"):
+        assert words in done.stderr
+    images = random_faces(20)
+    pixels = np.repeat(images[:, np.newaxis].astype(np.float32) / 255, channels, axis=1)
+    with torch.no_grad():
+        theirs = model(torch.from_numpy(pixels)).numpy()
+    assert len(set(theirs.argmax(axis=1))) > 1
+    with open_runner(tmp_path / "out") as runner:
+        np.testing.assert_allclose(softmax(runner.logits(images)), theirs, atol=1e-4)
+
+
+def test_a_truncated_program_is_refused(tmp_path: Path) -> None:
+    from support.torch_network import write_exported
+
+    data = write_mini_fer2013(tmp_path / "fer2013.csv")
+    path = tmp_path / "theirs.pt2"
+    write_exported(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    done = fer_edge("convert", path, "--out", tmp_path / "out", "--input-range", "0..1", data=data)
+    assert_refused(done, 4, "theirs.pt2", "cannot load it")

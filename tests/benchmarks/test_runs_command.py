@@ -1,0 +1,59 @@
+"""``fer-edge runs``: finished, unfinished and damaged runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from support.road import assert_refused, fer_edge
+
+CHECKPOINTS = Path(__file__).parents[2] / "models" / "checkpoints"
+
+
+def runs(folder: Path) -> Path:
+    """Two real runs, one of which has lost its record and three epochs, and a damaged one."""
+    for name in ("fer-edge-s", "fer-edge-xs-asked"):
+        (folder / name).mkdir(parents=True)
+        for file in ("config.toml", "history.jsonl", "run.json", "model.keras"):
+            shutil.copyfile(CHECKPOINTS / name / file, folder / name / file)
+    stopped = folder / "stopped"
+    stopped.mkdir()
+    shutil.copyfile(CHECKPOINTS / "fer-edge-s" / "config.toml", stopped / "config.toml")
+    lines = (CHECKPOINTS / "fer-edge-s" / "history.jsonl").read_text().splitlines(keepends=True)
+    (stopped / "history.jsonl").write_text("".join(lines[:5]))
+    damaged = folder / "damaged"
+    damaged.mkdir()
+    (damaged / "run.json").write_text("{")
+    (folder / "not-a-run").mkdir()
+    return folder
+
+
+def test_the_table_and_its_json(tmp_path: Path) -> None:
+    folder = runs(tmp_path / "runs")
+    shown = fer_edge("runs", folder)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["damaged", "fer-edge-s", "fer-edge-xs-asked", "stopped"]
+    done = fer_edge("runs", "--json", cwd=tmp_path)  # ./runs by default
+    found = {each["run"]: each for each in json.loads(done.stdout)}
+    record = json.loads((folder / "fer-edge-s" / "run.json").read_text())
+    ours = found["fer-edge-s"]
+    assert (ours["accuracy"], ours["split"]) == (record["public_test_accuracy"], "PublicTest")
+    assert (ours["parameters"], ours["finished"], ours["state"]) == (record["params"], True, "finished")
+    assert ours["bytes"] == (folder / "fer-edge-s" / "model.keras").stat().st_size
+    history = [json.loads(line) for line in (folder / "stopped" / "history.jsonl").read_text().splitlines()]
+    assert found["stopped"]["accuracy"] == max(line["val_accuracy"] for line in history)
+    assert found["stopped"]["state"].startswith("stopped: 5 of ")
+    assert not found["stopped"]["finished"]
+    assert found["damaged"]["state"].startswith("damaged: ")
+
+
+def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
+    assert_refused(fer_edge("runs", tmp_path), 2, "contains no run", "fer-edge train --out")
+    assert_refused(fer_edge("runs", tmp_path / "nothing"), 2, "cannot read it")
+
+
+def test_one_run_is_a_table_of_one_row() -> None:
+    shown = fer_edge("runs", CHECKPOINTS / "fer-edge-s")
+    assert len(shown.stdout.splitlines()) == 3
