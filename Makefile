@@ -213,7 +213,7 @@ audit: $(AUDIT_VENV)/.installed
 # Everything first, so that base and Pi agree with what the tests ran on.
 lock: $(VENV)/.python
 	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(PIP) install uv
-	$(COMPILE) --universal --python-version 3.11 --extra dev --output-file locks/dev.txt
+	$(COMPILE) --universal --python-version 3.11 --extra dev --override locks/overrides.in --output-file locks/dev.txt
 	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --extra video --output-file locks/edge.txt
 	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --extra mqtt --extra web --output-file $(PI_LOCKS)/pi-bookworm.txt
 	$(COMPILE) $(PI_LEGACY) --python-version 3.11 --extra legacy --constraint $(PI_LOCKS)/pi-bookworm.txt --extra mqtt --extra web --output-file locks/pi-bookworm-legacy.txt
@@ -252,7 +252,7 @@ $(VENV)/.base: $(VENV)/.python locks/edge.txt pyproject.toml
 # locks/dev.txt holds locks/edge.txt, so the base install is done with it.
 $(VENV)/.dev: $(VENV)/.python locks/dev.txt pyproject.toml
 	@echo "Installing what the tests need into $(VENV); TensorFlow is a large download"
-	$(PIP) install --require-hashes --requirement locks/dev.txt
+	$(PIP) install --require-hashes --no-deps --requirement locks/dev.txt  # complete, but for what overrides.in replaces
 	$(PIP) install --no-deps --editable .
 	@touch $(VENV)/.base $@
 
