@@ -249,10 +249,11 @@ $(VENV)/.base: $(VENV)/.python locks/edge.txt pyproject.toml
 	$(PIP) install --no-deps --editable .
 	@touch $@
 
-# locks/dev.txt holds locks/edge.txt, so the base install is done with it.
+# locks/dev.txt holds locks/edge.txt, so the base install is done with it. It is complete, but for what
+# locks/overrides.in replaces; hence --no-deps.
 $(VENV)/.dev: $(VENV)/.python locks/dev.txt pyproject.toml
 	@echo "Installing what the tests need into $(VENV); TensorFlow is a large download"
-	$(PIP) install --require-hashes --no-deps --requirement locks/dev.txt  # complete, but for what overrides.in replaces
+	$(PIP) install --require-hashes --no-deps --requirement locks/dev.txt
 	$(PIP) install --no-deps --editable .
 	@touch $(VENV)/.base $@
 
