@@ -34,6 +34,8 @@ COMMANDS = (
     "average",
     "bench",
     "convert",
+    "bundle",
+    "runs",
     "flash",
     "deploy",
 )
