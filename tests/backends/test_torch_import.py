@@ -36,7 +36,7 @@ def test_an_exported_program_becomes_a_bundle(channels: int, batch: int | None, 
     pixels = np.repeat(images[:, np.newaxis].astype(np.float32) / 255, channels, axis=1)
     with torch.no_grad():
         theirs = model(torch.from_numpy(pixels)).numpy()
-    assert len(set(theirs.argmax(axis=1))) > 1
+    assert np.ptp(theirs, axis=0).max() > 0.02  # the images have different answers
     with open_runner(tmp_path / "out") as runner:
         np.testing.assert_allclose(softmax(runner.logits(images)), theirs, atol=1e-4)
 

@@ -96,7 +96,7 @@ def test_channels_last_three_channels_and_any_size(tmp_path: Path) -> None:
         open_brought(path, options)
     found = open_brought(path, BroughtOptions(parse_input_range("-1..1"), size=(40, 40)))
     images = random_faces(4)[:, :40, :40, np.newaxis].astype(np.float32)
-    ours = np.asarray(found.keras(images))
+    ours = np.asarray(found.keras.predict_on_batch(images))
     np.testing.assert_allclose(ours, np.asarray(model(np.repeat(images / 127.5 - 1, 3, axis=-1))), atol=1e-5)
     assert found.labels == FER2013_LABELS
 

@@ -35,6 +35,8 @@ COMMANDS = (
     "average",
     "bench",
     "convert",
+    "bundle",
+    "runs",
     "flash",
     "deploy",
 )
