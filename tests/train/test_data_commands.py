@@ -51,7 +51,7 @@ def test_audit_prints_tables_or_json_and_lists_findings(environment: dict[str, s
     path = write_mini_fer2013(tmp_path / "fer2013.csv.xz", leaks=2, blanks=1, **TINY)
     done = run(environment, "audit", path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "2 PublicTest and 0 PrivateTest images also stand in Training" in done.stdout
+    assert "2 PublicTest and 0 PrivateTest images are also in Training" in done.stdout
 
     done = run(environment, "audit", path, "--json", "--list", tmp_path / "list.csv")
     assert (done.returncode, done.stderr) == (0, "")

@@ -293,4 +293,4 @@ def test_one_class_only_is_not_trained(tmp_path: Path) -> None:
     recipe.write_text(RECIPE + recipe_text(root, ("happy", "sad"), {}))
     refused = warm.fer_edge("train", "--config", recipe, "--out", tmp_path / "run")
     assert_refused(refused, 2, "all train images are of one class, happy")
-    assert "no Training image of sad" in refused.stderr
+    assert "no train image of sad" in refused.stderr
