@@ -56,7 +56,7 @@ def accuracy_against_latency(report: BenchmarkReport) -> Any:
             label=f"{row.variant} ({row.size_bytes / 1024:,.0f} KiB)",
         )
     _logarithmic(axes)
-    axes.set_xlabel("milliseconds an image (logarithmic), one thread: median and middle half")
+    axes.set_xlabel("milliseconds per image (logarithmic), one thread: median and middle half")
     axes.set_ylabel("top-1 %, 95 % interval")
     axes.set_title(f"Accuracy on {chosen_split(report)} against latency")
     axes.grid(alpha=0.25)
@@ -79,7 +79,7 @@ def latency_distributions(report: BenchmarkReport) -> Any:
         axes.plot([median, median], [place - 0.32, place + 0.32], color=RED, linewidth=2, zorder=3)
     axes.set_yticks(range(len(rows)), [_named(row) for row in rows])
     _logarithmic(axes)
-    axes.set_xlabel("milliseconds an image (logarithmic): 2–98 %, middle half, median")
+    axes.set_xlabel("milliseconds per image (logarithmic): 2–98 %, middle half, median")
     axes.set_title("Latency of every configuration")
     axes.grid(axis="x", alpha=0.25, which="both")
     return figure
@@ -102,7 +102,7 @@ def confusions(report: BenchmarkReport) -> Any:
         change = np.array(pair[1][1].confusion) - np.array(pair[0][1].confusion)
         limit = max(1, int(np.abs(change).max()))
         _matrix(panels[2], change, report.bundle.labels, "RdBu_r", (-limit, limit), "{:+d}")
-        panels[2].set_title(f"{pair[1][0]} less {pair[0][0]}: images")
+        panels[2].set_title(f"{pair[1][0]} minus {pair[0][0]}: images")
     panels[0].set_ylabel("true")
     figure.suptitle(f"Confusion on {pair[0][1].split} ({pair[0][1].n:,} images)")
     return figure
@@ -159,7 +159,7 @@ def recall_changes(report: BenchmarkReport) -> Any:
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_ylabel("change of recall, points")
-    axes.set_title(f"What each class gained or lost against {REFERENCE} ({others[0][1].split}; images in brackets)")
+    axes.set_title(f"Change of recall from {REFERENCE} ({others[0][1].split}; images in brackets)")
     axes.legend(frameon=False, ncols=3)
     axes.grid(axis="y", alpha=0.25)
     return figure

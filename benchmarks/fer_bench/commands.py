@@ -59,7 +59,7 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
             "pipeline": PIPELINE,
             "sequence": SEQUENCE,
             "device": Command(
-                "latency and whole frames of this device in one file to pass on; needs no data set",
+                "latency and whole frames of this device in one file to send; needs no data set",
                 _configure_device,
                 deferred("fer_bench.device_command:run"),
             ),
@@ -74,7 +74,7 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
                 deferred("fer_bench.compare_command:run"),
             ),
             "all": Command(
-                "both, in one table (what `fer-edge bench` alone does)",
+                "accuracy and latency, as `fer-edge bench` without a subcommand",
                 _options_of(accuracy=True, latency=True),
                 _run("run_all"),
             ),
@@ -86,14 +86,20 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write; it names no one")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="JSON",
+        help="file to write; contains no names, paths or serial numbers",
+    )
     parser.add_argument(
         "--bundle",
         type=Path,
         default=argparse.SUPPRESS,
         metavar="DIR",
-        help="bundle (default: models/fer-edge-s, else the shipped one); best a checkout's models/fer-edge-s: "
-        "the shipped one has int8 alone, so nothing to compare int8 with",
+        help="bundle (default: models/fer-edge-s, else the one in the package, which has only int8: "
+        "nothing to compare it with)",
     )
     parser.add_argument("--rounds", type=count, default=20, metavar="N", help="rounds over all (default: 20)")
 
@@ -137,7 +143,7 @@ def _add_options(parser: argparse.ArgumentParser, override: dict[str, Any], *, a
         add(
             "--final",
             action="store_true",
-            help="measure PrivateTest too (of other data: test): for a number to publish, never to choose by",
+            help="also measure PrivateTest (of other data: test): for a number to publish, never for a choice",
         )
     if latency:
         _add_latency_options(add)
@@ -146,11 +152,20 @@ def _add_options(parser: argparse.ArgumentParser, override: dict[str, Any], *, a
 def _add_latency_options(add: Callable[..., None]) -> None:
     add("--engines", type=_engines, metavar="E,E", help=f"of {', '.join(ENGINES)} (default: those that work here)")
     add("--threads", type=_counts, metavar="N,N", help="threads of the engine (default: 1 and all cores)")
-    add("--tflite-runtime", type=Path, metavar="PYTHON", help="of its environment (default: .venv-legacy/bin/python)")
+    add(
+        "--tflite-runtime",
+        type=Path,
+        metavar="PYTHON",
+        help="Python that has tflite-runtime (default: .venv-legacy/bin/python)",
+    )
     add("--rounds", type=count, default=20, metavar="N", help="rounds over all configurations (default: 20)")
     add("--runs", type=count, default=100, metavar="N", help="timed runs of a configuration a round (default: 100)")
     add(
-        "--timeout", type=_seconds, default=300.0, metavar="S", help="longest wait for a load or a round (default: 300)"
+        "--timeout",
+        type=_seconds,
+        default=300.0,
+        metavar="S",
+        help="seconds to wait for loading or for a round (default: 300)",
     )
 
 

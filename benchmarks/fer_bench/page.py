@@ -40,11 +40,13 @@ def _of_sequence(draw: Callable[[SequenceSection], Any]) -> Callable[[BenchmarkR
 CHARTS = (
     Chart("accuracy-latency", "Up and to the left is better.", charts.accuracy_against_latency),
     Chart("recall", "A bar below zero is a class that the variant finds less often.", charts.recall_changes),
-    Chart("confusion", "Right: red is more, blue less than float32.", charts.confusions),
-    Chart("reliability", "Bars on the diagonal: a confidence can be taken at its word.", charts.reliability),
-    Chart("latency", "Compare within one machine only.", charts.latency_distributions),
-    Chart("frame-time", "The second bar is the lower part.", _of_sequence(sequence_charts.frame_time)),
-    Chart("costs", "Flat is good: what grows is paid for on every larger camera.", _of_sequence(sequence_charts.costs)),
+    Chart("confusion", "Right: red is more images than float32, blue fewer.", charts.confusions),
+    Chart("reliability", "Bars on the diagonal: the confidence equals the accuracy.", charts.reliability),
+    Chart("latency", "Compare only times of one machine.", charts.latency_distributions),
+    Chart("frame-time", "The lower plot enlarges the second bar.", _of_sequence(sequence_charts.frame_time)),
+    Chart(
+        "costs", "Flat is better: the time does not grow with faces or resolution.", _of_sequence(sequence_charts.costs)
+    ),
 )
 
 _STYLE = """

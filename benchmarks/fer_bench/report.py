@@ -100,7 +100,7 @@ def tables(report: BenchmarkReport) -> list[Table]:
         *(
             [
                 _configurations(report, _LATENCY_COLUMNS, "Latency of one image"),
-                _configurations(report, _COST_COLUMNS, "What it took: XNNPACK, speed, memory, file"),
+                _configurations(report, _COST_COLUMNS, "XNNPACK, speed, memory and file size"),
             ]
             if report.latency
             else []
@@ -212,15 +212,17 @@ def _latency_notes(report: BenchmarkReport, how: LatencySettings) -> list[str]:
         f"engines: {', '.join(dict.fromkeys(row.runtime for row in rows))}",
     ]
     if any(row.ratio is not None for row in rows):
-        lines.append("ratio: time over that of float32 on litert with one thread, median of the rounds'")
+        lines.append("ratio: time relative to float32 on litert with one thread, median over the rounds")
     if any(row.nodes is not None for row in rows):
-        lines.append("delegated: nodes of the graph that XNNPACK took, of all")
+        lines.append("delegated: nodes of the graph that XNNPACK runs, of all nodes")
     if any(row.busy_rounds for row in rows):
-        lines.append("busy: rounds in which it waited for a core that others had; measure again on an idle machine")
+        lines.append("busy: rounds in which the process waited for a core; measure again on an idle machine")
     if any(row.throttled_rounds for row in rows):
-        lines.append("throttled: rounds in which heat or voltage slowed the machine down; cool it, mind its supply")
+        lines.append(
+            "throttled: rounds in which the machine was slowed down by heat or low voltage; check cooling and supply"
+        )
     if how.rounds * how.runs < _MIN_RUNS:
-        lines.append(f"fewer than {_MIN_RUNS} runs of each: p99 and max say little")
+        lines.append(f"fewer than {_MIN_RUNS} runs of each: p99 and max are not reliable")
     return lines
 
 
@@ -262,7 +264,7 @@ def _accuracy_notes(report: BenchmarkReport, dataset: str) -> list[str]:
             "distinct: leak-free, and without near duplicates in Training (correlation 0.98 at 12 x 12 pixels)"
         )
     if any(result.ferplus for result in found.values()):
-        lines.append("FER+: share of the images named as its raters named them most often")
+        lines.append("FER+: share of the images with the label that most of its raters gave")
     if any(result.agreement is not None for row in report.results for result in row.accuracy):
         lines.append("agrees, McNemar p and, in brackets, change of recall in points: against float32")
     return lines

@@ -172,13 +172,13 @@ def test_bench_latency_goes_on_without_an_engine_that_is_absent(tiny_bundle: Pat
     assert table["results"][0]["accuracy"] == []
     assert {row["engine"] for row in table["latency"]} == {"litert", "litert-noxnnpack"}
     assert {row["threads"] for row in table["latency"]} == {1, len(os.sched_getaffinity(0))}
-    assert done.stderr.startswith("fer-edge: going on without tflite-runtime: ")
+    assert done.stderr.startswith("fer-edge: skipped tflite-runtime: ")
     assert done.stderr.count("\n") == 1
     assert "make legacy-env" in done.stderr
 
     bench = ("bench", "latency", "--bundle", tiny_bundle, "--threads", 1, "--engines")
     named = fer_edge(*bench, "litert,onnxruntime", "--rounds", 1, "--runs", 1, cwd=tmp_path)
-    assert named.stderr == "fer-edge: going on without onnxruntime: this bundle has no .onnx file\n"
+    assert named.stderr == "fer-edge: skipped onnxruntime: this bundle has no .onnx file\n"
     code, line = refusal(*bench, "onnxruntime", cwd=tmp_path)
     assert (code, "no file for onnxruntime" in line) == (2, True)
     code, line = refusal(*bench, "tflite-runtime", cwd=tmp_path)

@@ -93,7 +93,7 @@ def test_each_chart_is_left_out_where_there_is_nothing_to_draw() -> None:
     sequence = structs.replace(sequence_section(), costs=())
     assert to_html([structs.replace(nothing, sequence=sequence)]).count("<svg") == 1
     one = structs.replace(nothing, results=report().results[1:], dataset=report().dataset)
-    assert "int8 less" not in to_html([one])
+    assert "int8 minus" not in to_html([one])
 
 
 def test_two_machines_have_a_table_and_a_section_each() -> None:

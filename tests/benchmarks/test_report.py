@@ -174,7 +174,7 @@ def test_the_notes_say_what_may_have_disturbed_the_latencies():
         "now not throttled, since boot never throttled, load 0.25",
         "machine after: governor ondemand, 600 MHz, of at most 1800 MHz, 82.0 °C (cpu_thermal temp1), "
         "now under-voltage and throttled, since boot throttled, cores throttled 12 times since boot, load 0.25",
-        "fewer than 1000 runs of each: p99 and max say little",
+        "fewer than 1000 runs of each: p99 and max are not reliable",
     ):
         assert f"\n{line}\n" in text
     assert "busy: rounds" in text

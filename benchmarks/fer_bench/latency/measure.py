@@ -116,7 +116,7 @@ def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuratio
     if not configurations:
         raise InputError(f"{bundle.folder}: it has no file for {', '.join(unread) or 'any engine'}")
     for name in unread:
-        _go_on_without(f"{name}: this bundle has no {ENGINES[name].suffix} file")
+        _report_skipped(f"{name}: this bundle has no {ENGINES[name].suffix} file")
     return configurations
 
 
@@ -159,7 +159,7 @@ def _start(
     if not workers:
         raise next(iter(without.values()))
     for reason in without.values():
-        _go_on_without(str(reason))
+        _report_skipped(str(reason))
     return workers
 
 
@@ -191,5 +191,5 @@ def _take_turns(
     return blocks, throttled
 
 
-def _go_on_without(what_and_why: str) -> None:
-    sys.stderr.write(f"fer-edge: going on without {what_and_why}\n")
+def _report_skipped(what_and_why: str) -> None:
+    sys.stderr.write(f"fer-edge: skipped {what_and_why}\n")

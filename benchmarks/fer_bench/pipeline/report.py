@@ -33,8 +33,8 @@ def tables(section: PipelineSection) -> list[Table]:
     """Costs, answers, and the stages of each cell."""
     cells = section.results
     return [
-        _of_cells(cells, _COSTS, "Whole frames: what they cost"),
-        _of_cells(cells, _ANSWERS, "Whole frames: what was found in them"),
+        _of_cells(cells, _COSTS, "Whole frames: cost"),
+        _of_cells(cells, _ANSWERS, "Whole frames: faces found and labels"),
         _of_stages(cells),
     ]
 
@@ -83,11 +83,9 @@ def notes(section: PipelineSection) -> list[str]:
     )
     people = max((cell.answers.distinct for cell in section.results), default=0)
     if source.rows_sha256 is None:
-        lines.append("faces: the demo's portrait, whose expression nobody labelled: recall alone is known")
+        lines.append("faces: the demo's portrait, which has no label: only recall is measured")
     else:
-        lines.append(
-            f"faces: {source.name}, at random; at most {people} in a row of the table: too few to rank models by"
-        )
+        lines.append(f"faces: {source.name}, at random; at most {people} in a row of the table: too few to rank models")
     lines.append(
         "CPU: of the whole process, for a frame; RSS: in the first round; stage times are of a call, not of a frame"
     )

@@ -26,7 +26,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--final",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="show PrivateTest's faces: for a number to publish, never to choose by; needs --public",
+        help="use faces of PrivateTest: for a number to publish, never for a choice; needs --public",
     )
     parser.add_argument(
         "--public", type=Path, metavar="FILE", help="with --final: the report of the same code on PublicTest"
@@ -34,7 +34,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write sequence.json, sequence.md and plots into DIR")
     add_file(parser, "--settings", help="settings of FER-Edge, as `run` takes them")
     parser.add_argument(
-        "--yunet", type=Path, metavar="FILE", help="YuNet's model file (detector.model): show that detector too"
+        "--yunet", type=Path, metavar="FILE", help="YuNet's model file (detector.model): also measure that detector"
     )
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="kinds of sequences (default: all)")
     parser.add_argument("--seconds", type=_number(4, 3600), default=24, metavar="S", help="of each (default: 24)")
@@ -47,7 +47,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         help="full searches, which are slow, see one second in N; 0: none (default: 5)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help=f"{_QUICK_SECONDS} seconds of each, and no table of costs: to try it"
+        "--quick", action="store_true", help=f"{_QUICK_SECONDS} seconds of each, without the table of costs"
     )
     parser.add_argument("--no-costs", action="store_true", help="leave out the costs by number of faces and frame size")
 
@@ -69,4 +69,6 @@ def _number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-SEQUENCE = Command("moving faces whose truth is known: FER-Edge against a full search of every frame", _configure, _run)
+SEQUENCE = Command(
+    "moving faces with known positions and labels: FER-Edge against a full search of every frame", _configure, _run
+)

@@ -21,8 +21,8 @@ def tables(section: SequenceSection) -> list[Table]:
     """Each kind of sequence and system, their sum, and the goals."""
     rows = _rows(section)
     return [
-        _table(rows, _FOUND, "Moving faces: what they cost, and what was found"),
-        _table(rows, _TOLD, "Moving faces: what was told of them"),
+        _table(rows, _FOUND, "Moving faces: cost and detection"),
+        _table(rows, _TOLD, "Moving faces: tracks and reported emotions"),
         _goals(section),
         *([_costs(section)] if section.costs else []),
     ]
@@ -52,17 +52,17 @@ _FOUND: tuple[Column, ...] = (
 )
 _TOLD: tuple[Column, ...] = (
     ("ids/min", lambda score, ours: _rate(score.id_switches, score.sight_s) if score.visits else _NONE),
-    ("came", lambda score, ours: str(score.visits)),
+    ("visits", lambda score, ours: str(score.visits)),
     ("found", lambda score, ours: str(len(score.acquired_s))),
     ("p50 s", lambda score, ours: _percentile(score.acquired_s, _MIDDLE)),
     ("p95 s", lambda score, ours: _percentile(score.acquired_s, _TAIL)),
     ("changes", lambda score, ours: str(score.by_answer.shown)),
-    ("told %", lambda score, ours: _share(len(score.by_answer.delays_s), score.by_answer.shown)),
+    ("reported %", lambda score, ours: _share(len(score.by_answer.delays_s), score.by_answer.shown)),
     ("delay p50", lambda score, ours: _percentile(score.by_answer.delays_s, _MIDDLE)),
     ("p95", lambda score, ours: _percentile(score.by_answer.delays_s, _TAIL)),
     ("false/min", lambda score, ours: _rate(score.by_answer.false, score.by_answer.judged_s)),
     ("by label: n", lambda score, ours: str(score.by_label.shown)),
-    ("told %", lambda score, ours: _share(len(score.by_label.delays_s), score.by_label.shown)),
+    ("reported %", lambda score, ours: _share(len(score.by_label.delays_s), score.by_label.shown)),
     ("false/min", lambda score, ours: _rate(score.by_label.false, score.by_label.judged_s)),
 )
 
@@ -107,9 +107,9 @@ def _finding_goals(scores: Mapping[str, Score]) -> Iterator[Goal]:
         return
     if theirs.shared.shown:
         change = 100 * (ours.shared.matched / ours.shared.shown - theirs.shared.matched / theirs.shared.shown)
-        yield f"recall less that of {_REFERENCE}, points", "≥ -1", f"{change:+.1f}", change >= -1
+        yield f"recall minus that of {_REFERENCE}, points", "≥ -1", f"{change:+.1f}", change >= -1
     change = 100 * (ours.shared.false_frames - theirs.shared.false_frames) / ours.shared.frames
-    yield f"frames with a false face less those of {_REFERENCE}, points", "≤ 1", f"{change:+.1f}", change <= 1
+    yield f"frames with a false face minus those of {_REFERENCE}, points", "≤ 1", f"{change:+.1f}", change <= 1
 
 
 _MAX_FALSE_SHARE = 0.02
@@ -151,7 +151,7 @@ def _acquiring_goals(leaving: Mapping[str, Score]) -> Iterator[Goal]:
         waits = [*ours.acquired_s, *[math.inf] * (ours.visits - len(ours.acquired_s))]
         wait = float(np.percentile(waits, _TAIL, method="higher"))
         here = f"{wait:.2f}" if math.isfinite(wait) else "never"
-        yield "leaving: a face that came is told of after, p95 s", "≤ 1", here, wait <= 1
+        yield "leaving: time until a new face is reported, p95 s", "≤ 1", here, wait <= 1
 
 
 def _telling_goals(scores: Mapping[str, Score]) -> Iterator[Goal]:
@@ -164,7 +164,7 @@ def _telling_goals(scores: Mapping[str, Score]) -> Iterator[Goal]:
             yield f"false changes of {_REFERENCE} over ours", "≥ 10", here, their_false >= 10 * false
     if ours.by_answer.shown:
         told = len(ours.by_answer.delays_s) / ours.by_answer.shown
-        yield "true changes told, %", "≥ 95", percent(told), told >= 0.95
+        yield "true changes reported, %", "≥ 95", percent(told), told >= 0.95
     if ours.by_answer.delays_s:
         late = float(np.percentile(ours.by_answer.delays_s, _TAIL))
         yield "their delay, p95 s", "≤ 1.5", f"{late:.2f}", late <= 1.5
@@ -185,8 +185,8 @@ def _costs(section: SequenceSection) -> Table:
         ]
         for (width, height, faces), of_systems in sorted(cells.items())
     ]
-    header = ["frame", "faces", "followed", *(f"{system} CPU ms" for system in systems)]
-    return Table(header, rows, 2, "Moving faces: what a frame costs while they are followed")
+    header = ["frame", "faces", "tracked", *(f"{system} CPU ms" for system in systems)]
+    return Table(header, rows, 2, "Moving faces: processor time of a frame while faces are tracked")
 
 
 def notes(section: SequenceSection) -> list[str]:
@@ -199,16 +199,16 @@ def notes(section: SequenceSection) -> list[str]:
         f"{how.width}x{how.height} at {how.fps:g} frames a second",
         f"faces: {cast.shown} of {cast.candidates} images of {cast.name} {cast.split} {chosen}{without}; Haar finds "
         f"{cast.findable} of them upright, clean and alone",
-        "CPU: processor time of a frame, less drawing and decoding; systems take turns of a second",
+        "CPU: processor time of a frame, without drawing and decoding; systems run alternately, one second each",
     ]
     if how.config is not None:
-        lines.append(f"fer-edge: with settings of its own (SHA-256 {how.config[:12]}…)")
+        lines.append(f"fer-edge: with the settings given by --config (SHA-256 {how.config[:12]}…)")
     if how.yunet is not None:
         lines.append(f"yunet: the model with SHA-256 {how.yunet[:12]}…")
     if how.baseline_every:
         lines.append(
-            f"full searches see one second in {how.baseline_every}; recall and false are over the frames that all "
-            "saw, the other columns over all that a system saw"
+            f"full searches see one second in {how.baseline_every}; recall and false are computed from the "
+            "frames shown to all systems, the other columns from all frames shown to the system"
         )
     return lines
 
