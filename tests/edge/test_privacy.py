@@ -96,7 +96,10 @@ def test_the_first_run_also_notes_in_the_cache_that_the_model_was_tried(tmp_path
     noted = (r"cache", r"cache/fer-edge", r"cache/fer-edge/tried-models", r"cache/fer-edge/tried-models/[0-9a-z_.-]+")
     rest = Footprint(paths, seen.addresses, written, seen.evasions)
     assert broken_rules(rest, tmp_path / "run", (*OUTPUTS, *noted), events) == []
-    assert [path.stat().st_size for path in cache.rglob("*") if path.is_file()] == [0, 0]  # the classifier and the face check
+    assert [path.stat().st_size for path in cache.rglob("*") if path.is_file()] == [
+        0,
+        0,
+    ]  # the classifier and the face check
 
 
 @pytest.mark.skipif(
