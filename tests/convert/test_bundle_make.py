@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from fer_bench.runners import open_runner
 from fer_edge.model.bundle import file_sha256, load_bundle
+from fer_edge.model.graph_file import Table
 from fer_edge.model.interpreter import LiteRtModel
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
@@ -158,4 +160,19 @@ def test_damaged_and_other_files_are_refused(tmp_path: Path) -> None:
     assert_refused(make(other, tmp_path / "out"), 4, "fer-edge convert")
     assert_refused(make(tmp_path / "nothing.tflite", tmp_path / "out"), 2, "no such file")
     assert_refused(warm.fer_edge("convert", broken, "--out", tmp_path / "out"), 4, "fer-edge bundle make")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_softmax_with_another_beta_is_refused(tmp_path: Path) -> None:
+    """Its answers would differ from those of the runtime's softmax."""
+    file = tflite(network(), tmp_path / "theirs.tflite")
+    data = bytearray(file.read_bytes())
+    graph = Table(bytes(data), struct.unpack_from("<I", data, 0)[0]).tables(2)[0]
+    options = graph.tables(3)[-1].table(4)
+    assert options is not None
+    at = options.position(0)
+    assert at is not None and struct.unpack_from("<f", data, at)[0] == 1.0
+    struct.pack_into("<f", data, at, 0.5)
+    file.write_bytes(data)
+    assert_refused(make(file, tmp_path / "out", "--input-range", "0..1"), 4, "theirs.tflite", "softmax with beta 0.5")
     assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ from fer_edge.model.graph_file import Table
 # Numbers of the schema: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema
 _FLOAT32, _UINT8, _INT16, _INT8 = 0, 3, 7, 9
 _SOFTMAX = {25: "SOFTMAX", 50: "LOG_SOFTMAX"}
+_WITH_BETA = 25
 _PASSING = {6, 22, 43, 114}
 """Operators that keep the values: DEQUANTIZE, RESHAPE, SQUEEZE and QUANTIZE."""
 _NO_LOGITS = {14: "LOGISTIC", 19: "RELU", 21: "RELU6", 28: "TANH", 56: "ARG_MAX", 98: "LEAKY_RELU", 111: "ELU"}
@@ -57,6 +58,11 @@ def without_softmax(data: bytes) -> tuple[bytes, str | None]:
         raise ModelError(f"ends in {_NO_LOGITS[code]}; wanted logits, or a softmax that can be left out")
     if code not in _SOFTMAX:
         return data, None
+    options = last.table(4)
+    at = None if options is None or code != _WITH_BETA else options.position(0)
+    beta = 1.0 if at is None else struct.unpack_from("<f", data, at)[0]
+    if beta != 1.0:
+        raise ModelError(f"ends in a softmax with beta {beta:g}; only one with beta 1 can be left out")
     changed, logits = bytearray(data), last.integers(1)[0]
     struct.pack_into("<i", changed, _first_element(data, graph, 2), logits)
     for signature in model.tables(7):
