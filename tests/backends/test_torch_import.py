@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from support.road import assert_refused, fer_edge
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-backends")
-pytest.importorskip("onnx2tf", reason="the extra [import] is not installed")
+# Not imported here: onnx2tf takes the limit of recursion away, on which other tests of the process rely.
+pytestmark = pytest.mark.skipif(find_spec("onnx2tf") is None, reason="the extra [import] is not installed")
 
 
 @pytest.mark.parametrize(("channels", "batch"), [(1, None), (3, 1)])
