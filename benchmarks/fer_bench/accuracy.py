@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_bench import metrics
+from fer_bench.hex_bits import to_hex
 from fer_bench.metrics import ClassScore, IntArray
 from fer_bench.results import REFERENCE, AccuracyResult, ClassRecall, ReliabilityBin, ShareResult
 from fer_bench.runners import BundleRunner, ModelRunner
@@ -192,22 +193,6 @@ def compare(evaluation: Evaluation, reference: Evaluation | None, yardsticks: Ya
         right=to_hex(right),
         distinct=share(right[yardsticks.distinct]),
     )
-
-
-def to_hex(flags: npt.NDArray[np.bool_]) -> str:
-    """Bits [N] as hexadecimal digits, the first one highest, filled with zeros at the end."""
-    return np.packbits(flags).tobytes().hex()
-
-
-def from_hex(digits: str, n: int) -> npt.NDArray[np.bool_]:
-    """The bits [n] that ``to_hex`` wrote. Raises InputError for digits that are not of n bits."""
-    try:
-        found = np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8))
-    except ValueError:
-        raise InputError("a report whose `right` is not hexadecimal: it was changed by hand") from None
-    if len(found) != -(-n // 8) * 8:
-        raise InputError(f"a report whose `right` has {len(found)} bits for {n} images: it was changed by hand")
-    return found[:n].astype(bool)
 
 
 def _reliability(evaluation: Evaluation) -> tuple[ReliabilityBin, ...]:

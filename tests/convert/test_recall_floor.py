@@ -50,7 +50,7 @@ def test_what_cannot_be_is_told() -> None:
     truth = np.arange(8, dtype=np.int64) % 4
     with pytest.raises(InputError, match="no offsets give"):
         fit_offsets(logits, truth, LABELS, {"angry": 1.0, "disgust": 1.0})
-    with pytest.raises(InputError, match="holds no image of 'fear'"):
+    with pytest.raises(InputError, match="has no image of 'fear'"):
         fit_offsets(logits, np.zeros(8, dtype=np.int64), LABELS, {"fear": 0.5})
 
 

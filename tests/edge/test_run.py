@@ -25,7 +25,7 @@ from support.edge_command import (
 
 STATS_KEYS = [
     *("frames", "dropped", "faces", "appeared", "events", "refused"),
-    *("wall_s", "cpu_s", "pipeline_cpu_s", "rss_mb", "interpreter", "stages"),
+    *("wall_s", "cpu_s", "pipeline_cpu_s", "rss_mb", "interpreter", "stages", "zones"),
 ]
 
 

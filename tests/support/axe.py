@@ -13,7 +13,7 @@ import pytest
 from support.browser import Browser
 
 _PACKAGE = "axe-core@4.14.1"
-_REQUIRED = "FER_EDGE_REQUIRE_AXE"
+_REQUIRED = "REQUIRE_AXE"
 """Set by ``.ci/run``: there, a missing axe is a failure and not a reason to skip."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
-from fer_bench.accuracy import to_hex
+from fer_bench.hex_bits import to_hex
 from fer_bench.results import (
     AccuracyResult,
     BenchmarkReport,

@@ -144,7 +144,7 @@ def test_a_model_of_three_classes_is_trained_converted_and_measured(mini_road: M
     recipe.write_text(recipe.read_text().replace(str(list(THREE)), str(list(reversed(THREE)))))
     other_order = warm.fer_edge("evaluate", run / "model.keras", "--data", recipe, "--json")
     assert other_order.returncode == 0, other_order.stderr
-    accuracy = json.loads((run / "run.json").read_text())["public_test_accuracy"]
+    accuracy = json.loads((run / "run.json").read_text())["validation_accuracy"]
     assert json.loads(other_order.stdout)["accuracy"] == pytest.approx(accuracy)
     refused = fer_edge("evaluate", bundle, "--data", mini_road.data)
     assert_refused(refused, 2, "(angry, happy, surprise)", "are not the data set's", "data.labels")
