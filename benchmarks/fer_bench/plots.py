@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fer_bench import metrics
-from fer_bench.accuracy import Evaluation
 from fer_bench.extras import require
 from fer_bench.tables import percent
 from fer_edge.system.files import atomic_path
+
+if TYPE_CHECKING:  # it needs the training package, which `bench latency` does without
+    from fer_bench.accuracy import Evaluation
 
 _DPI = 120
 BLUE, GREY, RED = "#2b6cb0", "#9aa5b1", "#c53030"
