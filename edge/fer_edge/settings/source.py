@@ -173,8 +173,8 @@ class SourceSettings(Settings, frozen=True):
     decoder: Annotated[
         Literal["auto", "opencv", "pyav"],
         Meta(
-            description="What decodes films and streams. `auto` is PyAV if it is installed (extra `video`), which takes"
-            " less time, else OpenCV. The pixels of the two differ slightly."
+            description="What decodes films and streams. `auto` is PyAV if it is installed (extra `video`), else"
+            " OpenCV. The pixels of the two differ slightly."
         ),
     ] = "auto"
     realtime: Annotated[
