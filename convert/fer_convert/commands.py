@@ -35,8 +35,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         type=_floor,
         default=[],
         metavar="LABEL=SHARE",
-        help="raise a rare class's logit until the Keras model has this recall on PublicTest, such as disgust=0.5; "
-        "rounding to int8 may cost an image of it",
+        help="raise a rare class's logit until the Keras model has this recall on PublicTest (of other data: "
+        "validation), such as disgust=0.5; rounding to int8 may cost an image of it",
     )
     parser.add_argument(
         "--gate",
@@ -199,7 +199,12 @@ def _configure_layers(parser: argparse.ArgumentParser) -> None:
 
 def _add_trial_options(parser: argparse.ArgumentParser, files: str) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .keras file, or the folder of a finished run")
-    parser.add_argument("--images", type=count, metavar="N", help="measure on N images of PublicTest (default: all)")
+    parser.add_argument(
+        "--images",
+        type=count,
+        metavar="N",
+        help="measure on N images of PublicTest (of other data: validation; default: all)",
+    )
     # Of those that bench itself has too, what was given before the subcommand stays.
     for flag, metavar, told in (
         ("--data", "PATH", "FER2013 (default: as for fer-edge data)"),
