@@ -86,6 +86,26 @@ def test_ctrl_c_at_any_time_of_the_start(tmp_path: Path) -> None:
         assert (process.returncode, errors) in ((130, "fer-edge: interrupted\n"), (0, ""), (-2, "")), number
 
 
+def test_ctrl_c_that_a_destructor_swallows_still_ends_the_start(tmp_path: Path) -> None:
+    """Python ignores exceptions of destructors and of weak references' callbacks, such as those of imports."""
+    (tmp_path / "cv2.py").write_text(
+        "import os, signal, time\n"
+        "class Swallows:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        sum(range(10))\n"
+        "Swallows()\n"
+        "time.sleep(30)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    result = subprocess.run(
+        command_line("run", "demo"),
+        cwd=tmp_path, env={**clean_environment(), "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+        timeout=25,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (130, "fer-edge: interrupted\n")
+
+
 def test_ctrl_c_while_an_extension_module_loads_numpy(tmp_path: Path) -> None:
     """NumPy's import_array() prints what interrupts it by sys.excepthook, and raises an ImportError instead."""
     (tmp_path / "cv2.py").write_text(

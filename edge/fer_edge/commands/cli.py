@@ -38,6 +38,8 @@ EXIT_USAGE = 2
 EXIT_INTERNAL = 5
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 128 + signal.SIGTERM
+_AGAIN_S = 0.01
+"""Seconds after which a signal is delivered again whose exception was ignored."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -242,11 +244,22 @@ def _raise_signals(received: list[int]) -> Iterator[None]:
         if not issubclass(kind, KeyboardInterrupt | _Terminated):
             show(kind, value, traceback)
 
-    sys.excepthook = show_others
+    show_ignored = sys.unraisablehook
+
+    def deliver_again(ignored: sys.UnraisableHookArgs) -> None:
+        # Python ignores what a destructor or a callback of a weak reference raises, such as one of the import lock.
+        if not issubclass(ignored.exc_type, KeyboardInterrupt | _Terminated):
+            show_ignored(ignored)
+            return
+        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), received[-1]))
+        again.daemon = True
+        again.start()
+
+    sys.excepthook, sys.unraisablehook = show_others, deliver_again
     try:
         yield
     finally:
-        sys.excepthook = show
+        sys.excepthook, sys.unraisablehook = show, show_ignored
         for number, handler in before.items():
             signal.signal(number, handler)
 
