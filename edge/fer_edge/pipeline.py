@@ -248,7 +248,7 @@ class SourceRun(Closing):
                 self._smoother.add(track_id, self._read(frame, face), now)
             with timed("events"):
                 readings = self._smoother.readings(tracks)
-                zones = self._zones.update([track for track in tracks if track.confirmed], frame.width, frame.height)
+                zones = self._zones.update(tracks, frame.width, frame.height)
                 emotions, events = self._event_builder.update(frame.source, readings, now, zones)
                 emotions = self._in_sight(emotions, tracks, now)
         if zones:

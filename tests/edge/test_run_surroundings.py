@@ -86,6 +86,17 @@ def test_ctrl_c_at_any_time_of_the_start(tmp_path: Path) -> None:
         assert (process.returncode, errors) in ((130, "fer-edge: interrupted\n"), (0, ""), (-2, "")), number
 
 
+def assert_interrupted(tmp_path: Path) -> None:
+    """Assert that a start that imports the modules in ``tmp_path`` ends as by Ctrl-C."""
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    result = subprocess.run(
+        command_line("run", "demo"),
+        cwd=tmp_path, env={**clean_environment(), "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+        timeout=25,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (130, "fer-edge: interrupted\n")
+
+
 def test_ctrl_c_that_a_destructor_swallows_still_ends_the_start(tmp_path: Path) -> None:
     """Python ignores exceptions of destructors and of weak references' callbacks, such as those of imports."""
     (tmp_path / "cv2.py").write_text(
@@ -97,13 +108,7 @@ def test_ctrl_c_that_a_destructor_swallows_still_ends_the_start(tmp_path: Path) 
         "Swallows()\n"
         "time.sleep(30)\n"
     )
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    result = subprocess.run(
-        command_line("run", "demo"),
-        cwd=tmp_path, env={**clean_environment(), "PYTHONPATH": path}, capture_output=True, text=True, check=False,
-        timeout=25,
-    )  # fmt: skip
-    assert (result.returncode, result.stderr) == (130, "fer-edge: interrupted\n")
+    assert_interrupted(tmp_path)
 
 
 def test_ctrl_c_while_an_extension_module_loads_numpy(tmp_path: Path) -> None:
@@ -117,9 +122,4 @@ def test_ctrl_c_while_an_extension_module_loads_numpy(tmp_path: Path) -> None:
         "    sys.excepthook(*sys.exc_info())\n"
         "    raise ImportError('numpy.core.multiarray failed to import') from None\n"
     )
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    result = subprocess.run(
-        command_line("run", "demo"),
-        cwd=tmp_path, env={**clean_environment(), "PYTHONPATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (result.returncode, result.stderr) == (130, "fer-edge: interrupted\n")
+    assert_interrupted(tmp_path)

@@ -178,14 +178,12 @@ def _check_operators(path: Path, proto: Any) -> None:
 
 def _check_input(path: Path, proto: Any) -> Any:
     """Return the one input that is not a weight."""
-    weights = {each.name for each in proto.graph.initializer}
-    given = only(path, "inputs", [each for each in proto.graph.input if each.name not in weights])
+    given = only(path, "inputs", _inputs(proto))
     result = only(path, "outputs", list(proto.graph.output))
     if given.type.tensor_type.elem_type != 1:
         raise ModelError(f"{path}: takes {_type_name(given)}; wanted float32 pixels")
     shape = _dims(given)
-    channels_first = len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3)
-    image_shape(path, (None, *shape[2:], shape[1]) if channels_first else (None, *shape[1:]))
+    image_shape(path, (None, *shape[2:], shape[1]) if _channels_first(shape) else (None, *shape[1:]))
     if shape[0] not in (None, 1):
         raise ModelError(f"{path}: takes exactly {shape[0]} images at once; export it for one, or for any number")
     row = _dims(result)
@@ -205,10 +203,17 @@ def _dims(value: Any) -> tuple[int | None, ...]:
 
 def _nchw(proto: Any) -> bool:
     """Whether its images have their channels first, as PyTorch's have."""
+    return _channels_first(_dims(_inputs(proto)[0]))
+
+
+def _channels_first(shape: tuple[int | None, ...]) -> bool:
+    return len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3)
+
+
+def _inputs(proto: Any) -> list[Any]:
+    """Return the inputs that are not weights."""
     weights = {each.name for each in proto.graph.initializer}
-    given = next(each for each in proto.graph.input if each.name not in weights)
-    shape = _dims(given)
-    return shape[1] in (1, 3) and shape[3] not in (1, 3)
+    return [each for each in proto.graph.input if each.name not in weights]
 
 
 def _fix_size(path: Path, proto: Any, given: Any, size: tuple[int, int] | None) -> None:

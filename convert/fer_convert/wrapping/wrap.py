@@ -119,7 +119,8 @@ def _read(path: Path) -> tuple[bytes, str, str | None]:
         if path.stat().st_size > _MAX_BYTES:
             raise ModelError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, which is too large for a Raspberry Pi")
         content = path.read_bytes()
-        return (changed := without_softmax(content))[0], arithmetic(content), changed[1]
+        changed, softmax = without_softmax(content)
+        return changed, arithmetic(content), softmax
     except ModelError as error:
         raise ModelError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
     except OSError as error:
@@ -147,12 +148,13 @@ def _examine(path: Path, file: Path, options: WrapOptions) -> tuple[VariantIO, t
         *(result.dtype, result.scale, result.zero_point),  # type: ignore[arg-type]
         (low, high),
     )
-    codecs = [
-        f"{side} {details.dtype}" + (f" (scale {details.scale:.6g}, zero point {details.zero_point})" * (not floating))
-        for side, details in (("input", given), ("output", result))
-        for floating in (details.dtype == "float32",)
-    ]
-    return io, size, [f"{size[0]}x{size[1]} grey pixels, {', '.join(codecs)}", told]
+    return io, size, [f"{size[0]}x{size[1]} grey pixels, input {_codec(given)}, output {_codec(result)}", told]
+
+
+def _codec(details: TensorDetails) -> str:
+    if details.dtype == "float32":
+        return details.dtype
+    return f"{details.dtype} (scale {details.scale:.6g}, zero point {details.zero_point})"
 
 
 def _size(path: Path, given: TensorDetails) -> tuple[int, int]:

@@ -28,7 +28,7 @@ class ZoneFinder:
         """The zone of each track that came into one with the last update."""
 
     def update(self, tracks: Sequence[Track], width: int, height: int) -> dict[int, str | None]:
-        """Return the zone of each track by its id, None outside all zones; empty if there are no zones.
+        """Return the zone of each confirmed track by its id, None outside all zones; empty if there are no zones.
 
         Raises:
             ConfigError: If two zones overlap in a picture of this size, or one extends beyond it.
@@ -37,7 +37,7 @@ class ZoneFinder:
             return {}
         if self._map.shape != (height, width):
             self._map = draw_zones(self._zones, width, height)
-        before, self._of = self._of, {track.track_id: self._zone(track) for track in tracks}
+        before, self._of = self._of, {track.track_id: self._zone(track) for track in tracks if track.confirmed}
         changed = ((track_id, zone) for track_id, zone in self._of.items() if zone != before.get(track_id))
         self.entered = tuple(zone for _, zone in changed if zone is not None)
         return self._of

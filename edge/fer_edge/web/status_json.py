@@ -107,15 +107,15 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
 
 
 def _zones(source: SourceStatus, runtime: RuntimeStatus) -> list[dict[str, Any]]:
-    totals = {name: runtime.zones.get(name, ZoneTotals()) for name in source.zones}
+    zones = ((name, faces, runtime.zones.get(name, ZoneTotals())) for name, faces in source.zone_faces.items())
     return [
         {
             "name": name,
-            "faces": source.zone_faces[name],
+            "faces": faces,
             "entered": total.entered,
             "emotion_s": {emotion: round(seconds, 1) for emotion, seconds in total.emotion_s.items()},
         }
-        for name, total in totals.items()
+        for name, faces, total in zones
     ]
 
 
