@@ -31,6 +31,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fer_edge.system.version import VERSION
+
 if TYPE_CHECKING:
     from fer_edge.daemon.watcher import Watcher
     from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError, SourceLostError
@@ -69,7 +71,7 @@ if TYPE_CHECKING:
         TrackedEmotion,
     )
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "UNCERTAIN",

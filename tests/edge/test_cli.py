@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ import pytest
 
 from fer_edge import __version__
 from fer_edge.commands.cli import build_parser
+from fer_edge.commands.registry import COMMANDS
 from support.edge_command import assert_one_line, clean_environment, command_line, face_picture, fer_edge
 
 PLUGIN = """
@@ -117,7 +119,18 @@ def test_the_last_log_level_wins(words: str, level: str) -> None:
     assert (arguments.log_level, arguments.debug) == (level, False)
 
 
+def test_the_entry_points_name_the_commands_of_the_registry() -> None:
+    """Which are taken from there, so that a start does not read entry points."""
+    installed = {
+        point.name: point.load()
+        for point in entry_points(group="fer_edge.commands")
+        if point.module.startswith("fer_edge.")
+    }
+    assert installed == COMMANDS
+
+
 def test_every_command_prints_the_version(tmp_path: Path) -> None:
+    assert __version__ == version("fer-edge")
     for words in (["--version"], ["run", "--version"], ["bench", "latency", "--version"]):
         result = fer_edge(*words, cwd=tmp_path)
         assert (result.returncode, result.stdout, result.stderr) == (0, f"fer-edge {__version__}\n", "")

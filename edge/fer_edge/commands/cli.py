@@ -129,7 +129,13 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         parents=[_common_arguments(log_level="warning", debug=False)],
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_discovered(subparsers, COMMAND_GROUP, next(iter(words), None))
+    first = next(iter(words), "")
+    # By name, since the registry imports this module.
+    own: dict[str, Command] = importlib.import_module("fer_edge.commands.registry").COMMANDS
+    if first in own:
+        _add_command(subparsers, first, own[first])
+    else:
+        _add_discovered(subparsers, COMMAND_GROUP, first)
     return parser
 
 

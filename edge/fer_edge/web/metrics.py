@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import version
 from itertools import chain
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,6 +13,7 @@ from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metr
 from prometheus_client.registry import Collector
 
 from fer_edge.status import DaemonStatus, SourceStatus
+from fer_edge.system.version import VERSION
 from fer_edge.types import LATENCY_LIMITS_S, ZoneTotals
 from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 
@@ -99,7 +99,7 @@ def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Met
         "fer_edge_build",
         "Version of the program and of the model.",
         {
-            "version": version("fer-edge"),
+            "version": VERSION,
             "bundle": model.name,
             "bundle_version": model.version,
             "variant": model.variant,

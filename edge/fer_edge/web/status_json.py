@@ -6,12 +6,12 @@ import math
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 from fer_edge.settings.redaction import redacted
 from fer_edge.sinks.event_json import time_text
 from fer_edge.status import DaemonStatus, SourceStatus
+from fer_edge.system.version import VERSION
 from fer_edge.types import EmotionEvent, RuntimeStatus, StageLatency, ZoneTotals
 from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 from fer_edge.web.history import Interval
@@ -30,7 +30,7 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
     return {
         "v": 1,
         "host": socket.gethostname(),
-        "version": version("fer-edge"),
+        "version": VERSION,
         "uptime_s": round(status.uptime_s, 1),
         "ready": status.ready,
         "healthy": checked.healthy,

@@ -9,11 +9,11 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from fer_edge.sinks.mqtt.topics import PAUSE, WATCH, Topics
 from fer_edge.status import ModelStatus
+from fer_edge.system.version import VERSION
 from fer_edge.types import UNCERTAIN, EventKind
 
 BIRTH = b"online"
@@ -56,13 +56,12 @@ class Announcement:
 
         With privacy ``aggregate``, a source has counts, its connection and fps only.
         """
-        ours = version("fer-edge")
         device = {
             "identifiers": [_device_id(topics)],
             "name": topics.device,
             "manufacturer": "FER-Edge",
             "model": f"{model.name} {model.version} {model.variant}".strip() or "FER-Edge",
-            "sw_version": ours,
+            "sw_version": VERSION,
             **({"suggested_area": self.area} if self.area else {}),
             **({"configuration_url": self.page} if self.page else {}),
         }
@@ -80,7 +79,7 @@ class Announcement:
             "device": device,
             "origin": {
                 "name": "FER-Edge",
-                "sw_version": ours,
+                "sw_version": VERSION,
             },
             "availability": [{"topic": topics.of("availability")}],
             "qos": 1,

@@ -6,7 +6,6 @@ Pictures are the Y plane of a small YUV420 stream from the camera's image proces
 from __future__ import annotations
 
 import atexit
-import importlib.metadata
 import inspect
 import logging
 import os
@@ -279,8 +278,11 @@ def import_picamera2() -> Any:
     Raises:
         InputError: if it is missing, does not load or is too old.
     """
-    with suppress(importlib.metadata.PackageNotFoundError):
-        found = importlib.metadata.version("picamera2")
+    # Imported here: it loads the email package, 4 MiB that no other source needs.
+    from importlib.metadata import PackageNotFoundError, version
+
+    with suppress(PackageNotFoundError):
+        found = version("picamera2")
         if tuple(int(part) for part in re.findall(r"\d+", found)[:3]) < _MIN_VERSION:
             raise _too_old(found)  # checked before the import: an old version may not even load
     try:
