@@ -15,8 +15,11 @@ import pytest
 import footprint
 from support.edge_command import clean_environment
 
-MOST_MIB = 110
-"""What `fer-edge run` may hold with one source of 640x480."""
+MAX_MIB = 95
+"""Resident memory of `fer-edge run` with one film of 640x480: the goal is 90 MiB, and kernels and processors differ.
+
+With OpenCV's decoder, which a Pi's lock files have; PyAV takes 13 MiB more.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +45,13 @@ def count_allocations(video: Path) -> footprint.Allocations:
     return footprint.Allocations(**json.loads(done.stdout))
 
 
-def test_a_run_holds_no_more_memory_than_it_should(video: Path) -> None:
-    run = footprint.start(video, "--max-frames", "60")
+def test_a_run_holds_no_more_memory_than_it_should(video: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "opencv.toml"
+    settings.write_text('[source]\ndecoder = "opencv"\n')
+    run = footprint.start(video, "--max-frames", "60", "--settings", str(settings))
     assert run.stats["frames"] == 60
     assert run.stats["events"] > 0
-    assert 30 < run.stats["rss_mb"] <= MOST_MIB
+    assert 30 < run.stats["rss_mb"] <= MAX_MIB
 
 
 def test_a_frame_allocates_its_own_picture_and_little_else_and_leaves_nothing(video: Path) -> None:
