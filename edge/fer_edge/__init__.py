@@ -31,7 +31,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fer_edge.system.version import VERSION
+from fer_edge.system.version import __version__
 
 if TYPE_CHECKING:
     from fer_edge.daemon.watcher import Watcher
@@ -70,8 +70,6 @@ if TYPE_CHECKING:
         Search,
         TrackedEmotion,
     )
-
-__version__ = VERSION
 
 __all__ = [
     "UNCERTAIN",

@@ -9,28 +9,27 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Self
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import InputError, SourceLostError
+from fer_edge.face_finder import FaceFinder
 from fer_edge.frames import Limits, frames_within
 from fer_edge.images.colour import kept_colour
 from fer_edge.images.gray import to_gray
 from fer_edge.model.bundle import ModelBundle, load_bundle
 from fer_edge.protocols import Classifier, FaceDetector, FaceLikelihood, FrameSource
+from fer_edge.settings.pipeline import EmotionSettings
 from fer_edge.settings.runtime import RuntimeSettings
-from fer_edge.stages.appearance import AppearanceTracker
+from fer_edge.stages.affect import AffectReader
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.crop import crop_face
 from fer_edge.stages.crop_quality import find_fault, measure
 from fer_edge.stages.detection.choice import make_detector
-from fer_edge.stages.detection.overlaps import suppress_overlaps
+from fer_edge.stages.emotion_groups import GroupedClassifier, grouped_labels
 from fer_edge.stages.events import EventBuilder
-from fer_edge.stages.motion import MotionDetector
-from fer_edge.stages.schedule import OWN_MOTION_SIDE, Scheduler
+from fer_edge.stages.presence import PresenceCounter
 from fer_edge.stages.smoothing import EmotionSmoother
-from fer_edge.stages.tracking import Tracker
 from fer_edge.stages.verification import FaceCheck, TrackVerifier
 from fer_edge.stages.zones import ZoneFinder
 from fer_edge.system.closing import Closing
@@ -44,8 +43,7 @@ from fer_edge.types import (
     Face,
     Frame,
     FrameResult,
-    Search,
-    Track,
+    Presence,
     TrackedEmotion,
 )
 
@@ -70,7 +68,7 @@ class Pipeline(Closing):
     def __init__(
         self,
         detector: FaceDetector | None,
-        classifier: Classifier,
+        classifier: Classifier | None,
         settings: RuntimeSettings | None = None,
         *,
         check: FaceLikelihood | None = None,
@@ -79,16 +77,21 @@ class Pipeline(Closing):
 
         Args:
             detector: Detects faces; None for the detector that ``settings.detector`` names.
-            classifier: Classifies crops.
+            classifier: Classifies crops; None to report faces without an emotion.
             settings: None for the defaults.
             check: Verifies that tracks are faces, unless ``settings.detector.verify`` is off; None for the network in
                 the package.
 
         Raises:
+            ConfigError: If the classifier lacks an emotion that the settings name.
             ModelError: If the detector's file is missing or refused.
         """
-        self.classifier = classifier
         self.settings = settings or RuntimeSettings()
+        emotion = self.settings.emotion
+        if classifier is not None and emotion.groups:
+            classifier = GroupedClassifier(classifier, emotion.groups)
+        self.classifier = classifier if emotion.enabled else None
+        self._affect = AffectReader(classifier.labels).read if classifier and emotion.valence_arousal else None
         self.budget_share = 1.0
         """Share of the search budget that live sources use, 0..1; reduced while the processor is hot."""
         self._given_detector = detector
@@ -108,6 +111,8 @@ class Pipeline(Closing):
     ) -> Self:
         """Create a pipeline with the detector of the settings and a variant of a bundle.
 
+        With ``emotion.enabled`` off, no bundle is read.
+
         Args:
             bundle: The path of a bundle (None: the one in the package), or an open bundle, which may be closed
                 afterwards.
@@ -120,6 +125,8 @@ class Pipeline(Closing):
             TypeError: If ``bundle`` is none of these.
         """
         settings = settings or RuntimeSettings()
+        if not settings.emotion.enabled:
+            return cls(None, None, settings)
         if not isinstance(bundle, ModelBundle):
             _check_type(
                 "Pipeline.from_bundle", bundle, str | os.PathLike | None, "the path of a bundle or a ModelBundle"
@@ -152,7 +159,8 @@ class Pipeline(Closing):
 
     def close(self) -> None:
         """Release the models. Idempotent."""
-        self.classifier.close()
+        if self.classifier is not None:
+            self.classifier.close()
         if self._load_check.cache_info().currsize:  # the default is not loaded if all sources were still images
             self._load_check().close()
 
@@ -166,6 +174,17 @@ class Pipeline(Closing):
         # If a single detection confirms a track, as in a still image, no later reading could correct a wrong one.
         verify = settings.detector.verify and settings.tracking.min_hits > 1
         return TrackVerifier(self._load_check()) if verify else None
+
+
+def reported_labels(labels: Sequence[str], settings: EmotionSettings) -> tuple[str, ...]:
+    """Return the names under which the emotions of a model with ``labels`` are reported: groups, and single emotions.
+
+    Raises:
+        ConfigError: If the settings name an emotion that the model does not have, or need one that it lacks.
+    """
+    if settings.valence_arousal:
+        AffectReader(labels)
+    return grouped_labels(labels, settings.groups)
 
 
 def _check_type(function: str, value: object, kind: Any, wanted: str) -> None:
@@ -200,16 +219,17 @@ class SourceRun(Closing):
         telemetry.interpreter = getattr(pipeline.classifier, "interpreter", None)
         self._pipeline, self._source, self._settings, self._live = pipeline, source, settings, live
         self._classifier = pipeline.classifier
-        self._detector = pipeline._detector_for(settings)
+        self._finder = FaceFinder(
+            pipeline._detector_for(settings), lambda: pipeline._verifier_for(settings), settings, telemetry
+        )
         self._clock, self._last_at, self._name = SteadyClock(), 0.0, name
         self._index = -1
-        self._tracker = Tracker(settings.tracking)
         self._smoother = EmotionSmoother(settings.emotion)
-        self._event_builder = EventBuilder(self._classifier.labels, settings.emotion)
-        self._scheduler = Scheduler(settings.detector, settings.schedule)
+        labels = () if self._classifier is None else self._classifier.labels
+        self._event_builder = EventBuilder(labels, settings.emotion, affect=pipeline._affect)
+        self._presence = PresenceCounter(tuple(settings.source.zones), settings.presence)
         self._zones = ZoneFinder(settings.source.zones)
         telemetry.zones = tuple(settings.source.zones)
-        self._reset_scene()
 
     def process(self, frame: Frame | npt.NDArray[np.uint8], at: float | None = None) -> FrameResult:
         """Process one frame in all stages.
@@ -227,36 +247,25 @@ class SourceRun(Closing):
             self._index += 1
             at = time.monotonic() if at is None else at
             frame = Frame(self._name or "frames", self._index, at, to_gray(frame), bgr=kept_colour(frame))
-        timed = self.telemetry.stage
         with StageTimer(self.telemetry, "frame", with_cpu=True):
             now = self._clock.advance(frame.captured_at)
-            if (frame.width, frame.height) != self._scheduler.frame_size:  # all positions are invalid
-                self._tracker.clear()
-            with timed("follow"):
-                known = self._follow(frame, now)
-            with timed("plan"):
-                searches = self._plan(frame, known, now)
-            faces = self._find_faces(frame, searches)
-            with timed("track"):
-                searched_ids = {search.track_id for search in searches if search.track_id is not None}
-                tracks = self._tracker.update(now, faces, searched_ids)
-            tracks = self._verify(frame, tracks, now)
-            with timed("track"):
-                self._appearance.update(frame.gray, tracks)
-                self._note_lost(known, tracks, now)
-            for track_id, face in self._smoother.due(tracks, now):
-                self._smoother.add(track_id, self._read(frame, face), now)
-            with timed("events"):
+            tracks = self._finder.find(frame, now, self._pipeline.budget_share if self._live else None)
+            if self._classifier is not None:
+                for track_id, face in self._smoother.due(tracks, now):
+                    self._smoother.add(track_id, self._read(frame, face, self._classifier), now)
+            with self.telemetry.stage("events"):
                 readings = self._smoother.readings(tracks)
                 zones = self._zones.update(tracks, frame.width, frame.height)
                 emotions, events = self._event_builder.update(frame.source, readings, now, zones)
-                emotions = self._in_sight(emotions, tracks, now)
+                in_sight = self._finder.in_sight(tracks, now)
+                emotions = tuple(emotion for emotion in emotions if emotion.track_id in in_sight)
+                presence, events = self._count_present(frame.source, emotions, events, now)
         if zones:
             self.telemetry.count_zones(self._zones.entered, emotions, self._clock.step_s)
         self._name, self._last_at = frame.source, frame.captured_at
         appeared = sum(event.kind is EventKind.APPEARED for event in events)
-        self.telemetry.count(frames=1, faces=len(faces), appeared=appeared, events=len(events))
-        return FrameResult(frame, emotions, events)
+        self.telemetry.count(frames=1, faces=self._finder.detected, appeared=appeared, events=len(events))
+        return FrameResult(frame, emotions, events, presence)
 
     def __iter__(self) -> Iterator[FrameResult]:
         """Iterate as ``results()`` does."""
@@ -322,9 +331,10 @@ class SourceRun(Closing):
         Args:
             at: When it ended, seconds of the source's clock; None for the time of its last frame.
         """
-        events = self._event_builder.finish(self._name, self._clock.advance(self._last_at if at is None else at))
-        self._tracker.clear()
-        self._reset_scene()
+        now = self._clock.advance(self._last_at if at is None else at)
+        left = self._event_builder.finish(self._name, now)
+        events = (*left, *self._event_builder.presence(self._name, self._presence.finish(), now))
+        self._finder.restart()
         self.telemetry.count(events=len(events))
         return events
 
@@ -337,66 +347,24 @@ class SourceRun(Closing):
         if self._source is not None:
             self._source.close()
 
-    def _follow(self, frame: Frame, now: float) -> tuple[Track, ...]:
-        """Predict the positions of the known faces, and correct them by template matching."""
-        tracks = self._tracker.predicted(now)
-        self._tracker.relocate(now, self._appearance.find(frame.gray, tracks))
-        return self._tracker.predicted(now)
+    def _count_present(
+        self, source: str, emotions: Sequence[TrackedEmotion], events: tuple[EmotionEvent, ...], now: float
+    ) -> tuple[Presence | None, tuple[EmotionEvent, ...]]:
+        """Return the number of faces with hysteresis, and ``events`` with the changes of that number."""
+        if not self._settings.presence.enabled:
+            return None, events
+        presence, changed = self._presence.update([emotion.zone for emotion in emotions], now)
+        return presence, (*events, *self._event_builder.presence(source, changed, now))
 
-    def _plan(self, frame: Frame, tracks: Sequence[Track], now: float) -> tuple[Search, ...]:
-        known = [track.box.grown(OWN_MOTION_SIDE) for track in tracks if track.confirmed]
-        motion = self._motion.update(frame.gray, now, known)
-        return self._scheduler.plan(motion, tracks, now, self._pipeline.budget_share if self._live else 1.0)
-
-    def _find_faces(self, frame: Frame, searches: Sequence[Search]) -> list[Face]:
-        found: list[Face] = []
-        for search in searches:
-            began = time.thread_time()
-            with self.telemetry.stage("detect_full" if search.track_id is None else "detect_region"):
-                found += self._detector.detect(frame.gray, search)
-            if self._live:
-                # With several OpenCV threads this thread measures only its own share; the others take at most as long.
-                self._scheduler.record(search, (time.thread_time() - began) * max(1, cv2.getNumThreads()))
-        return suppress_overlaps(found)
-
-    def _verify(self, frame: Frame, tracks: tuple[Track, ...], now: float) -> tuple[Track, ...]:
-        """Return ``tracks`` without those rejected as clutter; unproven ones are unconfirmed."""
-        if self._verifier is None or not tracks:
-            return tracks
-        with self.telemetry.stage("verify"):
-            verdict = self._verifier.judge(frame.gray, tracks, now)
-            return self._tracker.judge(now, verdict.doubted, verdict.rejected, verdict.sure)
-
-    def _note_lost(self, before: Sequence[Track], after: Sequence[Track], now: float) -> None:
-        """Mark the areas of ended tracks as changed, because changes in them were attributed to the tracked face."""
-        remaining = {track.track_id for track in after}
-        for track in before:
-            if track.confirmed and track.track_id not in remaining:
-                self._motion.mark(track.box.grown(self._settings.schedule.region_margin), now)
-
-    def _read(self, frame: Frame, face: Face) -> EmotionProbabilities | None:
+    def _read(self, frame: Frame, face: Face, classifier: Classifier) -> EmotionProbabilities | None:
         """Return the probabilities for ``face``; None if its crop is refused."""
         fault: CropFault | None = CropFault.CUT
         with self.telemetry.stage("crop"):
             if face.box.clipped(frame.width, frame.height).area > 0:  # a predicted box may be outside the frame
-                crop = crop_face(frame.gray, face, self._classifier.crop_spec)
+                crop = crop_face(frame.gray, face, classifier.crop_spec)
                 fault = find_fault(measure(crop), self._settings.quality)
         if fault is not None:
             self.telemetry.refuse(fault)
             return None
         with self.telemetry.stage("classify"):
-            return self._classifier.classify(crop)
-
-    def _in_sight(
-        self, emotions: Sequence[TrackedEmotion], tracks: Sequence[Track], now: float
-    ) -> tuple[TrackedEmotion, ...]:
-        """Return the tracks located within ``max_coast_s``: a track outlives the time for which its box is shown."""
-        oldest = now - self._settings.tracking.max_coast_s
-        recent = {track.track_id for track in tracks if not track.lost or track.last_located >= oldest}
-        return tuple(emotion for emotion in emotions if emotion.track_id in recent)
-
-    def _reset_scene(self) -> None:
-        self._appearance = AppearanceTracker()
-        self._verifier = self._pipeline._verifier_for(self._settings)
-        self._motion = MotionDetector(self._settings.schedule)
-        self._scheduler.restart()
+            return classifier.classify(crop)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from fer_edge.types import EmotionEvent, RuntimeStatus, TrackedEmotion
+from fer_edge.types import EmotionEvent, Presence, RuntimeStatus, TrackedEmotion
 
 _RECENT_EVENTS = 200
 
@@ -48,6 +48,7 @@ class SourceStatus:
         tracks: Current tracks; empty with ``privacy = "aggregate"``.
         runtime: Counts and times of its pipeline; None if they were not requested or do not exist yet.
         zones: Names of its zones.
+        presence: The number of faces with hysteresis; None unless ``presence.enabled`` is on.
     """
 
     name: str
@@ -62,10 +63,20 @@ class SourceStatus:
     tracks: tuple[TrackedEmotion, ...] = ()
     runtime: RuntimeStatus | None = None
     zones: tuple[str, ...] = ()
+    presence: Presence | None = None
+
+    @property
+    def faces(self) -> int:
+        """Number of faces in view, with hysteresis if that is enabled."""
+        if not self.delivers:
+            return 0
+        return len(self.tracks) if self.presence is None else self.presence.faces
 
     @property
     def zone_faces(self) -> dict[str, int]:
-        """Number of faces in each zone."""
+        """Number of faces in each zone, as ``faces``."""
+        if self.delivers and self.presence is not None:
+            return self.presence.zones
         inside = [track.zone for track in self.tracks] if self.delivers else []
         return {zone: inside.count(zone) for zone in self.zones}
 

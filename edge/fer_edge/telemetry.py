@@ -113,7 +113,7 @@ class Telemetry:
             for zone in entered:
                 self._entered[zone] += 1
             for track in tracks:
-                if track.zone is not None:
+                if track.zone is not None and track.emotion is not None:
                     self._emotion_s[track.zone][track.emotion] += seconds
 
     def refuse(self, fault: CropFault) -> None:

@@ -16,6 +16,7 @@ from fer_edge.settings.base import decode, to_table
 from fer_edge.settings.pipeline import (
     DetectorSettings,
     EmotionSettings,
+    PresenceSettings,
     QualitySettings,
     ScheduleSettings,
     TrackingSettings,
@@ -142,6 +143,13 @@ SECTIONS = {
         min_lead=st.floats(0, 1),
         min_dwell_s=st.floats(0, MAX_DURATION_S),
         heartbeat_s=st.floats(0, MAX_DURATION_S),
+        groups=st.sampled_from([{}, {"positive": ("happy", "surprise"), "not so": ("sad",)}]),
+    ),
+    "presence": st.builds(
+        PresenceSettings,
+        enabled=st.booleans(),
+        enter_after_s=st.floats(0, 3600),
+        leave_after_s=st.floats(0, 3600),
     ),
     "recovery": st.builds(
         RecoverySettings,

@@ -253,6 +253,7 @@ def test_every_kind_matches_the_schema(kind: EventKind) -> None:
         "happy" if kind in (EventKind.CHANGED, EventKind.LEFT) else None,
         0.5 if kind in (EventKind.APPEARED, EventKind.CHANGED) else None,
         counts=FaceCounts(60.0, 2, 1, {"happy": 3.0}) if kind is EventKind.COUNTS else None,
+        faces=2 if kind is EventKind.PRESENCE else None,
     )
     line = json.loads(json.dumps(event_to_json(event)))
     jsonschema.Draft202012Validator(_schema()).validate(line)

@@ -45,6 +45,7 @@ def broker(tmp_path: Path) -> Iterator[tuple[Broker, Listener]]:
 def test_home_assistant_discovery_is_published_again_after_its_birth_message(broker: tuple[Broker, Listener]) -> None:
     server, listener = broker
     board = StatusBoard()
+    board.set_model(ModelStatus("tiny", "1.0.0", "int8", ("happy", "sad")))
     watching(board)
     with open_sinks(settings_for(server.port), board, live=True):
         wait_for(lambda: listener.on(ANNOUNCED))

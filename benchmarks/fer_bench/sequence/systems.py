@@ -18,7 +18,7 @@ from fer_edge.stages.crop import crop_face
 from fer_edge.stages.detection.haar import load_cascade
 from fer_edge.stages.detection.yunet import MAX_FACE_PX, YuNetFaceDetector
 from fer_edge.telemetry import StageTimer, Telemetry
-from fer_edge.types import Box, EventKind, Face, Frame, Search, UInt8Array
+from fer_edge.types import UNCERTAIN, Box, EventKind, Face, Frame, Search, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class FerEdge:
         """The tracks that it shows."""
         result = self._run.process(frame)
         self.changed_events += sum(event.kind is EventKind.CHANGED for event in result.events)
-        return tuple(Told(track.box, track.emotion, track.track_id) for track in result.tracks)
+        return tuple(Told(track.box, track.emotion or UNCERTAIN, track.track_id) for track in result.tracks)
 
 
 class FullSearch:

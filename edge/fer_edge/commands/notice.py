@@ -86,8 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
         print_message(
             "no --settings: this notice describes the default settings, which store nothing; use the device's settings"
         )
-    with load_bundle(settings.model.bundle) as bundle:
-        labels = bundle.manifest.labels
+    labels: Sequence[str] = ()
+    if settings.emotion.enabled:
+        with load_bundle(settings.model.bundle) as bundle:
+            labels = bundle.manifest.labels
     notice = build_notice(
         settings, labels, arguments.lang, OperatorDetails(arguments.operator, arguments.contact, arguments.purpose)
     )
@@ -110,6 +112,8 @@ def build_notice(
         details: The operator's details.
     """
     texts = tomllib.loads((LANGUAGES / f"{code}.toml").read_text(encoding="utf-8"))
+    if not settings.emotion.enabled:
+        texts = _without_emotions(texts)
     known = texts["emotions"]
     names = [known.get(label, label) for label in labels]
     listed = f" {texts['and']} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
@@ -127,8 +131,15 @@ def build_notice(
     return Notice(
         code,
         texts["title"],
-        tuple((texts["headings"][name], tuple(paragraphs)) for name, paragraphs in sections.items()),
+        tuple((texts["headings"][name], tuple(paragraphs)) for name, paragraphs in sections.items() if paragraphs),
     )
+
+
+def _without_emotions(texts: dict[str, Any]) -> dict[str, Any]:
+    """Return the texts of a device that only counts faces: what is said about expressions does not apply to it."""
+    own = texts["without_emotions"]
+    replaced = {name: texts[name] | own[name] for name in ("what", "pictures", "kept")}
+    return texts | replaced | {"title": own["title"], "meaning": {}, "law": {}}
 
 
 def _pictures(settings: RuntimeSettings, texts: dict[str, str]) -> list[str]:
@@ -148,6 +159,8 @@ def _kept(settings: RuntimeSettings, texts: dict[str, str]) -> list[str]:
     output = settings.output
     aggregate = output.privacy == "aggregate"
     paragraphs = [texts["aggregate"].format(aggregate_s=f"{output.aggregate_s:g}") if aggregate else texts["events"]]
+    if settings.presence.enabled and not aggregate:
+        paragraphs.append(texts["presence"])
     places = _files(settings, texts)
     if settings.mqtt.host is not None:
         places.append(_sent(settings.mqtt.host, settings.mqtt.tls, texts))

@@ -15,13 +15,14 @@ from typing import Any
 from msgspec import UNSET, structs
 
 from fer_edge.commands.cli import EXIT_INTERRUPTED
+from fer_edge.daemon.pipelines import open_model
 from fer_edge.daemon.session import Outcome, Session
 from fer_edge.daemon.signals import StopRequest
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, SourceLostError
 from fer_edge.frames import Limits
 from fer_edge.images.files import IMAGE_SUFFIXES
-from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
-from fer_edge.model.trial import try_variant
+from fer_edge.model.bundle import DEFAULT_BUNDLE
+from fer_edge.pipeline import reported_labels
 from fer_edge.settings.base import to_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
@@ -155,8 +156,9 @@ def _accepted(arguments: argparse.Namespace, stop: threading.Event) -> RuntimeSe
     """
     settings = _load(arguments)
     _check(settings, arguments)
-    with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
-        try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, stop)
+    with open_model(settings, stop) as bundle:
+        if bundle is not None:
+            reported_labels(bundle.manifest.labels, settings.emotion)
     make_detector(settings.detector)
     return settings
 

@@ -16,7 +16,7 @@ _FORGET_S = 2.0
 
 
 class BoardRecorder:
-    """Puts size, rate and time of each source's frames on the board, and its tracks unless ``anonymous``."""
+    """Puts size, rate and time of each source's frames on the board; its tracks and presence unless ``anonymous``."""
 
     def __init__(self, board: StatusBoard, *, anonymous: bool) -> None:
         self._board, self._anonymous = board, anonymous
@@ -35,6 +35,7 @@ class BoardRecorder:
                 last_frame_at=rate.at,
                 fps=rate.per_s,
                 tracks=() if self._anonymous else result.tracks,
+                presence=None if self._anonymous else result.presence,
             )
         )
 

@@ -262,5 +262,6 @@ class MainLoop:
                 reason=reason,
                 lost=status.lost + (changed and state is SourceState.LOST),
                 tracks=status.tracks if state in (SourceState.WATCHING, SourceState.DARK) else (),
+                presence=status.presence if state in (SourceState.WATCHING, SourceState.DARK) else None,
             )
         )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from msgspec import structs
 
-from fer_edge.model.bundle import ModelBundle
+from fer_edge.model.bundle import ModelBundle, load_bundle
+from fer_edge.model.trial import try_variant
 from fer_edge.pipeline import Pipeline, SourceRun
 from fer_edge.protocols import FrameSource
 from fer_edge.settings.runtime import RuntimeSettings
@@ -16,11 +20,32 @@ from fer_edge.telemetry import Telemetry
 from fer_edge.types import RuntimeStatus
 
 
+@contextmanager
+def open_model(settings: RuntimeSettings, stop: threading.Event | None = None) -> Iterator[ModelBundle | None]:
+    """Return the bundle of ``settings``, whose variant was tried, as a context manager; None without a classifier.
+
+    ``stop`` ends the trial early, since the program then ends.
+
+    Raises:
+        InputError: If there is no bundle.
+        ModelError: If the bundle or its variant is refused.
+    """
+    if not settings.emotion.enabled:
+        yield None
+        return
+    with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
+        try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, stop)
+        yield bundle
+
+
 class Pipelines:
-    """Loads a pipeline for each source, since each runs in its own thread. Safe to call from any thread."""
+    """Loads a pipeline for each source, since each runs in its own thread. Safe to call from any thread.
+
+    ``bundle`` is None if faces are not classified.
+    """
 
     def __init__(
-        self, settings: RuntimeSettings, sources: Sequence[NamedSource], bundle: ModelBundle, board: StatusBoard
+        self, settings: RuntimeSettings, sources: Sequence[NamedSource], bundle: ModelBundle | None, board: StatusBoard
     ) -> None:
         self._bundle, self._board = bundle, board
         self._settings = {source.name: structs.replace(settings, source=source.settings) for source in sources}

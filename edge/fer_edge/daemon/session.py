@@ -12,13 +12,13 @@ from typing import TypeGuard
 from fer_edge.chip.budget import ChipMonitor
 from fer_edge.daemon.loop import DriverHungError, MainLoop, Patience, Plan
 from fer_edge.daemon.outputs import Outputs, open_outputs
-from fer_edge.daemon.pipelines import Pipelines
+from fer_edge.daemon.pipelines import Pipelines, open_model
 from fer_edge.daemon.signals import StopRequest
 from fer_edge.daemon.summary import ProgressRecorder, print_if_read, run_summary, status_line
 from fer_edge.errors import InputError, OutputError, SourceLostError
 from fer_edge.frames import Limits
-from fer_edge.model.bundle import ModelBundle, load_bundle
-from fer_edge.model.trial import try_variant
+from fer_edge.model.bundle import ModelBundle
+from fer_edge.pipeline import reported_labels
 from fer_edge.protocols import FrameRecorder
 from fer_edge.recording.trace import StatsWriter, combined_stats
 from fer_edge.settings.runtime import RuntimeSettings
@@ -81,17 +81,17 @@ class Session:
             openings = open_sources(self._sources, realtime=settings.source.realtime, stop=self._stop.asked)
             for opening in openings:
                 stack.callback(opening.close)
-            bundle = stack.enter_context(load_bundle(Path(settings.model.bundle) if settings.model.bundle else None))
-            try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, self._stop.asked)
+            bundle = stack.enter_context(open_model(settings, self._stop.asked))
             if self._stop.asked.is_set():
                 return Outcome(None, False, [])
-            self._open_window(stack, bundle.manifest.labels)
+            labels = () if bundle is None else reported_labels(bundle.manifest.labels, settings.emotion)
+            self._open_window(stack, labels)
             self._board = StatusBoard(settings.output.privacy, recording=settings.records_pictures)
             pipelines = Pipelines(settings, self._sources, bundle, self._board)
             openings, fps = self._await_sources(openings, pipelines)
             if not openings:
                 return self._none_left()
-            self._board.set_model(_model_status(bundle, settings.model.variant))
+            self._board.set_model(_model_status(bundle, settings.model.variant, labels))
             self._open_page(stack)
             stats = None
             if settings.output.stats is not None:
@@ -106,7 +106,7 @@ class Session:
                     settings,
                     self._board,
                     fps,
-                    bundle.manifest.labels,
+                    labels,
                     live=live,
                     also=self._recorders,
                     stop=self._stop.asked,
@@ -231,6 +231,7 @@ class Session:
         return self._several and lost
 
 
-def _model_status(bundle: ModelBundle, variant: str) -> ModelStatus:
-    manifest = bundle.manifest
-    return ModelStatus(manifest.name, manifest.version, variant, tuple(manifest.labels))
+def _model_status(bundle: ModelBundle | None, variant: str, labels: tuple[str, ...]) -> ModelStatus:
+    if bundle is None:
+        return ModelStatus()
+    return ModelStatus(bundle.manifest.name, bundle.manifest.version, variant, labels)

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import msgspec
 
@@ -87,14 +87,12 @@ class Watcher(Closing):
         self._events = _EventQueue()
         self._stop, self._ended = StopRequest(), threading.Event()
         self._failure: Exception | None = None
-        loaded = bundle if isinstance(bundle, ModelBundle) else load_bundle(bundle)
-        try:
-            pipelines = Pipelines(settings, named, loaded, StatusBoard())
+        with ExitStack() as stack:
+            if settings.emotion.enabled and not isinstance(bundle, ModelBundle):
+                bundle = stack.enter_context(load_bundle(bundle))
+            pipelines = Pipelines(settings, named, bundle if isinstance(bundle, ModelBundle) else None, StatusBoard())
             for each in named:
                 pipelines.load(each.name)
-        finally:
-            if loaded is not bundle:
-                loaded.close()
         openings = open_sources(named, realtime=settings.source.realtime, stop=self._stop.asked)
         sink = self._events if on_event is None else _Callback(on_event)
         plan = Plan(

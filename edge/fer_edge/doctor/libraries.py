@@ -16,6 +16,7 @@ _MIN_OPENCV = (4, 10)
 _INSTALL_OPENCV = "pip install 'opencv-python-headless>=4.10,<5'"
 _RUNS = 20
 _SEARCHES = 5
+_NO_MODEL = "not used: emotion.enabled is off"
 
 
 def check_opencv(context: Context) -> Finding:
@@ -76,6 +77,8 @@ def check_model(context: Context) -> Finding:
     from fer_edge.model.bundle import load_bundle
 
     model = context.settings.model
+    if not context.settings.emotion.enabled:
+        return ok(_NO_MODEL)
     try:
         with load_bundle(model.bundle) as bundle:
             variant = bundle.variant(model.variant)
@@ -91,11 +94,15 @@ def check_inference(context: Context) -> Finding:
     import numpy as np
 
     from fer_edge.model.bundle import load_bundle
+    from fer_edge.pipeline import reported_labels
     from fer_edge.stages.classification import EmotionClassifier
 
     model = context.settings.model
+    if not context.settings.emotion.enabled:
+        return ok(_NO_MODEL)
     try:
         with load_bundle(model.bundle) as bundle:
+            reported_labels(bundle.manifest.labels, context.settings.emotion)
             classifier = EmotionClassifier.from_settings(bundle, model)
     except FerEdgeError as error:
         if model.bundle is not None and _bundled_model_works(model):

@@ -45,9 +45,9 @@ class Annotator:
     def __init__(self, labels: Sequence[str]) -> None:
         self._colours = {label: _PALETTE[i % len(_PALETTE)] for i, label in enumerate(labels)}
 
-    def colour(self, emotion: str) -> Colour:
-        """Return the BGR colour of a label; grey if uncertain or unknown."""
-        return self._colours.get(emotion, _UNCERTAIN_COLOUR)
+    def colour(self, emotion: str | None) -> Colour:
+        """Return the BGR colour of a label; grey if uncertain, unknown or None."""
+        return self._colours.get(emotion or UNCERTAIN, _UNCERTAIN_COLOUR)
 
     def draw(self, result: FrameResult) -> UInt8Array:
         """Return the frame as uint8 BGR [H, W, 3], with box and label of each track."""
@@ -57,8 +57,9 @@ class Annotator:
         for track in result.tracks:
             colour = self.colour(track.emotion)
             draw_box(picture, track.box, colour)
-            state = track.emotion if track.emotion == UNCERTAIN else f"{track.emotion} {track.confidence:.0%}"
-            draw_label(picture, track.box, f"#{track.track_id} {state}", colour)
+            certain = track.emotion not in (None, UNCERTAIN)
+            words = (f"#{track.track_id}", track.emotion, f"{track.confidence:.0%}" if certain else None)
+            draw_label(picture, track.box, " ".join(filter(None, words)), colour)
         text = f"{result.frame.source}  {result.frame.captured_at:.2f} s"
         _write(picture, text, (round(8 * unit), picture.shape[0] - round(9 * unit)), 0.45 * unit, _PAPER, outline=True)
         return picture

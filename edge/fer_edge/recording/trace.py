@@ -70,6 +70,7 @@ def trace_entry(result: FrameResult) -> dict[str, Any]:
             "box": track.box.as_list(),
             "emotion": track.emotion,
             "confidence": round(track.confidence, 4),
+            **({} if track.valence is None else {"valence": track.valence, "arousal": track.arousal}),
         }
         for track in result.tracks
     ]

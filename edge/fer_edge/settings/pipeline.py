@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from fer_edge.settings.base import Settings, require
-from fer_edge.settings.values import MAX_IMAGE_SIDE_PX, BudgetShare, Duration, Hour, Share, Threads
+from fer_edge.settings.values import MAX_IMAGE_SIDE_PX, BudgetShare, Duration, Hour, Name, Share, Threads
 
 CASCADE_WINDOW = 24
 """Side in pixels of the Haar cascade's detection window, hence of the smallest face that it can detect."""
@@ -241,8 +241,35 @@ class QualitySettings(Settings, frozen=True):
 
 
 class EmotionSettings(Settings, frozen=True):
-    """``[emotion]``: smoothing of the probabilities, thresholds for a change of emotion, and heartbeats."""
+    """``[emotion]``: what is reported, smoothing, thresholds for a change of emotion, and heartbeats.
 
+    >>> EmotionSettings(groups={"positive": ("happy", "surprise")}).enabled
+    True
+    """
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Classify faces. If off, no model is loaded, and faces are reported without an emotion: a"
+            " sensor for presence, see `[presence]`."
+        ),
+    ] = True
+    groups: Annotated[
+        dict[Name, tuple[str, ...]],
+        Meta(
+            description="Groups of emotions to report instead of the emotions in them. The probabilities of a group are"
+            " added before smoothing. An emotion without a group is reported under its own name.",
+            examples=[{"positive": ["happy", "surprise"], "negative": ["angry", "disgust", "fear", "sad"]}],
+        ),
+    ] = field(default_factory=dict)
+    valence_arousal: Annotated[
+        bool,
+        Meta(
+            description="Also report valence (unpleasant to pleasant) and arousal (calm to excited) of each face, from"
+            " -1 to 1. They are not measured but derived: the mean of published values of the seven emotions, weighted"
+            " by their probabilities (Russell and Mehrabian 1977, doi:10.1016/0092-6566(77)90037-X)."
+        ),
+    ] = False
     smoothing_s: Annotated[
         Duration,
         Meta(
@@ -278,5 +305,32 @@ class EmotionSettings(Settings, frozen=True):
     heartbeat_s: Annotated[Duration, Meta(description="Seconds between heartbeat events; 0 disables them.")] = 0.0
 
     def _check(self) -> None:
-        """Check the order of the two thresholds. Raises ValueError."""
+        """Check the groups, what excludes each other, and the order of the two thresholds. Raises ValueError."""
         require(self.exit <= self.enter, "exit must be between 0 and enter")
+        require(self.enabled or not (self.groups or self.valence_arousal), "groups and valence_arousal need enabled")
+        require(not (self.groups and self.valence_arousal), "valence_arousal needs the single emotions: remove groups")
+        group_of: dict[str, str] = {}
+        for name, emotions in self.groups.items():
+            require(len(emotions) > 0, f"groups.{name} is empty: name at least one emotion")
+            for emotion in emotions:
+                require(emotions.count(emotion) == 1, f"groups.{name} names {emotion} twice")
+                other = group_of.setdefault(emotion, name)
+                require(other == name, f"groups.{name}: {emotion} is in groups.{other} already")
+
+
+class PresenceSettings(Settings, frozen=True):
+    """``[presence]``: events for the number of faces in view, with hysteresis in time."""
+
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Emit a `presence` event when the number of faces changes, of the source and of each zone. The"
+            " states of MQTT and the status page then show this number."
+        ),
+    ] = False
+    enter_after_s: Annotated[
+        Hour, Meta(description="Seconds for which more faces must be in view before the number rises.")
+    ] = 0.5
+    leave_after_s: Annotated[
+        Hour, Meta(description="Seconds for which fewer faces must be in view before the number falls.")
+    ] = 5.0

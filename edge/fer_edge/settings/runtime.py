@@ -15,6 +15,7 @@ from fer_edge.settings.base import Settings, decode, to_table
 from fer_edge.settings.pipeline import (
     DetectorSettings,
     EmotionSettings,
+    PresenceSettings,
     QualitySettings,
     ScheduleSettings,
     TrackingSettings,
@@ -27,9 +28,9 @@ from fer_edge.settings.service import (
     WebhookSettings,
     WebSettings,
 )
-from fer_edge.settings.source import CameraSettings, Name, SourceSettings, split_name
+from fer_edge.settings.source import CameraSettings, SourceSettings, split_name
 from fer_edge.settings.toml_files import read_toml
-from fer_edge.settings.values import Threads
+from fer_edge.settings.values import Name, Threads
 
 ENVIRONMENT_PREFIX = "FER_EDGE_"
 
@@ -110,6 +111,7 @@ class RuntimeSettings(Settings, frozen=True):
     tracking: TrackingSettings = TrackingSettings()
     quality: QualitySettings = QualitySettings()
     emotion: EmotionSettings = EmotionSettings()
+    presence: PresenceSettings = PresenceSettings()
     recovery: RecoverySettings = RecoverySettings()
     mqtt: MqttSettings = MqttSettings()
     webhook: WebhookSettings = WebhookSettings()

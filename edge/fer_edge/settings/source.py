@@ -9,23 +9,13 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
 from fer_edge.settings.base import Settings, require
-from fer_edge.settings.values import MAX_IMAGE_SIDE_PX, ImageSide, PixelFormatName, Rate
+from fer_edge.settings.values import MAX_IMAGE_SIDE_PX, NAME_PATTERN, ImageSide, Name, PixelFormatName, Rate
 
 MAX_ZONES = 64
 """Zones of one source."""
 MIN_MAX_PIXELS = 16 * 16
 """Smallest value of ``max_pixels``: the smallest frame that can be requested."""
 _NEAREST = "to request from a camera, which may choose the nearest it supports. Ignored for files."
-
-
-_NAME = r"[^\W_][\w .-]{0,63}"
-Name = Annotated[
-    str,
-    Meta(
-        pattern=rf"^{_NAME}$(?!\n)",
-        extra={"allowed": "1 to 64 letters, digits, blanks, dots and hyphens, a letter or digit first"},
-    ),
-]
 
 
 class SourceSettings(Settings, frozen=True):
@@ -256,7 +246,7 @@ def split_name(text: str) -> tuple[str | None, str]:
     (('door', 'rtsp://nvr.lan/cam1?channel=1'), (None, 'rtsp://nvr.lan/cam1?channel=1'))
     """
     name, equals, uri = text.partition("=")
-    if not equals or re.fullmatch(_NAME, name) is None or _is_a_file(text):
+    if not equals or re.fullmatch(NAME_PATTERN, name) is None or _is_a_file(text):
         return None, text
     return name, uri
 

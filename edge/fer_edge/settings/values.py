@@ -28,6 +28,16 @@ Duration = Annotated[float, Meta(ge=0, le=MAX_DURATION_S)]
 """A duration in seconds of up to a week."""
 QueueSize = Annotated[int, Meta(ge=1, le=1_000_000)]
 
+NAME_PATTERN = r"[^\W_][\w .-]{0,63}"
+Name = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{NAME_PATTERN}$(?!\n)",
+        extra={"allowed": "1 to 64 letters, digits, blanks, dots and hyphens, a letter or digit first"},
+    ),
+]
+"""A name that a user gives to a camera, a zone or a group."""
+
 PixelFormatName = Literal[
     "auto", "MJPG", "JPEG", "YUYV", "YVYU", "UYVY", "VYUY", "NV12", "NV21", "NV16", "YU12", "YV12", "422P",
     "GREY", "Y10", "Y12", "Y16", "RGB3", "BGR3",

@@ -21,7 +21,7 @@ class _Interval:
 
     def __init__(self, start: float) -> None:
         self.start = self._counted_to = start
-        self._shown: dict[int, str] = {}
+        self._shown: dict[int, str | None] = {}
         self._appeared = self._max_at_once = 0
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._zones: dict[int, str | None] = {}
@@ -38,7 +38,7 @@ class _Interval:
         elif event.kind is EventKind.LEFT:
             self._shown.pop(track, None)
             self._zones.pop(track, None)
-        elif event.emotion is not None:
+        else:
             self._appeared += track not in self._shown
             self._shown[track] = event.emotion
             self._max_at_once = max(self._max_at_once, len(self._shown))
@@ -64,7 +64,7 @@ class _Interval:
 
     def _count_to(self, now: float) -> None:
         if now > self._counted_to:
-            for emotion in self._shown.values():
+            for emotion in filter(None, self._shown.values()):
                 self._seconds[emotion] += now - self._counted_to
             self._counted_to = now
 

@@ -64,6 +64,8 @@ def event_line(event: EmotionEvent, *, local_time: bool = False) -> str:
         parts.append(f"was {event.previous}")
     if event.confidence is not None and event.emotion != UNCERTAIN:
         parts.append(f"{event.confidence:.0%}")
+    if event.faces is not None:
+        parts.append("1 face" if event.faces == 1 else f"{event.faces} faces")
     if event.zone is not None:
         parts.append(f"in {event.zone}")
     if event.counts is not None:

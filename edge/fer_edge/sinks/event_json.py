@@ -20,6 +20,7 @@ _to_python = methodcaller("item")
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0)]
+Affect = Annotated[float, Meta(ge=-1, le=1)]
 
 
 class CountsJson(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +47,13 @@ class EventJson(msgspec.Struct, frozen=True):
     track: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="Number of the face; not used again in the same run.")
     ]
-    emotion: Annotated[Text | None, Meta(description='A label of the model, or "uncertain".')]
+    emotion: Annotated[
+        Text | None,
+        Meta(
+            description='A label of the model or a group of them, or "uncertain"; null if faces are not classified'
+            " (emotion.enabled is off)."
+        ),
+    ]
     previous: Annotated[Text | None, Meta(description="The emotion before.")]
     confidence: Annotated[
         Annotated[float, Meta(ge=0, le=1)] | None,
@@ -67,8 +74,20 @@ class EventJson(msgspec.Struct, frozen=True):
         float, Meta(description="Seconds of the source's clock: monotonic for a camera, media time for a file.")
     ]
     zone: Annotated[
-        Text | UnsetType, Meta(description="Zone that the face is in, or was when it left; absent outside all zones.")
+        Text | UnsetType,
+        Meta(
+            description="Zone that the face is in, or was when it left; absent outside all zones. For the kind"
+            " presence: the zone whose number changed; absent for the whole frame."
+        ),
     ] = UNSET
+    faces: Annotated[
+        Count | UnsetType, Meta(description="Number of faces in view, with hysteresis; for the kind presence only.")
+    ] = UNSET
+    valence: Annotated[
+        Affect | UnsetType,
+        Meta(description="Unpleasant to pleasant, derived from the probabilities; absent unless that is enabled."),
+    ] = UNSET
+    arousal: Annotated[Affect | UnsetType, Meta(description="Calm to excited, as valence.")] = UNSET
     reason: Annotated[Text | UnsetType, Meta(description="Why a source was lost; otherwise absent.")] = UNSET
     counts: CountsJson | UnsetType = UNSET
     clock_synced: Annotated[
@@ -76,11 +95,11 @@ class EventJson(msgspec.Struct, frozen=True):
     ] = UNSET
 
 
-_TYPES: dict[tuple[str, ...], dict[str, str]] = {
-    ("appeared", "changed"): {"track": "integer", "emotion": "string", "confidence": "number"},
-    ("changed",): {"previous": "string"},
-    ("left",): {"track": "integer", "emotion": "null", "previous": "string"},
-    ("source_lost", "source_back"): {"track": "null", "emotion": "null"},
+_TYPES: dict[tuple[str, ...], dict[str, str | list[str]]] = {
+    ("appeared",): {"track": "integer", "emotion": ["string", "null"], "confidence": ["number", "null"]},
+    ("changed",): {"track": "integer", "emotion": "string", "confidence": "number", "previous": "string"},
+    ("left",): {"track": "integer", "emotion": "null", "previous": ["string", "null"]},
+    ("source_lost", "source_back", "presence"): {"track": "null", "emotion": "null"},
     ("counts",): {"track": "null", "emotion": "null", "previous": "null", "confidence": "null"},
 }
 """JSON types that the fields of an event have, by kind."""
@@ -97,6 +116,8 @@ def event_schema() -> dict[str, Any]:
     ]
     rules[-1]["then"]["required"] = ["counts"]
     rules[-1]["else"] = {"properties": {"counts": False}}
+    presence = {"properties": {"kind": {"const": "presence"}}}
+    rules.append({"if": presence, "then": {"required": ["faces"]}, "else": {"properties": {"faces": False}}})
     schema = Annotated[EventJson, Meta(title="FER-Edge event", extra_json_schema={"allOf": rules})]
     described = with_clean_descriptions(msgspec.json.schema(schema))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
@@ -171,6 +192,9 @@ def _to_struct(event: EmotionEvent) -> EventJson:
         at=time_text(event.at),
         mono=round(event.mono, 3),
         zone=UNSET if event.zone is None else event.zone,
+        faces=UNSET if event.faces is None else event.faces,
+        valence=UNSET if event.valence is None else event.valence,
+        arousal=UNSET if event.arousal is None else event.arousal,
         reason=UNSET if event.reason is None else event.reason,
         counts=UNSET if event.counts is None else _counts(event.counts),
         clock_synced=UNSET if synced is None else synced,

@@ -81,15 +81,24 @@ class Hysteresis:
 
 
 class EventBuilder:
-    """Make the events of one source's tracks."""
+    """Make the events of one source's tracks.
+
+    Args:
+        labels: The label of each probability; empty if faces are not classified.
+        settings: None for the defaults.
+        wall_clock: Returns seconds since the epoch.
+        affect: Returns valence and arousal; None if they are not reported.
+    """
 
     def __init__(
         self,
         labels: Sequence[str],
         settings: EmotionSettings | None = None,
         wall_clock: Callable[[], float] = time.time,
+        affect: Callable[[EmotionProbabilities], tuple[float, float]] | None = None,
     ) -> None:
         self._labels = tuple(labels)
+        self._affect = affect
         self._settings = settings or EmotionSettings()
         self._wall_clock = wall_clock
         self._reported: dict[int, _Reported] = {}
@@ -121,6 +130,13 @@ class EventBuilder:
         events += self._heartbeats(source, emotions, now)
         return emotions, tuple(events)
 
+    def presence(self, source: str, changed: Sequence[tuple[str | None, int]], now: float) -> tuple[EmotionEvent, ...]:
+        """Return an event for each changed number of faces, given with its zone; None for the whole frame."""
+        at = self._wall_clock()
+        return tuple(
+            EmotionEvent(EventKind.PRESENCE, source, at, now, zone=zone, faces=faces) for zone, faces in changed
+        )
+
     def finish(self, source: str, now: float) -> tuple[EmotionEvent, ...]:
         """Return ``left`` for all remaining tracks, because the source has ended."""
         return tuple(self._left(source, set(), now))
@@ -130,18 +146,29 @@ class EventBuilder:
         before = self._reported.get(track.track_id)
         state = before.state if before else Hysteresis(self._settings)
         label = state.update(reading.probabilities, now) if track.followed else state.hide(now)
-        emotion = UNCERTAIN if label is None else self._labels[label]
+        emotion = self._name(label)
         previous = before.last.emotion if before else None
         confidence = _confidence(reading.probabilities, label)
         if before and label is not None and reading.probabilities is None:
             confidence = before.last.confidence  # the emotion is kept, and so is its confidence
         since = before.last.since if before and emotion == previous else now
-        current = TrackedEmotion(source, track.track_id, track.box, emotion, confidence, since, zone)
+        valence, arousal = self._affect_of(reading.probabilities)
+        current = TrackedEmotion(source, track.track_id, track.box, emotion, confidence, since, zone, valence, arousal)
         self._reported[track.track_id] = _Reported(state, current)
-        if emotion == previous:
+        if before and emotion == previous:
             return []
         kind = EventKind.CHANGED if before else EventKind.APPEARED
         return [self._event(kind, source, now, current, emotion, previous)]
+
+    def _name(self, label: int | None) -> str | None:
+        if not self._labels:
+            return None
+        return UNCERTAIN if label is None else self._labels[label]
+
+    def _affect_of(self, probabilities: EmotionProbabilities | None) -> tuple[float | None, float | None]:
+        if self._affect is None or probabilities is None:
+            return None, None
+        return self._affect(probabilities)
 
     def _left(self, source: str, remaining: set[int], now: float) -> list[EmotionEvent]:
         gone = [self._reported.pop(track_id).last for track_id in [*self._reported] if track_id not in remaining]
@@ -172,8 +199,20 @@ class EventBuilder:
         at = self._wall_clock()
         if track is None:
             return EmotionEvent(kind, source, at, now)
-        confidence = None if emotion is None else track.confidence
-        return EmotionEvent(kind, source, at, now, track.track_id, emotion, previous, confidence, zone=track.zone)
+        left = kind is EventKind.LEFT
+        return EmotionEvent(
+            kind,
+            source,
+            at,
+            now,
+            track.track_id,
+            emotion,
+            previous,
+            None if emotion is None else track.confidence,
+            zone=track.zone,
+            valence=None if left else track.valence,
+            arousal=None if left else track.arousal,
+        )
 
 
 class _Reported(NamedTuple):

@@ -3,4 +3,4 @@
 A constant: to read it from the installed metadata would load the email package, 4 MiB of memory.
 """
 
-VERSION = "0.1.0"
+__version__ = "0.1.0"

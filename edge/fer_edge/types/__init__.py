@@ -7,7 +7,15 @@ declared ``eq=False``, because the generated ``__eq__`` and ``__hash__`` would r
 from __future__ import annotations
 
 from fer_edge.types.arrays import Float32Array, Float64Array, UInt8Array, check_gray, describe_type
-from fer_edge.types.events import UNCERTAIN, EmotionEvent, EventKind, FaceCounts, FrameResult, TrackedEmotion
+from fer_edge.types.events import (
+    UNCERTAIN,
+    EmotionEvent,
+    EventKind,
+    FaceCounts,
+    FrameResult,
+    Presence,
+    TrackedEmotion,
+)
 from fer_edge.types.faces import (
     HAAR_MARGIN,
     CropFault,
@@ -40,6 +48,7 @@ __all__ = [
     "Frame",
     "FrameResult",
     "InterpreterInfo",
+    "Presence",
     "RuntimeStatus",
     "SceneMotion",
     "Search",

@@ -20,11 +20,14 @@ class TrackedEmotion:
         source: Name of the source.
         track_id: Number of the track; unique within its source.
         box: Where the face is, in pixels of the frame.
-        emotion: A label of the model, or ``UNCERTAIN``.
+        emotion: A label of the model, a group of them, or ``UNCERTAIN``; None if faces are not classified.
         confidence: Smoothed probability of ``emotion``, or of the most probable label while uncertain, 0..1. It is 0
             while no crop of the face can be classified.
         since: When ``emotion`` took this value, seconds of the source's clock.
         zone: Name of the zone that the face is in (``source.zones``); None outside all zones.
+        valence: Derived from the probabilities, -1..1; None unless ``emotion.valence_arousal`` is on, and while no crop
+            can be classified.
+        arousal: As ``valence``.
 
     >>> face = TrackedEmotion("door", 1, Box(177, 66, 95, 95), "happy", confidence=0.83, since=3.2)
     >>> f"{face.emotion} {face.confidence:.0%}"
@@ -34,10 +37,20 @@ class TrackedEmotion:
     source: str
     track_id: int
     box: Box
-    emotion: str
+    emotion: str | None
     confidence: float
     since: float
     zone: str | None = None
+    valence: float | None = None
+    arousal: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """The number of faces in view, and in each zone, with hysteresis (``[presence]``)."""
+
+    faces: int
+    zones: dict[str, int]
 
 
 class EventKind(StrEnum):
@@ -54,6 +67,7 @@ class EventKind(StrEnum):
     SOURCE_LOST = "source_lost"
     SOURCE_BACK = "source_back"
     COUNTS = "counts"
+    PRESENCE = "presence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,11 @@ class EmotionEvent:
         confidence: Smoothed probability of ``emotion``, 0..1.
         reason: Why the source was lost; for ``source_lost`` only.
         counts: Totals; for ``counts`` only.
-        zone: Name of the zone that the face is in, or was when it left; None if it is in none.
+        zone: Name of the zone that the face is in, or was when it left; None if it is in none. For ``presence``: the
+            zone whose number changed; None for the whole frame.
+        faces: Number of faces in view; for ``presence`` only.
+        valence: As in ``TrackedEmotion``.
+        arousal: As in ``TrackedEmotion``.
 
     >>> event = EmotionEvent(EventKind.CHANGED, "door", at=1.7e9, mono=3.2, track_id=1, emotion="happy")
     >>> event.kind, event.emotion
@@ -108,11 +126,16 @@ class EmotionEvent:
     reason: str | None = None
     counts: FaceCounts | None = None
     zone: str | None = None
+    faces: int | None = None
+    valence: float | None = None
+    arousal: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
     """The result of one frame: the confirmed tracks in view, and the events that the frame caused.
+
+    ``presence`` is None unless ``presence.enabled`` is on.
 
     >>> import numpy as np
     >>> frame = Frame("door", 0, 0.0, np.zeros((480, 640), np.uint8))
@@ -123,3 +146,4 @@ class FrameResult:
     frame: Frame
     tracks: tuple[TrackedEmotion, ...]
     events: tuple[EmotionEvent, ...]
+    presence: Presence | None = None

@@ -13,6 +13,8 @@ SPAN_S = 3600.0
 """Length of the history, seconds."""
 _MAX_GAP_S = 10.0
 """A frame counts for at most this long: after a longer gap the source was lost or the program was suspended."""
+FACE = "face"
+"""Name of the time of faces that are not classified."""
 _MAX_EMOTIONS = 64
 """Bounds the memory if callers pass arbitrary names; a bundle has about seven labels."""
 
@@ -61,7 +63,7 @@ class History:
         """
         if not math.isfinite(now):
             return
-        emotions = tuple(track.emotion for track in tracks)
+        emotions = tuple(track.emotion or FACE for track in tracks)
         with self._lock:
             before = self._last.get(source)
             self._last[source] = now, emotions

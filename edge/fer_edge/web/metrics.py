@@ -13,7 +13,7 @@ from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metr
 from prometheus_client.registry import Collector
 
 from fer_edge.status import DaemonStatus, SourceStatus
-from fer_edge.system.version import VERSION
+from fer_edge.system.version import __version__
 from fer_edge.types import LATENCY_LIMITS_S, ZoneTotals
 from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 
@@ -33,7 +33,7 @@ _OF_SOURCE: _Kinds = {
     "fer_edge_source_last_frame_age_seconds": (Gauge, "Time since the newest frame was processed."),
     "fer_edge_source_lost": (Counter, "How often the source was lost."),
     "fer_edge_source_reconnect_attempts": (Counter, "Attempts to reopen the source."),
-    "fer_edge_source_faces_in_sight": (Gauge, "Faces currently tracked."),
+    "fer_edge_source_faces_in_sight": (Gauge, "Faces in view, with hysteresis if presence.enabled is on."),
     "fer_edge_frames": (Counter, "Frames processed."),
     "fer_edge_frames_dropped": (
         Counter,
@@ -99,7 +99,7 @@ def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Met
         "fer_edge_build",
         "Version of the program and of the model.",
         {
-            "version": VERSION,
+            "version": __version__,
             "bundle": model.name,
             "bundle_version": model.version,
             "variant": model.variant,
@@ -152,7 +152,7 @@ def _source_values(source: SourceStatus, now: float, stale_after_s: float) -> di
         "fer_edge_source_frames_per_second": source.fps if found.delivers else 0.0,
         "fer_edge_source_lost": source.lost,
         "fer_edge_source_reconnect_attempts": source.attempts,
-        "fer_edge_source_faces_in_sight": len(source.tracks) if found.delivers else 0,
+        "fer_edge_source_faces_in_sight": source.faces if found.delivers else 0,
     }
     if newest is not None:
         values["fer_edge_source_last_frame_age_seconds"] = max(0.0, now - newest)

@@ -11,7 +11,7 @@ from typing import Any
 from fer_edge.settings.redaction import redacted
 from fer_edge.sinks.event_json import time_text
 from fer_edge.status import DaemonStatus, SourceStatus
-from fer_edge.system.version import VERSION
+from fer_edge.system.version import __version__
 from fer_edge.types import EmotionEvent, RuntimeStatus, StageLatency, ZoneTotals
 from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
 from fer_edge.web.history import Interval
@@ -30,7 +30,7 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
     return {
         "v": 1,
         "host": socket.gethostname(),
-        "version": VERSION,
+        "version": __version__,
         "uptime_s": round(status.uptime_s, 1),
         "ready": status.ready,
         "healthy": checked.healthy,
@@ -82,6 +82,8 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
             "emotion": track.emotion,
             "confidence": round(track.confidence, 3),
             "zone": track.zone,
+            "valence": track.valence,
+            "arousal": track.arousal,
         }
         for track in (source.tracks if watching else ())
     ]
@@ -97,6 +99,7 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
         "last_frame_age_s": None if newest is None else round(max(0.0, status.mono - newest), 2),
         "fps": round(source.fps, 2) if watching else 0.0,
         "faces": None if anonymous else faces,
+        "present": None if anonymous or source.presence is None else source.faces,
         "zones": None if anonymous else _zones(source, runtime),
         "frames": runtime.frames,
         "dropped": runtime.dropped,
@@ -133,5 +136,7 @@ def _event(event: EmotionEvent) -> dict[str, Any]:
         "confidence": None if event.confidence is None else round(event.confidence, 3),
         "reason": redacted(event.reason) if event.reason else None,
         "counts": event.counts,
+        "zone": event.zone,
+        "faces": event.faces,
         "at": time_text(event.at),
     }

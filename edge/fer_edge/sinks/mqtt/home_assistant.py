@@ -13,7 +13,7 @@ from typing import Any
 
 from fer_edge.sinks.mqtt.topics import PAUSE, WATCH, Topics
 from fer_edge.status import ModelStatus
-from fer_edge.system.version import VERSION
+from fer_edge.system.version import __version__
 from fer_edge.types import UNCERTAIN, EventKind
 
 BIRTH = b"online"
@@ -61,7 +61,7 @@ class Announcement:
             "name": topics.device,
             "manufacturer": "FER-Edge",
             "model": f"{model.name} {model.version} {model.variant}".strip() or "FER-Edge",
-            "sw_version": VERSION,
+            "sw_version": __version__,
             **({"suggested_area": self.area} if self.area else {}),
             **({"configuration_url": self.page} if self.page else {}),
         }
@@ -79,7 +79,7 @@ class Announcement:
             "device": device,
             "origin": {
                 "name": "FER-Edge",
-                "sw_version": VERSION,
+                "sw_version": __version__,
             },
             "availability": [{"topic": topics.of("availability")}],
             "qos": 1,
@@ -180,7 +180,7 @@ def _faces(topics: Topics, source: str, model: ModelStatus, zones: Sequence[str]
     values = {"event_type": "kind", "face": "track", "emotion": "emotion", "previous": "previous"}
     described = ", ".join(f"'{name}': value_json.{key}" for name, key in values.items())
     event = f"{{% if value_json.kind in {kinds} %}}{{{{ {{{described}}} | tojson }}}}{{% endif %}}"
-    return {
+    emotion = {
         "emotion": _entity(
             "sensor",
             "emotion",
@@ -194,6 +194,9 @@ def _faces(topics: Topics, source: str, model: ModelStatus, zones: Sequence[str]
         "confidence": _entity(
             "sensor", "confidence", state, percent, unit_of_measurement="%", icon="mdi:percent", **seen, **_MEASUREMENT
         ),
+    }
+    return {
+        **(emotion if model.labels else {}),  # none if faces are not classified
         "faces": _entity(
             "sensor", "faces", state, "value_json.faces", icon="mdi:account-group", **seen, **_MEASUREMENT
         ),

@@ -65,7 +65,7 @@ class Topics:
         if self.aggregate:
             return state
         largest = max(source.tracks if watching else (), key=lambda track: track.box.area, default=None)
-        state["faces"] = len(source.tracks) if watching else 0
+        state["faces"] = source.faces
         state["emotion"] = None if largest is None else largest.emotion
         certain = largest is not None and largest.emotion != UNCERTAIN
         state["confidence"] = self._stepped(largest.confidence) if largest is not None and certain else None

@@ -120,10 +120,10 @@ function updateFaces(parent, source) {
     bar.setAttribute("aria-hidden", "true");
     return make("li", "", make("span", "id", `#${face.track}`), make("span", "name"), bar, make("span", "share"));
   }, (item, face) => {
-    setText(item.children[1], capital(face.emotion));
+    setText(item.children[1], capital(face.emotion || "face"));
     item.children[2].className = `bar ${colour(face.emotion)}`;
     item.children[2].firstChild.style.width = `${face.confidence * 100}%`;
-    setText(item.children[3], percent(face.confidence));
+    setText(item.children[3], face.emotion === null ? "" : percent(face.confidence));
   });
 }
 
@@ -207,10 +207,11 @@ function eventText(event) {
   const who = event.track === null ? "" : `Face #${event.track}`;
   const sure = event.confidence === null ? "" : `, ${percent(event.confidence)}`;
   switch (event.kind) {
-    case "appeared": return [`${who} appeared: ${event.emotion}${sure}`, ""];
+    case "appeared": return [event.emotion === null ? `${who} appeared` : `${who} appeared: ${event.emotion}${sure}`, ""];
     case "changed": return [`${who} ${event.previous} → ${event.emotion}${sure}`, ""];
     case "left": return [`${who} left`, ""];
-    case "heartbeat": return [`${who || "Heartbeat"}: still ${event.emotion}${sure}`, ""];
+    case "heartbeat": return [`${who || "Heartbeat"}: still ${event.emotion || "there"}${sure}`, ""];
+    case "presence": return [`${count(event.faces)} ${event.faces === 1 ? "face" : "faces"}${event.zone ? ` in ${event.zone}` : ""}`, ""];
     case "source_lost": return [`Camera lost${event.reason ? `: ${event.reason}` : ""}`, "out"];
     case "counts": return [countsText(event.counts), ""];
     case "source_back": return ["Camera delivers frames again", "back"];
