@@ -7,6 +7,7 @@ LOCKS_VENV := .venv-locks
 FER_VENV := .venv-fer
 HA_VENV := .venv-home-assistant
 AUDIT_VENV := .venv-audit
+MCU_VENV := .venv-mcu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -51,7 +52,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -69,6 +70,8 @@ help:
 	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
 	@echo "make test-systemd  the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)"
 	@echo "make test-v4l2  V4L2 and USB cameras, and the service with them, in a virtual machine (tests/v4l2_vm/README.md)"
+	@echo "make test-mcu TFLM=PATH  exported models on an emulated Cortex-M3, against LiteRT's reference kernels"
+	@echo "make bench-mcu  accuracy of the released models on TensorFlow Lite Micro, beside XNNPACK"
 	@echo "make test-bare  \`make test\` in a chroot with make, python3-venv and nothing else, as root (ARGS='tests/flash -n 1')"
 	@echo "make test-image  composed card images boot, install and watch, in containers, as root (tests/image_boot/README.md)"
 	@echo "make boot-test  a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')"
@@ -123,6 +126,13 @@ test-picamera2: $(VENV)/.dev
 
 test-systemd: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m systemd --suite $(SUITE) $(ARGS)
+
+# TFLM: a source tree of TensorFlow Lite Micro, as its create_tflm_tree.py writes it. ARGS='--data PATH' for real faces.
+test-mcu: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m mcu --tflm $(or $(TFLM),TFLM) $(ARGS)
+
+bench-mcu: $(VENV)/.dev $(MCU_VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m mcu.accuracy --python $(MCU_VENV)/bin/python $(ARGS)
 
 # It skips, and says why, where QEMU is not installed. ARGS='-k usb --out FOLDER': one scenario, its files kept.
 test-v4l2: $(VENV)/.dev
@@ -225,7 +235,7 @@ clean:
 	find . \( -path ./$(VENV) -o -path ./$(BACKENDS_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) -o -path ./$(HA_VENV) -o -path ./$(LOCKS_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(HA_VENV) $(AUDIT_VENV) $(LOCKS_VENV)
+	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(HA_VENV) $(AUDIT_VENV) $(LOCKS_VENV) $(MCU_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
 $(VENV)/.python:
@@ -276,6 +286,11 @@ $(LEGACY_VENV)/.installed: locks/pi-bookworm-legacy.txt
 $(AUDIT_VENV)/.installed: $(VENV)/.python
 	$(PYTHON) -m venv --clear $(AUDIT_VENV)
 	$(AUDIT_VENV)/bin/python -m pip --disable-pip-version-check --quiet install pip-audit==2.10.1
+	touch $@
+
+$(MCU_VENV)/.installed: $(VENV)/.python
+	$(PYTHON) -m venv --clear $(MCU_VENV)
+	$(MCU_VENV)/bin/python -m pip --disable-pip-version-check --quiet install tflite-micro numpy
 	touch $@
 
 $(HA_VENV)/.installed:

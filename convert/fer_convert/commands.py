@@ -224,3 +224,48 @@ LAYERS = Command(
     _configure_layers,
     deferred("fer_convert.layers_command:run"),
 )
+
+
+def _configure_export(parser: argparse.ArgumentParser) -> None:
+    add_subcommands(
+        parser,
+        {
+            "mcu": Command(
+                "C++ sources for TensorFlow Lite Micro, with golden inputs and outputs",
+                _configure_mcu,
+                deferred("fer_convert.mcu.command:run"),
+            )
+        },
+    )
+
+
+def _configure_mcu(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="model bundle, a folder or zip")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the sources to make")
+    parser.add_argument("--variant", default="int8", metavar="NAME", help="variant of the bundle (default: int8)")
+    parser.add_argument(
+        "--max-arena", type=_bytes, metavar="SIZE", help="RAM of the part for the tensor arena, such as 64k; exit 4 if"
+        " the model needs more",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-flash", type=_bytes, metavar="SIZE", help="flash of the part for the model and TensorFlow Lite Micro,"
+        " such as 256k or 1M",
+    )  # fmt: skip
+    parser.add_argument(
+        "--golden", type=count, default=8, metavar="N", help="golden inputs, 2,304 bytes of flash each (default: 8)"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="PATH", help="FER2013, whose PublicTest images become the golden inputs (default:"
+        " a drawn face)",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace an export that is already there")
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,9})([kM]?)", text, flags=re.ASCII)
+    if match is None or int(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"must be a size such as 65536, 64k or 1M, not {text!r}")
+    return int(match[1]) * {"": 1, "k": 1024, "M": 1024**2}[match[2]]
+
+
+EXPORT = Command("export a model for other runtimes: mcu", _configure_export)

@@ -143,6 +143,10 @@ class Table:
         """Return a vector of int32."""
         return [int(struct.unpack_from("<i", self._data, at)[0]) for at in self._elements(field, 4)]
 
+    def integers64(self, field: int) -> list[int]:
+        """Return a vector of int64."""
+        return [int(struct.unpack_from("<q", self._data, at)[0]) for at in self._elements(field, 8)]
+
     def floats(self, field: int) -> list[float]:
         """Return a vector of float32."""
         return [float(struct.unpack_from("<f", self._data, at)[0]) for at in self._elements(field, 4)]

@@ -1,0 +1,1 @@
+"""Models for microcontrollers: C sources for TensorFlow Lite Micro (TFLM)."""

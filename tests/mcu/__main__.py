@@ -1,0 +1,146 @@
+"""``make test-mcu TFLM=PATH``: exported models run on an emulated Cortex-M3, and compute what LiteRT computes.
+
+Exports each released bundle, builds it with arm-none-eabi-gcc by the exported CMakeLists.txt, and runs its golden
+inputs on QEMU's mps2-an385. Prints flash, RAM and the largest difference; exit 1 if a difference exceeds 1, or if the
+export's estimate of flash or arena is too small or more than a quarter too large.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fer_convert.mcu.export import Limits, export
+from fer_edge.model.bundle import load_bundle
+
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+BUNDLES = ("fer-edge-xs", "fer-edge-s")
+TOOLS = {
+    "cmake": "cmake",
+    "arm-none-eabi-g++": "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
+    "qemu-system-arm": "qemu-system-arm",
+}
+MAX_EXCESS = 1.25
+PROJECT = """\
+cmake_minimum_required(VERSION 3.16)
+project(probe LANGUAGES C CXX)
+add_subdirectory({model} model)
+target_sources(fer_edge_golden PRIVATE {here}/startup.cc)
+target_link_options(fer_edge_golden PRIVATE
+  -nostartfiles --specs=rdimon.specs -Wl,--gc-sections -T{here}/mps2_an385.ld -Wl,-Map={folder}/firmware.map)
+target_link_libraries(fer_edge_golden PRIVATE rdimon)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One bundle on the emulated microcontroller; sizes in bytes."""
+
+    bundle: str
+    model_bytes: int
+    code_bytes: int
+    code_estimate_bytes: int
+    arena_bytes: int
+    arena_estimate_bytes: int
+    golden: int
+    max_difference: int
+
+    def problems(self) -> list[str]:
+        """Return what does not hold."""
+        found = [f"an output differs by {self.max_difference}"] if self.max_difference > 1 else []
+        for what, measured, estimate in (
+            ("code", self.code_bytes, self.code_estimate_bytes),
+            ("arena", self.arena_bytes, self.arena_estimate_bytes),
+        ):
+            if not measured <= estimate <= MAX_EXCESS * measured:
+                found.append(f"{what}: estimated {estimate:,} bytes, measured {measured:,}")
+        return found
+
+
+def run(*command: object, timeout_s: float = 3600) -> str:
+    """Return what ``command`` prints. Ends the program if it fails."""
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+    if done.returncode:
+        sys.exit(f"make test-mcu: {command[0]}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout + done.stderr
+
+
+def measure(name: str, tflm: Path, golden: int, data: Path | None, folder: Path) -> Measured:
+    """Export, build and run the bundle ``name``."""
+    with load_bundle(ROOT / "models" / name) as bundle:
+        done = export(bundle, "int8", folder / "model", limits=Limits(), golden=golden, data=data, force=False)
+    (folder / "CMakeLists.txt").write_text(PROJECT.format(model=done.folder, here=HERE, folder=folder))
+    build = folder / "build"
+    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'cortex-m3.cmake'}"
+    run("cmake", "-S", folder, "-B", build, toolchain, f"-DTFLM_DIR={tflm}", "-DFER_EDGE_GOLDEN=ON")
+    run("cmake", "--build", build, "-j", "2")
+    firmware = build / "model" / "fer_edge_golden"
+    text, initialized = map(int, run("arm-none-eabi-size", firmware).splitlines()[1].split()[:2])
+    qemu = ("qemu-system-arm", "-M", "mps2-an385", "-nographic", "-semihosting-config", "enable=on,target=native")
+    output = run(*qemu, "-kernel", firmware)
+    sys.stdout.write("\n".join(line for line in output.splitlines() if not line.startswith("golden ")) + "\n")
+    used = re.search(r"arena: (\d+) of", output)
+    worst = re.search(rf"largest difference of {golden} golden inputs: (\d+)", output)
+    if used is None or worst is None:
+        sys.exit(f"make test-mcu: {name}: unexpected output:\n{output}")
+    images = golden * (48 * 48 + 7)
+    return Measured(
+        name,
+        done.needs.model,
+        text + initialized - done.needs.model - images,
+        done.needs.code,
+        int(used[1]),
+        done.needs.arena,
+        golden,
+        int(worst[1]),
+    )
+
+
+def main() -> int:
+    """Measure all bundles."""
+    parser = argparse.ArgumentParser(prog="make test-mcu", description=__doc__.splitlines()[0])
+    parser.add_argument("--tflm", type=Path, required=True, help="source tree of TensorFlow Lite Micro")
+    parser.add_argument("--golden", type=int, default=50, help="golden inputs for each bundle (default: 50)")
+    parser.add_argument("--data", type=Path, help="FER2013, for its PublicTest images (default: a drawn face)")
+    parser.add_argument("--bundles", nargs="+", default=list(BUNDLES), help="bundles in models/")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    arguments = parser.parse_args()
+    missing = sorted(package for tool, package in TOOLS.items() if shutil.which(tool) is None)
+    if missing:
+        sys.exit(f"make test-mcu: needs apt-get install {' '.join(missing)}")
+    if not (arguments.tflm / "tensorflow/lite/micro/micro_interpreter.h").is_file():
+        sys.exit(f"make test-mcu: {arguments.tflm}: not a source tree of TensorFlow Lite Micro: TFLM=PATH")
+    results = []
+    for name in arguments.bundles:
+        with tempfile.TemporaryDirectory(prefix="fer-edge-mcu-") as folder:
+            results.append(
+                measure(name, arguments.tflm.resolve(), arguments.golden, arguments.data, Path(folder))
+            )  # fmt: skip
+    sys.stdout.write(
+        "| bundle | model | code (estimate) | arena (estimate) | golden | largest difference |\n"
+        "|---|---|---|---|---|---|\n"
+    )
+    for one in results:
+        sys.stdout.write(
+            f"| {one.bundle} | {one.model_bytes:,} | {one.code_bytes:,} ({one.code_estimate_bytes:,}) |"
+            f" {one.arena_bytes:,} ({one.arena_estimate_bytes:,}) | {one.golden} | {one.max_difference} |\n"
+        )
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps([asdict(one) for one in results], indent=2) + "\n")
+    problems = [f"{one.bundle}: {problem}" for one in results for problem in one.problems()]
+    for problem in problems:
+        sys.stderr.write(f"make test-mcu: {problem}\n")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
