@@ -6,8 +6,10 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -183,6 +185,45 @@ def test_redirects_to_other_hosts_are_followed_only_where_the_settings_name_them
         for location in ("file:///etc/passwd", "rtsp://127.0.0.1/live", "http://h/\x1b[2J"):
             front.moved_to = location
             assert "redirects to an address that is not a valid stream URL" in refusal(front.url("moved"), PATIENT)
+
+
+PLAYLISTS = {
+    "itself": ("application/vnd.apple.mpegurl", "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n/video\n"),
+    "another host": (
+        "application/vnd.apple.mpegurl",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nhttp://127.0.0.2:{port}/a.ts\n#EXT-X-ENDLIST\n",
+    ),
+    "SDP": (
+        "application/sdp",
+        "v=0\no=- 0 0 IN IP4 127.0.0.2\ns=x\nc=IN IP4 127.0.0.2\nt=0 0\nm=video {port} RTP/AVP 26\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("names", PLAYLISTS)
+def test_playlists_are_not_read_and_nothing_else_is_asked_for(names: str) -> None:
+    kind, text = PLAYLISTS[names]
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = text.format(port=self.server.server_address[1]).encode()  # type: ignore[attr-defined]
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("0.0.0.0", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/video"
+        assert f"it sends a playlist ({kind}), which may name any host and is not read" in refusal(url, PATIENT)
+        server.shutdown()
+    assert set(asked) == {"/video"} and len(asked) <= 3
 
 
 @pytest.mark.parametrize("name", ["", "http://cam2.local", "cam2.local:80", "cam2 local"])

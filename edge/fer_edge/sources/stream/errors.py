@@ -14,6 +14,10 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from fer_edge.sources.stream.probe import PORTS, Answer, ask
 
 _DENIED = (401, 403)
+_PLAYLISTS = {
+    "application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl",
+    "application/dash+xml", "application/sdp",
+}  # fmt: skip
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -63,4 +67,6 @@ def _meaning(answer: Answer, parts: SplitResult) -> str:
     if answer.status != 200:
         return f"the server answered {status}"
     kind = (answer.header("content-type") or "").partition(";")[0].strip()
+    if kind.lower() in _PLAYLISTS:
+        return f"it sends a playlist ({kind}), which may name any host and is not read; use the stream itself"
     return f"it does not send a readable video ({kind or 'unknown content type'})"

@@ -1,6 +1,7 @@
-"""Which redirects of a camera's server are followed: to its own host, and to those that the settings name.
+"""Where a camera's server may send us: redirects to its own host, and to those that the settings name.
 
-FFmpeg follows those of HTTP to any host. FFmpeg 8 can be told not to; before that, the server is asked first.
+FFmpeg follows those of HTTP to any host. FFmpeg 8 can be told not to; before that, the server is asked first. Playlists
+(HLS, DASH, SDP) name addresses too, and FFmpeg connects to all of them, so they are not read.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from fer_edge.settings.redaction import redacted
 
 MAX_REDIRECTS = 5
 """Redirects of one stream that are followed."""
-FFMPEG_OPTION = "max_redirects;0"
-"""For OPENCV_FFMPEG_CAPTURE_OPTIONS. FFmpeg before 8 ignores it, and it has none for RTSP."""
+FFMPEG_OPTIONS = {
+    "max_redirects": "0",
+    "format_whitelist": "rtsp,mpjpeg,mjpeg,jpeg_pipe,png_pipe,webp_pipe,mpegts,mov,matroska,avi,flv,h264,hevc,m4v,mpeg,"
+    "mpegvideo,ogg,asf,av1,obu,ivf,nut,gif",
+}
+"""Options of FFmpeg. Versions before 8 ignore the first, which none has for RTSP; the second lists the containers of
+single streams and films."""
 _FIRST_AVFORMAT = 62  # of FFmpeg 8; the option exists in all its versions
 _FAMILIES = {"http": "http", "https": "http", "rtsp": "rtsp", "rtsps": "rtsp"}
 

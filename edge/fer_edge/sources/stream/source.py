@@ -22,7 +22,7 @@ from fer_edge.sources.decoders.pyav import PyAVDecoder, choose_pyav
 from fer_edge.sources.file import VideoFileSource
 from fer_edge.sources.opening import Unopened
 from fer_edge.sources.stream.capture_clock import CaptureClock
-from fer_edge.sources.stream.redirects import FFMPEG_OPTION, MAX_REDIRECTS, must_ask_first, redirected
+from fer_edge.sources.stream.redirects import FFMPEG_OPTIONS, MAX_REDIRECTS, must_ask_first, redirected
 from fer_edge.system.opencv_setup import limit_decoder
 from fer_edge.types import Frame
 
@@ -81,7 +81,7 @@ def _examine(url: str, timeout_s: float) -> Finding:
 
 
 def _by_pyav(url: str, settings: SourceSettings) -> Decoder | None:
-    options = {"rtsp_transport": "tcp"} if url.lower().startswith("rtsp") else {"max_redirects": "0"}
+    options = {"rtsp_transport": "tcp"} if url.lower().startswith("rtsp") else FFMPEG_OPTIONS
     try:
         return PyAVDecoder(url, max_pixels=settings.max_pixels, options=options, timeout_s=settings.timeout_s)
     except OSError:
@@ -91,9 +91,9 @@ def _by_pyav(url: str, settings: SourceSettings) -> Decoder | None:
 def _by_opencv(url: str, settings: SourceSettings) -> Decoder | None:
     limit_decoder(settings.max_pixels)
     # By default OpenCV tries TCP and then UDP, which loses packets in firewalls and on Wi-Fi.
-    options = os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-    if "max_redirects" not in options:
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"{options}|{FFMPEG_OPTION}"
+    options = [os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")]
+    options += [f"{name};{value}" for name, value in FFMPEG_OPTIONS.items() if name not in options[0]]
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "|".join(options)
     timeout_ms = round(1000 * settings.timeout_s)
     deadlines = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms]
     # With more threads FFmpeg decodes several frames at once, which delays each of them.
