@@ -51,7 +51,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -147,6 +147,9 @@ boot-test: $(VENV)/.dev
 # With Atheris (`$(BIN)/pip install atheris`) its coverage guides the changes. ARGS='--only fat' for one target.
 fuzz: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(or $(MINUTES),30) $(ARGS)
+
+fuzz-ci: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m fuzz --random --each $(or $(FUZZ_SECONDS),60) --jobs $$(nproc) $(ARGS)
 
 fuzz-smoke: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m fuzz --smoke $(ARGS)
