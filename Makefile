@@ -73,6 +73,7 @@ help:
 	@echo "make test-image  composed card images boot, install and watch, in containers, as root (tests/image_boot/README.md)"
 	@echo "make boot-test  a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')"
 	@echo "make fuzz       broken input for every reader of files and requests (MINUTES=30, for all; docs/fuzzing.md)"
+	@echo "make fuzz-ci    what CI runs of it: each reader for FUZZ_SECONDS=60, one per core"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
 	@echo "make bench-decoders  processor time with OpenCV and with PyAV, for films and streams (ARGS='--rounds 3')"
