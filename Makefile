@@ -52,7 +52,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -76,6 +76,7 @@ help:
 	@echo "make test-image  composed card images boot, install and watch, in containers, as root (tests/image_boot/README.md)"
 	@echo "make boot-test  a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')"
 	@echo "make fuzz       broken input for every reader of files and requests (MINUTES=30, for all; docs/fuzzing.md)"
+	@echo "make fuzz-ci    what CI runs of it: each reader for FUZZ_SECONDS=60, one per core"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
 	@echo "make bench-decoders  processor time with OpenCV and with PyAV, for films and streams (ARGS='--rounds 3')"
@@ -157,6 +158,9 @@ boot-test: $(VENV)/.dev
 # With Atheris (`$(BIN)/pip install atheris`) its coverage guides the changes. ARGS='--only fat' for one target.
 fuzz: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(or $(MINUTES),30) $(ARGS)
+
+fuzz-ci: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m fuzz --random --each $(or $(FUZZ_SECONDS),60) --jobs $$(nproc) $(ARGS)
 
 fuzz-smoke: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m fuzz --smoke $(ARGS)

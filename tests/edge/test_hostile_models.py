@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -222,3 +223,22 @@ def trials(parent: int) -> list[int]:
 
 def wait_for_trial(parent: int) -> None:
     wait_for(lambda: trials(parent) != [])
+
+
+def test_a_trial_that_the_kernel_kills_names_the_memory(tiny_bundle: Path, tmp_path: Path) -> None:
+    command = command_line("run", "demo", "--max-frames", 2, "--bundle", tiny_bundle)
+    environment = {**clean_environment(), "XDG_CACHE_HOME": str(tmp_path / "empty")}
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as program:
+        wait_for(lambda: program.poll() is not None or _trials_of(program.pid))
+        for trial in _trials_of(program.pid):
+            os.kill(trial, signal.SIGKILL)
+        _, printed = program.communicate(timeout=60)
+    assert program.returncode == 4, printed
+    assert "killed (SIGKILL), perhaps because the memory is used up" in printed
+    assert len(printed.splitlines()) == 1
+
+
+def _trials_of(parent: int) -> list[int]:
+    """Return the processes that try a model for the program ``parent``: children of any of its threads."""
+    children = [child for file in Path(f"/proc/{parent}/task").glob("*/children") for child in file.read_text().split()]
+    return [int(child) for child in children if b"model.trial" in Path(f"/proc/{child}/cmdline").read_bytes()]

@@ -1,7 +1,7 @@
 """``make fuzz``: run each fuzz target for a while, in a process of its own, and keep what fails.
 
-With Atheris (``pip install atheris``), its coverage guides the changes; without it they are random. ``--smoke``
-is what CI runs: the seeds, then a fixed number of random changes.
+With Atheris (``pip install atheris``), its coverage guides the changes; without it they are random. CI gives each
+target 60 s of random changes, after the seeds and a fixed number of changes that are always the same.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,6 +39,11 @@ def main() -> int:
     parser.add_argument(
         "--minutes", type=float, default=30.0, metavar="M", help="for all targets together (default: 30)"
     )
+    parser.add_argument("--each", type=float, metavar="S", help="seconds of each target, instead of --minutes")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="targets at the same time (default: 1)")
+    parser.add_argument(
+        "--seed", type=int, help="of the random changes after the fixed ones (default: a new one, which is printed)"
+    )
     parser.add_argument("--only", metavar="TARGET", help="one of the targets")
     parser.add_argument(
         "--smoke", action="store_true", help=f"the seeds and {_SMOKE_RUNS} changes of each, always the same"
@@ -50,14 +57,18 @@ def main() -> int:
         parser.error(f"--only: no such target; there are {', '.join(target.name for target in all_targets())}")
     if arguments.seconds is not None:
         return _run_here(chosen[0], arguments)
-    seconds = 60 * arguments.minutes / len(chosen)
+    if arguments.seed is None:
+        arguments.seed = random.SystemRandom().randrange(1 << 32)
+    seconds = arguments.each if arguments.each is not None else 60 * arguments.minutes / len(chosen)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    _say(f"seed {arguments.seed}")
     _say(f"{'target':<12} {'inputs':>9} {'seconds':>8}  result")
     failed = 0
-    for target in chosen:
-        runs, took_s, result = _run_apart(target, seconds, arguments)
-        failed += result != "ok"
-        _say(f"{target.name:<12} {runs:>9} {took_s:>8.0f}  {result}")
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        outcomes = pool.map(partial(_run_apart, seconds=seconds, arguments=arguments), chosen)
+        for target, (runs, took_s, result) in zip(chosen, outcomes, strict=True):
+            failed += result != "ok"
+            _say(f"{target.name:<12} {runs:>9} {took_s:>8.0f}  {result}")
     return int(failed > 0)
 
 
@@ -77,6 +88,8 @@ def _run_apart(target: Target, seconds: float, arguments: argparse.Namespace) ->
         target.name,
         "--seconds",
         str(seconds),
+        "--seed",
+        str(arguments.seed),
         "--out",
         str(arguments.out),
     ]
@@ -109,10 +122,12 @@ def _run_random(target: Target, seeds: list[bytes], arguments: argparse.Namespac
     import resource
 
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_MIB << 20, MAX_MEMORY_MIB << 20))
-    chance = random.Random(_SMOKE_SEED if arguments.smoke else None)
+    chance, fixed = random.Random(_SMOKE_SEED), len(seeds) + _SMOKE_RUNS
     until, runs = time.monotonic() + arguments.seconds, 0
     newest = arguments.out / f"{target.name}-newest"
-    while runs < len(seeds) + _SMOKE_RUNS if arguments.smoke else time.monotonic() < until:
+    while runs < fixed or (not arguments.smoke and time.monotonic() < until):
+        if runs == fixed:
+            chance = random.Random(arguments.seed)
         data = seeds[runs] if runs < len(seeds) else mutate(chance, seeds, target.max_bytes)
         newest.write_bytes(data)  # what a crash of native code leaves
         signal.alarm(MAX_INPUT_S)
@@ -140,6 +155,7 @@ def _run_atheris(target: Target, seeds: list[bytes], arguments: argparse.Namespa
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
     options = [
+        f"-seed={arguments.seed % (1 << 31) or 1}",
         f"-max_total_time={max(1, round(arguments.seconds))}",
         f"-timeout={MAX_INPUT_S}",
         f"-rss_limit_mb={MAX_MEMORY_MIB}",

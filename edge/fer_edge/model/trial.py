@@ -104,6 +104,12 @@ def _run_trial(path: Path, interpreter: str, stop: threading.Event | None) -> bo
         return True
     if child.returncode == _PROBLEM and printed.strip():
         raise ModelError(" ".join(printed.split()))
+    if child.returncode == -signal.SIGKILL:
+        # Sent by the kernel for the whole machine's memory, or for the limit of a service or container.
+        raise ModelError(
+            f"{path}: the separate process that tried it was killed (SIGKILL), perhaps because the memory is used up;"
+            " free memory, or raise the memory limit of the service or container"
+        )
     raise ModelError(
         f"{path}: refused: it ended a separate process that tried it: {_describe(child.returncode)};"
         " convert the model again, or use another bundle"
@@ -115,8 +121,7 @@ def _describe(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     with contextlib.suppress(ValueError):
-        name = signal.Signals(-code).name
-        return f"{name}, perhaps because the memory is used up" if name == "SIGKILL" else name
+        return signal.Signals(-code).name
     return f"signal {-code}"
 
 
