@@ -8,6 +8,7 @@ FER_VENV := .venv-fer
 HA_VENV := .venv-home-assistant
 AUDIT_VENV := .venv-audit
 MCU_VENV := .venv-mcu
+DOCS_VENV := .venv-docs
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -52,7 +53,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings docs lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -75,13 +76,14 @@ help:
 	@echo "make test-bare  \`make test\` in a chroot with make, python3-venv and nothing else, as root (ARGS='tests/flash -n 1')"
 	@echo "make test-image  composed card images boot, install and watch, in containers, as root (tests/image_boot/README.md)"
 	@echo "make boot-test  a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')"
-	@echo "make fuzz       broken input for every reader of files and requests (MINUTES=30, for all; docs/fuzzing.md)"
+	@echo "make fuzz       broken input for every reader of files and requests (MINUTES=30, for all; docs/explanation/fuzzing.md)"
 	@echo "make fuzz-ci    what CI runs of it: each reader for FUZZ_SECONDS=60, one per core"
 	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
 	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
 	@echo "make bench-decoders  processor time with OpenCV and with PyAV, for films and streams (ARGS='--rounds 3')"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
-	@echo "make settings   write edge/config.example.toml, its JSON Schema and docs/settings.md from the settings' definitions"
+	@echo "make settings   write edge/config.example.toml, its JSON Schema and docs/reference/settings.md from the settings' definitions"
+	@echo "make docs       the documentation site in site/, which opens without a server"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt and $(PI_LOCKS)/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
@@ -203,6 +205,11 @@ bench-pages: $(VENV)/.dev
 	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report
 	$(BIN)/python benchmarks/published_numbers.py
 
+# In an environment of its own: MkDocs is needed for nothing else.
+docs: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet $(ARGS)
+	@echo "site/index.html"
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -235,11 +242,11 @@ lock: $(VENV)/.python
 	$(PIN) locks/pip.in $(PI) --python-version 3.11 --output-file $(PI_LOCKS)/pip.txt
 
 clean:
-	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist site demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . \( -path ./$(VENV) -o -path ./$(BACKENDS_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) -o -path ./$(HA_VENV) -o -path ./$(LOCKS_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(HA_VENV) $(AUDIT_VENV) $(LOCKS_VENV) $(MCU_VENV)
+	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(HA_VENV) $(AUDIT_VENV) $(LOCKS_VENV) $(MCU_VENV) $(DOCS_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.
 $(VENV)/.python:
@@ -290,6 +297,13 @@ $(LEGACY_VENV)/.installed: locks/pi-bookworm-legacy.txt
 $(AUDIT_VENV)/.installed: $(VENV)/.python
 	$(PYTHON) -m venv --clear $(AUDIT_VENV)
 	$(AUDIT_VENV)/bin/python -m pip --disable-pip-version-check --quiet install pip-audit==2.10.1
+	touch $@
+
+$(DOCS_VENV)/.installed: $(VENV)/.python locks/edge.txt docs/requirements.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement locks/edge.txt
+	$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --requirement docs/requirements.txt
+	$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --editable .
 	touch $@
 
 $(MCU_VENV)/.installed: $(VENV)/.python

@@ -1,4 +1,4 @@
-"""Which crops the classifier misreads, and which of them the runtime refuses: the table in edge/README.md.
+"""Which crops the classifier misreads, and which the runtime refuses: the table in docs/explanation/crop-quality.md.
 
     python benchmarks/crop_quality.py [--every N] [--bundle DIR|ZIP]
 

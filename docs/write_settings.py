@@ -2,8 +2,8 @@
 
     python docs/write_settings.py
 
-writes edge/config.example.toml, edge/config.schema.json and docs/settings.md; ``make settings`` calls it. A test
-compares the files with what this program writes.
+writes edge/config.example.toml, edge/config.schema.json and docs/reference/settings.md; ``make settings`` calls it.
+A test compares the files with what this program writes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PAGE = """\
 
 `fer-edge run --settings FILE` reads these settings from a TOML file. Flags take precedence over the environment
 (`FER_EDGE_<TABLE>_<KEY>`, such as `FER_EDGE_EMOTION_ENTER=0.6`), and the environment over the file. Unknown keys are
-refused. [config.example.toml](../edge/config.example.toml) has all of them, with their defaults;
+refused. [config.example.toml](../../edge/config.example.toml) has all of them, with their defaults;
 `fer-edge run demo --print-config` prints the resulting settings, and `fer-edge run --print-schema` their JSON Schema.
 `predict` and `demo` read settings from the environment only, and ignore `output` and `source.uris`.
 
@@ -174,7 +174,7 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "edge" / "config.example.toml": example(),
         ROOT / "edge" / "config.schema.json": schema,
-        ROOT / "docs" / "settings.md": page(),
+        ROOT / "docs" / "reference" / "settings.md": page(),
     }
 
 

@@ -22,7 +22,7 @@ Faces of a single image, a NumPy array in grey or BGR::
 >>> fer_edge.UNCERTAIN, fer_edge.__version__
 ('uncertain', '0.1.0')
 
-See edge/README.md for the documentation and edge/examples for small programs. Names are imported on first use, so that
+See docs/ for the documentation and edge/examples for small programs. Names are imported on first use, so that
 ``import fer_edge`` is fast.
 """
 

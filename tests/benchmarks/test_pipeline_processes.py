@@ -29,7 +29,7 @@ NOT_UNDERSTOOD = "answers nothing that could be understood"
 def test_the_fer_package_where_there_is_one():
     python = os.environ.get("FER_PACKAGE_PYTHON")
     if not python:
-        pytest.skip("no fer package: FER_PACKAGE_PYTHON names no Python that has it (benchmarks/README.md says how)")
+        pytest.skip("no fer package: FER_PACKAGE_PYTHON names no Python that has it (make fer-env)")
     with fer_package(Path(python)) as candidate:
         assert "fer" in candidate.info.versions
         played = candidate.play("scene", [face_picture()] * 2, FPS)

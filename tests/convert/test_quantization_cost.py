@@ -26,7 +26,7 @@ def measured(bundle: str, variant: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("bundle", ["fer-edge-s", "fer-edge-xs"])
 def test_what_int8_costs(bundle: str) -> None:
-    page = (CHECKOUT / "convert" / "README.md").read_text()
+    page = (CHECKOUT / "docs" / "explanation" / "quantization.md").read_text()
     text = page.partition("## Why there is no quantization-aware training")[2].partition("\n## ")[0]
     number, places = re.escape(bundle), r"(\d+) (?:image of 3,589 )?fewer (?:than float32 )?for "
     found = re.search(rf"{places}{number}\s+\(([\d.]+) % instead of ([\d.]+) %\)", " ".join(text.split()))

@@ -97,7 +97,7 @@ def test_onnx_int8_answers_as_int8_does(logits: Logits, mini_bundle: Path) -> No
 
 
 def test_the_readme_has_a_row_for_each() -> None:
-    text = (CHECKOUT / "convert" / "README.md").read_text()
+    text = (CHECKOUT / "docs" / "explanation" / "quantization.md").read_text()
     table = text.split("## Variants", 1)[1].split("##", 1)[0]
     assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == list(VARIANTS)
 

@@ -1,4 +1,4 @@
-"""docs/hardware.md and the report of ``fer-edge doctor`` in step: each row looks for what a report holds."""
+"""docs/explanation/hardware.md and ``fer-edge doctor`` in step: each row looks for what a report holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from fer_edge.commands.doctor import CHECKS
 
 CHECKOUT = Path(__file__).parents[2]
-PAGE = (CHECKOUT / "docs" / "hardware.md").read_text()
+PAGE = (CHECKOUT / "docs" / "explanation" / "hardware.md").read_text()
 SCHEMA = json.loads((CHECKOUT / "edge/fer_edge/schema/report.schema.json").read_text())
 NAMES = ["settings", *(check.name for check in CHECKS)]
 ELSEWHERE = "not in the report: "

@@ -1,4 +1,4 @@
-"""The limits that docs/security.md names are those of the code."""
+"""The limits that docs/explanation/security.md names are those of the code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fer_edge.sinks.mqtt import client
 from fer_edge.sources.stream.redirects import MAX_REDIRECTS
 from support.fresh_install import CHECKOUT
 
-PAGE = " ".join((CHECKOUT / "docs" / "security.md").read_text(encoding="utf-8").split())
+PAGE = " ".join((CHECKOUT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8").split())
 
 
 @pytest.mark.parametrize(

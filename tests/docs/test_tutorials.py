@@ -18,9 +18,7 @@ from support.fresh_install import CHECKOUT
 from support.tutorials import Shell, blocks, lay_out, prints, prose, steps
 
 DOCS = CHECKOUT / "docs"
-# hardware.md is a table to fill in on a device, which test_hardware.py checks; settings.md is generated.
-NO_TUTORIALS = ("README", "hardware", "settings", "security", "fuzzing")
-PAGES = sorted(path for path in DOCS.glob("*.md") if path.stem not in NO_TUTORIALS)
+PAGES = sorted((DOCS / "tutorials").glob("*.md"))
 _PATIENCE = 5
 """A busy or old processor may take so many times the seconds that a page tells."""
 
@@ -77,10 +75,15 @@ def test_commands_that_no_test_can_run_are_one_line_each(path: Path) -> None:
                 assert re.match(r'\$ (sudo "\$\(command -v fer-edge\)"|fer-edge) ', line), line
 
 
-def test_the_readme_lists_every_page() -> None:
-    assert set(re.findall(r"^\| \[[^]]+\]\((\S+)\)", (DOCS / "README.md").read_text(), flags=re.MULTILINE)) == {
-        path.name for path in PAGES
-    }
+def test_the_home_page_lists_every_tutorial() -> None:
+    listed = re.findall(r"^\| \[[^]]+\]\((\S+)\)", (DOCS / "index.md").read_text(), flags=re.MULTILINE)
+    assert set(listed) == {f"tutorials/{path.name}" for path in PAGES}
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """MkDocs itself refuses an entry without a page; it makes the page of commands."""
+    listed = set(re.findall(r"[\w/-]+\.md\b", (CHECKOUT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]))
+    assert listed == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} | {"reference/commands.md"}
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_wrong_settings_are_refused_by_their_key(lines: str, words: list[str], t
 
 
 def test_the_recipe_in_the_readme_is_one() -> None:
-    text = (Path(__file__).parents[2] / "train/README.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/how-to/data.md").read_text()
     tables = re.findall(r"^```toml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     (table,) = (table for table in tables if table.startswith("[data]"))
     recipe = decode(Recipe, tomllib.loads(table), "README.md")

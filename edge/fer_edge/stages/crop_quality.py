@@ -1,6 +1,6 @@
 """Decide whether a crop is good enough to be classified.
 
-edge/README.md contains the evidence for the measures and their limits.
+docs/explanation/crop-quality.md contains the evidence for the measures and their limits.
 """
 
 from __future__ import annotations
