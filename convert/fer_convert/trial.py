@@ -20,7 +20,7 @@ from fer_convert.variants import VARIANTS
 from fer_edge.model.interpreter import LiteRtModel
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.backend import load_keras, predict_logits
-from fer_train.dataset import Dataset, load_dataset
+from fer_train.data.dataset import Dataset, load_dataset
 
 _SEED = 20130701
 

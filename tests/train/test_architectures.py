@@ -11,10 +11,10 @@ import pytest
 from fer_edge.errors import ConfigError
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.base import decode
-from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
-from fer_train.config import LoopSettings, ModelSettings, Recipe, Vgg16Settings
-from fer_train.model import count_macs
+from fer_train.networks.architecture import Architecture
+from fer_train.networks.fer_edge import count_macs
+from fer_train.recipe.recipe import LoopSettings, ModelSettings, Recipe, Vgg16Settings
 from support import warm
 from support.road import MiniRoad, assert_refused
 

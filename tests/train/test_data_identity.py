@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import InputError
-from fer_train.dataset import Dataset, Split, load_dataset
-from fer_train.export import export_class_folders
-from fer_train.ferplus import load_votes
-from fer_train.readers.cache import DecodedCache
+from fer_train.data.dataset import Dataset, Split, load_dataset
+from fer_train.data.export import export_class_folders
+from fer_train.data.ferplus import load_votes
+from fer_train.data.readers.cache import DecodedCache
 from support.fer2013 import MiniRow, csv_bytes, mini_rows, real_fer2013, write_csv, write_mini_fer2013
 
 TINY = {"per_class": 2, "test_per_class": 1, "side": 4}
@@ -118,7 +118,7 @@ def test_a_differing_copy_goes_as_fer2013_and_is_told(real: Dataset, tmp_path: P
         "a differing copy of FER2013: 5 of its 35884 rows are not in the one this project's numbers were measured on, "
         "and 8 of that one's 35887 rows are missing"
     )
-    assert errors == f"WARNING fer_train.readers.fer2013: {path}: {report['identity']}\n"
+    assert errors == f"WARNING fer_train.data.readers.fer2013: {path}: {report['identity']}\n"
     # Only the name is shared: what goes by row still asks for the very rows.
     with pytest.raises(InputError, match="known FER2013"):
         load_votes(load_dataset(path), path)

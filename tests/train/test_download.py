@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import InputError, OutputError
-from fer_train.architectures import vgg16
-from fer_train.download import fetch
+from fer_train.networks import vgg16
+from fer_train.networks.download import fetch
 from support import warm
 from support.loopback import free_port
 from support.road import MiniRoad, assert_refused

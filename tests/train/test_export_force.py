@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import InputError
-from fer_train.dataset import load_dataset
-from fer_train.export import export_class_folders
+from fer_train.data.dataset import load_dataset
+from fer_train.data.export import export_class_folders
 from support.fer2013 import write_mini_fer2013
 
 

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as arrays
 
 from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
-from fer_train.dataset import load_dataset
-from fer_train.ferplus import ANSWERS, load_votes, majority_labels
-from fer_train.samples import SPLIT_NAMES
+from fer_train.data.dataset import load_dataset
+from fer_train.data.ferplus import ANSWERS, load_votes, majority_labels
+from fer_train.data.samples import SPLIT_NAMES
 from support.caches import users_cache
 from support.fer2013 import real_fer2013, write_mini_fer2013
 

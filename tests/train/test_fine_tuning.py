@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from fer_edge.model.labels import FER2013_LABELS
-from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
-from fer_train.config import load_recipe, with_weights
-from fer_train.run_folder import CONFIG, MODEL
+from fer_train.networks.architecture import Architecture
+from fer_train.recipe.recipe import load_recipe, with_weights
+from fer_train.training.run_folder import CONFIG, MODEL
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 

@@ -23,11 +23,11 @@ from fer_edge.settings.toml_files import dump_toml
 from fer_edge.stages.crop import crop_face
 from fer_edge.stills import StillFaceFinder
 from fer_edge.types import CropSpec
-from fer_train.config import Recipe, load_recipe
-from fer_train.data_config import SKIP, DataSettings, SetSettings
-from fer_train.dataset import Dataset, leak_free_training, load_data, load_dataset
-from fer_train.readers.class_names import match_classes
-from fer_train.sets import load_sets
+from fer_train.data.dataset import Dataset, leak_free_training, load_data, load_dataset
+from fer_train.data.readers.class_names import match_classes
+from fer_train.data.sets import load_sets
+from fer_train.recipe.data import SKIP, DataSettings, SetSettings
+from fer_train.recipe.recipe import Recipe, load_recipe
 from support import warm
 from support.fer2013 import mini_images, write_mini_fer2013
 from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set

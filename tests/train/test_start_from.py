@@ -19,8 +19,8 @@ import pytest
 from fer_edge.errors import ConfigError, FerEdgeError, InputError
 from fer_edge.settings.base import decode, to_table
 from fer_edge.settings.toml_files import dump_toml
-from fer_train.config import Recipe
-from fer_train.run_folder import BEST, CHECKPOINT, CONFIG, HELD, HISTORY, open_run
+from fer_train.recipe.recipe import Recipe
+from fer_train.training.run_folder import BEST, CHECKPOINT, CONFIG, HELD, HISTORY, open_run
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
@@ -134,7 +134,7 @@ import sys, numpy as np
 from pathlib import Path
 from fer_train.backend import load_keras
 keras = load_keras()
-from fer_train.dataset import load_dataset
+from fer_train.data.dataset import load_dataset
 split = load_dataset(Path(sys.argv[1])).splits["PublicTest"]
 for model in sys.argv[2:]:
     logits = keras.models.load_model(model, compile=False).predict(split.images[..., None] * 1.0, verbose=0)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.types import Float32Array
-from fer_train.config import TargetSettings
-from fer_train.dataset import Dataset, load_dataset
-from fer_train.ferplus import ANSWERS, FILE_NAMES, load_votes
-from fer_train.readers.locate import locate
-from fer_train.samples import SPLIT_NAMES, TRAINING
-from fer_train.soft_labels import read_soft_labels, write_soft_labels
-from fer_train.targets import training_targets
+from fer_train.data.dataset import Dataset, load_dataset
+from fer_train.data.ferplus import ANSWERS, FILE_NAMES, load_votes
+from fer_train.data.readers.locate import locate
+from fer_train.data.samples import SPLIT_NAMES, TRAINING
+from fer_train.recipe.recipe import TargetSettings
+from fer_train.training.soft_labels import read_soft_labels, write_soft_labels
+from fer_train.training.targets import training_targets
 from support import warm
 from support.caches import users_cache
 from support.fer2013 import real_fer2013, write_mini_fer2013

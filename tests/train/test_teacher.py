@@ -15,11 +15,11 @@ from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
 from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
-from fer_train.batches import TrainingBatches, TrainingSet
-from fer_train.config import load_recipe
-from fer_train.dataset import TRAINING, load_dataset
-from fer_train.run_folder import MODEL
-from fer_train.teacher import Teacher
+from fer_train.data.dataset import TRAINING, load_dataset
+from fer_train.recipe.recipe import load_recipe
+from fer_train.training.batches import TrainingBatches, TrainingSet
+from fer_train.training.run_folder import MODEL
+from fer_train.training.teacher import Teacher
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 

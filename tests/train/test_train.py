@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from fer_train.config import load_recipe
+from fer_train.recipe.recipe import load_recipe
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 

@@ -17,8 +17,8 @@ import numpy as np
 from fer_edge.errors import ConfigError, InputError, MissingExtraError, ModelError
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.architectures.custom import import_builder_of
-from fer_train.config import RUN_CONFIG
+from fer_train.networks.custom import import_builder_of
+from fer_train.recipe.recipe import RUN_CONFIG
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 

@@ -21,7 +21,7 @@ from msgspec import Meta
 from fer_edge.errors import ConfigError
 from fer_edge.settings.base import Settings, decode, require, to_table
 from fer_edge.settings.toml_files import read_toml
-from fer_train.config import MOST, Count, Recipe, Seed, TargetSettings, load_recipe
+from fer_train.recipe.recipe import MOST, Count, Recipe, Seed, TargetSettings, load_recipe
 
 MOST_TRIALS = 10_000
 """Far beyond what a file of SQLite and a sampler that looks at all trials are good for."""

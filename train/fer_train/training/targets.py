@@ -1,0 +1,64 @@
+"""What to learn of each Training image: FER2013's label, mixed with what else is known (``[targets]`` in a recipe)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_edge.types import Float32Array
+from fer_train.backend import check_model_file
+from fer_train.data.ferplus import load_votes
+from fer_train.data.samples import TRAINING, Dataset
+from fer_train.recipe.recipe import TargetSettings
+from fer_train.training.run_folder import model_file
+from fer_train.training.soft_labels import read_soft_labels
+
+log = logging.getLogger(__name__)
+
+
+def training_targets(
+    settings: TargetSettings, dataset: Dataset, source: Path | None = None
+) -> Callable[[int], Float32Array]:
+    """What to learn in an epoch (from 0): a distribution for each row of Training, float32 [rows, labels].
+
+    Rows are in the order of the file; ``source`` is where ``dataset`` was read from. The share of
+    ``settings.teacher_models`` is missing in the distributions: these are asked later (``teacher``). Raises
+    InputError, before the first epoch, when the FER+ votes or the teacher's soft labels that ``settings`` ask for are
+    missing, malformed or of other data; of the models, InputError or ModelError when there is no such file.
+    """
+    for model in settings.teacher_models:
+        check_model_file(model_file(Path(model)))
+    phases = {phase: _mixed(phase, dataset, source) for phase in (settings.at(0), settings.at(settings.teacher_from))}
+    return lambda epoch: phases[settings.at(epoch)]
+
+
+def _mixed(settings: TargetSettings, dataset: Dataset, source: Path | None) -> Float32Array:
+    labels = dataset.splits[TRAINING].labels
+    targets = dataset.splits[TRAINING].distributions(len(dataset.labels)) * (1 - settings.crowd - settings.teacher)
+    if settings.crowd:
+        targets += settings.crowd * crowd_targets(load_votes(dataset, source)[TRAINING], labels)
+    if settings.teacher_labels:
+        targets += settings.teacher * read_soft_labels(Path(settings.teacher_labels), dataset)
+    return targets
+
+
+def crowd_targets(votes: Float32Array, labels: npt.NDArray[np.int64]) -> Float32Array:
+    """P(FER2013 label | votes), float32 [N, labels], learned from the same N images' ``votes`` and ``labels``.
+
+    FER+ and FER2013 do not mean quite the same by the same words (their majority agrees on two thirds of the
+    images), so a multinomial logistic regression on the shares of the votes translates. With ten answers and their
+    square roots it has too few parameters to learn single images by heart.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    shares = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
+    features = np.concatenate([shares, np.sqrt(shares)], axis=1)
+    translation = LogisticRegression(max_iter=2000).fit(features, labels)
+    log.info("FER+ votes alone name the FER2013 label of %.1f %%", 100 * translation.score(features, labels))
+    probabilities = np.zeros((len(labels), int(labels.max()) + 1), dtype=np.float32)
+    probabilities[:, translation.classes_] = translation.predict_proba(features)
+    return probabilities
