@@ -16,7 +16,16 @@ from fer_edge.errors import FerEdgeError, InputError, reason_of
 from fer_edge.system.messages import print_text
 from fer_train.locks import is_held
 from fer_train.recipe.recipe import load_recipe
-from fer_train.training.run_folder import CHECKPOINT, CONFIG, HISTORY, LOCK, MODEL, RUN, learned_sets, record_of_run
+from fer_train.training.run_folder.files import (
+    CHECKPOINT,
+    CONFIG,
+    HISTORY,
+    LOCK,
+    MODEL,
+    RUN,
+    learned_sets,
+    record_of_run,
+)
 
 _HEADER = ("run", "recipe", "accuracy %", "on", "parameters", "KiB", "when", "state")
 _FER2013 = "fer2013"

@@ -25,7 +25,7 @@ from arm.sandbox import CPUS, Cpu, Sandbox, binfmt, install_what_is_missing, las
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
 from fer_edge.system.user_folders import cache_folder
 from fer_train.data.dataset import load_dataset
-from fer_train.data.samples import PUBLIC_TEST
+from fer_train.splits import PUBLIC_TEST
 
 FACES = {"int8": 256, "float32": 32}
 """How many of the drawn faces each variant sees: float32 takes four times as long under emulation."""

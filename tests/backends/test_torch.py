@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fer_edge.model.bundle import load_bundle
-from fer_train.training.run_folder import BEST, CHECKPOINT, HELD, HISTORY, MODEL, RUN
+from fer_train.training.run_folder.files import BEST, CHECKPOINT, HELD, HISTORY, MODEL, RUN
 from support.fer2013 import write_mini_fer2013
 from support.road import RECIPE, fer_edge
 from support.runs import cut_back

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_train.exploring.augmented import KINDS, alone
-from fer_train.recipe.recipe import AugmentSettings
+from fer_train.recipe.augmentation import AugmentSettings
 from fer_train.training.augmentation import augment_batch, cut_mix, training_batch
 from support.fer2013 import mini_images
 

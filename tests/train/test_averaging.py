@@ -14,9 +14,10 @@ from fer_edge.errors import InputError
 from fer_edge.settings.base import decode
 from fer_train.backend import load_keras
 from fer_train.data.dataset import Dataset, load_dataset
+from fer_train.networks.layers import renew_norm
 from fer_train.recipe.recipe import Recipe
-from fer_train.training.averaging import AVERAGED, add_epoch, read_mean, renew_norm
-from fer_train.training.run_folder import CHECKPOINT, MODEL, RUN
+from fer_train.training.run_folder.files import AVERAGED, CHECKPOINT, MODEL, RUN
+from fer_train.training.run_folder.mean_weights import add_epoch, read_mean
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 

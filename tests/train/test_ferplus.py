@@ -14,7 +14,7 @@ from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
 from fer_train.data.dataset import load_dataset
 from fer_train.data.ferplus import ANSWERS, load_votes, majority_labels
-from fer_train.data.samples import SPLIT_NAMES
+from fer_train.splits import SPLIT_NAMES
 from support.caches import users_cache
 from support.fer2013 import real_fer2013, write_mini_fer2013
 

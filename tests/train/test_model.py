@@ -9,8 +9,9 @@ import pytest
 
 from fer_train.backend import load_keras
 from fer_train.networks.blocks import transfer_weights
-from fer_train.networks.fer_edge import build_model, count_macs
-from fer_train.recipe.recipe import ModelSettings
+from fer_train.networks.fer_edge import build_model
+from fer_train.networks.layers import count_macs
+from fer_train.recipe.model import ModelSettings
 
 Block = Literal["residual", "inverted", "repvgg", "plain"]
 KINDS: tuple[Block, ...] = ("residual", "inverted", "repvgg", "plain")

@@ -20,7 +20,8 @@ from fer_edge.errors import ConfigError, FerEdgeError, InputError
 from fer_edge.settings.base import decode, to_table
 from fer_edge.settings.toml_files import dump_toml
 from fer_train.recipe.recipe import Recipe
-from fer_train.training.run_folder import BEST, CHECKPOINT, CONFIG, HELD, HISTORY, open_run
+from fer_train.training.run_folder.files import BEST, CHECKPOINT, CONFIG, HELD, HISTORY
+from fer_train.training.run_folder.folder import open_run
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 

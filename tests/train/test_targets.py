@@ -18,8 +18,8 @@ from fer_edge.types import Float32Array
 from fer_train.data.dataset import Dataset, load_dataset
 from fer_train.data.ferplus import ANSWERS, FILE_NAMES, load_votes
 from fer_train.data.readers.locate import locate
-from fer_train.data.samples import SPLIT_NAMES, TRAINING
-from fer_train.recipe.recipe import TargetSettings
+from fer_train.recipe.targets import TargetSettings
+from fer_train.splits import SPLIT_NAMES, TRAINING
 from fer_train.training.soft_labels import read_soft_labels, write_soft_labels
 from fer_train.training.targets import training_targets
 from support import warm

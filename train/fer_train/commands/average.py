@@ -15,7 +15,7 @@ from fer_edge.system.messages import printable
 from fer_train.backend import check_packages, load_keras
 from fer_train.data.dataset import load_data
 from fer_train.recipe.recipe import load_recipe
-from fer_train.training.run_folder import CONFIG, MODEL, RUN, model_file, record_of_run
+from fer_train.training.run_folder.files import CONFIG, MODEL, RUN, model_file, record_of_run
 
 _SHARED = ("labels", "params", "macs")
 """What the records of all runs must agree in, beside the rows they learned."""

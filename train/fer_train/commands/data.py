@@ -16,8 +16,8 @@ from fer_edge.system.messages import printable
 from fer_train.data.audit import Audit, AuditReport, Finding
 from fer_train.data.dataset import load_dataset
 from fer_train.data.export import check_export_target, export_class_folders
-from fer_train.data.samples import SPLIT_NAMES, TRAINING
-from fer_train.training.run_folder import model_file
+from fer_train.splits import SPLIT_NAMES, TRAINING
+from fer_train.training.run_folder.files import model_file
 
 
 def audit(arguments: argparse.Namespace) -> int:
@@ -54,7 +54,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 def soft_labels(arguments: argparse.Namespace) -> int:
     """Ask the teachers, keep their answers and say how often they name the label."""
-    from fer_train.training.soft_labels import ask_teachers, is_bundle, write_soft_labels
+    from fer_train.training.soft_labels import is_bundle, predict_soft_labels, write_soft_labels
 
     if arguments.out.exists() and not arguments.force:
         raise InputError(f"{arguments.out}: is already there; choose another --out, or replace it with --force")
@@ -62,7 +62,7 @@ def soft_labels(arguments: argparse.Namespace) -> int:
         raise OutputError(f"{arguments.out.parent}: no such folder to write {arguments.out.name} into")
     models = [path if is_bundle(path) else model_file(path) for path in arguments.teachers]
     dataset = load_dataset(arguments.data)
-    probabilities = ask_teachers(models, dataset, arguments.temperature)
+    probabilities = predict_soft_labels(models, dataset, arguments.temperature)
     write_soft_labels(arguments.out, probabilities, dataset)
     right = (probabilities.argmax(axis=1) == dataset.splits[TRAINING].labels).mean()
     sys.stdout.write(

@@ -12,55 +12,59 @@ from pathlib import Path
 from fer_edge.errors import ConfigError, InputError
 from fer_edge.system.messages import printable
 from fer_train.backend import check_packages, load_keras
-from fer_train.distributed.strategy import Alone, Place, check_coordinator, check_own_name, join
+from fer_train.distributed.addresses import check_coordinator, check_own_name
+from fer_train.distributed.strategy import ProcessRank, SingleProcessStrategy, connect
 from fer_train.distributed.supervisor import run_supervised
 from fer_train.locks import is_held
 from fer_train.recipe.recipe import Recipe, load_recipe, with_weights
-from fer_train.training.run_folder import CONFIG, LOCK, check_run, in_use
+from fer_train.training.run_folder.files import CONFIG, LOCK
+from fer_train.training.run_folder.folder import check_run, in_use
 
 _WAIT_S = 300.0
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train as the recipe says; prints the kept model's path and its PublicTest accuracy."""
+    """Train as the recipe says; print the path of the final model."""
     recipe = _recipe(arguments)
-    place = _place(arguments, recipe)
+    rank = _rank(arguments, recipe)
     try:
-        if place is not None:
-            if place.process == 0:
-                check_coordinator(place.coordinator)
+        if rank is not None:
+            if rank.rank == 0:
+                check_coordinator(rank.coordinator)
             check_own_name()
-            return run_supervised(_train_with_others, arguments, place)
-        return _train(arguments, recipe, Alone)
+            return run_supervised(_train_distributed, arguments, rank)
+        return _train(arguments, recipe, SingleProcessStrategy)
     except KeyboardInterrupt:
         out = _out(arguments, recipe)
-        if place is not None and place.process:
+        if rank is not None and rank.rank:
             sys.stderr.write("\nstopped; the last whole epoch is kept: go on with --resume\n")
         elif (out / CONFIG).exists():  # it does not before the first epoch, while weights are downloaded
             sys.stderr.write(f"\nstopped; the last whole epoch is kept: go on with --resume --out {out}\n")
         raise
 
 
-def _train_with_others(arguments: argparse.Namespace, met: Callable[[], None]) -> int:
-    """As one of several processes, below the one that ``run`` is in."""
+def _train_distributed(arguments: argparse.Namespace, connected: Callable[[], None]) -> int:
+    """Train as one of several processes, in a child of the process of ``run``."""
     recipe = _recipe(arguments)
-    place = _place(arguments, recipe)
-    if place is None:
-        raise AssertionError("these arguments are of one process")
+    rank = _rank(arguments, recipe)
+    assert rank is not None  # ``run`` has checked it
 
-    def joined() -> Alone:
-        group = join(place, recipe.loop.batch_size)
-        met()
-        return group
+    def make_strategy() -> SingleProcessStrategy:
+        strategy = connect(rank, recipe.loop.batch_size)
+        connected()
+        return strategy
 
-    return _train(arguments, recipe, joined, place)
+    return _train(arguments, recipe, make_strategy, rank)
 
 
 def _train(
-    arguments: argparse.Namespace, recipe: Recipe, make_group: Callable[[], Alone], place: Place | None = None
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    make_strategy: Callable[[], SingleProcessStrategy],
+    rank: ProcessRank | None = None,
 ) -> int:
     out = _out(arguments, recipe)
-    if place is None or place.process == 0:
+    if rank is None or rank.rank == 0:
         check_run(recipe, out, resume=arguments.resume, start=arguments.start)
         if is_held(out / LOCK):
             raise InputError(in_use(out))
@@ -71,9 +75,9 @@ def _train(
 
     dataset = load_data(recipe.data, arguments.data, skip_bad=arguments.skip_bad_rows)
     targets = training_targets(recipe.targets, dataset, arguments.data)
-    # Last, since it takes seconds: what is wrong with the rest is told before it.
-    load_keras("jax" if place else None)
-    group = make_group()
+    # Last, since it takes seconds: report errors in the rest before it.
+    load_keras("jax" if rank else None)
+    strategy = make_strategy()
     from fer_train.training.loop import train
 
     model = train(
@@ -84,9 +88,9 @@ def _train(
         resume=arguments.resume,
         start=arguments.start,
         allow_other_data=arguments.allow_other_data,
-        group=group,
+        strategy=strategy,
     )
-    if group.first:
+    if strategy.is_main:
         sys.stdout.write(f"{printable(str(model))}\n")
     return 0
 
@@ -100,22 +104,20 @@ def _out(arguments: argparse.Namespace, recipe: Recipe) -> Path:
     return arguments.out or Path("runs") / recipe.name
 
 
-def _place(arguments: argparse.Namespace, recipe: Recipe) -> Place | None:
-    """Which of several processes this is; None when it is to train by itself. Raises ConfigError."""
+def _rank(arguments: argparse.Namespace, recipe: Recipe) -> ProcessRank | None:
+    """Return the rank of this process; None if only one process trains. Raises ConfigError for wrong usage."""
     given = (arguments.coordinator, arguments.processes, arguments.process)
     if given == (None, None, None) and arguments.wait is None:
         return None
     if None in given:
         raise ConfigError("--coordinator, --processes and --process go together; without them one process trains")
-    place = Place(*given, wait_s=_WAIT_S if arguments.wait is None else arguments.wait)
-    if place.processes < 2:
-        raise ConfigError(f"--processes {place.processes}: must be 2 or more; without it one process trains")
-    if not 0 <= place.process < place.processes:
-        raise ConfigError(
-            f"--process {place.process}: must be in 0..{place.processes - 1}, one number for each process"
-        )
-    if not 1 <= place.wait_s <= 86400:
-        raise ConfigError(f"--wait {place.wait_s:g}: must be in 1..86400 seconds")
+    rank = ProcessRank(*given, wait_s=_WAIT_S if arguments.wait is None else arguments.wait)
+    if rank.processes < 2:
+        raise ConfigError(f"--processes {rank.processes}: must be 2 or more; without it one process trains")
+    if not 0 <= rank.rank < rank.processes:
+        raise ConfigError(f"--process {rank.rank}: must be in 0..{rank.processes - 1}, one number for each process")
+    if not 1 <= rank.wait_s <= 86400:
+        raise ConfigError(f"--wait {rank.wait_s:g}: must be in 1..86400 seconds")
     if os.environ.get("KERAS_BACKEND", "jax") != "jax":
         raise ConfigError(
             f"KERAS_BACKEND={os.environ['KERAS_BACKEND']}: several processes train together on JAX alone; set it to jax"
@@ -125,9 +127,9 @@ def _place(arguments: argparse.Namespace, recipe: Recipe) -> Place | None:
             "targets.teacher_models: several processes cannot ask networks; keep their answers with `fer-edge data "
             "soft-labels`, and name that file in targets.teacher_labels"
         )
-    if recipe.loop.batch_size % place.processes:
+    if recipe.loop.batch_size % rank.processes:
         raise ConfigError(
-            f"loop.batch_size {recipe.loop.batch_size} cannot be shared by {place.processes} processes: "
-            f"make it a multiple of {place.processes}"
+            f"loop.batch_size {recipe.loop.batch_size} cannot be shared by {rank.processes} processes: "
+            f"make it a multiple of {rank.processes}"
         )
-    return place
+    return rank

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_train.data.identity import Overlap, overlap_with_fer2013
-from fer_train.data.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset
+from fer_train.data.samples import Dataset
+from fer_train.splits import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING
 
 BLANK_SPREAD = 8
 """An image whose lightest and darkest pixel differ by less shows nothing.

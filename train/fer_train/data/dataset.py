@@ -15,10 +15,11 @@ from fer_edge.errors import InputError
 from fer_edge.types import UInt8Array
 from fer_train.data.readers.fer2013 import read_fer2013
 from fer_train.data.readers.image_set import is_image_set
-from fer_train.data.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset, Split
+from fer_train.data.samples import Dataset, Split
 from fer_train.data.sets import load_sets
 from fer_train.recipe.data import DataSettings, SetSettings
 from fer_train.recipe.recipe import load_recipe
+from fer_train.splits import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING
 
 __all__ = [
     "PRIVATE_TEST",

@@ -16,8 +16,9 @@ from pathlib import Path
 import cv2
 
 from fer_edge.errors import InputError, OutputError
-from fer_train.data.samples import OWN_SPLIT_NAMES, SPLIT_NAMES, TRAINING, Dataset
+from fer_train.data.samples import Dataset
 from fer_train.progress import progress
+from fer_train.splits import OWN_SPLIT_NAMES, SPLIT_NAMES, TRAINING
 
 _PROGRESS_EVERY = 64
 _IMAGE_NAME = re.compile(rf"({'|'.join((*SPLIT_NAMES, *OWN_SPLIT_NAMES))})_\d{{5,}}\.(png|jpg)")

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from fer_edge.errors import InputError
 from fer_edge.types import Float32Array
 from fer_train.data.readers.locate import locate
-from fer_train.data.samples import SPLIT_NAMES, Dataset
+from fer_train.data.samples import Dataset
+from fer_train.splits import SPLIT_NAMES
 
 FILE_NAMES = ("ferplus_fer2013new.csv", "fer2013new.csv")
 ANSWERS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")

@@ -13,7 +13,8 @@ from importlib.resources import as_file, files
 import numpy as np
 import numpy.typing as npt
 
-from fer_train.data.samples import SPLIT_NAMES, Dataset
+from fer_train.data.samples import Dataset
+from fer_train.splits import SPLIT_NAMES
 
 REFERENCE_NAME = "fer2013_rows.npy"
 

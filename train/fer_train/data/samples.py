@@ -11,11 +11,7 @@ import numpy.typing as npt
 
 from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
-
-TRAINING, PUBLIC_TEST, PRIVATE_TEST = SPLIT_NAMES = ("Training", "PublicTest", "PrivateTest")
-"""The ``Usage`` values of fer2013.csv. PublicTest is for every choice, PrivateTest for reports alone."""
-OWN_SPLIT_NAMES = ("train", "validation", "test")
-"""What these are called in other data than FER2013, in the same order."""
+from fer_train.splits import OWN_SPLIT_NAMES, SPLIT_NAMES, TRAINING
 
 FER2013_ROWS_SHA256 = "524e9eac5d41a520f3d5b5714ec736ea69b2738bc20749b46bef80421fc68ce2"
 """``Dataset.rows_sha256`` of the FER2013 that this project's numbers were measured on."""

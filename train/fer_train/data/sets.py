@@ -20,8 +20,9 @@ from fer_train.data.readers.class_names import label_of, match_classes
 from fer_train.data.readers.fer2013 import read_fer2013, slug
 from fer_train.data.readers.image_set import ImageSetReader
 from fer_train.data.readers.locate import holds_fer2013_file
-from fer_train.data.samples import SPLIT_NAMES, TRAINING, Dataset, Split
+from fer_train.data.samples import Dataset, Split
 from fer_train.recipe.data import DataSettings, SetSettings
+from fer_train.splits import SPLIT_NAMES, TRAINING
 
 _LOG = logging.getLogger(__name__)
 

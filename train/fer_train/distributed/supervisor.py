@@ -1,7 +1,9 @@
-"""Keeps watch over a process that trains together with others.
+"""Run distributed training in a child process, and report how it ended.
 
-Where JAX cannot reach the other processes, or loses them, it ends its own process at once with a stack trace. So the
-training runs in a process below the command's own, which tells in one line how it ended, and ends it on Ctrl-C.
+This does what JAX's distributed runtime does not: if JAX cannot connect to the other processes or loses them, it aborts
+its process with a stack trace, and Python cannot catch that. While JAX waits for the others in native code, Python
+handles no signal either. So the command's own process only waits: it reports lost processes in one line with an exit
+code, and ends the child on Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -19,95 +21,89 @@ import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
 from types import FrameType
-from typing import Any
 
 from fer_edge.errors import FerEdgeError, PeersLostError, reason_of
-from fer_train.distributed.strategy import LOST_AFTER_S, Place
+from fer_train.distributed.strategy import HEARTBEAT_TIMEOUT_S, ProcessRank
 
 Work = Callable[[argparse.Namespace, Callable[[], None]], int]
-"""What is to be done with a command's arguments; it calls what it is given when the processes have met."""
+"""A command's work: it takes the arguments, and a function to call once the processes are connected."""
 
 _STOP_S = 5.0
-"""How long the process may take to clean up after it was told to stop; it may wait for the others, deep in JAX."""
+"""Seconds that the child has to clean up after SIGTERM; it may be waiting for the others in native code."""
 _LEAVE_S = 60.0
-"""How long it may wait at its end for the others to end as well."""
-_LOST = re.compile(r"(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): ")
-"""How the errors of JAX begin that come from the connections between the processes."""
+"""Seconds that it may wait at its end for the others to end as well."""
+_CONNECTION_ERROR = re.compile(
+    r"(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): "
+)
+"""How JAX's errors about connections between processes start."""
 
 
-def run_supervised(work: Work, arguments: argparse.Namespace, place: Place) -> int:
-    """Run ``work`` in a process of its own and return its exit code; an error that it raises comes out of here.
+def run_supervised(work: Work, arguments: argparse.Namespace, rank: ProcessRank) -> int:
+    """Run ``work``, a function of a module, in a child process, and return its exit code.
 
-    ``work`` is a function of a module. Raises PeersLostError when it ended for want of the other processes.
+    Raises:
+        PeersLostError: if it ended because of the other processes.
+        FerEdgeError: if it raised an error, with the same text and exit code.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    method = multiprocessing.get_start_method()
-    process = context.Process(target=_below, args=(work, arguments, sender, method), daemon=True)
-    with _interrupts_ignored():  # it inherits that: Ctrl-C is ours to answer
-        process.start()
+    child = context.Process(
+        target=_child, args=(work, arguments, sender, multiprocessing.get_start_method()), daemon=True
+    )
+    with _interrupts_ignored():  # inherited by the child: this process handles Ctrl-C
+        child.start()
     sender.close()
-    met = False
+    connected = False
     try:
-        while True:
-            try:
-                news = receiver.recv()
-            except EOFError:  # it was ended by JAX, which aborts, or by somebody
-                process.join(_STOP_S)
-                if process.exitcode == -signal.SIGKILL:
-                    raise PeersLostError(_killed(place)) from None
-                raise PeersLostError(_lost(place, met=met)) from None
-            if news == "met":
-                met = True
-                continue
-            process.join(_LEAVE_S)
-            return _answer(news, place, met=met)
+        while (message := receiver.recv()) == "connected":
+            connected = True
+        child.join(_LEAVE_S)
+        return _result(message, rank, connected=connected)
+    except EOFError:  # JAX aborted it, or it was killed
+        child.join(_STOP_S)
+        text = _KILLED.format(rank) if child.exitcode == -signal.SIGKILL else _lost(rank, connected=connected)
+        raise PeersLostError(text) from None
     finally:
-        _stop(process)
+        child.terminate()
+        child.join(_STOP_S)
+        child.kill()
+        child.join()
 
 
-def _answer(news: Any, place: Place, *, met: bool) -> int:
-    """The exit code in what the process said last; raises what it failed with."""
-    kind, code, text = news
+def _result(message: tuple[str, int, str], rank: ProcessRank, *, connected: bool) -> int:
+    """Return the exit code in the child's last message, or raise its error."""
+    kind, code, text = message
     if kind == "done":
-        return int(code)
+        return code
     if kind == "lost":
-        raise PeersLostError(_lost(place, met=met))
+        raise PeersLostError(_lost(rank, connected=connected))
     error = FerEdgeError(text)
     error.exit_code = code
     raise error
 
 
-def _lost(place: Place, *, met: bool) -> str:
-    who = f"process {place.process} of {place.processes}"
-    if not met:
-        return (
-            f"{who}: has not met the others at {place.coordinator} within {place.wait_s:.0f} s: is process 0 there, "
-            "was each started with the same --coordinator and --processes, each with a --process of its own?"
-        )
-    return (
-        f"{who}: lost the others: one was stopped, refused or failed (it says so itself), or gave no sign of life for "
-        f"{LOST_AFTER_S} s; process 0 has kept the last whole epoch: start all again with --resume"
-    )
+_KILLED = (
+    "process {0.rank} of {0.processes}: was killed, for lack of memory or by another program; "
+    "process 0 has kept the last whole epoch: start all again with --resume"
+)
+_LOST = (
+    "process {0.rank} of {0.processes}: lost the others: one was stopped, was refused or failed (see its own output), "
+    f"or sent no heartbeat for {HEARTBEAT_TIMEOUT_S} s; process 0 has kept the last whole epoch: start all again with "
+    "--resume"
+)
+_NOT_CONNECTED = (
+    "process {0.rank} of {0.processes}: has not met the others at {0.coordinator} within {0.wait_s:.0f} s: is process "
+    "0 running, and were all started with the same --coordinator and --processes, and different values of --process?"
+)
 
 
-def _killed(place: Place) -> str:
-    return (
-        f"process {place.process} of {place.processes}: was killed, for want of memory or by somebody; "
-        "process 0 has kept the last whole epoch: start all again with --resume"
-    )
-
-
-def _stop(process: Any) -> None:
-    process.terminate()
-    process.join(_STOP_S)
-    process.kill()
-    process.join()
+def _lost(rank: ProcessRank, *, connected: bool) -> str:
+    return (_LOST if connected else _NOT_CONNECTED).format(rank)
 
 
 @contextlib.contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there may a handler be set
+    if threading.current_thread() is not threading.main_thread():  # only it may set a handler
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -117,39 +113,39 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _below(work: Work, arguments: argparse.Namespace, news: connection.Connection, method: str) -> None:
-    """The process below: does ``work`` and says how it ended."""
-    # As if it were not below another: locks made by "spawn" would be complained of where this process is ended.
+def _child(work: Work, arguments: argparse.Namespace, sender: connection.Connection, method: str) -> None:
+    """Do ``work`` and send its result."""
+    # The parent's method: with "spawn", the resource tracker would report the locks of an aborted process as leaked.
     multiprocessing.set_start_method(method, force=True)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if not arguments.debug:
-        _drop_native_output()
+        _discard_native_output()
     logging.basicConfig(
         level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     try:
-        code = work(arguments, lambda: news.send("met"))
-    except Exception as error:  # noqa: BLE001 - whatever comes is told by the process above
+        code = work(arguments, lambda: sender.send("connected"))
+    except Exception as error:  # noqa: BLE001 - the parent reports it
         if arguments.debug:
             traceback.print_exc()
-        news.send(_told(error))
+        sender.send(_failure(error))
         sys.stderr.flush()
-        os._exit(1)  # the orderly end would wait for the others
+        os._exit(1)  # an orderly exit would wait for the other processes
     sys.stdout.flush()
-    news.send(("done", code, ""))
+    sender.send(("done", code, ""))
 
 
-def _told(error: Exception) -> tuple[str, int, str]:
+def _failure(error: Exception) -> tuple[str, int, str]:
     if isinstance(error, FerEdgeError):
         return "failed", error.exit_code, str(error)
-    if _LOST.match(str(error)):
+    if _CONNECTION_ERROR.match(str(error)):
         return "lost", 0, ""
     return "failed", FerEdgeError.exit_code, f"internal error: {type(error).__name__}: {reason_of(error)}"
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """SIGTERM as an exception: half-written files are removed on the way out."""
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Turn SIGTERM into an exception, so that half-written files are removed."""
     raise SystemExit(1)
 
 
@@ -160,8 +156,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _drop_native_output() -> None:
-    """What JAX and Gloo write by themselves goes nowhere; what Python writes still arrives."""
+def _discard_native_output() -> None:
+    """Discard what JAX and Gloo write to the file descriptors; Python's own output still arrives."""
     null = os.open(os.devnull, os.O_WRONLY)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -10,10 +10,12 @@ import numpy as np
 from msgspec import structs
 
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.data.samples import TRAINING, Dataset
+from fer_train.data.samples import Dataset
 from fer_train.exploring.grids import Cell, Row, draw_grid
 from fer_train.exploring.pictures import Picture, to_gray_pixels
-from fer_train.recipe.recipe import AugmentSettings, Recipe
+from fer_train.recipe.augmentation import AugmentSettings
+from fer_train.recipe.recipe import Recipe
+from fer_train.splits import TRAINING
 from fer_train.training.augmentation import training_batch
 
 KINDS: dict[str, tuple[str, ...]] = {

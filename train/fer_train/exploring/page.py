@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from fer_train.data.samples import TRAINING
 from fer_train.exploring.survey import Survey
+from fer_train.splits import TRAINING
 
 _STYLE = """
 :root { color-scheme: light dark; }

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from fer_edge.types import UInt8Array
-from fer_train.data.samples import SPLIT_NAMES, TRAINING
 from fer_train.exploring.extras import require
 from fer_train.exploring.grids import Cell, Row, draw_grid
 from fer_train.exploring.survey import Survey
+from fer_train.splits import SPLIT_NAMES, TRAINING
 
 FIXED = ("balance", "means", "brightness", "contrast", "near-duplicates", "conflicts")
 """Names of the pictures that are not of one class."""

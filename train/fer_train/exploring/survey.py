@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from fer_edge.types import UInt8Array
 from fer_train.data.audit import BLANK_SPREAD, Audit, AuditReport, group_numbers
-from fer_train.data.samples import SPLIT_NAMES, Dataset
+from fer_train.data.samples import Dataset
 from fer_train.exploring.extras import require
 from fer_train.exploring.near_duplicates import find_near_duplicates, perceptual_hashes
+from fer_train.splits import SPLIT_NAMES
 
 _CHUNK = 4096
 """Images whose statistics are taken at once: NumPy makes floats of them."""

@@ -1,8 +1,7 @@
-"""A network of somebody else's: ``architecture = "module:function"``.
+"""A user's own network: ``architecture = "module:function"``.
 
 The function is called with the height and width of the images in pixels and the number of labels, and returns a Keras
-model. Its module is looked for in the current folder too. It runs with the rights of who trains: name only code that
-you trust.
+model. Its module may be in the current folder. It runs with the user's rights: name only code that you trust.
 """
 
 from __future__ import annotations
@@ -18,14 +17,61 @@ import numpy as np
 
 from fer_edge.errors import ConfigError, reason_of
 from fer_edge.settings.toml_files import read_toml
-from fer_train.networks.fer_edge import every_layer
+from fer_train.networks.blocks import LayerKinds
+from fer_train.networks.layers import every_layer
+from fer_train.networks.network import Network
+from fer_train.recipe.recipe import Recipe
 
 _PASSING = {"name", "dtype", "seed", "trainable", "build_config"}
-"""Settings of a layer that may differ from one building of a network to the next."""
+"""Settings of a layer that may differ between two models of one network."""
+
+
+class CustomNetwork(Network):
+    """The network that a user's function builds, one model for each size of images."""
+
+    def __init__(self, recipe: Recipe, labels: int, size: tuple[int, int]) -> None:
+        """As ``Network``."""
+        super().__init__(recipe, labels, size)
+        self._name = recipe.model.architecture
+        self._at_full_size: Any = None
+
+    def build(self, kinds: LayerKinds | None = None, size: tuple[int, int] | None = None) -> Any:
+        """As ``Network`` says, for images of the data set's size if ``size`` is None.
+
+        Raises:
+            ConfigError: if the function fails, or returns something other than such a model.
+        """
+        return _build(self._name, self._labels, *(size or self._size))
+
+    def prepare(self, *, resumed: bool) -> None:
+        """Check the function's models of all sizes in the recipe."""
+        sides = dict.fromkeys([self._size, *((side, side) for side in self._loop.sizes)])
+        _check(self._name, self._labels, list(sides))
+
+    def for_validation(self, trained: Any) -> Any:
+        """As ``Network`` says."""
+        if trained.input_shape[1:3] == self._size:
+            return trained
+        if self._at_full_size is None:
+            self._at_full_size = self.build(None, self._size)
+        self._at_full_size.set_weights(trained.get_weights())
+        return self._at_full_size
+
+    def check_same(self, saved: Any, model: Any) -> None:
+        """As ``Network`` says: the function may have changed."""
+        _check_same(self._name, saved, model)
+
+    def input_side(self, epoch: int) -> int:
+        """Return the side of the images of ``epoch``."""
+        return self._loop.size_at(epoch)
 
 
 def load_builder(name: str) -> Callable[[int, int, int], Any]:
-    """The function that ``module:function`` names. Raises ConfigError saying why there is none."""
+    """Return the function that ``module:function`` names.
+
+    Raises:
+        ConfigError: if it cannot be imported.
+    """
     module_name, _, function_name = name.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -45,8 +91,11 @@ def load_builder(name: str) -> Callable[[int, int, int], Any]:
 
 
 def import_builder_of(run_config: Path) -> None:
-    """Import the builder that a run's resolved recipe names, if any: what its layers are made of may be registered
-    there. Raises ConfigError when it cannot be."""
+    """Import the function that a run's resolved recipe names, if any: its module may register classes of layers.
+
+    Raises:
+        ConfigError: if it cannot be imported.
+    """
     if run_config.is_file():
         model = read_toml(run_config).get("model", {})
         name = str(model.get("architecture", "")) if isinstance(model, dict) else ""
@@ -54,16 +103,17 @@ def import_builder_of(run_config: Path) -> None:
             load_builder(name)
 
 
-def check(name: str, labels: int, sizes: Sequence[tuple[int, int]]) -> None:
-    """Raises ConfigError unless a run can be made of it: see ``build``.
+def _check(name: str, labels: int, sizes: Sequence[tuple[int, int]]) -> None:
+    """Check that the models of all ``sizes`` (height, width) have the same weights, and can be saved and loaded.
 
-    Its networks of all ``sizes`` (height, width) must have the same weights, and a file must keep what they are.
+    Raises:
+        ConfigError: if they do not, or cannot be built.
     """
-    first = build(name, labels, *sizes[0])
-    check_logits(name, first)
+    first = _build(name, labels, *sizes[0])
+    _check_logits(name, first)
     shapes = [tuple(weight.shape) for weight in first.weights]
     for size in sizes[1:]:
-        other = [tuple(weight.shape) for weight in build(name, labels, *size).weights]
+        other = [tuple(weight.shape) for weight in _build(name, labels, *size).weights]
         if other != shapes:
             was, now = next(
                 (pair for pair in zip(shapes, other, strict=False) if pair[0] != pair[1]), ("so many", "other")
@@ -77,7 +127,7 @@ def check(name: str, labels: int, sizes: Sequence[tuple[int, int]]) -> None:
 
 
 def _check_kept(name: str, model: Any) -> None:
-    """Save ``model`` and load it, as checkpoints and conversion do later."""
+    """Save and load ``model``, as checkpoints and conversion do later."""
     import keras
 
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +135,7 @@ def _check_kept(name: str, model: Any) -> None:
         try:
             model.save(path)
             keras.models.load_model(path, compile=False)
-        except Exception as error:  # of layers that are somebody else's code
+        except Exception as error:  # raised by layers of the user's own
             raise ConfigError(
                 f"model.architecture {name}: its model cannot be kept in a file and loaded again: "
                 f"{reason_of(error).partition('. ')[0][:160]}; layers of your own need get_config and "
@@ -93,9 +143,9 @@ def _check_kept(name: str, model: Any) -> None:
             ) from error
 
 
-def check_same(name: str, saved: Any, model: Any) -> None:
-    """Raises ConfigError when ``saved``, of a checkpoint, has other layers than ``model``, sizes of images apart."""
-    before, now = _told(saved), _told(model)
+def _check_same(name: str, saved: Any, model: Any) -> None:
+    """Raise ConfigError if ``saved``, from a checkpoint, has other layers than ``model``, apart from image sizes."""
+    before, now = _described(saved), _described(model)
     if before != now:
         raise ConfigError(
             f"model.architecture {name}: builds another network now than when the run began ({_difference(before, now)}"
@@ -104,7 +154,7 @@ def check_same(name: str, saved: Any, model: Any) -> None:
 
 
 def _difference(before: list[tuple[str, Any]], now: list[tuple[str, Any]]) -> str:
-    """What ``before`` has where ``now`` first differs."""
+    """Return what ``before`` contains at the first difference from ``now``."""
     for (kind, was), (other, settings) in zip(before, now, strict=False):
         if kind != other:
             return kind
@@ -114,8 +164,8 @@ def _difference(before: list[tuple[str, Any]], now: list[tuple[str, Any]]) -> st
     return f"{len(before)} layers"
 
 
-def _told(model: Any) -> list[tuple[str, Any]]:
-    """Kind and settings of every layer but those for input, without what two buildings of one network differ in."""
+def _described(model: Any) -> list[tuple[str, Any]]:
+    """Return kind and settings of each layer except inputs, without settings that may differ between two models."""
     layers = [(type(layer).__name__, _lasting(layer.get_config())) for layer in every_layer(model)]
     return [layer for layer in layers if layer[0] != "InputLayer"]
 
@@ -126,14 +176,14 @@ def _lasting(config: Any) -> Any:
     return [_lasting(value) for value in config] if isinstance(config, list | tuple) else config
 
 
-def build(name: str, labels: int, height: int, width: int) -> Any:
-    """What the function makes, held to the contract. Raises ConfigError when it fails or makes something else."""
+def _build(name: str, labels: int, height: int, width: int) -> Any:
+    """Return the function's model, checked against the contract; raise ConfigError if the function or a check fails."""
     import keras
 
     builder = load_builder(name)
     try:
         model = builder(height, width, labels)
-    except Exception as error:  # it is somebody else's code
+    except Exception as error:  # the user's code may raise anything
         raise ConfigError(
             f"model.architecture {name}: called with {height}, {width}, {labels} it raised "
             f"{type(error).__name__}: {reason_of(error)}"
@@ -149,9 +199,9 @@ def build(name: str, labels: int, height: int, width: int) -> Any:
     return model
 
 
-def check_logits(name: str, model: Any) -> None:
-    """Raise ConfigError when ``model``, which ``build`` made, answers with probabilities."""
-    # On any other input, probabilities sum to 1 and logits do not.
+def _check_logits(name: str, model: Any) -> None:
+    """Raise ConfigError if ``model`` returns probabilities."""
+    # On noise, probabilities sum to 1 and logits do not.
     noise = np.random.default_rng(0).uniform(0, 255, (4, *model.input_shape[1:])).astype(np.float32)
     answers = np.asarray(model.predict_on_batch(noise))
     if np.all(answers >= 0) and np.allclose(answers.sum(axis=1), 1, atol=1e-3):

@@ -1,17 +1,31 @@
-"""The classifier: a small convolutional network in backend-neutral Keras 3, made to quantize well.
+"""This project's own classifier: a small convolutional network in backend-neutral Keras 3, designed for quantization.
 
-Every activation is a plain ReLU and every BatchNorm follows a convolution, into which the converter folds it;
-raw grey pixels 0..255 go in, and scaling is one multiply without offset, so it folds as well. Logits come out.
+Each activation is a plain ReLU, and each BatchNorm follows a convolution, into which the converter folds it. The input
+is raw grey pixels 0..255; the graph scales them by one multiplication without offset, which folds as well. The output
+is logits.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
-from fer_train.networks.blocks import Blocks, LayerKinds, keras_kinds
-from fer_train.recipe.recipe import ModelSettings
+from fer_train.networks.blocks import Blocks, LayerKinds, keras_kinds, transfer_weights
+from fer_train.networks.network import Network
+from fer_train.recipe.model import ModelSettings
+
+
+class FerEdge(Network):
+    """``build_model`` of the recipe's ``[model]``."""
+
+    def build(self, kinds: LayerKinds | None = None, size: tuple[int, int] | None = None) -> Any:
+        """As ``Network`` says."""
+        return build_model(self._settings, self._labels, *(size or (None, None)), kinds=kinds)
+
+    def for_inference(self, trained: Any) -> Any:
+        """As ``Network`` says; the branches of RepVGG blocks are folded into one convolution each."""
+        model = build_model(self._settings, self._labels, *self._size, folded=True)
+        transfer_weights(trained, model)
+        return model
 
 
 def build_model(
@@ -23,11 +37,16 @@ def build_model(
     kinds: LayerKinds | None = None,
     folded: bool = False,
 ) -> Any:
-    """A Keras model from float32 [N, height, width, 1] (0..255) to float32 logits [N, labels].
+    """Return a Keras model from float32 [N, height, width, 1] (0..255) to float32 logits [N, labels].
 
-    ``height`` and ``width`` None make a model for images of any size; ``kinds`` take the place of
-    Keras' own layers: the weights are the same either way. ``folded`` builds what is kept after training: one branch
-    where training has several; ``fer_train.networks.blocks.transfer_weights`` fills it.
+    Args:
+        settings: Widths, blocks and strides.
+        labels: Number of logits.
+        height: Height of the images in pixels; None: any.
+        width: Width of the images in pixels; None: any.
+        kinds: Replacements for Keras' own layers, with the same weights.
+        folded: Build the model for inference, with one branch where training has several; ``transfer_weights`` fills
+            it.
     """
     import keras
 
@@ -46,28 +65,3 @@ def build_model(
     # Where layers compute in bfloat16, 8 bits are too few for logits and for the softmax of the loss.
     logits = keras.layers.Dense(labels, dtype="float32", name="logits")(x)
     return keras.Model(pixels, logits, name="fer_edge")
-
-
-def count_macs(model: Any) -> int:
-    """Multiply-accumulates of one image through a model of fixed input size: convolutions and dense layers."""
-    import keras
-
-    total = 0
-    for layer in every_layer(model):
-        if isinstance(layer, keras.layers.SeparableConv2D):
-            kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
-            total += kernels * math.prod(layer.output.shape[1:3])
-        elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
-        elif isinstance(layer, keras.layers.Dense):
-            total += math.prod(layer.kernel.shape)
-    return total
-
-
-def every_layer(model: Any) -> Iterator[Any]:
-    """The layers of a Keras model, those of the models inside it too."""
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from every_layer(layer)
-        else:
-            yield layer

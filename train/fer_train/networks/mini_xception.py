@@ -1,10 +1,9 @@
-"""mini_XCEPTION (Arriaga, Valdenegro-Toro & Plöger, arXiv:1710.07557), the small network that FER programs often ship.
+"""mini_XCEPTION (Arriaga, Valdenegro-Toro & Plöger, arXiv:1710.07557), a small network that many FER programs ship.
 
-The layers are those of the function ``mini_XCEPTION`` in ``src/models/cnn.py`` of oarriaga/face_classification, which
-for 7 labels have 58,423 weights. Three things differ, and none of them is a layer with weights. Pixels are scaled to
-0..1 in the graph, where the original has -1..1: its first convolution pads nothing, so that the BatchNorm behind it
-takes up the offset exactly. The softmax is left to the runtime. And kernels are held small by the recipe's weight
-decay instead of an L2 term in the loss.
+The layers are those of the function ``mini_XCEPTION`` in ``src/models/cnn.py`` of oarriaga/face_classification, with
+58,423 weights for 7 labels. Three things differ, none of them a layer with weights. The graph scales pixels to 0..1,
+the original to -1..1: the first convolution has no padding, so that the BatchNorm after it absorbs the offset exactly.
+The runtime computes the softmax. The recipe's weight decay replaces the L2 term in the loss.
 """
 
 from __future__ import annotations
@@ -12,15 +11,22 @@ from __future__ import annotations
 from typing import Any
 
 from fer_train.networks.blocks import LayerKinds, keras_kinds
+from fer_train.networks.network import Network
 
 _WIDTHS = (16, 32, 64, 128)
 
 
-def build(labels: int, height: int | None, width: int | None, kinds: LayerKinds | None = None) -> Any:
-    """The Keras model, ``height`` x ``width`` pixels (None: any size), of layers of ``kinds`` (default: Keras' own)."""
+class MiniXception(Network):
+    """mini_XCEPTION."""
+
+    def build(self, kinds: LayerKinds | None = None, size: tuple[int, int] | None = None) -> Any:
+        """As ``Network`` says."""
+        return _build(kinds or keras_kinds(), self._labels, *(size or (None, None)))
+
+
+def _build(kinds: LayerKinds, labels: int, height: int | None, width: int | None) -> Any:
     import keras
 
-    kinds = kinds or keras_kinds()
     pixels = keras.Input((height, width, 1), name="pixels")
     x = keras.layers.Rescaling(1 / 255.0, name="scale")(pixels)
     for name in ("base_1", "base_2"):
@@ -35,7 +41,7 @@ def build(labels: int, height: int | None, width: int | None, kinds: LayerKinds 
 
 
 def _module(x: Any, channels: int, name: str, kinds: LayerKinds) -> Any:
-    """Two separable convolutions and a pooling that halves, beside a strided 1x1 shortcut."""
+    """Add two separable convolutions and max pooling with stride 2, in parallel with a strided 1x1 shortcut."""
     import keras
 
     shortcut = kinds.convolution(channels, 1, strides=2, padding="same", use_bias=False, name=f"{name}_shortcut")(x)

@@ -1,8 +1,8 @@
-"""VGG16 (Simonyan & Zisserman, arXiv:1409.1556) as an extractor of features, with a head of its own.
+"""VGG16 (Simonyan & Zisserman, arXiv:1409.1556) as a feature extractor, with a new head.
 
-Its convolutions begin with what they learned on ImageNet. First the head alone learns; then the last blocks do too, at
-a lower rate. The picture is enlarged, made of three channels and shifted by ImageNet's means inside the graph, so that
-raw grey pixels go in as with every other network here.
+The convolutions start from ImageNet weights. First only the head is trained, then also the last blocks, at a lower
+rate. The graph enlarges the image, repeats it in three channels and subtracts ImageNet's means, so that the input is
+raw grey pixels, as for the other networks.
 """
 
 from __future__ import annotations
@@ -15,26 +15,70 @@ import numpy as np
 
 from fer_edge.errors import InputError, ModelError, reason_of
 from fer_edge.types import Float32Array
+from fer_train.networks.blocks import LayerKinds
 from fer_train.networks.download import fetch
-from fer_train.recipe.recipe import ModelSettings, Vgg16Settings
+from fer_train.networks.network import Network
+from fer_train.recipe.model import Vgg16Settings
+from fer_train.recipe.recipe import Recipe
 
 IMAGENET_MEANS_BGR = (103.939, 116.779, 123.68)
-"""What VGG16 expects to be taken from each channel: ``keras.applications.imagenet_utils``, mode "caffe"."""
+"""Means that VGG16 subtracts from each channel: ``keras.applications.imagenet_utils``, mode "caffe"."""
 IMAGENET_URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
     "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 )
-"""The file of 59 MB that ``keras.applications.VGG16`` downloads, and below it what Keras holds it to."""
+"""The file of 59 MB that ``keras.applications.VGG16`` downloads."""
 IMAGENET_MD5 = "6d6bbae143d832006294945121d1f1fc"
+"""The checksum that Keras expects of it."""
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and convolutions of each block."""
 
 
-def build(settings: ModelSettings, labels: int, height: int | None, width: int | None) -> Any:
-    """The Keras model for images of ``height`` x ``width`` (None: any size), its convolutions not yet taught."""
+class Vgg16(Network):
+    """VGG16 with ``model.vgg16``; Keras' own layers only."""
+
+    def __init__(self, recipe: Recipe, labels: int, size: tuple[int, int]) -> None:
+        """Raises InputError if five halvings reduce the smallest images to nothing."""
+        super().__init__(recipe, labels, size)
+        self._own = recipe.model.vgg16 or Vgg16Settings()
+        self._pretrained: dict[str, list[Float32Array]] = {}
+        side, enlarge = min(*recipe.loop.sizes, *size), self._own.enlarge
+        if side * enlarge < 32:
+            raise InputError(f"vgg16 needs 32 pixels; {side} times model.vgg16.enlarge are {side * enlarge}: raise it")
+
+    def build(self, kinds: LayerKinds | None = None, size: tuple[int, int] | None = None) -> Any:
+        """As ``Network`` says."""
+        return _build(self._own, self._settings.dropout, self._labels, *(size or (None, None)))
+
+    def prepare(self, *, resumed: bool) -> None:
+        """As ``Network`` says: load the weights of the convolutions."""
+        if not resumed:
+            self._pretrained = _pretrained(self._own.weights)
+
+    def for_training(self, epoch: int, kinds: LayerKinds | None = None) -> Any:
+        """As ``Network`` says: the head is always trained, the last blocks after ``frozen_epochs``."""
+        model = super().for_training(epoch, kinds)
+        for name, weights in self._pretrained.items():
+            model.get_layer(name).set_weights(weights)
+        first = len(_BLOCKS) + 1 - (self._own.tuned_blocks if self.phase(epoch) else 0)
+        for layer in model.layers:
+            if layer.name.startswith("block"):
+                layer.trainable = int(layer.name[len("block")]) >= first
+        return model
+
+    def phase(self, epoch: int) -> int:
+        """Return 0 while only the head is trained, then 1."""
+        return int(epoch >= self._own.frozen_epochs)
+
+    def rate_factor(self, epoch: int) -> float:
+        """Return ``tuned_rate`` once convolutions are trained."""
+        return self._own.tuned_rate if self.phase(epoch) else 1.0
+
+
+def _build(own: Vgg16Settings, dropout: float, labels: int, height: int | None, width: int | None) -> Any:
+    """Return the Keras model with random weights."""
     import keras
 
-    own = settings.vgg16 or Vgg16Settings()
     pixels = keras.Input((height, width, 1), name="pixels")
     x = pixels
     if own.enlarge > 1:
@@ -49,50 +93,25 @@ def build(settings: ModelSettings, labels: int, height: int | None, width: int |
         x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = keras.layers.Dense(own.head_width, activation="relu", name="head")(x)
-    x = keras.layers.Dropout(settings.dropout, name="dropout")(x)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
     logits = keras.layers.Dense(labels, dtype="float32", name="logits")(x)
     return keras.Model(pixels, logits, name="vgg16")
 
 
-def check_size(settings: ModelSettings, side: int) -> None:
-    """Raises InputError where five halvings leave nothing of images of ``side`` pixels."""
-    enlarge = (settings.vgg16 or Vgg16Settings()).enlarge
-    if side * enlarge < 32:
-        raise InputError(f"vgg16 needs 32 pixels; {side} times model.vgg16.enlarge are {side * enlarge}: raise it")
+def _pretrained(weights: str) -> dict[str, list[Float32Array]]:
+    """Return kernel and bias of each convolution by the layer's name; empty for "none".
 
-
-def freeze(model: Any, settings: ModelSettings, epoch: int) -> None:
-    """Say which layers learn in ``epoch`` (from 0)."""
-    own = settings.vgg16 or Vgg16Settings()
-    first = len(_BLOCKS) + 1 if epoch < own.frozen_epochs else len(_BLOCKS) + 1 - own.tuned_blocks
-    for layer in model.layers:
-        if layer.name.startswith("block"):
-            layer.trainable = int(layer.name[len("block")]) >= first
-
-
-def phase(settings: ModelSettings, epoch: int) -> int:
-    """0 while the head learns alone, then 1."""
-    return int(epoch >= (settings.vgg16 or Vgg16Settings()).frozen_epochs)
-
-
-def rate_factor(settings: ModelSettings, epoch: int) -> float:
-    """Factor on the learning rate in ``epoch``."""
-    return (settings.vgg16 or Vgg16Settings()).tuned_rate if phase(settings, epoch) else 1.0
-
-
-def pretrained(settings: ModelSettings) -> dict[str, list[Float32Array]]:
-    """Kernel and bias of each convolution, by layer, as ``weights`` says; empty for "none".
-
-    Raises InputError when they cannot be downloaded or there is no such file, ModelError for a file of something else.
+    Raises:
+        InputError: if the weights cannot be downloaded or the file does not exist.
+        ModelError: if the file contains something else.
     """
-    weights = (settings.vgg16 or Vgg16Settings()).weights
     if weights == "none":
         return {}
     return _from_file(_imagenet() if weights == "imagenet" else Path(weights))
 
 
 def _imagenet() -> Path:
-    """Keras' file of ImageNet's weights, in Keras' own cache, so that its other users find it too."""
+    """Return the path of the ImageNet weights in Keras' own cache, which other programs share; download if missing."""
     cache = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
     try:
         return fetch(IMAGENET_URL, cache / IMAGENET_URL.rpartition("/")[2], md5=IMAGENET_MD5)
@@ -120,7 +139,7 @@ def _from_file(path: Path) -> dict[str, list[Float32Array]]:
 
 
 def _holds_model(path: Path) -> bool:
-    """Whether it is a whole model, and not weights alone."""
+    """Return whether the file contains a whole model, not only weights."""
     if path.suffix == ".keras":
         return True
     import h5py
@@ -130,7 +149,7 @@ def _holds_model(path: Path) -> bool:
 
 
 def _load_weights(donor: Any, path: Path) -> None:
-    """Put the weights in ``path`` into ``donor``, also those of a file that holds dense layers behind them."""
+    """Load the weights in ``path`` into ``donor``; the file may also contain dense layers after the convolutions."""
     import h5py
 
     with h5py.File(path) as file:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.recipe.recipe import AugmentSettings
+from fer_train.recipe.augmentation import AugmentSettings
 
 
 def augment_batch(

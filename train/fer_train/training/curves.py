@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fer_edge.system.files import atomic_path
-from fer_train.data.samples import SPLIT_NAMES
+from fer_train.splits import SPLIT_NAMES
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path, splits: Sequence[str] = SPLIT_NAMES) -> None:

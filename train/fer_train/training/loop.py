@@ -1,6 +1,6 @@
-"""The training loop, top to bottom: data, model, optimizer, epochs, checkpoints, the kept model.
+"""The training loop, to be read from top to bottom.
 
-Backend-neutral Keras 3 (``KERAS_BACKEND=tensorflow|jax|torch``). ``run_folder`` describes the files of a run.
+Keras 3 on any backend (``KERAS_BACKEND=tensorflow|jax|torch``). ``run_folder`` describes the files of a run.
 """
 
 from __future__ import annotations
@@ -13,33 +13,35 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import keras
+import numpy.typing as npt
+
+from fer_edge.errors import ConfigError, ModelError
 from fer_edge.types import Float32Array
-from fer_train.data.dataset import PUBLIC_TEST, TRAINING, Dataset, Split, trainable_rows
-from fer_train.distributed.strategy import Alone, facts_of
-from fer_train.networks.architecture import Architecture
+from fer_train.data.dataset import trainable_rows
+from fer_train.data.samples import Dataset
+from fer_train.distributed.strategy import SingleProcessStrategy
+from fer_train.networks.network import Network
+from fer_train.networks.registry import network_of
 from fer_train.provenance import git_revision
 from fer_train.recipe.recipe import Recipe
-from fer_train.training.batches import TrainingSet
+from fer_train.splits import PUBLIC_TEST, TRAINING
+from fer_train.training.agreement import facts_of
+from fer_train.training.batches import TrainingBatches, TrainingSet
+from fer_train.training.callbacks import DivergedError, LossCheck, RateSchedule, progress_bar
 from fer_train.training.curves import draw_curves
-from fer_train.training.final_model import keep, validate
-from fer_train.training.optimizer_setup import DivergedError, Learner
-from fer_train.training.run_folder import (
-    CURVES,
-    LearnedData,
-    Progress,
-    check_run,
-    complete_epoch,
-    learned_sets,
-    only_writer,
-    open_run,
-    save_epoch,
-)
-from fer_train.training.teacher import Teacher, teacher_of
+from fer_train.training.final_model import validate, write_final_model
+from fer_train.training.fine_tuning import first_weights
+from fer_train.training.optimizer_setup import compiled_model, seed_dropout
+from fer_train.training.run_folder.files import CHECKPOINT, CURVES, LearnedData, learned_sets, started_at
+from fer_train.training.run_folder.folder import check_run, complete_epoch, only_writer, open_run, save_epoch
+from fer_train.training.run_folder.history import Progress
+from fer_train.training.teacher import teacher_of
 
 log = logging.getLogger(__name__)
 
 
-def train(  # noqa: PLR0913 - all but three have a default, and go by their names
+def train(  # noqa: PLR0913 - all but three have a default and are given by name
     recipe: Recipe,
     dataset: Dataset,
     run: Path,
@@ -48,52 +50,65 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
     resume: bool = False,
     start: Path | None = None,
     allow_other_data: bool = False,
-    group: Alone | None = None,
+    strategy: SingleProcessStrategy | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
-    """Train ``recipe`` on ``dataset`` into the folder ``run`` and return the path of the kept model.
+    """Train ``recipe`` on ``dataset`` in the folder ``run``, and return the path of the final model.
 
-    ``targets`` tells for an epoch (from 0) the distributions to learn, float32 [Training rows, labels]; None takes
-    the labels. Rows of Training whose pixels also stand in another split are left out. ``resume`` and ``start`` as for
-    ``open_run``, which says what is raised. ``group`` is the processes that this one trains with (default: none).
-    ``on_epoch`` gets each epoch's line of the history once that is saved; what it raises ends the run there, so that it
-    can be resumed. ``allow_other_data`` goes on with a run that learned another data set so far. Raises DivergedError
-    when the loss is not finite, and OutputError or InputError when ``run`` cannot be written or is in use.
+    Rows of Training whose pixels are also in another split are left out. Epochs count from 0.
+
+    Args:
+        recipe: All settings.
+        dataset: The images; those of Training are trained on, those of PublicTest select the best epoch.
+        run: The folder to write.
+        targets: Returns for an epoch the distributions to learn, float32 [Training rows, labels]. None: the labels.
+        resume: Whether to continue the run in the folder.
+        start: The folder of another run to start from.
+        allow_other_data: Whether to continue a run that has used another data set so far.
+        strategy: The processes that train together. None: only this one.
+        on_epoch: Called with each epoch's line of the history after that is saved. If it raises, the run stops there
+            and can be resumed.
+
+    Raises:
+        ConfigError, InputError: as ``open_run``; also if another process trains in ``run``.
+        DivergedError: if the loss is not finite.
+        OutputError: if ``run`` cannot be written.
     """
-    group = group or Alone()
-    revision = git_revision()  # of the code that is about to run, not of what the checkout holds hours later
-    teacher = teacher_of(recipe.targets, dataset.labels, recipe.loop.precision) if targets else None
-    training_in, validation = _splits(
-        dataset, targets, lambda epoch: teacher if epoch >= recipe.targets.teacher_from else None
-    )
-    network = Architecture(recipe, len(dataset.labels), validation.images.shape[1:])
+    strategy = strategy or SingleProcessStrategy()
+    revision = git_revision()  # of the code that starts now; the checkout may change while it runs
     last = recipe.loop.epochs - 1
-    group.agree(lambda: facts_of(recipe, [training_in(0), training_in(last)], revision))
+    training_set = _training_sets(recipe, dataset, targets)
+    validation = dataset.splits[PUBLIC_TEST]
+    network = network_of(recipe, len(dataset.labels), validation.images.shape[1:])
+    strategy.check_agreement(lambda: facts_of(recipe, [training_set(0), training_set(last)], revision))
     data = LearnedData(dataset.name, dataset.rows_sha256, allow_other_data)
-    resumed = group.from_first(lambda: check_run(recipe, run, resume=resume, start=start, data=data)[0].epoch) > 0
-    with group.apart():
-        network.prepare(dataset.labels, resumed=resumed)
+    resumed = strategy.on_main(lambda: check_run(recipe, run, resume=resume, start=start, data=data)[0].epoch) > 0
+    with strategy.local():
+        network.prepare(resumed=resumed)
+        if recipe.model.weights and not resumed:
+            network.start_from(first_weights(Path(recipe.model.weights), network.build(), dataset.labels))
+
     with ExitStack() as held:
-        # The checks again, now that no other process can change the folder.
-        group.from_first(lambda: held.enter_context(only_writer(run)))
+        # The same checks again, now that no other process can change the folder.
+        strategy.on_main(lambda: held.enter_context(only_writer(run)))
         progress = Progress(
-            group.from_first(lambda: open_run(recipe, run, resume=resume, start=start, data=data).history)
+            strategy.on_main(lambda: open_run(recipe, run, resume=resume, start=start, data=data).history)
         )
         if progress.epoch:
             log.info("resuming after epoch %d", progress.epoch)
-            group.from_first(lambda: complete_epoch(run, progress, recipe.loop))
-        learner = Learner(recipe, network, run, group)
+            strategy.on_main(lambda: complete_epoch(run, progress, recipe.loop))
+        trainer = _Trainer(recipe, network, run, strategy)
+
         for epoch in range(progress.epoch, recipe.loop.epochs):
             started = time.monotonic()
-            learned = learner.learn(epoch, training_in(epoch))
-
-            def validated() -> dict[str, float]:
-                return validate(network.for_validation(group.own_copy(learner.model)), validation)
-
+            on_training = trainer.train_epoch(epoch, training_set(epoch))
+            on_validation = strategy.on_main(
+                lambda: validate(network.for_validation(strategy.local_copy(trainer.model)), validation)
+            )
             line = {
                 "epoch": epoch + 1,
-                **learned,
-                **group.from_first(validated),
+                **on_training,
+                **on_validation,
                 "size": recipe.loop.size_at(epoch),
                 "seconds": round(time.monotonic() - started, 1),
             }
@@ -101,26 +116,126 @@ def train(  # noqa: PLR0913 - all but three have a default, and go by their name
                 raise DivergedError(epoch, None, line["val_loss"], dataset.shown(PUBLIC_TEST))
             progress.add(line)
 
-            def saved() -> None:
-                save_epoch(learner.model, run, progress, recipe.loop)
+            def save() -> None:
+                save_epoch(trainer.model, run, progress, recipe.loop)
                 draw_curves(progress.history, run / CURVES, dataset.split_names)
 
-            group.from_first(saved)
-            _tell(line, recipe.loop.epochs, dataset.shown(PUBLIC_TEST))
+            strategy.on_main(save)
+            _log_epoch(line, recipe.loop.epochs, dataset.shown(PUBLIC_TEST))
             if on_epoch:
                 on_epoch(line)
-        about: dict[str, Any] = {"git": revision, "processes": group.processes}
 
-        def kept() -> str:
-            sets = learned_sets(run)
-            more = {"datasets": sets} if len(sets) > 1 else {}
-            return str(keep(recipe, network, dataset, run, progress, training_in(last), {**about, **more}))
+        def write() -> str:
+            made_by: dict[str, Any] = {"started_at": started_at(run), "git": revision, "processes": strategy.processes}
+            if len(sets := learned_sets(run)) > 1:
+                made_by["datasets"] = sets
+            made_by = {key: value for key, value in made_by.items() if value is not None}
+            return str(write_final_model(recipe, network, dataset, run, progress, training_set(last), made_by))
 
-        return Path(group.from_first(kept))
+        return Path(strategy.on_main(write))
 
 
-def _tell(line: dict[str, Any], epochs: int, validation: str) -> None:
-    """An epoch as a person wants it; ``history.jsonl`` has every digit."""
+class _Trainer:
+    """The model of a run, from epoch to epoch."""
+
+    def __init__(self, recipe: Recipe, network: Network, run: Path, strategy: SingleProcessStrategy) -> None:
+        self.model: Any = None
+        """The Keras model after the last epoch; a new one when the next epoch needs it built differently."""
+        self._recipe, self._network, self._run, self._strategy = recipe, network, run, strategy
+        self._stage: tuple[str, int, int | None] | None = None
+
+    def train_epoch(self, epoch: int, training: TrainingSet) -> dict[str, float]:
+        """Train ``epoch``, and return loss and accuracy on the augmented images.
+
+        Raises:
+            ModelError: if the run's checkpoint cannot be restored.
+            DivergedError: if the loss is not finite.
+        """
+        recipe = self._recipe
+        self._prepare_model(epoch)
+        seed_dropout(self.model, recipe.loop.seed, epoch)
+        batches = TrainingBatches(training, recipe, epoch, self._strategy.shard)
+        rate = RateSchedule(recipe.loop, epoch, len(batches), self._network.rate_factor(epoch))
+        with progress_bar(len(batches), f"epoch {epoch + 1}/{recipe.loop.epochs}") as bar:
+            # shuffle=False: the batches are shuffled images already, and Keras' own order would not survive --resume.
+            fitted = self.model.fit(
+                batches,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                verbose=0,
+                callbacks=[rate, LossCheck(epoch), bar],
+                shuffle=False,
+            )
+        self._strategy.synchronize(self.model)
+        return {"loss": float(fitted.history["loss"][0]), "accuracy": float(fitted.history["accuracy"][0])}
+
+    def _prepare_model(self, epoch: int) -> None:
+        """Build the model again if precision, trainable layers or input size change; restore the checkpoint."""
+        network, loop = self._network, self._recipe.loop
+        stage = (loop.precision_at(epoch), network.phase(epoch), network.input_side(epoch))
+        if stage == self._stage:
+            return
+        self._stage = stage
+        self.model = compiled_model(network, loop, epoch, self._strategy)
+        if epoch:
+            # The optimizer's state belongs to the layers that were trained; for others it starts again.
+            self._restore(with_optimizer=network.phase(epoch - 1) == network.phase(epoch))
+
+    def _restore(self, *, with_optimizer: bool) -> None:
+        """Copy the weights in the run's checkpoint to the model, and the optimizer's state if ``with_optimizer``."""
+        checkpoint = self._run / CHECKPOINT
+
+        def variables(model: Any) -> list[Any]:
+            return [*model.weights, *(model.optimizer.variables if with_optimizer else [])]
+
+        def values(model: Any) -> list[npt.NDArray[Any]]:
+            return [keras.ops.convert_to_numpy(variable) for variable in variables(model)]
+
+        def saved() -> list[npt.NDArray[Any]]:
+            # A file saved on PyTorch names the optimizer's class of that backend, which other backends cannot load.
+            optimizers = {"AdamW": keras.optimizers.AdamW, "SGD": keras.optimizers.SGD}
+            found = keras.models.load_model(checkpoint, custom_objects=optimizers)
+            self._network.check_same(found, self.model)
+            return values(found)
+
+        try:
+            restored = self._strategy.arrays_on_main(saved, values(self.model))
+            for variable, value in zip(variables(self.model), restored, strict=True):
+                variable.assign(value)
+        except ConfigError:
+            raise
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(f"{checkpoint}: cannot resume from it: {reason}") from None
+
+
+def _training_sets(
+    recipe: Recipe, dataset: Dataset, targets: Callable[[int], Float32Array] | None
+) -> Callable[[int], TrainingSet]:
+    """Return a function that returns the training set of an epoch."""
+    teacher = teacher_of(recipe.targets, dataset.labels, recipe.loop.precision) if targets else None
+    rows = trainable_rows(dataset)
+    split = dataset.splits[TRAINING]
+    log.info(
+        "%d %s images, %d left out because they are in another split too",
+        len(rows),
+        dataset.shown(TRAINING),
+        len(split.images) - len(rows),
+    )
+    images, labels = split.images[rows], split.labels[rows]
+    from_labels = split.distributions(len(dataset.labels))[rows]
+    weights = None if split.weights is None else split.weights[rows]
+
+    def training_set(epoch: int) -> TrainingSet:
+        distributions = targets(epoch)[rows] if targets else from_labels
+        with_teacher = teacher if epoch >= recipe.targets.teacher_from else None
+        return TrainingSet(images, labels, distributions, weights, with_teacher)
+
+    return training_set
+
+
+def _log_epoch(line: dict[str, Any], epochs: int, validation: str) -> None:
+    """Log an epoch with rounded numbers; ``history.jsonl`` has all digits."""
     log.info(
         "epoch %d of %d: loss %.4f, on %s %.4f; right %.2f %%, on %s %.2f %%; %.1f s",
         line["epoch"],
@@ -133,25 +248,3 @@ def _tell(line: dict[str, Any], epochs: int, validation: str) -> None:
         100 * line["val_accuracy"],
         line["seconds"],
     )
-
-
-def _splits(
-    dataset: Dataset,
-    targets: Callable[[int], Float32Array] | None,
-    teacher: Callable[[int], Teacher | None],
-) -> tuple[Callable[[int], TrainingSet], Split]:
-    """What to train on in an epoch, and what to validate on."""
-    kept = trainable_rows(dataset)
-    everything = dataset.splits[TRAINING]
-    dropped = len(everything.images) - len(kept)
-    log.info(
-        "%d %s images, %d left out because they are in another split too", len(kept), dataset.shown(TRAINING), dropped
-    )
-    images, labels = everything.images[kept], everything.labels[kept]
-    plain = everything.distributions(len(dataset.labels))[kept]
-    weights = None if everything.weights is None else everything.weights[kept]
-
-    def training_in(epoch: int) -> TrainingSet:
-        return TrainingSet(images, labels, targets(epoch)[kept] if targets else plain, weights, teacher(epoch))
-
-    return training_in, dataset.splits[PUBLIC_TEST]

@@ -1,4 +1,4 @@
-"""What to learn of each Training image: FER2013's label, mixed with what else is known (``[targets]`` in a recipe)."""
+"""The targets of each Training image: FER2013's label, FER+ votes and soft labels, mixed as ``[targets]`` says."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.types import Float32Array
-from fer_train.backend import check_model_file
 from fer_train.data.ferplus import load_votes
-from fer_train.data.samples import TRAINING, Dataset
-from fer_train.recipe.recipe import TargetSettings
-from fer_train.training.run_folder import model_file
+from fer_train.data.samples import Dataset
+from fer_train.networks.model_files import check_model_file
+from fer_train.recipe.targets import TargetSettings
+from fer_train.splits import TRAINING
+from fer_train.training.run_folder.files import model_file
 from fer_train.training.soft_labels import read_soft_labels
 
 log = logging.getLogger(__name__)
@@ -23,12 +24,19 @@ log = logging.getLogger(__name__)
 def training_targets(
     settings: TargetSettings, dataset: Dataset, source: Path | None = None
 ) -> Callable[[int], Float32Array]:
-    """What to learn in an epoch (from 0): a distribution for each row of Training, float32 [rows, labels].
+    """Return a function of the epoch (from 0) that returns a distribution for each row of Training.
 
-    Rows are in the order of the file; ``source`` is where ``dataset`` was read from. The share of
-    ``settings.teacher_models`` is missing in the distributions: these are asked later (``teacher``). Raises
-    InputError, before the first epoch, when the FER+ votes or the teacher's soft labels that ``settings`` ask for are
-    missing, malformed or of other data; of the models, InputError or ModelError when there is no such file.
+    The distributions are float32 [rows, labels], in the order of the file. They lack the share of
+    ``settings.teacher_models``, which ``teacher.Teacher`` adds. Missing files are reported before the first epoch.
+
+    Args:
+        settings: The shares.
+        dataset: The data set.
+        source: The path from which it was read.
+
+    Raises:
+        InputError: if FER+ votes, soft labels or a teacher's model are missing, malformed or of other data.
+        ModelError: if a teacher's file is not a model.
     """
     for model in settings.teacher_models:
         check_model_file(model_file(Path(model)))
@@ -47,11 +55,11 @@ def _mixed(settings: TargetSettings, dataset: Dataset, source: Path | None) -> F
 
 
 def crowd_targets(votes: Float32Array, labels: npt.NDArray[np.int64]) -> Float32Array:
-    """P(FER2013 label | votes), float32 [N, labels], learned from the same N images' ``votes`` and ``labels``.
+    """Return P(FER2013 label | votes), float32 [N, labels], fitted to ``votes`` and ``labels`` of the same N images.
 
-    FER+ and FER2013 do not mean quite the same by the same words (their majority agrees on two thirds of the
-    images), so a multinomial logistic regression on the shares of the votes translates. With ten answers and their
-    square roots it has too few parameters to learn single images by heart.
+    FER+ and FER2013 use the same words differently: their majority agrees on two thirds of the images. A multinomial
+    logistic regression on the shares of the votes translates them. With ten answers and their square roots it has too
+    few parameters to memorize single images.
     """
     from sklearn.linear_model import LogisticRegression
 

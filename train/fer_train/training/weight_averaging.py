@@ -1,7 +1,7 @@
-"""The mean of several runs' weights as a model of its own: a "model soup" (Wortsman et al., arXiv:2203.05482).
+"""Average the weights of several runs (a "model soup", Wortsman et al., arXiv:2203.05482).
 
-Runs that began with the same weights and learned by different recipes lie in one valley of the loss; between them it is
-often lower, and what each learned is there. It costs a device nothing: one network, of the same size.
+Runs that start from the same weights and use different recipes end in one valley of the loss, which is often lower
+between them. The mean is one network of the same size, so that it costs the device nothing.
 """
 
 from __future__ import annotations
@@ -16,24 +16,33 @@ import numpy as np
 from fer_edge.errors import ModelError, OutputError
 from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import write_text_atomically
-from fer_train.backend import check_contract, load_model
 from fer_train.data.dataset import PUBLIC_TEST, TRAINING, Dataset, trainable_rows
+from fer_train.networks.layers import NORM_IMAGES, renew_norm
+from fer_train.networks.model_files import check_contract, load_model
 from fer_train.provenance import git_revision
-from fer_train.training.averaging import NORM_IMAGES, renew_norm
 from fer_train.training.final_model import write_model
-from fer_train.training.run_folder import CONFIG, model_file
+from fer_train.training.run_folder.files import CONFIG, model_file, now_utc
 
 log = logging.getLogger(__name__)
 
 
 def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], dataset: Dataset, out: Path) -> None:
-    """Write the mean of ``runs``' kept models to the folder ``out``, as a run's.
+    """Write the mean of the final models of ``runs`` to ``out``, the folder of a new run.
 
-    BatchNorm's statistics are taken anew of Training images. ``records`` are what the runs say of themselves, each with
-    its recipe as "config". ``out`` holds the model, a record that has all recipes under "mean_of", and the first run's
-    as its own. Raises ModelError for networks that are not the same or other data, OutputError when ``out`` cannot be
-    written.
+    BatchNorm's statistics are computed again from Training images. ``out`` gets the model, the recipe of the first run,
+    and a record with all recipes under "mean_of".
+
+    Args:
+        runs: Folders of finished runs.
+        records: Their records, each with its recipe as "config".
+        dataset: The data set that they were trained on.
+        out: The folder to create.
+
+    Raises:
+        ModelError: if the networks or the data differ.
+        OutputError: if ``out`` cannot be written.
     """
+    started = now_utc()
     first = records[0]
     if first["dataset"]["rows_sha256"] != dataset.rows_sha256:
         raise ModelError(
@@ -52,13 +61,13 @@ def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], datase
     except OSError as error:
         raise OutputError(f"{out}: cannot make this folder: {error.strerror}") from error
     write_text_atomically(out / CONFIG, dump_toml(first["config"]))
-    made_by = {"git": revision, "mean_of": [_ingredient(each) for each in records]}
+    made_by = {"started_at": started, "git": revision, "mean_of": [_ingredient(each) for each in records]}
     right = write_model(model, out, dataset, first["name"], len(rows), made_by)
     log.info("the mean of %d runs: %.2f %% right on %s", len(runs), 100 * right, dataset.shown(PUBLIC_TEST))
 
 
 def _mean(model: Any, files: Sequence[Path]) -> list[Any]:
-    """The mean of the weights in ``files``, of which ``model`` is the first."""
+    """Return the mean of the weights in ``files``; ``model`` is the first of them."""
     total = [array.astype(np.float64) for array in model.get_weights()]
     kinds = [type(layer) for layer in model.layers]
     for file in files[1:]:
@@ -72,7 +81,7 @@ def _mean(model: Any, files: Sequence[Path]) -> list[Any]:
 
 
 def _ingredient(record: dict[str, Any]) -> dict[str, Any]:
-    """What the mean's record tells of one run: its recipe, the code it ran on and how right it was by itself."""
+    """Return the entry of one run in the record of the mean: its recipe, code and accuracy."""
     made_by = ("git", "backend", "keras", "epochs", "best_epoch", "averaged_epochs", "mean_of")
-    told = (*made_by, "public_test_accuracy", "validation_accuracy")
-    return {"config": record["config"], **{key: record[key] for key in told if key in record}}
+    keys = (*made_by, "public_test_accuracy", "validation_accuracy")
+    return {"config": record["config"], **{key: record[key] for key in keys if key in record}}

@@ -28,7 +28,8 @@ from fer_train.backend import load_keras
 from fer_train.data.dataset import Dataset, load_data
 from fer_train.locks import FileLock, alone
 from fer_train.recipe.recipe import Recipe
-from fer_train.training.run_folder import CONFIG, check_run
+from fer_train.training.run_folder.files import CONFIG
+from fer_train.training.run_folder.folder import check_run
 from fer_train.training.targets import training_targets
 from fer_train.tune.settings import Search, from_table
 from fer_train.tune.trials import LOCK, WORKERS, Claim, TrialQueue
@@ -139,8 +140,8 @@ def _train(
 ) -> float:
     """The best epoch's metric. Raises _EndTrial for a trial that is pruned or diverged."""
     keras = load_keras()  # not before there is a trial: it takes seconds
+    from fer_train.training.callbacks import DivergedError
     from fer_train.training.loop import train
-    from fer_train.training.optimizer_setup import DivergedError
 
     # Of the trial before: its graph is a hundred megabytes, and its layers would lend their names to ours.
     keras.utils.clear_session()

@@ -19,7 +19,8 @@ import numpy as np
 
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.system.user_folders import cache_folder
-from fer_train.data.samples import SPLIT_NAMES, Dataset, Split
+from fer_train.data.samples import Dataset, Split
+from fer_train.splits import SPLIT_NAMES
 
 _LOG = logging.getLogger(__name__)
 

@@ -21,8 +21,9 @@ from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.types import UInt8Array
 from fer_train.data.readers.class_names import OTHER_NAMES, label_of
 from fer_train.data.readers.locate import CLASS_FOLDER_ROOTS
-from fer_train.data.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset, RowCollector
+from fer_train.data.samples import Dataset, RowCollector
 from fer_train.progress import progress
+from fer_train.splits import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING
 
 _LOG = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
 from fer_train.data.readers.containers import DAMAGE_ERRORS, CsvStream, open_csv
-from fer_train.data.samples import SPLIT_NAMES, Dataset, RowCollector
+from fer_train.data.samples import Dataset, RowCollector
 from fer_train.progress import progress
+from fer_train.splits import SPLIT_NAMES
 
 _LOG = logging.getLogger(__name__)
 

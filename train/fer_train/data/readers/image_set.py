@@ -27,9 +27,10 @@ from fer_train.data.readers.class_folders import empty_class, fingerprint, named
 from fer_train.data.readers.class_names import label_of, match_classes
 from fer_train.data.readers.locate import holds_fer2013, holds_fer2013_file
 from fer_train.data.readers.published import LAYOUTS
-from fer_train.data.samples import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, Dataset, RowCollector
+from fer_train.data.samples import Dataset, RowCollector
 from fer_train.progress import progress
 from fer_train.recipe.data import SKIP, SetSettings
+from fer_train.splits import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING
 
 _LOG = logging.getLogger(__name__)
 

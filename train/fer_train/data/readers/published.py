@@ -21,7 +21,7 @@ import numpy as np
 
 from fer_edge.errors import InputError
 from fer_edge.images.files import IMAGE_SUFFIXES
-from fer_train.data.samples import PRIVATE_TEST, PUBLIC_TEST, TRAINING
+from fer_train.splits import PRIVATE_TEST, PUBLIC_TEST, TRAINING
 
 _RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """From 1 on."""
