@@ -12,9 +12,9 @@ from fer_edge.errors import ConfigError
 from fer_edge.settings.base import decode
 from fer_train.backend import load_keras
 from fer_train.networks.layers import count_macs
-from fer_train.networks.registry import network_of
+from fer_train.networks.registry import NETWORKS, network_of
 from fer_train.recipe.loop import LoopSettings
-from fer_train.recipe.model import ModelSettings, Vgg16Settings
+from fer_train.recipe.model import ARCHITECTURES, ModelSettings, Vgg16Settings
 from fer_train.recipe.recipe import Recipe
 from support import warm
 from support.road import MiniRoad, assert_refused
@@ -75,6 +75,11 @@ def recipe(folder: Path, architecture: str, model: str = "", size: int = 48) -> 
     path = folder / "recipe.toml"
     path.write_text(f'name = "other"\n[model]\narchitecture = "{architecture}"\n{model}{SHORT.format(size=size)}')
     return path
+
+
+def test_the_recipe_knows_the_keys_of_each_network() -> None:
+    assert NETWORKS.keys() == ARCHITECTURES.keys()
+    assert {key for keys in ARCHITECTURES.values() for key in keys} <= set(ModelSettings.__struct_fields__)
 
 
 def test_mini_xception_is_the_network_that_was_published() -> None:

@@ -19,7 +19,9 @@ class LoopSettings(Settings, frozen=True):
     epochs: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_COUNT)], Meta(description="Passes over the training images.")
     ] = 36
-    batch_size: Annotated[Annotated[int, Meta(ge=2, le=MAX_COUNT)], Meta(description="Images in a step.")] = 128
+    batch_size: Annotated[
+        Annotated[int, Meta(ge=2, le=MAX_COUNT)], Meta(description="Images in each training step.")
+    ] = 128
     precision: Annotated[
         Literal["float32", "bfloat16"],
         Meta(

@@ -126,10 +126,11 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
                 on_epoch(line)
 
         def write() -> str:
-            made_by: dict[str, Any] = {"started_at": started_at(run), "git": revision, "processes": strategy.processes}
+            made_by: dict[str, Any] = {"git": revision, "processes": strategy.processes}
+            if (start_time := started_at(run)) is not None:
+                made_by["started_at"] = start_time.isoformat()
             if len(sets := learned_sets(run)) > 1:
                 made_by["datasets"] = sets
-            made_by = {key: value for key, value in made_by.items() if value is not None}
             return str(write_final_model(recipe, network, dataset, run, progress, training_set(last), made_by))
 
         return Path(strategy.on_main(write))

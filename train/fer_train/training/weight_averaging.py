@@ -42,7 +42,7 @@ def average_runs(runs: Sequence[Path], records: Sequence[dict[str, Any]], datase
         ModelError: if the networks or the data differ.
         OutputError: if ``out`` cannot be written.
     """
-    started = now_utc()
+    started = now_utc().isoformat()
     first = records[0]
     if first["dataset"]["rows_sha256"] != dataset.rows_sha256:
         raise ModelError(

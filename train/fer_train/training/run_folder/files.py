@@ -70,48 +70,35 @@ def learned_sets(run: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: if the record is damaged.
     """
-    try:
-        return [
-            {"from_epoch": int(s["from_epoch"]), "name": str(s["name"]), "rows_sha256": str(s["rows_sha256"])}
-            for s in _read_data(run).get("sets", [])
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(run, error) from None
-
-
-def started_at(run: Path) -> str | None:
-    """Return the UTC time at which ``run`` started, in ISO 8601; None for runs of earlier versions.
-
-    Raises:
-        InputError: if the record is damaged.
-    """
-    try:
-        value = _read_data(run).get("started_at")
-        return None if value is None else datetime.fromisoformat(value).isoformat(timespec="seconds")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise _damaged(run, error) from None
-
-
-def now_utc() -> str:
-    """Return the current UTC time in ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def write_data(run: Path, sets: list[dict[str, Any]], started: str | None) -> None:
-    """Write the record of data sets and start time that ``learned_sets`` and ``started_at`` read."""
-    record = {"sets": sets} if started is None else {"started_at": started, "sets": sets}
-    write_text_atomically(run / DATA, json.dumps(record, indent=2) + "\n")
-
-
-def _read_data(run: Path) -> Any:
     path = run / DATA
     if not path.exists():
-        return {}
+        return []
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _damaged(run, error) from None
+        sets = json.loads(path.read_text(encoding="utf-8"))["sets"]
+        return [
+            {"from_epoch": int(s["from_epoch"]), "name": str(s["name"]), "rows_sha256": str(s["rows_sha256"])}
+            for s in sets
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the record of a run's data: {error}") from None
 
 
-def _damaged(run: Path, error: Exception) -> InputError:
-    return InputError(f"{run / DATA}: not the record of a run's data: {error}")
+def started_at(run: Path) -> datetime | None:
+    """Return the UTC time at which ``run`` started; None if it is not recorded, as in runs of earlier versions."""
+    for name in (RUN, DATA):
+        try:
+            return datetime.fromisoformat(json.loads((run / name).read_text(encoding="utf-8"))["started_at"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def now_utc() -> datetime:
+    """Return the current UTC time, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def write_data(run: Path, sets: list[dict[str, Any]], started: datetime | None) -> None:
+    """Write the record of data sets and start time that ``learned_sets`` and ``started_at`` read."""
+    start = {} if started is None else {"started_at": started.isoformat()}
+    write_text_atomically(run / DATA, json.dumps({**start, "sets": sets}, indent=2) + "\n")
