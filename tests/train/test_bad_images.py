@@ -124,4 +124,4 @@ def test_links_that_lead_back_are_not_followed(faces: Path, tmp_path: Path) -> N
     (faces / "more").symlink_to(".")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(recipe_text(faces, ("angry", "happy"), {}))
-    assert_refused(fer_edge("data", "audit", recipe), 2, "no label: more")
+    assert_refused(fer_edge("data", "audit", recipe), 2, "not labels: more")

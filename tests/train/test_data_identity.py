@@ -91,7 +91,7 @@ def test_the_audit_tells_other_data_as_such(tmp_path: Path) -> None:
     report, errors = audit(write_mini_fer2013(tmp_path / "fer2013.csv", **TINY))
     assert (report["name"], report["is_known_fer2013"], report["rows_of_fer2013"]) == ("other_fer2013", False, 0)
     assert report["identity"].startswith("other data than FER2013")
-    assert report["identity"].endswith("0 of its 28 rows stand in the known one")
+    assert report["identity"].endswith("0 of its 28 rows are in the known one")
     assert errors == ""
 
 
@@ -115,8 +115,8 @@ def test_a_differing_copy_goes_as_fer2013_and_is_told(real: Dataset, tmp_path: P
     assert report["name"] == "fer2013"
     assert (report["is_known_fer2013"], report["rows_of_fer2013"]) == (False, 35_887 - 3 - 5)
     assert report["identity"] == (
-        "a differing copy of FER2013: 5 of its 35884 rows are not in the one this project's numbers were measured on, "
-        "and 8 of that one's 35887 rows are missing"
+        "a differing copy of FER2013: 5 of its 35884 rows are not in the one on which this project's numbers were "
+        "measured, and 8 of that one's 35887 rows are missing"
     )
     assert errors == f"WARNING fer_train.data.readers.fer2013: {path}: {report['identity']}\n"
     # Only the name is shared: what goes by row still asks for the very rows.

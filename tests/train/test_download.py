@@ -60,7 +60,7 @@ def test_a_file_is_fetched_once_and_again_where_it_is_damaged(server: str, tmp_p
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("missing", "404 Not Found"), ("short", "broke off after 5000 of 1024000 bytes"), ("silent", "timed out")],
+    [("missing", "404 Not Found"), ("short", "ended after 5000 of 1024000 bytes"), ("silent", "timed out")],
 )
 def test_what_does_not_come_whole_leaves_nothing(server: str, tmp_path: Path, path: str, words: str) -> None:
     with pytest.raises(InputError, match=words):

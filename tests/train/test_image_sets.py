@@ -283,7 +283,7 @@ def test_what_is_missing_or_does_not_fit_is_one_line(faces: Path, tmp_path: Path
     csv = write_mini_fer2013(tmp_path / "fer2013.csv", per_class=2, test_per_class=1)
     with pytest.raises(InputError, match="leave split and faces out"):
         read(csv, FER2013_LABELS, classes={}, faces="detect")
-    with pytest.raises(InputError, match=r"classes that are no label: disgust, fear, neutral, sad"):
+    with pytest.raises(InputError, match=r"classes that are not labels: disgust, fear, neutral, sad"):
         read(csv, classes={})
 
 

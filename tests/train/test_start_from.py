@@ -158,7 +158,7 @@ def test_from_through_the_command_is_refused_in_one_line(
 
     assert_refused(start("--out", out, "--from", short_run, "--resume"), 2, "--from", "--resume", "not allowed")
     assert_refused(start("--out", out, "--from", tmp_path), 2, str(tmp_path), "no run to start from")
-    assert_refused(start("--out", long_run, "--from", short_run), 2, str(long_run), "already holds a run")
+    assert_refused(start("--out", long_run, "--from", short_run), 2, str(long_run), "already contains a run")
     assert_refused(start("--out", out, "--from", mini_road.run), 2, str(mini_road.run), "cooldown_epochs is 0")
     recipe.write_text(LONGER_RECIPE.replace("learning_rate = 0.01", "learning_rate = 0.02"))
     assert_refused(start("--out", out, "--from", short_run), 2, str(short_run), "2 epochs", "not trained as this")

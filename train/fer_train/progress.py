@@ -1,4 +1,4 @@
-"""A progress bar for a terminal, and nothing at all elsewhere."""
+"""A progress bar, only on a terminal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Yield a function that takes the position reached, 0..``total``; ``unit`` "B" is shown as kB, MB.
+    """Yield a function that takes the current position, 0..``total``; ``unit`` "B" is shown as kB, MB.
 
-    Without tqdm there is no bar: data can be read with any extra installed, or none.
+    Without tqdm there is no bar: reading data needs no extra.
     """
 
     def ignore(position: int) -> None:

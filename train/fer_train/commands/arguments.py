@@ -1,4 +1,4 @@
-"""Arguments of ``fer-edge data``, ``train`` and ``average``; the work is imported when a command runs."""
+"""Arguments of ``fer-edge data``, ``train`` and ``average``; the modules that do the work are imported on use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _add_data_source(parser: argparse.ArgumentParser) -> None:
         "--skip-bad-rows",
         "--skip-bad",
         action="store_true",
-        help="leave malformed rows and images out and count them instead of stopping",
+        help="leave out malformed rows and images, and count them, instead of stopping",
     )
 
 
@@ -34,13 +34,13 @@ def _configure_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="PATH", help="the same as PATH, as for fer-edge train")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument(
-        "--list", type=Path, metavar="FILE.csv", help="write every finding: kind, split, row, label, group"
+        "--list", type=Path, metavar="FILE.csv", help="write all findings: kind, split, row, label, group"
     )
 
 
 def _configure_export(parser: argparse.ArgumentParser) -> None:
     _add_data_source(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to create")
     parser.add_argument(
         "--format", choices=("png", "jpg"), default="png", help="png keeps every pixel (default), jpg does not"
     )
@@ -57,10 +57,10 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
 
 def _configure_explore(parser: argparse.ArgumentParser) -> None:
     _add_data_source(parser)
-    add_file(parser, "--recipe", help="look at the data of this recipe's [data]")
+    add_file(parser, "--recipe", help="explore the data of this recipe's [data]")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for explore.html and the PNGs")
     parser.add_argument(
-        "--augment", type=Path, metavar="F", help="draw what this recipe's [augment] makes of images too"
+        "--augment", type=Path, metavar="F", help="also draw images augmented by this recipe's [augment]"
     )
     parser.add_argument("--force", action="store_true", help="replace the pictures in DIR")
 
@@ -71,9 +71,13 @@ def _configure_soft_labels(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="file to write")
     parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge data audit")
-    parser.add_argument("--force", action="store_true", help="replace FILE.npz where it is there already")
+    parser.add_argument("--force", action="store_true", help="replace an existing FILE.npz")
     parser.add_argument(
-        "--temperature", type=_temperature, default=1.0, metavar="T", help="above 1 softens the answers (default: 1)"
+        "--temperature",
+        type=_temperature,
+        default=1.0,
+        metavar="T",
+        help="softmax temperature; above 1 softens the probabilities (default: 1)",
     )
 
 
@@ -92,12 +96,12 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
         parser,
         {
             "audit": Command(
-                "count, and find duplicates, leaks, label conflicts, blanks",
+                "count images; find duplicates, leaks, label conflicts, blanks",
                 _configure_audit,
                 deferred("fer_train.commands.data:audit"),
             ),
             "explore": Command(
-                "draw it: samples, balance, mean faces, brightness, near-duplicates, conflicts, augmentation",
+                "draw samples, balance, mean faces, brightness, near-duplicates, conflicts, augmentation",
                 _configure_explore,
                 deferred("fer_train.commands.explore:explore"),
             ),
@@ -105,7 +109,7 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
                 "write the images out as class folders", _configure_export, deferred("fer_train.commands.data:export")
             ),
             "soft-labels": Command(
-                "keep what trained models answer for Training, to train others by",
+                "write trained models' probabilities for Training, to train other models with",
                 _configure_soft_labels,
                 deferred("fer_train.commands.data:soft_labels"),
             ),
@@ -113,7 +117,7 @@ def _configure_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-DATA = Command("look at FER2013 or other data, and convert it: audit, explore, export, soft-labels", _configure_data)
+DATA = Command("audit, explore and convert FER2013 or other data: audit, explore, export, soft-labels", _configure_data)
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
@@ -123,13 +127,13 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, metavar="PATH", help="FER2013, or class folders (default: as for fer-edge data)"
     )
     parser.add_argument(
-        "--skip-bad-rows", "--skip-bad", action="store_true", help="leave malformed rows and images out, and go on"
+        "--skip-bad-rows", "--skip-bad", action="store_true", help="leave out malformed rows and images, and count them"
     )
     parser.add_argument(
         "--weights",
         metavar="W",
-        help="what the network begins with: the folder of a run or its .keras file, or none; for vgg16 imagenet "
-        "(downloaded once), none, or the path of a copy (default: as the recipe says)",
+        help="initial weights: the folder of a run or its .keras file, or none; for vgg16 imagenet (downloaded once), "
+        "none, or the path of a copy (default: those of the recipe)",
     )
     beginning = parser.add_mutually_exclusive_group()
     beginning.add_argument(
@@ -137,9 +141,11 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
         type=Path,
         dest="start",
         metavar="RUN",
-        help="begin where a shorter run of the same recipe stood before its rate fell (see loop.cooldown_epochs)",
+        help="start from a shorter run of the same recipe, before its rate fell (see loop.cooldown_epochs)",
     )
-    beginning.add_argument("--resume", action="store_true", help="go on after the last whole epoch of the run in --out")
+    beginning.add_argument(
+        "--resume", action="store_true", help="continue after the last whole epoch of the run in --out"
+    )
     parser.add_argument(
         "--allow-other-data",
         action="store_true",
@@ -168,12 +174,14 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _add_several(parser: argparse.ArgumentParser) -> None:
     several = parser.add_argument_group("several processes or machines that train as one, on JAX")
     several.add_argument(
-        "--coordinator", type=_address, metavar="HOST:PORT", help="where process 0 is reached, and a free port there"
+        "--coordinator", type=_address, metavar="HOST:PORT", help="address of process 0, and a free port there"
     )
-    several.add_argument("--processes", type=int, metavar="N", help="how many there are")
-    several.add_argument("--process", type=int, metavar="I", help="which one this is: 0..N-1; 0 keeps the run's folder")
+    several.add_argument("--processes", type=int, metavar="N", help="number of processes")
     several.add_argument(
-        "--wait", type=float, metavar="S", help="how long to wait for all to be there, seconds (default: 300)"
+        "--process", type=int, metavar="I", help="rank of this process: 0..N-1; 0 writes the run's folder"
+    )
+    several.add_argument(
+        "--wait", type=float, metavar="S", help="seconds to wait until all processes are connected (default: 300)"
     )
 
 
@@ -203,12 +211,12 @@ def _configure_average(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folders of finished runs of one network; two or more"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder to make, to be converted")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder to create, for fer-edge convert")
     parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge train")
 
 
 AVERAGE = Command(
-    "make one model of the mean of several runs' weights, of runs that began alike",
+    "average the weights of several runs that started from the same weights",
     _configure_average,
     deferred("fer_train.commands.average:run"),
 )

@@ -1,4 +1,4 @@
-"""The work of ``fer-edge average``."""
+"""``fer-edge average``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fer_train.recipe.recipe import load_recipe
 from fer_train.training.run_folder.files import CONFIG, MODEL, RUN, model_file, record_of_run
 
 _SHARED = ("labels", "params", "macs")
-"""What the records of all runs must agree in, beside the rows they learned."""
+"""Entries that must be equal in the records of all runs, in addition to the hash of the data."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Keep the mean of the runs' weights as another run; prints the model's path."""
+    """Write the mean of the runs' weights as a new run; print the path of the model."""
     if arguments.out.exists() and not (arguments.out.is_dir() and not any(arguments.out.iterdir())):
-        raise InputError(f"{arguments.out}: is already there; choose another --out")
+        raise InputError(f"{arguments.out}: already exists; choose another --out")
     records = read_records(arguments.runs)
     check_packages()
     logging.getLogger("fer_train").setLevel(logging.INFO)
@@ -38,27 +38,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read_records(runs: Sequence[Path]) -> list[dict[str, Any]]:
-    """What each of the finished ``runs`` says of itself, its recipe under "config". Loads no model.
+    """Return the record of each of the finished ``runs``, with its recipe as "config". Loads no model.
 
-    Raises InputError for a folder that is no finished run, or one that is named twice; ModelError for runs of
-    different networks or data.
+    Raises:
+        InputError: if a folder is not a finished run, or is named twice.
+        ModelError: if the runs have different networks or data.
     """
     if len({run.resolve() for run in runs}) < max(2, len(runs)):
-        raise InputError(f"{', '.join(map(str, runs))}: the mean of runs takes two or more, each once")
-    told = []
+        raise InputError(f"{', '.join(map(str, runs))}: give two or more runs, each once")
+    records = []
     for run in runs:
         record = record_of_run(model_file(run)) if run.is_dir() else None
         if record is None or not (run / CONFIG).is_file():
-            raise InputError(f"{run}: no folder of a finished run: it needs {CONFIG}, {RUN} and {MODEL}")
-        told.append({**record, "config": read_toml(run / CONFIG)})
-    first = told[0]
-    for run, record in zip(runs, told, strict=True):
+            raise InputError(f"{run}: not the folder of a finished run: it needs {CONFIG}, {RUN} and {MODEL}")
+        records.append({**record, "config": read_toml(run / CONFIG)})
+    first = records[0]
+    for run, record in zip(runs, records, strict=True):
         for key in _SHARED:
             if record.get(key) != first.get(key):
                 raise ModelError(f"{run}: its {key} are {record.get(key)}, those of {runs[0]} {first.get(key)}")
         if _rows(record) != _rows(first):
-            raise ModelError(f"{run}: learned other rows than {runs[0]}: {_rows(record)} and {_rows(first)}")
-    return told
+            raise ModelError(f"{run}: was trained on other rows than {runs[0]}: {_rows(record)} and {_rows(first)}")
+    return records
 
 
 def _rows(record: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The work of ``fer-edge data audit``, ``export`` and ``soft-labels``."""
+"""``fer-edge data audit``, ``export`` and ``soft-labels``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from fer_train.training.run_folder.files import model_file
 
 
 def audit(arguments: argparse.Namespace) -> int:
-    """Print the audit as tables or JSON, and write every finding where asked; returns 0, faults or not."""
+    """Print the audit as tables or JSON, and write the list of findings if requested; return 0 even with faults."""
     if arguments.path is not None and arguments.data is not None:
-        raise ConfigError("--data: PATH names the data already; give one of them")
+        raise ConfigError("--data: PATH already names the data; give only one of them")
     path = arguments.data if arguments.path is None else arguments.path
     dataset = load_dataset(path, skip_bad_rows=arguments.skip_bad_rows)
     result = Audit(dataset)
@@ -38,7 +38,7 @@ def audit(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write the data set out as class folders and say where."""
+    """Write the data set as class folders; print their path."""
     check_export_target(arguments.out, force=arguments.force)
     dataset = load_dataset(arguments.path, skip_bad_rows=arguments.skip_bad_rows)
     count = export_class_folders(
@@ -53,11 +53,11 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def soft_labels(arguments: argparse.Namespace) -> int:
-    """Ask the teachers, keep their answers and say how often they name the label."""
+    """Write the teachers' soft labels; print how often they agree with the label."""
     from fer_train.training.soft_labels import is_bundle, predict_soft_labels, write_soft_labels
 
     if arguments.out.exists() and not arguments.force:
-        raise InputError(f"{arguments.out}: is already there; choose another --out, or replace it with --force")
+        raise InputError(f"{arguments.out}: already exists; choose another --out, or replace it with --force")
     if not arguments.out.parent.is_dir():
         raise OutputError(f"{arguments.out.parent}: no such folder to write {arguments.out.name} into")
     models = [path if is_bundle(path) else model_file(path) for path in arguments.teachers]
@@ -66,7 +66,7 @@ def soft_labels(arguments: argparse.Namespace) -> int:
     write_soft_labels(arguments.out, probabilities, dataset)
     right = (probabilities.argmax(axis=1) == dataset.splits[TRAINING].labels).mean()
     sys.stdout.write(
-        f"{printable(str(arguments.out))}: {len(probabilities)} soft labels, {right:.1%} of them name the label\n"
+        f"{printable(str(arguments.out))}: {len(probabilities)} soft labels, {right:.1%} of them agree with the label\n"
     )
     return 0
 
@@ -125,5 +125,5 @@ def _fault_lines(report: AuditReport) -> list[str]:
         f"are also in {training}",
         f"             {report.training_rows_dropped:>6} {training} rows are left out of training for it, {kept} kept",
         f"conflicts    {report.conflicting_groups:>6} groups of equal images carry different labels",
-        f"blank        {report.blank:>6} images show nothing",
+        f"blank        {report.blank:>6} images are blank",
     ]

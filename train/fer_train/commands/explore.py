@@ -1,4 +1,4 @@
-"""The work of ``fer-edge data explore``."""
+"""``fer-edge data explore``."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fer_train.recipe.recipe import Recipe, load_recipe
 PAGE, NEAR_DUPLICATES = "explore.html", "near-duplicates.csv"
 
 _OURS = (PAGE, NEAR_DUPLICATES, "samples-*-*.png", "augment-*.png", *(f"{name}.png" for name in FIXED))
-"""What an earlier exploration may have left; another one does not always draw all of them."""
+"""Files of an earlier exploration; a new one does not always write all of them."""
 
 
 def explore(arguments: argparse.Namespace) -> int:
-    """Measure and draw the data set; prints what was found, and the page's path."""
+    """Measure and draw the data set; print the findings and the path of the page."""
     out: Path = arguments.out
     _check_folder(out, force=arguments.force)
     shown = None if arguments.augment is None else load_recipe(arguments.augment)
@@ -44,7 +44,7 @@ def explore(arguments: argparse.Namespace) -> int:
 
 
 def _write(out: Path, pngs: dict[str, bytes], near: str, html: str) -> None:
-    """Write all, then remove what an earlier exploration left beside it: on a full disk nothing is gone by then."""
+    """Write all files, then remove those of an earlier exploration: nothing is lost if the disk is full."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, png in pngs.items():
@@ -61,7 +61,7 @@ def _write(out: Path, pngs: dict[str, bytes], near: str, html: str) -> None:
 
 
 def _dataset(arguments: argparse.Namespace, shown: Recipe | None) -> Dataset:
-    """The data of --recipe, or at PATH; without either, that of the recipe whose augmentation is drawn."""
+    """Return the data of --recipe, or at PATH; without both, the data of the recipe in --augment."""
     recipe = shown if arguments.config is None else load_recipe(arguments.config)
     if recipe is None or (arguments.config is None and arguments.path is not None):
         return load_dataset(arguments.path, skip_bad_rows=arguments.skip_bad_rows)
@@ -70,7 +70,7 @@ def _dataset(arguments: argparse.Namespace, shown: Recipe | None) -> Dataset:
 
 def _check_not_empty(dataset: Dataset) -> None:
     if not len(dataset.splits[TRAINING]):
-        raise InputError(f"{dataset.name}: has no {dataset.shown(TRAINING)} images to look at")
+        raise InputError(f"{dataset.name}: has no {dataset.shown(TRAINING)} images to show")
 
 
 def _check_folder(out: Path, *, force: bool) -> None:
@@ -82,7 +82,7 @@ def _check_folder(out: Path, *, force: bool) -> None:
 
 def _png(figure: Any) -> bytes:
     content = io.BytesIO()
-    # No version in it, so that equal pictures are equal files.
+    # Without a version, so that equal pictures are equal files.
     figure.savefig(content, format="png", dpi=figure.dpi, metadata={"Software": None})
     return content.getvalue()
 

@@ -1,4 +1,4 @@
-"""The work of ``fer-edge train``."""
+"""``fer-edge train``."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         out = _out(arguments, recipe)
         if rank is not None and rank.rank:
-            sys.stderr.write("\nstopped; the last whole epoch is kept: go on with --resume\n")
+            sys.stderr.write("\nstopped; the last whole epoch is kept: continue with --resume\n")
         elif (out / CONFIG).exists():  # it does not before the first epoch, while weights are downloaded
-            sys.stderr.write(f"\nstopped; the last whole epoch is kept: go on with --resume --out {out}\n")
+            sys.stderr.write(f"\nstopped; the last whole epoch is kept: continue with --resume --out {out}\n")
         raise
 
 
@@ -124,8 +124,8 @@ def _rank(arguments: argparse.Namespace, recipe: Recipe) -> ProcessRank | None:
         )
     if recipe.targets.teacher_models:
         raise ConfigError(
-            "targets.teacher_models: several processes cannot ask networks; keep their answers with `fer-edge data "
-            "soft-labels`, and name that file in targets.teacher_labels"
+            "targets.teacher_models: several processes cannot use networks as teachers; write their soft labels with "
+            "`fer-edge data soft-labels`, and name that file in targets.teacher_labels"
         )
     if recipe.loop.batch_size % rank.processes:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""What is wrong with a data set: duplicates, leaks across splits, conflicting labels, blank images.
+"""Find faults in a data set: duplicates, leaks across splits, conflicting labels, blank images.
 
-Two images are the same when all their pixels are. A *group* is all rows, of any split, with the same image.
+Two images are the same if all their pixels are equal. A *group* is all rows, of any split, with the same image.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from fer_train.data.samples import Dataset
 from fer_train.splits import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING
 
 BLANK_SPREAD = 8
-"""An image whose lightest and darkest pixel differ by less shows nothing.
+"""An image whose lightest and darkest pixel differ by less is blank.
 
-FER2013 has 12 images of one grey value, one of 127..130 (a blank that went through JPEG), and none other below 35.
+FER2013 has 12 images of one grey value, one of 127..130 (a blank that went through JPEG), and no other below 35.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One row with a fault; ``row`` counts from 0 within its split, ``group`` numbers equal images."""
+    """A row with a fault; ``row`` counts from 0 within its split, ``group`` numbers the groups of equal images."""
 
     kind: str
     split: str
@@ -36,9 +36,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """Counts over all splits; ``classes`` holds images per split and label, ``largest_to_smallest`` per split.
+    """Counts over all splits; ``classes`` has images per split and label, ``largest_to_smallest`` ratios per split.
 
-    ``rows_of_fer2013`` of the rows stand in the known FER2013 too; ``identity`` says in words what the data is.
+    ``rows_of_fer2013`` of the rows are also in the known FER2013; ``identity`` describes the data in words.
     """
 
     name: str
@@ -64,7 +64,7 @@ class AuditReport:
 
 
 class Audit:
-    """Groups all rows of ``dataset`` by their pixels once; ``report`` and ``findings`` read the groups."""
+    """Group all rows of ``dataset`` by their pixels once, for ``report`` and ``findings``."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -77,7 +77,7 @@ class Audit:
         self._group = group_numbers(images)
         groups = int(self._group.max(initial=-1)) + 1
         self._sizes = np.bincount(self._group, minlength=groups)
-        # [groups, splits] and [groups, labels]: whether a group stands there.
+        # [groups, splits] and [groups, labels]: whether a group has rows there.
         self._in_split = _presence(self._group, self._split, groups, len(parts))
         self._has_label = _presence(self._group, self._labels, groups, len(dataset.labels))
         self._crosses = self._in_split.sum(axis=1) > 1
@@ -85,7 +85,7 @@ class Audit:
         self._blank = np.ptp(images, axis=1) < BLANK_SPREAD
 
     def report(self) -> AuditReport:
-        """All counts."""
+        """Return all counts."""
         dataset = self._dataset
         training, public, private = (SPLIT_NAMES.index(name) for name in (TRAINING, PUBLIC_TEST, PRIVATE_TEST))
         in_training = self._in_split[self._group, training]
@@ -116,7 +116,7 @@ class Audit:
         )
 
     def findings(self) -> Iterator[Finding]:
-        """Every faulty row, by kind: duplicate (in a group of several), leak, conflict, blank; then by group."""
+        """Yield each faulty row, by kind: duplicate (in a group of several), leak, conflict, blank; then by group."""
         kinds = {
             "duplicate": (self._sizes > 1)[self._group],
             "leak": self._crosses[self._group],
@@ -137,15 +137,15 @@ class Audit:
 
 def _identity(dataset: Dataset, overlap: Overlap) -> str:
     if dataset.is_known_fer2013:
-        return "the FER2013 that this project's numbers were measured on"
+        return "the FER2013 on which this project's numbers were measured"
     return overlap.difference or (
         f"other data than FER2013, or FER2013 with other pixels (saved as JPEG, say): {overlap.known} of its "
-        f"{overlap.rows} rows stand in the known one"
+        f"{overlap.rows} rows are in the known one"
     )
 
 
 def group_numbers(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """A number for each image [N, pixels], the same for equal images, from 0 in order of first appearance."""
+    """Return a number for each image [N, pixels], the same for equal images, from 0 in order of first appearance."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in images], dtype=np.int64)
 
@@ -173,5 +173,5 @@ def _classes(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 
 def _imbalance(counts: dict[str, int]) -> float | None:
-    """Largest class over smallest, None when a class has no image."""
+    """Return the size of the largest class over that of the smallest; None if a class has no image."""
     return round(max(counts.values()) / min(counts.values()), 2) if min(counts.values()) else None

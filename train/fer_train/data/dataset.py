@@ -1,6 +1,7 @@
-"""What is trained on, as arrays: ``load_dataset`` reads FER2013 in any of its forms, and other sets;
-``trainable_rows`` says what to train on, ``leak_free_test`` what to test on when no image may count that stands
-elsewhere too.
+"""Load data sets as arrays, and select their rows for training and tests.
+
+``load_dataset`` reads FER2013 in any of its forms, and other sets. ``trainable_rows`` selects rows for training,
+``leak_free_test`` rows for tests whose images are in no other split.
 """
 
 from __future__ import annotations
@@ -41,14 +42,19 @@ NEAR_DUPLICATE = 0.98
 
 
 def load_dataset(path: Path | None = None, *, skip_bad_rows: bool = False, cache: bool = True) -> Dataset:
-    """Read FER2013 from a CSV, an archive of it or class folders; or what the recipe at ``path``, a .toml, says.
+    """Read FER2013 from a CSV, an archive of it or class folders; other class folders; or the data of a recipe.
 
-    ``path`` is a file or a folder; None looks in FER_EDGE_DATA, else ./data, else the user's cache folder. A folder of
-    other class folders is read as a recipe would have it that names this one set, and nothing else.
-    With ``cache`` the decoded arrays are kept in the user's cache folder, and used again while the source's
-    size and time stay the same. Raises InputError for missing or malformed data; ``skip_bad_rows`` leaves
-    malformed rows and images out, counts them and logs a warning. The data set's name is "fer2013" for FER2013 and
-    nearly equal copies of it, else a slug of the file's or folder's name, and never "fer2013".
+    The data set's name is "fer2013" for FER2013 and nearly equal copies of it, else a slug of the file's or folder's
+    name, which is never "fer2013".
+
+    Args:
+        path: A file, a folder, or a recipe (.toml). None: FER_EDGE_DATA, else ./data, else the user's cache folder.
+            Other class folders are read as by a recipe with this set and no other settings.
+        skip_bad_rows: Leave out malformed rows and images, count them and log a warning.
+        cache: Cache the decoded arrays in the user's cache folder, until the source's size or time changes.
+
+    Raises:
+        InputError: if the data are missing or malformed.
     """
     if path is not None and path.suffix.lower() == ".toml" and not path.is_dir():
         return load_sets(load_recipe(path).data, skip_bad=skip_bad_rows, cache=cache)
@@ -58,21 +64,21 @@ def load_dataset(path: Path | None = None, *, skip_bad_rows: bool = False, cache
 
 
 def load_data(settings: DataSettings, path: Path | None = None, *, skip_bad: bool = False) -> Dataset:
-    """What a recipe's ``[data]`` names; ``path`` is where its FER2013 lies, or other data where it names none."""
+    """Load the data of a recipe's ``[data]``; ``path`` is its FER2013, or other data if it names no set."""
     if settings == DataSettings():
         return load_dataset(path, skip_bad_rows=skip_bad)
     return load_sets(settings, path, skip_bad=skip_bad)
 
 
 def leak_free_training(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """Indices into Training of the rows to keep: those whose pixels stand in neither PublicTest nor PrivateTest."""
+    """Return the indices of Training rows whose pixels are in neither PublicTest nor PrivateTest."""
     tested = {image.tobytes() for split in (PUBLIC_TEST, PRIVATE_TEST) for image in dataset.splits[split].images}
     images = dataset.splits[TRAINING].images
     return np.array([i for i, image in enumerate(images) if image.tobytes() not in tested], dtype=np.int64)
 
 
 def trainable_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """``leak_free_training``, looked at as training does. Raises InputError for data that nothing can be learned of."""
+    """Return ``leak_free_training`` for training. Raises InputError if the data cannot be used for training."""
     for name in (TRAINING, PUBLIC_TEST):
         if not len(dataset.splits[name]):
             needed = " and ".join(dataset.split_names[:2])
@@ -92,7 +98,7 @@ def trainable_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
 
 
 def leak_free_test(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
-    """Indices into ``split`` of its images that stand in no other split, each image once: where it stands first."""
+    """Return the indices of the images of ``split`` that are in no other split; of equal images, the first."""
     first: dict[bytes, int] = {}
     for row, image in enumerate(dataset.splits[split].images):
         first.setdefault(image.tobytes(), row)
@@ -104,7 +110,7 @@ def leak_free_test(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
 
 
 def distinct_test(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
-    """``leak_free_test`` without the images that nearly stand in Training: the same photo, cut or scaled otherwise.
+    """Return ``leak_free_test`` without near duplicates of Training images: the same photo, cropped or scaled.
 
     Two images are near duplicates if they correlate by more than ``NEAR_DUPLICATE`` at 12 x 12 pixels.
     """
@@ -119,7 +125,7 @@ def distinct_test(dataset: Dataset, split: str) -> npt.NDArray[np.int64]:
 
 
 def _thumbnails(images: UInt8Array) -> npt.NDArray[np.float32]:
-    """Each image at 12 x 12 pixels, with mean 0 and norm 1, float32 [N, 144]; 0 for a blank one."""
+    """Return each image at 12 x 12 pixels, with mean 0 and norm 1, float32 [N, 144]; 0 for a blank one."""
     small = np.stack([cv2.resize(image, (12, 12), interpolation=cv2.INTER_AREA) for image in images])
     flat = small.reshape(len(small), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Writes a data set out as class folders of images, which the reader of class folders takes back.
+"""Export a data set as class folders of images, which the reader of class folders can read.
 
 ``train/<class>/Training_00012.png`` and ``test/<class>/PublicTest_00012.png`` for FER2013,
 ``validation/<class>/validation_00012.png`` for other data: the number is the row within its split, from 0, so that a
@@ -34,13 +34,16 @@ def export_class_folders(
 ) -> int:
     """Write ``splits`` of ``dataset`` below ``out`` and return the number of images.
 
-    ``image_format`` is "png" (lossless) or "jpg" (OpenCV's default quality, 95). The folder appears whole or not
-    at all. Raises InputError when ``out`` holds something; with ``force`` an earlier export there is replaced,
-    and anything else still refused. Raises OutputError when it cannot be written or the disk is full.
+    ``image_format`` is "png" (lossless) or "jpg" (OpenCV's default quality, 95). The folder appears complete or not at
+    all. With ``force``, an earlier export in ``out`` is replaced.
+
+    Raises:
+        InputError: if ``out`` contains something else, or an earlier export without ``force``.
+        OutputError: if it cannot be written or the disk is full.
     """
     out = out.resolve()
     _check_target(out, force=force)
-    # A sibling is on the same file system as the target, so that the last step is a mere rename.
+    # In the same file system as the target, so that the last step is a rename.
     building = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         building.mkdir(parents=True)
@@ -54,7 +57,7 @@ def export_class_folders(
 
 
 def check_export_target(out: Path, *, force: bool) -> None:
-    """Raise InputError now rather than after a long read, when ``export_class_folders`` would refuse ``out``."""
+    """Check ``out`` as ``export_class_folders`` does, before the data set is read. Raises InputError."""
     _check_target(out.resolve(), force=force)
 
 
@@ -74,11 +77,11 @@ def _check_target(out: Path, *, force: bool) -> None:
         raise InputError(f"{out}: is not empty; choose another folder, or replace an earlier export with --force")
     foreign = [path for path in found if not _is_ours(path, is_file=path in files)]
     if foreign:
-        raise InputError(f"{out}: holds {foreign[0]}, which no export makes; choose another folder")
+        raise InputError(f"{out}: holds {foreign[0]}, which is not part of an export; choose another folder")
 
 
 def _is_ours(path: Path, *, is_file: bool) -> bool:
-    """Whether an export makes ``path``, relative to its folder: a root, a class in it, or a numbered image in that."""
+    """Return whether ``path``, relative to the folder, is part of an export: a split, a class, or a numbered image."""
     if path.parts[0] not in OWN_SPLIT_NAMES or len(path.parts) > 3:
         return False
     if is_file:
@@ -94,7 +97,7 @@ def _write_images(dataset: Dataset, folder: Path, image_format: str, splits: Seq
             name = dataset.shown(split)
             root = folder / (name if dataset.own_splits else "train" if split == TRAINING else "test")
             part = dataset.splits[split]
-            for label in set(part.labels.tolist()):  # no empty folders, which reading refuses
+            for label in set(part.labels.tolist()):  # no empty folders: the reader refuses them
                 (root / dataset.labels[label]).mkdir(parents=True, exist_ok=True)
             for row, (image, label_index) in enumerate(zip(part.images, part.labels, strict=True)):
                 encoded, data = cv2.imencode(f".{image_format}", image)
@@ -109,7 +112,7 @@ def _write_images(dataset: Dataset, folder: Path, image_format: str, splits: Seq
 
 
 def _put_in_place(building: Path, out: Path) -> None:
-    """Rename ``building`` to ``out``; what stood there stays until the new folder is in its place."""
+    """Rename ``building`` to ``out``; an earlier folder stays until the new one has its name."""
     aside = out.with_name(f".{out.name}.{os.getpid()}.old")
     replaced = out.exists()
     try:

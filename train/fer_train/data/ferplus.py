@@ -1,6 +1,6 @@
-"""FER+: how ten people each named the emotion of every FER2013 image (Barsoum et al., 2016, arXiv:1608.01041).
+"""FER+: the answers of ten people for each FER2013 image (Barsoum et al., 2016, arXiv:1608.01041).
 
-Its file has one row for each row of FER2013, in the same order: image names there are no row numbers.
+Its file has one row for each row of FER2013, in the same order; the image names in it are not row numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fer_train.splits import SPLIT_NAMES
 
 FILE_NAMES = ("ferplus_fer2013new.csv", "fer2013new.csv")
 ANSWERS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
-"""What a person could answer; NF is "not a face"."""
+"""The possible answers; NF is "not a face"."""
 
 _LABEL_OF_ANSWER = {
     "neutral": "neutral",
@@ -32,18 +32,21 @@ _LABEL_OF_ANSWER = {
     "disgust": "disgust",
     "fear": "fear",
 }
-"""FER2013's word for each answer; contempt, unknown and NF have none."""
+"""FER2013's label for each answer; contempt, unknown and NF have none."""
 
-_WHERE = "get fer2013new.csv from https://github.com/microsoft/FERPlus and put it beside FER2013"
+_WHERE = "get fer2013new.csv from https://github.com/microsoft/FERPlus and put it next to FER2013"
 
 _COUNT = re.compile("[0-9]{1,4}")
 
 
 def load_votes(dataset: Dataset, source: Path | None = None) -> dict[str, Float32Array]:
-    """The votes for the rows of each split of FER2013: float32 [rows, 10], counts in the order of ``ANSWERS``.
+    """Return the votes for the rows of each split of FER2013: float32 [rows, 10], counts in the order of ``ANSWERS``.
 
-    ``source`` is where FER2013 was read from; the votes lie beside it. Raises InputError when they do not, are
-    malformed, or when ``dataset`` is not the known FER2013 in its own order of rows.
+    ``source`` is the path from which FER2013 was read; the votes must be in the same folder.
+
+    Raises:
+        InputError: if the votes are missing or malformed, or if ``dataset`` is not the known FER2013 with its order of
+            rows.
     """
     if not dataset.is_known_fer2013:
         raise InputError(f"{dataset.name}: FER+ votes go by row, so they need the known FER2013 as one CSV file")
@@ -60,9 +63,9 @@ def load_votes(dataset: Dataset, source: Path | None = None) -> dict[str, Float3
 
 
 def majority_labels(votes: Float32Array, labels: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """The index into ``labels`` of the answer with more ``votes`` [N, 10] than any other, int64 [N].
+    """Return the index into ``labels`` of the answer with more ``votes`` [N, 10] than any other, int64 [N].
 
-    -1 where the most votes are shared, or went to an answer that ``labels`` has no word for.
+    It is -1 for a tie, and for an answer that is not in ``labels``.
     """
     words = [_LABEL_OF_ANSWER.get(answer) for answer in ANSWERS]
     of_answer = np.array([labels.index(word) if word in labels else -1 for word in words], dtype=np.int64)
@@ -71,10 +74,16 @@ def majority_labels(votes: Float32Array, labels: tuple[str, ...]) -> npt.NDArray
 
 
 def label_votes(votes: Float32Array, of_word: Mapping[str, int], label_count: int) -> tuple[Float32Array, Float32Array]:
-    """The ``votes`` [N, 10] as counts for each label, float32 [N, label_count], and for each answer that is none.
+    """Return the ``votes`` [N, 10] as counts for each label, and counts for each answer without a label.
 
-    ``of_word`` gives the label of each of FER2013's words and of "contempt", -1 for none; answers that mean the same
-    label are added up. "unknown" and "NF" never mean one. The second array is [N, answers that are no label].
+    Args:
+        votes: The votes.
+        of_word: The index of the label for each of FER2013's labels and for "contempt"; -1: none. Answers with the same
+            label are added up. "unknown" and "NF" never have one.
+        label_count: The number of labels.
+
+    Returns:
+        float32 [N, label_count], and float32 [N, answers without a label].
     """
     counts = np.zeros((len(votes), label_count), dtype=np.float32)
     others = []
@@ -97,7 +106,7 @@ def _read(path: Path) -> dict[str, Float32Array]:
                 raise InputError(f"{path}: not FER+'s file of votes: no column {min(missing)}; {_WHERE}")
             for row in reader:
                 counts = [row[answer] for answer in ANSWERS]
-                # A short row holds None; float() would take "nan" and "-1".
+                # A short row contains None; float() would accept "nan" and "-1".
                 if row["Usage"] not in rows or not all(count and _COUNT.fullmatch(count) for count in counts):
                     raise InputError(f"{path}: not FER+'s file of votes: line {reader.line_num} is damaged; {_WHERE}")
                 rows[row["Usage"]].append([float(count) for count in counts])

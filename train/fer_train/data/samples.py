@@ -1,4 +1,4 @@
-"""What every reader of FER2013 fills and everything after it uses: splits of grey images with labels."""
+"""The result of all readers: splits of grey images with labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_edge.model.labels import FER2013_LABELS
 from fer_train.splits import OWN_SPLIT_NAMES, SPLIT_NAMES, TRAINING
 
 FER2013_ROWS_SHA256 = "524e9eac5d41a520f3d5b5714ec736ea69b2738bc20749b46bef80421fc68ce2"
-"""``Dataset.rows_sha256`` of the FER2013 that this project's numbers were measured on."""
+"""``Dataset.rows_sha256`` of the FER2013 on which this project's numbers were measured."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,8 +22,8 @@ class Split:
     """Images and labels of one split, in the order of the file.
 
     ``images`` is uint8 [N, H, W]; ``labels`` is int64 [N], indices into ``Dataset.labels``. ``weights``, float32 [N],
-    say what each image counts in training (None: all the same); ``shares``, float32 [N, labels], what is to be learned
-    of it where that is more than its label (None: the label alone).
+    are those of the images in training (None: equal); ``shares``, float32 [N, labels], are soft targets (None: only
+    the label).
     """
 
     images: npt.NDArray[np.uint8]
@@ -35,7 +35,7 @@ class Split:
         return len(self.labels)
 
     def distributions(self, label_count: int) -> npt.NDArray[np.float32]:
-        """What is to be learned of each image: ``shares``, or all for its label; float32 [N, label_count]."""
+        """Return the target of each image: ``shares``, or 1 for its label; float32 [N, label_count]."""
         return np.eye(label_count, dtype=np.float32)[self.labels] if self.shares is None else self.shares
 
 
@@ -44,9 +44,9 @@ class Dataset:
     """A decoded data set; ``splits`` always holds all of ``SPLIT_NAMES``, each possibly empty.
 
     ``rows_sha256`` identifies it: SHA-256 over all rows in file order, each row being its label byte, its split
-    name in UTF-8, one zero byte and its pixel bytes. ``name`` does not: results go by it, and nearly equal copies of
-    FER2013 share one. ``skipped_rows`` counts malformed rows left out on request; ``notes`` tell of choices a reader
-    had to make. ``own_splits``: the splits are shown as ``OWN_SPLIT_NAMES``; the keys of ``splits`` stay the same.
+    name in UTF-8, one zero byte and its pixel bytes. ``name`` is that in results, and the same for nearly equal
+    copies of FER2013. ``skipped_rows`` counts malformed rows left out on request; ``notes`` are the reader's remarks to
+    the user. ``own_splits``: the splits are shown as ``OWN_SPLIT_NAMES``; the keys of ``splits`` stay the same.
     """
 
     name: str
@@ -59,21 +59,22 @@ class Dataset:
 
     @property
     def split_names(self) -> tuple[str, str, str]:
-        """What the splits are called in messages and results, in the order of ``SPLIT_NAMES``."""
+        """Names of the splits in messages and results, in the order of ``SPLIT_NAMES``."""
         return OWN_SPLIT_NAMES if self.own_splits else SPLIT_NAMES
 
     def shown(self, split: str) -> str:
-        """What ``split`` is called in messages and results."""
+        """Return the name of ``split`` in messages and results."""
         return self.split_names[SPLIT_NAMES.index(split)]
 
     def key(self, split: str) -> str:
-        """What ``split`` is called in the keys of records, such as ``public_test``."""
+        """Return the name of ``split`` in keys of records, such as ``public_test``."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.shown(split)).lower()
 
     def find_split(self, name: str) -> str:
-        """The key in ``splits`` of the split called ``name``, by either set of names, in capitals or not.
+        """Return the key in ``splits`` of the split with ``name``, by either set of names, in any case.
 
-        Raises InputError for another name.
+        Raises:
+            InputError: for another name.
         """
         for names in (SPLIT_NAMES, OWN_SPLIT_NAMES):
             for split, known in zip(SPLIT_NAMES, names, strict=True):
@@ -89,12 +90,12 @@ class Dataset:
 
     @property
     def is_known_fer2013(self) -> bool:
-        """Whether these are, byte for byte, the rows this project's numbers were measured on."""
+        """Whether these are, byte for byte, the rows on which this project's numbers were measured."""
         return self.rows_sha256 == FER2013_ROWS_SHA256
 
 
 class RowCollector:
-    """Gathers rows in file order; holds decoded pixels only (about 83 MB for FER2013)."""
+    """Collects rows in file order as decoded pixels (about 83 MB for FER2013)."""
 
     def __init__(self) -> None:
         self._pixels = {split: bytearray() for split in SPLIT_NAMES}
@@ -120,7 +121,7 @@ class RowCollector:
         skipped_rows: int = 0,
         notes: tuple[str, ...] = (),
     ) -> Dataset:
-        """The data set of all rows added; ``size`` is (height, width). ``load_dataset`` puts another name in."""
+        """Return the data set of all rows added; ``size`` is (height, width). ``load_dataset`` replaces the name."""
         splits = {
             split: Split(
                 np.frombuffer(self._pixels[split], np.uint8).reshape(-1, *size),

@@ -1,4 +1,4 @@
-"""Puts together what a recipe's ``[data]`` names: each set read, told in the recipe's labels, weighed and merged."""
+"""Load the sets of a recipe's ``[data]``: read each, map it to the recipe's labels, and merge them with weights."""
 
 from __future__ import annotations
 
@@ -27,16 +27,23 @@ from fer_train.splits import SPLIT_NAMES, TRAINING
 _LOG = logging.getLogger(__name__)
 
 _CONTEMPT = "contempt"
-"""FER+'s answer that FER2013 has no word for."""
+"""FER+'s answer that is not a label of FER2013."""
 
 
 def load_sets(
     settings: DataSettings, fer2013: Path | None = None, *, skip_bad: bool = False, cache: bool = True
 ) -> Dataset:
-    """Read and merge the sets of ``settings``; ``fer2013`` is where the one without a path lies (None: as found).
+    """Read and merge the sets of ``settings``.
 
-    Raises InputError for a set that is missing, malformed or has classes that are no label, and where ``fer2013`` is
-    given and no set needs it; ``skip_bad`` leaves unreadable images and rows of every set out, and counts them.
+    Args:
+        settings: The sets, labels and size.
+        fer2013: The path of the set without a path. None: the default places.
+        skip_bad: Leave out unreadable images and rows of all sets, and count them.
+        cache: As for ``load_dataset``.
+
+    Raises:
+        InputError: if a set is missing or malformed, or has classes that are not labels; or if ``fer2013`` is given and
+            no set needs it.
     """
     sets = settings.sets or (SetSettings(),)
     if fer2013 is not None and all(each.path for each in sets):
@@ -47,7 +54,7 @@ def load_sets(
     absent = [label for label, count in zip(dataset.labels, counts, strict=True) if not count]
     if absent and len(dataset.splits[TRAINING]):
         _LOG.warning(
-            "%s: no %s image of %s: a model never learns it; data.labels of the recipe may leave it out",
+            "%s: no %s image of %s: a model cannot learn it; data.labels of the recipe may leave it out",
             dataset.name,
             dataset.shown(TRAINING),
             ", ".join(absent),
@@ -64,7 +71,7 @@ def _read_set(
     if path is None or not path.is_dir() or holds_fer2013_file(path):
         return _read_table(settings, data, path, skip_bad=skip_bad, cache=cache)
     if settings.votes != "none":
-        raise InputError(f"{path}: votes are FER+'s, which go by the rows of FER2013 as one CSV file")
+        raise InputError(f"{path}: votes are FER+'s, which need the rows of FER2013 as one CSV file")
     reader = ImageSetReader(path, settings, data.labels, data.size)
     store = DecodedCache(path, reader.fingerprint(), reader.variant()) if cache else None
     dataset = store.load() if store else None
@@ -82,7 +89,7 @@ def _check_there(path: Path) -> None:
         path.stat()
     except FileNotFoundError:
         raise InputError(
-            f"{path}: no such file or folder; paths of [[data.sets]] begin at the current folder"
+            f"{path}: no such file or folder; paths of [[data.sets]] are relative to the current folder"
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
@@ -91,12 +98,12 @@ def _check_there(path: Path) -> None:
 def _read_table(
     settings: SetSettings, data: DataSettings, path: Path | None, *, skip_bad: bool, cache: bool
 ) -> Dataset:
-    """FER2013, told in the recipe's labels and at its size; itself where nothing is changed."""
+    """Return FER2013 with the recipe's labels and size; unchanged if they are FER2013's."""
     where = settings.path or "FER2013"
     if settings.layout != "folders":
         raise InputError(f'{where}: layout = "{settings.layout}" is for a folder; give it as path')
     if settings.split not in ("auto", "given") or settings.faces != "whole":
-        raise InputError(f"{where}: has a split and tight crops of its own; leave split and faces out for it")
+        raise InputError(f"{where}: has a given split and tight crops; leave split and faces out for it")
     dataset = read_fer2013(path, skip_bad_rows=skip_bad or settings.skip_bad, cache=cache)
     votes = None if settings.votes == "none" else load_votes(dataset, path)[TRAINING]
     labels, classes = data.labels, settings.classes
@@ -129,7 +136,7 @@ def _relabelled(split: Split, to_label: npt.NDArray[np.int64], size: int) -> Spl
 def _voted(
     split: Split, counts: npt.NDArray[np.float32], others: npt.NDArray[np.float32], size: int, *, soft: bool
 ) -> Split:
-    """``split`` with labels by votes: ``counts`` [N, labels] for each label, ``others`` [N, answers] for none."""
+    """Return ``split`` labelled by votes: ``counts`` [N, labels], and ``others`` [N, answers] for no label."""
     most = counts.max(axis=1)
     if soft:
         kept = (counts.sum(axis=1) >= others.sum(axis=1)) & (most > 0)
@@ -148,7 +155,7 @@ def _resized(images: UInt8Array, size: int) -> UInt8Array:
 
 
 def _merged(parts: Sequence[Dataset], weights: Sequence[float]) -> Dataset:
-    """All rows of ``parts``, set by set within each split."""
+    """Return all rows of ``parts``, set by set within each split."""
     labels = parts[0].labels
     weighed, soft = len(set(weights)) > 1, any(part.splits[TRAINING].shares is not None for part in parts)
     splits = {}
@@ -169,13 +176,13 @@ def _merged(parts: Sequence[Dataset], weights: Sequence[float]) -> Dataset:
         _hash_rows(splits),
         sum(part.skipped_rows for part in parts),
         tuple(f"{part.name}: {note}" for part in parts for note in part.notes),
-        # FER2013 keeps its names next to sets that are only trained on.
+        # FER2013's names remain if the other sets are only for training.
         any(part.own_splits and any(len(part.splits[name]) for name in SPLIT_NAMES[1:]) for part in parts),
     )
 
 
 def _hash_rows(splits: dict[str, Split]) -> str:
-    """As ``Dataset.rows_sha256``, by split; soft targets count too, since labels alone do not tell what is learned."""
+    """Return a hash as ``Dataset.rows_sha256``, by split, that also covers soft targets."""
     digest = hashlib.sha256()
     for name in SPLIT_NAMES:
         split = splits[name]

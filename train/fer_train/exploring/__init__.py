@@ -1,1 +1,1 @@
-"""``fer-edge data explore``: what a person looks at before training, as PNGs and one page."""
+"""``fer-edge data explore``: charts and samples of a data set, as PNGs and one page."""

@@ -1,4 +1,4 @@
-"""What a recipe's augmentation makes of images: each kind alone, and batches as the network sees them."""
+"""Show a recipe's augmentation: each kind alone, and batches as the network sees them."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ KINDS: dict[str, tuple[str, ...]] = {
     "mixup": ("mixup_alpha",),
     "cutmix": ("cutmix_alpha",),
 }
-"""Each kind of augmentation, and the settings by which it is on."""
+"""Each kind of augmentation, and the settings that turn it on."""
 
 _SURE = {"flip", "erase_probability"}
-"""Probabilities: drawn as if they were 1, since an image that was left alone shows nothing."""
+"""Probabilities, which are shown as 1: an unchanged image would show nothing."""
 _BLENDING = {"mixup", "cutmix"}
-"""Kinds that change what is to be learned too."""
+"""Kinds that also change the targets."""
 _COLUMNS = 11
 _BATCH = 7, _COLUMNS
 
 
 def draw_augmentation(recipe: Recipe, dataset: Dataset) -> Iterator[Picture]:
-    """Pictures of what ``recipe`` does with the Training images of ``dataset``."""
+    """Yield pictures of the augmentation of ``recipe`` on the Training images of ``dataset``."""
     kinds = [kind for kind in KINDS if any(getattr(recipe.augment, field) for field in KINDS[kind])]
     values = {field: getattr(recipe.augment, field) for kind in kinds for field in KINDS[kind]}
     if kinds:
@@ -48,19 +48,19 @@ def draw_augmentation(recipe: Recipe, dataset: Dataset) -> Iterator[Picture]:
             "augment-kinds",
             "Augmentation: each kind alone",
             f"By the recipe “{recipe.name}”: {', '.join(f'{field} {value:g}' for field, value in values.items())}. "
-            "Where images are blended, what is to be learned of them is too.",
+            "Where images are blended, their targets are blended too.",
             _kinds(recipe, dataset, kinds),
         )
     yield Picture(
         "augment-batch",
-        "Augmentation: what the network sees",
-        f"Training images as the recipe “{recipe.name}” shows them, with what it is to learn of each.",
+        "Augmentation: input of the network",
+        f"Training images as augmented by the recipe “{recipe.name}”, with the target of each.",
         _batch(recipe, dataset),
     )
 
 
-def alone(settings: AugmentSettings, kind: str) -> AugmentSettings:
-    """``settings`` with ``kind`` alone, and that one for sure."""
+def only(settings: AugmentSettings, kind: str) -> AugmentSettings:
+    """Return ``settings`` with only ``kind``, at probability 1."""
     every = [field for fields in KINDS.values() for field in fields]
     off = structs.replace(settings, **dict.fromkeys(every, 0.0))
     on = {field: 1.0 if field in _SURE else getattr(settings, field) for field in KINDS[kind]}
@@ -70,18 +70,20 @@ def alone(settings: AugmentSettings, kind: str) -> AugmentSettings:
 def _kinds(recipe: Recipe, dataset: Dataset, kinds: list[str]) -> Any:
     training = dataset.splits[TRAINING]
     random = np.random.default_rng(recipe.loop.seed)
-    # In turn of each class, so that what is blended is of several.
+    # Alternate between classes, so that images of several classes are blended.
     classes = [random.permutation(np.flatnonzero(training.labels == n)) for n in range(len(dataset.labels))]
     indices = [row for turn in zip_longest(*classes) for row in turn if row is not None][:_COLUMNS]
     images, targets = training.images[indices], training.distributions(len(dataset.labels))[indices]
-    rows = [Row([_cell(image, target, dataset) for image, target in zip(images, targets, strict=True)], "as it is")]
+    rows = [Row([_cell(image, target, dataset) for image, target in zip(images, targets, strict=True)], "unchanged")]
     for kind in kinds:
         cells = []
         for at in range(len(indices)):
             # A batch for each column: mixup and cutmix draw once for a whole batch.
-            seen, told = training_batch(images, targets, recipe.loop.sizes[-1], alone(recipe.augment, kind), random)
-            shown = told[at] if kind in _BLENDING else None
-            cells.append(_cell(to_gray_pixels(seen[at, ..., 0]), shown, dataset))
+            changed, blended = training_batch(
+                images, targets, recipe.loop.sizes[-1], only(recipe.augment, kind), random
+            )
+            shown = blended[at] if kind in _BLENDING else None
+            cells.append(_cell(to_gray_pixels(changed[at, ..., 0]), shown, dataset))
         rows.append(Row(cells, kind))
     return draw_grid(rows)
 
@@ -98,11 +100,11 @@ def _batch(recipe: Recipe, dataset: Dataset) -> Any:
 
 
 def _cell(image: UInt8Array, target: Float32Array | None, dataset: Dataset) -> Cell:
-    return Cell(image, "" if target is None else _told(target, dataset.labels))
+    return Cell(image, "" if target is None else _caption(target, dataset.labels))
 
 
-def _told(target: Float32Array, labels: tuple[str, ...]) -> str:
-    """The one or two labels with most of ``target`` [labels], with their shares where there are two."""
+def _caption(target: Float32Array, labels: tuple[str, ...]) -> str:
+    """Return the label with the largest share of ``target`` [labels], or the two largest with their shares."""
     best = np.argsort(-target, kind="stable")[:2]
     if target[best[0]] > 0.995:
         return labels[int(best[0])]

@@ -1,4 +1,4 @@
-"""The packages of the extra ``explore``, imported where they are used and named clearly where they are missing."""
+"""Import the packages of the extra ``explore`` where they are used; report a missing one by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DISTRIBUTIONS = {"PIL": "pillow"}
 
 
 def require(module: str) -> Any:
-    """Import ``module``; raises MissingExtraError, which says what to install, when its package is absent."""
+    """Import ``module``. Raises MissingExtraError, which says what to install, if its package is missing."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Sheets of images with a few words to each, drawn by matplotlib."""
+"""Sheets of captioned images, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _DPI = 110
 _CHARACTER = 7.5
 """Width in pixels of an average letter of a title."""
 _LETTERS = 15
-"""So many letters of a caption are as wide as its image."""
+"""Number of letters of a caption that are as wide as its image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
-    """An image, uint8 [H, W], and what stands below it, in as many lines as it has; long ones are broken."""
+    """An image, uint8 [H, W], and its caption below; long lines are broken."""
 
     image: UInt8Array
     caption: str = ""
@@ -36,14 +36,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """Cells side by side, and what stands left of them."""
+    """Cells side by side, with a title on the left."""
 
     cells: Sequence[Cell]
     title: str = ""
 
 
 def draw_grid(rows: Sequence[Row]) -> Any:
-    """A matplotlib figure of ``rows``, one below the other."""
+    """Return a matplotlib figure of ``rows``, one below the other."""
     left = max((_text_width(row.title) for row in rows), default=0)
     captions = [[_broken(cell.caption) for cell in row.cells] for row in rows]
     heights = [_SIDE + _GAP + _LINE * max(map(len, lines)) for lines in captions]
@@ -70,7 +70,7 @@ def draw_grid(rows: Sequence[Row]) -> Any:
 
 
 def _enlarged(image: UInt8Array) -> UInt8Array:
-    """At ``_SIDE``, by whole pixels where that goes, so that they can be seen as they are."""
+    """Return the image at ``_SIDE``, with each pixel repeated if the factor is a whole number."""
     times, rest = divmod(_SIDE, image.shape[0])
     if times and not rest and image.shape[0] == image.shape[1]:
         return np.kron(image, np.ones((times, times), np.uint8))
@@ -78,7 +78,7 @@ def _enlarged(image: UInt8Array) -> UInt8Array:
 
 
 def _broken(text: str) -> list[str]:
-    """The lines of a caption, none wider than its image."""
+    """Return the lines of a caption, none wider than its image."""
     return [part for line in text.split("\n") for part in textwrap.wrap(line, _LETTERS)]
 
 

@@ -1,6 +1,6 @@
-"""Images that are nearly the same: another size, crop, contrast or packing of one picture.
+"""Find near duplicates: another size, crop, contrast or compression of the same picture.
 
-Told by a perceptual hash of 64 bits, of the lowest 8 x 8 frequencies of the image (imagehash's ``phash``).
+They are compared by a perceptual hash of 64 bits, of the lowest 8 x 8 frequencies of the image (imagehash's ``phash``).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from fer_edge.types import UInt8Array
 from fer_train.exploring.extras import require
 from fer_train.progress import progress
 
-MOST_BITS = 4
-"""Hashes that differ in no more bits are of one picture. In FER2013, of twenty pairs of each distance drawn at random,
-nearly all were at 0, 2 and 4 bits, and some at 6; no pair differs in an odd number, since half of the bits are set."""
+MAX_BITS = 4
+"""Maximum number of different bits between hashes of one picture. Of twenty random pairs of each distance in FER2013,
+nearly all at 0, 2 and 4 bits were near duplicates, and some at 6. It is always even: half of the bits are set."""
 
-_BANDS = MOST_BITS + 1
-"""Two hashes that differ in so few bits agree in one of so many bands at least."""
+_BANDS = MAX_BITS + 1
+"""Two hashes that differ in at most ``MAX_BITS`` bits are equal in at least one of this number of bands."""
 _PROGRESS_EVERY = 64
 
 
 def perceptual_hashes(images: UInt8Array) -> npt.NDArray[np.uint64]:
-    """The hash of each of ``images`` uint8 [N, H, W], uint64 [N]. Raises MissingExtraError without imagehash."""
+    """Return the hash of each of ``images`` uint8 [N, H, W], uint64 [N]. Raises MissingExtraError without imagehash."""
     imagehash, pillow = require("imagehash"), require("PIL.Image")
     hashes = np.empty(len(images), dtype=np.uint64)
     with progress("hashing", len(images), " images") as show:
@@ -37,7 +37,7 @@ def perceptual_hashes(images: UInt8Array) -> npt.NDArray[np.uint64]:
 
 
 def find_near_duplicates(hashes: npt.NDArray[np.uint64]) -> tuple[tuple[int, ...], ...]:
-    """Groups of images whose ``hashes`` [N] differ in ``MOST_BITS`` or fewer bits, each from one other of its group.
+    """Return groups of images, each of whose ``hashes`` [N] differs from another in at most ``MAX_BITS`` bits.
 
     Each group holds 2 or more indices, ascending.
     """
@@ -60,9 +60,9 @@ def find_near_duplicates(hashes: npt.NDArray[np.uint64]) -> tuple[tuple[int, ...
 
 
 def _near_pairs(hashes: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Pairs of ``hashes``, all different, that differ in few bits; a pair may come more than once.
+    """Yield pairs of different ``hashes`` that differ in few bits; a pair may be repeated.
 
-    Only those that agree in a band are compared: far fewer than all pairs of 30,000.
+    Only hashes that are equal in a band are compared: far fewer than all pairs of 30,000.
     """
     edges = np.linspace(0, 64, _BANDS + 1).astype(int)
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -73,5 +73,5 @@ def _near_pairs(hashes: npt.NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
             for at in range(len(bucket) - 1):
                 rest = bucket[at + 1 :]
                 differing = np.unpackbits((hashes[rest] ^ hashes[bucket[at]]).view(np.uint8)).reshape(-1, 64)
-                for other in rest[differing.sum(axis=1) <= MOST_BITS].tolist():
+                for other in rest[differing.sum(axis=1) <= MAX_BITS].tolist():
                     yield int(bucket[at]), other

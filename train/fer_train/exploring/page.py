@@ -1,4 +1,4 @@
-"""A survey as one HTML page that needs no other file: tables, and the pictures within it."""
+"""Write a survey as one self-contained HTML page with tables and pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ p, ul { max-width: 60rem; }
 
 
 def to_html(survey: Survey, pictures: Sequence[tuple[str, str, str, bytes]]) -> str:
-    """The page; ``pictures`` are name, heading, text and PNG of each."""
+    """Return the page; ``pictures`` are name, heading, text and PNG of each."""
     name = escape(survey.report.name)
     links = " · ".join(f'<a href="#{escape(key)}">{escape(heading)}</a>' for key, heading, _, _ in pictures)
     figures = "".join(_figure(*picture) for picture in pictures)
@@ -39,7 +39,7 @@ def to_html(survey: Survey, pictures: Sequence[tuple[str, str, str, bytes]]) -> 
 
 
 def findings(survey: Survey) -> list[str]:
-    """What was found, a line each."""
+    """Return the findings, a line each."""
     report = survey.report
     height, width = report.image_size
     kept = len(survey.dataset.splits[TRAINING]) - report.training_rows_dropped
@@ -51,7 +51,7 @@ def findings(survey: Survey) -> list[str]:
         f"{len(survey.near):,} groups of different images look the same: {survey.spread(survey.near):,} cross splits, "
         f"{survey.disputed(survey.near):,} carry different labels",
         f"{report.conflicting_groups:,} groups of equal images carry different labels",
-        f"{report.blank:,} images show nothing",
+        f"{report.blank:,} images are blank",
     ]
     if report.skipped_rows:
         lines.append(f"{report.skipped_rows:,} rows or images were left out")
@@ -61,8 +61,8 @@ def findings(survey: Survey) -> list[str]:
 def _summary(survey: Survey) -> str:
     lines = "".join(f"<li>{escape(line)}</li>\n" for line in findings(survey))
     return (
-        f"<ul>\n{lines}</ul>\n<p>This page and the PNGs beside it hold images of the data set: its terms hold for them "
-        "too.</p>\n"
+        f"<ul>\n{lines}</ul>\n<p>This page and the PNGs next to it contain images of the data set: its terms apply to "
+        "them too.</p>\n"
     )
 
 

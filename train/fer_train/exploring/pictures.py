@@ -1,4 +1,4 @@
-"""The pictures of a survey: sheets of images and charts, each with the words that stand with it on the page."""
+"""The pictures of a survey: sheets of images and charts, each with its text for the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fer_train.exploring.survey import Survey
 from fer_train.splits import SPLIT_NAMES, TRAINING
 
 FIXED = ("balance", "means", "brightness", "contrast", "near-duplicates", "conflicts")
-"""Names of the pictures that are not of one class."""
+"""Names of the pictures that are not about one class."""
 
 _SAMPLES = 5, 12
 """Rows and columns of a class's sheet."""
@@ -26,7 +26,7 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """``name`` is its file's, without ending; ``heading`` and ``text`` go with it; ``figure`` is matplotlib's."""
+    """A matplotlib ``figure`` with its ``heading`` and ``text`` for the page; ``name``: the file without extension."""
 
     name: str
     heading: str
@@ -35,25 +35,25 @@ class Picture:
 
 
 def draw_survey(survey: Survey) -> Iterator[Picture]:
-    """All pictures of ``survey``, one at a time, always the same for the same data."""
+    """Yield all pictures of ``survey``, always the same for the same data."""
     yield Picture("balance", "Class balance", "Images of each class and split.", _balance(survey))
     yield from _samples(survey)
     yield Picture(
         "means",
         "Mean faces",
-        "The mean of each class's Training images: where faces lie, how tight and how straight they are cut.",
+        "The mean of each class's Training images: position, margin and alignment of the faces.",
         _means(survey),
     )
     for value, text in (
-        ("brightness", "Mean of an image's pixels. Splits that differ here were not drawn from one place."),
-        ("contrast", "Standard deviation of an image's pixels; near 0 an image shows nothing."),
+        ("brightness", "Mean of an image's pixels. Splits that differ here have different sources."),
+        ("contrast", "Standard deviation of an image's pixels; near 0 an image is blank."),
     ):
         yield Picture(value, value.capitalize(), text, _histogram(survey, value))
     if survey.near:
         yield Picture(
             "near-duplicates",
             "Near-duplicates",
-            _groups_text(survey, survey.near, "of images that differ and look the same (by their perceptual hashes)"),
+            _groups_text(survey, survey.near, "of different images that look the same (by their perceptual hashes)"),
             _group_sheet(survey, survey.near),
         )
     if survey.conflicts:
@@ -66,7 +66,7 @@ def draw_survey(survey: Survey) -> Iterator[Picture]:
 
 
 def to_gray_pixels(values: Any) -> UInt8Array:
-    """Floats 0..255 as uint8, to be drawn."""
+    """Return floats 0..255 as uint8."""
     return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
 
 
@@ -100,7 +100,7 @@ def _samples(survey: Survey) -> Iterator[Picture]:
 
 
 def file_name(label: str) -> str:
-    """``label`` as a part of a file's name."""
+    """Return ``label`` as a part of a file's name."""
     return "".join(character if character.isalnum() else "-" for character in label.lower())
 
 
@@ -133,7 +133,7 @@ def _histogram(survey: Survey, value: str) -> Any:
         palette="colorblind",
         ax=splits,
     )
-    # "best" looks for a free place among all the lines' points, which takes long and warns of it.
+    # The location "best" compares all points of the lines, which is slow and causes a warning.
     seaborn.move_legend(splits, "lower center", bbox_to_anchor=(0.5, 1), ncol=len(present), title=None, frameon=False)
     limits = (-0.02 * most, 1.02 * most)
     splits.set(xlim=limits, xlabel=f"{value}, grey levels", ylabel="density")
@@ -143,7 +143,7 @@ def _histogram(survey: Survey, value: str) -> Any:
 
 
 def _group_sheet(survey: Survey, groups: Sequence[tuple[int, ...]]) -> Any:
-    """Groups that cross splits first, then those whose labels differ; of each group, first what tells so."""
+    """Draw groups that cross splits first, then groups with different labels."""
     split, label = survey.table["split"].to_numpy(), survey.table["label"].to_numpy()
     row = survey.table["row"].to_numpy()
 
@@ -153,9 +153,9 @@ def _group_sheet(survey: Survey, groups: Sequence[tuple[int, ...]]) -> Any:
 
     rows = []
     for number, group in enumerate(sorted(groups, key=rank)[:_GROUPS_SHOWN], 1):
-        # The first of each split and label, or a long group would look as if all of it were in one.
-        told = {(split[at], label[at]): at for at in reversed(group)}
-        shown = sorted(sorted(group, key=lambda at: at not in told.values())[:_MEMBERS_SHOWN])
+        # Show one image of each split and label first: a long group would otherwise seem to be in only one.
+        firsts = {(split[at], label[at]): at for at in reversed(group)}
+        shown = sorted(sorted(group, key=lambda at: at not in firsts.values())[:_MEMBERS_SHOWN])
         cells = [Cell(survey.images[at], f"{label[at]}\n{split[at]}\n{row[at]}") for at in shown]
         more = f"\n+ {len(group) - len(shown)}" if len(group) > len(shown) else ""
         rows.append(Row(cells, f"{number}{more}"))
@@ -172,7 +172,7 @@ def _groups_text(survey: Survey, groups: tuple[tuple[int, ...], ...], what: str)
 
 
 def _chart(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """A figure of so many inches, with its axes side by side."""
+    """Return a figure of this size in inches, with its axes side by side."""
     figure_type = require("matplotlib.figure").Figure
     figure = figure_type(figsize=(width, height), layout="constrained", dpi=110)
     return figure, figure.subplots(1, columns)

@@ -1,4 +1,4 @@
-"""What is measured of a data set before it is drawn: a table of its images, and groups of those that are too alike."""
+"""Measure a data set: a table of its images, and groups of images that are too similar."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fer_train.exploring.near_duplicates import find_near_duplicates, perceptual
 from fer_train.splits import SPLIT_NAMES
 
 _CHUNK = 4096
-"""Images whose statistics are taken at once: NumPy makes floats of them."""
+"""Images per step of the statistics: NumPy converts them to floats."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
-    """A data set and what was found in it.
+    """A data set and the findings in it.
 
     ``images`` is uint8 [N, H, W], all splits one after the other; ``table`` a pandas DataFrame with a row for each:
     split, row (within it), label, brightness and contrast (mean and standard deviation of the pixels, 0..255).
@@ -38,12 +38,12 @@ class Survey:
     conflicts: tuple[tuple[int, ...], ...]
 
     def spread(self, groups: tuple[tuple[int, ...], ...]) -> int:
-        """How many of ``groups`` have images in several splits."""
+        """Return how many of ``groups`` have images in several splits."""
         splits = self.table["split"].to_numpy()
         return sum(len(set(splits[list(group)])) > 1 for group in groups)
 
     def disputed(self, groups: tuple[tuple[int, ...], ...]) -> int:
-        """How many of ``groups`` have images with different labels."""
+        """Return how many of ``groups`` have images with different labels."""
         labels = self.table["label"].to_numpy()
         return sum(len(set(labels[list(group)])) > 1 for group in groups)
 
@@ -51,7 +51,7 @@ class Survey:
 def survey(dataset: Dataset) -> Survey:
     """Measure ``dataset``. Raises MissingExtraError without pandas or imagehash."""
     pandas = require("pandas")
-    require("imagehash")  # told now, not after the rest
+    require("imagehash")  # reported now, not after the other steps
     report = Audit(dataset).report()
     parts = [dataset.splits[name] for name in SPLIT_NAMES]
     images = np.concatenate([part.images for part in parts])
@@ -81,7 +81,7 @@ def _statistics(images: UInt8Array) -> tuple[npt.NDArray[np.float64], npt.NDArra
 
 
 def _near(images: UInt8Array, group: npt.NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
-    """Groups of different images that look the same; of equal ones the first stands for all, and blanks are none."""
+    """Return groups of different images that look the same, with the first of equal images, and without blanks."""
     _, first = np.unique(group, return_index=True)
     first = np.sort(first)
     shown = first[[np.ptp(images[index]) >= BLANK_SPREAD for index in first]]

@@ -1,12 +1,12 @@
-"""The building blocks a recipe can choose from (``model.block``), all of convolution, BatchNorm and plain ReLU.
+"""The building blocks of ``model.block``, all of convolution, BatchNorm and plain ReLU.
 
 Each maps [N, H, W, C] to [N, H/stride, W/stride, channels]:
 
-- ``residual``: two 3x3 convolutions beside a shortcut (He et al., 2015, arXiv:1512.03385);
+- ``residual``: two 3x3 convolutions with a shortcut (He et al., 2015, arXiv:1512.03385);
 - ``inverted``: 1x1 to three times the channels, depthwise 3x3, 1x1 back (Sandler et al., 2018, arXiv:1801.04381);
-- ``repvgg``: 3x3, 1x1 and identity side by side, which fold into one 3x3 convolution once trained
+- ``repvgg``: 3x3, 1x1 and identity in parallel, which are folded into one 3x3 convolution after training
   (Ding et al., 2021, arXiv:2101.03697);
-- ``plain``: one 3x3 convolution, after 2x2 max pooling where the stride is 2 (VGG with BatchNorm, Simonyan and
+- ``plain``: one 3x3 convolution, after 2x2 max pooling if the stride is 2 (VGG with BatchNorm, Simonyan and
   Zisserman, 2014, arXiv:1409.1556).
 """
 
@@ -28,14 +28,14 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class LayerKinds:
-    """What makes a network's Conv2D and BatchNormalization layers; others than Keras' own may train quicker."""
+    """Constructors of a network's Conv2D and BatchNormalization layers; others than Keras' own can be faster."""
 
     convolution: Callable[..., Any]
     normalization: Callable[..., Any]
 
 
 def keras_kinds() -> LayerKinds:
-    """Keras' own layers."""
+    """Return Keras' own layers."""
     import keras
 
     return LayerKinds(keras.layers.Conv2D, keras.layers.BatchNormalization)
@@ -49,19 +49,19 @@ class Blocks:
         self._folded = folded
 
     def add(self, kind: str, x: Any, channels: int, stride: int, name: str) -> Any:
-        """The block ``kind`` after ``x``."""
+        """Add the block ``kind`` after ``x``."""
         known = {"residual": self._residual, "inverted": self._inverted, "repvgg": self._repvgg, "plain": self._plain}
         return known[kind](x, channels, stride, name)
 
     def convolve(self, x: Any, channels: int, name: str, size: int = 3, stride: int = 1) -> Any:
-        """Convolution without bias, then BatchNorm."""
+        """Add a convolution without bias, then BatchNorm."""
         x = self._kinds.convolution(
             channels, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
         )(x)
         return self._normalize(x, name)
 
     def activate(self, x: Any, name: str) -> Any:
-        """ReLU."""
+        """Add a ReLU."""
         import keras
 
         return keras.layers.ReLU(name=f"{name}_relu")(x)
@@ -116,9 +116,9 @@ class Blocks:
 
 
 def transfer_weights(trained: Any, folded: Any) -> None:
-    """Put the weights of ``trained`` into ``folded``, built from the same settings, layer by layer.
+    """Copy the weights of ``trained`` to ``folded``, built from the same settings, layer by layer.
 
-    A layer of the same name takes them as they are; a convolution ``X_folded`` takes the sum of the branches of X.
+    Layers of the same name get the same weights; a convolution ``X_folded`` gets the sum of the branches of X.
     """
     known = {layer.name: layer for layer in trained.layers}
     for layer in folded.layers:
@@ -129,10 +129,10 @@ def transfer_weights(trained: Any, folded: Any) -> None:
 
 
 def _fold_branches(trained: dict[str, Any], folded: Any) -> list[Float32Array]:
-    """Kernel [3, 3, C, channels] and bias [channels] for ``folded`` that answer as its block's branches together."""
+    """Return kernel [3, 3, C, channels] and bias [channels] for ``folded``, equal to the sum of the branches."""
     name, shape = folded.name.removesuffix("_folded"), folded.kernel.shape
-    # Where in the 3x3 window the 1x1 kernel looks: with stride 2 and "same" padding on an even side, nothing is
-    # padded in front, so both start at the same pixel.
+    # The position of the 1x1 kernel in the 3x3 window: with stride 2 and "same" padding on an even side, there is no
+    # padding in front, so that both start at the same pixel.
     at = 0 if folded.strides[0] == 2 and folded.input.shape[1] % 2 == 0 else 1
     point = np.zeros(shape)
     point[at, at] = trained[f"{name}_1x1"].get_weights()[0][0, 0]

@@ -139,7 +139,7 @@ def _check_kept(name: str, model: Any) -> None:
             raise ConfigError(
                 f"model.architecture {name}: its model cannot be kept in a file and loaded again: "
                 f"{reason_of(error).partition('. ')[0][:160]}; layers of your own need get_config and "
-                "@keras.saving.register_keras_serializable(), and take the place of Lambda"
+                "@keras.saving.register_keras_serializable(), and replace Lambda"
             ) from error
 
 
@@ -149,7 +149,7 @@ def _check_same(name: str, saved: Any, model: Any) -> None:
     if before != now:
         raise ConfigError(
             f"model.architecture {name}: builds another network now than when the run began ({_difference(before, now)}"
-            " in its checkpoint): put the function back as it was, or begin anew"
+            " in its checkpoint): restore the function, or start a new run"
         )
 
 

@@ -1,4 +1,4 @@
-"""Fetches a file into a cache: whole and checked, or not at all, and never without end."""
+"""Download a file into a cache, completely and with a checksum, within a time limit."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from fer_train.progress import progress
 log = logging.getLogger(__name__)
 
 SILENCE_S = 20.0
-"""A server that sends nothing for so long is given up."""
-_PATIENCE_S, _SLOWEST = 60.0, 20_000
-"""So is one that has sent fewer bytes a second on the whole, once so many seconds have passed."""
+"""Seconds without data after which a download fails."""
+_GRACE_S, _MIN_BYTES_PER_S = 60.0, 20_000
+"""After this time, a download fails if its mean rate is lower."""
 _BLOCK = 1 << 16
 
 
 def fetch(url: str, target: Path, *, md5: str, silence_s: float = SILENCE_S) -> Path:
-    """The file at ``url`` as ``target``, which is asked for only where it is not there yet, or is damaged.
+    """Download ``url`` to ``target``, unless it exists with the checksum ``md5``; return ``target``.
 
-    Raises InputError, with the reason alone, when it cannot be had or its content is not that of ``md5``; OutputError
-    when the folder or the file cannot be written. A file that is cut off leaves nothing.
+    An interrupted download leaves no file.
+
+    Raises:
+        InputError: if it cannot be downloaded or has another checksum. The message contains only the reason.
+        OutputError: if the folder or the file cannot be written.
     """
     if target.is_file():
         if _md5_of(target) == md5:
             return target
-        log.warning("%s: is damaged, and is downloaded again", target)
+        log.warning("%s: is damaged; downloading it again", target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,12 +48,12 @@ def fetch(url: str, target: Path, *, md5: str, silence_s: float = SILENCE_S) -> 
                 digest.update(block)
                 stream.write(block)
         if digest.hexdigest() != md5:
-            raise InputError(f"what came is another file (MD5 {digest.hexdigest()}, wanted {md5})")
+            raise InputError(f"the downloaded file is another one (MD5 {digest.hexdigest()}, wanted {md5})")
     return target
 
 
 def _blocks(url: str, silence_s: float) -> Iterator[bytes]:
-    """What the server sends, up to the length that it names. Raises InputError."""
+    """Yield what the server sends, up to the length that it announces. Raises InputError."""
     try:
         with urllib.request.urlopen(url, timeout=silence_s) as answer:
             length, done, began = answer.length or 0, 0, time.monotonic()
@@ -61,16 +64,16 @@ def _blocks(url: str, silence_s: float) -> Iterator[bytes]:
                     done += len(block)
                     show(done)
                     passed = time.monotonic() - began
-                    if passed > _PATIENCE_S and done < passed * _SLOWEST:
+                    if passed > _GRACE_S and done < passed * _MIN_BYTES_PER_S:
                         raise InputError(f"too slow: {done} bytes in {passed:.0f} s")
     except urllib.error.HTTPError as error:
         raise InputError(f"the server answers {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
-        # What urllib raises for most of them wraps the error that tells why.
+        # urllib's exception often wraps the actual one.
         why = error.reason if isinstance(error, urllib.error.URLError) else error
         raise InputError(reason_of(why) if isinstance(why, BaseException) else str(why)) from error
     if done < length:
-        raise InputError(f"it broke off after {done} of {length} bytes")
+        raise InputError(f"the connection ended after {done} of {length} bytes")
 
 
 def _md5_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Convolution for training on PyTorch without the copies that Keras 3.15 makes around it.
+"""Convolution for training on PyTorch without the copies that Keras 3.15 makes.
 
 Keras copies each input from NHWC to NCHW and back before PyTorch, which reads NHWC as its "channels last" format, gets
 it: more than a tenth of a training step (train/RESULTS.md). As with ``torch_norm``, the kept model holds Keras'
@@ -14,10 +14,10 @@ import keras
 
 @keras.saving.register_keras_serializable(package="fer_train")
 class DirectConv2D(keras.layers.Conv2D):  # type: ignore[misc]
-    """Keras' layer for [N, H, W, C], with the same variables; what it computes differs in rounding alone."""
+    """Keras' layer for [N, H, W, C], with the same variables; its results differ only in rounding."""
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        """[N, H, W, C] by ``kernel`` [height, width, C / groups, filters], without bias and activation."""
+        """Convolve [N, H, W, C] by ``kernel`` [height, width, C / groups, filters], without bias and activation."""
         plain = self.data_format == "channels_last" and self.dilation_rate == (1, 1)
         if keras.backend.backend() != "torch" or not plain:
             return super().convolution_op(inputs, kernel)
@@ -41,6 +41,6 @@ class DirectConv2D(keras.layers.Conv2D):  # type: ignore[misc]
 
 
 def _padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after ``length`` pixels, so that there are ``length / stride`` answers, rounded up."""
+    """Return the padding before and after ``length`` pixels for ``length / stride`` outputs, rounded up."""
     whole = max(0, (-(-length // stride) - 1) * stride + kernel - length)
     return whole // 2, whole - whole // 2

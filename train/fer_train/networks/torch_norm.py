@@ -1,8 +1,8 @@
-"""BatchNormalization for training on PyTorch: one fused kernel, where Keras 3.15 composes it of many.
+"""BatchNormalization for training on PyTorch: one fused kernel instead of Keras 3.15's many operations.
 
-On two CPU cores a training step takes 0.74 to 0.95 of the time (train/RESULTS.md). The kept model holds
-Keras' own layer, so nothing after training knows of this one. Checkpoints hold it: under another backend it is Keras'
-own, so that a run can be resumed there.
+On two CPU cores a training step takes 0.74 to 0.95 of the time (train/RESULTS.md). The final
+model contains Keras' own layer. Checkpoints contain this one, which on other backends computes as Keras' own, so that a
+run can be resumed there.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import keras
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
     """Keras' layer for [N, H, W, C], with the same variables.
 
-    The running variance gathers PyTorch's unbiased estimate, n / (n - 1) times Keras': n is the batch's pixels.
+    The running variance is PyTorch's unbiased estimate, n / (n - 1) times Keras', for n pixels in the batch.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalize float32 [N, H, W, C]; in training by the batch, which also moves the running statistics."""
-        # PyTorch refuses one value a channel, which a last batch of one image may come to.
+        """Normalize float32 [N, H, W, C]; in training by the batch, which also updates the running statistics."""
+        # PyTorch refuses one value per channel, which a last batch of one image can have.
         too_few = inputs.shape[0] == 1 and inputs.shape[1:3] == (1, 1)
         if keras.backend.backend() != "torch" or not training or not self.trainable or too_few:
             return super().call(inputs, training=training, mask=mask)

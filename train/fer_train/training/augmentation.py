@@ -1,8 +1,8 @@
 """Label-preserving augmentation with NumPy and OpenCV, the same under every Keras backend.
 
-One affine warp an image does flip, rotation, scale, shift and the resize to the training size at once: about
-1 % of a training step's time on two CPU cores. A kind that is off draws no random number, so that a recipe that does
-without it trains as it did before there was that kind.
+One affine warp for each image does flip, rotation, scale, shift and the resize to the training size: about 1 % of a
+training step's time on two CPU cores. A kind that is off draws no random number, so that recipes without a new kind
+train as before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fer_train.recipe.augmentation import AugmentSettings
 def augment_batch(
     images: UInt8Array, size: int, settings: AugmentSettings, random: np.random.Generator
 ) -> Float32Array:
-    """uint8 [N, H, W] to float32 [N, size, size, 1] in 0..255, each image changed at random."""
+    """Return uint8 [N, H, W] as float32 [N, size, size, 1] in 0..255, each image with random changes."""
     batch = np.empty((len(images), size, size), dtype=np.float32)
     for index, image in enumerate(images):
         warped = cv2.warpAffine(
@@ -41,10 +41,10 @@ def augment_batch(
 def training_batch(
     images: UInt8Array, targets: Float32Array, size: int, settings: AugmentSettings, random: np.random.Generator
 ) -> tuple[Float32Array, Float32Array]:
-    """What the network sees of uint8 ``images`` [N, H, W], float32 [N, size, size, 1], and learns of each.
+    """Return the network's input for uint8 ``images`` [N, H, W], float32 [N, size, size, 1], and its targets.
 
-    ``targets``, float32 [N, labels], come back blended where the images are. With mixup and cutmix both on, a coin
-    chooses for each batch.
+    ``targets``, float32 [N, labels], are blended as the images are. If mixup and cutmix are both on, each batch uses
+    one of them at random.
     """
     batch = augment_batch(images, size, settings, random)
     mixup, cutmix = settings.mixup_alpha, settings.cutmix_alpha
@@ -68,7 +68,7 @@ def mix_up(
 def cut_mix(
     images: Float32Array, targets: Float32Array, alpha: float, random: np.random.Generator
 ) -> tuple[Float32Array, Float32Array]:
-    """Paste a rectangle of another of the batch into each image; each target is shared as the pixels are.
+    """Paste a rectangle of another image of the batch into each image; blend targets by the share of pixels.
 
     The rectangle, the same in all images, has a Beta(alpha, alpha) share of the area before it is cut at the edges.
     """
@@ -87,7 +87,7 @@ def cut_mix(
 def _random_affine(
     width: int, height: int, size: int, settings: AugmentSettings, random: np.random.Generator
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """The 2x3 matrix from source to output pixels."""
+    """Return the 2x3 matrix from source to output pixels."""
     angle = np.deg2rad(random.uniform(-settings.rotate_degrees, settings.rotate_degrees))
     zoom = 1 + random.uniform(-settings.scale, settings.scale)
     shift_x, shift_y = random.uniform(-settings.shift, settings.shift, 2) * size

@@ -13,7 +13,7 @@ from fer_train.splits import SPLIT_NAMES
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path, splits: Sequence[str] = SPLIT_NAMES) -> None:
-    """Draw loss and accuracy by epoch for the splits of training and validation, which are called ``splits``."""
+    """Draw loss and accuracy by epoch; ``splits`` are the names of the training and validation splits."""
     training, validation, *_ = splits
     epochs = [line["epoch"] for line in history]
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -24,7 +24,7 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path, splits: Sequenc
         axes.plot(epochs, [line[key] for line in history], label=f"{training} (augmented)", marker=marker)
         axes.plot(epochs, [line[f"val_{key}"] for line in history], label=validation, marker=marker)
         axes.set(xlabel="epoch", title=name)
-        # A run of a few epochs would get ticks at 0.5 and 1.5, and one of a single epoch only such.
+        # Otherwise a run of a few epochs would have ticks at 0.5 and 1.5.
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend()

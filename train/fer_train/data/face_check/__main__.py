@@ -20,19 +20,19 @@ from fer_train.data.face_check.making import chunks, images_of, write
 
 
 def main() -> int:
-    """Write both folders; returns the exit code."""
+    """Write both folders; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m fer_train.data.face_check", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to make")
     parser.add_argument("--data", type=Path, metavar="PATH", help="FER2013, as for fer-edge data audit")
     parser.add_argument("--scale", type=float, default=1.0, metavar="S", help="share of the usual number of crops")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is random (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the random numbers (default: 1)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="(default: all cores)")
     arguments = parser.parse_args()
     try:
         if arguments.out.exists():
-            raise InputError(f"{arguments.out}: is there already: remove it or name another folder")
+            raise InputError(f"{arguments.out}: already exists: remove it or name another folder")
         if not 0 < arguments.scale <= 10 or arguments.seed < 0 or not 1 <= arguments.processes <= 256:
             raise InputError("--scale must be above 0 and at most 10, --seed 0 or more, --processes in 1..256")
         dataset = load_dataset(arguments.data)

@@ -1,4 +1,4 @@
-"""Pictures without a face in which a cascade sees some: drawn text, plants, walls, furniture, patterns, cartoons.
+"""Pictures without a face in which a cascade detects some: text, plants, walls, furniture, patterns, cartoons.
 
 Every function takes a random generator and (width, height); it returns a grey picture, float32 [height, width], 0..255.
 """
@@ -20,7 +20,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.,:;!?
 
 
 def clutter_picture(random: np.random.Generator, size: Size) -> Float32Array:
-    """One picture of a random kind, or of two kinds side by side or through each other, under uneven light."""
+    """Return a picture of a random kind, or of two kinds side by side or blended, under uneven light."""
     picture = _draw(random, size)
     chance = random.random()
     if chance < 0.25:
@@ -140,7 +140,7 @@ def furniture(random: np.random.Generator, size: Size) -> Float32Array:
 
 
 def cartoons(random: np.random.Generator, size: Size) -> Float32Array:
-    """Faces of a few strokes, as signs, toys and children's drawings have them; also cars' and sockets' "faces"."""
+    """Faces of a few strokes, as in signs, toys and children's drawings; also the "faces" of cars and sockets."""
     width, height = size
     picture = _octaves(random, size, 1.0) * random.uniform(2, 40) + random.uniform(60, 220)
     for _ in range(int(random.integers(2, 16))):
@@ -170,7 +170,7 @@ def photograph(random: np.random.Generator, size: Size) -> Float32Array:
 KINDS: tuple[Callable[[np.random.Generator, Size], Float32Array], ...] = (
     text, text, foliage, bricks, checks, furniture, furniture, cartoons, cartoons, noise, photograph, photograph,
 )  # fmt: skip
-"""What is drawn; a kind that is there twice is drawn twice as often."""
+"""The kinds of pictures; one that is listed twice is drawn twice as often."""
 
 
 def _cartoon(random: np.random.Generator, picture: Float32Array, centre: tuple[float, float], side: float) -> None:
@@ -251,7 +251,7 @@ def _octaves(random: np.random.Generator, size: Size, fall: float) -> Float32Arr
 
 
 def _turned(random: np.random.Generator, picture: Float32Array) -> Float32Array:
-    """As seen askew: turned by up to 30 degrees, and in perspective."""
+    """Return the picture rotated by up to 30 degrees, and in perspective."""
     height, width = picture.shape
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), random.uniform(-30, 30), random.uniform(1.0, 1.4))

@@ -1,4 +1,4 @@
-"""Crops of faces and of no faces, as the runtime cuts them out of a frame for the face check."""
+"""Crops with and without a face, as the runtime crops them from a frame for the face check."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from fer_train.data.face_check.clutter import clutter_picture
 
 FRAME = (400, 300)
 """Width and height of the pictures of clutter."""
-_MOST_HITS = 30
-"""Crops taken of one picture: more of one picture teach little."""
+_MAX_HITS = 30
+"""Maximum crops from one picture: more are too similar."""
 _CAMERA = 3.0
 """Grey levels of noise that a good camera has."""
-_LARGEST_FACE, _SMALLEST_FACE = 150, 26
+_MAX_FACE, _MIN_FACE = 150, 26
 """Side in pixels of the faces' boxes."""
 
 
 def face_crop(random: np.random.Generator, image: UInt8Array, other: UInt8Array, wall: Float32Array) -> UInt8Array:
-    """FER2013's ``image``, uint8 [48, 48], as a detector's box shows it before ``wall``; sometimes partly hidden.
+    """Return a crop of FER2013's ``image``, uint8 [48, 48], in front of ``wall``; sometimes partly hidden.
 
-    ``other`` is somebody else's image, who may stand before it.
+    ``other`` is the image of another person, who may cover a part of it.
     """
     picture, box = _before_wall(random, image, other, wall)
-    # What a detector's box, and that of a track that coasts, is off by.
+    # The error of a detector's box, and of the predicted box of a track.
     side = box.width * random.uniform(0.84, 1.22)
     x, y = (middle + random.uniform(-0.11, 0.11) * box.width for middle in box.centre)
     return _crop(picture, x, y, side)
 
 
-def beside_face(random: np.random.Generator, image: UInt8Array, other: UInt8Array, wall: Float32Array) -> UInt8Array:
-    """Beside, within or far around a face: what overlaps it by less than half, as intersection over union."""
+def near_face(random: np.random.Generator, image: UInt8Array, other: UInt8Array, wall: Float32Array) -> UInt8Array:
+    """Return a crop next to, inside or far around a face, with an intersection over union of less than half."""
     picture, box = _before_wall(random, image, other, wall)
     x, y = box.centre
     kind = random.random()
-    if kind < 0.55:  # beside
+    if kind < 0.55:  # next to it
         turn, far = random.uniform(0, 2 * np.pi), random.uniform(0.42, 1.1) * box.width
         side = box.width * random.uniform(0.6, 1.4)
         x, y = x + far * np.cos(turn), y + far * np.sin(turn)
@@ -56,7 +56,7 @@ def beside_face(random: np.random.Generator, image: UInt8Array, other: UInt8Arra
 
 
 def clutter_crops(random: np.random.Generator) -> Iterator[UInt8Array]:
-    """The cascade's false hits in a picture without a face, and some places that it passes over."""
+    """Yield the cascade's false hits in a picture without a face, and some other parts of it."""
     picture = clutter_picture(random, FRAME)
     frame = _developed(random, picture)
     reduce = random.choice((1.0, 0.6))
@@ -64,12 +64,12 @@ def clutter_crops(random: np.random.Generator) -> Iterator[UInt8Array]:
     neighbours = int(random.choice((0, 0, 0, 1)))  # 0: every window that passes the cascade
     found = _cascade().detectMultiScale(small, float(random.choice((1.05, 1.1))), neighbours)
     hits = [Box(*(int(value / reduce) for value in hit)) for hit in found]
-    for index in random.permutation(len(hits))[:_MOST_HITS]:
+    for index in random.permutation(len(hits))[:_MAX_HITS]:
         box = hits[index]
         x, y = box.centre
         yield _crop(frame, x, y, box.width * random.uniform(0.9, 1.1))
     for _ in range(2):
-        side = np.exp(random.uniform(np.log(_SMALLEST_FACE), np.log(_LARGEST_FACE)))
+        side = np.exp(random.uniform(np.log(_MIN_FACE), np.log(_MAX_FACE)))
         yield _crop(frame, random.uniform(0, FRAME[0]), random.uniform(0, FRAME[1]), side)
 
 
@@ -81,8 +81,8 @@ def _cascade() -> Any:
 def _before_wall(
     random: np.random.Generator, image: UInt8Array, other: UInt8Array, wall: Float32Array
 ) -> tuple[UInt8Array, Box]:
-    """A picture with the face in its middle, 2.6 times as wide as the face, and the face's box as Haar draws it."""
-    side = float(np.exp(random.uniform(np.log(_SMALLEST_FACE), np.log(_LARGEST_FACE))))
+    """Return a picture with the face in its middle, 2.6 times as wide as the face, and the face's box as by Haar."""
+    side = float(np.exp(random.uniform(np.log(_MIN_FACE), np.log(_MAX_FACE))))
     whole = int(2.6 * side)
     left, top = (int(random.integers(0, max(1, length - whole))) for length in (wall.shape[1], wall.shape[0]))
     canvas = wall[top : top + whole, left : left + whole]
@@ -98,7 +98,7 @@ def _before_wall(
         edge = int(middle + (0.5 - share) * side)
         canvas[:, edge : edge + int(0.6 * side)] = shade
         canvas = canvas if random.random() < 0.5 else canvas[:, ::-1].copy()
-    elif chance < 0.2:  # somebody else
+    elif chance < 0.2:  # another person
         off = random.choice((-1, 1)) * random.uniform(0.6, 0.9) * side
         _paste(random, canvas, other, (middle + off, middle + random.uniform(-0.2, 0.2) * side), side, opacity=1.0)
     elif chance < 0.28:  # a hand, a mask, a scarf
@@ -136,7 +136,7 @@ def _paste(
 
 
 def _blur(random: np.random.Generator, canvas: Float32Array, side: float) -> None:
-    """Out of focus, or moved from side to side while the shutter was open."""
+    """Blur by defocus, or by horizontal motion."""
     if random.random() < 0.5:
         cv2.GaussianBlur(canvas, (0, 0), random.uniform(0.01, 0.05) * side, dst=canvas)
     else:
@@ -145,7 +145,7 @@ def _blur(random: np.random.Generator, canvas: Float32Array, side: float) -> Non
 
 
 def _developed(random: np.random.Generator, picture: Float32Array) -> UInt8Array:
-    """What a camera makes of it: less light, less contrast, noise."""
+    """Return the picture as from a camera: with less light, less contrast, and noise."""
     light = random.choice((1.0, 1.0, random.uniform(0.1, 1.1)))
     lift = random.choice((0.0, 0.0, random.uniform(0, 60)))
     noise = random.choice((_CAMERA, _CAMERA, random.uniform(0, 18)))

@@ -1,4 +1,4 @@
-"""The crops of the face check's data set, chunk by chunk; each chunk is made of a seed of its own."""
+"""The crops of the face check's data set, chunk by chunk, each from its own seed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 
 from fer_edge.types import UInt8Array
 from fer_train.data.face_check.clutter import clutter_picture
-from fer_train.data.face_check.crops import FRAME, beside_face, clutter_crops, face_crop
+from fer_train.data.face_check.crops import FRAME, clutter_crops, face_crop, near_face
 
 COUNTS = {"train": (14_000, 6_000, 9_000), "val": (1_000, 400, 600)}
-"""Crops of faces, beside faces and of clutter."""
+"""Number of crops of faces, near faces and of clutter."""
 _CHUNK = 250
-"""Crops that are made of one seed: the same files come out, whatever the number of processes."""
+"""Crops from one seed, so that the files do not depend on the number of processes."""
 _WALLS_LAST = 40
-"""Faces that are shown before one wall."""
-FACE, BESIDE, CLUTTER = range(3)
+"""Faces in front of one background."""
+FACE, NEAR, CLUTTER = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Chunk:
 
 
 def chunks(out: Path, name: str, scale: float, seed: tuple[int, int]) -> Iterator[Chunk]:
-    """All chunks of the folder ``name``; ``scale`` is the share of the usual number of crops."""
+    """Yield all chunks of the folder ``name``; ``scale`` is the share of the usual number of crops."""
     for kind, count in enumerate(COUNTS[name]):
         folder = out / ("face" if kind == FACE else "clutter")
         wanted = max(8, round(scale * count))
@@ -45,7 +45,7 @@ def chunks(out: Path, name: str, scale: float, seed: tuple[int, int]) -> Iterato
 
 
 def images_of(images: UInt8Array, chunk: Chunk) -> UInt8Array:
-    """The images that play in ``chunk``: those of successive chunks are all images in turn, in a random order."""
+    """Return the images for ``chunk``; successive chunks use all images in turn, in a random order."""
     if chunk.kind == CLUTTER:
         return images[:0]
     order = np.random.default_rng((*chunk.seed[:2], chunk.kind)).permutation(len(images))
@@ -62,7 +62,7 @@ def write(chunk: Chunk, images: UInt8Array) -> None:
 
 
 def _before_walls(random: np.random.Generator, images: UInt8Array, kind: int) -> Iterator[UInt8Array]:
-    cut = face_crop if kind == FACE else beside_face
+    cut = face_crop if kind == FACE else near_face
     for place, image in enumerate(images):
         if place % _WALLS_LAST == 0:
             wall = clutter_picture(random, FRAME)

@@ -1,6 +1,6 @@
-"""Keeps decoded arrays in the user's cache folder, so that a data set is parsed once.
+"""Cache decoded arrays in the user's cache folder, so that a data set is parsed only once.
 
-A cache that is missing, stale or damaged is as good as none, and one that cannot be written costs a warning.
+A missing, stale or damaged cache is ignored; one that cannot be written is logged as a warning.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from fer_train.splits import SPLIT_NAMES
 _LOG = logging.getLogger(__name__)
 
 _FORMAT = 2
-"""Raise it when the readers' result or the layout of the file changes: older caches are then ignored."""
+"""Increase it when the readers' result or the layout of the file changes, so that older caches are ignored."""
 
 
 class DecodedCache:
-    """The cache of one data source: one .npz, replaced when the source's size or time differ."""
+    """The cache of one data source: a .npz, replaced when the source's size or time changes."""
 
     def __init__(self, source: Path, fingerprint: str | None = None, variant: str = "") -> None:
-        """``fingerprint`` stands for the state of a folder; None takes a file's size and modification time.
+        """``fingerprint`` is the state of a folder; None: a file's size and modification time.
 
-        ``variant`` tells apart what is made of one source in several ways.
+        ``variant`` distinguishes several ways to read one source.
         """
         if fingerprint is None:
             status = source.stat()
@@ -45,7 +45,7 @@ class DecodedCache:
         self.path = cache_folder() / "decoded" / f"{source.name.split('.')[0]}-{key}.npz"
 
     def load(self) -> Dataset | None:
-        """The cached data set, called as its source is, or None when there is none that fits."""
+        """Return the cached data set, with the name of its source; None if there is none or it is stale."""
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
@@ -54,7 +54,9 @@ class DecodedCache:
                 splits = {name: Split(arrays[f"{name}_images"], arrays[f"{name}_labels"]) for name in SPLIT_NAMES}
                 return Dataset(
                     self._name,
-                    tuple(about.get("labels", FER2013_LABELS)),  # older caches do not say, and hold no others
+                    tuple(
+                        about.get("labels", FER2013_LABELS)
+                    ),  # older caches have no labels, and contain only FER2013's
                     splits,
                     about["rows_sha256"],
                     about["skipped_rows"],
@@ -67,7 +69,7 @@ class DecodedCache:
             return None
 
     def save(self, dataset: Dataset) -> None:
-        """Write the cache in one step; a failure is logged, and nothing half-written stays."""
+        """Write the cache atomically; log a failure."""
         about = {
             "format": _FORMAT,
             "fingerprint": self._fingerprint,

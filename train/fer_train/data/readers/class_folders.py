@@ -1,7 +1,7 @@
-"""Reads FER2013 from class folders: ``train/<class>/*.png``, or another kind of image, and ``test/<class>/…``.
+"""Read FER2013 from class folders: ``train/<class>/*.png``, or other image formats, and ``test/<class>/…``.
 
-The file name says PublicTest or PrivateTest where it begins so (``PrivateTest_00012.png``), in either folder; an
-image of ``test/`` that does not say becomes PublicTest, so that PrivateTest is never filled by a guess.
+A file name that starts with PublicTest or PrivateTest (``PrivateTest_00012.png``) sets the split, in either folder.
+Other images in ``test/`` become PublicTest, so that PrivateTest never contains guesses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PROGRESS_EVERY = 64
 
 
 def named_split(name: str) -> str | None:
-    """The split that a file's name begins with, as in ``PrivateTest_00012.png``."""
+    """Return the split with which a file's name starts, as in ``PrivateTest_00012.png``; None if there is none."""
     match = _NAMED_SPLIT.match(name)
     return match[1] if match else None
 
@@ -45,30 +45,32 @@ class _ImageFile:
 
     @property
     def named_split(self) -> str | None:
-        """The split that the file name begins with."""
+        """The split with which the file name starts."""
         return named_split(self.path.name)
 
     @property
     def split(self) -> str:
-        """The name counts where it says that an image is for testing; else the folder does."""
+        """The split in the name if that is a test split, else that of the folder."""
         if self.named_split in (PUBLIC_TEST, PRIVATE_TEST):
             return self.named_split
         return TRAINING if self.root == "train" else PUBLIC_TEST
 
     @property
     def order(self) -> tuple[int, float, str, int]:
-        """By split, then by the number in the name: an exported CSV comes back in its own order."""
+        """Sort key: split, then number in the name, so that an exported CSV is read in its order."""
         match = _NAMED_SPLIT.match(self.path.name)
         number = int(match[2]) if match and match[2] else math.inf
         return SPLIT_NAMES.index(self.split), number, self.path.name, self.label
 
 
 def read_class_folders(root: Path, *, skip_bad_rows: bool = False) -> Dataset:
-    """Decode all images below ``root``; colour becomes grey.
+    """Decode all images below ``root`` to grey.
 
-    Raises InputError for a class that FER2013 does not have or that has no image, and for the first image that cannot
-    be decoded or differs in size; with ``skip_bad_rows`` such images are left out and counted in
+    With ``skip_bad_rows``, images that cannot be decoded or differ in size are left out and counted in
     ``Dataset.skipped_rows``.
+
+    Raises:
+        InputError: if a class is not in FER2013 or has no image, or if an image is bad and not skipped.
     """
     files = sorted(_image_files(root), key=lambda file: file.order)
     rows = RowCollector()
@@ -94,23 +96,23 @@ def read_class_folders(root: Path, *, skip_bad_rows: bool = False) -> Dataset:
 
 
 def names_splits(root: Path) -> bool:
-    """Whether any file below ``root`` has one of FER2013's splits in its name, as in an export of it."""
+    """Return whether a file name below ``root`` starts with one of FER2013's splits, as in an export of it."""
     return any(file.named_split for file in _image_files(root))
 
 
 def fingerprint_folders(root: Path) -> str:
-    """SHA-256 over path, size and modification time of every image: changes when the data set does."""
+    """Return the SHA-256 over path, size and modification time of each image."""
     return fingerprint(root, sorted(file.path for file in _image_files(root)))
 
 
 def fingerprint(root: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over path below ``root``, size and modification time of ``files``, in their order."""
+    """Return the SHA-256 over path below ``root``, size and modification time of ``files``, in their order."""
     digest = hashlib.sha256()
     for path in files:
         try:
             status = path.stat()
             stamp = b"%d %d" % (status.st_size, status.st_mtime_ns)
-        except OSError:  # a link to nowhere, say: reading it tells what is wrong
+        except OSError:  # such as a broken link; reading it reports the error
             stamp = b"-"
         digest.update(b"%b\0%b\n" % (os.fsencode(path.relative_to(root)), stamp))
     return digest.hexdigest()
@@ -123,9 +125,9 @@ def _image_files(root: Path) -> Iterator[_ImageFile]:
         unknown = sorted(folder.name for folder, label in labels.items() if label is None)
         if unknown:
             raise InputError(
-                f"{root / name}: folders that are no class of FER2013: {', '.join(unknown)}; "
+                f"{root / name}: folders that are not classes of FER2013: {', '.join(unknown)}; "
                 f"allowed: {', '.join(FER2013_LABELS)} (also {', '.join(OTHER_NAMES)}); "
-                "a recipe's [[data.sets]] says what other classes are"
+                "map other classes in a recipe's [[data.sets]]"
             )
         for folder, label in labels.items():
             images = [path for path in visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
@@ -137,12 +139,12 @@ def _image_files(root: Path) -> Iterator[_ImageFile]:
 
 
 def empty_class(folder: Path) -> str:
-    """What is said of a class folder in which no image lies."""
+    """Return the message for a class folder without images."""
     return f"{folder}: an empty class folder: no {', '.join(sorted(IMAGE_SUFFIXES))} in it; fill or remove it"
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in ``folder``, apart from hidden files. Raises InputError when it cannot be read."""
+    """Return the entries of ``folder`` that are not hidden. Raises InputError if it cannot be read."""
     try:
         return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
@@ -167,7 +169,7 @@ def _notes(files: list[_ImageFile]) -> tuple[str, ...]:
 
 
 def _decode(path: Path, size: tuple[int, int] | None) -> UInt8Array:
-    """Grey image uint8 [H, W]; ``size`` None takes any. Raises InputError."""
+    """Return the grey image uint8 [H, W]. Raises InputError if it has not the ``size``; None: any."""
     image = read_gray(path)
     height, width = image.shape
     if size is not None and (height, width) != size:

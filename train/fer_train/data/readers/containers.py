@@ -1,6 +1,6 @@
-"""Opens a CSV as a stream of bytes, whatever it is packed in: plain, xz, gzip, zip or a gzipped tar.
+"""Open a CSV as a stream of bytes: plain, xz, gzip, zip or a gzipped tar.
 
-The kind is told by the first bytes, not by the name, so that a renamed file still opens.
+The format is detected from the first bytes, not from the name, so that a renamed file opens too.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ DAMAGE_ERRORS = (
     RuntimeError,
     UnicodeDecodeError,
 )
-"""What the standard library raises for a truncated or damaged container, while opening it or reading on.
+"""Exceptions of the standard library for truncated or damaged containers, on opening and on reading.
 
-The last two come from zipfile: encrypted or of a kind it does not know, and a member name that is no UTF-8.
+zipfile raises the last two: for an encrypted or unknown format, and for a member name that is not UTF-8.
 """
 
 _TAR_MAGIC_AT = 257
 
 
 class LineSource(Protocol):
-    """What all kinds of opened container have in common."""
+    """An opened container of any format."""
 
     def readline(self, size: int = -1, /) -> bytes:
-        """The next line with its newline, at most ``size`` bytes of it; empty at the end."""
+        """Return the next line with its newline, at most ``size`` bytes of it; empty at the end."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CsvStream:
-    """``lines`` gives the decompressed bytes; ``position`` how many bytes of the file on disk are done."""
+    """``lines`` returns the decompressed bytes, ``position`` the number of bytes read from the file on disk."""
 
     lines: LineSource
     position: Callable[[], int]
@@ -58,7 +58,11 @@ class CsvStream:
 
 @contextmanager
 def open_csv(path: Path) -> Iterator[CsvStream]:
-    """Open the CSV in ``path``; raises InputError when it cannot be opened or the archive holds no CSV."""
+    """Open the CSV in ``path``.
+
+    Raises:
+        InputError: if it cannot be opened, or if the archive contains no CSV.
+    """
     with ExitStack() as stack:
         try:
             raw = stack.enter_context(path.open("rb"))
@@ -101,9 +105,9 @@ def _zip_member(archive: zipfile.ZipFile, path: Path, stack: ExitStack) -> LineS
 
 
 def _check_one_csv(raw: BinaryIO, path: Path) -> None:
-    """Raise InputError for a tar with several known CSVs that differ; which one is meant is not ours to choose."""
+    """Raise InputError for a tar with several known CSVs that differ: the user has to choose one."""
     found = []
-    # The reader reports damage, with the line where it begins.
+    # The reader reports damage, with its line.
     with suppress(*DAMAGE_ERRORS), tarfile.open(fileobj=raw, mode="r|gz") as archive:
         for member in archive:
             if member.isfile() and PurePosixPath(member.name).name in CSV_NAMES:

@@ -1,4 +1,4 @@
-"""FER2013 in any of its forms, as it is; decoded once, then kept."""
+"""Read FER2013 in any of its forms, unchanged; decoded once, then cached."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILE_ENDINGS = re.compile(r"(\.(csv|xz|gz|zip|tar))+$", re.IGNORECASE)
 def read_fer2013(path: Path | None, *, skip_bad_rows: bool, cache: bool) -> Dataset:
     """Read FER2013 from a CSV, an archive of it or class folders; see ``fer_train.data.dataset.load_dataset``.
 
-    The data set's name is "fer2013" for FER2013 and nearly equal copies of it, else ``slug`` of its file's or folder's.
+    The data set's name is "fer2013" for FER2013 and nearly equal copies of it, else ``slug`` of the file or folder.
     """
     source = locate(path)
     is_folder = source.is_dir()
@@ -42,7 +42,7 @@ def read_fer2013(path: Path | None, *, skip_bad_rows: bool, cache: bool) -> Data
 
 
 def _named(source: Path, dataset: Dataset) -> Dataset:
-    """``dataset`` under the name its results go by; warns of FER2013 that differs, since its numbers do too."""
+    """Return ``dataset`` with the name for results; log a warning for a different copy of FER2013."""
     if dataset.is_known_fer2013:
         return dataclasses.replace(dataset, name=_FER2013)
     overlap = overlap_with_fer2013(dataset)
@@ -50,14 +50,14 @@ def _named(source: Path, dataset: Dataset) -> Dataset:
         _LOG.warning("%s: %s", source, overlap.difference)
     if overlap.is_copy:
         return dataclasses.replace(dataset, name=_FER2013)
-    # A CSV names the splits itself, by FER2013's names, and so do the files of an export.
+    # A CSV contains FER2013's names of the splits, and so do the file names of an export.
     return dataclasses.replace(dataset, name=slug(source), own_splits=source.is_dir() and not names_splits(source))
 
 
 def slug(source: Path) -> str:
-    """A name for the results on other data than FER2013: small letters, digits and _; never "fer2013"."""
+    """Return a name for results on other data than FER2013: lower-case letters, digits and _; never "fer2013"."""
     name = source.absolute().name
     stem = name if source.is_dir() else _FILE_ENDINGS.sub("", name)
     slug = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "dataset"
-    # Results under FER2013's name are compared with FER2013's: other data in a file called fer2013.csv is not that.
+    # Results named fer2013 are compared with FER2013's; a file fer2013.csv with other data must not be.
     return f"other_{slug}" if slug == _FER2013 else slug

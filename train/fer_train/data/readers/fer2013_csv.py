@@ -1,6 +1,6 @@
-"""Reads FER2013 from its CSV, row by row, in either column spelling.
+"""Read FER2013 from its CSV, row by row, with either spelling of the columns.
 
-Fast enough without C: one table look-up for each pixel also refuses all that is no integer of 0..255.
+A table look-up for each pixel is fast enough in Python, and also refuses everything except integers of 0..255.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fer_train.splits import SPLIT_NAMES
 _LOG = logging.getLogger(__name__)
 
 _MAX_LINE_BYTES = 1 << 20
-"""A 48 x 48 row takes under 10 kB; a longer "line" is a file of another kind, not worth reading into memory."""
+"""A 48 x 48 row is less than 10 kB; a file with a longer line has another format, and is not read into memory."""
 
 _PROGRESS_EVERY = 256
 _SHOWN_CHARACTERS = 20
@@ -31,12 +31,12 @@ _SPLITS = {split.encode(): split for split in SPLIT_NAMES}
 
 
 class _BadRowError(Exception):
-    """What is wrong with one row; the caller knows the file and line."""
+    """A malformed row; the caller adds file and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where each column stands, and how many there are."""
+    """The index of each column, and the number of columns."""
 
     emotion: int
     pixels: int
@@ -47,8 +47,11 @@ class _Columns:
 def read_csv(path: Path, *, skip_bad_rows: bool = False) -> Dataset:
     """Decode the CSV at ``path`` (plain, .xz, .gz, .zip or .tar.gz).
 
-    Raises InputError, naming file and line, for the first malformed row; with ``skip_bad_rows`` such rows are
-    left out and counted in ``Dataset.skipped_rows``, and a truncated file gives the rows before its damage.
+    With ``skip_bad_rows``, malformed rows are left out and counted in ``Dataset.skipped_rows``, and of a truncated file
+    the rows before the damage are returned.
+
+    Raises:
+        InputError: for the first malformed row, with file and line, unless rows are skipped.
     """
     rows = RowCollector()
     skipped = 0
@@ -76,7 +79,7 @@ def read_csv(path: Path, *, skip_bad_rows: bool = False) -> Dataset:
 
 
 def _numbered_lines(stream: CsvStream) -> Iterator[tuple[int, bytes | Exception]]:
-    """Number (from 1) and bytes of each line that is not blank; damage in the container is the last "line"."""
+    """Yield number (from 1) and bytes of each line that is not blank; for damage, the exception as the last line."""
     number = 0
     while True:
         number += 1
@@ -111,7 +114,7 @@ def _read_header(lines: Iterator[tuple[int, bytes | Exception]], path: Path) -> 
 
 
 def _parse_row(line: bytes | Exception, columns: _Columns, pixel_count: int) -> tuple[str, int, bytes]:
-    """Split, label and pixel bytes of one line; ``pixel_count`` 0 means that this row says how many there are."""
+    """Return split, label and pixel bytes of a line. ``pixel_count`` is that of earlier rows; 0: this is the first."""
     if isinstance(line, Exception):
         raise _BadRowError(f"damaged or truncated here ({line})")
     fields = line.split(b",")
@@ -119,7 +122,7 @@ def _parse_row(line: bytes | Exception, columns: _Columns, pixel_count: int) -> 
         raise _BadRowError(f"{len(fields)} columns instead of {columns.count}; truncated?")
     label = _LABEL_VALUES.get(_field(fields[columns.emotion]))
     if label is None:
-        raise _BadRowError(f"label {_shown(fields[columns.emotion])} is no integer of 0..{len(FER2013_LABELS) - 1}")
+        raise _BadRowError(f"label {_shown(fields[columns.emotion])} is not an integer of 0..{len(FER2013_LABELS) - 1}")
     split = _SPLITS.get(_field(fields[columns.usage]))
     if split is None:
         raise _BadRowError(f"Usage {_shown(fields[columns.usage])} is none of {', '.join(SPLIT_NAMES)}")
@@ -127,7 +130,7 @@ def _parse_row(line: bytes | Exception, columns: _Columns, pixel_count: int) -> 
     if pixel_count and len(pixels) != pixel_count:
         raise _BadRowError(f"{len(pixels)} pixels instead of {pixel_count}")
     if not pixels or math.isqrt(len(pixels)) ** 2 != len(pixels):
-        raise _BadRowError(f"{len(pixels)} pixels make no square image")
+        raise _BadRowError(f"{len(pixels)} pixels are not a square image")
     return split, label, pixels
 
 
@@ -137,7 +140,7 @@ def _parse_pixels(text: bytes) -> bytes:
         return bytes(map(_BYTE_VALUES.__getitem__, values))
     except KeyError:
         position, value = next((i, value) for i, value in enumerate(values) if value not in _BYTE_VALUES)
-        raise _BadRowError(f"pixel {position + 1} is {_shown(value)}, no integer of 0..255") from None
+        raise _BadRowError(f"pixel {position + 1} is {_shown(value)}, not an integer of 0..255") from None
 
 
 def _field(raw: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Reads any folder of class folders: images of any size, kind and colour, with or without a split of their own.
+"""Read any folder of class folders: images of any size, format and colour, with or without a given split.
 
 <root>/<class>/…                      split by the images' pixels
 <root>/train|val|test/<class>/…       split as given; with no val, test is the validation split
@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "valid", "validation"), ("test", "testing")
 _CONTEMPT = "contempt"
 _NAMED_BAD = 5
-"""So many files that were left out are called by name in a warning; the log has all of them at level info."""
+"""Maximum number of skipped files that a warning names; the log has all of them at level info."""
 _PROGRESS_EVERY = 16
 
 
@@ -51,7 +51,7 @@ class _ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class ImageSetReader:
-    """How one set is read: ``settings`` of the recipe, and the ``labels`` and the ``size`` (side in pixels) of all."""
+    """Reads one set: ``settings`` of the recipe, and ``labels`` and ``size`` (side in pixels) of the whole data set."""
 
     root: Path
     settings: SetSettings
@@ -59,24 +59,26 @@ class ImageSetReader:
     size: int
 
     def fingerprint(self) -> str:
-        """SHA-256 over path, size and modification time of every image: changes when the set does."""
+        """Return the SHA-256 over path, size and modification time of each image."""
         files = self._files()
         state = fingerprint(self.root, (file.path for file in files))
         if self.settings.layout == "folders":
             return state
-        # Classes and splits are in files of their own.
+        # Classes and splits are in other files.
         return state + hashlib.sha256(repr([(file.label, file.split) for file in files]).encode()).hexdigest()
 
     def variant(self) -> str:
-        """All that decides what is made of the images; the set's weight does not."""
+        """Return all settings that affect the decoded images; the set's weight does not."""
         return json.dumps([{**structs.asdict(self.settings), "weight": 1}, self.labels, self.size])
 
     def read(self, *, skip_bad: bool = False) -> Dataset:
         """Decode all images, by split and path.
 
-        Raises InputError for a class that is no label or has no image, and for the first image that cannot be read,
-        or that has no face where one is demanded; with ``skip_bad`` or the set's own, such images are left out and
-        counted in ``Dataset.skipped_rows``.
+        With ``skip_bad``, here or in the settings, images that cannot be read, or lack a required face, are left out
+        and counted in ``Dataset.skipped_rows``.
+
+        Raises:
+            InputError: if a class is not a label or has no image, or if an image is bad and not skipped.
         """
         files = self._files()
         cut = _face_cutter(self.settings, self.size)
@@ -116,7 +118,7 @@ class ImageSetReader:
             raise InputError(f"{path}: no face is found in it")
 
     def _folders(self) -> Iterator[tuple[Path, int, str | None]]:
-        """Each class folder that is not left out, its label and its split. Raises InputError for one that is none."""
+        """Yield each class folder that is not left out, its label and split. Raises InputError for other folders."""
         folders = _class_folders(self.root, self.settings)
         names = {folder.name for folder, _ in folders}
         matched = match_classes(names, self.settings.classes, self.labels, str(self.root))
@@ -126,7 +128,7 @@ class ImageSetReader:
                 yield folder, label, split
 
     def _files(self) -> list[_ImageFile]:
-        """All images, by path. Raises InputError for a class that is no label, and for one without images."""
+        """Return all images, by path. Raises InputError for a class that is not a label, or is empty."""
         if self.settings.layout != "folders":
             files = self._published()
         else:
@@ -136,11 +138,11 @@ class ImageSetReader:
         return files
 
     def _published(self) -> list[_ImageFile]:
-        """The images of a data set in its published folders."""
+        """Return the images of a data set in its published layout."""
         images = LAYOUTS[self.settings.layout](self.root)
         names, classes = {image.class_name for image in images}, dict(self.settings.classes)
         if _CONTEMPT in names and label_of(_CONTEMPT, self.labels) is None:
-            classes.setdefault(_CONTEMPT, SKIP)  # FER2013 has no such class
+            classes.setdefault(_CONTEMPT, SKIP)  # not a class of FER2013
         matched = match_classes(names, classes, self.labels, str(self.root))
         files = []
         for image in images:
@@ -151,7 +153,7 @@ class ImageSetReader:
         return files
 
     def _split_settings(self) -> SetSettings:
-        """What the hash of an image's pixels may draw: no test image, where the data set has some of its own."""
+        """Return settings for the split by hash: without test images if the data set has a test split."""
         given = self.settings.layout != "folders" and self.settings.split != "hash"
         return structs.replace(self.settings, test=0.0) if given else self.settings
 
@@ -170,8 +172,8 @@ class ImageSetReader:
         others = [path for folder, _, _ in folders for path in _files_below(folder) if not _is_image(path)]
         if others:
             kinds = Counter(path.suffix.lower() or path.name for path in others).most_common(_NAMED_BAD)
-            told = ", ".join(f"{count} {_printable(kind)}" for kind, count in kinds)
-            notes.append(f"{len(others)} files were passed over, of kinds that are not read: {told}")
+            listed = ", ".join(f"{count} {_printable(kind)}" for kind, count in kinds)
+            notes.append(f"{len(others)} files were passed over, of kinds that are not read: {listed}")
         return collector.build(
             self.root.name,
             (self.size, self.size),
@@ -182,11 +184,11 @@ class ImageSetReader:
 
 
 def is_image_set(path: Path) -> bool:
-    """Whether ``path`` is a folder of class folders that is not laid out as FER2013 is."""
+    """Return whether ``path`` is a folder of class folders in another layout than FER2013's."""
     try:
         if not path.is_dir() or holds_fer2013_file(path):
             return False
-        # FER2013's class folders are train and test alone.
+        # FER2013's class folders are only in train and test.
         if holds_fer2013(path) and not any(folder.name.lower() in _VALIDATION for folder in _folders_in(path)):
             return False
         return any(folder.is_dir() and next(_images_below(folder), None) is not None for folder in visible(path))
@@ -195,7 +197,7 @@ def is_image_set(path: Path) -> bool:
 
 
 def _class_folders(root: Path, settings: SetSettings) -> list[tuple[Path, str | None]]:
-    """The class folders, by path, each with the split that its parent gives; None where the pixels decide."""
+    """Return the class folders, by path, each with the split of its parent folder; None: by the pixels."""
     given = {path: split for path, split in _split_folders(root).items() if split is not None}
     trained, tested = TRAINING in given.values(), set(given.values()) - {TRAINING}
     if settings.split == "given" and not (trained and tested):
@@ -218,7 +220,7 @@ def _class_files(folder: Path, label: int, split: str | None) -> list[_ImageFile
     found = sorted(_images_below(folder), key=lambda path: path.as_posix())
     if not found:
         raise InputError(f'{empty_class(folder)}, or leave its class out: classes = {{ … = "skip" }}')
-    # A name that says a test split, as those of exports do, counts where the set's own split does.
+    # A test split in the name, as in exports, takes precedence where the given split is used.
     return [_ImageFile(path, label, split and (_test_split(path.name) or split)) for path in found]
 
 
@@ -236,7 +238,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files but hidden ones. Raises InputError for a folder that cannot be read, which would look empty."""
+    """Yield all files that are not hidden. Raises InputError for a folder that cannot be read: it would seem empty."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from error
@@ -247,12 +249,12 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _printable(name: Path | str) -> str:
-    """A name that a page in UTF-8 can hold, whatever bytes it is of."""
+    """Return the name in valid Unicode, whatever its bytes."""
     return os.fsencode(name).decode(errors="replace")
 
 
 def _split_folders(root: Path) -> dict[Path, str | None]:
-    """The split that each folder's name says; without a folder for validation, the one for tests serves as it."""
+    """Return the split of each folder by its name; without a validation folder, the test folder is for validation."""
     folders = _folders_in(root)
     validated = any(path.name.lower() in _VALIDATION for path in folders)
     splits = {
@@ -264,7 +266,7 @@ def _split_folders(root: Path) -> dict[Path, str | None]:
 
 
 def _split_by_pixels(gray: UInt8Array, settings: SetSettings) -> str:
-    """A split drawn by the hash of the decoded image: equal images, however they are packed, keep together."""
+    """Return a split by the hash of the decoded image, so that equal images are in one split, in any format."""
     height, width = gray.shape
     digest = hashlib.blake2b(f"{height} {width}\0".encode() + gray.tobytes(), digest_size=8).digest()
     drawn = int.from_bytes(digest, "big") / 2**64
@@ -274,7 +276,7 @@ def _split_by_pixels(gray: UInt8Array, settings: SetSettings) -> str:
 
 
 def _face_cutter(settings: SetSettings, size: int) -> Callable[[UInt8Array], UInt8Array | None]:
-    """From a decoded image to the face that is learned, uint8 [size, size]; None where there is no face."""
+    """Return a function from a decoded image to the face, uint8 [size, size], or None if there is none."""
     if settings.faces == "whole":
         return lambda gray: _middle(gray, size)
     from fer_edge.stills import StillFaceFinder

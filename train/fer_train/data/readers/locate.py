@@ -1,4 +1,4 @@
-"""Where FER2013 lies: the path given, else FER_EDGE_DATA, else ./data, else the user's cache folder."""
+"""Locate FER2013: at a given path, else FER_EDGE_DATA, else in ./data, else in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ _FOLDERS_WITHIN = (".", "fer2013")
 
 
 class DatasetNotFoundError(InputError):
-    """No data set was asked for, and none lies where the project looks; one that lies there broken is not this."""
+    """No path was given, and the default places contain no data set. A damaged one is another error."""
 
 
 def locate(path: Path | None) -> Path:
-    """The CSV, archive or folder of class folders to read.
+    """Return the CSV, archive or folder of class folders to read.
 
-    ``path`` and FER_EDGE_DATA are taken at their word: a file, or a folder that must hold the data set.
-    Raises InputError that tells how to get FER2013 when there is none: DatasetNotFoundError when none was named.
+    ``path`` and FER_EDGE_DATA name a file, or a folder that must contain the data set.
+
+    Raises:
+        DatasetNotFoundError: if neither is given and there is no data set. The message says how to get FER2013.
+        InputError: if the given path contains none.
     """
     if path is not None:
         return _required(path, str(path))
@@ -44,12 +47,12 @@ def locate(path: Path | None) -> Path:
 
 
 def holds_fer2013(folder: Path) -> bool:
-    """Whether ``locate`` finds something to read in ``folder``."""
+    """Return whether ``locate`` finds a data set in ``folder``."""
     return _search(folder) is not None
 
 
 def holds_fer2013_file(folder: Path) -> bool:
-    """Whether what ``locate`` finds in ``folder`` is a file: a CSV, or an archive of one."""
+    """Return whether ``locate`` finds a file in ``folder``: a CSV, or an archive of one."""
     found = _search(folder)
     return found is not None and found.is_file()
 
@@ -77,7 +80,7 @@ def _search(folder: Path) -> Path | None:
                     return folder / within / name
             if any((folder / within / root).is_dir() for root in CLASS_FOLDER_ROOTS):
                 return folder / within
-    except OSError as error:  # a folder that may not be looked into
+    except OSError as error:  # no permission to read the folder
         raise InputError(f"{folder}: cannot be read: {error.strerror}") from error
     return None
 

@@ -1,7 +1,7 @@
-"""RAF-DB and AffectNet in the folders they are published in: which image has which class, and which split.
+"""RAF-DB and AffectNet in their published layouts: the class and split of each image.
 
 RAF-DB (Li et al., 2017), or its folder ``basic``:
-    EmoLabel/list_patition_label.txt      "train_00001.jpg 5", the name is spelt so
+    EmoLabel/list_patition_label.txt      "train_00001.jpg 5"; this is its spelling
     Image/aligned/train_00001_aligned.jpg, else Image/original/train_00001.jpg
     train/1…7 and test/1…7                as common copies have it
 AffectNet (Mollahosseini et al., 2017):
@@ -93,7 +93,7 @@ LAYOUTS: dict[str, Callable[[Path], list[PublishedImage]]] = {"raf-db": list_raf
 
 
 def _from_list(base: Path, listed: Path) -> Iterator[PublishedImage]:
-    """RAF-DB's list of names and classes."""
+    """Yield the images in RAF-DB's list of names and classes."""
     for number, line in enumerate(_lines(listed), 1):
         where = f"{listed}:{number}"
         words = line.split()
@@ -114,7 +114,7 @@ def _from_list(base: Path, listed: Path) -> Iterator[PublishedImage]:
 
 
 def _from_annotations(root: Path) -> Iterator[PublishedImage]:
-    """AffectNet's folders of images and of one class in a NumPy file for each."""
+    """Yield the images in AffectNet's folders, with the class of each in a NumPy file."""
     for part in _parts(root):
         for note in sorted((part / "annotations").glob("*_exp.npy")):
             try:
@@ -132,7 +132,7 @@ def _from_annotations(root: Path) -> Iterator[PublishedImage]:
 
 
 def _from_tables(root: Path) -> Iterator[PublishedImage]:
-    """AffectNet's CSV files."""
+    """Yield the images in AffectNet's CSV files."""
     for name, split in (("training", TRAINING), ("validation", PUBLIC_TEST)):
         for table in (root / f"{name}.csv", root / "Manually_Annotated_file_lists" / f"{name}.csv"):
             if table.is_file():
@@ -160,7 +160,7 @@ def _from_table(root: Path, table: Path, split: str) -> Iterator[PublishedImage]
 
 
 def _from_folders(root: Path, class_of: Callable[[str, str], str | None]) -> Iterator[PublishedImage]:
-    """Folders of splits, in each a folder for every class, which is called by its number."""
+    """Yield the images in folders of splits with a numbered folder for each class."""
     for part in _parts(root):
         for folder in sorted(each for each in part.iterdir() if each.is_dir() and each.name.isdecimal()):
             class_name = class_of(folder.name, str(folder))
@@ -172,7 +172,7 @@ def _from_folders(root: Path, class_of: Callable[[str, str], str | None]) -> Ite
 
 
 def _parts(root: Path) -> list[Path]:
-    """The folders of splits, in the order of ``_PARTS``."""
+    """Return the folders of splits, in the order of ``_PARTS``."""
     return [root / name for name in _PARTS if (root / name).is_dir()]
 
 

@@ -127,7 +127,7 @@ def check_run(
         raise ConfigError(f"{run}: holds a search, not a run; choose another --out")
     if config.exists():
         if not resume:
-            raise ConfigError(f"{run}: already holds a run; go on with --resume, or choose another --out")
+            raise ConfigError(f"{run}: already contains a run; continue with --resume, or choose another --out")
         if load_recipe(config) != recipe:
             raise ConfigError(f"{run}: holds a run of another recipe ({config} differs); choose another --out")
         _check_data(run, data)
@@ -155,7 +155,7 @@ def _resumed(run: Path) -> Progress:
             "start a new run from it with --from"
         )
     if (run / RUN).exists():
-        raise InputError(f"{run}: cannot resume: it is the mean of runs; begin with it by --weights {run}")
+        raise InputError(f"{run}: cannot resume: it is the mean of runs; start from its weights with --weights {run}")
     return Progress([])
 
 

@@ -58,7 +58,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     try:
         return _parse(path.read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot go on from it: {error}") from None
+        raise InputError(f"{path}: cannot continue from it: {error}") from None
 
 
 def write_history(history: list[dict[str, Any]], run: Path) -> None:
@@ -98,7 +98,7 @@ def copy_checkpoint(source: Path, target: Path, history: list[dict[str, Any]]) -
                     if member.filename != _MEMBER:
                         new.writestr(member, old.read(member))
         except (zipfile.BadZipFile, zlib.error) as error:
-            raise ModelError(f"{source}: cannot begin from it: {error}") from None
+            raise ModelError(f"{source}: cannot start from it: {error}") from None
         add_state(temporary, history)
 
 
@@ -111,6 +111,6 @@ def _parse(text: str, path: Path) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in text.splitlines()]
         return [{**line, "best": bool(line["best"]), "val_accuracy": float(line["val_accuracy"])} for line in lines]
     except KeyError as error:
-        raise InputError(f"{path}: cannot go on from it: a line has no {error}") from None
+        raise InputError(f"{path}: cannot continue from it: a line has no {error}") from None
     except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot go on from it: {error}") from None
+        raise InputError(f"{path}: cannot continue from it: {error}") from None
