@@ -1,4 +1,4 @@
-"""``loop.averaged_epochs``: what is kept is the mean of the last epochs' weights, with statistics of its own."""
+"""``loop.averaged_epochs``: the final model is the mean of the last epochs' weights, with its own statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data set is called, and whether it is told to be FER2013, a copy or a part of it, or other data."""
+"""The name of a data set, and whether it is reported as FER2013, a copy or a part of it, or other data."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_differing_copy_goes_as_fer2013_and_is_told(real: Dataset, tmp_path: P
         "measured, and 8 of that one's 35887 rows are missing"
     )
     assert errors == f"WARNING fer_train.data.readers.fer2013: {path}: {report['identity']}\n"
-    # Only the name is shared: what goes by row still asks for the very rows.
+    # Only the name is the same: FER+ votes still need exactly FER2013's rows.
     with pytest.raises(InputError, match="known FER2013"):
         load_votes(load_dataset(path), path)
 

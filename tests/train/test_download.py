@@ -1,4 +1,4 @@
-"""Files that are fetched once: whole and checked, or not at all, whatever the server does."""
+"""Downloads: complete and checked, or not at all, whatever the server does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Its address; what it does stands in the path."""
+    """The server's address; the path selects its behaviour."""
     ended = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):

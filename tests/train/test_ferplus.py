@@ -80,7 +80,7 @@ def test_votes_need_the_known_fer2013(tmp_path: Path) -> None:
 def test_votes_that_are_missing_cut_short_or_another_file(tmp_path: Path) -> None:
     dataset = real_fer2013()
     source = tmp_path / "fer2013.csv"
-    source.touch()  # the votes lie beside it; it is not read again
+    source.touch()  # the votes are next to it; it is not read again
     with pytest.raises(InputError, match=r"no FER\+ votes"):
         load_votes(dataset, source)
     path = tmp_path / "fer2013new.csv"

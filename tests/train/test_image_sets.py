@@ -1,4 +1,4 @@
-"""Other data than FER2013: class folders of any kind, their classes told by a table, split, cropped and merged."""
+"""Other data than FER2013: class folders of any kind, with classes mapped by a table, split, cropped and merged."""
 
 from __future__ import annotations
 

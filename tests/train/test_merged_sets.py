@@ -118,7 +118,7 @@ def test_ferplus_can_name_the_labels_of_training() -> None:
 
 
 def test_a_model_of_three_classes_is_trained_converted_and_measured(mini_road: MiniRoad, tmp_path: Path) -> None:
-    """Of two sets, one of which counts half; and its file tells which number is which label."""
+    """Two sets, one with half the weight; its file maps numbers to labels."""
     root = write_image_set(tmp_path / "faces", FOLDERS, count=40)
     more = write_image_set(tmp_path / "more", FOLDERS, count=6, seed=400)
     recipe = tmp_path / "three.toml"

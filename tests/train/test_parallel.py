@@ -193,7 +193,7 @@ def test_a_machine_whose_own_name_is_not_its_own_says_so_at_once(
 
 
 def refused_namespaces(command: list[str], folder: Path) -> str | None:
-    """Why a host name of its own cannot be given to a process here; None where it can."""
+    """Return why a process cannot get another host name here; None if it can."""
     try:
         done = subprocess.run([*command, "true"], cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:

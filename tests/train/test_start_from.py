@@ -66,7 +66,7 @@ def trained(text: str, folder: Path, road: MiniRoad, *options: str | Path) -> Pa
 
 
 def assert_ends_as(ours: Path, theirs: Path, shared_epochs: int) -> None:
-    """Both runs tell the same of every epoch, but for the last bits of parallel sums and for what was best before.
+    """Both runs have the same history, except for the last bits of parallel sums and for what was best before.
 
     Of the shared past only the last epoch is kept, so that one counts as its best.
     """
@@ -117,7 +117,7 @@ def test_the_kept_model_is_the_one_that_the_run_tells_of(
 
 
 def best_accuracy(run: Path) -> float:
-    """What the run tells of its best epoch: of those marked, each better than all before since the last shared one."""
+    """Check the run's best epoch: each one marked is better than all others since the last shared epoch."""
     lines, best = lines_of(run), 0.0
     for line in lines[next(i for i, line in enumerate(lines) if line["best"]) :]:
         assert line["best"] == (line["val_accuracy"] > best)
@@ -165,7 +165,7 @@ def test_from_through_the_command_is_refused_in_one_line(
     assert not out.exists()
 
 
-# What follows asks open_run itself, which needs no Keras: a run's folder is all that it looks at.
+# The following tests call open_run itself, which needs no Keras, only a run's folder.
 
 BASE: dict[str, Any] = {"epochs": 10, "cooldown_epochs": 4, "sizes": [32, 48], "size_changes": [-3]}
 

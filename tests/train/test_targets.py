@@ -48,14 +48,14 @@ def random_answers(dataset: Dataset) -> Float32Array:
 
 @cache
 def real_votes_file() -> Path | str:
-    """The file of FER+ votes beside the real FER2013, or why there is none."""
+    """Return the file of FER+ votes next to the real FER2013, or the reason why there is none."""
     folder = locate(None).parent
     found = [folder / name for name in FILE_NAMES if (folder / name).is_file()]
-    return found[0] if found else f"no FER+ votes ({' or '.join(FILE_NAMES)}) beside the real FER2013"
+    return found[0] if found else f"no FER+ votes ({' or '.join(FILE_NAMES)}) next to the real FER2013"
 
 
 def real_votes() -> dict[str, Float32Array]:
-    """The real votes; the calling test is skipped where the real FER2013 or they are not to be had."""
+    """Return the real votes; skip the calling test if they or the real FER2013 are not available."""
     dataset, path = real_fer2013(), real_votes_file()
     if isinstance(path, str):
         pytest.skip(path)
@@ -104,7 +104,7 @@ def test_targets_of_the_crowd_are_distributions_that_lean_to_the_label() -> None
     rows = np.arange(len(labels))
     assert targets.min() >= 0
     assert targets[rows, labels].min() >= 0.5
-    # The crowd's half alone, told in FER2013's terms, names its label more often than the plain majority does.
+    # The crowd's half alone, translated to FER2013's labels, agrees with its label more often than the plain majority.
     crowd = 2 * targets - np.eye(7)[labels]
     assert 0.64 < (crowd.argmax(axis=1) == labels).mean() < 0.75
     # It translates; it does not hand FER2013's label back: that would be certain nearly everywhere.

@@ -1,4 +1,4 @@
-"""``targets.teacher_models``: trained networks that are asked about each image as it is learned."""
+"""``targets.teacher_models``: trained networks that predict each augmented image."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class ModelSettings(Settings, frozen=True):
 
     @property
     def uses_vgg16(self) -> bool:
-        """Whether the network has the settings ``vgg16``, including initial weights of its own."""
+        """Whether the network has the settings ``vgg16``, including its initial weights."""
         return "vgg16" in self._used_keys()
 
     def _used_keys(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from fer_train.training.batches import TrainingSet
 
 
 def facts_of(recipe: Recipe, trained_on: Sequence[TrainingSet], revision: str) -> dict[str, Any]:
-    """Return all that determines the weights, by name: recipe, training data, code and versions of libraries."""
+    """Return what determines the weights, by name: recipe, training data, code and versions of libraries."""
     import keras
 
     digest = hashlib.sha256()
