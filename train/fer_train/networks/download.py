@@ -48,7 +48,7 @@ def fetch(url: str, target: Path, *, md5: str, silence_s: float = SILENCE_S) -> 
                 digest.update(block)
                 stream.write(block)
         if digest.hexdigest() != md5:
-            raise InputError(f"the downloaded file is another one (MD5 {digest.hexdigest()}, wanted {md5})")
+            raise InputError(f"the server sent another file (MD5 {digest.hexdigest()}, wanted {md5})")
     return target
 
 

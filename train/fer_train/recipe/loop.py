@@ -91,19 +91,34 @@ class LoopSettings(Settings, frozen=True):
     ] = ()
 
     def _check(self) -> None:
-        require(0 <= self.precision_from < self.epochs, "precision_from must be from 0 to below epochs")
-        require(not self.precision_from or self.precision != "float32", "precision_from needs a precision but float32")
+        require(
+            0 <= self.precision_from < self.epochs,
+            f"precision_from must be from 0 to below epochs, not {self.precision_from}",
+        )
+        require(
+            not self.precision_from or self.precision != "float32",
+            f"precision_from = {self.precision_from} needs precision = 'bfloat16'",
+        )
         require(
             0 <= self.warmup_epochs <= self.epochs, f"warmup_epochs must be in 0..epochs, not {self.warmup_epochs:g}"
         )
-        require(len(self.sizes) == len(self.size_changes) + 1, "size_changes must have one value fewer than sizes")
+        require(
+            len(self.sizes) == len(self.size_changes) + 1,
+            f"size_changes must have one value fewer than sizes, not {len(self.size_changes)} for {len(self.sizes)}",
+        )
         begins = (0, *self._size_begins(), self.epochs)
-        require(all(a < b for a, b in pairwise(begins)), "size_changes must rise between 0 and epochs")
+        require(
+            all(a < b for a, b in pairwise(begins)),
+            f"size_changes must rise between 0 and epochs, not {list(self.size_changes)}",
+        )
         require(
             0 <= self.cooldown_epochs <= self.epochs - self.warmup_epochs,
-            "cooldown_epochs must be 0 or more, and at most epochs minus warmup_epochs",
+            f"cooldown_epochs must be 0 or more, and at most epochs minus warmup_epochs, not {self.cooldown_epochs}",
         )
-        require(0 <= self.averaged_epochs <= self.epochs, "averaged_epochs must be in 0..epochs")
+        require(
+            0 <= self.averaged_epochs <= self.epochs,
+            f"averaged_epochs must be in 0..epochs, not {self.averaged_epochs}",
+        )
 
     @property
     def held_epochs(self) -> int:

@@ -109,10 +109,16 @@ class ModelSettings(Settings, frozen=True):
 
     def _check(self) -> None:
         self._check_architecture()
-        require(len(self.widths) == len(self.blocks) > 0, "widths and blocks must be equally long and not empty")
+        require(
+            len(self.widths) == len(self.blocks) > 0,
+            f"widths and blocks must be equally long and not empty, not {list(self.widths)} and {list(self.blocks)}",
+        )
         # TensorFlow 2.21 with oneDNN on AVX-512 ends in a segmentation fault in the gradient of a 48x48 convolution
         # from 1 to 4 or 8 channels; 16, its vector width, is safe.
-        require(self.stem_width % 16 == 0, "stem_width must be a multiple of 16 (TensorFlow crashes on narrow ones)")
+        require(
+            self.stem_width % 16 == 0,
+            f"stem_width must be a multiple of 16 (TensorFlow crashes on narrow ones), not {self.stem_width}",
+        )
 
     def _check_architecture(self) -> None:
         name, used = self.architecture, self._used_keys()

@@ -54,9 +54,15 @@ class TargetSettings(Settings, frozen=True):
     ] = 0
 
     def _check(self) -> None:
-        require(self.crowd + self.teacher <= 1, "crowd and teacher must not exceed 1 together")
+        require(
+            self.crowd + self.teacher <= 1,
+            f"crowd and teacher must not exceed 1 together, not {self.crowd:g} and {self.teacher:g}",
+        )
         asked = bool(self.teacher_labels) + bool(self.teacher_models)
-        require(asked == (self.teacher > 0), "teacher goes with one of teacher_labels and teacher_models")
+        require(
+            asked == (self.teacher > 0),
+            "teacher needs one of teacher_labels and teacher_models, and they need teacher above 0",
+        )
         require(
             bool(self.teacher_models) or not self.teacher_mirrored,
             "teacher_mirrored needs teacher_models (fer-edge data soft-labels always averages over both)",
