@@ -73,7 +73,7 @@ def test_what_has_no_mean_is_refused(mini_road: MiniRoad, two_runs: tuple[Path, 
     assert_refused(refused(first), 2, "two or more")
     assert_refused(refused(first, first), 2, "each once")
     assert_refused(refused(first, tmp_path / "none"), 2, "none", "not the folder of a finished run")
-    assert_refused(refused(first, second, to=first), 2, "already there")
+    assert_refused(refused(first, second, to=first), 2, "already exists")
     cut = tmp_path / "cut"
     shutil.copytree(second, cut)
     record = json.loads((cut / "run.json").read_text())

@@ -21,7 +21,7 @@ def test_the_users_own_files_are_never_replaced(name: str, tmp_path: Path) -> No
     mine = out / name
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(InputError, match="no export makes"):
+    with pytest.raises(InputError, match="not part of an export"):
         export_class_folders(dataset, out, force=True)
     assert mine.read_text() == "mine"
 

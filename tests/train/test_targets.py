@@ -216,7 +216,7 @@ def test_what_is_no_distribution_is_refused(value: float, mini: Dataset, tmp_pat
     answers = random_answers(mini)
     answers[3] = value
     write_soft_labels(tmp_path / "soft.npz", answers, mini)
-    with pytest.raises(InputError, match="no probabilities"):
+    with pytest.raises(InputError, match="not probabilities"):
         read_soft_labels(tmp_path / "soft.npz", mini)
 
 
