@@ -28,6 +28,7 @@ from fer_train.distributed.strategy import HEARTBEAT_TIMEOUT_S, ProcessRank
 Work = Callable[[argparse.Namespace, Callable[[], None]], int]
 """A command's work: it takes the arguments, and a function to call once the processes are connected."""
 
+_CONNECTED = "connected"
 _STOP_S = 5.0
 """Seconds that the child has to clean up after SIGTERM; it may be waiting for the others in native code."""
 _LEAVE_S = 60.0
@@ -36,6 +37,19 @@ _CONNECTION_ERROR = re.compile(
     r"(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): "
 )
 """How JAX's errors about connections between processes start."""
+_KILLED = (
+    "process {0.rank} of {0.processes}: was killed, for lack of memory or by another program; "
+    "process 0 has kept the last whole epoch: start all again with --resume"
+)
+_LOST = (
+    "process {0.rank} of {0.processes}: lost the others: one was stopped, was refused or failed (see its own output), "
+    f"or sent no heartbeat for {HEARTBEAT_TIMEOUT_S} s; process 0 has kept the last whole epoch: start all again with "
+    "--resume"
+)
+_NOT_CONNECTED = (
+    "process {0.rank} of {0.processes}: has not met the others at {0.coordinator} within {0.wait_s:.0f} s: is process "
+    "0 running, and were all started with the same --coordinator and --processes, and different values of --process?"
+)
 
 
 def run_supervised(work: Work, arguments: argparse.Namespace, rank: ProcessRank) -> int:
@@ -55,50 +69,25 @@ def run_supervised(work: Work, arguments: argparse.Namespace, rank: ProcessRank)
     sender.close()
     connected = False
     try:
-        while (message := receiver.recv()) == "connected":
+        while (message := receiver.recv()) == _CONNECTED:
             connected = True
         child.join(_LEAVE_S)
-        return _result(message, rank, connected=connected)
-    except EOFError:  # JAX aborted it, or it was killed
+    except EOFError:  # it ended without a result: JAX aborted it or lost the others, or it was killed
         child.join(_STOP_S)
-        text = _KILLED.format(rank) if child.exitcode == -signal.SIGKILL else _lost(rank, connected=connected)
-        raise PeersLostError(text) from None
+        killed = child.exitcode == -signal.SIGKILL
+        text = _KILLED if killed else _LOST if connected else _NOT_CONNECTED
+        raise PeersLostError(text.format(rank)) from None
     finally:
         child.terminate()
         child.join(_STOP_S)
         child.kill()
         child.join()
-
-
-def _result(message: tuple[str, int, str], rank: ProcessRank, *, connected: bool) -> int:
-    """Return the exit code in the child's last message, or raise its error."""
-    kind, code, text = message
-    if kind == "done":
-        return code
-    if kind == "lost":
-        raise PeersLostError(_lost(rank, connected=connected))
-    error = FerEdgeError(text)
+    code, problem = message
+    if problem is None:
+        return int(code)
+    error = FerEdgeError(problem)
     error.exit_code = code
     raise error
-
-
-_KILLED = (
-    "process {0.rank} of {0.processes}: was killed, for lack of memory or by another program; "
-    "process 0 has kept the last whole epoch: start all again with --resume"
-)
-_LOST = (
-    "process {0.rank} of {0.processes}: lost the others: one was stopped, was refused or failed (see its own output), "
-    f"or sent no heartbeat for {HEARTBEAT_TIMEOUT_S} s; process 0 has kept the last whole epoch: start all again with "
-    "--resume"
-)
-_NOT_CONNECTED = (
-    "process {0.rank} of {0.processes}: has not met the others at {0.coordinator} within {0.wait_s:.0f} s: is process "
-    "0 running, and were all started with the same --coordinator and --processes, and different values of --process?"
-)
-
-
-def _lost(rank: ProcessRank, *, connected: bool) -> str:
-    return (_LOST if connected else _NOT_CONNECTED).format(rank)
 
 
 @contextlib.contextmanager
@@ -114,7 +103,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _child(work: Work, arguments: argparse.Namespace, sender: connection.Connection, method: str) -> None:
-    """Do ``work`` and send its result."""
+    """Do ``work`` and send its exit code and error; nothing if the other processes are lost."""
     # The parent's method: with "spawn", the resource tracker would report the locks of an aborted process as leaked.
     multiprocessing.set_start_method(method, force=True)
     signal.signal(signal.SIGTERM, _exit)
@@ -125,23 +114,19 @@ def _child(work: Work, arguments: argparse.Namespace, sender: connection.Connect
         level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     try:
-        code = work(arguments, lambda: sender.send("connected"))
+        code = work(arguments, lambda: sender.send(_CONNECTED))
     except Exception as error:  # noqa: BLE001 - the parent reports it
         if arguments.debug:
             traceback.print_exc()
-        sender.send(_failure(error))
+        if isinstance(error, FerEdgeError):
+            sender.send((error.exit_code, str(error)))
+        elif not _CONNECTION_ERROR.match(str(error)):
+            problem = f"internal error: {type(error).__name__}: {reason_of(error)}"
+            sender.send((FerEdgeError.exit_code, problem))
         sys.stderr.flush()
         os._exit(1)  # an orderly exit would wait for the other processes
     sys.stdout.flush()
-    sender.send(("done", code, ""))
-
-
-def _failure(error: Exception) -> tuple[str, int, str]:
-    if isinstance(error, FerEdgeError):
-        return "failed", error.exit_code, str(error)
-    if _CONNECTION_ERROR.match(str(error)):
-        return "lost", 0, ""
-    return "failed", FerEdgeError.exit_code, f"internal error: {type(error).__name__}: {reason_of(error)}"
+    sender.send((code, None))
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
