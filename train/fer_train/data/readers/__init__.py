@@ -1,1 +1,1 @@
-"""Readers of FER2013 in the forms it comes in; ``fer_train.data.dataset.load_dataset`` chooses among them."""
+"""Readers of FER2013 and other image sets; ``fer_train.data.dataset.load_dataset`` selects one."""
