@@ -53,7 +53,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings docs lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes docs lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -84,6 +84,7 @@ help:
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
 	@echo "make settings   write edge/config.example.toml, its JSON Schema and docs/reference/settings.md from the settings' definitions"
 	@echo "make docs       the documentation site in site/, which opens without a server"
+	@echo "make recipes    write train/recipe.schema.json and docs/reference/recipes.md from the definitions of a recipe"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt and $(PI_LOCKS)/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
@@ -200,6 +201,9 @@ bench: $(VENV)/.dev
 # From what was measured, to what is read.
 settings: $(VENV)/.dev
 	$(BIN)/python docs/write_settings.py
+
+recipes: $(VENV)/.dev
+	$(BIN)/python docs/write_recipes.py
 
 bench-pages: $(VENV)/.dev
 	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report

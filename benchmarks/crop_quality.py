@@ -23,7 +23,7 @@ from fer_edge.settings.pipeline import QualitySettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.crop_quality import find_fault, measure
 from fer_edge.types import Box, CropSpec, Face, FaceCrop, UInt8Array
-from fer_train.dataset import PUBLIC_TEST, load_dataset
+from fer_train.data.dataset import PUBLIC_TEST, load_dataset
 
 HEADER = "| face | top-1 | confidence − top-1 | refused | as | less symmetric |\n|---|---|---|---|---|---|"
 

@@ -22,7 +22,7 @@ from fer_bench.runners import fitted
 from fer_convert.brought.files import check_kind, load
 from fer_convert.brought.input_range import parse_input_range
 from fer_convert.brought.open_brought import BroughtOptions, open_brought
-from fer_train.dataset import PUBLIC_TEST, load_dataset
+from fer_train.data.dataset import PUBLIC_TEST, load_dataset
 
 
 def main() -> None:

@@ -31,8 +31,8 @@ from fer_edge.stages.detection.yunet_model import YuNetModel, load_model
 from fer_edge.stages.schedule import DetectorProfile, sweep_tiles
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Box, Face, Float32Array, Search, UInt8Array
-from fer_train.dataset import PUBLIC_TEST, load_dataset
-from fer_train.samples import Split
+from fer_train.data.dataset import PUBLIC_TEST, load_dataset
+from fer_train.data.samples import Split
 
 _SIZE = (320, 256)
 _SIDES = (44.0, 150.0)

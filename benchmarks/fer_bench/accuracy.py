@@ -18,8 +18,8 @@ from fer_edge.errors import InputError, ModelError
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.model.quantization import softmax
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.dataset import Dataset, distinct_test, leak_free_test
-from fer_train.ferplus import load_votes, majority_labels
+from fer_train.data.dataset import Dataset, distinct_test, leak_free_test
+from fer_train.data.ferplus import load_votes, majority_labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -82,7 +82,7 @@ def _measure_accuracy(
 ) -> tuple[DatasetInfo, dict[str, tuple[AccuracyResult, ...]]]:
     # Here, not above: latency runs on a Pi without the training package's readers.
     from fer_bench.accuracy import ferplus_votes, measure_accuracy, split_of
-    from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
+    from fer_train.data.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
 
     require("sklearn")  # before anything is said of the data
     dataset = load_dataset(arguments.data)

@@ -15,8 +15,8 @@ from fer_bench.runners import open_runner
 from fer_bench.tables import percent, text_table
 from fer_edge.errors import InputError
 from fer_edge.system.messages import print_text
-from fer_train.dataset import PRIVATE_TEST, Dataset, load_dataset
-from fer_train.samples import OWN_SPLIT_NAMES
+from fer_train.data.dataset import PRIVATE_TEST, Dataset, load_dataset
+from fer_train.splits import OWN_SPLIT_NAMES
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -100,8 +100,8 @@ class KerasRunner(Closing):
         self.temperature = 1.0
         self._path = path
         # Here, not above: the latency of a bundle is measured on a Pi, without the training package.
-        from fer_train.backend import check_contract, load_model
-        from fer_train.run_folder import labels_of_run
+        from fer_train.networks.model_files import check_contract, load_model
+        from fer_train.training.run_folder.files import labels_of_run
 
         self.labels: tuple[str, ...] | None = labels_of_run(path) if model is None else None
         self._model = load_model(path) if model is None else model

@@ -14,9 +14,19 @@ from typing import Any
 from fer_bench.tables import percent, text_table
 from fer_edge.errors import FerEdgeError, InputError, reason_of
 from fer_edge.system.messages import print_text
-from fer_train.config import load_recipe
 from fer_train.locks import is_held
-from fer_train.run_folder import CHECKPOINT, CONFIG, HISTORY, LOCK, MODEL, RUN, learned_sets, record_of_run
+from fer_train.recipe.recipe import load_recipe
+from fer_train.training.run_folder.files import (
+    CHECKPOINT,
+    CONFIG,
+    HISTORY,
+    LOCK,
+    MODEL,
+    RUN,
+    learned_sets,
+    record_of_run,
+    started_at,
+)
 
 _HEADER = ("run", "recipe", "accuracy %", "on", "parameters", "KiB", "when", "state")
 _FER2013 = "fer2013"
@@ -27,8 +37,8 @@ _SPLITS = {"public_test_accuracy": "PublicTest", "validation_accuracy": "validat
 class RunSummary:
     """One run. ``accuracy`` is 0..1 on ``split``; an unfinished run's is that of its best epoch so far.
 
-    ``bytes`` is the size of the kept model or of the checkpoint, ``when`` the local time of its last change. None is
-    what is not known.
+    ``bytes`` is the size of the kept model or of the checkpoint, ``when`` the local time of its start, or of its last
+    change if no start is recorded. None is what is not known.
     """
 
     run: str
@@ -115,7 +125,7 @@ def _made(folder: Path, summary: RunSummary) -> RunSummary:
     latest = max(
         (each.stat().st_mtime for name in (RUN, HISTORY, CONFIG) if (each := folder / name).exists()), default=0
     )
-    when = datetime.fromtimestamp(latest).astimezone().isoformat(timespec="seconds")
+    when = (started_at(folder) or datetime.fromtimestamp(latest)).astimezone().isoformat(timespec="seconds")
     return dataclasses.replace(summary, bytes=kept.stat().st_size if kept else None, when=when)
 
 

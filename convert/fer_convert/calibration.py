@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fer_edge.errors import InputError
 from fer_edge.types import UInt8Array
-from fer_train.dataset import TRAINING, Dataset, leak_free_training
+from fer_train.data.dataset import TRAINING, Dataset, leak_free_training
 
 PER_CLASS = 64
 SEED = 2013

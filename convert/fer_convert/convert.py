@@ -35,7 +35,7 @@ from fer_edge.model.bundle import file_sha256, load_bundle
 from fer_edge.model.manifest import FORMAT, VariantIO, write_manifest
 from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.dataset import PUBLIC_TEST, Dataset, Split
+from fer_train.data.dataset import PUBLIC_TEST, Dataset, Split
 
 log = logging.getLogger(__name__)
 

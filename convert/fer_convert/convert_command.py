@@ -19,7 +19,7 @@ from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import MANIFEST_NAME
 from fer_edge.system.messages import print_text
 from fer_train.backend import load_keras
-from fer_train.dataset import load_dataset
+from fer_train.data.dataset import load_dataset
 
 log = logging.getLogger(__name__)
 

@@ -40,8 +40,8 @@ from fer_edge.model.bundle import ModelBundle
 from fer_edge.settings.base import Settings, decode
 from fer_edge.settings.toml_files import read_toml
 from fer_edge.types import Float32Array
-from fer_train.data_config import MAX_FLOAT, Positive
-from fer_train.dataset import PUBLIC_TEST
+from fer_train.data.dataset import PUBLIC_TEST
+from fer_train.recipe.values import MAX_FLOAT, Positive
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from fer_convert.layers_plot import draw_layers
 from fer_convert.study_command import check_outputs
 from fer_convert.trial import given, open_trial
 from fer_edge.system.messages import print_text
-from fer_train.dataset import PUBLIC_TEST
+from fer_train.data.dataset import PUBLIC_TEST
 
 FORMAT = 1
 

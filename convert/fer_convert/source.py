@@ -11,9 +11,9 @@ from fer_convert.brought.open_brought import BroughtOptions, open_brought
 from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.toml_files import read_toml
-from fer_train.backend import check_contract, check_model_file, load_model
-from fer_train.model import count_macs
-from fer_train.run_folder import CONFIG, MODEL, RUN, record_of_run
+from fer_train.networks.layers import count_macs
+from fer_train.networks.model_files import check_contract, check_model_file, load_model
+from fer_train.training.run_folder.files import CONFIG, MODEL, RUN, record_of_run
 
 
 @dataclass(frozen=True, slots=True, eq=False)

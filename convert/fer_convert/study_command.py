@@ -17,7 +17,7 @@ from fer_convert.study import Study, StudyPlan, StudyPoint, measure_points
 from fer_convert.study_plot import draw_study
 from fer_convert.trial import Trial, given, open_trial
 from fer_edge.system.messages import print_text
-from fer_train.dataset import PUBLIC_TEST
+from fer_train.data.dataset import PUBLIC_TEST
 
 FORMAT = 1
 

@@ -19,8 +19,9 @@ from fer_convert.source import SourceModel, locate_model, open_source_model
 from fer_convert.variants import VARIANTS
 from fer_edge.model.interpreter import LiteRtModel
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.backend import load_keras, predict_logits
-from fer_train.dataset import Dataset, load_dataset
+from fer_train.backend import load_keras
+from fer_train.data.dataset import Dataset, load_dataset
+from fer_train.networks.model_files import predict_logits
 
 _SEED = 20130701
 

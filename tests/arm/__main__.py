@@ -24,8 +24,8 @@ from arm.rootfs import CHECKOUT, SUITES, Suite, install_project, prepared
 from arm.sandbox import CPUS, Cpu, Sandbox, binfmt, install_what_is_missing, last_line
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
 from fer_edge.system.user_folders import cache_folder
-from fer_train.dataset import load_dataset
-from fer_train.samples import PUBLIC_TEST
+from fer_train.data.dataset import load_dataset
+from fer_train.splits import PUBLIC_TEST
 
 FACES = {"int8": 256, "float32": 32}
 """How many of the drawn faces each variant sees: float32 takes four times as long under emulation."""

@@ -19,8 +19,8 @@ import pytest
 
 from fer_edge.errors import InputError
 from fer_edge.model.bundle import load_bundle
-from fer_train.dataset import load_dataset
-from fer_train.run_folder import HISTORY, MODEL, RUN
+from fer_train.data.dataset import load_dataset
+from fer_train.training.run_folder.files import HISTORY, MODEL, RUN
 from support.caches import users_cache
 from support.fer2013 import USAGES, MiniRow, csv_bytes, write_csv, write_mini_fer2013
 from support.road import fer_edge

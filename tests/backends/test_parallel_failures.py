@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_train.backend import load_model
+from fer_train.networks.model_files import load_model
 from support.fresh_install import CHECKOUT
 from support.parallel import RECIPE, ended, start_pair, wait_until, write_road
 from support.road import assert_refused

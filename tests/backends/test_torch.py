@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from fer_edge.model.bundle import load_bundle
-from fer_train.run_folder import BEST, CHECKPOINT, HELD, HISTORY, MODEL, RUN
+from fer_train.training.run_folder.files import BEST, CHECKPOINT, HELD, HISTORY, MODEL, RUN
 from support.fer2013 import write_mini_fer2013
 from support.road import RECIPE, fer_edge
 from support.runs import cut_back
@@ -39,9 +39,9 @@ from pathlib import Path
 from fer_train.backend import load_keras
 keras = load_keras("torch")
 import torch
-from fer_train.blocks import LayerKinds
-from fer_train.torch_conv import DirectConv2D
-from fer_train.torch_norm import FusedBatchNormalization
+from fer_train.networks.blocks import LayerKinds
+from fer_train.networks.torch_conv import DirectConv2D
+from fer_train.networks.torch_norm import FusedBatchNormalization
 
 KINDS = LayerKinds(DirectConv2D, FusedBatchNormalization)
 
@@ -160,8 +160,8 @@ assert output.dtype == torch.bfloat16 and layer.kernel.value.dtype == torch.floa
 
 def test_its_variables_are_those_of_keras_own_in_the_same_order() -> None:
     on_torch("""
-from fer_train.config import ModelSettings
-from fer_train.model import build_model
+from fer_train.recipe.recipe import ModelSettings
+from fer_train.networks.fer_edge import build_model
 settings = ModelSettings(stem_width=16, widths=(16, 24), blocks=(1, 2))
 fused, plain = (build_model(settings, 7, kinds=kinds) for kinds in (KINDS, None))
 assert [(v.path, v.shape, v.trainable) for v in fused.weights] == [
@@ -179,8 +179,8 @@ np.testing.assert_allclose(*(m.predict(pixels, verbose=0) for m in (fused, plain
 def test_a_checkpoint_is_restored_with_its_optimizer(tmp_path: Path) -> None:
     on_torch(
         """
-from fer_train.config import ModelSettings
-from fer_train.model import build_model
+from fer_train.recipe.recipe import ModelSettings
+from fer_train.networks.fer_edge import build_model
 model = build_model(ModelSettings(stem_width=16, widths=(16,), blocks=(1,)), 7, kinds=KINDS)
 model.compile(keras.optimizers.AdamW(0.01), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
 pixels, targets = batch((16, 24, 24, 1)) * 60 + 120, np.eye(7, dtype="float32")[np.arange(16) % 7]

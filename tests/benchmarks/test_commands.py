@@ -16,7 +16,7 @@ import pytest
 
 import fer_bench
 from fer_bench.runners import open_runner
-from fer_train.dataset import load_dataset
+from fer_train.data.dataset import load_dataset
 from support.fer2013 import MiniRow, csv_bytes, mini_rows, write_csv, write_mini_fer2013
 
 
@@ -151,7 +151,7 @@ def test_bench_latency_needs_neither_data_nor_the_training_package(tiny_bundle: 
         "import sys; from fer_edge.commands.cli import main; "
         f"code = main(['bench', 'latency', '--bundle', {str(tiny_bundle)!r}, '--rounds', '1', '--runs', '5', "
         "'--engines', 'litert', '--threads', '1']); "
-        "heavy = {'fer_train.dataset', 'fer_convert.convert', 'keras', 'tensorflow', 'sklearn', 'statsmodels'}; "
+        "heavy = {'fer_train.data.dataset', 'fer_convert.convert', 'keras', 'tensorflow', 'sklearn', 'statsmodels'}; "
         "sys.exit(code or ' '.join(heavy & set(sys.modules)) or None)"
     )
     done = subprocess.run(

@@ -13,7 +13,7 @@ from fer_edge.settings.pipeline import DetectorSettings
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame, UInt8Array
-from fer_train.face_check.clutter import text
+from fer_train.data.face_check.clutter import text
 
 
 def frames_with_a_face(film: list[UInt8Array], *, verify: bool) -> int:

@@ -13,7 +13,7 @@ import pytest
 
 import fer_edge
 from fer_bench.runners import open_runner
-from fer_train.readers.locate import locate
+from fer_train.data.readers.locate import locate
 from support.caches import users_cache
 from support.fer2013 import real_fer2013
 

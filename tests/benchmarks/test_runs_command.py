@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from support.road import assert_refused, fer_edge
@@ -47,6 +49,20 @@ def test_the_table_and_its_json(tmp_path: Path) -> None:
     assert found["stopped"]["state"].startswith("stopped: 5 of ")
     assert not found["stopped"]["finished"]
     assert found["damaged"]["state"].startswith("damaged: ")
+
+
+def test_when_is_the_recorded_start_or_else_the_last_change(tmp_path: Path) -> None:
+    folder = runs(tmp_path / "runs")
+    record = json.loads((folder / "fer-edge-s" / "run.json").read_text())
+    (folder / "fer-edge-s" / "run.json").write_text(json.dumps({**record, "started_at": "2026-01-02T03:04:05+00:00"}))
+    (folder / "stopped" / "data.json").write_text('{"started_at": "2026-02-03T04:05:06+00:00", "sets": []}')
+    for name in ("config.toml", "history.jsonl", "run.json"):
+        os.utime(folder / "fer-edge-xs-asked" / name, (1e9, 1e9))
+    done = fer_edge("runs", "--json", folder)
+    when = {each["run"]: datetime.fromisoformat(each["when"]).astimezone(UTC) for each in json.loads(done.stdout)}
+    assert when["fer-edge-s"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert when["stopped"] == datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+    assert when["fer-edge-xs-asked"].timestamp() == 1e9
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from fer_edge.model.bundle import load_bundle
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.classification import EmotionClassifier
-from fer_train.dataset import SPLIT_NAMES, Dataset, Split
-from fer_train.ferplus import ANSWERS, load_votes
+from fer_train.data.dataset import SPLIT_NAMES, Dataset, Split
+from fer_train.data.ferplus import ANSWERS, load_votes
 from support.fer2013 import real_fer2013
 
 FRAMES = 240

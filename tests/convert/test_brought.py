@@ -19,7 +19,7 @@ from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
-from fer_train.dataset import PUBLIC_TEST, Dataset, load_dataset
+from fer_train.data.dataset import PUBLIC_TEST, Dataset, load_dataset
 from support import warm
 from support.fer2013 import write_mini_fer2013
 from support.foreign import with_head

@@ -12,7 +12,7 @@ import pytest
 
 from fer_bench.runners import open_runner
 from fer_edge.model.quantization import softmax
-from fer_train.dataset import PUBLIC_TEST, load_dataset
+from fer_train.data.dataset import PUBLIC_TEST, load_dataset
 from support import warm
 from support.fer2013 import write_mini_fer2013
 from support.road import assert_refused

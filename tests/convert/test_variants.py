@@ -18,7 +18,7 @@ from fer_convert import onnx_export, tflite
 from fer_convert.checks import check_file
 from fer_convert.variants import VARIANTS
 from fer_edge.errors import MissingExtraError, ModelError
-from fer_train.dataset import PUBLIC_TEST, load_dataset
+from fer_train.data.dataset import PUBLIC_TEST, load_dataset
 from support.fresh_install import CHECKOUT
 from support.road import MiniRoad, assert_refused, fer_edge
 

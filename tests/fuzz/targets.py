@@ -68,7 +68,7 @@ def config(data: bytes) -> None:
 
 
 def recipe(data: bytes) -> None:
-    from fer_train.config import load_recipe
+    from fer_train.recipe.recipe import load_recipe
 
     path = scratch() / "recipe.toml"
     path.write_bytes(data)

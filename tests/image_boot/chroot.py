@@ -29,8 +29,8 @@ from arm.rootfs import CHECKOUT, SUITES, Suite
 from arm.sandbox import CPUS, Cpu, binfmt, last_line
 from fer_edge.errors import CheckFailedError, InputError
 from fer_edge.model.bundle import load_bundle
-from fer_train.dataset import load_dataset
-from fer_train.samples import PUBLIC_TEST
+from fer_train.data.dataset import load_dataset
+from fer_train.splits import PUBLIC_TEST
 from image_boot.arm_root import arm_root, copy_of
 from image_boot.pi_chroot import PiChroot
 from image_boot.table import Table

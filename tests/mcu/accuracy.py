@@ -16,7 +16,7 @@ import numpy as np
 
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import LiteRtModel
-from fer_train.dataset import load_dataset
+from fer_train.data.dataset import load_dataset
 from mcu.__main__ import BUNDLES, ROOT
 
 HERE = Path(__file__).parent

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pytest
 
 from fer_edge.errors import InputError
-from fer_train.dataset import Dataset, load_dataset
+from fer_train.data.dataset import Dataset, load_dataset
 from support.caches import users_cache
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.images.resample import resample
-from fer_train.dataset import TRAINING, Dataset
+from fer_train.data.dataset import TRAINING, Dataset
 
 Images = npt.NDArray[np.float32]
 

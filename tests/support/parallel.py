@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import ConfigError
-from fer_train.parallel import check_own_name
+from fer_train.distributed.addresses import check_own_name
 from support.fer2013 import write_mini_fer2013
 from support.road import environment_with
 

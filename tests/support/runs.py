@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fer_train.run_folder import CHECKPOINT, HELD, HISTORY, MODEL, RUN
+from fer_train.training.run_folder.files import CHECKPOINT, HELD, HISTORY, MODEL, RUN
 
 
 def cut_back(run: Path, epochs: int) -> None:

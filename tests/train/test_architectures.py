@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from fer_edge.errors import ConfigError
-from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.base import decode
-from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
-from fer_train.config import LoopSettings, ModelSettings, Recipe, Vgg16Settings
-from fer_train.model import count_macs
+from fer_train.networks.layers import count_macs
+from fer_train.networks.registry import NETWORKS, network_of
+from fer_train.recipe.loop import LoopSettings
+from fer_train.recipe.model import ARCHITECTURES, ModelSettings, Vgg16Settings
+from fer_train.recipe.recipe import Recipe
 from support import warm
 from support.road import MiniRoad, assert_refused
 
@@ -76,12 +77,17 @@ def recipe(folder: Path, architecture: str, model: str = "", size: int = 48) -> 
     return path
 
 
+def test_the_recipe_knows_the_keys_of_each_network() -> None:
+    assert NETWORKS.keys() == ARCHITECTURES.keys()
+    assert {key for keys in ARCHITECTURES.values() for key in keys} <= set(ModelSettings.__struct_fields__)
+
+
 def test_mini_xception_is_the_network_that_was_published() -> None:
     load_keras()
-    kept = Architecture(Recipe(model=ModelSettings(architecture="mini_xception")), 7, (48, 48))
+    kept = network_of(Recipe(model=ModelSettings(architecture="mini_xception")), 7, (48, 48))
     model = kept.for_training(0)
     assert model.count_params() == 58_423  # as in the fer package, whose file this is
-    assert count_macs(kept.for_keeping(model)) == 5_520_448
+    assert count_macs(kept.for_inference(model)) == 5_520_448
 
 
 def test_mini_xception_trains_and_converts(mini_road: MiniRoad, tmp_path: Path) -> None:
@@ -136,10 +142,10 @@ def test_a_builder_that_cannot_be_used_is_refused_before_anything_is_written(
 def test_vgg16_learns_its_head_first_and_then_its_last_block() -> None:
     load_keras()
     own = Vgg16Settings(weights="none", enlarge=1, frozen_epochs=1, tuned_blocks=1, tuned_rate=0.5)
-    network = Architecture(
+    network = network_of(
         Recipe(model=ModelSettings(architecture="vgg16", vgg16=own), loop=LoopSettings(epochs=2)), 7, (48, 48)
     )
-    network.prepare(FER2013_LABELS, resumed=False)
+    network.prepare(resumed=False)
 
     def learning(model: Any) -> set[str]:
         return {layer.name for layer in model.layers if layer.trainable_weights}

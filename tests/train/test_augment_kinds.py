@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_train.augment import augment_batch, cut_mix, training_batch
-from fer_train.config import AugmentSettings
-from fer_train.explore.augmented import KINDS, alone
+from fer_train.exploring.augmented import KINDS, only
+from fer_train.recipe.augmentation import AugmentSettings
+from fer_train.training.augmentation import augment_batch, cut_mix, training_batch
 from support.fer2013 import mini_images
 
 OFF = AugmentSettings(
@@ -25,7 +25,7 @@ def test_every_kind_has_a_name_and_each_alone_is_one_kind() -> None:
     assert {name for names in KINDS.values() for name in names} == fields - {"erase_area"}
     strong = AugmentSettings(blur=2.0, noise=0.2, mixup_alpha=1.0, cutmix_alpha=1.0)
     for kind, names in KINDS.items():
-        changed = alone(strong, kind)
+        changed = only(strong, kind)
         assert all(bool(getattr(changed, name)) == (name in names) for name in fields - {"erase_area"}), kind
         seen, told = training_batch(IMAGES, TARGETS, 48, changed, np.random.default_rng(5))
         assert np.abs(seen[..., 0] - IMAGES).max() > 1, kind

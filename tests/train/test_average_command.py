@@ -72,15 +72,15 @@ def test_what_has_no_mean_is_refused(mini_road: MiniRoad, two_runs: tuple[Path, 
 
     assert_refused(refused(first), 2, "two or more")
     assert_refused(refused(first, first), 2, "each once")
-    assert_refused(refused(first, tmp_path / "none"), 2, "none", "no folder of a finished run")
-    assert_refused(refused(first, second, to=first), 2, "already there")
+    assert_refused(refused(first, tmp_path / "none"), 2, "none", "not the folder of a finished run")
+    assert_refused(refused(first, second, to=first), 2, "already exists")
     cut = tmp_path / "cut"
     shutil.copytree(second, cut)
     record = json.loads((cut / "run.json").read_text())
     (cut / "run.json").write_text(json.dumps({**record, "params": 1}))
     assert_refused(refused(first, cut), 4, "its params are 1")
     (cut / "run.json").write_text(json.dumps({**record, "dataset": {**record["dataset"], "rows_sha256": "0"}}))
-    assert_refused(refused(first, cut), 4, "learned other rows")
+    assert_refused(refused(first, cut), 4, "trained on other rows")
     (cut / "run.json").write_text(json.dumps(record))
     (cut / "model.keras").write_bytes((second / "model.keras").read_bytes()[:1000])
     assert_refused(refused(first, cut), 4, "not a Keras 3 model file")

@@ -1,4 +1,4 @@
-"""``loop.averaged_epochs``: what is kept is the mean of the last epochs' weights, with statistics of its own."""
+"""``loop.averaged_epochs``: the final model is the mean of the last epochs' weights, with its own statistics."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pytest
 
 from fer_edge.errors import InputError
 from fer_edge.settings.base import decode
-from fer_train.averaging import AVERAGED, add_epoch, read_mean, renew_norm
 from fer_train.backend import load_keras
-from fer_train.config import Recipe
-from fer_train.dataset import Dataset, load_dataset
-from fer_train.run_folder import CHECKPOINT, MODEL, RUN
+from fer_train.data.dataset import Dataset, load_dataset
+from fer_train.networks.layers import renew_norm
+from fer_train.recipe.recipe import Recipe
+from fer_train.training.run_folder.files import AVERAGED, CHECKPOINT, MODEL, RUN
+from fer_train.training.run_folder.mean_weights import add_epoch, read_mean
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
@@ -31,7 +32,7 @@ def dataset(mini_road: MiniRoad) -> Dataset:
 def trained(run: Path, dataset: Dataset, *, stop_after: int = 0, resume: bool = False) -> dict[int, Any]:
     """The weights at the end of each epoch of a run of ``AVERAGED_RECIPE``; an error ends it after ``stop_after``."""
     keras = load_keras()
-    from fer_train.train import train
+    from fer_train.training.loop import train
 
     ends: dict[int, Any] = {}
 

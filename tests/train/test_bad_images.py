@@ -17,11 +17,11 @@ from PIL import Image
 from fer_edge.errors import InputError
 from fer_edge.images.files import read_gray
 from fer_edge.settings.base import decode
-from fer_train.data_config import DataSettings
-from fer_train.dataset import Dataset
-from fer_train.explore import page
-from fer_train.explore.survey import survey
-from fer_train.sets import load_sets
+from fer_train.data.dataset import Dataset
+from fer_train.data.sets import load_sets
+from fer_train.exploring import page
+from fer_train.exploring.survey import survey
+from fer_train.recipe.data import DataSettings
 from support.image_sets import recipe_text, write_image_set
 from support.road import assert_refused, fer_edge
 
@@ -124,4 +124,4 @@ def test_links_that_lead_back_are_not_followed(faces: Path, tmp_path: Path) -> N
     (faces / "more").symlink_to(".")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(recipe_text(faces, ("angry", "happy"), {}))
-    assert_refused(fer_edge("data", "audit", recipe), 2, "no label: more")
+    assert_refused(fer_edge("data", "audit", recipe), 2, "not labels: more")

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fer_train.curves import draw_curves
+from fer_train.training.curves import draw_curves
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])

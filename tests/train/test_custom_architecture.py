@@ -84,7 +84,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     monkeypatch.setenv("STOP_AT", "5")
     stopped = warm.fer_edge(*command, data=mini_road.data, cwd=place)
     assert stopped.returncode == 130, stopped.stderr
-    assert "go on with --resume" in stopped.stderr
+    assert "continue with --resume" in stopped.stderr
     assert history(place / "stopped") == straight[:1]
     monkeypatch.delenv("STOP_AT")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_train.audit import Audit
-from fer_train.dataset import Dataset, leak_free_test, leak_free_training, load_dataset
+from fer_train.data.audit import Audit
+from fer_train.data.dataset import Dataset, leak_free_test, leak_free_training, load_dataset
 from support.fer2013 import MiniRow, csv_bytes, mini_rows, real_fer2013, write_csv, write_mini_fer2013
 
 TINY = {"per_class": 4, "test_per_class": 2, "side": 12}
@@ -76,7 +76,7 @@ def test_the_leak_free_test_images_stand_nowhere_else_and_count_once(tmp_path: P
         MiniRow(public[1].label, "PrivateTest", public[1].pixels),
         MiniRow(0, "PublicTest", public[3].pixels),  # another label does not make it another image
         MiniRow(private[2].label, "PrivateTest", private[2].pixels),
-        MiniRow(training[0].label, "Training", training[0].pixels),  # a repeat within Training is no leak
+        MiniRow(training[0].label, "Training", training[0].pixels),  # a repeat within Training is not a leak
     ]
     dataset = load_dataset(write_csv(tmp_path / "fer2013.csv", csv_bytes(rows)), cache=False)
     # Of 14 rows each, and the repeats after them.

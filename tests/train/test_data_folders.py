@@ -10,8 +10,8 @@ import pytest
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.images.files import IMAGE_SUFFIXES
-from fer_train.dataset import Dataset, load_dataset
-from fer_train.export import export_class_folders
+from fer_train.data.dataset import Dataset, load_dataset
+from fer_train.data.export import export_class_folders
 from support.fer2013 import mini_images, write_mini_fer2013
 
 TINY = {"per_class": 3, "test_per_class": 2, "side": 12}

@@ -1,4 +1,4 @@
-"""What a data set is called, and whether it is told to be FER2013, a copy or a part of it, or other data."""
+"""The name of a data set, and whether it is reported as FER2013, a copy or a part of it, or other data."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import InputError
-from fer_train.dataset import Dataset, Split, load_dataset
-from fer_train.export import export_class_folders
-from fer_train.ferplus import load_votes
-from fer_train.readers.cache import DecodedCache
+from fer_train.data.dataset import Dataset, Split, load_dataset
+from fer_train.data.export import export_class_folders
+from fer_train.data.ferplus import load_votes
+from fer_train.data.readers.cache import DecodedCache
 from support.fer2013 import MiniRow, csv_bytes, mini_rows, real_fer2013, write_csv, write_mini_fer2013
 
 TINY = {"per_class": 2, "test_per_class": 1, "side": 4}
@@ -91,7 +91,7 @@ def test_the_audit_tells_other_data_as_such(tmp_path: Path) -> None:
     report, errors = audit(write_mini_fer2013(tmp_path / "fer2013.csv", **TINY))
     assert (report["name"], report["is_known_fer2013"], report["rows_of_fer2013"]) == ("other_fer2013", False, 0)
     assert report["identity"].startswith("other data than FER2013")
-    assert report["identity"].endswith("0 of its 28 rows stand in the known one")
+    assert report["identity"].endswith("0 of its 28 rows are in the known one")
     assert errors == ""
 
 
@@ -115,11 +115,11 @@ def test_a_differing_copy_goes_as_fer2013_and_is_told(real: Dataset, tmp_path: P
     assert report["name"] == "fer2013"
     assert (report["is_known_fer2013"], report["rows_of_fer2013"]) == (False, 35_887 - 3 - 5)
     assert report["identity"] == (
-        "a differing copy of FER2013: 5 of its 35884 rows are not in the one this project's numbers were measured on, "
-        "and 8 of that one's 35887 rows are missing"
+        "a differing copy of FER2013: 5 of its 35884 rows are not in the one on which this project's numbers were "
+        "measured, and 8 of that one's 35887 rows are missing"
     )
-    assert errors == f"WARNING fer_train.readers.fer2013: {path}: {report['identity']}\n"
-    # Only the name is shared: what goes by row still asks for the very rows.
+    assert errors == f"WARNING fer_train.data.readers.fer2013: {path}: {report['identity']}\n"
+    # Only the name is the same: FER+ votes still need exactly FER2013's rows.
     with pytest.raises(InputError, match="known FER2013"):
         load_votes(load_dataset(path), path)
 

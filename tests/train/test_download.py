@@ -1,4 +1,4 @@
-"""Files that are fetched once: whole and checked, or not at all, whatever the server does."""
+"""Downloads: complete and checked, or not at all, whatever the server does."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import InputError, OutputError
-from fer_train.architectures import vgg16
-from fer_train.download import fetch
+from fer_train.networks import vgg16
+from fer_train.networks.download import fetch
 from support import warm
 from support.loopback import free_port
 from support.road import MiniRoad, assert_refused
@@ -24,7 +24,7 @@ MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Its address; what it does stands in the path."""
+    """The server's address; the path selects its behaviour."""
     ended = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -60,7 +60,7 @@ def test_a_file_is_fetched_once_and_again_where_it_is_damaged(server: str, tmp_p
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("missing", "404 Not Found"), ("short", "broke off after 5000 of 1024000 bytes"), ("silent", "timed out")],
+    [("missing", "404 Not Found"), ("short", "ended after 5000 of 1024000 bytes"), ("silent", "timed out")],
 )
 def test_what_does_not_come_whole_leaves_nothing(server: str, tmp_path: Path, path: str, words: str) -> None:
     with pytest.raises(InputError, match=words):

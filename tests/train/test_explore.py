@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import install_command
-from fer_train.explore.near_duplicates import MOST_BITS, find_near_duplicates
+from fer_train.exploring.near_duplicates import MAX_BITS, find_near_duplicates
 from support.browser import Browser, browser_is_missing
 from support.fer2013 import MiniRow, csv_bytes, mini_rows, write_csv
 from support.road import assert_refused, environment_with, fer_edge
@@ -34,7 +34,7 @@ cutmix_alpha = 1.0
 def faulty(path: Path) -> Path:
     """A miniature in which an image of Training stands fainter and noisier in PublicTest, and with a label conflict."""
     rows = mini_rows(per_class=5, test_per_class=2)
-    # Gratings of one class look the same: each image gets a pattern of its own.
+    # Gratings of one class look the same: each image gets another pattern.
     random = np.random.default_rng(4)
     for number, row in enumerate(rows):
         blobs = cv2.resize(random.uniform(0, 255, (9, 9)).astype(np.float32), (48, 48), interpolation=cv2.INTER_CUBIC)
@@ -176,7 +176,7 @@ def test_near_hashes_are_grouped_as_comparing_all_pairs_groups_them(families: li
     group = list(range(len(hashes)))
     for left in range(len(hashes)):
         for right in range(left):
-            if (hashes[left] ^ hashes[right]).bit_count() <= MOST_BITS:
+            if (hashes[left] ^ hashes[right]).bit_count() <= MAX_BITS:
                 old, new = group[left], group[right]
                 group = [new if each == old else each for each in group]
     expected = [[i for i, each in enumerate(group) if each == number] for number in dict.fromkeys(group)]

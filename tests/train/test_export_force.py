@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import InputError
-from fer_train.dataset import load_dataset
-from fer_train.export import export_class_folders
+from fer_train.data.dataset import load_dataset
+from fer_train.data.export import export_class_folders
 from support.fer2013 import write_mini_fer2013
 
 
@@ -21,7 +21,7 @@ def test_the_users_own_files_are_never_replaced(name: str, tmp_path: Path) -> No
     mine = out / name
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(InputError, match="no export makes"):
+    with pytest.raises(InputError, match="not part of an export"):
         export_class_folders(dataset, out, force=True)
     assert mine.read_text() == "mine"
 

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as arrays
 
 from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
-from fer_train.dataset import load_dataset
-from fer_train.ferplus import ANSWERS, load_votes, majority_labels
-from fer_train.samples import SPLIT_NAMES
+from fer_train.data.dataset import load_dataset
+from fer_train.data.ferplus import ANSWERS, load_votes, majority_labels
+from fer_train.splits import SPLIT_NAMES
 from support.caches import users_cache
 from support.fer2013 import real_fer2013, write_mini_fer2013
 
@@ -80,7 +80,7 @@ def test_votes_need_the_known_fer2013(tmp_path: Path) -> None:
 def test_votes_that_are_missing_cut_short_or_another_file(tmp_path: Path) -> None:
     dataset = real_fer2013()
     source = tmp_path / "fer2013.csv"
-    source.touch()  # the votes lie beside it; it is not read again
+    source.touch()  # the votes are next to it; it is not read again
     with pytest.raises(InputError, match=r"no FER\+ votes"):
         load_votes(dataset, source)
     path = tmp_path / "fer2013new.csv"

@@ -9,10 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from fer_edge.model.labels import FER2013_LABELS
-from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
-from fer_train.config import load_recipe, with_weights
-from fer_train.run_folder import CONFIG, MODEL
+from fer_train.networks.registry import network_of
+from fer_train.recipe.recipe import load_recipe, with_weights
+from fer_train.training.fine_tuning import first_weights
+from fer_train.training.run_folder.files import CONFIG, MODEL
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
@@ -23,8 +24,8 @@ def test_all_begins_as_it_was_learned_but_a_last_layer_for_other_labels(
 ) -> None:
     keras = load_keras()
     recipe = with_weights(load_recipe(mini_road.recipe), str(mini_road.run))
-    network = Architecture(recipe, len(labels), (48, 48))
-    network.prepare(labels, resumed=False)
+    network = network_of(recipe, len(labels), (48, 48))
+    network.start_from(first_weights(mini_road.run, network.build(), labels))
     learned = keras.models.load_model(mini_road.run / MODEL, compile=False).get_weights()
     begun = network.for_training(0).get_weights()
     same = [np.array_equal(array, other) for array, other in zip(begun, learned, strict=True)]

@@ -1,4 +1,4 @@
-"""Other data than FER2013: class folders of any kind, their classes told by a table, split, cropped and merged."""
+"""Other data than FER2013: class folders of any kind, with classes mapped by a table, split, cropped and merged."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fer_edge.settings.toml_files import dump_toml
 from fer_edge.stages.crop import crop_face
 from fer_edge.stills import StillFaceFinder
 from fer_edge.types import CropSpec
-from fer_train.config import Recipe, load_recipe
-from fer_train.data_config import SKIP, DataSettings, SetSettings
-from fer_train.dataset import Dataset, leak_free_training, load_data, load_dataset
-from fer_train.readers.class_names import match_classes
-from fer_train.sets import load_sets
+from fer_train.data.dataset import Dataset, leak_free_training, load_data, load_dataset
+from fer_train.data.readers.class_names import match_classes
+from fer_train.data.sets import load_sets
+from fer_train.recipe.data import SKIP, DataSettings, SetSettings
+from fer_train.recipe.recipe import Recipe, load_recipe
 from support import warm
 from support.fer2013 import mini_images, write_mini_fer2013
 from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
@@ -283,7 +283,7 @@ def test_what_is_missing_or_does_not_fit_is_one_line(faces: Path, tmp_path: Path
     csv = write_mini_fer2013(tmp_path / "fer2013.csv", per_class=2, test_per_class=1)
     with pytest.raises(InputError, match="leave split and faces out"):
         read(csv, FER2013_LABELS, classes={}, faces="detect")
-    with pytest.raises(InputError, match=r"classes that are no label: disgust, fear, neutral, sad"):
+    with pytest.raises(InputError, match=r"classes that are not labels: disgust, fear, neutral, sad"):
         read(csv, classes={})
 
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.base import decode
-from fer_train.batches import TrainingBatches, TrainingSet
-from fer_train.config import Recipe, load_recipe
-from fer_train.data_config import SKIP, DataSettings
-from fer_train.dataset import Dataset, leak_free_training, load_data
-from fer_train.ferplus import label_votes, load_votes, majority_labels
-from fer_train.sets import load_sets
+from fer_train.data.dataset import Dataset, leak_free_training, load_data
+from fer_train.data.ferplus import label_votes, load_votes, majority_labels
+from fer_train.data.sets import load_sets
+from fer_train.recipe.data import SKIP, DataSettings
+from fer_train.recipe.recipe import Recipe, load_recipe
+from fer_train.training.batches import TrainingBatches, TrainingSet
 from support import warm
 from support.caches import users_cache
 from support.fer2013 import real_fer2013, write_mini_fer2013
@@ -118,7 +118,7 @@ def test_ferplus_can_name_the_labels_of_training() -> None:
 
 
 def test_a_model_of_three_classes_is_trained_converted_and_measured(mini_road: MiniRoad, tmp_path: Path) -> None:
-    """Of two sets, one of which counts half; and its file tells which number is which label."""
+    """Two sets, one with half the weight; its file maps numbers to labels."""
     root = write_image_set(tmp_path / "faces", FOLDERS, count=40)
     more = write_image_set(tmp_path / "more", FOLDERS, count=6, seed=400)
     recipe = tmp_path / "three.toml"

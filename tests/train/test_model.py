@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from fer_train.backend import load_keras
-from fer_train.blocks import transfer_weights
-from fer_train.config import ModelSettings
-from fer_train.model import build_model, count_macs
+from fer_train.networks.blocks import LayerKinds, transfer_weights
+from fer_train.networks.fer_edge import build_model
+from fer_train.networks.layers import count_macs
+from fer_train.recipe.model import ModelSettings
 
 Block = Literal["residual", "inverted", "repvgg", "plain"]
 KINDS: tuple[Block, ...] = ("residual", "inverted", "repvgg", "plain")
@@ -21,7 +26,7 @@ def settings(kind: Block, stem_stride: Literal[1, 2] = 1) -> ModelSettings:
 
 
 def scrambled(model: Any) -> Any:
-    """``model`` as if trained: no scale, offset or running statistic is what it was made with."""
+    """Return ``model`` as if trained: all scales, offsets and running statistics differ from their initial values."""
     random = np.random.default_rng(7)
     for layer in model.layers:
         layer.set_weights(
@@ -79,3 +84,26 @@ def test_plain_blocks_after_the_stem_make_a_vgg_of_full_resolution() -> None:
     assert (
         count_macs(kept) == 9 * ((1 + 16) * 16 * 48 * 48 + (16 * 24 + 24 * 24) * 24 * 24 + 24 * 32 * 12 * 12) + 32 * 7
     )
+
+
+def test_a_pytorch_checkpoint_of_an_earlier_version_is_loaded(tmp_path: Path) -> None:
+    """Such a file names the modules in which the layers were then; a new process knows only their registered names."""
+    load_keras()
+    from fer_train.networks.torch_conv import DirectConv2D
+    from fer_train.networks.torch_norm import FusedBatchNormalization
+
+    kinds = LayerKinds(DirectConv2D, FusedBatchNormalization)
+    build_model(settings("residual"), 7, 48, 48, kinds=kinds).save(tmp_path / "new.keras")
+    with zipfile.ZipFile(tmp_path / "new.keras") as new, zipfile.ZipFile(tmp_path / "old.keras", "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "config.json":
+                assert content.count(b"fer_train.networks.torch_") > 2
+                content = content.replace(b"fer_train.networks.torch_", b"fer_train.torch_")
+            old.writestr(name, content)
+    load = "import sys; from pathlib import Path; from fer_train.networks.model_files import load_model; "
+    load += "print(load_model(Path(sys.argv[1])).count_params())"
+    done = subprocess.run(
+        [sys.executable, "-c", load, tmp_path / "old.keras"], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == build_model(settings("residual"), 7).count_params()

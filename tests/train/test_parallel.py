@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 
 from fer_edge.commands.cli import main
 from fer_edge.model.bundle import load_bundle
-from fer_train.backend import load_model
-from fer_train.parallel import Part, weights_digest
+from fer_train.distributed.strategy import Shard, weights_digest
+from fer_train.networks.model_files import load_model
 from support import warm
 from support.parallel import RECIPE, ended, free_port, start, start_pair, write_road
 from support.road import assert_refused
@@ -193,7 +193,7 @@ def test_a_machine_whose_own_name_is_not_its_own_says_so_at_once(
 
 
 def refused_namespaces(command: list[str], folder: Path) -> str | None:
-    """Why a host name of its own cannot be given to a process here; None where it can."""
+    """Return why a process cannot get another host name here; None if it can."""
     try:
         done = subprocess.run([*command, "true"], cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
@@ -217,7 +217,7 @@ def train_here(
 def test_the_parts_of_a_batch_are_the_batch(images: int, processes: int, devices_each: int) -> None:
     devices = processes * devices_each
     rows = list(range(images))
-    parts = [rows[Part(index, processes, devices).of(images)] for index in range(processes)]
+    parts = [rows[Shard(index, processes, devices).of(images)] for index in range(processes)]
     assert len({len(part) for part in parts}) == 1
     assert list(chain(*parts)) == rows[: images - images % devices]
-    assert sum(map(len, parts)) == Part(0, processes, devices).whole(images)
+    assert sum(map(len, parts)) == Shard(0, processes, devices).used(images)

@@ -12,10 +12,10 @@ import pytest
 from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.base import decode
-from fer_train.config import load_recipe
-from fer_train.data_config import DataSettings
-from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, TRAINING, Dataset, load_dataset
-from fer_train.sets import load_sets
+from fer_train.data.dataset import PRIVATE_TEST, PUBLIC_TEST, TRAINING, Dataset, load_dataset
+from fer_train.data.sets import load_sets
+from fer_train.recipe.data import DataSettings
+from fer_train.recipe.recipe import load_recipe
 from support.fer2013 import LABELS, mini_images
 from support.road import assert_refused, fer_edge
 

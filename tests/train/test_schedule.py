@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fer_edge.errors import ConfigError
-from fer_train.config import LoopSettings, load_recipe
+from fer_train.recipe.loop import LoopSettings
+from fer_train.recipe.recipe import load_recipe
 
 PEAK = 0.002
 

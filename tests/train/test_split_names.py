@@ -9,11 +9,11 @@ import pytest
 
 from fer_edge.errors import InputError
 from fer_edge.settings.base import decode
-from fer_train.data_config import DataSettings
-from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, load_dataset
-from fer_train.export import export_class_folders
-from fer_train.samples import OWN_SPLIT_NAMES
-from fer_train.sets import load_sets
+from fer_train.data.dataset import PRIVATE_TEST, PUBLIC_TEST, SPLIT_NAMES, TRAINING, load_dataset
+from fer_train.data.export import export_class_folders
+from fer_train.data.sets import load_sets
+from fer_train.recipe.data import DataSettings
+from fer_train.splits import OWN_SPLIT_NAMES
 from support import warm
 from support.fer2013 import write_mini_fer2013
 from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set

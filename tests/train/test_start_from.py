@@ -19,8 +19,9 @@ import pytest
 from fer_edge.errors import ConfigError, FerEdgeError, InputError
 from fer_edge.settings.base import decode, to_table
 from fer_edge.settings.toml_files import dump_toml
-from fer_train.config import Recipe
-from fer_train.run_folder import BEST, CHECKPOINT, CONFIG, HELD, HISTORY, open_run
+from fer_train.recipe.recipe import Recipe
+from fer_train.training.run_folder.files import BEST, CHECKPOINT, CONFIG, HELD, HISTORY
+from fer_train.training.run_folder.folder import open_run
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
@@ -65,7 +66,7 @@ def trained(text: str, folder: Path, road: MiniRoad, *options: str | Path) -> Pa
 
 
 def assert_ends_as(ours: Path, theirs: Path, shared_epochs: int) -> None:
-    """Both runs tell the same of every epoch, but for the last bits of parallel sums and for what was best before.
+    """Both runs have the same history, except for the last bits of parallel sums and for what was best before.
 
     Of the shared past only the last epoch is kept, so that one counts as its best.
     """
@@ -116,7 +117,7 @@ def test_the_kept_model_is_the_one_that_the_run_tells_of(
 
 
 def best_accuracy(run: Path) -> float:
-    """What the run tells of its best epoch: of those marked, each better than all before since the last shared one."""
+    """Check the run's best epoch: each one marked is better than all others since the last shared epoch."""
     lines, best = lines_of(run), 0.0
     for line in lines[next(i for i, line in enumerate(lines) if line["best"]) :]:
         assert line["best"] == (line["val_accuracy"] > best)
@@ -134,7 +135,7 @@ import sys, numpy as np
 from pathlib import Path
 from fer_train.backend import load_keras
 keras = load_keras()
-from fer_train.dataset import load_dataset
+from fer_train.data.dataset import load_dataset
 split = load_dataset(Path(sys.argv[1])).splits["PublicTest"]
 for model in sys.argv[2:]:
     logits = keras.models.load_model(model, compile=False).predict(split.images[..., None] * 1.0, verbose=0)
@@ -157,14 +158,14 @@ def test_from_through_the_command_is_refused_in_one_line(
 
     assert_refused(start("--out", out, "--from", short_run, "--resume"), 2, "--from", "--resume", "not allowed")
     assert_refused(start("--out", out, "--from", tmp_path), 2, str(tmp_path), "no run to start from")
-    assert_refused(start("--out", long_run, "--from", short_run), 2, str(long_run), "already holds a run")
+    assert_refused(start("--out", long_run, "--from", short_run), 2, str(long_run), "already contains a run")
     assert_refused(start("--out", out, "--from", mini_road.run), 2, str(mini_road.run), "cooldown_epochs is 0")
     recipe.write_text(LONGER_RECIPE.replace("learning_rate = 0.01", "learning_rate = 0.02"))
     assert_refused(start("--out", out, "--from", short_run), 2, str(short_run), "2 epochs", "not trained as this")
     assert not out.exists()
 
 
-# What follows asks open_run itself, which needs no Keras: a run's folder is all that it looks at.
+# The following tests call open_run itself, which needs no Keras, only a run's folder.
 
 BASE: dict[str, Any] = {"epochs": 10, "cooldown_epochs": 4, "sizes": [32, 48], "size_changes": [-3]}
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import InputError, OutputError
 from fer_edge.types import Float32Array
-from fer_train.config import TargetSettings
-from fer_train.dataset import Dataset, load_dataset
-from fer_train.ferplus import ANSWERS, FILE_NAMES, load_votes
-from fer_train.readers.locate import locate
-from fer_train.samples import SPLIT_NAMES, TRAINING
-from fer_train.soft_labels import read_soft_labels, write_soft_labels
-from fer_train.targets import training_targets
+from fer_train.data.dataset import Dataset, load_dataset
+from fer_train.data.ferplus import ANSWERS, FILE_NAMES, load_votes
+from fer_train.data.readers.locate import locate
+from fer_train.recipe.targets import TargetSettings
+from fer_train.splits import SPLIT_NAMES, TRAINING
+from fer_train.training.soft_labels import read_soft_labels, write_soft_labels
+from fer_train.training.targets import training_targets
 from support import warm
 from support.caches import users_cache
 from support.fer2013 import real_fer2013, write_mini_fer2013
@@ -48,14 +48,14 @@ def random_answers(dataset: Dataset) -> Float32Array:
 
 @cache
 def real_votes_file() -> Path | str:
-    """The file of FER+ votes beside the real FER2013, or why there is none."""
+    """Return the file of FER+ votes next to the real FER2013, or the reason why there is none."""
     folder = locate(None).parent
     found = [folder / name for name in FILE_NAMES if (folder / name).is_file()]
-    return found[0] if found else f"no FER+ votes ({' or '.join(FILE_NAMES)}) beside the real FER2013"
+    return found[0] if found else f"no FER+ votes ({' or '.join(FILE_NAMES)}) next to the real FER2013"
 
 
 def real_votes() -> dict[str, Float32Array]:
-    """The real votes; the calling test is skipped where the real FER2013 or they are not to be had."""
+    """Return the real votes; skip the calling test if they or the real FER2013 are not available."""
     dataset, path = real_fer2013(), real_votes_file()
     if isinstance(path, str):
         pytest.skip(path)
@@ -104,7 +104,7 @@ def test_targets_of_the_crowd_are_distributions_that_lean_to_the_label() -> None
     rows = np.arange(len(labels))
     assert targets.min() >= 0
     assert targets[rows, labels].min() >= 0.5
-    # The crowd's half alone, told in FER2013's terms, names its label more often than the plain majority does.
+    # The crowd's half alone, translated to FER2013's labels, agrees with its label more often than the plain majority.
     crowd = 2 * targets - np.eye(7)[labels]
     assert 0.64 < (crowd.argmax(axis=1) == labels).mean() < 0.75
     # It translates; it does not hand FER2013's label back: that would be certain nearly everywhere.
@@ -216,7 +216,7 @@ def test_what_is_no_distribution_is_refused(value: float, mini: Dataset, tmp_pat
     answers = random_answers(mini)
     answers[3] = value
     write_soft_labels(tmp_path / "soft.npz", answers, mini)
-    with pytest.raises(InputError, match="no probabilities"):
+    with pytest.raises(InputError, match="not probabilities"):
         read_soft_labels(tmp_path / "soft.npz", mini)
 
 

@@ -1,4 +1,4 @@
-"""``targets.teacher_models``: trained networks that are asked about each image as it is learned."""
+"""``targets.teacher_models``: trained networks that predict each augmented image."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
 from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
-from fer_train.batches import TrainingBatches, TrainingSet
-from fer_train.config import load_recipe
-from fer_train.dataset import TRAINING, load_dataset
-from fer_train.run_folder import MODEL
-from fer_train.teacher import Teacher
+from fer_train.data.dataset import TRAINING, load_dataset
+from fer_train.recipe.recipe import load_recipe
+from fer_train.training.batches import TrainingBatches, TrainingSet
+from fer_train.training.run_folder.files import MODEL
+from fer_train.training.teacher import Teacher
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
@@ -48,7 +48,7 @@ def images(mini_road: MiniRoad) -> Float32Array:
 def test_it_answers_as_its_networks_do_together(mini_road: MiniRoad, tmp_path: Path, images: Float32Array) -> None:
     runs = [mini_road.run, changed_copy(mini_road.run, tmp_path / "other")]
     rest = np.full((len(images), 7), 0.4 / 7, dtype=np.float32)
-    taught = Teacher(runs, 0.6, FER2013_LABELS).teach(images, rest)
+    taught = Teacher(runs, 0.6, FER2013_LABELS).add_share(images, rest)
     answers = [keras_answers(run, images) for run in runs]
     np.testing.assert_allclose(answers[1], answers[0][:, ::-1], atol=1e-5)
     np.testing.assert_allclose(taught, rest + 0.6 * np.mean(answers, axis=0), atol=1e-5)
@@ -62,19 +62,19 @@ def test_mirrored_it_answers_alike_for_an_image_and_its_mirror(mini_road: MiniRo
     answers = [keras_answers(mini_road.run, view) for view in (images, flipped)]
     assert np.abs(answers[0] - answers[1]).max() > 0.001
     for view in (images, flipped):
-        np.testing.assert_allclose(teacher.teach(view, none), np.mean(answers, axis=0), atol=1e-5)
+        np.testing.assert_allclose(teacher.add_share(view, none), np.mean(answers, axis=0), atol=1e-5)
 
 
 def test_images_of_another_size_are_brought_to_its_own(mini_road: MiniRoad, images: Float32Array) -> None:
     teacher, none = Teacher([mini_road.run], 1.0, FER2013_LABELS), np.zeros((len(images), 7), dtype=np.float32)
     larger = np.stack([cv2.resize(image, (96, 96), interpolation=cv2.INTER_NEAREST) for image in images])
-    np.testing.assert_allclose(teacher.teach(larger[..., None], none), teacher.teach(images, none), atol=1e-4)
+    np.testing.assert_allclose(teacher.add_share(larger[..., None], none), teacher.add_share(images, none), atol=1e-4)
 
 
 def test_bfloat16_changes_what_it_says_by_little(mini_road: MiniRoad, images: Float32Array) -> None:
     none = np.zeros((len(images), 7), dtype=np.float32)
     exact, rounded = (
-        Teacher([mini_road.run], 1.0, FER2013_LABELS, precision).teach(images, none)
+        Teacher([mini_road.run], 1.0, FER2013_LABELS, precision).add_share(images, none)
         for precision in ("float32", "bfloat16")
     )
     assert not np.array_equal(exact, rounded)

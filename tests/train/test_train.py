@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import cv2
 import pytest
 
-from fer_train.config import load_recipe
+from fer_train.recipe.recipe import load_recipe
 from support import warm
 from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
@@ -36,6 +37,9 @@ def test_a_run_learns_and_holds_what_it_says(mini_road: MiniRoad) -> None:
     assert summary["public_test_accuracy"] == max(line["val_accuracy"] for line in lines)
     assert summary["dataset"]["training_images"] == 7 * 24  # the three leaked rows were dropped again
     assert 1_000 < summary["params"] < 50_000 < summary["macs"]
+    started = datetime.fromisoformat(summary["started_at"])
+    assert started.utcoffset() == timedelta(0)
+    assert 0 <= (mini_road.run / "checkpoint.keras").stat().st_mtime - started.timestamp() < 3600
     assert load_recipe(mini_road.run / "config.toml") == load_recipe(mini_road.recipe)
     assert cv2.imread(str(mini_road.run / "curves.png")).shape[1] > 500
 

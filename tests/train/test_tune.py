@@ -19,8 +19,8 @@ import msgspec
 import pytest
 
 from fer_edge.commands.cli import main
-from fer_train.config import load_recipe
-from fer_train.run_folder import STUDY
+from fer_train.recipe.recipe import load_recipe
+from fer_train.training.run_folder.files import STUDY
 from fer_train.tune.settings import load_search
 from fer_train.tune.study_file import open_study
 from support.image_sets import write_image_set

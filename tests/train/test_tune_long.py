@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_train.run_folder import STUDY
+from fer_train.training.run_folder.files import STUDY
 from fer_train.tune.study_file import open_study
 from fer_train.tune.supervisor import threads_of
 from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set

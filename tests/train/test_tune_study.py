@@ -17,9 +17,9 @@ import pytest
 
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.settings.base import to_table
-from fer_train.config import Recipe, load_recipe
 from fer_train.locks import FileLock, is_held
-from fer_train.run_folder import STUDY
+from fer_train.recipe.recipe import Recipe, load_recipe
+from fer_train.training.run_folder.files import STUDY
 from fer_train.tune.report import write_results
 from fer_train.tune.settings import Search, from_table
 from fer_train.tune.study_file import check_same_search, create_study, open_study

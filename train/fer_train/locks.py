@@ -1,8 +1,7 @@
-"""Locks between processes of one machine, that end with their process, however it ends.
+"""Locks between processes of one machine, which end with their process, however it ends.
 
-They are SQLite's own, on a file that holds nothing else: every system has them, and a study is a file of SQLite anyway.
-A process that was killed holds none any more at once; a heartbeat would tell that only after a while, and of one that
-was merely suspended it would tell the wrong thing.
+They are locks of SQLite on an otherwise empty file: available on each system, and released at once when a process is
+killed. A heartbeat would report that only after a delay, and wrongly for a suspended process.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 from fer_edge.errors import OutputError
 
 _PATIENCE_S = 600.0
-"""Longer than anybody holds a study's lock: that is for milliseconds, or seconds where a disk is slow."""
+"""Longer than a lock is ever held: milliseconds, or seconds on a slow disk."""
 
 
 class FileLock:
@@ -26,7 +25,7 @@ class FileLock:
         self._connection: sqlite3.Connection | None = None
 
     def take(self, within_s: float = 0.0) -> bool:
-        """Whether it could be had ``within_s`` seconds. Raises OutputError when its file cannot be written."""
+        """Return whether the lock is taken ``within_s`` seconds. Raises OutputError if its file cannot be written."""
         connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(self.path, timeout=within_s, isolation_level=None, check_same_thread=False)
@@ -41,14 +40,14 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let others have it; harmless when called again."""
+        """Release the lock. Idempotent."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process, this one too, holds the lock at ``path``; false where there is none."""
+    """Return whether a process, including this one, holds the lock at ``path``; false if there is no file."""
     if not path.exists():
         return False
     probe = FileLock(path)
@@ -59,7 +58,7 @@ def is_held(path: Path) -> bool:
 
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """No two processes are inside such a block for one ``path`` at a time. Raises OutputError as ``FileLock`` does."""
+    """Ensure that only one process is in such a block for one ``path``. Raises OutputError as ``FileLock``."""
     lock = FileLock(path)
     if not lock.take(_PATIENCE_S):
         raise OutputError(

@@ -1,4 +1,4 @@
-"""Which code a result came from."""
+"""The version of the code that produced a result."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fer_edge import __version__
 
 
 def git_revision() -> str:
-    """The checkout's commit, ``-dirty`` when files differ from it; ``v<version>`` when this is no checkout."""
+    """Return the checkout's commit, with ``-dirty`` if files differ from it; ``v<version>`` outside of a checkout."""
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-        # An installed copy may lie inside somebody else's repository: only a tracked file proves it is ours.
+        # An installed copy can be inside another repository: only a tracked file proves that it is this one.
         tracked = ["git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name]
         subprocess.run(tracked, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

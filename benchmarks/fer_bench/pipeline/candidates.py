@@ -107,7 +107,7 @@ class Tutorial(_Timed):
 
 
 def _keras_tutorial(path: Path, labels: tuple[str, ...]) -> Tutorial:
-    from fer_train.backend import check_contract, load_model
+    from fer_train.networks.model_files import check_contract, load_model
 
     model = load_model(path)
     size = check_contract(path, model, labels)

@@ -107,7 +107,7 @@ def _keras_model(given: Path | None) -> Path | None:
     if given is None:
         return None
     # Here, not above: it belongs to the training package, which a device has no use for.
-    from fer_train.backend import check_model_file
+    from fer_train.networks.model_files import check_model_file
 
     path = given / _RUN_MODEL if given.is_dir() else given
     check_model_file(path)

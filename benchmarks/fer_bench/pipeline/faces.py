@@ -17,7 +17,7 @@ from fer_edge.images.files import decode_gray
 from fer_edge.types import HAAR_MARGIN, Float32Array, UInt8Array
 
 if TYPE_CHECKING:
-    from fer_train.dataset import Dataset
+    from fer_train.data.dataset import Dataset
 
 _PORTRAIT_CENTRE, _PORTRAIT_FACE = (224.5, 113.5), 95.0
 """Where a Haar box lies in assets/astronaut.jpg, pixels: its centre and its side."""
@@ -67,8 +67,8 @@ def open_faces(data: Path | None) -> FaceSupply:
     """
     try:
         # Here, not above: on a Pi there is neither the data set nor anything else of the training package.
-        from fer_train.dataset import load_dataset
-        from fer_train.readers.locate import DatasetNotFoundError
+        from fer_train.data.dataset import load_dataset
+        from fer_train.data.readers.locate import DatasetNotFoundError
     except ImportError:
         if data is not None or os.environ.get("FER_EDGE_DATA"):
             raise

@@ -18,8 +18,8 @@ from fer_bench.pipeline.faces import FacePicture, face_picture
 from fer_bench.pipeline.raster import random_order, random_shares
 from fer_edge.errors import InputError
 from fer_edge.types import Float32Array, UInt8Array
-from fer_train.ferplus import majority_labels
-from fer_train.samples import Dataset
+from fer_train.data.ferplus import majority_labels
+from fer_train.data.samples import Dataset
 
 LEAST_AGREEMENT = 0.8
 """Share of FER+'s raters who named an image as FER2013 does, from which it may play."""

@@ -41,7 +41,7 @@ from fer_edge.settings.toml_files import dump_toml
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.yunet_model import read_model
 from fer_edge.system.opencv_setup import set_up_opencv
-from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
+from fer_train.data.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
 
 _WIDTH, _HEIGHT = 640, 480
 _NAME = "sequence"

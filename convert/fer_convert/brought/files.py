@@ -21,7 +21,7 @@ from fer_convert.brought.saved_model import (
 )
 from fer_edge.errors import InputError, MissingExtraError, ModelError
 from fer_edge.system.stderr import hidden_stderr
-from fer_train.backend import check_model_file
+from fer_train.networks.model_files import check_model_file
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 

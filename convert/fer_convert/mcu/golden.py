@@ -15,7 +15,7 @@ from fer_edge.stages.crop import crop_face
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import CropSpec, Frame, Search, UInt8Array
-from fer_train.dataset import load_dataset
+from fer_train.data.dataset import load_dataset
 
 _SECONDS = 18.0
 """Length of the scene from which the faces are taken: the drawn face shows every emotion of the demo."""

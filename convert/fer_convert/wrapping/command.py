@@ -10,7 +10,7 @@ from fer_convert.staging import check_target
 from fer_convert.wrapping.wrap import WrapOptions, wrap_tflite
 from fer_edge.errors import InputError, ModelError
 from fer_edge.system.messages import print_text
-from fer_train.dataset import load_dataset
+from fer_train.data.dataset import load_dataset
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ from fer_edge.model.quantization import Quantization
 from fer_edge.model.trial import try_file
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.system.files import write_bytes_atomically, write_text_atomically
-from fer_train.dataset import PUBLIC_TEST, Dataset
+from fer_train.data.dataset import PUBLIC_TEST, Dataset
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from fer_edge.errors import CheckFailedError, ConfigError, InputError, MissingExtraError, OutputError
 from fer_edge.system.messages import print_text
 from fer_train.backend import check_packages
-from fer_train.config import load_recipe, with_weights
-from fer_train.dataset import load_data, trainable_rows
+from fer_train.data.dataset import load_data, trainable_rows
 from fer_train.locks import FileLock, alone, is_held
-from fer_train.run_folder import CONFIG, STUDY
-from fer_train.targets import training_targets
+from fer_train.recipe.recipe import load_recipe, with_weights
+from fer_train.training.run_folder.files import CONFIG, STUDY
+from fer_train.training.targets import training_targets
 from fer_train.tune.settings import Search, load_search
 from fer_train.tune.study_file import check_same_search, create_study, open_study
 from fer_train.tune.supervisor import supervise

@@ -14,7 +14,7 @@ from fer_edge.settings.base import to_table
 from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_edge.system.messages import printable
-from fer_train.run_folder import STUDY
+from fer_train.training.run_folder.files import STUDY
 from fer_train.tune.picture import draw
 from fer_train.tune.settings import Search, Values
 from fer_train.tune.study_file import open_study, storage_errors

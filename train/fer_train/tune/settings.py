@@ -21,7 +21,9 @@ from msgspec import Meta
 from fer_edge.errors import ConfigError
 from fer_edge.settings.base import Settings, decode, require, to_table
 from fer_edge.settings.toml_files import read_toml
-from fer_train.config import MOST, Count, Recipe, Seed, TargetSettings, load_recipe
+from fer_train.recipe.recipe import Recipe, load_recipe
+from fer_train.recipe.targets import TargetSettings
+from fer_train.recipe.values import MAX_COUNT, Count, Seed
 
 MOST_TRIALS = 10_000
 """Far beyond what a file of SQLite and a sampler that looks at all trials are good for."""
@@ -50,7 +52,7 @@ class TuneSettings(Settings, frozen=True):
     in that epoch."""
     startup_trials: Trials = 5
     """Finished trials before any is pruned, and trials drawn at random before the sampler (TPE) learns from them."""
-    grace_epochs: Annotated[int, Meta(ge=1, le=MOST)] = 2
+    grace_epochs: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 2
     """Epochs that each trial is given before it may be pruned; the first is warm-up in most recipes."""
     keep: Trials = 3
     """The so many best trials keep their networks; of the others, settings, history and curves stay."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError
-from fer_train.run_folder import STUDY
+from fer_train.training.run_folder.files import STUDY
 from fer_train.tune.study_file import open_study, storage_errors
 from fer_train.tune.worker import Job
 

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_train.averaging import AVERAGED
 from fer_train.locks import alone, is_held
-from fer_train.run_folder import BEST, CHECKPOINT, HELD, MODEL, STUDY
+from fer_train.training.run_folder.files import AVERAGED, BEST, CHECKPOINT, HELD, MODEL, STUDY
 from fer_train.tune.settings import Choices, Search, Span, Values
 from fer_train.tune.study_file import open_study, storage_errors
 

@@ -25,11 +25,12 @@ from fer_edge.errors import FerEdgeError, InputError, OutputError, reason_of
 from fer_edge.system.messages import print_message
 from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
-from fer_train.config import Recipe
-from fer_train.dataset import Dataset, load_data
+from fer_train.data.dataset import Dataset, load_data
 from fer_train.locks import FileLock, alone
-from fer_train.run_folder import CONFIG, check_run
-from fer_train.targets import training_targets
+from fer_train.recipe.recipe import Recipe
+from fer_train.training.run_folder.files import CONFIG
+from fer_train.training.run_folder.folder import check_run
+from fer_train.training.targets import training_targets
 from fer_train.tune.settings import Search, from_table
 from fer_train.tune.trials import LOCK, WORKERS, Claim, TrialQueue
 
@@ -139,8 +140,8 @@ def _train(
 ) -> float:
     """The best epoch's metric. Raises _EndTrial for a trial that is pruned or diverged."""
     keras = load_keras()  # not before there is a trial: it takes seconds
-    from fer_train.learning import DivergedError
-    from fer_train.train import train
+    from fer_train.training.callbacks import DivergedError
+    from fer_train.training.loop import train
 
     # Of the trial before: its graph is a hundred megabytes, and its layers would lend their names to ours.
     keras.utils.clear_session()

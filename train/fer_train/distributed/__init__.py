@@ -1,0 +1,1 @@
+"""Training in several processes or on several machines, on JAX."""

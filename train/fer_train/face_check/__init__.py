@@ -1,1 +1,0 @@
-"""The data set of the face check: ``python -m fer_train.face_check OUT`` writes it; see train/README.md."""

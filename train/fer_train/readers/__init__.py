@@ -1,1 +1,0 @@
-"""Readers of FER2013 in the forms it comes in; ``fer_train.dataset.load_dataset`` chooses among them."""

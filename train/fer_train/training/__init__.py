@@ -1,0 +1,1 @@
+"""The training loop, its inputs, and the folder that a run writes."""
