@@ -80,8 +80,6 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
             ),
         },
         required=False,
-        # What needs the converter belongs to its package, which this one does not know.
-        group="fer_edge.commands.bench",
     )
 
 
