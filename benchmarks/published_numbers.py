@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_bench.pipeline.candidates import FER_EDGE, TUTORIAL, TUTORIAL_TFLITE
-from fer_bench.pipeline.results import CellResult
 from fer_bench.results import AccuracyResult, BenchmarkReport, HostInfo, LatencyRow, VariantResult, load_report
-from fer_bench.sequence.results import FER_EDGE as MOVING
-from fer_bench.sequence.results import FULL_SEARCHES, FaceFrames, Score, total
+from fer_bench.results.pipeline import CellResult
+from fer_bench.results.sequence import FER_EDGE as MOVING
+from fer_bench.results.sequence import FULL_SEARCHES, FaceFrames, Score, total
 from fer_bench.tables import markdown_table, percent
 from fer_convert.card import CARD
 from fer_edge.errors import FerEdgeError, InputError

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from fer_bench.compare import Change, compare_reports
-from fer_bench.hex_bits import from_hex, to_hex
-from fer_bench.report import to_json
+from fer_bench.report.compare import Change, compare_reports
+from fer_bench.report.render import to_json
 from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult
+from fer_bench.results.hex_bits import from_hex, to_hex
 from fer_edge.errors import InputError
 from support.reports import accuracy, latency_row, report, sequence_section
 from support.road import assert_refused, fer_edge

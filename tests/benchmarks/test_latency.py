@@ -15,8 +15,8 @@ import pytest
 
 from fer_bench.latency.engines import TFLITE_RUNTIME
 from fer_bench.latency.measure import Plan, choose_configurations, measure_latency
+from fer_bench.latency.memory import rss_mib
 from fer_bench.latency.process import Configuration, EngineMissingError, Loaded, Worker
-from fer_bench.memory import rss_mib
 from fer_bench.results import LatencyRow, LatencySettings, MachineChange
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle

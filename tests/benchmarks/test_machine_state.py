@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_bench.machine import ProcessorWatch, ThrottleWatch, decode_throttled, read_machine_state
+from fer_bench.latency.machine import ProcessorWatch, ThrottleWatch, decode_throttled, read_machine_state
 from fer_bench.results import CpuFrequency, Temperature
 from support.machines import write_tree, write_vcgencmd
 

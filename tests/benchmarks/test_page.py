@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 from msgspec import structs
 
-from fer_bench.page import CHARTS, to_html
-from fer_bench.report import to_json
-from fer_bench.report_command import joined
+from fer_bench.commands.report import joined
+from fer_bench.report.page import CHARTS, to_html
+from fer_bench.report.render import to_json
 from fer_bench.results import BenchmarkReport
 from support.reports import report, sequence_section
 from support.road import assert_refused, fer_edge

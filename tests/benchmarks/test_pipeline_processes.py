@@ -13,8 +13,8 @@ import pytest
 from fer_bench.pipeline.faces import Portrait
 from fer_bench.pipeline.measure import in_turn, measure
 from fer_bench.pipeline.processes import CandidateProcess, fer_package, own_candidate
-from fer_bench.pipeline.results import SceneSettings
 from fer_bench.pipeline.scenes import FPS
+from fer_bench.results.pipeline import SceneSettings
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.model.bundle import DEFAULT_BUNDLE
 from fer_edge.model.labels import FER2013_LABELS

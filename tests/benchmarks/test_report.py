@@ -18,8 +18,8 @@ from msgspec import structs
 import fer_bench
 from fer_bench.host import cpu_model, describe_host, int8_instructions
 from fer_bench.latency.engines import ENGINES
-from fer_bench.machine import read_machine_state
-from fer_bench.report import to_json, to_markdown, to_text
+from fer_bench.latency.machine import read_machine_state
+from fer_bench.report.render import to_json, to_markdown, to_text
 from fer_bench.results import (
     BenchmarkReport,
     ClassRecall,

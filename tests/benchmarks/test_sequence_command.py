@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from fer_bench.results import load_report
-from fer_bench.sequence.results import FER_EDGE, FULL_SEARCHES
+from fer_bench.results.sequence import FER_EDGE, FULL_SEARCHES
 from fer_edge.model.bundle import DEFAULT_BUNDLE
 from support import road
 from support.edge_command import assert_one_line, fer_edge

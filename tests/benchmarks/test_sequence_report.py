@@ -7,8 +7,8 @@ from pathlib import Path
 
 from msgspec import structs
 
-from fer_bench.sequence.report import notes, tables
-from fer_bench.sequence.results import FER_EDGE, SequenceSection
+from fer_bench.report.sequence_tables import notes, tables
+from fer_bench.results.sequence import FER_EDGE, SequenceSection
 from fer_bench.sequence.scenes import KINDS
 from fer_bench.tables import Table
 from support.reports import sequence_section

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer_bench.results.sequence import SequenceSettings
 from fer_bench.sequence.cast import LEAST_IMAGES, SEGMENT_FRAMES, Cast
 from fer_bench.sequence.costs import measure_costs
 from fer_bench.sequence.measure import measure
-from fer_bench.sequence.results import SequenceSettings
 from fer_bench.sequence.scenes import KINDS, FaceSequence
 from fer_bench.sequence.systems import FerEdge, FullSearch, haar_search
 from fer_bench.sequence.truth import CleanView, rows_of

@@ -14,9 +14,9 @@ import numpy as np
 
 from fer_bench.extras import progress
 from fer_bench.latency.engines import ENGINES, LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME
+from fer_bench.latency.machine import ProcessorWatch, ThrottleWatch, read_machine_state
 from fer_bench.latency.process import Block, Configuration, EngineMissingError, Worker
 from fer_bench.latency.summary import Samples, count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
-from fer_bench.machine import ProcessorWatch, ThrottleWatch, read_machine_state
 from fer_bench.results import REFERENCE, LatencyRow, LatencySettings, MachineChange
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.model.bundle import ModelBundle

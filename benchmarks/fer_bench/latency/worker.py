@@ -71,7 +71,7 @@ def _make_importable(name: str, folder: Path) -> None:
 def _load(job: dict[str, Any]) -> tuple[TensorModel, Any]:
     """The model, and a function that tells what loading it took once it has been invoked."""
     from fer_bench.latency.engines import ENGINES, open_model
-    from fer_bench.memory import rss_mib
+    from fer_bench.latency.memory import rss_mib
 
     engine = ENGINES[job["engine"]]
     before, start = rss_mib(), time.perf_counter()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fer_bench.pipeline.raster import enlarge, feathered, random_order
-from fer_bench.pipeline.results import FaceSource
+from fer_bench.results.pipeline import FaceSource
 from fer_edge.errors import InputError
 from fer_edge.images.files import decode_gray
 from fer_edge.types import HAAR_MARGIN, Float32Array, UInt8Array

@@ -13,9 +13,9 @@ import numpy as np
 from fer_bench.extras import progress
 from fer_bench.pipeline.faces import FaceSupply
 from fer_bench.pipeline.processes import CandidateProcess, Played
-from fer_bench.pipeline.results import Answers, CellResult, Durations, SceneSettings
 from fer_bench.pipeline.scenes import SceneFrame, make_scene
 from fer_bench.pipeline.scoring import FrameScore, score_frame
+from fer_bench.results.pipeline import Answers, CellResult, Durations, SceneSettings
 
 T = TypeVar("T")
 WARM_UP = 2

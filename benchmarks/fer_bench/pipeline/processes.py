@@ -14,7 +14,7 @@ from typing import Any
 
 from fer_bench.child import Child
 from fer_bench.pipeline import worker
-from fer_bench.pipeline.results import CandidateInfo
+from fer_bench.results.pipeline import CandidateInfo
 from fer_edge.errors import InputError, ModelError
 from fer_edge.types import Box, UInt8Array
 

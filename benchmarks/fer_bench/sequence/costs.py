@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from fer_bench.extras import progress
 from fer_bench.pipeline.faces import FacePicture, Portrait
 from fer_bench.pipeline.scenes import FPS
+from fer_bench.results.sequence import CostCell
 from fer_bench.sequence.cast import Segment
-from fer_bench.sequence.results import CostCell
 from fer_bench.sequence.scenes import FaceSequence, Kind
 from fer_bench.sequence.systems import System
 from fer_edge.types import Frame

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from fer_bench.extras import progress
 from fer_bench.pipeline.measure import in_turn
 from fer_bench.pipeline.scenes import FPS
+from fer_bench.results.sequence import ChangeScore, FaceFrames, KindResult, Score, SequenceSettings, StageShare
 from fer_bench.sequence.cast import Cast, Segment
-from fer_bench.sequence.results import ChangeScore, FaceFrames, KindResult, Score, SequenceSettings, StageShare
 from fer_bench.sequence.scenes import KINDS, FaceSequence, TrueFace
 from fer_bench.sequence.scoring import (
     LEAST_VISIBLE,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from fer_bench.sequence.results import FER_EDGE
+from fer_bench.results.sequence import FER_EDGE
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.pipeline import Pipeline
 from fer_edge.settings.pipeline import DetectorSettings

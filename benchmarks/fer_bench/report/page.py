@@ -9,13 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from fer_bench import charts, report
 from fer_bench.extras import require
+from fer_bench.report import charts, render, sequence_charts
+from fer_bench.report.verdict import verdict
 from fer_bench.results import REFERENCE, BenchmarkReport
-from fer_bench.sequence import charts as sequence_charts
-from fer_bench.sequence.results import SequenceSection
+from fer_bench.results.sequence import SequenceSection
 from fer_bench.tables import Table, html_table, markdown_table
-from fer_bench.verdict import verdict
 from fer_edge.system.files import atomic_path, write_text_atomically
 
 PAGE, MARKDOWN = "report.html", "report.md"
@@ -74,7 +73,7 @@ def to_html(reports: Sequence[BenchmarkReport]) -> str:
     """A page that needs no other file: the plots stand in it as SVG."""
     body = "".join(_html_section(found) for found in reports)
     machines = html_table(*_machine_table(reports)) if len(reports) > 1 else ""
-    heading = f"FER-Edge benchmark: {', '.join(dict.fromkeys(map(report.title, reports)))}"
+    heading = f"FER-Edge benchmark: {', '.join(dict.fromkeys(map(render.title, reports)))}"
     return html_document(heading, machines + body)
 
 
@@ -90,12 +89,12 @@ def html_document(title: str, body: str) -> str:
 def _html_section(found: BenchmarkReport) -> str:
     parts = [f"<h2>{escape(_heading(found))}</h2>\n"]
     parts += [f'<p class="verdict">{escape(line)}</p>\n' for line in verdict(found)]
-    parts += [_html_table(table) for table in report.tables(found)]
+    parts += [_html_table(table) for table in render.tables(found)]
     parts += [
         f"<figure>{_svg(figure)}<figcaption>{escape(chart.caption)}</figcaption></figure>\n"
         for chart, figure in _drawn(found)
     ]
-    lines = "".join(f"<li>{escape(line)}</li>\n" for line in report.notes(found))
+    lines = "".join(f"<li>{escape(line)}</li>\n" for line in render.notes(found))
     return "".join(parts) + f"<h3>How it was measured</h3>\n<ul>\n{lines}</ul>\n"
 
 
@@ -111,7 +110,7 @@ def write_charts(reports: Sequence[BenchmarkReport], folder: Path) -> str:
     parts = ["# FER-Edge benchmark\n"]
     parts += [markdown_table(*_machine_table(reports))] if len(reports) > 1 else []
     for number, found in enumerate(reports, 1):
-        parts.append(report.to_markdown(found))
+        parts.append(render.to_markdown(found))
         prefix = f"{number}-" if len(reports) > 1 else ""
         for chart, figure in _drawn(found):
             name = f"{prefix}{chart.name}.png"
@@ -140,7 +139,7 @@ def _svg(figure: Any) -> str:
 
 
 def _heading(found: BenchmarkReport) -> str:
-    return f"{report.title(found)} on {found.host.cpu} ({found.host.machine})"
+    return f"{render.title(found)} on {found.host.cpu} ({found.host.machine})"
 
 
 def _machine_table(reports: Sequence[BenchmarkReport]) -> tuple[list[str], list[list[str]], int]:
@@ -163,7 +162,7 @@ def _machine_table(reports: Sequence[BenchmarkReport]) -> tuple[list[str], list[
                 found.host.cpu,
                 found.host.machine,
                 " ".join(found.host.int8_instructions) or "-",
-                report.title(found),
+                render.title(found),
                 "-" if float32 is None else f"{float32.p50_ms:.2f}",
                 "-" if int8 is None else f"{int8.p50_ms:.2f}",
                 "-" if int8 is None or int8.ratio is None else f"{int8.ratio:.2f}",

@@ -53,11 +53,11 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from fer_bench.sequence import command
+    from fer_bench.commands import sequence
 
     if arguments.quick:
         arguments.seconds, arguments.no_costs = min(arguments.seconds, _QUICK_SECONDS), True
-    return command.run(arguments)
+    return sequence.run(arguments)
 
 
 def _number(low: int, high: int) -> Callable[[str], int]:

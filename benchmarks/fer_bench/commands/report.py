@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fer_bench import output
-from fer_bench.page import MARKDOWN, PAGE, write_page
+from fer_bench.report.page import MARKDOWN, PAGE, write_page
 from fer_bench.results import BenchmarkReport, load_report
 from fer_edge.system.messages import print_text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fer_bench.section import Section
+from fer_bench.results.section import Section
 
 
 class SceneSettings(Section, frozen=True):

@@ -10,19 +10,17 @@ from pathlib import Path
 from msgspec import structs
 
 import fer_edge
-from fer_bench import output, report
-from fer_bench.accuracy import ferplus_votes, split_of
-from fer_bench.bench_command import bundle_path, deliver, describe_bundle, variant_results
+from fer_bench import output
+from fer_bench.accuracy import split_of
+from fer_bench.accuracy.variants import ferplus_votes
+from fer_bench.commands.measure import bundle_path, deliver, describe_bundle, variant_results
 from fer_bench.extras import require
 from fer_bench.host import describe_host
-from fer_bench.page import write_charts
 from fer_bench.pipeline.scenes import FPS
+from fer_bench.report import render
+from fer_bench.report.page import write_charts
 from fer_bench.results import BenchmarkReport, load_report
-from fer_bench.runners import default_variant
-from fer_bench.sequence.cast import Cast
-from fer_bench.sequence.costs import measure_costs
-from fer_bench.sequence.measure import measure, sequences
-from fer_bench.sequence.results import (
+from fer_bench.results.sequence import (
     FER_EDGE_YUNET,
     FULL_SEARCHES,
     FULL_YUNET,
@@ -30,6 +28,10 @@ from fer_bench.sequence.results import (
     SequenceSection,
     SequenceSettings,
 )
+from fer_bench.runners import default_variant
+from fer_bench.sequence.cast import Cast
+from fer_bench.sequence.costs import measure_costs
+from fer_bench.sequence.measure import measure, sequences
 from fer_bench.sequence.scenes import KINDS
 from fer_bench.sequence.systems import FerEdge, FullSearch, System, haar_search, yunet_search
 from fer_bench.sequence.truth import CleanView, rows_of
@@ -84,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             describe_host(), describe_bundle(bundle), variant_results(bundle, {variant}), sequence=section
         )
     if arguments.out is not None:
-        output.write(arguments.out / f"{_NAME}.json", report.to_json(found))
+        output.write(arguments.out / f"{_NAME}.json", render.to_json(found))
         output.write(arguments.out / f"{_NAME}.md", write_charts([found], arguments.out))
     deliver(found, arguments)
     return 0

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_bench import output
-from fer_bench.bench_command import bundle_path, deliver, describe_bundle, variant_results
+from fer_bench.commands.measure import bundle_path, deliver, describe_bundle, variant_results
 from fer_bench.host import describe_host
 from fer_bench.pipeline.candidates import FER_EDGE, TUTORIAL, TUTORIAL_TFLITE
 from fer_bench.pipeline.contact_sheets import ContactSheets
 from fer_bench.pipeline.faces import FaceSupply, open_faces
 from fer_bench.pipeline.measure import measure
 from fer_bench.pipeline.processes import CandidateProcess, fer_package, own_candidate
-from fer_bench.pipeline.results import PipelineSection, SceneSettings
 from fer_bench.pipeline.scenes import FPS
 from fer_bench.results import REFERENCE, BenchmarkReport
+from fer_bench.results.pipeline import PipelineSection, SceneSettings
 from fer_bench.runners import default_variant
 from fer_edge.model.bundle import ModelBundle, load_bundle
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fer_bench.plots import BLUE, GREY, RED, new_figure
-from fer_bench.sequence.results import (
+from fer_bench.results.sequence import (
     FER_EDGE,
     FER_EDGE_YUNET,
     FULL_SEARCHES,

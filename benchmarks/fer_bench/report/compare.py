@@ -11,8 +11,8 @@ import numpy as np
 
 from fer_bench import metrics
 from fer_bench.extras import require
-from fer_bench.hex_bits import from_hex
 from fer_bench.results import AccuracyResult, BenchmarkReport, ClassRecall, LatencyRow, VariantResult
+from fer_bench.results.hex_bits import from_hex
 from fer_bench.tables import percent
 from fer_edge.errors import InputError
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fer_bench import metrics
-from fer_bench.charts import main_row
-from fer_bench.hex_bits import from_hex
+from fer_bench.report.charts import main_row
 from fer_bench.results import REFERENCE, AccuracyResult, BenchmarkReport, VariantResult
+from fer_bench.results.hex_bits import from_hex
 from fer_bench.tables import percent
 
 INT8 = "int8"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fer_bench.section import Section
+from fer_bench.results.section import Section
 
 FER_EDGE = "fer-edge"
 FULL_SEARCHES = {"full (1.1, 5)": 1.1, "full (1.3, 5)": 1.3}

@@ -63,5 +63,5 @@ def _number(text: str, low: int, high: int) -> int:
 PIPELINE = Command(
     "whole frames: FER-Edge against the tutorials' pipeline and the fer package",
     _configure,
-    deferred("fer_bench.pipeline.command:run"),
+    deferred("fer_bench.commands.pipeline:run"),
 )

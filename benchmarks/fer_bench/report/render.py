@@ -10,7 +10,8 @@ from typing import Any
 from msgspec import structs
 
 from fer_bench.metrics import macro_f1
-from fer_bench.pipeline import report as pipeline_report
+from fer_bench.report import pipeline_tables, sequence_tables
+from fer_bench.report.verdict import verdict
 from fer_bench.results import (
     FORMAT,
     AccuracyResult,
@@ -21,9 +22,7 @@ from fer_bench.results import (
     MachineState,
     VariantResult,
 )
-from fer_bench.sequence import report as sequence_report
 from fer_bench.tables import Table, markdown_table, percent, text_table
-from fer_bench.verdict import verdict
 
 _NONE = "-"
 _COLUMNS = 100
@@ -106,8 +105,8 @@ def tables(report: BenchmarkReport) -> list[Table]:
             else []
         ),
         *([] if report.latency or report.pipeline or report.sequence else [_sizes(report)]),
-        *(pipeline_report.tables(report.pipeline) if report.pipeline else []),
-        *(sequence_report.tables(report.sequence) if report.sequence else []),
+        *(pipeline_tables.tables(report.pipeline) if report.pipeline else []),
+        *(sequence_tables.tables(report.sequence) if report.sequence else []),
     ]
 
 
@@ -198,9 +197,9 @@ def notes(report: BenchmarkReport) -> list[str]:
         if report.machine.others_share is not None:
             lines.append(f"other processes used {percent(report.machine.others_share, 0)} % of the processor time")
     if report.pipeline is not None:
-        lines += pipeline_report.notes(report.pipeline)
+        lines += pipeline_tables.notes(report.pipeline)
     if report.sequence is not None:
-        lines += sequence_report.notes(report.sequence)
+        lines += sequence_tables.notes(report.sequence)
     return lines
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from fer_bench import output, report
+from fer_bench import output
 from fer_bench.extras import require
 from fer_bench.host import describe_host
 from fer_bench.latency.measure import Plan, choose_configurations, measure_latency
+from fer_bench.report import render
 from fer_bench.results import (
     REFERENCE,
     AccuracyResult,
@@ -81,7 +82,8 @@ def _measure_accuracy(
     bundle: ModelBundle, variants: tuple[str, ...], arguments: argparse.Namespace
 ) -> tuple[DatasetInfo, dict[str, tuple[AccuracyResult, ...]]]:
     # Here, not above: latency runs on a Pi without the training package's readers.
-    from fer_bench.accuracy import ferplus_votes, measure_accuracy, split_of
+    from fer_bench.accuracy import split_of
+    from fer_bench.accuracy.variants import ferplus_votes, measure_accuracy
     from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
 
     require("sklearn")  # before anything is said of the data
@@ -136,8 +138,8 @@ def describe_bundle(bundle: ModelBundle) -> BundleInfo:
 
 def deliver(found: BenchmarkReport, arguments: argparse.Namespace) -> None:
     """Write the files, then the table; a ``-`` puts that form on standard output instead of the table."""
-    shown = report.to_text(found)
-    for path, text in ((arguments.json, report.to_json(found)), (arguments.markdown, report.to_markdown(found))):
+    shown = render.to_text(found)
+    for path, text in ((arguments.json, render.to_json(found)), (arguments.markdown, render.to_markdown(found))):
         if path == output.STDOUT:
             shown = text
         elif path is not None:

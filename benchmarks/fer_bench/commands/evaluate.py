@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fer_bench import output, plots
-from fer_bench.accuracy import Evaluation, evaluate, split_of
+from fer_bench import output
+from fer_bench.accuracy import Evaluation, evaluate, plots, split_of
 from fer_bench.metrics import macro_f1
 from fer_bench.runners import open_runner
 from fer_bench.tables import percent, text_table

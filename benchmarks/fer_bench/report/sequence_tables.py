@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from fer_bench.sequence.results import FER_EDGE, FULL_SEARCHES, CostCell, Score, SequenceSection, total
+from fer_bench.results.sequence import FER_EDGE, FULL_SEARCHES, CostCell, Score, SequenceSection, total
 from fer_bench.tables import Table, percent
 
 _NONE = "-"

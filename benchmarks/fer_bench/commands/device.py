@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from fer_bench import output, report
-from fer_bench.bench_command import bundle_path, describe_bundle, variant_results
+from fer_bench import output
+from fer_bench.commands.measure import bundle_path, describe_bundle, variant_results
+from fer_bench.commands.pipeline import Others, check_pipeline, measure_pipeline
 from fer_bench.host import describe_host
 from fer_bench.latency.measure import Plan, choose_configurations, measure_latency
-from fer_bench.pipeline.command import Others, check_pipeline, measure_pipeline
 from fer_bench.pipeline.faces import Portrait
-from fer_bench.pipeline.results import SceneSettings
 from fer_bench.pipeline.scenes import FPS
+from fer_bench.report import render
 from fer_bench.results import BenchmarkReport, LatencySettings
+from fer_bench.results.pipeline import SceneSettings
 from fer_edge.model.bundle import load_bundle
 from fer_edge.system.messages import print_text
 
@@ -41,6 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
             latency=rows,
             pipeline=section,
         )
-    output.write(arguments.out, report.to_json(found))
-    print_text(report.to_text(found))
+    output.write(arguments.out, render.to_json(found))
+    print_text(render.to_text(found))
     return 0

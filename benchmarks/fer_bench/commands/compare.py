@@ -12,8 +12,8 @@ from itertools import groupby
 from msgspec import structs
 
 from fer_bench import output
-from fer_bench.compare import Change, Comparison, compare_reports
-from fer_bench.page import html_document
+from fer_bench.report.compare import Change, Comparison, compare_reports
+from fer_bench.report.page import html_document
 from fer_bench.results import load_report
 from fer_bench.tables import html_table, text_table
 from fer_edge.errors import CheckFailedError

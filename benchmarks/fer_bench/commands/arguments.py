@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fer_bench.commands.pipeline_arguments import PIPELINE
+from fer_bench.commands.sequence_arguments import SEQUENCE
 from fer_bench.latency.engines import ENGINES
-from fer_bench.pipeline.arguments import PIPELINE
-from fer_bench.sequence.arguments import SEQUENCE
 from fer_edge.commands.argument_types import count
 from fer_edge.commands.cli import Command, add_subcommands, deferred
 
@@ -61,17 +61,17 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
             "device": Command(
                 "latency and whole frames of this device in one file to send; needs no data set",
                 _configure_device,
-                deferred("fer_bench.device_command:run"),
+                deferred("fer_bench.commands.device:run"),
             ),
             "report": Command(
                 "a page with plots (HTML, and Markdown with PNGs) from the JSON of other runs",
                 _configure_report,
-                deferred("fer_bench.report_command:run"),
+                deferred("fer_bench.commands.report:run"),
             ),
             "compare": Command(
                 "compare two JSON reports: significant changes, noise, inconclusive; exit code 1 if anything got worse",
                 _configure_compare,
-                deferred("fer_bench.compare_command:run"),
+                deferred("fer_bench.commands.compare:run"),
             ),
             "all": Command(
                 "accuracy and latency, as `fer-edge bench` without a subcommand",
@@ -169,9 +169,9 @@ def _add_latency_options(add: Callable[..., None]) -> None:
 
 def _run(name: str) -> Callable[[argparse.Namespace], int]:
     def run(arguments: argparse.Namespace) -> int:
-        from fer_bench import bench_command
+        from fer_bench.commands import measure
 
-        code: int = getattr(bench_command, name)(arguments)
+        code: int = getattr(measure, name)(arguments)
         return code
 
     return run
@@ -208,7 +208,7 @@ _DATA_HELP = (
 EVALUATE = Command(
     "accuracy, per-class scores, confusion matrix and calibration of one model",
     _configure_evaluate,
-    deferred("fer_bench.evaluate_command:run"),
+    deferred("fer_bench.commands.evaluate:run"),
 )
 BENCH = Command(
     "compare a bundle's variants: accuracy, agreement, size, latency, memory", _configure_bench, _run("run_all")
@@ -216,5 +216,5 @@ BENCH = Command(
 RUNS = Command(
     "list training runs: recipe, accuracy, size, when, finished or not",
     _configure_runs,
-    deferred("fer_bench.runs_command:run"),
+    deferred("fer_bench.commands.runs:run"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fer_bench.pipeline.results import CellResult, PipelineSection
+from fer_bench.results.pipeline import CellResult, PipelineSection
 from fer_bench.tables import Table, percent
 
 _NONE = "-"
