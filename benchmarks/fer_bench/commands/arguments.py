@@ -49,12 +49,12 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
             "accuracy": Command(
                 "accuracy, recall of each class, calibration and agreement of each variant",
                 _options_of(accuracy=True),
-                _run("run_accuracy"),
+                deferred("fer_bench.commands.accuracy:run"),
             ),
             "latency": Command(
                 "latency, load time and memory of each variant; needs no data set",
                 _options_of(latency=True),
-                _run("run_latency"),
+                deferred("fer_bench.commands.latency:run"),
             ),
             "pipeline": PIPELINE,
             "sequence": SEQUENCE,
@@ -76,7 +76,7 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
             "all": Command(
                 "accuracy and latency, as `fer-edge bench` without a subcommand",
                 _options_of(accuracy=True, latency=True),
-                _run("run_all"),
+                deferred("fer_bench.commands.all:run"),
             ),
         },
         required=False,
@@ -167,16 +167,6 @@ def _add_latency_options(add: Callable[..., None]) -> None:
     )
 
 
-def _run(name: str) -> Callable[[argparse.Namespace], int]:
-    def run(arguments: argparse.Namespace) -> int:
-        from fer_bench.commands import measure
-
-        code: int = getattr(measure, name)(arguments)
-        return code
-
-    return run
-
-
 def _counts(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(count(part) for part in text.split(",")))
 
@@ -211,7 +201,9 @@ EVALUATE = Command(
     deferred("fer_bench.commands.evaluate:run"),
 )
 BENCH = Command(
-    "compare a bundle's variants: accuracy, agreement, size, latency, memory", _configure_bench, _run("run_all")
+    "compare a bundle's variants: accuracy, agreement, size, latency, memory",
+    _configure_bench,
+    deferred("fer_bench.commands.all:run"),
 )
 RUNS = Command(
     "list training runs: recipe, accuracy, size, when, finished or not",

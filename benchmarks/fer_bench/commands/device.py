@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from fer_bench import output
-from fer_bench.commands.measure import bundle_path, describe_bundle, variant_results
-from fer_bench.commands.pipeline import Others, check_pipeline, measure_pipeline
+from fer_bench.commands.delivery import bundle_path, describe_bundle, variant_results
 from fer_bench.host import describe_host
 from fer_bench.latency.measure import Plan, choose_configurations, measure_latency
+from fer_bench.pipeline.benchmark import Others, check_pipeline, measure_pipeline
 from fer_bench.pipeline.faces import Portrait
 from fer_bench.pipeline.scenes import FPS
 from fer_bench.report import render

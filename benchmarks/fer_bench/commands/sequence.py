@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 
-from msgspec import structs
-
-import fer_edge
 from fer_bench import output
 from fer_bench.accuracy import split_of
 from fer_bench.accuracy.variants import ferplus_votes
-from fer_bench.commands.measure import bundle_path, deliver, describe_bundle, variant_results
+from fer_bench.commands.delivery import bundle_path, check_outputs, deliver, describe_bundle, variant_results
 from fer_bench.extras import require
 from fer_bench.host import describe_host
 from fer_bench.pipeline.scenes import FPS
 from fer_bench.report import render
 from fer_bench.report.page import write_charts
 from fer_bench.results import BenchmarkReport, load_report
-from fer_bench.results.sequence import (
-    FER_EDGE_YUNET,
-    FULL_SEARCHES,
-    FULL_YUNET,
-    CastInfo,
-    SequenceSection,
-    SequenceSettings,
-)
+from fer_bench.results.sequence import SequenceSettings
 from fer_bench.runners import default_variant
+from fer_bench.sequence.benchmark import code_sha256, measure_sequences, systems_of
 from fer_bench.sequence.cast import Cast
-from fer_bench.sequence.costs import measure_costs
-from fer_bench.sequence.measure import measure, sequences
 from fer_bench.sequence.scenes import KINDS
-from fer_bench.sequence.systems import FerEdge, FullSearch, System, haar_search, yunet_search
-from fer_bench.sequence.truth import CleanView, rows_of
 from fer_edge.errors import InputError
-from fer_edge.model.bundle import ModelBundle, load_bundle
+from fer_edge.model.bundle import load_bundle
 from fer_edge.settings.base import to_table
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from fer_edge.settings.toml_files import dump_toml
-from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.yunet_model import read_model
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
@@ -52,9 +37,7 @@ _NAME = "sequence"
 
 def run(arguments: argparse.Namespace) -> int:
     """``bench sequence``; returns the exit code. Raises FerEdgeError."""
-    for path in (arguments.json, arguments.markdown):
-        if path is not None and path != output.STDOUT:
-            output.check_writable(path)
+    check_outputs(arguments)
     if arguments.out is not None:
         output.check_folder(arguments.out)
         require("matplotlib")  # before minutes are spent
@@ -79,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     cast = Cast(dataset, split, None if votes is None else votes[split])
     set_up_opencv()
     with load_bundle(bundle_path(arguments.bundle)) as bundle:
-        systems = _systems(bundle, settings, runtime, arguments.yunet)
+        systems = systems_of(bundle, settings, runtime, arguments.yunet)
         section = measure_sequences(bundle, cast, settings, systems, costs=not arguments.no_costs)
         variant = default_variant(bundle)
         found = BenchmarkReport(
@@ -90,47 +73,6 @@ def run(arguments: argparse.Namespace) -> int:
         output.write(arguments.out / f"{_NAME}.md", write_charts([found], arguments.out))
     deliver(found, arguments)
     return 0
-
-
-def measure_sequences(
-    bundle: ModelBundle, cast: Cast, settings: SequenceSettings, systems: Sequence[System], *, costs: bool
-) -> SequenceSection:
-    """Show all sequences to ``systems``, of which FER-Edge is the first. Raises ModelError.
-
-    With ``costs`` also what a frame costs by its size and by the number of faces.
-    """
-    with EmotionClassifier(bundle, default_variant(bundle)) as classifier:
-        clean = CleanView(cast, classifier)
-        results, stages = measure(systems, settings, cast, clean)
-        rows = {row for sequence in sequences(settings, cast) for row in rows_of(sequence.parts)}
-        findable, shown = clean.share_found(rows)
-        cells = measure_costs(systems) if costs else ()
-    return SequenceSection(
-        settings,
-        CastInfo(
-            cast.name, cast.split, cast.rows_sha256, cast.by_votes, cast.left_out, cast.candidates, shown, findable
-        ),
-        results,
-        stages,
-        cells,
-        _code_sha256(),
-    )
-
-
-def _systems(
-    bundle: ModelBundle, settings: SequenceSettings, runtime: RuntimeSettings, yunet: Path | None
-) -> list[System]:
-    """FER-Edge, the full searches where ``settings`` say so, and both with ``yunet`` where that model file is given."""
-    variant = default_variant(bundle)
-    systems: list[System] = [FerEdge(bundle, variant, runtime)]
-    if yunet is not None:
-        detector = structs.replace(runtime.detector, kind="yunet", model=str(yunet))
-        systems.append(FerEdge(bundle, variant, structs.replace(runtime, detector=detector), FER_EDGE_YUNET))
-    if settings.baseline_every:
-        systems += [FullSearch(name, haar_search(factor), bundle, variant) for name, factor in FULL_SEARCHES.items()]
-        if yunet is not None:
-            systems.append(FullSearch(FULL_YUNET, yunet_search(yunet), bundle, variant))
-    return systems
 
 
 def _fingerprint(runtime: RuntimeSettings) -> str | None:
@@ -149,19 +91,12 @@ def _check_was_measured(public: Path | None, settings: SequenceSettings) -> None
     section = load_report(public).sequence
     if section is None or section.cast.split != PUBLIC_TEST:
         raise InputError(f"{public}: is no report of bench sequence on {PUBLIC_TEST}")
-    if section.code_sha256 != _code_sha256():
+    if section.code_sha256 != code_sha256():
         raise InputError(
             f"{public}: the runtime's code has changed since: measure {PUBLIC_TEST} again, without --final"
         )
     if (section.settings.config, section.settings.kinds) != (settings.config, settings.kinds):
         raise InputError(f"{public}: is of other settings or kinds: measure {PUBLIC_TEST} again, without --final")
-
-
-def _code_sha256() -> str:
-    """Return the hash of the code that decides what is found: the stages, the pipeline and their settings."""
-    package = Path(fer_edge.__file__).parent
-    files = [*sorted((package / "stages").rglob("*.py")), package / "pipeline.py", package / "settings" / "pipeline.py"]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _kinds(given: list[str] | None) -> tuple[str, ...]:
