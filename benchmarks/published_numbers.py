@@ -19,13 +19,14 @@ from fer_bench.results.pipeline import CellResult
 from fer_bench.results.sequence import FER_EDGE as MOVING
 from fer_bench.results.sequence import FULL_SEARCHES, FaceFrames, Score, total
 from fer_bench.tables import markdown_table, percent
-from fer_convert.card import CARD
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.system.files import write_text_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, MODELS, README = ROOT / "benchmarks" / "results", ROOT / "models", ROOT / "README.md"
+CARD = "MODEL_CARD.md"
+"""The name that fer_convert gives to a model card. Not imported: that package is above this one."""
 MACHINE = "x86_64"
 """The table is of this kind of machine; reports of others lie beside these."""
 BEGIN, END = "<!-- numbers: make bench -->\n", "<!-- end of numbers -->\n"

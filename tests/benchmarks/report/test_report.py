@@ -70,7 +70,7 @@ def objects(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from objects(part, (*path, key))
 
 
-COMMITTED = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*.json"))
+COMMITTED = sorted((Path(__file__).parents[3] / "benchmarks" / "results").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)

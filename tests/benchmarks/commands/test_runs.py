@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support.road import assert_refused, fer_edge
 
-CHECKPOINTS = Path(__file__).parents[2] / "models" / "checkpoints"
+CHECKPOINTS = Path(__file__).parents[3] / "models" / "checkpoints"
 
 
 def runs(folder: Path) -> Path:

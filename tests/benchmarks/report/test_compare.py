@@ -165,7 +165,7 @@ def test_the_command_ends_with_1_when_something_got_worse(tmp_path: Path) -> Non
 
 
 def test_the_text_fits_100_columns_and_the_page_has_the_evidence(tmp_path: Path) -> None:
-    results = Path(__file__).parents[2] / "benchmarks" / "results"
+    results = Path(__file__).parents[3] / "benchmarks" / "results"
     page = tmp_path / "changes.html"
     found = fer_edge(
         "bench", "compare", results / "fer-edge-xs-x86_64.json", results / "fer-edge-s-x86_64.json", "--html", page
