@@ -15,6 +15,7 @@ from fer_bench.results import (
     BenchmarkReport,
     BundleInfo,
     VariantResult,
+    report_to_json,
 )
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.model.manifest import MANIFEST_NAME
@@ -70,7 +71,7 @@ def describe_bundle(bundle: ModelBundle) -> BundleInfo:
 def deliver(found: BenchmarkReport, arguments: argparse.Namespace) -> None:
     """Write the files, then print the table; with ``-`` for a file, print that form instead of the table."""
     shown = render.to_text(found)
-    for path, text in ((arguments.json, render.to_json(found)), (arguments.markdown, render.to_markdown(found))):
+    for path, text in ((arguments.json, report_to_json(found)), (arguments.markdown, render.to_markdown(found))):
         if path == output.STDOUT:
             shown = text
         elif path is not None:

@@ -12,7 +12,7 @@ from fer_bench.pipeline.benchmark import Others, check_pipeline, measure_pipelin
 from fer_bench.pipeline.faces import Portrait
 from fer_bench.pipeline.scenes import FPS
 from fer_bench.report import render
-from fer_bench.results import BenchmarkReport, LatencySettings
+from fer_bench.results import BenchmarkReport, LatencySettings, report_to_json
 from fer_bench.results.pipeline import SceneSettings
 from fer_edge.model.bundle import load_bundle
 from fer_edge.system.messages import print_text
@@ -42,6 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
             latency=rows,
             pipeline=section,
         )
-    output.write(arguments.out, render.to_json(found))
+    output.write(arguments.out, report_to_json(found))
     print_text(render.to_text(found))
     return 0

@@ -13,9 +13,8 @@ from fer_bench.commands.delivery import bundle_path, check_outputs, deliver, des
 from fer_bench.extras import require
 from fer_bench.host import describe_host
 from fer_bench.pipeline.scenes import FPS
-from fer_bench.report import render
 from fer_bench.report.page import write_charts
-from fer_bench.results import BenchmarkReport, load_report
+from fer_bench.results import BenchmarkReport, load_report, report_to_json
 from fer_bench.results.sequence import SequenceSettings
 from fer_bench.runners import default_variant
 from fer_bench.sequence.benchmark import code_sha256, measure_sequences, systems_of
@@ -69,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             describe_host(), describe_bundle(bundle), variant_results(bundle, {variant}), sequence=section
         )
     if arguments.out is not None:
-        output.write(arguments.out / f"{_NAME}.json", render.to_json(found))
+        output.write(arguments.out / f"{_NAME}.json", report_to_json(found))
         output.write(arguments.out / f"{_NAME}.md", write_charts([found], arguments.out))
     deliver(found, arguments)
     return 0

@@ -11,10 +11,11 @@ import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
-from fer_bench.results import CpuFrequency, MachineState, Temperature, ThrottleFlags
+from fer_bench.results.latency import Condition, CpuFrequency, MachineState, Temperature, ThrottleFlags
 
-_CONDITIONS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
+_CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 """Bits 0 to 3 of `vcgencmd get_throttled`: now; 16 to 19: since boot.
 
 https://www.raspberrypi.com/documentation/computers/os.html#get_throttled

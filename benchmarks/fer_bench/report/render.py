@@ -1,19 +1,15 @@
-"""A benchmark report as text, Markdown and JSON."""
+"""A benchmark report as text and Markdown."""
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable
 from typing import Any
-
-from msgspec import structs
 
 from fer_bench.metrics import macro_f1
 from fer_bench.report import pipeline_tables, sequence_tables
 from fer_bench.report.verdict import verdict
 from fer_bench.results import (
-    FORMAT,
     AccuracyResult,
     BenchmarkReport,
     ClassRecall,
@@ -60,16 +56,6 @@ _COST_COLUMNS: tuple[tuple[str, Callable[[LatencyRow], str]], ...] = (
     ("before", lambda row: f"{row.rss_before_mib:.1f}"),
     ("file KiB", lambda row: f"{row.size_bytes / 1024:.1f}"),
 )
-
-
-def to_json(report: BenchmarkReport) -> str:
-    """The report as JSON text, ``{"format": 3, "host": …, "bundle": …, "results": […], …}``.
-
-    `schema/report.schema.json` says what stands in it.
-    """
-    # Not msgspec.to_builtins: it refuses the NumPy floats that measurements may hold.
-    table: dict[str, Any] = {"format": FORMAT, **structs.asdict(report)}
-    return json.dumps(table, indent=2, default=structs.asdict) + "\n"
 
 
 def to_text(report: BenchmarkReport) -> str:

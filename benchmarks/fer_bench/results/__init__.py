@@ -19,6 +19,8 @@ from fer_bench.results.report import (
     HostInfo,
     VariantResult,
     load_report,
+    report_schema,
+    report_to_json,
 )
 
 __all__ = [
@@ -41,4 +43,6 @@ __all__ = [
     "ThrottleFlags",
     "VariantResult",
     "load_report",
+    "report_schema",
+    "report_to_json",
 ]

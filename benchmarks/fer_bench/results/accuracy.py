@@ -2,71 +2,85 @@
 
 from __future__ import annotations
 
-from fer_bench.results.section import Section
+from typing import Annotated
+
+from msgspec import Meta
+
+from fer_bench.results.section import Count, CountFrom1, Positive, Section, Share, Text
 
 
 class ShareResult(Section, frozen=True):
-    """How many of ``n`` images are named right, as a share 0..1 with its 95 % interval."""
+    """Share of ``n`` images that are classified correctly, with its 95 % interval (Wilson)."""
 
-    n: int
-    correct: int
-    accuracy: float
-    low: float
-    high: float
+    n: CountFrom1
+    correct: Count
+    accuracy: Share
+    low: Share
+    high: Share
 
 
 class ClassRecall(Section, frozen=True):
-    """How many of the ``support`` images that bear ``label`` are named so; ``recall`` is None when there is none.
+    """Recall of one label."""
 
-    ``change`` is the recall less float32's (None for float32 itself, and where there is none).
-    """
-
-    label: str
-    support: int
-    correct: int
-    recall: float | None
-    change: float | None
+    label: Text
+    support: Annotated[Count, Meta(description="Images with this label.")]
+    correct: Count
+    recall: Annotated[Share | None, Meta(description="Null without images.")]
+    change: Annotated[
+        Annotated[float, Meta(ge=-1, le=1)] | None,
+        Meta(description="Recall minus that of float32; null for float32 itself."),
+    ]
 
 
 class ReliabilityBin(Section, frozen=True):
-    """The ``count`` images whose top class has a confidence within one of the equal-width bins of 0..1; ``confidence``
-    and ``accuracy`` are their means (0 for none)."""
+    """The images whose confidence is in one of the bins of equal width."""
 
-    count: int
-    confidence: float
-    accuracy: float
+    count: Count
+    confidence: Annotated[Share, Meta(description="Mean; 0 without images.")]
+    accuracy: Annotated[Share, Meta(description="Mean; 0 without images.")]
 
 
 class AccuracyResult(Section, frozen=True):
-    """Accuracy of a variant on a split; ``agreement`` and ``mcnemar_p`` compare it with float32 (None for float32
-    itself, and where there is none).
+    """Accuracy of a variant on a split."""
 
-    Shares are 0..1; ``low`` and ``high`` bound the 95 % interval; ``ece`` is at the manifest's ``temperature``.
-    ``leak_free`` is over the images without an exact duplicate in another split, each once; ``distinct`` over those of
-    them without a near duplicate in Training either (None in reports from before it was measured); ``ferplus`` goes by
-    the majority of the FER+ votes in place of the label, over the images that have one; None where there is no such
-    image, or no vote.
-
-    ``confusion`` counts images, true labels down, predictions across. ``right`` says image by image, in the split's
-    order, which are named right, as hexadecimal digits of ``n`` bits, the first image first: two reports on the same
-    data are compared image by image.
-    """
-
-    split: str
-    n: int
-    correct: int
-    accuracy: float
-    low: float
-    high: float
-    balanced_accuracy: float
-    ece: float
-    temperature: float
-    agreement: float | None
-    mcnemar_p: float | None
-    leak_free: ShareResult | None
-    ferplus: ShareResult | None
+    split: Text
+    n: CountFrom1
+    correct: Count
+    accuracy: Share
+    low: Annotated[Share, Meta(description="Lower end of the 95 % interval.")]
+    high: Annotated[Share, Meta(description="Upper end of the 95 % interval.")]
+    balanced_accuracy: Share
+    ece: Annotated[Share, Meta(description="Expected calibration error at this temperature.")]
+    temperature: Positive
+    agreement: Annotated[
+        Share | None, Meta(description="Share of images with the same label as float32; null for float32 itself.")
+    ]
+    mcnemar_p: Annotated[
+        Share | None, Meta(description="p of McNemar's exact test against float32; null for float32 itself.")
+    ]
+    leak_free: Annotated[
+        ShareResult | None,
+        Meta(description="Over the images without an exact duplicate in another split, each once; null for none."),
+    ]
+    ferplus: Annotated[
+        ShareResult | None,
+        Meta(description="By the majority of FER+'s raters, over the images that have one; null without votes."),
+    ]
     classes: tuple[ClassRecall, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    reliability: tuple[ReliabilityBin, ...]
-    right: str
-    distinct: ShareResult | None = None
+    confusion: Annotated[
+        tuple[tuple[Count, ...], ...],
+        Meta(description="Images: rows are true labels, columns are predictions."),
+    ]
+    reliability: Annotated[tuple[ReliabilityBin, ...], Meta(description="Bins of equal width from 0 to 1.")]
+    right: Annotated[
+        str,
+        Meta(
+            pattern="^([0-9a-f]{2})+$",
+            description="Which images are classified correctly: n bits in hexadecimal, first image first, padded with "
+            "zeros. With it, two reports on the same data are compared image by image.",
+        ),
+    ]
+    distinct: Annotated[
+        ShareResult | None,
+        Meta(description="Leak-free, and without near duplicates in Training; null if it was not measured."),
+    ] = None

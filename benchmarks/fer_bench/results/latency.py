@@ -2,111 +2,117 @@
 
 from __future__ import annotations
 
-import math
+from typing import Annotated, Literal
 
-from fer_bench.results.section import Section
+from msgspec import Meta
+
+from fer_bench.results.section import Amount, Count, CountFrom1, Positive, Section, Share, Text
 
 
 class LatencySettings(Section, frozen=True):
-    """How latency was measured: ``rounds`` over all configurations; in each, ``warm_up`` untimed and then ``runs``
-    timed invocations of every one."""
+    """How latency was measured."""
 
-    rounds: int = 20
-    runs: int = 100
-    warm_up: int = 10
+    rounds: Annotated[CountFrom1, Meta(description="Rounds over all configurations.")] = 20
+    runs: Annotated[CountFrom1, Meta(description="Timed invocations of a configuration in a round.")] = 100
+    warm_up: Annotated[Count, Meta(description="Untimed invocations before them.")] = 10
 
 
 class LatencyRow(Section, frozen=True):
-    """What one configuration, a variant on an engine with a number of threads, took in a process of its own.
+    """One configuration: a variant on an engine with a number of threads, in its own process.
 
-    The milliseconds are of one invocation, over ``runs`` timed ones. ``ratio`` is the time over that of float32 on
-    litert with one thread in the same run (None: that was not measured). ``mac_per_s`` is the manifest's number of
-    multiply-accumulates over the median (None: it holds none).
-
-    ``delegated_nodes`` of the graph's ``nodes`` were taken by XNNPACK (None: an engine without delegates).
-
-    Resident set in MiB (2**20 bytes): of the bare interpreter, after importing the engine, and after loading the model
-    and invoking it once. ``import_ms`` is the import, ``load_ms`` opening the file and allocating its tensors.
-
-    ``round_p50_ms`` are the medians of the rounds, ``quantiles_ms`` the distribution: from 0 to 100 % in steps of 2.
-
-    In ``busy_rounds`` it waited for a core that others had, in ``throttled_rounds`` the machine was slowed down by
-    heat or voltage (None: this machine does not tell).
+    Times are of one invocation. Memory is resident memory.
     """
 
-    variant: str
-    engine: str
-    threads: int
-    runtime: str
-    size_bytes: int
-    runs: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    max_ms: float
-    ratio: float | None
-    mac_per_s: float | None
-    nodes: int | None
-    delegated_nodes: int | None
-    import_ms: float
-    load_ms: float
-    rss_before_mib: float
-    rss_import_mib: float
-    rss_loaded_mib: float
-    busy_rounds: int | None
-    throttled_rounds: int | None
-    round_p50_ms: tuple[float, ...]
-    quantiles_ms: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for times that nothing can be made of: reports come from others, too."""
-        times = (self.p50_ms, *self.round_p50_ms, *self.quantiles_ms)
-        if not self.round_p50_ms or not self.quantiles_ms or not all(0 < time < math.inf for time in times):
-            raise ValueError(f"{self.variant} on {self.engine}: its times must be there, above 0 and finite")
+    variant: Text
+    engine: Literal["litert", "litert-noxnnpack", "tflite-runtime", "onnxruntime"]
+    threads: CountFrom1
+    runtime: Annotated[Text, Meta(description="The engine's package and version.")]
+    size_bytes: Count
+    runs: Annotated[CountFrom1, Meta(description="Timed invocations in all rounds.")]
+    p50_ms: Positive
+    p95_ms: Amount
+    p99_ms: Amount
+    max_ms: Amount
+    ratio: Annotated[
+        Positive | None,
+        Meta(description="Time relative to float32 on litert with one thread in the same run; null without that."),
+    ]
+    mac_per_s: Annotated[
+        Positive | None,
+        Meta(description="Multiply-accumulates per second at the median; null if the manifest does not count them."),
+    ]
+    nodes: Annotated[Count | None, Meta(description="Nodes of the graph; null for an engine without delegates.")]
+    delegated_nodes: Annotated[Count | None, Meta(description="Nodes that XNNPACK runs.")]
+    import_ms: Annotated[Amount, Meta(description="Import of the engine.")]
+    load_ms: Annotated[Amount, Meta(description="Opening the file and allocating its tensors.")]
+    rss_before_mib: Annotated[Positive, Meta(description="The interpreter alone.")]
+    rss_import_mib: Annotated[Positive, Meta(description="After the import of the engine.")]
+    rss_loaded_mib: Annotated[Positive, Meta(description="With the model, after one invocation.")]
+    busy_rounds: Annotated[
+        Count | None, Meta(description="Rounds in which the process waited for a core; null if unknown.")
+    ]
+    throttled_rounds: Annotated[
+        Count | None,
+        Meta(description="Rounds in which heat or low voltage slowed the machine down; null if unknown."),
+    ]
+    round_p50_ms: Annotated[tuple[Positive, ...], Meta(min_length=1, description="Median of each round.")]
+    quantiles_ms: Annotated[
+        tuple[Positive, ...],
+        Meta(min_length=51, max_length=51, description="Quantiles from 0 to 100 % in steps of 2."),
+    ]
 
 
 class CpuFrequency(Section, frozen=True):
-    """One group of cores with a common clock, as cpufreq names it; None for what it does not tell."""
+    """A group of cores with a common clock, with cpufreq's name for it."""
 
-    name: str
-    governor: str | None
-    current_mhz: float | None
-    max_mhz: float | None
+    name: Text
+    governor: Text | None
+    current_mhz: Amount | None
+    max_mhz: Amount | None
 
 
 class Temperature(Section, frozen=True):
     """One sensor."""
 
-    sensor: str
+    sensor: Text
     celsius: float
 
 
-class ThrottleFlags(Section, frozen=True):
-    """A Raspberry Pi's own account: the conditions that hold ``now``, and those that held at any time since boot."""
+Condition = Literal["under-voltage", "frequency capped", "throttled", "soft temperature limit"]
+_Conditions = Annotated[tuple[Condition, ...], Meta(extra_json_schema={"uniqueItems": True})]
 
-    raw: str
-    now: tuple[str, ...]
-    since_boot: tuple[str, ...]
+
+class ThrottleFlags(Section, frozen=True):
+    """The answer of ``vcgencmd get_throttled`` on a Raspberry Pi."""
+
+    raw: Annotated[str, Meta(pattern="^0x[0-9a-f]+$")]
+    now: _Conditions
+    since_boot: _Conditions
 
 
 class MachineState(Section, frozen=True):
-    """The machine at one moment; ``throttle_count`` is how often x86 cores were slowed down for heat since boot,
-    ``load_average`` over 1, 5 and 15 minutes."""
+    """The machine at one moment."""
 
     frequencies: tuple[CpuFrequency, ...]
     temperatures: tuple[Temperature, ...]
-    throttled: ThrottleFlags | None
-    throttle_count: int | None
-    load_average: tuple[float, float, float] | None
+    throttled: Annotated[ThrottleFlags | None, Meta(description="Null if this is not a Raspberry Pi.")]
+    throttle_count: Annotated[
+        Count | None, Meta(description="How often x86 cores were slowed down by heat since boot; null if unknown.")
+    ]
+    load_average: Annotated[
+        tuple[Amount, Amount, Amount] | None, Meta(description="Over 1, 5 and 15 minutes; null if unknown.")
+    ]
 
 
 class MachineChange(Section, frozen=True):
-    """The machine before and after the latencies were measured.
-
-    ``others_share`` is the share of the processor time of all cores, 0..1, that other processes and other virtual
-    machines used in between (None: unknown).
-    """
+    """The machine before and after the latencies were measured."""
 
     before: MachineState
     after: MachineState
-    others_share: float | None = None
+    others_share: Annotated[
+        Share | None,
+        Meta(
+            description="Share of the processor time of all cores that other processes and other virtual machines used "
+            "in between; null if unknown."
+        ),
+    ] = None

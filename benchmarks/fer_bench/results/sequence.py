@@ -1,62 +1,66 @@
-"""What ``fer-edge bench sequence`` measures, as frozen values: counts, so that others can add them up."""
+"""Moving faces, as a part of a report: what ``fer-edge bench sequence`` measures, as counts that can be summed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
-from fer_bench.results.section import Section
+from msgspec import Meta
+
+from fer_bench.results.section import Amount, Count, CountFrom1, Positive, Section, Sha256, Text
 
 FER_EDGE = "fer-edge"
 FULL_SEARCHES = {"full (1.1, 5)": 1.1, "full (1.3, 5)": 1.3}
-"""Name and scale factor of detectMultiScale on the whole frame at full resolution, with 5 neighbours."""
+"""Names and scale factors of detectMultiScale on the whole frame at full resolution, with 5 neighbors."""
 FER_EDGE_YUNET, FULL_YUNET = "fer-edge, yunet", "full yunet"
-"""FER-Edge with the other detector, and that one on the whole frame at full resolution, where its file is given."""
+"""FER-Edge with YuNet, and YuNet on the whole frame at full resolution; measured if its model file is given."""
 
 
 class SequenceSettings(Section, frozen=True):
-    """Which sequences were shown: their kinds, ``frames`` of each at ``fps`` a second of their own time, ``rounds`` of
-    them with other faces. Full searches were shown one second in ``baseline_every`` (0: none)."""
+    """Which sequences were shown."""
 
-    kinds: tuple[str, ...]
-    width: int
-    height: int
-    frames: int
-    fps: float
-    rounds: int
-    baseline_every: int
-    config: str | None = None
-    """SHA-256 of the settings of FER-Edge as TOML; None: its defaults."""
-    yunet: str | None = None
-    """SHA-256 of the YuNet model that was shown too."""
+    kinds: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    width: CountFrom1
+    height: CountFrom1
+    frames: Annotated[CountFrom1, Meta(description="Frames of a sequence.")]
+    fps: Annotated[Positive, Meta(description="Frames per second of the sequence's own time.")]
+    rounds: Annotated[CountFrom1, Meta(description="Rounds, each with other faces.")]
+    baseline_every: Annotated[
+        Count, Meta(description="Full searches were shown one second out of this many; 0: they were not measured.")
+    ]
+    config: Annotated[
+        str | None, Meta(description="SHA-256 of FER-Edge's settings as TOML; null for the defaults.")
+    ] = None
+    yunet: Annotated[
+        str | None, Meta(description="SHA-256 of the YuNet model that was also measured; null for none.")
+    ] = None
 
 
 class CastInfo(Section, frozen=True):
-    """Whose faces were shown: ``candidates`` images of ``split`` may play, ``shown`` did, of which Haar finds
-    ``findable`` when they are upright, clean and alone. ``by_votes``: FER+'s raters agree on them."""
+    """The images that the faces show."""
 
     name: str
-    split: str
-    rows_sha256: str
-    by_votes: bool
-    left_out: tuple[str, ...]
-    candidates: int
-    shown: int
-    findable: int
+    split: Annotated[str, Meta(pattern="^(PublicTest|PrivateTest)$", extra={"allowed": "PublicTest or PrivateTest"})]
+    rows_sha256: Sha256
+    by_votes: Annotated[bool, Meta(description="Whether they were chosen by the agreement of FER+'s raters.")]
+    left_out: Annotated[tuple[str, ...], Meta(description="Labels with too few images.")]
+    candidates: Annotated[CountFrom1, Meta(description="Images to choose from.")]
+    shown: Annotated[Count, Meta(description="Distinct images that were shown.")]
+    findable: Annotated[Count, Meta(description="Of these, the images that Haar detects upright, clean and alone.")]
 
 
 class FaceFrames(Section, frozen=True):
-    """Faces in ``frames`` frames: ``shown``, ``matched`` by a box, and the same of images that Haar finds at all.
+    """Faces and boxes, counted over frames."""
 
-    ``false_frames`` have a box on no face, or a second one on a face; ``ghost_frames`` have one on the background.
-    """
-
-    frames: int = 0
-    false_frames: int = 0
-    ghost_frames: int = 0
-    shown: int = 0
-    matched: int = 0
-    findable_shown: int = 0
-    findable_matched: int = 0
+    frames: Count = 0
+    false_frames: Annotated[
+        Count, Meta(description="Frames with a box that is not on a face, or a second box on a face.")
+    ] = 0
+    ghost_frames: Annotated[Count, Meta(description="Frames with a box on the background.")] = 0
+    shown: Annotated[Count, Meta(description="Faces, summed over the frames.")] = 0
+    matched: Annotated[Count, Meta(description="Of these, the faces with a box.")] = 0
+    findable_shown: Annotated[Count, Meta(description="Faces whose image Haar detects upright, clean and alone.")] = 0
+    findable_matched: Annotated[Count, Meta(description="Of these, the faces with a box.")] = 0
 
     def __add__(self, other: FaceFrames) -> FaceFrames:
         return FaceFrames(
@@ -71,13 +75,12 @@ class FaceFrames(Section, frozen=True):
 
 
 class ChangeScore(Section, frozen=True):
-    """True changes of a face's label: ``shown`` and, with their ``delays_s``, reported; and the ``false`` ones told in
-    ``judged_s`` seconds of faces in sight."""
+    """Changes of a face's label."""
 
-    shown: int = 0
-    delays_s: tuple[float, ...] = ()
-    false: int = 0
-    judged_s: float = 0.0
+    shown: Annotated[Count, Meta(description="True changes.")] = 0
+    delays_s: Annotated[tuple[Amount, ...], Meta(description="Delay of each true change that was reported.")] = ()
+    false: Annotated[Count, Meta(description="Reported changes that are not true.")] = 0
+    judged_s: Annotated[Amount, Meta(description="Seconds of faces in sight in which false changes are counted.")] = 0.0
 
     def __add__(self, other: ChangeScore) -> ChangeScore:
         return ChangeScore(
@@ -89,24 +92,20 @@ class ChangeScore(Section, frozen=True):
 
 
 class Score(Section, frozen=True):
-    """One system on the sequences of one kind.
+    """One system on the sequences of one kind."""
 
-    ``cpu_s`` is processor time of the process for the ``faces.frames`` frames it was shown; ``shared`` are those that
-    every system was shown. ``sight_s`` are the seconds for which faces could be seen, summed over the faces.
-    ``visits`` faces came into the picture, and those that were found took ``acquired_s``. ``by_answer`` and
-    ``by_label`` judge changes by what the classifier says of the clean images, and by their label.
-    """
-
-    cpu_s: float = 0.0
-    faces: FaceFrames = FaceFrames()
-    shared: FaceFrames = FaceFrames()
-    sight_s: float = 0.0
-    id_switches: int = 0
-    visits: int = 0
-    acquired_s: tuple[float, ...] = ()
-    by_answer: ChangeScore = ChangeScore()
-    by_label: ChangeScore = ChangeScore()
-    changed_events: int = 0
+    cpu_s: Annotated[Amount, Meta(description="Processor time of the process for the frames of ``faces``.")] = 0.0
+    faces: Annotated[FaceFrames, Meta(description="All frames that the system was shown.")] = FaceFrames()
+    shared: Annotated[FaceFrames, Meta(description="The frames that all systems were shown.")] = FaceFrames()
+    sight_s: Annotated[Amount, Meta(description="Seconds in which faces were in sight, summed over the faces.")] = 0.0
+    id_switches: Count = 0
+    visits: Annotated[Count, Meta(description="How often a face came into sight.")] = 0
+    acquired_s: Annotated[tuple[Amount, ...], Meta(description="Time until detection, of each visit with one.")] = ()
+    by_answer: Annotated[
+        ChangeScore, Meta(description="Changes, judged by the classifier's labels for the clean images.")
+    ] = ChangeScore()
+    by_label: Annotated[ChangeScore, Meta(description="Changes, judged by the images' labels.")] = ChangeScore()
+    changed_events: Count = 0
 
     def __add__(self, other: Score) -> Score:
         return Score(
@@ -124,49 +123,50 @@ class Score(Section, frozen=True):
 
     @property
     def cpu_ms(self) -> float:
-        """Processor time for a frame."""
+        """Processor time per frame."""
         return 1e3 * self.cpu_s / self.faces.frames
 
 
 class KindResult(Section, frozen=True):
     """One system on one kind of sequence."""
 
-    kind: str
-    system: str
+    kind: Text
+    system: Text
     score: Score
 
 
 class StageShare(Section, frozen=True):
-    """What one stage takes of a frame of the ``easy`` sequences, processor milliseconds on average."""
+    """Mean processor time of a stage per frame of the ``easy`` sequences."""
 
-    system: str
-    stage: str
-    ms_per_frame: float
+    system: Text
+    stage: Text
+    ms_per_frame: Amount
 
 
 class CostCell(Section, frozen=True):
-    """What a frame of ``width`` x ``height`` with ``faces`` faces costs a system, processor milliseconds."""
+    """Mean processor time of a system per frame, for one frame size and number of faces."""
 
-    system: str
-    width: int
-    height: int
-    faces: int
-    followed: float
-    """Mean number of faces that were told of."""
-    cpu_ms: float
+    system: Text
+    width: CountFrom1
+    height: CountFrom1
+    faces: Count
+    followed: Annotated[Amount, Meta(description="Mean number of reported faces.")]
+    cpu_ms: Amount
 
 
 class SequenceSection(Section, frozen=True):
-    """One run over all sequences; ``code_sha256`` is of the code that decides what is found."""
+    """One run over all sequences."""
 
     settings: SequenceSettings
     cast: CastInfo
-    results: tuple[KindResult, ...]
+    results: Annotated[tuple[KindResult, ...], Meta(min_length=1)]
     stages: tuple[StageShare, ...]
-    costs: tuple[CostCell, ...]
-    code_sha256: str | None = None
+    costs: Annotated[tuple[CostCell, ...], Meta(description="Empty if they were not measured.")]
+    code_sha256: Annotated[
+        str | None, Meta(description="Of the code that decides what is detected; null in older reports.")
+    ] = None
 
 
 def total(results: Iterable[KindResult], system: str) -> Score:
-    """The sum over all kinds for ``system``."""
+    """Return the sum over all kinds for ``system``."""
     return sum((result.score for result in results if result.system == system), Score())

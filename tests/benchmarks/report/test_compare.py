@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from fer_bench.report.compare import Change, compare_reports
-from fer_bench.report.render import to_json
-from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult
+from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult, report_to_json
 from fer_bench.results.hex_bits import from_hex, to_hex
 from fer_edge.errors import InputError
 from support.reports import accuracy, latency_row, report, sequence_section
@@ -152,8 +151,8 @@ def test_a_mask_of_the_wrong_length_is_refused() -> None:
 
 def test_the_command_ends_with_1_when_something_got_worse(tmp_path: Path) -> None:
     before, after = tmp_path / "before.json", tmp_path / "after.json"
-    before.write_text(to_json(timed(1.0)))
-    after.write_text(to_json(timed(1.5)))
+    before.write_text(report_to_json(timed(1.0)))
+    after.write_text(report_to_json(timed(1.5)))
     worse = fer_edge("bench", "compare", before, after)
     assert_refused(worse, 1, "after.json", "p50", "+50.0 %")
     assert "worse" in worse.stdout
@@ -188,7 +187,7 @@ def test_names_in_a_report_cannot_reach_the_terminal_raw(tmp_path: Path) -> None
     found = timed(1.0)
     named = structs.replace(found, latency=(structs.replace(found.latency[0], variant="int8\x1b[2J\nworse"),))
     path = tmp_path / "a\x1b[2J.json"
-    path.write_text(to_json(named))
+    path.write_text(report_to_json(named))
     shown = fer_edge("bench", "compare", path, path)
     assert shown.returncode == 0, shown.stderr
     assert "\x1b" not in shown.stdout + shown.stderr

@@ -11,8 +11,7 @@ from msgspec import structs
 
 from fer_bench.commands.report import joined
 from fer_bench.report.page import CHARTS, to_html
-from fer_bench.report.render import to_json
-from fer_bench.results import BenchmarkReport
+from fer_bench.results import BenchmarkReport, report_to_json
 from support.reports import report, sequence_section
 from support.road import assert_refused, fer_edge
 
@@ -122,7 +121,7 @@ def test_parts_of_one_machine_are_joined_and_doubles_stay_apart() -> None:
 
 def test_the_command_writes_a_folder_that_can_be_passed_on(tmp_path: Path) -> None:
     source, out = tmp_path / "a.json", tmp_path / "out"
-    source.write_text(to_json(structs.replace(report(), sequence=sequence_section())))
+    source.write_text(report_to_json(structs.replace(report(), sequence=sequence_section())))
     done = fer_edge("bench", "report", source, "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(out / "report.html"), str(out / "report.md")]

@@ -19,7 +19,7 @@ import fer_bench
 from fer_bench.host import cpu_model, describe_host, int8_instructions
 from fer_bench.latency.engines import ENGINES
 from fer_bench.latency.machine import read_machine_state
-from fer_bench.report.render import to_json, to_markdown, to_text
+from fer_bench.report.render import to_markdown, to_text
 from fer_bench.results import (
     BenchmarkReport,
     ClassRecall,
@@ -29,6 +29,8 @@ from fer_bench.results import (
     MachineState,
     VariantResult,
     load_report,
+    report_schema,
+    report_to_json,
 )
 from fer_bench.tables import markdown_table, text_table
 from fer_edge.errors import InputError
@@ -38,7 +40,7 @@ SCHEMA = Path(fer_bench.__path__[0]) / "schema" / "report.schema.json"
 
 
 def test_json_holds_every_value():
-    table = json.loads(to_json(report()))
+    table = json.loads(report_to_json(report()))
     assert table["format"] == 3
     assert table["bundle"]["labels"] == ["sad", "happy"]
     assert [row["variant"] for row in table["results"]] == ["float32", "int8"]
@@ -78,14 +80,24 @@ def test_what_is_committed_keeps_to_the_schema(path: Path):
     jsonschema.validate(json.loads(path.read_text()), json.loads(SCHEMA.read_text()))
 
 
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_what_is_committed_is_read_and_written_again_to_the_same_values(path: Path):
+    assert json.loads(report_to_json(load_report(path))) == json.loads(path.read_text())
+
+
+def test_the_schema_follows_from_the_structs():
+    # If this fails, write ``json.dumps(report_schema(), indent=2)`` and a newline to the file.
+    assert SCHEMA.read_text(encoding="utf-8") == json.dumps(report_schema(), indent=2) + "\n"
+
+
 def test_the_schema_takes_a_report_and_nothing_more_or_less():
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert schema["$defs"]["latency_row"]["properties"]["engine"]["enum"] == list(ENGINES)
+    assert schema["$defs"]["LatencyRow"]["properties"]["engine"]["enum"] == sorted(ENGINES)
     validator = jsonschema.Draft202012Validator(schema)
-    table = json.loads(to_json(structs.replace(report(), sequence=sequence_section())))
+    table = json.loads(report_to_json(structs.replace(report(), sequence=sequence_section())))
     validator.validate(table)
-    validator.validate(json.loads(to_json(BenchmarkReport(HOST, BUNDLE, report().results[:1]))))
+    validator.validate(json.loads(report_to_json(BenchmarkReport(HOST, BUNDLE, report().results[:1]))))
     for path in objects(table):
         for damage in (*lookup(table, path), "something else"):
             spoilt = copy.deepcopy(table)
@@ -106,20 +118,24 @@ def lookup(value: Any, path: tuple[Any, ...]) -> Any:
 def test_a_report_is_read_back_and_any_other_file_refused(tmp_path: Path):
     path = tmp_path / "report.json"
     whole = structs.replace(report(), sequence=sequence_section())
-    path.write_text(to_json(whole))
+    path.write_text(report_to_json(whole))
     assert load_report(path) == whole
-    before = json.loads(to_json(report()))
+    before = json.loads(report_to_json(report()))
     del before["sequence"]  # as it was before there were any
     path.write_text(json.dumps(before))
     assert load_report(path) == report()
     for content, reason in (
-        (to_json(report()).replace('"format": 3', '"format": 2'), "format 2, not 3: measure again"),
-        (to_json(report()).replace('"format": 3', '"format": 4'), "format 4, not 3"),
+        (report_to_json(report()).replace('"format": 3', '"format": 2'), "format 2, not 3: measure again"),
+        (report_to_json(report()).replace('"format": 3', '"format": 4'), "format 4, newer than 3: update fer-edge"),
+        (report_to_json(report()).replace('"format": 3', '"format": "3"'), "format '3', not 3"),
+        (report_to_json(report()).replace('"n": 1000', '"n": 0', 1), r"results\[0\].accuracy\[0\].n must be .* not 0"),
+        (report_to_json(report()).replace('"p50_ms": 1.0', '"p50_ms": NaN', 1), "NaN is not a JSON number"),
+        (report_to_json(report()).replace('"system"', '"sistem"'), "unknown key host.sistem; did you mean system"),
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("\udcff", "not JSON"),
-        ("[1]", "no report"),
-        ('{"format": 3}', "no report"),
+        ("[1]", "not a report"),
+        ('{"format": 3}', "not a report"),
     ):
         path.write_bytes(content.encode("utf-8", "surrogateescape"))
         with pytest.raises(InputError, match=reason):
@@ -246,7 +262,7 @@ def test_the_host_is_described_without_naming_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LOGNAME", "lovelace")
     monkeypatch.setenv("HOME", "/home/lovelace")
     state = read_machine_state()
-    text = to_json(BenchmarkReport(describe_host(), BUNDLE, (), machine=MachineChange(state, state)))
+    text = report_to_json(BenchmarkReport(describe_host(), BUNDLE, (), machine=MachineChange(state, state)))
     assert platform.python_version() in text
     assert platform.machine() in text
     assert platform.node() == "attic-of-ada" and getpass.getuser() == "lovelace"
