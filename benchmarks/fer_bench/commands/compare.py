@@ -89,4 +89,4 @@ def _evidence(found: Comparison) -> list[str]:
 
 def _notes(found: Comparison) -> list[str]:
     inconclusive = any(change.verdict == "inconclusive" for change in found.changes)
-    return [*([_MEASURE_AGAIN] if inconclusive else []), *found.notes]
+    return [*found.notes, *([_MEASURE_AGAIN] if inconclusive else [])]

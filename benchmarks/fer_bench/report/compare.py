@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
@@ -96,6 +96,8 @@ def _same_machine(before: BenchmarkReport, after: BenchmarkReport, notes: list[s
     if hosts[0] != hosts[1]:
         notes.append(f"latency was measured on different machines: {hosts[0]} and {hosts[1]}")
         return False
+    if any(report.machine is None or report.machine.others_share is None for report in (before, after)):
+        notes.append("the processor time that other processes used is unknown for at least one report")
     return True
 
 
@@ -194,35 +196,64 @@ def _busy_reports(before: BenchmarkReport, after: BenchmarkReport) -> str:
 
 
 def _p50(what: str, was: LatencyRow, now: LatencyRow, others: str) -> Change:
-    """Compare by the ratio of the medians of the rounds, with a bootstrap interval (Efron, 1979), rounds resampled.
+    """Compare the medians of the rounds. A change beyond the drift needs evidence, or it is inconclusive.
 
-    A change beyond the drift is inconclusive if the machine was busy (``others`` says how) or throttled, or if the
-    rounds of the reports themselves scatter so much that the interval includes 1.
+    It is inconclusive if other processes were active (``others`` says how much), if the interval of the ratio includes
+    1, or if rounds were disturbed: the process waited for a core, or the machine was throttled. Disturbed rounds are
+    tolerated if the change remains beyond the drift in the worst case without them.
     """
-    random = np.random.default_rng(_SEED)
-    medians = [
-        np.median(random.choice(rounds, (_RESAMPLES, len(rounds))), axis=1)
-        for rounds in (np.array(was.round_p50_ms), np.array(now.round_p50_ms))
-    ]
-    low, high = (float(value) for value in np.percentile(medians[1] / medians[0], (2.5, 97.5)))
+    low, high = _ratio_interval(was.round_p50_ms, now.round_p50_ms)
     ratio = now.p50_ms / was.p50_ms
     beyond_drift = abs(ratio - 1) > DRIFT
     waited, throttled = (
         max(getattr(row, name) or 0 for row in (was, now)) for name in ("busy_rounds", "throttled_rounds")
     )
-    doubts = [
+    worst = _without_disturbed(was, now, slower=ratio > 1) if waited or throttled else None
+    tolerated = worst is not None and (worst > 1 + DRIFT if ratio > 1 else worst < 1 - DRIFT)
+    remarks = [
         others,
         f"waited for a core in {_rounds(waited)}" if waited else "",
         f"throttled in {_rounds(throttled)}" if throttled else "",
         "the rounds scatter too much" if low <= 1 <= high else "",
+        f"without disturbed rounds at {'least' if ratio > 1 else 'most'} {worst:.3f}" if tolerated else "",
     ]
-    doubt = "; ".join(filter(None, doubts))
+    doubtful = bool(others) or low <= 1 <= high or ((waited > 0 or throttled > 0) and not tolerated)
     evidence = f"ratio {ratio:.3f}, 95 % interval {low:.3f} to {high:.3f}"
     verdict = _verdict(1 - ratio, beyond_drift)
-    if beyond_drift and doubt:
-        verdict, evidence = "inconclusive", f"{evidence}; {doubt}"
+    if beyond_drift:
+        verdict = "inconclusive" if doubtful else verdict
+        evidence = "; ".join([evidence, *filter(None, remarks)])
     shown = (f"{was.p50_ms:.3f}", f"{now.p50_ms:.3f}")
     return Change(what, *shown, f"{100 * (ratio - 1):+.1f} %", verdict, evidence)
+
+
+def _ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval (Efron, 1979) of the ratio of the medians; the rounds are resampled."""
+    random = np.random.default_rng(_SEED)
+    medians = [
+        np.median(random.choice(rounds, (_RESAMPLES, len(rounds))), axis=1)
+        for rounds in (np.array(before), np.array(after))
+    ]
+    low, high = (float(value) for value in np.percentile(medians[1] / medians[0], (2.5, 97.5)))
+    return low, high
+
+
+def _without_disturbed(was: LatencyRow, now: LatencyRow, *, slower: bool) -> float | None:
+    """Return the end of the ratio's interval that is nearest to 1, without the disturbed rounds.
+
+    A report contains the number of disturbed rounds, but not which they are. So the rounds that support the change
+    most are left out: if it is ``slower``, the fastest ones before and the slowest ones after. Whichever rounds were
+    disturbed, the change is not smaller. None if half of the rounds or more were disturbed.
+    """
+    kept = []
+    for row, slowest in ((was, not slower), (now, slower)):
+        disturbed = (row.busy_rounds or 0) + (row.throttled_rounds or 0)
+        rounds = sorted(row.round_p50_ms)
+        if 2 * disturbed >= len(rounds):
+            return None
+        kept.append(rounds[: len(rounds) - disturbed] if slowest else rounds[disturbed:])
+    low, high = _ratio_interval(*kept)
+    return low if slower else high
 
 
 def _rounds(count: int) -> str:
