@@ -72,20 +72,22 @@ def class_scores(labels: npt.ArrayLike, predictions: npt.ArrayLike, classes: int
     )
 
 
-def balanced_accuracy(scores: tuple[ClassScore, ...]) -> float:
-    """Mean recall over the classes that occur (Brodersen et al., 2010, doi:10.1109/ICPR.2010.764)."""
-    recalls = [score.recall for score in scores if score.support]
-    if not recalls:
-        raise ValueError("no class has a sample")
-    return float(np.mean(recalls))
+def balanced_accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+    """Return the mean recall over the classes that occur (Brodersen et al., 2010, doi:10.1109/ICPR.2010.764)."""
+    _same_length(labels, predictions)
+    # Not balanced_accuracy_score, which is the same, but warns of predictions of a class that does not occur.
+    recall = require("sklearn.metrics").recall_score(labels, predictions, labels=np.unique(labels), average="macro")
+    return float(recall)
 
 
 def macro_f1(confusion: npt.ArrayLike) -> float:
-    """Mean F1 over the classes that occur, or are named, in ``confusion`` (rows: true); 0 for an empty one."""
-    counts = np.asarray(confusion, dtype=np.float64)
-    both = counts.sum(axis=0) + counts.sum(axis=1)
-    scores = 2 * counts.diagonal()[both > 0] / both[both > 0]
-    return float(scores.mean()) if len(scores) else 0.0
+    """Return the mean F1 over the classes that occur, or are predicted, in ``confusion`` (rows: true); 0 if empty."""
+    counts = np.asarray(confusion)
+    rows, columns = np.nonzero(counts)
+    if not len(rows):
+        return 0.0
+    weights = counts[rows, columns]
+    return float(require("sklearn.metrics").f1_score(rows, columns, sample_weight=weights, average="macro"))
 
 
 def reliability_bins(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = ECE_BINS) -> ReliabilityBins:

@@ -86,7 +86,7 @@ def evaluate_logits(
         correct=correct,
         accuracy=correct / len(truth),
         interval=metrics.accuracy_interval(correct, len(truth)),
-        balanced_accuracy=metrics.balanced_accuracy(scores),
+        balanced_accuracy=metrics.balanced_accuracy(truth, predictions),
         ece=metrics.expected_calibration_error(probabilities, truth),
         temperature=temperature,
         classes=scores,

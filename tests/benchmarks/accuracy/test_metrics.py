@@ -52,7 +52,7 @@ def test_confusion_scores_and_balanced_accuracy_by_hand():
     assert scores[2] == metrics.ClassScore(0.0, 0.0, 0.0, 1)
     assert scores[3] == metrics.ClassScore(0.0, 0.0, 0.0, 0)
     # The class without a sample does not count.
-    assert metrics.balanced_accuracy(scores) == pytest.approx((2 / 3 + 0.5 + 0) / 3)
+    assert metrics.balanced_accuracy(labels, predictions) == pytest.approx((2 / 3 + 0.5 + 0) / 3)
 
 
 def test_calibration_error_by_hand():
@@ -132,7 +132,7 @@ def test_mcnemar_is_the_two_sided_binomial(only_first: int, only_second: int):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
-def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[int, int]]):
+def test_macro_f1_of_a_confusion_matrix_is_that_of_its_images(pairs: list[tuple[int, int]]):
     truth, named = zip(*pairs, strict=True)
     expected = f1_score(truth, named, average="macro", zero_division=0.0)
     assert metrics.macro_f1(metrics.confusion_matrix(truth, named, 4)) == pytest.approx(expected)
