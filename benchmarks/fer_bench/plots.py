@@ -13,7 +13,7 @@ BLUE, GREY, RED = "#2b6cb0", "#9aa5b1", "#c53030"
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **layout: Any) -> tuple[Any, Any]:
-    """A figure of ``width`` and ``height`` inches and its axes; pyplot, with its global state and display, stays out.
+    """Return a figure of ``width`` and ``height`` inches and its axes, without pyplot, which has global state.
 
     Raises MissingExtraError.
     """
@@ -23,6 +23,6 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **l
 
 
 def save_png(figure: Any, path: Path) -> None:
-    """Write ``figure`` to ``path``, whole or not at all. Raises OutputError."""
+    """Write ``figure`` to ``path`` atomically. Raises OutputError."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)

@@ -19,7 +19,7 @@ from fer_train.dataset import Dataset
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What one model does on one split.
+    """The results of one model on one split.
 
     ``confusion`` is int64 [labels, labels] (rows: true), ``probabilities`` float32 [N, labels] at
     ``temperature``, ``predictions`` and ``truth`` int64 [N]; shares are 0..1, ``interval`` is Wilson's at 95 %.
@@ -43,7 +43,7 @@ class Evaluation:
 
 
 def split_of(dataset: Dataset, name: str) -> tuple[UInt8Array, IntArray]:
-    """Images uint8 [N, H, W] and labels int64 [N] of a split. Raises InputError when it has no image."""
+    """Return images uint8 [N, H, W] and labels int64 [N] of a split. Raises InputError if it has no image."""
     split = dataset.splits.get(name)
     if split is None or len(split) == 0:
         known = ", ".join(dataset.shown(key) for key, value in dataset.splits.items() if len(value.labels))
@@ -53,7 +53,7 @@ def split_of(dataset: Dataset, name: str) -> tuple[UInt8Array, IntArray]:
 
 
 def run_on_split(runner: ModelRunner, dataset: Dataset, split: str) -> Float32Array:
-    """Logits float32 [N, labels] of a split, columns in the data set's label order."""
+    """Return logits float32 [N, labels] of a split; columns are in the data set's label order."""
     images, _ = split_of(dataset, split)
     logits = runner.logits(images)
     if runner.labels is None:
@@ -65,7 +65,7 @@ def run_on_split(runner: ModelRunner, dataset: Dataset, split: str) -> Float32Ar
     if set(runner.labels) != set(dataset.labels):
         theirs, ours = ", ".join(runner.labels), ", ".join(dataset.labels)
         raise InputError(
-            f"{runner.name}: its labels ({theirs}) are not the data set's ({ours}); data.labels of a recipe names them"
+            f"{runner.name}: its labels ({theirs}) are not the data set's ({ours}); set data.labels in a recipe"
         )
     return logits[:, [runner.labels.index(label) for label in dataset.labels]]
 
@@ -73,7 +73,7 @@ def run_on_split(runner: ModelRunner, dataset: Dataset, split: str) -> Float32Ar
 def evaluate_logits(
     logits: Float32Array, truth: IntArray, *, model: str, split: str, labels: tuple[str, ...], temperature: float
 ) -> Evaluation:
-    """All statistics of ``logits`` [N, labels] against ``truth`` [N]."""
+    """Return all statistics of ``logits`` [N, labels] for ``truth`` [N]."""
     predictions = logits.argmax(axis=1)
     probabilities = softmax(logits, temperature)
     scores = metrics.class_scores(truth, predictions, len(labels))
@@ -98,7 +98,7 @@ def evaluate_logits(
 
 
 def evaluate(runner: ModelRunner, dataset: Dataset, split: str) -> Evaluation:
-    """Run ``runner`` on a split and take every statistic."""
+    """Run ``runner`` on a split and return all statistics."""
     logits = run_on_split(runner, dataset, split)
     return evaluate_logits(
         logits,
@@ -111,6 +111,6 @@ def evaluate(runner: ModelRunner, dataset: Dataset, split: str) -> Evaluation:
 
 
 def share(right: npt.NDArray[np.bool_]) -> ShareResult | None:
-    """The share of True in ``right`` [N] with Wilson's 95 % interval, None for N = 0."""
+    """Return the share of True in ``right`` [N] with Wilson's 95 % interval; None for N = 0."""
     n, correct = len(right), int(right.sum())
     return ShareResult(n, correct, correct / n, *metrics.accuracy_interval(correct, n)) if n else None

@@ -13,7 +13,7 @@ from fer_bench.tables import percent
 
 
 def draw_confusion(evaluation: Evaluation, path: Path) -> None:
-    """Counts in the cells; colour by row: the share of a true class that went to each prediction.
+    """Draw the confusion matrix, with counts in the cells and colors by the share of the true class.
 
     Raises OutputError.
     """
@@ -47,7 +47,7 @@ def draw_confusion(evaluation: Evaluation, path: Path) -> None:
 
 
 def draw_reliability(evaluation: Evaluation, path: Path) -> None:
-    """Accuracy against confidence in the bins of the calibration error, over the number of images in each.
+    """Draw accuracy over confidence in the bins of the calibration error, and the number of images in each.
 
     Raises OutputError.
     """

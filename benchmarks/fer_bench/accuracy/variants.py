@@ -21,11 +21,11 @@ from fer_train.ferplus import load_votes, majority_labels
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Yardsticks:
-    """What else than its labels a split is measured by.
+    """Subsets and other labels of a split.
 
-    ``leak_free`` int64 [K] are the rows to count when no image may stand elsewhere too, ``distinct`` int64 [L] those
-    when none may nearly stand in Training either, ``majority`` int64 [N] the
-    label that FER+'s raters gave each image most often (-1: none; None: there are no votes).
+    ``leak_free`` int64 [K] are the rows without an exact duplicate in another split, ``distinct`` int64 [L] those
+    without a near duplicate in Training either. ``majority`` int64 [N] is the most frequent label of FER+'s raters (-1:
+    none), or None without votes.
     """
 
     leak_free: IntArray
@@ -34,7 +34,7 @@ class Yardsticks:
 
 
 def ferplus_votes(dataset: Dataset, source: Path | None) -> dict[str, Float32Array] | None:
-    """FER+'s votes, by split, for what was read from ``source``; None where they cannot be had: stderr says why."""
+    """Return FER+'s votes by split for the data from ``source``; None, and a line on stderr, if there are none."""
     try:
         return load_votes(dataset, source)
     except InputError as error:
@@ -49,9 +49,9 @@ def measure_accuracy(
     split: str,
     votes: dict[str, Float32Array] | None = None,
 ) -> dict[str, AccuracyResult]:
-    """Every variant of ``variants`` on one split, each compared with float32 where that is among them.
+    """Measure ``variants`` on one split, and compare each with float32 if that is one of them.
 
-    ``votes`` are FER+'s, as ``ferplus_votes`` gives them; without them there is no accuracy by FER+.
+    ``votes`` are from ``ferplus_votes``; without them, there is no accuracy by FER+.
     """
     majority = None if votes is None else majority_labels(votes[split], dataset.labels)
     yardsticks = Yardsticks(leak_free_test(dataset, split), distinct_test(dataset, split), majority)
@@ -67,7 +67,7 @@ def measure_accuracy(
 
 
 def compare(evaluation: Evaluation, reference: Evaluation | None, yardsticks: Yardsticks) -> AccuracyResult:
-    """The short form of ``evaluation``, set against ``reference`` on the same images and measured by ``yardsticks``."""
+    """Return the part of a report for ``evaluation``, compared with ``reference`` on the same images."""
     right = evaluation.predictions == evaluation.truth
     together: tuple[float | None, float | None] = (None, None)
     if reference is not None:
@@ -106,7 +106,7 @@ def _reliability(evaluation: Evaluation) -> tuple[ReliabilityBin, ...]:
 
 
 def _recalls(evaluation: Evaluation, reference: Evaluation | None) -> tuple[ClassRecall, ...]:
-    """Recall of each label, with its change against ``reference``."""
+    """Return the recall of each label, with its change from ``reference``."""
     support = evaluation.confusion.sum(axis=1)
     correct = evaluation.confusion.diagonal()
     before = correct if reference is None else reference.confusion.diagonal()

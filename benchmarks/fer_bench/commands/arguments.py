@@ -1,4 +1,4 @@
-"""``fer-edge evaluate`` and ``fer-edge bench``: their arguments; the work is imported when a command runs."""
+"""The arguments of ``evaluate``, ``runs`` and ``bench``. The code of a command is imported when it runs."""
 
 from __future__ import annotations
 
@@ -117,13 +117,13 @@ def _configure_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", type=Path, metavar="BEFORE", help="JSON of bench")
     parser.add_argument("after", type=Path, metavar="AFTER", help="JSON of bench")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write the comparison as a page")
-    # `bench` itself has a --json that is given a file.
+    # The --json of `bench` takes a file.
     parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
 
 
 def _options_of(*, accuracy: bool = False, latency: bool = False) -> Callable[[argparse.ArgumentParser], None]:
     def configure(parser: argparse.ArgumentParser) -> None:
-        # Without defaults of its own, a subcommand leaves what was given before its name as it is.
+        # Without defaults, so that a subcommand does not override a value before its name.
         _add_options(parser, {"default": argparse.SUPPRESS}, accuracy=accuracy, latency=latency)
 
     return configure
@@ -180,12 +180,12 @@ def _engines(text: str) -> tuple[str, ...]:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 < seconds <= threading.TIMEOUT_MAX:  # what a timer takes; NaN is neither
+    if not 0 < seconds <= threading.TIMEOUT_MAX:  # the maximum of a timer; NaN is refused, too
         raise ValueError
     return seconds
 
 
-# argparse names the type in its message.
+# argparse shows these names in its messages.
 _counts.__name__ = "list of counts (such as 1,2,4)"
 _engines.__name__ = f"list of engines (of {', '.join(ENGINES)})"
 _seconds.__name__ = "number of seconds"

@@ -1,4 +1,4 @@
-"""``fer-edge bench device``: all that can be measured on a device without a data set, in one file to pass on."""
+"""``fer-edge bench device``: measure everything that needs no data set, and write one file to send."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _FRAMES = 45
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure latency and whole frames, write the report, show it. Raises FerEdgeError."""
+    """Run ``bench device`` and return the exit code."""
     output.check_writable(arguments.out)
     plan = Plan(LatencySettings(rounds=arguments.rounds))
     settings = SceneSettings(_SIZES, _FACES, _FRAMES, max(1, arguments.rounds // 5), FPS)
     faces, others = Portrait(), Others()
     with load_bundle(bundle_path(arguments.bundle)) as bundle:
-        # What can be refused is refused before minutes are spent: an OpenCV without the cascade, above all.
+        # Everything that can be refused is refused before the measurement: mainly an OpenCV without the cascade.
         configurations = choose_configurations(bundle, plan)
         check_pipeline(bundle, others)
         rows, machine = measure_latency(bundle, configurations, plan)

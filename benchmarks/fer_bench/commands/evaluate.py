@@ -1,4 +1,4 @@
-"""``fer-edge evaluate``: everything about one model on one split."""
+"""``fer-edge evaluate``: all statistics of one model on one split."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from fer_train.samples import OWN_SPLIT_NAMES
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluate, show and, with --out, draw."""
+    """Run ``evaluate`` and return the exit code."""
     name: str = arguments.split
     if name.lower() in (PRIVATE_TEST.lower(), OWN_SPLIT_NAMES[2]):
-        # Every look at it on the way would make its number an optimistic one.
+        # A split that choices were made on gives optimistic numbers.
         raise InputError(f"--split {name}: is kept for final numbers: fer-edge bench accuracy --final")
     folder: Path | None = arguments.out
     if folder is not None:
         output.check_folder(folder)
-    # The model first: a wrong one is told at once, before the data set is read.
+    # The model first, so that a bad one is refused before the data set is read.
     with open_runner(arguments.model, arguments.variant) as runner:
         dataset = load_dataset(arguments.data)
         split = dataset.find_split(name)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def to_table(evaluation: Evaluation, dataset: Dataset) -> dict[str, Any]:
-    """The evaluation as JSON values; shares 0..1, confusion rows are the true labels."""
+    """Return the evaluation as JSON values. Shares are 0..1; the rows of the confusion matrix are true labels."""
     return {
         "format": 1,
         "model": evaluation.model,
@@ -67,7 +67,7 @@ def to_table(evaluation: Evaluation, dataset: Dataset) -> dict[str, Any]:
 
 
 def to_text(evaluation: Evaluation) -> str:
-    """The evaluation for a terminal."""
+    """Return the evaluation as text for a terminal."""
     low, high = evaluation.interval
     scores = [
         [label, percent(score.precision), percent(score.recall), percent(score.f1), str(score.support)]

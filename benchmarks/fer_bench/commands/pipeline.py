@@ -1,4 +1,4 @@
-"""``fer-edge bench pipeline``: whole frames, FER-Edge against the tutorials' pipeline and the ``fer`` package."""
+"""``fer-edge bench pipeline``: compare FER-Edge with the tutorials' pipeline and the ``fer`` package."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from fer_bench.runners import default_variant
 from fer_edge.model.bundle import load_bundle
 
 _RUN_MODEL = "model.keras"
-"""The finished model in the folder of a run of ``fer-edge train``."""
+"""The model in the folder of a finished run of ``fer-edge train``."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """``bench pipeline``; returns the exit code. Raises FerEdgeError."""
+    """Run ``bench pipeline`` and return the exit code."""
     check_outputs(arguments)
     if arguments.save_scenes is not None:
         output.check_folder(arguments.save_scenes)
@@ -45,10 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _keras_model(given: Path | None) -> Path | None:
-    """The .keras file that is meant: itself, or the one in a run's folder. Raises InputError, ModelError."""
+    """Return ``given``, or the .keras file in it if it is the folder of a run. Raises InputError, ModelError."""
     if given is None:
         return None
-    # Here, not above: it belongs to the training package, which a device has no use for.
+    # Imported here: a device does not need the training package.
     from fer_train.backend import check_model_file
 
     path = given / _RUN_MODEL if given.is_dir() else given

@@ -1,4 +1,4 @@
-"""The arguments of ``fer-edge bench pipeline``; imports nothing heavy."""
+"""The arguments of ``fer-edge bench pipeline``. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from fer_edge.commands.cli import Command, deferred
 
-_SMALLEST, _LARGEST = 160, 4096
-"""Width and height of a frame in pixels: a face in a smaller one is too small to be found by anyone."""
-_MOST_FACES = 6
-_LEAST_FRAMES = 5
+_MIN_SIDE, _MAX_SIDE = 160, 4096
+"""Width and height of a frame in pixels. In a smaller frame, faces are too small for any detector."""
+_MAX_FACES = 6
+_MIN_FRAMES = 5
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    # Those that `bench` has too are given no default, which would take back what stands before the subcommand's name.
+    # Options that `bench` also has get no default here: it would override a value before the subcommand.
     for flag, metavar, text in (
         ("--bundle", "DIR", "bundle (default: models/fer-edge-s, else the shipped one)"),
         ("--data", "PATH", "FER2013, for its faces (default: where `fer-edge data` looks; without any, a portrait)"),
@@ -37,17 +37,17 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text, flags=re.ASCII)
-    if not found or not all(_SMALLEST <= int(side) <= _LARGEST for side in found.groups()):
-        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT, each {_SMALLEST} to {_LARGEST} pixels, not {text!r}")
+    if not found or not all(_MIN_SIDE <= int(side) <= _MAX_SIDE for side in found.groups()):
+        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT, each {_MIN_SIDE} to {_MAX_SIDE} pixels, not {text!r}")
     return int(found[1]), int(found[2])
 
 
 def _faces(text: str) -> int:
-    return _number(text, 0, _MOST_FACES)
+    return _number(text, 0, _MAX_FACES)
 
 
 def _frames(text: str) -> int:
-    return _number(text, _LEAST_FRAMES, 100_000)
+    return _number(text, _MIN_FRAMES, 100_000)
 
 
 def _rounds(text: str) -> int:

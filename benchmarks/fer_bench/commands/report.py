@@ -1,4 +1,4 @@
-"""``fer-edge bench report``: reports to a page."""
+"""``fer-edge bench report``: write a page about one or more reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_edge.system.messages import print_text
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, join what belongs together, draw; prints the page's path. Raises InputError, OutputError."""
+    """Run ``bench report`` and return the exit code."""
     reports = joined([load_report(path) for path in arguments.reports])
     output.check_folder(arguments.out)
     write_page(reports, arguments.out)
@@ -23,11 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def joined(reports: Sequence[BenchmarkReport]) -> list[BenchmarkReport]:
-    """One report for each bundle on each machine: accuracy, latency, whole frames and sequences may stand in files of
-    their own.
+    """Join the reports of one bundle on one machine: accuracy, latency, frames and sequences may be in several files.
 
-    Where two hold the same part, or are of other data or other files, each stays a report of its own: there may be two
-    boards of one model.
+    Reports with the same part, on other data, or of other model files are not joined: there may be two boards of one
+    model.
     """
     found: list[BenchmarkReport] = []
     for report in reports:

@@ -1,4 +1,4 @@
-"""``fer-edge runs``: a table of the training runs in a folder. Loads neither models nor a training framework."""
+"""``fer-edge runs``: list the training runs in a folder. Loads neither models nor a training framework."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _SPLITS = {"public_test_accuracy": "PublicTest", "validation_accuracy": "validat
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run. ``accuracy`` is 0..1 on ``split``; an unfinished run's is that of its best epoch so far.
+    """One run. ``accuracy`` is 0..1 on ``split``; of an unfinished run it is that of its best epoch so far.
 
-    ``bytes`` is the size of the kept model or of the checkpoint, ``when`` the local time of its last change. None is
-    what is not known.
+    ``bytes`` is the size of the model, or of the checkpoint; ``when`` is the local time of the last change. Unknown
+    values are None.
     """
 
     run: str
@@ -43,7 +43,7 @@ class RunSummary:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table or JSON."""
+    """Run ``runs`` and return the exit code."""
     folder: Path = arguments.folder
     found = [summarize(each) for each in run_folders(folder)]
     if not found:
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_folders(folder: Path) -> Iterator[Path]:
-    """The runs in ``folder``, by name, or ``folder`` itself if it is one.
+    """Yield the runs in ``folder`` by name, or ``folder`` itself if it is a run.
 
     Raises:
         InputError: If it cannot be read.
@@ -71,7 +71,7 @@ def run_folders(folder: Path) -> Iterator[Path]:
 
 
 def summarize(folder: Path) -> RunSummary:
-    """Return what the files of a run say; a damaged one is in ``state``."""
+    """Return the summary of a run from its files; ``state`` names a damaged file."""
     try:
         record = record_of_run(folder / MODEL)
         return _summary(folder, record) if (folder / CONFIG).exists() or record else _broken(folder, f"has no {CONFIG}")
@@ -110,7 +110,7 @@ def _broken(folder: Path, problem: str) -> RunSummary:
 
 
 def _made(folder: Path, summary: RunSummary) -> RunSummary:
-    """``summary`` with size and time."""
+    """Return ``summary`` with size and time."""
     kept = next((folder / name for name in (MODEL, CHECKPOINT) if (folder / name).is_file()), None)
     latest = max(
         (each.stat().st_mtime for name in (RUN, HISTORY, CONFIG) if (each := folder / name).exists()), default=0

@@ -1,4 +1,4 @@
-"""``fer-edge bench sequence``: FER-Edge on moving faces with truth, against a full search of every frame."""
+"""``fer-edge bench sequence``: compare FER-Edge on moving faces with a full search of every frame."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
 
 _WIDTH, _HEIGHT = 640, 480
 _NAME = "sequence"
-"""Of the files in --out."""
+"""Name of the files in --out."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """``bench sequence``; returns the exit code. Raises FerEdgeError."""
+    """Run ``bench sequence`` and return the exit code."""
     check_outputs(arguments)
     if arguments.out is not None:
         output.check_folder(arguments.out)
-        require("matplotlib")  # before minutes are spent
-    runtime = load_settings(arguments.config, environment={})  # a benchmark is of what it says
+        require("matplotlib")  # before the measurement, which takes minutes
+    runtime = load_settings(arguments.config, environment={})  # the environment must not change a benchmark
     settings = SequenceSettings(
         _kinds(arguments.kinds),
         _WIDTH,
@@ -83,13 +83,13 @@ def _fingerprint(runtime: RuntimeSettings) -> str | None:
 def _check_was_measured(public: Path | None, settings: SequenceSettings) -> None:
     """Refuse PrivateTest unless ``public``, a report on PublicTest, is of the same code and settings.
 
-    Whoever changes the schedule and looks at PrivateTest would choose by it.
+    Otherwise the schedule could be tuned on PrivateTest.
     """
     if public is None:
         raise InputError(f"--final shows {PRIVATE_TEST}: give --public FILE, the report of this code on {PUBLIC_TEST}")
     section = load_report(public).sequence
     if section is None or section.cast.split != PUBLIC_TEST:
-        raise InputError(f"{public}: is no report of bench sequence on {PUBLIC_TEST}")
+        raise InputError(f"{public}: not a report of bench sequence on {PUBLIC_TEST}")
     if section.code_sha256 != code_sha256():
         raise InputError(
             f"{public}: the runtime's code has changed since: measure {PUBLIC_TEST} again, without --final"

@@ -1,4 +1,4 @@
-"""The arguments of ``fer-edge bench sequence``; imports nothing heavy."""
+"""The arguments of ``fer-edge bench sequence``. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUICK_SECONDS = 8
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    # Those that `bench` has too are given no default, which would take back what stands before the subcommand's name.
+    # Options that `bench` also has get no default here: it would override a value before the subcommand.
     for flag, metavar, text in (
         ("--bundle", "DIR", "bundle (default: models/fer-edge-s, else the shipped one)"),
         ("--data", "PATH", "FER2013, for its faces (default: where `fer-edge data` looks)"),

@@ -1,6 +1,6 @@
-"""The state of the machine around a measurement: what would explain a number that is not the machine's best.
+"""The state of the machine around a measurement, which may explain a bad number.
 
-Everything is read below a root folder, ``/`` or a test's tree; what a machine does not tell is empty or None.
+Everything is read below a root folder, ``/`` or the folder of a test. Unknown values are empty or None.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _VCGENCMD_TIMEOUT_S = 10
 
 
 def read_machine_state(root: Path = Path("/")) -> MachineState:
-    """Frequency and governor, temperatures, throttling and load, now; takes some 10 ms on a Pi."""
+    """Return the current frequency, governor, temperatures, throttling and load. Takes about 10 ms on a Pi."""
     return MachineState(
         frequencies=_frequencies(root),
         temperatures=_temperatures(root),
@@ -38,7 +38,7 @@ def read_machine_state(root: Path = Path("/")) -> MachineState:
 
 
 def decode_throttled(answer: str) -> ThrottleFlags | None:
-    """What `vcgencmd get_throttled` answers (``throttled=0x50005``); None when it answers something else."""
+    """Decode the answer of `vcgencmd get_throttled` (``throttled=0x50005``); None for another answer."""
     match = re.fullmatch(r"throttled=(0x[0-9a-fA-F]{1,8})", answer.strip())
     if match is None:
         return None
@@ -51,17 +51,17 @@ def decode_throttled(answer: str) -> ThrottleFlags | None:
 
 
 class ThrottleWatch:
-    """Tells for one stretch of work after the other whether the machine throttled in it."""
+    """Detect whether the machine was throttled since the last call."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
         self._flags, self._count = _ask_vcgencmd(), _throttle_count(root)
 
     def throttled(self) -> bool | None:
-        """Whether it throttled since the last call; None where the machine does not tell.
+        """Return whether the machine was throttled since the last call; None if unknown.
 
-        A condition that came and went between two calls leaves its mark in the flags since boot, but only the first
-        time since boot: the others are seen while they last.
+        A condition between two calls sets a flag since boot, but only the first time. Later ones are seen only while
+        they last.
         """
         flags_before, count_before = self._flags, self._count
         if flags_before is None and count_before is None:
@@ -77,8 +77,8 @@ class ThrottleWatch:
 
 
 class ProcessorWatch:
-    """Measure how much processor time others use: they slow a measurement even if it never waits for a core, by shared
-    caches, memory, clock and sibling threads."""
+    """Measure how much processor time other processes use. They slow a measurement even if it never waits for a core,
+    through caches, memory, clock and sibling threads."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._root = root
@@ -114,7 +114,7 @@ def _own_cpu_s() -> float:
 
 
 def _frequencies(root: Path) -> tuple[CpuFrequency, ...]:
-    """One for each group of cores that share a clock; a Pi has one group."""
+    """Return one entry for each group of cores with a common clock; a Pi has one group."""
     folders = (root / "sys/devices/system/cpu/cpufreq").glob("policy*")
     found = []
     for folder in sorted(folders, key=lambda path: (len(path.name), path.name)):
@@ -131,7 +131,7 @@ def _frequencies(root: Path) -> tuple[CpuFrequency, ...]:
 
 
 def _temperatures(root: Path) -> tuple[Temperature, ...]:
-    """hwmon's sensors and the thermal zones, which often are the same ones under another name."""
+    """Return the sensors of hwmon and the thermal zones, which are often the same with another name."""
     found: list[tuple[str, int | None]] = []
     for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
         for path in sorted(chip.glob("temp*_input")):
@@ -144,7 +144,7 @@ def _temperatures(root: Path) -> tuple[Temperature, ...]:
 
 
 def _throttle_count(root: Path) -> int | None:
-    """How often x86 cores were slowed down for their heat since boot; None where the kernel does not count it."""
+    """Return how often heat slowed x86 cores down since boot; None if the kernel does not count it."""
     paths = (root / "sys/devices/system/cpu").glob("cpu*/thermal_throttle/core_throttle_count")
     counts = [count for path in paths if (count := _integer(path)) is not None]
     return sum(counts) if counts else None
@@ -176,10 +176,10 @@ def _ask_vcgencmd() -> ThrottleFlags | None:
 
 
 def _text(path: Path) -> str | None:
-    """The first line of a file of sysfs or procfs; None where there is none or it cannot be read just now."""
+    """Return the first line of a file of sysfs or procfs; None if it cannot be read now."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip() or None
-    except OSError:  # a sensor that sleeps answers with an error, too
+    except OSError:  # a suspended sensor returns an error, too
         return None
 
 

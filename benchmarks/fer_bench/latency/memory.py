@@ -1,4 +1,4 @@
-"""Resident memory of this process; imports next to nothing, since the latency's workers weigh themselves by it."""
+"""Resident memory of this process. Imports very little, because the workers of ``bench latency`` measure themselves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fer_edge.system.process_memory import resident_mib
 
 
 def rss_mib() -> float:
-    """Resident memory of this process in MiB (2**20 bytes), on a system without /proc too."""
+    """Return the resident memory of this process in MiB (2**20 bytes), also on a system without /proc."""
     resident = resident_mib()
     if not math.isnan(resident):
         return resident

@@ -22,15 +22,15 @@ _NO_FER = "fer: not measured; give the Python of an environment that has the pac
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """Whom FER-Edge is measured against: the tutorials' loop with the Keras file ``keras`` (None: with a ``.tflite``
-    file), and the ``fer`` package of the interpreter ``fer`` (None: not)."""
+    """The systems that FER-Edge is compared with: the tutorials' loop with the Keras file ``keras`` (None: with a
+    ``.tflite`` file), and the ``fer`` package of the interpreter ``fer`` (None: not measured)."""
 
     keras: Path | None = None
     fer: Path | None = None
 
 
 def check_pipeline(bundle: ModelBundle, others: Others) -> None:
-    """Start the candidates and end them, so that what they refuse is refused. Raises FerEdgeError."""
+    """Start and end the candidates, to find out whether they work. Raises FerEdgeError."""
     with ExitStack() as stack:
         _start(stack, bundle, others.keras, others.fer)
 
@@ -38,7 +38,7 @@ def check_pipeline(bundle: ModelBundle, others: Others) -> None:
 def measure_pipeline(
     bundle: ModelBundle, faces: FaceSupply, settings: SceneSettings, others: Others, sheets: Path | None = None
 ) -> PipelineSection:
-    """Start the candidates, show them all scenes in turn, and end them; pictures of the scenes go into ``sheets``."""
+    """Start the candidates and show them all scenes in turn. Pictures of the scenes are written to ``sheets``."""
     with ExitStack() as stack:
         candidates = _start(stack, bundle, others.keras, others.fer)
         names = tuple(candidate.name for candidate in candidates)
@@ -56,7 +56,7 @@ def measure_pipeline(
 
 
 def _start(stack: ExitStack, bundle: ModelBundle, keras: Path | None, fer: Path | None) -> list[CandidateProcess]:
-    """Ours first: the others are compared with it."""
+    """Start FER-Edge first: the others are compared with the first one."""
     variant = default_variant(bundle)
     started = [stack.enter_context(own_candidate(FER_EDGE, bundle.folder, variant))]
     if keras is not None:

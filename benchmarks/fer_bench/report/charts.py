@@ -1,4 +1,4 @@
-"""The plots of a report, as matplotlib figures: each takes what it draws and returns a figure, or None for nothing."""
+"""The plots of a report. Each function returns a matplotlib figure, or None if the report lacks the data."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fer_bench.results import REFERENCE, AccuracyResult, BenchmarkReport, Latenc
 from fer_bench.tables import percent
 
 _PREFERRED = "int8"
-"""The variant that is set against float32 where a plot has room for one."""
+"""The variant that is compared with float32 in plots with room for one."""
 
 
 def chosen_split(report: BenchmarkReport) -> str | None:
-    """The split to draw: the last that was measured, so PrivateTest with --final, else PublicTest."""
+    """Return the split to draw: the last one, so PrivateTest with --final, else PublicTest."""
     splits = [found.split for row in report.results for found in row.accuracy]
     return splits[-1] if splits else None
 
 
 def accuracy_against_latency(report: BenchmarkReport) -> Any:
-    """Top-1 with its interval over the latency with one thread, median and middle half; the area is the file's size."""
+    """Draw top-1 with its interval over latency with one thread, median and middle half. Area is the file size."""
     points = [
         (row, found, latency)
         for row in report.results
@@ -67,7 +67,7 @@ def accuracy_against_latency(report: BenchmarkReport) -> Any:
 
 
 def latency_distributions(report: BenchmarkReport) -> Any:
-    """For each configuration the middle half of all runs as a bar, 2 to 98 % as a line, the median as a mark."""
+    """Draw each configuration: the middle half of the runs as a bar, 2 to 98 % as a line, the median as a mark."""
     rows = report.latency[::-1]
     if not rows:
         return None
@@ -86,8 +86,8 @@ def latency_distributions(report: BenchmarkReport) -> Any:
 
 
 def confusions(report: BenchmarkReport) -> Any:
-    """Confusion matrices of float32 and of the quantized variant, in per cent of the true class, and their difference
-    in images."""
+    """Draw the confusion matrices of float32 and the quantized variant, in percent of the true class, and their
+    difference in images."""
     pair = _compared(report)
     if not pair:
         return None
@@ -109,7 +109,7 @@ def confusions(report: BenchmarkReport) -> Any:
 
 
 def reliability(report: BenchmarkReport) -> Any:
-    """Accuracy over confidence for float32 and the quantized variant, with the images of each bin below."""
+    """Draw accuracy over confidence for float32 and the quantized variant, with the images of each bin below."""
     pair = _compared(report)
     if not pair:
         return None
@@ -139,7 +139,7 @@ def reliability(report: BenchmarkReport) -> Any:
 
 
 def recall_changes(report: BenchmarkReport) -> Any:
-    """Change of each class's recall from float32, in points, for every other variant."""
+    """Draw the change of each class's recall from float32, in points, for each other variant."""
     others = [
         (row.variant, found)
         for row in report.results
@@ -171,26 +171,26 @@ def _drawn(report: BenchmarkReport, row: VariantResult) -> AccuracyResult | None
 
 
 def _compared(report: BenchmarkReport) -> list[tuple[str, AccuracyResult]]:
-    """float32 and int8 (or the first other variant there is), as far as they were measured."""
+    """Return float32 and int8 (or the first other variant), if they were measured."""
     found = {row.variant: result for row in report.results if (result := _drawn(report, row)) is not None}
     others = sorted((name for name in found if name != REFERENCE), key=lambda name: name != _PREFERRED)
     return [(name, found[name]) for name in ([REFERENCE] if REFERENCE in found else []) + others[:1]]
 
 
 def main_row(report: BenchmarkReport, variant: str) -> LatencyRow | None:
-    """A variant's latency where it is meant to run: on the runtime of the device, or ONNX Runtime; one thread."""
+    """Return a variant's latency on its main engine, litert or ONNX Runtime, with one thread."""
     rows = [row for row in report.latency if row.variant == variant and row.threads == 1]
     return next((row for engine in (LITERT, ONNX_RUNTIME) for row in rows if row.engine == engine), None)
 
 
 def _quantiles(row: LatencyRow, *wanted: float) -> list[float]:
-    """Milliseconds at the ``wanted`` per cent of the distribution."""
+    """Return the time in ms at the ``wanted`` percentages of the distribution."""
     at = np.linspace(0, 100, len(row.quantiles_ms))
     return [float(np.interp(percentage, at, row.quantiles_ms)) for percentage in wanted]
 
 
 def _logarithmic(axes: Any) -> None:
-    """A logarithmic x axis that says 1, 2, 5, 10 …, and more where it spans little."""
+    """Make the x axis logarithmic, with the ticks 1, 2, 5, 10 …, and more on a short axis."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     digits = "25" if high / low > 8 else "12345678"

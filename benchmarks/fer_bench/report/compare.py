@@ -21,14 +21,14 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 ALPHA = 0.05
 DRIFT = 0.05
-"""Two runs of the same file on one idle machine differ by up to this share: the medians of whole rounds drift."""
+"""Two runs of the same file on one idle machine differ by up to this share."""
 MAX_OTHERS_SHARE = 0.1
 """Share of the processor time of all cores that other processes may use. An idle system's own services use a few per
 cent; beyond this, others also slow down a process that never waits for a core, through caches, memory and clock."""
 SIZE_NOISE = 0.01
-"""Share of its size that a file gains or loses by the names in it."""
+"""Share of a file's size that the names in it may change."""
 RSS_NOISE_MIB = 1.0
-"""Resident memory of the same process differs by so much from start to start."""
+"""Difference of the resident memory of the same process from start to start."""
 _RESAMPLES, _SEED = 2000, 20130701
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ def _accuracies(before: BenchmarkReport, after: BenchmarkReport) -> Iterator[Cha
 
 
 def _top1(what: str, was: AccuracyResult, now: AccuracyResult, tests: int) -> Change:
-    """Image by image: both reports say which they named right. One of ``tests`` comparisons (Bonferroni)."""
+    """Compare image by image; it is one of ``tests`` comparisons (Bonferroni)."""
     right = from_hex(was.right, was.n), from_hex(now.right, now.n)
     p = metrics.mcnemar_p(*right)
     low, high = metrics.accuracy_change_interval(*right)
@@ -148,7 +148,7 @@ def _top1(what: str, was: AccuracyResult, now: AccuracyResult, tests: int) -> Ch
 
 
 def _recalls(what: str, was: AccuracyResult, now: AccuracyResult) -> Iterator[Change]:
-    """Only those that changed for real; a report of all of them would bury these."""
+    """Yield only significant changes, which would be lost among all classes."""
     pairs = list(_pairs(was.classes, now.classes, lambda part: part.label))
     for one, other in pairs:
         if one.recall is None or other.recall is None:
@@ -169,7 +169,7 @@ def _recalls(what: str, was: AccuracyResult, now: AccuracyResult) -> Iterator[Ch
 
 
 def _difference_interval(was: ClassRecall, now: ClassRecall, alpha: float) -> tuple[float, float]:
-    """Interval of the change of a proportion, as if the two were independent, so too wide (Newcombe, 1998)."""
+    """Return the interval of the change of a proportion, as if samples were independent (Newcombe, 1998)."""
     proportion = require("statsmodels.stats.proportion")
     low, high = proportion.confint_proportions_2indep(
         now.correct, now.support, was.correct, was.support, method="newcomb", compare="diff", alpha=alpha
@@ -261,7 +261,7 @@ def _rounds(count: int) -> str:
 
 
 def _verdict(gain: float, real: bool) -> Verdict:
-    """``gain``: above 0 where the second is the better one."""
+    """Return the verdict for ``gain``, which is above 0 if the second report is better."""
     if gain == 0:
         return "same"
     if not real:

@@ -1,4 +1,4 @@
-"""Reports as one self-contained HTML page, and as Markdown beside PNGs: what a person reads and passes on."""
+"""Write reports as one self-contained HTML page, and as Markdown with PNG files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fer_edge.system.files import atomic_path, write_text_atomically
 
 PAGE, MARKDOWN = "report.html", "report.md"
 _DPI = 110
-_MOST_ROWS_SHOWN = 40
-"""A longer table is folded up on the page."""
+_MAX_ROWS_SHOWN = 40
+"""Longer tables are collapsed on the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One plot: ``name`` is its file's, ``caption`` what to see in it."""
+    """One plot: the ``name`` of its file, and its ``caption``."""
 
     name: str
     caption: str
@@ -64,13 +64,13 @@ summary { font-size: 1.17em; font-weight: bold; margin: 1rem 0; cursor: pointer;
 
 
 def write_page(reports: Sequence[BenchmarkReport], folder: Path) -> None:
-    """Write report.html, report.md and the Markdown's PNGs into ``folder``. Raises OutputError, MissingExtraError."""
+    """Write report.html, report.md and its PNG files to ``folder``. Raises OutputError, MissingExtraError."""
     write_text_atomically(folder / PAGE, to_html(reports))
     write_text_atomically(folder / MARKDOWN, write_charts(reports, folder))
 
 
 def to_html(reports: Sequence[BenchmarkReport]) -> str:
-    """A page that needs no other file: the plots stand in it as SVG."""
+    """Return a page that needs no other file; the plots are inline SVG."""
     body = "".join(_html_section(found) for found in reports)
     machines = html_table(*_machine_table(reports)) if len(reports) > 1 else ""
     heading = f"FER-Edge benchmark: {', '.join(dict.fromkeys(map(render.title, reports)))}"
@@ -78,7 +78,7 @@ def to_html(reports: Sequence[BenchmarkReport]) -> str:
 
 
 def html_document(title: str, body: str) -> str:
-    """Return a page that loads nothing; ``body`` is HTML, ``title`` text."""
+    """Return a page without external resources; ``body`` is HTML, ``title`` is text."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
@@ -100,13 +100,13 @@ def _html_section(found: BenchmarkReport) -> str:
 
 def _html_table(table: Table) -> str:
     drawn, title = html_table(table.header, table.rows, table.names), escape(table.title)
-    if len(table.rows) > _MOST_ROWS_SHOWN:
+    if len(table.rows) > _MAX_ROWS_SHOWN:
         return f"<details>\n<summary>{title} ({len(table.rows)} rows)</summary>\n{drawn}</details>\n"
     return f"<h3>{title}</h3>\n{drawn}"
 
 
 def write_charts(reports: Sequence[BenchmarkReport], folder: Path) -> str:
-    """The reports as Markdown; its plots are written into ``folder``. Raises OutputError, MissingExtraError."""
+    """Write the plots to ``folder`` and return the reports as Markdown. Raises OutputError, MissingExtraError."""
     parts = ["# FER-Edge benchmark\n"]
     parts += [markdown_table(*_machine_table(reports))] if len(reports) > 1 else []
     for number, found in enumerate(reports, 1):
@@ -122,7 +122,7 @@ def write_charts(reports: Sequence[BenchmarkReport], folder: Path) -> str:
 
 def _drawn(found: BenchmarkReport) -> Iterator[tuple[Chart, Any]]:
     for chart in CHARTS:
-        # A name with dollar signs is a name, and no formula.
+        # A name with dollar signs is not a formula.
         with require("matplotlib").rc_context({"text.parse_math": False}):
             figure = chart.draw(found)
         if figure is not None:
@@ -130,7 +130,7 @@ def _drawn(found: BenchmarkReport) -> Iterator[tuple[Chart, Any]]:
 
 
 def _svg(figure: Any) -> str:
-    """The figure as an SVG element; the same figure gives the same text."""
+    """Return the figure as an SVG element; the same figure gives the same text."""
     text = io.StringIO()
     with require("matplotlib").rc_context({"svg.hashsalt": "fer-edge"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
@@ -143,7 +143,7 @@ def _heading(found: BenchmarkReport) -> str:
 
 
 def _machine_table(reports: Sequence[BenchmarkReport]) -> tuple[list[str], list[list[str]], int]:
-    """A row for each report: where it was measured, and what int8 takes there."""
+    """Return a row for each report: the machine, and the cost of int8 on it."""
     header = [
         "machine",
         "architecture",

@@ -1,4 +1,4 @@
-"""What the report of whole frames shows."""
+"""Tables and notes about whole frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NAMES = ("size", "faces", "candidate")
 
 
 def tables(section: PipelineSection) -> list[Table]:
-    """Costs, answers, and the stages of each cell."""
+    """Return tables of costs, answers, and the stages of each cell."""
     cells = section.results
     return [
         _of_cells(cells, _COSTS, "Whole frames: cost"),
@@ -42,7 +42,7 @@ def tables(section: PipelineSection) -> list[Table]:
 def _of_cells(
     cells: Sequence[CellResult], columns: Sequence[tuple[str, Callable[[CellResult], str]]], title: str
 ) -> Table:
-    """A row for each cell and candidate; a column that nothing was measured for is left out."""
+    """Return a row for each cell and candidate, without columns that were not measured."""
     kept = [(name, show) for name, show in columns if any(show(cell) != _NONE for cell in cells)]
     rows = [[*_named(cell), *(show(cell) for _, show in kept)] for cell in cells]
     return Table([*_NAMES, *(name for name, _ in kept)], rows, len(_NAMES), title)
@@ -70,7 +70,7 @@ def _mib(value: float | None) -> str:
 
 
 def notes(section: PipelineSection) -> list[str]:
-    """How it was measured, a line each."""
+    """Return how it was measured, one line each."""
     how, source = section.settings, section.face_source
     lines = []
     for candidate in section.candidates:

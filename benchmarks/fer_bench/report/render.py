@@ -22,9 +22,9 @@ from fer_bench.tables import Table, markdown_table, percent, text_table
 
 _NONE = "-"
 _COLUMNS = 100
-"""Width of the text on a terminal."""
+"""Maximum width of the text on a terminal."""
 _MIN_RUNS = 1000
-"""Ten runs lie beyond p99 then."""
+"""With this many, ten runs are above p99."""
 
 _ACCURACY_COLUMNS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
     ("top-1 % (95 %)", lambda found: f"{percent(found.accuracy, 2)} ({percent(found.low)}–{percent(found.high)})"),
@@ -59,14 +59,14 @@ _COST_COLUMNS: tuple[tuple[str, Callable[[LatencyRow], str]], ...] = (
 
 
 def to_text(report: BenchmarkReport) -> str:
-    """The report for a terminal: 100 columns wide as long as the variants are few and their names short."""
+    """Return the report for a terminal. It fits 100 columns if there are few variants with short names."""
     shown = [text_table(table.header, table.rows, table.names) for table in tables(report)]
     head = "".join(f"{textwrap.fill(line, _COLUMNS)}\n" for line in (title(report), *verdict(report)))
     return "\n".join([head, *shown, "".join(f"{line}\n" for line in notes(report))])
 
 
 def to_markdown(report: BenchmarkReport) -> str:
-    """The report as a Markdown section."""
+    """Return the report as a Markdown section."""
     shown = [
         f"### {table.title}\n\n{markdown_table(table.header, table.rows, table.names)}" for table in tables(report)
     ]
@@ -75,7 +75,7 @@ def to_markdown(report: BenchmarkReport) -> str:
 
 
 def tables(report: BenchmarkReport) -> list[Table]:
-    """What was measured, a table for each kind."""
+    """Return a table for each kind of measurement."""
     measured = any(row.accuracy for row in report.results)
     compared = any(result.agreement is not None for row in report.results for result in row.accuracy)
     return [
@@ -99,7 +99,7 @@ def tables(report: BenchmarkReport) -> list[Table]:
 def _accuracies(
     report: BenchmarkReport, kinds: tuple[tuple[str, Callable[[AccuracyResult], str]], ...], title: str
 ) -> Table:
-    """A row for each variant on each split; a column that nothing was measured for is left out."""
+    """Return a row for each variant on each split, without columns that were not measured."""
     found = [(split, row.variant, _on(row, split)) for split in _splits(report) for row in report.results]
     columns = [
         (name, cells)
@@ -115,7 +115,7 @@ def _accuracies(
 
 
 def _recalls(report: BenchmarkReport) -> Table:
-    """A row for each label on each split, the variants across."""
+    """Return a row for each label on each split, and a column for each variant."""
     rows = []
     for split in _splits(report):
         by_variant = [{part.label: part for part in _classes(row, split)} for row in report.results]
@@ -131,7 +131,7 @@ def _recalls(report: BenchmarkReport) -> Table:
 def _configurations(
     report: BenchmarkReport, columns: tuple[tuple[str, Callable[[LatencyRow], str]], ...], title: str
 ) -> Table:
-    """A row for each variant, engine and number of threads; a column that nothing is known for is left out."""
+    """Return a row for each variant, engine and number of threads, without columns of unknown values."""
     found = [(name, cells) for name, cell in columns if set(cells := [cell(row) for row in report.latency]) != {_NONE}]
     return Table(
         ["variant", "engine", "threads", *(name for name, _ in found)],
@@ -163,12 +163,12 @@ def _classes(row: VariantResult, split: str) -> tuple[ClassRecall, ...]:
 
 
 def title(report: BenchmarkReport) -> str:
-    """The bundle's name and version."""
+    """Return the bundle's name and version."""
     return f"{report.bundle.name} {report.bundle.version}"
 
 
 def notes(report: BenchmarkReport) -> list[str]:
-    """How it was measured, and on what, a line each."""
+    """Return how and on which machine it was measured, one line each."""
     host = report.host
     lines = [f"{host.chip}, {host.runtime}, Python {host.python}, numpy {host.numpy}"]
     if report.dataset is not None:
@@ -212,7 +212,7 @@ def _latency_notes(report: BenchmarkReport, how: LatencySettings) -> list[str]:
 
 
 def _machine(state: MachineState) -> str:
-    """One line: what is known of it."""
+    """Return a line with the known values."""
     parts = []
     if state.frequencies:
         governors = dict.fromkeys(found.governor for found in state.frequencies if found.governor is not None)
@@ -265,7 +265,7 @@ def _p_value(p: float) -> str:
 
 
 def _count_or_none(rounds: int | None) -> str:
-    """A dash for none, so that the column is there only if it tells something."""
+    """Return a dash for none, so that a column without disturbed rounds is left out."""
     return str(rounds) if rounds else _NONE
 
 

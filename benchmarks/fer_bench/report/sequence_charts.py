@@ -1,4 +1,4 @@
-"""The plots of sequences: where a frame's time goes, and what it grows with."""
+"""The plots of moving faces: processor time by stage, by number of faces, and by frame size."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _COLOURS = {
     FER_EDGE_YUNET: "#2f855a",
     FULL_YUNET: "#b7791f",
 }
-_LEAST_LABEL = 0.06
-"""Share of the axis that a part of a bar must fill to bear a name."""
+_MIN_LABEL = 0.06
+"""Minimum share of the axis for a part of a bar with a label."""
 _ONE_SIZE = (640, 480)
 
 
 def frame_time(section: SequenceSection) -> Any:
-    """Where a frame's time goes: the full search and FER-Edge on one scale, and FER-Edge enlarged below it."""
+    """Draw the time of each stage: the full search and FER-Edge on one scale, and FER-Edge enlarged below."""
     systems = [name for name in (next(iter(FULL_SEARCHES)), FER_EDGE) if _parts(section, name)]
     if not systems:
         return None
@@ -56,14 +56,14 @@ def _bar(axes: Any, place: int, parts: dict[str, float], stages: Sequence[str], 
     for number, stage in enumerate(stages):
         width = parts.get(stage, 0.0)
         axes.barh(place, width, left=left, height=0.7, color=f"C{number}", label=stage)
-        if width > _LEAST_LABEL * widest:
+        if width > _MIN_LABEL * widest:
             axes.text(left + width / 2, place, f"{width:.1f}", ha="center", va="center", fontsize=8, color="white")
         left += width
     axes.text(left + 0.01 * widest, place, f"{left:.1f} ms", va="center", fontsize=9)
 
 
 def costs(section: SequenceSection) -> Any:
-    """Processor time of a frame by the number of faces at 640x480, and by the frame's size."""
+    """Draw processor time per frame by the number of faces at 640x480, and by frame size."""
     if not section.costs:
         return None
     figure, (by_faces, by_size) = new_figure(9.6, 4.2, columns=2)

@@ -1,4 +1,4 @@
-"""What the report of sequences shows."""
+"""Tables and notes about moving faces."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _NONE = "-"
 _ALL = "all"
 _MIDDLE, _TAIL = 50, 95
 _REFERENCE = next(iter(FULL_SEARCHES))
-"""The search whose recall and whose mistakes ours are held to."""
+"""The search that FER-Edge's recall and mistakes are compared with."""
 
 
 def tables(section: SequenceSection) -> list[Table]:
-    """Each kind of sequence and system, their sum, and the goals."""
+    """Return tables of each kind of sequence and system, their sum, and the goals."""
     rows = _rows(section)
     return [
         _table(rows, _FOUND, "Moving faces: cost and detection"),
@@ -74,21 +74,21 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], title: str) -> Table:
 
 
 Goal = tuple[str, str, str, bool]
-"""What is to be reached, how much of it is wanted, what was measured, and whether that is enough."""
+"""A goal, the limit, the measured value, and whether the goal is met."""
 
 
 def _goals(section: SequenceSection) -> Table:
-    """What FER-Edge is to reach, and whether it does here."""
+    """Return the goals of FER-Edge, and whether this report meets them."""
     by_kind: dict[str, dict[str, Score]] = {}
     for result in section.results:
         by_kind.setdefault(result.kind, {})[result.system] = result.score
     everything = {system: total(section.results, system) for system in by_kind[section.results[0].kind]}
     goals = (
         *_cost_goals(by_kind.get("easy", {})),
-        *_finding_goals(everything),
+        *_detection_goals(everything),
         *_goals_of_each(by_kind),
         *_acquiring_goals(by_kind.get("leaving", {})),
-        *_telling_goals(everything),
+        *_change_goals(everything),
     )
     rows = [[what, wanted, measured, "yes" if met else "NO"] for what, wanted, measured, met in goals]
     return Table(["goal", "wanted", "here", "met"], rows, 1, "Moving faces: the goals")
@@ -101,7 +101,7 @@ def _cost_goals(easy: Mapping[str, Score]) -> Iterator[Goal]:
             yield f"easy: CPU of {name} over ours", f"≥ {least}", f"{ratio:.1f}", ratio >= least
 
 
-def _finding_goals(scores: Mapping[str, Score]) -> Iterator[Goal]:
+def _detection_goals(scores: Mapping[str, Score]) -> Iterator[Goal]:
     ours, theirs = scores[FER_EDGE], scores.get(_REFERENCE)
     if theirs is None:
         return
@@ -117,7 +117,7 @@ _MAX_FALSE_SHARE = 0.02
 
 
 def _goals_of_each(by_kind: Mapping[str, Mapping[str, Score]]) -> Iterator[Goal]:
-    """What holds in each kind of scene; the kinds in which it does not are named."""
+    """Yield the goals for each kind of sequence, with the kinds that do not meet them."""
     scores = [
         (kind, systems[FER_EDGE], systems[_REFERENCE]) for kind, systems in by_kind.items() if _REFERENCE in systems
     ]
@@ -144,23 +144,23 @@ def _each(what: str, kinds: Sequence[str]) -> Goal:
 
 
 def _acquiring_goals(leaving: Mapping[str, Score]) -> Iterator[Goal]:
-    """Of faces that come one by one, in good light: others may be no faces to the cascade for long."""
+    """Yield the goal for new faces, in good light: the cascade may not detect others for a long time."""
     ours = leaving.get(FER_EDGE, Score())
     if ours.visits:
-        # Who was never found waited longest of all.
+        # A face that was never detected counts as an infinite time.
         waits = [*ours.acquired_s, *[math.inf] * (ours.visits - len(ours.acquired_s))]
         wait = float(np.percentile(waits, _TAIL, method="higher"))
         here = f"{wait:.2f}" if math.isfinite(wait) else "never"
         yield "leaving: time until a new face is reported, p95 s", "≤ 1", here, wait <= 1
 
 
-def _telling_goals(scores: Mapping[str, Score]) -> Iterator[Goal]:
-    """By what the classifier says of the clean images, and by the labels, which it may not know."""
+def _change_goals(scores: Mapping[str, Score]) -> Iterator[Goal]:
+    """Yield the goals for changes, judged by the classifier's labels for the clean images."""
     ours, theirs = scores[FER_EDGE], scores.get(_REFERENCE)
     if theirs is not None and ours.by_answer.judged_s and theirs.by_answer.judged_s:
         false, their_false = (_per_minute(found.false, found.judged_s) for found in (ours.by_answer, theirs.by_answer))
         here = f"{their_false / false:.1f}" if false else f"0 for {their_false:.1f}"
-        if their_false:  # else there is nothing to go by
+        if their_false:  # without any, there is no ratio
             yield f"false changes of {_REFERENCE} over ours", "≥ 10", here, their_false >= 10 * false
     if ours.by_answer.shown:
         told = len(ours.by_answer.delays_s) / ours.by_answer.shown
@@ -171,7 +171,7 @@ def _telling_goals(scores: Mapping[str, Score]) -> Iterator[Goal]:
 
 
 def _costs(section: SequenceSection) -> Table:
-    """A row for each size and number of faces, the systems across."""
+    """Return a row for each size and number of faces, and a column for each system."""
     cells: dict[tuple[int, int, int], dict[str, CostCell]] = {}
     for cell in section.costs:
         cells.setdefault((cell.width, cell.height, cell.faces), {})[cell.system] = cell
@@ -190,7 +190,7 @@ def _costs(section: SequenceSection) -> Table:
 
 
 def notes(section: SequenceSection) -> list[str]:
-    """How it was measured, a line each."""
+    """Return how it was measured, one line each."""
     how, cast = section.settings, section.cast
     chosen = "that FER+'s raters agree on" if cast.by_votes else "by their label alone: no FER+ votes"
     without = f"; too few of {', '.join(cast.left_out)}" if cast.left_out else ""

@@ -1,4 +1,4 @@
-"""The first two lines of a report: what int8 cost, and what it bought, on the machine of the report."""
+"""The first two lines of a report: what int8 cost, and what it bought."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def verdict(report: BenchmarkReport) -> list[str]:
 
 
 def _cost(float32: VariantResult, int8: VariantResult) -> str:
-    """The change of accuracy on the split that was measured last: PrivateTest where there is one."""
+    """Return the change of accuracy on the split that was measured last: PrivateTest if it was measured."""
     after = int8.accuracy[-1] if int8.accuracy else None
     before = next((found for found in float32.accuracy if after is not None and found.split == after.split), None)
     if before is None or after is None:

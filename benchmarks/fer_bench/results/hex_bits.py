@@ -9,12 +9,12 @@ from fer_edge.errors import InputError
 
 
 def to_hex(flags: npt.NDArray[np.bool_]) -> str:
-    """Bits [N] as hexadecimal digits, the first one highest, filled with zeros at the end."""
+    """Return bits [N] as hexadecimal digits, first bit highest, padded with zeros."""
     return np.packbits(flags).tobytes().hex()
 
 
 def from_hex(digits: str, n: int) -> npt.NDArray[np.bool_]:
-    """The bits [n] that ``to_hex`` wrote. Raises InputError for digits that are not of n bits."""
+    """Return the bits [n] that ``to_hex`` wrote. Raises InputError for invalid digits or another length."""
     try:
         found = np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8))
     except ValueError:

@@ -33,7 +33,7 @@ def measure_sequences(
 ) -> SequenceSection:
     """Show all sequences to ``systems``, of which FER-Edge is the first. Raises ModelError.
 
-    With ``costs`` also what a frame costs by its size and by the number of faces.
+    With ``costs``, also measure processor time by frame size and number of faces.
     """
     with EmotionClassifier(bundle, default_variant(bundle)) as classifier:
         clean = CleanView(cast, classifier)
@@ -56,7 +56,7 @@ def measure_sequences(
 def systems_of(
     bundle: ModelBundle, settings: SequenceSettings, runtime: RuntimeSettings, yunet: Path | None
 ) -> list[System]:
-    """FER-Edge, the full searches where ``settings`` say so, and both with ``yunet`` where that model file is given."""
+    """Return FER-Edge, the full searches that ``settings`` ask for, and both with the model file ``yunet`` if given."""
     variant = default_variant(bundle)
     systems: list[System] = [FerEdge(bundle, variant, runtime)]
     if yunet is not None:
@@ -70,7 +70,7 @@ def systems_of(
 
 
 def code_sha256() -> str:
-    """Return the hash of the code that decides what is found: the stages, the pipeline and their settings."""
+    """Return the hash of the code that decides what is detected: the stages, the pipeline and their settings."""
     package = Path(fer_edge.__file__).parent
     files = [*sorted((package / "stages").rglob("*.py")), package / "pipeline.py", package / "settings" / "pipeline.py"]
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

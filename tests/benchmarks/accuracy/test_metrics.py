@@ -34,7 +34,7 @@ def test_wilson_interval_stays_inside_0_and_1():
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 0), (3, 2), (-1, 5)])
 def test_no_interval_without_a_proportion(correct: int, n: int):
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match="not a proportion"):
         metrics.accuracy_interval(correct, n)
 
 

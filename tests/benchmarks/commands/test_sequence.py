@@ -93,7 +93,7 @@ def test_private_test_is_shown_only_after_public_test_was_with_the_same_code(min
     (tmp_path / "own.toml").write_text("[tracking]\nmin_hits = 1\n")
     for given, said in (
         (("--public", "older.json"), "older.json: the runtime's code has changed since"),
-        (("--public", "final.json"), "final.json: is no report of bench sequence on PublicTest"),
+        (("--public", "final.json"), "final.json: not a report of bench sequence on PublicTest"),
         (("--public", "public.json", "--config", "own.toml"), "public.json: is of other settings or kinds"),
         (("--public", "gone.json"), "gone.json"),
     ):

@@ -162,12 +162,12 @@ def test_a_worker_that_hangs_is_given_up_while_it_loads_or_later(tiny_bundle: Pa
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("exec cat", "nothing that could be understood"),
-        ("echo hello", "nothing that could be understood"),
-        ("echo '[]'", "nothing that could be understood"),
-        ("""echo '{"ready": {"runtime": "mine"}}'""", "nothing that could be understood"),
+        ("exec cat", "gives an invalid answer"),
+        ("echo hello", "gives an invalid answer"),
+        ("echo '[]'", "gives an invalid answer"),
+        ("""echo '{"ready": {"runtime": "mine"}}'""", "gives an invalid answer"),
         ("echo first >&2; echo last words >&2; exit 3", "ended with exit code 3: last words"),
-        ("exec true", "ended with exit code 0: it said nothing"),
+        ("exec true", "ended with exit code 0: without a message"),
     ],
 )
 def test_a_program_that_is_no_python_is_one_line(tiny_bundle: Path, tmp_path: Path, text: str, reason: str) -> None:

@@ -23,7 +23,7 @@ from support.programs import assert_ends, script
 
 READY = json.dumps({"how": "-", "versions": {"fer": "1"}})
 FRAME = json.dumps({"seen": [], "wall_s": 0.1, "cpu_s": 0.1})
-NOT_UNDERSTOOD = "answers nothing that could be understood"
+NOT_UNDERSTOOD = "gives an invalid answer"
 
 
 def test_the_fer_package_where_there_is_one():
@@ -76,7 +76,7 @@ serve(chatty)
     [
         ("echo hello", NOT_UNDERSTOOD),
         ("echo '[]'", NOT_UNDERSTOOD),
-        ("exec cat", NOT_UNDERSTOOD),  # says {}, as it was told
+        ("exec cat", NOT_UNDERSTOOD),  # says {}, as it was reported
         ("""echo '{"how": "-", "versions": 1}'""", NOT_UNDERSTOOD),
         ("printf '\\377\\n'", NOT_UNDERSTOOD),
         ("echo first >&2; echo last words >&2; exit 3", "its process ended (exit code 3): last words"),

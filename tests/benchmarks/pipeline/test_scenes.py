@@ -122,7 +122,7 @@ def test_real_faces_are_found_about_as_often_as_the_cascade_finds_such_faces():
         found = detector.detect(frame.gray, Search.whole(frame.gray))
         best += [max((seen.box.iou(face.box) for seen in found), default=0.0) for face in frame.faces]
     found_on = [overlap for overlap in best if overlap >= 0.4]
-    # Not all: they were not chosen by the detector's answer. Where it sees one, the box is the one that is told.
+    # Not all: they were not chosen by the detector's answer. Where it sees one, the box is the one that is reported.
     assert 0.4 < len(found_on) / len(best) < 0.9
     assert np.median(found_on) > 0.7
 

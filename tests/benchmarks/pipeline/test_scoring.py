@@ -42,11 +42,11 @@ def test_a_face_without_a_label_is_found_but_never_right():
 
 
 @given(st.lists(st.tuples(BOXES, LABELS), max_size=5), st.lists(st.tuples(BOXES, LABELS), max_size=5))
-def test_counts_agree(true, told):
+def test_counts_agree(true, reported):
     truth = [TrueFace(number, box, label) for number, (box, label) in enumerate(true)]
-    score = score_frame(truth, [SeenFace(box, label) for box, label in told])
+    score = score_frame(truth, [SeenFace(box, label) for box, label in reported])
     assert score.shown == len(true)
-    assert score.matched + score.false_boxes == len(told)
-    assert score.matched <= min(len(true), len(told))
+    assert score.matched + score.false_boxes == len(reported)
+    assert score.matched <= min(len(true), len(reported))
     assert max(score.right, score.uncertain) <= score.matched
     assert score + FrameScore() == score

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_bench.results.sequence import SequenceSettings
-from fer_bench.sequence.cast import LEAST_IMAGES, SEGMENT_FRAMES, Cast
+from fer_bench.sequence.cast import MIN_IMAGES, SEGMENT_FRAMES, Cast
 from fer_bench.sequence.costs import measure_costs
 from fer_bench.sequence.measure import measure
 from fer_bench.sequence.scenes import KINDS, FaceSequence
@@ -162,7 +162,7 @@ def test_only_faces_that_people_agree_on_play():
     parts = [cast.part((number,), 900) for number in range(20)]
     assert rows_of(parts) <= set(np.flatnonzero(np.isin(labels, (3, 6)))) - set(split.tolist())
     with pytest.raises(InputError, match="too few images"):
-        Cast(drawn_dataset(LEAST_IMAGES), "PublicTest", None)
+        Cast(drawn_dataset(MIN_IMAGES), "PublicTest", None)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What a system told of moving faces, held to the truth: by hand, and in general."""
+"""What a system reported of moving faces, held to the truth: by hand, and in general."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fer_bench.sequence.cast import Segment
 from fer_bench.sequence.scenes import TrueFace, visible_share
 from fer_bench.sequence.scoring import (
-    LONGEST_GAP_FRAMES,
+    MAX_GAP_FRAMES,
     SETTLED_FRAMES,
     Acquired,
     Sighting,
@@ -19,12 +19,12 @@ from fer_bench.sequence.scoring import (
     acquired,
     id_switches,
     judge_changes,
+    reported_changes,
     sightings,
-    told_changes,
     true_changes,
     visits,
 )
-from fer_bench.sequence.systems import Told
+from fer_bench.sequence.systems import ReportedFace
 from fer_edge.types import UNCERTAIN, Box
 
 BOX = Box(10, 10, 100, 100)
@@ -34,24 +34,24 @@ TOLD = st.lists(LABELS, min_size=1, max_size=60)
 
 
 def visit_of(labels: list[str | None], start: int = 0) -> list[Sighting]:
-    """One face, in sight all the time, of which ``labels`` are told, frame by frame (None: it is not found)."""
+    """One face, in sight all the time, of which ``labels`` are reported, frame by frame (None: it is not found)."""
     return [
-        Sighting(start + step, 0, 1.0, 7, None if label is None else Told(BOX, label, 1))
+        Sighting(start + step, 0, 1.0, 7, None if label is None else ReportedFace(BOX, label, 1))
         for step, label in enumerate(labels)
     ]
 
 
 def test_found_missed_and_false():
     faces = [TrueFace(0, BOX, 1.0, 7, "happy"), TrueFace(1, Box(300, 10, 100, 100), 0.6, 8, "sad")]
-    on_first, nowhere = Told(Box(14, 8, 100, 100), "happy", 3), Told(Box(200, 200, 50, 50), "sad", 4)
+    on_first, nowhere = ReportedFace(Box(14, 8, 100, 100), "happy", 3), ReportedFace(Box(200, 200, 50, 50), "sad", 4)
     seen, surplus = sightings(5, faces, [nowhere, on_first])
-    assert [(sighting.number, sighting.row, sighting.told) for sighting in seen] == [(0, 7, on_first), (1, 8, None)]
+    assert [(sighting.number, sighting.row, sighting.reported) for sighting in seen] == [(0, 7, on_first), (1, 8, None)]
     assert surplus == Surplus(false=1, ghosts=1)
     # A box that shares less than half of its area with the face's is on no face, but no ghost; so is a second on one.
-    assert sightings(5, faces[:1], [Told(Box(60, 10, 100, 100), "happy")])[1] == Surplus(false=1)
-    assert sightings(5, faces[:1], [on_first, Told(BOX, "happy")])[1] == Surplus(false=1)
+    assert sightings(5, faces[:1], [ReportedFace(Box(60, 10, 100, 100), "happy")])[1] == Surplus(false=1)
+    assert sightings(5, faces[:1], [on_first, ReportedFace(BOX, "happy")])[1] == Surplus(false=1)
     # A corner of the face does not make it one: 15 x 15 pixels of 2 x 10,000 are an overlap of about 0.01.
-    assert sightings(5, faces[:1], [Told(Box(95, 95, 100, 100), "happy")])[1] == Surplus(false=1, ghosts=1)
+    assert sightings(5, faces[:1], [ReportedFace(Box(95, 95, 100, 100), "happy")])[1] == Surplus(false=1, ghosts=1)
 
 
 def test_a_frame_that_was_not_shown_is_neither_missed_nor_false():
@@ -67,13 +67,15 @@ def test_a_visit_goes_on_when_the_face_was_hidden_for_a_moment():
     shares = [1.0, 0.6, 0.4, 0.5, 1.0]
     seen = [Sighting(index, 0, share, 7, None) for index, share in enumerate(shares)]
     assert [[sighting.index for sighting in visit] for visit in visits(seen)] == [[0, 1, 3, 4]]
-    later = [Sighting(index, 0, 1.0, 7, None) for index in (4 + LONGEST_GAP_FRAMES, 5 + 2 * LONGEST_GAP_FRAMES)]
+    later = [Sighting(index, 0, 1.0, 7, None) for index in (4 + MAX_GAP_FRAMES, 5 + 2 * MAX_GAP_FRAMES)]
     assert [len(visit) for visit in visits([*seen, *later])] == [5, 1]
 
 
 def test_ids_switch_when_the_face_gets_another_one_and_not_when_it_is_missed():
     ids = [1, None, 1, 2, 2, None, 1]
-    visit = [Sighting(i, 0, 1.0, 7, None if one is None else Told(BOX, "sad", one)) for i, one in enumerate(ids)]
+    visit = [
+        Sighting(i, 0, 1.0, 7, None if one is None else ReportedFace(BOX, "sad", one)) for i, one in enumerate(ids)
+    ]
     assert id_switches(visit) == 2
 
 
@@ -84,16 +86,16 @@ def everyone(row: int) -> bool:
 def test_the_time_to_find_a_face_begins_when_it_is_wholly_in_the_picture():
     visit = [Sighting(i, 0, share, 7, None) for i, share in enumerate([0.5, 0.8, 0.99, 1.0])]
     assert acquired(visit, everyone) == Acquired(None)
-    found = [*visit, Sighting(4, 0, 1.0, 7, Told(BOX, "sad", 1))]
+    found = [*visit, Sighting(4, 0, 1.0, 7, ReportedFace(BOX, "sad", 1))]
     assert acquired(found, everyone) == Acquired(2)
-    early = [Sighting(0, 0, 0.8, 7, Told(BOX, "sad", 1)), *visit[1:]]
+    early = [Sighting(0, 0, 0.8, 7, ReportedFace(BOX, "sad", 1)), *visit[1:]]
     assert acquired(early, everyone) == Acquired(0)
     assert acquired(visit[:2], everyone) is None
 
 
 def test_the_time_to_find_a_face_begins_with_an_image_that_can_be_found():
     visit = [Sighting(i, 0, 1.0, row, None) for i, row in enumerate([7, 7, 8, 7])]
-    found = [*visit, Sighting(4, 0, 1.0, 7, Told(BOX, "sad", 1))]
+    found = [*visit, Sighting(4, 0, 1.0, 7, ReportedFace(BOX, "sad", 1))]
     assert acquired(found, lambda row: row == 8) == Acquired(2)
     assert acquired(found, lambda row: row == 9) is None
 
@@ -101,9 +103,9 @@ def test_the_time_to_find_a_face_begins_with_an_image_that_can_be_found():
 HAPPY_SAD = (Segment(0, 20, "happy", (1,)), Segment(20, 60, "sad", (2,)))
 
 
-def judged(labels: list[str | None], segments=HAPPY_SAD, says=("happy", "sad")) -> tuple[int, tuple[int, ...], int]:
+def judged(labels: list[str | None], segments=HAPPY_SAD, names=("happy", "sad")) -> tuple[int, tuple[int, ...], int]:
     """Changes shown, the delays of those reported, and false ones."""
-    found = judge_changes(visit_of(labels), segments, says)
+    found = judge_changes(visit_of(labels), segments, names)
     return found.shown, found.delays, found.false
 
 
@@ -132,25 +134,25 @@ def test_a_right_change_that_need_not_be_reported_is_not_false():
 
 def test_what_is_told_of_a_segment_without_a_name_is_not_judged():
     segments = (*HAPPY_SAD, Segment(60, 100, "fear", (3,)))
-    told = visit_of(["happy", "fear"] * 10 + ["sad"] * 80)
-    found = judge_changes(told, segments, (None, "sad", "fear"))
-    # To sad from who knows what is right and need not be told; from sad to fear is missed.
+    reported = visit_of(["happy", "fear"] * 10 + ["sad"] * 80)
+    found = judge_changes(reported, segments, (None, "sad", "fear"))
+    # To sad from who knows what is right and need not be reported; from sad to fear is missed.
     assert (found.shown, found.delays, found.false, found.judged) == (1, (), 0, 80)
 
 
 def test_frames_that_were_not_shown_lie_between_no_change():
     visit = [*visit_of(["happy"] * 3), Sighting(3, 0, 1.0, 7, None, looked=False), *visit_of(["sad"] * 3, start=4)]
-    assert told_changes(visit) == []
-    assert told_changes(visit_of(["happy", UNCERTAIN, None, "sad", "sad"])) == [(3, "sad")]
+    assert reported_changes(visit) == []
+    assert reported_changes(visit_of(["happy", UNCERTAIN, None, "sad", "sad"])) == [(3, "sad")]
 
 
 def test_a_true_change_needs_a_face_in_sight_before_and_after_and_two_names_that_differ():
     second = 2 * SETTLED_FRAMES
     segments = [Segment(0, 50, "happy", (1,)), Segment(50, 110, "sad", (2,)), Segment(110, 200, "happy", (3,))]
-    says = ["happy", "sad", "happy"]
+    labels = ["happy", "sad", "happy"]
 
-    def counted(visit: list[Sighting], says: list[str | None] = says) -> list[tuple[int, int, str, bool]]:
-        return [(one.at, one.until, one.to, one.counted) for one in true_changes(visit, segments, says)]
+    def counted(visit: list[Sighting], labels: list[str | None] = labels) -> list[tuple[int, int, str, bool]]:
+        return [(one.at, one.until, one.to, one.counted) for one in true_changes(visit, segments, labels)]
 
     assert counted(visit_of([None] * 200)) == [(50, 110, "sad", True), (110, 200, "happy", True)]
     assert counted(visit_of([None] * 200), ["happy", "happy", None]) == []
@@ -170,23 +172,23 @@ def test_every_change_told_is_true_or_false_or_not_judged(labels, lengths):
     ends[-1] = max(60, ends[-1])
     segments = [Segment(start, end, "fear", (1,)) for start, end in pairwise([0, *ends])]
     visit = visit_of(labels)
-    says = [says for _, says in lengths]
-    found = judge_changes(visit, segments, says)
+    labels = [labels for _, labels in lengths]
+    found = judge_changes(visit, segments, labels)
     assert found.shown >= len(found.delays)
-    assert 0 <= found.false <= len(told_changes(visit)) - len(found.delays)
+    assert 0 <= found.false <= len(reported_changes(visit)) - len(found.delays)
     assert 0 <= found.judged <= len(visit)
-    if None not in says:
+    if None not in labels:
         assert found.judged == len(visit)
         true = sum(
-            any(change.at <= at < change.until and to == change.to for at, to in told_changes(visit))
-            for change in true_changes(visit, segments, says)
+            any(change.at <= at < change.until and to == change.to for at, to in reported_changes(visit))
+            for change in true_changes(visit, segments, labels)
         )
-        assert true + found.false == len(told_changes(visit))
+        assert true + found.false == len(reported_changes(visit))
 
 
 @given(TOLD)
 def test_told_changes_are_between_labels_and_in_order(labels):
-    changes = told_changes(visit_of(labels))
+    changes = reported_changes(visit_of(labels))
     assert [at for at, _ in changes] == sorted({at for at, _ in changes})
     assert all(labels[at] == to for at, to in changes)
     assert all(before != after for (_, before), (_, after) in pairwise(changes))
@@ -209,9 +211,9 @@ def test_the_visible_share_is_that_of_the_pixels(box, before):
 
 
 @given(st.lists(st.tuples(BOXES, st.floats(0, 1)), max_size=4), st.lists(BOXES, max_size=4))
-def test_every_box_is_on_one_face_or_false(true, told):
+def test_every_box_is_on_one_face_or_false(true, reported):
     faces = [TrueFace(number, box, share, 0, "sad") for number, (box, share) in enumerate(true)]
-    seen, surplus = sightings(0, faces, [Told(box, "sad") for box in told])
-    assert sum(sighting.told is not None for sighting in seen) + surplus.false == len(told)
+    seen, surplus = sightings(0, faces, [ReportedFace(box, "sad") for box in reported])
+    assert sum(sighting.reported is not None for sighting in seen) + surplus.false == len(reported)
     assert surplus.ghosts <= surplus.false
-    assert all(sighting.told.box.iou(faces[sighting.number].box) >= 0.5 for sighting in seen if sighting.told)
+    assert all(sighting.reported.box.iou(faces[sighting.number].box) >= 0.5 for sighting in seen if sighting.reported)
