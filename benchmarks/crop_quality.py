@@ -62,7 +62,7 @@ def main() -> int:
 
 def spoiled_ways() -> Iterator[tuple[str, Spoil, float, float]]:
     """Yield name, change of a 48x48 face, share of the crop inside the frame, and scale of the face."""
-    yield "unchanged", lambda image: image, 1.0, 1.0
+    yield "as it is", lambda image: image, 1.0, 1.0
     for side in (24, 20, 16):
         yield f"{side} pixels wide", lambda image, side=side: resample(image, side, side), 1.0, side / 48
     for sigma in (1.0, 1.5, 2.0):

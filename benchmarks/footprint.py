@@ -2,8 +2,8 @@
 
     python benchmarks/footprint.py [--runs N] [--video FILE]
 
-Starts the command N times on a video of 640x480 with a face in the first frame (by default the demo scene), and measures
-with tracemalloc what Python and NumPy allocate per frame, including OpenCV's pictures. Internal allocations of OpenCV,
+Starts the command N times on a video of 640x480 with a face in the first frame (by default the demo scene), and
+measures with tracemalloc what Python and NumPy allocate per frame, including OpenCV's pictures. Internal allocations of OpenCV,
 FFmpeg and the interpreter are not counted, but are part of the total memory.
 """
 
@@ -44,7 +44,7 @@ FPS = 15.0
 FRAMES, WARM_UP = 300, 30
 """Measured frames, and warm-up frames before them, in which everything is loaded and the face is detected."""
 _FACE_AT_S, _SCENE_FRAMES = 4.0, 50
-"""Time at which the face of the demo scene is completely in the picture, and number of frames that are drawn."""
+"""Time at which the face of the demo scene is completely in the picture, and number of frames drawn."""
 _PACKAGES = (
     *("numpy", "cv2", "ai_edge_litert._pywrap_litert_interpreter_wrapper"),
     "tflite_runtime._pywrap_tensorflow_interpreter_wrapper",
@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One run of the command: wall and processor time to the first event, in seconds, and the content of ``--stats``."""
+    """One run of the command: wall and processor time to the first event in seconds, and the content of ``--stats``."""
 
     first_event_s: float
     processor_s: float
