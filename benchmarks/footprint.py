@@ -3,8 +3,8 @@
     python benchmarks/footprint.py [--runs N] [--video FILE]
 
 Starts the command N times on a video of 640x480 with a face in the first frame (by default the demo scene), and
-measures with tracemalloc what Python and NumPy allocate per frame, including OpenCV's pictures. Internal allocations of OpenCV,
-FFmpeg and the interpreter are not counted, but are part of the total memory.
+measures with tracemalloc what Python and NumPy allocate per frame, including OpenCV's pictures. Internal allocations of
+OpenCV, FFmpeg and the interpreter are not counted, but are part of the total memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each statistic against a hand-computed value and, where there is one, a brute-force computation."""
+"""Each statistic is compared with a value computed by hand and, if possible, by brute force."""
 
 from __future__ import annotations
 

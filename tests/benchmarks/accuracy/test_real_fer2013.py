@@ -1,4 +1,4 @@
-"""The figures of the shipped bundle on the real PublicTest, counted again from the two CSV files."""
+"""The numbers of the shipped bundle on the real PublicTest, counted from the two CSV files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_shipped_bundle_on_public_test(tmp_path: Path):
     with users_cache():
         votes = next((path for path in locate(None).parent.glob("*fer2013new.csv")), None)
         if votes is None:
-            pytest.skip("the FER+ votes are not beside the real FER2013")
+            pytest.skip("the FER+ votes are not in the folder of the real FER2013")
         done = subprocess.run(command, check=True, capture_output=True, encoding="utf-8", timeout=600)
     assert "3589 images, 3267 leak-free, 3155 distinct, 3372 with a FER+ majority" in done.stdout
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""One code path for any variant: bundles and Keras files give logits for the same pixels."""
+"""Bundles and Keras files return logits for the same pixels."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_keras_logits_do_not_depend_on_the_batch(tmp_path: Path):
 def test_keras_models_of_another_contract_are_refused(tmp_path: Path):
     with pytest.raises(ModelError, match="ends in softmax; wanted logits"):
         open_runner(save_keras(tmp_path / "softmax.keras", softmax=True))
-    with (  # a layer of its own, that only its answers give away
+    with (  # a layer that can be recognized only by its output
         open_runner(save_keras(tmp_path / "probabilities.keras", probabilities=True)) as runner,
         pytest.raises(ModelError, match="ends in a softmax"),
     ):

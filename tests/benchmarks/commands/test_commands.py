@@ -1,4 +1,4 @@
-"""``fer-edge evaluate`` and ``fer-edge bench`` as processes, on good and on bad input."""
+"""``fer-edge evaluate`` and ``fer-edge bench`` as processes, with good and bad input."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fer_edge(*arguments: object, cwd: Path, check: bool = True) -> subprocess.Co
 
 
 def refusal(*arguments: object, cwd: Path) -> tuple[int, str]:
-    """Exit code and the one line on stderr of a command that must fail, leaving stdout and ``cwd`` empty."""
+    """Run a command that must fail and write nothing; return its exit code and its line on stderr."""
     before = sorted(cwd.rglob("*"))
     done = fer_edge(*arguments, cwd=cwd, check=False)
     assert done.stdout == ""
@@ -82,7 +82,7 @@ def test_bench_measures_everything_in_one_run(tiny_bundle: Path, mini: Path, tmp
         assert row in done.stdout
         assert row in markdown
     assert not list(tmp_path.glob(".*tmp*"))
-    # The numbers are those of the one code path, counted here by hand.
+    # The numbers must be those of the runner, counted here.
     with open_runner(tiny_bundle, "int8") as runner:
         split = load_dataset(mini, cache=False).splits["PublicTest"]
         assert accuracy["correct"] == int((runner.logits(split.images).argmax(axis=1) == split.labels).sum())
@@ -110,7 +110,7 @@ def test_leak_free_images_and_recall_of_each_class(tiny_bundle: Path, tmp_path: 
     done = fer_edge(
         "bench", "accuracy", "--final", "--bundle", tiny_bundle, "--data", path, "--json", "o.json", cwd=tmp_path
     )
-    # No votes go with this data: no figure, and one line that says why.
+    # This data has no votes: no number, and one line with the reason.
     assert "FER+" not in done.stdout
     assert done.stderr.startswith("fer-edge: accuracy by FER+ is left out: ")
     assert (done.stderr.count("\n"), "known FER2013" in done.stderr) == (1, True)
@@ -124,7 +124,7 @@ def test_leak_free_images_and_recall_of_each_class(tiny_bundle: Path, tmp_path: 
         with open_runner(tiny_bundle, result["variant"]) as runner:
             split = load_dataset(path, cache=False).splits["PublicTest"]
             right = runner.logits(split.images).argmax(axis=1) == split.labels
-        # By hand: the first two rows also stand elsewhere, and the last repeats the third.
+        # The first two rows are also in other splits, and the last repeats the third.
         leak_free = on_public["leak_free"]
         assert (leak_free["n"], leak_free["correct"]) == (19, int(right[2:21].sum()))
         assert leak_free["low"] <= leak_free["accuracy"] <= leak_free["high"]
@@ -268,6 +268,6 @@ def test_more_threads_than_cores_are_refused(tiny_bundle: Path, tmp_path: Path):
 
 
 def assert_valid(table: Any) -> None:
-    """``table`` is a report by the schema that is shipped."""
+    """Check ``table`` with the schema in the package."""
     schema = Path(fer_bench.__path__[0]) / "schema" / "report.schema.json"
     jsonschema.Draft202012Validator(json.loads(schema.read_text())).validate(table)

@@ -1,4 +1,4 @@
-"""``fer-edge bench pipeline`` as a process: with the portrait, with a miniature data set, with Keras, on bad input."""
+"""``fer-edge bench pipeline`` as a process: with the portrait, a miniature data set, Keras, and bad input."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ SCHEMA = json.loads((files("fer_bench") / "schema" / "report.schema.json").read_
 
 
 def validated(text: str) -> dict[str, Any]:
-    """The ``pipeline`` section of a report that keeps to the schema."""
+    """Check a report with the schema, and return its ``pipeline`` section."""
     table: dict[str, Any] = json.loads(text)
     jsonschema.Draft202012Validator(SCHEMA).validate(table)
     return table["pipeline"]
 
 
 def refusal(*arguments: object, cwd: Path) -> tuple[int, str]:
-    """Exit code and the one line on stderr of a command that must fail and leave nothing behind."""
+    """Run a command that must fail and write nothing; return its exit code and its line on stderr."""
     before = sorted(cwd.rglob("*"))
     done = fer_edge(*arguments, cwd=cwd)
     assert done.stdout == ""
@@ -50,7 +50,7 @@ def refusal(*arguments: object, cwd: Path) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def without_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """What a run with the portrait printed, and the folder that it wrote to."""
+    """Return the output of a run with the portrait, and its folder."""
     folder = tmp_path_factory.mktemp("portrait")
     done = fer_edge(
         *SHORT, "--faces", 0, 1, "--json", "out.json", "--markdown", "out.md", "--save-scenes", "scenes", cwd=folder
@@ -73,7 +73,7 @@ def test_without_data_the_portrait_is_shown_and_its_label_is_no_ones_guess(witho
         answers = cell["answers"]
         assert (answers["shown"], answers["distinct"]) == (16 * faces, faces)
         assert (answers["right"], answers["uncertain"]) == (None, None)
-        # The demo's face is an easy one; the runtime tells of it when it was found three times.
+        # The demo's face is easy to detect; the runtime reports it after three detections.
         assert answers["matched"] >= (6 if name == "fer-edge" else 12) * 2 * faces / 2
         assert cell["stages"]["grey"]["count"] == 16
     assert cells["fer-edge", 1]["cpu_over_ours"] == 1.0
@@ -101,7 +101,7 @@ def test_scenes_are_drawn_where_they_were_asked_for_and_nothing_else_is_left(wit
     }
     sheets = {name: cv2.imread(str(folder / name)) for name in names}
     assert all(sheet is not None and sheet.shape[1] > 1900 for sheet in sheets.values())
-    # Boxes are drawn in colour, on grey pictures, and only where there is a face.
+    # Boxes are drawn in color on gray pictures, and only if there is a face.
     coloured = {name: int((sheet.max(axis=2) - sheet.min(axis=2) > 100).sum()) for name, sheet in sheets.items()}
     assert coloured["scenes/320x240-1faces-round1.png"] > 5000
     assert coloured["scenes/320x240-0faces-round1.png"] < 2000
@@ -115,7 +115,7 @@ def test_with_data_the_labels_are_known(tmp_path: Path):
     assert section["face_source"]["name"] == "mini PublicTest"
     for cell in section["results"]:
         assert (cell["answers"]["shown"], cell["answers"]["distinct"]) == (10, 2)
-        # Gratings are no faces: whoever finds one here finds it wrongly, but it was counted.
+        # Gratings are not faces: any detection here is false, and must be counted.
         assert cell["answers"]["right"] + cell["answers"]["uncertain"] <= cell["answers"]["matched"] <= 10
 
 
@@ -129,7 +129,7 @@ def test_the_tutorial_with_a_keras_model(mini_road: MiniRoad, tmp_path: Path):
     assert "model.keras" in section["candidates"][1]["how"]
     assert "keras" in section["candidates"][1]["versions"]
     assert tutorial["stages"]["classify"]["count"] >= 3
-    # TensorFlow is in the tutorial's process, and in no other.
+    # Only the tutorial's process imports TensorFlow.
     assert tutorial["rss_steady_mib"] > 2 * ours["rss_steady_mib"]
 
 
@@ -176,7 +176,7 @@ def test_a_python_without_the_package_is_told_in_one_line(tmp_path: Path):
     assert (code, "No module named 'fer'" in line) == (2, True)
     (tmp_path / "text").write_text("no program")
     assert refusal(*SHORT, "--fer", tmp_path / "text", cwd=tmp_path)[0] == 2
-    # Found beside us, although nothing of that name is on the PATH.
+    # Found in the current folder, although it is not on the PATH.
     script(tmp_path / "py", f'exec {sys.executable} "$@"')
     assert "No module named 'fer'" in refusal(*SHORT, "--fer", "./py", cwd=tmp_path)[1]
     code, line = refusal(*SHORT, "--fer", script(tmp_path / "other", "echo '{}'"), cwd=tmp_path)
@@ -234,17 +234,17 @@ def test_a_device_is_measured_into_one_file_that_names_no_one(tmp_path: Path) ->
     assert table["machine"]["before"]
     serial = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "Serial" in line]
     for secret in (platform.node(), str(Path.home()), str(tmp_path), *serial):
-        # The whole value, or what a path begins with: a host may be called as a model begins.
+        # The whole value, or the start of a path: the host may have the name with which a model's begins.
         assert f'"{secret}"' not in text and f'"{secret}/' not in text
     assert refusal("bench", "device", "--out", "no/such/folder.json", cwd=tmp_path)[0] == 6
 
 
 def test_a_device_that_cannot_detect_is_refused_before_it_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    # As OpenCV 5 has it, in every process of the command.
+    # As with OpenCV 5, in each process of the command.
     (tmp_path / "sitecustomize.py").write_text("import cv2\ndel cv2.CascadeClassifier\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    # So many rounds take hours, and a test that starts them is ended by its time limit.
+    # This many rounds take hours: if they start, the time limit ends the test.
     words = ("bench", "device", "--bundle", DEFAULT_BUNDLE, "--rounds", 1_000_000, "--out", "device.json")
     code, line = refusal(*words, cwd=tmp_path)
     assert (code, "no CascadeClassifier" in line) == (4, True), line

@@ -12,7 +12,7 @@ CHECKPOINTS = Path(__file__).parents[3] / "models" / "checkpoints"
 
 
 def runs(folder: Path) -> Path:
-    """Two real runs, one of which has lost its record and three epochs, and a damaged one."""
+    """Make a folder with two real runs, one without its record and three epochs, and a damaged one."""
     for name in ("fer-edge-s", "fer-edge-xs-asked"):
         (folder / name).mkdir(parents=True)
         for file in ("config.toml", "history.jsonl", "run.json", "model.keras"):

@@ -1,4 +1,4 @@
-"""``fer-edge bench sequence`` as a process: on a miniature data set, on the real one, and on bad input."""
+"""``fer-edge bench sequence`` as a process: with a miniature data set, the real one, and bad input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SYSTEMS = [FER_EDGE, *FULL_SEARCHES]
 
 
 def section(text: str) -> dict[str, Any]:
-    """The ``sequence`` section of a report that keeps to the schema."""
+    """Check a report with the schema, and return its ``sequence`` section."""
     table: dict[str, Any] = json.loads(text)
     jsonschema.Draft202012Validator(SCHEMA).validate(table)
     return table["sequence"]
@@ -32,12 +32,12 @@ def section(text: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gratings: nothing that Haar would find."""
+    """Make images of gratings, in which Haar finds no face."""
     return write_mini_fer2013(tmp_path_factory.mktemp("data") / "fer2013.csv", per_class=1, test_per_class=10)
 
 
 def test_a_run_leaves_a_folder_of_results(mini: Path, tmp_path: Path) -> None:
-    # Everyone sees one second in two, so a sequence of four has a shared one.
+    # All systems see one second in two, so a sequence of four seconds has shared frames.
     done = road.fer_edge(  # it has the patience that a busy machine needs
         *BRIEF, "--data", mini, "--kinds", "easy", "empty", "--baseline-every", 2, "--out", "out", cwd=tmp_path
     )

@@ -1,4 +1,4 @@
-"""Latency measured for real: real models in real processes, and processes that die, hang or are none of ours."""
+"""Latency of real models in real processes, and processes that die, hang or are other programs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_worker_loads_and_answers_block_after_block(tiny_bundle: Path) -> None
         loaded = running.loaded
         assert loaded.runtime.startswith("ai-edge-litert ")
         assert 3 < loaded.rss_before_mib < loaded.rss_import_mib < loaded.rss_loaded_mib < 200
-        # This process holds TensorFlow: the worker must not have inherited any of it.
+        # This process has imported TensorFlow. The worker must not inherit that.
         assert loaded.rss_loaded_mib < rss_mib()
         assert loaded.import_ms > 0
         assert loaded.load_ms > 0
@@ -73,7 +73,7 @@ def test_tflite_runtime_runs_in_its_own_environment(legacy_python: Path) -> None
     for variant in ("float32", "int8"):
         with worker(RELEASED, TFLITE_RUNTIME, variant, legacy_python) as running:
             assert running.loaded.runtime == "tflite-runtime 2.14.0"
-            # It logs that XNNPACK was created for both, and hands it the float one alone.
+            # It logs for both that XNNPACK was created, but uses it only for the float model.
             assert running.loaded.delegated_nodes == (running.loaded.nodes if variant == "float32" else 0)
             assert running.run(0, 3).samples_ns.shape == (3,)
 
@@ -81,7 +81,7 @@ def test_tflite_runtime_runs_in_its_own_environment(legacy_python: Path) -> None
 def test_a_run_over_all_engines_that_are_here(tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     pytest.importorskip("onnxruntime")
     bundle = add_onnx_variant(copy_bundle(tiny_bundle, tmp_path / "bundle"))
-    # In a folder without .venv-legacy tflite-runtime is nowhere, and everything else is measured.
+    # In a folder without .venv-legacy, tflite-runtime is missing; everything else is measured.
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         rows, _ = measure(bundle, Plan(LatencySettings(rounds=3, runs=5, warm_up=1), threads=(1,)))
@@ -122,7 +122,7 @@ def test_a_machine_that_throttles_is_told_in_the_row(
     assert {row.throttled_rounds for row in rows} == {None}  # nobody to ask
     assert change.before.throttled is None
     assert change.after.load_average == (1.5, 1.0, 1.0)
-    # Throttled since boot, before this run, is nothing to tell of it; throttled now is.
+    # A flag since boot, from before this run, does not count; the current one does.
     answer = write_vcgencmd(tmp_path / "bin", "throttled=0x40000", monkeypatch)
     rows, _ = measure(tiny_bundle, plan, root)
     assert {row.throttled_rounds for row in rows} == {0}
@@ -188,7 +188,7 @@ def test_an_interpreter_that_cannot_start_or_lacks_the_engine(tiny_bundle: Path,
     plain.write_text("no program")
     with pytest.raises(EngineMissingError, match="cannot be started: Permission denied"):
         worker(tiny_bundle, python=plain)
-    # Without its site-packages, an interpreter has no numpy, and the engine neither.
+    # Without site-packages, an interpreter has neither NumPy nor the engine.
     bare = script(tmp_path / "bare", f'exec {sys.executable} -S "$@"')
     with pytest.raises(EngineMissingError, match=r"No module named 'numpy'; it needs pip install ai-edge-litert"):
         worker(tiny_bundle, python=bare)

@@ -1,4 +1,4 @@
-"""The arithmetic of latency, on made-up nanoseconds."""
+"""The statistics of latency, with made-up nanoseconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_percentiles_are_in_order_and_scale_with_the_times(samples: np.ndarray, 
     assert samples.min() / 1e6 <= stats.p50_ms <= stats.p95_ms <= stats.p99_ms <= stats.max_ms
     assert stats.max_ms == samples.max() / 1e6
     assert stats.runs == samples.size
-    # Which round a time came from does not matter.
+    # The round of a time does not matter.
     as_one = summarise(np.sort(samples, axis=None).reshape(1, -1))
     assert dataclasses.replace(as_one, round_p50_ms=stats.round_p50_ms) == stats
     assert len(stats.round_p50_ms) == len(samples)
@@ -47,7 +47,7 @@ def test_twice_the_time_is_the_ratio_two_whatever_the_machine_does_meanwhile(sam
 
 
 def test_the_ratio_is_taken_round_by_round() -> None:
-    # Half speed from the second round on, for both, and one round in which only the one was disturbed.
+    # Both run at half speed from the second round on, and in one round only one was disturbed.
     drift = np.array([1000, 2000, 2000])[:, None] * np.ones((3, 10), np.int64)
     disturbed = drift // 2
     disturbed[1] *= 50

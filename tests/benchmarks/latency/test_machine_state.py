@@ -1,4 +1,4 @@
-"""The machine's state, read from trees of real files laid out as on a Pi and a PC, and a real `vcgencmd`."""
+"""The machine's state, read from folders with the files of a Pi and a PC, and from a program named `vcgencmd`."""
 
 from __future__ import annotations
 
@@ -124,11 +124,11 @@ def test_the_watch_counts_what_an_x86_kernel_counts(tmp_path: Path, monkeypatch:
 
 
 def test_processor_time_of_others_is_measured(tmp_path: Path) -> None:
-    """In 1,000 ticks of all cores others used 200, and a hypervisor took 100."""
+    """Of 1,000 ticks of all cores, other processes used 200, and a hypervisor took 100."""
     write_tree(tmp_path, {"proc/stat": "cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 100 0 100 800 0 0 0 0 0 0\n"})
     watch = ProcessorWatch(tmp_path)
     write_tree(tmp_path, {"proc/stat": "cpu  200 50 150 1480 20 0 0 100 0 0\n"})
-    # This process itself used next to nothing.
+    # This process itself used almost no time.
     assert watch.others_share() == pytest.approx(0.3, abs=0.02)
 
 

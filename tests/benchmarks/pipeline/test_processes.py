@@ -1,4 +1,4 @@
-"""A candidate's process, and the turns that several take: ours, foreign ones, and programs that are none."""
+"""The processes of candidates and their turns: FER-Edge, the fer package, and programs that are not candidates."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_wrong_answer_to_a_frame_is_one_line(tmp_path: Path, answers: list[str
 def test_a_program_that_hangs_is_given_up(tmp_path: Path):
     with pytest.raises(ModelError, match=r"^slow: its process did not answer within 0.5 s$"):
         CandidateProcess("slow", ["sleep", "1000"], {}, timeout_s=0.5)
-    # It does not read: a picture is more than the pipe to it takes.
+    # It does not read, and a picture does not fit into the pipe.
     program = script(tmp_path / "program", f"sleep 1000 & echo $! > {tmp_path}/child; echo '{READY}'; wait")
     with CandidateProcess("slow", [str(program)], {}, timeout_s=2) as candidate:
         with pytest.raises(ModelError, match=r"^slow: its process did not answer within 2 s$"):

@@ -1,4 +1,4 @@
-"""The scenes of ``bench pipeline``: the same bytes everywhere, every face inside the picture, its box where it is."""
+"""The scenes of ``bench pipeline``: the same bytes everywhere, faces inside the picture, correct boxes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZES = st.tuples(st.integers(160, 320), st.integers(160, 320))
 
 
 def drawn_dataset(count: int = 21) -> Dataset:
-    """A data set without any random number: gratings, of which no two are alike."""
+    """Make a data set of different gratings, without random numbers."""
     rows, columns = np.mgrid[0:48, 0:48]
     images = np.stack([(rows * (number + 2) + columns * (5 * number + 3)) % 256 for number in range(count)])
     split = Split(images.astype(np.uint8), np.arange(count) % len(FER2013_LABELS))
@@ -59,7 +59,7 @@ def test_a_scene_is_the_same_whenever_it_is_made(size, count, round_number, inde
 
 
 def test_the_bytes_are_those_of_every_other_machine():
-    # Written down on x86-64 with NumPy 2.4: another sum means results that cannot be compared across machines.
+    # Computed on x86-64 with NumPy 2.4. With another sum, results of different machines are not comparable.
     scene = make_scene((320, 240), 3, 1, FACES, first=4)
     digest = hashlib.sha256(b"".join(scene.frame(index).gray.tobytes() for index in (0, 7, 44)))
     assert digest.hexdigest() == "24fc8e6f5ca71efc6d1d6b166d52d32973f45c212d6f7ae0c8da97f099da1777"
@@ -122,7 +122,7 @@ def test_real_faces_are_found_about_as_often_as_the_cascade_finds_such_faces():
         found = detector.detect(frame.gray, Search.whole(frame.gray))
         best += [max((seen.box.iou(face.box) for seen in found), default=0.0) for face in frame.faces]
     found_on = [overlap for overlap in best if overlap >= 0.4]
-    # Not all: they were not chosen by the detector's answer. Where it sees one, the box is the one that is reported.
+    # Not all are detected, because faces are not chosen by the detector. A detected box must be the true one.
     assert 0.4 < len(found_on) / len(best) < 0.9
     assert np.median(found_on) > 0.7
 

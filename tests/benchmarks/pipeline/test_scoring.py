@@ -1,4 +1,4 @@
-"""Which box is on which face, by hand and in general; and what the rounds add up to."""
+"""Matches of boxes and faces: examples computed by hand, properties, and sums over the rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fer-edge bench compare``: real changes are told from noise, and nothing is compared that cannot be."""
+"""``fer-edge bench compare`` distinguishes changes from noise, and compares only what is comparable."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_report_is_the_same_as_itself() -> None:
 
 
 def test_accuracy_is_compared_image_by_image() -> None:
-    """Twelve images fewer are real when no other changed, and noise among hundreds that changed both ways."""
+    """Twelve lost images are significant if no other changed, and noise if hundreds changed both ways."""
     before = accuracy("PublicTest", 0.650)
     right = from_hex(before.right, before.n)
     fewer = right.copy()
@@ -128,7 +128,7 @@ def test_disturbed_rounds_are_tolerated_if_the_others_show_the_change(disturbed:
 
 
 def test_slow_rounds_that_were_disturbed_do_not_make_it_worse() -> None:
-    """Eight of 20 rounds waited for a core and took ten times as long; the others are as before."""
+    """Eight of 20 rounds waited for a core and took ten times as long; the others did not change."""
     rounds = tuple(value * (10 if index < 8 else 1) for index, value in enumerate(ROUNDS))
     found = change(timed(1.0), timed(1.3, round_p50_ms=rounds, busy_rounds=8), "p50")
     assert found.verdict == "inconclusive"
@@ -136,7 +136,7 @@ def test_slow_rounds_that_were_disturbed_do_not_make_it_worse() -> None:
 
 def test_little_load_changes_no_verdict() -> None:
     assert change(timed(1.0), with_others(timed(1.5), 0.04), "p50").verdict == "worse"
-    # What is within the drift is noise, on a busy machine too.
+    # A change within the drift is noise, on a busy machine too.
     assert change(timed(1.0), with_others(timed(1.03), 0.5), "p50").verdict == "noise"
 
 

@@ -1,4 +1,4 @@
-"""``fer-edge bench report``: a page that needs no other file, and Markdown with its pictures."""
+"""``fer-edge bench report``: a self-contained page, and Markdown with its pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VOID = {"meta", "br", "img", "hr", "link", "input"}
 
 
 class Checker(HTMLParser):
-    """Tags that close in the right order, and whatever the page would load from elsewhere."""
+    """Check the order of tags, and collect what the page would load."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reports: JSON that can be read back, tables that say '-' for what was not measured, and a host without a name."""
+"""Reports: JSON that can be read again, tables with '-' for missing values, and a host without a name."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_json_holds_every_value():
 
 
 def objects(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where the objects of a JSON value stand."""
+    """Yield the path of each object in a JSON value."""
     if isinstance(value, dict):
         yield path
     for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
@@ -255,7 +255,7 @@ def test_markdown_cells_cannot_break_the_table():
 
 
 def test_the_host_is_described_without_naming_it(monkeypatch: pytest.MonkeyPatch):
-    # Names that stand nowhere else, whatever this machine and its user are called.
+    # Names that occur nowhere else, whatever the names of this machine and user are.
     machine = platform.uname()._replace(node="attic-of-ada")
     monkeypatch.setattr(platform, "uname", lambda: machine)
     monkeypatch.setattr(socket, "gethostname", platform.node)

@@ -1,4 +1,4 @@
-"""The tables of sequences: what they say of numbers that are known."""
+"""The tables of moving faces, with known numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.reports import sequence_section
 
 
 def goals(section: SequenceSection) -> dict[str, tuple[str, str]]:
-    """What is measured for each goal, and whether it is met."""
+    """Return the measured value of each goal, and whether it is met."""
     table = next(table for table in tables(section) if table.header[0] == "goal")
     return {row[0]: (row[2], row[3]) for row in table.rows}
 
@@ -26,7 +26,7 @@ def column(table: Table, name: str) -> dict[tuple[str, str], str]:
 
 
 def changed(**changes: object) -> SequenceSection:
-    """With other counts for FER-Edge."""
+    """Return a section with other counts for FER-Edge."""
     section = sequence_section()
     results = [
         structs.replace(result, score=structs.replace(result.score, **changes)) if result.system == FER_EDGE else result

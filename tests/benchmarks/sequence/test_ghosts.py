@@ -1,4 +1,4 @@
-"""Films without a face, in which the cascade alone finds one and follows it: none is reported any more."""
+"""Videos without a face in which the cascade alone would detect and track one: none is reported."""
 
 from __future__ import annotations
 

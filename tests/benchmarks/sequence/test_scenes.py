@@ -1,4 +1,4 @@
-"""The sequences of ``bench sequence``: the same bytes everywhere, and the truth of what is in them."""
+"""The sequences of ``bench sequence``: the same bytes everywhere, and correct truth."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KIND = {kind.name: kind for kind in KINDS}
 
 
 def drawn_dataset(count: int = 20 * len(FER2013_LABELS)) -> Dataset:
-    """A data set without any random number: gratings, of which no two are alike."""
+    """Make a data set of different gratings, without random numbers."""
     rows, columns = np.mgrid[0:48, 0:48]
     images = np.stack([(rows * (number + 2) + columns * (5 * number + 3)) % 256 for number in range(count)])
     split = Split(images.astype(np.uint8), np.arange(count) % len(FER2013_LABELS))
@@ -59,7 +59,7 @@ def test_a_frame_is_the_same_whenever_it_is_asked_for(name: str):
 
 
 def test_the_bytes_are_those_of_every_other_machine():
-    # Written down on x86-64 with NumPy 2.4: another sum means results that cannot be compared across machines.
+    # Computed on x86-64 with NumPy 2.4. With another sum, results of different machines are not comparable.
     assert digest_of(list(KIND)[:12]) == "47df915d92b91e4c53abcbb8bc777e3db2217328f2dbd71c05a22f89aa6cbe29"
     assert digest_of(list(KIND)[12:]) == "b8f27715b61aa1b70a3c1369757c17b746656135d80ed181051f041f67f3b515"
 

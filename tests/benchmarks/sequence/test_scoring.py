@@ -1,4 +1,4 @@
-"""What a system reported of moving faces, held to the truth: by hand, and in general."""
+"""Scores of moving faces: examples computed by hand, and properties."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOLD = st.lists(LABELS, min_size=1, max_size=60)
 
 
 def visit_of(labels: list[str | None], start: int = 0) -> list[Sighting]:
-    """One face, in sight all the time, of which ``labels`` are reported, frame by frame (None: it is not found)."""
+    """Return a face that is always in sight, with the reported label of each frame (None: not found)."""
     return [
         Sighting(start + step, 0, 1.0, 7, None if label is None else ReportedFace(BOX, label, 1))
         for step, label in enumerate(labels)
@@ -47,10 +47,10 @@ def test_found_missed_and_false():
     seen, surplus = sightings(5, faces, [nowhere, on_first])
     assert [(sighting.number, sighting.row, sighting.reported) for sighting in seen] == [(0, 7, on_first), (1, 8, None)]
     assert surplus == Surplus(false=1, ghosts=1)
-    # A box that shares less than half of its area with the face's is on no face, but no ghost; so is a second on one.
+    # A box with a small overlap with the face is false, but not a ghost; so is a second box on a face.
     assert sightings(5, faces[:1], [ReportedFace(Box(60, 10, 100, 100), "happy")])[1] == Surplus(false=1)
     assert sightings(5, faces[:1], [on_first, ReportedFace(BOX, "happy")])[1] == Surplus(false=1)
-    # A corner of the face does not make it one: 15 x 15 pixels of 2 x 10,000 are an overlap of about 0.01.
+    # A box that covers only a corner of the face is a ghost: 15 x 15 of 2 x 10,000 pixels are an overlap of 0.01.
     assert sightings(5, faces[:1], [ReportedFace(Box(95, 95, 100, 100), "happy")])[1] == Surplus(false=1, ghosts=1)
 
 
@@ -104,14 +104,14 @@ HAPPY_SAD = (Segment(0, 20, "happy", (1,)), Segment(20, 60, "sad", (2,)))
 
 
 def judged(labels: list[str | None], segments=HAPPY_SAD, names=("happy", "sad")) -> tuple[int, tuple[int, ...], int]:
-    """Changes shown, the delays of those reported, and false ones."""
+    """Return the true changes, the delays of the reported ones, and the false ones."""
     found = judge_changes(visit_of(labels), segments, names)
     return found.shown, found.delays, found.false
 
 
 def test_a_change_is_reported_by_the_first_telling_of_the_new_label():
     assert judged(["happy"] * 24 + [None, UNCERTAIN] + ["sad"] * 34) == (1, (6,), 0)
-    # Through a wrong one: that is a false change, and the true one comes late.
+    # With a wrong label in between, which is a false change; the true one is late.
     assert judged(["happy"] * 22 + ["fear"] * 3 + ["sad"] * 35) == (1, (5,), 1)
     assert judged(["happy"] * 60) == (1, (), 0)
     assert judged(["happy", "sad"] * 30) == (1, (1,), 58)
@@ -128,7 +128,7 @@ def test_a_right_change_that_need_not_be_reported_is_not_false():
     # The last segment is too short to count.
     short = (*HAPPY_SAD, Segment(60, 70, "fear", (3,)))
     assert judged(["happy"] * 22 + ["sad"] * 40 + ["fear"] * 8, short, ("happy", "sad", "fear")) == (1, (2,), 0)
-    # But the correction of a mistake is: nothing had changed.
+    # The correction of a mistake is a false change, because the face had not changed.
     assert judged(["fear"] * 5 + ["happy"] * 15 + ["sad"] * 40) == (1, (0,), 1)
 
 
@@ -136,7 +136,7 @@ def test_what_is_told_of_a_segment_without_a_name_is_not_judged():
     segments = (*HAPPY_SAD, Segment(60, 100, "fear", (3,)))
     reported = visit_of(["happy", "fear"] * 10 + ["sad"] * 80)
     found = judge_changes(reported, segments, (None, "sad", "fear"))
-    # To sad from who knows what is right and need not be reported; from sad to fear is missed.
+    # From an unknown label to sad need not be reported; from sad to fear is missed.
     assert (found.shown, found.delays, found.false, found.judged) == (1, (), 0, 80)
 
 
