@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fer_bench.commands.pipeline_arguments import PIPELINE
-from fer_bench.commands.sequence_arguments import SEQUENCE
+from fer_bench.commands.scene_arguments import PIPELINE, SEQUENCE
 from fer_bench.latency.engines import ENGINES
 from fer_edge.commands.argument_types import count
 from fer_edge.commands.cli import Command, add_subcommands, deferred

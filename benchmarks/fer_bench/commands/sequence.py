@@ -10,6 +10,7 @@ from fer_bench import output
 from fer_bench.accuracy import split_of
 from fer_bench.accuracy.variants import ferplus_votes
 from fer_bench.commands.delivery import bundle_path, check_outputs, deliver, describe_bundle, variant_results
+from fer_bench.commands.scene_arguments import QUICK_SECONDS
 from fer_bench.extras import require
 from fer_bench.host import describe_host
 from fer_bench.pipeline.scenes import FPS
@@ -36,6 +37,8 @@ _NAME = "sequence"
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``bench sequence`` and return the exit code."""
+    if arguments.quick:
+        arguments.seconds, arguments.no_costs = min(arguments.seconds, QUICK_SECONDS), True
     check_outputs(arguments)
     if arguments.out is not None:
         output.check_folder(arguments.out)
