@@ -1,10 +1,10 @@
-"""What a grey picture costs from each format that a USB camera gives: by way of colours, and straight from the buffer.
+"""Measure the time for a gray picture from each format of a USB camera: through color, and directly.
 
     python benchmarks/camera_formats.py [--rounds N] [--size 640x480] [--size 1280x720]
 
-Both ways turn the same buffer into a grey picture, in turns, on one thread; what counts is processor time. By way of
-colours is what OpenCV's camera class does (a picture in BGR, without the copies that it makes of it) and then its grey.
-Straight is what `sources/v4l2/formats.py` does. A ratio is the median of the rounds' ratios.
+Both ways convert the same buffer to a gray picture, alternately, on one thread; processor time is measured. Through
+color is what OpenCV's camera class does (a BGR picture, without its copies), followed by a conversion to gray. Directly
+is what `sources/v4l2/formats.py` does. A ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import UInt8Array
 
 _FACE_AT_S = 4.0
-"""When the face of the demo's scene is well in the picture."""
+"""Time at which the face of the demo scene is completely in the picture."""
 _JPEG_QUALITY = 85
 _CALLS = 20
-"""Pictures for each measurement: the clock of processor time is coarse."""
+"""Pictures per measurement, because the clock of processor time is coarse."""
 _TO_BGR = {
     "YUYV": cv2.COLOR_YUV2BGR_YUYV,
     "NV12": cv2.COLOR_YUV2BGR_NV12,
@@ -41,7 +41,7 @@ _TO_BGR = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A camera's buffer uint8 [bytes], its format, the reduction of a JPEG, and the way by colours, if there is one."""
+    """A camera's buffer uint8 [bytes], its format, the reduction of a JPEG, and the way through color, if any."""
 
     format: PixelFormat
     data: UInt8Array
@@ -49,13 +49,13 @@ class Case:
     by_colours: Callable[[], UInt8Array] | None
 
     def straight(self) -> UInt8Array:
-        """The grey picture, as the program makes it."""
+        """Return the gray picture, as the program computes it."""
         return gray_picture(self.data, self.format, self.reduction)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds of processor for a picture, by way of colours (if there is one) and straight, and their ratio."""
+    """Processor time in ms per picture, through color (if possible) and directly, and their ratio."""
 
     case: Case
     by_colours_ms: float | None
@@ -64,7 +64,7 @@ class Cost:
 
 
 def cases(width: int, height: int) -> list[Case]:
-    """A face in a room in each format; the JPEG also reduced to half the size."""
+    """Return the same picture of a face in each format; the JPEG also reduced to half the size."""
     gray = DemoScene().render(_FACE_AT_S, 0)
     scene = np.asarray(cv2.resize(cv2.applyColorMap(gray, cv2.COLORMAP_BONE), (width, height)), np.uint8)
     planes = np.asarray(cv2.cvtColor(scene, cv2.COLOR_BGR2YUV_I420), np.uint8).reshape(-1)
@@ -94,7 +94,7 @@ def cases(width: int, height: int) -> list[Case]:
 
 def _by_colours(format: PixelFormat, data: UInt8Array) -> Callable[[], UInt8Array] | None:
     height, width = format.height, format.width
-    if format.name == "422P":  # which OpenCV hands out as it is
+    if format.name == "422P":  # OpenCV does not convert it
         return None
     if format.name == "MJPG":
         return lambda: _gray(cv2.imdecode(data, cv2.IMREAD_COLOR))
@@ -112,7 +112,7 @@ def _gray(picture: cv2.typing.MatLike | None) -> UInt8Array:
 
 
 def measure(case: Case, rounds: int) -> Cost:
-    """Both ways in turns, ``rounds`` times."""
+    """Measure both ways alternately, ``rounds`` times."""
     straight, by_colours, ratios = [], [], []
     for _ in range(rounds):
         straight.append(_milliseconds(case.straight))
@@ -132,8 +132,8 @@ def _milliseconds(make: Callable[[], UInt8Array]) -> float:
 
 
 def table(costs: list[Cost]) -> str:
-    """The costs in Markdown."""
-    lines = ["| format | by way of colours | straight | ratio |", "| --- | ---: | ---: | ---: |"]
+    """Return the costs as a Markdown table."""
+    lines = ["| format | through color | directly | ratio |", "| --- | ---: | ---: | ---: |"]
     for cost in costs:
         halved = ", decoded to half the size" if cost.case.reduction == 2 else ""
         old = "not possible" if cost.by_colours_ms is None else f"{cost.by_colours_ms:.3f} ms"

@@ -1,8 +1,8 @@
-"""Which crops the classifier misreads, and which the runtime refuses: the table in docs/explanation/crop-quality.md.
+"""Measure which bad crops are misread, and which refused: the table in docs/explanation/crop-quality.md.
 
     python benchmarks/crop_quality.py [--every N] [--bundle DIR|ZIP]
 
-Takes every Nth face of FER2013's PublicTest (FER_EDGE_DATA), spoils it in many ways, and classifies it by int8.
+Takes every Nth face of FER2013's PublicTest (FER_EDGE_DATA), degrades it in many ways, and classifies it with int8.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def spoiled_ways() -> Iterator[tuple[str, Spoil, float, float]]:
-    """Name, what is done to a 48x48 face, the share of the crop that stays in the frame, and the face's scale."""
+    """Yield name, change of a 48x48 face, share of the crop inside the frame, and scale of the face."""
     yield "as it is", lambda image: image, 1.0, 1.0
     for side in (24, 20, 16):
         yield f"{side} pixels wide", lambda image, side=side: resample(image, side, side), 1.0, side / 48
@@ -85,31 +85,31 @@ def spoiled_ways() -> Iterator[tuple[str, Spoil, float, float]]:
 
 
 def crop_of(pixels: UInt8Array, spec: CropSpec, inside: float, scale: float) -> FaceCrop:
-    """The model's crop of a spoiled face, whose box in the frame is as wide as the face of FER2013's crops."""
+    """Return the model's crop of a degraded face, whose box is as wide as the face in FER2013's crops."""
     side = round(48 / spec.margin * scale)
     return FaceCrop(Face(Box(0, 0, side, side), 1.0), resample(pixels, spec.height, spec.width), inside)
 
 
 def lit(image: UInt8Array, gain: float, noise: float) -> UInt8Array:
-    """``image`` under other light, with sensor noise that does not follow it."""
+    """Return ``image`` with other light, and sensor noise that does not depend on it."""
     noisy = image * gain + np.random.default_rng(0).normal(0.0, noise, image.shape)
     return np.clip(np.round(noisy), 0, 255).astype(np.uint8)
 
 
 def shifted(image: UInt8Array, right: float, down: float) -> UInt8Array:
-    """The face beyond the frame's left or upper edge, which is repeated, as in ``crop_face``."""
+    """Move the face beyond the frame's left or upper edge, which is repeated, as in ``crop_face``."""
     matrix = np.array([[1, 0, -right * 48], [0, 1, -down * 48]], dtype=np.float32)
     return np.asarray(cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 
 def leaning(image: UInt8Array, degrees: float) -> UInt8Array:
-    """Turned in the plane of the picture."""
+    """Rotate the face in the plane of the picture."""
     matrix = cv2.getRotationMatrix2D((23.5, 23.5), degrees, 1.0)
     return np.asarray(cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 
 def turned(image: UInt8Array, narrower: float) -> UInt8Array:
-    """As a photograph of the face would look from the side: no real turn of a head, which hides half of the face."""
+    """Distort the face like a photograph seen from the side; a turned head would also hide half of the face."""
     half, low = 47 * narrower / 2, 47 * narrower * 0.35
     source = np.array([[0, 0], [47, 0], [47, 47], [0, 47]], dtype=np.float32)
     target = np.array([[half, 0], [47 - half, low], [47 - half, 47 - low], [half, 47]], dtype=np.float32)
@@ -118,7 +118,7 @@ def turned(image: UInt8Array, narrower: float) -> UInt8Array:
 
 
 def symmetry(pixels: UInt8Array) -> float:
-    """Correlation of the crop with its mirror image: a measure that was tried for turned faces."""
+    """Return the correlation of the crop with its mirror image, which was tried as a measure for turned faces."""
     values = pixels.astype(np.float32) - pixels.mean()
     return float(np.vdot(values, values[:, ::-1]) / max(1e-6, float(np.vdot(values, values))))
 

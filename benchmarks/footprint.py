@@ -1,10 +1,10 @@
-"""What `fer-edge run` takes: time to the first event, memory, and the bytes that each frame allocates.
+"""Measure `fer-edge run`: time to the first event, memory, and the bytes allocated per frame.
 
     python benchmarks/footprint.py [--runs N] [--video FILE]
 
-Starts the command N times on a video of 640x480 in which a face is seen at once (the demo's scene, unless a video is
-given), and counts by tracemalloc what Python and NumPy allocate for each frame, OpenCV's pictures included. What
-OpenCV, FFmpeg and the interpreter allocate inside of them is not counted; memory as a whole is.
+Starts the command N times on a video of 640x480 with a face in the first frame (by default the demo scene), and
+measures with tracemalloc what Python and NumPy allocate per frame, including OpenCV's pictures. Internal allocations of
+OpenCV, FFmpeg and the interpreter are not counted, but are part of the total memory.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from fer_edge.types import Frame
 
 FPS = 15.0
 FRAMES, WARM_UP = 300, 30
-"""Frames counted, and those before them, in which everything is loaded and the face found."""
+"""Measured frames, and warm-up frames before them, in which everything is loaded and the face is detected."""
 _FACE_AT_S, _SCENE_FRAMES = 4.0, 50
-"""When the face of the demo's scene is well in the picture, and how many frames of it are drawn."""
+"""Time at which the face of the demo scene is completely in the picture, and number of frames drawn."""
 _PACKAGES = (
     *("numpy", "cv2", "ai_edge_litert._pywrap_litert_interpreter_wrapper"),
     "tflite_runtime._pywrap_tensorflow_interpreter_wrapper",
@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One run of the command: seconds to its first event, on the clock and of processor, and what ``--stats`` wrote."""
+    """One run of the command: wall and processor time to the first event in seconds, and the content of ``--stats``."""
 
     first_event_s: float
     processor_s: float
@@ -64,7 +64,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Allocations:
-    """Bytes allocated at most at once in reading each frame and in processing it; ``kept`` is what all of them left."""
+    """Peak bytes allocated while each frame is read and processed; ``kept`` is what remains after all frames."""
 
     reading: tuple[int, ...]
     processing: tuple[int, ...]
@@ -72,7 +72,7 @@ class Allocations:
 
 
 def write_scene(path: Path, frames: int = WARM_UP + FRAMES) -> Path:
-    """``frames`` of the demo's scene as a video, a part in which its face is in the picture, there and back."""
+    """Write ``frames`` of the demo scene as a video: a part with its face, forward and backward."""
     scene = DemoScene()
     pictures = [scene.render(_FACE_AT_S + index / FPS, index) for index in range(_SCENE_FRAMES)]
     there_and_back = [*pictures, *reversed(pictures)]
@@ -84,7 +84,7 @@ def write_scene(path: Path, frames: int = WARM_UP + FRAMES) -> Path:
 
 
 def start(video: Path, *arguments: str) -> Start:
-    """Run the command on ``video``, with further ``arguments``, to its end. Raises RuntimeError where it fails."""
+    """Run the command on ``video`` with ``arguments`` until it ends. Raises RuntimeError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         stats = Path(folder) / "stats.json"
         command = [sys.executable, "-m", "fer_edge", "run", str(video), "--events", "-", "--stats", str(stats)]
@@ -100,7 +100,7 @@ def start(video: Path, *arguments: str) -> Start:
 
 
 def import_times(video: Path) -> dict[str, float]:
-    """Milliseconds that a run takes to import each of ``_PACKAGES``, with what that imports, and ``all`` modules."""
+    """Return the import time in ms of each of ``_PACKAGES``, with its own imports, and of ``all`` modules."""
     options = ["-X", "importtime", "-m", "fer_edge", "run", str(video), "--max-frames", "1", "--events", "-"]
     command = [sys.executable, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=_environment())
@@ -110,7 +110,7 @@ def import_times(video: Path) -> dict[str, float]:
 
 
 def count_allocations(video: Path, frames: int = FRAMES) -> Allocations:
-    """What ``frames`` of ``video`` after the first ``WARM_UP`` allocate, at the default settings."""
+    """Return the allocations of ``frames`` of ``video`` after the first ``WARM_UP``, at the default settings."""
     reading, processing = (array("q", bytes(8 * (WARM_UP + frames))) for _ in range(2))  # lists would grow
     held = 0
     with load_bundle(None) as bundle, open_source(str(video), SourceSettings()) as source:
@@ -131,7 +131,7 @@ def count_allocations(video: Path, frames: int = FRAMES) -> Allocations:
 
 
 def _counted(action: Callable[[], T]) -> tuple[T, int]:
-    """What ``action`` returns, and the bytes that it had allocated at most at once."""
+    """Return the result of ``action`` and its peak allocation in bytes."""
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
     result = action()
@@ -139,7 +139,7 @@ def _counted(action: Callable[[], T]) -> tuple[T, int]:
 
 
 def _processor_s(pid: int) -> float:
-    """User and system time of a process so far; NaN where there is no /proc."""
+    """Return user and system time of a process so far; NaN without /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -148,7 +148,7 @@ def _processor_s(pid: int) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """This process's own, without settings; and byte code is kept, as it is on a device."""
+    """Return this process's environment without settings, and with byte code kept, as on a device."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -162,7 +162,7 @@ def _settled() -> int:
 
 
 def main() -> int:
-    """Measure, and print it."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="times that the command is started (10)")
     parser.add_argument("--video", type=Path, metavar="FILE", help="of 330 frames at least")

@@ -1,4 +1,4 @@
-"""How far an imported ONNX or PyTorch model is from what ONNX Runtime or PyTorch answers, on real images.
+"""Compare an imported model on real images with its ONNX or PyTorch original.
 
     python benchmarks/import_exactness.py models/fer-edge-s/onnx_float32.onnx --input-range 0..255
     python benchmarks/import_exactness.py model.pt2 --input-range 0..1 --data path/to/FER2013
@@ -45,7 +45,7 @@ def main() -> None:
     scale, offset = (np.array(each, np.float32) for each in arguments.input_range.for_channels(channels))
     theirs = np.concatenate([reference.call(image[np.newaxis] * scale + offset) for image in images])
     ours = np.asarray(imported.predict(images, verbose=0))
-    if np.allclose(theirs.sum(axis=1), 1, atol=1e-3):  # a softmax that the import left out: compare logits
+    if np.allclose(theirs.sum(axis=1), 1, atol=1e-3):  # the import removes a softmax: compare logits
         theirs = np.log(theirs)
         theirs += (ours - theirs).mean(axis=1, keepdims=True)
     same = (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()

@@ -1,8 +1,8 @@
-"""Writes the tables of README.md and of the model cards from the committed reports; `make bench` runs it at its end.
+"""Write the tables of README.md and the model cards from the committed reports. `make bench` runs it at its end.
 
     python benchmarks/published_numbers.py [--check]
 
-With --check it writes nothing, and ends with 1 when one of them tells other numbers than the reports do.
+With --check it writes nothing, and exits with 1 if one of them contains other numbers than the reports.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_bench.pipeline.candidates import FER_EDGE, TUTORIAL, TUTORIAL_TFLITE
-from fer_bench.pipeline.results import CellResult
 from fer_bench.results import AccuracyResult, BenchmarkReport, HostInfo, LatencyRow, VariantResult, load_report
-from fer_bench.sequence.results import FER_EDGE as MOVING
-from fer_bench.sequence.results import FULL_SEARCHES, FaceFrames, Score, total
+from fer_bench.results.pipeline import CellResult
+from fer_bench.results.sequence import FER_EDGE as MOVING
+from fer_bench.results.sequence import FULL_SEARCHES, FaceFrames, Score, total
 from fer_bench.tables import markdown_table, percent
-from fer_convert.card import CARD
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.system.files import write_text_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, MODELS, README = ROOT / "benchmarks" / "results", ROOT / "models", ROOT / "README.md"
+CARD = "MODEL_CARD.md"
+"""The name that fer_convert gives to a model card. Not imported: that package is above this one."""
 MACHINE = "x86_64"
-"""The table is of this kind of machine; reports of others lie beside these."""
+"""The tables use the reports of this architecture."""
 BEGIN, END = "<!-- numbers: make bench -->\n", "<!-- end of numbers -->\n"
 COLUMNS = (("fer-edge-s", "float32"), ("fer-edge-s", "int8"), ("fer-edge-xs", "float32"), ("fer-edge-xs", "int8"))
 OTHERS = {
@@ -39,7 +40,7 @@ OTHERS = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One variant of one bundle: what was measured of it, and the size of its network."""
+    """One variant of one bundle: its measurements, and the size of its network."""
 
     host: HostInfo
     variant: VariantResult
@@ -48,31 +49,31 @@ class Column:
     macs: int
 
     def on(self, split: str) -> AccuracyResult:
-        """Its accuracy on ``split``."""
+        """Return the accuracy on ``split``."""
         return next(found for found in self.variant.accuracy if found.split == split)
 
 
 def readme_block() -> str:
-    """What README.md tells: all columns, where they were measured, what a whole frame costs, and what moves in it."""
+    """Return the block of README.md: all columns, the machine, whole frames, and moving faces."""
     return f"{_table(COLUMNS)} {_whole_frames()}\n\n{_moving_faces()}\n"
 
 
 def card_block(bundle: str) -> str:
-    """What a model card tells: the columns of its bundle."""
+    """Return the block of a model card: the columns of its bundle."""
     return f"## Measured at the release\n\n{_table([column for column in COLUMNS if column[0] == bundle])}\n"
 
 
 def replaced(text: str, block: str, path: Path) -> str:
-    """``text`` with ``block`` between the two marks."""
+    """Return ``text`` with ``block`` between the two marks."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise InputError(f"{path}: has no place for the numbers, {BEGIN.strip()} and then {END.strip()}")
+        raise InputError(f"{path}: the marks around the numbers are missing: {BEGIN.strip()} and {END.strip()}")
     return f"{before}{BEGIN}{block}{END}{after}"
 
 
 def documents() -> dict[Path, str]:
-    """Every document that tells numbers, as it should read."""
+    """Return the text that each document with numbers should have."""
     found = {README: replaced(README.read_text(encoding="utf-8"), readme_block(), README)}
     for bundle in dict.fromkeys(name for name, _ in COLUMNS):
         card = MODELS / bundle / CARD
@@ -93,10 +94,10 @@ def _table(chosen: Sequence[tuple[str, str]]) -> str:
 
 
 def _whole_frames() -> str:
-    """What a frame costs, ours and the tutorials'."""
+    """Return a sentence about the processor time of a frame, compared with others."""
     section = load_report(RESULTS / f"pipeline-{MACHINE}.json").pipeline
     if section is None:
-        raise InputError("the report of whole frames holds none: make bench")
+        raise InputError("the report of whole frames contains none: make bench")
     cells = {cell.candidate: cell for cell in section.results if (cell.width, cell.height, cell.faces) == (640, 480, 1)}
     ours = cells[FER_EDGE]
     others = [(called, cells[name]) for name, called in OTHERS.items() if name in cells]
@@ -109,10 +110,10 @@ def _whole_frames() -> str:
 
 
 def _moving_faces() -> str:
-    """What following a face saves against searching every frame, and what that loses."""
+    """Return sentences about tracking, compared with a search of every frame."""
     section = load_report(RESULTS / f"sequence-{MACHINE}.json").sequence
     if section is None:
-        raise InputError("the report of moving faces holds none: make bench")
+        raise InputError("the report of moving faces contains none: make bench")
     easy = {result.system: result.score for result in section.results if result.kind == "easy"}
     ours, (full, coarse) = total(section.results, MOVING), FULL_SEARCHES
     theirs = total(section.results, full)
@@ -152,7 +153,9 @@ def _column(bundle: str, variant: str) -> Column:
         shipped = loaded.variant(variant).sha256
     found = next(row for row in report.results if row.variant == variant)
     if found.sha256 != shipped:
-        raise InputError(f"{bundle}: the report is of another {variant} file than models/{bundle} holds: make bench")
+        raise InputError(
+            f"{bundle}: the report is about another {variant} file than the one in models/{bundle}: make bench"
+        )
     latency = next(row for row in report.latency if (row.variant, row.engine, row.threads) == (variant, "litert", 1))
     return Column(report.host, found, latency, int(training["params"]), int(training["macs"]))
 
@@ -214,17 +217,17 @@ ROWS: tuple[tuple[str, Callable[[Column], str]], ...] = (
 
 
 def main() -> int:
-    """Write, or check."""
+    """Write or check the documents."""
     parser = argparse.ArgumentParser(
         description="Write the numbers of README.md and the model cards from the committed reports."
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when they tell others")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if they contain other numbers")
     check: bool = parser.parse_args().check
     try:
         wanted = documents()
         stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
         for path in stale:
-            sys.stderr.write(f"{path.relative_to(ROOT)}: {'tells other numbers' if check else 'written'}\n")
+            sys.stderr.write(f"{path.relative_to(ROOT)}: {'contains other numbers' if check else 'written'}\n")
             if not check:
                 write_text_atomically(path, wanted[path])
     except FerEdgeError as error:

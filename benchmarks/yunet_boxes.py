@@ -1,8 +1,9 @@
-"""How boxes of YuNet become those that the Haar cascade would draw, how well crops of either are read, and what
-searches with either cost: ``python benchmarks/yunet_boxes.py FILE``, with FER2013 in ``FER_EDGE_DATA``; ten minutes.
+"""Fit the conversion of YuNet's boxes to Haar boxes, and compare accuracy and cost of both detectors.
 
-The conversion (``fer_edge.stages.detection.yunet``) is fitted to Training's faces in drawn scenes, and judged on
-PublicTest's.
+    python benchmarks/yunet_boxes.py FILE
+
+Needs FER2013 in ``FER_EDGE_DATA``; takes ten minutes. The conversion (``fer_edge.stages.detection.yunet``) is fitted to
+faces of Training in drawn scenes, and tested on PublicTest.
 """
 
 from __future__ import annotations
@@ -58,12 +59,12 @@ class Shown:
         return Box(round(self.x - side / 2), round(self.y - side / 2), side, side)
 
     def near(self, x: float, y: float) -> bool:
-        """Whether a box about this point may be the face's."""
+        """Return whether a box with this center may be the face's."""
         return max(abs(x - self.x), abs(y - self.y)) < 0.4 * self.side
 
 
 def show(split: Split, count: int, seed: int) -> Iterator[Shown]:
-    """``count`` random faces of ``split``, one a picture, of any size and place."""
+    """Yield ``count`` random faces of ``split``, one per picture, with random sizes and places."""
     random = np.random.default_rng(seed)
     walls = [background((seed, number), *_SIZE) for number in range(_WALLS)]
     noise = sensor_noise((seed, _WALLS), _SIZE, 3.0)
@@ -78,18 +79,18 @@ def show(split: Split, count: int, seed: int) -> Iterator[Shown]:
 
 
 def surest(model: YuNetModel, shown: Shown) -> Float32Array | None:
-    """YuNet's answer for the face, if it found it."""
+    """Return YuNet's box of the face, if it found it."""
     answers = [a for a in model.run(shown.gray) if shown.near(a[0] + a[2] / 2, a[1] + a[3] / 2)]
     return max(answers, key=lambda answer: float(answer[-1]), default=None)
 
 
 def fit(model: YuNetModel, split: Split) -> tuple[float, float, float]:
-    """Shares of width and height that make the side, and by how much of it the centre moves up."""
+    """Return the shares of width and height that give the side, and the share of it by which the center moves up."""
     found = [(shown, surest(model, shown)) for shown in show(split, _FITTED, _SEED)]
     boxes = np.array([[*answer[:4], s.y, s.side] for s, answer in found if answer is not None], np.float64)
     sides = boxes[:, 2:4] / boxes[:, 5:]
     weights = np.ones(len(sides))
-    for _ in range(10):  # Huber's: a box of half a face must not count for more than many good ones
+    for _ in range(10):  # Huber's weights: one box of half a face must not count more than many good ones
         weighted = weights[:, None]
         shares = np.linalg.lstsq(sides * weighted, weighted[:, 0], rcond=None)[0]
         off = np.abs(1 - sides @ shares)
@@ -99,7 +100,7 @@ def fit(model: YuNetModel, split: Split) -> tuple[float, float, float]:
 
 
 def judge(model: YuNetModel, split: Split) -> None:
-    """Print how many faces either detector finds, and how many of its crops the classifier reads rightly."""
+    """Print how many faces each detector finds, and the accuracy of the classifier on its crops."""
     haar = make_detector(DetectorSettings(min_face_px=24))
     right: defaultdict[str, int] = defaultdict(int)
     count: defaultdict[str, int] = defaultdict(int)
@@ -123,7 +124,7 @@ def judge(model: YuNetModel, split: Split) -> None:
 
 
 def costs(detectors: dict[str, DetectorSettings]) -> None:
-    """Print seconds of processor for a million pixels, for tiles of a frame and for the region around its face."""
+    """Print processor time per megapixel, for tiles of a frame and for the region around its face."""
     scene = make_scene((640, 480), 1, 0, Portrait(), 0)
     made = {name: make_detector(settings) for name, settings in detectors.items()}
     seconds: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
@@ -148,7 +149,7 @@ def costs(detectors: dict[str, DetectorSettings]) -> None:
 
 
 def main() -> None:
-    """Print the fit, what it is worth, and costs."""
+    """Print the fit, its accuracy, and costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, metavar="FILE", help="face_detection_yunet_2023mar.onnx")
     path: Path = parser.parse_args().model

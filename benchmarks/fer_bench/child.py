@@ -1,4 +1,4 @@
-"""A process that is asked, and answers in lines of JSON: started, held to a limit of time, ended, whatever happens."""
+"""A child process that answers questions with lines of JSON, within a time limit."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ T = TypeVar("T")
 
 
 class Child(Closing):
-    """One such process; a context manager that ends it, and whatever it started. ``close`` may be called twice."""
+    """One child process; a context manager that ends it and all processes that it started. ``close`` is idempotent."""
 
     timeout_hint = ""
-    """What to say behind the limit of time that ran out."""
+    """Added to the message about an exceeded time limit."""
 
     def __init__(self, name: str, command: Sequence[str], timeout_s: float) -> None:
-        """Start ``command``; each answer may take ``timeout_s``, and messages begin with ``name``. Raises OSError."""
+        """Start ``command``. Each answer may take ``timeout_s``; error messages begin with ``name``. Raises OSError."""
         self._name = name
         self._program = command[0]
         self._timeout_s = timeout_s
         self._timed_out = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (close() closes it)
         try:
-            # A session of its own: a wrapper around an interpreter ends together with what it started, and Ctrl-C is
-            # the command's to handle.
+            # In a new session, so that the processes that it starts can be ended with it, and Ctrl-C reaches only the
+            # parent.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
             )
@@ -43,17 +43,17 @@ class Child(Closing):
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def ask(self, data: bytes) -> dict[str, Any]:
-        """Send ``data``, and wait for the next line that comes back. Raises ModelError when none does."""
+        """Send ``data`` and return the next answer. Raises ModelError if there is none in time."""
         assert self._process.stdin is not None and self._process.stdout is not None
         alarm = threading.Timer(self._timeout_s, self._time_out)
         alarm.daemon = True
         alarm.start()
         try:
-            with contextlib.suppress(OSError):  # it is gone: then there is no answer either
+            with contextlib.suppress(OSError):  # the process has ended, so there is no answer either
                 self._process.stdin.write(data)
                 self._process.stdin.flush()
             line = self._process.stdout.readline()
@@ -63,35 +63,35 @@ class Child(Closing):
             raise ModelError(f"{self._name}: its process {self._what_happened()}")
         answer = self.understand(lambda: json.loads(line))
         if not isinstance(answer, dict):
-            raise self._nonsense()
+            raise self._invalid()
         return answer
 
     def understand(self, parse: Callable[[], T]) -> T:
-        """What ``parse`` makes of an answer. Raises ModelError when it is none that could be meant."""
+        """Return the result of ``parse``. Raises ModelError if it refuses the answer."""
         try:
             return parse()
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-            raise self._nonsense() from None
+            raise self._invalid() from None
 
     def close(self) -> None:
-        """End the process; whatever it is doing, it holds nothing that could be lost."""
+        """Kill the process, which holds nothing that could be lost."""
         if self._process.poll() is None:
             self._kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
-                with contextlib.suppress(OSError):  # what it was not there to read any more
+                with contextlib.suppress(OSError):  # unread data of a process that has ended
                     stream.close()
 
     def ended(self, code: int, last_words: str) -> str:
-        """How it ended by itself; ``last_words`` is the last line on its stderr, or empty."""
+        """Describe how the process ended; ``last_words`` is the last line of its stderr, or empty."""
         if code < 0:
             name = signal.Signals(-code).name
             return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-        return f"ended with exit code {code}: {last_words or 'it said nothing'}"
+        return f"ended with exit code {code}: {last_words or 'without a message'}"
 
-    def _nonsense(self) -> ModelError:
-        return ModelError(f"{self._name}: {self._program} answers nothing that could be understood")
+    def _invalid(self) -> ModelError:
+        return ModelError(f"{self._name}: {self._program} gives an invalid answer")
 
     def _time_out(self) -> None:
         self._timed_out = True

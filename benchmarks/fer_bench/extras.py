@@ -1,4 +1,4 @@
-"""The optional packages of the bench, imported where they are used and named clearly where they are missing."""
+"""Import the optional packages of the bench where they are used."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
 def require(module: str) -> Any:
-    """Import ``module``; raises MissingExtraError, which says what to install, when its package is absent."""
+    """Import ``module``. Raises MissingExtraError, which names the package to install."""
     package = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        # Not always `module` itself: scikit-learn is installed, say, but its scipy is gone.
+        # Not always `module` itself: it may be a package that it needs, such as SciPy for scikit-learn.
         missing = (error.name or package).partition(".")[0]
         raise MissingExtraError(_DISTRIBUTIONS.get(missing, missing), "bench") from error
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """``items``, with a bar on stderr while they pass; none where stderr is no terminal or tqdm is missing."""
+    """Yield ``items``, with a progress bar if stderr is a terminal and tqdm is installed."""
     if sys.stderr.isatty() and importlib.util.find_spec("tqdm"):
         tqdm = require("tqdm")
         items = tqdm.tqdm(items, desc=description, total=total, leave=False, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What of this machine explains a number: architecture, processor and versions; no name, serial or user."""
+"""Describe this machine as far as it explains a number: processor and versions, but no name, serial or user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def describe_host() -> HostInfo:
-    """This machine."""
+    """Return the description of this machine."""
     return HostInfo(
         system=platform.system(),
         machine=platform.machine(),
@@ -33,20 +33,20 @@ def describe_host() -> HostInfo:
 
 
 def cpu_model(cpuinfo: Path = _CPUINFO) -> str:
-    """The processor's or board's model; ``platform.processor()`` where /proc does not say."""
+    """Return the model of the processor or board; ``platform.processor()`` if /proc does not contain it."""
     found = _entries(cpuinfo)
     return next((found[key] for key in _CPU_KEYS if key in found), platform.processor() or platform.machine())
 
 
 def int8_instructions(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
-    """The integer dot products that the processor has, by Linux's names; empty where /proc does not say."""
+    """Return Linux's names of the processor's integer dot products; empty if unknown."""
     found = _entries(cpuinfo)
     flags = {flag for key in _FLAG_KEYS for flag in found.get(key, "").split()}
     return tuple(name for name in _INT8_INSTRUCTIONS if name in flags)
 
 
 def _entries(cpuinfo: Path) -> dict[str, str]:
-    """The first value of each key: all cores are taken to be alike."""
+    """Return the first value of each key; all cores are assumed to be the same."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the same small class as LiteRT, for the ``.onnx`` variants of a bundle: the device has LiteRT."""
+"""Run ``.onnx`` variants on ONNX Runtime, with the interface of ``LiteRtModel``. The device uses LiteRT only."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fer_edge.types import InterpreterInfo
 
 SUFFIX = ".onnx"
 SCALE, ZERO_POINT = "{side}_scale", "{side}_zero_point"
-"""Keys in an ONNX file's metadata, for the sides input and output: its tensors have a dtype and no quantization.
+"""Keys in an ONNX file's metadata, for the sides input and output. ONNX tensors have no quantization parameters.
 
-``fer-edge convert`` writes them; without them a tensor counts as one of scale 1 and zero point 0.
+``fer-edge convert`` writes them. The defaults are scale 1 and zero point 0.
 """
 
 
 def load_model(path: Path, threads: int = 1) -> TensorModel:
-    """``path`` on the runtime for its kind: ONNX Runtime for ``.onnx``, LiteRT for all else.
+    """Load ``path`` on ONNX Runtime if it is an ``.onnx`` file, else on LiteRT.
 
     Raises MissingExtraError, ModelError.
     """
@@ -31,17 +31,17 @@ def load_model(path: Path, threads: int = 1) -> TensorModel:
 
 
 class OnnxModel:
-    """A loaded ``.onnx`` file with one input and one output tensor, on the CPU; used as ``LiteRtModel`` is."""
+    """A loaded ``.onnx`` file with one input and one output tensor, on the CPU."""
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        """Load ``path``. Raises MissingExtraError without ONNX Runtime, ModelError for a file that it cannot run."""
+        """Load ``path``. Raises MissingExtraError without ONNX Runtime, ModelError if it cannot run the file."""
         runtime = require("onnxruntime")
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # fatal: an error is raised as well, and told once
+        options.log_severity_level = 4  # fatal: errors are also raised, and should be printed once
         try:
             self._session: Any = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except _errors() as error:
@@ -60,9 +60,9 @@ class OnnxModel:
         self.output_details = _details(path, outputs[0], "output", metadata)
 
     def invoke(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Run the model on ``tensor``, of the input's shape and dtype; returns the raw output tensor.
+        """Run the model on ``tensor``, with the input's shape and dtype; return the raw output tensor.
 
-        Raises ValueError for another shape or dtype, ModelError when the runtime fails.
+        Raises ValueError for another shape or dtype, ModelError if the runtime fails.
         """
         wanted = self.input_details
         if tensor.shape != wanted.shape or tensor.dtype.name != wanted.dtype:
@@ -74,16 +74,16 @@ class OnnxModel:
             raise ModelError(f"{self.path}: the model cannot run: {' '.join(str(error).split())[:200]}") from None
 
     def describe(self) -> InterpreterInfo:
-        """What runs the model; which nodes its providers took it does not tell."""
+        """Return the runtime's name and version; the nodes of its providers are unknown."""
         return self._info
 
     def close(self) -> None:
-        """Release the runtime's memory; may be called twice, and nothing else may be called after it."""
+        """Release the runtime's memory. Idempotent; the model cannot be used afterwards."""
         self._session = None
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises: classes of its binary module that have nothing but Exception in common."""
+    """Return the exceptions of ONNX Runtime: classes of its binary module without a common base but Exception."""
     binary = require("onnxruntime.capi.onnxruntime_pybind11_state")
     own = (value for value in vars(binary).values() if isinstance(value, type) and issubclass(value, Exception))
     return (*own, RuntimeError, ValueError)
@@ -98,5 +98,5 @@ def _details(path: Path, tensor: Any, side: str, metadata: dict[str, str]) -> Te
         scale = float(metadata.get(SCALE.format(side=side), "1"))
         zero_point = int(metadata.get(ZERO_POINT.format(side=side), "0"))
     except ValueError:
-        raise ModelError(f"{path}: the scale or zero point in its metadata is no number") from None
+        raise ModelError(f"{path}: the scale or zero point in its metadata is not a number") from None
     return TensorDetails(dtype, scale, zero_point, tuple(tensor.shape))

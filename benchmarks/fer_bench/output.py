@@ -1,4 +1,4 @@
-"""Where results go: checked before the work starts, so that minutes of it are not lost to a mistyped path."""
+"""Output files. They are checked before the work, so that a mistyped path does not cost minutes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STDOUT = Path("-")
 
 
 def check_writable(path: Path) -> None:
-    """Raise OutputError when a file could not be written to ``path`` now."""
+    """Raise OutputError if ``path`` cannot be written."""
     if path.exists() and not path.is_file():
         raise OutputError(f"{path}: not a regular file; give a file name, or - for standard output")
     try:
@@ -23,7 +23,7 @@ def check_writable(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Make ``folder`` where it is missing, and see that files can be written into it. Raises OutputError."""
+    """Create ``folder`` if it is missing, and check that it is writable. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -32,6 +32,6 @@ def check_folder(folder: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write ``text`` in one piece. Raises OutputError."""
-    # A link stays a link: its target is what is replaced.
+    """Write ``text`` to ``path`` atomically. Raises OutputError."""
+    # A link stays a link: its target is replaced.
     write_text_atomically(path.resolve(), text)

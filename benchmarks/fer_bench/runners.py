@@ -1,6 +1,6 @@
-"""One way to get logits out of any model: a bundle's variant, or a Keras file.
+"""Compute the logits of any model: a bundle's variant, or a Keras file.
 
-Everything that measures accuracy goes through ``ModelRunner``, so that all variants see the same pixels.
+All measurements of accuracy use ``ModelRunner``, so that all variants get the same pixels.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _KERAS_BATCH = 256
 
 
 class ModelRunner(Protocol):
-    """A model that turns images into logits; a context manager whose ``close`` may be called twice.
+    """A model that computes logits of images; a context manager whose ``close`` is idempotent.
 
-    ``labels`` is None where the file does not name them, ``temperature`` 1.0 where it knows none.
+    ``labels`` is None if the file does not contain them; ``temperature`` is then 1.0, too, unless it is known.
     """
 
     name: str
@@ -40,9 +40,9 @@ class ModelRunner(Protocol):
     temperature: float
 
     def logits(self, images: UInt8Array) -> Float32Array:
-        """Logits float32 [N, labels] of grey images uint8 [N, H, W]; other sizes than the model's are resampled.
+        """Return logits float32 [N, labels] of gray images uint8 [N, H, W], which are resampled to the model's size.
 
-        Raises ModelError when the model gives something other than finite logits.
+        Raises ModelError if the result is not finite logits.
         """
         ...
 
@@ -58,9 +58,9 @@ class ModelRunner(Protocol):
 
 
 class BundleRunner(Closing):
-    """A bundle's variant through the device's own classifier, whose runtime for ``.onnx`` files is ONNX Runtime.
+    """A bundle's variant, run by the device's classifier, or by ONNX Runtime for ``.onnx`` files.
 
-    ``owns_bundle``: ``close`` closes the bundle too.
+    ``owns_bundle``: ``close`` also closes the bundle.
     """
 
     def __init__(self, bundle: ModelBundle, variant: str, *, owns_bundle: bool = False) -> None:
@@ -89,17 +89,17 @@ class BundleRunner(Closing):
 
 
 class KerasRunner(Closing):
-    """A Keras model: raw pixels 0..255 in, logits out; the backend is what KERAS_BACKEND says.
+    """A Keras model: raw pixels 0..255 in, logits out. KERAS_BACKEND selects the backend.
 
-    It is the ``.keras`` file at ``path``, or ``model``, which was made of what lies there. ``labels`` are those of the
-    run that the file is of; None where it is of none.
+    It is the ``.keras`` file at ``path``, or ``model``, which was loaded from there. ``labels`` are those of the file's
+    training run; None without one.
     """
 
     def __init__(self, path: Path, model: Any = None) -> None:
         self.name = path.name
         self.temperature = 1.0
         self._path = path
-        # Here, not above: the latency of a bundle is measured on a Pi, without the training package.
+        # Imported here: a Pi measures latency without the training package.
         from fer_train.networks.model_files import check_contract, load_model
         from fer_train.training.run_folder.files import labels_of_run
 
@@ -116,15 +116,15 @@ class KerasRunner(Closing):
         ]
         logits = _checked(np.concatenate(rows), str(self._path))
         if np.all(logits >= 0) and np.allclose(logits.sum(axis=1), 1.0, atol=1e-3):
-            raise ModelError(f"{self._path}: it ends in a softmax; save it without, so that it gives logits")
+            raise ModelError(f"{self._path}: it ends in a softmax; save it without, so that it returns logits")
         return logits
 
 
 def open_runner(path: Path, variant: str | None = None) -> ModelRunner:
-    """A runner for the bundle (folder or zip) or ``.keras`` file at ``path``.
+    """Return a runner for the bundle (folder or zip) or ``.keras`` file at ``path``.
 
-    ``variant`` picks one of a bundle; by default int8, or the first where there is none. Raises InputError
-    when there is nothing at ``path`` or a Keras file is given a variant, ModelError for a file it refuses.
+    ``variant`` selects one of a bundle; the default is int8, or the first without int8. Raises InputError if ``path``
+    does not exist or a Keras file gets a variant, ModelError for a bad file.
     """
     if path.suffix == ".keras" and not path.is_dir():
         if variant is not None:
@@ -139,13 +139,13 @@ def open_runner(path: Path, variant: str | None = None) -> ModelRunner:
 
 
 def default_variant(bundle: ModelBundle) -> str:
-    """int8 where the bundle has it, else its first variant."""
+    """Return int8 if the bundle has it, else its first variant."""
     names = list(bundle.manifest.variants)
     return DEFAULT_VARIANT if DEFAULT_VARIANT in names else names[0]
 
 
 def runnable_variants(bundle: ModelBundle) -> tuple[str, ...]:
-    """The variants that can be run, float32 first; says on stderr which are left out. Raises ModelError for none."""
+    """Return the variants that can be run, float32 first; print the others on stderr. Raises ModelError for none."""
     variants = bundle.manifest.variants
     runnable = []
     for name, variant in variants.items():
@@ -160,7 +160,7 @@ def runnable_variants(bundle: ModelBundle) -> tuple[str, ...]:
 
 
 def _problem(suffix: str) -> str | None:
-    """Why files of this kind cannot be run here, None where they can."""
+    """Return why files of this kind cannot be run here; None if they can."""
     if suffix not in (".tflite", ONNX):
         return f"only .tflite and {ONNX} files can be run"
     if suffix == ONNX and importlib.util.find_spec("onnxruntime") is None:
@@ -169,7 +169,7 @@ def _problem(suffix: str) -> str | None:
 
 
 def fitted(images: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    """``images`` at ``size`` (height, width), resampled as the device does it."""
+    """Return ``images`` at ``size`` (height, width), resampled as on the device."""
     if images.shape[1:] == size:
         return images
     return np.stack([resample(image, *size) for image in images])
@@ -180,5 +180,5 @@ def _checked(logits: npt.NDArray[np.generic], where: str) -> Float32Array:
     if found.ndim != 2:
         raise ModelError(f"{where}: its output must be one logit per label, not of shape {found.shape[1:]}")
     if not np.all(np.isfinite(found)):
-        raise ModelError(f"{where}: it gives NaN or infinity; convert it again")
+        raise ModelError(f"{where}: it returns NaN or infinity; convert it again")
     return found

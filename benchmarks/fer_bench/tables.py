@@ -13,7 +13,7 @@ Rows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Its first ``names`` columns say what a row is; ``title`` stands over it on a page."""
+    """A table. Its first ``names`` columns identify a row; ``title`` is its heading on a page."""
 
     header: Sequence[str]
     rows: Rows
@@ -22,9 +22,9 @@ class Table:
 
 
 def text_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:
-    """Aligned columns with a rule under the header; the first ``names`` to the left, the others to the right.
+    """Return aligned columns with a rule under the header; the first ``names`` are left-aligned, others right-aligned.
 
-    Control characters in cells, which may be names of files, are escaped.
+    Control characters in cells, such as file names, are escaped.
     """
     header, *rows = ([printable(cell) for cell in row] for row in (header, *rows))
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
@@ -33,14 +33,14 @@ def text_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:
-    """A Markdown table, aligned like ``text_table``."""
+    """Return a Markdown table, aligned like ``text_table``."""
     rule = ["---" if i < names else "---:" for i in range(len(header))]
     lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (header, rule, *rows))
     return "".join(f"| {line} |\n" for line in lines)
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share 0..1 as percent, without the sign."""
+    """Return a share 0..1 in percent, without the sign."""
     return f"{100 * share:.{digits}f}"
 
 
@@ -53,7 +53,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int], names: int) -> str:
 
 
 def html_table(header: Sequence[str], rows: Rows, names: int = 1) -> str:
-    """An HTML table; the cells are escaped, the columns after the first ``names`` have the class ``number``."""
+    """Return an HTML table with escaped cells; the columns after the first ``names`` have the class ``number``."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
         kinds = ["" if i < names else ' class="number"' for i in range(len(cells))]

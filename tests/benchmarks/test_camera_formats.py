@@ -1,4 +1,4 @@
-"""``benchmarks/camera_formats.py``: both ways give the same picture, and the table holds every format."""
+"""``benchmarks/camera_formats.py``: both ways give the same picture, and the table has all formats."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_both_ways_give_the_same_picture() -> None:
         by_colours = case.by_colours()
         if case.reduction == 2:
             by_colours = np.asarray(cv2.resize(by_colours, (160, 120), interpolation=cv2.INTER_AREA), np.uint8)
-        # OpenCV takes YUV for limited range, and stretches it on the way to colours.
+        # OpenCV assumes the limited range of YUV, and stretches it on conversion to color.
         if case.format.name in ("YUYV", "NV12", "YU12"):
             by_colours = np.rint(by_colours * (219 / 255) + 16).astype(np.uint8)
         assert np.abs(straight.astype(int) - by_colours).mean() < 2, case.format

@@ -54,11 +54,11 @@ defect = fer_plugin:defect
 full = fer_plugin:full
 forever = fer_plugin:forever
 loading = fer_plugin:loading
-
-[fer_edge.commands.bench]
-accuracy = fer_plugin:defect
-added = fer_plugin:full
-broken = fer_no_such_package.commands:BROKEN
+bench accuracy = fer_plugin:defect
+bench added = fer_plugin:full
+bench broken = fer_no_such_package.commands:BROKEN
+demo added = fer_plugin:full
+broken added = fer_plugin:full
 """
 
 
@@ -211,6 +211,13 @@ def test_another_package_adds_bench_subcommands(plugins: Path) -> None:
     assert_one_line(run("bench", "added", plugins=plugins), 6, "/some/where", "No space left")
     # Bench's own command has priority; the other package's one would end in an internal error.
     assert "--final" in run("bench", "accuracy", "--help", plugins=plugins).stdout
+    said = "unknown subcommand 'aded'; did you mean added?; see fer-edge bench --help"
+    assert_one_line(run("bench", "aded", plugins=plugins), 2, said)
+
+
+def test_a_command_without_subcommands_ignores_those_of_another_package(plugins: Path) -> None:
+    shown = run("demo", "--help", plugins=plugins)
+    assert (shown.returncode, shown.stderr, "added" in shown.stdout) == (0, "", False)
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["model.keras", "--json", "-"]])
@@ -226,7 +233,7 @@ def test_bench_plugins_are_loaded_only_when_bench_runs(tmp_path: Path) -> None:
     about = tmp_path / "fer_late-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: fer-late\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[fer_edge.commands.bench]\nlate = fer_late:LATE\n")
+    (about / "entry_points.txt").write_text("[fer_edge.commands]\nbench late = fer_late:LATE\n")
     for words, said in ((["--help"], ""), (["run", "--print-config"], ""), (["bench", "--help"], "loaded")):
         result = run(*words, plugins=tmp_path)
         assert (result.returncode, result.stderr) == (0, said)

@@ -140,7 +140,7 @@ def test_the_only_command_is_fer_edge_and_its_subcommands_are_entry_points(distr
     entry_points = configparser.ConfigParser()
     entry_points.read_string(distribution.wheel_text("entry_points.txt"))
     assert dict(entry_points["console_scripts"]) == {"fer-edge": "fer_edge.__main__:program"}
-    assert set(entry_points["fer_edge.commands"]) == set(COMMANDS)
+    assert set(entry_points["fer_edge.commands"]) == {*COMMANDS, "bench layers", "bench study"}
 
 
 def test_the_installed_command_lists_every_subcommand(fer_edge: Path, elsewhere: Path) -> None:

@@ -51,6 +51,13 @@ def test_the_packages_keep_the_contracts(copied: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("room", ["edge/fer_edge", "benchmarks/fer_bench", "benchmarks/fer_bench/report"])
+def test_a_new_module_must_be_placed(copied: Path, room: str) -> None:
+    (copied / room / "unplaced.py").touch()
+    done = lint_imports(copied)
+    assert done.returncode == 1 and "unplaced" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
@@ -65,6 +72,9 @@ def test_the_packages_keep_the_contracts(copied: Path) -> None:
         ("train/fer_train/data/sets.py", "from fer_train.data import dataset"),
         ("benchmarks/fer_bench/metrics.py", "from fer_convert import convert"),
         ("edge/fer_flash/write/devices.py", "from fer_train.data import dataset"),
+        ("benchmarks/fer_bench/metrics.py", "from fer_bench.report import page"),
+        ("benchmarks/fer_bench/latency/measure.py", "from fer_bench.pipeline import faces"),
+        ("benchmarks/fer_bench/sequence/cast.py", "from fer_bench.sequence import scoring"),
         ("edge/fer_flash/image/file_systems/fat.py", "from fer_flash.write import devices"),
         ("edge/fer_flash/image/file_systems/region.py", "from fer_flash.image.file_systems import fat"),
         ("edge/fer_flash/write/devices.py", "from fer_flash.commands import list"),

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
-from fer_bench.hex_bits import to_hex
 from fer_bench.results import (
     AccuracyResult,
     BenchmarkReport,
@@ -26,7 +25,8 @@ from fer_bench.results import (
     ThrottleFlags,
     VariantResult,
 )
-from fer_bench.sequence.results import (
+from fer_bench.results.hex_bits import to_hex
+from fer_bench.results.sequence import (
     FER_EDGE,
     FULL_SEARCHES,
     CastInfo,

@@ -1,1 +1,1 @@
-"""Latency, load time and memory of every configuration (variant, engine, threads), each in a process of its own."""
+"""Latency, load time and memory of each configuration (variant, engine, threads), in separate processes."""

@@ -1,4 +1,4 @@
-"""What can run a model file. An engine is added here, and named in the report's schema; imports nothing heavy."""
+"""The engines that can run a model file. A new one is also added to ``LatencyRow.engine``. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME, ONNX_RUNTIME = "litert", "litert-noxn
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A runtime and how it is used: it reads files with ``suffix``, is the module ``module`` and comes with
-    `pip install` and ``requirement``.
+    """A runtime: it reads files with ``suffix``, is the module ``module``, and is installed by `pip install` with
+    ``requirement``.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Engine:
 
     @property
     def distribution(self) -> str:
-        """Its name on PyPI."""
+        """The name on PyPI."""
         return self.module.partition(".")[0].replace("_", "-")
 
 
@@ -41,7 +41,7 @@ ENGINES = {
 
 
 def open_model(engine: Engine, path: Path, threads: int) -> TensorModel:
-    """Load ``path`` on ``engine``, which is imported already. Raises ModelError for a file that it cannot run."""
+    """Load ``path`` on ``engine``, which is imported already. Raises ModelError if it cannot run the file."""
     if engine.name == ONNX_RUNTIME:
         from fer_bench.onnx_model import OnnxModel
 

@@ -1,4 +1,4 @@
-"""``bench latency``: start a worker for each configuration, and let them take turns."""
+"""Measure latency: start a worker for each configuration, and run them in turn."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import numpy as np
 
 from fer_bench.extras import progress
 from fer_bench.latency.engines import ENGINES, LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME
+from fer_bench.latency.machine import ProcessorWatch, ThrottleWatch, read_machine_state
 from fer_bench.latency.process import Block, Configuration, EngineMissingError, Worker
 from fer_bench.latency.summary import Samples, count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
-from fer_bench.machine import ProcessorWatch, ThrottleWatch, read_machine_state
 from fer_bench.results import REFERENCE, LatencyRow, LatencySettings, MachineChange
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.model.bundle import ModelBundle
 
 LEGACY_PYTHON = Path(".venv-legacy/bin/python")
-"""Where `make legacy-env` of a checkout puts the interpreter for tflite-runtime."""
+"""Interpreter for tflite-runtime that `make legacy-env` installs in a checkout."""
 _SEED = 20130701
 TIMEOUT_S = 300.0
-"""Far beyond any load or block on a Pi; a process that takes longer hangs."""
+"""Much longer than loading or a block takes on a Pi. A process that takes longer hangs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure; None: the engines that are there for the bundle's files, and one thread and all cores.
+    """What to measure. None: all engines that can run the bundle's files; one thread and all cores.
 
-    ``tflite_runtime`` is the interpreter of an environment that holds tflite-runtime, ``timeout_s`` how long a
-    worker may take to load, and for each block.
+    ``tflite_runtime`` is the interpreter of an environment with tflite-runtime. A worker may take ``timeout_s`` to
+    load, and for each block.
     """
 
     settings: LatencySettings = field(default_factory=LatencySettings)
@@ -46,17 +46,17 @@ class Plan:
 def measure_latency(
     bundle: ModelBundle, configurations: Sequence[Configuration], plan: Plan, root: Path = Path("/")
 ) -> tuple[tuple[LatencyRow, ...], MachineChange]:
-    """A row for each of ``configurations``, in one run; the machine's state is read below ``root``.
+    """Measure ``configurations`` in one run and return a row for each. The machine's state is read below ``root``.
 
-    What cannot be measured here is left out, with a line on stderr. Raises InputError when that is everything, or
-    ``plan.tflite_runtime`` is of no use, ModelError when litert refuses a file or a worker fails.
+    A configuration that cannot be measured here is left out, with a line on stderr. Raises InputError if that applies
+    to all, or ``plan.tflite_runtime`` does not work; ModelError if litert refuses a file or a worker fails.
     """
     before, processor = read_machine_state(root), ProcessorWatch(root)
     with contextlib.ExitStack() as opened:
         workers = _start(bundle, configurations, plan, opened)
         blocks, throttled = _take_turns(workers, plan.settings, ThrottleWatch(root))
         after = read_machine_state(root)
-    # Only now: the processor time of a worker is known when it has ended.
+    # Only now: the processor time of a worker is known after it has ended.
     change = MachineChange(before, after, processor.others_share())
     samples = {key: np.stack([block.samples_ns for block in found]) for key, found in blocks.items()}
     ratios = ratios_to_baseline(samples)
@@ -82,7 +82,7 @@ def measure_latency(
 
 
 def time_files(files: Mapping[str, Path], settings: LatencySettings) -> dict[str, Samples]:
-    """Nanoseconds, int64 [rounds, runs], of each ``.tflite`` file on litert with one thread, all taking turns.
+    """Time ``.tflite`` files in turn, on litert with one thread; return nanoseconds, int64 [rounds, runs], for each.
 
     Raises ModelError.
     """
@@ -96,9 +96,9 @@ def time_files(files: Mapping[str, Path], settings: LatencySettings) -> dict[str
 
 
 def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuration, ...]:
-    """Every variant, float32 first, with every engine that reads its file and every number of threads.
+    """Return each variant, float32 first, with each engine that reads its file and each number of threads.
 
-    Raises InputError when there is none, for more threads than cores, and when ``plan.tflite_runtime`` is no file.
+    Raises InputError if there is none, for more threads than cores, and if ``plan.tflite_runtime`` is not a file.
     """
     if plan.tflite_runtime is not None and not plan.tflite_runtime.is_file():
         raise InputError(f"--tflite-runtime {plan.tflite_runtime}: no such file; give a Python interpreter")
@@ -121,7 +121,7 @@ def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuratio
 
 
 def interleaved(count: int, rounds: int) -> list[list[int]]:
-    """The order of turns in each round, shuffled with a fixed seed, so that none always follows the same other."""
+    """Return the order of turns in each round: shuffled with a fixed seed, so that the predecessor varies."""
     random = np.random.default_rng(_SEED)
     return [random.permutation(count).tolist() for _ in range(rounds)]
 
@@ -138,7 +138,7 @@ def _thread_counts(wanted: tuple[int, ...] | None) -> tuple[int, ...]:
 def _start(
     bundle: ModelBundle, configurations: Sequence[Configuration], plan: Plan, opened: contextlib.ExitStack
 ) -> list[Worker]:
-    """A worker for each of ``configurations`` that can be run here, closed by ``opened``."""
+    """Start a worker for each of ``configurations`` that can be run here; ``opened`` closes them."""
     workers = []
     without: dict[str, FerEdgeError] = {}
     for key in progress(configurations, "loading", len(configurations)):
@@ -152,7 +152,7 @@ def _start(
                 raise
             without[key.engine] = error
         except ModelError as error:
-            # What the device runs has to run; the others are there for comparison.
+            # The engine of the device must work; the others are for comparison.
             if key.engine in (LITERT, LITERT_NO_XNNPACK):
                 raise
             without[str(key)] = error
@@ -164,22 +164,24 @@ def _start(
 
 
 def _interpreter(engine: str, plan: Plan) -> Path:
-    """The Python to run ``engine`` with. Raises EngineMissingError."""
+    """Return the interpreter for ``engine``. Raises EngineMissingError."""
     here = Path(sys.executable)
     if engine != TFLITE_RUNTIME or (plan.tflite_runtime is None and importlib.util.find_spec("tflite_runtime")):
         return here
     python = plan.tflite_runtime or LEGACY_PYTHON
     if not python.exists() and plan.tflite_runtime is None:
         raise EngineMissingError(
-            f"{engine}: give --tflite-runtime the Python of an environment that holds it (make legacy-env)"
+            f"{engine}: give --tflite-runtime the Python of an environment that contains it (make legacy-env)"
         )
-    return python.absolute()  # a bare name would be looked for in PATH; not resolved: the Python of a venv is a link
+    return (
+        python.absolute()
+    )  # a bare name would be searched in PATH; not resolved, because the Python of a venv is a link
 
 
 def _take_turns(
     workers: Sequence[Worker], settings: LatencySettings, watch: ThrottleWatch
 ) -> tuple[dict[Configuration, list[Block]], dict[Configuration, list[bool | None]]]:
-    """One block of each worker in every round, and whether the machine throttled in it."""
+    """Time one block of each worker in each round, and note whether the machine was throttled in it."""
     blocks: dict[Configuration, list[Block]] = {worker.configuration: [] for worker in workers}
     throttled: dict[Configuration, list[bool | None]] = {worker.configuration: [] for worker in workers}
     orders = interleaved(len(workers), settings.rounds)

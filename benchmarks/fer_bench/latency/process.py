@@ -1,4 +1,4 @@
-"""The command's end of a worker: start it, ask it for a block of invocations, end it; whatever happens to it."""
+"""The parent's side of a worker process: start it, time blocks of invocations, end it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORKER = Path(__file__).with_name("worker.py")
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a row is of: a variant, on an engine, with a number of threads."""
+    """A variant on an engine with a number of threads: one row of the report."""
 
     variant: str
     engine: str
@@ -35,7 +35,7 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a worker tells once its model is loaded; see ``LatencyRow``."""
+    """The worker's report after it has loaded the model; see ``LatencyRow``."""
 
     runtime: str
     import_ms: float
@@ -49,25 +49,25 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """``samples_ns``, int64 [runs], and how long the process' threads waited for a core meanwhile, in all."""
+    """``samples_ns``, int64 [runs], and the time that all threads of the process waited for a core; None if unknown."""
 
     samples_ns: npt.NDArray[np.int64]
     waiting_ns: int | None
 
 
 class EngineMissingError(InputError):
-    """The engine is not installed for the interpreter that was to run it, or does not work there."""
+    """The engine is not installed for its interpreter, or does not work there."""
 
 
 class Worker(Child):
-    """A process that holds one configuration."""
+    """The process of one configuration."""
 
     timeout_hint = " (--timeout)"
 
     def __init__(self, configuration: Configuration, model: Path, python: Path, timeout_s: float) -> None:
-        """Start ``python`` and load ``model`` (a file) in it, which may take ``timeout_s``, as may each block.
+        """Start ``python`` and load the file ``model`` in it. That, and each block, may take ``timeout_s``.
 
-        Raises EngineMissingError, and ModelError for a model that the engine refuses and for a process that fails.
+        Raises EngineMissingError, and ModelError if the engine refuses the model or the process fails.
         """
         self.configuration = configuration
         try:
@@ -89,7 +89,7 @@ class Worker(Child):
             guard.pop_all()
 
     def run(self, warm_up: int, runs: int) -> Block:
-        """Time ``runs`` invocations after ``warm_up`` untimed ones. Raises ModelError when the process fails."""
+        """Time ``runs`` invocations after ``warm_up`` untimed ones. Raises ModelError if the process fails."""
         answer = self.ask(_line({"warm_up": warm_up, "runs": runs}))
         return self.understand(lambda: Block(np.array(answer["samples_ns"], np.int64), answer["waiting_ns"]))
 

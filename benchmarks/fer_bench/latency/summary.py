@@ -1,4 +1,4 @@
-"""From the nanoseconds of every invocation to a row's numbers; pure arithmetic."""
+"""Compute the numbers of a row from the time of each invocation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fer_bench.results import REFERENCE
 
 Samples = npt.NDArray[np.int64]
 BASELINE = Configuration(REFERENCE, LITERT, 1)
-"""What the others' time is divided by."""
+"""The configuration that the times of the others are divided by."""
 QUANTILE_STEP = 2
-"""Per cent between two of the quantiles that a report keeps for its plots."""
+"""Percentage points between two quantiles in a report."""
 BUSY_SHARE = 0.05
-"""Share of a block's time for which a thread waited for a core, beyond which the machine counts as busy: a
-neighbour's time slice, some milliseconds, in a block of 100 ms."""
+"""Share of a block's time that a thread may wait for a core before the machine counts as busy: one time slice of
+another process, some milliseconds, in a block of 100 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyStats:
-    """Over ``runs`` timed invocations, in milliseconds: see ``LatencyRow``."""
+    """Statistics of ``runs`` timed invocations, in milliseconds; see ``LatencyRow``."""
 
     runs: int
     p50_ms: float
@@ -37,7 +37,7 @@ class LatencyStats:
 
 
 def summarise(samples_ns: Samples) -> LatencyStats:
-    """Percentiles over all invocations of int64 [rounds, runs]; linear between the two nearest."""
+    """Return percentiles over all invocations of int64 [rounds, runs], with linear interpolation."""
     p50, p95, p99, highest = (float(value) / 1e6 for value in np.percentile(samples_ns, (50, 95, 99, 100)))
     rounds = (np.median(samples_ns, axis=1) / 1e6).round(6)
     quantiles = (np.percentile(samples_ns, np.arange(0, 101, QUANTILE_STEP)) / 1e6).round(6)
@@ -45,10 +45,10 @@ def summarise(samples_ns: Samples) -> LatencyStats:
 
 
 def ratios_to_baseline(samples_ns: Mapping[Configuration, Samples]) -> dict[Configuration, float | None]:
-    """Time over the baseline's: in each round the ratio of the two medians, then the median over the rounds.
+    """Return the time relative to the baseline: the ratio of the medians in each round, then the median of the rounds.
 
-    Both medians of a round were taken soon after each other, so the ratio holds on a machine that speeds up and
-    slows down. None for all where the baseline was not measured.
+    Both medians of a round are measured soon after each other, so the ratio is reliable on a machine whose speed
+    varies. All are None if the baseline was not measured.
     """
     baseline = samples_ns.get(BASELINE)
     if baseline is None:
@@ -58,20 +58,20 @@ def ratios_to_baseline(samples_ns: Mapping[Configuration, Samples]) -> dict[Conf
 
 
 def is_busy(samples_ns: Samples, waiting_ns: int | None, threads: int) -> bool | None:
-    """Whether the threads of a block waited long for a core; None where that is not known."""
+    """Return whether the threads of a block waited long for a core; None if unknown."""
     if waiting_ns is None:
         return None
     return bool(waiting_ns > BUSY_SHARE * threads * int(samples_ns.sum()))
 
 
 def count_rounds(found: Sequence[bool | None]) -> int | None:
-    """How many rounds it was so; None when no round knows."""
+    """Return the number of rounds with True; None if it is unknown for all rounds."""
     known = [value for value in found if value is not None]
     return sum(known) if known else None
 
 
 def mac_per_s(macs: object, p50_ms: float) -> float | None:
-    """Multiply-accumulates a second at the median; None when ``macs``, from a manifest, is no positive number."""
+    """Return multiply-accumulates per second at the median; None if a manifest's ``macs`` is not a positive number."""
     if isinstance(macs, bool) or not isinstance(macs, int | float) or not 0 < macs < math.inf:  # NaN is neither
         return None
     return macs / (p50_ms / 1e3)

@@ -1,9 +1,10 @@
-"""The process that loads one configuration and times it when it is asked to; started by its path, see ``process``.
+"""The process that loads one configuration and times it on request. It is started by its path; see ``process``.
 
-Lines of JSON: the job comes on standard input, and ``{"ready": …}``, ``{"missing": why}`` or ``{"refused": why}`` is
-the answer. Then each ``{"warm_up": 10, "runs": 100}`` is answered by ``{"samples_ns": […], "waiting_ns": …}``, until
-the input ends. The interpreter may be another one than that of the command, with other packages (tflite-runtime needs
-numpy < 2): our packages are found through the folders that the job names, so that nothing else comes along with them.
+It exchanges lines of JSON. The first one on standard input is the job, and the answer is ``{"ready": …}``,
+``{"missing": reason}`` or ``{"refused": reason}``. Then ``{"warm_up": 10, "runs": 100}`` is answered with
+``{"samples_ns": […], "waiting_ns": …}`` until the input ends. The interpreter may be another one than the command's,
+with other packages (tflite-runtime needs numpy < 2). So the job names the folders of this project's packages, and no
+other package of the command's environment becomes importable.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> None:
         if sys.version_info < (3, 11):  # noqa: UP036  (the user names this interpreter)
             _send(channel, {"missing": "older than Python 3.11"})
             return
-        # Python looks for modules beside a script; these are found through their package.
+        # Python adds the folder of a script to the path; these modules are imported through their package.
         sys.path[:] = [entry for entry in sys.path if Path(entry) != Path(__file__).parent]
         job = json.loads(sys.stdin.readline())
         for name, folder in job["packages"].items():
@@ -69,9 +70,9 @@ def _make_importable(name: str, folder: Path) -> None:
 
 
 def _load(job: dict[str, Any]) -> tuple[TensorModel, Any]:
-    """The model, and a function that tells what loading it took once it has been invoked."""
+    """Return the model, and a function that returns the cost of loading it, to be called after the first invocation."""
     from fer_bench.latency.engines import ENGINES, open_model
-    from fer_bench.memory import rss_mib
+    from fer_bench.latency.memory import rss_mib
 
     engine = ENGINES[job["engine"]]
     before, start = rss_mib(), time.perf_counter()
@@ -108,13 +109,13 @@ def _import_engine(engine: Engine) -> None:
 
     numpy = importlib.import_module("numpy")
     if engine.name == TFLITE_RUNTIME and int(numpy.__version__.partition(".")[0]) >= 2:
-        # Its own requirements do not say so: it is installed, imported, and fails at use.
+        # Its requirements do not state this: it can be installed and imported, and fails when it is used.
         raise ImportError(f"numpy {numpy.__version__} is too new")
     importlib.import_module(engine.module)
 
 
 def _random_tensors(model: TensorModel) -> list[npt.NDArray[np.generic]]:
-    """The same seeded random crops for all, as the model's input takes them."""
+    """Return random crops of the model's input type; the seed is fixed, so they are the same for all models."""
     import numpy as np
 
     wanted = model.input_details
@@ -123,7 +124,7 @@ def _random_tensors(model: TensorModel) -> list[npt.NDArray[np.generic]]:
 
 
 def _time_block(model: TensorModel, tensors: list[npt.NDArray[np.generic]], warm_up: int, runs: int) -> dict[str, Any]:
-    """Nanoseconds of each of ``runs`` invocations after ``warm_up`` untimed ones, and how long it waited for a core."""
+    """Time ``runs`` invocations after ``warm_up`` untimed ones, in ns, and measure how long the process waited."""
     for i in range(warm_up):
         model.invoke(tensors[i % _CROPS])
     samples = []
@@ -138,9 +139,9 @@ def _time_block(model: TensorModel, tensors: list[npt.NDArray[np.generic]], warm
 
 
 def _waiting_ns() -> int | None:
-    """How long the threads of this process were ready to run and did not, since their start; None if nobody counts.
+    """Return how long the threads of this process were ready to run and waited for a core; None if unknown.
 
-    The second number of schedstat, https://docs.kernel.org/scheduler/sched-stats.html
+    This is the second number of schedstat, https://docs.kernel.org/scheduler/sched-stats.html
     """
     try:
         tasks = list(Path("/proc/self/task").iterdir())

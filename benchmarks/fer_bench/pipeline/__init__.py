@@ -1,1 +1,1 @@
-"""Whole frames, from camera picture to named faces: FER-Edge against the pipeline of the tutorials and its peers."""
+"""Whole frames, from camera picture to labeled faces: FER-Edge compared with other pipelines."""

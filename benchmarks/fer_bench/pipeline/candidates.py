@@ -1,6 +1,6 @@
-"""The candidates made of this project's own parts: FER-Edge itself, and the pipeline of the tutorials.
+"""The candidates that are built from this project's parts: FER-Edge, and the pipeline of the tutorials.
 
-Runs as ``python -m fer_bench.pipeline.candidates`` in a process of its own, fed by ``processes``.
+``processes`` runs this module as ``python -m fer_bench.pipeline.candidates`` in a separate process.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Timed:
         self._telemetry = Telemetry() if scene is None else self._scenes[scene]
 
     def stages(self, scene: str) -> dict[str, list[float]]:
-        """See ``Candidate.stages``; ``frame`` is left out, since the whole frame is timed outside."""
+        """See ``Candidate.stages``. ``frame`` is left out, because the whole frame is timed elsewhere."""
         found = self._scenes[scene].snapshot().stages
         return {
             name: [stage.p50_ms, stage.p95_ms, stage.p99_ms, stage.calls]
@@ -64,22 +64,22 @@ class FerEdge(_Timed):
         self.how = f"fer-edge run at its defaults: Haar on a schedule, {variant}.tflite, tracking and smoothing"
         self.versions = _versions("ai-edge-litert", "tflite-runtime")
         self._pipeline = Pipeline.from_bundle(bundle, RuntimeSettings(), variant)
-        self.begin(None, 1.0)  # a bundle that is refused is so here, before any scene is drawn
+        self.begin(None, 1.0)  # refuses a bad bundle before any scene is drawn
 
     def begin(self, scene: str | None, fps: float) -> None:
-        """Start a new run: no face is known from the last scene."""
+        """Start a new run, without the tracks of the last scene."""
         self._begin(scene)
         self._fps = fps
         self._run = self._pipeline.open(telemetry=self._telemetry)
 
     def process(self, picture: Picture, index: int) -> list[Seen]:
-        """The tracks that it shows: confirmed ones, for a moment also while they are not found."""
+        """Return the visible tracks: confirmed ones, also for a short time while they are not detected."""
         result = self._run.process(Frame("scene", index, index / self._fps, self._gray(picture)))
         return [[*track.box.as_list(), track.emotion] for track in result.tracks]
 
 
 class Tutorial(_Timed):
-    """What the tutorials do: search every frame as a whole, and classify each face that is found, frame by frame."""
+    """The pipeline of the tutorials: search each whole frame, and classify each detected face."""
 
     def __init__(self, classify: Callable[[UInt8Array], str], how: str, versions: dict[str, str]) -> None:
         super().__init__()
@@ -90,11 +90,11 @@ class Tutorial(_Timed):
         classify(np.zeros((64, 64), dtype=np.uint8))
 
     def begin(self, scene: str | None, fps: float) -> None:
-        """It keeps nothing from frame to frame."""
+        """Start a new scene; nothing is kept from frame to frame."""
         self._begin(scene)
 
     def process(self, picture: Picture, index: int) -> list[Seen]:
-        """A box and a label for each face found."""
+        """Return a box and a label for each detected face."""
         gray = self._gray(picture)
         with self._telemetry.stage("detect"):
             boxes = self._cascade.detectMultiScale(gray, 1.3, 5)
@@ -133,7 +133,7 @@ def _tflite_tutorial(bundle: ModelBundle, variant: str) -> Tutorial:
 
 
 def load(request: dict[str, Any]) -> Candidate:
-    """The candidate that ``request`` names. Raises FerEdgeError."""
+    """Return the candidate that ``request`` names. Raises FerEdgeError."""
     bundle = load_bundle(Path(request["bundle"]))
     if request["candidate"] == FER_EDGE:
         return FerEdge(bundle, request["variant"])

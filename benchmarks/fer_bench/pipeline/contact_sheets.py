@@ -1,4 +1,4 @@
-"""What the candidates saw, to look at: a sheet of pictures for each scene, with the true boxes and theirs."""
+"""Draw a contact sheet for each scene, with the true boxes and those of the candidates."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from fer_edge.recording.annotate import contact_sheet, draw_box, draw_label, to_
 from fer_edge.types import Box, UInt8Array
 
 _SHOWN = 8
-"""Pictures on a sheet, spread over the scene."""
+"""Pictures on a sheet, at equal distances in the scene."""
 _TRUE = (255, 255, 255)
 _COLOURS = ((80, 220, 80), (60, 140, 255), (255, 120, 60))
 """BGR of the candidates, in their order: green, orange, blue."""
 
 
 class ContactSheets:
-    """Writes ``WIDTHxHEIGHT-Nfaces-roundR.png`` into ``folder`` for every scene. They show FER2013's people."""
+    """Write ``WIDTHxHEIGHT-Nfaces-roundR.png`` to ``folder`` for each scene. The sheets show people of FER2013."""
 
     def __init__(self, folder: Path, candidates: tuple[str, ...]) -> None:
         self._folder = folder
@@ -39,13 +39,13 @@ class ContactSheets:
             draw_box(picture, face.box, _TRUE)
         line = round(0.06 * picture.shape[0])
         for number, (name, colour) in enumerate(self._colours.items()):
-            for told in turn.played[name].seen[index]:
-                draw_box(picture, told.box, colour)
-                above = Box(told.box.x, told.box.y - number * line, told.box.width, 0)
-                draw_label(picture, above, f"{name}: {told.label}", colour)
+            for reported in turn.played[name].seen[index]:
+                draw_box(picture, reported.box, colour)
+                above = Box(reported.box.x, reported.box.y - number * line, reported.box.width, 0)
+                draw_label(picture, above, f"{name}: {reported.label}", colour)
         for face in frame.faces:
             if face.label is not None:
-                # draw_label writes above a box: one that begins below the face's leaves the top to the candidates.
+                # draw_label writes above a box. A box below the face keeps the top free for the candidates.
                 below = face.box.y + face.box.height + line
                 draw_label(picture, Box(face.box.x, below, face.box.width, 0), f"is {face.label}", _TRUE)
         return picture

@@ -1,4 +1,4 @@
-"""The faces that the scenes show: FER2013's PublicTest where it is there, else the demo's portrait."""
+"""The faces in the scenes: FER2013's PublicTest if it is available, else the portrait of the demo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fer_bench.pipeline.raster import enlarge, feathered, random_order
-from fer_bench.pipeline.results import FaceSource
+from fer_bench.results.pipeline import FaceSource
 from fer_edge.errors import InputError
 from fer_edge.images.files import decode_gray
 from fer_edge.types import HAAR_MARGIN, Float32Array, UInt8Array
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from fer_train.data.dataset import Dataset
 
 _PORTRAIT_CENTRE, _PORTRAIT_FACE = (224.5, 113.5), 95.0
-"""Where a Haar box lies in assets/astronaut.jpg, pixels: its centre and its side."""
+"""Center and side of the Haar box in assets/astronaut.jpg, in pixels."""
 _FEATHER = 0.06
-"""Share of a face's side over which it fades into the background: a cut edge is no part of any real picture."""
+"""Share of a face's side over which it fades into the background, because real pictures have no cut edges."""
 _DETAIL = 4
-"""FER2013's 48 pixels are enlarged so many times, smoothly, before they are placed by bilinear interpolation."""
+"""Factor by which FER2013's images are enlarged smoothly, before they are placed by bilinear interpolation."""
 _SEED, _SPLIT = 2013, "PublicTest"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FacePicture:
-    """A face to lay over a background: ``gray`` (0..255) and ``opacity`` (0..1), float32 [h, w].
+    """A face to paint on a background: ``gray`` (0..255) and ``opacity`` (0..1), float32 [h, w].
 
-    The face's box, as a Haar cascade draws it, is ``side`` pixels of this picture wide around ``centre`` (x, y).
-    ``number`` tells one from another; ``label`` is None where no one has said what the face expresses.
+    The face's Haar box is ``side`` pixels of this picture wide, with its center at ``centre`` (x, y). ``number``
+    identifies the face; ``label`` is None if the emotion is not known.
     """
 
     number: int
@@ -45,28 +45,28 @@ class FacePicture:
 
     @property
     def reach(self) -> float:
-        """Width of the picture over that of its face's box."""
+        """Width of the picture divided by that of the face's box."""
         return int(self.gray.shape[1]) / self.side
 
 
 class FaceSupply(Protocol):
-    """Faces without end, by their number; the same number is always the same face."""
+    """An unlimited supply of faces by number; the same number is always the same face."""
 
     source: FaceSource
     labelled: bool
 
     def face(self, number: int) -> FacePicture:
-        """The face of ``number``, from 0; there may be fewer faces than numbers."""
+        """Return face ``number``, from 0. There may be fewer faces than numbers."""
         ...
 
 
 def open_faces(data: Path | None) -> FaceSupply:
-    """FER2013's faces where ``data`` (None: wherever the project looks) has them, else the portrait.
+    """Return the faces of FER2013 in ``data`` (None: the default places), else the portrait.
 
-    Raises InputError when what ``data`` or FER_EDGE_DATA name, or what lies where the project looks, cannot be used.
+    Raises InputError if the data that was given, or found, cannot be used.
     """
     try:
-        # Here, not above: on a Pi there is neither the data set nor anything else of the training package.
+        # Imported here: a Pi has neither the data set nor the training package.
         from fer_train.data.dataset import load_dataset
         from fer_train.data.readers.locate import DatasetNotFoundError
     except ImportError:
@@ -80,7 +80,7 @@ def open_faces(data: Path | None) -> FaceSupply:
 
 
 class Fer2013Faces:
-    """PublicTest's faces, drawn with a fixed seed and without a look at their labels or any detector's answer."""
+    """Faces of PublicTest, chosen with a fixed seed, independent of their labels and of any detector."""
 
     labelled = True
 
@@ -100,7 +100,7 @@ class Fer2013Faces:
 
 
 def face_picture(number: int, image: UInt8Array, label: str) -> FacePicture:
-    """One of FER2013's images, uint8 [h, w], enlarged and with soft edges."""
+    """Return an image of FER2013, uint8 [h, w], enlarged and with soft edges."""
     side = _DETAIL * max(image.shape)
     gray = enlarge(image.astype(np.float32), side)
     opacity = feathered(gray.shape, _FEATHER * side)
@@ -108,7 +108,7 @@ def face_picture(number: int, image: UInt8Array, label: str) -> FacePicture:
 
 
 class Portrait:
-    """Head and shoulders of the demo's portrait, whose expression nobody labelled."""
+    """Head and shoulders of the demo's portrait, which has no label."""
 
     labelled = False
     source = FaceSource("portrait", 1, None)
@@ -122,7 +122,7 @@ class Portrait:
         (x, y), side = _PORTRAIT_CENTRE, _PORTRAIT_FACE
         left, top, right, bottom = (round(end) for end in (x - 0.85 * side, y - side, x + 0.85 * side, y + 1.1 * side))
         gray, mask = gray[top:bottom, left:right], mask[top:bottom, left:right]
-        # The bust fades out below, as it is cut off there.
+        # The lower edge fades out, because the portrait is cut off there.
         opacity: Float32Array = feathered(gray.shape, 0.12 * side) * (mask / 255.0)
         self._face = FacePicture(0, gray, opacity, (x - left, y - top), side, None)
 

@@ -1,4 +1,4 @@
-"""All candidates on the same scenes, in rounds, so that a drift of the machine hits them all alike."""
+"""Measure all candidates on the same scenes, in rounds, so that a drift of the machine affects all equally."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from fer_bench.extras import progress
 from fer_bench.pipeline.faces import FaceSupply
 from fer_bench.pipeline.processes import CandidateProcess, Played
-from fer_bench.pipeline.results import Answers, CellResult, Durations, SceneSettings
 from fer_bench.pipeline.scenes import SceneFrame, make_scene
 from fer_bench.pipeline.scoring import FrameScore, score_frame
+from fer_bench.results.pipeline import Answers, CellResult, Durations, SceneSettings
 
 T = TypeVar("T")
 WARM_UP = 2
-"""Frames shown but not counted whenever a candidate's turn comes: its code and weights must return to the caches."""
+"""Uncounted frames at the start of each turn, which bring the candidate's code and weights back into the caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Such as ``640x480, 3 faces``."""
+        """The name, such as ``640x480, 3 faces``."""
         return f"{self.width}x{self.height}, {self.faces} face{'s' * (self.faces != 1)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turn:
-    """One scene of a round, and what each candidate told of it."""
+    """One scene of a round, and the answers of each candidate."""
 
     round_number: int
     cell: Cell
@@ -51,11 +51,11 @@ OnTurn = Callable[[Turn], None]
 
 @dataclass
 class _Tally:
-    """What adds up over the rounds for one candidate and cell."""
+    """Sums over the rounds for one candidate and cell."""
 
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
-    """Mean for a frame, one value a round."""
+    """Mean per frame, one value for each round."""
     score: FrameScore = field(default_factory=FrameScore)
     steady_mib: float | None = None
     peak_mib: float | None = None
@@ -66,7 +66,7 @@ class _Tally:
         self.cpu_s.append(sum(played.cpu_s) / len(played.cpu_s))
         for frame, seen in zip(turn.frames, played.seen, strict=True):
             self.score += score_frame(frame.faces, seen)
-        # The first round goes from the smallest scene to the largest: no larger one has left memory behind.
+        # The first round goes from the smallest scene to the largest, so no larger one has raised the memory.
         if turn.round_number == 0:
             self.steady_mib, self.peak_mib = played.steady_mib, played.peak_mib
         self.stages = played.stages
@@ -78,7 +78,7 @@ def measure(
     settings: SceneSettings,
     on_turn: OnTurn = lambda turn: None,
 ) -> tuple[CellResult, ...]:
-    """Show every scene to all of ``candidates``, of which the first is the one that the others are compared with."""
+    """Show all scenes to all ``candidates``. The others are compared with the first."""
     tallies: dict[Cell, dict[str, _Tally]] = {}
     people: dict[Cell, set[int]] = {}
     for turn in _turns(candidates, faces, settings):
@@ -111,13 +111,13 @@ def _turns(candidates: Sequence[CandidateProcess], faces: FaceSupply, settings: 
 
 
 def in_turn(candidates: Sequence[T], round_number: int, cell_number: int) -> tuple[T, ...]:
-    """The order of turns, which rotates from cell to cell within a round and from round to round within a cell."""
+    """Return the order of turns, which rotates from cell to cell and from round to round."""
     first = (round_number + cell_number) % len(candidates)
     return *candidates[first:], *candidates[:first]
 
 
 def _first_face(round_number: int, faces: int, all_faces: Sequence[int]) -> int:
-    """Every scene of every round shows people of its own; the sizes share them."""
+    """Return the number of the first face: each scene of each round shows other people, the same in all sizes."""
     counts = sorted(all_faces)
     return round_number * sum(counts) + sum(count for count in counts if count < faces)
 

@@ -1,4 +1,4 @@
-"""A candidate in a fresh process of its own, so that its memory and processor time are its own."""
+"""A candidate in a new process, so that its memory and processor time can be measured separately."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Any
 
 from fer_bench.child import Child
 from fer_bench.pipeline import worker
-from fer_bench.pipeline.results import CandidateInfo
+from fer_bench.results.pipeline import CandidateInfo
 from fer_edge.errors import InputError, ModelError
 from fer_edge.types import Box, UInt8Array
 
 _TIMEOUT_S = 600.0
-"""Far beyond any start or frame, on a Pi too; a process that takes longer hangs."""
+"""Much longer than any start or frame, on a Pi too. A process that takes longer hangs."""
 _RUN_FILE = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
-"""Runs a file without putting its folder, and this project's modules there, before those of its own environment."""
+"""Run a file without its folder in ``sys.path``, where this project's modules would hide those of the environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenFace:
-    """A face that a candidate told of: its box, and its label or "uncertain"."""
+    """A reported face: its box, and its label or "uncertain"."""
 
     box: Box
     label: str
@@ -34,9 +34,9 @@ class SeenFace:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came back from a scene: for each frame the faces told of, wall and processor seconds; then the rest.
+    """The answers to a scene: for each frame the reported faces, wall time and processor time in seconds.
 
-    ``stages`` hold p50, p95, p99 in milliseconds and the calls, over all rounds so far; memory is MiB.
+    ``stages`` has p50, p95, p99 in milliseconds and the calls of each stage, over all rounds so far; memory is in MiB.
     """
 
     seen: tuple[tuple[SeenFace, ...], ...]
@@ -53,10 +53,10 @@ class CandidateProcess(Child):
     def __init__(
         self, name: str, command: Sequence[str], request: dict[str, Any], timeout_s: float = _TIMEOUT_S
     ) -> None:
-        """``command`` starts a process that serves (see ``worker``), ``request`` is the first thing it is told.
+        """Start ``command``, a process that serves (see ``worker``), and send it ``request``.
 
-        The start, and each frame later, may take ``timeout_s``. Raises InputError when it cannot start, and ModelError
-        for a model that it refuses and for a process that fails or is none of ours.
+        The start and each frame may take ``timeout_s``. Raises InputError if it cannot start, and ModelError if it
+        refuses the model, fails, or gives invalid answers.
         """
         self.name = name
         start = time.perf_counter()
@@ -68,7 +68,7 @@ class CandidateProcess(Child):
             guard.callback(self.close)
             answer = self.ask(json.dumps(request).encode() + b"\n")
             if "error" in answer:
-                # The error's own kind, as far as its exit code tells it; a foreign package's is bad input.
+                # The exit code gives the kind of the error; an error of another package is bad input.
                 kind = ModelError if answer.get("exit_code") == ModelError.exit_code else InputError
                 raise kind(f"{name}: {answer['error']}")
             took_s = time.perf_counter() - start
@@ -76,13 +76,13 @@ class CandidateProcess(Child):
             guard.pop_all()
 
     def play(self, scene: str | None, frames: Sequence[UInt8Array], fps: float) -> Played:
-        """Show ``frames``, uint8 [H, W] of one size, one after the other; ``scene`` None is to warm up.
+        """Show ``frames``, uint8 [H, W] of one size, one after the other. ``scene`` is None for warm-up.
 
-        Raises ModelError when the process fails.
+        Raises ModelError if the process fails.
         """
         height, width = frames[0].shape
         head = {"name": scene, "width": width, "height": height, "frames": len(frames), "fps": fps}
-        # Nothing answers the head: it goes with the first frame, under the same limit of time.
+        # There is no answer to the head, so it is sent with the first frame, within the same time limit.
         before = json.dumps(head).encode() + b"\n"
         answers = []
         for frame in frames:
@@ -126,13 +126,13 @@ def _mib(found: float | None) -> float | None:
 
 
 def own_candidate(name: str, bundle: Path, variant: str, keras: Path | None = None) -> CandidateProcess:
-    """One of ``candidates``, under this Python."""
+    """Start one of ``candidates`` with this Python."""
     request = {"candidate": name, "bundle": str(bundle), "variant": variant, "keras": str(keras)}
     return CandidateProcess(name, [sys.executable, "-m", "fer_bench.pipeline.candidates"], request)
 
 
 def fer_package(python: Path) -> CandidateProcess:
-    """The `fer` package, under the Python of the environment that holds it: a file, else a command on the PATH."""
-    # A Path has lost the ./ that says "not on the PATH". Not resolved: the link's place is what makes it a venv's.
+    """Start the `fer` package with ``python``, the interpreter of its environment: a file or a command on the PATH."""
+    # A Path has no leading ./ any more. Not resolved: the place of the link decides which environment is used.
     program = python.absolute() if os.access(python, os.F_OK) else python
     return CandidateProcess("fer", [str(program), "-c", _RUN_FILE, worker.__file__], {})

@@ -1,7 +1,7 @@
-"""Pictures that come out the same, byte for byte, on every machine.
+"""Draw pictures that are the same, byte for byte, on every machine.
 
-OpenCV's warps and NumPy's random numbers may change with version and processor. So everything here is made of raw
-generator bits, whose stream NumPy promises to keep, and of +, -, *, / on single elements, which IEEE 754 fixes exactly.
+OpenCV's warps and NumPy's random numbers may change with version and processor. So this module uses only raw generator
+bits, whose stream NumPy keeps stable, and +, -, *, / on single elements, which IEEE 754 defines exactly.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ _BYTE_SUM_SIGMA = 147.8
 
 
 def random_bytes(seed: Sequence[int], shape: tuple[int, ...]) -> UInt8Array:
-    """Uniform bytes, uint8 of ``shape``, from ``seed`` (numbers of 0 or more)."""
+    """Return uniform bytes, uint8 of ``shape``, from ``seed`` (numbers of 0 or more)."""
     count = math.prod(shape)
     raw = np.random.PCG64(list(seed)).random_raw(-(-count // 8))
     return np.asarray(raw, dtype="<u8").view(np.uint8)[:count].reshape(shape)
 
 
 def random_shares(seed: Sequence[int], count: int) -> list[float]:
-    """``count`` uniform numbers in [0, 1)."""
+    """Return ``count`` uniform numbers in [0, 1)."""
     raw = np.random.PCG64(list(seed)).random_raw(count)
     return [int(bits >> 11) / 2**53 for bits in raw.tolist()]
 
 
 def random_order(seed: Sequence[int], count: int) -> npt.NDArray[np.int64]:
-    """The numbers 0..``count`` - 1 in random order, int64."""
+    """Return the numbers 0..``count`` - 1 in random order, int64."""
     return np.argsort(np.random.PCG64(list(seed)).random_raw(count), kind="stable").astype(np.int64)
 
 
 def noise_field(seed: Sequence[int], shape: tuple[int, int], sigma: float) -> Float32Array:
-    """Nearly normal noise of mean 0, float32 of ``shape``."""
+    """Return nearly normal noise with mean 0, float32 of ``shape``."""
     fields = random_bytes(seed, (4, *shape)).astype(np.float32)
     total: Float32Array = fields[0] + fields[1] + fields[2] + fields[3]
     return (total - 510.0) * (sigma / _BYTE_SUM_SIGMA)
 
 
 def value_noise(seed: Sequence[int], cells: tuple[int, int], shape: tuple[int, int], strength: float) -> Float32Array:
-    """Soft blotches, float32 of ``shape`` in -``strength``..``strength``: a lattice of ``cells``, smoothly joined."""
+    """Return value noise, float32 of ``shape`` in -``strength``..``strength``: a smoothly interpolated lattice."""
     lattice = random_bytes(seed, (cells[0] + 1, cells[1] + 1)).astype(np.float32)
     lattice = (lattice - 127.5) * (strength / 127.5)
     for axis in (0, 1):
@@ -60,7 +60,7 @@ def value_noise(seed: Sequence[int], cells: tuple[int, int], shape: tuple[int, i
 
 
 def enlarge(gray: Float32Array, side: int) -> Float32Array:
-    """Square ``gray``, float32 [n, n], at [side, side], by Catmull-Rom interpolation (Keys, 1981, a = -0.5)."""
+    """Enlarge ``gray``, float32 [n, n], to [side, side] by Catmull-Rom interpolation (Keys, 1981, a = -0.5)."""
     result = gray
     for axis in (0, 1):
         length = gray.shape[axis]
@@ -82,7 +82,7 @@ def enlarge(gray: Float32Array, side: int) -> Float32Array:
 
 
 def feathered(shape: tuple[int, int], width: float) -> Float32Array:
-    """Opacity, float32 of ``shape`` in 0..1: 1 inside, falling to 0 at the border over ``width`` pixels."""
+    """Return opacity, float32 of ``shape``: 1 inside, falling to 0 at the border over ``width`` pixels."""
     rows, columns = (_from_border(length, width) for length in shape)
     return rows[:, None] * columns[None, :]
 
@@ -95,9 +95,9 @@ def _from_border(length: int, width: float) -> Float32Array:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a picture's anchor point goes: ``x``, ``y`` in pixels, enlarged by ``scale`` and turned.
+    """The place of a picture: ``x``, ``y`` of its anchor in pixels, its ``scale`` and rotation.
 
-    ``half_tilt`` is the tangent of half the angle, from which sine and cosine follow by division alone.
+    ``half_tilt`` is the tangent of half the angle, because sine and cosine follow from it by division alone.
     """
 
     x: float
@@ -109,9 +109,9 @@ class Placement:
 def paint(
     canvas: Float32Array, picture: Float32Array, opacity: Float32Array, anchor: tuple[float, float], place: Placement
 ) -> None:
-    """Lay ``picture`` (float32 [h, w], ``opacity`` 0..1 of the same shape) over ``canvas``, float32 [H, W], in place.
+    """Paint ``picture`` (float32 [h, w], ``opacity`` 0..1 of the same shape) on ``canvas``, float32 [H, W], in place.
 
-    ``anchor`` is the point of the picture (x, y in its pixels) that comes to ``place``. Bilinear.
+    ``anchor`` is the point of the picture (x, y in its pixels) that is put at ``place``. Interpolation is bilinear.
     """
     t = place.half_tilt
     cosine, sine = (1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t)
@@ -135,7 +135,7 @@ def paint(
 def _covered(
     canvas: Float32Array, picture: Float32Array, anchor: tuple[float, float], place: Placement, sine: float
 ) -> Box:
-    """A box around all that the turned picture can touch, inside the canvas."""
+    """Return a box inside the canvas that contains the rotated picture."""
     (height, width), margin = picture.shape, 2.0 + sine * max(picture.shape) * place.scale
     left, top = place.x - anchor[0] * place.scale - margin, place.y - anchor[1] * place.scale - margin
     reach_x, reach_y = width * place.scale + 2 * margin, height * place.scale + 2 * margin

@@ -1,6 +1,6 @@
-"""Scenes of moving faces before drawn backgrounds: the same bytes on every machine, and the truth about each face.
+"""Scenes of moving faces on drawn backgrounds: the same bytes on every machine, with the truth about each face.
 
-All places and sizes are shares of the frame, so that one scene at two sizes is the same picture, larger.
+All places and sizes are shares of the frame, so that a scene is the same picture in every size.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from fer_bench.pipeline.raster import Placement, noise_field, paint, random_byte
 from fer_edge.types import Box, Float32Array, UInt8Array
 
 FPS = 15.0
-"""Frames per second of the scenes' own time, which a schedule goes by; the demo's and a slow camera's rate."""
-_SMALLEST, _LARGEST = 0.26, 0.42
-"""Side of a face's box over the frame's height: 62 to 101 pixels of 240, 187 to 302 of 720."""
+"""Frames per second of the scenes' own time, which the schedule uses; as in the demo and for a slow camera."""
+_MIN_SIDE, _MAX_SIDE = 0.26, 0.42
+"""Side of a face's box divided by the frame's height: 62 to 101 pixels of 240, 187 to 302 of 720."""
 _NOISE_SIGMA = 3.0
-"""Grey levels of sensor noise, fresh in each frame."""
+"""Gray levels of sensor noise, different in each frame."""
 _NOISE_MARGIN = 64
 _BACKGROUND, _MOTION, _NOISE = 1, 2, 3
-"""Last number of a seed: what the random numbers are for."""
+"""Last number of a seed: the purpose of the random numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrueFace:
-    """A face that is in the picture: whose (one number is one person), its ``box`` as a Haar cascade would draw it, and
-    its label if that is known.
+    """A face in the picture: the person's number, the ``box`` that a Haar cascade would report, and the label if it is
+    known.
     """
 
     number: int
@@ -38,7 +38,7 @@ class TrueFace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneFrame:
-    """A picture, uint8 [H, W], and the faces in it."""
+    """A picture, uint8 [H, W], and its faces."""
 
     gray: UInt8Array
     faces: tuple[TrueFace, ...]
@@ -46,7 +46,7 @@ class SceneFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Motion:
-    """How a face moves: shares of a period at which each of its four cycles begins, and the lane it keeps to."""
+    """The motion of a face: the phases of its four cycles, and its lane."""
 
     phases: tuple[float, ...]
     lane: tuple[float, float]
@@ -54,10 +54,10 @@ class _Motion:
 
 
 class Scene:
-    """One scene: ``faces`` before a background, both chosen by ``seed`` (numbers of 0 or more)."""
+    """One scene: ``faces`` on a background, whose motion and look follow from ``seed`` (numbers of 0 or more)."""
 
     def __init__(self, size: tuple[int, int], faces: Sequence[FacePicture], seed: Sequence[int]) -> None:
-        """``size`` is (width, height) in pixels, ``faces`` stand from left to right."""
+        """``size`` is (width, height) in pixels; ``faces`` are ordered from left to right."""
         self.width, self.height = size
         self._faces = tuple(faces)
         self._motions = [
@@ -68,7 +68,7 @@ class Scene:
         self._noise = sensor_noise((*seed, _NOISE), size, _NOISE_SIGMA)
 
     def frame(self, index: int) -> SceneFrame:
-        """The picture of frame ``index``, counted from 0."""
+        """Return frame ``index``, counted from 0."""
         picture = self._background.copy()
         truth = []
         for face, motion in zip(self._faces, self._motions, strict=True):
@@ -78,10 +78,10 @@ class Scene:
         return SceneFrame(developed(picture, self._noise, index), tuple(truth))
 
     def _place(self, face: FacePicture, motion: _Motion, at: float) -> tuple[Placement, Box]:
-        """Where ``face`` is at ``at`` seconds; its box lies inside the frame, and its picture inside its lane."""
+        """Return the place of ``face`` at ``at`` seconds; its box is inside the frame, its picture inside its lane."""
         lane_left, lane_right = motion.lane[0] * self.width, motion.lane[1] * self.width
-        largest = min(_LARGEST * self.height, 0.95 * (lane_right - lane_left) / face.reach)
-        smallest = min(_SMALLEST * self.height, largest)
+        largest = min(_MAX_SIDE * self.height, 0.95 * (lane_right - lane_left) / face.reach)
+        smallest = min(_MIN_SIDE * self.height, largest)
         phases = motion.phases
         side = smallest + sway(at, 7.0, phases[0]) * (largest - smallest)
         room_x = lane_right - lane_left - side * face.reach
@@ -95,40 +95,40 @@ class Scene:
 
 
 def make_scene(size: tuple[int, int], count: int, round_number: int, faces: FaceSupply, first: int) -> Scene:
-    """The scene of a round, with ``count`` faces: those of the numbers from ``first`` on.
+    """Return the scene of a round with ``count`` faces, numbered from ``first``.
 
-    The seed leaves the size out: all sizes show the same scene.
+    The seed does not contain the size, so all sizes show the same scene.
     """
     return Scene(size, [faces.face(number) for number in range(first, first + count)], (round_number, count))
 
 
 def _lane(number: int, lanes: int) -> tuple[float, float]:
-    """Side by side, so that faces never cover each other; a single one keeps to the middle, as it would in life."""
+    """Return left and right end of a lane. Lanes do not overlap, so faces do not cover each other."""
     return (0.1, 0.9) if lanes == 1 else (number / lanes, (number + 1) / lanes)
 
 
 def sensor_noise(seed: Sequence[int], size: tuple[int, int], sigma: float) -> Float32Array:
-    """Noise of ``sigma`` grey levels for ``developed``, larger than pictures of ``size`` (width, height)."""
+    """Return noise of ``sigma`` gray levels for ``developed``, larger than pictures of ``size`` (width, height)."""
     return noise_field(seed, (size[1] + _NOISE_MARGIN, size[0] + _NOISE_MARGIN), sigma)
 
 
 def developed(picture: Float32Array, noise: Float32Array, index: int) -> UInt8Array:
-    """``picture``, float32 [H, W], with the noise of frame ``index`` and as a camera gives it: uint8. It is used up."""
-    # One field of noise, shifted by steps that share no factor with its margin: it looks fresh and costs nothing.
+    """Add the noise of frame ``index`` to ``picture``, float32 [H, W], which is changed; return it as uint8."""
+    # One noise field, shifted by steps without a common factor with its margin: cheap, and different in each frame.
     top, left = (index * 29) % _NOISE_MARGIN, (index * 43 + 7) % _NOISE_MARGIN
     picture += noise[top : top + picture.shape[0], left : left + picture.shape[1]]
     return np.rint(np.minimum(np.maximum(picture, 0.0), 255.0)).astype(np.uint8)
 
 
 def sway(at: float, period: float, phase: float) -> float:
-    """0..1 and back in ``period`` seconds, slowing down at both ends; arithmetic without a sine, to be exact."""
+    """Return a smooth oscillation between 0 and 1. It is computed without a sine, so that it is exact everywhere."""
     share = (at / period + phase) % 1.0
     rising = 2 * share if share < 0.5 else 2 - 2 * share
     return rising * rising * (3 - 2 * rising)
 
 
 def background(seed: Sequence[int], width: int, height: int) -> Float32Array:
-    """A wall with a gradient and blotches, and things before it with straight edges, float32 [height, width]."""
+    """Return a wall with a gradient, noise, and rectangles on it, float32 [height, width]."""
     shares = random_shares(seed, 3)
     rows = np.arange(height, dtype=np.float32)[:, None] / height - 0.5
     columns = np.arange(width, dtype=np.float32)[None, :] / width - 0.5
@@ -139,7 +139,7 @@ def background(seed: Sequence[int], width: int, height: int) -> Float32Array:
             round(top * height) : round((top + 0.05 + 0.35 * bottom) * height),
             round(left * width) : round((left + 0.04 + 0.25 * right) * width),
         ]
-        # Half see-through, or the last thing drawn would hide all that is behind it.
+        # Half transparent, so that a rectangle does not hide the ones behind it.
         things += 0.5 * (30.0 + 200.0 * level - things)
         picture += value_noise((*seed, 200 + number), (3 << number // 2, 4 << number // 2), (height, width), 9.0)
     return np.minimum(np.maximum(picture, 8.0), 247.0)

@@ -1,8 +1,8 @@
-"""The process that a candidate runs in: pictures come in on standard input, answers go out on standard output.
+"""The process of a candidate: it reads pictures from standard input and writes answers to standard output.
 
-One request is a line of JSON; that of a scene is followed by its pictures, grey and raw. The next picture comes only
-after the answer to the last, so nothing else is at work meanwhile. The `fer` package runs in a Python of its own, with
-nothing of this project in it: this file imports no more than the standard library, NumPy and OpenCV.
+A request is a line of JSON; the request for a scene is followed by its pictures, raw and gray. The next picture is sent
+after the answer to the last one, so that nothing else runs meanwhile. The `fer` package runs in another Python
+environment without this project, so this file imports only the standard library, NumPy and OpenCV.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ import cv2
 import numpy as np
 
 Picture = Any
-"""uint8 BGR [H, W, 3], as OpenCV's cameras and files give it."""
+"""uint8 BGR [H, W, 3], as from OpenCV's cameras and files."""
 Seen = list[Any]
-"""``[x, y, width, height, label]`` of a face that was told of, in pixels of the frame."""
+"""``[x, y, width, height, label]`` of a reported face, in pixels of the frame."""
 
 
 class Candidate(Protocol):
-    """What is measured."""
+    """A system that is measured."""
 
     how: str
     versions: dict[str, str]
 
     def begin(self, scene: str | None, fps: float) -> None:
-        """Frames of another scene follow; None: they are to warm up, and nothing of them is to be kept."""
+        """Start another scene; None: its frames are for warm-up and do not count."""
         ...
 
     def process(self, picture: Picture, index: int) -> list[Seen]:
-        """All that is done for one frame."""
+        """Process one frame and return the reported faces."""
         ...
 
     def stages(self, scene: str) -> dict[str, list[float]]:
-        """p50, p95 and p99 in milliseconds and the number of calls of each stage on ``scene``, in all rounds so far."""
+        """Return p50, p95, p99 in milliseconds and the calls of each stage on ``scene``, over all rounds so far."""
         ...
 
 
 def serve(load: Callable[[dict[str, Any]], Candidate]) -> None:
-    """Load the candidate that the first line asks for, then play scenes to it until standard input ends."""
-    # What libraries print must not get between the answers.
+    """Load the candidate that the first line names, then show it scenes until standard input ends."""
+    # Output of libraries must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     requests = sys.stdin.buffer
     try:
         candidate = load(json.loads(requests.readline()))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other process tells the user
+    except Exception as error:  # noqa: BLE001 - the other process reports any error
         text = " ".join(str(error).split()) or type(error).__name__
         _answer(answers, {"error": text, "exit_code": getattr(error, "exit_code", None)})
         return
@@ -80,7 +80,7 @@ def _answer(answers: IO[str], answer: dict[str, Any]) -> None:
 
 
 def _memory() -> dict[str, float | None]:
-    """Resident memory of this process in MiB, now and at its most; None where there is no /proc."""
+    """Return the resident memory of this process in MiB, now and at maximum; None without /proc."""
     kib = {}
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
@@ -93,7 +93,7 @@ def _memory() -> dict[str, float | None]:
 
 
 class FerPackage:
-    """The `fer` package as its own README uses it: ``FER()`` and ``detect_emotions`` on each frame."""
+    """The `fer` package, used as in its README: ``FER()`` and ``detect_emotions`` on each frame."""
 
     how = "FER().detect_emotions on each frame: Haar (1.1, 5, 50 px) on all of it, then its own model"
 
@@ -111,15 +111,15 @@ class FerPackage:
         self.versions.update(opencv=cv2.__version__, python=sys.version.split()[0])
 
     def begin(self, scene: str | None, fps: float) -> None:
-        """It knows no time: each frame stands alone."""
+        """Do nothing: it processes each frame separately."""
 
     def process(self, picture: Picture, index: int) -> list[Seen]:
-        """Its boxes, each with the emotion of the highest score."""
+        """Return its boxes, each with the emotion with the highest score."""
         found = self._detector.detect_emotions(picture)
         return [[*map(int, face["box"]), max(face["emotions"], key=face["emotions"].get)] for face in found]
 
     def stages(self, scene: str) -> dict[str, list[float]]:
-        """It has one call for everything."""
+        """Return nothing: it has one call for everything."""
         return {}
 
 

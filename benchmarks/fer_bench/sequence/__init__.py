@@ -1,1 +1,1 @@
-"""Moving faces whose places, people and emotions are known: FER-Edge against a full search of every frame."""
+"""Moving faces with known positions, people and emotions: FER-Edge compared with a full search of every frame."""

@@ -1,8 +1,8 @@
-"""Who plays in the sequences: FER2013's faces that people agreed on, and when which of them is shown.
+"""Choose the images of FER2013 that the faces in the sequences show, and when each is shown.
 
-A face that lives is made of several images of one label, in turn; after a while it takes on another label. The images
-are different people's: FER2013 has one of each. They are chosen by a seed and by what people said of them, never by
-what a detector or a classifier says.
+A face shows several images of one label in turn, and then changes to another label. The images are of different people,
+because FER2013 has one image of each. They are chosen by a seed and by the agreement of raters, never by the result of
+a detector or classifier.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from fer_edge.types import Float32Array, UInt8Array
 from fer_train.data.ferplus import majority_labels
 from fer_train.data.samples import Dataset
 
-LEAST_AGREEMENT = 0.8
-"""Share of FER+'s raters who named an image as FER2013 does, from which it may play."""
-LEAST_IMAGES = 10
-"""Of a label, for it to be shown: disgust has one image in PublicTest on which so many people agree."""
+MIN_AGREEMENT = 0.8
+"""Minimum share of FER+'s raters that agree with the label of FER2013."""
+MIN_IMAGES = 10
+"""Minimum number of such images of a label. Disgust has only one in PublicTest."""
 HOLD_FRAMES = 6
-"""Frames for which an image is shown until the next of its label takes its place: 0.4 s."""
+"""Frames for which an image is shown, 0.4 s, until the next one with its label."""
 SEGMENT_FRAMES = 60
-"""Frames for which a label lasts: 4 s."""
+"""Frames for which a label is shown: 4 s."""
 _IMAGES = 5
-"""Different images of a segment."""
+"""Number of different images in a segment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Frames ``start`` up to, not including, ``end``, in which a face bears ``label`` and shows ``rows`` in turn."""
+    """Frames from ``start`` until before ``end``, in which a face has ``label`` and shows ``rows`` in turn."""
 
     start: int
     end: int
@@ -43,17 +43,17 @@ class Segment:
     rows: tuple[int, ...]
 
     def row_at(self, index: int) -> int:
-        """The image that frame ``index`` shows: its row in the split."""
+        """Return the image in frame ``index``, as its row in the split."""
         return self.rows[(index - self.start) // HOLD_FRAMES % len(self.rows)]
 
 
 class Cast:
-    """The faces of one split that may play."""
+    """The images of one split that may be shown."""
 
     def __init__(self, dataset: Dataset, split: str, votes: Float32Array | None) -> None:
-        """``votes`` are FER+'s of the split, float32 [rows, 10]; None: an image's label alone is known.
+        """``votes`` are FER+'s for the split, float32 [rows, 10]; None: choose by the label alone.
 
-        Raises InputError when fewer than two labels have enough images.
+        Raises InputError if fewer than two labels have enough images.
         """
         self.name, self.split, self.rows_sha256 = dataset.name, split, dataset.rows_sha256
         self.by_votes = votes is not None
@@ -63,22 +63,23 @@ class Cast:
         self._pools: dict[str, npt.NDArray[np.int64]] = {}
         for number, label in enumerate(dataset.labels):
             rows = np.flatnonzero(agreed & (labels == number))
-            if len(rows) >= LEAST_IMAGES:
+            if len(rows) >= MIN_IMAGES:
                 self._pools[label] = rows[random_order((2013, number), len(rows))]
         self.left_out = tuple(label for label in dataset.labels if label not in self._pools)
-        """Labels that have too few images."""
+        """Labels with too few images."""
         if len(self._pools) < 2:
             raise InputError(f"{dataset.name}: {split} has too few images of two labels to make sequences of")
 
     @property
     def candidates(self) -> int:
-        """Number of images that may play."""
+        """Number of images that may be shown."""
         return sum(map(len, self._pools.values()))
 
     def part(self, seed: Sequence[int], frames: int) -> tuple[Segment, ...]:
-        """What one face shows over ``frames`` frames; the first segment is cut short, so that faces change one by one.
+        """Return the segments of one face over ``frames`` frames.
 
-        The images of a segment are neighbours in the label's random order.
+        The first segment has a random length, so that faces change at different times. The images of a segment follow
+        each other in the label's random order.
         """
         names = list(self._pools)
         cut = int(random_shares((*seed, 0), 1)[0] * SEGMENT_FRAMES / 2)
@@ -95,19 +96,19 @@ class Cast:
         return tuple(segments)
 
     def image(self, row: int) -> UInt8Array:
-        """FER2013's image of ``row`` in the split, uint8 [48, 48]."""
+        """Return image ``row`` of the split, uint8 [48, 48]."""
         image: UInt8Array = self._images[row]
         return image
 
     def picture(self, row: int, label: str) -> FacePicture:
-        """That image, ready to be painted."""
+        """Return that image as a face to paint."""
         return face_picture(row, self.image(row), label)
 
 
 def _agreed(dataset: Dataset, split: str, votes: Float32Array | None) -> npt.NDArray[np.bool_]:
-    """Which images of ``split`` nearly all raters named as FER2013 does; all of them where nobody voted."""
+    """Return which images of ``split`` nearly all raters gave their label; without votes, all."""
     labels = dataset.splits[split].labels
     if votes is None:
         return np.ones(len(labels), dtype=np.bool_)
     share = votes.max(axis=1) / np.maximum(votes.sum(axis=1), 1)
-    return np.asarray((majority_labels(votes, dataset.labels) == labels) & (share >= LEAST_AGREEMENT))
+    return np.asarray((majority_labels(votes, dataset.labels) == labels) & (share >= MIN_AGREEMENT))

@@ -1,6 +1,6 @@
-"""Backgrounds in which a cascade sees faces: pages of text, foliage, bricks, checks and drawn faces.
+"""Backgrounds in which a cascade detects false faces: pages of text, foliage, bricks, checks and drawn faces.
 
-Like everything in ``pipeline.raster`` made of raw generator bits and exact arithmetic: the same bytes on every machine.
+They use only raw generator bits and exact arithmetic, as ``pipeline.raster`` does: the same bytes on every machine.
 Sizes are shares of the picture's height. Each function draws on ``canvas``, float32 [H, W], in place.
 """
 
@@ -25,7 +25,7 @@ _GLYPHS = """
 
 
 def draw_text(canvas: Float32Array, seed: Sequence[int]) -> None:
-    """Sheets of paper, each with text of one size: letters of 7 to 42 pixels in a picture of 480 rows."""
+    """Draw sheets of paper, each with text of one size: letters of 7 to 42 pixels in a picture of 480 rows."""
     height, width = canvas.shape
     glyphs = _glyphs()
     for sheet, (x, y, paper, ink, size) in enumerate(_sheets((*seed, 1))):
@@ -51,14 +51,14 @@ def draw_text(canvas: Float32Array, seed: Sequence[int]) -> None:
 
 
 def draw_foliage(canvas: Float32Array, seed: Sequence[int]) -> None:
-    """Some 1,500 leaves over each other, in many greys; each has a lit and a shaded half."""
+    """Draw 1,500 overlapping leaves in many grays, each with a lit and a shaded half."""
     height, width = canvas.shape
     canvas[:] = 45.0
     count = 1500
     shares = np.array(random_shares((*seed, 3), 6 * count)).reshape(count, 6)
     for x, y, turn, size, gray, lit in shares.tolist():
         half = (0.012 + 0.05 * size * size) * height
-        # A half turn by the tangent of its half: 0.5 is none.
+        # Up to a half turn, by the tangent of half the angle; 0.5 is no rotation.
         t = 2.0 * turn - 1.0
         cosine, sine = (1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t)
         rows, columns = _around(canvas, x * width, y * height, half)
@@ -73,7 +73,7 @@ def draw_foliage(canvas: Float32Array, seed: Sequence[int]) -> None:
 
 
 def draw_bricks(canvas: Float32Array, seed: Sequence[int]) -> None:
-    """A wall of bricks in a running bond, in two sizes, with rough faces and light mortar."""
+    """Draw a wall of bricks in two sizes, with rough surfaces and light mortar."""
     height, width = canvas.shape
     for half, share in enumerate(random_shares((*seed, 4), 2)):
         part = canvas[:, half * width // 2 : (half + 1) * width // 2]
@@ -93,7 +93,7 @@ def draw_bricks(canvas: Float32Array, seed: Sequence[int]) -> None:
 
 
 def draw_checks(canvas: Float32Array, seed: Sequence[int]) -> None:
-    """Chessboards and tablecloths: six fields of squares and of stripes that cross, each with squares of its size."""
+    """Draw chessboards and tablecloths: six fields of squares or crossing stripes, each of another size."""
     height, width = canvas.shape
     shares = random_shares((*seed, 8), 24)
     for field in range(6):
@@ -109,7 +109,7 @@ def draw_checks(canvas: Float32Array, seed: Sequence[int]) -> None:
 
 
 def draw_cartoons(canvas: Float32Array, seed: Sequence[int]) -> None:
-    """Posters with faces of a few strokes, as children draw them: no face to read an expression of."""
+    """Draw posters with faces of a few strokes, like those of children. They have no readable expression."""
     height, width = canvas.shape
     for sheet, (x, y, paper, ink, size) in enumerate(_sheets((*seed, 10))):
         left, top, side = round(x * width), round(y * height), round((0.24 + 0.16 * size) * height)
@@ -139,7 +139,7 @@ CLUTTER: dict[str, Callable[[Float32Array, Sequence[int]], None]] = {
     "checks": draw_checks,
     "cartoons": draw_cartoons,
 }
-"""What may hang on, or grow before, a sequence's wall, by name."""
+"""The functions that cover a sequence's wall, by name."""
 
 
 def _glyphs() -> list[Float32Array]:
@@ -149,7 +149,7 @@ def _glyphs() -> list[Float32Array]:
 
 
 def _sheets(seed: Sequence[int]) -> list[list[float]]:
-    """Left and top of twelve sheets, shares of the picture, and three more random shares of each."""
+    """Return left and top of twelve sheets, as shares of the picture, and three more random shares of each."""
     shares = np.array(random_shares(seed, 12 * 5)).reshape(12, 5)
     for number, row in enumerate(shares):
         row[0] = (number % 4 + 0.6 * row[0]) / 4 - 0.05
@@ -160,7 +160,7 @@ def _sheets(seed: Sequence[int]) -> list[list[float]]:
 def _radius(
     across: Float32Array, down: Float32Array, x: float, y: float, half_width: float, half_height: float
 ) -> Float32Array:
-    """Square of the distance from (x, y) in half axes: below 1 inside the ellipse."""
+    """Return the squared distance from (x, y) in half axes: below 1 inside the ellipse."""
     right, below = (across - np.float32(x)) / np.float32(half_width), (down - np.float32(y)) / np.float32(half_height)
     return np.asarray(right * right + below * below, dtype=np.float32)
 

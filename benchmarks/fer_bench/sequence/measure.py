@@ -1,4 +1,4 @@
-"""All systems on the same frames, in turns of a second, so that a drift of the machine hits them all alike."""
+"""Measure all systems on the same frames, in turns of a second, so that a drift of the machine affects all equally."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from fer_bench.extras import progress
 from fer_bench.pipeline.measure import in_turn
 from fer_bench.pipeline.scenes import FPS
+from fer_bench.results.sequence import ChangeScore, FaceFrames, KindResult, Score, SequenceSettings, StageShare
 from fer_bench.sequence.cast import Cast, Segment
-from fer_bench.sequence.results import ChangeScore, FaceFrames, KindResult, Score, SequenceSettings, StageShare
 from fer_bench.sequence.scenes import KINDS, FaceSequence, TrueFace
 from fer_bench.sequence.scoring import (
-    LEAST_VISIBLE,
+    MIN_VISIBLE,
     Acquired,
     Sighting,
     Surplus,
@@ -27,13 +27,13 @@ from fer_bench.sequence.scoring import (
     sightings,
     visits,
 )
-from fer_bench.sequence.systems import System, Told
+from fer_bench.sequence.systems import ReportedFace, System
 from fer_bench.sequence.truth import CleanView
 from fer_edge.types import Frame
 
 _SEED = 20261122
 CHUNK = 15
-"""Frames of a turn: they are drawn before it, and only the systems' own work is timed."""
+"""Frames of a turn. They are drawn before it, so that only the systems are timed."""
 
 Truth = dict[int, tuple[TrueFace, ...]]
 """The faces of each frame."""
@@ -41,15 +41,15 @@ Truth = dict[int, tuple[TrueFace, ...]]
 
 @dataclass
 class Played:
-    """What one system told of one sequence: by frame, and the processor seconds that it took."""
+    """The answers of one system to one sequence, by frame, and its processor time."""
 
-    told: dict[int, tuple[Told, ...]] = field(default_factory=dict)
+    reported: dict[int, tuple[ReportedFace, ...]] = field(default_factory=dict)
     cpu_s: float = 0.0
     changed_events: int = 0
 
 
 def sequences(settings: SequenceSettings, cast: Cast) -> Iterator[FaceSequence]:
-    """The sequences of all rounds. The number of a kind is part of its seed: a choice of kinds shows the same ones."""
+    """Yield the sequences of all rounds. Their seeds do not depend on the choice of kinds."""
     for round_number in range(settings.rounds):
         for number, kind in enumerate(KINDS):
             if kind.name in settings.kinds:
@@ -83,7 +83,7 @@ def play(
     sequence: FaceSequence,
     baseline_every: int,
 ) -> tuple[Truth, dict[str, Played]]:
-    """Show ``sequence`` to ``systems`` in turns; returns the truth, and the answers of those that saw any of it."""
+    """Show ``sequence`` to ``systems`` in turns; return the truth and the answers of the systems that saw it."""
     played = {system.name: Played() for system in systems}
     truth: Truth = {}
     for system in systems:
@@ -97,13 +97,13 @@ def play(
             if system.every_frame or number in for_all:
                 _turn(system, shown, played[system.name])
         truth.update({frame.index: frame.faces for frame in frames})
-    return truth, {name: answers for name, answers in played.items() if answers.told}
+    return truth, {name: answers for name, answers in played.items() if answers.reported}
 
 
 def _turns_for_all(turns: int, every: int) -> set[int]:
-    """The turns that full searches see: a random one of each ``every`` (0: none), the same in every run.
+    """Return the turns that full searches see: a random one out of each ``every`` (0: none), the same in each run.
 
-    Equal distances would beat against the motion, which repeats, and always show it in the same phases.
+    Equal distances would always show the same phases of the motion, which repeats.
     """
     random = np.random.default_rng(_SEED)
     blocks = range(0, turns, every) if every else ()
@@ -113,9 +113,9 @@ def _turns_for_all(turns: int, every: int) -> set[int]:
 def _turn(system: System, frames: Sequence[Frame], played: Played) -> None:
     events = system.changed_events
     start = time.process_time()
-    told = [system.process(frame) for frame in frames]
+    reported = [system.process(frame) for frame in frames]
     played.cpu_s += time.process_time() - start
-    played.told.update(zip((frame.index for frame in frames), told, strict=True))
+    played.reported.update(zip((frame.index for frame in frames), reported, strict=True))
     played.changed_events += system.changed_events - events
 
 
@@ -126,14 +126,14 @@ def score(
     everyone: Iterable[Played],
     clean: CleanView,
 ) -> Score:
-    """What ``played`` is worth; ``everyone`` tells which frames all systems were shown."""
-    shared = set.intersection(*(set(answers.told) for answers in everyone))
+    """Return the score of ``played``; ``everyone`` has the answers of all systems, to find the frames that all saw."""
+    shared = set.intersection(*(set(answers.reported) for answers in everyone))
     faces, in_shared = FaceFrames(), FaceFrames()
     seen: list[Sighting] = []
     for index, in_frame in truth.items():
-        found, surplus = sightings(index, in_frame, played.told.get(index))
+        found, surplus = sightings(index, in_frame, played.reported.get(index))
         seen += found
-        if index in played.told:
+        if index in played.reported:
             counted = _face_frames(found, surplus, clean)
             faces += counted
             in_shared += counted if index in shared else FaceFrames()
@@ -141,24 +141,24 @@ def score(
     for number, of_face in by_number(seen).items():
         for visit in visits(of_face):
             result += _of_visit(visit, sequence.parts[number], clean)
-    if len(played.told) == len(truth):
+    if len(played.reported) == len(truth):
         return result
-    # Between the frames that it was shown it could find and tell nothing: only false changes are known.
+    # The system did not see all frames, so only false changes are known.
     by_answer, by_label = (replace(changes, shown=0, delays_s=()) for changes in (result.by_answer, result.by_label))
     return replace(result, visits=0, acquired_s=(), by_answer=by_answer, by_label=by_label)
 
 
 def _face_frames(found: Sequence[Sighting], surplus: Surplus, clean: CleanView) -> FaceFrames:
-    counted = [sighting for sighting in found if sighting.visible >= LEAST_VISIBLE]
+    counted = [sighting for sighting in found if sighting.visible >= MIN_VISIBLE]
     findable = [sighting for sighting in counted if clean.found(sighting.row)]
     return FaceFrames(
         frames=1,
         false_frames=int(surplus.false > 0),
         ghost_frames=int(surplus.ghosts > 0),
         shown=len(counted),
-        matched=sum(sighting.told is not None for sighting in counted),
+        matched=sum(sighting.reported is not None for sighting in counted),
         findable_shown=len(findable),
-        findable_matched=sum(sighting.told is not None for sighting in findable),
+        findable_matched=sum(sighting.reported is not None for sighting in findable),
     )
 
 
@@ -174,8 +174,8 @@ def _of_visit(visit: Sequence[Sighting], part: Sequence[Segment], clean: CleanVi
     )
 
 
-def _changes(visit: Sequence[Sighting], part: Sequence[Segment], says: Sequence[str | None]) -> ChangeScore:
-    found = judge_changes(visit, part, says)
+def _changes(visit: Sequence[Sighting], part: Sequence[Segment], labels: Sequence[str | None]) -> ChangeScore:
+    found = judge_changes(visit, part, labels)
     return ChangeScore(found.shown, tuple(delay / FPS for delay in found.delays), found.false, found.judged / FPS)
 
 
@@ -186,10 +186,10 @@ def _seconds(came: Acquired | None) -> tuple[float, ...]:
 def _stage_shares(
     systems: Sequence[System], before: dict[str, dict[str, float]], played: dict[str, Played]
 ) -> tuple[StageShare, ...]:
-    """What was added to each stage's time, over the frames; ``other`` is the rest of the frame."""
+    """Return the time added to each stage per frame; ``other`` is the rest of the frame."""
     shares = []
     for system in (system for system in systems if system.name in played):
-        frames = len(played[system.name].told)
+        frames = len(played[system.name].reported)
         added = {
             stage: 1e3 * (seconds - before[system.name].get(stage, 0.0)) / frames
             for stage, seconds in system.stages.seconds.items()

@@ -1,6 +1,7 @@
-"""The sequences: faces that move, come and go before a drawn background, with the truth of every frame.
+"""The sequences: faces that move, come and go on a drawn background, with the truth of every frame.
 
-The same bytes on every machine, by the means of ``pipeline.scenes``. Places and sizes are shares of the frame.
+They are the same bytes on every machine, because they are drawn with ``pipeline.raster``. Places and sizes are
+shares of the frame.
 """
 
 from __future__ import annotations
@@ -20,37 +21,37 @@ from fer_bench.sequence.clutter import CLUTTER
 from fer_edge.types import Box, Float32Array, UInt8Array
 
 _MOTION, _BACKGROUND, _NOISE, _CAST, _CLUTTER = 1, 2, 3, 4, 5
-"""Last numbers of a seed: what the random numbers are for."""
+"""Last number of a seed: the purpose of the random numbers."""
 _EXPOSURES = 4
-"""Moments of a frame's exposure that are painted where motion blurs."""
+"""Number of moments of an exposure that are painted and averaged for motion blur."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is difficult about a sequence. Sizes are a face's Haar box over the frame's height, periods seconds."""
+    """A kind of sequence. Sizes are a face's Haar box divided by the frame's height, periods are in seconds."""
 
     name: str
     faces: int = 1
     smallest: float = 0.30
     largest: float = 0.40
     path: str = "lanes"
-    """``lanes``: side by side, each to and fro in its own; ``across``: all over the whole width, against each other;
+    """``lanes``: side by side, each in its own lane; ``across``: over the whole width, in opposite directions;
     ``away``: out of the picture on both sides."""
     period_s: float = 6.0
-    """Of the movement from side to side and back."""
+    """Period of the movement from side to side and back."""
     half_tilt: float = 0.035
-    """Tangent of half the greatest tilt: 4 degrees."""
+    """Tangent of half the maximum tilt: 4 degrees."""
     light: float = 1.0
     noise: float = 3.0
-    """Grey levels of sensor noise, fresh in every frame."""
+    """Gray levels of sensor noise, different in each frame."""
     blurred: bool = False
-    """The shutter is open from frame to frame."""
+    """Motion blur: the shutter is open from frame to frame."""
     post: bool = False
-    """Something stands in front, half as wide as a face."""
+    """A post in front, half as wide as a face."""
     clutter: str = ""
-    """What the wall is covered with (``clutter.CLUTTER``); empty: nothing."""
+    """Name of the wall's cover (``clutter.CLUTTER``); empty: none."""
     posters: int = 0
-    """How many of ``faces`` are photographs on the wall: the first ones, which neither move nor change."""
+    """Number of ``faces`` that are photographs on the wall: the first ones, which neither move nor change."""
 
 
 KINDS = (
@@ -77,9 +78,9 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class TrueFace:
-    """Face ``number`` of a sequence: its box as a Haar cascade would draw it, and the image and label that it shows.
+    """Face ``number`` of a sequence: its Haar box, and the image and label that it shows.
 
-    ``visible`` is the share, 0..1, of the box that lies in the frame and behind nothing.
+    ``visible`` is the share, 0..1, of the box that is inside the frame and not covered.
     """
 
     number: int
@@ -91,7 +92,7 @@ class TrueFace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SequenceFrame:
-    """A picture, uint8 [H, W], and the faces in it, also those that are out of sight."""
+    """A picture, uint8 [H, W], and its faces, including those that are out of sight."""
 
     index: int
     gray: UInt8Array
@@ -99,19 +100,19 @@ class SequenceFrame:
 
 
 class Players(Protocol):
-    """Who plays; see ``cast.Cast``."""
+    """The supply of faces; see ``cast.Cast``."""
 
     def part(self, seed: Sequence[int], frames: int) -> tuple[Segment, ...]:
-        """What one face shows over ``frames`` frames, without a gap."""
+        """Return the segments of one face over ``frames`` frames, without a gap."""
         ...
 
     def picture(self, row: int, label: str) -> FacePicture:
-        """An image, ready to be painted."""
+        """Return an image as a face to paint."""
         ...
 
 
 class FaceSequence:
-    """One sequence of ``frames`` frames, 15 a second; frames may be asked for in any order."""
+    """One sequence of ``frames`` frames at 15 per second. Frames can be drawn in any order."""
 
     def __init__(self, kind: Kind, size: tuple[int, int], frames: int, cast: Players, seed: Sequence[int]) -> None:
         """``size`` is (width, height) in pixels."""
@@ -123,7 +124,7 @@ class FaceSequence:
             else cast.part((*seed, number, _CAST), frames)
             for number in range(kind.faces)
         )
-        """What each face shows."""
+        """The segments of each face."""
         self._phases = [random_shares((*seed, number, _MOTION), 5) for number in range(kind.faces)]
         self._background = _wall((*seed, _BACKGROUND), self.width, self.height)
         if kind.clutter:
@@ -134,18 +135,18 @@ class FaceSequence:
             self._hang(number)
 
     def frame(self, index: int) -> SequenceFrame:
-        """Frame ``index``, counted from 0."""
+        """Return frame ``index``, counted from 0."""
         at = index / FPS
         picture = self._exposed(index, at)
         post = self._post()
         if post is not None:
             picture[:, post.x : post.x + post.width] = 60.0
-        # The light of the room drifts, as it does behind a window.
+        # The light drifts, as in a room with a window.
         picture *= self.kind.light * (0.9 + 0.2 * sway(at, 9.0, 0.0))
         return SequenceFrame(index, developed(picture, self._noise, index), self._truth(index, at, post))
 
     def _exposed(self, index: int, at: float) -> Float32Array:
-        """Background and faces, the last in front; where motion blurs, the mean of some moments around ``at``."""
+        """Return background and faces, the last one in front; with motion blur, the mean of moments around ``at``."""
         moments = _EXPOSURES if self.kind.blurred else 1
         exposures = []
         for moment in range(moments):
@@ -172,13 +173,13 @@ class FaceSequence:
         return self._picture(segment.row_at(index), segment.label)
 
     def _lit(self, number: int, gray: Float32Array) -> Float32Array:
-        """Light from one side, another one for each face."""
+        """Return ``gray`` with light from one side, which differs between faces."""
         slope = 0.5 * (self._phases[number][4] - 0.5)
         across = np.arange(gray.shape[1], dtype=np.float32) / np.float32(gray.shape[1]) - np.float32(0.5)
         return gray * (np.float32(1.0) + np.float32(slope) * across)
 
     def _place(self, number: int, face: FacePicture, at: float) -> tuple[Placement, Box]:
-        """Where face ``number`` is at ``at`` seconds."""
+        """Return place and box of face ``number`` at ``at`` seconds."""
         kind, phases = self.kind, self._phases[number]
         if number < kind.posters:
             at = 0.0
@@ -191,7 +192,7 @@ class FaceSequence:
             x = left + half + sway(at, kind.period_s, phases[1]) * max(0.0, right - left - 2 * half)
             y = top + half + sway(at, 5.0, phases[2]) * max(0.0, bottom - top - 2 * half)
         else:
-            # The second of two sets out from the other side; each has a height of its own, but they overlap.
+            # The second face starts on the other side. The faces move at different heights, but overlap.
             share = sway(at, kind.period_s, phases[1] * 0.1 + number / 2)
             beyond = 1.6 * half if kind.path == "away" else -1.1 * half
             x = share * (self.width + 2 * beyond) - beyond
@@ -209,7 +210,7 @@ class FaceSequence:
         self._background[rows, max(0, round(place.x - half)) : round(place.x + half)] = 225.0
 
     def _lane(self, number: int) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of the part of the picture that face ``number`` keeps to."""
+        """Return left, top, right and bottom of the part of the picture in which face ``number`` stays."""
         rows = 1 if self.kind.faces <= 3 else 2
         columns = -(-max(1, self.kind.faces) // rows)
         row, column = divmod(number, columns)
@@ -224,15 +225,15 @@ class FaceSequence:
 
 
 def _still(part: tuple[Segment, ...], frames: int) -> tuple[Segment, ...]:
-    """The first picture of ``part``, for good."""
+    """Return the first picture of ``part`` for all frames."""
     return (Segment(0, frames, part[0].label, part[0].rows[:1]),)
 
 
 def _wall(seed: Sequence[int], width: int, height: int) -> Float32Array:
-    """``pipeline.scenes``' background with finer blotches, down to 2.5 pixels.
+    """Return the background of ``pipeline.scenes`` with finer noise, down to 2.5 pixels.
 
-    Pictures of nature have about as much contrast in every octave (Field, 1987). The cascade rejects a smooth wall
-    sooner than a room: with these, a full search costs about what it does on a photograph.
+    Natural images have about the same contrast in each octave (Field, 1987). The cascade rejects a smooth wall faster
+    than a room. With finer noise, a full search takes about as long as on a photograph.
     """
     picture = background(seed, width, height)
     cells = 48
@@ -243,7 +244,7 @@ def _wall(seed: Sequence[int], width: int, height: int) -> Float32Array:
 
 
 def visible_share(box: Box, size: tuple[int, int], before: Sequence[Box]) -> float:
-    """Share, 0..1, of ``box`` in a frame of ``size`` (width, height) and behind none of ``before``; 0 when empty."""
+    """Return the share, 0..1, of ``box`` inside a frame of ``size`` (width, height) and not covered by ``before``."""
     inside = box.clipped(*size)
     if not inside.area:
         return 0.0

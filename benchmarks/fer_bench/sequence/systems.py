@@ -1,4 +1,4 @@
-"""Who looks at the sequences: FER-Edge as it ships, and a full search of every frame with an argmax on each face."""
+"""The systems that are measured: FER-Edge, and a full search of every frame with an argmax on each face."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from fer_bench.sequence.results import FER_EDGE
+from fer_bench.results.sequence import FER_EDGE
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.pipeline import Pipeline
 from fer_edge.settings.pipeline import DetectorSettings
@@ -22,8 +22,8 @@ from fer_edge.types import UNCERTAIN, Box, EventKind, Face, Frame, Search, UInt8
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A face that a system tells of; ``track_id`` is None where it knows nobody from frame to frame."""
+class ReportedFace:
+    """A face that a system reports; ``track_id`` is None if it does not track faces."""
 
     box: Box
     label: str
@@ -31,25 +31,25 @@ class Told:
 
 
 class System(Protocol):
-    """What is measured. ``stages`` sums up the time of each stage, ``changed_events`` counts the events of a change."""
+    """A system. ``stages`` has the sum of each stage's time; ``changed_events`` counts events of changes."""
 
     name: str
     every_frame: bool
-    """Whether it must be shown every frame, since it follows faces; others see some seconds of a sequence."""
+    """Whether it must be shown every frame, because it tracks faces; others see some seconds of a sequence."""
     stages: StageSums
     changed_events: int
 
     def begin(self) -> None:
-        """Another sequence follows."""
+        """Start another sequence."""
         ...
 
-    def process(self, frame: Frame) -> tuple[Told, ...]:
-        """All that is done for one frame."""
+    def process(self, frame: Frame) -> tuple[ReportedFace, ...]:
+        """Process one frame and return the reported faces."""
         ...
 
 
 class StageSums(Telemetry):
-    """Telemetry that also adds up the processor time of each stage, in seconds: the daemon's has percentiles alone."""
+    """Telemetry with the sum of each stage's processor time in seconds; the daemon's has only percentiles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,18 +78,18 @@ class FerEdge:
         self.begin()
 
     def begin(self) -> None:
-        """Start a new run: no face is known from the last sequence."""
+        """Start a new run, without the tracks of the last sequence."""
         self._run = self._pipeline.open(telemetry=self.stages)
 
-    def process(self, frame: Frame) -> tuple[Told, ...]:
-        """The tracks that it shows."""
+    def process(self, frame: Frame) -> tuple[ReportedFace, ...]:
+        """Return the visible tracks."""
         result = self._run.process(frame)
         self.changed_events += sum(event.kind is EventKind.CHANGED for event in result.events)
-        return tuple(Told(track.box, track.emotion or UNCERTAIN, track.track_id) for track in result.tracks)
+        return tuple(ReportedFace(track.box, track.emotion or UNCERTAIN, track.track_id) for track in result.tracks)
 
 
 class FullSearch:
-    """The whole frame at full resolution, every frame, and the most probable label of each face that is found."""
+    """Search every whole frame at full resolution, and take the most probable label of each detected face."""
 
     every_frame = False
 
@@ -97,16 +97,16 @@ class FullSearch:
         """``find`` returns the Haar boxes of the faces in a frame, uint8 [H, W]."""
         self.name = name
         self.stages = StageSums()
-        self.changed_events = 0  # it makes no events
+        self.changed_events = 0  # it has no events
         self._find = find
         self._classifier = EmotionClassifier(bundle, variant)
 
     def begin(self) -> None:
-        """It keeps nothing from frame to frame."""
+        """Start another sequence; nothing is kept from frame to frame."""
 
-    def process(self, frame: Frame) -> tuple[Told, ...]:
-        """A box and a label for each face found."""
-        told = []
+    def process(self, frame: Frame) -> tuple[ReportedFace, ...]:
+        """Return a box and a label for each detected face."""
+        reported = []
         with self.stages.stage("frame"):
             with self.stages.stage("detect_full"):
                 boxes = self._find(frame.gray)
@@ -115,12 +115,12 @@ class FullSearch:
                     crop = crop_face(frame.gray, Face(box, 0.0), self._classifier.crop_spec)
                 with self.stages.stage("classify"):
                     top = self._classifier.classify(crop).top
-                told.append(Told(box, self._classifier.labels[top]))
-        return tuple(told)
+                reported.append(ReportedFace(box, self._classifier.labels[top]))
+        return tuple(reported)
 
 
 def haar_search(scale_factor: float) -> Callable[[UInt8Array], list[Box]]:
-    """``detectMultiScale`` with 5 neighbours, for ``FullSearch``."""
+    """Return ``detectMultiScale`` with 5 neighbors, for ``FullSearch``."""
     cascade = load_cascade()
 
     def find(gray: UInt8Array) -> list[Box]:
@@ -130,7 +130,7 @@ def haar_search(scale_factor: float) -> Callable[[UInt8Array], list[Box]]:
 
 
 def yunet_search(model: Path) -> Callable[[UInt8Array], list[Box]]:
-    """One run of YuNet for a whole frame, for ``FullSearch``. Raises ModelError where ``model`` is refused."""
+    """Return one run of YuNet on a whole frame, for ``FullSearch``. Raises ModelError if ``model`` is refused."""
     detector = YuNetFaceDetector(DetectorSettings(kind="yunet", model=str(model), min_face_px=24))
 
     def find(gray: UInt8Array) -> list[Box]:

@@ -1,6 +1,6 @@
-"""What Haar and the classifier say of the images that play, shown to them large, upright, clean and alone.
+"""The results of Haar and the classifier for the shown images, when these are large, upright, clean and alone.
 
-Nothing is chosen by it: it tells what could be told of a sequence at best.
+They are not used to choose images. They are the best result that is possible for a sequence.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import numpy as np
 
 from fer_bench.pipeline.scoring import match_boxes
 from fer_bench.sequence.cast import Cast, Segment
-from fer_bench.sequence.scoring import LEAST_IOU
+from fer_bench.sequence.scoring import MIN_IOU
 from fer_edge.images.resample import resample
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.haar import load_cascade
 from fer_edge.types import HAAR_MARGIN, Box, Face, FaceCrop, Float32Array, UInt8Array
 
 _SIDE = 144
-"""An image of 48 pixels is enlarged to so many, of which its Haar box is 133: about an easy sequence's face."""
+"""Images of 48 pixels are enlarged to this size. The Haar box is then 133 pixels wide, as in an easy sequence."""
 _WALL = 110
-"""Grey of what is around it."""
+"""Gray level around the image."""
 
 
 class CleanView:
-    """What is said of each image of a cast; each is looked at once."""
+    """The results for each image of a cast, which are computed once."""
 
     def __init__(self, cast: Cast, classifier: EmotionClassifier) -> None:
         self._cast, self._classifier = cast, classifier
@@ -35,18 +35,18 @@ class CleanView:
         self._probabilities: dict[int, Float32Array] = {}
 
     def found(self, row: int) -> bool:
-        """Whether ``detectMultiScale(1.1, 5)`` finds the face where it is."""
+        """Return whether ``detectMultiScale(1.1, 5)`` finds the face."""
         if row not in self._found:
             picture, truth = _alone(self._cast.image(row))
             boxes = [Box(*map(int, box)) for box in self._cascade.detectMultiScale(picture, 1.1, 5)]
-            self._found[row] = bool(match_boxes([truth], boxes, LEAST_IOU))
+            self._found[row] = bool(match_boxes([truth], boxes, MIN_IOU))
         return self._found[row]
 
     def label(self, segment: Segment) -> str | None:
-        """What the classifier calls a segment: the label that its images have more of than of all others together.
+        """Return the classifier's label for a segment.
 
-        That is the label whose probability, averaged over the segment's images that Haar finds, is above one half. None
-        where there is none: then nobody could tell of this segment.
+        It is the label whose probability, averaged over the segment's images that Haar finds, is above one half. None
+        if there is none: then the label of this segment is not expected to be reported.
         """
         rows = [row for row in segment.rows if self.found(row)]
         if not rows:
@@ -64,13 +64,13 @@ class CleanView:
         return self._probabilities[row]
 
     def share_found(self, rows: Iterable[int]) -> tuple[int, int]:
-        """How many of the distinct ``rows`` are found, and how many there are."""
+        """Return how many of the distinct ``rows`` are found, and their number."""
         distinct = set(rows)
         return sum(self.found(row) for row in distinct), len(distinct)
 
 
 def _alone(image: UInt8Array) -> tuple[UInt8Array, Box]:
-    """The image before a wall, and its Haar box."""
+    """Return the image on a wall, and its Haar box."""
     picture = np.full((2 * _SIDE, 2 * _SIDE), _WALL, dtype=np.uint8)
     large = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
     picture[_SIDE // 2 : _SIDE // 2 + _SIDE, _SIDE // 2 : _SIDE // 2 + _SIDE] = large
@@ -80,5 +80,5 @@ def _alone(image: UInt8Array) -> tuple[UInt8Array, Box]:
 
 
 def rows_of(parts: Iterable[Sequence[Segment]]) -> set[int]:
-    """The images that play in ``parts``."""
+    """Return the images that are shown in ``parts``."""
     return {row for part in parts for segment in part for row in segment.rows}

@@ -18,11 +18,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fer_edge import __version__
 from fer_edge.commands.limits import check_address_space, check_descriptors, resource_problem
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 COMMAND_GROUP = "fer_edge.commands"
+"""Entry-point group of the commands of all packages. A name of two words, such as ``bench study``, is a subcommand."""
 EXIT_USAGE = 2
 EXIT_INTERNAL = 5
 EXIT_INTERRUPTED = 130
@@ -73,8 +74,8 @@ class _Terminated(BaseException):
 class _Parser(argparse.ArgumentParser):
     """An ArgumentParser with one-line errors, which name the nearest option or command, and without abbreviations.
 
-    ``before_parsing`` is called once, before the parser parses its arguments. It adds subcommands that are slow to
-    find, or raises an error if the package of a command cannot be loaded.
+    ``before_parsing`` is called once, before the parser parses its arguments. It loads subcommands of other packages,
+    or raises an error if the package of a command cannot be loaded.
     """
 
     before_parsing: Callable[[], None] | None = None
@@ -135,28 +136,21 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     if first in own:
         _add_command(subparsers, first, own[first])
     else:
-        _add_discovered(subparsers, COMMAND_GROUP, first)
+        _add_discovered(subparsers, first)
     return parser
 
 
-def add_subcommands(
-    parser: argparse.ArgumentParser, commands: dict[str, Command], *, required: bool = True, group: str | None = None
-) -> None:
+def add_subcommands(parser: argparse.ArgumentParser, commands: dict[str, Command], *, required: bool = True) -> None:
     """Add subcommands to ``parser``, as in ``fer-edge data audit``.
 
     Args:
         parser: The parser that ``Command.configure`` receives.
         commands: The subcommands by name.
         required: Whether a subcommand must be given; ``fer-edge bench`` works without one.
-        group: Entry-point group in which other packages register more subcommands. It is looked up when ``parser``
-            parses its arguments.
     """
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=required)
     for name, command in commands.items():
         _add_command(subparsers, name, command)
-    if group is not None:
-        # argparse creates subparsers with the class of their parent.
-        cast("_Parser", parser).before_parsing = lambda: _add_discovered(subparsers, group)
 
 
 def add_file(
@@ -284,17 +278,34 @@ def _parse_and_run(words: Sequence[str]) -> int:
     return code
 
 
-def _add_discovered(subparsers: Any, group: str, only: str | None = None) -> None:
-    """Add the commands of an entry-point group; one that cannot be loaded is listed, and fails when used.
+def _add_discovered(subparsers: Any, only: str | None) -> None:
+    """Add the commands of ``COMMAND_GROUP``, or only the one named ``only`` if it exists.
 
-    If the group has a command named ``only``, no other is added.
+    Subcommands are loaded when their command parses its arguments: other commands do not need them.
     """
     # Imported here because it is slow: Ctrl-C should be handled by main() before that.
     from importlib.metadata import entry_points
 
-    # By name: if two packages provide the same command, one is used; commands that are already there stay.
-    found = {entry_point.name: entry_point for entry_point in entry_points(group=group)}
-    for name, entry_point in sorted({only: found[only]}.items() if only in found else found.items()):
+    commands: dict[str, EntryPoint] = {}  # by name: if two packages provide the same command, one is used
+    nested: dict[str, dict[str, EntryPoint]] = {}
+    for entry_point in entry_points(group=COMMAND_GROUP):
+        name, _, subcommand = entry_point.name.partition(" ")
+        if subcommand:
+            nested.setdefault(name, {})[subcommand] = entry_point
+        else:
+            commands[name] = entry_point
+    _add_loaded(subparsers, {only: commands[only]} if only in commands else commands)
+    for name, subcommands in nested.items():
+        parser = subparsers.choices.get(name)
+        actions = [] if parser is None else parser._actions
+        of_command = next((each for each in actions if isinstance(each, argparse._SubParsersAction)), None)
+        if of_command is not None:  # a command without subcommands, or one that cannot be loaded, gets none
+            parser.before_parsing = functools.partial(_add_loaded, of_command, subcommands)
+
+
+def _add_loaded(subparsers: Any, commands: Mapping[str, EntryPoint]) -> None:
+    """Load and add ``commands``. One that cannot be loaded is listed, and fails when used; existing ones stay."""
+    for name, entry_point in sorted(commands.items()):
         if name in subparsers.choices:
             continue
         try:

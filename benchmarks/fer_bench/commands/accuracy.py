@@ -1,0 +1,51 @@
+"""``fer-edge bench accuracy``: accuracy and agreement of a bundle's variants."""
+
+from __future__ import annotations
+
+import argparse
+
+from fer_bench.accuracy import split_of
+from fer_bench.accuracy.variants import ferplus_votes, measure_accuracy
+from fer_bench.commands.delivery import bundle_path, check_outputs, deliver, describe_bundle, variant_results
+from fer_bench.extras import require
+from fer_bench.host import describe_host
+from fer_bench.results import AccuracyResult, BenchmarkReport, DatasetInfo
+from fer_bench.runners import BundleRunner, runnable_variants
+from fer_edge.model.bundle import ModelBundle, load_bundle
+from fer_train.data.dataset import PRIVATE_TEST, PUBLIC_TEST, load_dataset
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``bench accuracy`` and return the exit code."""
+    check_outputs(arguments)
+    with load_bundle(bundle_path(arguments.bundle)) as bundle:
+        variants = working_variants(bundle)
+        dataset, accuracies = measure(bundle, variants, arguments)
+        found = BenchmarkReport(
+            describe_host(), describe_bundle(bundle), variant_results(bundle, set(variants), accuracies), dataset
+        )
+    deliver(found, arguments)
+    return 0
+
+
+def working_variants(bundle: ModelBundle) -> tuple[str, ...]:
+    """Return the variants that can be run here. Each is opened once, so that a broken one is refused at once."""
+    variants = runnable_variants(bundle)
+    for name in variants:
+        BundleRunner(bundle, name).close()
+    return variants
+
+
+def measure(
+    bundle: ModelBundle, variants: tuple[str, ...], arguments: argparse.Namespace
+) -> tuple[DatasetInfo, dict[str, tuple[AccuracyResult, ...]]]:
+    """Return the data set and, for each variant, its accuracy on each split."""
+    require("sklearn")  # before messages about the data
+    dataset = load_dataset(arguments.data)
+    splits = (PUBLIC_TEST, PRIVATE_TEST) if arguments.final else (PUBLIC_TEST,)
+    for split in splits:
+        split_of(dataset, split)
+    votes = ferplus_votes(dataset, arguments.data)
+    by_split = [measure_accuracy(bundle, variants, dataset, split, votes) for split in splits]
+    accuracies = {name: tuple(found[name] for found in by_split) for name in variants}
+    return DatasetInfo(dataset.name, dataset.rows_sha256), accuracies

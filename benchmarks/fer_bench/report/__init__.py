@@ -1,0 +1,1 @@
+"""Reports for people: tables, charts, pages, and the comparison of two reports."""
