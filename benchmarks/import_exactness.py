@@ -19,9 +19,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from fer_bench.runners import fitted
-from fer_convert.brought.files import check_kind, load
-from fer_convert.brought.input_range import parse_input_range
-from fer_convert.brought.open_brought import BroughtOptions, open_brought
+from fer_convert.foreign.files import check_kind, load
+from fer_convert.foreign.input_range import parse_input_range
+from fer_convert.foreign.open_foreign import BroughtOptions, open_brought
 from fer_train.dataset import PUBLIC_TEST, load_dataset
 
 

@@ -19,7 +19,7 @@ from fer_bench.results import AccuracyResult, BenchmarkReport, HostInfo, Latency
 from fer_bench.sequence.results import FER_EDGE as MOVING
 from fer_bench.sequence.results import FULL_SEARCHES, FaceFrames, Score, total
 from fer_bench.tables import markdown_table, percent
-from fer_convert.card import CARD
+from fer_convert.model_card import CARD
 from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.system.files import write_text_atomically

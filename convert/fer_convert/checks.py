@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_bench import metrics
 from fer_bench.onnx_model import SUFFIX, load_model
-from fer_convert import onnx_export, tflite
-from fer_convert.variants import VariantSpec
+from fer_convert.export import onnx_translation, tflite
+from fer_convert.export.variants import VariantSpec
 from fer_edge.errors import ModelError
 from fer_edge.model.interpreter import TensorModel
 from fer_edge.model.manifest import VariantIO
 from fer_edge.types import Float32Array
 
+log = logging.getLogger(__name__)
+
 _OVERHEAD = 48 * 1024
 """Bytes that a file may take beside its weights: names, scales and the graph."""
+_NEAR_CHANCE = 1.5
+"""A model that answers at random may have so many times the accuracy of chance on a small test."""
 _ONE_LABEL = 0.9
 """A share of real images that no model gives one label which has learned."""
 VARIABLE_OPERATORS = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
@@ -40,7 +46,7 @@ def check_file(path: Path, spec: VariantSpec, size: tuple[int, int], labels: int
 
 def file_operators(path: Path) -> tuple[str, ...]:
     """Names of the operators of a ``.tflite`` or ``.onnx`` file, each by its own format's names, once, sorted."""
-    return onnx_export.operators(path) if path.suffix == SUFFIX else tflite.operators(path)
+    return onnx_translation.operators(path) if path.suffix == SUFFIX else tflite.operators(path)
 
 
 def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Array) -> float:
@@ -60,6 +66,23 @@ def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Arra
     if spec.max_logit_error is not None and error > spec.max_logit_error:
         raise ModelError(f"{spec.name}: a logit differs from Keras' by {error:.3g} (at most {spec.max_logit_error:g})")
     return agreement
+
+
+def warn_near_chance(name: str, accuracy: float, truth: npt.NDArray[np.int64], labels: int) -> None:
+    """Log a warning if ``accuracy`` on images with the labels ``truth`` [N] is that of a model that sees nothing."""
+    if accuracy <= most_by_chance(truth, labels):
+        log.warning(
+            "%s: that is near chance, %.0f %%; one label for every image would reach %.0f %%: see whether --labels "
+            "and --input-range are right",
+            name,
+            100 / labels,
+            100 * np.bincount(truth).max() / len(truth),
+        )
+
+
+def most_by_chance(truth: npt.NDArray[np.int64], labels: int) -> float:
+    """Share of ``truth`` [N] that a model may name rightly that sees nothing: at random, or always the same label."""
+    return max(_NEAR_CHANCE / labels, float(np.bincount(truth).max()) / len(truth))
 
 
 def _why_they_differ(reference: Float32Array) -> str:

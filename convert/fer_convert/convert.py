@@ -13,23 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from fer_bench.accuracy import run_on_split
 from fer_bench.metrics import fit_temperature
 from fer_bench.runners import KerasRunner, default_variant, fitted, open_runner
 from fer_convert import gate
-from fer_convert.calibration import calibration_images
-from fer_convert.card import CARD, model_card
-from fer_convert.checks import check_file, check_logits
+from fer_convert.atomic_bundle import check_target, staged_bundle
+from fer_convert.checks import check_file, check_logits, warn_near_chance
+from fer_convert.export.onnx_translation import translate
+from fer_convert.export.tflite import export
+from fer_convert.export.variants import DEFAULT_VARIANTS, VARIANTS, VariantSpec, check_variants
 from fer_convert.gate import Gate
-from fer_convert.onnx_export import translate
+from fer_convert.model_card import CARD, model_card
+from fer_convert.quantization.calibration import calibration_images
 from fer_convert.recall_floor import apply_offsets, fit_offsets
-from fer_convert.source import SourceModel
-from fer_convert.staging import check_target, staged_bundle
-from fer_convert.tflite import export
-from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, VariantSpec, check_variants
+from fer_convert.source_model import SourceModel
 from fer_edge.errors import InputError
 from fer_edge.model.bundle import file_sha256, load_bundle
 from fer_edge.model.manifest import FORMAT, VariantIO, write_manifest
@@ -41,8 +39,6 @@ log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 """The licence of weights that no one has named one for: it goes by what they were trained on and begun with."""
-_NEAR_CHANCE = 1.5
-"""A model that answers at random may have so many times the accuracy of chance on a small test."""
 FIRST_VERSION = "1.0.0"
 
 
@@ -127,23 +123,6 @@ def _reference(source: SourceModel, dataset: Dataset) -> Float32Array:
         log.info("%s: %.2f %% on %s's %s", source.path.name, 100 * accuracy, dataset.name, where)
         warn_near_chance(source.path.name, accuracy, split.labels, len(dataset.labels))
     return logits
-
-
-def warn_near_chance(name: str, accuracy: float, truth: npt.NDArray[np.int64], labels: int) -> None:
-    """Log a warning if ``accuracy`` on images with the labels ``truth`` [N] is that of a model that sees nothing."""
-    if accuracy <= most_by_chance(truth, labels):
-        log.warning(
-            "%s: that is near chance, %.0f %%; one label for every image would reach %.0f %%: see whether --labels "
-            "and --input-range are right",
-            name,
-            100 / labels,
-            100 * np.bincount(truth).max() / len(truth),
-        )
-
-
-def most_by_chance(truth: npt.NDArray[np.int64], labels: int) -> float:
-    """Share of ``truth`` [N] that a model may name rightly that sees nothing: at random, or always the same label."""
-    return max(_NEAR_CHANCE / labels, float(np.bincount(truth).max()) / len(truth))
 
 
 def _export_all(

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from fer_bench.runners import fitted, open_runner
-from fer_convert.checks import check_logits
-from fer_convert.convert import most_by_chance
-from fer_convert.variants import VARIANTS
+from fer_convert.checks import check_logits, most_by_chance
+from fer_convert.export.variants import VARIANTS
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.labels import FER2013_LABELS

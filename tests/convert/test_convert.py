@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_convert.card import model_card
 from fer_convert.checks import check_file, check_logits
-from fer_convert.tflite import operators
-from fer_convert.variants import VARIANTS
+from fer_convert.export.tflite import operators
+from fer_convert.export.variants import VARIANTS
+from fer_convert.model_card import model_card
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import LiteRtModel

@@ -15,13 +15,13 @@ import pytest
 
 from fer_bench.accuracy import run_on_split
 from fer_bench.runners import open_runner
-from fer_convert.calibration import calibration_images
 from fer_convert.checks import check_file
 from fer_convert.convert import BundleOptions, convert_model
+from fer_convert.export.tflite import export
+from fer_convert.export.variants import VARIANTS
 from fer_convert.gate import AccuracyRules, Exported, FileRules, Gate, LatencyRules, check, read_gate
-from fer_convert.source import SourceModel, open_source_model
-from fer_convert.tflite import export
-from fer_convert.variants import VARIANTS
+from fer_convert.quantization.calibration import calibration_images
+from fer_convert.source_model import SourceModel, open_source_model
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.model.bundle import file_sha256, load_bundle
 from fer_train.dataset import PUBLIC_TEST, Dataset, load_dataset

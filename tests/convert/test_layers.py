@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_convert.layers import analyse
-from fer_convert.selective import SelectiveQuantizer
-from fer_convert.tflite import operator_tensors
-from fer_convert.trial import open_trial
+from fer_convert.analysis.experiment import open_trial
+from fer_convert.analysis.layer_errors import analyse
+from fer_convert.analysis.mixed_precision import SelectiveQuantizer
+from fer_convert.export.tflite import operator_tensors
 from fer_edge.errors import InputError
 from support.road import MiniRoad, fer_edge
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fer_bench.runners import open_runner
-from fer_convert.brought.files import check_kind, load
-from fer_convert.brought.input_range import parse_input_range
-from fer_convert.brought.open_brought import BroughtOptions, open_brought
+from fer_convert.foreign.files import check_kind, load
+from fer_convert.foreign.input_range import parse_input_range
+from fer_convert.foreign.open_foreign import BroughtOptions, open_brought
 from fer_edge.errors import InputError, ModelError
 from fer_edge.model.labels import FER2013_LABELS
 from support import warm

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fer_convert.brought.files import check_kind, load
-from fer_convert.brought.graph import FrozenGraph, freeze, own_scaling, scaled_twice
-from fer_convert.brought.input_range import RAW, InputRange
-from fer_convert.brought.saved_model import Loaded
+from fer_convert.foreign.files import check_kind, load
+from fer_convert.foreign.graph import FrozenGraph, freeze, own_scaling, scaled_twice
+from fer_convert.foreign.input_range import RAW, InputRange
+from fer_convert.foreign.saved_model import Loaded
 from fer_edge.errors import InputError, ModelError
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
@@ -148,7 +148,7 @@ def _wrapped(graph: FrozenGraph, labels: int, scale: Float32Array, offset: Float
     """Grey pixels, made of as many channels and of the range that the graph takes, then the graph."""
     import keras
 
-    from fer_convert.brought.graph_layer import GraphLayer
+    from fer_convert.foreign.graph_layer import GraphLayer
 
     height, width, channels = graph.shape
     pixels = keras.Input((height, width, 1), name="pixels")

@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from fer_convert.brought.input_range import InputRange, parse_input_range
+from fer_convert.foreign.input_range import InputRange, parse_input_range
 from fer_edge.commands.argument_types import count
 from fer_edge.commands.cli import Command, add_subcommands, deferred
 
@@ -113,7 +113,7 @@ def _floor(text: str) -> tuple[str, float]:
 CONVERT = Command(
     "make a model bundle (float32, int8, ONNX …) from a Keras, ONNX or PyTorch model",
     _configure,
-    deferred("fer_convert.convert_command:run"),
+    deferred("fer_convert.commands.convert:run"),
 )
 
 
@@ -149,7 +149,7 @@ def _configure_bundle(parser: argparse.ArgumentParser) -> None:
             "make": Command(
                 "make a bundle of a .tflite file, as it is",
                 _configure_bundle_make,
-                deferred("fer_convert.wrapping.command:run"),
+                deferred("fer_convert.commands.bundle:run"),
             )
         },
     )
@@ -217,10 +217,10 @@ def _add_trial_options(parser: argparse.ArgumentParser, files: str) -> None:
 STUDY = Command(
     "int8's accuracy by the number and choice of the images that calibrate it",
     _configure_study,
-    deferred("fer_convert.study_command:run"),
+    deferred("fer_convert.commands.study:run"),
 )
 LAYERS = Command(
     "int8's error layer by layer, and what layers left in float buy",
     _configure_layers,
-    deferred("fer_convert.layers_command:run"),
+    deferred("fer_convert.commands.layers:run"),
 )

@@ -6,14 +6,14 @@ import argparse
 import logging
 from collections.abc import Iterable, Sequence
 
-from fer_convert.brought.open_brought import BroughtOptions
+from fer_convert.atomic_bundle import check_target
 from fer_convert.convert import FIRST_VERSION, BundleOptions, convert_model
+from fer_convert.copy_variants import copy_variants
+from fer_convert.export.onnx_translation import check_packages
+from fer_convert.export.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
+from fer_convert.foreign.open_foreign import BroughtOptions
 from fer_convert.gate import read_gate
-from fer_convert.onnx_export import check_packages
-from fer_convert.source import locate_model, open_any_model
-from fer_convert.staging import check_target
-from fer_convert.subset import copy_variants
-from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
+from fer_convert.source_model import locate_model, open_any_model
 from fer_edge.errors import InputError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import MANIFEST_NAME

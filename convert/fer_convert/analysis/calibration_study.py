@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fer_bench.results import DatasetInfo, ShareResult
-from fer_convert.calibration import PER_CLASS, RULES, SEED, usable_rows, with_extremes
-from fer_convert.tflite import export
-from fer_convert.trial import Trial
-from fer_convert.variants import VARIANTS
+from fer_convert.analysis.experiment import Trial
+from fer_convert.export.tflite import export
+from fer_convert.export.variants import VARIANTS
+from fer_convert.quantization.calibration import PER_CLASS, RULES, SEED, usable_rows, with_extremes
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_convert.staging import check_target, staged_bundle
+from fer_convert.atomic_bundle import check_target, staged_bundle
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import MANIFEST_NAME, write_manifest

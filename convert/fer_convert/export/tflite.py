@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fer_convert.rounding import round_first_convolution
-from fer_convert.variants import VariantSpec
+from fer_convert.export.variants import VariantSpec
+from fer_convert.quantization.rounding import round_first_convolution
 from fer_edge.errors import ModelError
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_convert.brought.files import check_kind
-from fer_convert.brought.open_brought import BroughtOptions, open_brought
+from fer_convert.foreign.files import check_kind
+from fer_convert.foreign.open_foreign import BroughtOptions, open_brought
 from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.toml_files import read_toml

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_bench.onnx_model import SCALE, ZERO_POINT, load_model
-from fer_convert.variants import VariantSpec
+from fer_convert.export.variants import VariantSpec
 from fer_edge.errors import MissingExtraError, ModelError
 from fer_edge.model.interpreter import TensorDetails
 from fer_edge.system.stderr import hidden_stderr

@@ -17,11 +17,11 @@ import numpy as np
 from fer_bench.accuracy import run_on_split
 from fer_bench.metrics import fit_temperature
 from fer_bench.runners import open_runner
-from fer_convert.brought.input_range import InputRange
-from fer_convert.card import CARD, model_card
-from fer_convert.convert import warn_near_chance
-from fer_convert.staging import staged_bundle
-from fer_convert.wrapping.tflite_file import arithmetic, without_softmax
+from fer_convert.atomic_bundle import staged_bundle
+from fer_convert.checks import warn_near_chance
+from fer_convert.foreign.input_range import InputRange
+from fer_convert.foreign.tflite_file import arithmetic, without_softmax
+from fer_convert.model_card import CARD, model_card
 from fer_edge.errors import InputError, ModelError, reason_of
 from fer_edge.model.bundle import file_sha256, load_bundle
 from fer_edge.model.graph_file import check_graph_file

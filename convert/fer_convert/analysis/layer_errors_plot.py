@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fer_bench.plots import BLUE, GREY, RED, new_figure, save_png
-from fer_convert.layers import IDEAL, LayerReport
+from fer_convert.analysis.layer_errors import IDEAL, LayerReport
 
 
 def draw_layers(report: LayerReport, path: Path) -> None:

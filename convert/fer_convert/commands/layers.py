@@ -11,10 +11,10 @@ from msgspec import structs
 
 from fer_bench import output
 from fer_bench.tables import percent, text_table
-from fer_convert.layers import LayerReport, analyse
-from fer_convert.layers_plot import draw_layers
-from fer_convert.study_command import check_outputs
-from fer_convert.trial import given, open_trial
+from fer_convert.analysis.experiment import open_trial
+from fer_convert.analysis.layer_errors import LayerReport, analyse
+from fer_convert.analysis.layer_errors_plot import draw_layers
+from fer_convert.commands.bench_options import check_outputs, given
 from fer_edge.system.messages import print_text
 from fer_train.dataset import PUBLIC_TEST
 

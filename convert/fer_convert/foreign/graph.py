@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_convert.brought.precision import widen
+from fer_convert.foreign.float_types import widen
 from fer_edge.errors import ModelError
 
 _PASSING = {"Identity", "Cast", "StopGradient"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from fer_convert.brought.graph import FrozenGraph
+from fer_convert.foreign.graph import FrozenGraph
 
 
 class GraphLayer(keras.layers.Layer):  # type: ignore[misc]

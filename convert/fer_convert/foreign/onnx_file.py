@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_convert.brought.saved_model import Loaded, first_line, image_shape, load_saved_model, only, row_length
+from fer_convert.foreign.saved_model import Loaded, first_line, image_shape, load_saved_model, only, row_length
 from fer_edge.errors import InputError, MissingExtraError, ModelError
 from fer_edge.system.stderr import hidden_stderr
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 
+from fer_convert.atomic_bundle import check_target
 from fer_convert.convert import FIRST_VERSION, UNKNOWN
-from fer_convert.staging import check_target
-from fer_convert.wrapping.wrap import WrapOptions, wrap_tflite
+from fer_convert.foreign.tflite_bundle import WrapOptions, wrap_tflite
 from fer_edge.errors import InputError, ModelError
 from fer_edge.system.messages import print_text
 from fer_train.dataset import load_dataset

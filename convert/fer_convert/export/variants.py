@@ -26,7 +26,7 @@ class VariantSpec:
 
     It is made by TensorFlow's converter, which ``configure`` sets, or, where ``onnx_of`` names another variant, by
     translating that one's ``.tflite`` file to ONNX. ``weight_bytes`` is what a weight takes in the file;
-    ``joint_rounding`` has the first convolution's weights rounded together (``fer_convert.rounding``).
+    ``joint_rounding`` has the first convolution's weights rounded together (``fer_convert.quantization.rounding``).
     ``min_agreement`` is the least share of real images on which its top label must equal the Keras model's, and
     ``max_logit_error`` the largest difference of a logit (None where rounding makes one meaningless).
     """

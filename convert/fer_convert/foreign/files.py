@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fer_convert.brought.onnx_file import EXPORTED, ONNX, check_packages, load_exported, load_onnx
-from fer_convert.brought.saved_model import (
+from fer_convert.foreign.onnx_file import EXPORTED, ONNX, check_packages, load_exported, load_onnx
+from fer_convert.foreign.saved_model import (
     SAVED_MODEL,
     Loaded,
     first_line,

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from fer_convert.rounding import first_convolution, round_first_convolution
-from fer_convert.tflite import make_converter, operator_tensors
-from fer_convert.variants import VARIANTS
+from fer_convert.export.tflite import make_converter, operator_tensors
+from fer_convert.export.variants import VARIANTS
+from fer_convert.quantization.rounding import first_convolution, round_first_convolution
 from fer_edge.errors import ModelError
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_convert.card import CARD
+from fer_convert.model_card import CARD
 from fer_edge.errors import InputError, ModelError, OutputError
 from fer_edge.model.manifest import MANIFEST_NAME, read_manifest
 

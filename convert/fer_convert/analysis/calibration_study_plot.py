@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_bench.plots import BLUE, GREY, RED, new_figure, save_png
-from fer_convert.study import Study, StudyPoint
+from fer_convert.analysis.calibration_study import Study, StudyPoint
 
 _COLOURS = {"balanced": BLUE, "random": RED, "brightness": "#b7791f"}
 _APART = 1.06

@@ -12,11 +12,11 @@ import numpy as np
 from fer_bench.extras import progress
 from fer_bench.latency.measure import time_files
 from fer_bench.results import DatasetInfo, LatencySettings, ShareResult
-from fer_convert.calibration import calibration_images
-from fer_convert.selective import SelectiveQuantizer
-from fer_convert.tflite import export
-from fer_convert.trial import Trial
-from fer_convert.variants import VARIANTS
+from fer_convert.analysis.experiment import Trial
+from fer_convert.analysis.mixed_precision import SelectiveQuantizer
+from fer_convert.export.tflite import export
+from fer_convert.export.variants import VARIANTS
+from fer_convert.quantization.calibration import calibration_images
 from fer_edge.errors import InputError
 from fer_edge.types import Float32Array
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from fer_bench.accuracy import share
 from fer_bench.results import DatasetInfo, ShareResult
 from fer_convert.checks import check_file
 from fer_convert.convert import check_data
-from fer_convert.source import SourceModel, locate_model, open_source_model
-from fer_convert.variants import VARIANTS
+from fer_convert.export.variants import VARIANTS
+from fer_convert.source_model import SourceModel, locate_model, open_source_model
 from fer_edge.model.interpreter import LiteRtModel
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.backend import load_keras, predict_logits
@@ -89,9 +88,3 @@ def open_trial(model: Path, data: Path | None, count: int | None) -> Trial:
         rows = np.sort(np.random.default_rng(_SEED).choice(rows, count, replace=False))
     images = split.images[rows]
     return Trial(source, dataset, images, split.labels[rows].astype(np.int64), predict_logits(source.keras, images))
-
-
-def given(arguments: argparse.Namespace, option: str) -> Path | None:
-    """A path among the options of ``fer-edge bench``; None where it was not given, before the subcommand or after."""
-    found: Path | None = getattr(arguments, option, None)
-    return found

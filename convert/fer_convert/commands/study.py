@@ -11,11 +11,12 @@ from pathlib import Path
 from msgspec import structs
 
 from fer_bench import output
-from fer_bench.extras import progress, require
+from fer_bench.extras import progress
 from fer_bench.tables import percent, text_table
-from fer_convert.study import Study, StudyPlan, StudyPoint, measure_points
-from fer_convert.study_plot import draw_study
-from fer_convert.trial import Trial, given, open_trial
+from fer_convert.analysis.calibration_study import Study, StudyPlan, StudyPoint, measure_points
+from fer_convert.analysis.calibration_study_plot import draw_study
+from fer_convert.analysis.experiment import Trial, open_trial
+from fer_convert.commands.bench_options import check_outputs, given
 from fer_edge.system.messages import print_text
 from fer_train.dataset import PUBLIC_TEST
 
@@ -41,16 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         if points:
             _deliver(_study(trial, points, len(plan)), to_stdout=json_path == output.STDOUT, folder=folder)
     return 0
-
-
-def check_outputs(json_path: Path | None, folder: Path | None) -> None:
-    """Raise OutputError or MissingExtraError now for what could not be written or drawn at the end."""
-    require("statsmodels")
-    if json_path is not None and json_path != output.STDOUT:
-        output.check_writable(json_path)
-    if folder is not None:
-        require("matplotlib")
-        output.check_folder(folder)
 
 
 def to_json(study: Study) -> str:

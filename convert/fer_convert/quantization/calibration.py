@@ -47,7 +47,7 @@ def with_extremes(dataset: Dataset, indices: npt.NDArray[np.int64]) -> UInt8Arra
 
 def committed_indices() -> dict[str, Any]:
     """The package's own choice for FER2013: ``rows_sha256``, ``per_class``, ``seed`` and ``training_rows``."""
-    text = (resources.files("fer_convert") / _FILE).read_text(encoding="utf-8")
+    text = (resources.files("fer_convert.quantization") / _FILE).read_text(encoding="utf-8")
     table: dict[str, Any] = json.loads(text)
     return table
 
