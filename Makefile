@@ -51,7 +51,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings gate lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -78,6 +78,7 @@ help:
 	@echo "make bench-decoders  processor time with OpenCV and with PyAV, for films and streams (ARGS='--rounds 3')"
 	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
 	@echo "make settings   write edge/config.example.toml, its JSON Schema and docs/settings.md from the settings' definitions"
+	@echo "make gate       write convert/gate.schema.json and docs/gate.md from the definitions of the gate's rules"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt and $(PI_LOCKS)/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
@@ -184,6 +185,9 @@ bench: $(VENV)/.dev
 # From what was measured, to what is read.
 settings: $(VENV)/.dev
 	$(BIN)/python docs/write_settings.py
+
+gate: $(VENV)/.dev
+	$(BIN)/python docs/write_gate.py
 
 bench-pages: $(VENV)/.dev
 	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report

@@ -23,7 +23,7 @@ from fer_convert.checks import check_file, check_logits, warn_near_chance
 from fer_convert.export.onnx_translation import translate
 from fer_convert.export.tflite import export
 from fer_convert.export.variants import DEFAULT_VARIANTS, VARIANTS, VariantSpec, check_variants
-from fer_convert.gate import Gate
+from fer_convert.gate_rules import Gate
 from fer_convert.model_card import CARD, model_card
 from fer_convert.quantization.calibration import calibration_images
 from fer_convert.recall_floor import apply_offsets, fit_offsets

@@ -19,7 +19,8 @@ from fer_convert.checks import check_file
 from fer_convert.convert import BundleOptions, convert_model
 from fer_convert.export.tflite import export
 from fer_convert.export.variants import VARIANTS
-from fer_convert.gate import AccuracyRules, Exported, FileRules, Gate, LatencyRules, check, read_gate
+from fer_convert.gate import Exported, check
+from fer_convert.gate_rules import AccuracyRules, FileRules, Gate, LatencyRules, read_gate
 from fer_convert.quantization.calibration import calibration_images
 from fer_convert.source_model import SourceModel, open_source_model
 from fer_edge.errors import CheckFailedError, ConfigError
@@ -222,10 +223,15 @@ def test_the_command_refuses_with_exit_1_and_leaves_the_old_bundle(
     [
         ("", ("holds no rule",)),
         ('variants = ["int8"]', ("holds no rule",)),
-        ("[accuracy]\nmax_loss = 1", ("accuracy.max_loss", "max_loss_points")),
+        ("[accuracy]\nmax_loss = 1", ("unknown key accuracy.max_loss; did you mean max_loss_points?",)),
+        ("[acuracy]", ("unknown key acuracy; did you mean accuracy?",)),
         ("[file]\nmax_bytes = 1.5", ("file.max_bytes", "whole number")),
         ("[file]\nmax_bytes = 0", ("file.max_bytes must be a whole number of at least 1, not 0",)),
-        ("[latency]\nmax_time_over_float32 = nan", ("above 0",)),
+        ("[file]\noperators = ['ADD', 3]", ("file.operators[1] must be a string, not 3",)),
+        (
+            "[latency]\nmax_time_over_float32 = nan",
+            ("latency.max_time_over_float32 must be a finite number above 0, not nan",),
+        ),
         ("[accuracy]\nmax_ece_rise_points = inf", ("max_ece_rise_points must be a finite number",)),
         ("[accuracy", ("not valid TOML",)),
     ],

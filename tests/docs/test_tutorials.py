@@ -18,8 +18,8 @@ from support.fresh_install import CHECKOUT
 from support.tutorials import Shell, blocks, lay_out, prints, prose, steps
 
 DOCS = CHECKOUT / "docs"
-# hardware.md is a table to fill in on a device, which test_hardware.py checks; settings.md is generated.
-NO_TUTORIALS = ("README", "hardware", "settings", "security", "fuzzing")
+# hardware.md is a table to fill in on a device, which test_hardware.py checks; settings.md and gate.md are generated.
+NO_TUTORIALS = ("README", "hardware", "settings", "gate", "security", "fuzzing")
 PAGES = sorted(path for path in DOCS.glob("*.md") if path.stem not in NO_TUTORIALS)
 _PATIENCE = 5
 """A busy or old processor may take so many times the seconds that a page tells."""

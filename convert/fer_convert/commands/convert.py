@@ -12,7 +12,7 @@ from fer_convert.copy_variants import copy_variants
 from fer_convert.export.onnx_translation import check_packages
 from fer_convert.export.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
 from fer_convert.foreign.open_foreign import BroughtOptions
-from fer_convert.gate import read_gate
+from fer_convert.gate_rules import read_gate
 from fer_convert.source_model import locate_model, open_any_model
 from fer_edge.errors import InputError
 from fer_edge.model.bundle import load_bundle
