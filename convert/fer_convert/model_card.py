@@ -1,4 +1,4 @@
-"""The model card of a bundle, written from its manifest, so that no number in it is typed by hand."""
+"""Write the model card of a bundle from its manifest, so that all numbers are those of the manifest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ _FER2013 = "fer2013"
 _TEMPLATE = """\
 # {name} {version}
 
-A facial-expression classifier for embedded devices: one grey face of {height}×{width} pixels in, one logit for each
-of {label_count} expressions out ({labels}). Divide the logits by the temperature {temperature:g} before the softmax.
+A facial-expression classifier for embedded devices. Input: one grey face of {height}×{width} pixels. Output: one logit
+for each of {label_count} expressions ({labels}). Divide the logits by the
+temperature {temperature:g} before the softmax.
 
 | variant | file | bytes | top-1 |
 |---|---|---|---|
@@ -22,20 +23,20 @@ of {label_count} expressions out ({labels}). Divide the logits by the temperatur
 
 {measured}
 {size}
-## Made from
+## Training
 
 {made}
 
-## What it is not
+## Limitations
 
-A predicted expression is not a felt emotion: the model labels how a face looks, as raters {raters} once labelled
-such faces, and raters disagree (people reach about 65 ± 5 % on FER2013; Goodfellow et al., 2013, arXiv:1307.0414).
-{groups} Do not decide anything about a person with it.
+A predicted expression is not a felt emotion. The model imitates the labels that raters {raters} gave to
+faces, and raters disagree (people reach about 65 ± 5 % on FER2013; Goodfellow et al., 2013, arXiv:1307.0414).
+{groups} Do not use it for decisions about a person.
 
 In the European Union, inferring emotions at work and in education is prohibited except for medical or safety reasons
-(AI Act, Art. 5(1)(f)); other uses are high-risk (Annex III), and the people exposed must be told (Art. 50(3)).
+(AI Act, Art. 5(1)(f)); other uses are high-risk (Annex III), and the people exposed must be informed (Art. 50(3)).
 
-## Licence
+## License
 
 Weights: {license}. {images}
 """
@@ -44,34 +45,31 @@ _OF_FER2013 = {
     "raters": "of web images",
     "groups": (
         "FER2013 was collected by web search. Age, skin colour, glasses, head pose and lighting are not balanced in "
-        "it, and how\naccuracy differs between groups of people was not measured."
+        "it, and\ndifferences of accuracy between groups of people were not measured."
     ),
     "images": (
-        "The data set's images are not part of the bundle; they were collected by Pierre-Luc Carrier and\n"
-        "Aaron Courville for research, and their own terms bind whoever trains on them."
+        "The bundle does not contain the data set's images. They were collected by Pierre-Luc Carrier and\n"
+        "Aaron Courville for research; their own terms apply to training on them."
     ),
 }
 _OF_OTHER_DATA = {
     "raters": "of its images",
-    "groups": "How accuracy differs between groups of people was not measured.",
-    "images": (
-        "The images that it was trained on are not part of the bundle, and their own terms bind whoever\n"
-        "trains on them."
-    ),
+    "groups": "Differences of accuracy between groups of people were not measured.",
+    "images": ("The bundle does not contain the training images. Their own terms apply to training on\nthem."),
 }
 _CHOSEN_ON = (
-    "Top-1 is on the split of {data} that every choice was made on, {split}, measured when the file was made. "
-    "It is\ntherefore optimistic by what choosing on it gains; `fer-edge bench accuracy --final` measures {final}."
+    "Top-1 was measured at the conversion, on the {split} split of {data}. All choices were made on this split, so "
+    "the\nnumbers are optimistic; `fer-edge bench accuracy --final` measures {final}."
 )
-_BROUGHT = (
-    "Top-1 is on {split} of {data}, measured when the file was made. It says too much where the model was trained "
-    "on\nthese images."
+_FOREIGN = (
+    "Top-1 was measured at the conversion, on {split} of {data}. It is too high if the model was trained on "
+    "these\nimages."
 )
-_UNMEASURED = "Accuracy was not measured, and the temperature is not fitted: `--data` does both."
+_UNMEASURED = "Accuracy was not measured, and the temperature was not fitted: `--data` does both."
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
-    """Markdown of a manifest's table."""
+    """Return the model card of a manifest as Markdown."""
     size, training = manifest["input"], manifest["training"]
     return _TEMPLATE.format(
         name=manifest["name"],
@@ -98,7 +96,7 @@ def _measured(manifest: Mapping[str, Any]) -> str:
     (key,) = keys
     own = key.endswith("_validation")
     name = key.removesuffix("_validation") if own else key.removesuffix("_public_test")
-    return (_BROUGHT if "brought" in manifest["training"] else _CHOSEN_ON).format(
+    return (_FOREIGN if "brought" in manifest["training"] else _CHOSEN_ON).format(
         data="FER2013" if name == _FER2013 else f"`{name}`",
         split="validation" if own else "PublicTest",
         final="test" if own else "PrivateTest",
@@ -106,7 +104,7 @@ def _measured(manifest: Mapping[str, Any]) -> str:
 
 
 def _is_fer2013(training: Mapping[str, Any]) -> bool:
-    """Whether FER2013 was trained on, with its own labels or with others, alone or with other sets."""
+    """Return whether the training data include FER2013, with any labels."""
     return _FER2013 in str(training.get("dataset", {}).get("name", "")).split("_")
 
 
@@ -118,19 +116,19 @@ def _row(name: str, variant: Mapping[str, Any]) -> str:
 def _size(training: Mapping[str, Any]) -> str:
     if "params" not in training:
         return ""
-    return f"\n{training['params']:,} parameters, {training['macs'] / 1e6:.1f} M multiply-accumulates an image.\n"
+    return f"\n{training['params']:,} parameters, {training['macs'] / 1e6:.1f} M multiply-accumulates per image.\n"
 
 
 def _made(training: Mapping[str, Any]) -> str:
     if "brought" in training:
-        told = "\n".join(f"- {line}" for line in training["brought"]["told"])
-        return f"`{training['brought']['from']}`, not trained by this project. What was found and assumed:\n\n{told}"
+        notes = "\n".join(f"- {line}" for line in training["brought"]["told"])
+        return f"`{training['brought']['from']}`, not trained by this project. What was found and assumed:\n\n{notes}"
     if "dataset" not in training:
         return "A Keras file without a record of its training."
     data = training["dataset"]
     recipe = f"the recipe in the manifest (`{training['config']['name']}`)" if "config" in training else "a recipe"
     return (
-        f"{data['name']}, {data['training_images']:,} Training images that stand in no other split (rows' sha256\n"
+        f"{data['name']}, {data['training_images']:,} Training images that are in no other split (rows' sha256\n"
         f"`{data['rows_sha256']}`), by {recipe}, code revision `{training['git']}`,\n"
         f"{_which(training)}; "
         f"Keras {training['keras']} on {training['backend']}."
@@ -140,7 +138,7 @@ def _made(training: Mapping[str, Any]) -> str:
 def _which(training: Mapping[str, Any]) -> str:
     if "mean_of" in training:
         return (
-            f"the mean of the weights of {len(training['mean_of'])} runs, whose recipes the manifest holds (`mean_of`)"
+            f"the mean of the weights of {len(training['mean_of'])} runs, whose recipes are in the manifest (`mean_of`)"
         )
     if "averaged_epochs" in training:
         return f"the mean of the weights of the last {training['averaged_epochs']} of {training['epochs']} epochs"
@@ -148,12 +146,12 @@ def _which(training: Mapping[str, Any]) -> str:
 
 
 def _split(training: Mapping[str, Any]) -> str:
-    """The split that choices were made on; a run on other data than FER2013 has recorded its accuracy by that name."""
+    """Return the name of the split on which choices were made."""
     return "validation" if training.get("own_splits") else "PublicTest"
 
 
 def _offsets(offsets: Mapping[str, float], split: str) -> str:
     if not offsets:
         return ""
-    told = ", ".join(f"{label} {offset:+.2f}" for label, offset in offsets.items())
-    return f"\nAdded to the logits, so that rare classes are not forgotten: {told} (chosen on {split})."
+    shown = ", ".join(f"{label} {offset:+.2f}" for label, offset in offsets.items())
+    return f"\nAdded to the logits to raise the recall of rare classes: {shown} (chosen on {split})."

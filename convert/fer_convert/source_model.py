@@ -1,4 +1,4 @@
-"""What is converted: the model of a run and what the run says of it, or a model that was not trained here."""
+"""Open the model to convert: that of a run, with the run's record, or a foreign model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_convert.foreign.files import check_kind
-from fer_convert.foreign.open_foreign import BroughtOptions, open_brought
+from fer_convert.foreign.open_foreign import ForeignOptions, open_foreign
 from fer_edge.errors import InputError
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.toml_files import read_toml
@@ -18,10 +18,16 @@ from fer_train.run_folder import CONFIG, MODEL, RUN, record_of_run
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SourceModel:
-    """A Keras model that keeps the contract: pixels 0..255 [N, H, W, 1] in, logits [N, labels] out.
+    """A Keras model that takes pixels 0..255, [N, H, W, 1], and returns logits, [N, labels].
 
-    ``params`` are its weights, those of BatchNorm included. ``training`` is what the manifest tells of its making;
-    ``told``, of a model that was not trained here, what was found and assumed, a line each.
+    Attributes:
+        path: Its file or folder.
+        keras: The model.
+        name: Name of the bundle, by default.
+        labels: Labels in the order of the logits.
+        params: Number of weights, including those of BatchNorm.
+        training: The manifest's ``training``: how the model was made.
+        notes: For a foreign model, lines that say what was found and assumed.
     """
 
     path: Path
@@ -30,7 +36,7 @@ class SourceModel:
     labels: tuple[str, ...]
     params: int
     training: dict[str, Any]
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -40,14 +46,14 @@ class SourceModel:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it was trained here."""
-        return not self.told
+        """Whether it was trained by ``fer-edge train``."""
+        return not self.notes
 
 
 def locate_model(path: Path) -> Path:
-    """The ``.keras`` or ``.h5`` file or SavedModel folder that ``path`` means, one of these or the folder of a run.
+    """Return the model file or SavedModel folder of ``path``, which may also be the folder of a run.
 
-    Does not load Keras. Raises InputError or ModelError when there is none.
+    Does not load Keras. Raises InputError or ModelError if there is no model.
     """
     if (path / MODEL).is_file():
         path = path / MODEL
@@ -56,7 +62,7 @@ def locate_model(path: Path) -> Path:
 
 
 def open_source_model(path: Path) -> SourceModel:
-    """Load ``path``, a run's folder or a ``.keras`` file that keeps the contract. Raises InputError or ModelError."""
+    """Load a run's folder, or a ``.keras`` file like a run's. Raises InputError or ModelError."""
     path = locate_model(path)
     check_model_file(path)
     run = (record_of_run(path) if path.name == MODEL else None) or {}
@@ -69,23 +75,20 @@ def open_source_model(path: Path) -> SourceModel:
     return SourceModel(path, model, str(run.get("name", path.stem)), labels, params, training)
 
 
-def open_any_model(path: Path, options: BroughtOptions) -> SourceModel:
-    """Load ``path``, the folder of a run or, by ``options``, a model that was not trained here.
-
-    Raises InputError or ModelError.
-    """
+def open_any_model(path: Path, options: ForeignOptions) -> SourceModel:
+    """Load the folder of a run or, with ``options``, a foreign model. Raises InputError or ModelError."""
     path = locate_model(path)
     if path.name == MODEL and (path.parent / RUN).is_file():
         if options.given:
-            raise InputError(f"{path.parent}: a run knows what its model takes; leave out {', '.join(options.given)}")
+            raise InputError(f"{path.parent}: a run records what its model takes; leave out {', '.join(options.given)}")
         return open_source_model(path)
-    brought = open_brought(path, options)
+    foreign = open_foreign(path, options)
     training = {
-        "brought": {"from": path.name, "told": list(brought.told)},
-        "params": brought.params,
-        "macs": brought.macs,
+        "brought": {"from": path.name, "told": list(foreign.notes)},
+        "params": foreign.params,
+        "macs": foreign.macs,
     }
-    return SourceModel(path, brought.keras, path.stem, brought.labels, brought.params, training, brought.told)
+    return SourceModel(path, foreign.keras, path.stem, foreign.labels, foreign.params, training, foreign.notes)
 
 
 def _training(folder: Path, run: dict[str, Any]) -> dict[str, Any]:

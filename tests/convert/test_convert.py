@@ -83,8 +83,8 @@ def test_a_card_says_nothing_of_fer2013_where_other_images_were_trained_on(
     for variant in manifest["variants"].values():
         variant["accuracy"] = {"faces_public_test": 0.5}
     card = model_card(manifest)
-    assert "PublicTest of `faces`" in card or "split of `faces`" in card
-    assert ("every choice was made" in card) == ("dataset" in training)
+    assert "PublicTest of `faces`" in card or "PublicTest split of `faces`" in card
+    assert ("All choices were made" in card) == ("dataset" in training)
     for wrong in ("FER2013 was collected", "Carrier", "{"):
         assert wrong not in card
 

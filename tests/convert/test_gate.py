@@ -37,7 +37,7 @@ KIND = Gate(
     file=FileRules(max_bytes=100_000, operators=OPERATORS),
     latency=LatencyRules(max_time_over_float32=50),
 )
-"""What a healthy export of the miniature model keeps easily."""
+"""Rules that an intact export of the miniature model keeps with a wide margin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,14 +109,14 @@ def with_loud_channel(source: SourceModel, loudness: float) -> Any:
     return model
 
 
-def test_a_healthy_model_passes_and_what_was_found_is_told(
+def test_a_healthy_model_passes_and_each_measured_value_is_logged(
     workshop: Workshop, healthy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "fer_convert.gate"):
         check(KIND, workshop.exported(healthy))
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 6
-    assert all(line.startswith("gate: int8: passed: ") for line in told)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 6
+    assert all(line.startswith("gate: int8: passed: ") for line in lines)
 
 
 def test_an_export_that_lost_its_accuracy_is_refused(workshop: Workshop, healthy: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_file_with_its_weights_in_floats_is_too_large(workshop: Workshop, heal
 
 
 def with_hashes_of_now(folder: Path) -> Path:
-    """``folder``, its manifest telling of the files as they are."""
+    """Write the present hashes and sizes of the files to the manifest in ``folder``."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for entry in manifest["variants"].values():
         entry["sha256"] = file_sha256(folder / entry["file"])
@@ -195,7 +195,7 @@ def test_int8_slower_than_float32_is_refused(workshop: Workshop, tmp_path: Path)
     assert not (workshop.folder / "slow").exists()
 
 
-def test_every_failing_rule_stands_in_the_one_line(workshop: Workshop, healthy: Path) -> None:
+def test_the_error_names_all_broken_rules_in_one_line(workshop: Workshop, healthy: Path) -> None:
     strict = Gate(file=FileRules(max_bytes=1, operators=("ADD",)))
     with pytest.raises(CheckFailedError) as refused:
         check(strict, workshop.exported(healthy))

@@ -1,4 +1,4 @@
-"""What calibration does: int8 exports of one model, calibrated on more or fewer images, chosen by different rules."""
+"""Accuracy of int8 exports by the number of calibration images and the rule that chooses them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fer_bench.results import DatasetInfo, ShareResult
-from fer_convert.analysis.experiment import Trial
+from fer_convert.analysis.experiment import Experiment
 from fer_convert.export.tflite import export
 from fer_convert.export.variants import VARIANTS
 from fer_convert.quantization.calibration import PER_CLASS, RULES, SEED, usable_rows, with_extremes
@@ -14,14 +14,14 @@ from fer_convert.quantization.calibration import PER_CLASS, RULES, SEED, usable_
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """Which exports to make: each of ``rules`` with each of ``per_class`` images a class, ``seeds`` times."""
+    """Exports to measure: all combinations of ``rules`` and ``per_class`` images of each class, ``seeds`` times."""
 
     rules: Sequence[str]
     per_class: Sequence[int]
     seeds: int
 
     def __iter__(self) -> Iterator[tuple[str, int, int]]:
-        """Rule, images a class, seed; a seed at a time, so that a study cut short has all sizes and rules."""
+        """Yield rule, images of each class and seed; by seed first, so a stopped study has all rules and sizes."""
         return (
             (rule, per_class, SEED + seed)
             for seed in range(self.seeds)
@@ -35,10 +35,15 @@ class StudyPlan:
 
 @dataclass(frozen=True, slots=True)
 class StudyPoint:
-    """One export: calibrated on ``size`` Training images (and the two extremes) that ``rule`` chose with ``seed``.
+    """One export.
 
-    ``agreement`` is the share of the images with the Keras model's label; ``shipped``: the choice that ``convert``
-    makes.
+    Attributes:
+        rule: Name of the rule that chose the calibration images.
+        size: Number of calibration images, without the black and the white one.
+        seed: Seed of the choice.
+        shipped: Whether this is the choice of ``convert``.
+        accuracy: Top-1 accuracy.
+        agreement: Share of images with the Keras model's label, 0..1.
     """
 
     rule: str
@@ -51,7 +56,7 @@ class StudyPoint:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """All points, in the order they were measured; ``partial`` when it was stopped before the last."""
+    """All points in the order of measurement; ``partial`` if the study was stopped before the last one."""
 
     model: str
     dataset: DatasetInfo
@@ -61,20 +66,20 @@ class Study:
     points: tuple[StudyPoint, ...]
 
 
-def measure_points(trial: Trial, plan: StudyPlan) -> Iterator[StudyPoint]:
-    """Each export of ``plan``, measured. Raises ModelError when one fails ``convert``'s checks."""
-    dataset = trial.dataset
+def measure_points(experiment: Experiment, plan: StudyPlan) -> Iterator[StudyPoint]:
+    """Measure each export of ``plan``. Raises ModelError if one fails the checks of ``convert``."""
+    dataset = experiment.dataset
     rows = usable_rows(dataset)
     shipped = next(iter(RULES)), PER_CLASS, SEED
     for rule, per_class, seed in plan:
         indices = RULES[rule](dataset, rows, per_class, seed)
-        content = export(trial.source.keras, VARIANTS["int8"], with_extremes(dataset, indices))
-        logits = trial.logits(content)
+        content = export(experiment.source.keras, VARIANTS["int8"], with_extremes(dataset, indices))
+        logits = experiment.logits(content)
         yield StudyPoint(
             rule,
             len(indices),
             seed,
             (rule, per_class, seed) == shipped,
-            trial.accuracy(logits),
-            trial.agreement(logits),
+            experiment.accuracy(logits),
+            experiment.agreement(logits),
         )

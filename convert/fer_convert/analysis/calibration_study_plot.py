@@ -1,4 +1,4 @@
-"""The calibration study as a PNG file: top-1 and agreement against the number of images that calibrate."""
+"""Plot a calibration study: top-1 accuracy and agreement by the number of calibration images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fer_convert.analysis.calibration_study import Study, StudyPoint
 
 _COLOURS = {"balanced": BLUE, "random": RED, "brightness": "#b7791f"}
 _APART = 1.06
-"""Points of different rules stand beside each other: by this factor on the logarithmic axis."""
+"""Factor between the points of two rules on the logarithmic axis, so that they do not overlap."""
 
 
 def draw_study(study: Study, path: Path) -> None:
-    """A point for each export, a line through each rule's means. Raises OutputError."""
+    """Write a PNG with a point for each export and a line through each rule's means. Raises OutputError."""
     figure, (upper, lower) = new_figure(7.2, 7.0, rows=2, sharex=True)
     reference = study.reference
     upper.axhline(100 * reference.accuracy, color=GREY, ls="--", label="Keras (float32)")
@@ -29,20 +29,20 @@ def draw_study(study: Study, path: Path) -> None:
     lower.set_xscale("log", base=2)
     lower.set_xticks(sizes, [str(size) for size in sizes])
     lower.minorticks_off()
-    lower.set_xlabel("Training images that calibrate (and one black, one white)")
+    lower.set_xlabel("Calibration images of Training (plus a black and a white one)")
     upper.set_ylabel(f"top-1 on {study.split} (%)")
     lower.set_ylabel("same label as Keras (%)")
     for axes in (upper, lower):
         axes.grid(axis="y", color=GREY, alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", fontsize=8, ncols=3, frameon=False)
-    told = " – stopped before its end" if study.partial else ""
-    upper.set_title(f"{study.model}: int8 by calibration, {reference.n} images{told}")
+    stopped = " – stopped before its end" if study.partial else ""
+    upper.set_title(f"{study.model}: int8 by calibration, {reference.n} images{stopped}")
     save_png(figure, path)
 
 
 def _series(axes: Any, points: list[StudyPoint], values: list[float], shift: float) -> None:
-    """The points of one rule; a ring around the one that ``convert`` makes."""
+    """Draw the points of one rule, with a ring around the choice of ``convert``."""
     colour = _COLOURS.get(points[0].rule)
     places = [point.size * shift for point in points]
     axes.plot(places, values, "o", color=colour, alpha=0.45, ms=5, mew=0)
@@ -69,5 +69,5 @@ def _series(axes: Any, points: list[StudyPoint], values: list[float], shift: flo
                 ms=11,
                 mew=1.4,
                 ls="none",
-                label="what fer-edge convert makes",
+                label="choice of fer-edge convert",
             )

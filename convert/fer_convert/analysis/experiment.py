@@ -1,4 +1,4 @@
-"""What the commands that try exports out have in common: the images they are measured on, and one run over them."""
+"""A Keras model and the images on which its int8 exports are measured, for ``bench layers`` and ``bench study``."""
 
 from __future__ import annotations
 
@@ -25,10 +25,15 @@ _SEED = 20130701
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trial:
-    """A Keras model and the PublicTest images, uint8 [N, H, W], that its exports are measured on.
+class Experiment:
+    """A Keras model and the images on which its exports are measured.
 
-    ``truth`` is int64 [N], ``reference`` the Keras model's logits, float32 [N, labels].
+    Attributes:
+        source: The model.
+        dataset: The data set of the images, and of those that calibrate.
+        images: Images of PublicTest, uint8 [N, H, W].
+        truth: Their labels, int64 [N].
+        reference: The Keras model's logits, float32 [N, labels].
     """
 
     source: SourceModel
@@ -38,16 +43,16 @@ class Trial:
     reference: Float32Array
 
     def logits(self, content: bytes, *, float_logits: bool = False) -> Float32Array:
-        """Logits float32 [N, labels] of a ``.tflite`` file like ``convert``'s int8, on the runtime of the device.
+        """Return the logits of a ``.tflite`` file with uint8 input, float32 [N, labels], on the runtime of the device.
 
-        ``float_logits``: the file gives them as float32. Raises ModelError when it fails one of ``convert``'s checks.
+        ``float_logits``: the output is float32 instead of int8. Raises ModelError if the file fails a check.
         """
         spec = replace(VARIANTS["int8"], output_dtype="float32") if float_logits else VARIANTS["int8"]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "int8.tflite"
             path.write_bytes(content)
             source = self.source
-            # Its size is not checked: layers left in float make it as large as they please.
+            # params=0: the size is not checked, since it depends on the layers that remain in float.
             io = check_file(path, spec, source.size, len(source.labels), params=0)
             model = LiteRtModel(path)
             try:
@@ -57,27 +62,35 @@ class Trial:
         return io.output.dequantize(np.stack(raw))
 
     def accuracy(self, logits: Float32Array) -> ShareResult:
-        """Top-1 of ``logits`` [N, labels] with Wilson's 95 % interval."""
+        """Return the top-1 accuracy of ``logits`` [N, labels] with Wilson's 95 % interval."""
         found = share(logits.argmax(axis=1) == self.truth)
         if found is None:
-            raise AssertionError("a trial has one image at least")
+            raise AssertionError("an experiment has at least one image")
         return found
 
     def agreement(self, logits: Float32Array) -> float:
-        """Share of the images, 0..1, on which ``logits`` [N, labels] have the Keras model's top label."""
+        """Return the share of images, 0..1, on which ``logits`` [N, labels] have the Keras model's top label."""
         return metrics.agreement(logits, self.reference)
 
     def describe_data(self) -> DatasetInfo:
-        """Which data set the images are from."""
+        """Return name and hash of the data set."""
         return DatasetInfo(self.dataset.name, self.dataset.rows_sha256)
 
 
-def open_trial(model: Path, data: Path | None, count: int | None) -> Trial:
-    """Load what a trial needs; ``count`` None means all of PublicTest, else that many rows of it, the same each time.
+def open_experiment(model: Path, data: Path | None, count: int | None) -> Experiment:
+    """Load model and data.
 
-    Raises InputError or ModelError for a model or data that cannot be used, MissingExtraError without TensorFlow.
+    Args:
+        model: A ``.keras`` file, or the folder of a run.
+        data: The data set; None for FER2013 in its usual places.
+        count: Number of PublicTest images, always the same ones; None for all.
+
+    Raises:
+        InputError: If the data set cannot be used.
+        ModelError: If the model cannot be used.
+        MissingExtraError: If TensorFlow is not installed.
     """
-    # What fails comes in the order of how fast it does.
+    # The fastest checks first.
     locate_model(model)
     dataset = load_dataset(data)
     load_keras("tensorflow", extra="convert")
@@ -87,4 +100,6 @@ def open_trial(model: Path, data: Path | None, count: int | None) -> Trial:
     if count is not None and count < len(rows):
         rows = np.sort(np.random.default_rng(_SEED).choice(rows, count, replace=False))
     images = split.images[rows]
-    return Trial(source, dataset, images, split.labels[rows].astype(np.int64), predict_logits(source.keras, images))
+    return Experiment(
+        source, dataset, images, split.labels[rows].astype(np.int64), predict_logits(source.keras, images)
+    )

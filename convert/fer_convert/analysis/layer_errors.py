@@ -1,4 +1,4 @@
-"""Where int8 loses: each layer's own error, what it does to the logits, and what layers left in float buy."""
+"""Quantization error by layer: of its own output, of the logits, and of exports with some layers in float."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from fer_bench.extras import progress
 from fer_bench.latency.measure import time_files
 from fer_bench.results import DatasetInfo, LatencySettings, ShareResult
-from fer_convert.analysis.experiment import Trial
+from fer_convert.analysis.experiment import Experiment
 from fer_convert.analysis.mixed_precision import SelectiveQuantizer
 from fer_convert.export.tflite import export
 from fer_convert.export.variants import VARIANTS
@@ -21,19 +21,26 @@ from fer_edge.errors import InputError
 from fer_edge.types import Float32Array
 
 PROBE = 200
-"""PublicTest images that the errors are measured on: they come out alike on any such number."""
+"""Number of PublicTest images on which errors are measured: more images give about the same errors."""
 IDEAL = 12**-0.5
-"""Root mean square of an error that is uniform over one step: rounding, and nothing else."""
+"""Root mean square of an error that is uniform over one step: that of rounding alone."""
 _TURNS = LatencySettings(rounds=20, runs=50)
 
 
 @dataclass(frozen=True, slots=True)
 class LayerError:
-    """A quantized layer, the ``number``-th to run. The first three errors are of its own output, in steps of its scale.
+    """Errors of a quantized layer, over the probe images.
 
-    The quantized layer less the same in float on the same int8 input, over the probe images: ``rmse_steps`` root mean
-    square, ``mean_steps`` mean, ``max_steps`` largest (mean over the images). ``alone`` is the root mean square error
-    of the logits when this layer is the only one in int8, ``kept_float`` when it is the only one in float.
+    Attributes:
+        number: Position in execution order, from 1.
+        layer: Name in the Keras model.
+        operators: Its TFLite operators.
+        scale: Scale of its output.
+        rmse_steps: Root mean square difference from the float layer on the same int8 input, in steps of ``scale``.
+        mean_steps: Mean of this difference.
+        max_steps: Maximum of this difference, as a mean over the images.
+        alone: Root mean square error of the logits if only this layer is int8.
+        kept_float: The same if only this layer is float.
     """
 
     number: int
@@ -49,9 +56,10 @@ class LayerError:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """An export whose layers ``kept`` are in float; ``logit_rmse`` is against Keras, over the probe images.
+    """An export in mixed precision: the layers ``kept`` in float, the others int8.
 
-    ``time_ratio`` is its time over int8's; None where no mixture was asked for.
+    ``logit_rmse`` is against Keras, over the probe images. ``time_ratio`` is its time over int8's; None if only int8
+    was measured.
     """
 
     name: str
@@ -65,7 +73,7 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """``layers`` with what hurts the logits most first; ``mixtures``: float32, int8, then what was asked for."""
+    """``layers`` by descending error of the logits; ``mixtures``: float32, int8, then the requested ones."""
 
     model: str
     dataset: DatasetInfo
@@ -76,14 +84,27 @@ class LayerReport:
     mixtures: tuple[Mixture, ...]
 
 
-def analyse(trial: Trial, counts: Sequence[int], named: Sequence[str], split: str) -> LayerReport:
-    """Measure every layer, and the mixtures of the ``counts`` worst and of the layers ``named`` in float.
+def analyse(experiment: Experiment, counts: Sequence[int], named: Sequence[str], split: str) -> LayerReport:
+    """Measure all layers, and exports in mixed precision.
 
-    Raises InputError for a layer that is not there, ModelError when an export fails.
+    Args:
+        experiment: Model and images.
+        counts: For each number, measure an export with so many of the worst layers in float.
+        named: Measure an export with these layers in float.
+        split: Name of the split, for the report.
+
+    Raises:
+        InputError: If a named layer does not exist.
+        ModelError: If an export fails.
     """
-    calibration = calibration_images(trial.dataset)
-    probe = replace(trial, images=trial.images[:PROBE], truth=trial.truth[:PROBE], reference=trial.reference[:PROBE])
-    quantizer = SelectiveQuantizer(trial.source.keras, calibration, probe.images)
+    calibration = calibration_images(experiment.dataset)
+    probe = replace(
+        experiment,
+        images=experiment.images[:PROBE],
+        truth=experiment.truth[:PROBE],
+        reference=experiment.reference[:PROBE],
+    )
+    quantizer = SelectiveQuantizer(experiment.source.keras, calibration, probe.images)
     unknown = [name for name in named if name not in quantizer.layers]
     if unknown:
         raise InputError(f"no quantized layer {', '.join(unknown)}; there are {', '.join(quantizer.layers)}")
@@ -96,39 +117,40 @@ def analyse(trial: Trial, counts: Sequence[int], named: Sequence[str], split: st
         wanted[f"worst {len(kept)} in float"] = kept
     if named:
         wanted["named in float"] = list(named)
+    float32 = export(experiment.source.keras, VARIANTS["float32"], calibration)
     return LayerReport(
-        model=trial.source.name,
-        dataset=trial.describe_data(),
+        model=experiment.source.name,
+        dataset=experiment.describe_data(),
         split=split,
         probe=len(probe.images),
-        reference=trial.accuracy(trial.reference),
+        reference=experiment.accuracy(experiment.reference),
         layers=tuple(errors),
-        mixtures=_mixtures(trial, quantizer, wanted, export(trial.source.keras, VARIANTS["float32"], calibration)),
+        mixtures=_mixtures(experiment, quantizer, wanted, float32),
     )
 
 
 def _mixtures(
-    trial: Trial, quantizer: SelectiveQuantizer, wanted: dict[str, list[str]], float32: bytes
+    experiment: Experiment, quantizer: SelectiveQuantizer, wanted: dict[str, list[str]], float32: bytes
 ) -> tuple[Mixture, ...]:
-    """float32, by the Keras model that it is held to, then each of ``wanted``: a name and its layers in float."""
+    """Return float32, with the Keras model's accuracy, then each of ``wanted``: names and their float layers."""
     contents = {"float32": float32}
-    found = [Mixture("float32", quantizer.layers, len(float32), trial.accuracy(trial.reference), 1.0, 0.0)]
+    found = [Mixture("float32", quantizer.layers, len(float32), experiment.accuracy(experiment.reference), 1.0, 0.0)]
     for name, layers in wanted.items():
         kept = tuple(layer for layer in quantizer.layers if layer in layers)
         contents[name] = quantizer.export(kept)
-        logits = trial.logits(contents[name])
-        accuracy, agreement = trial.accuracy(logits), trial.agreement(logits)
-        found.append(Mixture(name, kept, len(contents[name]), accuracy, agreement, _logit_rmse(trial, logits)))
+        logits = experiment.logits(contents[name])
+        accuracy, agreement = experiment.accuracy(logits), experiment.agreement(logits)
+        found.append(Mixture(name, kept, len(contents[name]), accuracy, agreement, _logit_rmse(experiment, logits)))
     if len(wanted) == 1:
         return tuple(found)
     ratios = time_ratios(contents)
     return tuple(replace(mixture, time_ratio=ratios[mixture.name]) for mixture in found)
 
 
-def _layer_errors(quantizer: SelectiveQuantizer, probe: Trial) -> Iterator[LayerError]:
+def _layer_errors(quantizer: SelectiveQuantizer, probe: Experiment) -> Iterator[LayerError]:
     for number, layer in enumerate(quantizer.layers, start=1):
         operators = [operator for operator in quantizer.operators if operator.layer == layer]
-        # Where a layer became several operators, the last one's output is the layer's.
+        # If a layer became several operators, the output of the last one is the layer's.
         own = quantizer.statistics[operators[-1].tensor]
         others = [other for other in quantizer.layers if other != layer]
         yield LayerError(
@@ -144,13 +166,13 @@ def _layer_errors(quantizer: SelectiveQuantizer, probe: Trial) -> Iterator[Layer
         )
 
 
-def _logit_rmse(trial: Trial, logits: Float32Array) -> float:
-    error = logits[:PROBE].astype(np.float64) - trial.reference[:PROBE]
+def _logit_rmse(experiment: Experiment, logits: Float32Array) -> float:
+    error = logits[:PROBE].astype(np.float64) - experiment.reference[:PROBE]
     return float(np.sqrt(np.mean(error**2)))
 
 
 def time_ratios(contents: dict[str, bytes]) -> dict[str, float]:
-    """Time of an invocation of each ``.tflite`` file, by name, over that of "int8": median of rounds of turns."""
+    """Return the time of each ``.tflite`` file relative to "int8": the median over interleaved rounds."""
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{number}.tflite" for number, name in enumerate(contents)}
         for name, path in files.items():

@@ -1,4 +1,4 @@
-"""The layers' errors as a PNG file, from the first layer to the last."""
+"""Plot the errors of the layers, from the first layer to the last."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fer_convert.analysis.layer_errors import IDEAL, LayerReport
 
 
 def draw_layers(report: LayerReport, path: Path) -> None:
-    """Left, each layer's own error in steps; right, what it does to the logits. Raises OutputError."""
+    """Write a PNG: left each layer's own error in steps, right the error of the logits. Raises OutputError."""
     layers = sorted(report.layers, key=lambda error: error.number)
     places = range(len(layers))
     figure, (left, right) = new_figure(10.5, 1.6 + 0.26 * len(layers), columns=2, sharey=True)
@@ -26,7 +26,7 @@ def draw_layers(report: LayerReport, path: Path) -> None:
     )
     right.axvline(int8.logit_rmse, color=GREY, ls="--", label="all int8")
     right.set_xlabel("RMSE of the logits")
-    right.set_title("what it does to the logits", fontsize=10)
+    right.set_title("error of the logits", fontsize=10)
     for axes in (left, right):
         axes.set_xlim(left=0)
         axes.spines[["top", "right"]].set_visible(False)

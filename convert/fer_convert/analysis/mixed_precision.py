@@ -1,8 +1,8 @@
-"""int8 with chosen layers left in float, and the names of the layers: the Keras model's own.
+"""Exports in mixed precision: some layers int8, some float, by the names of the Keras model.
 
-TensorFlow's quantizer takes a float graph that holds the calibrated ranges, and the names of tensors whose operators
-it is to leave alone. ``tf.lite.experimental.QuantizationDebugger`` makes that graph and compares each operator with
-its float form: https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_debugger
+TensorFlow's quantizer takes a float graph with calibrated ranges, and the names of tensors whose operators it does not
+quantize. ``tf.lite.experimental.QuantizationDebugger`` makes that graph and compares each operator with its float form:
+https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_debugger
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _CODE = re.compile(r"layer(\d+)x")
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A quantized operator: the Keras ``layer`` it belongs to, its ``kind`` and the name of the ``tensor`` it writes.
+    """A quantized operator: its Keras ``layer``, its ``kind`` and the name of its output ``tensor``.
 
-    A convolution bears the convolution's name, although BatchNorm and ReLU are folded into it.
+    The layer of a convolution with folded BatchNorm and ReLU is the convolution.
     """
 
     layer: str
@@ -42,7 +42,16 @@ class CalibratedGraph:
     """A Keras model as a float graph with calibrated ranges."""
 
     def __init__(self, model: Any, calibration: UInt8Array, probe: UInt8Array) -> None:
-        """Calibrate on ``calibration``; ``measure`` compares on ``probe``, both uint8 [N, H, W]. Raises ModelError."""
+        """Calibrate ``model``.
+
+        Args:
+            model: The Keras model.
+            calibration: Calibration images, uint8 [N, H, W].
+            probe: Images of ``measure``, uint8 [N, H, W].
+
+        Raises:
+            ModelError: If TensorFlow cannot convert the model.
+        """
         import tensorflow as tf
 
         names = [layer.name for layer in model.layers]
@@ -63,9 +72,10 @@ class CalibratedGraph:
         self.operators = tuple(_operators(self._debugger.calibrated_model, names))
 
     def measure(self) -> dict[str, dict[str, float]]:
-        """By tensor: the debugger's ``mean_error``, ``mean_squared_error``, ``max_abs_error`` and ``scale``.
+        """Return the debugger's statistics by tensor: mean, mean square and maximum of the error, and the scale.
 
-        The error is of the quantized operator less the float one on the same input, a mean over the images.
+        The error is the difference between the quantized and the float operator on the same input, as a mean over the
+        images.
         """
         with hidden_stderr():
             self._debugger.run()
@@ -76,7 +86,7 @@ class CalibratedGraph:
         return {row["tensor_name"]: {name: float(row[name]) for name in fields} for row in csv.DictReader(table)}
 
     def export(self, kept: Collection[str], *, float_logits: bool) -> bytes:
-        """The ``.tflite`` file, uint8 pixels in, whose layers of the names ``kept`` compute in float."""
+        """Return a ``.tflite`` file with uint8 input and the layers ``kept`` in float."""
         import tensorflow as tf
         from tensorflow.lite.python.convert import mlir_quantize
         from tensorflow.lite.python.convert_phase import ConverterError
@@ -97,38 +107,38 @@ class CalibratedGraph:
 
 
 class SelectiveQuantizer:
-    """Exports of one model, some layers int8 and some float; all int8, it answers as ``convert``'s int8 does."""
+    """Exports of one model in mixed precision. With all layers int8, the outputs are those of ``convert``'s int8."""
 
     def __init__(self, model: Any, calibration: UInt8Array, probe: UInt8Array) -> None:
-        """``calibration`` and ``probe`` are uint8 [N, H, W]; the debugger compares on ``probe``. Raises ModelError."""
+        """Calibrate ``model`` and measure all operators on ``probe``; arguments as for ``CalibratedGraph``."""
         rounded = round_first_convolution(model, calibration)
         self._rounded = CalibratedGraph(rounded, calibration, probe)
-        # In float, the first convolution is to have its own weights, not those that were rounded for int8.
+        # If the first convolution is float, it uses its original weights, not those that were rounded for int8.
         first = first_convolution(model)
         self._first = None if first is None else first.name
         self._exact = self._rounded if first is None else CalibratedGraph(model, calibration, probe[:1])
         self.statistics = self._rounded.measure()
         self.operators = tuple(found for found in self._rounded.operators if found.tensor in self.statistics)
-        """Those that are quantized, in the order they run."""
+        """The quantized operators, in execution order."""
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the quantized layers, in the order they run."""
+        """Names of the quantized layers, in execution order."""
         return tuple(dict.fromkeys(operator.layer for operator in self.operators))
 
     def export(self, kept: Collection[str], *, float_logits: bool = False) -> bytes:
-        """The ``.tflite`` file whose layers of the names ``kept`` compute in float. Raises ModelError.
+        """Return the ``.tflite`` file with the layers ``kept`` in float. Raises ModelError.
 
-        It takes uint8 pixels and gives int8 logits; float32 ones with ``float_logits``, so that they are not rounded.
+        The input is uint8, the output int8, or float32 with ``float_logits``, so that logits are not rounded.
         """
         graph = self._exact if self._first in kept else self._rounded
         return graph.export(kept, float_logits=float_logits)
 
 
 def _numbered(model: Any) -> Any:
-    """A copy of ``model`` whose layers' names can be told again from what TensorFlow makes of them.
+    """Return a copy of ``model`` with layer names that can be recognized in TensorFlow's tensor names.
 
-    It numbers scopes as Keras numbers layers: the tensors of ``conv2d`` and of ``conv2d_1`` may both say ``conv2d_1``.
+    Keras' own names cannot: the tensors of both ``conv2d`` and ``conv2d_1`` may contain ``conv2d_1``.
     """
     import keras
 
@@ -144,7 +154,7 @@ def _numbered(model: Any) -> Any:
 
 def _operators(graph: bytes, layers: list[str]) -> Iterator[Operator]:
     for kind, written, read in operator_tensors(graph):
-        # Of the layers folded into one operator, the first. The last operator writes "Identity", but its weights still
-        # bear their layer's name.
+        # The first of the layers that are folded into the operator. The output of the last operator is "Identity", but
+        # its weights have their layer's name.
         numbers = _CODE.findall(";".join(written)) or _CODE.findall(";".join(read))
         yield Operator(layers[min(map(int, numbers))] if numbers else written[0], kind, written[0])

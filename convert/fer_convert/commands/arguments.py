@@ -1,4 +1,7 @@
-"""Arguments of ``fer-edge convert``, ``bench study`` and ``bench layers``; the work is imported when one runs."""
+"""Arguments of ``fer-edge convert``, ``bundle``, ``bench study`` and ``bench layers``.
+
+Nothing heavy is imported here: the implementation of a command is imported when it runs.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--variants",
         nargs="+",
         metavar="V",
-        help="names parted by spaces or commas, or all; a wrong name is answered with those there are "
+        help="names separated by spaces or commas, or all; an unknown name lists the known ones "
         "(default: float32 int8; of a bundle: all it has)",
     )
     parser.add_argument("--name", help="the bundle's name (default: the recipe's)")
@@ -42,31 +45,31 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         "--gate",
         type=Path,
         metavar="TOML",
-        help="rules that the result must keep; when it does not, exit 1 and no bundle (convert/gate.toml is one)",
+        help="rules that the bundle must keep, else nothing is written and the exit code is 1 (docs/gate.md)",
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge data; for other data the recipe")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
     parser.add_argument("--license", type=_text, metavar="TEXT", help="of the weights (default: unknown)")
-    brought = parser.add_argument_group("of a model that was not trained here")
-    brought.add_argument(
+    foreign = parser.add_argument_group("foreign models: not trained by fer-edge train")
+    foreign.add_argument(
         "--input-range",
         type=_input_range,
         metavar="RANGE",
-        help="what its training made of black and white: 0..1, -1..1, 0..255 or other numbers, or caffe or torch, "
-        "as keras.applications names them; needed where the model does not scale its pixels itself. Write "
+        help="input values for black and white in its training: 0..1, -1..1, 0..255 or other numbers, or caffe or "
+        "torch as in keras.applications; required unless the model scales its pixels itself. Write "
         "--input-range=-1..1",
     )
-    brought.add_argument(
+    foreign.add_argument(
         "--labels",
         type=_labels,
         metavar="A,B,…",
-        help="what its numbers stand for, in order (default of seven: FER2013's order)",
+        help="labels of its outputs, in order (default for seven outputs: FER2013's order)",
     )
-    brought.add_argument(
+    foreign.add_argument(
         "--input-size",
         type=_size,
         metavar="N|HxW",
-        help="height and width in pixels, where it takes images of any size",
+        help="height and width in pixels, for a model that takes images of any size",
     )
 
 
@@ -92,7 +95,7 @@ def _input_range(text: str) -> InputRange:
 def _labels(text: str) -> tuple[str, ...]:
     labels = tuple(label.strip().lower() for label in text.split(","))
     if len(labels) < 2 or len(set(labels)) < len(labels) or not all(label and label.isprintable() for label in labels):
-        raise argparse.ArgumentTypeError(f"must be names parted by commas, each once, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be names separated by commas, each once, not {text!r}")
     return labels
 
 
@@ -120,15 +123,15 @@ CONVERT = Command(
 def _configure_bundle_make(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.tflite", help="a .tflite file, quantized or not")
     parser.add_argument(
-        "--labels", type=_labels, required=True, metavar="A,B,…", help="what its numbers stand for, in order"
+        "--labels", type=_labels, required=True, metavar="A,B,…", help="labels of its outputs, in order"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="BUNDLE", help="folder of the bundle to make")
     parser.add_argument(
         "--input-range",
         type=_input_range,
         metavar="RANGE",
-        help="what its training made of black and white: 0..1, -1..1, 0..255 or other numbers (default: what the scale "
-        "and zero point of a quantized input say). Write --input-range=-1..1",
+        help="input values for black and white in its training: 0..1, -1..1, 0..255 or other numbers (default: from "
+        "the scale and zero point of a quantized input). Write --input-range=-1..1",
     )
     parser.add_argument("--name", type=_text, help="the bundle's name (default: the file's)")
     parser.add_argument("--model-version", type=_version, metavar="X.Y.Z", help="the bundle's version (default: 1.0.0)")
@@ -147,7 +150,7 @@ def _configure_bundle(parser: argparse.ArgumentParser) -> None:
         parser,
         {
             "make": Command(
-                "make a bundle of a .tflite file, as it is",
+                "make a bundle of a .tflite file without converting it",
                 _configure_bundle_make,
                 deferred("fer_convert.commands.bundle:run"),
             )
@@ -155,49 +158,51 @@ def _configure_bundle(parser: argparse.ArgumentParser) -> None:
     )
 
 
-BUNDLE = Command("make a model bundle of a .tflite file that exists already: make", _configure_bundle)
+BUNDLE = Command("make a model bundle of an existing .tflite file: make", _configure_bundle)
 
 
 def _configure_study(parser: argparse.ArgumentParser) -> None:
-    _add_trial_options(parser, "study.json and study.png")
+    _add_experiment_options(parser, "study.json and study.png")
     parser.add_argument(
         "--per-class",
         nargs="+",
         type=count,
         default=[1, 2, 4, 8, 16, 32, 64],
         metavar="N",
-        help="images of each class to calibrate on (default: 1 2 4 8 16 32 64); the other rules choose as many in all",
+        help="calibration images of each class (default: 1 2 4 8 16 32 64); other rules choose the same total",
     )
-    parser.add_argument("--seeds", type=count, default=3, metavar="N", help="choices of each kind (default: 3)")
+    parser.add_argument(
+        "--seeds", type=count, default=3, metavar="N", help="number of choices by each rule (default: 3)"
+    )
     parser.add_argument(
         "--rules",
         nargs="+",
         choices=("balanced", "random", "brightness"),
         default=["balanced", "random"],
-        help="how they are chosen: as many of each class, as convert does; at random; evenly by brightness",
+        help="how they are chosen: the same number of each class, as convert does; at random; evenly by brightness",
     )
 
 
 def _configure_layers(parser: argparse.ArgumentParser) -> None:
-    _add_trial_options(parser, "layers.json and layers.png")
+    _add_experiment_options(parser, "layers.json and layers.png")
     parser.add_argument(
         "--keep-float",
         nargs="+",
         type=count,
         default=[],
         metavar="N",
-        help="measure int8 with the N worst layers left in float, and its time, for each N",
+        help="measure accuracy and time of int8 with the N worst layers in float, for each N",
     )
     parser.add_argument(
         "--float",
         type=lambda text: text.split(","),
         default=[],
         metavar="LAYER,…",
-        help="the same with these layers left in float",
+        help="the same with these layers in float",
     )
 
 
-def _add_trial_options(parser: argparse.ArgumentParser, files: str) -> None:
+def _add_experiment_options(parser: argparse.ArgumentParser, files: str) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .keras file, or the folder of a finished run")
     parser.add_argument(
         "--images",
@@ -205,22 +210,22 @@ def _add_trial_options(parser: argparse.ArgumentParser, files: str) -> None:
         metavar="N",
         help="measure on N images of PublicTest (of other data: validation; default: all)",
     )
-    # Of those that bench itself has too, what was given before the subcommand stays.
-    for flag, metavar, told in (
+    # bench has these options too: a value before the subcommand is kept.
+    for flag, metavar, text in (
         ("--data", "PATH", "FER2013 (default: as for fer-edge data)"),
         ("--json", "OUT", "write the numbers as JSON; - for standard output"),
         ("--out", "DIR", f"write {files} into this folder"),
     ):
-        parser.add_argument(flag, type=Path, metavar=metavar, default=argparse.SUPPRESS, help=told)
+        parser.add_argument(flag, type=Path, metavar=metavar, default=argparse.SUPPRESS, help=text)
 
 
 STUDY = Command(
-    "int8's accuracy by the number and choice of the images that calibrate it",
+    "accuracy of int8 by number and choice of calibration images",
     _configure_study,
     deferred("fer_convert.commands.study:run"),
 )
 LAYERS = Command(
-    "int8's error layer by layer, and what layers left in float buy",
+    "error of int8 by layer, and accuracy and time with some layers in float",
     _configure_layers,
     deferred("fer_convert.commands.layers:run"),
 )

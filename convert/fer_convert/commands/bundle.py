@@ -1,4 +1,4 @@
-"""The work of ``fer-edge bundle make``."""
+"""``fer-edge bundle make``: make a bundle from a ``.tflite`` file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_train.dataset import load_dataset
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the bundle and print its path."""
+    """Write the bundle and print its path."""
     path = arguments.model
     if not path.exists():
         raise InputError(f"{path}: no such file; give a .tflite file")

@@ -1,4 +1,4 @@
-"""The work of ``fer-edge convert``."""
+"""``fer-edge convert``: make a bundle from a model, or copy variants of a bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fer_convert.convert import FIRST_VERSION, BundleOptions, convert_model
 from fer_convert.copy_variants import copy_variants
 from fer_convert.export.onnx_translation import check_packages
 from fer_convert.export.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
-from fer_convert.foreign.open_foreign import BroughtOptions
+from fer_convert.foreign.open_foreign import ForeignOptions
 from fer_convert.gate_rules import read_gate
 from fer_convert.source_model import locate_model, open_any_model
 from fer_edge.errors import InputError
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert and print the bundle's path."""
+    """Write the bundle and print its path."""
     if not arguments.model.exists():
         raise InputError(
             f"{arguments.model}: no such model; give a .keras, .h5, .onnx or .pt2 file, a SavedModel, a run or a bundle"
@@ -41,18 +41,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _copy(arguments: argparse.Namespace) -> None:
-    brought = ("input_range", "input_size", "labels", "license")
-    for option in ("min_recall", "model_version", "name", "gate", *brought):
+    foreign = ("input_range", "input_size", "labels", "license")
+    for option in ("min_recall", "model_version", "name", "gate", *foreign):
         if getattr(arguments, option):
-            told = "--" + option.replace("_", "-")
-            raise InputError(f"{arguments.model}: {told} is for a Keras model; a bundle's files are copied as they are")
+            flag = "--" + option.replace("_", "-")
+            raise InputError(f"{arguments.model}: {flag} is for a Keras model; a bundle's files are copied as they are")
     with load_bundle(arguments.model) as bundle:
         variants = _names(arguments.variants, bundle.manifest.variants)
     copy_variants(arguments.model, arguments.out, variants, force=arguments.force)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    # What fails comes in the order of how fast it does: TensorFlow takes seconds to load.
+    # The fastest checks first: TensorFlow takes seconds to load.
     options = BundleOptions(
         variants=_names(arguments.variants or DEFAULT_VARIANTS, VARIANTS),
         name=arguments.name,
@@ -68,20 +68,20 @@ def _convert(arguments: argparse.Namespace) -> None:
         options.gate.judged(options.variants)
     locate_model(arguments.model)
     dataset = load_dataset(arguments.data)
-    # Only TensorFlow has the converter; a model trained on another backend loads under it all the same.
+    # Only TensorFlow has the converter. It also loads models that were trained on another backend.
     load_keras("tensorflow", extra="convert")
     source = open_any_model(
-        arguments.model, BroughtOptions(arguments.input_range, arguments.labels, arguments.input_size)
+        arguments.model, ForeignOptions(arguments.input_range, arguments.labels, arguments.input_size)
     )
-    for line in source.told:
+    for line in source.notes:
         log.info("%s: %s", source.path.name, line)
     convert_model(source, arguments.out, dataset, options, force=arguments.force)
 
 
 def _names(given: Sequence[str] | None, every: Iterable[str]) -> list[str]:
-    """The variants of a list parted by spaces or commas, each once; "all", or no list, means ``every`` one.
+    """Return the variants of a list separated by spaces or commas; "all", or no list, means ``every`` one.
 
-    Raises InputError for a list without a name.
+    Raises InputError if the list contains no name.
     """
     if given is None:
         return list(every)

@@ -1,4 +1,4 @@
-"""``fer-edge bench layers``: measure, and show."""
+"""``fer-edge bench layers``: measure the error of each int8 layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import structs
 
 from fer_bench import output
 from fer_bench.tables import percent, text_table
-from fer_convert.analysis.experiment import open_trial
+from fer_convert.analysis.experiment import open_experiment
 from fer_convert.analysis.layer_errors import LayerReport, analyse
 from fer_convert.analysis.layer_errors_plot import draw_layers
 from fer_convert.commands.bench_options import check_outputs, given
@@ -22,28 +22,30 @@ FORMAT = 1
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure each layer and, where some are to be left in float, what that buys."""
+    """Measure each layer, and exports with some layers in float if requested."""
     json_path, folder = given(arguments, "json"), given(arguments, "out")
     check_outputs(json_path, folder)
-    trial = open_trial(arguments.model, given(arguments, "data"), arguments.images)
-    report = analyse(trial, sorted(set(arguments.keep_float)), arguments.float, trial.dataset.shown(PUBLIC_TEST))
+    experiment = open_experiment(arguments.model, given(arguments, "data"), arguments.images)
+    report = analyse(
+        experiment, sorted(set(arguments.keep_float)), arguments.float, experiment.dataset.shown(PUBLIC_TEST)
+    )
     _deliver(report, json_path, folder)
     return 0
 
 
 def to_json(report: LayerReport) -> str:
-    """The report as JSON text; shares are 0..1."""
+    """Return the report as JSON text; shares are 0..1."""
     return json.dumps({"format": FORMAT, **dataclasses.asdict(report)}, indent=2, default=structs.asdict) + "\n"
 
 
 def to_text(report: LayerReport) -> str:
-    """The report for a terminal."""
+    """Return the report as text tables."""
     return (
         f"{report.model}: error of each int8 layer on {report.probe} images of {report.split},"
-        " what hurts the logits most first\n\n"
+        " largest error of the logits first\n\n"
         + _layer_table(report)
-        + "\nin steps: its own output against float on the same input, in steps of its scale; rounding alone is 0.289\n"
-        "logits: their error when this layer alone is int8, and when it alone is float\n\n" + _mixture_table(report)
+        + "\nin steps: own output against float on the same input, in steps of its scale; rounding alone is 0.289\n"
+        "logits: their error if only this layer is int8, and if only this layer is float\n\n" + _mixture_table(report)
     )
 
 

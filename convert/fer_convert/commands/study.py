@@ -1,4 +1,4 @@
-"""``fer-edge bench study``: measure, and show what there is, also when it is stopped."""
+"""``fer-edge bench study``: measure, and print the points so far if it is stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fer_bench.extras import progress
 from fer_bench.tables import percent, text_table
 from fer_convert.analysis.calibration_study import Study, StudyPlan, StudyPoint, measure_points
 from fer_convert.analysis.calibration_study_plot import draw_study
-from fer_convert.analysis.experiment import Trial, open_trial
+from fer_convert.analysis.experiment import Experiment, open_experiment
 from fer_convert.commands.bench_options import check_outputs, given
 from fer_edge.system.messages import print_text
 from fer_train.dataset import PUBLIC_TEST
@@ -24,7 +24,7 @@ FORMAT = 1
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure every point; the JSON is written after each, table and plot at the end, also when that comes early."""
+    """Measure all points. Write JSON after each, and table and plot at the end, also if the study is stopped."""
     rules, per_class = tuple(dict.fromkeys(arguments.rules)), tuple(sorted(set(arguments.per_class)))
     plan = StudyPlan(rules, per_class, arguments.seeds)
     json_path, folder = given(arguments, "json"), given(arguments, "out")
@@ -32,27 +32,27 @@ def run(arguments: argparse.Namespace) -> int:
     files = [] if json_path in (None, output.STDOUT) else [json_path]
     if folder is not None:
         files.append(folder / "study.json")
-    trial = open_trial(arguments.model, given(arguments, "data"), arguments.images)
+    experiment = open_experiment(arguments.model, given(arguments, "data"), arguments.images)
     points: list[StudyPoint] = []
     try:
-        for point in progress(measure_points(trial, plan), "exports", len(plan)):
+        for point in progress(measure_points(experiment, plan), "exports", len(plan)):
             points.append(point)
-            _write(_study(trial, points, len(plan)), files)
+            _write(_study(experiment, points, len(plan)), files)
     finally:
         if points:
-            _deliver(_study(trial, points, len(plan)), to_stdout=json_path == output.STDOUT, folder=folder)
+            _deliver(_study(experiment, points, len(plan)), to_stdout=json_path == output.STDOUT, folder=folder)
     return 0
 
 
 def to_json(study: Study) -> str:
-    """The study as JSON text; shares are 0..1."""
+    """Return the study as JSON text; shares are 0..1."""
     return json.dumps({"format": FORMAT, **dataclasses.asdict(study)}, indent=2, default=structs.asdict) + "\n"
 
 
 def to_text(study: Study) -> str:
-    """The study for a terminal: a row for each rule and size, over its seeds."""
+    """Return the study as a text table with a row for each rule and size, over all seeds."""
     reference = study.reference
-    so_far = "so far: it was stopped\n" if study.partial else ""
+    so_far = "so far: the study was stopped\n" if study.partial else ""
     rows = []
     by_rule = sorted(study.points, key=lambda point: point.rule)
     ordered = sorted(by_rule, key=lambda point: point.size)
@@ -63,11 +63,11 @@ def to_text(study: Study) -> str:
         rows.append([rule, f"{mark}{size}", str(len(points)), *_spread(tops), *_spread(agreements)])
     header = ["chosen", "images", "seeds", "top-1 %", "lowest–highest", "agrees %", "lowest–highest"]
     return (
-        f"{study.model}: int8 on {reference.n} images of {study.split} by the images that calibrate it\n{so_far}"
+        f"{study.model}: int8 on {reference.n} images of {study.split} by its calibration images\n{so_far}"
         f"Keras  {percent(reference.accuracy, 2)} %"
         f"  (95 % interval {percent(reference.low)}–{percent(reference.high)})\n\n"
         + text_table(header, rows)
-        + ("\n* holds the choice that fer-edge convert makes\n" if any(row[1][0] == "*" for row in rows) else "")
+        + ("\n* contains the choice of fer-edge convert\n" if any(row[1][0] == "*" for row in rows) else "")
     )
 
 
@@ -75,12 +75,12 @@ def _spread(shares: list[float]) -> tuple[str, str]:
     return percent(sum(shares) / len(shares), 2), f"{percent(min(shares), 2)}–{percent(max(shares), 2)}"
 
 
-def _study(trial: Trial, points: list[StudyPoint], planned: int) -> Study:
+def _study(experiment: Experiment, points: list[StudyPoint], planned: int) -> Study:
     return Study(
-        model=trial.source.name,
-        dataset=trial.describe_data(),
-        split=trial.dataset.shown(PUBLIC_TEST),
-        reference=trial.accuracy(trial.reference),
+        model=experiment.source.name,
+        dataset=experiment.describe_data(),
+        split=experiment.dataset.shown(PUBLIC_TEST),
+        reference=experiment.accuracy(experiment.reference),
         partial=len(points) < planned,
         points=tuple(points),
     )

@@ -1,4 +1,4 @@
-"""Keras model to the bytes of a ``.tflite`` file, and a look into one."""
+"""Export Keras models to ``.tflite`` files, and list the operators of such files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fer_edge.types import UInt8Array
 
 
 def export(model: Any, spec: VariantSpec, calibration: UInt8Array) -> bytes:
-    """Convert ``model`` for a batch of one. Raises ModelError with the converter's reason when it fails."""
+    """Return the ``.tflite`` file of ``model`` for a batch of one. Raises ModelError if the converter fails."""
     from tensorflow.lite.python.convert_phase import ConverterError
 
     if spec.joint_rounding:
@@ -31,17 +31,17 @@ def export(model: Any, spec: VariantSpec, calibration: UInt8Array) -> bytes:
 
 
 def _converter_problem(text: str) -> str:
-    """On one line what the converter says on many."""
+    """Return the converter's message of several lines in one line."""
     missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text)))
     if missing:
-        return f"needs the operators {', '.join(missing)}, which TFLite has not built in: no device could run it"
-    # It says the same of every place where an operator stands.
+        return f"needs the operators {', '.join(missing)}, which TFLite does not have: no device can run it"
+    # The converter repeats its message for each use of an operator.
     lines = dict.fromkeys(" ".join(line.split()) for line in text.splitlines() if line.strip())
     return f"the converter failed: {' '.join(lines)[:300]}"
 
 
 def make_converter(model: Any) -> Any:
-    """TensorFlow's converter of ``model`` for a batch of one, its options as they come."""
+    """Return TensorFlow's converter of ``model`` for a batch of one, with default options."""
     import tensorflow as tf
 
     _, height, width, channels = model.input_shape
@@ -51,23 +51,20 @@ def make_converter(model: Any) -> Any:
 
     pixels = tf.TensorSpec((1, height, width, channels), tf.float32, name="pixels")
     serve = tf.function(infer, input_signature=[pixels])
-    # No second argument here: with one, TF 2.21 leaves the weights out and the file answers NaN.
+    # No second argument here: with one, TF 2.21 leaves the weights out and the file returns NaN.
     return tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()])
 
 
 def operators(path: Path) -> tuple[str, ...]:
-    """Names of the operators a file holds, once each, sorted; ``CUSTOM:<name>`` for one that is not built in.
+    """Return the sorted names of a file's operators; ``CUSTOM:<name>`` for those that are not built in.
 
-    Read from the flatbuffer, so without the nodes that a delegate would put in their place.
+    They are read from the flatbuffer, so a delegate's nodes are not included.
     """
     return tuple(sorted(set(_operator_names(_parse(path.read_bytes())))))
 
 
 def operator_tensors(content: bytes) -> list[tuple[str, list[str], list[str]]]:
-    """Each operator of a file in the order they run: its name, and the names of the tensors it writes and reads.
-
-    Of what it reads, only constants: weights and biases.
-    """
+    """Return name, output tensors and constant input tensors (weights, biases) of each operator, in execution order."""
     model = _parse(content)
     names = _operator_names(model)
     graph = model.subgraphs[0]
@@ -90,13 +87,13 @@ def _parse(content: bytes) -> Any:
 
 
 def _operator_names(model: Any) -> list[str]:
-    """By operator code of the file."""
+    """Return the names of the operators by index in the file's table of operator codes."""
     from tensorflow.lite.python import schema_py_generated as schema
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     found = []
     for operator in model.operatorCodes:
-        # Codes above 127 stand in builtinCode alone; older writers fill only the deprecated byte.
+        # Codes above 127 are in builtinCode only; older writers fill only the deprecated byte.
         code = max(operator.builtinCode, operator.deprecatedBuiltinCode)
         custom = operator.customCode
         found.append(f"CUSTOM:{np.asarray(custom).tobytes().decode()}" if custom is not None else names[code])

@@ -1,6 +1,6 @@
-"""The variants a bundle may hold: names, what each quantizes, and how it is made. One place, one vocabulary.
+"""The variants of a bundle: names, number formats, and how each is exported.
 
-Adding a variant is adding an entry to ``VARIANTS``.
+To add a variant, add an entry to ``VARIANTS``.
 """
 
 from __future__ import annotations
@@ -16,19 +16,25 @@ from fer_edge.model.manifest import Dtype
 from fer_edge.types import UInt8Array
 
 
-def _as_it_is(converter: Any, calibration: UInt8Array) -> None:
-    """TensorFlow's converter with its defaults."""
+def _no_options(converter: Any, calibration: UInt8Array) -> None:
+    """Leave the converter's defaults unchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantSpec:
-    """One way to export a model: its manifest key, a sentence, its tensor dtypes and how it is made.
+    """One way to export a model.
 
-    It is made by TensorFlow's converter, which ``configure`` sets, or, where ``onnx_of`` names another variant, by
-    translating that one's ``.tflite`` file to ONNX. ``weight_bytes`` is what a weight takes in the file;
-    ``joint_rounding`` has the first convolution's weights rounded together (``fer_convert.quantization.rounding``).
-    ``min_agreement`` is the least share of real images on which its top label must equal the Keras model's, and
-    ``max_logit_error`` the largest difference of a logit (None where rounding makes one meaningless).
+    Attributes:
+        name: Key in the manifest.
+        summary: Description in the manifest.
+        input_dtype: Type of the input tensor.
+        output_dtype: Type of the output tensor.
+        weight_bytes: Bytes of a weight in the file.
+        joint_rounding: Round the first convolution's weights jointly (``fer_convert.quantization.rounding``).
+        min_agreement: Minimum share of real images with the Keras model's top label.
+        max_logit_error: Maximum difference of a logit from the Keras model's; None if rounding makes it meaningless.
+        configure: Sets the options of TensorFlow's converter.
+        onnx_of: Variant whose ``.tflite`` file is translated to ONNX; None for a ``.tflite`` variant.
     """
 
     name: str
@@ -39,17 +45,17 @@ class VariantSpec:
     joint_rounding: bool = False
     min_agreement: float
     max_logit_error: float | None = None
-    configure: Callable[[Any, UInt8Array], None] = _as_it_is
+    configure: Callable[[Any, UInt8Array], None] = _no_options
     onnx_of: str | None = None
 
     @property
     def file(self) -> str:
-        """Name of its file in a bundle."""
+        """Name of the file in a bundle."""
         return f"{self.name}.tflite" if self.onnx_of is None else f"{self.name}.onnx"
 
     @property
     def takes_pixels(self) -> bool:
-        """Whether raw pixels go in as they are, which demands scale 1 and zero point 0."""
+        """Whether the input takes uint8 pixels unchanged, which requires scale 1 and zero point 0."""
         return self.input_dtype == "uint8"
 
 
@@ -95,8 +101,8 @@ def _calibrated(converter: Any, calibration: UInt8Array, operators: Any) -> None
     converter.target_spec.supported_ops = [operators]
 
 
-# The agreements tell an honest export from a broken one, which is near chance; what quantization costs in accuracy is
-# for the benchmark to judge. An honest int8 keeps about 97 % of the labels.
+# The minimum agreements detect broken exports, which are near chance. An intact int8 export keeps about 97 % of the
+# labels; `fer-edge bench accuracy` measures what quantization costs.
 VARIANTS: dict[str, VariantSpec] = {
     spec.name: spec
     for spec in (
@@ -168,7 +174,7 @@ DEFAULT_VARIANTS = ("float32", "int8")
 
 
 def check_variants(names: Sequence[str]) -> None:
-    """Raises InputError, naming those there are, for a variant that is not in ``VARIANTS``, or for none."""
+    """Raise InputError if ``names`` is empty or has a name that is not in ``VARIANTS``; the message lists them."""
     unknown = [name for name in names if name not in VARIANTS]
     if unknown or not names:
         raise InputError(f"unknown variant {', '.join(unknown) or '(none given)'}; there are {', '.join(VARIANTS)}")

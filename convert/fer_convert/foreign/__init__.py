@@ -1,5 +1,5 @@
-"""Models that were not trained here: a foreign .keras, .h5 or SavedModel, made to keep the bundle's contract.
+"""Foreign models: Keras, SavedModel, ONNX, PyTorch and ``.tflite`` files that were not made by this project.
 
-``open_brought`` reads one, ``input_range`` says what its pixels are scaled to, and ``graph`` holds it as a TensorFlow
-graph without variables, in which the softmax at the end is found and left out, whatever kind of file it came from.
+``open_foreign`` loads one for conversion. ``graph`` is its TensorFlow graph without variables and without its softmax,
+``input_range`` the scaling of its pixels. ``tflite_bundle`` makes a bundle of a ``.tflite`` file.
 """

@@ -1,4 +1,4 @@
-"""Foreign model files: told apart and checked without TensorFlow, then loaded."""
+"""Recognize and check foreign model files without TensorFlow, then load them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
 def check_kind(path: Path) -> None:
-    """Refuse what is no model of a known kind, before anything large is imported. Raises InputError, ModelError."""
+    """Raise InputError or ModelError if ``path`` is not a model of a known kind. Imports nothing large."""
     if path.is_dir():
         if not (path / SAVED_MODEL).is_file():
             raise InputError(
-                f"{path}: holds no model.keras and no {SAVED_MODEL}: no finished run, SavedModel or bundle"
+                f"{path}: contains neither model.keras nor {SAVED_MODEL}: not a finished run, SavedModel or bundle"
             )
     elif path.suffix in HDF5_SUFFIXES:
         _check_hdf5(path)
@@ -40,7 +40,7 @@ def check_kind(path: Path) -> None:
     elif path.suffix == ".keras" or not path.exists():
         check_model_file(path)
     elif path.name == SAVED_MODEL:
-        raise ModelError(f"{path}: is one file of a SavedModel: give the folder that it lies in")
+        raise ModelError(f"{path}: is one file of a SavedModel: give its folder")
     elif path.suffix == ".tflite":
         raise ModelError(f"{path}: is converted already: `fer-edge bundle make` makes a bundle of it")
     elif path.suffix in (".pt", ".pth"):
@@ -68,13 +68,19 @@ def _check_hdf5(path: Path) -> None:
     except OSError:
         raise ModelError(f"{path}: not an HDF5 file: empty, truncated or of another format") from None
     if not whole:
-        raise ModelError(f"{path}: holds weights and no network; save the whole model: model.save(...)")
+        raise ModelError(f"{path}: contains only weights; save the whole model: model.save(...)")
 
 
 def load(path: Path, size: tuple[int, int] | None = None) -> Loaded:
-    """Load what ``check_kind`` lets pass; ``size`` is (height, width) for a file that leaves it open.
+    """Load a file that passed ``check_kind``.
 
-    Raises ModelError when it cannot, or for more than one input or output; InputError where ``size`` is needed.
+    Args:
+        path: The file or folder.
+        size: Height and width in pixels, for an ONNX file or a ``.pt2`` file that does not define them.
+
+    Raises:
+        InputError: If ``size`` is needed.
+        ModelError: If the file cannot be loaded, or has more than one input or output.
     """
     if path.suffix == ONNX:
         return load_onnx(path, size)
@@ -90,10 +96,10 @@ def _load_keras(path: Path) -> Loaded:
     try:
         with hidden_stderr():
             model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # it raises whatever the file's contents ran into
+    except Exception as error:  # Keras raises exceptions of any type
         raise ModelError(f"{path}: {_loading_problem(error)}") from error
     if not getattr(model, "inputs", None):
-        raise ModelError(f"{path}: its file does not say what it takes: export it as a SavedModel (model.export)")
+        raise ModelError(f"{path}: its file does not define its input: export it as a SavedModel (model.export)")
     if only(path, "inputs", model.inputs).shape[0] is not None:
         model = _for_any_number(model)
     shape = only(path, "inputs", model.inputs).shape
@@ -111,9 +117,9 @@ def _load_keras(path: Path) -> Loaded:
 
 
 def _for_any_number(model: Any) -> Any:
-    """``model`` without the batch of fixed size that a Sequential keeps whose first layer was not told its input.
+    """Return ``model`` without a fixed batch size, which a Sequential without an Input layer has.
 
-    As it is where its layers cannot do without it.
+    Returns ``model`` itself if its layers need the batch size.
     """
     import keras
 
@@ -121,7 +127,7 @@ def _for_any_number(model: Any) -> Any:
     try:
         clone = keras.models.clone_model(model, input_tensors=keras.Input(given.shape[1:], dtype=given.dtype))
         clone.set_weights(model.get_weights())
-    except Exception:  # noqa: BLE001  of layers that are somebody else's; the fixed batch is refused then
+    except Exception:  # noqa: BLE001  foreign layers raise any type; the fixed batch is refused later
         return model
     return clone
 
@@ -134,7 +140,7 @@ def _loading_problem(error: Exception) -> str:
     if unknown or "Lambda" in text:
         part = next(filter(None, unknown.groups()), "").rpartition(">")[2] if unknown else "Lambda"
         return (
-            f"holds {part}, which is code and not in the file: where the code is, export the model as a SavedModel "
+            f"contains {part}, whose code is not in the file: where the code is, export the model as a SavedModel "
             "(model.export) and convert that"
         )
     return f"Keras cannot load it: {first_line(error)}"

@@ -1,4 +1,4 @@
-"""A graph that computes in other floats than float32, told in float32, which is what TFLite multiplies."""
+"""Convert graphs that compute in other float types to float32, the type of TFLite's float operators."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def widen(definition: Any) -> str:
-    """Make all of a GraphDef's floats float32; returns the name of the coarsest type that it computed in.
+    """Change all float types of a GraphDef to float32. Returns the name of its least precise float type.
 
-    Networks that were trained in mixed precision keep float32 weights and cast them on the way: here they are taken
-    whole. What stands in the graph in fewer bits keeps its value.
+    Networks trained in mixed precision store float32 weights and cast them; these weights are used unrounded. Constants
+    of fewer bits keep their values.
     """
     import tensorflow as tf
 

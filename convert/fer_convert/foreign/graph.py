@@ -1,4 +1,4 @@
-"""A model as a TensorFlow graph without variables, cut off before its softmax."""
+"""A foreign model as a TensorFlow graph without variables and without its softmax."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fer_convert.foreign.float_types import widen
 from fer_edge.errors import ModelError
 
 _PASSING = {"Identity", "Cast", "StopGradient"}
-"""Operators that hand their input on."""
+"""Operators that return their input."""
 _SCALING = {
     "Mul": np.multiply,
     "RealDiv": np.divide,
@@ -24,20 +24,25 @@ _SCALING = {
 }
 _REFUSED_ENDS = {"Sigmoid", "Relu", "Relu6", "LeakyRelu", "Tanh", "Elu", "Selu", "Softplus", "ArgMax", "TopKV2"}
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
-"""Operators that are as pure as the functions that they call, which are looked at too: Keras' grouped convolution."""
+"""Calls of functions, such as Keras' grouped convolution. The functions are checked too."""
 _LOOPS = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
-_LARGEST_SCALED = 16.0
-"""What networks take is of the order of 1; pixels that no one has scaled go to 255."""
-_MOST_STEPS = 20
-"""Operators that a constant of a scaling may be computed by; Normalization takes six."""
+_MAX_SCALED = 16.0
+"""Scaled pixels are of the order of 1; unscaled ones go up to 255."""
+_MAX_STEPS = 20
+"""Maximum number of operators that compute a constant of the scaling; Normalization needs six."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrozenGraph:
-    """``definition`` (a GraphDef) from the tensor named ``input`` to that named ``output``, one row of logits.
+    """A graph without variables that returns logits.
 
-    ``shape`` is (height, width, channels) of its input. ``softmax`` is the operator that stood behind ``output``, None
-    where there was none; ``precision`` the narrowest float that the model computed in, where the graph has float32.
+    Attributes:
+        definition: The GraphDef.
+        input: Name of the input tensor.
+        output: Name of the tensor of logits.
+        shape: Height, width and channels of the input.
+        softmax: The removed operator after ``output``, or None.
+        precision: The least precise float type of the original model; the graph has float32.
     """
 
     definition: Any
@@ -48,7 +53,7 @@ class FrozenGraph:
     precision: str = "float32"
 
     def __call__(self, x: Any) -> Any:
-        """Logits float32 [N, labels] for what the model takes, float32 [N, H, W, C], in the graph being built."""
+        """Add the graph to the one being built. Input: float32 [N, H, W, C]; returns logits, float32 [N, labels]."""
         import tensorflow as tf
 
         (logits,) = tf.graph_util.import_graph_def(
@@ -57,7 +62,7 @@ class FrozenGraph:
         return tf.cast(logits, tf.float32)
 
     def count(self) -> tuple[int, int]:
-        """Weights, and multiply-accumulates of one image."""
+        """Return the number of weights, and of multiply-accumulates per image."""
         import tensorflow as tf
 
         with tf.Graph().as_default() as graph:
@@ -72,14 +77,15 @@ class FrozenGraph:
 
 
 def freeze(function: Any, shape: tuple[int, int, int]) -> FrozenGraph:
-    """The graph of a concrete function with one input [N, *shape] and one output [N, labels].
+    """Return the graph of a concrete function with one input [N, *shape] and one output [N, labels].
 
-    Raises ModelError for one that reads or writes outside of itself, or that ends in what gives no logits.
+    Raises:
+        ModelError: If it has side effects, loops or integer weights, or does not end in logits or a softmax.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     _check_writes_nothing(function)
-    # Loops stay operators, so that they are seen.
+    # Loops stay operators, so they can be detected.
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     definition = frozen.graph.as_graph_def()
     _check_pure(definition)
@@ -90,31 +96,31 @@ def freeze(function: Any, shape: tuple[int, int, int]) -> FrozenGraph:
     while last.type in _PASSING:
         last = last.inputs[0].op
     if last.type in _REFUSED_ENDS:
-        raise ModelError(f"ends in {last.type}; wanted logits, or a softmax that can be left out")
+        raise ModelError(f"ends in {last.type}; wanted logits, or a softmax that can be removed")
     softmax = last.type if last.type in ("Softmax", "LogSoftmax") else None
     output = last.inputs[0].name if softmax else frozen.outputs[0].name
     return FrozenGraph(definition, given[0].name, output, shape, softmax, precision)
 
 
 def nodes_of(definition: Any) -> Iterator[Any]:
-    """Every node of a GraphDef, those of its functions too."""
+    """Yield all nodes of a GraphDef and of its functions."""
     yield from definition.node
     for function in definition.library.function:
         yield from function.node_def
 
 
 def _check_writes_nothing(function: Any) -> None:
-    """Refuse variables that are written: they cannot become constants."""
+    """Refuse a function that writes variables: they cannot become constants."""
     written = {node.op for node in nodes_of(function.graph.as_graph_def()) if node.op.startswith("Assign")}
     if written:
         raise ModelError(
-            f"holds the operator {min(written)}: it changes itself whenever it answers, as random layers (RandomFlip, "
-            "RandomRotation) do in an exported model: export it without them"
+            f"contains the operator {min(written)}: each call changes its state, as with random layers (RandomFlip, "
+            "RandomRotation) in an exported model: export it without them"
         )
 
 
 def _check_pure(definition: Any) -> None:
-    """Refuse operators with effects, since a graph can read files and write them, and weights that are integers."""
+    """Refuse operators with side effects, since a graph can read and write files, and integer weights."""
     import tensorflow as tf
     from tensorflow.python.framework import op_def_registry
 
@@ -123,21 +129,23 @@ def _check_pure(definition: Any) -> None:
         known = op_def_registry.get(node.op)
         if node.op in _LOOPS:
             raise ModelError(
-                f"holds a loop or a branch ({node.op}), as recurrent layers such as LSTM and GRU have, which is not "
-                "supported: it cannot be made of 8-bit integers"
+                f"contains a loop or a branch ({node.op}), as in recurrent layers such as LSTM and GRU, which is not "
+                "supported: it cannot be quantized to 8-bit integers"
             )
         if known is not None and known.is_stateful and node.op not in _CALLS:
-            raise ModelError(f"holds the operator {node.op}, which depends on or changes more than its input")
+            raise ModelError(
+                f"contains the operator {node.op}, which has side effects or depends on more than its input"
+            )
         if node.op in _MULTIPLYING and node.attr[_MULTIPLYING[node.op]].type in integers:
             raise ModelError(
-                "is quantized already: it multiplies integers; bring the model as it was before (before model.quantize)"
+                "is quantized already: it multiplies integers; convert the float model (before model.quantize)"
             )
 
 
 def _remove_control_edges(definition: Any) -> None:
-    """Remove the inputs that only order operators, since none has effects: constants depend on the image by them.
+    """Remove inputs that only order operators: none has side effects, and they make constants depend on the image.
 
-    Not in functions: TensorFlow refuses two that have one name and differ.
+    Functions are unchanged: TensorFlow refuses different functions of the same name.
     """
     for node in definition.node:
         data = [name for name in node.input if not name.startswith("^")]
@@ -146,24 +154,24 @@ def _remove_control_edges(definition: Any) -> None:
 
 
 def own_scaling(graph: FrozenGraph) -> tuple[float, float] | None:
-    """What pixels of 0..255 have become behind the scaling that a graph begins with; None where it has none.
+    """Return the range of pixels 0..255 after the scaling at the start of a graph.
 
-    None, too, where the result is no range that a network takes: then the scaling is not of pixels 0..255.
+    None if there is no scaling, or if the result is too large for a network: then the scaling is not for 0..255.
     """
     values, scaled = _follow(graph, np.array([[0.0], [255.0]]))
-    if not scaled or np.abs(values).max() > _LARGEST_SCALED:
+    if not scaled or np.abs(values).max() > _MAX_SCALED:
         return None
     return float(values.min()), float(values.max())
 
 
 def scaled_twice(graph: FrozenGraph, low: float, high: float) -> bool:
-    """Whether the scaling that a graph begins with leaves next to nothing of ``low``..``high``."""
+    """Return whether the scaling at the start of a graph reduces ``low``..``high`` to almost a constant."""
     values, scaled = _follow(graph, np.array([[low], [high]]))
     return scaled and float(np.ptp(values)) < 0.05
 
 
 def _follow(graph: FrozenGraph, values: Any) -> tuple[Any, bool]:
-    """``values`` [2, 1] as they leave the first operators, while these scale or shift; whether any did."""
+    """Apply the scaling at the start of a graph to ``values`` [2, 1]. Returns them, and whether there is a scaling."""
     import tensorflow as tf
 
     with tf.Graph().as_default() as imported:
@@ -182,7 +190,7 @@ def _follow(graph: FrozenGraph, values: Any) -> tuple[Any, bool]:
 
 
 def _constant(tensor: Any) -> Any:
-    """The few values of a tensor that no input has a part in, as float64 [1, K]; None for anything else."""
+    """Return the 1 to 3 values of a tensor that does not depend on the input, float64 [1, K]; None for others."""
     import tensorflow as tf
 
     if tensor.shape.num_elements() not in (1, 2, 3):
@@ -191,7 +199,7 @@ def _constant(tensor: Any) -> Any:
     while waiting:
         op = waiting.pop()
         seen.add(op.name)
-        if op.type == "Placeholder" or len(seen) > _MOST_STEPS:
+        if op.type == "Placeholder" or len(seen) > _MAX_STEPS:
             return None
         waiting += [given.op for given in op.inputs if given.op.name not in seen]
     with tf.compat.v1.Session(graph=tensor.graph) as session:
@@ -202,7 +210,7 @@ def _constant(tensor: Any) -> Any:
 
 
 _MULTIPLYING = {"Conv2D": "T", "DepthwiseConv2dNative": "T", "MatMul": "T", "BatchMatMulV2": "T", "BatchMatMulV3": "Ta"}
-"""Operators with weights, and the attribute that tells the type of what they multiply."""
+"""Operators with weights, and the attribute with the type of their factors."""
 
 
 def _macs(op: Any) -> int:

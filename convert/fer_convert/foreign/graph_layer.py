@@ -1,4 +1,4 @@
-"""A frozen graph as a Keras layer, so that everything behind it sees a Keras model."""
+"""A frozen graph as a Keras layer, so that a foreign model can be handled as a Keras model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fer_convert.foreign.graph import FrozenGraph
 
 
 class GraphLayer(keras.layers.Layer):  # type: ignore[misc]
-    """What the model takes, float32 [N, H, W, C], to logits float32 [N, labels]; has no weights that could learn."""
+    """Input float32 [N, H, W, C], output logits float32 [N, labels]; has no trainable weights."""
 
     def __init__(self, graph: FrozenGraph, labels: int) -> None:
         super().__init__(name="network", trainable=False)
@@ -21,5 +21,5 @@ class GraphLayer(keras.layers.Layer):  # type: ignore[misc]
         return self._graph(inputs)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[Any, int]:
-        """One row for each image."""
+        """Return [N, labels]."""
         return (input_shape[0], self._labels)

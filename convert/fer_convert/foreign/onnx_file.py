@@ -1,6 +1,6 @@
 """ONNX files, and what PyTorch's ``torch.export.save`` writes, as TensorFlow graphs: translated by onnx2tf.
 
-onnx2tf runs in a process of its own: it prints much, ends the process on errors, and imports a second Keras.
+onnx2tf runs in a separate process: it prints much, ends the process on errors, and imports a second Keras.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def load_exported(path: Path, size: tuple[int, int] | None) -> Loaded:
         try:
             exported = torch.onnx.export(program, dynamo=True, opset_version=_OPSET, verbose=False)
             proto = exported.model_proto
-        except Exception as error:  # it has many kinds, for each stage of the export
+        except Exception as error:  # a class for each step of the export
             raise ModelError(f"{path}: PyTorch cannot export it to ONNX: {first_line(error)}") from error
     loaded = _translated(path, proto, size)
     module = program.module()
@@ -153,8 +153,10 @@ def _reason(printed: str) -> str:
     wrong = [
         line.removeprefix("ERROR:").strip() for line in lines if re.match(r"(ERROR: |\w*(Error|Exception)\b: )", line)
     ]
-    told = next((line for line in wrong if "http" not in line and "Read this" not in line), lines[-1] if lines else "")
-    return told[:200] or "it printed nothing; the memory may be used up"
+    reason = next(
+        (line for line in wrong if "http" not in line and "Read this" not in line), lines[-1] if lines else ""
+    )
+    return reason[:200] or "it printed nothing; the memory may be used up"
 
 
 def _check_operators(path: Path, proto: Any) -> None:

@@ -1,4 +1,4 @@
-"""A model as its own framework has it, how a SavedModel is loaded, and the shapes that are supported."""
+"""Load a SavedModel, and check the shapes of a foreign model's input and output."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ _SIGNATURE = "serving_default"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A model as its own framework has it.
+    """A foreign model in its own framework.
 
-    ``shape`` is (height, width, channels) as the file says it, None for what it leaves open; ``trace`` gives a concrete
-    function for a shape without open sides, and ``call`` answers an array [N, H, W, C] by the model as it is.
-    ``keras`` is the Keras model where it is one. ``reference`` names what ``call`` runs, where it is not TensorFlow.
+    Attributes:
+        kind: Kind of file, for messages.
+        shape: Height, width and channels; None for a side that the file does not define.
+        outputs: Number of outputs.
+        trace: Returns a TensorFlow concrete function for a given shape.
+        call: Runs the original model on images, float32 [N, H, W, C].
+        keras: The Keras model, if it is one.
+        reference: Name of what ``call`` runs, if it is not TensorFlow.
     """
 
     kind: str
@@ -36,7 +41,7 @@ class Loaded:
 
 
 def load_saved_model(path: Path) -> Loaded:
-    """Load the SavedModel in the folder ``path``. Raises ModelError when it cannot, or for another number of inputs."""
+    """Load the SavedModel in the folder ``path``. Raises ModelError if this fails or its signature is not supported."""
     import tensorflow as tf
 
     try:
@@ -46,8 +51,8 @@ def load_saved_model(path: Path) -> Loaded:
         raise ModelError(f"{path}: TensorFlow cannot load this SavedModel: {first_line(error)}") from error
     names = list(loaded.signatures)
     if not names or (_SIGNATURE not in names and len(names) > 1):
-        told = ", ".join(names) or "none"
-        raise ModelError(f"{path}: has no signature {_SIGNATURE}, only {told}: export it with one (model.export)")
+        found = ", ".join(names) or "none"
+        raise ModelError(f"{path}: has no signature {_SIGNATURE}, only {found}: export it with one (model.export)")
     serve = loaded.signatures[_SIGNATURE if _SIGNATURE in names else names[0]]
     name, spec = only(path, "inputs", list(serve.structured_input_signature[1].items()))
     answer, result = only(path, "outputs", list(serve.structured_outputs.items()))
@@ -59,7 +64,7 @@ def load_saved_model(path: Path) -> Loaded:
 
     def trace(shape: tuple[int, int, int]) -> Any:
         given = tf.TensorSpec((None, *shape), tf.float32)
-        # The signature goes with its variables: without a reference they would be gone before the trace is used.
+        # The variables are freed with the SavedModel: keep it alive as long as the trace.
         function = tf.function(apply, input_signature=[given]).get_concrete_function()
         function.kept_alive = loaded
         return function

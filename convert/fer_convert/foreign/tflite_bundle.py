@@ -1,6 +1,7 @@
-"""A ``.tflite`` file, as it is, to a bundle: its size and quantization are read from it, the rest is checked or asked.
+"""Make a bundle of a ``.tflite`` file without converting it.
 
-Everything happens in a folder next to the target, as in ``fer_convert.convert``.
+Input size and quantization are read from the file; the user gives the labels and, if needed, the input range. As in
+``fer_convert.convert``, all files are written to a temporary folder next to the target.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from fer_bench.accuracy import run_on_split
 from fer_bench.metrics import fit_temperature
 from fer_bench.runners import open_runner
-from fer_convert.atomic_bundle import staged_bundle
+from fer_convert.atomic_bundle import atomic_bundle
 from fer_convert.checks import warn_near_chance
 from fer_convert.foreign.input_range import InputRange
 from fer_convert.foreign.tflite_file import arithmetic, without_softmax
@@ -70,18 +71,18 @@ def wrap_tflite(path: Path, out: Path, options: WrapOptions, dataset: Dataset | 
         ModelError: If the file cannot be used; nothing is written.
     """
     content, variant, softmax = _read(path)
-    with staged_bundle(out, force) as stage:
-        file = stage / f"{variant}.tflite"
+    with atomic_bundle(out, force) as folder:
+        file = folder / f"{variant}.tflite"
         write_bytes_atomically(file, content)
-        io, size, told = _examine(path, file, options)
+        io, size, notes = _examine(path, file, options)
         end = (
-            f"its {softmax} is left out: the runtime has its own, with a temperature"
+            f"its {softmax} is removed: the runtime applies one, with a temperature"
             if softmax
-            else ("its numbers are taken for logits: it does not end in a softmax")
+            else "its outputs are assumed to be logits: it does not end in a softmax"
         )
-        labels = f"its {len(options.labels)} numbers stand for {', '.join(options.labels)}, as --labels says"
-        told = [f"a .tflite file ({variant})", *told, labels, end]
-        for line in told:
+        labels = f"its {len(options.labels)} outputs are {', '.join(options.labels)} (--labels)"
+        notes = [f"a .tflite file ({variant})", *notes, labels, end]
+        for line in notes:
             log.info("%s: %s", path.name, line)
         entry: dict[str, Any] = {
             "summary": _SUMMARIES[variant],
@@ -101,14 +102,14 @@ def wrap_tflite(path: Path, out: Path, options: WrapOptions, dataset: Dataset | 
             "output": "logits",
             "temperature": 1.0,
             "variants": {variant: entry},
-            "training": {"brought": {"from": path.name, "told": told}},
+            "training": {"brought": {"from": path.name, "told": notes}},
         }
-        write_manifest(stage, manifest)
-        _check_answers(path, stage, variant, size)
+        write_manifest(folder, manifest)
+        _check_answers(path, folder, variant, size)
         if dataset is not None:
-            _measure(stage, variant, manifest, dataset)
-            write_manifest(stage, manifest)
-        write_text_atomically(stage / CARD, model_card(manifest))
+            _measure(folder, variant, manifest, dataset)
+            write_manifest(folder, manifest)
+        write_text_atomically(folder / CARD, model_card(manifest))
     return variant
 
 
@@ -134,7 +135,7 @@ def _examine(path: Path, file: Path, options: WrapOptions) -> tuple[VariantIO, t
     try:
         try_file(file, file_sha256(file))
         model = LiteRtModel(file)
-    except ModelError as error:  # its path is that of a copy
+    except ModelError as error:  # it names the copy
         raise ModelError(str(error).replace(str(file), str(path))) from None
     try:
         given, result = model.input_details, model.output_details
@@ -142,13 +143,13 @@ def _examine(path: Path, file: Path, options: WrapOptions) -> tuple[VariantIO, t
         model.close()
     size = _size(path, given)
     _check_output(path, result, len(options.labels))
-    low, high, told = _input_range(path, given, options.input_range)
+    low, high, range_note = _input_range(path, given, options.input_range)
     io = VariantIO(
         *(given.dtype, given.scale, given.zero_point),  # type: ignore[arg-type]
         *(result.dtype, result.scale, result.zero_point),  # type: ignore[arg-type]
         (low, high),
     )
-    return io, size, [f"{size[0]}x{size[1]} grey pixels, input {_codec(given)}, output {_codec(result)}", told]
+    return io, size, [f"{size[0]}x{size[1]} grey pixels, input {_codec(given)}, output {_codec(result)}", range_note]
 
 
 def _codec(details: TensorDetails) -> str:
@@ -181,7 +182,7 @@ def _check_output(path: Path, result: TensorDetails, labels: int) -> None:
     if len(result.shape) != 2 or result.shape[0] != 1:
         raise ModelError(f"{path}: gives {list(result.shape)}; wanted one row of logits, [1, labels]")
     if result.shape[1] != labels:
-        raise InputError(f"{path}: gives {result.shape[1]} numbers, and --labels names {labels}")
+        raise InputError(f"{path}: has {result.shape[1]} outputs, and --labels has {labels} names")
     _check_dtype(path, "gives", result)
 
 
@@ -201,17 +202,17 @@ def _input_range(path: Path, given: TensorDetails, wanted: InputRange | None) ->
         high = low + 255 * scale
         if ends is not None and (min(high, ends[1]) - max(low, ends[0])) < (1 - _NEAR) * (high - low):
             raise InputError(
-                f"{path}: its input holds numbers from {ends[0]:.4g} to {ends[1]:.4g}, so that --input-range "
-                f"{wanted.text} would be cut off; give the range that it was quantized for"
+                f"{path}: its input holds numbers from {ends[0]:.4g} to {ends[1]:.4g}, so --input-range "
+                f"{wanted.text} would be clipped; give the range that it was quantized for"
             )
-        return low, high, f"pixels are scaled to {wanted.text} by the runtime, as --input-range says"
+        return low, high, f"pixels are scaled to {wanted.text} by the runtime (--input-range)"
     for low, high in _USUAL_RANGES if ends is not None else ():
         if max(abs(ends[0] - low), abs(ends[1] - high)) <= _NEAR * (high - low):  # type: ignore[index]
             return low, high, f"its input's scale and zero point are those of pixels scaled to {low:g}..{high:g}"
     known = "" if ends is None else f" (its input holds numbers from {ends[0]:.4g} to {ends[1]:.4g})"
     raise InputError(
-        f"{path}: does not say how pixels are scaled{known}: give --input-range, the numbers that its training made of "
-        f"black and white: {', '.join(f'{low:g}..{high:g}' for low, high in _USUAL_RANGES)} or others"
+        f"{path}: does not define the scaling of pixels{known}: give --input-range, the input values for black and "
+        f"white in its training: {', '.join(f'{low:g}..{high:g}' for low, high in _USUAL_RANGES)} or others"
     )
 
 
@@ -225,25 +226,23 @@ def _representable(given: TensorDetails) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _check_answers(path: Path, stage: Path, variant: str, size: tuple[int, int]) -> None:
+def _check_answers(path: Path, folder: Path, variant: str, size: tuple[int, int]) -> None:
     """Refuse a file whose numbers cannot be logits, by its answers to noise of several brightnesses."""
     random = np.random.default_rng(0)
     pixels = random.normal(np.linspace(40, 215, 8).reshape(-1, 1, 1), 40, (8, *size)).clip(0, 255).astype(np.uint8)
-    with load_bundle(stage) as bundle, EmotionClassifier(bundle, variant) as classifier:
+    with load_bundle(folder) as bundle, EmotionClassifier(bundle, variant) as classifier:
         answers = np.stack([classifier.logits(image) for image in pixels])
     if not np.isfinite(answers).all():
         raise ModelError(f"{path}: returns NaN or infinity; convert it again")
     if (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=0.05):
         raise ModelError(
-            f"{path}: gives probabilities, and does not end in a softmax that could be left out; export it with logits"
+            f"{path}: returns probabilities, but does not end in a softmax that can be removed; export it with logits"
         )
     if (answers == answers[0]).all():
-        raise ModelError(
-            f"{path}: gives the same numbers for all images: it is damaged, or --input-range is wrong by far"
-        )
+        raise ModelError(f"{path}: returns the same values for all images: it is damaged, or --input-range is wrong")
 
 
-def _measure(stage: Path, variant: str, manifest: dict[str, Any], dataset: Dataset) -> None:
+def _measure(folder: Path, variant: str, manifest: dict[str, Any], dataset: Dataset) -> None:
     """Put accuracy and temperature into ``manifest``."""
     labels = manifest["labels"]
     if set(labels) != set(dataset.labels):
@@ -251,7 +250,7 @@ def _measure(stage: Path, variant: str, manifest: dict[str, Any], dataset: Datas
     split = dataset.splits[PUBLIC_TEST]
     if not len(split):
         raise InputError(f"{dataset.name}: has no {dataset.shown(PUBLIC_TEST)} images to measure the model on")
-    with open_runner(stage, variant) as runner:
+    with open_runner(folder, variant) as runner:
         logits = run_on_split(runner, dataset, PUBLIC_TEST)
     accuracy = float((logits.argmax(axis=1) == split.labels).mean())
     manifest["variants"][variant]["accuracy"][f"{dataset.name}_{dataset.key(PUBLIC_TEST)}"] = round(accuracy, 6)

@@ -38,7 +38,7 @@ def arithmetic(data: bytes) -> str:
 
 
 def without_softmax(data: bytes) -> tuple[bytes, str | None]:
-    """Return the file with the softmax's input as its output, and the softmax's name; as it is if it has none.
+    """Return the file with the softmax's input as its output, and the softmax's name; unchanged if there is none.
 
     The operator stays in the file, and its result is not used. Raises ModelError for a file that ends in an operator
     behind which nothing is a logit, ValueError or struct.error for a damaged one.
@@ -55,14 +55,14 @@ def without_softmax(data: bytes) -> tuple[bytes, str | None]:
     last = made_by[tensor]
     code = codes[last.integer(0, "I")]
     if code in _NO_LOGITS:
-        raise ModelError(f"ends in {_NO_LOGITS[code]}; wanted logits, or a softmax that can be left out")
+        raise ModelError(f"ends in {_NO_LOGITS[code]}; wanted logits, or a softmax that can be removed")
     if code not in _SOFTMAX:
         return data, None
     options = last.table(4)
     at = None if options is None or code != _WITH_BETA else options.position(0)
     beta = 1.0 if at is None else struct.unpack_from("<f", data, at)[0]
     if beta != 1.0:
-        raise ModelError(f"ends in a softmax with beta {beta:g}; only one with beta 1 can be left out")
+        raise ModelError(f"ends in a softmax with beta {beta:g}; only one with beta 1 can be removed")
     changed, logits = bytearray(data), last.integers(1)[0]
     struct.pack_into("<i", changed, _first_element(data, graph, 2), logits)
     for signature in model.tables(7):

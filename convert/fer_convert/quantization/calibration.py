@@ -1,16 +1,15 @@
-"""Which Training images calibrate the activations' ranges: fixed, class-balanced, the same on every machine.
+"""Choose the Training images that calibrate the ranges of activations: balanced, the same on every machine.
 
-The indices for FER2013 are a file in the package, ``calibration_fer2013.json``. For any other data set the
-same rule (``choose_indices``) is applied to its own Training rows.
+For FER2013, the row numbers are a file of the package, ``calibration_fer2013.json``. For other data sets,
+``choose_indices`` chooses by the same rule.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from importlib import resources
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -23,21 +22,30 @@ SEED = 2013
 _FILE = "calibration_fer2013.json"
 
 
+class CommittedRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Contents of ``calibration_fer2013.json``: the chosen rows of Training, and what they were chosen from."""
+
+    rows_sha256: str
+    per_class: int
+    seed: int
+    training_rows: list[int]
+
+
 def calibration_images(dataset: Dataset) -> UInt8Array:
-    """The representative data set that ``convert`` uses, uint8 [N, H, W]: see ``with_extremes``."""
-    committed = committed_indices()
-    if dataset.rows_sha256 == committed["rows_sha256"]:
-        indices = np.array(committed["training_rows"], dtype=np.int64)
+    """Return the representative data set of ``convert``, uint8 [N, H, W], with the images of ``with_extremes``."""
+    committed = committed_rows()
+    if dataset.rows_sha256 == committed.rows_sha256:
+        indices = np.array(committed.training_rows, dtype=np.int64)
     else:
         indices = choose_indices(dataset)
     return with_extremes(dataset, indices)
 
 
 def with_extremes(dataset: Dataset, indices: npt.NDArray[np.int64]) -> UInt8Array:
-    """The Training images ``indices``, uint8 [N, H, W], then an all-0 and an all-255 one.
+    """Return the Training images ``indices``, then an all-0 and an all-255 image, uint8 [N, H, W].
 
-    The last two pin the input's range to 0..255, and so its scale to 1 and its zero point to 0; calibrated on
-    images that span 20..230 it would be 0.898.
+    The last two make the input's range 0..255, so its scale is 1 and its zero point 0. With images that span 20..230
+    alone, the scale would be 0.898.
     """
     chosen = dataset.splits[TRAINING].images[indices]
     extremes = np.zeros((2, *chosen.shape[1:]), dtype=np.uint8)
@@ -45,20 +53,18 @@ def with_extremes(dataset: Dataset, indices: npt.NDArray[np.int64]) -> UInt8Arra
     return np.concatenate([chosen, extremes])
 
 
-def committed_indices() -> dict[str, Any]:
-    """The package's own choice for FER2013: ``rows_sha256``, ``per_class``, ``seed`` and ``training_rows``."""
-    text = (resources.files("fer_convert.quantization") / _FILE).read_text(encoding="utf-8")
-    table: dict[str, Any] = json.loads(text)
-    return table
+def committed_rows() -> CommittedRows:
+    """Read the rows of FER2013 that are a file of the package."""
+    return msgspec.json.decode((resources.files("fer_convert.quantization") / _FILE).read_bytes(), type=CommittedRows)
 
 
 def choose_indices(dataset: Dataset, per_class: int = PER_CLASS, seed: int = SEED) -> npt.NDArray[np.int64]:
-    """Rows of Training, ascending: up to ``per_class`` of each label, drawn from ``usable_rows``."""
+    """Choose up to ``per_class`` of the ``usable_rows`` of each label; ascending."""
     return choose_balanced(dataset, usable_rows(dataset), per_class, seed)
 
 
 def usable_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """The leak-free, non-blank rows of Training. Raises InputError when there is none."""
+    """Return the rows of Training that are not blank and in no other split. Raises InputError if there are none."""
     images = dataset.splits[TRAINING].images
     usable = [row for row in leak_free_training(dataset) if images[row].min() != images[row].max()]
     if not usable:
@@ -67,7 +73,7 @@ def usable_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
 
 
 def choose_balanced(dataset: Dataset, rows: npt.NDArray[np.int64], per_class: int, seed: int) -> npt.NDArray[np.int64]:
-    """Up to ``per_class`` of each label among the Training rows ``rows``, ascending."""
+    """Choose up to ``per_class`` of the Training rows ``rows`` of each label; ascending."""
     labels = dataset.splits[TRAINING].labels[rows]
     random = np.random.default_rng(seed)
     chosen = [
@@ -79,7 +85,7 @@ def choose_balanced(dataset: Dataset, rows: npt.NDArray[np.int64], per_class: in
 
 
 def choose_random(dataset: Dataset, rows: npt.NDArray[np.int64], per_class: int, seed: int) -> npt.NDArray[np.int64]:
-    """As many of ``rows`` as ``choose_balanced`` takes where no class is short, whatever their labels; ascending."""
+    """Choose ``per_class`` times the number of labels of ``rows``, regardless of their labels; ascending."""
     wanted = min(per_class * len(dataset.labels), len(rows))
     return np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
 
@@ -87,7 +93,7 @@ def choose_random(dataset: Dataset, rows: npt.NDArray[np.int64], per_class: int,
 def choose_by_brightness(
     dataset: Dataset, rows: npt.NDArray[np.int64], per_class: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """As many as ``choose_random``, one from each of equally large groups of equal mean brightness; ascending."""
+    """Choose as many as ``choose_random``: one from each of equally large groups of similar brightness; ascending."""
     wanted = min(per_class * len(dataset.labels), len(rows))
     order = np.argsort(dataset.splits[TRAINING].images[rows].mean(axis=(1, 2)), kind="stable")
     random = np.random.default_rng(seed)
@@ -99,4 +105,4 @@ RULES: dict[str, Callable[[Dataset, npt.NDArray[np.int64], int, int], npt.NDArra
     "random": choose_random,
     "brightness": choose_by_brightness,
 }
-"""The rules by which ``fer-edge bench study`` chooses; ``convert`` uses the first."""
+"""Rules of ``fer-edge bench study``; ``convert`` uses the first."""

@@ -1,10 +1,10 @@
-"""Rounds the first convolution's weights together instead of one by one.
+"""Round the weights of each kernel of the first convolution jointly.
 
-Grey pixels are all positive, so every weight's rounding error meets the image's brightness with the same sign and
-the errors of a kernel add up: an edge detector, whose weights sum to nearly nothing, then answers to brightness,
-and the BatchNorm folded into it makes much of that. Rounding each kernel so that its output changes least on real
-patches costs nothing at run time. The criterion is layer-wise second-order rounding (Nagel et al., 2020,
-arXiv:2004.10568, equation 13); with nine weights a kernel, a plain descent finds its minimum.
+Grey pixels are not negative, so the rounding errors of a kernel's weights add up with the brightness of the image: an
+edge detector, whose weights sum to almost 0, then responds to brightness, and the BatchNorm folded into it amplifies
+this. Joint rounding minimizes the change of the output on real patches, and costs nothing at run time. The criterion is
+layer-wise second-order rounding (Nagel et al., 2020, arXiv:2004.10568, equation 13). A kernel has nine weights, so
+coordinate descent over one or two of them at a time finds a minimum.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy.typing as npt
 from fer_edge.types import UInt8Array
 
 LEVELS = 127
-"""Largest weight magnitude of TFLite's symmetric int8; the largest weight of each kernel lies on it."""
+"""Maximum magnitude of a weight in TFLite's symmetric int8. The largest weight of each kernel is rounded to it."""
 
 FloatArray = npt.NDArray[np.float64]
 
 
 def round_first_convolution(model: Any, calibration: UInt8Array) -> Any:
-    """A copy of ``model`` whose first convolution lies on its own int8 grid; ``calibration`` is uint8 [N, H, W].
+    """Return a copy of ``model`` with the first convolution's weights on the int8 grid.
 
-    The model itself is returned where its first layer with weights is no convolution of one channel.
+    ``calibration`` is uint8 [N, H, W]. Returns ``model`` itself if ``first_convolution`` finds no layer.
     """
     import keras
 
@@ -45,9 +45,9 @@ def round_first_convolution(model: Any, calibration: UInt8Array) -> Any:
 
 
 def first_convolution(model: Any) -> Any:
-    """The layer that is rounded: the first one with weights, where it is a convolution of one channel; else None.
+    """Return the first layer with weights if it is a convolution of one channel, else None.
 
-    One of 1x1 has nothing to round together.
+    None for a 1x1 convolution too: a kernel of one weight cannot be rounded jointly.
     """
     import keras
 
@@ -59,17 +59,17 @@ def first_convolution(model: Any) -> Any:
 
 
 def patch_moments(images: UInt8Array, height: int, width: int) -> FloatArray:
-    """Second moments E[x xᵀ], float64 [height * width] squared, of the patches of ``images`` as 0..1."""
+    """Return the second moments E[x xᵀ], [height * width] squared, of the patches of ``images``, scaled to 0..1."""
     windows = np.lib.stride_tricks.sliding_window_view(images, (height, width), axis=(1, 2))
-    # Neighbouring patches say the same: every third in each direction is enough.
+    # Adjacent patches are almost equal: every third in each direction is enough.
     patches = windows[:, ::3, ::3].reshape(-1, height * width).astype(np.float64) / 255
     return np.asarray(patches.T @ patches / len(patches))
 
 
 def round_kernel(weights: FloatArray, moments: FloatArray) -> FloatArray:
-    """The point of the int8 grid of ``weights`` [K] near them that changes their output least: min eᵀ M e.
+    """Return the values on the int8 grid near ``weights`` [K] that minimize eᵀ M e, with the error e.
 
-    ``moments`` M is [K, K]. The largest weight stays as it is, because it defines the grid.
+    ``moments`` M is [K, K]. The largest weight is unchanged, because it defines the grid.
     """
     largest = int(np.argmax(np.abs(weights)))
     scale = abs(weights[largest]) / LEVELS
@@ -89,11 +89,11 @@ def round_kernel(weights: FloatArray, moments: FloatArray) -> FloatArray:
     while improved:
         improved = False
         for indices, steps in moves:
-            trial = levels.copy()
-            trial[list(indices)] += steps
-            cost = _cost(trial - exact, moments)
-            if np.abs(trial).max() <= LEVELS and cost < best * (1 - 1e-9):
-                levels, best, improved = trial, cost, True
+            candidate = levels.copy()
+            candidate[list(indices)] += steps
+            cost = _cost(candidate - exact, moments)
+            if np.abs(candidate).max() <= LEVELS and cost < best * (1 - 1e-9):
+                levels, best, improved = candidate, cost, True
     return np.asarray(levels * scale, dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""``fer-edge convert`` on models that were not trained here: what becomes of them, what is told and what refused."""
+"""``fer-edge convert`` on foreign models: the bundles, the notes, and the refusals."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_a_three_channel_h5_with_a_softmax_runs_in_every_command(dataset: Datase
     path = tmp_path / "mobilenet.h5"
     model.save(path)
     bundle, said = converted(path, data, "--input-range=-1..1", "--labels", ",".join(ALPHABETICAL))
-    for told in ("Keras file in HDF5", "64x64", "three channels", "-1..1", "softmax is left out"):
-        assert told in said
+    for words in ("Keras file in HDF5", "64x64", "three channels", "-1..1", "softmax is removed"):
+        assert words in said
     manifest = load_bundle(bundle).manifest
     assert (manifest.input.height, manifest.input.channels, manifest.labels) == (64, 1, ALPHABETICAL)
     assert manifest.license == "unknown"
@@ -104,12 +104,12 @@ def test_a_model_that_scales_its_pixels_itself_needs_no_range(dataset: Dataset, 
     path = tmp_path / "mobilenet3.keras"
     model.save(path)
     _, said = converted(path, data)
-    assert "scaling them itself, to -1..1" in said
-    assert "assumed to stand for angry" in said
+    assert "scales them itself, to -1..1" in said
+    assert "assumed to be angry" in said
 
 
 def test_a_saved_model_is_as_good(dataset: Dataset, data: Path, tmp_path: Path) -> None:
-    """MobileNet, for images of any size, exported as a SavedModel, which says nothing of layers."""
+    """MobileNet, for images of any size, exported as a SavedModel, which has no layers."""
     import keras
 
     keras.utils.set_random_seed(1)
@@ -143,13 +143,13 @@ def test_what_was_trained_in_mixed_precision_is_converted_in_float32(data: Path,
     model.export(tmp_path / "mixed", verbose=False)
     _, said = converted(tmp_path / "mixed", data, "--variants", "float32")
     assert "computes in float16, and is converted in float32" in said
-    assert "scaling them itself, to -1.7" in said
+    assert "scales them itself, to -1.7" in said
 
 
-def test_a_sequential_that_was_never_told_its_input_is_converted(data: Path, tmp_path: Path) -> None:
+def test_a_sequential_without_an_input_layer_is_converted(data: Path, tmp_path: Path) -> None:
     """Built by the first batch that it saw, it keeps that batch's size; one of its convolutions is grouped.
 
-    It names one label whatever it sees, which is told.
+    It gives all images one label, which is reported.
     """
     import keras
 
@@ -224,22 +224,22 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("plain.keras", ["--input-range", "caffe"], 2, ["3 channels"]),
         ("plain.keras", ["--input-range", "1..0"], 2, ["black and white"]),
         ("plain.keras", ["--input-range", "0..1", "--input-size", "64"], 2, ["48x48"]),
-        ("plain.keras", ["--input-range", "0..1", "--labels", "a,b"], 2, ["7 numbers", "names 2"]),
+        ("plain.keras", ["--input-range", "0..1", "--labels", "a,b"], 2, ["7 outputs", "has 2 names"]),
         ("plain.keras", ["--input-range", "0..1", "--labels", "a,b,c,d,e,f,g"], 2, ["a, b, c", "angry"]),
         ("scales.keras", ["--input-range", "0..1"], 2, ["scaled twice"]),
-        ("five.keras", ["--input-range", "0..1"], 2, ["5 numbers", "--labels"]),
+        ("five.keras", ["--input-range", "0..1"], 2, ["5 outputs", "--labels"]),
         ("sigmoid.keras", ["--input-range", "0..1"], 4, ["Sigmoid"]),
         ("hard.keras", ["--input-range", "0..1"], 4, ["0 to 1", "sigmoid"]),
-        ("flips", ["--input-range", "0..1"], 4, ["RandomFlip", "changes itself"]),
+        ("flips", ["--input-range", "0..1"], 4, ["RandomFlip", "changes its state"]),
         ("lstm.keras", ["--input-range", "0..1"], 4, ["LSTM", "not supported"]),
-        ("quantized.keras", ["--input-range", "0..1"], 4, ["quantized already", "before"]),
+        ("quantized.keras", ["--input-range", "0..1"], 4, ["quantized already", "float model"]),
         ("secret.keras", [], 4, ["Secret", "SavedModel"]),
         ("erf.keras", [], 4, ["Erf"]),
         ("two.h5", [], 4, ["2 inputs"]),
         ("age.keras", [], 4, ["2 outputs"]),
         ("channels.keras", [], 4, ["channels first"]),
         ("shares.keras", ["--input-range", "0..255"], 4, ["probabilities"]),
-        ("only.weights.h5", [], 4, ["weights and no network"]),
+        ("only.weights.h5", [], 4, ["only weights"]),
         ("truncated.h5", [], 4, ["truncated"]),
         ("text.h5", [], 4, ["HDF5"]),
         ("broken", [], 4, ["cannot load this SavedModel"]),
@@ -257,19 +257,19 @@ def test_what_cannot_be_supported_is_refused_with_the_reason(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_and_a_bundle_are_not_told_what_they_know(models: Path, data: Path, tmp_path: Path) -> None:
+def test_options_of_foreign_models_are_refused_for_a_bundle(models: Path, data: Path, tmp_path: Path) -> None:
     bundle, said = converted(models / "scales.keras", data, "--variants", "float32")
-    assert "no softmax stands at its end" in said
+    assert "it does not end in a softmax" in said
     refused = warm.fer_edge("convert", bundle, "--out", tmp_path / "x", "--labels", "a,b", data=data)
     assert_refused(refused, 2, "--labels")
 
 
-def test_a_model_that_has_not_learned_is_told_apart_from_an_export_that_went_wrong() -> None:
+def test_an_untrained_model_is_distinguished_from_a_broken_export() -> None:
     """A network of random weights gives all images nearly one answer, and no 8 bits keep its labels."""
     random = np.random.default_rng(0)
     learned = random.normal(0, 1, (50, 7)).astype(np.float32)
     with pytest.raises(ModelError, match=r"at least 85.0% wanted\)$"):
         check_logits(VARIANTS["int8"], np.roll(learned, 1, axis=1), learned)
     untaught = learned * 1e-6 + np.eye(7, dtype=np.float32)[2] * 1e-4
-    with pytest.raises(ModelError, match=r"gives 100% of them one label, as a network does that has not learned"):
+    with pytest.raises(ModelError, match=r"gives 100% of them one label, as an untrained network does"):
         check_logits(VARIANTS["int8"], learned * 1e-4, untaught)
