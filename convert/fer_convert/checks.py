@@ -84,7 +84,7 @@ def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Arra
 
 
 def warn_near_chance(name: str, accuracy: float, truth: npt.NDArray[np.int64], labels: int) -> None:
-    """Log a warning if ``accuracy`` on images with the labels ``truth`` [N] is no better than chance."""
+    """Log a warning if ``accuracy`` on images with the labels ``truth`` [N] is near chance."""
     if accuracy <= most_by_chance(truth, labels):
         log.warning(
             "%s: this is near chance, %.0f %%; one label for every image would reach %.0f %%: check --labels and "

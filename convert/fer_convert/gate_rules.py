@@ -66,7 +66,7 @@ class Gate(Settings, frozen=True):
 
     variants: Annotated[
         tuple[str, ...] | None,
-        Meta(description="Variants to check. If not set: all that are made, except for `float32`."),
+        Meta(description="Variants to check. If not set: all variants except for `float32`."),
     ] = None
     accuracy: AccuracyRules = AccuracyRules()
     file: FileRules = FileRules()

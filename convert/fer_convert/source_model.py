@@ -1,4 +1,4 @@
-"""Open the model to convert: that of a run, with the run's record, or a foreign model."""
+"""Open the model to convert: a run's, with the record of its training, or a foreign one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SourceModel:
 def locate_model(path: Path) -> Path:
     """Return the model file or SavedModel folder of ``path``, which may also be the folder of a run.
 
-    Does not load Keras. Raises InputError or ModelError if there is no model.
+    Does not load Keras. Raises InputError or ModelError if no model is found.
     """
     if (path / MODEL).is_file():
         path = path / MODEL

@@ -89,6 +89,14 @@ def test_a_card_says_nothing_of_fer2013_where_other_images_were_trained_on(
         assert wrong not in card
 
 
+@pytest.mark.parametrize("name", ["fer-edge-s", "fer-edge-xs"])
+def test_the_released_cards_are_those_of_their_manifests(name: str) -> None:
+    """`make bench` adds the measured numbers below its mark."""
+    folder = Path(__file__).parents[2] / "models" / name
+    card, _, _ = (folder / "MODEL_CARD.md").read_text(encoding="utf-8").partition("\n<!-- numbers: make bench -->\n")
+    assert card == model_card(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+
+
 def test_the_files_hold_integer_arithmetic_and_no_variables(mini_bundle: Path) -> None:
     found = operators(mini_bundle / "int8.tflite")
     assert "CONV_2D" in found

@@ -1,4 +1,4 @@
-"""Quantization error by layer: of its own output, of the logits, and of exports with some layers in float."""
+"""Quantization error by layer: of the layer's output, of the logits, and of exports with some layers in float."""
 
 from __future__ import annotations
 

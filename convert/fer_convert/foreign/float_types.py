@@ -8,7 +8,7 @@ import numpy as np
 
 
 def widen(definition: Any) -> str:
-    """Change all float types of a GraphDef to float32. Returns the name of its least precise float type.
+    """Change all float types of a GraphDef to float32. Returns the name of its coarsest float type.
 
     Networks trained in mixed precision store float32 weights and cast them; these weights are used unrounded. Constants
     of fewer bits keep their values.

@@ -42,7 +42,7 @@ class FrozenGraph:
         output: Name of the tensor of logits.
         shape: Height, width and channels of the input.
         softmax: The removed operator after ``output``, or None.
-        precision: The least precise float type of the original model; the graph has float32.
+        precision: The coarsest float type of the original model; the graph has float32.
     """
 
     definition: Any
@@ -156,7 +156,7 @@ def _remove_control_edges(definition: Any) -> None:
 def own_scaling(graph: FrozenGraph) -> tuple[float, float] | None:
     """Return the range of pixels 0..255 after the scaling at the start of a graph.
 
-    None if there is no scaling, or if the result is too large for a network: then the scaling is not for 0..255.
+    None if there is no scaling, or if the result is too large for a network, so the scaling expects another range.
     """
     values, scaled = _follow(graph, np.array([[0.0], [255.0]]))
     if not scaled or np.abs(values).max() > _MAX_SCALED:
