@@ -53,7 +53,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes docs lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -85,6 +85,7 @@ help:
 	@echo "make settings   write edge/config.example.toml, its JSON Schema and docs/reference/settings.md from the settings' definitions"
 	@echo "make docs       the documentation site in site/, which opens without a server"
 	@echo "make recipes    write train/recipe.schema.json and docs/reference/recipes.md from the definitions of a recipe"
+	@echo "make gate       write convert/gate.schema.json and docs/reference/gate.md from the definitions of the gate's rules"
 	@echo "make lint       ruff, mypy --strict and the import contracts"
 	@echo "make format     let ruff put the code in order"
 	@echo "make lock       write locks/*.txt and $(PI_LOCKS)/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
@@ -204,6 +205,9 @@ settings: $(VENV)/.dev
 
 recipes: $(VENV)/.dev
 	$(BIN)/python docs/write_recipes.py
+
+gate: $(VENV)/.dev
+	$(BIN)/python docs/write_gate.py
 
 bench-pages: $(VENV)/.dev
 	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report

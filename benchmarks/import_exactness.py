@@ -19,9 +19,9 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from fer_bench.runners import fitted
-from fer_convert.brought.files import check_kind, load
-from fer_convert.brought.input_range import parse_input_range
-from fer_convert.brought.open_brought import BroughtOptions, open_brought
+from fer_convert.foreign.files import check_kind, load
+from fer_convert.foreign.input_range import parse_input_range
+from fer_convert.foreign.open_foreign import ForeignOptions, open_foreign
 from fer_train.data.dataset import PUBLIC_TEST, load_dataset
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     check_kind(arguments.model)
     dataset = load_dataset(arguments.data)
-    imported = open_brought(arguments.model, BroughtOptions(arguments.input_range)).keras
+    imported = open_foreign(arguments.model, ForeignOptions(arguments.input_range)).keras
     reference = load(arguments.model)
     height, width = imported.input_shape[1:3]
     images = fitted(dataset.splits[PUBLIC_TEST].images[: arguments.images], (height, width))[..., np.newaxis].astype(

@@ -1,32 +1,49 @@
-"""What a converted file must prove before it is kept: a conversion can fail without saying so."""
+"""Checks of a converted file: a converter can write a broken file without an error."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_bench import metrics
 from fer_bench.onnx_model import SUFFIX, load_model
-from fer_convert import onnx_export, tflite
-from fer_convert.variants import VariantSpec
+from fer_convert.export import onnx_translation, tflite
+from fer_convert.export.variants import VariantSpec
 from fer_edge.errors import ModelError
 from fer_edge.model.interpreter import TensorModel
 from fer_edge.model.manifest import VariantIO
 from fer_edge.types import Float32Array
 
+log = logging.getLogger(__name__)
+
 _OVERHEAD = 48 * 1024
-"""Bytes that a file may take beside its weights: names, scales and the graph."""
+"""Maximum number of bytes in a file besides the weights: names, scales and the graph."""
+_NEAR_CHANCE = 1.5
+"""A model that answers at random may reach this multiple of chance accuracy on a small test."""
 _ONE_LABEL = 0.9
-"""A share of real images that no model gives one label which has learned."""
+"""A trained model does not give the same label to this share of real images."""
 VARIABLE_OPERATORS = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE"}
-"""Marks of a file whose weights were left out: it loads, and answers NaN."""
+"""Operators of a file without its weights: it loads, and returns NaN."""
 
 
 def check_file(path: Path, spec: VariantSpec, size: tuple[int, int], labels: int, params: int) -> VariantIO:
-    """Check operators, file size, shapes and quantization; ``size`` is (height, width). Returns the tensors' codecs.
+    """Check operators, file size, shapes and quantization of a file.
 
-    With ``params`` 0 the size is not checked. Raises ModelError saying which check failed.
+    Args:
+        path: The file.
+        spec: Its variant.
+        size: Height and width of the input in pixels.
+        labels: Number of outputs.
+        params: Number of weights; 0 skips the check of the file's size.
+
+    Returns:
+        The codecs of input and output.
+
+    Raises:
+        ModelError: If a check fails; the message says which.
     """
     _check_operators(spec, file_operators(path))
     if params:
@@ -39,17 +56,21 @@ def check_file(path: Path, spec: VariantSpec, size: tuple[int, int], labels: int
 
 
 def file_operators(path: Path) -> tuple[str, ...]:
-    """Names of the operators of a ``.tflite`` or ``.onnx`` file, each by its own format's names, once, sorted."""
-    return onnx_export.operators(path) if path.suffix == SUFFIX else tflite.operators(path)
+    """Return the sorted names of the operators in a ``.tflite`` or ``.onnx`` file, as its format names them."""
+    return onnx_translation.operators(path) if path.suffix == SUFFIX else tflite.operators(path)
 
 
 def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Array) -> float:
-    """Compare the file's logits [N, labels] on real images with Keras'. Returns their agreement on the top label, 0..1.
+    """Compare the file's logits [N, labels] on real images with the Keras model's.
 
-    Raises ModelError when they are not finite or too far apart.
+    Returns:
+        The share of images with the same top label, 0..1.
+
+    Raises:
+        ModelError: If a logit is not finite, or the difference is too large.
     """
     if not np.isfinite(logits).all():
-        raise ModelError(f"{spec.name}: answers NaN or infinity")
+        raise ModelError(f"{spec.name}: returns NaN or infinity")
     agreement = metrics.agreement(logits, reference)
     if agreement < spec.min_agreement:
         raise ModelError(
@@ -62,21 +83,38 @@ def check_logits(spec: VariantSpec, logits: Float32Array, reference: Float32Arra
     return agreement
 
 
+def warn_near_chance(name: str, accuracy: float, truth: npt.NDArray[np.int64], labels: int) -> None:
+    """Log a warning if ``accuracy`` on images with the labels ``truth`` [N] is near chance."""
+    if accuracy <= most_by_chance(truth, labels):
+        log.warning(
+            "%s: this is near chance, %.0f %%; one label for every image would reach %.0f %%: check --labels and "
+            "--input-range",
+            name,
+            100 / labels,
+            100 * np.bincount(truth).max() / len(truth),
+        )
+
+
+def most_by_chance(truth: npt.NDArray[np.int64], labels: int) -> float:
+    """Return the accuracy that a model can reach without looking at the images: random or constant answers."""
+    return max(_NEAR_CHANCE / labels, float(np.bincount(truth).max()) / len(truth))
+
+
 def _why_they_differ(reference: Float32Array) -> str:
-    """What Keras' own logits give away of a model whose answers no rounding leaves as they were."""
+    """Return a hint if the Keras model itself gives almost all images one label, else an empty string."""
     share = np.bincount(reference.argmax(axis=1)).max() / len(reference)
     if share < _ONE_LABEL:
         return ""
     return (
-        f": Keras itself gives {share:.0%} of them one label, as a network does that has not learned or takes pixels "
-        "in another range"
+        f": Keras itself gives {share:.0%} of them one label, as an untrained network does, or one that takes pixels "
+        "of another range"
     )
 
 
 def _check_size(spec: VariantSpec, size: int, params: int) -> None:
-    # A folded BatchNorm leaves one bias of its four weights, so a little less than all of them may do.
-    least = 0.8 * params * spec.weight_bytes
-    if size < least:
+    # A folded BatchNorm leaves one bias of its four weights, so the file may have fewer weights than the model.
+    min_bytes = 0.8 * params * spec.weight_bytes
+    if size < min_bytes:
         raise ModelError(f"{spec.name}: {size} bytes cannot hold {params} weights: some are missing")
     if spec.weight_bytes < 4 and size > 1.5 * params * spec.weight_bytes + _OVERHEAD:
         raise ModelError(f"{spec.name}: {size} bytes for {params} weights of {spec.weight_bytes}: they are wider")
@@ -85,7 +123,7 @@ def _check_size(spec: VariantSpec, size: int, params: int) -> None:
 def _check_operators(spec: VariantSpec, found: tuple[str, ...]) -> None:
     wrong = [name for name in found if name in VARIABLE_OPERATORS or name.startswith("CUSTOM:")]
     if wrong:
-        raise ModelError(f"{spec.name}: holds {', '.join(wrong)}, which the device cannot run")
+        raise ModelError(f"{spec.name}: contains {', '.join(wrong)}, which the device cannot run")
 
 
 def _check_tensors(spec: VariantSpec, model: TensorModel, size: tuple[int, int], labels: int) -> VariantIO:
@@ -96,7 +134,7 @@ def _check_tensors(spec: VariantSpec, model: TensorModel, size: tuple[int, int],
         raise ModelError(
             f"{spec.name}: is {given.dtype} to {result.dtype}, not {spec.input_dtype} to {spec.output_dtype}"
         )
-    # The scale comes out of float32 arithmetic: 1 within rounding is 1.
+    # The scale is computed in float32, so it is 1 up to rounding.
     if spec.takes_pixels and (abs(given.scale - 1) > 1e-6 or given.zero_point != 0):
         raise ModelError(
             f"{spec.name}: input scale {given.scale:g} and zero point {given.zero_point} instead of 1 and 0: "

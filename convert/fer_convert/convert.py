@@ -1,6 +1,6 @@
-"""Keras model to model bundle: export each variant, check it, fit the temperature, measure, and only then keep it.
+"""Convert a Keras model to a model bundle: export and check each variant, fit the temperature, measure.
 
-Everything happens in a folder beside the target, which takes the target's place in one rename at the end.
+All files are written to a temporary folder next to the target, which replaces the target if all checks pass.
 """
 
 from __future__ import annotations
@@ -13,23 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from fer_bench.accuracy import run_on_split
 from fer_bench.metrics import fit_temperature
 from fer_bench.runners import KerasRunner, default_variant, fitted, open_runner
 from fer_convert import gate
-from fer_convert.calibration import calibration_images
-from fer_convert.card import CARD, model_card
-from fer_convert.checks import check_file, check_logits
-from fer_convert.gate import Gate
-from fer_convert.onnx_export import translate
+from fer_convert.atomic_bundle import atomic_bundle, check_target
+from fer_convert.checks import check_file, check_logits, warn_near_chance
+from fer_convert.export.onnx_translation import translate
+from fer_convert.export.tflite import export
+from fer_convert.export.variants import DEFAULT_VARIANTS, VARIANTS, VariantSpec, check_variants
+from fer_convert.gate_rules import Gate
+from fer_convert.model_card import CARD, model_card
+from fer_convert.quantization.calibration import calibration_images
 from fer_convert.recall_floor import apply_offsets, fit_offsets
-from fer_convert.source import SourceModel
-from fer_convert.staging import check_target, staged_bundle
-from fer_convert.tflite import export
-from fer_convert.variants import DEFAULT_VARIANTS, VARIANTS, VariantSpec, check_variants
+from fer_convert.source_model import SourceModel
 from fer_edge.errors import InputError
 from fer_edge.model.bundle import file_sha256, load_bundle
 from fer_edge.model.manifest import FORMAT, VariantIO, write_manifest
@@ -40,18 +38,21 @@ from fer_train.data.dataset import PUBLIC_TEST, Dataset, Split
 log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
-"""The licence of weights that no one has named one for: it goes by what they were trained on and begun with."""
-_NEAR_CHANCE = 1.5
-"""A model that answers at random may have so many times the accuracy of chance on a small test."""
+"""License of weights if the user gives none: it depends on the training data and on the initial weights."""
 FIRST_VERSION = "1.0.0"
 
 
 @dataclass(frozen=True, slots=True)
 class BundleOptions:
-    """What a bundle is to hold; ``name`` None takes the recipe's or the file's, ``license`` None says unknown.
+    """Contents of a bundle.
 
-    ``recall_floors`` maps labels to the recall (0..1) that each is to have on PublicTest: see ``recall_floor``. What
-    ``gate`` refuses is not written.
+    Attributes:
+        variants: Names in ``VARIANTS``.
+        name: None takes the name of the recipe, or of the file.
+        version: Three numbers, such as "1.2.0".
+        license: License of the weights; None means unknown.
+        recall_floors: Minimum recall (0..1) on PublicTest by label; see ``recall_floor``.
+        gate: Rules that the bundle must keep to be written.
     """
 
     variants: Sequence[str] = DEFAULT_VARIANTS
@@ -65,10 +66,23 @@ class BundleOptions:
 def convert_model(
     source: SourceModel, out: Path, dataset: Dataset, options: BundleOptions, *, force: bool = False
 ) -> Path:
-    """Make the bundle ``out`` from ``source``; ``dataset`` gives calibration (Training) and checks (PublicTest).
+    """Write the bundle ``out``.
 
-    Raises InputError for an unknown variant or an existing target, ModelError when a file fails a check,
-    CheckFailedError when the gate refuses it; then nothing is left behind and an existing bundle stays as it was.
+    Args:
+        source: The model.
+        out: Folder of the bundle.
+        dataset: Its Training images calibrate, its PublicTest images are for checks and the temperature.
+        options: Contents of the bundle.
+        force: Replace an existing bundle.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: If a variant is unknown, or ``out`` exists.
+        ModelError: If a file fails a check.
+        CheckFailedError: If the gate refuses the bundle. After an error, no file is left, and an existing bundle is
+            unchanged.
     """
     check_variants(options.variants)
     if options.gate is not None:
@@ -81,27 +95,27 @@ def convert_model(
     if options.recall_floors:
         apply_offsets(source.keras, offsets[[dataset.labels.index(label) for label in source.labels]])
         reference = reference + offsets
-    with staged_bundle(out, force) as stage:
-        manifest = _manifest(source, _export_all(source, options.variants, calibration, stage), options)
+    with atomic_bundle(out, force) as folder:
+        manifest = _manifest(source, _export_all(source, options.variants, calibration, folder), options)
         if offsets.any():
-            told = zip(dataset.labels, offsets.tolist(), strict=True)
-            manifest["training"]["logit_offsets"] = {label: round(offset, 4) for label, offset in told if offset}
+            named = zip(dataset.labels, offsets.tolist(), strict=True)
+            manifest["training"]["logit_offsets"] = {label: round(offset, 4) for label, offset in named if offset}
         manifest["training"]["calibration"] = {"images": len(calibration), "dataset": dataset.rows_sha256}
-        write_manifest(stage, manifest)
-        logits = _measure(stage, manifest, dataset, reference)
-        write_manifest(stage, manifest)
+        write_manifest(folder, manifest)
+        logits = _measure(folder, manifest, dataset, reference)
+        write_manifest(folder, manifest)
         if options.gate is not None:
-            with load_bundle(stage) as bundle:
+            with load_bundle(folder) as bundle:
                 gate.check(options.gate, gate.Exported(bundle, logits, reference, split.labels))
-        write_text_atomically(stage / CARD, model_card(manifest))
+        write_text_atomically(folder / CARD, model_card(manifest))
     return out
 
 
 def check_data(source: SourceModel, dataset: Dataset) -> Split:
-    """PublicTest of ``dataset``. Raises InputError when it is empty, or has other labels or sizes than the model.
+    """Return PublicTest of ``dataset``. Raises InputError if it is empty, or if its labels or size are not the model's.
 
-    A model that was not trained here may take other sizes, to which the device's resampling brings the images, and
-    have its labels in another order.
+    A foreign model may have another input size, to which images are resampled as on the device, and its labels in
+    another order.
     """
     split = dataset.splits[PUBLIC_TEST]
     if not len(split):
@@ -116,7 +130,7 @@ def check_data(source: SourceModel, dataset: Dataset) -> Split:
 
 
 def _reference(source: SourceModel, dataset: Dataset) -> Float32Array:
-    """The Keras model's logits on PublicTest [N, labels], columns in the data set's order of labels."""
+    """Return the Keras model's logits on PublicTest, [N, labels], in the data set's order of labels."""
     split = dataset.splits[PUBLIC_TEST]
     with KerasRunner(source.path, source.keras) as runner:
         logits = runner.logits(split.images)
@@ -129,27 +143,10 @@ def _reference(source: SourceModel, dataset: Dataset) -> Float32Array:
     return logits
 
 
-def warn_near_chance(name: str, accuracy: float, truth: npt.NDArray[np.int64], labels: int) -> None:
-    """Log a warning if ``accuracy`` on images with the labels ``truth`` [N] is that of a model that sees nothing."""
-    if accuracy <= most_by_chance(truth, labels):
-        log.warning(
-            "%s: that is near chance, %.0f %%; one label for every image would reach %.0f %%: see whether --labels "
-            "and --input-range are right",
-            name,
-            100 / labels,
-            100 * np.bincount(truth).max() / len(truth),
-        )
-
-
-def most_by_chance(truth: npt.NDArray[np.int64], labels: int) -> float:
-    """Share of ``truth`` [N] that a model may name rightly that sees nothing: at random, or always the same label."""
-    return max(_NEAR_CHANCE / labels, float(np.bincount(truth).max()) / len(truth))
-
-
 def _export_all(
-    source: SourceModel, variants: Sequence[str], calibration: UInt8Array, stage: Path
+    source: SourceModel, variants: Sequence[str], calibration: UInt8Array, folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """Write the files of ``variants`` into ``stage``, each checked. Returns the manifest's entries."""
+    """Write and check the files of ``variants`` in ``folder``. Returns the manifest's entries."""
 
     @functools.cache
     def file_of(name: str) -> bytes:
@@ -162,7 +159,7 @@ def _export_all(
     for name in variants:
         spec = VARIANTS[name]
         log.info("exporting %s: %s", name, spec.summary)
-        path = stage / spec.file
+        path = folder / spec.file
         write_bytes_atomically(path, file_of(name))
         io = check_file(path, spec, source.size, len(source.labels), source.params)
         entries[name] = _entry(path, spec, io)
@@ -197,16 +194,16 @@ def _manifest(source: SourceModel, files: dict[str, Any], options: BundleOptions
 
 
 def _measure(
-    stage: Path, manifest: dict[str, Any], dataset: Dataset, reference: Float32Array
+    folder: Path, manifest: dict[str, Any], dataset: Dataset, reference: Float32Array
 ) -> dict[str, Float32Array]:
-    """Run each file through the bench's own runner: agreement with Keras, PublicTest accuracy, the temperature.
+    """Run each file by the runner of ``fer_bench``; put accuracy and temperature into ``manifest``.
 
-    Returns the logits [N, labels] of each.
+    Returns the logits [N, labels] of each variant.
     """
     truth = dataset.splits[PUBLIC_TEST].labels
     logits = {}
     for variant, entry in manifest["variants"].items():
-        with open_runner(stage, variant) as runner:
+        with open_runner(folder, variant) as runner:
             logits[variant] = run_on_split(runner, dataset, PUBLIC_TEST)
         agreement = check_logits(VARIANTS[variant], logits[variant], reference)
         accuracy = float((logits[variant].argmax(axis=1) == truth).mean())
@@ -218,7 +215,7 @@ def _measure(
             dataset.shown(PUBLIC_TEST),
             100 * agreement,
         )
-    with load_bundle(stage) as bundle:
+    with load_bundle(folder) as bundle:
         fitted_on = default_variant(bundle)
     manifest["temperature"] = round(fit_temperature(logits[fitted_on], truth), 4)
     return logits

@@ -77,7 +77,7 @@ def test_a_files_own_quantization_gives_the_answers_of_the_network(
     file = tflite(model, tmp_path / "theirs.tflite", low=low, high=high, io=io)
     done = make(file, tmp_path / "out", *options)
     assert done.returncode == 0, done.stderr
-    assert "SOFTMAX is left out" in done.stderr
+    assert "SOFTMAX is removed" in done.stderr
     with load_bundle(tmp_path / "out") as bundle:
         manifest = bundle.manifest
         (variant,) = manifest.variants
@@ -129,11 +129,11 @@ def test_the_released_file_gives_the_released_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("build", "options", "code", "words"),
     [
-        (network, (), 2, ("does not say how pixels are scaled", "--input-range")),
+        (network, (), 2, ("does not define the scaling of pixels", "--input-range")),
         (network, ("--input-range", "caffe"), 2, ("--input-range", "3 channels")),
         (lambda: network("sigmoid"), ("--input-range", "0..1"), 4, ("LOGISTIC", "wanted logits")),
         (lambda: network(shape=(48, 48, 3)), ("--input-range", "0..1"), 4, ("three channels", "fer-edge convert")),
-        (lambda: network(outputs=5), ("--input-range", "0..1"), 2, ("gives 5 numbers", "--labels names 7")),
+        (lambda: network(outputs=5), ("--input-range", "0..1"), 2, ("has 5 outputs", "--labels has 7 names")),
     ],
 )
 def test_what_does_not_suit_is_refused_in_one_line(
@@ -146,7 +146,7 @@ def test_what_does_not_suit_is_refused_in_one_line(
 
 def test_a_range_that_a_quantized_input_cannot_hold_is_refused(tmp_path: Path) -> None:
     file = tflite(network(), tmp_path / "theirs.tflite", io="uint8")
-    assert_refused(make(file, tmp_path / "out", "--input-range", "0..255"), 2, "holds numbers from 0 to 1", "cut off")
+    assert_refused(make(file, tmp_path / "out", "--input-range", "0..255"), 2, "holds numbers from 0 to 1", "clipped")
 
 
 def test_damaged_and_other_files_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_convert.calibration import PER_CLASS, calibration_images, choose_indices, committed_indices
+from fer_convert.quantization.calibration import PER_CLASS, calibration_images, choose_indices, committed_rows
 from fer_edge.errors import InputError
 from fer_train.data.dataset import TRAINING, Dataset, Split, leak_free_training, load_dataset
 from support.fer2013 import real_fer2013, write_mini_fer2013
@@ -42,8 +42,8 @@ def test_a_data_set_without_training_rows_is_refused(mini: Dataset) -> None:
 
 def test_the_committed_choice_is_what_the_rule_gives_on_the_real_data() -> None:
     dataset = real_fer2013()
-    committed = committed_indices()
-    assert committed["rows_sha256"] == dataset.rows_sha256
-    np.testing.assert_array_equal(committed["training_rows"], choose_indices(dataset))
-    labels = dataset.splits[TRAINING].labels[committed["training_rows"]]
+    committed = committed_rows()
+    assert committed.rows_sha256 == dataset.rows_sha256
+    np.testing.assert_array_equal(committed.training_rows, choose_indices(dataset))
+    labels = dataset.splits[TRAINING].labels[committed.training_rows]
     assert np.bincount(labels).tolist() == [PER_CLASS] * 7

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fer_convert.card import model_card
 from fer_convert.checks import check_file, check_logits
-from fer_convert.tflite import operators
-from fer_convert.variants import VARIANTS
+from fer_convert.export.tflite import operators
+from fer_convert.export.variants import VARIANTS
+from fer_convert.model_card import model_card
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import LiteRtModel
@@ -83,10 +83,18 @@ def test_a_card_says_nothing_of_fer2013_where_other_images_were_trained_on(
     for variant in manifest["variants"].values():
         variant["accuracy"] = {"faces_public_test": 0.5}
     card = model_card(manifest)
-    assert "PublicTest of `faces`" in card or "split of `faces`" in card
-    assert ("every choice was made" in card) == ("dataset" in training)
+    assert "PublicTest of `faces`" in card or "PublicTest split of `faces`" in card
+    assert ("All choices were made" in card) == ("dataset" in training)
     for wrong in ("FER2013 was collected", "Carrier", "{"):
         assert wrong not in card
+
+
+@pytest.mark.parametrize("name", ["fer-edge-s", "fer-edge-xs"])
+def test_the_released_cards_are_those_of_their_manifests(name: str) -> None:
+    """`make bench` adds the measured numbers below its mark."""
+    folder = Path(__file__).parents[2] / "models" / name
+    card, _, _ = (folder / "MODEL_CARD.md").read_text(encoding="utf-8").partition("\n<!-- numbers: make bench -->\n")
+    assert card == model_card(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
 
 
 def test_the_files_hold_integer_arithmetic_and_no_variables(mini_bundle: Path) -> None:

@@ -15,13 +15,14 @@ import pytest
 
 from fer_bench.accuracy import run_on_split
 from fer_bench.runners import open_runner
-from fer_convert.calibration import calibration_images
 from fer_convert.checks import check_file
 from fer_convert.convert import BundleOptions, convert_model
-from fer_convert.gate import AccuracyRules, Exported, FileRules, Gate, LatencyRules, check, read_gate
-from fer_convert.source import SourceModel, open_source_model
-from fer_convert.tflite import export
-from fer_convert.variants import VARIANTS
+from fer_convert.export.tflite import export
+from fer_convert.export.variants import VARIANTS
+from fer_convert.gate import Exported, check
+from fer_convert.gate_rules import AccuracyRules, FileRules, Gate, LatencyRules, read_gate
+from fer_convert.quantization.calibration import calibration_images
+from fer_convert.source_model import SourceModel, open_source_model
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.model.bundle import file_sha256, load_bundle
 from fer_train.data.dataset import PUBLIC_TEST, Dataset, load_dataset
@@ -36,7 +37,7 @@ KIND = Gate(
     file=FileRules(max_bytes=100_000, operators=OPERATORS),
     latency=LatencyRules(max_time_over_float32=50),
 )
-"""What a healthy export of the miniature model keeps easily."""
+"""Rules that an intact export of the miniature model keeps with a wide margin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,14 +109,14 @@ def with_loud_channel(source: SourceModel, loudness: float) -> Any:
     return model
 
 
-def test_a_healthy_model_passes_and_what_was_found_is_told(
+def test_a_healthy_model_passes_and_each_measured_value_is_logged(
     workshop: Workshop, healthy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "fer_convert.gate"):
         check(KIND, workshop.exported(healthy))
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 6
-    assert all(line.startswith("gate: int8: passed: ") for line in told)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 6
+    assert all(line.startswith("gate: int8: passed: ") for line in lines)
 
 
 def test_an_export_that_lost_its_accuracy_is_refused(workshop: Workshop, healthy: Path) -> None:
@@ -155,7 +156,7 @@ def test_a_file_with_its_weights_in_floats_is_too_large(workshop: Workshop, heal
 
 
 def with_hashes_of_now(folder: Path) -> Path:
-    """``folder``, its manifest telling of the files as they are."""
+    """Write the present hashes and sizes of the files to the manifest in ``folder``."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for entry in manifest["variants"].values():
         entry["sha256"] = file_sha256(folder / entry["file"])
@@ -194,7 +195,7 @@ def test_int8_slower_than_float32_is_refused(workshop: Workshop, tmp_path: Path)
     assert not (workshop.folder / "slow").exists()
 
 
-def test_every_failing_rule_stands_in_the_one_line(workshop: Workshop, healthy: Path) -> None:
+def test_the_error_names_all_broken_rules_in_one_line(workshop: Workshop, healthy: Path) -> None:
     strict = Gate(file=FileRules(max_bytes=1, operators=("ADD",)))
     with pytest.raises(CheckFailedError) as refused:
         check(strict, workshop.exported(healthy))
@@ -222,10 +223,15 @@ def test_the_command_refuses_with_exit_1_and_leaves_the_old_bundle(
     [
         ("", ("holds no rule",)),
         ('variants = ["int8"]', ("holds no rule",)),
-        ("[accuracy]\nmax_loss = 1", ("accuracy.max_loss", "max_loss_points")),
+        ("[accuracy]\nmax_loss = 1", ("unknown key accuracy.max_loss; did you mean max_loss_points?",)),
+        ("[acuracy]", ("unknown key acuracy; did you mean accuracy?",)),
         ("[file]\nmax_bytes = 1.5", ("file.max_bytes", "whole number")),
         ("[file]\nmax_bytes = 0", ("file.max_bytes must be a whole number of at least 1, not 0",)),
-        ("[latency]\nmax_time_over_float32 = nan", ("above 0",)),
+        ("[file]\noperators = ['ADD', 3]", ("file.operators[1] must be a string, not 3",)),
+        (
+            "[latency]\nmax_time_over_float32 = nan",
+            ("latency.max_time_over_float32 must be a finite number above 0, not nan",),
+        ),
         ("[accuracy]\nmax_ece_rise_points = inf", ("max_ece_rise_points must be a finite number",)),
         ("[accuracy", ("not valid TOML",)),
     ],

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_convert.layers import analyse
-from fer_convert.selective import SelectiveQuantizer
-from fer_convert.tflite import operator_tensors
-from fer_convert.trial import open_trial
+from fer_convert.analysis.experiment import open_experiment
+from fer_convert.analysis.layer_errors import analyse
+from fer_convert.analysis.mixed_precision import SelectiveQuantizer
+from fer_convert.export.tflite import operator_tensors
 from fer_edge.errors import InputError
 from support.road import MiniRoad, fer_edge
 
@@ -82,9 +82,9 @@ def test_layers_in_float_lower_the_error_and_cost_bytes(report: dict[str, Any]) 
 
 
 def test_an_unknown_layer_is_refused_with_those_there_are(mini_road: MiniRoad) -> None:
-    trial = open_trial(mini_road.run, mini_road.data, 10)
+    experiment = open_experiment(mini_road.run, mini_road.data, 10)
     with pytest.raises(InputError, match=r"layer stern; there are stem, .*s0b0_add, .*logits"):
-        analyse(trial, [], ["stem", "stern"], "PublicTest")
+        analyse(experiment, [], ["stem", "stern"], "PublicTest")
 
 
 def test_names_that_look_alike_and_a_layer_of_several_operators() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_convert.variants import VARIANTS
+from fer_convert.export.variants import VARIANTS
 from support.fresh_install import CHECKOUT
 
 RELEASED = CHECKOUT / "models" / "fer-edge-s"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fer_bench.runners import open_runner
-from fer_convert.brought.files import check_kind, load
-from fer_convert.brought.input_range import parse_input_range
-from fer_convert.brought.open_brought import BroughtOptions, open_brought
+from fer_convert.foreign.files import check_kind, load
+from fer_convert.foreign.input_range import parse_input_range
+from fer_convert.foreign.open_foreign import ForeignOptions, open_foreign
 from fer_edge.errors import InputError, ModelError
 from fer_edge.model.labels import FER2013_LABELS
 from support import warm
@@ -69,7 +69,7 @@ def test_an_onnx_file_for_one_image_becomes_a_bundle_of_the_same_answers(tmp_pat
         "convert", path, "--out", tmp_path / "out", "--input-range", "0..1", "--variants", "float32", data=data
     )
     assert done.returncode == 0, done.stderr
-    for words in ("an ONNX file of opset 17", "one channel", "softmax is left out", "differ from ONNX Runtime's"):
+    for words in ("an ONNX file of opset 17", "one channel", "softmax is removed", "differ from ONNX Runtime's"):
         assert words in done.stderr
     images = random_faces(20)
     reference = load(path).call
@@ -93,10 +93,10 @@ def test_channels_last_three_channels_and_any_size(tmp_path: Path) -> None:
     serve = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, name="pixels")])
     path = tmp_path / "theirs.onnx"
     tf2onnx.convert.from_function(serve, serve.input_signature, opset=17, output_path=str(path))
-    options = BroughtOptions(parse_input_range("-1..1"))
+    options = ForeignOptions(parse_input_range("-1..1"))
     with pytest.raises(InputError, match=r"takes images of any size: .*--input-size"):
-        open_brought(path, options)
-    found = open_brought(path, BroughtOptions(parse_input_range("-1..1"), size=(40, 40)))
+        open_foreign(path, options)
+    found = open_foreign(path, ForeignOptions(parse_input_range("-1..1"), size=(40, 40)))
     images = random_faces(4)[:, :40, :40, np.newaxis].astype(np.float32)
     ours = np.asarray(found.keras.predict_on_batch(images))
     np.testing.assert_allclose(ours, np.asarray(model(np.repeat(images / 127.5 - 1, 3, axis=-1))), atol=1e-5)
@@ -114,25 +114,25 @@ def test_channels_last_three_channels_and_any_size(tmp_path: Path) -> None:
 def test_what_does_not_suit_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "theirs.onnx", **changes)
     with pytest.raises((ModelError, InputError), match=words):
-        open_brought(path, BroughtOptions(parse_input_range("0..1")))
+        open_foreign(path, ForeignOptions(parse_input_range("0..1")))
 
 
 def test_numbers_without_labels_operators_of_others_and_quantized_files_are_refused(tmp_path: Path) -> None:
     import onnx
 
-    options = BroughtOptions(parse_input_range("0..1"))
-    with pytest.raises(InputError, match="gives 5 numbers: say what they stand for"):
-        open_brought(write_onnx(tmp_path / "five.onnx", outputs=5), options)
+    options = ForeignOptions(parse_input_range("0..1"))
+    with pytest.raises(InputError, match="has 5 outputs: name their labels"):
+        open_foreign(write_onnx(tmp_path / "five.onnx", outputs=5), options)
     proto = onnx.load(write_onnx(tmp_path / "whole.onnx"))
     proto.graph.node[1].domain = "com.example"
     proto.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
     onnx.save(proto, tmp_path / "foreign.onnx")
     with pytest.raises(ModelError, match=r"not in the ONNX standard: com\.example\.Relu"):
-        open_brought(tmp_path / "foreign.onnx", options)
+        open_foreign(tmp_path / "foreign.onnx", options)
     proto.graph.node[1].CopyFrom(onnx.helper.make_node("DynamicQuantizeLinear", ["a"], ["b", "s", "z"]))
     onnx.save(proto, tmp_path / "quantized.onnx")
     with pytest.raises(ModelError, match="is quantized already"):
-        open_brought(tmp_path / "quantized.onnx", options)
+        open_foreign(tmp_path / "quantized.onnx", options)
 
 
 def test_damaged_files_are_refused_by_the_command_in_one_line(tmp_path: Path) -> None:

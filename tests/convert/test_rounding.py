@@ -11,9 +11,9 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_convert.rounding import LEVELS, patch_moments, round_first_convolution, round_kernel
-from fer_convert.tflite import export
-from fer_convert.variants import VARIANTS, VariantSpec
+from fer_convert.export.tflite import export
+from fer_convert.export.variants import VARIANTS, VariantSpec
+from fer_convert.quantization.rounding import LEVELS, patch_moments, round_first_convolution, round_kernel
 from fer_edge.model.interpreter import LiteRtModel
 
 Vector = npt.NDArray[np.float64]

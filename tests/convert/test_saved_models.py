@@ -115,7 +115,7 @@ def test_a_model_that_scales_its_pixels_is_converted(
     model = make(tmp_path / "model")
     done = warm.fer_edge("convert", tmp_path / "model", "--out", tmp_path / "bundle", data=data)
     assert done.returncode == 0, done.stderr
-    assert f"scaling them itself, to {scaled_to}" in done.stderr
+    assert f"scales them itself, to {scaled_to}" in done.stderr
     images = load_dataset(data).splits[PUBLIC_TEST].images
     theirs = np.asarray(model(images[..., None].astype(np.float32)))
     assert len(set(theirs.argmax(axis=1))) > 1  # they do differ

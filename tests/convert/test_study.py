@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_convert.calibration import RULES, SEED, usable_rows
+from fer_convert.quantization.calibration import RULES, SEED, usable_rows
 from fer_edge.model.bundle import load_bundle
 from fer_train.data.dataset import TRAINING, load_dataset
 from support import warm

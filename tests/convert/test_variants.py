@@ -14,9 +14,9 @@ import pytest
 
 from fer_bench.onnx_model import load_model
 from fer_bench.runners import open_runner
-from fer_convert import onnx_export, tflite
 from fer_convert.checks import check_file
-from fer_convert.variants import VARIANTS
+from fer_convert.export import onnx_translation, tflite
+from fer_convert.export.variants import VARIANTS
 from fer_edge.errors import MissingExtraError, ModelError
 from fer_train.data.dataset import PUBLIC_TEST, load_dataset
 from support.fresh_install import CHECKOUT
@@ -103,10 +103,10 @@ def test_the_readme_has_a_row_for_each() -> None:
 
 
 def test_what_the_graphs_hold(mini_bundle: Path) -> None:
-    quantized = set(onnx_export.operators(mini_bundle / "onnx_int8.onnx"))
+    quantized = set(onnx_translation.operators(mini_bundle / "onnx_int8.onnx"))
     assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= quantized
     # BatchNorm is folded into the convolutions: what is left to add are the residuals.
-    assert not {"BatchNormalization", "Mul", "Sub"} & set(onnx_export.operators(mini_bundle / "onnx_float32.onnx"))
+    assert not {"BatchNormalization", "Mul", "Sub"} & set(onnx_translation.operators(mini_bundle / "onnx_float32.onnx"))
     # float16 weights are widened as the file is loaded; int16x8 has floats at its two ends alone; int8 has none.
     for variant, ends in (("float16", {"DEQUANTIZE"}), ("int16x8", {"QUANTIZE", "DEQUANTIZE"})):
         assert ends <= set(tflite.operators(mini_bundle / f"{variant}.tflite"))
@@ -120,26 +120,26 @@ def test_a_file_of_wider_weights_than_its_name_says_is_refused() -> None:
         check_file(RELEASED / "float32.tflite", VARIANTS["float16"], (48, 48), 7, params)
 
 
-def test_a_missing_package_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    onnx_export.check_packages()
+def test_a_missing_package_is_reported_before_the_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx_translation.check_packages()
     monkeypatch.setitem(sys.modules, "tf2onnx", None)  # as if it were not installed
     with pytest.raises(MissingExtraError, match=r"tf2onnx is not installed: .*pip install .*\[convert\]"):
-        onnx_export.check_packages()
+        onnx_translation.check_packages()
 
 
 def test_a_translation_that_answers_otherwise_is_refused() -> None:
     def refuse(name: str, given: npt.NDArray[Any], original: npt.NDArray[Any]) -> None:
-        with pytest.raises(ModelError, match="answers other than"):
-            onnx_export.check_same(VARIANTS[name], given, original)
+        with pytest.raises(ModelError, match="its outputs differ from those of"):
+            onnx_translation.check_same(VARIANTS[name], given, original)
 
     floats = np.random.default_rng(0).normal(size=(20, 7)).astype(np.float32)
-    onnx_export.check_same(VARIANTS["onnx_float32"], floats + np.float32(1e-5), floats)
+    onnx_translation.check_same(VARIANTS["onnx_float32"], floats + np.float32(1e-5), floats)
     refuse("onnx_float32", floats + np.float32(0.1), floats)
     refuse("onnx_float32", np.full_like(floats, np.nan), floats)
     steps = np.arange(-70, 70, dtype=np.int8).reshape(20, 7)
     once, everywhere = steps.copy(), steps + np.int8(1)
     once[0, 0] += 4
-    onnx_export.check_same(VARIANTS["onnx_int8"], once, steps)
+    onnx_translation.check_same(VARIANTS["onnx_int8"], once, steps)
     refuse("onnx_int8", everywhere, steps)
     once[0, 0] += 1
     refuse("onnx_int8", once, steps)

@@ -100,7 +100,7 @@ def test_the_wheel_holds_the_packages_and_what_they_read(distribution: Distribut
         "fer_flash/locks/pi-trixie.txt",
         "fer_bench/schema/report.schema.json",
         "fer_train/data/fer2013_rows.npy",
-        "fer_convert/calibration_fer2013.json",
+        "fer_convert/quantization/calibration_fer2013.json",
     ]
     assert [name for name in needed if name not in names] == []
 

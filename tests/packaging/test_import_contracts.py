@@ -80,6 +80,9 @@ def test_a_new_module_must_be_placed(copied: Path, room: str) -> None:
         ("edge/fer_flash/write/devices.py", "from fer_flash.commands import list"),
         ("edge/fer_edge/commands/run.py", "from fer_flash.write import devices"),
         ("convert/fer_convert/convert.py", "from fer_flash.write import devices"),
+        ("convert/fer_convert/export/tflite.py", "from fer_convert import convert"),
+        ("convert/fer_convert/foreign/graph.py", "from fer_convert.foreign import files"),
+        ("convert/fer_convert/commands/study.py", "from fer_convert.commands import layers"),
     ],
 )
 def test_a_forbidden_import_is_caught_inside_a_function_too(copied: Path, module: str, forbidden: str) -> None:

@@ -37,8 +37,8 @@ _SPLITS = {"public_test_accuracy": "PublicTest", "validation_accuracy": "validat
 class RunSummary:
     """One run. ``accuracy`` is 0..1 on ``split``; of an unfinished run it is that of its best epoch so far.
 
-    ``bytes`` is the size of the model, or of the checkpoint; ``when`` is the local time of the start, or of the last change if no start is recorded. Unknown
-    values are None.
+    ``bytes`` is the size of the model, or of the checkpoint; ``when`` is the local time of the start, or of the last
+    change if no start is recorded. Unknown values are None.
     """
 
     run: str

@@ -1,0 +1,1 @@
+"""Export of a Keras model to files: the variants, TFLite, and ONNX."""

@@ -1,0 +1,1 @@
+"""Inputs of the int8 quantization: calibration images and the rounding of the first convolution."""

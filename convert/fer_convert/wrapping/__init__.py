@@ -1,1 +1,0 @@
-"""Bundles of ``.tflite`` files that exist already (``fer-edge bundle make``)."""
