@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support.bundles import made_once, make_tiny_bundle
-from support.caches import cache_in
-from support.legacy import make_legacy_environment
-from support.road import MiniRoad, fer_edge, make_mini_road
+from support.data.caches import cache_in
+from support.environments.legacy import make_legacy_environment
+from support.models.bundles import made_once, make_tiny_bundle
+from support.training.road import MiniRoad, fer_edge, make_mini_road
 
 # No test is a matter of time here: a slow machine must not make one fail.
 settings.register_profile("fer-edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])

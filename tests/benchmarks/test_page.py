@@ -13,8 +13,8 @@ from fer_bench.page import CHARTS, to_html
 from fer_bench.report import to_json
 from fer_bench.report_command import joined
 from fer_bench.results import BenchmarkReport
-from support.reports import report, sequence_section
-from support.road import assert_refused, fer_edge
+from support.results.reports import report, sequence_section
+from support.training.road import assert_refused, fer_edge
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 

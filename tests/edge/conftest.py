@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fer_edge.sources.decoders import pyav
-from support.bundles import made_once
-from support.edge_command import Decoder, write_video
-from support.hostile_models import endless_beside, make_endless_bundle
+from support.models.bundles import made_once
+from support.models.hostile_models import endless_beside, make_endless_bundle
+from support.processes.edge_command import Decoder, write_video
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import footprint
-from support.edge_command import clean_environment
+from support.processes.edge_command import clean_environment
 
 MOST_MIB = 110
 """What `fer-edge run` may hold with one source of 640x480."""

@@ -15,8 +15,8 @@ from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
 from fer_train.config import LoopSettings, ModelSettings, Recipe, Vgg16Settings
 from fer_train.model import count_macs
-from support import warm
-from support.road import MiniRoad, assert_refused
+from support.processes import warm
+from support.training.road import MiniRoad, assert_refused
 
 SHORT = """
 [augment]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fer_train.augment import augment_batch, cut_mix, training_batch
 from fer_train.config import AugmentSettings
 from fer_train.explore.augmented import KINDS, alone
-from support.fer2013 import mini_images
+from support.data.fer2013 import mini_images
 
 OFF = AugmentSettings(
     flip=0, rotate_degrees=0, scale=0, shift=0, brightness=0, contrast=0, erase_probability=0, mixup_alpha=0

@@ -17,8 +17,8 @@ from fer_train.backend import load_keras
 from fer_train.config import Recipe
 from fer_train.dataset import Dataset, load_dataset
 from fer_train.run_folder import CHECKPOINT, MODEL, RUN
-from support import warm
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 AVERAGED_RECIPE = RECIPE.replace("epochs = 3", "epochs = 3\naveraged_epochs = 2")
 

@@ -13,8 +13,8 @@ from fer_train.architectures.architecture import Architecture
 from fer_train.backend import load_keras
 from fer_train.config import load_recipe, with_weights
 from fer_train.run_folder import CONFIG, MODEL
-from support import warm
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 
 @pytest.mark.parametrize("labels", [FER2013_LABELS, FER2013_LABELS[::-1], ("happy", "sad")])

@@ -20,11 +20,11 @@ from fer_train.data_config import SKIP, DataSettings
 from fer_train.dataset import Dataset, leak_free_training, load_data
 from fer_train.ferplus import label_votes, load_votes, majority_labels
 from fer_train.sets import load_sets
-from support import warm
-from support.caches import users_cache
-from support.fer2013 import real_fer2013, write_mini_fer2013
-from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.data.caches import users_cache
+from support.data.fer2013 import real_fer2013, write_mini_fer2013
+from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 
 @pytest.fixture(autouse=True)
