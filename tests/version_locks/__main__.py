@@ -65,8 +65,9 @@ def main() -> int:
 
 _MAKE_BUNDLES = """
 import pathlib, sys
-from support.models.bundles import made_once, make_tiny_bundle
+from support.models.bundles import make_tiny_bundle
 from support.models.hostile_models import endless_beside, make_endless_bundle
+from support.processes.shared_files import made_once
 tiny = made_once(pathlib.Path(sys.argv[1]), make_tiny_bundle)
 made_once(endless_beside(tiny), lambda folder: make_endless_bundle(tiny, folder))
 """

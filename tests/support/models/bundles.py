@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +16,6 @@ from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.manifest import MANIFEST_NAME, write_manifest
 
 SIDE = 48
-
-
-def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
-    """``folder``, made by ``make`` unless it is there; several processes may want it at once, and none sees a part."""
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as aside:
-            made = Path(aside) / folder.name
-            make(made)
-            try:
-                made.rename(folder)
-            except OSError:
-                if not folder.exists():  # else another process was first, and its own is as good
-                    raise
-    return folder
 
 
 def make_tiny_bundle(folder: Path, seed: int = 0) -> Path:

@@ -33,11 +33,24 @@ size_changes = [2]
 
 @dataclass(frozen=True, slots=True)
 class MiniRoad:
-    """A miniature data set, the recipe, and the folder of the finished run."""
+    """Paths below ``folder``: a miniature data set, the recipe, and the finished run."""
 
-    data: Path
-    recipe: Path
-    run: Path
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        """FER2013 as a CSV file."""
+        return self.folder / "fer2013.csv"
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe of the run."""
+        return self.folder / "mini.toml"
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run."""
+        return self.folder / "run"
 
 
 def fer_edge(
@@ -72,10 +85,11 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
 
 
 def make_mini_road(folder: Path) -> MiniRoad:
-    """Train the miniature recipe; takes about TensorFlow's start-up time."""
-    data = write_mini_fer2013(folder / "fer2013.csv", per_class=24, test_per_class=8, leaks=3)
-    recipe = folder / "mini.toml"
-    recipe.write_text(RECIPE)
-    done = fer_edge("train", "--config", recipe, "--out", folder / "run", data=data)
+    """Train the miniature recipe in ``folder``, which must not exist; takes about TensorFlow's start-up time."""
+    mini = MiniRoad(folder)
+    folder.mkdir()
+    write_mini_fer2013(mini.data, per_class=24, test_per_class=8, leaks=3)
+    mini.recipe.write_text(RECIPE)
+    done = fer_edge("train", "--config", mini.recipe, "--out", mini.run, data=mini.data)
     assert done.returncode == 0, done.stderr
-    return MiniRoad(data, recipe, folder / "run")
+    return mini
