@@ -10,55 +10,78 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support.bundles import made_once, make_tiny_bundle
-from support.caches import cache_in
-from support.legacy import make_legacy_environment
-from support.road import MiniRoad, fer_edge, make_mini_road
+from support.data.caches import cache_in
+from support.environments.legacy import make_legacy_environment
+from support.models.bundles import make_tiny_bundle
+from support.processes.shared_files import made_once
+from support.training.road import MiniRoad, fer_edge, make_mini_road
 
-# No test is a matter of time here: a slow machine must not make one fail.
+# Hypothesis must not fail a test for being slow: the machine may be busy.
 settings.register_profile("fer-edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fer-edge")
 
-# A shell without job control starts `make test &` with Ctrl-C ignored, which all programs of the tests would inherit.
+# A shell without job control starts `make test &` with SIGINT ignored, and programs that tests start inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The commands are started some thousand times; each start would compile the checkout again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+_TESTS = Path(__file__).parent
+LONG_TESTS = ("v4l2_vm", "docs", "train", "convert", "benchmarks")
+"""Folders with tests that take up to minutes. Started last, one of them would leave the other processes idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the folders in LONG_TESTS first; the other tests keep their order."""
+    rank = {name: index for index, name in enumerate(LONG_TESTS)}
+    items.sort(key=lambda item: rank.get(item.path.relative_to(_TESTS).parts[0], len(rank)))
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Temporary folder that all processes of one pytest-xdist run share: use it with ``made_once``."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test, and no process that one starts, leaves anything in the user's cache folder."""
+    """Keep the tests, and the processes that they start, out of the user's cache folder."""
     with cache_in(tmp_path_factory.mktemp("cache")):
         yield
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a real, untrained bundle (float32 and int8). Shared by the session: copy it before changing it.
+def tiny_bundle(shared_folder: Path) -> Path:
+    """Folder of a real, untrained bundle (float32 and int8). Copy it before changing it.
 
-    TINY_BUNDLE names one that was made elsewhere, for an environment without TensorFlow, or the folder to make it in.
+    TINY_BUNDLE is the folder of an existing one, for an environment without TensorFlow, or the folder to create.
     """
     named = os.environ.get("TINY_BUNDLE")
-    folder = Path(named) if named else tmp_path_factory.mktemp("bundle") / "tiny"
+    folder = Path(named) if named else shared_folder / "tiny"
     return made_once(folder, make_tiny_bundle)
 
 
 @pytest.fixture(scope="session")
-def mini_road(tmp_path_factory: pytest.TempPathFactory) -> MiniRoad:
-    """A run trained by the real command on a miniature FER2013. Shared by the session: copy it before changing it."""
-    return make_mini_road(tmp_path_factory.mktemp("road"))
+def mini_road(shared_folder: Path) -> MiniRoad:
+    """A run that the real command trained on a miniature FER2013. Copy it before changing it."""
+    return MiniRoad(made_once(shared_folder / "mini", make_mini_road))
 
 
 @pytest.fixture(scope="session")
 def legacy_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with tflite-runtime 2.14; skips where it cannot be had."""
+    """The Python of an environment with tflite-runtime 2.14; skip if that cannot be installed."""
     return make_legacy_environment(tmp_path_factory.mktemp("legacy") / "venv")
 
 
 @pytest.fixture(scope="session")
-def mini_bundle(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of every variant that the real command makes of ``mini_road``'s run. Copy it before changing it."""
-    out = tmp_path_factory.mktemp("convert") / "mini"
-    done = fer_edge("convert", mini_road.run, "--out", out, "--variants", "all", data=mini_road.data)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(out)
-    return out
+def mini_bundle(mini_road: MiniRoad, shared_folder: Path) -> Path:
+    """The bundle with all variants that the real command converts from the run of ``mini_road``. Copy it first."""
+
+    def convert(out: Path) -> None:
+        done = fer_edge("convert", mini_road.run, "--out", out, "--variants", "all", data=mini_road.data)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(out)
+
+    return made_once(shared_folder / "mini-bundle" / "mini", convert)

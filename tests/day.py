@@ -20,8 +20,8 @@ from pathlib import Path
 import cv2
 
 from fer_edge.sources.demo import SCENE_S, DemoScene
-from support.edge_command import clean_environment, command_line
-from support.mosquitto import Broker, Listener, running
+from support.processes.edge_command import clean_environment, command_line
+from support.servers.mosquitto import Broker, Listener, running
 
 MOST_FILES, MOST_MIB = 3, 0.25
 GROWTH_MIB = 8.0

@@ -23,9 +23,9 @@ import cv2
 import numpy as np
 
 from fer_edge.sources.demo import DEMO_FPS, SCENE_S, DemoScene
-from support import rtsp_server
-from support.edge_command import clean_environment
-from support.mjpeg_server import mjpeg_server
+from support.cameras import rtsp_server
+from support.cameras.mjpeg_server import mjpeg_server
+from support.processes.edge_command import clean_environment
 
 _DECODERS = ("opencv", "pyav")
 _FILMS = {

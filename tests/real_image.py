@@ -20,8 +20,8 @@ from fer_flash.image.card_image import CardImage
 from fer_flash.image.unpack import unpack
 from fer_flash.settings.pi_config import load_pi_config
 from image_assumptions import ASSUMPTIONS, StockImage, examine, facts, listing
-from support.card_differences import differences
-from support.file_systems import assert_ext4_is_clean, assert_fat_is_clean
+from support.cards.differences import differences
+from support.cards.file_systems import assert_ext4_is_clean, assert_fat_is_clean
 
 PI = """
 [system]

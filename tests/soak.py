@@ -23,7 +23,7 @@ from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.system.process_memory import resident_mib
 from fer_edge.types import Frame, UInt8Array
-from support.scenes import portrait
+from support.cameras.scenes import portrait
 
 FPS = 15.0
 ROUND_FRAMES = 240

@@ -21,7 +21,7 @@ from pathlib import Path
 from fer_flash.write.medium import Medium
 from fer_flash.write.stream import inspect_image
 from fer_flash.write.writer import write_image
-from support.card_images import MIB, loop_device, partition_table, why_no_loop_device
+from support.cards.images import MIB, loop_device, partition_table, why_no_loop_device
 
 LEAST = 0.8
 

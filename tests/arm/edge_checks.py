@@ -16,8 +16,11 @@ from fer_edge.types import Box
 DEMO_FRAMES = 40
 """Enough of the demo scene for a face to appear and an emotion to be told."""
 
-TESTS = ("quantization", "geometry", "interpreter", "classification", "bundle", "detection", "image_files")
-"""Files of tests/edge on arithmetic, models and pictures; those that start many processes take too long here."""
+TESTS = (
+    *("images/test_files", "model/test_bundle", "model/test_interpreter", "model/test_quantization"),
+    *("stages/test_classification", "stages/test_geometry", "stages/detection/test_haar"),
+)
+"""Files of tests/edge about arithmetic, models and pictures. Those that start many processes are too slow here."""
 
 
 def check_commands(sandbox: Sandbox) -> str:
@@ -50,7 +53,7 @@ def check_tests(sandbox: Sandbox, tiny_bundle: Path) -> str:
     shown = {CHECKOUT / name: f"/checkout/{name}" for name in ("tests", "pyproject.toml", "edge/config.example.toml")}
     output = sandbox.run_python(
         *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
-        *(f"tests/edge/test_{name}.py" for name in TESTS),
+        *(f"tests/edge/{name}.py" for name in TESTS),
         shown={**shown, tiny_bundle: "/tiny-bundle"},
         environment={"TINY_BUNDLE": "/tiny-bundle"},
         cwd="/checkout",

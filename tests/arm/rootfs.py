@@ -14,8 +14,8 @@ from pathlib import Path
 
 from arm.sandbox import run
 from fer_edge.errors import InputError
-from support.fresh_install import lock_path
-from support.lock_files import TEST_TOOLS, requirements
+from support.environments.fresh_install import lock_path
+from support.environments.lock_files import TEST_TOOLS, requirements
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -124,7 +124,7 @@ def _build(suite: Suite, folder: Path) -> None:
         install_wheels(target, suite.python, "aarch64", "--require-hashes", "-r", lock)
     print("… a bundle for the tests", flush=True)
     # In a process of its own: TensorFlow has much to say on stderr.
-    make = "import sys, pathlib, support.bundles as b; b.make_tiny_bundle(pathlib.Path(sys.argv[1]))"
+    make = "import sys, pathlib, support.models.bundles as b; b.make_tiny_bundle(pathlib.Path(sys.argv[1]))"
     run([sys.executable, "-c", make, folders.tiny_bundle])
 
 
@@ -139,5 +139,5 @@ def _locked_tools() -> str:
 
 
 def _made_from(suite: Suite) -> bytes:
-    inputs = [Path(__file__), lock_path(suite.lock), CHECKOUT / "tests" / "support" / "bundles.py"]
+    inputs = [Path(__file__), lock_path(suite.lock), CHECKOUT / "tests/support/models/bundles.py"]
     return _locked_tools().encode() + b"".join(path.read_bytes() for path in inputs)

@@ -21,10 +21,10 @@ from fer_edge.errors import InputError
 from fer_edge.model.bundle import load_bundle
 from fer_train.data.dataset import load_dataset
 from fer_train.training.run_folder.files import HISTORY, MODEL, RUN
-from support.caches import users_cache
-from support.fer2013 import USAGES, MiniRow, csv_bytes, write_csv, write_mini_fer2013
-from support.road import fer_edge
-from support.runs import cut_back
+from support.data.caches import users_cache
+from support.data.fer2013 import USAGES, MiniRow, csv_bytes, write_csv, write_mini_fer2013
+from support.training.road import fer_edge
+from support.training.runs import cut_back
 
 BACKENDS = ("tensorflow", "torch", "jax")
 pytestmark = pytest.mark.skipif(

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from fer_train.networks.model_files import load_model
-from support.fresh_install import CHECKOUT
-from support.parallel import RECIPE, ended, start_pair, wait_until, write_road
-from support.road import assert_refused
-from support.runs import cut_back
+from support.environments.fresh_install import CHECKOUT
+from support.training.parallel import RECIPE, ended, start_pair, wait_until, write_road
+from support.training.road import assert_refused
+from support.training.runs import cut_back
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="not all backends are installed: make test-backends"

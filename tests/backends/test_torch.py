@@ -19,9 +19,9 @@ import pytest
 
 from fer_edge.model.bundle import load_bundle
 from fer_train.training.run_folder.files import BEST, CHECKPOINT, HELD, HISTORY, MODEL, RUN
-from support.fer2013 import write_mini_fer2013
-from support.road import RECIPE, fer_edge
-from support.runs import cut_back
+from support.data.fer2013 import write_mini_fer2013
+from support.training.road import RECIPE, fer_edge
+from support.training.runs import cut_back
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed: make test-backends"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support.bundles import random_faces
-from support.fer2013 import write_mini_fer2013
-from support.road import assert_refused, fer_edge
+from support.data.fer2013 import write_mini_fer2013
+from support.models.bundles import random_faces
+from support.training.road import assert_refused, fer_edge
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-backends")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(find_spec("onnx2tf") is None, reason="the extra 
 def test_an_exported_program_becomes_a_bundle(channels: int, batch: int | None, tmp_path: Path) -> None:
     from fer_bench.runners import open_runner
     from fer_edge.model.quantization import softmax
-    from support.torch_network import write_exported
+    from support.models.torch_network import write_exported
 
     data = write_mini_fer2013(tmp_path / "fer2013.csv")
     path = tmp_path / "theirs.pt2"
@@ -44,7 +44,7 @@ def test_an_exported_program_becomes_a_bundle(channels: int, batch: int | None, 
 
 
 def test_a_truncated_program_is_refused(tmp_path: Path) -> None:
-    from support.torch_network import write_exported
+    from support.models.torch_network import write_exported
 
     data = write_mini_fer2013(tmp_path / "fer2013.csv")
     path = tmp_path / "theirs.pt2"

@@ -17,10 +17,10 @@ from fer_edge.model.graph_file import Table
 from fer_edge.model.interpreter import LiteRtModel
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
-from support import warm
-from support.bundles import random_faces
-from support.fer2013 import write_mini_fer2013
-from support.road import assert_refused, fer_edge
+from support.data.fer2013 import write_mini_fer2013
+from support.models.bundles import random_faces
+from support.processes import warm
+from support.training.road import assert_refused, fer_edge
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -10,7 +10,7 @@ import pytest
 from fer_convert.quantization.calibration import PER_CLASS, calibration_images, choose_indices, committed_rows
 from fer_edge.errors import InputError
 from fer_train.data.dataset import TRAINING, Dataset, Split, leak_free_training, load_dataset
-from support.fer2013 import real_fer2013, write_mini_fer2013
+from support.data.fer2013 import real_fer2013, write_mini_fer2013
 
 
 @pytest.fixture

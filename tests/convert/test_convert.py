@@ -21,8 +21,8 @@ from fer_convert.model_card import model_card
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import LiteRtModel
-from support import warm
-from support.road import MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import MiniRoad, assert_refused, fer_edge
 
 
 def test_a_bundle_keeps_the_contract(mini_bundle: Path, mini_road: MiniRoad) -> None:

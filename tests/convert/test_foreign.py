@@ -19,10 +19,10 @@ from fer_edge.model.bundle import load_bundle
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
 from fer_train.data.dataset import PUBLIC_TEST, Dataset, load_dataset
-from support import warm
-from support.fer2013 import write_mini_fer2013
-from support.foreign import with_head
-from support.road import assert_refused, fer_edge
+from support.data.fer2013 import write_mini_fer2013
+from support.models.foreign import with_head
+from support.processes import warm
+from support.training.road import assert_refused, fer_edge
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -26,9 +26,9 @@ from fer_convert.source_model import SourceModel, open_source_model
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.model.bundle import file_sha256, load_bundle
 from fer_train.data.dataset import PUBLIC_TEST, Dataset, load_dataset
-from support import warm
-from support.fer2013 import write_mini_fer2013
-from support.road import MiniRoad, assert_refused, fer_edge
+from support.data.fer2013 import write_mini_fer2013
+from support.processes import warm
+from support.training.road import MiniRoad, assert_refused, fer_edge
 
 ROOT = Path(__file__).parents[2]
 OPERATORS = ("QUANTIZE", "CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED")

@@ -15,7 +15,7 @@ from fer_convert.analysis.layer_errors import analyse
 from fer_convert.analysis.mixed_precision import SelectiveQuantizer
 from fer_convert.export.tflite import operator_tensors
 from fer_edge.errors import InputError
-from support.road import MiniRoad, fer_edge
+from support.training.road import MiniRoad, fer_edge
 
 LAYERS = [
     *("stem", "s0b0_1", "s0b0_2", "s0b0_shortcut", "s0b0_add"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_convert.export.variants import VARIANTS
-from support.fresh_install import CHECKOUT
+from support.environments.fresh_install import CHECKOUT
 
 RELEASED = CHECKOUT / "models" / "fer-edge-s"
 RUN = """

@@ -18,7 +18,7 @@ from fer_convert.mcu.golden import reference_outputs
 from fer_convert.mcu.operators import resolver_calls
 from fer_edge import load_bundle
 from fer_edge.errors import ModelError
-from support.edge_command import assert_one_line, fer_edge
+from support.processes.edge_command import assert_one_line, fer_edge
 
 MODELS = Path(__file__).parents[2] / "models"
 

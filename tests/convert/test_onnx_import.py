@@ -16,10 +16,10 @@ from fer_convert.foreign.input_range import parse_input_range
 from fer_convert.foreign.open_foreign import ForeignOptions, open_foreign
 from fer_edge.errors import InputError, ModelError
 from fer_edge.model.labels import FER2013_LABELS
-from support import warm
-from support.bundles import random_faces
-from support.fer2013 import write_mini_fer2013
-from support.road import assert_refused
+from support.data.fer2013 import write_mini_fer2013
+from support.models.bundles import random_faces
+from support.processes import warm
+from support.training.road import assert_refused
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fer_convert.recall_floor import fit_offsets
 from fer_edge.errors import InputError
-from support import warm
-from support.road import MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import MiniRoad, assert_refused, fer_edge
 
 LABELS = ("angry", "disgust", "fear", "happy")
 

@@ -13,9 +13,9 @@ import pytest
 from fer_bench.runners import open_runner
 from fer_edge.model.quantization import softmax
 from fer_train.data.dataset import PUBLIC_TEST, load_dataset
-from support import warm
-from support.fer2013 import write_mini_fer2013
-from support.road import assert_refused
+from support.data.fer2013 import write_mini_fer2013
+from support.processes import warm
+from support.training.road import assert_refused
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -18,8 +18,8 @@ import pytest
 from fer_convert.quantization.calibration import RULES, SEED, usable_rows
 from fer_edge.model.bundle import load_bundle
 from fer_train.data.dataset import TRAINING, load_dataset
-from support import warm
-from support.road import MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import MiniRoad, assert_refused, fer_edge
 
 
 def read(path: Path) -> dict[str, Any]:

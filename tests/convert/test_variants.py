@@ -19,8 +19,8 @@ from fer_convert.export import onnx_translation, tflite
 from fer_convert.export.variants import VARIANTS
 from fer_edge.errors import MissingExtraError, ModelError
 from fer_train.data.dataset import PUBLIC_TEST, load_dataset
-from support.fresh_install import CHECKOUT
-from support.road import MiniRoad, assert_refused, fer_edge
+from support.environments.fresh_install import CHECKOUT
+from support.training.road import MiniRoad, assert_refused, fer_edge
 
 RELEASED = CHECKOUT / "models" / "fer-edge-s"
 Logits = dict[str, npt.NDArray[np.float32]]

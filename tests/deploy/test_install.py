@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from support.edge_command import clean_environment
-from support.fresh_install import CHECKOUT, locked, run_installed
-from support.terminal import Terminal
+from support.environments.fresh_install import CHECKOUT, locked, run_installed
+from support.processes.edge_command import clean_environment
+from support.processes.terminal import Terminal
 
 SCRIPT = CHECKOUT / "deploy" / "install.sh"
 

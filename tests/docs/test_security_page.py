@@ -9,7 +9,7 @@ from fer_edge.model import archive, manifest, trial
 from fer_edge.settings import secret_files, toml_files
 from fer_edge.sinks.mqtt import client
 from fer_edge.sources.stream.redirects import MAX_REDIRECTS
-from support.fresh_install import CHECKOUT
+from support.environments.fresh_install import CHECKOUT
 
 PAGE = " ".join((CHECKOUT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8").split())
 

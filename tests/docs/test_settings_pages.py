@@ -16,7 +16,7 @@ from msgspec import structs
 from fer_edge.errors import ConfigError
 from fer_edge.settings.base import to_table
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
-from support.edge_command import command_line
+from support.processes.edge_command import command_line
 
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "edge" / "config.example.toml"

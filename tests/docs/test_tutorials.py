@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.commands.cli import build_parser
-from support.fresh_install import CHECKOUT
+from support.environments.fresh_install import CHECKOUT
 from support.tutorials import Shell, blocks, lay_out, prints, prose, steps
 
 DOCS = CHECKOUT / "docs"

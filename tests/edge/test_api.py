@@ -46,10 +46,10 @@ from fer_edge import (
 )
 from fer_edge.recording.trace import trace_entry
 from fer_edge.types import Search
-from support.edge_command import clean_environment, face_picture, write_video
-from support.edge_command import fer_edge as fer_edge_command
-from support.mjpeg_server import mjpeg_server
-from support.scenes import demo_frames
+from support.cameras.mjpeg_server import mjpeg_server
+from support.cameras.scenes import demo_frames
+from support.processes.edge_command import clean_environment, face_picture, write_video
+from support.processes.edge_command import fer_edge as fer_edge_command
 
 
 class GivenFrames(ClosingSource):

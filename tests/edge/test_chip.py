@@ -32,9 +32,9 @@ from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.status import ChipStatus, StatusBoard
 from fer_edge.types import Face, FrameResult, Search, UInt8Array
-from support.edge_command import clean_environment, command_line, fer_edge
-from support.scenes import demo_frames
-from support.sysfs import FakeSysfs
+from support.cameras.scenes import demo_frames
+from support.devices.sysfs import FakeSysfs
+from support.processes.edge_command import clean_environment, command_line, fer_edge
 
 SETTINGS = ChipSettings(warm_c=70, hot_c=80, min_budget_share=0.1)
 DEGREES = st.none() | st.floats(-50, 150)

@@ -16,10 +16,10 @@ from pathlib import Path
 import cv2
 import pytest
 
-from support.edge_command import clean_environment, face_picture, write_video
-from support.fresh_install import CHECKOUT
-from support.mjpeg_server import MjpegServer, mjpeg_server
-from support.scenes import demo_frames
+from support.cameras.mjpeg_server import MjpegServer, mjpeg_server
+from support.cameras.scenes import demo_frames
+from support.environments.fresh_install import CHECKOUT
+from support.processes.edge_command import clean_environment, face_picture, write_video
 
 EXAMPLES = CHECKOUT / "edge" / "examples"
 EVENTS = r"face 1  appeared  happy  \d\d%\n.*face 1  left      was happy\n"

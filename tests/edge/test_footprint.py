@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import footprint
-from support.edge_command import clean_environment
+from support.processes.edge_command import clean_environment
 
 MAX_MIB = 95
 """Resident memory of `fer-edge run` with one film of 640x480: the goal is 90 MiB, and kernels and processors differ.

@@ -23,7 +23,7 @@ from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.stages.schedule import SearchCost
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import UNCERTAIN, Box, EventKind, Face, Frame, FrameResult, Search, UInt8Array
-from support.scenes import demo_frames, portrait
+from support.cameras.scenes import demo_frames, portrait
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.edge_command import clean_environment, command_line, fer_edge, lines_of
-from support.loopback import free_port, port_of
-from support.system_calls import Footprint, SystemCall, footprint, parse, parse_call, traced
+from support.processes.edge_command import clean_environment, command_line, fer_edge, lines_of
+from support.processes.system_calls import Footprint, SystemCall, footprint, parse, parse_call, traced
+from support.servers.loopback import free_port, port_of
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 FRAME_BYTES = 640 * 480
@@ -106,7 +106,7 @@ def test_the_first_run_also_notes_in_the_cache_that_the_model_was_tried(tmp_path
     None in (MOSQUITTO, find_spec("paho"), find_spec("waitress")), reason="needs mosquitto and the extras mqtt and web"
 )
 def test_broker_and_page_get_events_and_states_and_no_picture(tmp_path: Path) -> None:
-    from support.mosquitto import Broker
+    from support.servers.mosquitto import Broker
 
     broker, page = Broker(tmp_path), unused_port()
     broker.start()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from support.browser import Browser, browser_is_missing
-from support.daemon import running_daemon
-from support.edge_command import assert_one_line, fer_edge
+from support.processes.daemon import running_daemon
+from support.processes.edge_command import assert_one_line, fer_edge
+from support.web.browser import Browser, browser_is_missing
 
 pytestmark = pytest.mark.skipif(browser_is_missing() is not None, reason=str(browser_is_missing()))
 ALL = list(itertools.product((False, True), (False, True), ("events", "aggregate")))

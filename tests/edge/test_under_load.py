@@ -16,7 +16,7 @@ from fer_edge.model.bundle import load_bundle
 from fer_edge.pipeline import Pipeline
 from fer_edge.recording.trace import trace_entry
 from fer_edge.settings.runtime import RuntimeSettings
-from support.scenes import demo_frames
+from support.cameras.scenes import demo_frames
 
 
 @contextlib.contextmanager

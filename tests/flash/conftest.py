@@ -13,9 +13,9 @@ from fer_flash.payload.assemble import completed
 from fer_flash.payload.folder import write_payload
 from fer_flash.payload.own_wheel import make_wheel
 from fer_flash.payload.payload_file import PayloadFile
-from support.device import MakePayload, device, this_release
-from support.sshd import sshd
-from support.target import SETTINGS, Target
+from support.devices.device import MakePayload, device, this_release
+from support.devices.target import SETTINGS, Target
+from support.servers.sshd import sshd
 
 CARD_PAYLOAD = "/boot/firmware/fer-edge"
 

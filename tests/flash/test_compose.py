@@ -19,11 +19,11 @@ from fer_edge.errors import InputError
 from fer_flash.compose import BOOT_RESERVE, CLUSTER, check_room
 from fer_flash.image.card_image import CardImage
 from fer_flash.settings.pi_config import wpa_key
-from support.card_differences import differences
-from support.edge_command import assert_one_line, clean_environment, command_line, fer_edge
-from support.file_systems import assert_ext4_is_clean, assert_fat_is_clean, fat_tree, needs_programs
-from support.stock_images import make_stock_image
-from support.waiting import wait_for
+from support.cards.differences import differences
+from support.cards.file_systems import assert_ext4_is_clean, assert_fat_is_clean, fat_tree, needs_programs
+from support.cards.stock_images import make_stock_image
+from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
+from support.processes.waiting import wait_for
 
 pytestmark = needs_programs
 

@@ -15,10 +15,10 @@ import pytest
 from fer_edge.system.user_folders import cache_folder
 from fer_flash.image.card_image import CardImage
 from fer_flash.payload.packages import PICAMERA2
-from support.apt_repository import Repository, make_deb, needs_apt, served
-from support.edge_command import fer_edge
-from support.file_systems import fat_tree, needs_programs
-from support.stock_images import make_stock_image
+from support.cards.file_systems import fat_tree, needs_programs
+from support.cards.stock_images import make_stock_image
+from support.processes.edge_command import fer_edge
+from support.servers.apt_repository import Repository, make_deb, needs_apt, served
 
 pytestmark = [needs_programs, needs_apt]
 

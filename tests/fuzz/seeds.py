@@ -12,9 +12,9 @@ import numpy as np
 from fer_edge.model.bundle import DEFAULT_BUNDLE
 from fuzz import targets
 from fuzz.targets import Target
-from support.card_images import partition_table
-from support.edge_command import face_picture
-from support.fresh_install import CHECKOUT
+from support.cards.images import partition_table
+from support.environments.fresh_install import CHECKOUT
+from support.processes.edge_command import face_picture
 
 
 def _configs() -> list[bytes]:

@@ -284,14 +284,14 @@ def _changed(image: bytes, changes: bytes) -> Iterator[Path]:
 
 @cache
 def _fat_image() -> bytes:
-    from support.fat_volumes import make_fat
+    from support.cards.fat_volumes import make_fat
 
     return make_fat(scratch(), 16).read_bytes()
 
 
 @cache
 def _ext4_image() -> bytes:
-    from support.file_systems import run_program
+    from support.cards.file_systems import run_program
 
     tree = scratch() / "tree4"
     (tree / "etc" / "deep").mkdir(parents=True)

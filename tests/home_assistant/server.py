@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import pytest
 
-from support.loopback import port_of
-from support.waiting import wait_for
+from support.processes.waiting import wait_for
+from support.servers.loopback import port_of
 
 VARIABLE = "HOME_ASSISTANT"
 """Environment variable with the path of the program ``hass``."""

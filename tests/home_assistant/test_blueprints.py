@@ -14,9 +14,9 @@ from fer_edge.sinks import open_sinks
 from fer_edge.status import ModelStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.types import Box, EmotionEvent, EventKind, TrackedEmotion
 from home_assistant.server import HomeAssistant, needs_home_assistant
-from support.fresh_install import CHECKOUT
-from support.mosquitto import Broker, needs_mosquitto, running, settings_for
-from support.waiting import wait_for
+from support.environments.fresh_install import CHECKOUT
+from support.processes.waiting import wait_for
+from support.servers.mosquitto import Broker, needs_mosquitto, running, settings_for
 
 pytestmark = [needs_home_assistant, needs_mosquitto]
 FILES = CHECKOUT / "docs" / "home-assistant"

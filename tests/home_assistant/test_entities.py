@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from home_assistant.server import HomeAssistant, needs_home_assistant
-from support.daemon import running_daemon
-from support.mjpeg_server import MjpegServer, mjpeg_server
-from support.mosquitto import Broker, Listener, needs_mosquitto
-from support.waiting import wait_for
+from support.cameras.mjpeg_server import MjpegServer, mjpeg_server
+from support.processes.daemon import running_daemon
+from support.processes.waiting import wait_for
+from support.servers.mosquitto import Broker, Listener, needs_mosquitto
 
 pytestmark = [needs_home_assistant, needs_mosquitto]
 FACE_ENTITIES = {

@@ -10,7 +10,7 @@ from fer_flash.first_boot.plan import EARLY_S, MOUNTED, first_boot_files
 from fer_flash.image.stock_system import MARKERS, StockSystem, Style
 from image_assumptions.assumption import Assumption, none_of
 from image_assumptions.stock_image import StockImage
-from support.pi_settings import pi_config
+from support.cards.pi_settings import pi_config
 
 _PLAN = "edge/fer_flash/first_boot/plan.py"
 _SETUP = "edge/fer_flash/first_boot/scripts/setup.sh"

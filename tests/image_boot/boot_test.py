@@ -30,8 +30,8 @@ from image_boot.arm_root import arm_root, copy_of
 from image_boot.emulator import PROGRAM, EmulatedPi, started
 from image_boot.kernel import kernel
 from image_boot.pi_image import make_bootable_image
-from support.edge_command import clean_environment, command_line
-from support.file_systems import assert_ext4_is_clean, assert_fat_is_clean
+from support.cards.file_systems import assert_ext4_is_clean, assert_fat_is_clean
+from support.processes.edge_command import clean_environment, command_line
 
 _PROGRAMS = {
     PROGRAM: "qemu-system-arm",

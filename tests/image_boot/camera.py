@@ -27,9 +27,9 @@ from image_boot.arm_root import copy_of
 from image_boot.lite_root import DEBIAN_KEYRING, debian_source, lite_root
 from image_boot.pi_chroot import PiChroot
 from image_boot.table import Table
-from support.apt_repository import Repository, served
-from support.edge_command import clean_environment, command_line
-from support.stock_images import make_stock_image
+from support.cards.stock_images import make_stock_image
+from support.processes.edge_command import clean_environment, command_line
+from support.servers.apt_repository import Repository, served
 
 _PAYLOAD = "/boot/firmware/fer-edge"
 _BOOT_MIB, _ROOT_MIB = 512, 900

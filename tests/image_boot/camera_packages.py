@@ -14,7 +14,7 @@ from pathlib import Path
 
 from arm.rootfs import Suite
 from arm.sandbox import run
-from support.apt_repository import Repository, make_deb
+from support.servers.apt_repository import Repository, make_deb
 
 _SITE = "usr/lib/python3/dist-packages"
 _NEEDS = (

@@ -12,8 +12,8 @@ from pathlib import Path
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError
 from fer_flash.image.card_image import CardImage
-from support.edge_command import clean_environment, command_line
-from support.stock_images import make_stock_image
+from support.cards.stock_images import make_stock_image
+from support.processes.edge_command import clean_environment, command_line
 from systemd.unit import EVENTS, WATCHING
 
 HOSTNAME, USER, SSID = "watcher", "maker", "Café & Söhne"

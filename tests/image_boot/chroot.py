@@ -34,7 +34,7 @@ from fer_train.splits import PUBLIC_TEST
 from image_boot.arm_root import arm_root, copy_of
 from image_boot.pi_chroot import PiChroot
 from image_boot.table import Table
-from support.edge_command import clean_environment, command_line
+from support.processes.edge_command import clean_environment, command_line
 
 _INSTALLED = "/opt/fer-edge/current"
 _PROGRAM = f"{_INSTALLED}/bin/fer-edge"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from support.stock_images import DISK_ID, make_stock_image
+from support.cards.stock_images import DISK_ID, make_stock_image
 
 BOOT_MIB, ROOT_MIB = 256, 1536
 """The root has 256 MiB to spare, as a stock one has not: that grows to the whole card first."""

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from fer_edge.model.bundle import file_sha256, load_bundle
-from support.caches import users_cache
-from support.fer2013 import real_fer2013
-from support.fresh_install import CHECKOUT
+from support.data.caches import users_cache
+from support.data.fer2013 import real_fer2013
+from support.environments.fresh_install import CHECKOUT
 
 RELEASED = CHECKOUT / "models" / "fer-edge-s"
 

@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 import cv2
 import pytest
 
-from support.edge_command import assert_one_line
-from support.fer2013 import write_mini_fer2013
-from support.fresh_install import CHECKOUT, make_base_environment, run_installed
+from support.data.fer2013 import write_mini_fer2013
+from support.environments.fresh_install import CHECKOUT, make_base_environment, run_installed
+from support.processes.edge_command import assert_one_line
 
 PACKAGES = ("fer_edge", "fer_flash", "fer_train", "fer_bench", "fer_convert")
 COMMANDS = (

@@ -13,8 +13,8 @@ import cv2
 import pytest
 
 from fer_edge.commands.cli import build_parser
-from support.edge_command import clean_environment, face_picture, write_video
-from support.fresh_install import CHECKOUT
+from support.environments.fresh_install import CHECKOUT
+from support.processes.edge_command import clean_environment, face_picture, write_video
 
 _PROGRAM = r'(?:\.venv/bin/fer-edge|sudo "\$\(command -v fer-edge\)"|fer-edge)'
 

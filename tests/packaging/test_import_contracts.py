@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fresh_install import CHECKOUT
+from support.environments.fresh_install import CHECKOUT
 
 HOMES = {
     "fer_edge": "edge",

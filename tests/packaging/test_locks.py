@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 
-from support.fresh_install import CHECKOUT, lock_path, locked
+from support.environments.fresh_install import CHECKOUT, lock_path, locked
 
 LOCKS = ("edge", "dev", "pi-bookworm", "pi-bookworm-legacy", "pi-trixie")
 HOST_ONLY = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.fresh_install import CHECKOUT
-from support.lock_files import requirements
+from support.environments.fresh_install import CHECKOUT
+from support.environments.lock_files import requirements
 
 pytest.importorskip("cyclonedx", reason="needs cyclonedx-python-lib, which make test installs")
 

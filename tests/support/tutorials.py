@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.edge_command import clean_environment
-from support.fresh_install import CHECKOUT
+from support.environments.fresh_install import CHECKOUT
+from support.processes.edge_command import clean_environment
 
 _FENCED = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _READ_BY_PAGES = ("docs", "models/fer-edge-s", "models/fer-edge-xs", "benchmarks/results", "convert/gate.toml")

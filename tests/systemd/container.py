@@ -16,7 +16,7 @@ from typing import TypeVar
 from arm.rootfs import Suite
 from arm.sandbox import run
 from fer_edge.errors import CheckFailedError, InputError
-from support.fresh_install import lock_path
+from support.environments.fresh_install import lock_path
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ from fer_train.networks.registry import NETWORKS, network_of
 from fer_train.recipe.loop import LoopSettings
 from fer_train.recipe.model import ARCHITECTURES, ModelSettings, Vgg16Settings
 from fer_train.recipe.recipe import Recipe
-from support import warm
-from support.road import MiniRoad, assert_refused
+from support.processes import warm
+from support.training.road import MiniRoad, assert_refused
 
 SHORT = """
 [augment]

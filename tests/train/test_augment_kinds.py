@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fer_train.exploring.augmented import KINDS, only
 from fer_train.recipe.augmentation import AugmentSettings
 from fer_train.training.augmentation import augment_batch, cut_mix, training_batch
-from support.fer2013 import mini_images
+from support.data.fer2013 import mini_images
 
 OFF = AugmentSettings(
     flip=0, rotate_degrees=0, scale=0, shift=0, brightness=0, contrast=0, erase_probability=0, mixup_alpha=0

@@ -11,8 +11,8 @@ import pytest
 
 from fer_edge.model.bundle import load_bundle
 from fer_train.backend import load_keras
-from support import warm
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 
 @pytest.fixture(scope="module")

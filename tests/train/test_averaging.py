@@ -18,8 +18,8 @@ from fer_train.networks.layers import renew_norm
 from fer_train.recipe.recipe import Recipe
 from fer_train.training.run_folder.files import AVERAGED, CHECKPOINT, MODEL, RUN
 from fer_train.training.run_folder.mean_weights import add_epoch, read_mean
-from support import warm
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 AVERAGED_RECIPE = RECIPE.replace("epochs = 3", "epochs = 3\naveraged_epochs = 2")
 

@@ -22,8 +22,8 @@ from fer_train.data.sets import load_sets
 from fer_train.exploring import page
 from fer_train.exploring.survey import survey
 from fer_train.recipe.data import DataSettings
-from support.image_sets import recipe_text, write_image_set
-from support.road import assert_refused, fer_edge
+from support.data.image_sets import recipe_text, write_image_set
+from support.training.road import assert_refused, fer_edge
 
 TWO = {"angry": "angry", "happy": "happy"}
 ASTRONAUT = Path(__file__).parents[2] / "edge/fer_edge/assets/astronaut.jpg"

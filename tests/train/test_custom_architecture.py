@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from support import warm
-from support.road import MiniRoad, assert_refused
+from support.processes import warm
+from support.training.road import MiniRoad, assert_refused
 
 BUILDER = """
 import os

@@ -10,7 +10,7 @@ import pytest
 
 from fer_train.data.audit import Audit
 from fer_train.data.dataset import Dataset, leak_free_test, leak_free_training, load_dataset
-from support.fer2013 import MiniRow, csv_bytes, mini_rows, real_fer2013, write_csv, write_mini_fer2013
+from support.data.fer2013 import MiniRow, csv_bytes, mini_rows, real_fer2013, write_csv, write_mini_fer2013
 
 TINY = {"per_class": 4, "test_per_class": 2, "side": 12}
 

@@ -10,7 +10,7 @@ import pytest
 
 from fer_edge.errors import InputError
 from fer_train.data.dataset import Dataset, load_dataset
-from support.fer2013 import write_mini_fer2013
+from support.data.fer2013 import write_mini_fer2013
 
 TINY = {"per_class": 2, "test_per_class": 1, "side": 4}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fer2013 import write_mini_fer2013
+from support.data.fer2013 import write_mini_fer2013
 
 TINY = {"per_class": 3, "test_per_class": 2, "side": 12}
 

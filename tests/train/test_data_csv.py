@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
 from fer_train.data.dataset import Dataset, leak_free_training, load_dataset
-from support.fer2013 import (
+from support.data.fer2013 import (
     FER2013_COLUMNS,
     ICML_COLUMNS,
     LABELS,

@@ -12,7 +12,7 @@ from fer_edge.errors import InputError, OutputError
 from fer_edge.images.files import IMAGE_SUFFIXES
 from fer_train.data.dataset import Dataset, load_dataset
 from fer_train.data.export import export_class_folders
-from support.fer2013 import mini_images, write_mini_fer2013
+from support.data.fer2013 import mini_images, write_mini_fer2013
 
 TINY = {"per_class": 3, "test_per_class": 2, "side": 12}
 IMAGE = mini_images([0], side=12)[0]

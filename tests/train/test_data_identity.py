@@ -18,7 +18,7 @@ from fer_train.data.dataset import Dataset, Split, load_dataset
 from fer_train.data.export import export_class_folders
 from fer_train.data.ferplus import load_votes
 from fer_train.data.readers.cache import DecodedCache
-from support.fer2013 import MiniRow, csv_bytes, mini_rows, real_fer2013, write_csv, write_mini_fer2013
+from support.data.fer2013 import MiniRow, csv_bytes, mini_rows, real_fer2013, write_csv, write_mini_fer2013
 
 TINY = {"per_class": 2, "test_per_class": 1, "side": 4}
 

@@ -14,9 +14,9 @@ import pytest
 from fer_edge.errors import InputError, OutputError
 from fer_train.networks import vgg16
 from fer_train.networks.download import fetch
-from support import warm
-from support.loopback import free_port
-from support.road import MiniRoad, assert_refused
+from support.processes import warm
+from support.servers.loopback import free_port
+from support.training.road import MiniRoad, assert_refused
 
 CONTENT = bytes(range(256)) * 4000
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()

@@ -9,7 +9,7 @@ import pytest
 from fer_edge.errors import InputError
 from fer_train.data.dataset import load_dataset
 from fer_train.data.export import export_class_folders
-from support.fer2013 import write_mini_fer2013
+from support.data.fer2013 import write_mini_fer2013
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from fer_edge.model.labels import FER2013_LABELS
 from fer_train.data.dataset import load_dataset
 from fer_train.data.ferplus import ANSWERS, load_votes, majority_labels
 from fer_train.splits import SPLIT_NAMES
-from support.caches import users_cache
-from support.fer2013 import real_fer2013, write_mini_fer2013
+from support.data.caches import users_cache
+from support.data.fer2013 import real_fer2013, write_mini_fer2013
 
 # What a person would write down, answer by answer; the program's own table plays no part here.
 WORDS = {

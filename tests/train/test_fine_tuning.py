@@ -14,8 +14,8 @@ from fer_train.networks.registry import network_of
 from fer_train.recipe.recipe import load_recipe, with_weights
 from fer_train.training.fine_tuning import first_weights
 from fer_train.training.run_folder.files import CONFIG, MODEL
-from support import warm
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 
 @pytest.mark.parametrize("labels", [FER2013_LABELS, FER2013_LABELS[::-1], ("happy", "sad")])

@@ -28,10 +28,10 @@ from fer_train.data.readers.class_names import match_classes
 from fer_train.data.sets import load_sets
 from fer_train.recipe.data import SKIP, DataSettings, SetSettings
 from fer_train.recipe.recipe import Recipe, load_recipe
-from support import warm
-from support.fer2013 import mini_images, write_mini_fer2013
-from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.road import RECIPE, assert_refused, fer_edge
+from support.data.fer2013 import mini_images, write_mini_fer2013
+from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
+from support.processes import warm
+from support.training.road import RECIPE, assert_refused, fer_edge
 
 
 @pytest.fixture(scope="module")

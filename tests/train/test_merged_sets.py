@@ -20,11 +20,11 @@ from fer_train.data.sets import load_sets
 from fer_train.recipe.data import SKIP, DataSettings
 from fer_train.recipe.recipe import Recipe, load_recipe
 from fer_train.training.batches import TrainingBatches, TrainingSet
-from support import warm
-from support.caches import users_cache
-from support.fer2013 import real_fer2013, write_mini_fer2013
-from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.data.caches import users_cache
+from support.data.fer2013 import real_fer2013, write_mini_fer2013
+from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 
 @pytest.fixture(autouse=True)

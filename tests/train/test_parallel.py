@@ -27,9 +27,9 @@ from fer_edge.commands.cli import main
 from fer_edge.model.bundle import load_bundle
 from fer_train.distributed.strategy import Shard, weights_digest
 from fer_train.networks.model_files import load_model
-from support import warm
-from support.parallel import RECIPE, ended, free_port, start, start_pair, write_road
-from support.road import assert_refused
+from support.processes import warm
+from support.training.parallel import RECIPE, ended, free_port, start, start_pair, write_road
+from support.training.road import assert_refused
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from fer_train.locks import FileLock
-from support import killed_runs, warm
-from support.fer2013 import write_mini_fer2013
-from support.road import RECIPE, MiniRoad, assert_refused
+from support.data.fer2013 import write_mini_fer2013
+from support.processes import warm
+from support.training import killed_runs
+from support.training.road import RECIPE, MiniRoad, assert_refused
 
 ONE_SIZE = RECIPE.replace("sizes = [32, 48]\nsize_changes = [2]\n", "")
 TINY = ONE_SIZE.replace("epochs = 3", "epochs = 2\ncooldown_epochs = 1\naveraged_epochs = 1")

@@ -14,10 +14,10 @@ from fer_train.data.export import export_class_folders
 from fer_train.data.sets import load_sets
 from fer_train.recipe.data import DataSettings
 from fer_train.splits import OWN_SPLIT_NAMES
-from support import warm
-from support.fer2013 import write_mini_fer2013
-from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.road import RECIPE, assert_refused
+from support.data.fer2013 import write_mini_fer2013
+from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
+from support.processes import warm
+from support.training.road import RECIPE, assert_refused
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,8 @@ from fer_edge.settings.toml_files import dump_toml
 from fer_train.recipe.recipe import Recipe
 from fer_train.training.run_folder.files import BEST, CHECKPOINT, CONFIG, HELD, HISTORY
 from fer_train.training.run_folder.folder import open_run
-from support import warm
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 HELD_RECIPE = RECIPE.replace("size_changes = [2]", "size_changes = [-1]\ncooldown_epochs = 1")
 """Three epochs: two at full rate and 32 pixels, one that cools down at 48."""

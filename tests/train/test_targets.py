@@ -22,10 +22,10 @@ from fer_train.recipe.targets import TargetSettings
 from fer_train.splits import SPLIT_NAMES, TRAINING
 from fer_train.training.soft_labels import read_soft_labels, write_soft_labels
 from fer_train.training.targets import training_targets
-from support import warm
-from support.caches import users_cache
-from support.fer2013 import real_fer2013, write_mini_fer2013
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.data.caches import users_cache
+from support.data.fer2013 import real_fer2013, write_mini_fer2013
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 # The label of each answer of FER+; contempt, unknown and "not a face" have none.
 LABEL_OF_ANSWER = np.array([6, 3, 5, 4, 0, 1, 2, -1, -1, -1])

@@ -20,8 +20,8 @@ from fer_train.recipe.recipe import load_recipe
 from fer_train.training.batches import TrainingBatches, TrainingSet
 from fer_train.training.run_folder.files import MODEL
 from fer_train.training.teacher import Teacher
-from support import warm
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 
 def keras_answers(run: Path, images: Float32Array) -> Float32Array:

@@ -16,8 +16,8 @@ import cv2
 import pytest
 
 from fer_train.recipe.recipe import load_recipe
-from support import warm
-from support.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import warm
+from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
 
 
 def history(run: Path) -> list[dict[str, float]]:

@@ -23,10 +23,10 @@ from fer_train.recipe.recipe import load_recipe
 from fer_train.training.run_folder.files import STUDY
 from fer_train.tune.settings import load_search
 from fer_train.tune.study_file import open_study
-from support.image_sets import write_image_set
-from support.parallel import RECIPE, ended, environment_of, start, write_road
-from support.road import assert_refused
-from support.waiting import wait_for
+from support.data.image_sets import write_image_set
+from support.processes.waiting import wait_for
+from support.training.parallel import RECIPE, ended, environment_of, start, write_road
+from support.training.road import assert_refused
 
 TRIALS = 3
 JAX = {"KERAS_BACKEND": "jax"}

@@ -17,15 +17,17 @@ from pathlib import Path
 
 from arm.sandbox import run
 from fer_edge.errors import FerEdgeError
-from support.fresh_install import CHECKOUT
-from support.yunet import VARIABLE, find_yunet
+from support.environments.fresh_install import CHECKOUT
+from support.models.yunet import VARIABLE, find_yunet
 from version_locks.environments import TARGETS, Target, build_wheel, find_python, install_wheel, make_environment
 
 QUICK = (
-    *("appearance", "classification", "cli_imports", "detection", "footprint", "image_files", "interpreter"),
-    *("pipeline", "run_interpreter", "sources", "v4l2_formats", "yunet"),
+    *("test_footprint", "test_pipeline", "commands/test_cli_imports", "commands/test_run_interpreter"),
+    *("images/test_files", "model/test_interpreter", "sources/test_sources", "sources/v4l2/test_formats"),
+    *("stages/test_appearance", "stages/test_classification", "stages/detection/test_haar"),
+    "stages/detection/test_yunet",
 )
-"""Files of tests/edge in which a version of NumPy, OpenCV or the interpreter shows; what CI has the time for."""
+"""Files of tests/edge that depend on the version of NumPy, OpenCV or the interpreter, for CI."""
 
 _VERSIONS = """
 import platform, re
@@ -43,7 +45,7 @@ def main() -> int:
     parser.add_argument("--only", choices=[target.name for target in TARGETS], help="one of them")
     parser.add_argument("--quick", action="store_true", help=f"only the tests of {', '.join(QUICK)}")
     arguments, pytest_arguments = parser.parse_known_args()
-    files = [f"tests/edge/test_{name}.py" for name in QUICK] if arguments.quick else ["tests/edge"]
+    files = [f"tests/edge/{name}.py" for name in QUICK] if arguments.quick else ["tests/edge"]
     chosen = [target for target in TARGETS if arguments.only in (None, target.name)]
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -63,8 +65,9 @@ def main() -> int:
 
 _MAKE_BUNDLES = """
 import pathlib, sys
-from support.bundles import made_once, make_tiny_bundle
-from support.hostile_models import endless_beside, make_endless_bundle
+from support.models.bundles import make_tiny_bundle
+from support.models.hostile_models import endless_beside, make_endless_bundle
+from support.processes.shared_files import made_once
 tiny = made_once(pathlib.Path(sys.argv[1]), make_tiny_bundle)
 made_once(endless_beside(tiny), lambda folder: make_endless_bundle(tiny, folder))
 """

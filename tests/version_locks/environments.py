@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arm.sandbox import run
-from support.fresh_install import CHECKOUT
-from support.lock_files import TEST_TOOLS, requirements
+from support.environments.fresh_install import CHECKOUT
+from support.environments.lock_files import TEST_TOOLS, requirements
 
 _MADE_FROM = ".made-from"
 """File in an environment that tells what is in it."""

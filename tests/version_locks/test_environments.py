@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.programs import script
+from support.processes.programs import script
 from version_locks import __main__ as version_locks
 from version_locks.environments import TARGETS, Target, find_python
 

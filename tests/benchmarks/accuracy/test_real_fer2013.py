@@ -14,8 +14,8 @@ import pytest
 import fer_edge
 from fer_bench.runners import open_runner
 from fer_train.data.readers.locate import locate
-from support.caches import users_cache
-from support.fer2013 import real_fer2013
+from support.data.caches import users_cache
+from support.data.fer2013 import real_fer2013
 
 SHIPPED = Path(fer_edge.__file__).parent / "model" / "default_bundle"
 LABEL_OF = {"anger": 0, "disgust": 1, "fear": 2, "happiness": 3, "sadness": 4, "surprise": 5, "neutral": 6}

@@ -17,7 +17,7 @@ from fer_edge.errors import InputError, MissingExtraError, ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import LiteRtModel
 from fer_edge.model.labels import FER2013_LABELS
-from support.bundles import random_faces
+from support.models.bundles import random_faces
 
 
 def edit_manifest(folder: Path, edit) -> None:

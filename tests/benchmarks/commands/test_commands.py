@@ -17,7 +17,7 @@ import pytest
 import fer_bench
 from fer_bench.runners import open_runner
 from fer_train.data.dataset import load_dataset
-from support.fer2013 import MiniRow, csv_bytes, mini_rows, write_csv, write_mini_fer2013
+from support.data.fer2013 import MiniRow, csv_bytes, mini_rows, write_csv, write_mini_fer2013
 
 
 @pytest.fixture(scope="module")

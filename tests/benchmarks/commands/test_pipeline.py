@@ -19,11 +19,11 @@ import psutil
 import pytest
 
 from fer_edge.model.bundle import DEFAULT_BUNDLE
-from support import road
-from support.edge_command import clean_environment, command_line, fer_edge
-from support.fer2013 import write_mini_fer2013
-from support.programs import assert_ends, script
-from support.road import MiniRoad
+from support.data.fer2013 import write_mini_fer2013
+from support.processes.edge_command import clean_environment, command_line, fer_edge
+from support.processes.programs import assert_ends, script
+from support.training import road
+from support.training.road import MiniRoad
 
 SHORT = ("bench", "pipeline", "--bundle", DEFAULT_BUNDLE, "--sizes", "320x240", "--frames", 8, "--rounds", 2)
 BRIEFEST = (*SHORT[:-3], 5, "--rounds", 1)

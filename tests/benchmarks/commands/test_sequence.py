@@ -14,9 +14,9 @@ import pytest
 from fer_bench.results import load_report
 from fer_bench.results.sequence import FER_EDGE, FULL_SEARCHES
 from fer_edge.model.bundle import DEFAULT_BUNDLE
-from support import road
-from support.edge_command import assert_one_line, fer_edge
-from support.fer2013 import write_mini_fer2013
+from support.data.fer2013 import write_mini_fer2013
+from support.processes.edge_command import assert_one_line, fer_edge
+from support.training import road
 
 SCHEMA = json.loads((files("fer_bench") / "schema" / "report.schema.json").read_text(encoding="utf-8"))
 BRIEF = ("bench", "sequence", "--bundle", DEFAULT_BUNDLE, "--seconds", 4, "--no-costs")

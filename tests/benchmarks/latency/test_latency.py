@@ -21,10 +21,10 @@ from fer_bench.results import LatencyRow, LatencySettings, MachineChange
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import read_manifest
-from support.bundles import add_onnx_variant, copy_bundle
-from support.fresh_install import CHECKOUT
-from support.machines import write_tree, write_vcgencmd
-from support.programs import assert_ends, script
+from support.devices.machines import write_tree, write_vcgencmd
+from support.environments.fresh_install import CHECKOUT
+from support.models.bundles import add_onnx_variant, copy_bundle
+from support.processes.programs import assert_ends, script
 
 RELEASED = CHECKOUT / "models" / "fer-edge-s"
 PYTHON = Path(sys.executable)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fer_bench.latency.machine import ProcessorWatch, ThrottleWatch, decode_throttled, read_machine_state
 from fer_bench.results import CpuFrequency, Temperature
-from support.machines import write_tree, write_vcgencmd
+from support.devices.machines import write_tree, write_vcgencmd
 
 PI = {
     "sys/devices/system/cpu/cpufreq/policy0/scaling_governor": "ondemand\n",

@@ -18,8 +18,8 @@ from fer_bench.results.pipeline import SceneSettings
 from fer_edge.errors import FerEdgeError, InputError, ModelError
 from fer_edge.model.bundle import DEFAULT_BUNDLE
 from fer_edge.model.labels import FER2013_LABELS
-from support.edge_command import face_picture
-from support.programs import assert_ends, script
+from support.processes.edge_command import face_picture
+from support.processes.programs import assert_ends, script
 
 READY = json.dumps({"how": "-", "versions": {"fer": "1"}})
 FRAME = json.dumps({"seen": [], "wall_s": 0.1, "cpu_s": 0.1})

@@ -17,7 +17,7 @@ from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.types import Search
 from fer_train.data.dataset import SPLIT_NAMES, Dataset, Split
-from support.fer2013 import real_fer2013
+from support.data.fer2013 import real_fer2013
 
 SIZES = st.tuples(st.integers(160, 320), st.integers(160, 320))
 

@@ -15,8 +15,8 @@ from fer_bench.report.compare import Change, compare_reports
 from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult, report_to_json
 from fer_bench.results.hex_bits import from_hex, to_hex
 from fer_edge.errors import InputError
-from support.reports import accuracy, latency_row, report, sequence_section
-from support.road import assert_refused, fer_edge
+from support.results.reports import accuracy, latency_row, report, sequence_section
+from support.training.road import assert_refused, fer_edge
 
 ROUNDS = tuple(float(value) for value in np.random.default_rng(0).normal(1.0, 0.01, 20))
 

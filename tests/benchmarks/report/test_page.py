@@ -12,8 +12,8 @@ from msgspec import structs
 from fer_bench.commands.report import joined
 from fer_bench.report.page import CHARTS, to_html
 from fer_bench.results import BenchmarkReport, report_to_json
-from support.reports import report, sequence_section
-from support.road import assert_refused, fer_edge
+from support.results.reports import report, sequence_section
+from support.training.road import assert_refused, fer_edge
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 

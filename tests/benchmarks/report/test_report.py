@@ -34,7 +34,7 @@ from fer_bench.results import (
 )
 from fer_bench.tables import markdown_table, text_table
 from fer_edge.errors import InputError
-from support.reports import BUNDLE, HOST, accuracy, latency_row, report, sequence_section
+from support.results.reports import BUNDLE, HOST, accuracy, latency_row, report, sequence_section
 
 SCHEMA = Path(fer_bench.__path__[0]) / "schema" / "report.schema.json"
 

@@ -11,7 +11,7 @@ from fer_bench.report.sequence_tables import notes, tables
 from fer_bench.results.sequence import FER_EDGE, SequenceSection
 from fer_bench.sequence.scenes import KINDS
 from fer_bench.tables import Table
-from support.reports import sequence_section
+from support.results.reports import sequence_section
 
 
 def goals(section: SequenceSection) -> dict[str, tuple[str, str]]:

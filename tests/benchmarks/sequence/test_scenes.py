@@ -24,7 +24,7 @@ from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_train.data.dataset import SPLIT_NAMES, Dataset, Split
 from fer_train.data.ferplus import ANSWERS, load_votes
-from support.fer2013 import real_fer2013
+from support.data.fer2013 import real_fer2013
 
 FRAMES = 240
 KIND = {kind.name: kind for kind in KINDS}

@@ -1,7 +1,7 @@
 """A camera that cannot be opened for long: busy, then unplugged. No descriptor, thread or memory is leaked.
 
 In between it is opened and closed successfully. Opening a missing device or one that is not a camera is tested outside
-the machine, 10,000 times each (tests/edge/test_v4l2_devices.py). The scenario also shows what doctor reports.
+the machine, 10,000 times each (tests/edge/sources/v4l2/test_devices.py). The scenario also shows what doctor reports.
 """
 
 from __future__ import annotations
