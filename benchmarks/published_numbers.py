@@ -1,4 +1,4 @@
-"""Write the tables of README.md and the model cards from the committed reports. `make bench` runs it at its end.
+"""Write the tables of README.md, the page of numbers and the model cards from the committed reports. `make bench` runs it at its end.
 
     python benchmarks/published_numbers.py [--check]
 
@@ -25,12 +25,15 @@ from fer_edge.system.files import write_text_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, MODELS, README = ROOT / "benchmarks" / "results", ROOT / "models", ROOT / "README.md"
+PAGE = ROOT / "docs" / "explanation" / "numbers.md"
 CARD = "MODEL_CARD.md"
 """The name that fer_convert gives to a model card. Not imported: that package is above this one."""
 MACHINE = "x86_64"
 """The tables use the reports of this architecture."""
 BEGIN, END = "<!-- numbers: make bench -->\n", "<!-- end of numbers -->\n"
 COLUMNS = (("fer-edge-s", "float32"), ("fer-edge-s", "int8"), ("fer-edge-xs", "float32"), ("fer-edge-xs", "int8"))
+SHORT = ("file", "PrivateTest top-1, 95 % interval", "one inference, one thread, p50 / p95 / p99 ms")
+"""The rows of README.md."""
 OTHERS = {
     TUTORIAL: "the loop of the tutorials (`detectMultiScale` on the whole frame, then Keras' `predict`)",
     TUTORIAL_TFLITE: "the loop of the tutorials (`detectMultiScale` on the whole frame, then a `.tflite`)",
@@ -54,7 +57,12 @@ class Column:
 
 
 def readme_block() -> str:
-    """Return the block of README.md: all columns, the machine, whole frames, and moving faces."""
+    """Return the block of README.md: a few rows of all columns."""
+    return f"{_rows(COLUMNS, SHORT)}\n"
+
+
+def page_block() -> str:
+    """Return the block of the page of numbers: all columns, the machine, whole frames, and moving faces."""
     return f"{_table(COLUMNS)} {_whole_frames()}\n\n{_moving_faces()}\n"
 
 
@@ -74,7 +82,10 @@ def replaced(text: str, block: str, path: Path) -> str:
 
 def documents() -> dict[Path, str]:
     """Return the text that each document with numbers should have."""
-    found = {README: replaced(README.read_text(encoding="utf-8"), readme_block(), README)}
+    found = {
+        path: replaced(path.read_text(encoding="utf-8"), block(), path)
+        for path, block in ((README, readme_block), (PAGE, page_block))
+    }
     for bundle in dict.fromkeys(name for name, _ in COLUMNS):
         card = MODELS / bundle / CARD
         text = card.read_text(encoding="utf-8")
@@ -84,13 +95,18 @@ def documents() -> dict[Path, str]:
     return found
 
 
+def _rows(chosen: Sequence[tuple[str, str]], names: Sequence[str] | None = None) -> str:
+    """Return a table with the columns ``chosen`` and the rows ``names``; None for all."""
+    columns = [_column(bundle, variant) for bundle, variant in chosen]
+    rows = [[name, *(show(column) for column in columns)] for name, show in ROWS if names is None or name in names]
+    return markdown_table(["", *(f"{bundle} {variant}" for bundle, variant in chosen)], rows)
+
+
 def _table(chosen: Sequence[tuple[str, str]]) -> str:
     columns = [_column(bundle, variant) for bundle, variant in chosen]
-    rows = [[name, *(show(column) for column in columns)] for name, show in ROWS]
     hosts = dict.fromkeys(f"{column.host.chip}, {column.latency.runtime}" for column in columns)
     measured = "; ".join(hosts)
-    header = ["", *(f"{bundle} {variant}" for bundle, variant in chosen)]
-    return f"{markdown_table(header, rows)}\nMeasured on {measured}, one thread."
+    return f"{_rows(chosen)}\nMeasured on {measured}, one thread."
 
 
 def _whole_frames() -> str:
