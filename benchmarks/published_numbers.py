@@ -1,4 +1,6 @@
-"""Write the tables of README.md, the page of numbers and the model cards from the committed reports. `make bench` runs it at its end.
+"""Write the tables of README.md, the page of numbers and the model cards from the committed reports.
+
+`make bench` runs it at its end.
 
     python benchmarks/published_numbers.py [--check]
 
