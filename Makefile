@@ -56,136 +56,103 @@ MACHINE := $(shell uname -m)
 .PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
+# The text behind "## " of each target.
 help:
-	@echo "make demo       install what a Pi needs into $(VENV), then run the pipeline on the built-in scene"
-	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
-	@echo "make test-backends  install everything and PyTorch into $(BACKENDS_VENV); training on TensorFlow, PyTorch and JAX"
-	@echo "make test-tune  searches for settings that are interrupted in every way, for some minutes"
-	@echo "make test-locks run tests/edge on the versions of each Pi lock file, and on tflite-runtime (ARGS=--quick: as CI does)"
-	@echo "make test-home-assistant  MQTT discovery, the switch and the blueprints with a real Home Assistant (Python 3.13)"
-	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
-	@echo "make fer-env    install the fer package into $(FER_VENV), 2 GB, for \`fer-edge bench pipeline\`"
-	@echo "make test-arm   the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)"
-	@echo "make test-picamera2  the picamera2 source on libcamera's virtual camera (tests/virtual_camera/README.md)"
-	@echo "make test-real-image IMAGE=raspios.img.xz  check what is assumed of a stock image, and compose on it (ARGS=--assumptions: only check)"
-	@echo "make day        a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')"
-	@echo "make test-systemd  the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)"
-	@echo "make test-v4l2  V4L2 and USB cameras, and the service with them, in a virtual machine (tests/v4l2_vm/README.md)"
-	@echo "make test-mcu TFLM=PATH  exported models on an emulated Cortex-M3, against LiteRT's reference kernels"
-	@echo "make bench-mcu  accuracy of the released models on TensorFlow Lite Micro, beside XNNPACK"
-	@echo "make test-bare  \`make test\` in a chroot with make, python3-venv and nothing else, as root (ARGS='tests/flash -n 1')"
-	@echo "make test-image  composed card images boot, install and watch, in containers, as root (tests/image_boot/README.md)"
-	@echo "make boot-test  a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')"
-	@echo "make fuzz       broken input for every reader of files and requests (MINUTES=30, for all; docs/explanation/fuzzing.md)"
-	@echo "make fuzz-ci    what CI runs of it: each reader for FUZZ_SECONDS=60, one per core"
-	@echo "make soak       200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)"
-	@echo "make bench-write  how fast \`flash write\` writes, beside dd, on a loop device, as root (ARGS='--rounds 9')"
-	@echo "make bench-decoders  processor time with OpenCV and with PyAV, for films and streams (ARGS='--rounds 3')"
-	@echo "make bench      measure models/ anew, idle machine wanted; then every table and plot of README and benchmarks/"
-	@echo "make settings   write edge/config.example.toml, its JSON Schema and docs/reference/settings.md from the settings' definitions"
-	@echo "make docs       the documentation site in site/, which opens without a server"
-	@echo "make recipes    write train/recipe.schema.json and docs/reference/recipes.md from the definitions of a recipe"
-	@echo "make gate       write convert/gate.schema.json and docs/reference/gate.md from the definitions of the gate's rules"
-	@echo "make lint       ruff, mypy --strict and the import contracts"
-	@echo "make format     let ruff put the code in order"
-	@echo "make lock       write locks/*.txt and $(PI_LOCKS)/*.txt anew (UPGRADE=--upgrade for the newest of everything)"
-	@echo "make build      sdist, the wheel built from it, and bills of materials (CycloneDX), into dist/"
-	@echo "make audit      known vulnerabilities of what the lock files pin; needs the network"
-	@echo "make clean      remove what the above left behind; make distclean: the environments too"
+	@sed -n -E 's/^([a-z][a-z0-9-]*):[^#]*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 28
 
-demo: $(VENV)/.base
+demo: $(VENV)/.base ## install what a Pi needs into .venv, then run the pipeline on the built-in scene
 	$(BIN)/fer-edge demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev ## install everything and run all tests (ARGS='tests/edge -k crop' for some)
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 # An environment of its own, made by the rules below, so that the others stay as the lock files say.
-test-backends:
+test-backends: ## install everything and PyTorch into .venv-backends; training on TensorFlow, PyTorch and JAX
 	@$(MAKE) --no-print-directory VENV=$(BACKENDS_VENV) run-test-backends
 
 run-test-backends: $(VENV)/.torch
 	$(BIN)/python -c 'import jax, torch; print("PyTorch", torch.__version__, "JAX", jax.__version__)'
 	$(BIN)/python -m pytest tests/backends tests/train/test_parallel.py $(ARGS)
 
-test-tune: $(VENV)/.dev
+test-tune: $(VENV)/.dev ## interrupt searches (train --tune) in every way; takes some minutes
 	TUNE_LONG=1 $(BIN)/python -m pytest tests/train/test_tune_long.py $(ARGS)
 
 # Environments of their own in $(LOCKS_VENV); one whose Python is not here is skipped, and that is said.
-test-locks: $(VENV)/.dev
+test-locks: $(VENV)/.dev ## run tests/edge on the versions of each Pi lock file, and on tflite-runtime (ARGS=--quick: as CI does)
 	PYTHONPATH=tests $(BIN)/python -m version_locks --environments $(LOCKS_VENV) $(ARGS)
 
 # Home Assistant in an environment of its own. HA_PYTHON=/path/to/python3.13 if there is none on the PATH.
-test-home-assistant: $(VENV)/.dev $(HA_VENV)/.installed
+test-home-assistant: $(VENV)/.dev $(HA_VENV)/.installed ## MQTT discovery, the switch and the blueprints with a real Home Assistant (Python 3.13)
 	HOME_ASSISTANT=$(abspath $(HA_VENV))/bin/hass $(BIN)/python -m pytest tests/home_assistant $(ARGS)
 
-legacy-env: $(LEGACY_VENV)/.installed
+legacy-env: $(LEGACY_VENV)/.installed ## install tflite-runtime 2.14 into .venv-legacy, for `fer-edge bench latency` (Python 3.11)
 
-fer-env: $(FER_VENV)/.installed
+fer-env: $(FER_VENV)/.installed ## install the fer package into .venv-fer, 2 GB, for `fer-edge bench pipeline`
 
 # What it downloads stays in the user's cache folder; it needs root where programs are missing.
-test-arm: $(VENV)/.dev
+test-arm: $(VENV)/.dev ## the runtime on an emulated Raspberry Pi (SUITE=trixie for the newer release; tests/arm/README.md)
 	PYTHONPATH=tests $(BIN)/python -m arm --suite $(SUITE) $(ARGS)
 
-test-picamera2: $(VENV)/.dev
+test-picamera2: $(VENV)/.dev ## the picamera2 source on libcamera's virtual camera (tests/virtual_camera/README.md)
 	PYTHONPATH=tests $(BIN)/python -m virtual_camera $(ARGS)
 
-test-systemd: $(VENV)/.dev
+test-systemd: $(VENV)/.dev ## the service's unit under systemd in a container, as root (SUITE=trixie; tests/systemd/README.md)
 	PYTHONPATH=tests $(BIN)/python -m systemd --suite $(SUITE) $(ARGS)
 
 # TFLM: a source tree of TensorFlow Lite Micro, as its create_tflm_tree.py writes it. ARGS='--data PATH' for real faces.
-test-mcu: $(VENV)/.dev
+test-mcu: $(VENV)/.dev ## (TFLM=PATH) exported models on an emulated Cortex-M3, against LiteRT's reference kernels
 	PYTHONPATH=tests $(BIN)/python -m mcu --tflm $(or $(TFLM),TFLM) $(ARGS)
 
-bench-mcu: $(VENV)/.dev $(MCU_VENV)/.installed
+bench-mcu: $(VENV)/.dev $(MCU_VENV)/.installed ## accuracy of the released models on TensorFlow Lite Micro, beside XNNPACK
 	PYTHONPATH=tests $(BIN)/python -m mcu.accuracy --python $(MCU_VENV)/bin/python $(ARGS)
 
 # It skips, and says why, where QEMU is not installed. ARGS='-k usb --out FOLDER': one scenario, its files kept.
-test-v4l2: $(VENV)/.dev
+test-v4l2: $(VENV)/.dev ## V4L2 and USB cameras, and the service with them, in a virtual machine (tests/v4l2_vm/README.md)
 	PYTHONPATH=tests $(BIN)/python -m v4l2_vm $(ARGS)
 
 # Everything is installed into a new environment there each time; ARGS='--root DIR' keeps it in DIR.
-test-bare: $(VENV)/.dev
+test-bare: $(VENV)/.dev ## `make test` in a chroot with make, python3-venv and nothing else, as root (ARGS='tests/flash -n 1')
 	PYTHONPATH=tests $(BIN)/python -m bare --suite $(SUITE) $(ARGS)
 
 # IMAGE: a stock image of Raspberry Pi OS Lite that you have, or its URL with ARGS='--sha256 …'; ARGS=--assumptions lists only.
-test-real-image: $(VENV)/.dev
+test-real-image: $(VENV)/.dev ## (IMAGE=raspios.img.xz) check the assumptions about a stock image, and compose on it (ARGS=--assumptions: only check)
 	PYTHONPATH=tests $(BIN)/python -m real_image $(IMAGE) $(ARGS)
 
 # ARGS='cloudinit power' for some of its parts.
-test-image: $(VENV)/.dev
+test-image: $(VENV)/.dev ## boot composed card images in containers, as root (tests/image_boot/README.md)
 	PYTHONPATH=tests $(BIN)/python -m image_boot $(ARGS)
 
 # Three to four minutes on two idle cores, once its parts are kept; the serial console is kept in ~/.cache/fer-edge/boot-test.log.
-boot-test: $(VENV)/.dev
+boot-test: $(VENV)/.dev ## a composed card boots in an emulated Pi up to the daemon's events, as root (ARGS='--minutes 120')
 	PYTHONPATH=tests $(BIN)/python -m image_boot.boot_test $(ARGS)
 
 # With Atheris (`$(BIN)/pip install atheris`) its coverage guides the changes. ARGS='--only fat' for one target.
-fuzz: $(VENV)/.dev
+fuzz: $(VENV)/.dev ## feed broken input to every reader of files and requests (MINUTES=30 for all; docs/explanation/fuzzing.md)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(or $(MINUTES),30) $(ARGS)
 
-fuzz-ci: $(VENV)/.dev
+fuzz-ci: $(VENV)/.dev ## as CI: each reader for FUZZ_SECONDS=60, one per core
 	PYTHONPATH=tests $(BIN)/python -m fuzz --random --each $(or $(FUZZ_SECONDS),60) --jobs $$(nproc) $(ARGS)
 
-fuzz-smoke: $(VENV)/.dev
+fuzz-smoke: $(VENV)/.dev ## the seeds and 300 changes for each reader, always the same
 	PYTHONPATH=tests $(BIN)/python -m fuzz --smoke $(ARGS)
 
-soak: $(VENV)/.dev
+soak: $(VENV)/.dev ## 200,000 frames through the pipeline: memory and ids at intervals (ARGS='--frames 20000' for fewer)
 	PYTHONPATH=tests $(BIN)/python -m soak $(ARGS)
 
-day: $(VENV)/.dev
+day: $(VENV)/.dev ## a day of the whole daemon in minutes, with a broker, the page and an outage (ARGS='--hours 2')
 	PYTHONPATH=tests $(BIN)/python -m day $(ARGS)
 
-bench-write: $(VENV)/.dev
+bench-write: $(VENV)/.dev ## compare the speed of `flash write` with dd, on a loop device, as root (ARGS='--rounds 9')
 	PYTHONPATH=tests $(BIN)/python -m write_speed $(ARGS)
 
-bench-decoders: $(VENV)/.dev
+bench-decoders: $(VENV)/.dev ## processor time with OpenCV and with PyAV, for films and streams (ARGS='--rounds 3')
 	PYTHONPATH=tests $(BIN)/python -m decoder_costs $(ARGS)
 
 # Twenty-five minutes on two idle cores, with FER2013. The machine's kind stands in the names, so that results of others lie
 # beside ours.
 # The table of README.md is of x86_64. What cannot be installed here is left out, and the report says so:
 # tflite-runtime has wheels for Python 3.11 alone.
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev ## measure the released models again, on an idle machine, and write all tables and plots from it
 	@$(MAKE) --no-print-directory legacy-env || echo "going on without tflite-runtime" >&2
 	@$(MAKE) --no-print-directory fer-env || echo "going on without the fer package" >&2
 	for bundle in $(BUNDLES); do \
@@ -200,47 +167,47 @@ bench: $(VENV)/.dev
 	$(MAKE) --no-print-directory bench-pages
 
 # From what was measured, to what is read.
-settings: $(VENV)/.dev
+settings: $(VENV)/.dev ## write edge/config.example.toml, its JSON Schema and docs/reference/settings.md from the settings' definitions
 	$(BIN)/python docs/write_settings.py
 
-recipes: $(VENV)/.dev
+recipes: $(VENV)/.dev ## write train/recipe.schema.json and docs/reference/recipes.md from the definitions of a recipe
 	$(BIN)/python docs/write_recipes.py
 
-gate: $(VENV)/.dev
+gate: $(VENV)/.dev ## write convert/gate.schema.json and docs/reference/gate.md from the definitions of the gate's rules
 	$(BIN)/python docs/write_gate.py
 
-bench-pages: $(VENV)/.dev
+bench-pages: $(VENV)/.dev ## write the tables and plots from the committed reports
 	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report
 	$(BIN)/python benchmarks/published_numbers.py
 
 # In an environment of its own: MkDocs is needed for nothing else.
-docs: $(DOCS_VENV)/.installed
+docs: $(DOCS_VENV)/.installed ## the documentation site in site/, which opens without a server
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet $(ARGS)
 	@echo "site/index.html"
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev ## format the code with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-build: $(VENV)/.dev
+build: $(VENV)/.dev ## sdist, the wheel built from it, and bills of materials (CycloneDX), into dist/
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python locks/write_sboms.py dist
 
 # Known vulnerabilities of what the lock files pin. Needs the network: the database is a service of PyPI.
-audit: $(AUDIT_VENV)/.installed
+audit: $(AUDIT_VENV)/.installed ## known vulnerabilities of what the lock files pin; needs the network
 	@for lock in locks/edge.txt locks/dev.txt locks/pi-bookworm-legacy.txt $(PI_LOCKS)/pi-bookworm.txt $(PI_LOCKS)/pi-trixie.txt; do \
 		echo "$$lock"; $(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --require-hashes -r $$lock || { \
 			echo "make audit: $$lock was not found free of known vulnerabilities; without the network nothing can be" >&2; exit 1; }; done
 
 # Everything first, so that base and Pi agree with what the tests ran on.
-lock: $(VENV)/.python
+lock: $(VENV)/.python ## write locks/*.txt and edge/fer_flash/locks/*.txt again (UPGRADE=--upgrade for the newest of everything)
 	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(PIP) install uv
 	$(COMPILE) --universal --python-version 3.11 --extra dev --override locks/overrides.in --output-file locks/dev.txt
 	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --extra video --output-file locks/edge.txt
@@ -249,11 +216,11 @@ lock: $(VENV)/.python
 	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --extra mqtt --extra web --output-file $(PI_LOCKS)/pi-trixie.txt
 	$(PIN) locks/pip.in $(PI) --python-version 3.11 --output-file $(PI_LOCKS)/pip.txt
 
-clean:
+clean: ## remove generated files
 	rm -rf build dist site demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . \( -path ./$(VENV) -o -path ./$(BACKENDS_VENV) -o -path ./$(LEGACY_VENV) -o -path ./$(FER_VENV) -o -path ./$(HA_VENV) -o -path ./$(LOCKS_VENV) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
-distclean: clean
+distclean: clean ## also remove the environments
 	rm -rf $(VENV) $(BACKENDS_VENV) $(LEGACY_VENV) $(FER_VENV) $(HA_VENV) $(AUDIT_VENV) $(LOCKS_VENV) $(MCU_VENV) $(DOCS_VENV)
 
 # An environment that works is kept, whoever made it; one that is broken or of the wrong Python is made anew.

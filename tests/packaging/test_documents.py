@@ -83,3 +83,10 @@ def test_the_python_that_is_shown_runs(document: str, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "appeared 1 happy" in done.stdout
+
+
+def test_make_help_lists_every_target() -> None:
+    done = subprocess.run(["make", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    listed = {line.split()[1] for line in done.stdout.splitlines()}
+    phony = re.findall(r"^\.PHONY: (.*)$", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE)[0].split()
+    assert listed == set(phony) - {"help", "run-test-backends"}
