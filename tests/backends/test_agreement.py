@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
     reason="not all backends are installed: make test-backends",
 )
 LABELS = (3, 4, 5)
-"""Happy, sad and surprise, which a small network tells apart after few epochs."""
+"""Happy, sad and surprise, which a small network separates after a few epochs."""
 COUNTS = {"Training": 450, "PublicTest": 200, "PrivateTest": 8}
 """Images of each."""
 EPOCHS = 4
@@ -62,7 +62,7 @@ GATE = "variants = ['int8']\n[accuracy]\nmax_loss_points = 4.0\n"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first images of three labels of FER2013 as a CSV of its own; gratings where there is none."""
+    """Write the first images of three labels of FER2013 to a CSV file; gratings if FER2013 is missing."""
     path = tmp_path_factory.mktemp("data") / "subset.csv"
     try:
         with users_cache():

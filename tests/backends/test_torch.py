@@ -103,7 +103,7 @@ np.testing.assert_allclose(mean, theirs.get_weights()[2], rtol=1e-5)
 # Keras gathers the biased variance, PyTorch the unbiased one: n / (n - 1) times as much.
 gathered = 0.1 * pixels.var(axis=(0, 1, 2)) * pixels_per_channel / (pixels_per_channel - 1)
 np.testing.assert_allclose(variance, 0.9 * before[3] + gathered, rtol=1e-5)
-assert np.abs(variance - theirs.get_weights()[3]).max() > 1e-4  # so that the line above tells the two apart
+assert np.abs(variance - theirs.get_weights()[3]).max() > 1e-4  # so that the line above distinguishes the two
 
 # Inference moves nothing; nor does a layer that is not to be trained, even in training.
 for layer in (ours, theirs):

@@ -1,4 +1,4 @@
-"""``make fuzz``: run each fuzz target for a while, in a process of its own, and keep what fails.
+"""``make fuzz``: run each fuzz target for a while in a separate process, and keep failing inputs.
 
 With Atheris (``pip install atheris``), its coverage guides the changes; without it they are random. ``--smoke``
 is what CI runs: the seeds, then a fixed number of random changes.

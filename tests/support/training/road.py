@@ -1,4 +1,4 @@
-"""The main road in miniature: a run trained by the real command on a miniature FER2013."""
+"""A miniature training: a run that the real command trains on a miniature FER2013."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class MiniRoad:
 def fer_edge(
     *arguments: str | Path, data: Path | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the real command in a process of its own; FER_EDGE_DATA is ``data``, or unset."""
+    """Run the real command in a new process, with FER_EDGE_DATA set to ``data`` or unset."""
     return subprocess.run(
         [sys.executable, "-m", "fer_edge", *map(str, arguments)],
         capture_output=True,
@@ -69,13 +69,13 @@ def fer_edge(
 
 
 def environment_with(data: Path | None) -> dict[str, str]:
-    """This process's environment, in which FER_EDGE_DATA is ``data``, or unset."""
+    """Return this process's environment with FER_EDGE_DATA set to ``data``, or without it."""
     environment = {key: value for key, value in os.environ.items() if key != "FER_EDGE_DATA"}
     return environment if data is None else {**environment, "FER_EDGE_DATA": str(data)}
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    """The command ended with ``code`` and said so in one line that holds ``words``, without a traceback."""
+    """Assert that the command ended with ``code`` and one line with ``words`` on stderr, without a traceback."""
     assert done.returncode == code, (done.returncode, done.stderr)
     lines = [line for line in done.stderr.splitlines() if line.startswith("fer-edge: ")]
     assert len(lines) == 1, done.stderr
