@@ -23,7 +23,7 @@ from fer_train.dataset import load_dataset
 from fer_train.run_folder import HISTORY, MODEL, RUN
 from support.data.caches import users_cache
 from support.data.fer2013 import USAGES, MiniRow, csv_bytes, write_csv, write_mini_fer2013
-from support.training.road import fer_edge
+from support.training.mini_run import fer_edge
 from support.training.runs import cut_back
 
 BACKENDS = ("tensorflow", "torch", "jax")

@@ -20,7 +20,7 @@ import pytest
 from fer_edge.model.bundle import load_bundle
 from fer_train.run_folder import BEST, CHECKPOINT, HELD, HISTORY, MODEL, RUN
 from support.data.fer2013 import write_mini_fer2013
-from support.training.road import RECIPE, fer_edge
+from support.training.mini_run import RECIPE, fer_edge
 from support.training.runs import cut_back
 
 pytestmark = pytest.mark.skipif(

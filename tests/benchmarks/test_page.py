@@ -14,7 +14,7 @@ from fer_bench.report import to_json
 from fer_bench.report_command import joined
 from fer_bench.results import BenchmarkReport
 from support.results.reports import report, sequence_section
-from support.training.road import assert_refused, fer_edge
+from support.training.mini_run import assert_refused, fer_edge
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 

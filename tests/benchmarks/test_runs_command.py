@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from support.training.road import assert_refused, fer_edge
+from support.training.mini_run import assert_refused, fer_edge
 
 CHECKPOINTS = Path(__file__).parents[2] / "models" / "checkpoints"
 

@@ -17,7 +17,7 @@ from fer_train.data_config import DataSettings
 from fer_train.dataset import PRIVATE_TEST, PUBLIC_TEST, TRAINING, Dataset, load_dataset
 from fer_train.sets import load_sets
 from support.data.fer2013 import LABELS, mini_images
-from support.training.road import assert_refused, fer_edge
+from support.training.mini_run import assert_refused, fer_edge
 
 CHECKOUT = Path(__file__).parents[2]
 RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")

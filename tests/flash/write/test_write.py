@@ -26,7 +26,7 @@ from support.cards.images import (
     zipped,
 )
 from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
-from support.training.road import assert_refused
+from support.training.mini_run import assert_refused
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="writing cards needs Linux")
 needs_loop = pytest.mark.skipif(why_no_loop_device() is not None, reason=str(why_no_loop_device()))

@@ -2,7 +2,7 @@
 
 The import takes most of the time of a command on miniature data. Each forked command has its own arguments,
 environment, working directory, streams and exit code, like a new process. Tests of imports, or of messages during the
-start, need a new process: ``road.fer_edge``. Run as a program, this module is the server.
+start, need a new process: ``mini_run.fer_edge``. Run as a program, this module is the server.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TIMEOUT_S = 600
 def fer_edge(
     *arguments: str | Path, data: Path | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """As ``road.fer_edge``."""
-    from support.training.road import environment_with
+    """As ``mini_run.fer_edge``."""
+    from support.training.mini_run import environment_with
 
     server, words = _server(), list(map(str, arguments))
     assert server.stdin is not None and server.stdout is not None

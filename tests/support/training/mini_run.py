@@ -32,7 +32,7 @@ size_changes = [2]
 
 
 @dataclass(frozen=True, slots=True)
-class MiniRoad:
+class MiniRun:
     """Paths below ``folder``: a miniature data set, the recipe, and the finished run."""
 
     folder: Path
@@ -84,9 +84,9 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
         assert word in lines[0], lines[0]
 
 
-def make_mini_road(folder: Path) -> MiniRoad:
+def make_mini_run(folder: Path) -> MiniRun:
     """Train the miniature recipe in ``folder``, which must not exist; takes about TensorFlow's start-up time."""
-    mini = MiniRoad(folder)
+    mini = MiniRun(folder)
     folder.mkdir()
     write_mini_fer2013(mini.data, per_class=24, test_per_class=8, leaks=3)
     mini.recipe.write_text(RECIPE)
