@@ -14,7 +14,7 @@ from support.data.caches import cache_in
 from support.environments.legacy import make_legacy_environment
 from support.models.bundles import make_tiny_bundle
 from support.processes.shared_files import made_once
-from support.training.road import MiniRoad, fer_edge, make_mini_road
+from support.training.mini_run import MiniRun, fer_edge, make_mini_run
 
 # Hypothesis must not fail a test for being slow: the machine may be busy.
 settings.register_profile("fer-edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -64,9 +64,9 @@ def tiny_bundle(shared_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mini_road(shared_folder: Path) -> MiniRoad:
+def mini_run(shared_folder: Path) -> MiniRun:
     """A run that the real command trained on a miniature FER2013. Copy it before changing it."""
-    return MiniRoad(made_once(shared_folder / "mini", make_mini_road))
+    return MiniRun(made_once(shared_folder / "mini", make_mini_run))
 
 
 @pytest.fixture(scope="session")
@@ -76,11 +76,11 @@ def legacy_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mini_bundle(mini_road: MiniRoad, shared_folder: Path) -> Path:
-    """The bundle with all variants that the real command converts from the run of ``mini_road``. Copy it first."""
+def mini_bundle(mini_run: MiniRun, shared_folder: Path) -> Path:
+    """The bundle with all variants that the real command converts from the run of ``mini_run``. Copy it first."""
 
     def convert(out: Path) -> None:
-        done = fer_edge("convert", mini_road.run, "--out", out, "--variants", "all", data=mini_road.data)
+        done = fer_edge("convert", mini_run.run, "--out", out, "--variants", "all", data=mini_run.data)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == str(out)
 

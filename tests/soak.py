@@ -85,7 +85,7 @@ def problems(samples: list[Sample]) -> list[str]:
 
 
 def _round() -> list[UInt8Array]:
-    """One round: two heads pass each other and leave; a quarter of the time nobody is there."""
+    """One round: two heads pass each other and leave; for a quarter of the time no face is visible."""
     random = np.random.default_rng(5)
     head = cv2.resize(portrait()[20:210, 130:320], (_HEAD, _HEAD), interpolation=cv2.INTER_AREA)
     wall = cv2.resize(random.normal(120, 12, (8, 14)).astype(np.float32), (_WIDTH, _HEIGHT))

@@ -1,4 +1,4 @@
-"""``make bench-write``: how fast ``fer-edge flash write`` writes, beside dd with the same flags, in turn in one run.
+"""``make bench-write``: compare the speed of ``fer-edge flash write`` and dd with the same flags, in turns.
 
 Both write the same random image to the same loop device, as dd does with ``bs=4M oflag=direct conv=fsync``. Each round
 gives a ratio; the exit code is 1 where the median of them is below 80 %. Needs root.

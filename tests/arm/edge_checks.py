@@ -14,7 +14,7 @@ from fer_edge.errors import CheckFailedError
 from fer_edge.types import Box
 
 DEMO_FRAMES = 40
-"""Enough of the demo scene for a face to appear and an emotion to be told."""
+"""Enough of the demo scene for a face to appear and an emotion to be reported."""
 
 TESTS = (
     *("images/test_files", "model/test_bundle", "model/test_interpreter", "model/test_quantization"),

@@ -58,9 +58,9 @@ def prepared(suite: Suite, cache: Path) -> Iterator[Prepared]:
 
 @contextmanager
 def kept(cache: Path, name: str, made_from: bytes, build: Callable[[Path], None]) -> Iterator[Path]:
-    """The folder that ``build`` made below ``cache`` under ``name``, made anew when ``made_from`` is another.
+    """Return the folder ``name`` below ``cache``, created by ``build`` if ``made_from`` differs from last time.
 
-    Raises InputError where a step fails, or where another run uses it.
+    Raises InputError if a step fails, or if another run uses the folder.
     """
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / f"{name}.lock").open("w") as lock:
@@ -123,7 +123,7 @@ def _build(suite: Suite, folder: Path) -> None:
     for target, lock in ((folders.site, lock_path(suite.lock)), (folders.tools, tools)):
         install_wheels(target, suite.python, "aarch64", "--require-hashes", "-r", lock)
     print("… a bundle for the tests", flush=True)
-    # In a process of its own: TensorFlow has much to say on stderr.
+    # In a separate process, because TensorFlow writes a lot to stderr.
     make = "import sys, pathlib, support.models.bundles as b; b.make_tiny_bundle(pathlib.Path(sys.argv[1]))"
     run([sys.executable, "-c", make, folders.tiny_bundle])
 

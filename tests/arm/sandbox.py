@@ -1,7 +1,7 @@
 """A file system of another architecture in which programs run: QEMU's user mode, binfmt_misc and bubblewrap.
 
-Bubblewrap mounts in a namespace of its own, so that nothing stays mounted however the run ends, and what runs inside
-sees no network, no home folder, and keeps its scratch in memory.
+Bubblewrap mounts in a separate namespace, so that nothing stays mounted however the run ends. Programs inside have no
+network and no home folder, and their temporary files are in memory.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Sandbox:
         else:
             done = subprocess.run(command, input=stdin, capture_output=True, check=False)
             output, complaint = done.stdout, last_line(done.stderr or done.stdout)
-            if done.returncode:  # pytest tells what failed on stdout
+            if done.returncode:  # pytest reports failures on stdout
                 sys.stderr.write(output.decode(errors="replace")[-_TOLD:])
         if done.returncode:
             raise CheckFailedError(f"{self.cpu.name}: {' '.join(arguments)[:60]}: exit {done.returncode}: {complaint}")

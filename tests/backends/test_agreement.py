@@ -23,7 +23,7 @@ from fer_train.data.dataset import load_dataset
 from fer_train.training.run_folder.files import HISTORY, MODEL, RUN
 from support.data.caches import users_cache
 from support.data.fer2013 import USAGES, MiniRow, csv_bytes, write_csv, write_mini_fer2013
-from support.training.road import fer_edge
+from support.training.mini_run import fer_edge
 from support.training.runs import cut_back
 
 BACKENDS = ("tensorflow", "torch", "jax")
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
     reason="not all backends are installed: make test-backends",
 )
 LABELS = (3, 4, 5)
-"""Happy, sad and surprise, which a small network tells apart after few epochs."""
+"""Happy, sad and surprise, which a small network separates after a few epochs."""
 COUNTS = {"Training": 450, "PublicTest": 200, "PrivateTest": 8}
 """Images of each."""
 EPOCHS = 4
@@ -62,7 +62,7 @@ GATE = "variants = ['int8']\n[accuracy]\nmax_loss_points = 4.0\n"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first images of three labels of FER2013 as a CSV of its own; gratings where there is none."""
+    """Write the first images of three labels of FER2013 to a CSV file; gratings if FER2013 is missing."""
     path = tmp_path_factory.mktemp("data") / "subset.csv"
     try:
         with users_cache():

@@ -20,8 +20,8 @@ import pytest
 
 from fer_train.networks.model_files import load_model
 from support.environments.fresh_install import CHECKOUT
-from support.training.parallel import RECIPE, ended, start_pair, wait_until, write_road
-from support.training.road import assert_refused
+from support.training.mini_run import assert_refused
+from support.training.parallel import RECIPE, ended, start_pair, wait_until, write_training
 from support.training.runs import cut_back
 
 pytestmark = pytest.mark.skipif(
@@ -34,7 +34,7 @@ NOTICED_S = 60
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_road(tmp_path)
+    write_training(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # where a run's network is looked for
     return tmp_path
 
@@ -68,7 +68,7 @@ def test_other_recipes_are_told_before_training(other: str, words: list[str], fo
 def test_other_data_is_told_before_training(folder: Path) -> None:
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
-    write_road(elsewhere)
+    write_training(elsewhere)
     lines = (elsewhere / "fer2013.csv").read_text().splitlines(keepends=True)
     (elsewhere / "fer2013.csv").write_text("".join([lines[0], *lines[2:]]))
     pair = start_pair(folder, environments=({}, {"FER_EDGE_DATA": str(elsewhere / "fer2013.csv")}))

@@ -20,7 +20,7 @@ import pytest
 from fer_edge.model.bundle import load_bundle
 from fer_train.training.run_folder.files import BEST, CHECKPOINT, HELD, HISTORY, MODEL, RUN
 from support.data.fer2013 import write_mini_fer2013
-from support.training.road import RECIPE, fer_edge
+from support.training.mini_run import RECIPE, fer_edge
 from support.training.runs import cut_back
 
 pytestmark = pytest.mark.skipif(
@@ -103,7 +103,7 @@ np.testing.assert_allclose(mean, theirs.get_weights()[2], rtol=1e-5)
 # Keras gathers the biased variance, PyTorch the unbiased one: n / (n - 1) times as much.
 gathered = 0.1 * pixels.var(axis=(0, 1, 2)) * pixels_per_channel / (pixels_per_channel - 1)
 np.testing.assert_allclose(variance, 0.9 * before[3] + gathered, rtol=1e-5)
-assert np.abs(variance - theirs.get_weights()[3]).max() > 1e-4  # so that the line above tells the two apart
+assert np.abs(variance - theirs.get_weights()[3]).max() > 1e-4  # so that the line above distinguishes the two
 
 # Inference moves nothing; nor does a layer that is not to be trained, even in training.
 for layer in (ours, theirs):

@@ -11,7 +11,7 @@ import pytest
 
 from support.data.fer2013 import write_mini_fer2013
 from support.models.bundles import random_faces
-from support.training.road import assert_refused, fer_edge
+from support.training.mini_run import assert_refused, fer_edge
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-backends")

@@ -19,8 +19,8 @@ from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.model.quantization import softmax
 from support.data.fer2013 import write_mini_fer2013
 from support.models.bundles import random_faces
-from support.processes import warm
-from support.training.road import assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import assert_refused, fer_edge
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -58,7 +58,7 @@ def tflite(model: Any, path: Path, *, low: float = 0.0, high: float = 1.0, io: s
 
 
 def make(model: Path, out: Path, *options: str | Path) -> Any:
-    return warm.fer_edge("bundle", "make", model, "--labels", LABELS, "--out", out, *options)
+    return fork.fer_edge("bundle", "make", model, "--labels", LABELS, "--out", out, *options)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_damaged_and_other_files_are_refused(tmp_path: Path) -> None:
     other.write_bytes(b"PK")
     assert_refused(make(other, tmp_path / "out"), 4, "fer-edge convert")
     assert_refused(make(tmp_path / "nothing.tflite", tmp_path / "out"), 2, "no such file")
-    assert_refused(warm.fer_edge("convert", broken, "--out", tmp_path / "out"), 4, "fer-edge bundle make")
+    assert_refused(fork.fer_edge("convert", broken, "--out", tmp_path / "out"), 4, "fer-edge bundle make")
     assert not (tmp_path / "out").exists()
 
 

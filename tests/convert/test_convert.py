@@ -21,13 +21,13 @@ from fer_convert.model_card import model_card
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import LiteRtModel
-from support.processes import warm
-from support.training.road import MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import MiniRun, assert_refused, fer_edge
 
 
-def test_a_bundle_keeps_the_contract(mini_bundle: Path, mini_road: MiniRoad) -> None:
+def test_a_bundle_keeps_the_contract(mini_bundle: Path, mini_run: MiniRun) -> None:
     manifest = load_bundle(mini_bundle).manifest
-    run = json.loads((mini_road.run / "run.json").read_text())
+    run = json.loads((mini_run.run / "run.json").read_text())
     assert manifest.name == "mini"
     assert list(manifest.variants) == list(VARIANTS)
     assert (manifest.input.height, manifest.input.width) == (48, 48)
@@ -112,20 +112,20 @@ def test_the_files_hold_integer_arithmetic_and_no_variables(mini_bundle: Path) -
         model.close()
 
 
-def test_an_existing_bundle_is_safe_without_force(mini_bundle: Path, mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_an_existing_bundle_is_safe_without_force(mini_bundle: Path, mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "mini"
     shutil.copytree(mini_bundle, out)
     before = (out / "manifest.json").read_bytes()
-    assert_refused(fer_edge("convert", mini_road.run, "--out", out, data=mini_road.data), 2, "--force", str(out))
+    assert_refused(fer_edge("convert", mini_run.run, "--out", out, data=mini_run.data), 2, "--force", str(out))
     assert (out / "manifest.json").read_bytes() == before
     # With --force a conversion that fails must not cost the old bundle either.
     broken = tmp_path / "broken.keras"
-    broken.write_bytes((mini_road.run / "model.keras").read_bytes()[:5000])
-    refused = warm.fer_edge("convert", broken, "--out", out, "--force", data=mini_road.data)
+    broken.write_bytes((mini_run.run / "model.keras").read_bytes()[:5000])
+    refused = fork.fer_edge("convert", broken, "--out", out, "--force", data=mini_run.data)
     assert_refused(refused, 4, "broken.keras")
     assert (out / "manifest.json").read_bytes() == before
     named = ("--force", "--name", "other", "--model-version", "1.2.0")
-    done = warm.fer_edge("convert", mini_road.run, "--out", out, *named, data=mini_road.data)
+    done = fork.fer_edge("convert", mini_run.run, "--out", out, *named, data=mini_run.data)
     assert done.returncode == 0, done.stderr
     manifest = load_bundle(out).manifest
     assert (manifest.name, manifest.version) == ("other", "1.2.0")
@@ -147,10 +147,10 @@ def test_force_replaces_a_bundle_and_nothing_else(mini_bundle: Path, tmp_path: P
     assert (noted / "NOTES.md").read_text() == "mine"
 
 
-def test_termination_leaves_nothing_behind(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_termination_leaves_nothing_behind(mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "out" / "mini"
-    command = [sys.executable, "-m", "fer_edge", "convert", str(mini_road.run), "--out", str(out)]
-    environment = {**os.environ, "FER_EDGE_DATA": str(mini_road.data)}
+    command = [sys.executable, "-m", "fer_edge", "convert", str(mini_run.run), "--out", str(out)]
+    environment = {**os.environ, "FER_EDGE_DATA": str(mini_run.data)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 300
     while not (out.parent.exists() and any(out.parent.iterdir())) and time.monotonic() < deadline:
@@ -177,7 +177,7 @@ def test_a_part_of_a_bundle_can_be_copied(mini_bundle: Path, tmp_path: Path) -> 
     assert not (tmp_path / "x").exists()
 
 
-def test_wrong_models_are_refused_in_one_line(mini_bundle: Path, mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_wrong_models_are_refused_in_one_line(mini_bundle: Path, mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "out"
     empty, folder = tmp_path / "empty.keras", tmp_path / "folder"
     empty.write_bytes(b"")
@@ -187,21 +187,21 @@ def test_wrong_models_are_refused_in_one_line(mini_bundle: Path, mini_road: Mini
         (folder, 2, "folder"),
         (empty, 4, "empty.keras"),
         (mini_bundle / "int8.tflite", 4, "int8.tflite"),
-        (mini_road.recipe, 4, "mini.toml"),
+        (mini_run.recipe, 4, "mini.toml"),
     ):
-        assert_refused(fer_edge("convert", model, "--out", out, data=mini_road.data), code, word)
+        assert_refused(fer_edge("convert", model, "--out", out, data=mini_run.data), code, word)
     assert_refused(
-        fer_edge("convert", mini_road.run, "--out", out, "--variants", "int3", data=mini_road.data), 2, "int3", "int8"
+        fer_edge("convert", mini_run.run, "--out", out, "--variants", "int3", data=mini_run.data), 2, "int3", "int8"
     )
-    assert_refused(fer_edge("convert", mini_road.run, "--out", mini_road.recipe, data=mini_road.data), 2, "mini.toml")
+    assert_refused(fer_edge("convert", mini_run.run, "--out", mini_run.recipe, data=mini_run.data), 2, "mini.toml")
     assert_refused(
-        fer_edge("convert", mini_road.run, "--out", mini_road.run, data=mini_road.data), 2, "no part of a bundle"
+        fer_edge("convert", mini_run.run, "--out", mini_run.run, data=mini_run.data), 2, "no part of a bundle"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.keras", "folder"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_full_disk_leaves_nothing(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(mini_run: MiniRun, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(
@@ -210,7 +210,7 @@ def test_a_full_disk_leaves_nothing(mini_road: MiniRoad, tmp_path: Path) -> None
     if mounted.returncode != 0:
         pytest.skip("this machine lets nobody mount a tmpfs")
     try:
-        refused = warm.fer_edge("convert", mini_road.run, "--out", small / "mini", data=mini_road.data)
+        refused = fork.fer_edge("convert", mini_run.run, "--out", small / "mini", data=mini_run.data)
         assert_refused(refused, 6, str(small))
         assert list(small.iterdir()) == []
     finally:

@@ -21,8 +21,8 @@ from fer_edge.model.quantization import softmax
 from fer_train.data.dataset import PUBLIC_TEST, Dataset, load_dataset
 from support.data.fer2013 import write_mini_fer2013
 from support.models.foreign import with_head
-from support.processes import warm
-from support.training.road import assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import assert_refused, fer_edge
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -51,7 +51,7 @@ def grey_network(end: str | None = None, outputs: int = 7, first: Any = None) ->
 def converted(model: Path, data: Path, *options: str | Path) -> tuple[Path, str]:
     """The bundle that the command makes, and what it says."""
     out = model.parent / f"{model.name}-bundle"
-    done = warm.fer_edge("convert", model, "--out", out, *options, data=data)
+    done = fork.fer_edge("convert", model, "--out", out, *options, data=data)
     assert done.returncode == 0, done.stderr
     return out, done.stderr
 
@@ -88,7 +88,7 @@ def test_a_three_channel_h5_with_a_softmax_runs_in_every_command(dataset: Datase
     cv2.imwrite(str(picture), np.full((200, 200), 128, np.uint8))
     seen = fer_edge("predict", picture, "--bundle", bundle, "--json")
     assert seen.returncode == 0, seen.stderr
-    accuracy = warm.fer_edge("bench", "accuracy", "--bundle", bundle, data=data)
+    accuracy = fork.fer_edge("bench", "accuracy", "--bundle", bundle, data=data)
     assert accuracy.returncode == 0, accuracy.stderr
     latency = fer_edge("bench", "latency", "--bundle", bundle, "--threads", "1", "--rounds", "1", "--runs", "5")
     assert latency.returncode == 0, latency.stderr
@@ -119,7 +119,7 @@ def test_a_saved_model_is_as_good(dataset: Dataset, data: Path, tmp_path: Path) 
     model.set_weights(sized.get_weights())
     path = tmp_path / "mobilenet1"
     model.export(path, verbose=False)
-    assert_refused(warm.fer_edge("convert", path, "--out", tmp_path / "x", data=data), 2, "--input-size")
+    assert_refused(fork.fer_edge("convert", path, "--out", tmp_path / "x", data=data), 2, "--input-size")
     bundle, said = converted(path, data, "--input-size", "32", "--input-range", "0..1", "--license", "CC0-1.0")
     assert "a SavedModel, 32x32" in said
     manifest = load_bundle(bundle).manifest
@@ -249,7 +249,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_cannot_be_supported_is_refused_with_the_reason(
     models: Path, data: Path, tmp_path: Path, name: str, options: list[str], code: int, words: list[str]
 ) -> None:
-    refused = warm.fer_edge("convert", models / name, "--out", tmp_path / "out", *options, data=data)
+    refused = fork.fer_edge("convert", models / name, "--out", tmp_path / "out", *options, data=data)
     if refused.stderr.startswith("usage"):  # a flag's own value
         assert (refused.returncode, words[0] in refused.stderr) == (code, True)
         return
@@ -260,7 +260,7 @@ def test_what_cannot_be_supported_is_refused_with_the_reason(
 def test_options_of_foreign_models_are_refused_for_a_bundle(models: Path, data: Path, tmp_path: Path) -> None:
     bundle, said = converted(models / "scales.keras", data, "--variants", "float32")
     assert "it does not end in a softmax" in said
-    refused = warm.fer_edge("convert", bundle, "--out", tmp_path / "x", "--labels", "a,b", data=data)
+    refused = fork.fer_edge("convert", bundle, "--out", tmp_path / "x", "--labels", "a,b", data=data)
     assert_refused(refused, 2, "--labels")
 
 

@@ -27,8 +27,8 @@ from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.model.bundle import file_sha256, load_bundle
 from fer_train.data.dataset import PUBLIC_TEST, Dataset, load_dataset
 from support.data.fer2013 import write_mini_fer2013
-from support.processes import warm
-from support.training.road import MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import MiniRun, assert_refused, fer_edge
 
 ROOT = Path(__file__).parents[2]
 OPERATORS = ("QUANTIZE", "CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED")
@@ -75,10 +75,10 @@ class Workshop:
 
 
 @pytest.fixture(scope="module")
-def workshop(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def workshop(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     folder = tmp_path_factory.mktemp("gate")
     data = write_mini_fer2013(folder / "fer2013.csv", per_class=24, test_per_class=40)
-    return Workshop(open_source_model(mini_road.run), load_dataset(data), folder)
+    return Workshop(open_source_model(mini_run.run), load_dataset(data), folder)
 
 
 @pytest.fixture(scope="module")
@@ -206,13 +206,13 @@ def test_the_error_names_all_broken_rules_in_one_line(workshop: Workshop, health
 
 
 def test_the_command_refuses_with_exit_1_and_leaves_the_old_bundle(
-    mini_road: MiniRoad, healthy: Path, tmp_path: Path
+    mini_run: MiniRun, healthy: Path, tmp_path: Path
 ) -> None:
     out, rules = tmp_path / "bundle", tmp_path / "gate.toml"
     shutil.copytree(healthy, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     rules.write_text("[file]\nmax_bytes = 20_000\n")
-    done = warm.fer_edge("convert", mini_road.run, "--out", out, "--force", "--gate", rules, data=mini_road.data)
+    done = fork.fer_edge("convert", mini_run.run, "--out", out, "--force", "--gate", rules, data=mini_run.data)
     assert_refused(done, 1, "int8", "at most 20000", "nothing was written")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "gate.toml"]

@@ -15,7 +15,7 @@ from fer_convert.analysis.layer_errors import analyse
 from fer_convert.analysis.mixed_precision import SelectiveQuantizer
 from fer_convert.export.tflite import operator_tensors
 from fer_edge.errors import InputError
-from support.training.road import MiniRoad, fer_edge
+from support.training.mini_run import MiniRun, fer_edge
 
 LAYERS = [
     *("stem", "s0b0_1", "s0b0_2", "s0b0_shortcut", "s0b0_add"),
@@ -24,12 +24,12 @@ LAYERS = [
 
 
 @pytest.fixture(scope="module")
-def analysed(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def analysed(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("layers")
     done = fer_edge(
-        *("bench", "layers", mini_road.run, "--images", "40", "--out", out),
+        *("bench", "layers", mini_run.run, "--images", "40", "--out", out),
         *("--keep-float", "1", "11", "--float", "logits,pool"),
-        data=mini_road.data,
+        data=mini_run.data,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -81,8 +81,8 @@ def test_layers_in_float_lower_the_error_and_cost_bytes(report: dict[str, Any]) 
     assert all(mixture["time_ratio"] > 0 for mixture in report["mixtures"])
 
 
-def test_an_unknown_layer_is_refused_with_those_there_are(mini_road: MiniRoad) -> None:
-    experiment = open_experiment(mini_road.run, mini_road.data, 10)
+def test_an_unknown_layer_is_refused_with_those_there_are(mini_run: MiniRun) -> None:
+    experiment = open_experiment(mini_run.run, mini_run.data, 10)
     with pytest.raises(InputError, match=r"layer stern; there are stem, .*s0b0_add, .*logits"):
         analyse(experiment, [], ["stem", "stern"], "PublicTest")
 

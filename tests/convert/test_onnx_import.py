@@ -18,8 +18,8 @@ from fer_edge.errors import InputError, ModelError
 from fer_edge.model.labels import FER2013_LABELS
 from support.data.fer2013 import write_mini_fer2013
 from support.models.bundles import random_faces
-from support.processes import warm
-from support.training.road import assert_refused
+from support.processes import fork
+from support.training.mini_run import assert_refused
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -65,7 +65,7 @@ def write_onnx(
 def test_an_onnx_file_for_one_image_becomes_a_bundle_of_the_same_answers(tmp_path: Path) -> None:
     data = write_mini_fer2013(tmp_path / "fer2013.csv")
     path = write_onnx(tmp_path / "theirs.onnx")
-    done = warm.fer_edge(
+    done = fork.fer_edge(
         "convert", path, "--out", tmp_path / "out", "--input-range", "0..1", "--variants", "float32", data=data
     )
     assert done.returncode == 0, done.stderr
@@ -141,11 +141,11 @@ def test_damaged_files_are_refused_by_the_command_in_one_line(tmp_path: Path) ->
     path = tmp_path / "broken.onnx"
     for content in (whole[: len(whole) // 2], b"", b"\xff" * 100):
         path.write_bytes(content)
-        done = warm.fer_edge("convert", path, "--out", tmp_path / "out", data=data)
+        done = fork.fer_edge("convert", path, "--out", tmp_path / "out", data=data)
         assert_refused(done, 4, "broken.onnx: not a usable ONNX model")
     state = tmp_path / "weights.pth"
     state.write_bytes(b"PK")
-    assert_refused(warm.fer_edge("convert", state, "--out", tmp_path / "out", data=data), 4, "torch.export.save")
+    assert_refused(fork.fer_edge("convert", state, "--out", tmp_path / "out", data=data), 4, "torch.export.save")
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fer_convert.recall_floor import fit_offsets
 from fer_edge.errors import InputError
-from support.processes import warm
-from support.training.road import MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import MiniRun, assert_refused, fer_edge
 
 LABELS = ("angry", "disgust", "fear", "happy")
 
@@ -54,15 +54,15 @@ def test_what_cannot_be_is_told() -> None:
         fit_offsets(logits, np.zeros(8, dtype=np.int64), LABELS, {"fear": 0.5})
 
 
-def test_the_command_gives_the_recall_and_the_manifest_says_how(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_the_command_gives_the_recall_and_the_manifest_says_how(mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     floors = ("--min-recall", "disgust=0.9", "fear=.5")
-    done = warm.fer_edge("convert", mini_road.run, "--out", out, *floors, "--variants", "float32", data=mini_road.data)
+    done = fork.fer_edge("convert", mini_run.run, "--out", out, *floors, "--variants", "float32", data=mini_run.data)
     assert done.returncode == 0, done.stderr
     offsets = json.loads((out / "manifest.json").read_text())["training"].get("logit_offsets", {})
     assert set(offsets) <= {"disgust", "fear"}
     report = tmp_path / "report.json"
-    bench = fer_edge("bench", "accuracy", "--bundle", out, "--json", report, data=mini_road.data)
+    bench = fer_edge("bench", "accuracy", "--bundle", out, "--json", report, data=mini_run.data)
     assert bench.returncode == 0, bench.stderr
     (result,) = json.loads(report.read_text())["results"]
     found = {part["label"]: part["recall"] for part in result["accuracy"][0]["classes"]}
@@ -71,8 +71,8 @@ def test_the_command_gives_the_recall_and_the_manifest_says_how(mini_road: MiniR
 
 
 @pytest.mark.parametrize("floor", ["disgust", "disgust=2", "disgust=-0.1", "=0.5", "disgust=nan", "anger=0.5"])
-def test_a_wrong_floor_is_refused(mini_road: MiniRoad, tmp_path: Path, floor: str) -> None:
+def test_a_wrong_floor_is_refused(mini_run: MiniRun, tmp_path: Path, floor: str) -> None:
     out = tmp_path / "bundle"
-    done = warm.fer_edge("convert", mini_road.run, "--out", out, "--min-recall", floor, data=mini_road.data)
+    done = fork.fer_edge("convert", mini_run.run, "--out", out, "--min-recall", floor, data=mini_run.data)
     assert_refused(done, 2, floor.partition("=")[0])
     assert not out.exists()

@@ -14,8 +14,8 @@ from fer_bench.runners import open_runner
 from fer_edge.model.quantization import softmax
 from fer_train.data.dataset import PUBLIC_TEST, load_dataset
 from support.data.fer2013 import write_mini_fer2013
-from support.processes import warm
-from support.training.road import assert_refused
+from support.processes import fork
+from support.training.mini_run import assert_refused
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -113,7 +113,7 @@ def test_a_model_that_scales_its_pixels_is_converted(
     data: Path, tmp_path: Path, make: Callable[[Path], Callable[[Any], Any]], scaled_to: str
 ) -> None:
     model = make(tmp_path / "model")
-    done = warm.fer_edge("convert", tmp_path / "model", "--out", tmp_path / "bundle", data=data)
+    done = fork.fer_edge("convert", tmp_path / "model", "--out", tmp_path / "bundle", data=data)
     assert done.returncode == 0, done.stderr
     assert f"scales them itself, to {scaled_to}" in done.stderr
     images = load_dataset(data).splits[PUBLIC_TEST].images
@@ -127,5 +127,5 @@ def test_a_model_that_scales_its_pixels_is_converted(
 
 def test_a_fixed_number_of_images_is_refused_with_what_to_do(data: Path, tmp_path: Path) -> None:
     subclass(tmp_path / "model", batch=1)
-    done = warm.fer_edge("convert", tmp_path / "model", "--out", tmp_path / "bundle", data=data)
+    done = fork.fer_edge("convert", tmp_path / "model", "--out", tmp_path / "bundle", data=data)
     assert_refused(done, 4, "takes exactly 1 image at once; save it with None as its number of images")

@@ -18,8 +18,8 @@ import pytest
 from fer_convert.quantization.calibration import RULES, SEED, usable_rows
 from fer_edge.model.bundle import load_bundle
 from fer_train.data.dataset import TRAINING, load_dataset
-from support.processes import warm
-from support.training.road import MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import MiniRun, assert_refused, fer_edge
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -28,12 +28,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def studied(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def studied(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("study")
     done = fer_edge(
-        *("bench", "study", mini_road.run, "--per-class", "1", "64", "--seeds", "2", "--rules", "balanced"),
+        *("bench", "study", mini_run.run, "--per-class", "1", "64", "--seeds", "2", "--rules", "balanced"),
         *("--out", out / "new", "--json", out / "other.json"),
-        data=mini_road.data,
+        data=mini_run.data,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -61,17 +61,17 @@ def test_every_size_and_seed_is_measured(studied: tuple[str, Path]) -> None:
 
 
 def test_the_choice_of_convert_gives_the_file_of_convert(
-    studied: tuple[str, Path], mini_road: MiniRoad, tmp_path: Path
+    studied: tuple[str, Path], mini_run: MiniRun, tmp_path: Path
 ) -> None:
-    done = warm.fer_edge("convert", mini_road.run, "--out", tmp_path / "mini", data=mini_road.data)
+    done = fork.fer_edge("convert", mini_run.run, "--out", tmp_path / "mini", data=mini_run.data)
     assert done.returncode == 0, done.stderr
     (shipped,) = [point for point in read(studied[1] / "other.json")["points"] if point["shipped"]]
     (accuracy,) = load_bundle(tmp_path / "mini").manifest.variants["int8"].accuracy.values()
     assert shipped["accuracy"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
-def test_the_rules_choose_as_many_and_what_they_say(mini_road: MiniRoad) -> None:
-    dataset = load_dataset(mini_road.data, cache=False)
+def test_the_rules_choose_as_many_and_what_they_say(mini_run: MiniRun) -> None:
+    dataset = load_dataset(mini_run.data, cache=False)
     rows = usable_rows(dataset)
     split = dataset.splits[TRAINING]
     for name, choose in RULES.items():
@@ -90,15 +90,15 @@ def test_the_rules_choose_as_many_and_what_they_say(mini_road: MiniRoad) -> None
     )
 
 
-def test_ctrl_c_leaves_what_was_measured(mini_road: MiniRoad, tmp_path: Path) -> None:
-    words = ["bench", "study", str(mini_road.run), "--seeds", "500", "--per-class", "1", "--out", "out"]
+def test_ctrl_c_leaves_what_was_measured(mini_run: MiniRun, tmp_path: Path) -> None:
+    words = ["bench", "study", str(mini_run.run), "--seeds", "500", "--per-class", "1", "--out", "out"]
     process = subprocess.Popen(
         [sys.executable, "-m", "fer_edge", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env={**os.environ, "FER_EDGE_DATA": str(mini_road.data)},
+        env={**os.environ, "FER_EDGE_DATA": str(mini_run.data)},
     )
     deadline = time.monotonic() + 300
     found = tmp_path / "out" / "study.json"
@@ -116,9 +116,9 @@ def test_ctrl_c_leaves_what_was_measured(mini_road: MiniRoad, tmp_path: Path) ->
     assert (tmp_path / "out" / "study.png").stat().st_size > 1000
 
 
-def test_bad_input_is_one_line(mini_road: MiniRoad, tmp_path: Path) -> None:
-    def refused(code: int, *words: str, told: str, command: str = "study", model: Path = mini_road.run) -> None:
-        done = fer_edge("bench", command, model, *words, data=mini_road.data, cwd=tmp_path)
+def test_bad_input_is_one_line(mini_run: MiniRun, tmp_path: Path) -> None:
+    def refused(code: int, *words: str, told: str, command: str = "study", model: Path = mini_run.run) -> None:
+        done = fer_edge("bench", command, model, *words, data=mini_run.data, cwd=tmp_path)
         assert done.stdout == ""
         assert_refused(done, code, told)
 

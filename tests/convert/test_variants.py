@@ -20,16 +20,16 @@ from fer_convert.export.variants import VARIANTS
 from fer_edge.errors import MissingExtraError, ModelError
 from fer_train.data.dataset import PUBLIC_TEST, load_dataset
 from support.environments.fresh_install import CHECKOUT
-from support.training.road import MiniRoad, assert_refused, fer_edge
+from support.training.mini_run import MiniRun, assert_refused, fer_edge
 
 RELEASED = CHECKOUT / "models" / "fer-edge-s"
 Logits = dict[str, npt.NDArray[np.float32]]
 
 
 @pytest.fixture(scope="module")
-def logits(mini_bundle: Path, mini_road: MiniRoad) -> Logits:
+def logits(mini_bundle: Path, mini_run: MiniRun) -> Logits:
     """Logits [N, labels] of every variant on the miniature PublicTest."""
-    images = load_dataset(mini_road.data).splits[PUBLIC_TEST].images
+    images = load_dataset(mini_run.data).splits[PUBLIC_TEST].images
     found = {}
     for name in VARIANTS:
         with open_runner(mini_bundle, name) as runner:
@@ -145,13 +145,13 @@ def test_a_translation_that_answers_otherwise_is_refused() -> None:
     refuse("onnx_int8", once, steps)
 
 
-def test_the_device_refuses_onnx_and_the_bench_runs_it(mini_bundle: Path, mini_road: MiniRoad) -> None:
+def test_the_device_refuses_onnx_and_the_bench_runs_it(mini_bundle: Path, mini_run: MiniRun) -> None:
     for command in ("run", "predict"):
         refused = fer_edge(
             command, CHECKOUT / "docs/status-page.png", "--bundle", mini_bundle, "--variant", "onnx_int8"
         )
         assert_refused(refused, 4, "onnx_int8.onnx", ".tflite variant")
-    told = fer_edge("evaluate", mini_bundle, "--variant", "onnx_int8", "--json", data=mini_road.data)
+    told = fer_edge("evaluate", mini_bundle, "--variant", "onnx_int8", "--json", data=mini_run.data)
     assert told.returncode == 0, told.stderr
     evaluated = json.loads(told.stdout)
     manifest = json.loads((mini_bundle / "manifest.json").read_text())

@@ -1,4 +1,4 @@
-"""What a run takes: resident memory, bytes for each frame, and only the imports that it needs. Time is no test's."""
+"""Resident memory, bytes per frame and imports of a run. Time is measured by benchmarks, not by tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def count_allocations(video: Path) -> footprint.Allocations:
-    """In a process of its own: what is counted is of all threads, also of those that other tests left behind."""
+    """Run it in a separate process: the count covers all threads, also those that other tests left behind."""
     code = (
         "import dataclasses, json, pathlib, sys, footprint;"
         "counted = footprint.count_allocations(pathlib.Path(sys.argv[1]));"
@@ -58,7 +58,7 @@ def test_a_frame_allocates_its_own_picture_and_little_else_and_leaves_nothing(vi
     counted = count_allocations(video)
     assert len(counted.reading) == len(counted.processing) == 300
     picture = 640 * 480
-    # Results keep their frames, so each needs memory of its own; the colours that it is made from do not.
+    # Results keep their frames, so each frame allocates its picture; the colour buffer is reused.
     assert picture <= max(counted.reading) < picture + 4096
     # The einsum of numpy 1 copies what overlaps.
     copied = 0 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 131_072

@@ -26,9 +26,9 @@ FRAME_BYTES = 640 * 480
 EVENT_BYTES = 1024
 """Most bytes for an event, on the console and in a file together."""
 FIXED_BYTES = 8192
-"""What a run may write beside: the figures of the whole run, what the console says at its end."""
+"""Max. bytes that a run may write in addition: its statistics and the summary on the console."""
 STATES_BYTES = 8192
-"""What a broker may be told of states, and Home Assistant of the device, in these few seconds."""
+"""Max. bytes of state and discovery messages to the broker in these few seconds."""
 INTERNAL = re.compile(r"/dev/null|anon_inode:\[event(fd|poll)\]")
 """Leads nowhere, or from one thread to another with a number."""
 
@@ -79,7 +79,7 @@ def test_a_run_touches_what_its_settings_name_and_nothing_else(tmp_path: Path) -
     seen, events = run_demo(tmp_path / "run")
     assert events >= 2
     assert broken_rules(seen, tmp_path / "run", OUTPUTS, events) == []
-    # The list is no longer than it need be, and something was seen at all.
+    # Every entry of the list is needed, which also shows that the trace is not empty.
     assert {str(tmp_path / "run" / name) for name in ("e.jsonl", "s.json")} <= seen.paths
     assert seen.written[str(tmp_path / "run" / "e.jsonl")] == (tmp_path / "run" / "e.jsonl").stat().st_size
     assert seen.addresses == frozenset()
@@ -115,7 +115,7 @@ def test_broker_and_page_get_events_and_states_and_no_picture(tmp_path: Path) ->
         seen, events = run_demo(tmp_path / "run", toml=toml)
     finally:
         broker.stop()
-    # paho binds its end of the connection to 0.0.0.0:0, and wakes its network thread through a pair of its own sockets
+    # paho binds its end of the connection to 0.0.0.0:0, and wakes its network thread through a pair of sockets
     # on loopback, one byte at a time.
     addresses = [f"127.0.0.1:{broker.port}", f"127.0.0.1:{page}", "0.0.0.0:0", "127.0.0.1:0"]
     (wake,) = seen.addresses - set(addresses)

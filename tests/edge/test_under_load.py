@@ -1,4 +1,4 @@
-"""The same file gives the same trace, whatever else the machine has to do."""
+"""The same file gives the same trace under any load of the machine."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ def test_a_scene_gives_the_same_trace_beside_processor_hogs() -> None:
         before, own_s = sum(map(processor_s, pids)), time.process_time()
         crowded = trace()
         taken_s, own_s = sum(map(processor_s, pids)) - before, time.process_time() - own_s
-    # They really held the processor meanwhile, and longer than the pipeline did.
+    # They used more processor time than the pipeline did.
     assert taken_s > own_s
     assert crowded == alone

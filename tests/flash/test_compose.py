@@ -39,7 +39,7 @@ SEEDS = {
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pi.toml and all that it names."""
+    """A folder with pi.toml and the files that it names."""
     folder = tmp_path_factory.mktemp("settings")
     for name, secret in {"password": PASSWORD, "passphrase": PASSPHRASE, "web-token": TOKEN}.items():
         (folder / name).write_text(secret + "\n")

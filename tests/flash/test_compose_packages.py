@@ -51,7 +51,7 @@ def stock(archive: Repository, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache of its own for packages, with the user's wheels."""
+    """A separate cache folder for packages, with the user's wheels."""
     wheels = cache_folder() / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     (tmp_path / "cache").mkdir()
@@ -112,7 +112,7 @@ def test_the_payload_carries_what_the_image_lacks(
     # Without settings of one's own, those of a card say which camera it is.
     settings = tomllib.loads(payload["config.toml"].decode())
     assert settings["source"]["uris"] == ["picamera2"] and settings["web"]["enabled"]
-    # The next card asks nobody.
+    # The next card needs no network.
     archive.requests.clear()
     again = fer_edge(*words(stock, pi, cache, "--force"), cwd=tmp_path)
     assert again.returncode == 0 and not archive.requests

@@ -1,4 +1,4 @@
-"""``make fuzz``: run each fuzz target for a while, in a process of its own, and keep what fails.
+"""``make fuzz``: run each fuzz target for a while in a separate process, and keep failing inputs.
 
 With Atheris (``pip install atheris``), its coverage guides the changes; without it they are random. CI gives each
 target 60 s of random changes, after the seeds and a fixed number of changes that are always the same.

@@ -1,4 +1,4 @@
-"""What is fuzzed: each target takes bytes, and fails by an exception that is no error of FER-Edge's own."""
+"""Fuzz targets: each takes bytes, and fails by any exception that is not a FerEdgeError."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ logger:
 
 
 def why_missing() -> str | None:
-    """Why there is no Home Assistant here; None if there is."""
+    """Return why Home Assistant cannot run here; None if it can."""
     named = os.environ.get(VARIABLE)
     if named is None:
         return f"needs Home Assistant: make test-home-assistant, or name its hass in {VARIABLE}"

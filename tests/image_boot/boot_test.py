@@ -160,7 +160,7 @@ def _compose(run: _Run, stock: Path, cache: Path) -> tuple[Path, dict[str, bytes
     run.tell("\n".join(["fer-edge flash compose", *(f"    {line}" for line in done.stdout.decode().splitlines())]))
     config = load_pi_config(settings / "pi.toml")
     assert config.wifi_key is not None
-    # The hash of the password is salted anew by each call.
+    # Each call salts the hash of the password differently.
     settings_file = _boot_file(card, "fer-edge/first-boot/settings")
     (hashed,) = re.findall(rb"FER_PASSWORD_HASH='?(\$6\$[^'\n]+)", settings_file)
     secrets = {"token of the page": _TOKEN.encode(), "Wi-Fi key": config.wifi_key.encode(), "password's hash": hashed}

@@ -56,7 +56,7 @@ for token in ({}, {"Authorization": f"Bearer {sys.argv[1]}"}):
 
 
 def add_camera(machine: Machine) -> None:
-    """A camera's web server beside the service, which replays the demo scene; it runs with what the payload brought."""
+    """Add a camera's web server that replays the demo scene; it runs on the packages of the payload."""
     wants = machine.written / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
     (machine.written / "etc/systemd/system/camera.service").write_text(_CAMERA)
@@ -64,7 +64,7 @@ def add_camera(machine: Machine) -> None:
 
 
 def add_dialog(machine: Machine) -> None:
-    """userconf-pi's question for an account, as Raspberry Pi OS has it: nobody is there to answer it."""
+    """Add userconf-pi's dialog for an account, as on Raspberry Pi OS; it is never answered."""
     units = machine.written / "usr/lib/systemd/system"
     units.mkdir(parents=True, exist_ok=True)
     (units / "userconfig.service").write_text(_DIALOG)
@@ -149,7 +149,7 @@ def system(container: Container) -> str:
 
 
 def network(container: Container) -> str:
-    """NetworkManager itself tells what it made of the wireless network."""
+    """Ask NetworkManager for the wireless network's profile."""
     wait_for(lambda: container.run("nmcli", "general").returncode == 0, "NetworkManager")
 
     def wireless() -> str | None:
@@ -173,7 +173,7 @@ def care(container: Container) -> str:
 
 
 def watching(container: Container) -> str:
-    """The unit, and what it tells of what it sees."""
+    """Check the unit and its events."""
     service = Service(container)
     ensure(service.ask("Type") == "notify" and service.ask("UnitFileState") == "enabled", "not as it should be")
     service.wait_until_watching()
@@ -273,7 +273,7 @@ def unchanged(before: dict[str, str], machine: Machine, container: Container) ->
     after = state_of(machine)
     other = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     ensure(not other, f"changed: {', '.join(other)[:400]}")
-    # cloud-init goes by its own copy of user-data, so that setup.sh is asked again, and says that all is set up.
+    # cloud-init uses its copy of user-data, so setup.sh runs again and reports that everything is set up.
     journal = container.must("journalctl", "--boot", "--output=cat")
     for said in ("first boot: set up (", "first boot: installing", "fer-edge install:"):
         ensure(said not in journal, f"it set up again: {said!r} in the journal")

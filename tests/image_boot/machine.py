@@ -30,9 +30,10 @@ out of cmdline.txt (raspberrypi-sys-mods, usr/lib/raspberrypi-sys-mods/firstboot
 
 
 class Machine:
-    """``root`` is a stand-in for the system, which stays as it is; ``boot`` is copied, and lives on the disk.
+    """A container that boots from a disk and can lose its power; a context manager.
 
-    A context manager. What is written goes to an ext4 of its own in ``folder``, so that a loss of power can be had.
+    ``root`` is the system, which is not changed; ``boot`` is copied to the disk. Writes go to an ext4 image in
+    ``folder``, so that unsynced ones can be dropped.
     """
 
     def __init__(self, root: Path, boot: Path, shown: Path, folder: Path) -> None:
@@ -78,7 +79,7 @@ class Machine:
 
     @contextlib.contextmanager
     def started(self) -> Iterator[Started]:
-        """Switch it on, with the kernel command line that stands in cmdline.txt now; at the end it is off."""
+        """Boot with the kernel command line in cmdline.txt, and power off at the end."""
         words = (self.boot / "cmdline.txt").read_text().split()
         command = [
             "unshare",
@@ -115,7 +116,7 @@ class Machine:
         run(["mount", "-o", "loop", self._image, self._disk])
 
     def _unmount(self) -> None:
-        # What was killed may take a moment to let go of it.
+        # A killed process may take a moment to release it.
         command = ["umount", str(self._disk)]
         wait_for(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, "umount", 60)
 

@@ -1,6 +1,6 @@
 """Runs aarch64 programs in a folder that is a whole system, as root, without a network; it may change all in there.
 
-Bubblewrap mounts in a namespace of its own, so that nothing stays mounted however the run ends.
+Bubblewrap mounts in a separate namespace, so that nothing stays mounted however the run ends.
 """
 
 from __future__ import annotations

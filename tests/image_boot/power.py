@@ -1,4 +1,4 @@
-"""The power fails in the middle of the first boot: what was not on the disk is lost, and the next boot goes on."""
+"""The power fails in the middle of the first boot: unsynced writes are lost, and the next boot continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trixie with rpi-preseed, which is no package of Debian's: the test does what it would do before our command."""
+"""Trixie with rpi-preseed, which Debian does not package: the test does what it does before our command."""
 
 from __future__ import annotations
 

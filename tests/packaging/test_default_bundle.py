@@ -61,7 +61,7 @@ def test_the_published_numbers_are_those_of_the_committed_reports() -> None:
     """Reports of the very files in models/, and the tables that are made of them, in README.md and the model cards."""
     command = [sys.executable, str(CHECKOUT / "benchmarks" / "published_numbers.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr or "other numbers are told: make bench-pages"
+    assert done.returncode == 0, done.stderr or "published numbers differ: make bench-pages"
 
 
 def accuracies(report: Path, variant: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is shipped: the sdist, the wheel built from it, and that wheel installed where there is no checkout."""
+"""The sdist, the wheel built from it, and that wheel installed outside the checkout."""
 
 from __future__ import annotations
 

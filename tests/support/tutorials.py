@@ -1,13 +1,13 @@
-"""The pages of ``docs/`` as what they are: commands to run in order, and what each is said to print.
+"""The pages of ``docs/``: commands to run in order, and their expected output.
 
 A page is Markdown with three kinds of fenced blocks:
 
 - ``sh``: run by a real shell, in the folder in which the block before it ended. It must succeed, unless ``sh exit=2``
   says how its last command ends.
-- ``text``, right after an ``sh``: all that it prints, errors too. ``…`` stands for any text in its line, and a line
-  that is ``…`` alone for any lines. Runs of blanks and of dashes may have other lengths, since columns are as wide as
-  what they hold. An ``sh`` without a ``text`` prints nothing.
-- ``console``: commands behind ``$`` that need what a test has not, such as a card.
+- ``text``, right after an ``sh``: its complete output, including stderr. ``…`` matches any text in its line, and a line
+  with only ``…`` matches any lines. Runs of blanks and dashes may have other lengths, because columns are as wide as
+  their contents. An ``sh`` without a ``text`` prints nothing.
+- ``console``: commands after ``$`` that need what a test does not have, such as a card.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _even(text: str) -> list[str]:
 
 
 def lay_out(folder: Path) -> None:
-    """What of a checkout the pages read, as files of their own: a page that writes to them changes no checkout."""
+    """Copy the files of the checkout that the pages read, so that a page cannot change the checkout."""
     for name in _READ_BY_PAGES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy
@@ -104,18 +104,18 @@ def lay_out(folder: Path) -> None:
 
 
 class Shell:
-    """A reader's shell, which begins in ``folder`` and stays where each block of commands leaves it."""
+    """A reader's shell: it starts in ``folder`` and keeps its working directory between blocks of commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._environment = clean_environment()
         self._environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self._environment['PATH']}"
-        # The tests' own choices are no reader's.
+        # Set by the tests; a reader's shell does not have them.
         for name in ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"):
             self._environment.pop(name, None)
 
     def run(self, commands: str) -> tuple[int, str]:
-        """The exit code, and all that was printed; the first command that fails is the last one."""
+        """Return the exit code and the output; stop after the first command that fails."""
         reading, writing = os.pipe()
         with os.fdopen(reading) as told:
             with os.fdopen(writing, "w"):

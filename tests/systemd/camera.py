@@ -1,4 +1,4 @@
-"""A program of its own, for inside the container: a camera's web server that shows the demo scene for ever."""
+"""Program that runs inside the container: a camera's web server that shows the demo scene indefinitely."""
 
 from __future__ import annotations
 

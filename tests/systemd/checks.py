@@ -1,4 +1,4 @@
-"""What is provoked, what the unit promises, and how it is seen. All but the last leave the service installed."""
+"""Checks: a fault, the expected behaviour, and its evidence. All but the last leave the service installed."""
 
 from __future__ import annotations
 

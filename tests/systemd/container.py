@@ -41,7 +41,7 @@ def made_from(suite: Suite) -> bytes:
 
 
 def build(suite: Suite, folder: Path) -> None:
-    """Make the file system below ``folder``: Debian, and the locked packages in an environment of its own."""
+    """Create the file system below ``folder``: Debian, and a virtual environment with the locked packages."""
     root, wheels = folder / "root", folder / "wheels"
     print(f"Preparing {suite.name} with systemd (once)", flush=True)
     root.mkdir()
@@ -98,7 +98,7 @@ class Container:
 
 @contextlib.contextmanager
 def booted(root: Path, shown: Path) -> Iterator[Container]:
-    """A container over ``root``, which it leaves as it is; it sees the folder ``shown`` as /mnt."""
+    """Boot a container on an overlay of ``root``, with the folder ``shown`` mounted at /mnt."""
     command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--volatile=overlay"]
     command += [f"--bind-ro={shown}:/mnt", "--boot", f"--directory={root}"]
     # Its services want cgroups of the newer kind, also where this machine has both.
@@ -140,12 +140,12 @@ def container_of(process: subprocess.Popen[bytes]) -> Container | None:
 
 
 def is_up(container: Container) -> bool:
-    """Whether all that is started at boot has been."""
+    """Return whether systemd has finished booting."""
     return container.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
 
 
 def _is_systemd_inside(process: Path) -> bool:
-    """Whether that is the container's first process; what is run beside another one would run outside of it."""
+    """Return whether ``process`` is the container's PID 1: commands enter the namespaces of that one."""
     with contextlib.suppress(OSError):  # it has ended
         outside = (process / "ns" / "pid").readlink() == Path("/proc/self/ns/pid").readlink()
         return not outside and (process / "exe").readlink().name == "systemd"

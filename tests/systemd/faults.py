@@ -20,8 +20,8 @@ def ended_by_watchdog(container: Container, service: Service, hang: Callable[[in
     service.wait_for_restart(after=pid)
     took_s = time.monotonic() - began
     journal = service.journal()[said:]
-    ensure("Watchdog timeout" in journal, "the watchdog did not say so")
-    ensure("most recent call first" in journal, "the journal does not tell where it hung")
+    ensure("Watchdog timeout" in journal, "the watchdog did not report it")
+    ensure("most recent call first" in journal, "the journal does not show where it hung")
     ensure("status=6/ABRT" in journal and "dumped" not in journal, "not ended as it should be")
     left = container.must("find", *_CORES, "-maxdepth", "1", "-type", "f", "-name", "core*")
     ensure(not left.strip(), f"a core dump was left: {left}")

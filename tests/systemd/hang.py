@@ -1,4 +1,4 @@
-"""A program of its own, for inside the container: every thread of a process but its first is held, and stays so."""
+"""Program that runs inside the container: stop every thread of a process except the first, permanently."""
 
 from __future__ import annotations
 

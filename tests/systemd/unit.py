@@ -1,4 +1,4 @@
-"""The service in a container: what systemd tells of it, and the settings it runs with."""
+"""The service in a container: its state according to systemd, and its settings."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from fer_train.networks.registry import NETWORKS, network_of
 from fer_train.recipe.loop import LoopSettings
 from fer_train.recipe.model import ARCHITECTURES, ModelSettings, Vgg16Settings
 from fer_train.recipe.recipe import Recipe
-from support.processes import warm
-from support.training.road import MiniRoad, assert_refused
+from support.processes import fork
+from support.training.mini_run import MiniRun, assert_refused
 
 SHORT = """
 [augment]
@@ -90,28 +90,28 @@ def test_mini_xception_is_the_network_that_was_published() -> None:
     assert count_macs(kept.for_inference(model)) == 5_520_448
 
 
-def test_mini_xception_trains_and_converts(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_mini_xception_trains_and_converts(mini_run: MiniRun, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = warm.fer_edge(
-        "train", "--config", recipe(tmp_path, "mini_xception", size=40), "--out", run, data=mini_road.data
+    done = fork.fer_edge(
+        "train", "--config", recipe(tmp_path, "mini_xception", size=40), "--out", run, data=mini_run.data
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "run.json").read_text())["params"] == 58_423
-    made = warm.fer_edge("convert", run, "--out", tmp_path / "bundle", "--variants", "float32", data=mini_road.data)
+    made = fork.fer_edge("convert", run, "--out", tmp_path / "bundle", "--variants", "float32", data=mini_run.data)
     assert made.returncode == 0, made.stderr
 
 
-def test_a_builder_of_one_s_own_trains_and_converts(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_builder_of_one_s_own_trains_and_converts(mini_run: MiniRun, tmp_path: Path) -> None:
     (tmp_path / "mynet.py").write_text(BUILDER)
     config, run = recipe(tmp_path, "mynet:small"), tmp_path / "run"
-    done = warm.fer_edge("train", "--config", config, "--out", run, data=mini_road.data, cwd=tmp_path)
+    done = fork.fer_edge("train", "--config", config, "--out", run, data=mini_run.data, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    made = warm.fer_edge(
-        "convert", run, "--out", tmp_path / "bundle", "--variants", "float32", data=mini_road.data, cwd=tmp_path
+    made = fork.fer_edge(
+        "convert", run, "--out", tmp_path / "bundle", "--variants", "float32", data=mini_run.data, cwd=tmp_path
     )
     assert made.returncode == 0, made.stderr
     # Its own layer is found wherever the run's model is opened.
-    asked = warm.fer_edge("evaluate", run / "model.keras", data=mini_road.data, cwd=tmp_path)
+    asked = fork.fer_edge("evaluate", run / "model.keras", data=mini_run.data, cwd=tmp_path)
     assert asked.returncode == 0, asked.stderr
 
 
@@ -129,11 +129,11 @@ def test_a_builder_of_one_s_own_trains_and_converts(mini_road: MiniRoad, tmp_pat
     ],
 )
 def test_a_builder_that_cannot_be_used_is_refused_before_anything_is_written(
-    mini_road: MiniRoad, tmp_path: Path, architecture: str, words: list[str]
+    mini_run: MiniRun, tmp_path: Path, architecture: str, words: list[str]
 ) -> None:
     (tmp_path / "mynet.py").write_text(BUILDER)
-    refused = warm.fer_edge(
-        "train", "--config", recipe(tmp_path, architecture), "--out", "run", data=mini_road.data, cwd=tmp_path
+    refused = fork.fer_edge(
+        "train", "--config", recipe(tmp_path, architecture), "--out", "run", data=mini_run.data, cwd=tmp_path
     )
     assert_refused(refused, 2, *words)
     assert not (tmp_path / "run").exists()
@@ -161,12 +161,12 @@ def test_vgg16_learns_its_head_first_and_then_its_last_block() -> None:
     assert kernels == 14_714_688
 
 
-def test_weights_that_cannot_be_had_are_told_in_one_line(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_weights_that_cannot_be_had_are_told_in_one_line(mini_run: MiniRun, tmp_path: Path) -> None:
     config, out = recipe(tmp_path, "vgg16"), tmp_path / "run"
     train = ("train", "--config", config, "--out", out, "--weights")
-    assert_refused(warm.fer_edge(*train, tmp_path / "none.h5", data=mini_road.data), 2, "none.h5", "imagenet")
+    assert_refused(fork.fer_edge(*train, tmp_path / "none.h5", data=mini_run.data), 2, "none.h5", "imagenet")
     (tmp_path / "text.h5").write_text("not weights")
-    assert_refused(warm.fer_edge(*train, tmp_path / "text.h5", data=mini_road.data), 4, "text.h5", "VGG16")
+    assert_refused(fork.fer_edge(*train, tmp_path / "text.h5", data=mini_run.data), 4, "text.h5", "VGG16")
     assert not out.exists()
 
 

@@ -11,29 +11,29 @@ import pytest
 
 from fer_edge.model.bundle import load_bundle
 from fer_train.backend import load_keras
-from support.processes import warm
-from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 
 
 @pytest.fixture(scope="module")
-def two_runs(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def two_runs(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two runs that begin with the same weights, of other seeds."""
     folder = tmp_path_factory.mktemp("runs")
     for seed in (5, 6):
         recipe = folder / f"{seed}.toml"
-        begun = RECIPE.replace("[model]\n", f'[model]\nweights = "{mini_road.run}"\n')
+        begun = RECIPE.replace("[model]\n", f'[model]\nweights = "{mini_run.run}"\n')
         assert begun != RECIPE
         recipe.write_text(begun.replace("[loop]\n", f"[loop]\nseed = {seed}\n"))
-        done = warm.fer_edge("train", "--config", recipe, "--out", folder / str(seed), data=mini_road.data)
+        done = fork.fer_edge("train", "--config", recipe, "--out", folder / str(seed), data=mini_run.data)
         assert done.returncode == 0, done.stderr
     return folder / "5", folder / "6"
 
 
 def test_the_mean_of_two_runs_is_converted_like_a_run(
-    mini_road: MiniRoad, two_runs: tuple[Path, Path], tmp_path: Path
+    mini_run: MiniRun, two_runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "mean"
-    done = warm.fer_edge("average", *two_runs, "--out", out, data=mini_road.data)
+    done = fork.fer_edge("average", *two_runs, "--out", out, data=mini_run.data)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{out / 'model.keras'}\n"
 
@@ -56,19 +56,19 @@ def test_the_mean_of_two_runs_is_converted_like_a_run(
     assert 0 <= told["public_test_accuracy"] <= 1
 
     bundle = tmp_path / "bundle"
-    done = warm.fer_edge("convert", out, "--out", bundle, "--variants", "int8", data=mini_road.data)
+    done = fork.fer_edge("convert", out, "--out", bundle, "--variants", "int8", data=mini_run.data)
     assert done.returncode == 0, done.stderr
     with load_bundle(bundle) as opened:
         assert len(opened.manifest.training["mean_of"]) == 2
     assert "the mean of the weights of 2 runs" in (bundle / "MODEL_CARD.md").read_text()
 
 
-def test_what_has_no_mean_is_refused(mini_road: MiniRoad, two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_has_no_mean_is_refused(mini_run: MiniRun, two_runs: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = two_runs
     out = tmp_path / "mean"
 
     def refused(*runs: Path, to: Path = out) -> object:
-        return fer_edge("average", *runs, "--out", to, data=mini_road.data)
+        return fer_edge("average", *runs, "--out", to, data=mini_run.data)
 
     assert_refused(refused(first), 2, "two or more")
     assert_refused(refused(first, first), 2, "each once")

@@ -18,15 +18,15 @@ from fer_train.networks.layers import renew_norm
 from fer_train.recipe.recipe import Recipe
 from fer_train.training.run_folder.files import AVERAGED, CHECKPOINT, MODEL, RUN
 from fer_train.training.run_folder.mean_weights import add_epoch, read_mean
-from support.processes import warm
-from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 
 AVERAGED_RECIPE = RECIPE.replace("epochs = 3", "epochs = 3\naveraged_epochs = 2")
 
 
 @pytest.fixture(scope="module")
-def dataset(mini_road: MiniRoad) -> Dataset:
-    return load_dataset(mini_road.data)
+def dataset(mini_run: MiniRun) -> Dataset:
+    return load_dataset(mini_run.data)
 
 
 def trained(run: Path, dataset: Dataset, *, stop_after: int = 0, resume: bool = False) -> dict[int, Any]:
@@ -97,20 +97,20 @@ def test_a_damaged_mean_is_refused(tmp_path: Path) -> None:
             read_mean(tmp_path)
 
 
-def test_what_cannot_be_averaged_is_refused(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_what_cannot_be_averaged_is_refused(mini_run: MiniRun, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 3\naveraged_epochs = 4"))
-    refused = fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_road.data)
+    refused = fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_run.data)
     assert_refused(refused, 2, "averaged_epochs must be in 0..epochs")
 
     held = RECIPE.replace("size_changes = [2]", "size_changes = [-1]\ncooldown_epochs = 1")
     earlier = tmp_path / "earlier.toml"
     earlier.write_text(held)
-    done = warm.fer_edge("train", "--config", earlier, "--out", tmp_path / "held", data=mini_road.data)
+    done = fork.fer_edge("train", "--config", earlier, "--out", tmp_path / "held", data=mini_run.data)
     assert done.returncode == 0, done.stderr
     recipe.write_text(held.replace("epochs = 3", "epochs = 4\naveraged_epochs = 3"))
     refused = fer_edge(
-        "train", "--config", recipe, "--out", tmp_path / "run", "--from", tmp_path / "held", data=mini_road.data
+        "train", "--config", recipe, "--out", tmp_path / "run", "--from", tmp_path / "held", data=mini_run.data
     )
     assert_refused(refused, 2, "has done 2 of 4 epochs", "lower loop.averaged_epochs")
     assert not (tmp_path / "run").exists()

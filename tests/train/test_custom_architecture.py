@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from support.processes import warm
-from support.training.road import MiniRoad, assert_refused
+from support.processes import fork
+from support.training.mini_run import MiniRun, assert_refused
 
 BUILDER = """
 import os
@@ -68,21 +68,21 @@ def history(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def straight(place: Path, mini_road: MiniRoad) -> list[dict[str, Any]]:
-    done = warm.fer_edge("train", "--config", "long.toml", "--out", "straight", data=mini_road.data, cwd=place)
+def straight(place: Path, mini_run: MiniRun) -> list[dict[str, Any]]:
+    done = fork.fer_edge("train", "--config", "long.toml", "--out", "straight", data=mini_run.data, cwd=place)
     assert done.returncode == 0, done.stderr
     return history(place / "straight")
 
 
 def test_a_stopped_run_goes_on_to_the_same_end(
-    place: Path, straight: list[dict[str, Any]], mini_road: MiniRoad, monkeypatch: pytest.MonkeyPatch
+    place: Path, straight: list[dict[str, Any]], mini_run: MiniRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With another size after the stop, and layers that draw random numbers."""
     assert [line["size"] for line in straight] == [32, 48, 48]
     command = ("train", "--config", "long.toml", "--out", "stopped")
     # Both sizes are tried, the first is trained, the second validated; then it is built again to be trained.
     monkeypatch.setenv("STOP_AT", "5")
-    stopped = warm.fer_edge(*command, data=mini_road.data, cwd=place)
+    stopped = fork.fer_edge(*command, data=mini_run.data, cwd=place)
     assert stopped.returncode == 130, stopped.stderr
     assert "continue with --resume" in stopped.stderr
     assert history(place / "stopped") == straight[:1]
@@ -91,22 +91,22 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     shutil.copytree(place / "stopped", place / "changed")
     text = (place / "mynet.py").read_text()
     (place / "mynet.py").write_text(text.replace('"relu"', '"tanh"'))
-    refused = warm.fer_edge(*command[:3], "--out", "changed", "--resume", data=mini_road.data, cwd=place)
+    refused = fork.fer_edge(*command[:3], "--out", "changed", "--resume", data=mini_run.data, cwd=place)
     (place / "mynet.py").write_text(text)
     assert_refused(refused, 2, "mynet:pooled", "another network now", "Conv2D with activation = 'relu'")
 
     # Stopped while its rate was held, it can be started from as well.
     onward = ("train", "--config", "long.toml", "--from", "changed", "--out", "onward")
-    started = warm.fer_edge(*onward, data=mini_road.data, cwd=place)
+    started = fork.fer_edge(*onward, data=mini_run.data, cwd=place)
     assert started.returncode == 0, started.stderr
     assert history(place / "onward") == straight
 
-    resumed = warm.fer_edge(*command, "--resume", data=mini_road.data, cwd=place)
+    resumed = fork.fer_edge(*command, "--resume", data=mini_run.data, cwd=place)
     assert resumed.returncode == 0, resumed.stderr
     assert history(place / "stopped") == straight
 
 
-def test_a_network_whose_weights_go_by_the_size_learns_at_one(place: Path, mini_road: MiniRoad) -> None:
-    refused = warm.fer_edge("train", "--config", "flat.toml", "--out", "flat", data=mini_road.data, cwd=place)
+def test_a_network_whose_weights_go_by_the_size_learns_at_one(place: Path, mini_run: MiniRun) -> None:
+    refused = fork.fer_edge("train", "--config", "flat.toml", "--out", "flat", data=mini_run.data, cwd=place)
     assert_refused(refused, 2, "mynet:flat", "32x32", "other weights", "loop.sizes = [48]")
     assert not (place / "flat").exists()

@@ -14,9 +14,9 @@ import pytest
 from fer_edge.errors import InputError, OutputError
 from fer_train.networks import vgg16
 from fer_train.networks.download import fetch
-from support.processes import warm
+from support.processes import fork
 from support.servers.loopback import free_port
-from support.training.road import MiniRoad, assert_refused
+from support.training.mini_run import MiniRun, assert_refused
 
 CONTENT = bytes(range(256)) * 4000
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
@@ -78,14 +78,14 @@ def test_another_file_is_not_kept(server: str, tmp_path: Path) -> None:
 
 
 def test_imagenet_s_weights_that_cannot_be_downloaded_are_told_in_one_line(
-    mini_road: MiniRoad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mini_run: MiniRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     config = tmp_path / "vgg16.toml"
     config.write_text('[model]\narchitecture = "vgg16"\n')
     command = ("train", "--config", config, "--out", tmp_path / "run")
-    refused = warm.fer_edge(*command, data=mini_road.data)
+    refused = fork.fer_edge(*command, data=mini_run.data)
     assert_refused(refused, 2, vgg16.IMAGENET_URL, "Connection refused", "--weights PATH", "--weights none")
     assert refused.stdout == ""
     assert not list((tmp_path / "keras").rglob("*.h5"))

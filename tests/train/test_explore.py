@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fer_edge.errors import install_command
 from fer_train.exploring.near_duplicates import MAX_BITS, find_near_duplicates
 from support.data.fer2013 import MiniRow, csv_bytes, mini_rows, write_csv
-from support.training.road import assert_refused, environment_with, fer_edge
+from support.training.mini_run import assert_refused, environment_with, fer_edge
 from support.web.browser import Browser, browser_is_missing
 
 KINDS = """\

@@ -14,57 +14,57 @@ from fer_train.networks.registry import network_of
 from fer_train.recipe.recipe import load_recipe, with_weights
 from fer_train.training.fine_tuning import first_weights
 from fer_train.training.run_folder.files import CONFIG, MODEL
-from support.processes import warm
-from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 
 
 @pytest.mark.parametrize("labels", [FER2013_LABELS, FER2013_LABELS[::-1], ("happy", "sad")])
 def test_all_begins_as_it_was_learned_but_a_last_layer_for_other_labels(
-    mini_road: MiniRoad, labels: tuple[str, ...]
+    mini_run: MiniRun, labels: tuple[str, ...]
 ) -> None:
     keras = load_keras()
-    recipe = with_weights(load_recipe(mini_road.recipe), str(mini_road.run))
+    recipe = with_weights(load_recipe(mini_run.recipe), str(mini_run.run))
     network = network_of(recipe, len(labels), (48, 48))
-    network.start_from(first_weights(mini_road.run, network.build(), labels))
-    learned = keras.models.load_model(mini_road.run / MODEL, compile=False).get_weights()
+    network.start_from(first_weights(mini_run.run, network.build(), labels))
+    learned = keras.models.load_model(mini_run.run / MODEL, compile=False).get_weights()
     begun = network.for_training(0).get_weights()
     same = [np.array_equal(array, other) for array, other in zip(begun, learned, strict=True)]
     assert same[:-2] == [True] * (len(same) - 2)
     assert same[-2] == (labels == FER2013_LABELS)
 
 
-def test_a_run_tells_what_it_began_with_and_goes_on_from_there(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_run_tells_what_it_began_with_and_goes_on_from_there(mini_run: MiniRun, tmp_path: Path) -> None:
     recipe = tmp_path / "tuned.toml"
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 2").replace("[2]", "[1]").replace("0.01", "1e-9"))
-    options = ["--config", recipe, "--out", tmp_path / "run", "--weights", mini_road.run]
-    done = warm.fer_edge("train", *options, data=mini_road.data)
+    options = ["--config", recipe, "--out", tmp_path / "run", "--weights", mini_run.run]
+    done = fork.fer_edge("train", *options, data=mini_run.data)
     assert done.returncode == 0, done.stderr
     keras = load_keras()
-    begun, learned = (keras.models.load_model(run / MODEL, compile=False) for run in (tmp_path / "run", mini_road.run))
+    begun, learned = (keras.models.load_model(run / MODEL, compile=False) for run in (tmp_path / "run", mini_run.run))
     for layer in learned.layers:
         if "kernel" in {weight.name for weight in layer.weights}:
             kernel = np.asarray(begun.get_layer(layer.name).kernel)
             np.testing.assert_allclose(kernel, np.asarray(layer.kernel), atol=1e-5)
     kept = load_recipe(tmp_path / "run" / CONFIG)
-    assert kept.model.weights == str(mini_road.run)
+    assert kept.model.weights == str(mini_run.run)
     # A finished run does not need what it began with.
     assert replace(kept, model=replace(kept.model, weights="")).model == load_recipe(recipe).model
 
 
-def test_what_it_cannot_begin_with_is_refused(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_what_it_cannot_begin_with_is_refused(mini_run: MiniRun, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.keras").write_text("no model")
     other = tmp_path / "other.toml"
     other.write_text(RECIPE.replace("[16, 32]", "[16, 48]"))
     for recipe, weights, code, words in (
-        (mini_road.recipe, tmp_path / "missing", 2, ["missing", "no such model file"]),
-        (mini_road.recipe, tmp_path / "empty", 2, ["holds no model.keras", "finished run"]),
-        (mini_road.recipe, tmp_path / "text.keras", 4, ["text.keras", "not a Keras 3 model file"]),
-        (other, mini_road.run, 4, ["another network than the recipe's", "arrays of"]),
-        (mini_road.recipe, "imagenet", 2, ["imagenet is for architecture 'vgg16'"]),
+        (mini_run.recipe, tmp_path / "missing", 2, ["missing", "no such model file"]),
+        (mini_run.recipe, tmp_path / "empty", 2, ["holds no model.keras", "finished run"]),
+        (mini_run.recipe, tmp_path / "text.keras", 4, ["text.keras", "not a Keras 3 model file"]),
+        (other, mini_run.run, 4, ["another network than the recipe's", "arrays of"]),
+        (mini_run.recipe, "imagenet", 2, ["imagenet is for architecture 'vgg16'"]),
     ):
         options = ["--config", recipe, "--out", tmp_path / "run", "--weights", weights]
-        assert_refused(warm.fer_edge("train", *options, data=mini_road.data), code, *words)
+        assert_refused(fork.fer_edge("train", *options, data=mini_run.data), code, *words)
         assert not (tmp_path / "run").exists()
-    refused = fer_edge("train", "--config", mini_road.recipe, "--weights", "", data=mini_road.data)
+    refused = fer_edge("train", "--config", mini_run.recipe, "--weights", "", data=mini_run.data)
     assert_refused(refused, 2, "--weights")

@@ -30,8 +30,8 @@ from fer_train.recipe.data import SKIP, DataSettings, SetSettings
 from fer_train.recipe.recipe import Recipe, load_recipe
 from support.data.fer2013 import mini_images, write_mini_fer2013
 from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.processes import warm
-from support.training.road import RECIPE, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import RECIPE, assert_refused, fer_edge
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +291,6 @@ def test_one_class_only_is_not_trained(tmp_path: Path) -> None:
     root = write_image_set(tmp_path / "set", {"happy": "happy"}, count=20)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE + recipe_text(root, ("happy", "sad"), {}))
-    refused = warm.fer_edge("train", "--config", recipe, "--out", tmp_path / "run")
+    refused = fork.fer_edge("train", "--config", recipe, "--out", tmp_path / "run")
     assert_refused(refused, 2, "all train images are of one class, happy")
     assert "no train image of sad" in refused.stderr

@@ -23,8 +23,8 @@ from fer_train.training.batches import TrainingBatches, TrainingSet
 from support.data.caches import users_cache
 from support.data.fer2013 import real_fer2013, write_mini_fer2013
 from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.processes import warm
-from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ def test_ferplus_can_name_the_labels_of_training() -> None:
     assert found["soft"].name == "fer2013_soft"
 
 
-def test_a_model_of_three_classes_is_trained_converted_and_measured(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_model_of_three_classes_is_trained_converted_and_measured(mini_run: MiniRun, tmp_path: Path) -> None:
     """Two sets, one with half the weight; its file maps numbers to labels."""
     root = write_image_set(tmp_path / "faces", FOLDERS, count=40)
     more = write_image_set(tmp_path / "more", FOLDERS, count=6, seed=400)
@@ -127,10 +127,10 @@ def test_a_model_of_three_classes_is_trained_converted_and_measured(mini_road: M
     second = table.replace(str(root), str(more)) + 'weight = 0.5\nsplit = "training"\n'
     recipe.write_text(f"{text}[[data.sets]]{second}")
     run, bundle = tmp_path / "run", tmp_path / "bundle"
-    trained = warm.fer_edge("train", "--config", recipe, "--out", run)
+    trained = fork.fer_edge("train", "--config", recipe, "--out", run)
     assert trained.returncode == 0, trained.stderr
     assert load_recipe(run / "config.toml") == load_recipe(recipe)
-    converted = warm.fer_edge("convert", run, "--data", recipe, "--out", bundle, "--variants", "int8")
+    converted = fork.fer_edge("convert", run, "--data", recipe, "--out", bundle, "--variants", "int8")
     assert converted.returncode == 0, converted.stderr
     made_of = json.loads((bundle / "manifest.json").read_text())["training"]
     assert made_of["dataset"]["name"] == "faces_and_more"
@@ -138,13 +138,13 @@ def test_a_model_of_three_classes_is_trained_converted_and_measured(mini_road: M
         (str(root), 1.0),
         (str(more), 0.5),
     ]
-    measured = warm.fer_edge("evaluate", bundle, "--data", run / "config.toml", "--json")
+    measured = fork.fer_edge("evaluate", bundle, "--data", run / "config.toml", "--json")
     assert measured.returncode == 0, measured.stderr
     assert '"label": "surprise"' in measured.stdout
     recipe.write_text(recipe.read_text().replace(str(list(THREE)), str(list(reversed(THREE)))))
-    other_order = warm.fer_edge("evaluate", run / "model.keras", "--data", recipe, "--json")
+    other_order = fork.fer_edge("evaluate", run / "model.keras", "--data", recipe, "--json")
     assert other_order.returncode == 0, other_order.stderr
     accuracy = json.loads((run / "run.json").read_text())["validation_accuracy"]
     assert json.loads(other_order.stdout)["accuracy"] == pytest.approx(accuracy)
-    refused = fer_edge("evaluate", bundle, "--data", mini_road.data)
+    refused = fer_edge("evaluate", bundle, "--data", mini_run.data)
     assert_refused(refused, 2, "(angry, happy, surprise)", "are not the data set's", "data.labels")

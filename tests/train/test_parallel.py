@@ -27,9 +27,9 @@ from fer_edge.commands.cli import main
 from fer_edge.model.bundle import load_bundle
 from fer_train.distributed.strategy import Shard, weights_digest
 from fer_train.networks.model_files import load_model
-from support.processes import warm
-from support.training.parallel import RECIPE, ended, free_port, start, start_pair, write_road
-from support.training.road import assert_refused
+from support.processes import fork
+from support.training.mini_run import assert_refused
+from support.training.parallel import RECIPE, ended, free_port, start, start_pair, write_training
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Road:
 def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """The same recipe in two processes (``run``) and in one (``alone``); their network can be imported here too."""
     folder = tmp_path_factory.mktemp("parallel")
-    write_road(folder)
+    write_training(folder)
     pair = start_pair(folder)
     alone = start(folder, "--config", "recipe.toml", "--out", "alone", environment={"KERAS_BACKEND": "jax"})
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +93,7 @@ def test_a_model_trained_on_jax_converts_under_tensorflow(
 ) -> None:
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     data = road.folder / "fer2013.csv"
-    done = warm.fer_edge("convert", "run", "--out", tmp_path / "bundle", data=data, cwd=road.folder)
+    done = fork.fer_edge("convert", "run", "--out", tmp_path / "bundle", data=data, cwd=road.folder)
     assert done.returncode == 0, done.stderr
     told = json.loads((road.folder / "run/run.json").read_text())
     assert told["backend"] == "jax"

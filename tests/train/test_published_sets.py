@@ -17,7 +17,7 @@ from fer_train.data.sets import load_sets
 from fer_train.recipe.data import DataSettings
 from fer_train.recipe.recipe import load_recipe
 from support.data.fer2013 import LABELS, mini_images
-from support.training.road import assert_refused, fer_edge
+from support.training.mini_run import assert_refused, fer_edge
 
 CHECKOUT = Path(__file__).parents[2]
 RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fer_train.locks import FileLock
 from support.data.fer2013 import write_mini_fer2013
-from support.processes import warm
+from support.processes import fork
 from support.training import killed_runs
-from support.training.road import RECIPE, MiniRoad, assert_refused
+from support.training.mini_run import RECIPE, MiniRun, assert_refused
 
 ONE_SIZE = RECIPE.replace("sizes = [32, 48]\nsize_changes = [2]\n", "")
 TINY = ONE_SIZE.replace("epochs = 3", "epochs = 2\ncooldown_epochs = 1\naveraged_epochs = 1")
@@ -34,11 +34,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def train(road: MiniRoad, run: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
-    return warm.fer_edge("train", "--config", road.recipe, "--out", run, *options, data=road.data)
+def train(road: MiniRun, run: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    return fork.fer_edge("train", "--config", road.recipe, "--out", run, *options, data=road.data)
 
 
-def unfinished(road: MiniRoad, run: Path) -> Path:
+def unfinished(road: MiniRun, run: Path) -> Path:
     shutil.copytree(road.run, run)
     for name in ("model.keras", "run.json"):
         (run / name).unlink()
@@ -57,9 +57,9 @@ def test_a_run_killed_at_any_file_operation_resumes_bit_for_bit(tmp_path: Path) 
         assert resumed == {**told["whole"], "left": []}
 
 
-def test_sigkill_between_checkpoint_and_history_trains_no_epoch_twice(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_sigkill_between_checkpoint_and_history_trains_no_epoch_twice(mini_run: MiniRun, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["train", "--config", str(mini_road.recipe), "--out", str(run), "--data", str(mini_road.data)]
+    words = ["train", "--config", str(mini_run.recipe), "--out", str(run), "--data", str(mini_run.data)]
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_AFTER_THE_CHECKPOINT, *words], capture_output=True, timeout=600, check=False
     )
@@ -68,41 +68,41 @@ def test_sigkill_between_checkpoint_and_history_trains_no_epoch_twice(mini_road:
     assert [path for path in run.iterdir() if ".tmp" in path.name]
     theirs = run / ".notes.0123abcd.tmp"
     theirs.write_text("not of a run")
-    done = train(mini_road, run, "--resume")
+    done = train(mini_run, run, "--resume")
     assert done.returncode == 0, done.stderr
     assert "resuming after epoch 2" in done.stderr
     assert [json.loads(line)["epoch"] for line in (run / "history.jsonl").read_text().splitlines()] == [1, 2, 3]
     assert [path for path in run.iterdir() if ".tmp" in path.name] == [theirs]
 
 
-def test_other_data_are_refused_unless_allowed_and_then_recorded(mini_road: MiniRoad, tmp_path: Path) -> None:
-    run = unfinished(mini_road, tmp_path / "run")
+def test_other_data_are_refused_unless_allowed_and_then_recorded(mini_run: MiniRun, tmp_path: Path) -> None:
+    run = unfinished(mini_run, tmp_path / "run")
     other = write_mini_fer2013(tmp_path / "other.csv", per_class=20, test_per_class=8)
-    refused = train(mini_road, run, "--resume", "--data", other)
+    refused = train(mini_run, run, "--resume", "--data", other)
     assert_refused(refused, 2, str(run), "other data", "rows_sha256", "--allow-other-data")
-    done = train(mini_road, run, "--resume", "--data", other, "--allow-other-data")
+    done = train(mini_run, run, "--resume", "--data", other, "--allow-other-data")
     assert done.returncode == 0, done.stderr
     sets = json.loads((run / "run.json").read_text())["datasets"]
     assert [each["from_epoch"] for each in sets] == [1, 4]
     assert sets[0]["rows_sha256"] != sets[1]["rows_sha256"]
-    assert "datasets" not in json.loads((mini_road.run / "run.json").read_text())
+    assert "datasets" not in json.loads((mini_run.run / "run.json").read_text())
 
 
-def test_a_second_writer_is_refused(mini_road: MiniRoad, tmp_path: Path) -> None:
-    run = unfinished(mini_road, tmp_path / "run")
+def test_a_second_writer_is_refused(mini_run: MiniRun, tmp_path: Path) -> None:
+    run = unfinished(mini_run, tmp_path / "run")
     lock = FileLock(run / "run.lock")
     assert lock.take()
     try:
-        assert_refused(train(mini_road, run, "--resume"), 2, str(run), "another process is training")
+        assert_refused(train(mini_run, run, "--resume"), 2, str(run), "another process is training")
     finally:
         lock.release()
-    assert train(mini_road, run, "--resume").returncode == 0
+    assert train(mini_run, run, "--resume").returncode == 0
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run(mini_run: MiniRun, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(ONE_SIZE.replace("learning_rate = 0.01", "learning_rate = 1e38"))
-    done = warm.fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_road.data)
+    done = fork.fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_run.data)
     assert_refused(done, 1, "epoch 1, step ", "not finite", "loop.learning_rate")
     for name in ("best.keras", "checkpoint.keras", "model.keras", "run.json"):
         assert not (tmp_path / "run" / name).exists()
@@ -111,8 +111,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(mini_road: MiniRoad, tmp_path: P
 
 def test_the_audit_takes_data_and_escapes_names(tmp_path: Path) -> None:
     data = write_mini_fer2013(tmp_path / "fer2013.csv", per_class=4, test_per_class=2, side=12)
-    done = warm.fer_edge("data", "audit", "--data", data, "--list", tmp_path / "a\x1b[2J\n.csv")
+    done = fork.fer_edge("data", "audit", "--data", data, "--list", tmp_path / "a\x1b[2J\n.csv")
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     assert "a\\x1b[2J\\n.csv" in done.stdout
-    assert_refused(warm.fer_edge("data", "audit", data, "--data", data), 2, "--data", "one of them")
+    assert_refused(fork.fer_edge("data", "audit", data, "--data", data), 2, "--data", "one of them")

@@ -16,8 +16,8 @@ from fer_train.recipe.data import DataSettings
 from fer_train.splits import OWN_SPLIT_NAMES
 from support.data.fer2013 import write_mini_fer2013
 from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
-from support.processes import warm
-from support.training.road import RECIPE, assert_refused
+from support.processes import fork
+from support.training.mini_run import RECIPE, assert_refused
 
 
 @pytest.fixture(autouse=True)
@@ -77,17 +77,17 @@ def test_training_evaluation_and_conversion_use_the_names(tmp_path: Path) -> Non
     data = recipe_text(faces, THREE, CLASSES, "validation = 0.25\n")
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 1").replace("[2]", "[1]").replace("[32, 48]", "[32]"))
     recipe.write_text(recipe.read_text().replace("size_changes = [1]\n", "") + data)
-    trained = warm.fer_edge("train", "--config", recipe, "--out", tmp_path / "run")
+    trained = fork.fer_edge("train", "--config", recipe, "--out", tmp_path / "run")
     assert trained.returncode == 0, trained.stderr
     assert "on validation" in trained.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert 0 <= record["validation_accuracy"] <= 1
-    evaluated = warm.fer_edge("evaluate", tmp_path / "run" / "model.keras", "--data", recipe, "--split", "validation")
+    evaluated = fork.fer_edge("evaluate", tmp_path / "run" / "model.keras", "--data", recipe, "--split", "validation")
     assert evaluated.returncode == 0, evaluated.stderr
     assert "on validation" in evaluated.stdout
-    refused = warm.fer_edge("evaluate", tmp_path / "run" / "model.keras", "--data", recipe, "--split", "test")
+    refused = fork.fer_edge("evaluate", tmp_path / "run" / "model.keras", "--data", recipe, "--split", "test")
     assert_refused(refused, 2, "is kept for final numbers")
-    listed = warm.fer_edge("runs", tmp_path)
+    listed = fork.fer_edge("runs", tmp_path)
     assert "validation" in listed.stdout
     for done in (trained, evaluated, listed):
         assert "PublicTest" not in done.stdout + done.stderr

@@ -22,8 +22,8 @@ from fer_edge.settings.toml_files import dump_toml
 from fer_train.recipe.recipe import Recipe
 from fer_train.training.run_folder.files import BEST, CHECKPOINT, CONFIG, HELD, HISTORY
 from fer_train.training.run_folder.folder import open_run
-from support.processes import warm
-from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 
 HELD_RECIPE = RECIPE.replace("size_changes = [2]", "size_changes = [-1]\ncooldown_epochs = 1")
 """Three epochs: two at full rate and 32 pixels, one that cools down at 48."""
@@ -37,30 +37,30 @@ def lines_of(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def short_run(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def short_run(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of ``HELD_RECIPE``. Shared: copy it before changing it."""
-    return trained(HELD_RECIPE, tmp_path_factory.mktemp("short"), mini_road)
+    return trained(HELD_RECIPE, tmp_path_factory.mktemp("short"), mini_run)
 
 
 @pytest.fixture(scope="module")
-def long_run(mini_road: MiniRoad, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def long_run(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of ``LONGER_RECIPE``, trained from scratch."""
-    return trained(LONGER_RECIPE, tmp_path_factory.mktemp("long"), mini_road)
+    return trained(LONGER_RECIPE, tmp_path_factory.mktemp("long"), mini_run)
 
 
 @pytest.fixture(scope="module")
-def continued_run(mini_road: MiniRoad, short_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def continued_run(mini_run: MiniRun, short_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of ``LONGER_RECIPE`` that began where ``short_run`` stood, and left that as it was."""
     before = (short_run / HISTORY).read_bytes()
-    run = trained(LONGER_RECIPE, tmp_path_factory.mktemp("continued"), mini_road, "--from", short_run)
+    run = trained(LONGER_RECIPE, tmp_path_factory.mktemp("continued"), mini_run, "--from", short_run)
     assert (short_run / HISTORY).read_bytes() == before
     return run
 
 
-def trained(text: str, folder: Path, road: MiniRoad, *options: str | Path) -> Path:
+def trained(text: str, folder: Path, road: MiniRun, *options: str | Path) -> Path:
     recipe = folder / "recipe.toml"
     recipe.write_text(text)
-    done = warm.fer_edge("train", "--config", recipe, "--out", folder / "run", *options, data=road.data)
+    done = fork.fer_edge("train", "--config", recipe, "--out", folder / "run", *options, data=road.data)
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
@@ -86,13 +86,11 @@ def test_a_longer_run_ends_as_if_trained_from_scratch(short_run: Path, long_run:
     assert (continued_run / HELD).is_file()
 
 
-def test_a_run_stopped_while_its_rate_was_held_is_continued(
-    mini_road: MiniRoad, long_run: Path, tmp_path: Path
-) -> None:
+def test_a_run_stopped_while_its_rate_was_held_is_continued(mini_run: MiniRun, long_run: Path, tmp_path: Path) -> None:
     recipe, stopped = tmp_path / "stopped.toml", tmp_path / "stopped"
     recipe.write_text(LONGER_RECIPE.replace('"longer"', '"stopped"'))
     command = [sys.executable, "-m", "fer_edge", "train", "--config", str(recipe), "--out", str(stopped)]
-    environment = {**os.environ, "FER_EDGE_DATA": str(mini_road.data)}
+    environment = {**os.environ, "FER_EDGE_DATA": str(mini_run.data)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 300
     while not (stopped / HISTORY).exists() or not (stopped / HISTORY).read_text():  # it begins empty
@@ -103,16 +101,16 @@ def test_a_run_stopped_while_its_rate_was_held_is_continued(
     shared = min(len(lines_of(stopped)), 3)
     if shared < 3:  # on a very quick machine it may be further when the signal arrives
         assert not (stopped / HELD).exists()
-    run = trained(LONGER_RECIPE, tmp_path, mini_road, "--from", stopped)
+    run = trained(LONGER_RECIPE, tmp_path, mini_run, "--from", stopped)
     assert_ends_as(run, long_run, shared)
 
 
 def test_the_kept_model_is_the_one_that_the_run_tells_of(
-    mini_road: MiniRoad, long_run: Path, continued_run: Path
+    mini_run: MiniRun, long_run: Path, continued_run: Path
 ) -> None:
     runs = (long_run, continued_run)
     told = [accuracy for run in runs for accuracy in [best_accuracy(run)] * 2]
-    measured = public_test_accuracies([run / name for run in runs for name in ("model.keras", BEST)], mini_road)
+    measured = public_test_accuracies([run / name for run in runs for name in ("model.keras", BEST)], mini_run)
     assert measured == pytest.approx(told, abs=1e-6)
 
 
@@ -128,7 +126,7 @@ def best_accuracy(run: Path) -> float:
     return best
 
 
-def public_test_accuracies(models: list[Path], road: MiniRoad) -> list[float]:
+def public_test_accuracies(models: list[Path], road: MiniRun) -> list[float]:
     """Top-1 on the miniature's PublicTest, by a fresh process that loads the files and nothing of the run."""
     code = """
 import sys, numpy as np
@@ -147,19 +145,19 @@ for model in sys.argv[2:]:
 
 
 def test_from_through_the_command_is_refused_in_one_line(
-    mini_road: MiniRoad, short_run: Path, long_run: Path, tmp_path: Path
+    mini_run: MiniRun, short_run: Path, long_run: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(LONGER_RECIPE)
     out = tmp_path / "run"
 
     def start(*options: str | Path) -> subprocess.CompletedProcess[str]:
-        return fer_edge("train", "--config", recipe, *options, data=mini_road.data)
+        return fer_edge("train", "--config", recipe, *options, data=mini_run.data)
 
     assert_refused(start("--out", out, "--from", short_run, "--resume"), 2, "--from", "--resume", "not allowed")
     assert_refused(start("--out", out, "--from", tmp_path), 2, str(tmp_path), "no run to start from")
     assert_refused(start("--out", long_run, "--from", short_run), 2, str(long_run), "already contains a run")
-    assert_refused(start("--out", out, "--from", mini_road.run), 2, str(mini_road.run), "cooldown_epochs is 0")
+    assert_refused(start("--out", out, "--from", mini_run.run), 2, str(mini_run.run), "cooldown_epochs is 0")
     recipe.write_text(LONGER_RECIPE.replace("learning_rate = 0.01", "learning_rate = 0.02"))
     assert_refused(start("--out", out, "--from", short_run), 2, str(short_run), "2 epochs", "not trained as this")
     assert not out.exists()

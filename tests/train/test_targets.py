@@ -24,8 +24,8 @@ from fer_train.training.soft_labels import read_soft_labels, write_soft_labels
 from fer_train.training.targets import training_targets
 from support.data.caches import users_cache
 from support.data.fer2013 import real_fer2013, write_mini_fer2013
-from support.processes import warm
-from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 
 # The label of each answer of FER+; contempt, unknown and "not a face" have none.
 LABEL_OF_ANSWER = np.array([6, 3, 5, 4, 0, 1, 2, -1, -1, -1])
@@ -287,34 +287,34 @@ def test_a_file_with_a_changed_byte_is_refused_or_the_same(
     np.testing.assert_array_equal(read, whole)  # in a date or the like: the zip's checksums cover the rest
 
 
-def test_teachers_answers_are_kept_and_taught(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_teachers_answers_are_kept_and_taught(mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "teacher.npz"
-    asked = ("data", "soft-labels", mini_road.run, mini_road.run / "model.keras", "--out", out)
-    done = warm.fer_edge(*asked, data=mini_road.data)
+    asked = ("data", "soft-labels", mini_run.run, mini_run.run / "model.keras", "--out", out)
+    done = fork.fer_edge(*asked, data=mini_run.data)
     assert done.returncode == 0, done.stderr
-    dataset = load_dataset(mini_road.data)
+    dataset = load_dataset(mini_run.data)
     kept = read_soft_labels(out, dataset)
     assert kept.shape == (len(dataset.splits[TRAINING]), 7)
     np.testing.assert_allclose(kept.sum(axis=1), 1, atol=1e-5)
     # The teacher saw these images: it names far more of them than the one in seven of chance.
     assert (kept.argmax(axis=1) == dataset.splits[TRAINING].labels).mean() > 0.3
-    again = fer_edge(*asked, data=mini_road.data)
+    again = fer_edge(*asked, data=mini_run.data)
     assert_refused(again, 2, str(out), "--force")
-    nowhere = fer_edge("data", "soft-labels", mini_road.run, "--out", tmp_path / "no" / "x.npz", data=mini_road.data)
+    nowhere = fer_edge("data", "soft-labels", mini_run.run, "--out", tmp_path / "no" / "x.npz", data=mini_run.data)
     assert_refused(nowhere, 6, str(tmp_path / "no"))
-    missing = fer_edge("data", "soft-labels", tmp_path / "no.keras", "--out", tmp_path / "y.npz", data=mini_road.data)
+    missing = fer_edge("data", "soft-labels", tmp_path / "no.keras", "--out", tmp_path / "y.npz", data=mini_run.data)
     assert_refused(missing, 2, "no.keras")
 
 
-def test_a_bundle_can_be_the_teacher(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_bundle_can_be_the_teacher(mini_run: MiniRun, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    converted = warm.fer_edge("convert", mini_road.run, "--out", bundle, data=mini_road.data)
+    converted = fork.fer_edge("convert", mini_run.run, "--out", bundle, data=mini_run.data)
     assert converted.returncode == 0, converted.stderr
     by_file, by_bundle = tmp_path / "file.npz", tmp_path / "bundle.npz"
-    for teacher, out in ((mini_road.run / "model.keras", by_file), (bundle, by_bundle)):
-        done = warm.fer_edge("data", "soft-labels", teacher, "--out", out, data=mini_road.data)
+    for teacher, out in ((mini_run.run / "model.keras", by_file), (bundle, by_bundle)):
+        done = fork.fer_edge("data", "soft-labels", teacher, "--out", out, data=mini_run.data)
         assert done.returncode == 0, done.stderr
-    dataset = load_dataset(mini_road.data)
+    dataset = load_dataset(mini_run.data)
     np.testing.assert_allclose(read_soft_labels(by_bundle, dataset), read_soft_labels(by_file, dataset), atol=5e-3)
 
 

@@ -20,8 +20,8 @@ from fer_train.recipe.recipe import load_recipe
 from fer_train.training.batches import TrainingBatches, TrainingSet
 from fer_train.training.run_folder.files import MODEL
 from fer_train.training.teacher import Teacher
-from support.processes import warm
-from support.training.road import RECIPE, MiniRoad, assert_refused, fer_edge
+from support.processes import fork
+from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 
 
 def keras_answers(run: Path, images: Float32Array) -> Float32Array:
@@ -40,13 +40,13 @@ def changed_copy(run: Path, folder: Path, sharpened: float = 1.0) -> Path:
 
 
 @pytest.fixture(scope="module")
-def images(mini_road: MiniRoad) -> Float32Array:
-    faces = load_dataset(mini_road.data).splits[TRAINING].images[:12]
+def images(mini_run: MiniRun) -> Float32Array:
+    faces = load_dataset(mini_run.data).splits[TRAINING].images[:12]
     return faces[..., np.newaxis].astype(np.float32)
 
 
-def test_it_answers_as_its_networks_do_together(mini_road: MiniRoad, tmp_path: Path, images: Float32Array) -> None:
-    runs = [mini_road.run, changed_copy(mini_road.run, tmp_path / "other")]
+def test_it_answers_as_its_networks_do_together(mini_run: MiniRun, tmp_path: Path, images: Float32Array) -> None:
+    runs = [mini_run.run, changed_copy(mini_run.run, tmp_path / "other")]
     rest = np.full((len(images), 7), 0.4 / 7, dtype=np.float32)
     taught = Teacher(runs, 0.6, FER2013_LABELS).add_share(images, rest)
     answers = [keras_answers(run, images) for run in runs]
@@ -55,26 +55,26 @@ def test_it_answers_as_its_networks_do_together(mini_road: MiniRoad, tmp_path: P
     np.testing.assert_allclose(taught.sum(axis=1), 1, atol=1e-5)
 
 
-def test_mirrored_it_answers_alike_for_an_image_and_its_mirror(mini_road: MiniRoad, images: Float32Array) -> None:
+def test_mirrored_it_answers_alike_for_an_image_and_its_mirror(mini_run: MiniRun, images: Float32Array) -> None:
     none = np.zeros((len(images), 7), dtype=np.float32)
-    teacher = Teacher([mini_road.run], 1.0, FER2013_LABELS, mirrored=True)
+    teacher = Teacher([mini_run.run], 1.0, FER2013_LABELS, mirrored=True)
     flipped = np.ascontiguousarray(images[:, :, ::-1])
-    answers = [keras_answers(mini_road.run, view) for view in (images, flipped)]
+    answers = [keras_answers(mini_run.run, view) for view in (images, flipped)]
     assert np.abs(answers[0] - answers[1]).max() > 0.001
     for view in (images, flipped):
         np.testing.assert_allclose(teacher.add_share(view, none), np.mean(answers, axis=0), atol=1e-5)
 
 
-def test_images_of_another_size_are_brought_to_its_own(mini_road: MiniRoad, images: Float32Array) -> None:
-    teacher, none = Teacher([mini_road.run], 1.0, FER2013_LABELS), np.zeros((len(images), 7), dtype=np.float32)
+def test_images_of_another_size_are_brought_to_its_own(mini_run: MiniRun, images: Float32Array) -> None:
+    teacher, none = Teacher([mini_run.run], 1.0, FER2013_LABELS), np.zeros((len(images), 7), dtype=np.float32)
     larger = np.stack([cv2.resize(image, (96, 96), interpolation=cv2.INTER_NEAREST) for image in images])
     np.testing.assert_allclose(teacher.add_share(larger[..., None], none), teacher.add_share(images, none), atol=1e-4)
 
 
-def test_bfloat16_changes_what_it_says_by_little(mini_road: MiniRoad, images: Float32Array) -> None:
+def test_bfloat16_changes_what_it_says_by_little(mini_run: MiniRun, images: Float32Array) -> None:
     none = np.zeros((len(images), 7), dtype=np.float32)
     exact, rounded = (
-        Teacher([mini_road.run], 1.0, FER2013_LABELS, precision).add_share(images, none)
+        Teacher([mini_run.run], 1.0, FER2013_LABELS, precision).add_share(images, none)
         for precision in ("float32", "bfloat16")
     )
     assert not np.array_equal(exact, rounded)
@@ -82,10 +82,10 @@ def test_bfloat16_changes_what_it_says_by_little(mini_road: MiniRoad, images: Fl
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_it_sees_what_the_network_sees(mini_road: MiniRoad, mixup: float) -> None:
+def test_it_sees_what_the_network_sees(mini_run: MiniRun, mixup: float) -> None:
     """Each batch's targets are the teacher's answers about that batch's images, mixed ones too."""
-    split = load_dataset(mini_road.data).splits[TRAINING]
-    recipe = load_recipe(mini_road.recipe)
+    split = load_dataset(mini_run.data).splits[TRAINING]
+    recipe = load_recipe(mini_run.recipe)
     recipe = replace(recipe, augment=replace(recipe.augment, rotate_degrees=30.0, mixup_alpha=mixup))
     share, rest = 0.75, 0.25 * split.distributions(7)
 
@@ -93,10 +93,10 @@ def test_it_sees_what_the_network_sees(mini_road: MiniRoad, mixup: float) -> Non
         training = TrainingSet(split.images, split.labels, rest, None, teacher)
         return TrainingBatches(training, recipe, 2, None)[step]
 
-    teacher = Teacher([mini_road.run], share, FER2013_LABELS)
+    teacher = Teacher([mini_run.run], share, FER2013_LABELS)
     (seen, targets, _), (plain, own, _) = batch(teacher, 1), batch(None, 1)
     np.testing.assert_array_equal(seen, plain)
-    np.testing.assert_allclose(targets, own + share * keras_answers(mini_road.run, seen), atol=1e-5)
+    np.testing.assert_allclose(targets, own + share * keras_answers(mini_run.run, seen), atol=1e-5)
     np.testing.assert_array_equal(targets, batch(teacher, 1)[1])
 
 
@@ -106,27 +106,27 @@ def recipe_of(folder: Path, targets: str, text: str = RECIPE) -> Path:
     return path
 
 
-def test_a_student_learns_from_it_alone_and_is_resumed(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_student_learns_from_it_alone_and_is_resumed(mini_run: MiniRun, tmp_path: Path) -> None:
     """From a teacher that turns every answer round, given as a run's folder: the labels have no say."""
-    teacher = changed_copy(mini_road.run, tmp_path / "teacher", sharpened=20.0)
+    teacher = changed_copy(mini_run.run, tmp_path / "teacher", sharpened=20.0)
     text = RECIPE.replace("epochs = 3", "epochs = 8\naveraged_epochs = 2").replace('"mini"', '"taught"')
     recipe = recipe_of(tmp_path, f'teacher = 1.0\nteacher_models = ["{teacher}"]', text)
     out = tmp_path / "run"
-    done = warm.fer_edge("train", "--config", recipe, "--out", out, data=mini_road.data)
+    done = fork.fer_edge("train", "--config", recipe, "--out", out, data=mini_run.data)
     assert done.returncode == 0, done.stderr
-    split = load_dataset(mini_road.data).splits[TRAINING]
+    split = load_dataset(mini_run.data).splits[TRAINING]
     pixels = split.images[..., np.newaxis].astype(np.float32)
     student, taught = (keras_answers(run, pixels).argmax(axis=1) for run in (out, teacher))
     assert (student == taught).mean() > 0.8
     assert (student == split.labels).mean() < 0.5
     kept = (out / "history.jsonl").read_text().splitlines()
     (out / "history.jsonl").write_text("\n".join(kept[:-1]) + "\n")
-    resumed = warm.fer_edge("train", "--config", recipe, "--out", out, "--resume", data=mini_road.data)
+    resumed = fork.fer_edge("train", "--config", recipe, "--out", out, "--resume", data=mini_run.data)
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads((out / "run.json").read_text())["epochs"] == 8
 
 
-def test_what_can_teach_nothing_is_refused_before_the_first_epoch(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_what_can_teach_nothing_is_refused_before_the_first_epoch(mini_run: MiniRun, tmp_path: Path) -> None:
     keras = load_keras()
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.keras").write_text("no model")
@@ -140,19 +140,19 @@ def test_what_can_teach_nothing_is_refused_before_the_first_epoch(mini_road: Min
         ("three.keras", 4, ["three.keras", "wanted one logit for each of 7 labels"]),
     ):
         recipe = recipe_of(tmp_path, f'teacher = 0.5\nteacher_models = ["{tmp_path / model}"]')
-        done = warm.fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_road.data)
+        done = fork.fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_run.data)
         assert_refused(done, code, *words)
         assert not (tmp_path / "run").exists()
 
 
-def test_a_run_of_other_labels_cannot_teach(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_run_of_other_labels_cannot_teach(mini_run: MiniRun, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    (other / MODEL).write_bytes((mini_road.run / MODEL).read_bytes())
-    told = json.loads((mini_road.run / "run.json").read_text())
+    (other / MODEL).write_bytes((mini_run.run / MODEL).read_bytes())
+    told = json.loads((mini_run.run / "run.json").read_text())
     (other / "run.json").write_text(json.dumps({**told, "labels": told["labels"][::-1]}))
     recipe = recipe_of(tmp_path, f'teacher = 0.5\nteacher_models = ["{other}"]')
-    done = warm.fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_road.data)
+    done = fork.fer_edge("train", "--config", recipe, "--out", tmp_path / "run", data=mini_run.data)
     assert_refused(done, 4, "other", "knows neutral, surprise", "wanted angry, disgust")
 
 
@@ -180,8 +180,8 @@ def test_several_processes_cannot_ask_it(tmp_path: Path, monkeypatch: pytest.Mon
     assert_refused(done, 2, "targets.teacher_models", "fer-edge data soft-labels")
 
 
-def test_a_search_refuses_a_missing_network_before_it_begins(mini_road: MiniRoad, tmp_path: Path) -> None:
+def test_a_search_refuses_a_missing_network_before_it_begins(mini_run: MiniRun, tmp_path: Path) -> None:
     targets = 'teacher = 0.5\nteacher_models = ["missing"]\n[tune.ranges]\n"loop.seed" = { choices = [1, 2] }'
     options = ["--tune", "--config", recipe_of(tmp_path, targets), "--out", tmp_path / "search"]
-    assert_refused(fer_edge("train", *options, data=mini_road.data), 2, "missing: no such model file")
+    assert_refused(fer_edge("train", *options, data=mini_run.data), 2, "missing: no such model file")
     assert not (tmp_path / "search").exists()

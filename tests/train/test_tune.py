@@ -25,8 +25,8 @@ from fer_train.tune.settings import load_search
 from fer_train.tune.study_file import open_study
 from support.data.image_sets import write_image_set
 from support.processes.waiting import wait_for
-from support.training.parallel import RECIPE, ended, environment_of, start, write_road
-from support.training.road import assert_refused
+from support.training.mini_run import assert_refused
+from support.training.parallel import RECIPE, ended, environment_of, start, write_training
 
 TRIALS = 3
 JAX = {"KERAS_BACKEND": "jax"}
@@ -55,7 +55,7 @@ def lines_of(run: Path) -> list[dict[str, Any]]:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """Recipe and folder of a finished search, and what its command printed; another one was killed on the way."""
     folder = tmp_path_factory.mktemp("tune")
-    write_road(folder)
+    write_training(folder)
     recipe, out = folder / "tune.toml", folder / "out"
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 2") + TUNE)
     command = [sys.executable, "-m", "fer_edge", "train", "--tune", "--config", str(recipe), "--out", str(out)]

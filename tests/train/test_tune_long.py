@@ -17,7 +17,7 @@ from fer_train.tune.study_file import open_study
 from fer_train.tune.supervisor import threads_of
 from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
 from support.processes.waiting import wait_for
-from support.training.road import assert_refused, environment_with, fer_edge
+from support.training.mini_run import assert_refused, environment_with, fer_edge
 
 pytestmark = pytest.mark.skipif("TUNE_LONG" not in os.environ, reason="takes minutes: make test-tune")
 

@@ -20,7 +20,7 @@ from fer_edge.errors import ConfigError, install_command
 from fer_edge.settings.base import to_table
 from fer_train.recipe.recipe import Recipe, load_recipe
 from fer_train.tune.settings import Choices, Span, TuneSettings, from_table, load_search
-from support.training.road import assert_refused
+from support.training.mini_run import assert_refused
 
 QUICK = Path(__file__).parents[2] / "train" / "configs" / "tune-quick.toml"
 

@@ -1,7 +1,7 @@
 """``make test-locks``: tests/edge on the versions of each lock file of the device, and on tflite-runtime.
 
-Each in an environment of its own, with the wheel of this checkout. One whose Python is not on this machine is skipped,
-with a line that says so.
+Each lock file gets a separate environment with the wheel of this checkout. A lock file whose Python is not installed is
+skipped, and one line reports it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ print("Python " + platform.python_version(), *found, sep=", ")
 
 
 def main() -> int:
-    """Run what is asked for; 1 when a test failed."""
+    """Run the selected tests; return 1 if one failed."""
     parser = argparse.ArgumentParser(prog="version_locks", description=__doc__.splitlines()[0])
     parser.add_argument("--environments", type=Path, default=Path(".venv-locks"), metavar="DIR", help="kept here")
     parser.add_argument("--only", choices=[target.name for target in TARGETS], help="one of them")
@@ -51,7 +51,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as scratch:
             wheel = build_wheel(Path(scratch))
             bundle = _make_bundles(Path(scratch))
-            with ThreadPoolExecutor() as pool:  # mostly downloads, and programs that unpack them
+            with ThreadPoolExecutor() as pool:  # mostly downloads and unpacking in other processes
                 pythons = list(pool.map(partial(prepare, arguments.environments, wheel), chosen))
             arguments_of_all = [*files, *pytest_arguments]
             results = [
@@ -74,15 +74,15 @@ made_once(endless_beside(tiny), lambda folder: make_endless_bundle(tiny, folder)
 
 
 def _make_bundles(folder: Path) -> Path:
-    """The bundle that the tests use, and an endless one beside it, made where TensorFlow is: here."""
+    """Create the bundle of the tests and an endless one next to it here, because this environment has TensorFlow."""
     bundle = Path(os.environ.get("TINY_BUNDLE") or folder / "tiny")  # in .ci/run `make test` has made it
-    # In a process of its own: TensorFlow has much to say on stderr.
+    # In a separate process, because TensorFlow writes a lot to stderr.
     run([sys.executable, "-c", _MAKE_BUNDLES, bundle])
     return bundle
 
 
 def prepare(environments: Path, wheel: Path, target: Target) -> Path | None:
-    """The Python of the environment of ``target``; None where this machine has no Python for it."""
+    """Return the Python of the environment of ``target``; None if its Python version is not installed."""
     found = find_python(target.python)
     if found is None:
         return None
@@ -92,19 +92,19 @@ def prepare(environments: Path, wheel: Path, target: Target) -> Path | None:
 
 
 def _yunet() -> dict[str, str]:
-    """Names the detector's file, which comes with a package of the development lock alone."""
+    """Return the variable with the path of YuNet's file, which only a package of the development lock contains."""
     path = find_yunet()
     return {} if path is None else {VARIABLE: str(path)}
 
 
 def test(target: Target, python: Path | None, bundle: Path, arguments: list[str]) -> int:
-    """Run pytest with ``arguments`` in the environment of ``target``; 1 where it fails, 0 where it passes or cannot."""
+    """Run pytest in the environment of ``target``; return 1 if it fails, 0 if it passes or is skipped."""
     if python is None:
-        print(f"{target.name}: SKIPPED: there is no Python {target.python} here, neither on the PATH nor of pyenv")
+        print(f"{target.name}: SKIPPED: Python {target.python} is not installed, neither on the PATH nor by pyenv")
         return 0
     versions = subprocess.run([python, "-c", _VERSIONS], capture_output=True, text=True, check=True).stdout.strip()
     print(f"{target.name}: {versions}", flush=True)
-    # What the tests start many times should be compiled once.
+    # The tests start the commands many times; .pyc files make that faster.
     unwanted = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
     done = subprocess.run(

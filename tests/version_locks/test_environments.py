@@ -56,7 +56,7 @@ def test_one_that_is_not_here_is_skipped_and_that_is_said(tmp_path: Path) -> Non
         text=True,
         check=True,
     )
-    assert f"{other.name}: SKIPPED: there is no Python {other.python} here" in done.stdout
+    assert f"{other.name}: SKIPPED: Python {other.python} is not installed" in done.stdout
     assert done.stdout.endswith("0\n")
 
 

@@ -22,8 +22,8 @@ from fer_edge.model.bundle import DEFAULT_BUNDLE
 from support.data.fer2013 import write_mini_fer2013
 from support.processes.edge_command import clean_environment, command_line, fer_edge
 from support.processes.programs import assert_ends, script
-from support.training import road
-from support.training.road import MiniRoad
+from support.training import mini_run as training
+from support.training.mini_run import MiniRun
 
 SHORT = ("bench", "pipeline", "--bundle", DEFAULT_BUNDLE, "--sizes", "320x240", "--frames", 8, "--rounds", 2)
 BRIEFEST = (*SHORT[:-3], 5, "--rounds", 1)
@@ -119,9 +119,9 @@ def test_with_data_the_labels_are_known(tmp_path: Path):
         assert cell["answers"]["right"] + cell["answers"]["uncertain"] <= cell["answers"]["matched"] <= 10
 
 
-def test_the_tutorial_with_a_keras_model(mini_road: MiniRoad, tmp_path: Path):
-    words = (*BRIEFEST, "--faces", 1, "--keras", mini_road.run, "--json", "-")
-    done = road.fer_edge(*map(str, words), cwd=tmp_path)  # it has the patience that TensorFlow's start may need
+def test_the_tutorial_with_a_keras_model(mini_run: MiniRun, tmp_path: Path):
+    words = (*BRIEFEST, "--faces", 1, "--keras", mini_run.run, "--json", "-")
+    done = training.fer_edge(*map(str, words), cwd=tmp_path)  # it has the patience that TensorFlow's start may need
     assert done.returncode == 0, done.stderr
     section = validated(done.stdout)
     ours, tutorial = section["results"]

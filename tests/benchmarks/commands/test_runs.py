@@ -8,7 +8,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from support.training.road import assert_refused, fer_edge
+from support.training.mini_run import assert_refused, fer_edge
 
 CHECKPOINTS = Path(__file__).parents[3] / "models" / "checkpoints"
 

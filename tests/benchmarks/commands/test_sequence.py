@@ -16,7 +16,7 @@ from fer_bench.results.sequence import FER_EDGE, FULL_SEARCHES
 from fer_edge.model.bundle import DEFAULT_BUNDLE
 from support.data.fer2013 import write_mini_fer2013
 from support.processes.edge_command import assert_one_line, fer_edge
-from support.training import road
+from support.training import mini_run as training
 
 SCHEMA = json.loads((files("fer_bench") / "schema" / "report.schema.json").read_text(encoding="utf-8"))
 BRIEF = ("bench", "sequence", "--bundle", DEFAULT_BUNDLE, "--seconds", 4, "--no-costs")
@@ -38,7 +38,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_folder_of_results(mini: Path, tmp_path: Path) -> None:
     # All systems see one second in two, so a sequence of four seconds has shared frames.
-    done = road.fer_edge(  # it has the patience that a busy machine needs
+    done = training.fer_edge(  # it has the patience that a busy machine needs
         *BRIEF, "--data", mini, "--kinds", "easy", "empty", "--baseline-every", 2, "--out", "out", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult, re
 from fer_bench.results.hex_bits import from_hex, to_hex
 from fer_edge.errors import InputError
 from support.results.reports import accuracy, latency_row, report, sequence_section
-from support.training.road import assert_refused, fer_edge
+from support.training.mini_run import assert_refused, fer_edge
 
 ROUNDS = tuple(float(value) for value in np.random.default_rng(0).normal(1.0, 0.01, 20))
 

@@ -13,7 +13,7 @@ from fer_bench.commands.report import joined
 from fer_bench.report.page import CHARTS, to_html
 from fer_bench.results import BenchmarkReport, report_to_json
 from support.results.reports import report, sequence_section
-from support.training.road import assert_refused, fer_edge
+from support.training.mini_run import assert_refused, fer_edge
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 

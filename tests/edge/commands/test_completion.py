@@ -69,7 +69,7 @@ def by_zsh(line: str, folder: Path) -> set[str]:
         "LISTMAX=1000",
         "zstyle ':completion:*' verbose no",
         "zstyle ':completion:*' insert-tab false",
-        # Lists even a single match, and leaves the line as it is.
+        # Lists even a single match and does not change the line.
         "list() { zle list-choices }; zle -N list; bindkey '^I' list",
     )
     terminal.type("; ".join(setup) + "; print star''ted\n")

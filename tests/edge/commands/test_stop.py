@@ -193,7 +193,7 @@ def test_a_parked_main_thread_does_not_prevent_the_end(
 def test_queued_events_do_not_delay_the_end(
     tiny_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A webhook that nobody answers for has queued events, and the decoder hangs as well."""
+    """A webhook that does not answer has queued events, and the decoder hangs as well."""
     choose_decoder(CAPTURE, monkeypatch)
     (tmp_path / "c.toml").write_text('[webhook]\nurl = "http://127.0.0.1:9/"\n')
     words = (clip, "--config", "c.toml", "--realtime")

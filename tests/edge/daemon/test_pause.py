@@ -1,4 +1,4 @@
-"""A source that is paused is closed, and says so everywhere; it is opened again on request."""
+"""A paused source is closed, every status shows it, and it is opened again on request."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_lost_camera_can_be_paused_and_a_file_cannot(tiny_bundle: Path, broker
             daemon.wait_for(lambda: "door paused" in daemon.notified[-1])
             asked = len(server.asked)
             time.sleep(1)
-            assert len(server.asked) == asked  # it is not tried again meanwhile
+            assert len(server.asked) == asked  # it is not opened again until then
             assert "film paused" not in "".join(daemon.notified)
             listener.publish("fer-edge/hall/door/watch/set", b"ON")
             daemon.wait_for(lambda: len(server.asked) > asked)

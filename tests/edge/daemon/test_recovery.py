@@ -55,7 +55,7 @@ def test_a_camera_is_lost_for_each_reason_and_comes_back(tiny_bundle: Path, tmp_
         assert daemon.stop() == 0
     events = daemon.events()
     tracks = [line["track"] for line in events if line["kind"] == "appeared"]
-    assert tracks == sorted(set(tracks)) and len(tracks) >= 2  # numbers go on
+    assert tracks == sorted(set(tracks)) and len(tracks) >= 2  # numbering continues
     assert daemon.count("READY=1") == 1
     assert daemon.count("STOPPING=1") == 1
     assert any("lost: " in told for told in daemon.notified if told.startswith("STATUS="))
@@ -87,7 +87,7 @@ def test_an_rtsp_server_that_is_killed_and_comes_back(tiny_bundle: Path, tmp_pat
             process.wait()
             assert outages(daemon, 1)[0][0] == "source_lost"
             before = daemon.count("WATCHDOG=1")
-            daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > before)  # the other one goes on
+            daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > before)  # the other one continues
             with rtsp_server(port=port):
                 assert outages(daemon, 2)[-1] == ("source_back", None)
                 assert daemon.stop() == 0
@@ -266,6 +266,6 @@ def test_a_process_that_was_stopped_goes_on(tiny_bundle: Path, tmp_path: Path) -
         daemon.process.send_signal(signal.SIGCONT)
         before = daemon.count("WATCHDOG=1")
         daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > before)
-        # FFmpeg's own deadline may have passed meanwhile: then the stream was opened again.
+        # FFmpeg's timeout may have expired: then the stream was opened again.
         daemon.wait_for(lambda: len(daemon.events("source_back")) == len(daemon.events("source_lost")))
         assert daemon.stop() == 0

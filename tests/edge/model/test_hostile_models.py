@@ -113,7 +113,7 @@ def test_a_reload_to_a_hostile_model_changes_nothing(
         daemon.wait_for_events(1, "appeared")
         refused = reloaded_to(daemon, config(crashing_bundle, "float32"))
         assert "SIGSEGV" in refused and "float32.tflite" in refused
-        # Meanwhile the main thread goes on: it writes the events.
+        # The main thread keeps running during the trial: it writes events.
         (tmp_path / "c.toml").write_text(config(endless_bundle, "float32"))
         daemon.process.send_signal(signal.SIGHUP)
         wait_for_trial(daemon.process.pid)
@@ -177,7 +177,7 @@ def test_a_refused_model_is_tried_again(crashing_bundle: Path, tmp_path: Path) -
 @pytest.mark.parametrize("cache", ["/dev/null", "/proc/none", "file"])
 def test_a_start_needs_no_cache_folder(tiny_bundle: Path, tmp_path: Path, cache: str) -> None:
     (tmp_path / "file").touch()
-    settings = {"XDG_CACHE_HOME": str(tmp_path / cache)}  # an absolute path stays as it is
+    settings = {"XDG_CACHE_HOME": str(tmp_path / cache)}  # an absolute path is unchanged
     for _ in range(2):
         result = fer_edge("run", "demo", "--max-frames", 2, "--bundle", tiny_bundle, cwd=tmp_path, settings=settings)
         assert (result.returncode, result.stderr) == (0, "")

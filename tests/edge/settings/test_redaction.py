@@ -22,7 +22,7 @@ PATHS = (
     st.text(LETTERS + "-._~/@:!$&'()*+,;=?#%", max_size=20)
     .filter(
         lambda text: "://" not in f"/{text}" and "=" not in text
-    )  # a URL within the URL, which may have a password of its own
+    )  # a URL within the URL, which may also contain a password
     .map(lambda text: text and f"/{text}")
 )
 SECRET = "Sésame"

@@ -34,7 +34,7 @@ def test_times_increase_are_not_later_than_now_and_never_earlier_than_possible(
 def test_what_waited_in_the_network_is_as_old_as_it_is() -> None:
     clock = CaptureClock()
     assert [clock.advance(0.1 * i, 10 + 0.1 * i) for i in range(5)] == pytest.approx([10 + 0.1 * i for i in range(5)])
-    # Three seconds of a standstill, then all that waited, at once.
+    # A stall of three seconds, then all waiting frames at once.
     late = [clock.advance(0.5 + 0.1 * i, 13.5) for i in range(30)]
     assert late == pytest.approx([10.5 + 0.1 * i for i in range(30)])
     assert clock.advance(3.6, 13.6) == pytest.approx(13.6)

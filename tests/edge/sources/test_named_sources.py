@@ -1,4 +1,4 @@
-"""Sources have names of their own, and settings that differ from those of [source]."""
+"""Named sources, and settings of theirs that differ from those of [source]."""
 
 from __future__ import annotations
 

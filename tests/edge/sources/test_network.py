@@ -282,7 +282,7 @@ with open_source(sys.argv[1], SourceSettings(timeout_s=20)) as source:
 
 @needs_rtsp
 def test_rtsp_that_fell_behind_is_caught_up_and_that_is_counted() -> None:
-    """A program is stopped for three seconds, in which the server goes on to send: 90 frames wait in the network."""
+    """The program is stopped for three seconds while the server sends: 90 frames wait in the network."""
     with rtsp.rtsp_server() as (_, port):
         command = [sys.executable, "-c", _PRINT_AGES, f"rtsp://127.0.0.1:{port}/live"]
         with subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, text=True) as process:

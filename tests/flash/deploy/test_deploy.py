@@ -173,7 +173,7 @@ def test_an_installation_that_was_killed_is_finished_by_the_next(
                 break
         running.kill()
     slow.unlink()
-    # Those that it had started go on, and keep others out.
+    # Its child processes continue and hold the lock.
     wait_for(lambda: not installed.device.run("flock", "-n", f"{HOME}/.lock", "true").returncode)
     refuse = installed.device.path("/run/refuse-start")
     refuse.touch()

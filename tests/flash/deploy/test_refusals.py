@@ -137,7 +137,7 @@ def test_a_disk_that_fills_meanwhile_is_one_line(target: Target) -> None:
     made = target.device
     made.run("runuser", "-u", target.sshd.user, "--", "mkdir", "-p", target.staging)
     try:
-        # df tells of the home, and this folder has less than that.
+        # df reports the free space of the home folder, which is more than this folder has.
         assert made.run("mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "none", target.staging).returncode == 0
         assert_one_line(target.deploy(), 6, "device: its disk is full")
     finally:

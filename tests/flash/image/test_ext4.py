@@ -58,7 +58,7 @@ def make(folder: Path, kind: str) -> Path:
     for number in range(800):
         (tree / "many" / f"a file with the number {number:03}").touch()
     with (tree / "holes").open("wb") as stream:
-        for number in range(400):  # each an extent of its own: more than one block of the tree
+        for number in range(400):  # a separate extent each: more than one block of the tree
             stream.seek(number * 8192)
             stream.write(bytes([number % 255 + 1]) * 4096)
     with path.open("wb") as stream:

@@ -234,7 +234,7 @@ def test_what_was_in_use_or_is_damaged_is_not_written_to(fat: Path) -> None:
 def test_one_allocation_table_may_be_in_use_alone(made: Path, tmp_path: Path) -> None:
     content = bytearray(made.read_bytes())
     if len(content) != BITS[32]:
-        pytest.skip("FAT32 alone can say so")
+        pytest.skip("only FAT32 records it")
     [reserved] = struct.unpack_from("<H", content, 14)
     [sectors] = struct.unpack_from("<I", content, 36)
     content[40] = 0x81  # the second one

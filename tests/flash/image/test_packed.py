@@ -58,10 +58,10 @@ def written(path: Path) -> bytes:
         return bytes(found[: stream.read_into(found)])
 
 
-ROADS: list[Callable[[Path], bytes]] = [composed, written]
+READERS: list[Callable[[Path], bytes]] = [composed, written]
 
 
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize(
     "packed",
     [
@@ -75,14 +75,14 @@ ROADS: list[Callable[[Path], bytes]] = [composed, written]
     ],
 )
 def test_what_a_file_holds_is_told_from_its_beginning(
-    tmp_path: Path, packed: bytes, road: Callable[[Path], bytes]
+    tmp_path: Path, packed: bytes, read: Callable[[Path], bytes]
 ) -> None:
     path = tmp_path / "named.otherwise"
     path.write_bytes(packed)
-    assert road(path) == IMAGE
+    assert read(path) == IMAGE
 
 
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize(
     ("packed", "says"),
     [
@@ -106,17 +106,17 @@ def test_what_a_file_holds_is_told_from_its_beginning(
     ],
 )
 def test_what_cannot_be_read_is_refused_in_the_same_words(
-    tmp_path: Path, packed: bytes, says: str, road: Callable[[Path], bytes]
+    tmp_path: Path, packed: bytes, says: str, read: Callable[[Path], bytes]
 ) -> None:
     path = tmp_path / "os.img"
     path.write_bytes(packed)
     with pytest.raises(InputError) as caught:
-        road(path)
+        read(path)
     assert str(caught.value).startswith(f"{path}: {says}")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("read", READERS)
 @given(
     packed=st.sampled_from(
         [lzma.compress(IMAGE), gzip.compress(IMAGE), *(zipped("os.img", method=each) for each in (0, 8, 12, 14))]
@@ -124,7 +124,7 @@ def test_what_cannot_be_read_is_refused_in_the_same_words(
     flips=st.lists(st.tuples(st.integers(8, 1 << 16), st.integers(1, 255)), min_size=1, max_size=3),
 )
 def test_a_damaged_one_is_read_or_refused_in_one_line(
-    packed: bytes, flips: list[tuple[int, int]], road: Callable[[Path], bytes]
+    packed: bytes, flips: list[tuple[int, int]], read: Callable[[Path], bytes]
 ) -> None:
     damaged = bytearray(packed)
     for at, bits in flips:
@@ -133,7 +133,7 @@ def test_a_damaged_one_is_read_or_refused_in_one_line(
         path = Path(folder) / "os.img"
         path.write_bytes(damaged)
         try:
-            assert road(path)[510:512] == b"\x55\xaa"
+            assert read(path)[510:512] == b"\x55\xaa"
         except InputError as error:
             assert str(error).startswith(f"{path}: ")
             assert "\n" not in str(error)

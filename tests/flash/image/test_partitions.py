@@ -1,4 +1,4 @@
-"""Partition tables that sfdisk wrote, broken ones, and what is no image at all."""
+"""Partition tables written by sfdisk, broken ones, and files that are not images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which style, release and Python an image has, told from what is installed in it; and images that are refused."""
+"""Style, release and Python of an image, detected from its installed packages; and refused images."""
 
 from __future__ import annotations
 

@@ -75,6 +75,6 @@ def test_what_is_not_installed_is_told(tmp_path: Path) -> None:
 
 
 def contents(wheel: bytes) -> dict[str, bytes]:
-    """What is in it, but for RECORD, whose lines may stand in any order."""
+    """Return its contents except RECORD, whose lines may be in any order."""
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}

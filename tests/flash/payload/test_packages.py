@@ -1,4 +1,4 @@
-"""What an image lacks is fetched by the real apt from a signed repository, kept, and held to what was kept."""
+"""The real apt downloads missing packages from a signed repository; the cache is verified at each use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is put into a payload, and what is refused here rather than on a device that nobody watches."""
+"""Contents of a payload, and input that the host refuses before it reaches an unattended device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wheels come by the lock, once, and are held to it whenever they are used."""
+"""Wheels are downloaded once as locked, and checked against the lock at each use."""
 
 from __future__ import annotations
 

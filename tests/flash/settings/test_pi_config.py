@@ -1,4 +1,4 @@
-"""pi.toml: what is taken, what is refused and how it is said, and that no secret shows."""
+"""pi.toml: accepted and refused values, the error messages, and that they contain no secret."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_the_card_slot_is_told_from_the_soldered_memory_beside_it(tmp_path: Path
         folder = tmp_path / "block" / name / "device"
         folder.mkdir(parents=True)
         (folder / "type").write_text(f"{kind}\n")
-    (tmp_path / "block" / "mmcblk2").mkdir()  # pulled out meanwhile
+    (tmp_path / "block" / "mmcblk2").mkdir()  # removed since then
     cards = sd_cards(tmp_path)
     assert cards == {"mmcblk1"}
     devices = {device.name: device for device in parse_lsblk(EMMC_AND_CARD, cards)}
@@ -285,7 +285,11 @@ def test_the_json_says_why_not(tmp_path: Path) -> None:
     devices = json.loads(done.stdout)["devices"]
     assert [(device["device"], device["writable_target"], device["reason"]) for device in devices] == [
         ("/dev/mmcblk0", False, "holds the running system (/boot/firmware, /)"),
-        ("/dev/mmcblk1", False, "not removable: a fixed or an external disk, not a card"),  # sysfs knows no such slot
+        (
+            "/dev/mmcblk1",
+            False,
+            "not removable: a fixed or an external disk, not a card",
+        ),  # not in sysfs
     ]
 
 

@@ -15,7 +15,7 @@ import pytest
 from support.cards.faulty_card import FaultyCard, faulty_card, why_missing
 from support.cards.images import MIB, loop_device, used_card, why_no_loop_device, write_image
 from support.processes.edge_command import clean_environment, command_line, fer_edge
-from support.training.road import assert_refused
+from support.training.mini_run import assert_refused
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="writing cards needs Linux"),

@@ -26,7 +26,7 @@ from support.cards.images import (
     zipped,
 )
 from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
-from support.training.road import assert_refused
+from support.training.mini_run import assert_refused
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="writing cards needs Linux")
 needs_loop = pytest.mark.skipif(why_no_loop_device() is not None, reason=str(why_no_loop_device()))
@@ -35,7 +35,7 @@ OLD = b"\xa5"
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """An image whose size is no multiple of anything, with a hole."""
+    """Write an image with a hole, whose size is not a multiple of a block."""
     return write_image(tmp_path / "os.img", 9 * MIB + 1234, zeros=((4 * MIB, 8 * MIB + 4096),))
 
 
@@ -216,7 +216,7 @@ def test_a_target_that_is_none_is_refused(tmp_path: Path, image: Path, target: s
 
 
 def damage(kind: str, image: Path) -> Path:
-    """An image that cannot be used, of the ``kind`` that is told."""
+    """Write an unusable image of this ``kind``."""
     path = image.with_name(f"bad.{kind}")
     if kind == "missing.img":
         return path

@@ -1,4 +1,4 @@
-"""A camera's web server on loopback: MJPEG over HTTP, good and bad in all the ways that cameras are."""
+"""A camera's web server on loopback: MJPEG over HTTP, valid and with the faults of real cameras."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FPS = 10.0
 
 @dataclass
 class MjpegServer:
-    """``/stream`` for ever, ``/short`` ends after five frames, ``/stall`` falls silent after five, ``/page`` is HTML,
+    """``/stream`` is endless, ``/short`` ends after five frames, ``/stall`` stalls after five, ``/page`` is HTML,
     ``/private`` is ``/stream`` with a password (Basic), ``/film.mp4`` is ``film``, ``/silent`` never answers.
     ``/moved`` redirects to ``moved_to``.
     ``/moody`` is as ``mood`` says: ``well`` as ``/stream``, ``black`` pictures, one ``frozen`` picture, or ``silent``.

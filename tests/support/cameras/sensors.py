@@ -1,7 +1,7 @@
 """The mode tables of Raspberry Pi's image sensors, from the kernel drivers that libcamera asks.
 
 Each is from drivers/media/i2c of https://github.com/raspberrypi/linux: imx219.c, imx708.c (without HDR), ov5647.c,
-imx477.c, imx296.c, ov9282.c. A mode's rate is pixel_rate / (line_length * (height + least vertical blanking)), as
+imx477.c, imx296.c, ov9282.c. A mode's rate is pixel_rate / (line_length * (height + min. vertical blanking)), as
 libcamera computes the shortest FrameDurationLimits; imx477.c states it. ``crop`` counts from the first active pixel, as
 libcamera's ScalerCrop does. ``pixel_array`` is V4L2_SEL_TGT_NATIVE_SIZE, libcamera's PixelArraySize.
 """

@@ -1,4 +1,4 @@
-"""A card that fails when it is told to: a file in a file system of our own (FUSE), also usable below a loop device.
+"""A card with injected faults: a file in a FUSE file system, also usable as the backing of a loop device.
 
 Run as a program, under the system's own Python, it serves ``card`` in a folder until it is unmounted; imported, it
 starts itself and controls the faults. Debian: see ``PACKAGES``; it needs root for loop devices alone.
@@ -42,7 +42,7 @@ class FaultyCard:
         self._control = folder / _CONTROL
 
     def set(self, **faults: Any) -> None:
-        """From now on, count operations from 0 anew, and fail so; what is not named is well.
+        """Restart the count of operations at 0 and inject these faults; operations that are not named succeed.
 
         ``kill_at``: the operation (write or sync) before which the process that asks is killed by SIGKILL.
         ``fail_from``, ``fail_with``: the offset from which on writes fail, and the errno; ``fail_sync``: all syncs do.
@@ -71,7 +71,7 @@ def faulty_card(folder: Path, content: Path) -> Iterator[FaultyCard]:
         subprocess.run(["fusermount", "-u", "-z", str(folder)], check=False)
         try:
             process.wait(1)
-        except subprocess.TimeoutExpired:  # a container that was started meanwhile keeps a copy of the mount
+        except subprocess.TimeoutExpired:  # a container started since then keeps a copy of the mount
             process.kill()
             process.wait()
 

@@ -1,4 +1,4 @@
-"""The programs that make, check and read file systems in image files, as judges of our own readers and writers."""
+"""Programs that create, check and read file systems in image files: the reference for our readers and writers."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def flipped(path: Path, changes: Mapping[int, int]) -> Iterator[None]:
 
 
 def cut_out(path: Path, out: Path, start: int, size: int) -> Path:
-    """``size`` bytes from ``start`` of a sparse file, as one of their own."""
+    """Copy ``size`` bytes from ``start`` of a sparse file to another file."""
     with path.open("rb") as source, out.open("wb") as target:
         source.seek(start)
         for at in range(0, size, MIB):

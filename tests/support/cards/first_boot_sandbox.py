@@ -23,7 +23,7 @@ USERCONF = "usr/lib/userconf-pi/userconf"
 
 _PROGRAMS = """
 cat cp chmod cmp cut dd dirname grep head install ln mkdir mv printf rm sed sh sleep tail tee tr wc
-""".split()  # noqa: SIM905 — as a list, each word would have a line of its own
+""".split()  # noqa: SIM905 — as a list, each word would take a line
 
 # Each call is its name and its arguments, a NUL after each, and one more NUL.
 _NOTE = '#!/bin/sh\n{ printf \'%s\\0\' "${0##*/}" "$@"; printf \'\\0\'; } >>"$CALLS"\n'
@@ -100,7 +100,7 @@ class Sandbox:
             "LC_ALL": "C.UTF-8",
             **({"CUT": str(cut)} if cut else {}),
         }
-        # A process group of its own, whose number the script's commands know.
+        # A separate process group, whose number the script's commands know.
         started = subprocess.Popen(
             ["/bin/sh", "-c", 'export GROUP=$$; exec "$@"', "sh", shell, script, *arguments],
             env=environment,

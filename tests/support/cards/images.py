@@ -60,7 +60,7 @@ def as_it_is(image: Path) -> Path:
 
 
 def xz(image: Path) -> Path:
-    """The image as .img.xz beside it, in two streams with padding."""
+    """Write the image next to it as .img.xz, in two streams with padding."""
     path = image.with_name("os.img.xz")
     data = image.read_bytes()
     path.write_bytes(lzma.compress(data[:MIB], preset=0) + bytes(8) + lzma.compress(data[MIB:], preset=0) + bytes(4))
@@ -68,14 +68,14 @@ def xz(image: Path) -> Path:
 
 
 def gz(image: Path) -> Path:
-    """The image as .img.gz beside it."""
+    """Write the image next to it as .img.gz."""
     path = image.with_name("os.img.gz")
     path.write_bytes(gzip.compress(image.read_bytes(), 1))
     return path
 
 
 def zipped(image: Path) -> Path:
-    """The image in a .zip beside it, with other files, as macOS makes one."""
+    """Write the image next to it in a .zip with other files, as macOS creates them."""
     path = image.with_name("os.zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("__MACOSX/._os.img", "notes")

@@ -60,7 +60,7 @@ def system_of(style: Style) -> StockSystem:
 
 
 def public_key(comment: str = "me@laptop") -> str:
-    """A key of the right form that is nobody's."""
+    """Return a well-formed public key without a private key."""
     kind = b"ssh-ed25519"
     data = struct.pack(">I", len(kind)) + kind + struct.pack(">I", 32) + bytes(range(32))
     return f"{kind.decode()} {base64.b64encode(data).decode()} {comment}"

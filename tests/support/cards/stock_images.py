@@ -50,7 +50,7 @@ class Release:
 
 @dataclass(frozen=True)
 class StyleMarkers:
-    """By what an image of one customisation style can be told from others."""
+    """What distinguishes an image of one customisation style from others."""
 
     packages: tuple[str, ...]
     cmdline: str = ""

@@ -1,4 +1,4 @@
-"""The user's cache folder, kept out of the tests' way: what they decode does not belong into it."""
+"""Keep the tests out of the user's cache folder: decoded test data does not belong there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _USERS = os.environ.get(VARIABLE)  # as it was before any test: conftest.py impo
 
 @contextmanager
 def cache_in(folder: Path) -> Iterator[None]:
-    """Send this process and all that it starts to ``folder`` for their caches."""
+    """Use ``folder`` as the cache folder of this process and its children."""
     with pytest.MonkeyPatch.context() as patch:
         # Building its list of fonts takes matplotlib seconds, and it may well be there already.
         patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR") or str(_users_folder() / "matplotlib"))

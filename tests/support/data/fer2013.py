@@ -1,7 +1,7 @@
-"""Miniature FER2013 files in all the forms the real one comes in, with faults on request.
+"""Miniature FER2013 files in every format of the real one, with optional faults.
 
-Each class is a grating of its own, symmetric left to right so that mirrored copies still belong to it: a tiny
-network gets far above chance within a few epochs.
+Each class is a different grating, symmetric left to right so that mirrored copies keep their class. A tiny network
+gets far above chance within a few epochs.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def write_mini_fer2013(
     conflicts: int = 0,
     blanks: int = 0,
 ) -> Path:
-    """Write a miniature FER2013 to ``path`` and return it; the ending says how it is packed.
+    """Write a miniature FER2013 to ``path`` and return it; the suffix selects the format.
 
     Faults are added at the end, each made of another image: ``duplicates`` repeat a Training row, ``leaks`` put a
     PublicTest image into Training too, ``conflicts`` repeat a Training image with another label, ``blanks`` are

@@ -1,4 +1,4 @@
-"""Folders of class folders, of images that are easy to tell apart, in whatever kind and size is asked for."""
+"""Image sets, one folder per class, with images that are easy to classify, in a given format and size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.data.fer2013 import LABELS, mini_images
 THREE = ("angry", "happy", "surprise")
 FOLDERS = {"Angry": "angry", "Happy Face": "happy", "Suprise": "surprise"}
 CLASSES = {"Happy Face": "happy", "Suprise": "surprise"}
-"""What of ``FOLDERS`` has to be told; capitals do not matter."""
+"""The entries of ``FOLDERS`` that a recipe must map; case does not matter."""
 
 KINDS = (".jpg", ".png", ".bmp", ".webp", ".tif", ".jpeg")
 

@@ -1,8 +1,8 @@
-"""A device in a mount namespace of its own: this system's programs, and its folders to lose.
+"""A device in a separate mount namespace: this system's programs, and copies of its folders.
 
-``systemctl`` is a stand-in there, since systemd does not run: it notes what it is asked, and a service "starts" when
-the program that its unit names takes the settings. The container of ``make test-image`` has the real one. The
-packages that the tests run with are the system's there, as apt's are on a device: a payload for it is small.
+systemd does not run in it. A fake ``systemctl`` records its calls, and a service "starts" if the program in its unit
+accepts the settings. The container of ``make test-image`` has the real one. The packages of the tests' environment are
+system packages in it, like those from apt on a device, which keeps the payload small.
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ esac
 start() {
     [ ! -e /run/slow-start ] || sleep 2
     command=$(sed -n 's/^ExecStart=//p' "$unit") || exit 5
-    if told=$($command --print-config 2>&1 >/dev/null) && ! [ -e /run/refuse-start ]; then
+    if message=$($command --print-config 2>&1 >/dev/null) && ! [ -e /run/refuse-start ]; then
         echo active >/run/fer-edge.state
         return
     fi
     echo failed >/run/fer-edge.state
-    echo "Job for fer-edge.service failed: ${told:-refused}" >&2
+    echo "Job for fer-edge.service failed: ${message:-refused}" >&2
     exit 1
 }
 case $verb in

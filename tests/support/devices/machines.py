@@ -1,4 +1,4 @@
-"""Machines to read the state of: trees of files laid out as sysfs and procfs are, and a `vcgencmd`."""
+"""Fake machine states: trees of files like sysfs and procfs, and a `vcgencmd`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_tree(root: Path, files: Mapping[str, str]) -> Path:
 def write_vcgencmd(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch, script: str = "") -> Path:
     """Put a `vcgencmd` on PATH that prints the file which is returned, at first ``answer``, or runs ``script``.
 
-    It is of the shell's own commands, since PATH may hold nothing else.
+    It uses only shell built-ins, because PATH may be empty.
     """
     folder.mkdir()
     told = folder / "answer"

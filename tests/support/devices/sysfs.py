@@ -1,4 +1,4 @@
-"""A folder that looks like the kernel's /sys to who asks for the chip's temperature and throttling."""
+"""A fake /sys with the chip's temperature and throttling flags."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FakeSysfs:
         self.write(f"class/thermal/thermal_zone{zone}/temp", f"{round(celsius * 1000)}\n")
 
     def set_throttled(self, bits: int) -> None:
-        """The firmware's flags, as Raspberry Pi's kernel told them until 2025."""
+        """The firmware's flags, as Raspberry Pi's kernel published them until 2025."""
         self.write(str(_FIRMWARE / "get_throttled"), f"{bits:x}\n")
 
     def set_voltage_alarm(self, alarm: bool, monitor: int = 1) -> None:

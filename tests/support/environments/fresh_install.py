@@ -16,8 +16,8 @@ CHECKOUT = Path(__file__).parents[3]
 def make_base_environment(folder: Path, wheel: Path) -> Path:
     """Make a virtual environment in ``folder``, install ``wheel`` in it and return its ``fer-edge`` command.
 
-    The packages of locks/edge.txt are linked from the environment the tests run in, which holds them already; nothing
-    else of that environment is to be seen.
+    The packages of locks/edge.txt are linked from the environment the tests run in, which holds them already; other
+    packages of that environment are hidden.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     site = Path(sysconfig.get_path("purelib", "venv", vars={"base": str(folder)}))
@@ -29,7 +29,7 @@ def make_base_environment(folder: Path, wheel: Path) -> Path:
 
 
 def run_installed(command: list[str | Path], cwd: Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run ``command`` in ``cwd`` with nothing in the environment that could lead it back to the checkout."""
+    """Run ``command`` in ``cwd`` without environment variables that refer to the checkout."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "FER_EDGE_"))}
     return subprocess.run(
         [str(part) for part in command],
@@ -43,7 +43,7 @@ def run_installed(command: list[str | Path], cwd: Path, timeout_s: float = 120) 
 
 
 def lock_path(lock: str) -> Path:
-    """The lock file of that name: those that go onto cards lie in the package that makes cards."""
+    """Return the lock file with that name: those for cards are in the package that composes cards."""
     shipped = CHECKOUT / "edge" / "fer_flash" / "locks" / f"{lock}.txt"
     return shipped if shipped.is_file() else CHECKOUT / "locks" / f"{lock}.txt"
 
@@ -58,7 +58,7 @@ def _top_level_entries() -> set[Path]:
     entries = set()
     for name in locked("edge").keys() - {"colorama"}:  # colorama is locked for Windows alone
         for path in distribution(name).files or ():
-            # Scripts stand outside (``../../../bin/tqdm``); a command of a dependency is nothing we need.
+            # Scripts are outside (``../../../bin/tqdm``); commands of dependencies are not needed.
             if path.parts[0] not in {"..", "__pycache__"}:
                 entries.add(Path(str(path.locate())).parents[len(path.parts) - 1] / path.parts[0])
     return entries

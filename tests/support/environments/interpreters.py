@@ -1,4 +1,4 @@
-"""Which interpreter the tests have: LiteRT, or, in an environment of ``make test-locks``, tflite-runtime alone."""
+"""The interpreter of this environment: LiteRT, or only tflite-runtime in one of ``make test-locks``."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ TEST_TOOLS = frozenset(
         *("jsonschema", "jsonschema-specifications", "referencing", "rpds-py", "attrs"),
     }
 )
-"""What tests/edge imports, with all that it needs itself; in pip's words pytest, hypothesis and jsonschema."""
+"""Packages that tests/edge imports and their dependencies: pytest, hypothesis and jsonschema."""
 
 
 def requirements(lock: str, *, only: Set[str] | None = None, without: Set[str] = frozenset()) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A tiny but real model bundle: Keras to TFLite, float32 and int8, to the contract of a shipped one."""
+"""A tiny but real model bundle: Keras to TFLite, float32 and int8, with the contract of a released one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that were not written here: the first blocks of networks of ``keras.applications``, with a head of their own.
+"""Foreign models: the first blocks of networks of ``keras.applications`` with a new head.
 
 Without their weights, these networks say nothing of an image. So BatchNorm's statistics are taken from the miniature
 data, and the head is the linear one that fits its labels best: enough to name nearly all of it, which a conversion that

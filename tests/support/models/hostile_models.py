@@ -31,7 +31,7 @@ def hostile_bundle(source: Path, folder: Path, spoil: Spoil, variant: str = "int
 
 
 def with_current_hashes(folder: Path) -> Path:
-    """The bundle in ``folder``, with the size and hash of each file as it is now."""
+    """Update the size and hash of each file in the manifest of ``folder``, and return the bundle."""
     table = json.loads((folder / MANIFEST_NAME).read_text())
     for entry in table["variants"].values():
         path = folder / entry["file"]

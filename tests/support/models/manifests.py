@@ -1,4 +1,4 @@
-"""A bundle whose model is never run, to be spoilt in every way."""
+"""A bundle whose model is never run, for tests of faults in its manifest."""
 
 from __future__ import annotations
 

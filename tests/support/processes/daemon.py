@@ -1,4 +1,4 @@
-"""``fer-edge run`` as a service manager sees it: a process, what it notifies of, and the events that it wrote."""
+"""``fer-edge run`` as a service: its process, its sd_notify messages, and its events."""
 
 from __future__ import annotations
 

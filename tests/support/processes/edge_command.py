@@ -1,4 +1,4 @@
-"""Running ``fer-edge`` as a real process, and media for it to chew on."""
+"""Run ``fer-edge`` as a process, and create videos and pictures for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fer_edge.sources.demo import DemoScene, DemoSource
 from fer_edge.types import UInt8Array
 
 FACE_AT_S = 4.0
-"""A time of the demo scene at which its face is well in the picture."""
+"""A time of the demo scene at which its face is completely visible."""
 
 
 class Decoder:
@@ -64,7 +64,7 @@ def clean_environment() -> dict[str, str]:
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
-    """The command ended with ``code`` and one line on standard error that holds ``parts``."""
+    """Assert that the command ended with ``code`` and one line with ``parts`` on stderr."""
     assert result.returncode == code, result.stderr
     assert result.stderr.count("\n") == 1, result.stderr
     assert result.stderr.startswith("fer-edge: "), result.stderr
@@ -83,13 +83,13 @@ def face_picture() -> UInt8Array:
 
 
 def png_chunk(kind: bytes, data: bytes, checksum: int | None = None) -> bytes:
-    """A chunk of a PNG, with the right checksum unless another is given."""
+    """Return a chunk of a PNG, with the correct checksum unless another is given."""
     right = zlib.crc32(kind + data)
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", right if checksum is None else checksum)
 
 
 def undecodable_png() -> bytes:
-    """A PNG, whole to look at, whose picture data is nonsense: libpng complains of it to standard error."""
+    """Return a PNG with valid structure and invalid pixel data: libpng reports that on stderr."""
     data = cv2.imencode(".png", face_picture())[1].tobytes()
     return data[:33] + png_chunk(b"IDAT", bytes(140)) + data[-12:]  # between header and end
 

@@ -1,4 +1,4 @@
-"""Programs that stand where the project expects another, and processes that must come to an end."""
+"""Scripts that replace programs, and an assertion that a process ends."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def script(path: Path, text: str) -> Path:
 
 
 def assert_ends(pid: int) -> None:
-    """The process ``pid``, which is no child of ours, was killed or has ended: who is killed needs a moment to die."""
+    """Assert that process ``pid``, not a child of this one, ends soon: a killed process may take a moment to die."""
     stat = Path("/proc") / str(pid) / "stat"
     until = time.monotonic() + 60
     with suppress(FileNotFoundError, ProcessLookupError):
-        # Dead is also what was not yet reaped by whoever inherited it.
+        # A zombie counts as dead: the process that inherited it may not have reaped it yet.
         while stat.read_text().rpartition(")")[2].split()[0] not in "ZX":
             assert time.monotonic() < until
             time.sleep(0.01)

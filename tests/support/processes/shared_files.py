@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
-    """Return ``folder``, created by ``make`` if it does not exist; other processes wait meanwhile.
+    """Return ``folder``, created by ``make`` if it does not exist; other processes wait until it is complete.
 
     ``make`` gets another path and the result is renamed, so an interrupted process leaves no incomplete ``folder``.
     """

@@ -71,7 +71,7 @@ def traced(
     environment: Mapping[str, str],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Footprint:
-    """What ``command`` did, run in ``folder`` to its good end, and its children too. ``meanwhile`` is called once."""
+    """Run ``command`` in ``folder``; return the system calls of it and its children. ``meanwhile`` is called once."""
     reason = why_no_strace()
     if reason is not None:
         pytest.skip(reason)
@@ -80,7 +80,7 @@ def traced(
     with subprocess.Popen(
         [*strace, *command],
         cwd=folder,
-        # Python would put what it compiles beside the modules, as it does for any program.
+        # Python would write .pyc files next to the modules, as for any program.
         env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A process whose standard streams are a terminal of ours."""
+"""A process whose standard streams are a pseudo-terminal of the test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Terminal:
     ) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-        # A session of its own with this terminal: Ctrl-C comes from there, and getpass asks there.
+        # A new session with this controlling terminal: Ctrl-C comes from it, and getpass reads from it.
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command],
             cwd=cwd,
@@ -68,7 +68,7 @@ class Terminal:
     def end(self) -> int:
         """Its exit code."""
         until = time.monotonic() + 60
-        while True:  # read meanwhile: a full terminal would block it
+        while True:  # read while waiting: a full terminal would block the process
             ended = self.process.poll() is not None
             if select.select([self._ours], [], [], 0 if ended else 0.1)[0]:
                 try:

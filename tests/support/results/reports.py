@@ -1,4 +1,4 @@
-"""Reports as fer-edge bench makes them, with numbers of ours."""
+"""Reports in the form of `fer-edge bench`, with made-up numbers."""
 
 from __future__ import annotations
 

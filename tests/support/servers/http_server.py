@@ -1,4 +1,4 @@
-"""A web server on loopback that answers as it is told, and remembers what it was asked."""
+"""A web server on loopback with configurable responses, which records the requests."""
 
 from __future__ import annotations
 

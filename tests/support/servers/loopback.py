@@ -1,4 +1,4 @@
-"""Ports on loopback that are no use as a stream."""
+"""Ports on loopback that do not serve a stream."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def port_of(listener: socket.socket) -> int:
 
 
 def free_port() -> int:
-    """A port at which nothing listens, nor will while this process lives: one that is bound is given to nobody else."""
+    """Return a port on which nothing listens. It stays bound in this process, so no other program gets it."""
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
     _HELD.append(held)

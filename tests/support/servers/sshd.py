@@ -23,7 +23,7 @@ needs_sshd = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Sshd:
-    """``config`` has ssh find it under the name ``device``, as ``user``, who may become root there."""
+    """A running sshd. With ``config``, ssh connects to the host ``device`` as ``user``, who may become root."""
 
     user: str
     config: Path
@@ -68,7 +68,7 @@ def sshd(device: Device, folder: Path) -> Iterator[Sshd]:
 
 
 def _port() -> int:
-    # Not support.servers.loopback's, which nobody else may have: sshd is to have it.
+    # Not support.servers.loopback.free_port, which stays bound: sshd must bind it.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 

@@ -14,7 +14,7 @@ import pytest
 from fer_edge.errors import ConfigError
 from fer_train.distributed.addresses import check_own_name
 from support.data.fer2013 import write_mini_fer2013
-from support.training.road import environment_with
+from support.training.mini_run import environment_with
 
 NETWORK = '''
 def build(height, width, labels):
@@ -46,7 +46,7 @@ label_smoothing = 0.0
 PATIENCE_S = 300
 
 
-def write_road(folder: Path) -> None:
+def write_training(folder: Path) -> None:
     """The miniature data, the recipe and the module of its network."""
     write_mini_fer2013(folder / "fer2013.csv", per_class=24, test_per_class=8, leaks=3)
     (folder / "recipe.toml").write_text(RECIPE)

@@ -1,4 +1,4 @@
-"""MQTT: states, what is told to Home Assistant, and commands, with a real broker."""
+"""MQTT states, Home Assistant discovery and commands, with a real broker."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Commands in processes that find TensorFlow loaded: a server loads it once and forks for each of them.
+"""Fork server for commands that need TensorFlow: it imports TensorFlow once and forks for each command.
 
-Loading is most of the time that a command takes on miniature data. In the fork it has arguments, environment, folder,
-streams and exit code of its own, as in a process that was started for it; what it loads, and what is said meanwhile,
-is for tests that start afresh, by ``road.fer_edge``. Run as a program this is the server.
+The import takes most of the time of a command on miniature data. Each forked command has its own arguments,
+environment, working directory, streams and exit code, like a new process. Tests of imports, or of messages during the
+start, need a new process: ``mini_run.fer_edge``. Run as a program, this module is the server.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TIMEOUT_S = 600
 def fer_edge(
     *arguments: str | Path, data: Path | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """As ``road.fer_edge``."""
-    from support.training.road import environment_with
+    """As ``mini_run.fer_edge``."""
+    from support.training.mini_run import environment_with
 
     server, words = _server(), list(map(str, arguments))
     assert server.stdin is not None and server.stdout is not None

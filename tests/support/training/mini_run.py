@@ -1,4 +1,4 @@
-"""The main road in miniature: a run trained by the real command on a miniature FER2013."""
+"""A miniature training: a run that the real command trains on a miniature FER2013."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ size_changes = [2]
 
 
 @dataclass(frozen=True, slots=True)
-class MiniRoad:
+class MiniRun:
     """Paths below ``folder``: a miniature data set, the recipe, and the finished run."""
 
     folder: Path
@@ -56,7 +56,7 @@ class MiniRoad:
 def fer_edge(
     *arguments: str | Path, data: Path | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the real command in a process of its own; FER_EDGE_DATA is ``data``, or unset."""
+    """Run the real command in a new process, with FER_EDGE_DATA set to ``data`` or unset."""
     return subprocess.run(
         [sys.executable, "-m", "fer_edge", *map(str, arguments)],
         capture_output=True,
@@ -69,13 +69,13 @@ def fer_edge(
 
 
 def environment_with(data: Path | None) -> dict[str, str]:
-    """This process's environment, in which FER_EDGE_DATA is ``data``, or unset."""
+    """Return this process's environment with FER_EDGE_DATA set to ``data``, or without it."""
     environment = {key: value for key, value in os.environ.items() if key != "FER_EDGE_DATA"}
     return environment if data is None else {**environment, "FER_EDGE_DATA": str(data)}
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    """The command ended with ``code`` and said so in one line that holds ``words``, without a traceback."""
+    """Assert that the command ended with ``code`` and one line with ``words`` on stderr, without a traceback."""
     assert done.returncode == code, (done.returncode, done.stderr)
     lines = [line for line in done.stderr.splitlines() if line.startswith("fer-edge: ")]
     assert len(lines) == 1, done.stderr
@@ -84,9 +84,9 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
         assert word in lines[0], lines[0]
 
 
-def make_mini_road(folder: Path) -> MiniRoad:
+def make_mini_run(folder: Path) -> MiniRun:
     """Train the miniature recipe in ``folder``, which must not exist; takes about TensorFlow's start-up time."""
-    mini = MiniRoad(folder)
+    mini = MiniRun(folder)
     folder.mkdir()
     write_mini_fer2013(mini.data, per_class=24, test_per_class=8, leaks=3)
     mini.recipe.write_text(RECIPE)
