@@ -21,8 +21,8 @@ import pytest
 from fer_edge.commands.cli import main
 from fer_train.config import load_recipe
 from fer_train.run_folder import STUDY
-from fer_train.tune.settings import load_search
-from fer_train.tune.study_file import open_study
+from fer_train.tuning.settings import load_search
+from fer_train.tuning.study_file import open_study
 from support.image_sets import write_image_set
 from support.parallel import RECIPE, ended, environment_of, start, write_road
 from support.road import assert_refused

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fer_train.run_folder import STUDY
-from fer_train.tune.study_file import open_study
-from fer_train.tune.supervisor import threads_of
+from fer_train.tuning.study_file import open_study
+from fer_train.tuning.supervisor import threads_of
 from support.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
 from support.road import assert_refused, environment_with, fer_edge
 from support.waiting import wait_for

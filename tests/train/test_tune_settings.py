@@ -19,7 +19,7 @@ from fer_edge.commands.cli import main
 from fer_edge.errors import ConfigError, install_command
 from fer_edge.settings.base import to_table
 from fer_train.config import Recipe, load_recipe
-from fer_train.tune.settings import Choices, Span, TuneSettings, from_table, load_search
+from fer_train.tuning.settings import Choices, Span, TuneSettings, from_table, load_search
 from support.road import assert_refused
 
 QUICK = Path(__file__).parents[2] / "train" / "configs" / "tune-quick.toml"

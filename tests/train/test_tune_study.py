@@ -20,10 +20,10 @@ from fer_edge.settings.base import to_table
 from fer_train.config import Recipe, load_recipe
 from fer_train.locks import FileLock, is_held
 from fer_train.run_folder import STUDY
-from fer_train.tune.report import write_results
-from fer_train.tune.settings import Search, from_table
-from fer_train.tune.study_file import check_same_search, create_study, open_study
-from fer_train.tune.trials import LOCK, MOST_DEATHS, TRIALS, WORKERS, TrialQueue, latest_attempts
+from fer_train.tuning.report import write_results
+from fer_train.tuning.settings import Search, from_table
+from fer_train.tuning.study_file import check_same_search, create_study, open_study
+from fer_train.tuning.trials import LOCK, MOST_DEATHS, TRIALS, WORKERS, TrialQueue, latest_attempts
 
 RANGES = {
     "loop.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -54,8 +54,8 @@ WORKER = """
 import json, sys
 from pathlib import Path
 from fer_train.locks import FileLock
-from fer_train.tune.settings import from_table
-from fer_train.tune.trials import TrialQueue, WORKERS
+from fer_train.tuning.settings import from_table
+from fer_train.tuning.trials import TrialQueue, WORKERS
 out, name, search = Path(sys.argv[1]), sys.argv[2], from_table(json.loads(sys.argv[3]), "test")
 lock = FileLock(out / WORKERS / f"{name}.lock")
 assert lock.take()

@@ -186,7 +186,7 @@ def _address(text: str) -> str:
 
 def _train(arguments: argparse.Namespace) -> int:
     if arguments.tune:
-        from fer_train.tune.command import run as search
+        from fer_train.tuning.command import run as search
 
         return search(arguments)
     if arguments.workers is not None:

@@ -276,7 +276,7 @@ class Recipe(Settings, frozen=True):
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe. Raises ConfigError with the key's path and what is allowed.
 
-    ``[tune]`` is no part of what a run does, and is left to ``fer_train.tune``.
+    ``[tune]`` is no part of what a run does, and is left to ``fer_train.tuning``.
     """
     table = {key: value for key, value in read_toml(path).items() if key != "tune"}
     return decode(Recipe, table, str(path))

@@ -40,7 +40,7 @@ CHECKPOINT, BEST, HELD, MODEL = "checkpoint.keras", "best.keras", "held.keras", 
 CONFIG, HISTORY, RUN, CURVES = RUN_CONFIG, "history.jsonl", "run.json", "curves.png"
 DATA, LOCK = "data.json", "run.lock"
 STUDY = "study.db"
-"""Tells the folder of a search (``fer_train.tune``) from a run's: by default both are called by the recipe's name."""
+"""Tells the folder of a search (``fer_train.tuning``) from a run's: by default both are called by the recipe's name."""
 
 
 _STATE = "fer_edge_history.json"

@@ -15,10 +15,10 @@ from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_edge.system.messages import printable
 from fer_train.run_folder import STUDY
-from fer_train.tune.picture import draw
-from fer_train.tune.settings import Search, Values
-from fer_train.tune.study_file import open_study, storage_errors
-from fer_train.tune.trials import TRIALS, latest_attempts, ranked, values_of
+from fer_train.tuning.picture import draw
+from fer_train.tuning.settings import Search, Values
+from fer_train.tuning.study_file import open_study, storage_errors
+from fer_train.tuning.trials import TRIALS, latest_attempts, ranked, values_of
 
 BEST, CSV, MARKDOWN, PICTURE = "best.toml", "tune.csv", "tune.md", "tune.png"
 _ENOUGH = 10

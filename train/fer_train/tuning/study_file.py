@@ -12,7 +12,7 @@ from typing import Any
 
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, reason_of
 from fer_edge.system.files import atomic_path
-from fer_train.tune.settings import Choices, Search, Values, from_table
+from fer_train.tuning.settings import Choices, Search, Values, from_table
 
 FORMAT = 1
 """Of what a study's attribute ``search`` holds, and of what its trials' attributes mean."""

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError
 from fer_train.run_folder import STUDY
-from fer_train.tune.study_file import open_study, storage_errors
-from fer_train.tune.worker import Job
+from fer_train.tuning.study_file import open_study, storage_errors
+from fer_train.tuning.worker import Job
 
-log = logging.getLogger("fer_train.tune")
+log = logging.getLogger("fer_train.tuning")
 
 _ERRORS: dict[int, type[FerEdgeError]] = {kind.exit_code: kind for kind in (InputError, ModelError, OutputError)}
 _MARK = "fer-edge: "
@@ -75,7 +75,7 @@ def threads_of(workers: int) -> dict[str, str]:
 def _start(job: Job, workers: int) -> _Worker:
     own = dataclasses.replace(job, worker=f"{os.getpid()}-{secrets.token_hex(4)}")
     process = subprocess.Popen(
-        [sys.executable, "-m", "fer_train.tune.worker"],
+        [sys.executable, "-m", "fer_train.tuning.worker"],
         stdin=subprocess.PIPE,
         # What a network of one's own prints is no result of the command.
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""One worker of a search, a process of its own: ``python -m fer_train.tune.worker``, started by ``supervisor``.
+"""One worker of a search, a process of its own: ``python -m fer_train.tuning.worker``, started by ``supervisor``.
 
 Its job is a line of JSON on standard input. The end of that stream, which comes too when the process that started it
 is killed, tells it to stop: the trial that it has is given back after its last whole epoch.
@@ -30,10 +30,10 @@ from fer_train.dataset import Dataset, load_data
 from fer_train.locks import FileLock, alone
 from fer_train.run_folder import CONFIG, check_run
 from fer_train.targets import training_targets
-from fer_train.tune.settings import Search, from_table
-from fer_train.tune.trials import LOCK, WORKERS, Claim, TrialQueue
+from fer_train.tuning.settings import Search, from_table
+from fer_train.tuning.trials import LOCK, WORKERS, Claim, TrialQueue
 
-log = logging.getLogger("fer_train.tune")
+log = logging.getLogger("fer_train.tuning")
 
 STOPPED = 130
 """Exit code of a worker that was told to stop."""

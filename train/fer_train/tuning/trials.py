@@ -18,8 +18,8 @@ import numpy as np
 from fer_train.averaging import AVERAGED
 from fer_train.locks import alone, is_held
 from fer_train.run_folder import BEST, CHECKPOINT, HELD, MODEL, STUDY
-from fer_train.tune.settings import Choices, Search, Span, Values
-from fer_train.tune.study_file import open_study, storage_errors
+from fer_train.tuning.settings import Choices, Search, Span, Values
+from fer_train.tuning.study_file import open_study, storage_errors
 
 LOCK, WORKERS, TRIALS = "study.lock", "workers", "trials"
 MOST_DEATHS = 3

@@ -19,11 +19,11 @@ from fer_train.dataset import load_data, trainable_rows
 from fer_train.locks import FileLock, alone, is_held
 from fer_train.run_folder import CONFIG, STUDY
 from fer_train.targets import training_targets
-from fer_train.tune.settings import Search, load_search
-from fer_train.tune.study_file import check_same_search, create_study, open_study
-from fer_train.tune.supervisor import supervise
-from fer_train.tune.trials import LOCK, TRIALS, WORKERS
-from fer_train.tune.worker import Job
+from fer_train.tuning.settings import Search, load_search
+from fer_train.tuning.study_file import check_same_search, create_study, open_study
+from fer_train.tuning.supervisor import supervise
+from fer_train.tuning.trials import LOCK, TRIALS, WORKERS
+from fer_train.tuning.worker import Job
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _work(job: Job, out: Path, search: Search, workers: int) -> None:
-    from fer_train.tune.report import MARKDOWN, write_results
+    from fer_train.tuning.report import MARKDOWN, write_results
 
     try:
         supervise(job, workers)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer_train.tune.settings import Choices, Search, Span
+from fer_train.tuning.settings import Choices, Search, Span
 
 if TYPE_CHECKING:
-    from fer_train.tune.report import Row
+    from fer_train.tuning.report import Row
 
 _MARKS = {"done": ("o", "tab:blue"), "pruned": ("x", "0.5"), "diverged": ("v", "tab:red"), "failed": ("v", "tab:red")}
 
