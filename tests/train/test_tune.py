@@ -22,7 +22,7 @@ from fer_edge.commands.cli import main
 from fer_train.config import load_recipe
 from fer_train.run_folder import STUDY
 from fer_train.tuning.settings import load_search
-from fer_train.tuning.study_file import open_study
+from fer_train.tuning.storage import StudyLocation, open_study
 from support.image_sets import write_image_set
 from support.parallel import RECIPE, ended, environment_of, start, write_road
 from support.road import assert_refused
@@ -78,7 +78,7 @@ def test_no_trial_is_lost_or_done_twice_when_a_command_is_killed(searched: tuple
         rows = list(csv.DictReader(stream))
     assert [int(row["trial"]) for row in rows] == list(range(1, TRIALS + 1))
     assert {row["state"] for row in rows} <= {"done", "pruned"}
-    attempts = open_study(out / STUDY).get_trials()
+    attempts = open_study(StudyLocation(out)).get_trials()
     assert not [attempt for attempt in attempts if attempt.state.name in ("RUNNING", "WAITING")]
     for row in rows:
         run = out / "trials" / f"{int(row['trial']):04}"

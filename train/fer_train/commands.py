@@ -155,7 +155,13 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--tune",
         action="store_true",
         help="search the ranges of the recipe's [tune] instead, with Optuna; the same command, or one with --resume, "
-        "joins a search that is at work. --out must be on a disk of this machine, not on a network's",
+        "joins a search that is at work. Without --storage, --out must be on a local disk",
+    )
+    search.add_argument(
+        "--storage",
+        metavar="URL",
+        help="with --tune: keep the study in PostgreSQL, postgresql://USER:PASSWORD@HOST/DATABASE, so that several "
+        "machines search together; each runs the same command with an --out of its own (default: study.db in --out)",
     )
     search.add_argument(
         "--workers",
@@ -191,6 +197,8 @@ def _train(arguments: argparse.Namespace) -> int:
         return search(arguments)
     if arguments.workers is not None:
         raise ConfigError("--workers: is for --tune")
+    if arguments.storage is not None:
+        raise ConfigError("--storage: is for --tune")
     from fer_train.train_command import run
 
     return run(arguments)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fer_train.tuning.results import Row
 from fer_train.tuning.settings import Choices, Search, Span
-
-if TYPE_CHECKING:
-    from fer_train.tuning.report import Row
 
 _MARKS = {"done": ("o", "tab:blue"), "pruned": ("x", "0.5"), "diverged": ("v", "tab:red"), "failed": ("v", "tab:red")}
 

@@ -16,12 +16,11 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError
-from fer_train.run_folder import STUDY
-from fer_train.tuning.study_file import open_study, storage_errors
-from fer_train.tuning.worker import Job
+from fer_train.tuning.job import Job
+from fer_train.tuning.storage import open_study, storage_errors
+from fer_train.tuning.trials import take_back
 
 log = logging.getLogger("fer_train.tuning")
 
@@ -117,11 +116,13 @@ def _died(worker: _Worker) -> bool:
         return False
     if worker.complaints:
         raise _ERRORS.get(code, FerEdgeError)(worker.complaints[0])
-    path = Path(worker.job.out) / STUDY
-    with storage_errors(path):
-        attempts = open_study(path).get_trials(deepcopy=False)
+    location = worker.job.location()
+    with storage_errors(location):
+        study = open_study(location)
+        began = any(each.user_attrs.get("worker") == worker.job.worker for each in study.get_trials(deepcopy=False))
+        take_back(study, worker.job.worker, died=True)
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-    if not any(attempt.user_attrs.get("worker") == worker.job.worker for attempt in attempts):
+    if not began:
         raise FerEdgeError(f"a worker ended {how} before its first trial; does `fer-edge train` work without --tune?")
     log.warning("a worker ended %s%s; its trial goes on in another", how, " (out of memory?)" if code == -9 else "")
     return True

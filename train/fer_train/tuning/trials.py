@@ -1,151 +1,170 @@
-"""The trials of one study, handed to workers so that none is lost and none done twice.
+"""The trials of a study: their numbers, their attempts, their order, and how one that was interrupted runs again.
 
-Optuna counts every attempt; here a trial that was cut off and goes on later, in the same folder, is one: its attempts
-share the attribute ``number``, and the last of them is what became of it. ``worker`` names the lock of who is at it.
-All changes are made by one process at a time, under ``study.lock``.
+Optuna counts every attempt. Here an attempt at an interrupted trial and its retries are one trial, which keeps its
+number and its folder. Optuna's ``failed_trial`` attribute links a retry to the first attempt.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import datetime
 from typing import Any
 
 import numpy as np
 
 from fer_train.averaging import AVERAGED
-from fer_train.locks import alone, is_held
-from fer_train.run_folder import BEST, CHECKPOINT, HELD, MODEL, STUDY
+from fer_train.run_folder import BEST, CHECKPOINT, HELD, MODEL
 from fer_train.tuning.settings import Choices, Search, Span, Values
-from fer_train.tuning.study_file import open_study, storage_errors
+from fer_train.tuning.storage import GRACE_S, MAX_RETRIES, StudyLocation
 
-LOCK, WORKERS, TRIALS = "study.lock", "workers", "trials"
-MOST_DEATHS = 3
-"""A trial that took its process down so many times (memory, a crash of the backend) is not tried again."""
+TRIALS = "trials"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A trial that this worker has: ``trial`` is Optuna's, ``folder`` that of the run, which may hold a part of it."""
-
-    trial: Any
-    number: int
-    values: Values
-    folder: Path
+def attempts_by_number(study: Any) -> dict[int, list[Any]]:
+    """Return the attempts (``optuna.trial.FrozenTrial``) at each trial, by the trial's number, from 1."""
+    attempts: dict[int, list[Any]] = {}  # by the number that Optuna gave the first attempt
+    for attempt in sorted(study.get_trials(deepcopy=False), key=lambda attempt: int(attempt.number)):
+        attempts.setdefault(attempt.system_attrs.get("failed_trial", attempt.number), []).append(attempt)
+    return {number: attempts[first] for number, first in enumerate(sorted(attempts), 1)}
 
 
-class TrialQueue:
-    """Takes trials of the study in the folder ``out`` for the worker whose lock is ``workers/<worker>.lock``.
-
-    Every method raises InputError and OutputError for a study's file that is damaged, locked or cannot be written.
-    """
-
-    def __init__(self, out: Path, search: Search, worker: str) -> None:
-        self._out, self._search, self._worker = out, search, worker
-        self._study = open_study(out / STUDY)
-        self._study.pruner = _pruner(search)
-
-    def claim(self) -> Claim | None:
-        """The next trial, one that was cut off before a new one; None when all are done or in other hands."""
-        with self._changing():
-            self._take_back_from_dead()
-            attempts = self._study.get_trials(deepcopy=False)
-            number = 1 + max((attempt.user_attrs.get("number", 0) for attempt in attempts), default=0)
-            if number > self._search.settings.trials and not any(a.state.name == "WAITING" for a in attempts):
-                return None
-            trial = self._study.ask()
-            trial.set_user_attr("worker", self._worker)
-            number = trial.user_attrs.get("number", number)
-            # By number, so that neither another worker nor a search that goes on draws the same values again.
-            self._study.sampler = _sampler(self._search, number)
-            values = {key: _suggest(trial, key, each) for key, each in self._search.ranges.items()}
-            trial.set_user_attr("number", number)  # last: without it an attempt that was cut off here counts nowhere
-            return Claim(trial, number, values, self._out / TRIALS / f"{number:04}")
-
-    def report(self, claim: Claim, epoch: int, value: float) -> bool:
-        """Note what ``epoch`` reached, and say whether the trial should end there."""
-        with storage_errors(self._out / STUDY):
-            claim.trial.report(value, step=epoch)
-            return bool(claim.trial.should_prune())
-
-    def finish(self, claim: Claim, state: str, value: float | None = None, reason: str = "") -> None:
-        """It ended as COMPLETE with ``value``, PRUNED or FAIL; networks that are no longer of the best are removed."""
-        from optuna.trial import TrialState
-
-        with self._changing():
-            if reason:
-                claim.trial.set_user_attr("reason", reason)
-            self._study.tell(claim.trial, value, state=TrialState[state])
-            self._remove_networks()
-
-    def give_back(self, claim: Claim) -> None:
-        """Let another worker, or a later search, go on with it after its last whole epoch."""
-        with self._changing():
-            attempt = next(a for a in self._study.get_trials(deepcopy=False) if a.number == claim.trial.number)
-            self._requeue(attempt, died=False)
-
-    def best_value(self) -> float | None:
-        """Of the trials that are complete."""
-        with storage_errors(self._out / STUDY):
-            done = ranked(latest_attempts(self._study), self._search)
-        return float(done[0].value) if done else None
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        with alone(self._out / LOCK), storage_errors(self._out / STUDY):
-            yield
-
-    def _take_back_from_dead(self) -> None:
-        for attempt in self._study.get_trials(deepcopy=False):
-            if attempt.state.name == "RUNNING":
-                lock = self._out / WORKERS / f"{attempt.user_attrs.get('worker', '')}.lock"
-                if not is_held(lock):
-                    self._requeue(attempt, died=True)
-                    lock.unlink(missing_ok=True)
-
-    def _requeue(self, attempt: Any, *, died: bool) -> None:
-        """The order lets this be cut off at any point, and be done again."""
-        from optuna.trial import TrialState
-
-        number = attempt.user_attrs.get("number")
-        deaths = attempt.user_attrs.get("deaths", 0) + died
-        is_latest = number and latest_attempts(self._study)[number].number == attempt.number
-        if is_latest and deaths < MOST_DEATHS:
-            self._study.enqueue_trial(_kept_values(attempt), user_attrs={"number": number, "deaths": deaths})
-        self._study.tell(attempt.number, state=TrialState.FAIL)
-
-    def _remove_networks(self) -> None:
-        latest = latest_attempts(self._study)
-        kept = {attempt.number for attempt in ranked(latest, self._search)[: self._search.settings.keep]}
-        for number, attempt in latest.items():
-            if attempt.state.is_finished() and attempt.number not in kept:
-                for name in (CHECKPOINT, BEST, HELD, AVERAGED, MODEL):
-                    (self._out / TRIALS / f"{number:04}" / name).unlink(missing_ok=True)
+def current_attempts(study: Any) -> dict[int, Any]:
+    """Return the attempt that counts for each trial: one with a result, else one at work, else the last."""
+    return {number: _current(attempts) for number, attempts in attempts_by_number(study).items()}
 
 
-def latest_attempts(study: Any) -> dict[int, Any]:
-    """The last attempt (``optuna.trial.FrozenTrial``) at each trial, by the trial's number."""
-    attempts = sorted(study.get_trials(deepcopy=False), key=lambda attempt: int(attempt.number))
-    return {attempt.user_attrs["number"]: attempt for attempt in attempts if "number" in attempt.user_attrs}
+def number_of(study: Any, trial: Any) -> int:
+    """Return the number of the trial that ``trial`` is an attempt at."""
+    return next(
+        number
+        for number, attempts in attempts_by_number(study).items()
+        if any(attempt.number == trial.number for attempt in attempts)
+    )
 
 
-def ranked(latest: dict[int, Any], search: Search) -> list[Any]:
-    """Those that are complete, the best first; of equals the earlier."""
+def has_result(attempt: Any) -> bool:
+    """Return whether the trial ended on its own: completed, pruned or failed, but not interrupted."""
+    return attempt.state.name in ("COMPLETE", "PRUNED") or "reason" in attempt.user_attrs
+
+
+def is_surplus(attempt: Any) -> bool:
+    """Return whether a worker began this trial after another one had begun the last of the search."""
+    return attempt.state.name == "FAIL" and not attempt.params and not has_result(attempt)
+
+
+def ranked(current: dict[int, Any], search: Search) -> list[int]:
+    """Return the numbers of the completed trials, the best first; of equals the earlier."""
     sign = -1.0 if search.settings.metric == "accuracy" else 1.0
-    done = [attempt for attempt in latest.values() if attempt.state.name == "COMPLETE"]
-    return sorted(done, key=lambda attempt: (sign * attempt.value, attempt.user_attrs["number"]))
+    done = [number for number, attempt in current.items() if attempt.state.name == "COMPLETE"]
+    return sorted(done, key=lambda number: (sign * current[number].value, number))
 
 
 def values_of(attempt: Any, search: Search) -> Values:
-    """The values of a trial as the recipe has them."""
-    return {key: _as_recipe(search.ranges[key], value) for key, value in _kept_values(attempt).items()}
+    """Return the values of a trial as the recipe has them."""
+    return {key: _as_recipe(search.ranges[key], value) for key, value in attempt.params.items()}
 
 
-def _kept_values(attempt: Any) -> Values:
-    """As the study has them: of one that waits to go on, those are what Optuna will give it."""
-    return {**attempt.system_attrs.get("fixed_params", {}), **attempt.params}
+def suggest_values(study: Any, trial: Any, search: Search, number: int) -> Values:
+    """Draw the values of a trial; a retry has those of the attempt before."""
+    # Seeded by number, so that neither another worker nor a search that goes on draws the same values again.
+    study.sampler = _sampler(search, number)
+    return {key: _suggest(trial, key, each) for key, each in search.ranges.items()}
+
+
+def take_back(study: Any, worker: str, *, died: bool) -> None:
+    """Queue again the trial that ``worker`` left without a result, so that nothing waits for its heartbeat."""
+    from optuna.trial import TrialState
+
+    for attempts in attempts_by_number(study).values():
+        attempt = _current(attempts)
+        if attempt.user_attrs.get("worker") != worker or attempt.state.name == "WAITING" or has_result(attempt):
+            continue
+        if attempt.state.name == "RUNNING":
+            study.tell(attempt.number, state=TrialState.FAIL)
+        _retry(study, attempt, died=died)
+
+
+def recover_lost(study: Any, search: Search) -> None:
+    """Queue again what Optuna's heartbeat does not find: workers killed between two writes to the storage.
+
+    A worker killed before its first heartbeat leaves a running trial without one, which Optuna never takes for stale;
+    one killed after it set a stale trial to FAIL has not queued the retry.
+    """
+    from optuna.storages import fail_stale_trials
+    from sqlalchemy import text
+
+    storage = study._storage  # Optuna has no public way to it; a cache is in front of the RDBStorage
+    with getattr(storage, "_backend", storage).engine.connect() as connection:
+        beating = {row[0] for row in connection.execute(text("SELECT trial_id FROM trial_heartbeats"))}
+    for number, attempt in current_attempts(study).items():
+        if attempt.state.name == "RUNNING":
+            if attempt._trial_id not in beating and _is_old(attempt.datetime_start):
+                storage.record_heartbeat(attempt._trial_id)
+        elif number <= search.settings.trials and is_lost(attempt) and _is_old(attempt.datetime_complete):
+            _retry(study, attempt, died=True)
+    fail_stale_trials(study)
+
+
+def is_lost(attempt: Any) -> bool:
+    """Return whether the trial was interrupted and nothing is queued that runs it again."""
+    interrupted = attempt.state.name == "FAIL" and not has_result(attempt)
+    return interrupted and len(attempt.system_attrs.get("retry_history", ())) < MAX_RETRIES
+
+
+def remove_networks(study: Any, search: Search, location: StudyLocation) -> None:
+    """Remove the networks of the trials that are not among the best ``tune.keep``."""
+    current = current_attempts(study)
+    kept = ranked(current, search)[: search.settings.keep]
+    for number, attempt in current.items():
+        if has_result(attempt) and number not in kept:
+            for name in (CHECKPOINT, BEST, HELD, AVERAGED, MODEL):
+                (location.out / TRIALS / f"{number:04}" / name).unlink(missing_ok=True)
+
+
+def pruner_of(search: Search) -> Any:
+    """Return the pruner of ``[tune]``.
+
+    Hyperband, which Optuna's authors name together with TPE, splits the trials into brackets that learn separately.
+    Each needs ten trials before TPE starts there (https://optuna.readthedocs.io, HyperbandPruner): more than a search
+    on a few cores has in all.
+    """
+    import optuna
+
+    settings = search.settings
+    if settings.pruner == "none":
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=settings.grace_epochs)
+
+
+def _current(attempts: list[Any]) -> Any:
+    for attempt in attempts:
+        if has_result(attempt):
+            return attempt
+    for state in ("RUNNING", "WAITING"):
+        for attempt in attempts:
+            if attempt.state.name == state:
+                return attempt
+    return attempts[-1]
+
+
+def _retry(study: Any, attempt: Any, *, died: bool) -> None:
+    import optuna
+
+    if died:
+        optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES)(study, attempt)
+        return
+    # As that callback does, but a search that was stopped does not count as a failure of the trial.
+    study.add_trial(
+        optuna.create_trial(
+            state=optuna.trial.TrialState.WAITING,
+            params=attempt.params,
+            distributions=attempt.distributions,
+            system_attrs={"failed_trial": attempt.number, **attempt.system_attrs},
+        )
+    )
+
+
+def _is_old(moment: datetime.datetime | None) -> bool:
+    return moment is not None and datetime.datetime.now() - moment > datetime.timedelta(seconds=GRACE_S)
 
 
 def _suggest(trial: Any, key: str, each: Span | Choices) -> Any:
@@ -160,23 +179,19 @@ def _as_recipe(each: Span | Choices, value: Any) -> Any:
     return each.values[each.names().index(value)] if isinstance(each, Choices) else value
 
 
+def _as_study(each: Span | Choices, value: Any) -> Any:
+    return each.names()[each.values.index(value)] if isinstance(each, Choices) else value
+
+
 def _sampler(search: Search, number: int) -> Any:
     import optuna
 
     seed = int(np.random.SeedSequence([search.settings.seed, number]).generate_state(1)[0])
     # constant_liar: what other workers are at counts as poor, so that two do not try nearly the same.
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.settings.startup_trials, constant_liar=True)
-
-
-def _pruner(search: Search) -> Any:
-    """Hyperband, which Optuna's authors name beside TPE, splits the trials into brackets that learn apart.
-
-    Each wants ten trials before TPE sets in there (https://optuna.readthedocs.io, HyperbandPruner): more than a search
-    on a few cores has in all.
-    """
-    import optuna
-
-    settings = search.settings
-    if settings.pruner == "none":
-        return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=settings.grace_epochs)
+    tpe = optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.settings.startup_trials, constant_liar=True)
+    own = search.own_values() if number == 1 else None
+    if own is None:
+        return tpe
+    # The first trial is the recipe itself, so that the best can be compared with it.
+    fixed = {key: _as_study(search.ranges[key], value) for key, value in own.items()}
+    return optuna.samplers.PartialFixedSampler(fixed, tpe)
