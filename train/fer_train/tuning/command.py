@@ -1,4 +1,4 @@
-"""The work of ``fer-edge train --tune``: open the study, let workers search, and tell what was found."""
+"""``fer-edge train --tune``: open the study, run the workers, print the results."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _check_packages() -> None:
 
 
 def _check_folder(out: Path, *, resume: bool, storage: str | None) -> None:
-    """Refuse, before anything is read or made, a folder that is no study's."""
+    """Refuse a folder that does not belong to a search, before anything is read or created."""
     if (out / CONFIG).exists():
         raise ConfigError(f"{out}: holds a run, not a search; choose another --out")
     if storage is not None and (out / STUDY).exists():
@@ -126,7 +126,7 @@ def _check_folder(out: Path, *, resume: bool, storage: str | None) -> None:
 
 
 def _open(location: StudyLocation, search: Search, rows_sha256: str, *, resume: bool) -> None:
-    """Create the study, go on with it, or join the workers of it. Raises ConfigError for a study of another search."""
+    """Create the study, continue it, or join its workers. Raises ConfigError for a study of another search."""
     from optuna.storages import fail_stale_trials
 
     out = location.out

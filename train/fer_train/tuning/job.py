@@ -11,7 +11,7 @@ from fer_train.tuning.storage import StudyLocation
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is told: as for the command, and ``worker``, the name that its trials bear."""
+    """The command's arguments, and ``worker``, a name that the worker's trials have in the study."""
 
     out: str
     search: dict[str, Any]

@@ -24,9 +24,9 @@ HEARTBEAT_S, GRACE_S = 5, 60
 MAX_RETRIES = 2
 """A trial that took its process down three times (memory, a crash of the backend) is not tried again."""
 _MAY_CHANGE = ("tune.trials", "tune.keep")
-"""Neither changes what a trial is or how it compares."""
+"""Neither changes a trial or how trials compare."""
 _BUSY_S = 120.0
-"""How long to wait for others who write; SQLite's own default of 5 s is short on a slow disk."""
+"""How long to wait for other writers; SQLite's default of 5 s is short on a slow disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,14 @@ def open_study(location: StudyLocation) -> Any:
     with storage_errors(location):
         try:
             return optuna.load_study(study_name=location.study_name, storage=_storage(location))
-        except (KeyError, RuntimeError) as error:  # no such study; tables of another version of Optuna
+        except (KeyError, RuntimeError) as error:  # not there, or tables of another Optuna version
             raise InputError(
                 f"{location}: holds no study of fer-edge: {reason_of(error)}; choose another --out"
             ) from None
 
 
 def check_same_search(location: StudyLocation, study: Any, search: Search, rows_sha256: str) -> None:
-    """Raises ConfigError, which says what differs, when ``study`` is of other ranges, settings or data."""
+    """Raise ConfigError with the differences if ``study`` has other ranges, settings or data."""
     with storage_errors(location):
         theirs = study.user_attrs.get("search")
     if not isinstance(theirs, Mapping) or theirs.get("format") != FORMAT:
@@ -163,7 +163,7 @@ def _storage_error(location: StudyLocation, error: BaseException) -> FerEdgeErro
 
 
 def _check_file(location: StudyLocation) -> None:
-    """Refuse what SQLite would take for an empty study, and what has lost a part."""
+    """Refuse a file that SQLite would open as an empty database, and a truncated one."""
     path = location.path
     if not path.is_file() or not path.stat().st_size:
         what = "empty" if path.is_file() else "not there" if not path.exists() else "no file"

@@ -1,6 +1,7 @@
-"""Starts the workers of a search as processes, and stays with them until the last has ended.
+"""Run the workers of a search as processes; Optuna itself starts only threads.
 
-A worker that dies (memory, a crash in native code) takes one trial along, which another goes on with: the search lives.
+If a worker dies (memory, a crash in native code), its trial is queued again and a new worker replaces it. Optuna's
+heartbeat covers the workers of other commands, and those whose command was killed too.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ log = logging.getLogger("fer_train.tuning")
 _ERRORS: dict[int, type[FerEdgeError]] = {kind.exit_code: kind for kind in (InputError, ModelError, OutputError)}
 _MARK = "fer-edge: "
 _FAREWELL_S = 60.0
-"""To finish the step, the validation at most, and give the trial back; on a slow machine that takes some seconds."""
+"""To finish the step, or the validation, and to queue the trial again: some seconds on a slow machine."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")
-"""The last is for JAX, whose threads heed nothing else."""
+"""JAX reads only the last."""
 
 
 @dataclass(slots=True)
@@ -43,8 +44,7 @@ class _Worker:
 def supervise(job: Job, workers: int) -> None:
     """Run ``workers`` processes at ``job`` until no trial is left for them.
 
-    Raises what the first one ended with that could not go on: InputError, ModelError, OutputError. However this ends,
-    no worker is left.
+    Raises InputError, ModelError or OutputError if a worker stops with one. No worker is left running in any case.
     """
     running: list[_Worker] = []
     try:
@@ -60,9 +60,9 @@ def supervise(job: Job, workers: int) -> None:
 
 
 def threads_of(workers: int) -> dict[str, str]:
-    """The environment in which ``workers`` processes share the cores; what the user has set stays.
+    """Return the environment in which ``workers`` processes share the cores; what the user has set stays.
 
-    Each backend makes a thread for each core by itself: of several at once, each would wait for the others' threads.
+    Each backend starts a thread for each core, so that the threads of several workers would wait for each other.
     """
     if workers == 1:
         return {}
@@ -76,7 +76,7 @@ def _start(job: Job, workers: int) -> _Worker:
     process = subprocess.Popen(
         [sys.executable, "-m", "fer_train.tuning.worker"],
         stdin=subprocess.PIPE,
-        # What a network of one's own prints is no result of the command.
+        # What the user's own network prints is not a result of the command.
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -86,12 +86,12 @@ def _start(job: Job, workers: int) -> _Worker:
     complaints: list[str] = []
 
     def listen() -> None:
-        # Whole lines, so that those of several do not mix; and a bar is drawn for a terminal alone.
+        # Whole lines, so that those of several workers do not mix; a progress bar is drawn only on a terminal.
         for line in process.stdout or ():
             if line.startswith(_MARK):
                 complaints.append(line.removeprefix(_MARK).strip())
             else:
-                with contextlib.suppress(OSError, ValueError):  # nobody reads us; we must read it
+                with contextlib.suppress(OSError, ValueError):  # our stderr is closed; the pipe must be read
                     sys.stderr.write(line)
                     sys.stderr.flush()
 
@@ -109,7 +109,7 @@ def _start(job: Job, workers: int) -> _Worker:
 
 
 def _died(worker: _Worker) -> bool:
-    """Whether another one should take its place. Raises for a worker that says why it cannot go on."""
+    """Return whether to start a replacement. Raises the error that the worker reported."""
     code = worker.process.returncode
     worker.listener.join(10)
     if code == 0:
@@ -129,7 +129,7 @@ def _died(worker: _Worker) -> bool:
 
 
 def _stop(running: list[_Worker]) -> None:
-    """The end of its input tells each; one that does not heed it is killed, and its trial is found by the next."""
+    """Stop each worker by the end of its input; kill those that do not stop in time."""
     for worker in running:
         if worker.process.stdin is not None:
             worker.process.stdin.close()

@@ -65,7 +65,7 @@ def values_of(attempt: Any, search: Search) -> Values:
 
 def suggest_values(study: Any, trial: Any, search: Search, number: int) -> Values:
     """Draw the values of a trial; a retry has those of the attempt before."""
-    # Seeded by number, so that neither another worker nor a search that goes on draws the same values again.
+    # Seeded by number, so that neither another worker nor a resumed search draws the same values again.
     study.sampler = _sampler(search, number)
     return {key: _suggest(trial, key, each) for key, each in search.ranges.items()}
 

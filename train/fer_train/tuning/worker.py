@@ -1,4 +1,4 @@
-"""One worker of a search, a process of its own: ``python -m fer_train.tuning.worker``, started by ``supervisor``.
+"""A worker process of a search: ``python -m fer_train.tuning.worker``, started by ``supervisor``.
 
 Its job is a line of JSON on standard input. The end of that stream, which comes too when the process that started it
 is killed, tells it to stop: the trial that it has is given back after its last whole epoch.
@@ -50,7 +50,7 @@ from fer_train.tuning.trials import (
 log = logging.getLogger("fer_train.tuning")
 
 STOPPED = 130
-"""Exit code of a worker that was told to stop."""
+"""Exit code of a worker that was stopped."""
 _POLL_S = 2.0
 
 
@@ -88,7 +88,7 @@ def _stop_at_end_of_input(job: Job) -> None:
         sys.stdin.read()
         _thread.interrupt_main(signal.SIGTERM)
 
-    # A terminal sends Ctrl-C to us as well; who started us hears it, and says when to stop.
+    # A terminal sends Ctrl-C to all its processes; the command decides when its workers stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=watch, name=f"watch {job.worker}", daemon=True).start()
@@ -176,7 +176,7 @@ class Objective:
             raise
         except (OutputError, UpdateFinishedTrialError):
             raise
-        except Exception as error:  # noqa: BLE001 - values or the user's own network may fail in any way; others go on
+        except Exception as error:  # noqa: BLE001 - values or the user's own network may fail in any way
             raise self._failed(trial, error) from None
         log.info("%s: %s %.4f (best so far: %.4f)", self.title, metric, value, self._best_with(value))
         return value
