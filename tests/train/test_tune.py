@@ -21,8 +21,8 @@ import pytest
 from fer_edge.commands.cli import main
 from fer_train.recipe.recipe import load_recipe
 from fer_train.training.run_folder.files import STUDY
-from fer_train.tune.settings import load_search
-from fer_train.tune.study_file import open_study
+from fer_train.tuning.settings import load_search
+from fer_train.tuning.storage import StudyLocation, open_study
 from support.data.image_sets import write_image_set
 from support.processes.waiting import wait_for
 from support.training.mini_run import assert_refused
@@ -78,7 +78,7 @@ def test_no_trial_is_lost_or_done_twice_when_a_command_is_killed(searched: tuple
         rows = list(csv.DictReader(stream))
     assert [int(row["trial"]) for row in rows] == list(range(1, TRIALS + 1))
     assert {row["state"] for row in rows} <= {"done", "pruned"}
-    attempts = open_study(out / STUDY).get_trials()
+    attempts = open_study(StudyLocation(out)).get_trials()
     assert not [attempt for attempt in attempts if attempt.state.name in ("RUNNING", "WAITING")]
     for row in rows:
         run = out / "trials" / f"{int(row['trial']):04}"

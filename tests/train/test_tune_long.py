@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_train.training.run_folder.files import STUDY
-from fer_train.tune.study_file import open_study
-from fer_train.tune.supervisor import threads_of
+from fer_train.tuning.storage import StudyLocation, open_study
+from fer_train.tuning.supervisor import threads_of
 from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
 from support.processes.waiting import wait_for
 from support.training.mini_run import assert_refused, environment_with, fer_edge
@@ -146,7 +145,7 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(
     assert f"of 4 trials are done; go on with --resume --out {out}" in said.splitlines()[-1]
     assert "Traceback" not in said
     assert not Path(f"/proc/{worker}").exists()
-    assert "RUNNING" not in [attempt.state.name for attempt in open_study(out / STUDY).get_trials()]
+    assert "RUNNING" not in [attempt.state.name for attempt in open_study(StudyLocation(out)).get_trials()]
     finished(start(recipe, out, "--resume"))
     assert_same(rows(out), rows(straight))
 

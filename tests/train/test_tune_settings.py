@@ -19,7 +19,7 @@ from fer_edge.commands.cli import main
 from fer_edge.errors import ConfigError, install_command
 from fer_edge.settings.base import to_table
 from fer_train.recipe.recipe import Recipe, load_recipe
-from fer_train.tune.settings import Choices, Span, TuneSettings, from_table, load_search
+from fer_train.tuning.settings import Choices, Span, TuneSettings, from_table, load_search
 from support.training.mini_run import assert_refused
 
 QUICK = Path(__file__).parents[2] / "train" / "configs" / "tune-quick.toml"
@@ -181,7 +181,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
 
 
 def test_the_readme_lists_the_keys_and_their_defaults_and_shows_a_search(tmp_path: Path) -> None:
-    text = (QUICK.parents[2] / "docs" / "how-to" / "tune.md").read_text()
+    text = (QUICK.parents[1] / "README.md").read_text().partition("Searching for settings")[2].partition("\n## ")[0]
     [shown] = re.findall(r"^```toml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     assert len(load_search(written(tmp_path, shown)).ranges) == 3
     rows = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", text, flags=re.MULTILINE))

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 import resource
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna import TrialPruned
+from optuna.storages import RetryHeartbeatStaleTrialCallback
 
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.settings.base import to_table
 from fer_train.locks import FileLock, is_held
 from fer_train.recipe.recipe import Recipe, load_recipe
-from fer_train.training.run_folder.files import STUDY
-from fer_train.tune.report import write_results
-from fer_train.tune.settings import Search, from_table
-from fer_train.tune.study_file import check_same_search, create_study, open_study
-from fer_train.tune.trials import LOCK, MOST_DEATHS, TRIALS, WORKERS, TrialQueue, latest_attempts
+from fer_train.tuning.command import LOCK
+from fer_train.tuning.report import write_results
+from fer_train.tuning.settings import Search, Values, from_table
+from fer_train.tuning.storage import MAX_RETRIES, StudyLocation, check_same_search, create_study, open_study
+from fer_train.tuning.trials import TRIALS, current_attempts, is_lost, number_of, suggest_values, take_back
+from fer_train.tuning.worker import NotNeededError, Objective, run_trials
 
 RANGES = {
     "loop.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -38,143 +40,136 @@ def search_of(ranges: dict[str, Any] = RANGES, **tune: Any) -> Search:
     )
 
 
-def study_in(out: Path, search: Search) -> Path:
-    (out / WORKERS).mkdir(parents=True)
-    create_study(out / STUDY, search, "the data")
-    return out
+def study_in(out: Path, search: Search) -> StudyLocation:
+    out.mkdir(parents=True, exist_ok=True)
+    create_study(location := StudyLocation(out), search, "the data")
+    return location
 
 
-def worker_at(out: Path, search: Search, name: str) -> tuple[TrialQueue, FileLock]:
-    lock = FileLock(out / WORKERS / f"{name}.lock")
-    assert lock.take()
-    return TrialQueue(out, search, name), lock
+def begin(study: Any, search: Search, worker: str) -> tuple[Any, int, Values]:
+    """Begin the next trial: Optuna's object, its number, its values."""
+    trial = study.ask()
+    trial.set_user_attr("worker", worker)
+    number = number_of(study, trial)
+    return trial, number, suggest_values(study, trial, search, number)
 
 
-WORKER = """
-import json, sys
-from pathlib import Path
-from fer_train.locks import FileLock
-from fer_train.tune.settings import from_table
-from fer_train.tune.trials import TrialQueue, WORKERS
-out, name, search = Path(sys.argv[1]), sys.argv[2], from_table(json.loads(sys.argv[3]), "test")
-lock = FileLock(out / WORKERS / f"{name}.lock")
-assert lock.take()
-queue = TrialQueue(out, search, name)
-while claim := queue.claim():
-    print(claim.number, flush=True)
-    if name == "hangs":
-        sys.stdin.read()
-    queue.report(claim, 1, 0.5)
-    queue.finish(claim, "COMPLETE", claim.number / 100)
-"""
+class Untrained(Objective):
+    """Gives each trial the value that ``of`` returns for its number and settings."""
+
+    def __init__(self, location: StudyLocation, search: Search, of: Callable[[Any, int, Recipe], float]) -> None:
+        nothing: Any = None
+        super().__init__(open_study(location), search, nothing, None, location, "worker")
+        self._of = of
+
+    def train(self, trial: Any, number: int, recipe: Recipe) -> float:
+        return self._of(trial, number, recipe)
 
 
-def start(out: Path, search: Search, name: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WORKER, str(out), name, json.dumps(search.to_table())]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def test_processes_share_the_trials_and_the_one_of_a_killed_process_is_done_by_another(tmp_path: Path) -> None:
-    search = search_of(trials=8)
-    out = study_in(tmp_path / "out", search)
-    hangs = start(out, search, "hangs")
-    assert hangs.stdout is not None
-    theirs = int(hangs.stdout.readline())
-    hangs.kill()
-    hangs.wait()
-    hangs.communicate()
-    other = start(out, search, "other")
-    assert other.stdout is not None
-    done = [int(other.stdout.readline())]
-    queue, lock = worker_at(out, search, "here")
-    while claim := queue.claim():
-        done.append(claim.number)
-        queue.report(claim, 1, 0.5)
-        queue.finish(claim, "COMPLETE", claim.number / 100)
-    lock.release()
-    done += map(int, other.stdout.read().split())
-    other.communicate(timeout=120)
-    assert other.returncode == 0
-    assert sorted(done) == list(range(1, 9))  # each once, that of the killed one too
-    assert theirs == 1
-    attempts = open_study(out / STUDY).get_trials()
-    assert Counter(attempt.state.name for attempt in attempts) == {"COMPLETE": 8, "FAIL": 1}
-    first = [attempt.params for attempt in attempts if attempt.user_attrs["number"] == theirs]
-    assert first[0] == first[1]
+def tenth(trial: Any, number: int, recipe: Recipe) -> float:
+    trial.report(number / 10, step=1)
+    return number / 10
 
 
 def test_a_trial_that_takes_its_process_down_each_time_is_given_up(tmp_path: Path) -> None:
     search = search_of(trials=2)
-    out = study_in(tmp_path / "out", search)
-    for attempt in range(MOST_DEATHS):
-        queue, lock = worker_at(out, search, f"dies{attempt}")
-        claim = queue.claim()
-        assert claim is not None and claim.number == 1
-        lock.release()  # as the end of its process does
-    queue, lock = worker_at(out, search, "lives")
-    claim = queue.claim()
-    assert claim is not None and claim.number == 2
-    queue.finish(claim, "COMPLETE", 0.5)
-    assert queue.claim() is None
-    assert [attempt.state.name for attempt in latest_attempts(open_study(out / STUDY)).values()] == ["FAIL", "COMPLETE"]
-    lock.release()
+    study = open_study(study_in(tmp_path / "out", search))
+    for attempt in range(1 + MAX_RETRIES):
+        assert begin(study, search, f"dies{attempt}")[1] == 1
+        take_back(study, f"dies{attempt}", died=True)
+    trial, number, _ = begin(study, search, "lives")
+    assert number == 2
+    study.tell(trial, 0.5)
+    assert [attempt.state.name for attempt in current_attempts(study).values()] == ["FAIL", "COMPLETE"]
+    assert not any(map(is_lost, current_attempts(study).values()))
 
 
 def test_what_is_given_back_goes_on_in_its_folder_and_draws_nothing_anew(tmp_path: Path) -> None:
     search = search_of()
-    out, other = study_in(tmp_path / "out", search), study_in(tmp_path / "other", search)
-    queue, lock = worker_at(out, search, "a")
-    claim = queue.claim()
-    assert claim is not None
-    queue.report(claim, 1, 0.3)
-    queue.give_back(claim)
-    again = queue.claim()
-    assert again is not None
-    assert (again.number, again.values, again.folder) == (claim.number, claim.values, out / TRIALS / "0001")
-    straight, its_lock = worker_at(other, search, "a")
+    queue, straight = (open_study(study_in(tmp_path / name, search)) for name in ("out", "other"))
+    trial, number, values = begin(queue, search, "a")
+    trial.report(0.3, step=1)
+    take_back(queue, "a", died=False)
+    again = begin(queue, search, "b")
+    assert again[1:] == (number, values)
     # From there on both searches draw the same: the interruption is not seen.
     for number in (1, 2, 3):
-        here = again if number == 1 else queue.claim()
-        there = straight.claim()
-        assert here is not None and there is not None
-        assert (here.number, here.values) == (there.number, there.values)
-        queue.finish(here, "COMPLETE", number / 10)
-        straight.finish(there, "COMPLETE", number / 10)
-    lock.release()
-    its_lock.release()
+        here = again if number == 1 else begin(queue, search, "b")
+        there = begin(straight, search, "a")
+        assert here[1:] == there[1:]
+        queue.tell(here[0], number / 10)
+        straight.tell(there[0], number / 10)
+
+
+def test_a_search_that_is_stopped_often_does_not_give_its_trial_up(tmp_path: Path) -> None:
+    search = search_of(trials=1)
+    study = open_study(study_in(tmp_path, search))
+    for _ in range(2 + MAX_RETRIES):
+        assert begin(study, search, "a")[1] == 1
+        take_back(study, "a", died=False)
+    assert [attempt.state.name for attempt in current_attempts(study).values()] == ["WAITING"]
+
+
+def test_a_trial_handed_out_twice_and_one_too_many_leave_no_trace(tmp_path: Path) -> None:
+    search = search_of(trials=2)
+    location = study_in(tmp_path, search)
+    run_trials(Untrained(location, search, tenth))
+    study = open_study(location)
+    first = study.get_trials()[0]
+    RetryHeartbeatStaleTrialCallback()(study, first)  # a retry of what another worker has completed
+    done: list[int] = []
+
+    def noted(trial: Any, number: int, recipe: Recipe) -> float:
+        done.append(number)
+        return 0.0
+
+    objective = Untrained(location, search, noted)
+    study.optimize(objective, n_trials=2, catch=(NotNeededError,))  # the retry, and one after the last
+    assert not done
+    assert write_results(location, search).counts() == "2 trials: 2 done, 0 pruned"
 
 
 def test_poor_trials_are_pruned_and_the_best_few_keep_their_networks(tmp_path: Path) -> None:
     search = search_of(keep=1)
-    out = study_in(tmp_path / "out", search)
-    queue, lock = worker_at(out, search, "a")
-    for value, poor in ((0.5, False), (0.6, False), (0.2, True), (0.55, True)):
-        claim = queue.claim()
-        assert claim is not None
-        claim.folder.mkdir(parents=True)
+    location = study_in(tmp_path / "out", search)
+    expected = {1: (0.5, False), 2: (0.6, False), 3: (0.2, True), 4: (0.55, True)}
+
+    def of(trial: Any, number: int, recipe: Recipe) -> float:
+        value, poor = expected[number]
+        folder = location.out / TRIALS / f"{number:04}"
+        folder.mkdir(parents=True)
         for name in ("best.keras", "averaged.npz", "model.keras", "config.toml"):
-            (claim.folder / name).write_text("")
-        assert not queue.report(claim, 1, value / 2)  # within tune.grace_epochs
-        cut = queue.report(claim, 2, value)
+            (folder / name).write_text("")
+        trial.report(value / 2, step=1)
+        assert not trial.should_prune()  # within tune.grace_epochs
+        trial.report(value, step=2)
+        cut = trial.should_prune()
         assert cut == (poor and value < 0.55)
-        queue.finish(claim, "PRUNED" if cut else "COMPLETE", None if cut else value)
-    lock.release()
+        if cut:
+            raise TrialPruned
+        return value
+
+    run_trials(Untrained(location, search, of))
+    current = current_attempts(open_study(location))
+    assert [attempt.state.name for attempt in current.values()] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE"]
     for name in ("best.keras", "averaged.npz", "model.keras"):
-        assert [path.parent.name for path in out.glob(f"trials/*/{name}")] == ["0002"]
-    assert len(list(out.glob("trials/*/config.toml"))) == 4
+        assert [path.parent.name for path in location.out.glob(f"trials/*/{name}")] == ["0002"]
+    assert len(list(location.out.glob("trials/*/config.toml"))) == 4
 
 
 def test_the_importance_of_settings_is_told_once_there_are_enough_trials(tmp_path: Path) -> None:
     search = search_of(trials=12, pruner="none", startup_trials=12)
-    out = study_in(tmp_path / "out", search)
-    queue, lock = worker_at(out, search, "a")
-    assert "no trial was completed" in write_results(out, search).text()
-    while claim := queue.claim():
-        value = 0.9 - abs(math.log10(claim.values["loop.learning_rate"]) + 2) / 10
-        queue.report(claim, 1, value)
-        queue.finish(claim, "COMPLETE", value)
-    lock.release()
-    found = write_results(out, search)
+    location = study_in(tmp_path / "out", search)
+    out = location.out
+    assert "no trial was completed" in write_results(location, search).text()
+
+    def of(trial: Any, number: int, recipe: Recipe) -> float:
+        value = 0.9 - abs(math.log10(recipe.loop.learning_rate) + 2) / 10
+        trial.report(value, step=1)
+        return value
+
+    run_trials(Untrained(location, search, of))
+    found = write_results(location, search)
     assert sum(found.importance.values()) == pytest.approx(1)
     assert max(found.importance, key=found.importance.__getitem__) == "loop.learning_rate"  # nothing else mattered
     assert found.best is not None and found.best.value == max(row.value or 0 for row in found.rows)
@@ -197,7 +192,7 @@ def test_the_importance_of_settings_is_told_once_there_are_enough_trials(tmp_pat
 def test_a_study_of_another_search_is_refused_with_what_differs(
     theirs: Search, words: list[str], tmp_path: Path
 ) -> None:
-    path = study_in(tmp_path, theirs) / STUDY
+    path = study_in(tmp_path, theirs)
     with pytest.raises(ConfigError) as refused:
         check_same_search(path, open_study(path), search_of(), "the data")
     for word in (str(path), *words):
@@ -205,14 +200,14 @@ def test_a_study_of_another_search_is_refused_with_what_differs(
 
 
 def test_a_study_of_other_data_is_refused_and_more_trials_are_no_other_search(tmp_path: Path) -> None:
-    path = study_in(tmp_path, search_of()) / STUDY
+    path = study_in(tmp_path, search_of())
     check_same_search(path, open_study(path), search_of(trials=99, keep=9), "the data")
     with pytest.raises(ConfigError, match="rows_sha256"):
         check_same_search(path, open_study(path), search_of(), "other data")
 
 
 def test_a_study_from_before_a_key_of_the_recipe_goes_on_while_that_has_its_default(tmp_path: Path) -> None:
-    path = study_in(tmp_path, search_of()) / STUDY
+    path = study_in(tmp_path, search_of())
     study = open_study(path)
     kept = study.user_attrs["search"]
     study.set_user_attr("search", {**kept, "loop": {k: v for k, v in kept["loop"].items() if k != "averaged_epochs"}})
@@ -238,7 +233,8 @@ def test_a_study_from_before_a_key_of_the_recipe_goes_on_while_that_has_its_defa
     ],
 )
 def test_a_file_that_is_no_study_is_refused_and_left_alone(content: bytes | None, word: str, tmp_path: Path) -> None:
-    path = study_in(tmp_path, search_of()) / STUDY
+    location = study_in(tmp_path, search_of())
+    path = location.path
     whole = path.read_bytes()
     path.unlink()
     if content == b"foreign":
@@ -247,32 +243,31 @@ def test_a_file_that_is_no_study_is_refused_and_left_alone(content: bytes | None
         path.write_bytes(whole[: len(whole) // 2] if content == b"cut" else content)
     before = path.read_bytes() if path.exists() else None
     with pytest.raises(InputError, match=word) as refused:
-        open_study(path)
+        open_study(location)
     assert "\n" not in str(refused.value)
     assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_a_full_disk_and_a_folder_of_others_are_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no folder"):
-        create_study(tmp_path / "no folder" / STUDY, search_of(), "the data")
+        create_study(StudyLocation(tmp_path / "no folder"), search_of(), "the data")
     search = search_of()
-    out = study_in(tmp_path / "out", search)
-    queue, lock = worker_at(out, search, "a")
+    location = study_in(tmp_path / "out", search)
+    objective = Untrained(location, search, tenth)
     # Files that may not grow: SQLite's journal meets what it meets on a full disk.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
     try:
         with pytest.raises(OutputError) as refused:
-            queue.claim()
+            run_trials(objective)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
     assert "\n" not in str(refused.value)
     assert "--resume" in str(refused.value)
-    lock.release()
-    claim = worker_at(out, search, "b")[0].claim()
-    assert claim is not None and claim.number == 1  # nothing was lost
+    run_trials(objective)
+    assert write_results(location, search).counts() == "4 trials: 4 done, 0 pruned"  # nothing was lost
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:

@@ -161,7 +161,13 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--tune",
         action="store_true",
         help="search the ranges of the recipe's [tune] instead, with Optuna; the same command, or one with --resume, "
-        "joins a search that is at work. --out must be on a disk of this machine, not on a network's",
+        "joins a search that is at work. Without --storage, --out must be on a local disk",
+    )
+    search.add_argument(
+        "--storage",
+        metavar="URL",
+        help="with --tune: keep the study in PostgreSQL, postgresql://USER:PASSWORD@HOST/DATABASE, so that several "
+        "machines search together; each runs the same command with an --out of its own (default: study.db in --out)",
     )
     search.add_argument(
         "--workers",
@@ -194,11 +200,13 @@ def _address(text: str) -> str:
 
 def _train(arguments: argparse.Namespace) -> int:
     if arguments.tune:
-        from fer_train.tune.command import run as search
+        from fer_train.tuning.command import run as search
 
         return search(arguments)
     if arguments.workers is not None:
         raise ConfigError("--workers: is for --tune")
+    if arguments.storage is not None:
+        raise ConfigError("--storage: is for --tune")
     from fer_train.commands.train import run
 
     return run(arguments)

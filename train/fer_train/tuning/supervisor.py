@@ -1,6 +1,7 @@
-"""Starts the workers of a search as processes, and stays with them until the last has ended.
+"""Run the workers of a search as processes; Optuna itself starts only threads.
 
-A worker that dies (memory, a crash in native code) takes one trial along, which another goes on with: the search lives.
+If a worker dies (memory, a crash in native code), its trial is queued again and a new worker replaces it. Optuna's
+heartbeat covers the workers of other commands, and those whose command was killed too.
 """
 
 from __future__ import annotations
@@ -16,21 +17,20 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError
-from fer_train.training.run_folder.files import STUDY
-from fer_train.tune.study_file import open_study, storage_errors
-from fer_train.tune.worker import Job
+from fer_train.tuning.job import Job
+from fer_train.tuning.storage import open_study, storage_errors
+from fer_train.tuning.trials import take_back
 
-log = logging.getLogger("fer_train.tune")
+log = logging.getLogger("fer_train.tuning")
 
 _ERRORS: dict[int, type[FerEdgeError]] = {kind.exit_code: kind for kind in (InputError, ModelError, OutputError)}
 _MARK = "fer-edge: "
 _FAREWELL_S = 60.0
-"""To finish the step, the validation at most, and give the trial back; on a slow machine that takes some seconds."""
+"""To finish the step, or the validation, and to queue the trial again: some seconds on a slow machine."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")
-"""The last is for JAX, whose threads heed nothing else."""
+"""JAX reads only the last."""
 
 
 @dataclass(slots=True)
@@ -44,8 +44,7 @@ class _Worker:
 def supervise(job: Job, workers: int) -> None:
     """Run ``workers`` processes at ``job`` until no trial is left for them.
 
-    Raises what the first one ended with that could not go on: InputError, ModelError, OutputError. However this ends,
-    no worker is left.
+    Raises InputError, ModelError or OutputError if a worker stops with one. No worker is left running in any case.
     """
     running: list[_Worker] = []
     try:
@@ -61,9 +60,9 @@ def supervise(job: Job, workers: int) -> None:
 
 
 def threads_of(workers: int) -> dict[str, str]:
-    """The environment in which ``workers`` processes share the cores; what the user has set stays.
+    """Return the environment in which ``workers`` processes share the cores; what the user has set stays.
 
-    Each backend makes a thread for each core by itself: of several at once, each would wait for the others' threads.
+    Each backend starts a thread for each core, so that the threads of several workers would wait for each other.
     """
     if workers == 1:
         return {}
@@ -75,9 +74,9 @@ def threads_of(workers: int) -> dict[str, str]:
 def _start(job: Job, workers: int) -> _Worker:
     own = dataclasses.replace(job, worker=f"{os.getpid()}-{secrets.token_hex(4)}")
     process = subprocess.Popen(
-        [sys.executable, "-m", "fer_train.tune.worker"],
+        [sys.executable, "-m", "fer_train.tuning.worker"],
         stdin=subprocess.PIPE,
-        # What a network of one's own prints is no result of the command.
+        # What the user's own network prints is not a result of the command.
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -87,12 +86,12 @@ def _start(job: Job, workers: int) -> _Worker:
     complaints: list[str] = []
 
     def listen() -> None:
-        # Whole lines, so that those of several do not mix; and a bar is drawn for a terminal alone.
+        # Whole lines, so that those of several workers do not mix; a progress bar is drawn only on a terminal.
         for line in process.stdout or ():
             if line.startswith(_MARK):
                 complaints.append(line.removeprefix(_MARK).strip())
             else:
-                with contextlib.suppress(OSError, ValueError):  # nobody reads us; we must read it
+                with contextlib.suppress(OSError, ValueError):  # our stderr is closed; the pipe must be read
                     sys.stderr.write(line)
                     sys.stderr.flush()
 
@@ -110,25 +109,27 @@ def _start(job: Job, workers: int) -> _Worker:
 
 
 def _died(worker: _Worker) -> bool:
-    """Whether another one should take its place. Raises for a worker that says why it cannot go on."""
+    """Return whether to start a replacement. Raises the error that the worker reported."""
     code = worker.process.returncode
     worker.listener.join(10)
     if code == 0:
         return False
     if worker.complaints:
         raise _ERRORS.get(code, FerEdgeError)(worker.complaints[0])
-    path = Path(worker.job.out) / STUDY
-    with storage_errors(path):
-        attempts = open_study(path).get_trials(deepcopy=False)
+    location = worker.job.location()
+    with storage_errors(location):
+        study = open_study(location)
+        began = any(each.user_attrs.get("worker") == worker.job.worker for each in study.get_trials(deepcopy=False))
+        take_back(study, worker.job.worker, died=True)
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-    if not any(attempt.user_attrs.get("worker") == worker.job.worker for attempt in attempts):
+    if not began:
         raise FerEdgeError(f"a worker ended {how} before its first trial; does `fer-edge train` work without --tune?")
     log.warning("a worker ended %s%s; its trial goes on in another", how, " (out of memory?)" if code == -9 else "")
     return True
 
 
 def _stop(running: list[_Worker]) -> None:
-    """The end of its input tells each; one that does not heed it is killed, and its trial is found by the next."""
+    """Stop each worker by the end of its input; kill those that do not stop in time."""
     for worker in running:
         if worker.process.stdin is not None:
             worker.process.stdin.close()

@@ -1,28 +1,20 @@
-"""What a search found: ``tune.csv`` and ``tune.md`` with all trials, ``tune.png``, and ``best.toml`` to train by."""
+"""The trials of a search as rows, and what is printed of them."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge.settings.base import to_table
-from fer_edge.settings.toml_files import dump_toml
-from fer_edge.system.files import write_bytes_atomically, write_text_atomically
 from fer_edge.system.messages import printable
-from fer_train.training.run_folder.files import STUDY
-from fer_train.tune.picture import draw
-from fer_train.tune.settings import Search, Values
-from fer_train.tune.study_file import open_study, storage_errors
-from fer_train.tune.trials import TRIALS, latest_attempts, ranked, values_of
+from fer_train.tuning.settings import Search, Values
+from fer_train.tuning.storage import StudyLocation, open_study, storage_errors
+from fer_train.tuning.trials import current_attempts, is_surplus, ranked, values_of
 
-BEST, CSV, MARKDOWN, PICTURE = "best.toml", "tune.csv", "tune.md", "tune.png"
+BEST = "best.toml"
 _ENOUGH = 10
-"""Complete trials before the importance of settings is told: it compares the best tenth with all."""
+"""Complete trials before the importance of settings is estimated: it compares the best tenth with all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +32,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Results:
     """All trials, by number; ``importance`` of each setting, summing to 1, where there are enough to tell."""
 
     search: Search
@@ -95,36 +87,24 @@ class Found:
         return f"; the last one: {reasons[-1]}" if reasons else ""
 
 
-def write_results(out: Path, search: Search) -> Found:
-    """Write the files of the search in ``out`` anew, from its study. Raises InputError and OutputError."""
-    found = _found(out, search)
-    write_text_atomically(out / CSV, _csv(found))
-    write_text_atomically(out / MARKDOWN, _markdown(found))
-    if found.best is not None:
-        table = dump_toml(to_table(search.best_recipe(found.best.values)))
-        write_text_atomically(out / BEST, f"# The best of {found.counts()}.\n# {found.headline()}.\n{table}")
-    if any(row.value is not None for row in found.rows):
-        write_bytes_atomically(out / PICTURE, draw(found.rows, search))
-    return found
-
-
 def shown(value: Any) -> str:
     """A setting's value in few characters."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _found(out: Path, search: Search) -> Found:
-    with storage_errors(out / STUDY):
-        study = open_study(out / STUDY)
-        latest = latest_attempts(study)
-        rows = [_row(attempt, search) for _, attempt in sorted(latest.items())]
-        best = ranked(latest, search)[:1]
-        importance = _importance(study, search) if len(ranked(latest, search)) >= _ENOUGH else {}
-    number = best[0].user_attrs["number"] if best else None
-    return Found(search, rows, next((row for row in rows if row.number == number), None), importance, out)
+def find_results(location: StudyLocation, search: Search) -> Results:
+    """Read all trials of the study. Raises InputError and OutputError for a study that cannot be read."""
+    with storage_errors(location):
+        study = open_study(location)
+        current = current_attempts(study)
+        rows = [_row(number, attempt, search) for number, attempt in current.items() if not is_surplus(attempt)]
+        best = ranked(current, search)[:1]
+        importance = _importance(study, search) if len(ranked(current, search)) >= _ENOUGH else {}
+    by_number = {row.number: row for row in rows}
+    return Results(search, rows, by_number[best[0]] if best else None, importance, location.out)
 
 
-def _row(attempt: Any, search: Search) -> Row:
+def _row(number: int, attempt: Any, search: Search) -> Row:
     better = max if search.settings.metric == "accuracy" else min
     reached = {epoch: value for epoch, value in attempt.intermediate_values.items() if math.isfinite(value)}
     best = better(reached.values(), default=None)
@@ -136,7 +116,7 @@ def _row(attempt: Any, search: Search) -> Row:
         reason = "its process ended each time: out of memory, or a crash of the backend"
     minutes = None if attempt.duration is None else attempt.duration.total_seconds() / 60
     return Row(
-        number=attempt.user_attrs["number"],
+        number=number,
         state=state,
         value=best,
         epochs=len(attempt.intermediate_values),
@@ -153,54 +133,3 @@ def _importance(study: Any, search: Search) -> dict[str, float]:
 
     found = optuna.importance.get_param_importances(study)
     return {key: found[key] for key in search.ranges if key in found}
-
-
-def _csv(found: Found) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    figures = ("trial", "state", found.search.settings.metric, "epochs", "best_epoch", "minutes", "reason")
-    writer.writerow([*figures, *found.search.ranges])
-    for row in found.rows:
-        values = [row.values.get(key) for key in found.search.ranges]
-        minutes = None if row.minutes is None else round(row.minutes, 2)
-        writer.writerow(
-            [row.number, row.state, row.value, row.epochs, row.best_epoch, minutes, row.reason]
-            + [json.dumps(value) if isinstance(value, list) else value for value in values]
-        )
-    return text.getvalue()
-
-
-def _markdown(found: Found) -> str:
-    search, settings = found.search, found.search.settings
-    keys = list(search.ranges)
-    head = ["trial", "state", settings.metric.replace("_", "-"), "epochs", *(f"`{key}`" for key in keys)]
-    lines = [f"# Search: {search.recipe.name}", "", f"{found.counts()}.", ""]
-    if found.best is not None:
-        _, validation, test = search.recipe.data.split_names
-        lines += [
-            f"Best: {found.headline()}. Trials were compared on {validation}, and the best of many is flattered by it:",
-            f"the number to publish is that of a run of `best.toml` on {test}, looked at once.",
-            "",
-        ]
-    if found.importance:
-        lines += [
-            "Importance of the settings (PED-ANOVA, of the completed trials): "
-            + ", ".join(f"`{key}` {weight:.2f}" for key, weight in found.importance.items())
-            + ".",
-            "",
-        ]
-    lines += [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    for row in found.rows:
-        value = "" if row.value is None else f"{row.value:.4f}"
-        cells = [str(row.number), row.state, value, str(row.epochs)]
-        lines.append(f"| {' | '.join([*cells, *(shown(row.values.get(key, '')) for key in keys)])} |")
-    reasons = [f"- trial {row.number} {row.state}: {row.reason}" for row in found.rows if row.reason]
-    return "\n".join(
-        [
-            *lines,
-            *(["", *reasons] if reasons else []),
-            "",
-            f"`{TRIALS}/NNNN/config.toml` is the recipe of each; `{BEST}` that of the best, with all its epochs.",
-            "",
-        ]
-    )

@@ -26,9 +26,9 @@ from fer_train.recipe.targets import TargetSettings
 from fer_train.recipe.values import MAX_COUNT, Count, Seed
 
 MOST_TRIALS = 10_000
-"""Far beyond what a file of SQLite and a sampler that looks at all trials are good for."""
+"""More than an SQLite file, and a sampler that reads all trials, can handle well."""
 _MOST_COMBINATIONS = 512
-"""As many combinations of the ranges' ends are tried before a search; of more, a part, and each end at least once."""
+"""Combinations of the ranges' ends that are checked before a search; of more, a random part, with each end once."""
 
 Trials = Annotated[int, Meta(ge=1, le=MOST_TRIALS)]
 Values = dict[str, Any]
@@ -36,7 +36,7 @@ Values = dict[str, Any]
 
 
 class TuneSettings(Settings, frozen=True):
-    """How to search; ``[tune.ranges]``, beside these keys, says where: see ``Search``."""
+    """How to search; ``[tune.ranges]`` next to these keys contains the ranges: see ``Search``."""
 
     trials: Trials = 30
     """How many trials are begun; those that were stopped and go on later count once."""
@@ -174,7 +174,7 @@ class Search:
 
 
 def load_search(path: Path, recipe: Recipe | None = None) -> Search:
-    """The search that the file of a recipe names; ``recipe`` is used in place of the file's own.
+    """Return the search in a recipe's file; ``recipe`` replaces the file's own, if given.
 
     Raises ConfigError, with the key, for a file without ``[tune]``, for a range of a key that is not there or of
     another kind, and for values which the recipe would refuse.

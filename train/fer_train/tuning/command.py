@@ -1,29 +1,36 @@
-"""The work of ``fer-edge train --tune``: open the study, let workers search, and tell what was found."""
+"""``fer-edge train --tune``: open the study, run the workers, print the results."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import logging
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fer_edge.errors import CheckFailedError, ConfigError, InputError, MissingExtraError, OutputError
 from fer_edge.system.messages import print_text
 from fer_train.backend import check_packages
 from fer_train.data.dataset import load_data, trainable_rows
-from fer_train.locks import FileLock, alone, is_held
+from fer_train.locks import alone
 from fer_train.recipe.recipe import load_recipe, with_weights
 from fer_train.training.run_folder.files import CONFIG, STUDY
 from fer_train.training.targets import training_targets
-from fer_train.tune.settings import Search, load_search
-from fer_train.tune.study_file import check_same_search, create_study, open_study
-from fer_train.tune.supervisor import supervise
-from fer_train.tune.trials import LOCK, TRIALS, WORKERS
-from fer_train.tune.worker import Job
+from fer_train.tuning.job import Job
+from fer_train.tuning.settings import Search, load_search
+from fer_train.tuning.storage import (
+    StudyLocation,
+    check_same_search,
+    create_study,
+    open_study,
+    postgresql_location,
+    storage_errors,
+    study_exists,
+)
+from fer_train.tuning.supervisor import supervise
+from fer_train.tuning.trials import TRIALS
+
+LOCK = "study.lock"
+"""Lets one process at a time create the study."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,8 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             "--coordinator, --processes, --process, --wait: are for one run of several processes, not for --tune"
         )
-    _check_folder(out, resume=arguments.resume)
+    _check_folder(out, resume=arguments.resume, storage=arguments.storage)
     _check_packages()
+    location = StudyLocation(out)
+    if arguments.storage is not None:
+        location = postgresql_location(out, arguments.storage, search.recipe.name)
+        if arguments.resume and not study_exists(location):
+            raise InputError(f"{location}: nothing to resume: it holds no study of {search.recipe.name}")
     logging.getLogger("fer_train").setLevel(logging.INFO)
     dataset = load_data(search.recipe.data, arguments.data, skip_bad=arguments.skip_bad_rows)
     trainable_rows(dataset)
@@ -52,27 +64,33 @@ def run(arguments: argparse.Namespace) -> int:
         skip_bad=arguments.skip_bad_rows,
         rows_sha256=rows_sha256,
         worker="",
+        url=location.url,
+        study_name=location.study_name,
     )
-    with _taking_part(out, search, rows_sha256, resume=arguments.resume):
-        _work(job, out, search, min(arguments.workers or 1, search.settings.trials))
+    _open(location, search, rows_sha256, resume=arguments.resume)
+    _work(job, location, search, min(arguments.workers or 1, search.settings.trials))
     return 0
 
 
-def _work(job: Job, out: Path, search: Search, workers: int) -> None:
-    from fer_train.tune.report import MARKDOWN, write_results
+def _work(job: Job, location: StudyLocation, search: Search, workers: int) -> None:
+    from fer_train.tuning.report import MARKDOWN, write_results
 
     try:
         supervise(job, workers)
     except BaseException as error:
         # Ctrl-C or SIGTERM: what was found so far is written all the same.
         if not isinstance(error, Exception):
-            found = write_results(out, search)
-            error.args = (f"{found.done} of {search.settings.trials} trials are done; go on with --resume --out {out}",)
+            found = write_results(location, search)
+            error.args = (
+                f"{found.done} of {search.settings.trials} trials are done; go on with --resume --out {location.out}",
+            )
         raise
-    found = write_results(out, search)
+    found = write_results(location, search)
     print_text(found.text())
     if found.best is None and found.done == len(found.rows):
-        raise CheckFailedError(f"{out}: no trial was completed; {MARKDOWN} there tells of each what became of it")
+        raise CheckFailedError(
+            f"{location.out}: no trial was completed; {MARKDOWN} there tells of each what became of it"
+        )
 
 
 def _search(arguments: argparse.Namespace) -> tuple[Search, Path]:
@@ -93,11 +111,13 @@ def _check_packages() -> None:
     check_packages()
 
 
-def _check_folder(out: Path, *, resume: bool) -> None:
-    """Refuse, before anything is read or made, a folder that is no study's."""
+def _check_folder(out: Path, *, resume: bool, storage: str | None) -> None:
+    """Refuse a folder that does not belong to a search, before anything is read or created."""
     if (out / CONFIG).exists():
         raise ConfigError(f"{out}: holds a run, not a search; choose another --out")
-    if (out / STUDY).exists():
+    if storage is not None and (out / STUDY).exists():
+        raise ConfigError(f"{out}: holds the study of a search without --storage; choose another --out")
+    if storage is not None or (out / STUDY).exists():
         return
     if (out / TRIALS).exists():
         raise InputError(f"{out}: holds trials, and no {STUDY}; restore a copy of it, or choose another --out")
@@ -105,29 +125,22 @@ def _check_folder(out: Path, *, resume: bool) -> None:
         raise InputError(f"{out}: nothing to resume: it holds no {STUDY}")
 
 
-@contextmanager
-def _taking_part(out: Path, search: Search, rows_sha256: str, *, resume: bool) -> Iterator[None]:
-    """Make the study, go on with it, or join those who are at work on it; others see that we are, inside the block."""
-    workers, path = out / WORKERS, out / STUDY
-    if path.exists():
-        check_same_search(path, open_study(path), search, rows_sha256)
+def _open(location: StudyLocation, search: Search, rows_sha256: str, *, resume: bool) -> None:
+    """Create the study, continue it, or join its workers. Raises ConfigError for a study of another search."""
+    from optuna.storages import fail_stale_trials
+
+    out = location.out
     try:
-        workers.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot make this folder: {error.strerror}") from error
-    presence = FileLock(workers / f"{os.getpid()}-{secrets.token_hex(4)}.lock")
     with alone(out / LOCK):
-        if not path.exists():
-            create_study(path, search, rows_sha256)
-        elif not resume and not any(map(is_held, workers.glob("*.lock"))):
-            raise ConfigError(f"{out}: already holds a search; go on with --resume, or choose another --out")
-        check_same_search(path, open_study(path), search, rows_sha256)
-        presence.take()
-    try:
-        yield
-    finally:
-        presence.release()
-        with alone(out / LOCK):
-            for lock in workers.glob("*.lock"):
-                if not is_held(lock):
-                    lock.unlink(missing_ok=True)
+        if not study_exists(location):
+            create_study(location, search, rows_sha256)
+    study = open_study(location)
+    check_same_search(location, study, search, rows_sha256)
+    with storage_errors(location):
+        fail_stale_trials(study)
+        states = {attempt.state.name for attempt in study.get_trials(deepcopy=False)}
+    if states and "RUNNING" not in states and not resume:
+        raise ConfigError(f"{location}: already holds a search; go on with --resume, or choose another --out")

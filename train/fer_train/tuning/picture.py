@@ -1,23 +1,21 @@
-"""A search as one picture: how the best came about, trial by trial, and the settings of all as lines side by side."""
+"""Plot a search: the best value by trial, and the settings of all trials as parallel coordinates."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fer_train.tune.settings import Choices, Search, Span
-
-if TYPE_CHECKING:
-    from fer_train.tune.report import Row
+from fer_train.tuning.results import Row
+from fer_train.tuning.settings import Choices, Search, Span
 
 _MARKS = {"done": ("o", "tab:blue"), "pruned": ("x", "0.5"), "diverged": ("v", "tab:red"), "failed": ("v", "tab:red")}
 
 
 def draw(rows: Sequence[Row], search: Search) -> bytes:
-    """PNG; ``rows`` are the trials by number, of which one at least has a value."""
+    """Return a PNG; ``rows`` are the trials by number, at least one of them with a value."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -54,7 +52,7 @@ def _draw_history(axes: Any, rows: Sequence[Row], search: Search) -> None:
 
 
 def _draw_parallel(figure: Any, axes: Any, rows: Sequence[Row], search: Search) -> None:
-    """Every trial a line through its settings, each on a scale of its own from bottom to top."""
+    """Draw every trial as a line through its settings, each on its own vertical scale."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 

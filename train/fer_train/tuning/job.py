@@ -1,0 +1,27 @@
+"""What a worker process gets from the command that started it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_train.tuning.storage import StudyLocation
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The command's arguments, and ``worker``, a name that the worker's trials have in the study."""
+
+    out: str
+    search: dict[str, Any]
+    data: str | None
+    skip_bad: bool
+    rows_sha256: str
+    worker: str
+    url: str | None = None
+    study_name: str = "fer-edge"
+
+    def location(self) -> StudyLocation:
+        """Return where the study is."""
+        return StudyLocation(Path(self.out), self.url, self.study_name)
