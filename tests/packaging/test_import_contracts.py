@@ -18,6 +18,7 @@ HOMES = {
     "fer_train": "train",
     "fer_bench": "benchmarks",
     "fer_convert": "convert",
+    "fer_release": "release",
 }
 
 
@@ -66,6 +67,9 @@ def test_the_packages_keep_the_contracts(copied: Path) -> None:
         ("edge/fer_flash/write/devices.py", "from fer_flash.commands import list"),
         ("edge/fer_edge/commands/run.py", "from fer_flash.write import devices"),
         ("convert/fer_convert/convert.py", "from fer_flash.write import devices"),
+        ("convert/fer_convert/convert.py", "from fer_release import keys"),
+        ("release/fer_release/keys.py", "from fer_release import repository"),
+        ("edge/fer_edge/update/format.py", "from fer_edge.daemon import session"),
     ],
 )
 def test_a_forbidden_import_is_caught_inside_a_function_too(copied: Path, module: str, forbidden: str) -> None:
