@@ -18,6 +18,7 @@ HOMES = {
     "fer_train": "train",
     "fer_bench": "benchmarks",
     "fer_convert": "convert",
+    "fer_release": "release",
 }
 
 
@@ -83,6 +84,9 @@ def test_a_new_module_must_be_placed(copied: Path, room: str) -> None:
         ("convert/fer_convert/export/tflite.py", "from fer_convert import convert"),
         ("convert/fer_convert/foreign/graph.py", "from fer_convert.foreign import files"),
         ("convert/fer_convert/commands/study.py", "from fer_convert.commands import layers"),
+        ("convert/fer_convert/convert.py", "from fer_release import keys"),
+        ("release/fer_release/keys.py", "from fer_release import repository"),
+        ("edge/fer_edge/update/format.py", "from fer_edge.daemon import session"),
     ],
 )
 def test_a_forbidden_import_is_caught_inside_a_function_too(copied: Path, module: str, forbidden: str) -> None:

@@ -1,0 +1,1 @@
+"""Signed releases of model bundles for devices, by The Update Framework (TUF)."""
