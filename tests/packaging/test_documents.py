@@ -13,6 +13,8 @@ import cv2
 import pytest
 
 from fer_edge.commands.cli import build_parser
+from fer_edge.settings.runtime import load_settings
+from fer_train.recipe.recipe import load_recipe
 from support.environments.fresh_install import CHECKOUT
 from support.processes.edge_command import clean_environment, face_picture, write_video
 
@@ -83,6 +85,23 @@ def test_the_python_that_is_shown_runs(document: str, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "appeared 1 happy" in done.stdout
+
+
+TOML_BLOCKS = [
+    pytest.param(block, id=f"{page.relative_to(CHECKOUT)}-{number}")
+    for page in DOCUMENTS
+    for number, block in enumerate(re.findall(r"^```toml\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", TOML_BLOCKS)
+def test_every_table_of_settings_shown_is_accepted(block: str, tmp_path: Path) -> None:
+    """By the reader of the runtime's settings, or of a recipe with its search."""
+    (tmp_path / "shown.toml").write_text(block)
+    if tomllib.loads(block).keys() & {"data", "tune"}:
+        load_recipe(tmp_path / "shown.toml")
+    else:
+        load_settings(tmp_path / "shown.toml", environment={})
 
 
 def test_make_help_lists_every_target() -> None:

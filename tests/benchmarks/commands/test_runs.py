@@ -54,7 +54,9 @@ def test_the_table_and_its_json(tmp_path: Path) -> None:
 def test_when_is_the_recorded_start_or_else_the_last_change(tmp_path: Path) -> None:
     folder = runs(tmp_path / "runs")
     record = json.loads((folder / "fer-edge-s-long" / "run.json").read_text())
-    (folder / "fer-edge-s-long" / "run.json").write_text(json.dumps({**record, "started_at": "2026-01-02T03:04:05+00:00"}))
+    (folder / "fer-edge-s-long" / "run.json").write_text(
+        json.dumps({**record, "started_at": "2026-01-02T03:04:05+00:00"})
+    )
     (folder / "stopped" / "data.json").write_text('{"started_at": "2026-02-03T04:05:06+00:00", "sets": []}')
     for name in ("config.toml", "history.jsonl", "run.json"):
         os.utime(folder / "fer-edge-xs-patient" / name, (1e9, 1e9))

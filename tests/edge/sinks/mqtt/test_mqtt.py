@@ -196,7 +196,9 @@ def test_any_name_makes_one_level_of_a_topic(name: str) -> None:
     assert topic.count("/") == 3 and not set(topic) & set("+#\0")
     client = Client(CallbackAPIVersion.VERSION2)
     assert client.publish(topic, b"").rc == MQTT_ERR_NO_CONN  # and not refused as a topic
-    announced = Announcement("homeassistant").payload(Topics("a", name, aggregate=False), ModelStatus(labels=("happy",)), {name: ()})
+    announced = Announcement("homeassistant").payload(
+        Topics("a", name, aggregate=False), ModelStatus(labels=("happy",)), {name: ()}
+    )
     assert len(announced["components"]) == 11
 
 
