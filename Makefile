@@ -52,7 +52,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -60,6 +60,7 @@ help:
 	@echo "make test       install everything and run all tests (ARGS='tests/edge -k crop' for some)"
 	@echo "make test-backends  install everything and PyTorch into $(BACKENDS_VENV); training on TensorFlow, PyTorch and JAX"
 	@echo "make test-tune  searches for settings that are interrupted in every way, for some minutes"
+	@echo "make test-kills  training runs that are killed before each of their file operations, and resumed; 20 minutes"
 	@echo "make test-locks run tests/edge on the versions of each Pi lock file, and on tflite-runtime (ARGS=--quick: as CI does)"
 	@echo "make test-home-assistant  MQTT discovery, the switch and the blueprints with a real Home Assistant (Python 3.13)"
 	@echo "make legacy-env install tflite-runtime 2.14 into $(LEGACY_VENV), for \`fer-edge bench latency\` (Python 3.11)"
@@ -104,6 +105,9 @@ run-test-backends: $(VENV)/.torch
 
 test-tune: $(VENV)/.dev
 	TUNE_LONG=1 $(BIN)/python -m pytest tests/train/test_tune_long.py $(ARGS)
+
+test-kills: $(VENV)/.dev
+	KILLS_LONG=1 $(BIN)/python -m pytest tests/train/test_run_state.py -k killed_at_a_file_operation $(ARGS)
 
 # Environments of their own in $(LOCKS_VENV); one whose Python is not here is skipped, and that is said.
 test-locks: $(VENV)/.dev
