@@ -54,7 +54,10 @@ def unfinished(road: MiniRoad, run: Path) -> Path:
         "some",
         pytest.param(
             "all",
-            marks=pytest.mark.skipif("KILLS_LONG" not in os.environ, reason="takes 20 minutes: make test-kills"),
+            marks=[
+                pytest.mark.skipif("KILLS_LONG" not in os.environ, reason="takes 20 minutes: make test-kills"),
+                pytest.mark.timeout(7200),
+            ],
         ),
     ],
 )
@@ -62,7 +65,7 @@ def test_a_run_killed_at_a_file_operation_continues_bit_for_bit(tmp_path: Path, 
     write_mini_fer2013(tmp_path / "fer2013.csv", per_class=6, test_per_class=2)
     (tmp_path / "recipe.toml").write_text(TINY)
     command = [sys.executable, killed_runs.__file__, str(tmp_path), which]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=7200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout.splitlines()[-1])
     operations, continued = printed["operations"], printed["continued"]
