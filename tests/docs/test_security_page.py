@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fer_edge.daemon.signals import MAX_STOP_S
@@ -12,6 +14,14 @@ from fer_edge.sources.stream.redirects import MAX_REDIRECTS
 from support.environments.fresh_install import CHECKOUT
 
 PAGE = " ".join((CHECKOUT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8").split())
+
+UNIT = (CHECKOUT / "edge" / "fer_edge" / "service" / "fer-edge.service").read_text(encoding="utf-8")
+
+
+def unit(setting: str) -> str:
+    """Return the value of a setting of the service's unit."""
+    (value,) = re.findall(rf"^{setting}=(.*)$", UNIT, flags=re.MULTILINE)
+    return str(value)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +34,8 @@ PAGE = " ".join((CHECKOUT / "docs" / "explanation" / "security.md").read_text(en
         f"SIGTERM ends the program within {MAX_STOP_S:.0f} s",
         f"`source.follow_redirects`, {MAX_REDIRECTS} at most",
         f"packets over {client.MAX_PACKET_BYTES >> 10} KiB",
+        f"`MemoryMax={unit('MemoryMax')}` in the unit limits the service to {unit('MemoryMax')[:-1]} % of",
+        f"starts it again after {unit('RestartSec')} s",
         f"a token ({secret_files.MIN_TOKEN_LENGTH} characters or more)",
     ],
 )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from fer_train.locks import FileLock
 from support.data.fer2013 import write_mini_fer2013
@@ -45,16 +48,34 @@ def unfinished(road: MiniRun, run: Path) -> Path:
     return run
 
 
-def test_a_run_killed_at_any_file_operation_resumes_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+@pytest.mark.parametrize(
+    "which",
+    [
+        "some",
+        pytest.param(
+            "all",
+            marks=[
+                pytest.mark.skipif("KILLS_LONG" not in os.environ, reason="takes 20 minutes: make test-kills"),
+                pytest.mark.timeout(7200),
+            ],
+        ),
+    ],
+)
+def test_a_run_killed_at_a_file_operation_continues_bit_for_bit(tmp_path: Path, which: str) -> None:
     write_mini_fer2013(tmp_path / "fer2013.csv", per_class=6, test_per_class=2)
     (tmp_path / "recipe.toml").write_text(TINY)
-    command = [sys.executable, killed_runs.__file__, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    command = [sys.executable, killed_runs.__file__, str(tmp_path), which]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert len(told["resumed"]) >= 6
-    for resumed in told["resumed"]:
-        assert resumed == {**told["whole"], "left": []}
+    printed = json.loads(done.stdout.splitlines()[-1])
+    operations, continued = printed["operations"], printed["continued"]
+    for file in (*killed_runs.FILES, "averaged.npz", "history.jsonl", "run.json"):
+        assert any(name.startswith("os.rename") and name.endswith(f" {file}") for name in operations), file
+    assert len(continued) == len(operations) if which == "all" else len(continued) >= 4
+    for number, result in continued.items():
+        assert result == printed["whole"], f"killed before operation {number}, {operations[int(number) - 1]}"
+    assert not [name for name in printed["whole"]["files"] if ".tmp" in name]
 
 
 def test_sigkill_between_checkpoint_and_history_trains_no_epoch_twice(mini_run: MiniRun, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from fer_train.tuning.storage import (
     study_exists,
 )
 from fer_train.tuning.trials import attempts_by_number, current_attempts
-from support.postgresql import postgresql
+from support.servers.postgresql import postgresql
 
 TRIALS = 8
 SEARCH = from_table(
