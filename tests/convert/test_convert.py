@@ -195,7 +195,7 @@ def test_wrong_models_are_refused_in_one_line(mini_bundle: Path, mini_run: MiniR
     )
     assert_refused(fer_edge("convert", mini_run.run, "--out", mini_run.recipe, data=mini_run.data), 2, "mini.toml")
     assert_refused(
-        fer_edge("convert", mini_run.run, "--out", mini_run.run, data=mini_run.data), 2, "no part of a bundle"
+        fer_edge("convert", mini_run.run, "--out", mini_run.run, data=mini_run.data), 2, "does not belong to a bundle"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.keras", "folder"]
 

@@ -274,6 +274,8 @@ def _parse_and_run(words: Sequence[str]) -> int:
     except SystemExit as end:  # argparse has printed help, the version or a usage error
         return end.code if isinstance(end.code, int) else EXIT_USAGE
     logging.basicConfig(level=arguments.log_level.upper(), handlers=[LogHandler()])
+    # Ctrl-C while msgspec (0.22) loads it from C would be lost, and msgspec's first conversion follow a null pointer.
+    importlib.import_module("datetime")
     code: int = arguments.run_command(arguments)
     return code
 

@@ -111,6 +111,26 @@ def test_ctrl_c_that_a_destructor_swallows_still_ends_the_start(tmp_path: Path) 
     assert_interrupted(tmp_path)
 
 
+def test_ctrl_c_cannot_interrupt_msgspec_while_it_loads_datetime(tmp_path: Path) -> None:
+    """msgspec's initialization loses the exception, and its first conversion follows a null pointer."""
+    (tmp_path / "start.py").write_text(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'msgspec._core':\n"
+        "            print('datetime' in sys.modules, file=sys.stderr)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from fer_edge.__main__ import program\n"
+        "sys.argv[:] = ['fer-edge', 'run', '--print-config']\n"
+        "program()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, str(tmp_path / "start.py")],
+        cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False, timeout=25,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, "True\n")
+
+
 def test_ctrl_c_while_an_extension_module_loads_numpy(tmp_path: Path) -> None:
     """NumPy's import_array() prints what interrupts it by sys.excepthook, and raises an ImportError instead."""
     (tmp_path / "cv2.py").write_text(

@@ -77,8 +77,8 @@ import fer_edge.stages.detection.haar as haar
 haar.HaarFaceDetector.detect = park
 """
 MAIN_THREAD = """
-import fer_edge.daemon.session as session
-session.load_bundle = park
+import fer_edge.daemon.pipelines as pipelines
+pipelines.load_bundle = park
 """
 
 
