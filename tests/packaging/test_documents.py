@@ -105,7 +105,8 @@ def test_every_table_of_settings_shown_is_accepted(block: str, tmp_path: Path) -
 
 
 def test_make_help_lists_every_target() -> None:
-    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    words = ["make", "--no-print-directory", "help"]
+    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in done.stdout.splitlines()}
     phony = re.findall(r"^\.PHONY: (.*)$", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE)[0].split()
     assert listed == set(phony) - {"help", "run-test-backends"}
