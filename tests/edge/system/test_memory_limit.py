@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.models.hostile_models import make_large_bundle
 from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.processes.memory_groups import MIB, MemoryGroup, memory_group
 from support.processes.waiting import wait_for
@@ -30,6 +31,20 @@ def run_in(group: MemoryGroup, folder: Path, *words: object) -> subprocess.Compl
     )  # fmt: skip
 
 
+def test_a_model_that_takes_more_than_the_limit_is_exit_4(tiny_bundle: Path, tmp_path: Path) -> None:
+    """The kernel kills the process that tries the model, and not its parent."""
+    pytest.importorskip("tensorflow", reason="needs TensorFlow to make the model")
+    large = make_large_bundle(tiny_bundle, tmp_path / "large")
+    with memory_group(ENOUGH) as group:
+        result = run_in(group, tmp_path, "demo", "--bundle", large, "--variant", "float32", "--events", "e.jsonl")
+        assert_one_line(result, 4, "float32.tflite", "(SIGKILL), perhaps because the memory is used up")
+        assert group.kills() == 1
+        assert not list((tmp_path / "cache").rglob("*"))  # not remembered as one that passed
+        good = run_in(group, tmp_path, "demo", "--bundle", tiny_bundle, "--max-frames", 3, "--events", "e.jsonl")
+        assert (good.returncode, good.stderr) == (0, "")
+        assert group.kills() == 1
+
+
 def test_every_limit_ends_in_success_a_refused_model_or_a_kill(tiny_bundle: Path, tmp_path: Path) -> None:
     """From what is too little for Python's imports to what suffices: never a traceback, a crash, or part of a line."""
     codes = []
@@ -43,7 +58,7 @@ def test_every_limit_ends_in_success_a_refused_model_or_a_kill(tiny_bundle: Path
         assert result.returncode in (0, 4, -signal.SIGKILL), (mib, result.stderr)
         codes.append(result.returncode)
         if result.returncode == 4:
-            assert_one_line(result, 4, "SIGKILL, perhaps because the memory is used up")
+            assert_one_line(result, 4, "(SIGKILL), perhaps because the memory is used up")
         else:
             assert result.stderr == "", mib
         assert (killed == 0) == (result.returncode == 0), mib
