@@ -88,7 +88,7 @@ def test_no_trial_is_lost_or_done_twice_when_a_command_is_killed(searched: tuple
         assert trained.loop.learning_rate == pytest.approx(float(row["loop.learning_rate"]))
         assert trained.loop.batch_size == int(row["loop.batch_size"])
     assert (float(rows[0]["loop.learning_rate"]), rows[0]["loop.batch_size"]) == (0.05, "32")  # the recipe's own
-    assert "the recipe as it is: trial 1" in printed
+    assert "the unchanged recipe: trial 1" in printed
     assert f"{TRIALS} trials: " in printed
     assert printed.splitlines()[-1] == str(out / "best.toml")
 

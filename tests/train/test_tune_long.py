@@ -142,7 +142,7 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(
     process.send_signal(number)
     _, said = process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else 143), said
-    assert f"of 4 trials are done; go on with --resume --out {out}" in said.splitlines()[-1]
+    assert f"of 4 trials are done; continue with --resume --out {out}" in said.splitlines()[-1]
     assert "Traceback" not in said
     assert not Path(f"/proc/{worker}").exists()
     assert "RUNNING" not in [attempt.state.name for attempt in open_study(StudyLocation(out)).get_trials()]
@@ -158,7 +158,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(recipe: Path, straigh
     os.kill(worker, signal.SIGKILL)
     _, said = process.communicate(timeout=900)
     assert process.returncode == 0, said
-    assert "a worker ended by signal 9; its trial goes on in another" in " ".join(
+    assert "a worker ended by signal 9; another one continues its trial" in " ".join(
         said.replace(" (out of memory?)", "").split()
     )
     assert_same(rows(out), rows(straight))

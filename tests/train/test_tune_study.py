@@ -226,10 +226,10 @@ def test_a_study_from_before_a_key_of_the_recipe_goes_on_while_that_has_its_defa
     ("content", "word"),
     [
         (b"", "empty"),
-        (b"no database, " * 100, "no study"),
-        (None, "not there"),
+        (b"no database, " * 100, "not a study"),
+        (None, "missing"),
         (b"cut", "damaged"),
-        (b"foreign", "no study"),
+        (b"foreign", "without an Optuna study"),
     ],
 )
 def test_a_file_that_is_no_study_is_refused_and_left_alone(content: bytes | None, word: str, tmp_path: Path) -> None:
