@@ -54,7 +54,7 @@ def test_each_row_looks_for_what_a_report_holds() -> None:
 
 
 def test_the_page_lists_all_keys_and_all_checks() -> None:
-    told = PAGE.partition("## What a report holds")[2]
+    told = PAGE.partition("## Contents of a report")[2]
     keys = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in told.splitlines() if line.startswith("| `")))
     assert keys == list(SCHEMA["properties"]) == SCHEMA["required"]
     assert re.findall(r"`(\w+)`", told.partition("The checks are, in this order:")[2]) == NAMES
