@@ -152,7 +152,7 @@ def test_a_model_that_passed_is_not_tried_again_and_a_crash_is_not_silent(
     remembered = files[good]
     bad = load_bundle(crashing_bundle).variant("float32").sha256
     assert remembered.name.startswith(f"{good}-{'-'.join(interpreter_version())}")
-    # As if the crashing one had passed: it is loaded without a trial, and its crash is printed although stderr is hidden.
+    # As if the crashing one had passed: it is loaded without a trial; its crash is printed although stderr is hidden.
     remembered.with_name(remembered.name.replace(good, bad)).touch()
     crashed = fer_edge(
         "run", "demo", "--bundle", crashing_bundle, "--variant", "float32", cwd=tmp_path, settings=settings
