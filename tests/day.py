@@ -144,7 +144,7 @@ def problems(folder: Path, hours: float, samples: list[Sample], listener: Listen
         "what the broker passed on ends as the files do": once[-len(kept) :] == kept,
         "times never go back": [event["mono"] for event in once] == sorted(event["mono"] for event in once),
         "a heartbeat a minute, for each face in sight or none": kinds.count("heartbeat") >= round(hours * 60) - 1,
-        "who appeared has left": kinds.count("appeared") == kinds.count("left") > 0,
+        "each face that appeared has left": kinds.count("appeared") == kinds.count("left") > 0,
         "numbers rise": tracks == sorted(set(tracks)),
         f"at most {MOST_FILES + 1} files of {MOST_MIB} MiB": len(files) <= MOST_FILES + 1
         and all(path.stat().st_size <= MOST_MIB * 2**20 for path in files),

@@ -1,4 +1,4 @@
-"""The cost of int8 in docs/explanation/quantization.md is that of the committed results."""
+"""docs/explanation/quantization.md states the cost of int8 that the committed results have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A root file system in place of Raspberry Pi OS Lite: Debian's packages for x86_64, with the layout of pi-gen.
+"""A stand-in for the root file system of Raspberry Pi OS Lite: Debian's packages for x86_64, laid out like pi-gen's.
 
 Debian lacks Raspberry Pi's own packages (raspberrypi-sys-mods, userconf-pi, raspi-config), so that setup.sh takes its
 fallbacks. cloud-init is Debian's, on which Raspberry Pi's is based.

@@ -81,7 +81,7 @@ def test_with_mixup_and_cutmix_each_batch_has_one_of_them() -> None:
 
 
 def test_a_kind_that_is_off_draws_nothing() -> None:
-    # Older recipes train as before: this was the generator's next number after a batch without this kind.
+    # Older recipes give the same results: this was the generator's next number after a batch without this kind.
     random = np.random.default_rng(7)
     training_batch(IMAGES, TARGETS, 48, AugmentSettings(), random)
     assert random.random() == pytest.approx(0.752977503597754, abs=1e-12)

@@ -1,6 +1,6 @@
 """Small stand-ins for Raspberry Pi OS images: real partition tables and file systems, with stub contents.
 
-Their layout is that of the project pi-gen (export-image/prerun.sh): a boot partition 8 MiB into the image, made by
+They have the layout of the project pi-gen (export-image/prerun.sh): a boot partition 8 MiB into the image, made by
 ``mkfs.vfat -F 32 -s 4 -n bootfs`` (since March 2026 ``-s 1``), and a root by ``mkfs.ext4 -L rootfs -O
 ^64bit,^huge_file``; as are the files on the boot partition (stage1/00-boot-files, export-image/05-finalise). No root
 rights, no mounts, no loop devices.

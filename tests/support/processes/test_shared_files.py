@@ -1,4 +1,4 @@
-"""Test processes share a folder that one of them creates completely, or not at all."""
+"""Test processes share a folder that one of them creates completely or not."""
 
 from __future__ import annotations
 

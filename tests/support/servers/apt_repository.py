@@ -114,7 +114,7 @@ class Repository:
 
 @contextmanager
 def served(repository: Repository) -> Iterator[Repository]:
-    """Serve it during the block, at the same port as before, if any."""
+    """Serve it during the block, at its previous port, if any."""
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *arguments: object) -> None:
