@@ -175,7 +175,7 @@ def _check_operators(path: Path, proto: Any) -> None:
             "cannot be made of 8-bit integers"
         )
     if kinds & _QUANTIZED or any(kind.startswith("QLinear") for kind in kinds):
-        raise ModelError(f"{path}: is quantized already: give the model as it was before; convert makes int8 itself")
+        raise ModelError(f"{path}: is quantized already: give the float model, which convert quantizes")
 
 
 def _check_input(path: Path, proto: Any) -> Any:
@@ -223,7 +223,7 @@ def _fix_size(path: Path, proto: Any, given: Any, size: tuple[int, int] | None) 
     for number, side in enumerate(sides):
         if not side.dim_value:
             if size is None:
-                raise InputError(f"{path}: takes images of any size: say which it is to have, with --input-size 96")
+                raise InputError(f"{path}: takes images of any size: choose one, such as --input-size 96")
             side.dim_value = size[number]
 
 
