@@ -103,10 +103,10 @@ test-systemd: $(VENV)/.dev ## the service's unit under systemd in a container, a
 	PYTHONPATH=tests $(BIN)/python -m systemd --suite $(SUITE) $(ARGS)
 
 # TFLM: a source tree of TensorFlow Lite Micro, as its create_tflm_tree.py writes it. ARGS='--data PATH' for real faces.
-test-mcu: $(VENV)/.dev ## (TFLM=PATH) exported models on an emulated Cortex-M3, against LiteRT's reference kernels
+test-mcu: $(VENV)/.dev ## (TFLM=PATH) compare exported models on an emulated Cortex-M3 with LiteRT's reference kernels
 	PYTHONPATH=tests $(BIN)/python -m mcu --tflm $(or $(TFLM),TFLM) $(ARGS)
 
-bench-mcu: $(VENV)/.dev $(MCU_VENV)/.installed ## accuracy of the released models on TensorFlow Lite Micro, beside XNNPACK
+bench-mcu: $(VENV)/.dev $(MCU_VENV)/.installed ## accuracy of the released models on TensorFlow Lite Micro, compared with XNNPACK
 	PYTHONPATH=tests $(BIN)/python -m mcu.accuracy --python $(MCU_VENV)/bin/python $(ARGS)
 
 # It skips, and says why, where QEMU is not installed. ARGS='-k usb --out FOLDER': one scenario, its files kept.
@@ -114,7 +114,7 @@ test-v4l2: $(VENV)/.dev ## V4L2 and USB cameras, and the service with them, in a
 	PYTHONPATH=tests $(BIN)/python -m v4l2_vm $(ARGS)
 
 # Everything is installed into a new environment there each time; ARGS='--root DIR' keeps it in DIR.
-test-bare: $(VENV)/.dev ## `make test` in a chroot with make, python3-venv and nothing else, as root (ARGS='tests/flash -n 1')
+test-bare: $(VENV)/.dev ## `make test` in a chroot with only make and python3-venv, as root (ARGS='tests/flash -n 1')
 	PYTHONPATH=tests $(BIN)/python -m bare --suite $(SUITE) $(ARGS)
 
 # IMAGE: a stock image of Raspberry Pi OS Lite that you have, or its URL with ARGS='--sha256 …'; ARGS=--assumptions lists only.
@@ -204,13 +204,13 @@ build: $(VENV)/.dev ## sdist, the wheel built from it, and bills of materials (C
 	$(BIN)/python locks/write_sboms.py dist
 
 # Known vulnerabilities of what the lock files pin. Needs the network: the database is a service of PyPI.
-audit: $(AUDIT_VENV)/.installed ## known vulnerabilities of what the lock files pin; needs the network
+audit: $(AUDIT_VENV)/.installed ## known vulnerabilities of the locked packages; needs the network
 	@for lock in locks/edge.txt locks/dev.txt locks/pi-bookworm-legacy.txt $(PI_LOCKS)/pi-bookworm.txt $(PI_LOCKS)/pi-trixie.txt; do \
 		echo "$$lock"; $(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --require-hashes -r $$lock || { \
 			echo "make audit: $$lock was not found free of known vulnerabilities; without the network nothing can be" >&2; exit 1; }; done
 
 # Everything first, so that base and Pi agree with what the tests ran on.
-lock: $(VENV)/.python ## write locks/*.txt and edge/fer_flash/locks/*.txt again (UPGRADE=--upgrade for the newest of everything)
+lock: $(VENV)/.python ## update locks/*.txt and edge/fer_flash/locks/*.txt (UPGRADE=--upgrade for the newest versions)
 	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(PIP) install uv
 	$(COMPILE) --universal --python-version 3.11 --extra dev --override locks/overrides.in --output-file locks/dev.txt
 	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --extra video --output-file locks/edge.txt

@@ -89,7 +89,7 @@ def allowed(kind: inspect.Type) -> str:
         return ""
     if kind.ge is not None and kind.le not in (None, MAX_FLOAT):
         return f"{kind.ge} to {kind.le}"
-    low = f"at least {kind.ge}" if kind.ge is not None else f"above {kind.gt}" if kind.gt is not None else ""
+    low = f"{kind.ge} or more" if kind.ge is not None else f"above {kind.gt}" if kind.gt is not None else ""
     high = f"at most {kind.le}" if kind.le not in (None, MAX_FLOAT) else f"below {kind.lt}" if kind.lt else ""
     return ", ".join(limit for limit in (low, high) if limit)
 

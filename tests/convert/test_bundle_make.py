@@ -1,4 +1,4 @@
-"""``fer-edge bundle make``: bundles of .tflite files with whatever quantization they have."""
+"""``fer-edge bundle make``: bundles of .tflite files, quantized in any way or not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def network(end: str | None = "softmax", shape: tuple[int, ...] = (48, 48, 1), outputs: int = 7) -> Any:
-    """A network for pixels scaled to -1..1 or 0..1, whose answers differ from image to image."""
+    """Return a network for pixels scaled to -1..1 or 0..1, whose outputs differ between images."""
     import keras
 
     keras.utils.set_random_seed(3)
@@ -42,7 +42,7 @@ def network(end: str | None = "softmax", shape: tuple[int, ...] = (48, 48, 1), o
 
 
 def tflite(model: Any, path: Path, *, low: float = 0.0, high: float = 1.0, io: str | None = None) -> Path:
-    """``model`` as a .tflite file: float32, or quantized on pixels scaled to ``low``..``high`` with ``io`` tensors."""
+    """Return ``model`` as a .tflite file: float32, or quantized with ``io`` tensors on pixels in ``low``..``high``."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
@@ -164,7 +164,7 @@ def test_damaged_and_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_softmax_with_another_beta_is_refused(tmp_path: Path) -> None:
-    """Its answers would differ from those of the runtime's softmax."""
+    """Its outputs would differ from those of the runtime's softmax."""
     file = tflite(network(), tmp_path / "theirs.tflite")
     data = bytearray(file.read_bytes())
     graph = Table(bytes(data), struct.unpack_from("<I", data, 0)[0]).tables(2)[0]

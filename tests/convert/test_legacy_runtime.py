@@ -1,4 +1,4 @@
-"""Released files and every variant on tflite-runtime 2.14, the oldest they must run on, in an own environment."""
+"""Released files and every variant on tflite-runtime 2.14, the oldest supported runtime, in a separate environment."""
 
 from __future__ import annotations
 
@@ -54,6 +54,6 @@ def test_both_runtimes_agree(legacy_python: Path, tmp_path: Path, variant: str, 
     ours = run(Path(sys.executable), model, tmp_path / "ours.npy")
     theirs = run(legacy_python, model, tmp_path / "theirs.npy")
     assert np.ptp(ours) > 0
-    # int8, in steps of the quantized logit: each layer may round to the other side, and now and then two do alike.
+    # int8, in steps of the quantized logit: each layer may round differently, and sometimes two such errors add up.
     np.testing.assert_allclose(theirs, ours, atol=tolerance)
     assert (np.abs(theirs - ours) <= min(tolerance, 1.0)).mean() > 0.95

@@ -1,4 +1,4 @@
-"""`fer-edge export mcu`: the sources hold the model, and golden outputs of LiteRT. `make test-mcu` runs them."""
+"""`fer-edge export mcu`: the sources contain the model and golden outputs of LiteRT. `make test-mcu` runs them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_sources_hold_the_model_and_its_golden_outputs(tmp_path: Path) -> No
         "AddAdd", "AddConv2D", "AddFullyConnected", "AddMean", "AddQuantize",
     }  # fmt: skip
     (arena,) = re.findall(r"kArenaBytes = (\d+);", header)
-    assert 33_716 <= int(arena) <= 1.2 * 33_716  # what TFLM uses on a Cortex-M3: make test-mcu
+    assert 33_716 <= int(arena) <= 1.2 * 33_716  # TFLM's use on a Cortex-M3, by make test-mcu
     assert f"{int(arena):,} bytes in RAM" in result.stdout
 
 

@@ -23,7 +23,7 @@ from support.training.mini_run import assert_refused
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Not imported here: onnx2tf takes the limit of recursion away, on which other tests of the process rely.
+# In a separate process: onnx2tf removes the recursion limit, on which other tests of this process rely.
 pytestmark = pytest.mark.skipif(find_spec("onnx2tf") is None, reason="the extra [import] is not installed")
 
 
@@ -81,7 +81,7 @@ def test_an_onnx_file_for_one_image_becomes_a_bundle_of_the_same_answers(tmp_pat
 
 
 def test_channels_last_three_channels_and_any_size(tmp_path: Path) -> None:
-    """As tf2onnx writes a Keras model."""
+    """Return a Keras model as tf2onnx writes it."""
     import keras
     import tensorflow as tf
     import tf2onnx

@@ -1,4 +1,4 @@
-"""``fer-edge bench study`` as a process: what it measures, and what is left when it is stopped."""
+"""``fer-edge bench study`` as a process: its measurements, and its files if it is stopped."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_size_and_seed_is_measured(studied: tuple[str, Path]) -> None:
     assert study == read(out / "other.json")
     assert (study["model"], study["split"], study["partial"]) == ("mini", "PublicTest", False)
     kinds = {(point["rule"], point["size"], point["seed"]) for point in study["points"]}
-    # There are no 64 images of a class, but 24; those that leaked are left out.
+    # A class has 24 images, fewer than 64; leaked ones are left out.
     assert kinds == {("balanced", size, seed) for size in (7, 24 * 7) for seed in (SEED, SEED + 1)}
     for found in (study["reference"], *(point["accuracy"] for point in study["points"])):
         assert found["n"] == 56
@@ -81,7 +81,7 @@ def test_the_rules_choose_as_many_and_what_they_say(mini_run: MiniRun) -> None:
         assert set(chosen) != set(choose(dataset, rows, 4, 2)), name
         assert len(choose(dataset, rows, 1000, 1)) == len(rows)
     assert np.bincount(split.labels[RULES["balanced"](dataset, rows, 4, 1)]).tolist() == [4] * 7
-    # Its quartiles of brightness are those of all.
+    # It has the same quartiles of brightness as all images.
     brightness = split.images.mean(axis=(1, 2))
     np.testing.assert_allclose(
         np.percentile(brightness[RULES["brightness"](dataset, rows, 8, 1)], (25, 50, 75)),

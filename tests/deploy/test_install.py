@@ -69,7 +69,7 @@ def test_it_asks_and_takes_no_for_an_answer(python: Path, tmp_path: Path) -> Non
     for answer in ("", "n", "no"):
         command = ["sh", str(SCRIPT), "--no-service", "--dir", str(tmp_path / "env")]
         terminal = Terminal(command, tmp_path, environment(python))
-        terminal.answer(r"Go on\? \[y/N\] ", answer)
+        terminal.answer(r"Continue\? \[y/N\] ", answer)
         assert terminal.end() == 1
         assert "Nothing was changed." in terminal.said
     assert not (tmp_path / "env").exists()

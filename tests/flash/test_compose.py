@@ -1,4 +1,4 @@
-"""``fer-edge flash compose``: what is in the new image, what stays as it was, and what is refused."""
+"""``fer-edge flash compose``: the contents of the new image, unchanged parts, and refusals."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def composed(
     request: pytest.FixtureRequest, settings: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path, Path, str]]:
-    """Style, stock image, composed image, and what the command printed."""
+    """Style, stock image, composed image, and the command's output."""
     style, release, table = request.param
     folder = tmp_path_factory.mktemp(style)
     stock = make_stock_image(folder, style=style, release=release, table=table)
@@ -72,7 +72,7 @@ def composed(
 
 
 def boot_files(image: Path) -> dict[str, bytes]:
-    """All files of the boot partition, as mtools sees them, by their path."""
+    """Return all files of the boot partition, as read by mtools, by path."""
     with CardImage(image) as card, tempfile.TemporaryDirectory() as folder:
         return fat_tree(image, Path(folder) / "boot", card.boot.start)
 
@@ -104,7 +104,7 @@ def test_the_payload_is_whole_and_nothing_secret_is_plain(composed: tuple[str, P
     assert any("aarch64" in name and "numpy" in name for name in wheels)
     assert any("/fer_edge-" in name for name in wheels)
     assert files["fer-edge/secrets/web-token"].decode().strip() == TOKEN
-    # What a hash serves for is nowhere in the whole image, free space included.
+    # Values of which only a hash is needed are nowhere in the image, including its free space.
     image = out.read_bytes()
     assert PASSWORD.encode() not in image and PASSPHRASE.encode() not in image
     key = wpa_key(PASSPHRASE, SSID)
@@ -193,7 +193,7 @@ def test_what_cannot_be_composed_is_refused_in_one_line(stock: Path, settings: P
 
 
 def test_the_image_never_goes_into_a_device(stock: Path, settings: Path, tmp_path: Path) -> None:
-    """A card is written by flash write alone, which looks at it first."""
+    """Only ``flash write`` writes to a card, after it has checked it."""
     node = tmp_path / "node"
     subprocess.run(["mknod", str(node), "c", "1", "3"], check=True)
     held = node.stat().st_mode
@@ -236,7 +236,7 @@ def test_ctrl_c_leaves_nothing(settings: Path, tmp_path: Path) -> None:
 
 
 def start_slow_compose(settings: Path, folder: Path, out: Path) -> tuple[subprocess.Popen[str], BinaryIO]:
-    """Start to compose from a pipe, and wait until the temporary file is being written."""
+    """Start compose from a pipe, and wait until it writes the temporary file."""
     pipe = folder / f"slow-{time.monotonic_ns()}.img"
     os.mkfifo(pipe)
     before = leftovers(folder)

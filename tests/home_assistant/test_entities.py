@@ -1,4 +1,4 @@
-"""What a real Home Assistant makes of a device: its entities, their states, the switch that pauses a camera."""
+"""A device in a real Home Assistant: its entities, their states, the switch that pauses a camera."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_what_no_longer_exists_is_removed_after_a_restart_too(
             (announced,) = {payload for topic, payload, _ in listener.messages if topic.endswith("/config")}
             assert b"garden" not in announced
         assert daemon.stop() == 0
-    # A Home Assistant that starts again finds the same.
+    # After a restart, Home Assistant has the same states.
     home.stop()
     home.start()
     wait_for(lambda: "sensor.hall_door_faces" in home.states())
@@ -190,7 +190,7 @@ def test_counts_alone_have_no_entity_of_a_face(
 
 
 def test_states_do_not_flood_the_recorder(tmp_path: Path, broker: Broker, camera: MjpegServer) -> None:
-    """A face that stays, its rate and confidence fluctuating: about one message when it appears, and few after that."""
+    """A face stays, with fluctuating rate and confidence: about one message when it appears, and few after that."""
     with running_daemon(folder_of(tmp_path, "device"), config(broker, {"door": camera.url("stream")})) as daemon:
         daemon.wait_for_events(1, "appeared")
         time.sleep(3)

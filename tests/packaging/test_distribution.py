@@ -75,13 +75,13 @@ def distribution(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
 
 @pytest.fixture(scope="module")
 def fer_edge(distribution: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ``fer-edge`` command of an environment that holds the wheel and the base dependencies only."""
+    """The ``fer-edge`` command of an environment with only the wheel and the base dependencies."""
     return make_base_environment(tmp_path_factory.mktemp("environment") / "venv", distribution.wheel)
 
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder far from the checkout."""
+    """A folder outside of the checkout."""
     yield tmp_path_factory.mktemp("elsewhere")
 
 
@@ -172,7 +172,7 @@ def test_the_installed_demo_runs_outside_the_checkout(fer_edge: Path, elsewhere:
 
 @pytest.fixture(scope="module")
 def inputs(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Good inputs, so that nothing but the missing extra is left to complain about."""
+    """Valid inputs, so that the missing extra is the only error."""
     import keras  # loaded for the bundle already
 
     folder = tmp_path_factory.mktemp("inputs")

@@ -1,4 +1,4 @@
-"""The documents keep in step with the program: settings, links and every command line that they show."""
+"""The documents agree with the program: settings, links and every command line that they show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MADE_BY_THE_SITE = {CHECKOUT.resolve() / "docs" / "reference" / "commands.md"}
 
 
 def anchors(page: Path) -> set[str]:
-    """What GitHub makes of the headings of a Markdown file: lower case, no punctuation, hyphens for blanks."""
+    """Return GitHub's anchors of the headings of a Markdown file: lower case, no punctuation, hyphens for blanks."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
     words = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower() for heading in headings]
     return {re.sub(r"[^\w\- ]", "", word).replace(" ", "-") for word in words}

@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml catch what they are there to catch."""
+"""The import contracts of pyproject.toml detect the imports that they forbid."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """The packages' code and the contracts, to be spoiled."""
+    """A copy of the packages' code and the contracts, for a test to change."""
     shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
     for package, home in HOMES.items():
         for path in (CHECKOUT / home / package).rglob("*.py"):

@@ -1,4 +1,4 @@
-"""``fer-edge average``: one model of the mean of several runs' weights."""
+"""``fer-edge average``: one model with the mean of several runs' weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 
 @pytest.fixture(scope="module")
 def two_runs(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two runs that begin with the same weights, of other seeds."""
+    """Two runs that start from the same weights, with different seeds."""
     folder = tmp_path_factory.mktemp("runs")
     for seed in (5, 6):
         recipe = folder / f"{seed}.toml"

@@ -1,4 +1,4 @@
-"""``loop.averaged_epochs``: the final model is the mean of the last epochs' weights, with its own statistics."""
+"""``loop.averaged_epochs``: the final model is the mean of the last epochs' weights, with renewed statistics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def dataset(mini_run: MiniRun) -> Dataset:
 
 
 def trained(run: Path, dataset: Dataset, *, stop_after: int = 0, resume: bool = False) -> dict[int, Any]:
-    """The weights at the end of each epoch of a run of ``AVERAGED_RECIPE``; an error ends it after ``stop_after``."""
+    """Return the weights after each epoch of a run of ``AVERAGED_RECIPE``; an error ends it after ``stop_after``."""
     keras = load_keras()
     from fer_train.training.loop import train
 

@@ -1,4 +1,4 @@
-"""``--weights`` and ``model.weights``: a network that begins with what another run learned."""
+"""``--weights`` and ``model.weights``: a network that starts from another run's weights."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_run_tells_what_it_began_with_and_goes_on_from_there(mini_run: MiniRun
             np.testing.assert_allclose(kernel, np.asarray(layer.kernel), atol=1e-5)
     kept = load_recipe(tmp_path / "run" / CONFIG)
     assert kept.model.weights == str(mini_run.run)
-    # A finished run does not need what it began with.
+    # A finished run does not need its initial weights.
     assert replace(kept, model=replace(kept.model, weights="")).model == load_recipe(recipe).model
 
 

@@ -1,4 +1,4 @@
-"""The networks a recipe can ask for: their shapes, their cost, and that folding changes nothing but the file."""
+"""The networks that a recipe can define: shapes and cost; folding changes only the file."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_plain_blocks_after_the_stem_make_a_vgg_of_full_resolution() -> None:
 
 
 def test_a_pytorch_checkpoint_of_an_earlier_version_is_loaded(tmp_path: Path) -> None:
-    """Such a file names the modules in which the layers were then; a new process knows only their registered names."""
+    """Such a file has the old modules of the layers; a new process knows only their registered names."""
     load_keras()
     from fer_train.networks.torch_conv import DirectConv2D
     from fer_train.networks.torch_norm import FusedBatchNormalization

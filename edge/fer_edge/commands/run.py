@@ -77,8 +77,8 @@ _MAX_CLOSE_S = 1.0
 class Reload:
     """Reloads the settings on SIGHUP; if they are invalid, prints why and keeps the current ones.
 
-    The settings are checked in a thread, because trying a model can take half a minute in which the main thread must
-    go on. Called by the main thread only.
+    The settings are checked in a thread, because trying a model can take half a minute, during which the main
+    thread must continue. Called by the main thread only.
     """
 
     def __init__(self, arguments: argparse.Namespace, stop: StopRequest, notifier: Notifier) -> None:

@@ -27,7 +27,7 @@ def open_model(settings: RuntimeSettings, stop: threading.Event | None = None) -
     ``stop`` ends the trial early, since the program then ends.
 
     Raises:
-        InputError: If there is no bundle.
+        InputError: If the bundle does not exist.
         ModelError: If the bundle or its variant is refused.
     """
     if not settings.emotion.enabled:

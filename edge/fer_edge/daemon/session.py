@@ -31,7 +31,7 @@ from fer_edge.system.notify import Notifier
 from fer_edge.types import RuntimeStatus
 
 _MIN_DRIVER_S = 11.0
-"""A driver call may block for ``timeout_s`` seconds, and at least for this: OpenCV waits 10 s for a V4L2 camera."""
+"""A driver call may block for ``timeout_s`` seconds, but never less than this: OpenCV waits 10 s for a V4L2 camera."""
 _WATCHDOG_MARGIN_S = 30.0
 """Seconds that the watchdog waits longer than all known waits together."""
 
@@ -226,7 +226,7 @@ class Session:
         return Outcome(failure, self._reported(failure), list(statuses.values()))
 
     def _reported(self, failure: Exception | None) -> TypeGuard[InputError | SourceLostError]:
-        """Return whether it was printed when it happened: one of several sources was lost, and the others went on."""
+        """Return whether it was printed when it happened: one of several sources was lost, and the others continued."""
         lost = isinstance(failure, InputError | SourceLostError) and not isinstance(failure, DriverHungError)
         return self._several and lost
 

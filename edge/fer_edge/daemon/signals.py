@@ -41,7 +41,7 @@ class StopRequest:
         self._wakeup_before = -1
 
     def restart(self) -> bool:
-        """Clear the request, so that another session can start; return False if a signal came meanwhile."""
+        """Clear the request, so that another session can start; return False if a signal came in between."""
         self.asked.clear()
         if self.terminated:  # checked afterwards: a signal may arrive between the two
             self.asked.set()

@@ -119,7 +119,7 @@ def test_a_machine_that_throttles_is_told_in_the_row(
     root = write_tree(tmp_path / "root", {"proc/loadavg": "1.5 1 1 1/1 1\n"})
     monkeypatch.setenv("PATH", str(tmp_path))
     rows, change = measure(tiny_bundle, plan, root)
-    assert {row.throttled_rounds for row in rows} == {None}  # nobody to ask
+    assert {row.throttled_rounds for row in rows} == {None}  # without vcgencmd
     assert change.before.throttled is None
     assert change.after.load_average == (1.5, 1.0, 1.0)
     # A flag since boot, from before this run, does not count; the current one does.

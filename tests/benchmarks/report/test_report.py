@@ -121,7 +121,7 @@ def test_a_report_is_read_back_and_any_other_file_refused(tmp_path: Path):
     path.write_text(report_to_json(whole))
     assert load_report(path) == whole
     before = json.loads(report_to_json(report()))
-    del before["sequence"]  # as it was before there were any
+    del before["sequence"]  # as in older reports
     path.write_text(json.dumps(before))
     assert load_report(path) == report()
     for content, reason in (

@@ -1,4 +1,4 @@
-"""Sources that are lost and come back, as a process that a service manager watches."""
+"""Sources that are lost and return, in a process that a service manager watches."""
 
 from __future__ import annotations
 
@@ -64,10 +64,12 @@ def test_a_camera_is_lost_for_each_reason_and_comes_back(tiny_bundle: Path, tmp_
 def test_a_server_that_dies_and_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server:
         port, url = server.port, server.url("stream")
-    with running_daemon(tmp_path, config(tiny_bundle, url)) as daemon:  # not there yet: a state, and no end
+    with running_daemon(
+        tmp_path, config(tiny_bundle, url)
+    ) as daemon:  # the source is missing: reported as a state; the program continues
         ((kind, reason),) = outages(daemon, 1)
         assert kind == "source_lost" and "refuses the connection" in (reason or "")
-        daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > 0)  # by attempts alone
+        daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > 0)  # only attempts notify it
         for number in (1, 2):
             with mjpeg_server(port=port):
                 assert outages(daemon, 2 * number)[-1][0] == "source_back"

@@ -152,7 +152,7 @@ def test_a_model_that_passed_is_not_tried_again_and_a_crash_is_not_silent(
     remembered = files[good]
     bad = load_bundle(crashing_bundle).variant("float32").sha256
     assert remembered.name.startswith(f"{good}-{'-'.join(interpreter_version())}")
-    # As if the crashing one had passed: it is loaded without a trial, and the crash is printed though stderr is hidden.
+    # As if the crashing one had passed: it is loaded without a trial; its crash is printed although stderr is hidden.
     remembered.with_name(remembered.name.replace(good, bad)).touch()
     crashed = fer_edge(
         "run", "demo", "--bundle", crashing_bundle, "--variant", "float32", cwd=tmp_path, settings=settings
@@ -199,7 +199,7 @@ events = "events.jsonl"
 
 
 def reloaded_to(daemon: Daemon, toml: str) -> str:
-    """Let ``daemon`` reload ``toml``; why it refused."""
+    """Let ``daemon`` reload ``toml``; return the reason of its refusal."""
     before = daemon.errors()
     (daemon.folder / "c.toml").write_text(toml)
     daemon.process.send_signal(signal.SIGHUP)
@@ -208,7 +208,7 @@ def reloaded_to(daemon: Daemon, toml: str) -> str:
 
 
 def trials(parent: int) -> list[int]:
-    """Processes of ``parent``, running or left over, that try a model."""
+    """Return processes of ``parent``, running or left over, that try a model."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""Settings: whatever they hold can be written and read again, and whatever is read is taken or refused."""
+"""Settings: any values can be written and read again, and any input is accepted or refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def parse(table: Mapping[str, Any]) -> RuntimeSettings:
 
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-"""What a setting may hold: no name of a file or a host has a NUL."""
+"""Text for a setting: names of files and hosts contain no NUL."""
 TEXT = st.none() | WORDS
 SECTIONS = {
     "source": st.builds(

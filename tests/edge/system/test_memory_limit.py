@@ -19,13 +19,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="control groups 
 
 ENOUGH = 256 * MIB
 GROWTH = 216 * MIB
-"""Memory of a process that has room in ``ENOUGH`` alone, but not next to ``fer-edge run``, which takes 55 MiB."""
+"""Memory of a process that fits into ``ENOUGH`` alone, but not next to ``fer-edge run``, which takes 55 MiB."""
 
 
 def run_in(group: MemoryGroup, folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         group.command(*command_line("run", *words)),
-        # A cache of its own: a model that passed before is not tried again.
+        # A separate cache, because a model that has passed before is not tried again.
         cwd=folder, env={**clean_environment(), "XDG_CACHE_HOME": str(folder / "cache")},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
@@ -46,7 +46,7 @@ def test_a_model_that_takes_more_than_the_limit_is_exit_4(tiny_bundle: Path, tmp
 
 
 def test_every_limit_ends_in_success_a_refused_model_or_a_kill(tiny_bundle: Path, tmp_path: Path) -> None:
-    """From what is too little for Python's imports to what suffices: never a traceback, a crash, or part of a line."""
+    """With any limit, from too little for Python's imports to enough: no traceback, crash, or incomplete line."""
     codes = []
     for mib in range(16, 97, 16):
         folder = tmp_path / str(mib)
@@ -93,7 +93,7 @@ events = "e.jsonl"
 
 
 def kill_by_memory_limit(folder: Path, events: Path) -> None:
-    """Run ``c.toml`` until there are ten more events; then another process of its group takes up the memory."""
+    """Run ``c.toml`` until it has emitted ten more events; then another process of its group uses up the memory."""
     before = count_lines(events)
     with memory_group(ENOUGH) as group:
         command = group.command(*command_line("run", "--config", "c.toml"))
@@ -103,7 +103,7 @@ def kill_by_memory_limit(folder: Path, events: Path) -> None:
                 # So that the kernel kills it before the process that grows.
                 Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
                 grow = [sys.executable, "-c", f"taken = b'x' * {GROWTH}"]
-                # It may be killed too, while the memory of the first is not free yet.
+                # It may be killed too while the memory of the first is not yet free.
                 subprocess.run(group.command(*grow), timeout=120, check=False)
                 assert process.wait(60) == -signal.SIGKILL
             finally:

@@ -1,4 +1,4 @@
-"""``fer-edge flash card``: a stock image, pi.toml, and a card that holds what compose makes of them."""
+"""``fer-edge flash card``: from a stock image and pi.toml, it writes the card that compose makes."""
 
 from __future__ import annotations
 

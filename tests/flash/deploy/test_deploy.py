@@ -1,4 +1,4 @@
-"""``fer-edge deploy`` and ``install.sh`` over a real sshd, into a device whose folders are the tests' to lose."""
+"""``fer-edge deploy`` and ``install.sh`` over a real sshd, on a device in a mount namespace."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_device_gets_all_of_it(installed: Target) -> None:
     }
     drop_in = made.path("/etc/systemd/system/fer-edge.service.d/10-credentials.conf").read_text()
     assert "LoadCredential=web-token:/etc/fer-edge/web-token" in drop_in
-    # What is secret does not stay where it was copied to.
+    # Secrets do not remain in the folder to which they were copied.
     staged = made.run("find", installed.staging, "-type", "f").stdout
     assert "install.sh" in staged and "web-token" not in staged and "key.pem" not in staged
 
@@ -52,7 +52,7 @@ def test_another_run_sends_nothing_and_changes_nothing(installed: Target) -> Non
     done = installed.deploy()
     assert (done.returncode, done.stderr) == (0, "")
     for told in (shown.stdout, done.stdout):
-        assert "to send: 2 files, 0.0 of" in told  # the secrets, which it does not keep
+        assert "to send: 2 files, 0.0 of" in told  # without the secrets, which are not kept there
     assert "writing" not in done.stdout and "switching" not in done.stdout
     assert installed.current == before[0]
     asked = installed.device.asked_of_systemctl()[before[1] :]
@@ -190,7 +190,7 @@ def releases(target: Target) -> set[str]:
 
 
 def _children(name: str) -> list[int]:
-    """Processes of this machine whose command line is ``name``."""
+    """Return the processes of this machine whose command line is ``name``."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Assumptions about stock images: all hold for the stand-ins, and each fails alone where an image differs."""
+"""Assumptions about stock images: all hold for the stand-ins, and each one fails if an image differs in it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ WIFI = "[connection-other]\nmatch-device=type:wifi\nwifi.powersave=3\n"
 
 @dataclass(frozen=True)
 class Other:
-    """An image for which the assumption ``name`` does not hold; nor do those of ``also``, which depend on it.
+    """An image for which the assumption ``name`` does not hold, nor those in ``also``, which depend on it.
 
     ``boot`` and ``root`` change files, ``patch`` the finished image.
     """
@@ -69,7 +69,7 @@ class Other:
 
 
 def status_of(style: str, old: str, new: str) -> str:
-    """The status file of dpkg with ``old`` replaced by ``new``."""
+    """Return dpkg's status file with ``old`` replaced by ``new``."""
     text = str(whole_root("trixie", style)[STATUS])
     assert old in text
     return text.replace(old, new)
@@ -87,7 +87,7 @@ def append_partition(path: Path) -> None:
 
 
 def make_root_swap(path: Path) -> None:
-    """The partition table calls the root swap space."""
+    """Change the type of the root partition to swap."""
     run_program(["sfdisk", "--quiet", "--part-type", str(path), "2", "82"])
 
 
@@ -189,7 +189,7 @@ PROGRAM_NAMES = frozenset((
     "timedatectl", "timeout", "touch", "tr", "truncate", "udevadm", "umount", "uname", "uniq", "useradd",
     "userdel", "usermod", "wc", "xargs", "xz",
 ))  # fmt: skip
-"""Programs of Debian that a script might call; locale-gen, raspi-config and rfkill are called only if they exist."""
+"""Debian's programs that a script might call; locale-gen, raspi-config and rfkill are called only if they exist."""
 
 
 def real_image(*words: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -202,7 +202,7 @@ def real_image(*words: object, timeout: float = 60) -> subprocess.CompletedProce
 
 
 def stock(folder: Path, style: str, release: str = "trixie", **changes: Any) -> Path:
-    """A stand-in for which all assumptions hold, but for ``changes``, which are words of ``make_stock_image``."""
+    """Create a stand-in for which all assumptions hold, except for ``changes``, arguments of ``make_stock_image``."""
     root = {**whole_root(release, style), **changes.pop("root", {})}
     return make_stock_image(folder, style=style, release=release, root=root, **{"boot_mib": BOOT_MIB, **changes})
 
@@ -210,7 +210,7 @@ def stock(folder: Path, style: str, release: str = "trixie", **changes: Any) -> 
 @pytest.mark.parametrize("release", ["bookworm", "trixie"])
 @pytest.mark.parametrize("style", list(STYLES))
 def test_all_hold_for_the_stand_ins(tmp_path: Path, style: str, release: str) -> None:
-    # Clusters as in the images of 2026, and of the years before.
+    # Cluster sizes of images of 2026, and of earlier ones.
     path = stock(tmp_path, style, release, cluster_sectors=1 if release == "trixie" else 4)
     done = real_image(path, "--assumptions", "--json", tmp_path / "list.json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -271,7 +271,7 @@ def test_each_program_of_the_scripts_is_among_the_assumed_ones() -> None:
         *(folder / "payload" / "scripts").glob("install*.sh"),
         *(folder / "first_boot" / "scripts").glob("*.sh"),
     ):
-        # Comments first: they have apostrophes.
+        # Comments first, since they contain apostrophes.
         text = re.sub(
             r"'[^']*'", "''", re.sub(r"(?:^|\s)#.*", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         )

@@ -28,9 +28,9 @@ class Publisher:
 
     Args:
         topics: The topics of the device.
-        board: Where states come from, and requests to pause sources go.
-        announcement: What Home Assistant is told about the device, again each time that it starts.
-        announced: Whether it is told; if not, what an earlier run told it is removed.
+        board: Provides the states, and receives requests to pause sources.
+        announcement: The device's description for Home Assistant, published again each time that it starts.
+        announced: Whether to publish it; if not, the description of an earlier run is removed.
         commands: Whether to obey requests to pause sources.
     """
 
@@ -112,7 +112,7 @@ class Publisher:
                     self._board.pause_of(source.name).clear()
 
     def _on_retained_state(self, client: Client, data: object, message: MQTTMessage) -> None:
-        """Remove what an earlier run retained for a source that there is no more."""
+        """Remove retained messages of an earlier run for a source that no longer exists."""
         if not (message.retain and message.payload):
             return
         sources = {topic_level(source.name) for source in self._board.snapshot(with_runtimes=False).sources}
@@ -120,7 +120,7 @@ class Publisher:
             client.publish(message.topic, b"", QOS, retain=True)
 
     def _on_retained_announcement(self, client: Client, data: object, message: MQTTMessage) -> None:
-        """Have Home Assistant remove the entities that an earlier run announced, and this one does not."""
+        """Have Home Assistant remove entities of an earlier run that this one does not announce."""
         if not (message.retain and message.payload):
             return
         if not self._announced:
