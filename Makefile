@@ -53,7 +53,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean
+.PHONY: help demo test test-slow test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 # The text behind "## " of each target.
@@ -63,8 +63,11 @@ help:
 demo: $(VENV)/.base ## install what a Pi needs into .venv, then run the pipeline on the built-in scene
 	$(BIN)/fer-edge demo
 
-test: $(VENV)/.dev ## install everything and run all tests (ARGS='tests/edge -k crop' for some)
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
+test: $(VENV)/.dev ## install everything and run the tests (ARGS='tests/edge -k crop' for some)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m 'not slow' $(ARGS)
+
+test-slow: $(VENV)/.dev ## the tests that take more than about 5 seconds each; half an hour
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m slow $(ARGS)
 
 # An environment of its own, made by the rules below, so that the others stay as the lock files say.
 test-backends: ## install everything and PyTorch into .venv-backends; training on TensorFlow, PyTorch and JAX

@@ -112,6 +112,7 @@ def test_the_files_hold_integer_arithmetic_and_no_variables(mini_bundle: Path) -
         model.close()
 
 
+@pytest.mark.slow
 def test_an_existing_bundle_is_safe_without_force(mini_bundle: Path, mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "mini"
     shutil.copytree(mini_bundle, out)
@@ -147,6 +148,7 @@ def test_force_replaces_a_bundle_and_nothing_else(mini_bundle: Path, tmp_path: P
     assert (noted / "NOTES.md").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_termination_leaves_nothing_behind(mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "out" / "mini"
     command = [sys.executable, "-m", "fer_edge", "convert", str(mini_run.run), "--out", str(out)]

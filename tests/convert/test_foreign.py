@@ -56,6 +56,7 @@ def converted(model: Path, data: Path, *options: str | Path) -> tuple[Path, str]
     return out, done.stderr
 
 
+@pytest.mark.slow
 def test_a_three_channel_h5_with_a_softmax_runs_in_every_command(dataset: Dataset, data: Path, tmp_path: Path) -> None:
     """MobileNetV2 in the legacy HDF5 format, trained on -1..1, with labels in alphabetical order."""
     import keras
@@ -94,6 +95,7 @@ def test_a_three_channel_h5_with_a_softmax_runs_in_every_command(dataset: Datase
     assert latency.returncode == 0, latency.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_scales_its_pixels_itself_needs_no_range(dataset: Dataset, data: Path, tmp_path: Path) -> None:
     """MobileNetV3Small, whose graph starts with a scaling, as a .keras file."""
     import keras
@@ -108,6 +110,7 @@ def test_a_model_that_scales_its_pixels_itself_needs_no_range(dataset: Dataset, 
     assert "assumed to be angry" in said
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_as_good(dataset: Dataset, data: Path, tmp_path: Path) -> None:
     """MobileNet, for images of any size, exported as a SavedModel, which has no layers."""
     import keras
@@ -217,6 +220,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "code", "words"),
     [
@@ -257,6 +261,7 @@ def test_what_cannot_be_supported_is_refused_with_the_reason(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_options_of_foreign_models_are_refused_for_a_bundle(models: Path, data: Path, tmp_path: Path) -> None:
     bundle, said = converted(models / "scales.keras", data, "--variants", "float32")
     assert "it does not end in a softmax" in said

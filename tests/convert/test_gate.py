@@ -109,6 +109,7 @@ def with_loud_channel(source: SourceModel, loudness: float) -> Any:
     return model
 
 
+@pytest.mark.slow
 def test_a_healthy_model_passes_and_each_measured_value_is_logged(
     workshop: Workshop, healthy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,6 +180,7 @@ def test_an_operator_outside_the_set_is_refused(workshop: Workshop, tmp_path: Pa
     assert not (workshop.folder / "foreign").exists()
 
 
+@pytest.mark.slow
 def test_int8_slower_than_float32_is_refused(workshop: Workshop, tmp_path: Path) -> None:
     """PReLU has no fast int8 kernel: it took eight times as long as float32 where it was measured."""
     import keras
@@ -205,6 +207,7 @@ def test_the_error_names_all_broken_rules_in_one_line(workshop: Workshop, health
     assert "CONV_2D" in message
 
 
+@pytest.mark.slow
 def test_the_command_refuses_with_exit_1_and_leaves_the_old_bundle(
     mini_run: MiniRun, healthy: Path, tmp_path: Path
 ) -> None:

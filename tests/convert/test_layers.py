@@ -42,6 +42,7 @@ def report(analysed: tuple[str, Path]) -> dict[str, Any]:
     return table
 
 
+@pytest.mark.slow
 def test_each_quantized_layer_is_listed_once_by_its_name(report: dict[str, Any], analysed: tuple[str, Path]) -> None:
     layers = report["layers"]
     assert sorted(layer["layer"] for layer in layers) == sorted(LAYERS)

@@ -38,6 +38,7 @@ def run(python: Path, model: Path, output: Path) -> np.ndarray[tuple[int, ...], 
     return np.load(output).astype(np.float64)
 
 
+@pytest.mark.slow
 def test_every_tflite_variant_runs_on_both(legacy_python: Path, mini_bundle: Path, tmp_path: Path) -> None:
     for spec in VARIANTS.values():
         if spec.onnx_of is None:

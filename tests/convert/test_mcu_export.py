@@ -75,6 +75,7 @@ def test_what_cannot_be_exported_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     command = ("export", "mcu", MODELS / "fer-edge-xs", "--out", "fw", "--golden", 2)
     assert fer_edge(*command, cwd=tmp_path).returncode == 0

@@ -62,6 +62,7 @@ def write_onnx(
     return path
 
 
+@pytest.mark.slow
 def test_an_onnx_file_for_one_image_becomes_a_bundle_of_the_same_answers(tmp_path: Path) -> None:
     data = write_mini_fer2013(tmp_path / "fer2013.csv")
     path = write_onnx(tmp_path / "theirs.onnx")
@@ -80,6 +81,7 @@ def test_an_onnx_file_for_one_image_becomes_a_bundle_of_the_same_answers(tmp_pat
     np.testing.assert_allclose(ours / ours.sum(axis=1, keepdims=True), theirs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_channels_last_three_channels_and_any_size(tmp_path: Path) -> None:
     """Return a Keras model as tf2onnx writes it."""
     import keras
@@ -103,6 +105,7 @@ def test_channels_last_three_channels_and_any_size(tmp_path: Path) -> None:
     assert found.labels == FER2013_LABELS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -117,6 +120,7 @@ def test_what_does_not_suit_is_refused(changes: dict[str, Any], words: str, tmp_
         open_foreign(path, ForeignOptions(parse_input_range("0..1")))
 
 
+@pytest.mark.slow
 def test_numbers_without_labels_operators_of_others_and_quantized_files_are_refused(tmp_path: Path) -> None:
     import onnx
 
@@ -135,6 +139,7 @@ def test_numbers_without_labels_operators_of_others_and_quantized_files_are_refu
         open_foreign(tmp_path / "quantized.onnx", options)
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_by_the_command_in_one_line(tmp_path: Path) -> None:
     data = write_mini_fer2013(tmp_path / "fer2013.csv")
     whole = write_onnx(tmp_path / "whole.onnx").read_bytes()

@@ -99,6 +99,7 @@ def keras_division(path: Path) -> Callable[[Any], Any]:
     return keras_3(lambda x: x / 255.0, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "scaled_to"),
     [

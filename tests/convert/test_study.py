@@ -40,6 +40,7 @@ def studied(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return done.stdout, out
 
 
+@pytest.mark.slow
 def test_every_size_and_seed_is_measured(studied: tuple[str, Path]) -> None:
     shown, out = studied
     study = read(out / "new" / "study.json")
@@ -60,6 +61,7 @@ def test_every_size_and_seed_is_measured(studied: tuple[str, Path]) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_choice_of_convert_gives_the_file_of_convert(
     studied: tuple[str, Path], mini_run: MiniRun, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_the_rules_choose_as_many_and_what_they_say(mini_run: MiniRun) -> None:
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_was_measured(mini_run: MiniRun, tmp_path: Path) -> None:
     words = ["bench", "study", str(mini_run.run), "--seeds", "500", "--per-class", "1", "--out", "out"]
     process = subprocess.Popen(
@@ -116,6 +119,7 @@ def test_ctrl_c_leaves_what_was_measured(mini_run: MiniRun, tmp_path: Path) -> N
     assert (tmp_path / "out" / "study.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line(mini_run: MiniRun, tmp_path: Path) -> None:
     def refused(code: int, *words: str, told: str, command: str = "study", model: Path = mini_run.run) -> None:
         done = fer_edge("bench", command, model, *words, data=mini_run.data, cwd=tmp_path)

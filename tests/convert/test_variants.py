@@ -145,6 +145,7 @@ def test_a_translation_that_answers_otherwise_is_refused() -> None:
     refuse("onnx_int8", once, steps)
 
 
+@pytest.mark.slow
 def test_the_device_refuses_onnx_and_the_bench_runs_it(mini_bundle: Path, mini_run: MiniRun) -> None:
     for command in ("run", "predict"):
         refused = fer_edge(

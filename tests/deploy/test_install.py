@@ -104,6 +104,7 @@ def has_index() -> bool:
     return subprocess.run(index, capture_output=True, timeout=120, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_it_installs_updates_and_removes(python: Path, tmp_path: Path) -> None:
     if not has_index():
         pytest.skip("needs a package index")

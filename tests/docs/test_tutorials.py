@@ -25,6 +25,7 @@ _PATIENCE = 5
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 
+@pytest.mark.slow
 @pages
 def test_the_commands_print_what_the_page_shows(path: Path, tmp_path: Path) -> None:
     page = path.read_text()

@@ -75,6 +75,7 @@ def run_demo(
 OUTPUTS = (r"e\.jsonl", r"s\.json", r"\.s\.json\.[0-9a-f]{8}\.tmp\.json")
 
 
+@pytest.mark.slow
 def test_a_run_touches_what_its_settings_name_and_nothing_else(tmp_path: Path) -> None:
     seen, events = run_demo(tmp_path / "run")
     assert events >= 2
@@ -86,6 +87,7 @@ def test_a_run_touches_what_its_settings_name_and_nothing_else(tmp_path: Path) -
     assert FIXED_BYTES + 10 * EVENT_BYTES < FRAME_BYTES / 10
 
 
+@pytest.mark.slow
 def test_the_first_run_also_notes_in_the_cache_that_the_model_was_tried(tmp_path: Path) -> None:
     cache = tmp_path / "run" / "cache"
     seen, events = run_demo(tmp_path / "run", settings={"XDG_CACHE_HOME": str(cache)})
@@ -102,6 +104,7 @@ def test_the_first_run_also_notes_in_the_cache_that_the_model_was_tried(tmp_path
     ]  # the classifier and the face check
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     None in (MOSQUITTO, find_spec("paho"), find_spec("waitress")), reason="needs mosquitto and the extras mqtt and web"
 )
@@ -128,6 +131,7 @@ def test_broker_and_page_get_events_and_states_and_no_picture(tmp_path: Path) ->
     assert FIXED_BYTES + STATES_BYTES + 10 * EVENT_BYTES < FRAME_BYTES / 10
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("waitress") is None, reason="needs the extra web")
 def test_a_recording_and_a_preview_would_be_seen(tmp_path: Path) -> None:
     page = unused_port()

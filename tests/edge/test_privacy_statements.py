@@ -50,6 +50,7 @@ preview = {str(preview).lower()}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("record", "preview", "privacy"), [case for case in ALL if case not in FORBIDDEN])
 def test_what_is_said_about_pictures(
     browser: Browser, tiny_bundle: Path, tmp_path: Path, record: bool, preview: bool, privacy: str

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 import soak
 
 
+@pytest.mark.slow
 def test_thousands_of_frames_leave_nothing_behind() -> None:
     samples = list(soak.run(frames=8 * soak.ROUND_FRAMES, every=2 * soak.ROUND_FRAMES))
     assert soak.problems(samples) == []

@@ -85,6 +85,7 @@ def assert_file_systems_are_clean(image: Path) -> None:
     assert_ext4_is_clean(image, root)
 
 
+@pytest.mark.slow
 def test_all_else_is_as_it_was_and_both_file_systems_are_clean(composed: tuple[str, Path, Path, str]) -> None:
     style, stock, out, _ = composed
     found = differences(stock, out)
@@ -129,6 +130,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_stock_image(tmp_path_factory.mktemp("stock"), style="cloudinit", release="trixie")
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_the_same_and_leaves_nothing(stock: Path, settings: Path, tmp_path: Path) -> None:
     packed = tmp_path / "stock.img.xz"
     packed.write_bytes(lzma.compress(stock.read_bytes(), preset=0))
@@ -163,6 +165,7 @@ def test_the_room_for_kernel_updates_is_kept() -> None:
         check_room((80 << 20) + BOOT_RESERVE, [*sizes[1:], (1 << 20) - CLUSTER + 1, 1])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_composed_is_refused_in_one_line(stock: Path, settings: Path, tmp_path: Path) -> None:
     armhf = make_stock_image(tmp_path, arch="armhf")
     bare = make_stock_image(tmp_path, style=None)

@@ -88,6 +88,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *parts: st
         assert part in line
 
 
+@pytest.mark.slow
 def test_the_payload_carries_what_the_image_lacks(
     archive: Repository, stock: Path, pi: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_the_payload_carries_what_the_image_lacks(
     assert again.returncode == 0 and not archive.requests
 
 
+@pytest.mark.slow
 def test_other_cameras_and_images_that_have_it_need_nothing(
     archive: Repository, stock: Path, pi: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_boot_partition_without_room_for_them_is_refused(
     assert not (tmp_path / "out.img").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_refused_in_one_line(
     archive: Repository, stock: Path, pi: Path, cache: Path, tmp_path: Path
 ) -> None:

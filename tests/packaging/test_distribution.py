@@ -152,6 +152,7 @@ def test_the_installed_command_lists_every_subcommand(fer_edge: Path, elsewhere:
     assert [name for name in COMMANDS if f"\n    {name} " not in done.stdout] == []
 
 
+@pytest.mark.slow
 def test_the_installed_demo_runs_outside_the_checkout(fer_edge: Path, elsewhere: Path) -> None:
     python = fer_edge.with_name("python")
     where = run_installed([python, "-c", "import fer_edge; print(fer_edge.__file__)"], elsewhere)

@@ -59,6 +59,7 @@ def test_a_new_module_must_be_placed(copied: Path, room: str) -> None:
     assert done.returncode == 1 and "unplaced" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [

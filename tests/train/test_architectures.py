@@ -90,6 +90,7 @@ def test_mini_xception_is_the_network_that_was_published() -> None:
     assert count_macs(kept.for_inference(model)) == 5_520_448
 
 
+@pytest.mark.slow
 def test_mini_xception_trains_and_converts(mini_run: MiniRun, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = fork.fer_edge(
@@ -101,6 +102,7 @@ def test_mini_xception_trains_and_converts(mini_run: MiniRun, tmp_path: Path) ->
     assert made.returncode == 0, made.stderr
 
 
+@pytest.mark.slow
 def test_a_builder_of_one_s_own_trains_and_converts(mini_run: MiniRun, tmp_path: Path) -> None:
     (tmp_path / "mynet.py").write_text(BUILDER)
     config, run = recipe(tmp_path, "mynet:small"), tmp_path / "run"
@@ -115,6 +117,7 @@ def test_a_builder_of_one_s_own_trains_and_converts(mini_run: MiniRun, tmp_path:
     assert asked.returncode == 0, asked.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "words"),
     [
@@ -161,6 +164,7 @@ def test_vgg16_learns_its_head_first_and_then_its_last_block() -> None:
     assert kernels == 14_714_688
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_had_are_told_in_one_line(mini_run: MiniRun, tmp_path: Path) -> None:
     config, out = recipe(tmp_path, "vgg16"), tmp_path / "run"
     train = ("train", "--config", config, "--out", out, "--weights")

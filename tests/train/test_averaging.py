@@ -46,6 +46,7 @@ def trained(run: Path, dataset: Dataset, *, stop_after: int = 0, resume: bool = 
     return ends
 
 
+@pytest.mark.slow
 def test_the_kept_model_has_the_mean_of_the_last_epochs_also_when_it_was_resumed(
     dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_damaged_mean_is_refused(tmp_path: Path) -> None:
             read_mean(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_averaged_is_refused(mini_run: MiniRun, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 3\naveraged_epochs = 4"))

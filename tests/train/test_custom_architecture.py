@@ -74,6 +74,7 @@ def straight(place: Path, mini_run: MiniRun) -> list[dict[str, Any]]:
     return history(place / "straight")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_end(
     place: Path, straight: list[dict[str, Any]], mini_run: MiniRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

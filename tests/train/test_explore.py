@@ -83,6 +83,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_picture_is_drawn_and_drawn_the_same_again(explored: Path) -> None:
     first = {path.name: path.read_bytes() for path in (explored / "one").iterdir()}
     second = {path.name: path.read_bytes() for path in (explored / "two").iterdir()}

@@ -33,6 +33,7 @@ def test_all_begins_as_it_was_learned_but_a_last_layer_for_other_labels(
     assert same[-2] == (labels == FER2013_LABELS)
 
 
+@pytest.mark.slow
 def test_a_run_tells_what_it_began_with_and_goes_on_from_there(mini_run: MiniRun, tmp_path: Path) -> None:
     recipe = tmp_path / "tuned.toml"
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 2").replace("[2]", "[1]").replace("0.01", "1e-9"))
@@ -51,6 +52,7 @@ def test_a_run_tells_what_it_began_with_and_goes_on_from_there(mini_run: MiniRun
     assert replace(kept, model=replace(kept.model, weights="")).model == load_recipe(recipe).model
 
 
+@pytest.mark.slow
 def test_what_it_cannot_begin_with_is_refused(mini_run: MiniRun, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.keras").write_text("no model")

@@ -117,6 +117,7 @@ def test_ferplus_can_name_the_labels_of_training() -> None:
     assert found["soft"].name == "fer2013_soft"
 
 
+@pytest.mark.slow
 def test_a_model_of_three_classes_is_trained_converted_and_measured(mini_run: MiniRun, tmp_path: Path) -> None:
     """Two sets, one with half the weight; its file maps numbers to labels."""
     root = write_image_set(tmp_path / "faces", FOLDERS, count=40)

@@ -35,6 +35,7 @@ def scrambled(model: Any) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stem_stride", [1, 2])
 @pytest.mark.parametrize("side", [48, 40, 31])
@@ -86,6 +87,7 @@ def test_plain_blocks_after_the_stem_make_a_vgg_of_full_resolution() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_pytorch_checkpoint_of_an_earlier_version_is_loaded(tmp_path: Path) -> None:
     """Such a file has the old modules of the layers; a new process knows only their registered names."""
     load_keras()

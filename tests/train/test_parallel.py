@@ -60,6 +60,7 @@ def history(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_identical_weights(road: Road) -> None:
     held = []
     for done in road.processes:
@@ -105,6 +106,7 @@ def test_a_model_trained_on_jax_converts_under_tensorflow(
     )
 
 
+@pytest.mark.slow
 def test_a_process_that_nobody_meets_says_so(road: Road) -> None:
     meeting = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process", "1", "--wait", "1")
     done = ended(start(road.folder, "--config", "recipe.toml", *meeting))

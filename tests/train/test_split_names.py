@@ -71,6 +71,7 @@ def test_an_export_reads_back_the_same_and_an_older_one_still_loads(tmp_path: Pa
     assert old.rows_sha256 == dataset.rows_sha256
 
 
+@pytest.mark.slow
 def test_training_evaluation_and_conversion_use_the_names(tmp_path: Path) -> None:
     faces = write_image_set(tmp_path / "faces", FOLDERS, count=24)
     recipe = tmp_path / "faces.toml"

@@ -76,6 +76,7 @@ def assert_ends_as(ours: Path, theirs: Path, shared_epochs: int) -> None:
     assert [line["best"] for line in lines_of(ours)[:shared_epochs]] == [False] * (shared_epochs - 1) + [True]
 
 
+@pytest.mark.slow
 def test_a_longer_run_ends_as_if_trained_from_scratch(short_run: Path, long_run: Path, continued_run: Path) -> None:
     assert (short_run / HELD).is_file()
     assert [line["size"] for line in lines_of(continued_run)] == [32, 32, 32, 48]
@@ -86,6 +87,7 @@ def test_a_longer_run_ends_as_if_trained_from_scratch(short_run: Path, long_run:
     assert (continued_run / HELD).is_file()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_its_rate_was_held_is_continued(mini_run: MiniRun, long_run: Path, tmp_path: Path) -> None:
     recipe, stopped = tmp_path / "stopped.toml", tmp_path / "stopped"
     recipe.write_text(LONGER_RECIPE.replace('"longer"', '"stopped"'))
@@ -105,6 +107,7 @@ def test_a_run_stopped_while_its_rate_was_held_is_continued(mini_run: MiniRun, l
     assert_ends_as(run, long_run, shared)
 
 
+@pytest.mark.slow
 def test_the_kept_model_is_the_one_that_the_run_tells_of(
     mini_run: MiniRun, long_run: Path, continued_run: Path
 ) -> None:

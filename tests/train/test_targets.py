@@ -93,6 +93,7 @@ def test_the_votes_are_those_of_the_same_rows() -> None:
         assert (np.roll(top, shift) == labels).mean() < 0.25
 
 
+@pytest.mark.slow
 def test_targets_of_the_crowd_are_distributions_that_lean_to_the_label() -> None:
     dataset = real_fer2013()
     real_votes()
@@ -287,6 +288,7 @@ def test_a_file_with_a_changed_byte_is_refused_or_the_same(
     np.testing.assert_array_equal(read, whole)  # in a date or similar: the zip's checksums cover the rest
 
 
+@pytest.mark.slow
 def test_teachers_answers_are_kept_and_taught(mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "teacher.npz"
     asked = ("data", "soft-labels", mini_run.run, mini_run.run / "model.keras", "--out", out)
@@ -306,6 +308,7 @@ def test_teachers_answers_are_kept_and_taught(mini_run: MiniRun, tmp_path: Path)
     assert_refused(missing, 2, "no.keras")
 
 
+@pytest.mark.slow
 def test_a_bundle_can_be_the_teacher(mini_run: MiniRun, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     converted = fork.fer_edge("convert", mini_run.run, "--out", bundle, data=mini_run.data)

@@ -106,6 +106,7 @@ def recipe_of(folder: Path, targets: str, text: str = RECIPE) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_it_alone_and_is_resumed(mini_run: MiniRun, tmp_path: Path) -> None:
     """The teacher, a run's folder, has its outputs in reverse order. The labels have no effect."""
     teacher = changed_copy(mini_run.run, tmp_path / "teacher", sharpened=20.0)
@@ -126,6 +127,7 @@ def test_a_student_learns_from_it_alone_and_is_resumed(mini_run: MiniRun, tmp_pa
     assert json.loads((out / "run.json").read_text())["epochs"] == 8
 
 
+@pytest.mark.slow
 def test_what_can_teach_nothing_is_refused_before_the_first_epoch(mini_run: MiniRun, tmp_path: Path) -> None:
     keras = load_keras()
     (tmp_path / "empty").mkdir()

@@ -120,6 +120,7 @@ def test_a_wrong_recipe_is_refused_by_its_key(text: str, words: list[str], tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_missing_things_are_named(mini_run: MiniRun, tmp_path: Path) -> None:
     assert_refused(fer_edge("train", "--config", tmp_path / "no.toml"), 2, "no.toml")
     assert_refused(fer_edge("train", "--config", tmp_path), 2, str(tmp_path))

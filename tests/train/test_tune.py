@@ -72,6 +72,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]
     return recipe, out, done.stdout
 
 
+@pytest.mark.slow
 def test_no_trial_is_lost_or_done_twice_when_a_command_is_killed(searched: tuple[Path, Path, str]) -> None:
     _, out, printed = searched
     with (out / "tune.csv").open() as stream:

@@ -157,6 +157,7 @@ def test_poor_trials_are_pruned_and_the_best_few_keep_their_networks(tmp_path: P
     assert len(list(location.out.glob("trials/*/config.toml"))) == 4
 
 
+@pytest.mark.slow
 def test_the_importance_of_settings_is_told_once_there_are_enough_trials(tmp_path: Path) -> None:
     search = search_of(trials=12, pruner="none", startup_trials=12)
     location = study_in(tmp_path / "out", search)
@@ -250,6 +251,7 @@ def test_a_file_that_is_no_study_is_refused_and_left_alone(content: bytes | None
     assert (path.read_bytes() if path.exists() else None) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_folder_of_others_are_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no folder"):
         create_study(StudyLocation(tmp_path / "no folder"), search_of(), "the data")

@@ -65,6 +65,7 @@ def killed(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_the_trial_of_a_killed_worker_runs_again_in_another(location: StudyLocation) -> None:
     create_study(location, SEARCH, "the data")
     hangs = start(location, "hangs")
@@ -86,6 +87,7 @@ def test_the_trial_of_a_killed_worker_runs_again_in_another(location: StudyLocat
     assert found.best is not None and found.best.number == TRIALS
 
 
+@pytest.mark.slow
 def test_workers_killed_at_any_moment_lose_nothing(location: StudyLocation) -> None:
     create_study(location, SEARCH, "the data")
     stays = start(location, "stays")
@@ -103,6 +105,7 @@ def test_workers_killed_at_any_moment_lose_nothing(location: StudyLocation) -> N
     assert states == dict.fromkeys(range(1, TRIALS + 1), "COMPLETE")
 
 
+@pytest.mark.slow
 def test_a_worker_killed_before_its_first_heartbeat_loses_nothing(location: StudyLocation) -> None:
     """Optuna itself never treats such a trial as stale."""
     create_study(location, SEARCH, "the data")

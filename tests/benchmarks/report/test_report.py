@@ -90,6 +90,7 @@ def test_the_schema_follows_from_the_structs():
     assert SCHEMA.read_text(encoding="utf-8") == json.dumps(report_schema(), indent=2) + "\n"
 
 
+@pytest.mark.slow
 def test_the_schema_takes_a_report_and_nothing_more_or_less():
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -71,6 +71,7 @@ def test_a_kill_leaves_whole_lines_and_the_next_start_closes_a_torn_one(tiny_bun
     assert all(json.loads(line)["v"] == 1 for line in told if line != told[len(before)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(FAKETIME is None, reason="needs Debian's package faketime")
 def test_a_clock_set_back_by_a_day_changes_the_time_told_and_nothing_else(tiny_bundle: Path, tmp_path: Path) -> None:
     clock = tmp_path / "clock"

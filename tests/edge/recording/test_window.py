@@ -133,6 +133,7 @@ def test_a_display_that_goes_away_ends_the_run_with_its_outputs(display: Display
     assert_ended_as_by_ctrl_c(run, tmp_path)
 
 
+@pytest.mark.slow
 @needs_display
 def test_a_window_that_hangs_delays_nothing(display: Display, tmp_path: Path) -> None:
     run = start(display, tmp_path, "--stats", "s.json", "--duration", 7)

@@ -122,6 +122,7 @@ def test_the_line_for_people() -> None:
     assert event_line(told) == "   60.00 s  cam0  counts    3 appeared, 2 at once  happy 42 s"
 
 
+@pytest.mark.slow
 def test_the_command_tells_counts_alone(tmp_path: Path) -> None:
     settings = {"FER_EDGE_OUTPUT_PRIVACY": "aggregate", "FER_EDGE_OUTPUT_AGGREGATE_S": "5"}
     arguments = ("run", "demo", "--duration", "12", "--events", "events.jsonl")

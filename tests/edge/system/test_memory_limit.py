@@ -69,6 +69,7 @@ def test_every_limit_ends_in_success_a_refused_model_or_a_kill(tiny_bundle: Path
     assert codes[-1] == 0
 
 
+@pytest.mark.slow
 def test_a_kill_during_a_run_leaves_whole_events(tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(f"""
 [source]

@@ -37,6 +37,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield browser
 
 
+@pytest.mark.slow
 def test_the_page_loads_updates_and_reconnects(browser: Browser) -> None:
     with DemoDaemon(WebSettings(True, port=0)) as daemon:
         port = daemon.web.port

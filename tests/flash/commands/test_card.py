@@ -32,6 +32,7 @@ def digest(path: Path, size: int) -> str:
         return hashlib.sha256(stream.read(size)).hexdigest()
 
 
+@pytest.mark.slow
 def test_one_step_writes_what_two_would(pi: Path, tmp_path: Path) -> None:
     stock = make_stock_image(tmp_path, style="cloudinit", release="trixie")
     card, work = tmp_path / "card", tmp_path / "work"

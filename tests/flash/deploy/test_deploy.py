@@ -44,6 +44,7 @@ def test_a_device_gets_all_of_it(installed: Target) -> None:
     assert "install.sh" in staged and "web-token" not in staged and "key.pem" not in staged
 
 
+@pytest.mark.slow
 def test_another_run_sends_nothing_and_changes_nothing(installed: Target) -> None:
     before = (installed.current, len(installed.device.asked_of_systemctl()))
     shown = installed.deploy("--dry-run")
@@ -59,6 +60,7 @@ def test_another_run_sends_nothing_and_changes_nothing(installed: Target) -> Non
     assert not [line for line in asked if line.startswith(("stop", "restart"))]
 
 
+@pytest.mark.slow
 def test_settings_that_were_changed_there_are_kept_unless_asked_otherwise(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
@@ -77,6 +79,7 @@ def test_settings_that_were_changed_there_are_kept_unless_asked_otherwise(
     assert not there.with_name("config.toml.new").exists()
 
 
+@pytest.mark.slow
 def test_a_release_whose_model_is_damaged_is_rolled_back(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
@@ -89,6 +92,7 @@ def test_a_release_whose_model_is_damaged_is_rolled_back(
     assert releases(installed) == {before[0]}, "what failed is gone"
 
 
+@pytest.mark.slow
 def test_the_release_before_is_kept_and_older_ones_go(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
@@ -105,6 +109,7 @@ def test_the_release_before_is_kept_and_older_ones_go(
     assert releases(installed) == {before, installed.current}
 
 
+@pytest.mark.slow
 def test_settings_with_which_the_service_does_not_start_go_back(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
@@ -118,6 +123,7 @@ def test_settings_with_which_the_service_does_not_start_go_back(
     assert "rolling back to " + before[0] in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [("cut", 6), ("ctrl-c", 130)])
 def test_a_device_that_is_left_alone_goes_on_to_the_end(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile], how: str, code: int
@@ -160,6 +166,7 @@ def test_a_device_that_is_left_alone_goes_on_to_the_end(
     wait_for(lambda: not installed.device.path(f"{installed.staging}/secrets").exists())
 
 
+@pytest.mark.slow
 def test_an_installation_that_was_killed_is_finished_by_the_next(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:

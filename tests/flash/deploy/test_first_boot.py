@@ -33,6 +33,7 @@ def test_the_first_boot_starts_nothing_that_would_be_waited_for(target: Target) 
     assert ["--root=/", "enable", "fer-edge.service"] in words
 
 
+@pytest.mark.slow
 def test_a_first_boot_tells_of_a_service_that_does_not_come_up_and_leaves_it(target: Target) -> None:
     refuse = target.device.path("/run/refuse-start")
     refuse.touch()
@@ -64,6 +65,7 @@ def card(installed: Target) -> Iterator[Path]:
     made.run("rm", "-rf", STATE, CARD, REPORT, KEPT)
 
 
+@pytest.mark.slow
 def test_the_payload_of_the_card_has_had_its_turn_after_a_deploy(installed: Target, card: Path) -> None:
     done = installed.deploy()
     assert (done.returncode, done.stderr) == (0, "")
@@ -108,6 +110,7 @@ def test_a_card_is_no_more_than_a_card_after_a_removal(installed: Target, card: 
     assert f"kept: {KEPT}" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_is_removed_is_gone_and_settings_stay(installed: Target) -> None:
     done = installed.deploy("--remove")
     assert (done.returncode, done.stderr) == (0, "")

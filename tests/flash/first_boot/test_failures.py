@@ -70,6 +70,7 @@ def test_another_attempt_finds_the_payloads_secrets(tmp_path: Path) -> None:
     assert not secret.exists()
 
 
+@pytest.mark.slow
 def test_a_loss_of_power_in_firstrun_is_made_good_at_the_next_boot(tmp_path: Path) -> None:
     """The power fails at the n-th sync to the medium."""
     config = pi_config(tmp_path)
@@ -88,6 +89,7 @@ def test_a_loss_of_power_in_firstrun_is_made_good_at_the_next_boot(tmp_path: Pat
     assert cut > 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", [Style.CLOUDINIT, Style.PRESEED])
 def test_a_loss_of_power_later_is_made_good_at_the_next_boot(tmp_path: Path, style: Style) -> None:
     config = pi_config(tmp_path)

@@ -207,6 +207,7 @@ def stock(folder: Path, style: str, release: str = "trixie", **changes: Any) -> 
     return make_stock_image(folder, style=style, release=release, root=root, **{"boot_mib": BOOT_MIB, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", ["bookworm", "trixie"])
 @pytest.mark.parametrize("style", list(STYLES))
 def test_all_hold_for_the_stand_ins(tmp_path: Path, style: str, release: str) -> None:
@@ -230,6 +231,7 @@ def test_all_hold_for_a_gpt(tmp_path: Path) -> None:
         assert all(finding.holds for finding in examine(image, ASSUMPTIONS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", OTHERS, ids=lambda other: other.name)
 def test_one_that_does_not_hold_is_found_alone(tmp_path: Path, other: Other) -> None:
     path = stock(
@@ -292,6 +294,7 @@ def test_the_rest_is_listed_and_the_exit_code_is_1(tmp_path: Path) -> None:
     assert [entry["name"] for entry in listed if not entry["holds"]] == ["first-account"]
 
 
+@pytest.mark.slow
 def test_a_card_is_composed_after_the_list(tmp_path: Path) -> None:
     done = real_image(stock(tmp_path, "rpi-preseed", "bookworm", cluster_sectors=1), timeout=300)
     if "fer-edge flash wheels" in done.stderr:
@@ -300,6 +303,7 @@ def test_a_card_is_composed_after_the_list(tmp_path: Path) -> None:
     assert done.stdout.endswith("both file systems are clean\nall is as assumed\n")
 
 
+@pytest.mark.slow
 def test_what_is_not_an_image_is_one_line(tmp_path: Path) -> None:
     whole = stock(tmp_path, "systemd")
     cut = tmp_path / "cut.img"

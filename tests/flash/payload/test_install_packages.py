@@ -110,6 +110,7 @@ def kill_session(leader: int) -> None:
         assert_ends(pid)
 
 
+@pytest.mark.slow
 def test_they_are_installed_before_the_program_whatever_became_of_the_power(pi: Pi, debs: dict[str, Path]) -> None:
     payload = pi.payload(*debs.values())
     pi.device.path("/run/slow-postinst").touch()
@@ -135,6 +136,7 @@ def test_they_are_installed_before_the_program_whatever_became_of_the_power(pi: 
     assert removed.returncode == 0 and "kept: system packages" in removed.stdout and pi.version(PICAMERA2)
 
 
+@pytest.mark.slow
 def test_a_module_that_does_not_load_keeps_the_release_from_being_taken(pi: Pi, tmp_path: Path) -> None:
     broken = make_deb(tmp_path, PICAMERA2, files={f"{SITE}/picamera2.py": "raise ImportError(name='libcamera')\n"})
     done = pi.install(pi.payload(broken))
@@ -142,6 +144,7 @@ def test_a_module_that_does_not_load_keeps_the_release_from_being_taken(pi: Pi, 
     assert not pi.device.path(f"{HOME}/current").is_symlink()
 
 
+@pytest.mark.slow
 def test_what_nobody_asked_for_by_name_may_go_again_one_day(pi: Pi, debs: dict[str, Path]) -> None:
     payload = pi.payload(*debs.values())
     done = pi.packages(payload)

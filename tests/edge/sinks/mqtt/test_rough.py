@@ -82,6 +82,7 @@ def many_that_are_never_released() -> Iterator[bytes]:
         yield packet(0x34, len(STATUS) + 2 + 60_000) + STATUS + number.to_bytes(2, "big") + bytes(60_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pieces", "says"),
     [
