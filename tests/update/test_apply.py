@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,8 @@ from fer_edge.model.bundle import load_bundle
 from fer_edge.system.clock import clock_synced
 from fer_edge.update.apply import takes
 from fer_edge.update.format import Release
-from support.models.hostile_models import filter_index, hostile_bundle
-from support.processes.edge_command import assert_one_line, clean_environment, fer_edge
-from support.servers.update_site import Device, Site
+from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
+from support.servers.update_site import Device, Site, running
 
 
 def test_a_version_is_taken_then_a_newer_one_and_rolled_back(site: Site, device: Device) -> None:
@@ -181,21 +181,24 @@ def test_a_model_that_fails_its_self_check_is_refused_for_good(site: Site, devic
     assert device.store.version == "1.1.0"  # the next best
 
 
-def test_a_model_that_crashes_the_interpreter_is_refused_and_no_more(
-    site: Site, device: Device, tmp_path: Path
-) -> None:
-    def crash(files: dict[str, bytes]) -> None:
-        folder = hostile_bundle(site.bundle, tmp_path / "hostile", filter_index(99))
-        spoiled = (folder / "int8.tflite").read_bytes()
-        manifest = json.loads(files["manifest.json"])
-        entry = manifest["variants"]["int8"]
-        entry.update(sha256=hashlib.sha256(spoiled).hexdigest(), bytes=len(spoiled))
-        files.update({"int8.tflite": spoiled, "manifest.json": json.dumps(manifest).encode()})
-
-    site.publish_archive("1.2.0", crash)
-    assert_one_line(device.run("apply"), 4, "refused")
+def test_a_native_crash_in_the_self_check_refuses_the_version_and_no_more(site: Site, device: Device) -> None:
+    process = subprocess.Popen(
+        command_line("update", "apply", "--settings", device.config),
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not (children := running("fer_edge.update.golden", process.pid)):
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.002)
+    os.kill(children[0], signal.SIGSEGV)  # what a crash of native code gives
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 4, errors
+    assert errors.count("\n") == 1 and f"exit code {-signal.SIGSEGV}" in errors
     assert device.store.version is None
-    assert "1.2.0" in device.status()["refused"]
+    assert "1.1.0" in device.status()["refused"]
 
 
 def test_a_bundle_of_a_newer_format_is_refused_until_the_program_is_newer(site: Site, device: Device) -> None:

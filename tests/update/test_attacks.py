@@ -178,7 +178,10 @@ def test_a_server_that_is_not_there(site: Site, device: Device) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=False).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=False).returncode
+    ):
         pytest.skip("needs root and mount, for a small file system")
     yield folder
     subprocess.run(["umount", folder], check=True)

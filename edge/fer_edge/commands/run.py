@@ -29,6 +29,7 @@ from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from fer_edge.settings.schema import settings_schema
 from fer_edge.settings.source import split_name
 from fer_edge.settings.toml_files import dump_toml
+from fer_edge.settings.update import UpdateSettings
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import KNOWN_SOURCES, named_sources
 from fer_edge.sources.demo import DEMO_URIS
@@ -166,6 +167,8 @@ def _accepted(arguments: argparse.Namespace, stop: threading.Event) -> RuntimeSe
 def _load(arguments: argparse.Namespace) -> RuntimeSettings:
     """Return the settings, in which sources and ``--max-fps`` of the command line replace those of the file."""
     settings = load_settings(arguments.config, _overrides(arguments))
+    if arguments.bundle is not None:  # this one, and not an update of it
+        settings = structs.replace(settings, update=UpdateSettings())
     cameras = settings.cameras
     if arguments.sources:
         named = {name for name, _ in map(split_name, settings.source.uris)}

@@ -102,7 +102,9 @@ class Client:
             raise ModelError(f"{self._url}: refused: {target.path} has {target.length} bytes")
         path = self._incoming / target.path
         self._updater.download_target(target, str(path))
-        return path.read_bytes()
+        data = path.read_bytes()
+        path.unlink()
+        return data
 
     @contextlib.contextmanager
     def _problems(self) -> Iterator[None]:

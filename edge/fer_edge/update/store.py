@@ -17,7 +17,6 @@ refused version is never used: ``reconcile`` completes what was interrupted.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -76,6 +75,8 @@ class Store:
             OutputError: If the folder is not writable.
         """
         self.prepare()
+        import fcntl  # not on Windows, where this module is imported all the same
+
         with self._open("work.lock") as descriptor:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,6 +88,8 @@ class Store:
     @contextlib.contextmanager
     def changing(self) -> Iterator[State]:
         """Hold the short lock, yield the state for a change, and write nothing on its own."""
+        import fcntl
+
         with self._open("lock") as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield self.state()

@@ -175,3 +175,15 @@ class Device:
         assert done.returncode == 0, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
         return result
+
+
+def running(module: str, parent: int | None = None) -> list[int]:
+    """The processes that run ``python -m module``; only children of ``parent``, if given."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            status = (folder / "stat").read_text().rpartition(")")[2].split()
+            if module.encode() in words and parent in (None, int(status[1])):
+                found.append(int(folder.name))
+    return found
