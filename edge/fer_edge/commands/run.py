@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
             own.update({"uri": redacted(own["uri"])} if "uri" in own else {})
         if settings.webhook.url is not None:
             table["webhook"]["url"] = redacted(settings.webhook.url)
+        if settings.update.url is not None:
+            table["update"]["url"] = redacted(settings.update.url)
         sys.stdout.write(dump_toml(table).lstrip("\n"))
         return 0
     _check(settings, arguments)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from fer_edge.service.install import CONFIG
+from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import load_settings
 from fer_edge.system.extras import require_extra
 from fer_edge.system.files import write_bytes_atomically
@@ -101,7 +102,7 @@ def _lines(device: Device, state: State) -> list[str]:
         if found.crops:
             lines.append(f"agreement: {100 * found.agreed / found.crops:.1f} % of {found.crops} faces")
     lines += [f"refused: {version}: {refusal.reason}" for version, refusal in sorted(state.refused.items())]
-    lines.append(f"channel {device.update.channel} of {device.update.url}, as device {device.name}")
+    lines.append(f"channel {device.update.channel} of {redacted(device.update.url or '')}, as device {device.name}")
     lines.append(f"last check: {'never' if state.checked_at is None else _time(state.checked_at)}")
     if state.problem is not None:
         lines.append(f"problem: {state.problem}")

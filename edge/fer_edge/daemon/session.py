@@ -156,7 +156,9 @@ class Session:
 
         watch = Watch()
         pipelines.watch = watch.add
-        return Updates(self._settings, bundle, watch, lambda: pipelines.statuses().values(), self._stop.reload)
+        return Updates(
+            self._settings, bundle, watch, lambda: pipelines.statuses().values(), self._board, self._stop.reload
+        )
 
     def _open_page(self, stack: ExitStack) -> None:
         """Start the status page if it is enabled."""

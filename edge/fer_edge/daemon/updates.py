@@ -14,6 +14,7 @@ from fer_edge.daemon.current_model import boot_id, quietly
 from fer_edge.errors import FerEdgeError
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.settings.runtime import RuntimeSettings
+from fer_edge.status import StatusBoard, UpdateStatus
 from fer_edge.system.closing import Closing
 from fer_edge.system.messages import print_message
 from fer_edge.types import RuntimeStatus
@@ -42,6 +43,7 @@ class Updates(Closing):
         bundle: The bundle in use.
         watch: The classifiers of the sources.
         statuses: Returns the counts and times of each source.
+        board: Gets the status of the update.
         reload: Asks for a reload.
     """
 
@@ -51,10 +53,11 @@ class Updates(Closing):
         bundle: ModelBundle,
         watch: Watch,
         statuses: Callable[[], Iterable[RuntimeStatus]],
+        board: StatusBoard,
         reload: Callable[[], None],
     ) -> None:
         self._watch = watch
-        self._settings, self._statuses, self._reload = settings.update, statuses, reload
+        self._settings, self._statuses, self._board, self._reload = settings.update, statuses, board, reload
         self._device = device_of(settings)
         self._store = self._device.store
         self._bundle = bundle.folder
@@ -68,6 +71,7 @@ class Updates(Closing):
         self._reload_at = now
         if self.state.probation is not None:
             quietly(lambda: self._store.update(running=boot_id()))
+        self._publish()
 
     @property
     def version(self) -> str | None:
@@ -84,6 +88,7 @@ class Updates(Closing):
         if seen != self._seen:
             self._seen = seen
             quietly(self._read)
+            self._publish()
         if self._store.version != self._version:
             if now >= self._reload_at:
                 self._reload_at = now + _RELOAD_EVERY_S
@@ -100,6 +105,12 @@ class Updates(Closing):
         if self.state.probation is not None:
             quietly(lambda: self._store.update(running=None))
 
+    def _publish(self) -> None:
+        state, shadow = self.state, self._shadow
+        compared = shadow.compared if shadow is not None else None
+        agreement = compared.agreed / compared.crops if compared is not None and compared.crops else None
+        self._board.set_update(UpdateStatus(state.phase, state.candidate, state.offered, agreement, state.problem))
+
     def _read(self) -> None:
         self.state = self._store.state()
 
@@ -114,6 +125,7 @@ class Updates(Closing):
             self._begin_shadow(candidate, now)
             return
         code, compared = self._shadow.poll(), self._shadow.compared
+        self._publish()
         if code is not None:
             self._end_shadow()
             self._refuse(candidate, f"the process that compared it ended with exit code {code}")

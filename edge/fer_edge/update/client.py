@@ -21,6 +21,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from fer_edge.errors import InputError, ModelError, OutputError, SourceLostError, reason_of
+from fer_edge.settings.redaction import redacted
 from fer_edge.system.files import read_regular
 from fer_edge.update.format import CHANNELS, MAX_ARCHIVE_BYTES, Release, channel_target, parse_channel
 
@@ -60,6 +61,7 @@ class Client:
         self, url: str, root: bytes, metadata: Path, incoming: Path, *, max_refresh_s: float = MAX_REFRESH_S
     ) -> None:
         self._url, self._incoming, self._max_refresh_s = url.rstrip("/"), incoming, max_refresh_s
+        self._shown = redacted(self._url)
         with self._problems():
             self._updater = Updater(
                 str(metadata),
@@ -84,22 +86,22 @@ class Client:
             for name in CHANNELS[channel]:
                 target = self._updater.get_targetinfo(channel_target(name))
                 if target is not None:
-                    found += parse_channel(self._read(target), f"{self._url}: {target.path}").releases
+                    found += parse_channel(self._read(target), f"{self._shown}: {target.path}").releases
         return found
 
     def download(self, release: Release, path: Path) -> None:
         """Write the archive of ``release`` to ``path``. Raises as ``releases``."""
         target = self._updater.get_targetinfo(release.target)
         if target is None:
-            raise ModelError(f"{self._url}: refused: {release.target} is listed, but not signed")
+            raise ModelError(f"{self._shown}: refused: {release.target} is listed, but not signed")
         if target.length > MAX_ARCHIVE_BYTES:
-            raise ModelError(f"{self._url}: refused: {release.target} has {target.length} bytes")
+            raise ModelError(f"{self._shown}: refused: {release.target} has {target.length} bytes")
         with self._problems(), _deadline(self._max_refresh_s + target.length / MIN_BYTES_PER_S):
             self._updater.download_target(target, str(path))
 
     def _read(self, target: TargetFile) -> bytes:
         if target.length > _MAX_CHANNEL_BYTES:
-            raise ModelError(f"{self._url}: refused: {target.path} has {target.length} bytes")
+            raise ModelError(f"{self._shown}: refused: {target.path} has {target.length} bytes")
         path = self._incoming / target.path
         self._updater.download_target(target, str(path))
         data = path.read_bytes()
@@ -112,32 +114,32 @@ class Client:
         try:
             yield
         except _TooSlowError:
-            raise SourceLostError(f"{self._url}: too slow: the download was given up") from None
+            raise SourceLostError(f"{self._shown}: too slow: the download was given up") from None
         except tuf.ExpiredMetadataError as error:
-            text = f"{self._url}: refused: {reason_of(error)}: it is not refreshed, or someone replays an old state"
+            text = f"{self._shown}: refused: {_reason(error)}: it is not refreshed, or someone replays an old state"
             raise ModelError(text) from None
         except tuf.BadVersionNumberError as error:
-            text = f"{self._url}: refused: older than what this device has seen, or mixed: {reason_of(error)}"
+            text = f"{self._shown}: refused: older than what this device has seen, or mixed: {_reason(error)}"
             raise ModelError(text) from None
         except tuf.UnsignedMetadataError as error:
-            text = f"{self._url}: refused: not signed by the keys that this device trusts: {reason_of(error)}"
+            text = f"{self._shown}: refused: not signed by the keys that this device trusts: {_reason(error)}"
             raise ModelError(text) from None
         except tuf.LengthOrHashMismatchError as error:
-            raise ModelError(f"{self._url}: refused: differs from what is signed: {reason_of(error)}") from None
+            raise ModelError(f"{self._shown}: refused: differs from what is signed: {_reason(error)}") from None
         except tuf.DownloadLengthMismatchError as error:
-            raise ModelError(f"{self._url}: refused: {reason_of(error)}") from None
+            raise ModelError(f"{self._shown}: refused: {_reason(error)}") from None
         except tuf.DownloadError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
-                raise SourceLostError(f"{self._url}: cannot be read: {reason_of(error.__cause__)}") from None
-            raise SourceLostError(f"{self._url}: cannot be read: {reason_of(error)}") from None
+                raise SourceLostError(f"{self._shown}: cannot be read: {_reason(error.__cause__)}") from None
+            raise SourceLostError(f"{self._shown}: cannot be read: {_reason(error)}") from None
         except (tuf.RepositoryError, DeserializationError, ValueError) as error:
             if isinstance(error, ModelError):
                 raise
-            raise ModelError(f"{self._url}: refused: {reason_of(error)}") from None
+            raise ModelError(f"{self._shown}: refused: {_reason(error)}") from None
         except OSError as error:
             if isinstance(error, SourceLostError):
                 raise
-            raise OutputError(f"{self._incoming.parent}: cannot be written: {reason_of(error)}") from None
+            raise OutputError(f"{self._incoming.parent}: cannot be written: {_reason(error)}") from None
 
 
 def read_root(path: Path) -> bytes:
@@ -145,15 +147,19 @@ def read_root(path: Path) -> bytes:
     try:
         data = read_regular(path, MAX_ROOT_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: cannot read the root of trust: {reason_of(error)}") from None
+        raise InputError(f"{path}: cannot read the root of trust: {_reason(error)}") from None
     try:
         metadata = Metadata[Root].from_bytes(data)
         if not isinstance(metadata.signed, Root):
             raise InputError(f"{path}: contains metadata of {metadata.signed.type}, not a root of trust")
         metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
     except (DeserializationError, tuf.RepositoryError) as error:
-        raise InputError(f"{path}: not a root of trust: {reason_of(error)}") from None
+        raise InputError(f"{path}: not a root of trust: {_reason(error)}") from None
     return data
+
+
+def _reason(error: BaseException) -> str:
+    return redacted(reason_of(error))
 
 
 class _Fetcher(Urllib3Fetcher):
