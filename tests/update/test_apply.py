@@ -95,7 +95,7 @@ def _release(percent: int) -> Release:
 
 def test_the_root_of_trust_is_copied_after_a_check(site: Site, device: Device) -> None:
     device.settings["root"] = str(device.state_folder / "root.json")
-    assert_one_line(device.run("apply"), 2, "there is no root of trust", "fer-edge update trust")
+    assert_one_line(device.run("apply"), 2, "no root of trust", "fer-edge update trust")
     done = fer_edge("update", "trust", site.root, "--settings", device.config, cwd=device.folder)
     assert done.returncode == 0, done.stderr
     assert device.run("apply").returncode == 0
@@ -120,6 +120,19 @@ def test_it_works_without_cryptography(site: Site, device: Device) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert device.store.version == "1.1.0"
+
+
+@pytest.mark.parametrize("words", [["update", "apply"], ["run", "demo"]])
+def test_without_the_extra_one_line_says_how_to_install_it(device: Device, words: list[str]) -> None:
+    hidden = "import sys; sys.modules['tuf'] = None; from fer_edge.__main__ import program; program()"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, *words, "--settings", str(device.config)],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_one_line(done, 2, "tuf is not installed", "pip install")
 
 
 def test_updates_are_off_unless_a_url_is_named(tmp_path: Path) -> None:

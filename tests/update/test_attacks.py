@@ -33,7 +33,7 @@ def visited(site: Site, device: Device) -> Device:
 
 
 def refuses(device: Device, *parts: str, code: int = 4) -> None:
-    """Assert that the device takes nothing, says why in one line, and goes on with its version."""
+    """Assert that the device takes nothing, reports why in one line, and keeps its version."""
     before = device.store.version
     assert_one_line(device.run("apply"), code, device.site.url, *parts)
     assert device.store.version == before
@@ -101,11 +101,20 @@ def test_wrong_keys(site: Site, visited: Device) -> None:
     for _ in range(5):
         site.refresh()
     refuses(visited, "not signed by the keys that this device trusts")
+    site.publish("1.2.0")  # all keys were lost: the new root is brought to the device
+    visited.trust()
+    assert visited.run("apply").returncode == 0
+    assert visited.store.version == "1.2.0"
 
 
-def test_a_root_that_was_rotated_twice_since_the_last_visit_is_accepted(site: Site, visited: Device) -> None:
-    for role in (*ROLES, "root"):
-        site.repository.rotate_key(role, site.keys)
+def test_a_root_that_was_rotated_twice_since_the_last_visit_is_accepted(
+    site: Site, visited: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as expired:
+        expired.setitem(repository.VALID_DAYS, "root", -1)
+        for role in ROLES:
+            site.repository.rotate_key(role, site.keys)
+    site.repository.rotate_key("root", site.keys)
     site.refresh()
     site.publish("1.2.0")
     assert visited.run("apply").returncode == 0

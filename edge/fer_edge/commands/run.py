@@ -35,6 +35,7 @@ from fer_edge.sources import KNOWN_SOURCES, named_sources
 from fer_edge.sources.demo import DEMO_URIS
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.system.driver_threads import DriverThread
+from fer_edge.system.extras import require_extra
 from fer_edge.system.files import file_identity
 from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
@@ -198,6 +199,8 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def _check(settings: RuntimeSettings, arguments: argparse.Namespace) -> None:
+    if settings.update.url is not None:
+        require_extra("update")
     sources = named_sources(settings)
     if not sources:
         raise ConfigError(f"no source: give one ({KNOWN_SOURCES}), or set [source] uris in the config")

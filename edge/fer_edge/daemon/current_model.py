@@ -25,11 +25,11 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def open_bundle(settings: RuntimeSettings, stop: threading.Event | None = None) -> ModelBundle:
     """Return the bundle of ``settings``, or the version of it that is in use, after a trial.
 
-    A version that is refused is left out, so that the device goes on with the previous one; on probation it is refused
+    A version that cannot be used is skipped, and the device continues with the previous one; on probation it is refused
     permanently.
 
     Raises:
-        InputError: If there is no bundle.
+        InputError: If the bundle does not exist.
         ModelError: If the bundle of ``settings`` is refused as well.
     """
     for store, version in _versions(settings):
@@ -97,7 +97,7 @@ def boot_id() -> str:
 
 
 def quietly(change: Callable[[], object]) -> None:
-    """Run ``change``, and print its failure: the device goes on with the model that it has."""
+    """Run ``change``, and print its failure: the device continues with its current model."""
     try:
         change()
     except (FerEdgeError, OSError) as error:

@@ -28,7 +28,7 @@ _JUDGE_EVERY_S = 5.0
 _RELOAD_EVERY_S = 60.0
 """A reload may be refused, such as for invalid settings in the file."""
 _MAX_SHADOW_FACTOR = 10
-"""A device that sees nobody ends the shadow after this many times ``shadow_s``."""
+"""A device without faces in view ends the shadow after this many times ``shadow_s``."""
 
 
 class ModelHungError(FerEdgeError):

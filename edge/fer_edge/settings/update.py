@@ -41,7 +41,7 @@ class UpdateSettings(Settings, frozen=True):
     interval_s: Annotated[
         Duration,
         Meta(
-            description="Seconds between two checks for a new version, at least 60. 0 disables them: then only"
+            description="Seconds between two checks for a new version, at least 60. 0 disables them; then only"
             " `fer-edge update apply` updates the model."
         ),
     ] = 6 * 3600.0

@@ -124,7 +124,7 @@ def _check(device: Device) -> tuple[Client, Release | None]:
 def _root(device: Device) -> bytes:
     if not device.root_file.exists():
         raise InputError(
-            f"{device.root_file}: there is no root of trust: copy 1.root.json of the repository here with `fer-edge"
+            f"{device.root_file}: no root of trust: copy 1.root.json of the repository here with `fer-edge"
             " update trust`, or set update.root"
         )
     return read_root(device.root_file)

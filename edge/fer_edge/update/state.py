@@ -1,4 +1,4 @@
-"""The state of updates as it is kept on the disk: which version is in use, and how far a new one has come."""
+"""The persistent state of updates: the version in use, and the stage of a new one."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 def decode_state(data: bytes, where: str) -> State:
-    """Return the state in ``data``; if it is damaged, a new one that says so: a device must go on."""
+    """Return the state in ``data``; if it is damaged, an empty one that reports it: a device must continue to work."""
     try:
         return decode_format(data, where, State)
     except ModelError as error:

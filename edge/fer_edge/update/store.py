@@ -51,7 +51,7 @@ class Store:
         """Create the folders.
 
         Raises:
-            InputError: If root runs this, and the folder belongs to another user, who could not write it any more.
+            InputError: If root runs this, and the folder belongs to another user, who could then no longer write to it.
             OutputError: If they cannot be created.
         """
         there = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
