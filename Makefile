@@ -80,7 +80,7 @@ test-tune: $(VENV)/.dev ## interrupt searches (train --tune) in every way; takes
 test-kills: $(VENV)/.dev ## training runs killed before each of their file operations, and resumed; 20 minutes
 	KILLS_LONG=1 $(BIN)/python -m pytest tests/train/test_run_state.py -k killed_at_a_file_operation $(ARGS)
 
-test-update: $(VENV)/.dev ## `fer-edge update apply` killed at 200 random moments; 20 minutes
+test-update: $(VENV)/.dev ## `fer-edge update apply` killed at 200 random moments, and before each file operation; 20 minutes
 	UPDATE_LONG=1 $(BIN)/python -m pytest tests/update/test_kills.py -rP $(ARGS)
 
 # Environments of their own in $(LOCKS_VENV); one whose Python is not here is skipped, and that is said.
