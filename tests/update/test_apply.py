@@ -35,7 +35,7 @@ def test_a_version_is_taken_then_a_newer_one_and_rolled_back(site: Site, device:
     assert (status["version"], status["phase"], status["previous"]) == ("1.1.0", "probation", None)
     assert status["compared"]["new_ms"] > 0
     assert device.run("apply").stdout == "no newer version for this device\n"
-    device.store.settle()
+    device.store.settle("1.1.0")
     site.publish("1.10.0")
     assert device.run("apply").returncode == 0
     status = device.status()
@@ -169,7 +169,7 @@ def test_a_damaged_state_does_not_stop_a_device(site: Site, device: Device) -> N
 
 def test_a_version_whose_folder_is_gone_gives_way_to_the_previous(site: Site, device: Device) -> None:
     device.run("apply")
-    device.store.settle()
+    device.store.settle("1.1.0")
     site.publish("1.2.0")
     device.run("apply")
     shutil.rmtree(device.store.path("1.2.0"))

@@ -28,7 +28,7 @@ from support.servers.update_site import ONE, Device, Site
 def visited(site: Site, device: Device) -> Device:
     """The device after it has taken 1.1.0."""
     assert device.run("apply").returncode == 0
-    device.store.settle()
+    device.store.settle("1.1.0")
     return device
 
 
@@ -199,7 +199,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(site: Site, device: Device, small_disk: Path) -> None:
     device.settings["folder"] = str(small_disk / "update")
     assert device.run("apply").returncode == 0
-    device.store.settle()
+    device.store.settle("1.1.0")
     site.publish("1.2.0")
     filler = small_disk / "filler"
     for free in (0, 8 << 10, 60 << 10, 120 << 10):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.processes.daemon import Daemon, running_daemon
+from support.processes.edge_command import fer_edge
 from support.servers.update_site import Device, Site, running
 
 SOURCE = '[source]\nuris = ["demo"]\nrealtime = true\n\n[output]\nevents = "events.jsonl"\n\n'
@@ -92,6 +93,23 @@ def test_a_candidate_that_crashes_while_it_is_compared_is_refused(site: Site, de
     assert device.store.version is None
 
 
+def test_a_newer_candidate_is_compared_instead(site: Site, device: Device) -> None:
+    device.settings["shadow_s"] = 600.0
+    device.run("apply")
+    with daemon(device) as running_one:
+        running_one.wait_for(lambda: device.store.state().stage == "shadow")
+        (first,) = running("fer_edge.update.shadow", running_one.process.pid)
+        site.publish("1.2.0")
+        assert device.run("apply").returncode == 0
+        running_one.wait_for(
+            lambda: (device.store.state().candidate, device.store.state().stage) == ("1.2.0", "shadow")
+        )
+        (second,) = running("fer_edge.update.shadow", running_one.process.pid)
+        assert second != first
+        assert str(device.store.path("1.2.0")).encode() in Path(f"/proc/{second}/cmdline").read_bytes().split(b"\0")
+        assert running_one.stop() == 0
+
+
 def on_probation(device: Device) -> None:
     assert device.run("apply").returncode == 0
     assert device.store.state().probation == "1.1.0"
@@ -135,6 +153,17 @@ def test_a_slow_model_on_probation_returns_the_previous_version_while_the_daemon
         assert running_one.stop() == 0
 
 
+def test_a_second_daemon_with_the_same_settings_is_not_taken_for_a_crash(site: Site, device: Device) -> None:
+    on_probation(device)
+    with daemon(device, crops=10_000) as first:
+        first.wait_for(lambda: device.store.state().running is not None)
+        done = fer_edge("run", "--settings", device.config, "--duration", "1", "demo", cwd=device.folder)
+        assert (done.returncode, "crashed" in done.stderr) == (0, False), done.stderr
+        assert device.store.state().running is not None
+        assert first.stop() == 0
+    assert device.store.state().probation == "1.1.0"
+
+
 def test_a_power_failure_and_an_orderly_end_say_nothing_of_the_model(site: Site, device: Device) -> None:
     on_probation(device)
     with daemon(device, crops=10_000) as first:
@@ -153,7 +182,7 @@ def test_a_power_failure_and_an_orderly_end_say_nothing_of_the_model(site: Site,
 def test_a_version_that_the_disk_has_damaged_gives_way(site: Site, device: Device, settled: bool) -> None:
     on_probation(device)
     if settled:
-        device.store.settle()
+        device.store.settle("1.1.0")
     path = Path(device.store.path("1.1.0") / "int8.tflite")
     path.write_bytes(path.read_bytes()[:-1])
     with daemon(device) as running_one:

@@ -30,7 +30,7 @@ KILLS = 200 if LONG else 15
 def test_a_kill_at_any_moment_leaves_a_working_model(site: Site, device: Device, tmp_path: Path) -> None:
     apply(device, None)
     assert device.store.version == "1.1.0"
-    device.store.settle()
+    device.store.settle("1.1.0")
     site.publish("1.2.0")
     before = shutil.copytree(device.state_folder, tmp_path / "before", symlinks=True)
     took_s = apply(device, None)
@@ -86,7 +86,7 @@ sys.addaudithook(hook)
 @pytest.mark.timeout(6 * 3600)
 def test_a_kill_before_each_file_operation_leaves_a_working_model(site: Site, device: Device, tmp_path: Path) -> None:
     apply(device, None)
-    device.store.settle()
+    device.store.settle("1.1.0")
     site.publish("1.2.0")
     before = shutil.copytree(device.state_folder, tmp_path / "before", symlinks=True)
     patch, log = tmp_path / "patch", tmp_path / "log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -45,7 +46,8 @@ def open_bundle(settings: RuntimeSettings, stop: threading.Event | None = None) 
 def recover(settings: RuntimeSettings) -> None:
     """Deal with what happened before this process: an interrupted change, or a crash with a version on probation.
 
-    A crash is a process that did not end in order while the system went on. A power failure says nothing of the model.
+    A crash is a process that ended without recording that, while the system kept running. A power failure says nothing
+    about the model.
     """
     from fer_edge.update.store import Store
 
@@ -53,10 +55,15 @@ def recover(settings: RuntimeSettings) -> None:
 
     def change() -> None:
         store.prepare()
-        state = store.reconcile()
-        if state.probation is not None and state.running == boot_id():
-            print_message(f"update: the program crashed with {state.probation}, which is not used any more")
-            store.refuse(state.probation, "the program crashed while it was on probation")
+        state, claim = store.reconcile(), store.claim()
+        if claim is None:  # another daemon with these settings, which has not crashed
+            return
+        try:
+            if state.probation is not None and state.running == boot_id():
+                print_message(f"update: the program crashed with {state.probation}, which is not used any more")
+                store.refuse(state.probation, "the program crashed while it was on probation")
+        finally:
+            os.close(claim)
 
     quietly(change)
 

@@ -7,6 +7,7 @@ the new model before the old session ends.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 
@@ -38,6 +39,8 @@ class ModelHungError(FerEdgeError):
 class Updates(Closing):
     """Updates of a session that runs ``bundle``.
 
+    If another program runs with the same folder of updates, this one only follows its changes.
+
     Args:
         settings: With ``update.url``.
         bundle: The bundle in use.
@@ -67,11 +70,16 @@ class Updates(Closing):
         self.state = self._store.state()
         self._poller = Poller(self._device, now)
         self._shadow: Shadow | None = None
-        self._shadow_at = math.inf
+        self._shadow_at, self._shadow_of = math.inf, ""
         self._reload_at = now
-        if self.state.probation is not None:
-            quietly(lambda: self._store.update(running=boot_id()))
+        self._claim: int | None = None
+        quietly(self._begin)
         self._publish()
+
+    def _begin(self) -> None:
+        self._claim = self._store.claim()
+        if self._claim is not None and self.state.probation is not None:
+            self._store.update(running=boot_id())
 
     @property
     def version(self) -> str | None:
@@ -83,7 +91,6 @@ class Updates(Closing):
         if now < self._next_at:
             return
         self._next_at = now + _POLL_S
-        self._poller.poll(now)
         seen = self._store.signature()
         if seen != self._seen:
             self._seen = seen
@@ -94,6 +101,9 @@ class Updates(Closing):
                 self._reload_at = now + _RELOAD_EVERY_S
                 self._reload()
             return
+        if self._claim is None:
+            return
+        self._poller.poll(now)
         quietly(lambda: self._take_further(now))
         if self.state.probation is not None and self.state.probation == self._version:
             self._judge(now, self._version)
@@ -102,8 +112,11 @@ class Updates(Closing):
         """End the processes, and record that this one ends in order. Idempotent."""
         self._poller.close()
         self._end_shadow()
-        if self.state.probation is not None:
-            quietly(lambda: self._store.update(running=None))
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            if self.state.probation is not None:
+                quietly(lambda: self._store.update(running=None))
+            os.close(claim)
 
     def _publish(self) -> None:
         state, shadow = self.state, self._shadow
@@ -118,6 +131,8 @@ class Updates(Closing):
         """Compare a candidate with the version in use, and use it afterwards."""
         candidate, shadow_s = self.state.candidate, self._settings.shadow_s
         waiting = candidate is not None and self.state.stage in ("checked", "shadow") and self.state.probation is None
+        if self._shadow is not None and candidate != self._shadow_of:  # a newer one was published meanwhile
+            self._end_shadow()
         if candidate is None or not waiting or not shadow_s:
             self._end_shadow()
             return
@@ -135,7 +150,7 @@ class Updates(Closing):
             return
         self._end_shadow()
         if compared.crops:
-            self.state = self._store.update(compared=compared)
+            self.state = self._store.advance(candidate, compared=compared)
             slow = too_slow(self._settings, compared, self._frame_ms(), compared.new_ms)
             if slow is not None:
                 self._refuse(candidate, slow)
@@ -153,9 +168,9 @@ class Updates(Closing):
             model.interpreter,
             self._settings.max_cpu_share,
         )
-        self._shadow_at = now
+        self._shadow_at, self._shadow_of = now, candidate
         self._watch.offer_to(self._shadow.offer)
-        self.state = self._store.update(stage="shadow")
+        self.state = self._store.advance(candidate, stage="shadow")
         print_message(f"update: {candidate} is compared with the version in use for {self._settings.shadow_s:g} s")
 
     def _end_shadow(self) -> None:
@@ -178,7 +193,7 @@ class Updates(Closing):
         if slow is not None:
             self._refuse(version, slow)
         elif now - self._started_at >= self._settings.probation_s:
-            quietly(self._store.settle)
+            quietly(lambda: self._store.settle(version))
             print_message(f"update: {version} has passed its probation")
 
     def _refuse(self, version: str, reason: str) -> None:

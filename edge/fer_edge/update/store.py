@@ -85,6 +85,21 @@ class Store:
             self._clean()
             yield
 
+    def claim(self) -> int | None:
+        """Return a descriptor that marks the caller as the program that runs the version in use; None if another does.
+
+        The mark ends with the descriptor, also if the process is killed. Raises OutputError.
+        """
+        import fcntl
+
+        descriptor = self._descriptor("run.lock")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
     @contextlib.contextmanager
     def changing(self) -> Iterator[State]:
         """Hold the short lock, yield the state for a change, and write nothing on its own."""
@@ -144,18 +159,27 @@ class Store:
             raise OutputError(f"{self.path(version)}: cannot be written: {reason_of(error)}") from None
         self.update(candidate=version, stage="verified", compared=None)
 
-    def switch(self, version: str) -> None:
-        """Use ``version``, on probation. Raises OutputError."""
+    def advance(self, candidate: str, **changes: Any) -> State:
+        """Change fields of the state if ``candidate`` still is the candidate; return the state. Raises OutputError."""
         with self.changing() as state:
+            return self._write(state, **changes) if state.candidate == candidate else state
+
+    def switch(self, version: str) -> None:
+        """Use ``version``, on probation, if it still is the candidate. Raises OutputError."""
+        with self.changing() as state:
+            if state.candidate != version:
+                return
             # A version that was never settled is not one to return to.
             previous = self.version if state.probation is None else state.previous
             intended = self._write(state, candidate=version, stage="checked", previous=previous, running=None)
             self._set_link(version)
             self._begin(intended, version)
 
-    def settle(self) -> None:
-        """End the probation of the version in use. Raises OutputError."""
-        self.update(probation=None, running=None)
+    def settle(self, version: str) -> None:
+        """End the probation of ``version``, if it still is on probation. Raises OutputError."""
+        with self.changing() as state:
+            if state.probation == version:
+                self._write(state, probation=None, running=None)
 
     def refuse(self, version: str, reason: str, program: str | None = None) -> None:
         """Do not take ``version``, and do not use it: the previous version returns.
@@ -172,7 +196,10 @@ class Store:
         with self.changing() as state:
             refused = {**state.refused, version: Refusal(reason, program)}
             candidate = None if state.candidate == version else state.candidate
-            intended = self._write(state, refused=refused, candidate=candidate, problem=f"{version}: {reason}")
+            offered = None if state.offered == version else state.offered
+            intended = self._write(
+                state, refused=refused, candidate=candidate, offered=offered, problem=f"{version}: {reason}"
+            )
             if self.version == version:
                 self._return(intended)
 
@@ -243,14 +270,17 @@ class Store:
 
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[int]:
-        try:
-            descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        except OSError as error:
-            raise OutputError(f"{self.folder / name}: cannot be written: {reason_of(error)}") from None
+        descriptor = self._descriptor(name)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _descriptor(self, name: str) -> int:
+        try:
+            return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise OutputError(f"{self.folder / name}: cannot be written: {reason_of(error)}") from None
 
 
 def _sync(path: Path) -> None:
