@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import textwrap
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +19,16 @@ from support.processes.daemon import Daemon, running_daemon
 from support.processes.edge_command import fer_edge
 from support.servers.update_site import Device, Site, running
 
-SOURCE = '[source]\nuris = ["demo"]\nrealtime = true\n\n[output]\nevents = "events.jsonl"\n\n'
+SOURCE = """
+[source]
+uris = ["demo"]
+realtime = true
+[output]
+events = "events.jsonl"
+[web]
+enabled = true
+port = 0
+"""
 FAULTS = {
     "crash": "os.kill(os.getpid(), signal.SIGSEGV)",
     "hang": "time.sleep(3600)",
@@ -51,11 +64,23 @@ def daemon(device: Device, fault: str = "pass", *, crops: int = 5) -> Iterator[D
         yield started
 
 
+def update_of(page: str) -> dict[str, Any]:
+    """Return what the status page says of updates."""
+    with urllib.request.urlopen(f"{page}api/status") as answer:
+        found: dict[str, Any] = json.load(answer)["update"]
+        return found
+
+
 def test_it_takes_a_version_on_its_own_which_proves_itself(site: Site, device: Device) -> None:
-    device.settings.update(interval_s=60.0, jitter=0.0, shadow_s=2.0, probation_s=1.0, max_cpu_share=0.5)
+    device.settings.update(interval_s=60.0, jitter=0.0, shadow_s=5.0, probation_s=1.0, max_cpu_share=0.5)
     with daemon(device) as running_one:
         running_one.wait_for(lambda: device.store.state().stage == "shadow")
         assert device.store.version is None
+        (page,) = re.findall(r"status page at (\S+)", running_one.errors())
+        running_one.wait_for(lambda: update_of(page)["agreement"])
+        assert update_of(page) == {
+            "phase": "shadow", "candidate": "1.1.0", "offered": "1.1.0", "agreement": 1.0, "problem": None,
+        }  # fmt: skip
         running_one.wait_for(lambda: device.store.version == "1.1.0")
         compared = device.store.state().compared
         assert compared is not None

@@ -68,7 +68,7 @@ class Client:
                 f"{self._url}/metadata",
                 target_base_url=f"{self._url}/targets",
                 fetcher=_Fetcher(incoming),
-                config=UpdaterConfig(max_root_rotations=64, root_max_length=MAX_ROOT_BYTES, app_user_agent="fer-edge"),
+                config=UpdaterConfig(max_root_rotations=64, root_max_length=MAX_ROOT_BYTES),
                 bootstrap=root,
             )
 
