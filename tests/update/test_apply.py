@@ -194,11 +194,12 @@ def test_a_model_that_fails_its_self_check_is_refused_for_good(site: Site, devic
     assert device.store.version == "1.1.0"  # the next best
 
 
-def test_a_native_crash_in_the_self_check_refuses_the_version_and_no_more(site: Site, device: Device) -> None:
+def during_the_self_check(device: Device, number: signal.Signals) -> subprocess.CompletedProcess[str]:
+    """Run ``fer-edge update apply`` and send a signal to the process of its self-check."""
     process = subprocess.Popen(
         command_line("update", "apply", "--settings", device.config),
         env=clean_environment(),
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -206,12 +207,26 @@ def test_a_native_crash_in_the_self_check_refuses_the_version_and_no_more(site: 
     while not (children := running("fer_edge.update.golden", process.pid)):
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.002)
-    os.kill(children[0], signal.SIGSEGV)  # what a crash of native code gives
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 4, errors
-    assert errors.count("\n") == 1 and f"exit code {-signal.SIGSEGV}" in errors
+    os.kill(children[0], number)
+    printed, errors = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, printed, errors)
+
+
+def test_a_native_crash_in_the_self_check_refuses_the_version_and_no_more(site: Site, device: Device) -> None:
+    done = during_the_self_check(device, signal.SIGSEGV)
+    assert_one_line(done, 4, f"exit code {-signal.SIGSEGV}")
     assert device.store.version is None
     assert "1.1.0" in device.status()["refused"]
+
+
+def test_a_self_check_that_does_not_end_is_tried_again_later(site: Site, device: Device) -> None:
+    done = during_the_self_check(device, signal.SIGSTOP)  # as on a machine that is too busy
+    assert_one_line(done, 4, "the self-check did not end within 30 s")
+    assert device.store.version is None
+    status = device.status()
+    assert (status["refused"], status["candidate"], status["phase"]) == ({}, "1.1.0", "verified")
+    assert device.run("apply").returncode == 0
+    assert device.store.version == "1.1.0"
 
 
 def test_a_bundle_of_a_newer_format_is_refused_until_the_program_is_newer(site: Site, device: Device) -> None:

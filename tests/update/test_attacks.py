@@ -180,7 +180,7 @@ def test_a_server_that_is_not_there(site: Site, device: Device) -> None:
     site.answers["timestamp.json"] = lambda handler: handler.send_error(503)
     refuses(device, "503", code=3)
     site.url = "http://127.0.0.1:9"  # discard: nothing listens there
-    refuses(device, "cannot be read", code=3)
+    refuses(device, "cannot be read: Connection refused", code=3)
 
 
 @pytest.fixture

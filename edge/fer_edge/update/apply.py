@@ -11,6 +11,7 @@ from fer_edge.errors import CheckFailedError, FerEdgeError, InputError, ModelErr
 from fer_edge.model.archive import unpack_bundle
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import read_manifest
+from fer_edge.model.trial import TrialTimeoutError
 from fer_edge.system.clock import clock_synced
 from fer_edge.system.version import __version__
 from fer_edge.update import golden, speed
@@ -176,6 +177,9 @@ def _self_check(device: Device, version: str) -> None:
     try:
         golden.check(store.path(version), model.variant, model.interpreter)
         old_ms, new_ms = speed.measure(device.bundle, store.path(version), model.variant, model.interpreter)
+    except TrialTimeoutError as error:  # the machine may have been too busy: the next check tries it again
+        store.update(problem=str(error))
+        raise
     except ModelError as error:
         store.refuse(version, str(error))
         raise

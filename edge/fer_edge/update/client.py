@@ -129,9 +129,7 @@ class Client:
         except tuf.DownloadLengthMismatchError as error:
             raise ModelError(f"{self._shown}: refused: {_reason(error)}") from None
         except tuf.DownloadError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
-                raise SourceLostError(f"{self._shown}: cannot be read: {_reason(error.__cause__)}") from None
-            raise SourceLostError(f"{self._shown}: cannot be read: {_reason(error)}") from None
+            raise SourceLostError(f"{self._shown}: cannot be read: {_reason(_origin(error))}") from None
         except (tuf.RepositoryError, DeserializationError, ValueError) as error:
             if isinstance(error, ModelError):
                 raise
@@ -156,6 +154,17 @@ def read_root(path: Path) -> bytes:
     except (DeserializationError, tuf.RepositoryError) as error:
         raise InputError(f"{path}: not a root of trust: {_reason(error)}") from None
     return data
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Return the system's error behind ``error``, or else ``error``: urllib3 wraps it several times."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found
+        reason = getattr(found, "reason", None)
+        found = reason if isinstance(reason, BaseException) else found.__cause__ or found.__context__
+    return error
 
 
 def _reason(error: BaseException) -> str:

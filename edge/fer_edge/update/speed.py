@@ -17,7 +17,7 @@ import numpy as np
 
 from fer_edge.errors import ModelError, reason_of
 from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
-from fer_edge.model.trial import MAX_TRIAL_S
+from fer_edge.model.trial import MAX_TRIAL_S, TrialTimeoutError
 from fer_edge.stages.classification import EmotionClassifier
 
 _ROUNDS = 30
@@ -36,7 +36,9 @@ def measure(old: Path | None, new: Path, variant: str, interpreter: str) -> tupl
         )
         old_ms, new_ms = map(float, done.stdout.split())
     except subprocess.TimeoutExpired:
-        raise ModelError(f"{new}: refused: its time could not be measured within {2 * MAX_TRIAL_S:g} s") from None
+        raise TrialTimeoutError(
+            f"{new}: refused: its time could not be measured within {2 * MAX_TRIAL_S:g} s"
+        ) from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{new}: refused: its time could not be measured: {reason_of(error)}") from None
     return old_ms, new_ms
