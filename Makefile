@@ -53,7 +53,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-slow test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean
+.PHONY: help demo test test-slow test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean test-update
 .DELETE_ON_ERROR:
 
 # The text behind "## " of each target.
@@ -82,6 +82,9 @@ test-tune: $(VENV)/.dev ## interrupt searches (train --tune) in every way; takes
 
 test-kills: $(VENV)/.dev ## training runs killed before each of their file operations, and resumed; 20 minutes
 	KILLS_LONG=1 $(BIN)/python -m pytest tests/train/test_run_state.py -k killed_at_a_file_operation $(ARGS)
+
+test-update: $(VENV)/.dev ## `fer-edge update apply` killed at 200 random moments, and before each file operation; 20 minutes
+	UPDATE_LONG=1 $(BIN)/python -m pytest tests/update/test_kills.py -rP $(ARGS)
 
 # Environments of their own in $(LOCKS_VENV); one whose Python is not here is skipped, and that is said.
 test-locks: $(VENV)/.dev ## run tests/edge on the versions of each Pi lock file, and on tflite-runtime (ARGS=--quick: as CI does)

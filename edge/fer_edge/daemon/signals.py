@@ -40,6 +40,10 @@ class StopRequest:
         self._wakeup: int | None = None
         self._wakeup_before = -1
 
+    def reload(self) -> None:
+        """Ask for a reload, as SIGHUP does."""
+        self.reload_asked = True
+
     def restart(self) -> bool:
         """Clear the request, so that another session can start; return False if a signal came in between."""
         self.asked.clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
@@ -85,15 +86,19 @@ class Publisher:
         now = time.monotonic()
         self._next_at = now + STATES_EVERY_S
         status = self._board.snapshot(with_runtimes=False)
-        described = status.model, _zones_of(status)
+        described = status.model, _zones_of(status), status.update is not None
         if self._announced and described != self._described:
             self._described = described
-            payload = json_bytes(self._announcement.payload(self._topics, *described))
+            payload = json_bytes(self._payload(status))
             client.publish(self._announcement.topic(self._topics), payload, QOS, retain=True)
         for topic, state in self._topics.states(status).items():
             if self._is_news(topic, state, now):
                 self._published[topic], self._published_at[topic] = state, now
                 client.publish(topic, json_bytes(state), QOS, retain=True)
+
+    def _payload(self, status: DaemonStatus) -> dict[str, Any]:
+        updates = status.update is not None
+        return self._announcement.payload(self._topics, status.model, _zones_of(status), updates=updates)
 
     def _is_news(self, topic: str, state: dict[str, object], now: float) -> bool:
         before = self._published.get(topic)
@@ -132,7 +137,7 @@ class Publisher:
             return
         with self._lock:
             status = self._board.snapshot(with_runtimes=False)
-            current = self._announcement.payload(self._topics, status.model, _zones_of(status))
+            current = self._payload(status)
             removing = home_assistant.without_missing(before, current)
             if removing is not None:
                 for payload in (removing, current):
