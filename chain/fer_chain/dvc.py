@@ -24,7 +24,12 @@ def dvc_yaml(steps: Sequence[Step], file: Path) -> str:
             if path.is_absolute() or ".." in path.parts:
                 raise InputError(f"{file}: out: DVC needs a folder below the current one, not {path}")
         reads = [*step.inputs, *(path for name in step.after for path in outputs[name])]
-        lines += [f"  {step.name}:", f"    cmd: {_text(shlex.join(('fer-edge', *step.words)))}"]
+        command = shlex.join(("fer-edge", *step.words))
+        if not step.after:  # the first step, in a new checkout
+            command = (
+                f"{shlex.join(('mkdir', '-p', *dict.fromkeys(str(path.parent) for path in step.outputs)))} && {command}"
+            )
+        lines += [f"  {step.name}:", f"    cmd: {_text(command)}"]
         for key, paths in (("deps", _without_parts(reads)), ("outs", step.outputs)):
             lines += [f"    {key}:", *(f"      - {_text(str(path))}" for path in paths)] if paths else []
     return "\n".join(lines) + "\n"

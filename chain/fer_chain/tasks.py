@@ -68,7 +68,7 @@ class Chain:
         changing: set[str] = set()
         state = self._open_state()
         for step in self._steps.values():
-            waits = [name for name in step.after if name in changing]
+            waits = sorted({name for path in step.inputs if (name := self._writer(path)) in changing})
             reason = self._reason(step, state.get_values(step.name), partly=bool(waits))
             if reason is None and waits:
                 reason = f"if {', '.join(waits)} changes its input"
@@ -163,13 +163,16 @@ class Chain:
         inputs = _hashes(step.inputs)
         for path, found in inputs.items():
             if found is None and not partly:
-                places = (Path(path), *Path(path).parents)
-                writer = next((name for output, name in self._writers if output in places), None)
+                writer = self._writer(Path(path))
                 hint = f"step {writer} writes it: run that first" if writer else "no such file or folder"
                 raise InputError(f"step {step.name}: {path}: {hint}")
         command, code = shlex.join(step.words), code_version(step.packages)
         everything = repr((command, code, sorted(inputs.items())))
         return {"command": command, "code": code, "inputs": inputs, "all": everything}
+
+    def _writer(self, path: Path) -> str | None:
+        places = (path, *path.parents)
+        return next((name for output, name in self._writers if output in places), None)
 
     def _mark(self, step: Step) -> Path:
         return self._folder / f"{step.name}.begun"
