@@ -26,9 +26,8 @@ def dvc_yaml(steps: Sequence[Step], file: Path) -> str:
         reads = [*step.inputs, *(path for name in step.after for path in outputs[name])]
         command = shlex.join(("fer-edge", *step.words))
         if not step.after:  # the first step, in a new checkout
-            command = (
-                f"{shlex.join(('mkdir', '-p', *dict.fromkeys(str(path.parent) for path in step.outputs)))} && {command}"
-            )
+            folders = dict.fromkeys(str(path.parent) for path in step.outputs)
+            command = f"{shlex.join(('mkdir', '-p', *folders))} && {command}"
         lines += [f"  {step.name}:", f"    cmd: {_text(command)}"]
         for key, paths in (("deps", _without_parts(reads)), ("outs", step.outputs)):
             lines += [f"    {key}:", *(f"      - {_text(str(path))}" for path in paths)] if paths else []

@@ -43,7 +43,7 @@ class Step:
         outputs: Files and folders that it writes.
         after: Names of the steps that must be done before, also those that write no input of this one.
         resumes: File in the output that shows that the command can continue it with ``--resume``.
-        must_be_new: Whether the command refuses an output folder that exists.
+        must_be_new: The folder that it makes, and refuses if it contains something.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class Step:
     outputs: tuple[Path, ...] = ()
     after: tuple[str, ...] = ()
     resumes: Path | None = None
-    must_be_new: bool = False
+    must_be_new: Path | None = None
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -126,7 +126,14 @@ class _Builder:
             words = ("train", "--recipe", str(path), "--out", str(run), *self._data_option(own=True))
             reads = (path, *self._images(recipe), *_files_of(recipe))
             yield Step(
-                "train", name, (*words, *chain.train.arguments), reads, (run,), ("data",), run / RUN_CONFIG, True
+                "train",
+                name,
+                (*words, *chain.train.arguments),
+                reads,
+                _model_files(run),
+                ("data",),
+                run / RUN_CONFIG,
+                run,
             )
         model = runs[0]
         if chain.average is not None:
@@ -134,7 +141,7 @@ class _Builder:
             averaged = [*runs, *map(Path, chain.average.runs)]
             words = ("average", *map(str, averaged), "--out", str(model), *self._data_option(own=True))
             reads = tuple(file for run in averaged for file in _model_files(run))
-            yield Step("average", "average", words, (*reads, *inputs), (model,), must_be_new=True)
+            yield Step("average", "average", words, (*reads, *inputs), (model,), must_be_new=model)
         yield self._convert(model, inputs)
         yield from self._checks(inputs)
         yield from self._deliveries()

@@ -130,18 +130,18 @@ class Chain:
         if step.resumes is not None and same and step.resumes.exists():
             return (*step.words, "--resume")
         write_text_atomically(mark, facts)
-        if step.must_be_new:
-            for output in step.outputs:
-                shutil.rmtree(output, ignore_errors=True)
+        if step.must_be_new is not None:
+            shutil.rmtree(step.must_be_new, ignore_errors=True)
         return step.words
 
     def _check_folders(self) -> None:
         """Raise InputError if a step would have to remove a folder that this chain has not made."""
         for step in self._steps.values():
-            for output in step.outputs if step.must_be_new else ():
-                ours = self._mark(step).exists() or self._open_state().get_values(step.name)
-                if not ours and output.exists() and (not output.is_dir() or any(output.iterdir())):
-                    raise InputError(f"{output}: was not made by this chain; move it away, or choose another out")
+            folder = step.must_be_new
+            if folder is None or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+                continue
+            if not self._mark(step).exists() and not self._open_state().get_values(step.name):
+                raise InputError(f"{folder}: was not made by this chain; move it away, or choose another out")
 
     def _reason(self, step: Step, values: Mapping[str, Any], *, partly: bool = False) -> str | None:
         """Return why the step must run; None if it is up to date. ``partly``: its inputs may not be there yet."""

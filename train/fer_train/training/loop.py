@@ -100,7 +100,7 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
             log.info("resuming after epoch %d", progress.epoch)
             strategy.on_main(lambda: complete_epoch(run, progress, recipe.loop))
         trainer = _Trainer(recipe, network, run, strategy)
-        tracking = Tracking(recipe, run)
+        tracking = Tracking(recipe, run, resumed=progress.epoch > 0)
         strategy.on_main(lambda: held.enter_context(tracking))
 
         for epoch in range(progress.epoch, recipe.loop.epochs):

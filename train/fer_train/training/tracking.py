@@ -59,8 +59,9 @@ class _Store(Protocol):
 class Tracking:
     """The records of one run. Entering it opens the store; leaving it closes the store."""
 
-    def __init__(self, recipe: Recipe, run: Path) -> None:
-        self._recipe, self._run = recipe, run
+    def __init__(self, recipe: Recipe, run: Path, *, resumed: bool) -> None:
+        """``resumed``: the folder ``run`` has records of the same run."""
+        self._recipe, self._run, self._resumed = recipe, run, resumed
         self._store: _Store | None = None
         self._done = self._failed = False
 
@@ -70,6 +71,8 @@ class Tracking:
         if settings is None or settings.kind == "none":
             return
         try:
+            if not self._resumed:
+                (self._run / TRACKING).unlink(missing_ok=True)
             self._store = _open(settings, self._run, self._recipe)
             self._store.text("settings", self._run / RUN_CONFIG)
         except Exception as error:  # noqa: BLE001 - libraries raise anything
@@ -181,14 +184,16 @@ class _MlflowStore:
 
     def __init__(self, settings: TrackingSettings, run: Path, recipe: Recipe) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", _RETRIES)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
         import mlflow
+
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
         self._client = mlflow.MlflowClient(settings.store or None)
         record = run / TRACKING
-        if record.is_file():
-            self._id = str(json.loads(record.read_text(encoding="utf-8"))["run"])
+        before = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        if before.get("kind") == settings.kind:
+            self._id = str(before["run"])
             self._client.update_run(self._id, status="RUNNING")
             return
         experiment = self._client.get_experiment_by_name(settings.experiment)
