@@ -179,6 +179,9 @@ recipes: $(VENV)/.dev ## write train/recipe.schema.json and docs/reference/recip
 gate: $(VENV)/.dev ## write convert/gate.schema.json and docs/reference/gate.md from the definitions of the gate's rules
 	$(BIN)/python docs/write_gate.py
 
+chains: $(VENV)/.dev ## write chain/chain.schema.json and docs/reference/chain.md from the definitions of a chain
+	$(BIN)/python docs/write_chain.py
+
 bench-pages: $(VENV)/.dev ## write the tables and plots from the committed reports
 	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report
 	$(BIN)/python benchmarks/published_numbers.py

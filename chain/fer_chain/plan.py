@@ -125,16 +125,8 @@ class _Builder:
             name = "train" if len(runs) == 1 else f"train-{path.stem}"
             words = ("train", "--recipe", str(path), "--out", str(run), *self._data_option(own=True))
             reads = (path, *self._images(recipe), *_files_of(recipe))
-            yield Step(
-                "train",
-                name,
-                (*words, *chain.train.arguments),
-                reads,
-                _model_files(run),
-                ("data",),
-                run / RUN_CONFIG,
-                run,
-            )
+            words = (*words, *chain.train.arguments)
+            yield Step("train", name, words, reads, _model_files(run), ("data",), run / RUN_CONFIG, run)
         model = runs[0]
         if chain.average is not None:
             model = out / "average"

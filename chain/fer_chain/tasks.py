@@ -82,7 +82,7 @@ class Chain:
         tasks = [self._task(step) for step in self._steps.values()]
         control = TaskControl(tasks)
         control.process(None)
-        progress = _Progress(self._steps, state, self._reasons)
+        progress = _Progress(list(self._steps), state, self._reasons)
         with closing(state):
             Runner(state, progress, stream=Stream(_NO_CAPTURE, force_global=True)).run_all(control.task_dispatcher())
         if isinstance(self._failure, FerEdgeError):
@@ -105,6 +105,8 @@ class Chain:
     def _execute(self, step: Step) -> TaskFailed | None:
         try:
             words = self._prepare(step)
+            print_text(f"  fer-edge {shlex.join(words)}\n")
+            sys.stdout.flush()
             code = process.run(words)
         except FerEdgeError as error:
             self._failure = error
@@ -197,15 +199,14 @@ class Chain:
 class _Progress:
     """doit's reporter: a line when a step begins and ends. It saves the state after each step."""
 
-    def __init__(self, steps: Mapping[str, Step], state: Dependency, reasons: Mapping[str, str]) -> None:
+    def __init__(self, steps: Sequence[str], state: Dependency, reasons: Mapping[str, str]) -> None:
         self.done = self.kept = 0
-        self._steps, self._state, self._reasons = steps, state, reasons
-        self._names = list(steps)
+        self._names, self._state, self._reasons = list(steps), state, reasons
         self._began = 0.0
 
     def execute_task(self, task: Task) -> None:
         self._began = time.monotonic()
-        self._say(task, f"{self._reasons[task.name]}\n  fer-edge {shlex.join(self._steps[task.name].words)}")
+        self._say(task, self._reasons[task.name])
 
     def add_success(self, task: Task) -> None:
         self._state.backend.dump()
