@@ -21,6 +21,7 @@ from fer_train.training.run_folder.files import MODEL, RUN
 ORDER = ("data", "train", "average", "convert", "gate", "bench", "report", "release", "card", "deploy")
 """The kinds of steps, in the order in which they run."""
 _TRAIN = ("fer_edge", "fer_train")
+_MODEL_SUFFIXES = (".keras", ".h5")
 _PACKAGES = {
     **dict.fromkeys(("data", "train", "average"), _TRAIN),
     **dict.fromkeys(("convert", "gate"), (*_TRAIN, "fer_bench", "fer_convert")),
@@ -231,7 +232,9 @@ class _Builder:
 def _files_of(recipe: Recipe) -> tuple[Path, ...]:
     """Return the files and folders that a recipe names, other than images."""
     targets, model = recipe.targets, recipe.model
-    named = [Path(name) for name in (targets.teacher_labels, model.weights, *targets.teacher_models) if name]
+    named = [Path(targets.teacher_labels)] if targets.teacher_labels else []
+    for path in map(Path, filter(None, (model.weights, *targets.teacher_models))):
+        named.append(path if path.suffix in _MODEL_SUFFIXES else path / MODEL)  # the folder of a run
     if model.uses_vgg16 and model.vgg16 is not None and model.vgg16.weights not in ("imagenet", "none"):
         named.append(Path(model.vgg16.weights))
     module = Path(model.architecture.partition(":")[0].replace(".", "/") + ".py")

@@ -1,0 +1,132 @@
+"""Chains that really run: interrupted at training, continued, and changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from fer_train.locks import is_held
+from support.processes.edge_command import clean_environment, command_line, fer_edge
+from support.processes.waiting import wait_for
+from support.training.chains import CHAIN, GATE, write_chain
+
+
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command_line("chain", "run", "chain.toml", *options),
+        cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+
+
+def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """What was last said of each step."""
+    lines = [line.partition("] ")[2] for line in done.stdout.splitlines() if line.startswith("[")]
+    return {name: "done" if text.startswith("done") else text for name, _, text in (x.partition(": ") for x in lines)}
+
+
+def epochs(folder: Path) -> int:
+    history = folder / "out" / "runs" / "recipe" / "history.jsonl"
+    return len(history.read_text().splitlines()) if history.exists() else 0
+
+
+def interrupt(folder: Path, how: signal.Signals, *, group: bool = False) -> tuple[int, str]:
+    """Start the chain, send the signal after another epoch; return the exit code and stderr."""
+    before = epochs(folder)
+    process = subprocess.Popen(
+        command_line("chain", "run", "chain.toml"),
+        cwd=folder, env=clean_environment(), text=True, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_for(lambda: epochs(folder) > before or process.poll() is not None, 240)
+    (os.killpg if group else os.kill)(process.pid, how)
+    errors = process.communicate(timeout=120)[1]
+    # A step whose chain is killed ends, too.
+    wait_for(lambda: not is_held(folder / "out" / "runs" / "recipe" / "run.lock"), 60)
+    return process.returncode, errors
+
+
+def test_a_chain_is_interrupted_continued_and_changed(tmp_path: Path) -> None:
+    write_chain(tmp_path, epochs=40)
+    code, errors = interrupt(tmp_path, signal.SIGINT, group=True)  # as a terminal does
+    assert code == 130, errors
+    assert "the last whole epoch is kept" in errors and errors.endswith("fer-edge: interrupted\n")
+    code, errors = interrupt(tmp_path, signal.SIGTERM)
+    assert code == 143, errors
+    assert "Traceback" not in errors
+    code, errors = interrupt(tmp_path, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    begun = epochs(tmp_path)
+    assert 3 <= begun < 40
+
+    preview = run(tmp_path, "--dry-run").stdout.splitlines()[::2]
+    assert preview[:2] == ["data: up to date", "train: not done yet"]
+
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    everything = dict.fromkeys(("train", "convert", "gate", "bench-accuracy"), "done")
+    assert states(done) == {"data": "up to date", **everything}
+    assert "--resume\n" in done.stdout and f"resuming after epoch {begun}" in done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out/runs/recipe/history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, 41))
+
+    # Another time of a file is not a change; another result is.
+    os.utime(tmp_path / "recipe.toml", (0, 0))
+    kept = dict.fromkeys(everything, "up to date")
+    assert states(run(tmp_path)) == {"data": "up to date", **kept}
+    report = tmp_path / "out" / "accuracy.json"
+    good = report.read_bytes()
+    report.write_text("{}")
+    again = run(tmp_path)
+    assert states(again) == {"data": "up to date", **kept, "bench-accuracy": "done"}
+    assert "bench-accuracy: its result was changed: out/accuracy.json" in again.stdout
+    assert json.loads(report.read_bytes())["results"] == json.loads(good)["results"]
+
+    # A rule that is broken ends the chain by the step's own message and code.
+    (tmp_path / "gate.toml").write_text(GATE.format(10))
+    refused = run(tmp_path)
+    assert refused.returncode == 1
+    assert [line for line in refused.stderr.splitlines() if line.startswith("fer-edge:")] == [
+        line for line in refused.stderr.splitlines() if "the gate refuses it" in line
+    ]
+    assert states(refused)["gate"].startswith("failed after ") and "bench-accuracy" not in states(refused)
+    assert "gate: changed: gate.toml" in refused.stdout
+    (tmp_path / "gate.toml").write_text(GATE.format(2_000_000))
+    assert states(run(tmp_path)) == {"data": "up to date", **kept, "gate": "done"}
+
+    # Another recipe starts a new training.
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("epochs = 40", "epochs = 1"))
+    preview = run(tmp_path, "--dry-run").stdout.splitlines()[::2]
+    assert preview[1:4] == ["train: changed: recipe.toml", "convert: if train changes its input",
+                            "gate: if convert changes its input"]  # fmt: skip
+    trained = run(tmp_path, "--to", "train")
+    assert states(trained) == {"data": "up to date", "train": "done"}, trained.stderr
+    assert epochs(tmp_path) == 1
+
+
+def test_two_processes_do_not_run_one_chain(tmp_path: Path) -> None:
+    write_chain(tmp_path)
+    first = subprocess.Popen(
+        command_line("chain", "run", "chain.toml", "--to", "train"), cwd=tmp_path, env=clean_environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for((tmp_path / "out" / "audit.csv").exists)
+        second = fer_edge("chain", "run", "chain.toml", cwd=tmp_path)
+        assert second.returncode == 2
+        assert second.stderr == "fer-edge: out: another process runs a chain in this folder; wait until it ends\n"
+    finally:
+        first.terminate()
+        first.wait()
+
+
+def test_a_step_that_fails_hands_on_its_code_and_message(tmp_path: Path) -> None:
+    write_chain(tmp_path)
+    (tmp_path / "fer2013.csv").write_text("nothing\n")
+    (tmp_path / "chain.toml").write_text(CHAIN)
+    done = run(tmp_path)
+    alone = fer_edge("data", "audit", "fer2013.csv", "--list", "out/audit.csv", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (alone.returncode, alone.stderr) and done.returncode == 2
