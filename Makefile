@@ -53,7 +53,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean
+.PHONY: help demo test test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate chains docs lint format lock audit build clean distclean
 .DELETE_ON_ERROR:
 
 # The text behind "## " of each target.

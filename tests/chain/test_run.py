@@ -8,10 +8,15 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from fer_train.locks import is_held
 from support.processes.edge_command import clean_environment, command_line, fer_edge
 from support.processes.waiting import wait_for
 from support.training.chains import CHAIN, GATE, write_chain
+
+EVERYTHING = dict.fromkeys(("train", "convert", "gate", "bench-accuracy"), "done")
+KEPT = {"data": "up to date", **dict.fromkeys(EVERYTHING, "up to date")}
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -48,63 +53,69 @@ def interrupt(folder: Path, how: signal.Signals, *, group: bool = False) -> tupl
     return process.returncode, errors
 
 
-def test_a_chain_is_interrupted_continued_and_changed(tmp_path: Path) -> None:
-    write_chain(tmp_path, epochs=40)
-    code, errors = interrupt(tmp_path, signal.SIGINT, group=True)  # as a terminal does
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a chain that was interrupted twice at its training, and continued."""
+    folder = tmp_path_factory.mktemp("chain")
+    write_chain(folder, epochs=24)
+    code, errors = interrupt(folder, signal.SIGINT, group=True)  # as a terminal does
     assert code == 130, errors
     assert "the last whole epoch is kept" in errors and errors.endswith("fer-edge: interrupted\n")
-    code, errors = interrupt(tmp_path, signal.SIGTERM)
-    assert code == 143, errors
-    assert "Traceback" not in errors
-    code, errors = interrupt(tmp_path, signal.SIGKILL)
+    code, errors = interrupt(folder, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    begun = epochs(tmp_path)
-    assert 3 <= begun < 40
-
-    preview = run(tmp_path, "--dry-run").stdout.splitlines()[::2]
+    begun = epochs(folder)
+    assert 2 <= begun < 24
+    preview = run(folder, "--dry-run").stdout.splitlines()[::2]
     assert preview[:2] == ["data: up to date", "train: not done yet"]
-
-    done = run(tmp_path)
+    done = run(folder)
     assert done.returncode == 0, done.stderr
-    everything = dict.fromkeys(("train", "convert", "gate", "bench-accuracy"), "done")
-    assert states(done) == {"data": "up to date", **everything}
+    assert states(done) == {"data": "up to date", **EVERYTHING}
     assert "--resume\n" in done.stdout and f"resuming after epoch {begun}" in done.stderr
-    lines = [json.loads(line) for line in (tmp_path / "out/runs/recipe/history.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == list(range(1, 41))
+    return folder
 
-    # Another time of a file is not a change; another result is.
-    os.utime(tmp_path / "recipe.toml", (0, 0))
-    kept = dict.fromkeys(everything, "up to date")
-    assert states(run(tmp_path)) == {"data": "up to date", **kept}
-    report = tmp_path / "out" / "accuracy.json"
-    good = report.read_bytes()
-    report.write_text("{}")
-    again = run(tmp_path)
-    assert states(again) == {"data": "up to date", **kept, "bench-accuracy": "done"}
-    assert "bench-accuracy: its result was changed: out/accuracy.json" in again.stdout
-    assert json.loads(report.read_bytes())["results"] == json.loads(good)["results"]
+
+def test_a_chain_that_was_interrupted_has_every_epoch_once(chained: Path) -> None:
+    lines = (chained / "out" / "runs" / "recipe" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 25))
+
+
+def test_only_what_depends_on_a_change_runs_again(chained: Path) -> None:
+    # Another time of a file is not a change.
+    os.utime(chained / "recipe.toml", (0, 0))
+    assert states(run(chained)) == KEPT
 
     # A rule that is broken ends the chain by the step's own message and code.
-    (tmp_path / "gate.toml").write_text(GATE.format(10))
-    refused = run(tmp_path)
+    (chained / "gate.toml").write_text(GATE.format(10))
+    refused = run(chained)
     assert refused.returncode == 1
-    assert [line for line in refused.stderr.splitlines() if line.startswith("fer-edge:")] == [
-        line for line in refused.stderr.splitlines() if "the gate refuses it" in line
-    ]
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("fer-edge:")]
+    assert "the gate refuses it" in line
     assert states(refused)["gate"].startswith("failed after ") and "bench-accuracy" not in states(refused)
     assert "gate: changed: gate.toml" in refused.stdout
-    (tmp_path / "gate.toml").write_text(GATE.format(2_000_000))
-    assert states(run(tmp_path)) == {"data": "up to date", **kept, "gate": "done"}
+    (chained / "gate.toml").write_text(GATE.format(2_000_000))
+    assert states(run(chained)) == {**KEPT, "gate": "done"}
+
+    # A result that was changed is made again.
+    report = chained / "out" / "accuracy.json"
+    good = json.loads(report.read_bytes())
+    report.write_text("{}")
+    again = run(chained)
+    assert states(again) == {**KEPT, "bench-accuracy": "done"}
+    assert "bench-accuracy: its result was changed: out/accuracy.json" in again.stdout
+    assert json.loads(report.read_bytes())["results"] == good["results"]
 
     # Another recipe starts a new training.
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(recipe.read_text().replace("epochs = 40", "epochs = 1"))
-    preview = run(tmp_path, "--dry-run").stdout.splitlines()[::2]
-    assert preview[1:4] == ["train: changed: recipe.toml", "convert: if train changes its input",
-                            "gate: if convert changes its input"]  # fmt: skip
-    trained = run(tmp_path, "--to", "train")
+    recipe = chained / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("epochs = 24", "epochs = 1"))
+    preview = run(chained, "--dry-run").stdout.splitlines()[::2]
+    assert preview[1:4] == [
+        "train: changed: recipe.toml",
+        "convert: if train changes its input",
+        "gate: if convert changes its input",
+    ]
+    trained = run(chained, "--to", "train")
     assert states(trained) == {"data": "up to date", "train": "done"}, trained.stderr
-    assert epochs(tmp_path) == 1
+    assert epochs(chained) == 1
 
 
 def test_two_processes_do_not_run_one_chain(tmp_path: Path) -> None:
@@ -120,7 +131,7 @@ def test_two_processes_do_not_run_one_chain(tmp_path: Path) -> None:
         assert second.stderr == "fer-edge: out: another process runs a chain in this folder; wait until it ends\n"
     finally:
         first.terminate()
-        first.wait()
+        assert first.wait(timeout=120) == 143
 
 
 def test_a_step_that_fails_hands_on_its_code_and_message(tmp_path: Path) -> None:
