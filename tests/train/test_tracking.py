@@ -33,6 +33,7 @@ def history(folder: Path, key: str) -> list[float]:
 
 
 def test_tensorboard_reads_curves_settings_report_and_card(tmp_path: Path) -> None:
+    import tensorflow as tf
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     write_training(tmp_path)
@@ -46,7 +47,7 @@ def test_tensorboard_reads_curves_settings_report_and_card(tmp_path: Path) -> No
     ):
         found = EventAccumulator(str(tmp_path / "run" / "tensorboard" / part)).Reload()
         events = found.Tensors(tag)
-        values = [float(event.tensor_proto.float_val[0]) for event in events]
+        values = [float(tf.make_ndarray(event.tensor_proto)) for event in events]
         assert [event.step for event in events] == [0, 1]
         assert values == pytest.approx(history(tmp_path, key), rel=1e-5)
     texts = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()

@@ -87,7 +87,8 @@ class Tracking:
         """Record a line of the history. ``model`` has its optimizer."""
         store = self._store
         if store is not None:
-            values = {key: float(value) for key, value in line.items() if isinstance(value, int | float)}
+            numbers = ((key, value) for key, value in line.items() if key != "epoch" and isinstance(value, int | float))
+            values = {key: float(value) for key, value in numbers}
             self._try(lambda: store.epoch(model, int(line["epoch"]) - 1, values))
 
     def final(self) -> None:
