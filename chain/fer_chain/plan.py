@@ -271,7 +271,7 @@ def _ordered(steps: list[Step], file: Path) -> list[Step]:
     except CycleError as error:
         circle = " → ".join(error.args[1])
         raise ConfigError(f"{file}: steps depend on each other in a circle: {circle}") from None
-    # Of the steps that can run next, the first one of the file: the order is that of the file wherever possible.
+    # Of the steps that can run next, take the first one of the file, to keep its order wherever possible.
     ordered: list[Step] = []
     place: Callable[[str], int] = [step.name for step in steps].index
     ready: set[str] = set()

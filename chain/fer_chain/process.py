@@ -43,7 +43,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _end_with_parent() -> Callable[[], None] | None:
-    """Return what the child calls first: without it, a step would go on after its chain was killed by SIGKILL."""
+    """Return what the child calls first: without it, a step would outlive a chain that was killed by SIGKILL."""
     if not sys.platform.startswith("linux"):
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()

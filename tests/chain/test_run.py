@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fer_train.locks import is_held
+from support.models.bundles import copy_bundle
 from support.processes.edge_command import clean_environment, command_line, fer_edge
 from support.processes.waiting import wait_for
 from support.training.chains import CHAIN, GATE, write_chain
@@ -141,3 +142,19 @@ def test_a_step_that_fails_hands_on_its_code_and_message(tmp_path: Path) -> None
     done = run(tmp_path)
     alone = fer_edge("data", "audit", "fer2013.csv", "--list", "out/audit.csv", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (alone.returncode, alone.stderr) and done.returncode == 2
+
+
+def test_a_release_is_published_once_and_again_if_its_settings_change(tmp_path: Path, tiny_bundle: Path) -> None:
+    chain = write_chain(tmp_path)
+    copy_bundle(tiny_bundle, tmp_path / "out" / "bundle")
+    assert fer_edge("release", "init", "repo", cwd=tmp_path).returncode == 0
+    release = CHAIN + '[release]\nrepository = "repo"\nrollout = {}\n'
+    chain.write_text(release.format(10))
+    first = run(tmp_path, "--from", "release")
+    assert (first.returncode, states(first)) == (0, {"release": "done"}), first.stderr
+    assert "0.0.1 in stable, for 10 % of the devices\n" in first.stdout
+    assert states(run(tmp_path, "--from", "release")) == {"release": "up to date"}
+    chain.write_text(release.format(100))
+    again = run(tmp_path, "--from", "release")
+    assert "release: other settings\n" in again.stdout and states(again) == {"release": "done"}
+    assert "0.0.1" in fer_edge("release", "status", "repo", cwd=tmp_path).stdout

@@ -158,4 +158,4 @@ def test_a_store_that_cannot_be_opened_stops_the_training_and_one_that_fails_lat
     tracking.epoch(None, line)
     tracking.epoch(None, line)
     tracking.__exit__(None, None, None)
-    assert sum("the training goes on" in record.getMessage() for record in caplog.records) == 1
+    assert sum("the training continues" in record.getMessage() for record in caplog.records) == 1

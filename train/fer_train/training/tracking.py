@@ -1,6 +1,6 @@
 """Record a run for TensorBoard or MLflow, by their own callback and client. Without ``[tracking]``, nothing happens.
 
-A record that fails is reported once, and the training goes on: it may be the result of days.
+A record that fails is reported once, and the training continues: it may be the result of days.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Tracking:
             record()
         except Exception as error:  # noqa: BLE001 - libraries raise anything, also for a full disk or a lost server
             if not self._failed:
-                log.warning("tracking: not recorded, and the training goes on: %s", reason_of(error))
+                log.warning("tracking: not recorded, and the training continues: %s", reason_of(error))
             self._failed = True
 
 
