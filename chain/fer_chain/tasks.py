@@ -117,13 +117,13 @@ class Chain:
         if code:
             self._failure = code
             return TaskFailed(f"exit code {code}")
-        self._mark(step).unlink(missing_ok=True)
         return None
 
     def _prepare(self, step: Step) -> tuple[str, ...]:
         """Make the folders of the outputs, and note that the step began; return its words.
 
-        A training that began with the same inputs and settings is resumed. What another one left is removed.
+        The note stays: it shows later that the chain has made the folder, also if the state was deleted. A training
+        that began with the same inputs and settings is resumed. What another one left is removed.
         """
         for output in step.outputs:
             create_folder(output.parent)
@@ -142,7 +142,7 @@ class Chain:
             folder = step.must_be_new
             if folder is None or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
                 continue
-            if not self._mark(step).exists() and not self._open_state().get_values(step.name):
+            if not self._mark(step).exists():
                 raise InputError(f"{folder}: was not made by this chain; move it away, or choose another out")
 
     def _reason(self, step: Step, values: Mapping[str, Any], *, partly: bool = False) -> str | None:

@@ -115,6 +115,12 @@ def test_a_folder_that_the_chain_has_not_made_is_kept(folder: Path) -> None:
     done = fer_edge("chain", "run", "chain.toml", cwd=folder)
     assert_one_line(done, 2, "out/runs/recipe: was not made by this chain")
     assert precious.is_file() and not (folder / "out" / ".chain").exists()
+    # One that it has made is its own, also after its state was deleted.
+    (folder / "out" / ".chain").mkdir()
+    (folder / "out" / ".chain" / "train.begun").write_text("")
+    done = fer_edge("chain", "run", "chain.toml", "--dry-run", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert precious.is_file()
 
 
 def test_a_damaged_state_is_one_line(folder: Path) -> None:
