@@ -26,6 +26,7 @@ from fer_train.recipe.model import ModelSettings, Vgg16Settings
 from fer_train.recipe.recipe import Recipe
 from fer_train.recipe.schema import recipe_schema
 from fer_train.recipe.targets import TargetSettings
+from fer_train.recipe.tracking import TrackingSettings
 from fer_train.recipe.values import MAX_FLOAT
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "[augment]": AugmentSettings,
     "[targets]": TargetSettings,
     "[loop]": LoopSettings,
+    "[tracking]": TrackingSettings,
 }
 
 PAGE = """\

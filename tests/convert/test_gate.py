@@ -270,3 +270,20 @@ def test_the_shipped_model_keeps_the_files_rules_of_the_shipped_gate() -> None:
     nothing = np.zeros((1, 7), np.float32)
     files = Gate(variants=gate.variants, file=gate.file)
     check(files, Exported(committed, {"int8": nothing}, nothing, np.zeros(1, np.int64)))
+
+
+def test_bundle_check_judges_a_bundle_and_writes_only_what_passed(
+    tiny_bundle: Path, mini_run: MiniRun, tmp_path: Path
+) -> None:
+    rules, found = tmp_path / "gate.toml", tmp_path / "found.json"
+    words = ("--gate", rules, "--json", found, "--data", mini_run.data)
+    rules.write_text("variants = ['int8']\n[file]\nmax_bytes = 10\n")
+    assert_refused(fer_edge("bundle", "check", tiny_bundle, *words), 1, "the gate refuses it", "(at most 10)")
+    assert not found.exists()
+    rules.write_text("variants = ['int8']\n[file]\nmax_bytes = 1000000\n")
+    done = fer_edge("bundle", "check", tiny_bundle, *words)
+    assert done.returncode == 0, done.stderr
+    (rule,) = json.loads(found.read_text())["passed"]
+    assert rule["variant"] == "int8" and done.stdout == f"int8: {rule['finding']}\n"
+    shipped = ROOT / "edge" / "fer_edge" / "model" / "default_bundle"
+    assert_refused(fer_edge("bundle", "check", shipped, *words), 2, "compares with float32")

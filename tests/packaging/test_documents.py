@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from fer_chain.settings import load_chain
 from fer_edge.commands.cli import build_parser
 from fer_edge.settings.runtime import load_settings
 from fer_train.recipe.recipe import load_recipe
@@ -96,9 +97,11 @@ TOML_BLOCKS = [
 
 @pytest.mark.parametrize("block", TOML_BLOCKS)
 def test_every_table_of_settings_shown_is_accepted(block: str, tmp_path: Path) -> None:
-    """By the reader of the runtime's settings, or of a recipe with its search."""
+    """By the reader of the runtime's settings, of a recipe with its search, or of a chain."""
     (tmp_path / "shown.toml").write_text(block)
-    if tomllib.loads(block).keys() & {"data", "tune"}:
+    if "train" in tomllib.loads(block):
+        load_chain(tmp_path / "shown.toml")
+    elif tomllib.loads(block).keys() & {"data", "tune", "tracking"}:
         load_recipe(tmp_path / "shown.toml")
     else:
         load_settings(tmp_path / "shown.toml", environment={})

@@ -19,6 +19,7 @@ HOMES = {
     "fer_bench": "benchmarks",
     "fer_convert": "convert",
     "fer_release": "release",
+    "fer_chain": "chain",
 }
 
 
@@ -87,6 +88,8 @@ def test_a_new_module_must_be_placed(copied: Path, room: str) -> None:
         ("convert/fer_convert/commands/study.py", "from fer_convert.commands import layers"),
         ("convert/fer_convert/convert.py", "from fer_release import keys"),
         ("release/fer_release/keys.py", "from fer_release import repository"),
+        ("release/fer_release/keys.py", "from fer_chain import plan"),
+        ("chain/fer_chain/plan.py", "from fer_convert import convert"),
         ("edge/fer_edge/update/format.py", "from fer_edge.daemon import session"),
     ],
 )
