@@ -14,6 +14,7 @@ from fer_edge.sinks.base import ManagedSink, Pace
 from fer_edge.sinks.console import encode_local_line, encode_text_line
 from fer_edge.sinks.event_json import encode_json, encode_json_line
 from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
+from fer_edge.sinks.numbering import numbered
 from fer_edge.sinks.queued import AT_ONCE, Batching, DirectSink, Encode, QueuedSink
 from fer_edge.status import StatusBoard
 from fer_edge.system.extras import require_extra
@@ -37,8 +38,9 @@ class SinkGroup(ManagedSink):
         self._sinks, self._also = tuple(sinks), tuple(also)
 
     def emit(self, event: EmotionEvent) -> None:
-        """Emit ``event`` to every sink, then raise the first error (such as OutputError) of any."""
+        """Number ``event`` and emit it to every sink, then raise the first error (such as OutputError) of any."""
         failures = []
+        event = numbered(event)
         for sink in (*self._also, *self._sinks):
             try:
                 sink.emit(event)

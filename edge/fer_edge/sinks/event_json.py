@@ -90,6 +90,16 @@ class EventJson(msgspec.Struct, frozen=True):
     clock_synced: Annotated[
         bool | UnsetType, Meta(description="Whether the wall clock was synchronized; absent if unknown.")
     ] = UNSET
+    session: Annotated[
+        Text | UnsetType, Meta(description="Identifies the run of the program that made the event (random).")
+    ] = UNSET
+    sequence: Annotated[
+        Annotated[int, Meta(ge=1)] | UnsetType,
+        Meta(
+            description="Number of the event in its session, from 1. A number that arrives twice is the same event; one"
+            " that is missing was dropped by an output."
+        ),
+    ] = UNSET
 
 
 _TYPES: dict[tuple[str, ...], dict[str, str | list[str]]] = {
@@ -181,6 +191,8 @@ def _to_struct(event: EmotionEvent) -> EventJson:
         reason=UNSET if event.reason is None else event.reason,
         counts=UNSET if event.counts is None else _counts(event.counts),
         clock_synced=UNSET if synced is None else synced,
+        session=UNSET if event.session is None else event.session,
+        sequence=UNSET if event.sequence is None else event.sequence,
     )
 
 

@@ -109,6 +109,8 @@ class EmotionEvent:
         faces: Number of faces in view; for ``presence`` only.
         valence: As in ``TrackedEmotion``.
         arousal: As in ``TrackedEmotion``.
+        session: Identifies the run of the program; set when the event is given to the sinks.
+        sequence: Number of the event in its session, from 1, without gaps; set together with ``session``.
 
     >>> event = EmotionEvent(EventKind.CHANGED, "door", at=1.7e9, mono=3.2, track_id=1, emotion="happy")
     >>> event.kind, event.emotion
@@ -129,6 +131,8 @@ class EmotionEvent:
     faces: int | None = None
     valence: float | None = None
     arousal: float | None = None
+    session: str | None = None
+    sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -47,7 +47,10 @@ def test_events_are_posted_as_json_with_the_token(tmp_path: Path) -> None:
         assert path == "/hook?room=1"
         assert (headers["Authorization"], headers["Content-Type"]) == ("Bearer s3cret", "application/json")
         assert numbers_of(server.bodies) == list(range(5))
-        assert json.loads(server.bodies[0]).keys() == event_to_json(numbered(0)).keys()
+        posted = json.loads(server.bodies[0])
+        assert posted.keys() == {*event_to_json(numbered(0)), "session", "sequence"}
+        following = range(posted["sequence"], posted["sequence"] + 5)
+        assert [json.loads(body)["sequence"] for body in server.bodies] == [*following]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 from fer_edge.sinks.event_json import json_bytes
 from fer_edge.sinks.mqtt import home_assistant
+from fer_edge.sinks.mqtt.description import Description
 from fer_edge.sinks.mqtt.topics import MINOR_KEYS, OFFLINE, ONLINE, PAUSE, WATCH, Topics, topic_level
 from fer_edge.status import DaemonStatus, StatusBoard
 
@@ -33,6 +34,7 @@ class Publisher:
         announcement: The device's description for Home Assistant, published again each time that it starts.
         announced: Whether to publish it; if not, the description of an earlier run is removed.
         commands: Whether to obey requests to pause sources.
+        description: What fleet management is told about the device.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class Publisher:
         *,
         announced: bool,
         commands: bool,
+        description: Description,
     ) -> None:
+        self._description = description
         self._topics, self._board, self._announcement = topics, board, announcement
         self._announced, self._commands = announced, commands
         self._lock = threading.Lock()
@@ -87,10 +91,13 @@ class Publisher:
         self._next_at = now + STATES_EVERY_S
         status = self._board.snapshot(with_runtimes=False)
         described = status.model, _zones_of(status), status.update is not None
-        if self._announced and described != self._described:
+        if described != self._described:
             self._described = described
-            payload = json_bytes(self._payload(status))
-            client.publish(self._announcement.topic(self._topics), payload, QOS, retain=True)
+            about = json_bytes(self._description.payload(status.model, [*described[1]]))
+            client.publish(self._topics.description, about, QOS, retain=True)
+            if self._announced:
+                payload = json_bytes(self._payload(status))
+                client.publish(self._announcement.topic(self._topics), payload, QOS, retain=True)
         for topic, state in self._topics.states(status).items():
             if self._is_news(topic, state, now):
                 self._published[topic], self._published_at[topic] = state, now

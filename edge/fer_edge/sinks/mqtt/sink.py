@@ -25,6 +25,7 @@ from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.sinks.base import ManagedSink, Pace, report_lost
 from fer_edge.sinks.event_json import encode_json
 from fer_edge.sinks.mqtt.client import LimitedClient
+from fer_edge.sinks.mqtt.description import Description, settings_hash
 from fer_edge.sinks.mqtt.home_assistant import Announcement
 from fer_edge.sinks.mqtt.outbox import Message, Outbox
 from fer_edge.sinks.mqtt.publisher import QOS, Publisher
@@ -68,7 +69,12 @@ class MqttSink(ManagedSink):
         self._topics = Topics(mqtt.topic, mqtt.device or device_name(), aggregate, mqtt.confidence_step)
         announcement = Announcement(mqtt.discovery_prefix, mqtt.area, _page_url(settings.web), mqtt.commands)
         self._publisher = Publisher(
-            self._topics, board, announcement, announced=mqtt.home_assistant, commands=mqtt.commands
+            self._topics,
+            board,
+            announcement,
+            announced=mqtt.home_assistant,
+            commands=mqtt.commands,
+            description=Description(self._topics.device, settings.output.privacy, settings_hash(settings)),
         )
         host, port = mqtt.host or "", mqtt.broker_port
         self._where = f"{host}:{port}"

@@ -3,6 +3,7 @@
 ::
 
     <base>/<device>/availability        online or offline
+    <base>/<device>/$description        program, model, sources and settings of the device
     <base>/<device>/state               state of the device
     <base>/<device>/update              version of the model, and of a newer one, if updates are on
     <base>/<device>/<source>/events     events of a source
@@ -44,6 +45,11 @@ class Topics:
     def of(self, *names: str) -> str:
         """Return the topic with the levels ``names`` below the device."""
         return "/".join((self.base, *map(topic_level, (self.device, *names))))
+
+    @property
+    def description(self) -> str:
+        """The topic of the device's description. No source has it: ``topic_level`` removes the ``$``."""
+        return f"{self.of()}/$description"
 
     def of_all(self, *names: str) -> str:
         """Return the filter for the topics with the levels ``names`` below any source."""

@@ -76,9 +76,14 @@ def test_events_and_states_reach_a_broker(broker: tuple[Broker, Listener]) -> No
         board.update_source(SourceStatus("cam0", SourceState.ENDED))
     wait_for(lambda: listener.on(f"{ROOT}/availability") == [b"online", b"offline"])
     assert numbers_of(listener.on(EVENTS)) == list(range(100))
+    events = [json.loads(line) for line in listener.on(EVENTS)]
+    first, session = events[0]["sequence"], events[0]["session"]
+    assert [(event["session"], event["sequence"]) for event in events] == [(session, first + n) for n in range(100)]
+    about = json.loads(listener.on(f"{ROOT}/$description")[-1])
+    assert (about["name"], about["sources"], about["session"]) == ("pi", ["cam0"], session)
     assert json.loads(listener.on(f"{ROOT}/cam0/state")[-1])["state"] == "ended"  # no stale emotion
     late = Listener(server, "late")
-    kept = {f"{ROOT}/availability", f"{ROOT}/state", f"{ROOT}/cam0/state"}
+    kept = {f"{ROOT}/availability", f"{ROOT}/$description", f"{ROOT}/state", f"{ROOT}/cam0/state"}
     wait_for(lambda: kept <= {topic for topic, _, _ in late.messages})
     late.close()
     assert all(retained for _, _, retained in late.messages)
