@@ -42,6 +42,7 @@ COMMANDS = (
     "deploy",
     "release",
     "chain",
+    "update",
 )
 
 

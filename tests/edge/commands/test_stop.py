@@ -77,8 +77,8 @@ import fer_edge.stages.detection.haar as haar
 haar.HaarFaceDetector.detect = park
 """
 MAIN_THREAD = """
-import fer_edge.daemon.pipelines as pipelines
-pipelines.load_bundle = park
+import fer_edge.daemon.current_model as current_model
+current_model.load_bundle = park
 """
 
 
