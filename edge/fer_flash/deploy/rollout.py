@@ -65,9 +65,11 @@ class Rollout:
 
     def run(self, jobs: int) -> int:
         """Deploy to ``jobs`` hosts at a time, print a table at the end, also after Ctrl-C, and return the exit code."""
-        with ThreadPoolExecutor(min(jobs, len(self._hosts))) as pool:
-            workers = [pool.submit(self._work) for _ in range(min(jobs, len(self._hosts)))]
+        workers: list[Future[None]] = []
+        with ThreadPoolExecutor(jobs) as pool:
             try:
+                for _ in range(min(jobs, len(self._hosts))):
+                    workers.append(pool.submit(self._work))
                 wait(workers, return_when=FIRST_EXCEPTION)
                 for worker in workers:
                     worker.result()
@@ -148,11 +150,10 @@ class Rollout:
                 if sys.platform != "win32":  # there, Ctrl-C has reached every process
                     process.send_signal(signal.SIGINT)
             wait(workers)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - another Ctrl-C; the caller raises the first one again
             for process in self._stop():
                 process.kill()
             wait(workers)
-            raise
 
     def _stop(self) -> list[subprocess.Popen[str]]:
         """Start no other deployment, and return those in progress."""
@@ -183,7 +184,7 @@ class Rollout:
 
 
 def _start(command: list[str], complaints: IO[str]) -> subprocess.Popen[str]:
-    # A session of its own: Ctrl-C in the terminal reaches it only through _end, and ssh has no terminal to ask in.
+    # In another session, Ctrl-C in the terminal reaches it only through _end, and ssh has no terminal to ask in.
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

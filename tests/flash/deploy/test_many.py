@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from fer_flash.payload.payload_file import PayloadFile
 from support.devices.device import MakePayload, why_no_device
 from support.devices.fleet import NOWHERE, Fleet, fleet, table_of
 from support.devices.target import HOME, SETTINGS
-from support.processes.edge_command import assert_one_line, clean_environment, command_line
+from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.processes.waiting import wait_for
 from support.servers.sshd import needs_sshd
 
@@ -45,29 +46,29 @@ def installed(many: Fleet) -> Fleet:
 
 def test_the_hosts_that_fail_do_not_stop_the_others_and_a_repeat_does_the_rest(many: Fleet) -> None:
     listed = many.folder / "hosts.txt"
-    listed.write_text(f"# ground floor\nkitchen\n\nhall  # its camera is old\nattic\n{NOWHERE[0]}\nkitchen\n")
+    listed.write_text(f"# ground floor\nkitchen\n\nhall  # its camera is old\n{NOWHERE[0]}\nkitchen\n")
     refuse = many.devices["hall"].device.path("/run/refuse-start")
     refuse.touch()
     first = many.deploy("--hosts", listed, "--jobs", 2)
     refuse.unlink()
-    assert_one_line(first, 1, "2 of 4 hosts done, 2 failed; run this again to continue")
-    assert first.stdout.startswith("4 hosts, up to 2 at a time; with several, nothing asks for a password")
+    assert_one_line(first, 1, "1 of 3 hosts done, 2 failed; run this again to continue")
+    assert first.stdout.startswith("3 hosts, up to 2 at a time; with several, nothing asks for a password")
     table = table_of(first.stdout)
-    assert list(table) == [*NAMES, NOWHERE[0]]
-    assert table["kitchen"] == table["attic"] == ("installed", "")
+    assert list(table) == ["kitchen", "hall", NOWHERE[0]]
+    assert table["kitchen"] == ("installed", "")
     assert table["hall"][0] == table[NOWHERE[0]][0] == "failed"
     assert "failed to start" in table["hall"][1]
     assert table[NOWHERE[0]][1] == "connection refused: the SSH server is not running there"
     assert "\nkitchen: fer-edge install: starting the service\n" in first.stdout
-    assert "[4/4] " in first.stdout
-    assert {name for name in NAMES if many.devices[name].current} == {"kitchen", "attic"}
+    assert "[3/3] " in first.stdout
+    assert {name for name in NAMES if many.devices[name].current} == {"kitchen"}
     before = many.started()
     again = many.deploy("--hosts", listed)
-    assert_one_line(again, 2, "3 of 4 hosts done, 1 failed")  # the code of the only kind of failure
+    assert_one_line(again, 2, "2 of 3 hosts done, 1 failed")  # the code of the only kind of failure
     table = table_of(again.stdout)
-    assert (table["kitchen"], table["attic"], table["hall"]) == (DONE, DONE, ("installed", ""))
+    assert (table["kitchen"], table["hall"]) == (DONE, ("installed", ""))
     assert many.started() == {**before, "hall": many.started()["hall"]}
-    for target in many.devices.values():
+    for target in (many.devices["kitchen"], many.devices["hall"]):
         assert target.state == "active"
         assert "key.pem" not in target.device.run("find", target.staging, "-type", "f").stdout
         assert target.device.run("stat", "-c", "%U %a", f"{HOME}/shipped").stdout == "root 700\n"
@@ -102,6 +103,19 @@ def test_no_host_is_started_after_the_last_failure_that_is_allowed(installed: Fl
     table = table_of(done.stdout)
     assert [table[name] for name in NAMES] == [("not started", "run this again")] * 3
     assert installed.started() == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("sudo") is None, reason="needs sudo: apt-get install sudo")
+def test_a_password_that_sudo_needs_is_not_asked_for(many: Fleet) -> None:
+    allowed = many.devices["attic"].device.path("/etc/sudoers.d/pi")
+    rule = allowed.read_text()
+    allowed.write_text("# nothing\n")
+    done = many.deploy("attic", NOWHERE[0])
+    allowed.write_text(rule)
+    assert_one_line(done, 2, "0 of 2 hosts done, 2 failed")
+    assert "sudo asks for a password there" in table_of(done.stdout)["attic"][1]
+    assert "deploy to this host alone, in a terminal" in table_of(done.stdout)["attic"][1]
 
 
 @pytest.mark.slow
@@ -165,9 +179,23 @@ def test_all_of_them_lose_it(installed: Fleet) -> None:
         (None, "hosts.txt: cannot be read: No such file"),
     ],
 )
-def test_a_file_of_hosts_that_cannot_be_used_is_one_line(
-    many: Fleet, tmp_path: Path, text: str | bytes | None, said: str
-) -> None:
+def test_a_file_of_hosts_that_cannot_be_used_is_one_line(tmp_path: Path, text: str | bytes | None, said: str) -> None:
     if text is not None:
         (tmp_path / "hosts.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert_one_line(many.deploy("kitchen", "hall", "--hosts", tmp_path / "hosts.txt"), 2, said)
+    assert_one_line(fer_edge("deploy", "--yes", "--hosts", "hosts.txt", cwd=tmp_path), 2, said)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--yes"], "no host: give USER@HOST, or --hosts FILE"),
+        (["kitchen", "hall"], "add --yes to confirm"),
+        (["kitchen", "hall", "--yes", "--payload", "nothing"], "nothing: not a readable payload"),
+        (["kitchen", "hall", "--yes", "--settings", "nothing.toml"], "nothing.toml: "),
+        (["kitchen", "hall", "--yes", "--jobs", "0"], "--jobs: must be a whole number above 0"),
+    ],
+)
+def test_what_is_wrong_for_every_host_is_refused_before_the_first(tmp_path: Path, words: list[str], said: str) -> None:
+    done = fer_edge("deploy", *words, cwd=tmp_path)
+    assert_one_line(done, 2, said)
+    assert done.stdout == ""
