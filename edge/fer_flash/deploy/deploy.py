@@ -96,7 +96,7 @@ def _command(arguments: argparse.Namespace, host: str) -> list[str]:
 
 def _install(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int:
     payload = _payload(ssh.host, state, arguments)
-    if arguments.one_of_many and not arguments.replace_config and _has_all_of_it(state, payload):
+    if arguments.one_of_many and not arguments.replace_config and _has_all_of_it(ssh, state, payload):
         print_line(f"{ssh.host}: {CURRENT}")
         return 0
     plan = make_plan(ssh.host, state, payload, replace_config=arguments.replace_config)
@@ -135,9 +135,11 @@ def _remove(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _has_all_of_it(state: DeviceState, payload: Sequence[PayloadFile]) -> bool:
+def _has_all_of_it(ssh: Ssh, state: DeviceState, payload: Sequence[PayloadFile]) -> bool:
     """Return whether this payload, with its secrets, is what was installed last, and the service runs."""
-    return state.active and state.current == release_id(payload) and state.installed == payload_hash(payload)
+    if state.current != release_id(payload) or state.installed != payload_hash(payload):
+        return False
+    return ssh.run("systemctl is-active fer-edge.service").stdout.strip() == "active"
 
 
 def _payload(host: str, state: DeviceState, arguments: argparse.Namespace) -> list[PayloadFile]:

@@ -5,6 +5,7 @@ A process for each host keeps their failures apart, and Ctrl-C ends each as it e
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from fer_flash.meter import duration, print_line
 INSTALLED, CURRENT, REMOVED, CHECKED = "installed", "up to date", "removed", "checked"
 _ENDINGS = (INSTALLED, CURRENT, REMOVED)
 """The last line of a deployment to one host that succeeded, after the host."""
+_ROUTINE = re.compile(r" +\w+ +(ok|skipped) ")
+"""Lines of doctor's table that are not printed for each of many hosts."""
 _FAILED, _INTERRUPTED, _NOT_STARTED = "failed", "interrupted", "not started"
 _AGAIN = "run this again"
 _MIXED = 1
@@ -110,7 +113,7 @@ class Rollout:
             text = line.rstrip("\n").removeprefix(f"{host}: ")
             if text in _ENDINGS:
                 ending = text
-            else:
+            elif not _ROUTINE.match(text):
                 self._print(f"{host}: {text}")
         return ending
 

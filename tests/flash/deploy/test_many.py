@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,7 @@ def test_the_hosts_that_fail_do_not_stop_the_others_and_a_repeat_does_the_rest(m
     assert "failed to start" in table["hall"][1]
     assert table[NOWHERE[0]][1] == "connection refused: the SSH server is not running there"
     assert "\nkitchen: fer-edge install: starting the service\n" in first.stdout
+    assert not re.search(r"\n\w+: +model +ok ", first.stdout)
     assert "[3/3] " in first.stdout
     assert {name for name in NAMES if many.devices[name].current} == {"kitchen"}
     before = many.started()
