@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from fer_edge.commands.argument_types import count
 from fer_edge.commands.cli import Command, add_file, add_subcommands, deferred
 from fer_edge.errors import InputError
 
@@ -198,7 +199,20 @@ def _configure_flash(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_deploy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("host", metavar="USER@HOST", help="a running Pi, as for ssh")
+    parser.add_argument("hosts", nargs="*", metavar="USER@HOST", help="a running Pi, as for ssh, or several")
+    parser.add_argument(
+        "--hosts", dest="hosts_file", type=Path, metavar="F", help="file with more hosts: one per line, # for comments"
+    )
+    parser.add_argument(
+        "--jobs", type=count, default=4, metavar="N", help="with several hosts: at most N at a time (default: 4)"
+    )
+    parser.add_argument(
+        "--max-failures",
+        type=count,
+        default=3,
+        metavar="N",
+        help="with several hosts: start no others after N failures (default: 3)",
+    )
     parser.add_argument("--port", type=int, metavar="N", help="SSH port (default: that of ssh)")
     parser.add_argument("--identity", type=Path, metavar="F", help="private key to log in with (default: that of ssh)")
     parser.add_argument("--ssh-config", type=Path, metavar="F", help="configuration file of ssh (default: that of ssh)")
@@ -212,6 +226,8 @@ def _configure_deploy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--purge", action="store_true", help="with --remove: also delete settings and events")
     parser.add_argument("--dry-run", action="store_true", help="print what would change, and stop")
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    # For the process of each of several hosts: skips a device that has all of it.
+    parser.add_argument("--one-of-many", action="store_true", help=argparse.SUPPRESS)
 
 
 FLASH = Command("make and write Raspberry Pi cards", _configure_flash)

@@ -1,4 +1,4 @@
-"""``fer-edge deploy``: install the payload over SSH on a device that is already running.
+"""``fer-edge deploy``: install the payload over SSH on devices that are already running.
 
 Only files that the device lacks are sent, into a folder of the user's account there. ``install.sh`` does the rest; it
 completes or rolls back even if the connection is cut.
@@ -19,16 +19,20 @@ from typing import IO
 
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError, OutputError
 from fer_edge.system.messages import print_message
+from fer_flash.deploy.hosts import choose_hosts
 from fer_flash.deploy.plan import DeviceState, make_plan, query_device
+from fer_flash.deploy.rollout import CURRENT, INSTALLED, REMOVED, Rollout
 from fer_flash.deploy.ssh import Address, Ssh
 from fer_flash.meter import print_line
-from fer_flash.payload.assemble import PayloadSettings, assemble, total_bytes
+from fer_flash.payload.assemble import PayloadSettings, assemble, payload_hash, release_id, total_bytes
 from fer_flash.payload.folder import read_payload
 from fer_flash.payload.payload_file import PayloadFile
+from fer_flash.payload.settings_files import settings_files
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run ``fer-edge deploy``; return 0. Raises FerEdgeError."""
+    """Run ``fer-edge deploy``; return 0, or an exit code if one of several hosts failed. Raises FerEdgeError."""
+    hosts = choose_hosts(arguments.hosts, arguments.hosts_file)
     if arguments.payload is not None and (arguments.config is not None or arguments.bundle is not None):
         raise InputError("--payload already contains settings and bundle: leave out --settings and --bundle")
     if arguments.purge and not arguments.remove:
@@ -38,18 +42,63 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             "no terminal to ask for confirmation: add --yes to confirm, or --dry-run to see what would change"
         )
-    address = Address(arguments.host, arguments.port, arguments.identity, arguments.ssh_config)
+    if len(hosts) > 1:
+        return _deploy_to_many(hosts, arguments)
+    address = Address(hosts[0], arguments.port, arguments.identity, arguments.ssh_config)
     with Ssh(address, interactive=interactive) as ssh:
         state = query_device(ssh)
         print_line(f"{ssh.host}: {state.release.name}, {state.machine}, Python {state.release.python}")
-        _refuse_without_root(ssh.host, state, interactive=interactive)
+        _refuse_without_root(ssh.host, state, interactive=interactive, one_of_many=arguments.one_of_many)
         if arguments.remove:
             return _remove(ssh, state, arguments)
         return _install(ssh, state, arguments)
 
 
+def _deploy_to_many(hosts: Sequence[str], arguments: argparse.Namespace) -> int:
+    # What is wrong for every host is refused before any is changed.
+    if arguments.payload is not None:
+        read_payload(arguments.payload)
+    elif not arguments.remove:
+        settings_files(arguments.config, arguments.bundle, None)
+    print_line(
+        f"{len(hosts)} hosts, up to {arguments.jobs} at a time; with several, nothing asks for a password: each needs"
+        " a known host key, your key, and root or sudo without a password"
+    )
+    action = "remove FER-Edge from" if arguments.remove else "install on"
+    if not (arguments.dry_run or _agreed(arguments, f"{action} these {len(hosts)} hosts: {', '.join(hosts)}?")):
+        return 0
+    rollout = Rollout(hosts, functools.partial(_command, arguments), max_failures=arguments.max_failures)
+    return rollout.run(arguments.jobs)
+
+
+def _command(arguments: argparse.Namespace, host: str) -> list[str]:
+    """Return the command line that deploys to one of several hosts."""
+    values = {
+        "--port": arguments.port,
+        "--identity": arguments.identity,
+        "--ssh-config": arguments.ssh_config,
+        "--settings": arguments.config,
+        "--bundle": arguments.bundle,
+        "--payload": arguments.payload,
+        "--cache": arguments.cache,
+    }
+    flags = {
+        "--replace-config": arguments.replace_config,
+        "--remove": arguments.remove,
+        "--purge": arguments.purge,
+        "--dry-run": arguments.dry_run,
+        "--debug": arguments.debug,
+    }
+    given = [f"{name}={value}" for name, value in values.items() if value is not None]
+    given += [name for name, chosen in flags.items() if chosen]
+    return [sys.executable, "-P", "-m", "fer_edge", "deploy", "--yes", "--one-of-many", *given, "--", host]
+
+
 def _install(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int:
     payload = _payload(ssh.host, state, arguments)
+    if arguments.one_of_many and not arguments.replace_config and _has_all_of_it(ssh, state, payload):
+        print_line(f"{ssh.host}: {CURRENT}")
+        return 0
     plan = make_plan(ssh.host, state, payload, replace_config=arguments.replace_config)
     for line in plan.changes or ["nothing changes"]:
         print_line(line)
@@ -67,7 +116,7 @@ def _install(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int
         raise
     # From here on install.sh removes them; it may need them after this connection ends.
     _run_installer(ssh, state, ["--forget-secrets", *(["--replace-config"] if arguments.replace_config else [])])
-    print_line(f"{ssh.host}: installed")
+    print_line(f"{ssh.host}: {INSTALLED}")
     return 0
 
 
@@ -82,8 +131,15 @@ def _remove(ssh: Ssh, state: DeviceState, arguments: argparse.Namespace) -> int:
     )
     _run_installer(ssh, state, ["--remove", *(["--purge"] if arguments.purge else [])])
     _run_checked(ssh, f"rm -rf {shlex.quote(state.staging)}")
-    print_line(f"{ssh.host}: removed")
+    print_line(f"{ssh.host}: {REMOVED}")
     return 0
+
+
+def _has_all_of_it(ssh: Ssh, state: DeviceState, payload: Sequence[PayloadFile]) -> bool:
+    """Return whether this payload, with its secrets, is what was installed last, and the service runs."""
+    if state.current != release_id(payload) or state.installed != payload_hash(payload):
+        return False
+    return ssh.run("systemctl is-active fer-edge.service").stdout.strip() == "active"
 
 
 def _payload(host: str, state: DeviceState, arguments: argparse.Namespace) -> list[PayloadFile]:
@@ -100,12 +156,13 @@ def _payload(host: str, state: DeviceState, arguments: argparse.Namespace) -> li
     return payload
 
 
-def _refuse_without_root(host: str, state: DeviceState, *, interactive: bool) -> None:
+def _refuse_without_root(host: str, state: DeviceState, *, interactive: bool, one_of_many: bool) -> None:
     advice = "log in as root, or add the user to the group sudo"
     if state.root == "no sudo":
         raise InputError(f"{host}: sudo is not installed there, and the user is not root: {advice}")
     if state.root == "password" and not interactive:
-        raise InputError(f"{host}: sudo asks for a password there, which needs a terminal: run this in one")
+        way = "deploy to this host alone, in a terminal" if one_of_many else "run this in one"
+        raise InputError(f"{host}: sudo asks for a password there, which needs a terminal: {way}")
 
 
 def _agreed(arguments: argparse.Namespace, question: str) -> bool:

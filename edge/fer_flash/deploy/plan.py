@@ -26,6 +26,7 @@ class DeviceState:
         packages: version of each package of the installed release.
         settings: sha256 of the settings there; "" if there are none or they are not readable.
         shipped: sha256 of the settings that were deployed last; "" as above.
+        installed: ``payload_hash`` of the last payload, if its installation is complete; "" as above.
         room_staging, room_opt: free space in KiB in ``staging`` and /opt.
         files: sha256 of each file of the payloads that are there, by path.
     """
@@ -38,6 +39,7 @@ class DeviceState:
     packages: dict[str, str]
     settings: str
     shipped: str
+    installed: str
     room_staging: int
     room_opt: int
     files: dict[str, str]
@@ -65,6 +67,7 @@ def query_device(ssh: Ssh) -> DeviceState:
         packages=_versions(facts.get("package", ())),
         settings=facts["settings"][0],
         shipped=facts["shipped"][0],
+        installed=facts["installed"][0],
         room_staging=int(facts["room_staging"][0] or 0),
         room_opt=int(facts["room_opt"][0] or 0),
         files={path: digest for digest, _, path in (line.partition("\t") for line in facts.get("file", ()))},

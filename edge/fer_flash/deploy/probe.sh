@@ -36,6 +36,8 @@ fact room_opt "$(df -Pk /opt | awk 'NR == 2 { print $4 }')"
 fact settings "$($asked sha256sum /etc/fer-edge/config.toml 2>/dev/null | cut -c 1-64)"
 # shellcheck disable=SC2086
 fact shipped "$($asked sha256sum /opt/fer-edge/shipped/proven/config.toml 2>/dev/null | cut -c 1-64)"
+# shellcheck disable=SC2086
+fact installed "$($asked cat /opt/fer-edge/shipped/payload 2>/dev/null)"
 # A card that `fer-edge flash` made has its wheels on the boot partition.
 for folder in "$staging" /boot/firmware/fer-edge; do
     [ -d "$folder" ] || continue

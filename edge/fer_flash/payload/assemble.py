@@ -29,7 +29,16 @@ from fer_flash.payload.releases import Release, release_named
 from fer_flash.payload.settings_files import settings_files
 from fer_flash.payload.wheels import collect
 
-__all__ = ["PayloadFile", "PayloadSettings", "assemble", "completed", "facts_of", "release_id", "total_bytes"]
+__all__ = [
+    "PayloadFile",
+    "PayloadSettings",
+    "assemble",
+    "completed",
+    "facts_of",
+    "payload_hash",
+    "release_id",
+    "total_bytes",
+]
 
 SCRIPTS = ("install.sh", "install_packages.sh", "install_files.sh", "install_checks.sh")
 """Scripts of this package that run on the device."""
@@ -128,6 +137,19 @@ def release_id(payload: Iterable[PayloadFile]) -> str:
     sums = by_path["SHA256SUMS"].read().decode().splitlines(keepends=True)
     made_of = "".join(line for line in sums if _MADE_OF.search(line))
     return f"{facts_of(by_path['payload.conf'])['version']}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+
+
+def payload_hash(payload: Iterable[PayloadFile]) -> str:
+    """Return the hash of the whole payload that ``install.sh`` writes, for root only, when it has installed it.
+
+    It depends on the secrets: never print it.
+    """
+    lines = (
+        f"{file.sha256()}  {file.path}\n"
+        for file in payload  # SHA256SUMS covers the others
+        if file.path in ("SHA256SUMS", "config.toml") or file.path.startswith("secrets/")
+    )
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
 def facts_of(conf: PayloadFile) -> dict[str, str]:

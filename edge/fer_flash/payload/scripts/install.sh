@@ -12,6 +12,7 @@
 # /opt/fer-edge/current        link to the active release, which the service runs
 # /opt/fer-edge/previous       link to the release before it
 # /opt/fer-edge/shipped        copies of what was installed in /etc/fer-edge; files that differ were changed here
+# /opt/fer-edge/shipped/payload  hash of the payload that was installed last, while nothing of it is half done
 # shellcheck disable=SC2034 # some variables are for install_packages.sh, install_files.sh and install_checks.sh
 set -eu
 exec 8>&2
@@ -268,6 +269,11 @@ end_first_boot() { # end_first_boot OPTION: the first-boot service must not inst
     systemctl $1 start "$first_boot_unit" >/dev/null 2>&1 || say "not all secrets on the card were erased: $card_report"
 }
 
+payload_hash() { # as payload_hash in assemble.py; SHA256SUMS covers all other files
+    (cd "$payload" && find SHA256SUMS config.toml secrets -type f -exec sha256sum {} + 2>/dev/null) |
+        LC_ALL=C sort | sha256sum | cut -c 1-64
+}
+
 settle() {
     sync # everything, before the release is marked as proven
     : >"$home/$release/.proven"
@@ -287,6 +293,7 @@ settle() {
     cmp -s "$payload/install.sh" "$home/install.sh" || put "$payload/install.sh" "$home/install.sh" root:root 755
     rm -f "$home/install.log"
     [ -n "$first_boot" ] || end_first_boot --no-block
+    payload_hash >"$shipped/payload" || : # last: all of this is done; without it, the next deploy does it again
 }
 
 remove_service() {
@@ -376,6 +383,7 @@ main() {
     . "$payload/install_files.sh"
     # shellcheck source-path=SCRIPTDIR source=install_checks.sh
     . "$payload/install_checks.sh"
+    rm -f "$shipped/payload"
     install_packages
     make_release
     make_user
